@@ -1,0 +1,1 @@
+"""From committed records to tables, figures and reports; imports neither torch nor ray."""

@@ -1,0 +1,1 @@
+"""Sweeps over rebalancing methods for long-tailed image classification."""

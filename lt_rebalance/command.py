@@ -1,0 +1,273 @@
+"""The command line that every sweep shares: options, plan, run, tables, exit code."""
+
+import argparse
+import contextlib
+import json
+import logging
+import shlex
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import torch
+from rich.console import Console
+
+from lt_rebalance.configs import DEVICES, PRECISIONS, to_plain
+from lt_rebalance.costs import Throughput, estimate_remaining_s, stage_flop
+from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset
+from lt_rebalance.ledger import RUN_STATES, Ledger
+from lt_rebalance.machine import AUTO, resolve_execution
+from lt_rebalance.plan import Plan, compile_study
+from lt_rebalance.progress import Progress, format_duration, make_console, render_cells
+from lt_rebalance.records import KINDS
+from lt_rebalance.runner import ClusterSize, Resources, count_cpus, plan_resources, ray_cluster, run_plan
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.study import RESULTS_VERSION, Study
+from lt_rebalance.tables import cells_frame, runs_frame
+
+EXIT_INCOMPLETE = 1
+EXIT_USER_ERROR = 2
+EXIT_SIGNAL_BASE = 128
+
+StudyBuilder = Callable[[argparse.Namespace], Study]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+class _Interrupted(BaseException):
+    """A signal asked the command to stop."""
+
+    def __init__(self, received: signal.Signals) -> None:
+        super().__init__(received)
+        self.signal = received
+
+
+def make_parser(question: str) -> argparse.ArgumentParser:
+    """Return the parser of a sweep with the options that all sweeps share.
+
+    Args:
+        question: the docstring of the sweep; shown by --help.
+    """
+    parser = _Parser(
+        description=question, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    place = parser.add_argument_group("where")
+    place.add_argument(
+        "--storage", default="results", metavar="DIR", help="the store of all results (default: results)"
+    )
+    place.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help=f"holds FashionMNIST/raw and its like (default: the variable {DATA_DIR_VARIABLE}, else data)",
+    )
+    place.add_argument(
+        "--download", action="store_true", help="fetch a missing data set into the data directory"
+    )
+    place.add_argument(
+        "--address", help='a running Ray cluster, "auto" on its head (default: start Ray on this machine)'
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument("--device", default=AUTO, help=f"{', '.join(DEVICES)} or auto (default)")
+    how.add_argument("--precision", default=AUTO, help=f"{', '.join(PRECISIONS)} or auto (default)")
+    how.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="CPU threads of one trial (default: 1)"
+    )
+    how.add_argument(
+        "--gpus-per-trial",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="share of a GPU for one trial (default: 1)",
+    )
+    how.add_argument(
+        "--max-concurrent",
+        type=int,
+        metavar="N",
+        help="trials at a time (default: as many as fit the cluster)",
+    )
+    how.add_argument("--retry-failed", action="store_true", help="run again what failed in earlier calls")
+    what = parser.add_argument_group("instead of running")
+    what.add_argument(
+        "--plan", action="store_true", help="show what would run, what it costs and how long it takes"
+    )
+    what.add_argument("--json", action="store_true", help="with --plan: print it as JSON")
+    return parser
+
+
+def main(
+    parser: argparse.ArgumentParser, build_study: StudyBuilder, arguments: Sequence[str] | None = None
+) -> int:
+    """Run a sweep's command line and return its exit code.
+
+    0: every planned run is complete or diverged. 1: some failed or are missing. 2: wrong input, nothing was
+    started. 130, 143: stopped by Ctrl-C or SIGTERM; the same command goes on from there.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        options = parser.parse_args(arguments)
+        study = build_study(options)
+        if options.json and not options.plan:
+            raise ValueError("--json goes with --plan")
+        with contextlib.ExitStack() as stack:
+            cluster = stack.enter_context(ray_cluster(options.address)) if options.address else None
+            return _plan_or_run(study, options, cluster)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except _Interrupted as interrupt:
+        print(f"stopped by {interrupt.signal.name}; nothing finished is lost. To go on: {_this_command()}")
+        return EXIT_SIGNAL_BASE + interrupt.signal
+
+
+def _plan_or_run(study: Study, options: argparse.Namespace, cluster: ClusterSize | None) -> int:
+    has_cuda = torch.cuda.is_available()
+    if cluster is not None:  # it may have no GPU before it grows, so "cuda" is taken at its word
+        has_cuda = options.device == "cuda" or cluster.get("GPU", 0) > 0
+    execution = resolve_execution(options.device, options.precision, options.threads, has_cuda=has_cuda)
+    size = cluster or {"CPU": count_cpus(), "GPU": torch.cuda.device_count()}
+    resources = plan_resources(execution, options.gpus_per_trial, options.max_concurrent, size)
+    plan = compile_study(study, execution)
+    if options.plan:
+        store = open_store(options.storage, RESULTS_VERSION, create=False)
+        _show_plan(Ledger(plan, store), resources, as_json=options.json)
+        return 0
+    for dataset in sorted({cell.data.dataset for cell in study.cells}):
+        load_dataset(dataset, options.data_dir, download=options.download)
+    store = open_store(options.storage, RESULTS_VERSION, create=True)
+    assert store is not None
+    store.write_study(study.name, describe_plan(plan))
+    ledger = Ledger(plan, store)
+    if options.retry_failed:
+        ledger.clear_failures()
+    console = make_console()
+    if pending := ledger.pending():
+        console.print(f"{ledger.summary()}: {len(pending)} stages to run, {resources.num_slots} at a time")
+        _run(ledger, store, resources, options, console)
+    return _show_results(ledger, store, console)
+
+
+def _run(
+    ledger: Ledger, store: Store, resources: Resources, options: argparse.Namespace, console: Console
+) -> None:
+    data_dir = None if options.data_dir is None else str(Path(options.data_dir).absolute())
+    throughput = Throughput()
+    for key, record in ledger.records.items():
+        throughput.observe_record(ledger.plan.stages[key], record)
+    with contextlib.ExitStack() as stack:
+        if options.address is None:
+            stack.enter_context(ray_cluster(None))
+        stack.enter_context(_stoppable())
+        progress = stack.enter_context(Progress(ledger, throughput, resources.num_slots, console))
+        run_plan(ledger, store, data_dir, resources, progress)
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into `_Interrupted`; a second one ends the process at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        raise _Interrupted(signal.Signals(number))
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def describe_plan(plan: Plan) -> dict[str, Any]:
+    """Return what a study plans, as the store keeps it: every run with its cell, seed and key."""
+    runs = [
+        {
+            "protocol": run.cell.protocol,
+            "dataset": run.cell.data.dataset,
+            "data": run.cell.data.label,
+            "method": run.cell.method_label,
+            "seed": run.seed,
+            "key": run.key,
+        }
+        for run in plan.runs
+    ]
+    return {"study": plan.study.name, "results_version": RESULTS_VERSION, "runs": runs}
+
+
+def _show_plan(ledger: Ledger, resources: Resources, *, as_json: bool) -> None:
+    """Print what would run, its cost and its time, measured here where the store knows nothing."""
+    pending = ledger.pending()
+    throughput = Throughput()
+    for key, record in ledger.records.items():
+        throughput.observe_record(ledger.plan.stages[key], record)
+    if ledger.plan.execution.device == "cpu" or torch.cuda.is_available():
+        for stage in pending.values():
+            throughput.calibrate(stage)
+    eta_s = estimate_remaining_s(pending, throughput, resources.num_slots, {})
+    seconds = [throughput.seconds(stage) or 0.0 for stage in pending.values()]
+    planned = ledger.plan.count_stages()
+    to_run = Counter(stage.kind for stage in pending.values())
+    answer = {
+        "study": ledger.plan.study.name,
+        "runs": {
+            "planned": len(ledger.plan.runs),
+            **{state: ledger.count_runs()[state] for state in RUN_STATES},
+        },
+        "stages": {kind: {"planned": planned[kind], "to_run": to_run[kind]} for kind in KINDS},
+        "execution": to_plain(ledger.plan.execution),
+        "num_slots": resources.num_slots,
+        "flop": sum(stage_flop(stage) for stage in pending.values()),
+        "device_hours": None if eta_s is None else sum(seconds) / 3600,
+        "eta_s": eta_s,
+    }
+    if as_json:
+        print(json.dumps(answer, indent=2))
+        return
+    print(f"{answer['study']}: {ledger.summary()}")
+    for kind in KINDS:
+        print(f"{kind} runs: {planned[kind]} planned, {to_run[kind]} to run")
+    print(f"arithmetic: {answer['flop'] / 1e15:.3g} PFLOP in {ledger.plan.execution.precision}")
+    if eta_s is None:
+        print("time: not known here; it needs a finished run in the store, or a GPU to measure on")
+    else:
+        total, left, slots = format_duration(sum(seconds)), format_duration(eta_s), resources.num_slots
+        print(f"time: {total} of one {ledger.plan.execution.device} slot, about {left} on {slots}")
+
+
+def _show_results(ledger: Ledger, store: Store, console: Console) -> int:
+    """Print the table, where everything lies and the account of all runs; return the exit code."""
+    study, runs = ledger.plan.study, runs_frame(ledger)
+    cells = cells_frame(runs)
+    paths = [
+        store.write_table(study.name, name, frame.to_csv(index=False))
+        for name, frame in (("cells", cells), ("runs", runs))
+    ]
+    console.print(
+        render_cells(
+            cells, f"{study.name}: mean ± standard deviation over seeds, beside the paper's single runs"
+        )
+    )
+    for run in ledger.plan.runs:
+        if ledger.state(run.key) == "failed":
+            console.print(f"failed: {run}: {ledger.reason(run.key)}", soft_wrap=True)
+    for path in paths:
+        print(f"table: {path}")
+    print(f"records: {store.location}")
+    counts = ledger.count_runs()
+    if counts["failed"]:
+        print(f"to try again what failed: {_this_command()} --retry-failed")
+    if counts["missing"]:
+        print(f"to run what is missing: {_this_command()}")
+    print(ledger.summary())
+    return EXIT_INCOMPLETE if counts["failed"] or counts["missing"] else 0
+
+
+def _this_command() -> str:
+    return shlex.join(["python", *sys.argv])

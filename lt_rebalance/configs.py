@@ -1,0 +1,227 @@
+"""Typed, frozen configuration of data, methods, trainings and execution, checked when it is made."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from lt_rebalance.classifiers import CLASSIFIERS
+from lt_rebalance.datasets import get_dataset_spec
+from lt_rebalance.generators import GENERATORS
+from lt_rebalance.imbalance import CLASS_ORDERS, SUBSET_DRAWS, parse_c
+from lt_rebalance.losses import LOSSES
+from lt_rebalance.methods import check_draw, get_method
+
+DEVICES = ("cpu", "cuda")
+PRECISIONS = ("float32", "bfloat16")
+EVALUATION_MODES = ("running_statistics", "batch_statistics")
+SELECTIONS = ("last", "best_validation", "oracle_best_test")
+
+ConfigT = TypeVar("ConfigT")
+
+
+def require_known(rule: str, value: str, known: Sequence[str]) -> None:
+    """Raise a ValueError naming the known values unless `value` is one of them."""
+    if value not in known:
+        raise ValueError(f"unknown {rule} {value!r}; known: {', '.join(known)}")
+
+
+def require_positive(**values: float | None) -> None:
+    """Raise a ValueError unless every given value that is not None is above 0."""
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be above 0, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long to train: passes over the training set, or a number of steps whatever its size."""
+
+    epochs: int | None = None
+    """passes over the training set; each is a round, tested at its end"""
+    steps: int | None = None
+    """optimizer steps"""
+    rounds: int | None = None
+    """tests spread evenly over a budget in steps; None for a budget in epochs"""
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError(
+                f"a budget is in epochs or in steps, got epochs={self.epochs} steps={self.steps}"
+            )
+        if (self.steps is None) != (self.rounds is None):
+            raise ValueError("rounds belong to a budget in steps, and such a budget needs them")
+        require_positive(epochs=self.epochs, steps=self.steps, rounds=self.rounds)
+        if self.steps is not None and self.rounds is not None and self.rounds > self.steps:
+            raise ValueError(f"rounds must be at most steps, got {self.rounds} rounds in {self.steps} steps")
+
+    def round_ends(self, num_items: int, batch_size: int) -> list[int]:
+        """Return the step at which each round ends."""
+        if self.epochs is not None:
+            steps_per_pass = -(-num_items // batch_size)
+            return [steps_per_pass * (index + 1) for index in range(self.epochs)]
+        assert self.steps is not None and self.rounds is not None
+        return [self.steps * (index + 1) // self.rounds for index in range(self.rounds)]
+
+    def __str__(self) -> str:
+        return f"{self.epochs} epochs" if self.epochs is not None else f"{self.steps} steps"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The real images a run may see."""
+
+    dataset: str
+    """a name in DATASETS"""
+    c: str | None
+    """ratio between consecutive classes as an exact fraction, "7/9"; None for the original set"""
+    subset_draw: str | None
+    """"paper": the published fixed draw; "per_seed": drawn anew; None for the original set"""
+    class_order: str | None
+    """"label": class 0 is the head; "permuted" per seed; None for the original set"""
+    validation_per_class: int
+    """balanced images per class set aside before the long-tailed cut"""
+
+    def __post_init__(self) -> None:
+        get_dataset_spec(self.dataset)
+        if self.c is None:
+            if self.subset_draw is not None or self.class_order is not None:
+                raise ValueError("the original set has neither a subset draw nor a class order")
+        else:
+            c = parse_c(self.c)
+            if self.c != str(c):
+                raise ValueError(f"C must be given in lowest terms, {str(c)!r}, got {self.c!r}")
+            require_known("subset draw", str(self.subset_draw), SUBSET_DRAWS)
+            require_known("class order", str(self.class_order), CLASS_ORDERS)
+        if self.validation_per_class < 0:
+            raise ValueError(f"validation_per_class must be at least 0, got {self.validation_per_class}")
+
+    @property
+    def label(self) -> str:
+        """How tables name the training data: C, or "original"."""
+        return self.c or "original"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig:
+    """A rebalancing method and how it chooses images."""
+
+    name: str
+    """a name in METHODS"""
+    draw: str | None
+    """one of the method's draws; None for a method without any"""
+
+    def __post_init__(self) -> None:
+        check_draw(self.name, self.draw)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorConfig:
+    """A conditional GAN and its training."""
+
+    architecture: str
+    """a name in GENERATORS"""
+    training_method: MethodConfig
+    """how the set that the CGAN itself learns from is rebalanced; must not need a generator"""
+    budget: Budget
+    batch_size: int
+    learning_rate: float
+    """Adam's, for both networks"""
+    beta1: float
+    beta2: float
+
+    def __post_init__(self) -> None:
+        require_known("generator", self.architecture, tuple(GENERATORS))
+        if get_method(self.training_method.name).needs_generator:
+            raise ValueError(f"a CGAN cannot learn from a set made by method {self.training_method.name!r}")
+        _check_optimization(self.batch_size, self.learning_rate, self.beta1, self.beta2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+    """A classifier, its training and its test."""
+
+    architecture: str
+    """a name in CLASSIFIERS"""
+    loss: str
+    """a name in LOSSES"""
+    budget: Budget
+    batch_size: int
+    learning_rate: float
+    """Adam's"""
+    beta1: float
+    beta2: float
+    evaluation_mode: str
+    """"running_statistics": evaluation mode; "batch_statistics": batch normalisation as in training"""
+    selection: str
+    """which round is reported: "last", "best_validation", or "oracle_best_test", which peeks at the test"""
+
+    def __post_init__(self) -> None:
+        require_known("classifier", self.architecture, tuple(CLASSIFIERS))
+        require_known("loss", self.loss, tuple(LOSSES))
+        require_known("evaluation mode", self.evaluation_mode, EVALUATION_MODES)
+        require_known("selection", self.selection, SELECTIONS)
+        _check_optimization(self.batch_size, self.learning_rate, self.beta1, self.beta2)
+
+
+def _check_optimization(batch_size: int, learning_rate: float, beta1: float, beta2: float) -> None:
+    require_positive(batch_size=batch_size, learning_rate=learning_rate)
+    for name, beta in {"beta1": beta1, "beta2": beta2}.items():
+        if not 0 <= beta < 1:
+            raise ValueError(f"{name} must be at least 0 and below 1, got {beta}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How the arithmetic is done: results of different executions agree only within rounding."""
+
+    device: str
+    """"cpu" or "cuda\""""
+    precision: str
+    """"float32" or "bfloat16" in forward passes; weights are always float32"""
+    num_threads: int
+    """CPU threads of one training"""
+    torch_version: str
+
+    def __post_init__(self) -> None:
+        require_known("device", self.device, DEVICES)
+        require_known("precision", self.precision, PRECISIONS)
+        require_positive(num_threads=self.num_threads)
+
+
+def to_plain(value: Any) -> Any:  # Any: walks configurations down to JSON values
+    """Return a configuration, and all configurations inside it, as dicts of plain JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return value
+
+
+def config_from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    """Return the configuration dataclass `cls` from plain values.
+
+    Raises:
+        ValueError: unknown or missing keys, here or in a nested configuration.
+    """
+    types_by_name = typing.get_type_hints(cls)
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # ConfigT is always a dataclass
+    known = [field.name for field in fields]
+    for name in values:
+        require_known(f"key of {cls.__name__}", name, known)
+    missing = [
+        field.name for field in fields if field.name not in values and field.default is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(f"{cls.__name__} needs {', '.join(missing)}")
+    return cls(**{name: _from_plain(types_by_name[name], value) for name, value in values.items()})
+
+
+def _from_plain(annotation: Any, value: Any) -> Any:  # Any: follows the annotations of configurations
+    if isinstance(annotation, types.UnionType):
+        if value is None:
+            return None
+        annotation = next(member for member in typing.get_args(annotation) if member is not types.NoneType)
+    if dataclasses.is_dataclass(annotation):
+        return config_from_dict(typing.cast(type, annotation), value)
+    return value

@@ -1,0 +1,200 @@
+"""What a stage costs: arithmetic counted from its networks, throughput measured, time left estimated."""
+
+import dataclasses
+import functools
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lt_rebalance.cgan import CGANTraining
+from lt_rebalance.classifier_training import ClassifierTraining, EvaluationSet
+from lt_rebalance.classifiers import build_classifier
+from lt_rebalance.configs import Budget, DataConfig, MethodConfig
+from lt_rebalance.datasets import DatasetSpec, get_dataset_spec
+from lt_rebalance.generators import NOISE_DIM, Discriminator, build_generator
+from lt_rebalance.imbalance import kept_counts, parse_c
+from lt_rebalance.initialization import build_network
+from lt_rebalance.machine import prepare_torch
+from lt_rebalance.methods import plan_rebalancing
+from lt_rebalance.plan import upstream_key
+from lt_rebalance.records import Record
+from lt_rebalance.seeding import numpy_stream
+from lt_rebalance.study import AnyStage, ClassifierStage, GeneratorStage
+from lt_rebalance.training import Training, TrainingSet
+
+CALIBRATION_STEPS = 6
+
+# Multiples of a forward pass. Training a network: forward, and backward to inputs and to weights. A step of a
+# CGAN passes real and fake images through the discriminator to train it, and fake ones once more, forward and
+# backward to the inputs, to train the generator.
+_TRAINING_PASSES = 3
+_DISCRIMINATOR_PASSES = 2 * _TRAINING_PASSES + 2
+
+
+def stage_flop(stage: AnyStage) -> float:
+    """Return the floating-point operations of a stage, but for drawing synthetic images."""
+    spec = get_dataset_spec(stage.data.dataset)
+    config = stage.generator if isinstance(stage, GeneratorStage) else stage.classifier
+    # Only a permuted order makes the counts depend on the seed.
+    counts_seed = stage.seed if stage.data.class_order == "permuted" else 0
+    num_items = _num_items(stage.data, stage.training_method, counts_seed)
+    round_ends = config.budget.round_ends(num_items, config.batch_size)
+    flop = _training_flop_per_image(stage) * _images_seen(round_ends[-1], num_items, config.batch_size)
+    if isinstance(stage, ClassifierStage):
+        num_tested = sum(spec.test_counts_K) + stage.data.validation_per_class * spec.num_classes
+        flop += _classifier_flop(stage.classifier.architecture, spec) * num_tested * len(round_ends)
+    return flop
+
+
+def _training_flop_per_image(stage: AnyStage) -> float:
+    spec = get_dataset_spec(stage.data.dataset)
+    if isinstance(stage, ClassifierStage):
+        return _TRAINING_PASSES * _classifier_flop(stage.classifier.architecture, spec)
+    generator_flop = _generator_flop(stage.generator.architecture, spec)
+    return _TRAINING_PASSES * generator_flop + _DISCRIMINATOR_PASSES * _discriminator_flop(spec)
+
+
+@functools.cache
+def _num_items(data: DataConfig, method: MethodConfig, seed: int) -> int:
+    """Return how many items a stage trains on."""
+    spec = get_dataset_spec(data.dataset)
+    available_K = [count - data.validation_per_class for count in spec.train_counts_K]
+    c = None if data.c is None else parse_c(data.c)
+    counts_K = kept_counts(available_K, c, data.class_order, seed)
+    rng = numpy_stream(seed, "resampling")
+    return sum(plan_rebalancing(method.name, method.draw, counts_K, rng).counts_K)
+
+
+def _images_seen(num_steps: int, num_items: int, batch_size: int) -> int:
+    """Return the images in all steps together; the last batch of a pass may be smaller than the rest."""
+    passes, steps = divmod(num_steps, -(-num_items // batch_size))
+    return passes * num_items + min(steps * batch_size, num_items)
+
+
+@functools.cache
+def _generator_flop(name: str, spec: DatasetSpec) -> float:
+    return _forward_flop(
+        lambda: build_generator(name, spec.num_classes, spec.image_shape),
+        torch.zeros(2, NOISE_DIM),
+        torch.zeros(2, dtype=torch.int64),
+    )
+
+
+@functools.cache
+def _discriminator_flop(spec: DatasetSpec) -> float:
+    labels_N = torch.zeros(2, dtype=torch.int64)
+    return _forward_flop(
+        lambda: Discriminator(spec.num_classes, spec.image_shape),
+        torch.zeros(2, *spec.image_shape),
+        labels_N,
+        torch.Generator(),
+    )
+
+
+@functools.cache
+def _classifier_flop(name: str, spec: DatasetSpec) -> float:
+    return _forward_flop(
+        lambda: build_classifier(name, spec.num_classes, spec.image_shape), torch.zeros(2, *spec.image_shape)
+    )
+
+
+@torch.no_grad()
+def _forward_flop(build: Callable[[], nn.Module], *inputs_of_two: Tensor | torch.Generator) -> float:
+    """Return the multiplications and additions of all linear and convolutional layers for one item."""
+    total = 0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        nonlocal total
+        weight = layer.get_parameter("weight")
+        # A transposed convolution applies its kernel at every input position, the others at every output.
+        positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        total += 2 * weight.numel() * positions[0, 0].numel() if weight.dim() == 4 else 2 * weight.numel()
+
+    network = build_network(build, torch.Generator())
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            layer.register_forward_hook(count)
+    network(*inputs_of_two)
+    return float(total)
+
+
+class Throughput:
+    """How fast stages of each kind train here, in FLOP/s, from what has been observed of them."""
+
+    def __init__(self) -> None:
+        self._observed: dict[str, dict[str, float]] = {}
+
+    def observe(self, stage: AnyStage, share: float, train_s: float) -> None:
+        """Learn that this share of a stage took so many seconds."""
+        if share > 0 and train_s > 0:
+            self._observed.setdefault(stage.kind, {})[stage.key] = share * stage_flop(stage) / train_s
+
+    def observe_record(self, stage: AnyStage, record: Record) -> None:
+        """Learn from a finished stage; one that diverged on the way says nothing."""
+        if record.state == "complete":
+            self.observe(stage, 1.0, record.timing.train_s)
+
+    def calibrate(self, stage: AnyStage) -> None:
+        """Measure a few training steps of a stage on made-up images, unless its kind is known already."""
+        if stage.kind not in self._observed:
+            self._observed[stage.kind] = {stage.key: _measure(stage)}
+
+    def seconds(self, stage: AnyStage) -> float | None:
+        """Return how long a stage will train; None while nothing is known of its kind."""
+        observed = self._observed.get(stage.kind)
+        return stage_flop(stage) / statistics.median(observed.values()) if observed else None
+
+
+def _measure(stage: AnyStage) -> float:
+    """Return the FLOP/s of a few training steps of a stage, after as many to warm up."""
+    device = prepare_torch(stage.execution)
+    spec = get_dataset_spec(stage.data.dataset)
+    budget = Budget(steps=2 * CALIBRATION_STEPS, rounds=2)
+    batch_size = (stage.generator if isinstance(stage, GeneratorStage) else stage.classifier).batch_size
+    items = _made_up_items(batch_size, spec, device)
+    common = (spec, device, stage.execution.precision, [0], [items])
+    training: Training[Any]
+    if isinstance(stage, GeneratorStage):
+        training = CGANTraining(dataclasses.replace(stage.generator, budget=budget), *common)
+    else:
+        test_set = EvaluationSet(images_NCHW=items.images_PCHW[:1], labels_N=items.labels_P[:1])
+        config = dataclasses.replace(stage.classifier, budget=budget)
+        training = ClassifierTraining(config, *common, [None], test_set)
+    training.run_round()
+    warm_s = training.lanes[0].train_s
+    training.run_round()
+    images = CALIBRATION_STEPS * batch_size
+    return _training_flop_per_image(stage) * images / (training.lanes[0].train_s - warm_s)
+
+
+def _made_up_items(num_items: int, spec: DatasetSpec, device: torch.device) -> TrainingSet:
+    items_N = torch.arange(num_items, device=device)
+    images_PCHW = torch.linspace(-1, 1, num_items * math.prod(spec.image_shape), device=device)
+    return TrainingSet(
+        images_PCHW=images_PCHW.view(num_items, *spec.image_shape),
+        labels_P=items_N % spec.num_classes,
+        items_N=items_N,
+    )
+
+
+def estimate_remaining_s(
+    pending: Mapping[str, AnyStage], throughput: Throughput, num_slots: int, done_shares: Mapping[str, float]
+) -> float | None:
+    """Return how long the pending stages take on so many slots, or None while that is not known.
+
+    Args:
+        done_shares: how much of a stage that is under way is done, by key; others have not begun.
+    """
+    seconds: dict[str, float] = {}
+    for key, stage in pending.items():
+        full_s = throughput.seconds(stage)
+        if full_s is None:
+            return None
+        seconds[key] = full_s * (1 - done_shares.get(key, 0.0))
+    chains = (seconds[key] + seconds.get(upstream_key(stage) or "", 0.0) for key, stage in pending.items())
+    # Never less than the longest chain, however many slots there are.
+    return max(sum(seconds.values()) / num_slots, max(chains, default=0.0))

@@ -1,0 +1,97 @@
+"""The few file operations that a store needs, each atomic; one implementation for each kind of place."""
+
+import os
+import uuid
+from pathlib import Path
+from typing import Protocol
+
+
+class Filesystem(Protocol):
+    """Files under one root, named by relative POSIX paths. Parents are made as needed."""
+
+    def read(self, path: str) -> bytes:
+        """Return the content; FileNotFoundError when there is none."""
+        ...
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Write a file that must not exist yet, in one atomic step; False when it does."""
+        ...
+
+    def replace(self, path: str, content: bytes) -> None:
+        """Write a file in one atomic step, over an existing one if need be."""
+        ...
+
+    def list(self, path: str) -> list[str]:
+        """Return the sorted names in a directory; empty when there is no such directory."""
+        ...
+
+    def move(self, path: str, target: str) -> None:
+        """Rename a file; FileNotFoundError when there is none."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Delete a file if it exists."""
+        ...
+
+
+class LocalFilesystem:
+    """A directory on a POSIX file system. Content reaches the disk before its name does."""
+
+    TEMPORARY_PREFIX = ".writing-"
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def read(self, path: str) -> bytes:
+        return (self._root / path).read_bytes()
+
+    def create(self, path: str, content: bytes) -> bool:
+        temporary = self._write_temporary(path, content)
+        try:
+            # Unlike a rename, a link never replaces what is there: the first writer wins.
+            os.link(temporary, self._root / path)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink()
+        self._sync_parent(path)
+        return True
+
+    def replace(self, path: str, content: bytes) -> None:
+        self._write_temporary(path, content).replace(self._root / path)
+        self._sync_parent(path)
+
+    def list(self, path: str) -> list[str]:
+        try:
+            names = os.listdir(self._root / path)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(name for name in names if not name.startswith(self.TEMPORARY_PREFIX))
+
+    def move(self, path: str, target: str) -> None:
+        (self._root / target).parent.mkdir(parents=True, exist_ok=True)
+        (self._root / path).rename(self._root / target)
+
+    def remove(self, path: str) -> None:
+        (self._root / path).unlink(missing_ok=True)
+
+    def _write_temporary(self, path: str, content: bytes) -> Path:
+        parent = (self._root / path).parent
+        parent.mkdir(parents=True, exist_ok=True)
+        temporary = parent / f"{self.TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        return temporary
+
+    def _sync_parent(self, path: str) -> None:
+        descriptor = os.open((self._root / path).parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,108 @@
+"""What this machine can do and what it is: resolve "auto" choices, describe where a result was made."""
+
+import functools
+import importlib.metadata
+import platform
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lt_rebalance.configs import DEVICES, PRECISIONS, Execution, require_known
+
+AUTO = "auto"
+DESCRIBED_PACKAGES = ("lt_rebalance", "torch", "numpy", "ray")
+
+
+def torch_version() -> str:
+    """Return torch's version without the name of its build."""
+    return str(torch.__version__).partition("+")[0]
+
+
+def resolve_execution(device: str, precision: str, num_threads: int, *, has_cuda: bool) -> Execution:
+    """Return how to execute, with every "auto" replaced by what suits the machine.
+
+    Args:
+        device: "cpu", "cuda" or "auto", which takes a GPU where there is one.
+        precision: "float32", "bfloat16" or "auto", which takes bfloat16 where the processor computes in it.
+        num_threads: CPU threads of one training.
+        has_cuda: whether the trainings can have a GPU.
+
+    Raises:
+        ValueError: unknown names, or cuda where there is none.
+    """
+    require_known("device", device, (*DEVICES, AUTO))
+    require_known("precision", precision, (*PRECISIONS, AUTO))
+    if device == "cuda" and not has_cuda:
+        raise ValueError("--device cuda needs a GPU that torch or the Ray cluster can see, and found none")
+    if device == AUTO:
+        device = "cuda" if has_cuda else "cpu"
+    if precision == AUTO:
+        precision = "bfloat16" if device == "cuda" or cpu_computes_bfloat16() else "float32"
+    return Execution(
+        device=device, precision=precision, num_threads=num_threads, torch_version=torch_version()
+    )
+
+
+def cpu_computes_bfloat16() -> bool:
+    """Whether the processor has bfloat16 arithmetic, rather than an emulation that is slower than float32."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # not Linux
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def prepare_torch(execution: Execution) -> torch.device:
+    """Set torch up for an execution and return its device.
+
+    Raises:
+        ValueError: this process has another torch than the execution names.
+    """
+    if execution.torch_version != torch_version():
+        raise ValueError(
+            f"this run was planned for torch {execution.torch_version}, this worker has {torch_version()}; "
+            "install the same version on every node"
+        )
+    torch.set_num_threads(execution.num_threads)
+    return torch.device(execution.device)
+
+
+def describe_machine(execution: Execution) -> dict[str, Any]:
+    """Return where and with what a result is made: commit, versions, host, processor."""
+    device = torch.cuda.get_device_name() if execution.device == "cuda" else _processor_name()
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "is_dirty": bool(_git("status", "--porcelain")),
+        "versions": {name: _version(name) for name in DESCRIBED_PACKAGES}
+        | {"python": platform.python_version()},
+        "host": socket.gethostname(),
+        "device": device,
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+@functools.cache
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or not a checkout
+        return ""
+
+
+@functools.cache
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

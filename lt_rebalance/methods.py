@@ -1,0 +1,146 @@
+"""Rebalancing methods: from the class counts of a long-tailed set to a plan that evens them out.
+
+Source of all four: Mankikar, Patel, Zhang, section 3.2. Shape suffix: K classes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+PositionArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RebalancePlan:
+    """Which training items a classifier sees, class by class."""
+
+    positions_by_class: tuple[PositionArray, ...]
+    """K arrays of positions into the class's drawn images; a repeated position is a repeated image."""
+    num_synthetic_K: tuple[int, ...]
+    """Generated images to add to each class."""
+
+    @property
+    def counts_K(self) -> list[int]:
+        """Training items of each class, real and synthetic."""
+        return [
+            len(positions) + synthetic
+            for positions, synthetic in zip(self.positions_by_class, self.num_synthetic_K, strict=True)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A rebalancing method: what it is, the draws it offers, and the plan it makes."""
+
+    description: str
+    draws: tuple[str, ...]
+    """named ways of choosing images, of which a configuration names one; empty when there is no choice"""
+    needs_generator: bool
+    plan: Callable[[Sequence[int], str | None, np.random.Generator], RebalancePlan]
+    """from counts_K, the draw and the stream "resampling" to a plan"""
+
+
+def _keep_all(counts_K: Sequence[int]) -> list[PositionArray]:
+    return [np.arange(count) for count in counts_K]
+
+
+def _no_synthesis(positions_by_class: Sequence[PositionArray]) -> RebalancePlan:
+    return RebalancePlan(
+        positions_by_class=tuple(positions_by_class), num_synthetic_K=(0,) * len(positions_by_class)
+    )
+
+
+def _plan_none(counts_K: Sequence[int], draw: str | None, rng: np.random.Generator) -> RebalancePlan:
+    return _no_synthesis(_keep_all(counts_K))
+
+
+def _plan_undersample(counts_K: Sequence[int], draw: str | None, rng: np.random.Generator) -> RebalancePlan:
+    smallest = min(counts_K)
+    if draw == "first":
+        return _no_synthesis([np.arange(smallest) for _ in counts_K])
+    return _no_synthesis([rng.permutation(count)[:smallest] for count in counts_K])
+
+
+def _plan_oversample(counts_K: Sequence[int], draw: str | None, rng: np.random.Generator) -> RebalancePlan:
+    largest = max(counts_K)
+    if draw == "cyclic":
+        return _no_synthesis([np.arange(largest) % count for count in counts_K])
+    return _no_synthesis(
+        [np.concatenate([np.arange(count), rng.integers(count, size=largest - count)]) for count in counts_K]
+    )
+
+
+def _plan_cgan(counts_K: Sequence[int], draw: str | None, rng: np.random.Generator) -> RebalancePlan:
+    largest = max(counts_K)
+    return RebalancePlan(
+        positions_by_class=tuple(_keep_all(counts_K)),
+        num_synthetic_K=tuple(largest - count for count in counts_K),
+    )
+
+
+def get_method(name: str) -> Method:
+    """Return a method by name.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in METHODS:
+        raise ValueError(f"unknown method {name!r}; known: {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def check_draw(name: str, draw: str | None) -> None:
+    """Raise a ValueError unless the method is known and offers the draw (None where it offers none)."""
+    draws = get_method(name).draws
+    if draw not in (draws or (None,)):
+        raise ValueError(f"unknown draw {draw!r} of method {name!r}; known: {', '.join(draws) or 'none'}")
+
+
+def plan_rebalancing(
+    name: str, draw: str | None, counts_K: Sequence[int], rng: np.random.Generator
+) -> RebalancePlan:
+    """Plan one method on class counts.
+
+    Args:
+        name: a method in `METHODS`.
+        draw: one of the method's draws; None for a method without any.
+        counts_K: real images of each class, each at least 1.
+        rng: the stream "resampling" of the seed.
+
+    Raises:
+        ValueError: unknown method or draw, or an empty class.
+    """
+    check_draw(name, draw)
+    if min(counts_K) < 1:
+        raise ValueError(f"every class needs at least one image, got counts {list(counts_K)}")
+    return get_method(name).plan(counts_K, draw, rng)
+
+
+METHODS = {
+    "none": Method(
+        description="train on the long-tailed set as it is",
+        draws=(),
+        needs_generator=False,
+        plan=_plan_none,
+    ),
+    "undersample": Method(
+        description="cut every class to the count of the smallest",
+        draws=("first", "random"),
+        needs_generator=False,
+        plan=_plan_undersample,
+    ),
+    "oversample": Method(
+        description="fill every class to the count of the largest with copies",
+        draws=("cyclic", "random"),
+        needs_generator=False,
+        plan=_plan_oversample,
+    ),
+    "cgan": Method(
+        description="fill every class to the count of the largest with images from a conditional GAN",
+        draws=(),
+        needs_generator=True,
+        plan=_plan_cgan,
+    ),
+}

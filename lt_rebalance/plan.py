@@ -1,0 +1,119 @@
+"""Compile a study to a graph of stages, each once, and decide which may start next; no IO."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from lt_rebalance.configs import Execution
+from lt_rebalance.study import AnyStage, Cell, ClassifierStage, Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """One cell at one seed: what becomes one row of results."""
+
+    cell: Cell
+    stage: ClassifierStage
+
+    @property
+    def seed(self) -> int:
+        """The replicate index."""
+        return self.stage.seed
+
+    @property
+    def key(self) -> str:
+        """The key of the classifier stage."""
+        return self.stage.key
+
+    def __str__(self) -> str:
+        return f"{self.cell} seed {self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The runs of a study and the stages they need."""
+
+    study: Study
+    execution: Execution
+    runs: tuple[PlannedRun, ...]
+
+    @cached_property
+    def stages(self) -> Mapping[str, AnyStage]:
+        """Every stage once, by key; a stage comes after the one it builds on."""
+        stages: dict[str, AnyStage] = {}
+        for run in self.runs:
+            if run.stage.generator_stage is not None:
+                stages.setdefault(run.stage.generator_stage.key, run.stage.generator_stage)
+            stages.setdefault(run.key, run.stage)
+        return stages
+
+    def count_stages(self) -> Counter[str]:
+        """Return how many stages there are of each kind."""
+        return Counter(stage.kind for stage in self.stages.values())
+
+
+def compile_study(study: Study, execution: Execution) -> Plan:
+    """Return the plan of a study."""
+    runs = tuple(PlannedRun(cell=cell, stage=cell.stage(seed, execution)) for cell, seed in study.runs())
+    return Plan(study=study, execution=execution, runs=runs)
+
+
+def upstream_key(stage: AnyStage) -> str | None:
+    """Return the key of the stage that a stage builds on, or None."""
+    if isinstance(stage, ClassifierStage) and stage.generator_stage is not None:
+        return stage.generator_stage.key
+    return None
+
+
+class Schedule:
+    """Which pending stage may start next: what it builds on is done, longest chain of work first."""
+
+    def __init__(self, pending: Mapping[str, AnyStage], cost: Callable[[AnyStage], float]) -> None:
+        """Schedule the pending stages.
+
+        Args:
+            pending: the stages still to run; a stage they build on is pending as well, or done.
+            cost: how long a stage takes, in any unit.
+        """
+        self._stages = dict(pending)
+        self._waiting: dict[str, list[str]] = {}
+        costs = {key: cost(stage) for key, stage in pending.items()}
+        self._chain_costs = dict(costs)
+        ready = []
+        for key, stage in pending.items():
+            upstream = upstream_key(stage)
+            if upstream is not None and upstream in pending:
+                self._waiting.setdefault(upstream, []).append(key)
+                self._chain_costs[upstream] = max(self._chain_costs[upstream], costs[upstream] + costs[key])
+            else:
+                ready.append(key)
+        self._ready = ready
+        self._running: set[str] = set()
+        self._sort()
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether nothing is ready and nothing that runs could make anything ready."""
+        return not self._ready and not self._running
+
+    def next_ready(self) -> AnyStage | None:
+        """Start the next stage; None while every stage left waits for one that runs, or none is left."""
+        if not self._ready:
+            return None
+        key = self._ready.pop()
+        self._running.add(key)
+        return self._stages[key]
+
+    def finish(self, key: str, *, releases: bool) -> None:
+        """Note the end of a running stage; those that build on it become ready only if `releases`."""
+        self._running.remove(key)
+        waiting = self._waiting.pop(key, [])
+        if releases:
+            self._ready += waiting
+            self._sort()
+
+    def _sort(self) -> None:
+        # Equal costs keep the order of the plan, so that a schedule is reproducible.
+        order = {key: index for index, key in enumerate(self._stages)}
+        self._ready.sort(key=lambda key: (self._chain_costs[key], -order[key]))

@@ -1,0 +1,155 @@
+"""Show a running study: a table that fills in cell by cell, or plain lines where there is no terminal."""
+
+import math
+import time
+from dataclasses import dataclass, field
+
+import pandas as pd
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from lt_rebalance.costs import Throughput, estimate_remaining_s
+from lt_rebalance.ledger import Ledger
+from lt_rebalance.study import AnyStage
+from lt_rebalance.tables import cells_frame, format_mean, runs_frame
+
+PLAIN_WIDTH = 140
+
+
+def make_console() -> Console:
+    """Return the console for standard output; wide enough for the tables where there is no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def format_duration(seconds: float) -> str:
+    """Return "45 s", "12 min", "3.4 h" or "2.1 days"."""
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    if seconds < 5400:
+        return f"{math.ceil(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+
+
+def render_cells(cells: pd.DataFrame, title: str) -> Table:
+    """Return the cells beside the paper's single runs as a table for the terminal."""
+    table = Table(title=title, title_justify="left")
+    for name in ("protocol", "data", "method"):
+        table.add_column(name)
+    for name in ("n", "accuracy", "paper", "macro F1", "paper", "loss", "paper", "collapsed"):
+        table.add_column(name, justify="right")
+    for row in cells.to_dict("records"):
+        numbers = []
+        for metric, paper in (("accuracy", "accuracy"), ("macro_f1", "f1"), ("loss", "loss")):
+            numbers.append(format_mean(row[f"{metric}_mean"], row[f"{metric}_sd"], row["n"]))
+            numbers.append("-" if pd.isna(row[f"paper_{paper}"]) else f"{row[f'paper_{paper}']:.3f}")
+        n = f"{row['n']}/{row['planned']}"
+        collapsed = str(row["collapsed"]) if row["n"] else "-"
+        table.add_row(row["protocol"], row["data"], row["method"], n, *numbers, collapsed)
+    return table
+
+
+@dataclass
+class RunningStage:
+    """A stage in training, as far as it has reported."""
+
+    stage: AnyStage
+    started: float = field(default_factory=time.monotonic)
+    round: int = 0
+    num_rounds: int = 0
+
+    @property
+    def done_share(self) -> float:
+        """How much of its training is done, in [0, 1]."""
+        return self.round / self.num_rounds if self.num_rounds else 0.0
+
+    def __str__(self) -> str:
+        share = f", {self.round}/{self.num_rounds}" if self.num_rounds else ""
+        return f"{self.stage} ({format_duration(time.monotonic() - self.started)}{share})"
+
+
+class Progress:
+    """Follows the stages of one execution of a plan and shows where it stands."""
+
+    def __init__(self, ledger: Ledger, throughput: Throughput, num_slots: int, console: Console) -> None:
+        self._ledger = ledger
+        self._throughput = throughput
+        self._num_slots = num_slots
+        self._console = console
+        self._pending = ledger.pending()
+        self._num_pending = len(self._pending)
+        self._running: dict[str, RunningStage] = {}
+        self._cells = Table()
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+
+    def __enter__(self) -> "Progress":
+        self._update_cells()
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def start(self, stage: AnyStage) -> None:
+        """Note that a stage has begun."""
+        self._running[stage.key] = RunningStage(stage)
+        self._refresh()
+
+    def advance(self, stage: AnyStage, round_index: int, num_rounds: int, train_s: float) -> None:
+        """Note that a running stage has finished a round, after so many seconds of training in all."""
+        running = self._running[stage.key]
+        running.round, running.num_rounds = round_index, num_rounds
+        self._throughput.observe(stage, running.done_share, train_s)
+        self._refresh()
+
+    def finish(self, stage: AnyStage) -> None:
+        """Note that a stage has ended, well or not; the ledger knows how."""
+        self._running.pop(stage.key, None)
+        if (record := self._ledger.records.get(stage.key)) is not None:
+            self._throughput.observe_record(stage, record)
+        self._pending = self._ledger.pending()
+        if self._live is None:
+            self._console.print(self._describe_end(stage), soft_wrap=True)
+        else:
+            self._update_cells()
+            self._refresh()
+
+    def _describe_end(self, stage: AnyStage) -> str:
+        done = self._num_pending - len(self._pending)
+        return f"{done}/{self._num_pending} {stage}: {self._outcome(stage)}; {self._time_left()}"
+
+    def _outcome(self, stage: AnyStage) -> str:
+        record = self._ledger.records.get(stage.key)
+        if record is None:
+            failure = self._ledger.failures.get(stage.key)
+            return f"failed, {failure.error}" if failure is not None else "no result"
+        if record.state == "diverged":
+            return f"diverged after {record.num_steps} steps"
+        result = (
+            f"accuracy {record.metrics['accuracy']:.3f}"
+            if record.kind == "classifier"
+            else f"collapsed classes {record.metrics['num_collapsed_classes']:.0f}"
+        )
+        return f"{result} in {format_duration(record.timing.wall_s)}"
+
+    def _time_left(self) -> str:
+        if not self._pending:
+            return "nothing left"
+        done_shares = {key: running.done_share for key, running in self._running.items()}
+        seconds = estimate_remaining_s(self._pending, self._throughput, self._num_slots, done_shares)
+        return "time left not known yet" if seconds is None else f"about {format_duration(seconds)} left"
+
+    def _update_cells(self) -> None:
+        self._cells = render_cells(cells_frame(runs_frame(self._ledger)), self._ledger.plan.study.name)
+
+    def _refresh(self) -> None:
+        if self._live is None:
+            return
+        done = self._num_pending - len(self._pending)
+        status = f"{done}/{self._num_pending} stages done, {self._time_left()}; {self._ledger.summary()}"
+        running = [Text(f"running: {stage}") for stage in self._running.values()]
+        self._live.update(Group(self._cells, *running, Text(status)), refresh=True)

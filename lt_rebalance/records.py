@@ -1,0 +1,135 @@
+"""Records: everything a table or a figure needs of one finished training, as plain JSON values."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+KINDS = ("generator", "classifier")
+STATES = ("complete", "diverged")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A file of a record that is too large for JSON."""
+
+    file: str
+    """name in the directory of the stage"""
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What a training cost; differs from run to run."""
+
+    wall_s: float
+    """from the first read to the commit, all attempts that led to it together"""
+    train_s: float
+    """spent in rounds"""
+    num_errors: int
+    """earlier attempts that ended in an error"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The result of one stage. Times and provenance aside, it is a function of the stage alone."""
+
+    key: str
+    """sha256 that names the stage"""
+    kind: str
+    """"generator" or "classifier\""""
+    state: str
+    """"complete", or "diverged": a loss was not finite, and training stopped there"""
+    stage: Mapping[str, Any]
+    """what the training read: configuration, seed, generator stage, execution"""
+    num_steps: int
+    """optimizer steps done"""
+    class_counts: tuple[int, ...]
+    """distinct real images of each class before rebalancing"""
+    training_counts: tuple[int, ...]
+    """items of each class trained on, real and synthetic"""
+    synthetic_counts: tuple[int, ...]
+    """generated items of each class among them"""
+    rank_groups: Mapping[str, list[int]]
+    """classes of head, medium and tail by `class_counts`; empty for the original set"""
+    metrics: Mapping[str, float]
+    """reported values; empty when diverged"""
+    recall_per_class: tuple[float, ...]
+    """test recall of each class; empty for generators and when diverged"""
+    diversity_per_class: tuple[float | None, ...]
+    """spread of generated over real images, for each class; empty without a generator"""
+    curves: tuple[Mapping[str, Any], ...]
+    """one row a round"""
+    artifacts: Mapping[str, Artifact]
+    """by role: "predictions" (npy, one test prediction an image) or "weights" (safetensors)"""
+    timing: Timing
+    provenance: Mapping[str, Any]
+    """commit, versions, device, host"""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind of record {self.kind!r}; known: {', '.join(KINDS)}")
+        if self.state not in STATES:
+            raise ValueError(f"unknown state of a record {self.state!r}; known: {', '.join(STATES)}")
+
+    def deterministic(self) -> dict[str, Any]:
+        """Return the part that two trainings of the stage must agree on, bit for bit on one kind of CPU."""
+        values = dataclasses.asdict(self)
+        del values["timing"], values["provenance"]
+        return values
+
+    def to_json(self) -> bytes:
+        """Return the record as UTF-8 JSON; numbers keep every bit, and none may be NaN or infinite."""
+        text = json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True, allow_nan=False)
+        return text.encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "Record":
+        """Read a record.
+
+        Raises:
+            ValueError: not JSON, or not the fields of a record.
+        """
+        values = json.loads(text)
+        expected = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(values, dict) or set(values) != expected:
+            found = sorted(values) if isinstance(values, dict) else type(values).__name__
+            raise ValueError(f"a record has the fields {sorted(expected)}, got {found}")
+        values["timing"] = Timing(**values["timing"])
+        values["artifacts"] = {role: Artifact(**artifact) for role, artifact in values["artifacts"].items()}
+        for name, value in values.items():
+            if isinstance(value, list):
+                values[name] = tuple(value)
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A stage that ended without a result."""
+
+    key: str
+    kind: str
+    """"generator" or "classifier\""""
+    stage: Mapping[str, Any]
+    error: str
+    """one line"""
+    traceback: str
+    """of the last attempt; empty when the worker died"""
+    provenance: Mapping[str, Any]
+
+    def to_json(self) -> bytes:
+        """Return the failure as UTF-8 JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "Failure":
+        """Read a failure; ValueError when it is not one."""
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"a failure is an object, got {type(values).__name__}")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"not a failure: {error}") from None

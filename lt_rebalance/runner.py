@@ -1,0 +1,224 @@
+"""Run a plan on Ray Tune: one Tuner whose searcher releases a stage when what it builds on is done.
+
+Tune only schedules. The store holds the truth, so Tune's own files are temporary and a run is resumed by
+scanning the store.
+"""
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+
+from lt_rebalance.configs import Execution, require_positive
+from lt_rebalance.costs import stage_flop
+from lt_rebalance.ledger import Ledger
+from lt_rebalance.plan import Schedule
+from lt_rebalance.progress import Progress
+from lt_rebalance.records import Failure
+from lt_rebalance.store import Store
+from lt_rebalance.study import AnyStage
+from lt_rebalance.trainables import StageTrainable, trial_config
+
+ClusterSize = Mapping[str, float]
+"""how much a cluster has of each resource, "CPU" and "GPU" among them"""
+
+MAX_RETRIES = 2
+LOCAL_OBJECT_STORE_BYTES = 200_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one trial asks of Ray, and how many trials run at a time."""
+
+    num_cpus: int
+    num_gpus: float
+    num_slots: int
+
+    def placement(self) -> tune.PlacementGroupFactory:
+        """Return the resources of one trial as Tune wants them."""
+        bundle: dict[str, float] = {"CPU": self.num_cpus}
+        if self.num_gpus:
+            bundle["GPU"] = self.num_gpus
+        return tune.PlacementGroupFactory([bundle])
+
+
+def plan_resources(
+    execution: Execution, gpus_per_trial: float, num_slots: int | None, cluster: ClusterSize
+) -> Resources:
+    """Return what one trial asks for, and how many fit.
+
+    Args:
+        execution: how trials compute.
+        gpus_per_trial: share of a GPU, or number of GPUs; ignored on the CPU.
+        num_slots: trials at a time; None for as many as the cluster holds now.
+        cluster: the cluster's "CPU" and "GPU".
+
+    Raises:
+        ValueError: nothing fits, or a number is not positive.
+    """
+    require_positive(gpus_per_trial=gpus_per_trial, max_concurrent=num_slots)
+    num_gpus = gpus_per_trial if execution.device == "cuda" else 0.0
+    if num_slots is None:
+        num_slots = int(cluster.get("CPU", 0) // execution.num_threads)
+        if num_gpus:
+            num_slots = min(num_slots, int(cluster.get("GPU", 0) / num_gpus))
+    if num_slots < 1:
+        raise ValueError(
+            f"no trial fits: one needs {execution.num_threads} CPUs and {num_gpus:g} GPUs, the cluster has "
+            f"{cluster.get('CPU', 0):g} and {cluster.get('GPU', 0):g} now; lower --threads, or name "
+            "--max-concurrent for a cluster that grows"
+        )
+    return Resources(num_cpus=execution.num_threads, num_gpus=num_gpus, num_slots=num_slots)
+
+
+@contextlib.contextmanager
+def ray_cluster(address: str | None) -> Iterator[ClusterSize]:
+    """Start Ray on this machine, or connect to a running cluster; yield what it has of "CPU" and "GPU".
+
+    Raises:
+        ValueError: no cluster answers at the address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address is None:
+            size: dict[str, Any] = {"num_cpus": count_cpus(), "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
+            ray.init(address="local", include_dashboard=False, **size, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError) as error:
+        raise ValueError(f"no Ray cluster could be reached or started ({error})") from None
+    try:
+        yield ray.cluster_resources()
+    finally:
+        ray.shutdown()
+
+
+def count_cpus() -> int:
+    """Return the CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class StageSearcher(Searcher):
+    """Feeds Tune with stages as they become ready, and settles each one by what the store holds."""
+
+    def __init__(
+        self, schedule: Schedule, ledger: Ledger, store: Store, data_dir: str | None, progress: Progress
+    ) -> None:
+        super().__init__()
+        self._schedule = schedule
+        self._ledger = ledger
+        self._store = store
+        self._data_dir = data_dir
+        self._progress = progress
+        self._running: dict[str, AnyStage] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the next ready stage; None while all wait; FINISHED at the end."""
+        stage = self._schedule.next_ready()
+        if stage is None:
+            finished: Any = Searcher.FINISHED  # a string, which Ray's own signature leaves out
+            return finished if self._schedule.is_exhausted else None
+        self._running[trial_id] = stage
+        self._progress.start(stage)
+        return trial_config([stage], self._store.location, self._data_dir)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Pass on how far a trial is."""
+        if "round" in result:
+            stage = self._running[trial_id]
+            self._progress.advance(stage, result["round"], result["num_rounds"], result["train_s"])
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Settle a trial, after its last retry."""
+        stage = self._running.pop(trial_id)
+        self._ledger.refresh(stage.key)
+        if error and self._ledger.state(stage.key) == "missing":
+            self._store.mark_failed(_last_failure(stage, self._store))
+            self._ledger.refresh(stage.key)
+        self._schedule.finish(stage.key, releases=self._ledger.state(stage.key) == "complete")
+        self._progress.finish(stage)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Keep nothing: the store is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing: the store is the state."""
+
+
+def _last_failure(stage: AnyStage, store: Store) -> Failure:
+    """Return why a trial that ran out of retries failed: its last error, or the death of its worker."""
+    if (failure := store.load_last_error(stage.key)) is not None:
+        return failure
+    return Failure(
+        key=stage.key,
+        kind=stage.kind,
+        stage=stage.to_dict(),
+        error=f"its worker process or node was lost {MAX_RETRIES + 1} times",
+        traceback="",
+        provenance={},
+    )
+
+
+def run_plan(
+    ledger: Ledger,
+    store: Store,
+    data_dir: str | None,
+    resources: Resources,
+    progress: Progress,
+) -> None:
+    """Run every pending stage of a plan on the Ray that this process is connected to.
+
+    Returns when nothing can be run any more; the ledger then says what there is. A stage that fails takes
+    only those with it that build on it.
+    """
+    _quiet_tune(resources.num_slots)
+    schedule = Schedule(ledger.pending(), stage_flop)
+    searcher = StageSearcher(schedule, ledger, store, data_dir, progress)
+    with tempfile.TemporaryDirectory(prefix="lt_rebalance-tune-") as scratch_dir:
+        tuner = tune.Tuner(
+            tune.with_resources(StageTrainable, resources.placement()),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=-1,
+                max_concurrent_trials=resources.num_slots,
+                reuse_actors=True,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="study",
+                storage_path=scratch_dir,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
+            ),
+        )
+        tuner.fit()
+
+
+def _trial_name(trial: Trial) -> str:
+    return str(trial.trial_id)
+
+
+def _quiet_tune(num_slots: int) -> None:
+    """Set the switches that Tune reads from the environment."""
+    os.environ |= {
+        # Results go to the store; Tune's loggers and snapshots would only cost time.
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+        # A searcher gets one pending trial unless told otherwise.
+        "TUNE_MAX_PENDING_TRIALS_PG": str(num_slots),
+        # The command decides what Ctrl-C does.
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    }
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)

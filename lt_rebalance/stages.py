@@ -1,0 +1,226 @@
+"""Run one stage: read its inputs, train, test, commit. The table of contents of an experiment; no Ray."""
+
+import io
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import safetensors.torch
+
+from lt_rebalance.cgan import COLLAPSED_BELOW, CGANLane, CGANTraining, diversity_per_class
+from lt_rebalance.classifier_training import ClassifierLane, ClassifierTraining
+from lt_rebalance.imbalance import rank_groups
+from lt_rebalance.inputs import InputReader, StageInputs
+from lt_rebalance.machine import describe_machine, prepare_torch
+from lt_rebalance.metrics import METRICS
+from lt_rebalance.records import Record, Timing
+from lt_rebalance.seeding import torch_stream
+from lt_rebalance.store import Checkpoint, Store
+from lt_rebalance.study import AnyStage, ClassifierStage, GeneratorStage
+from lt_rebalance.training import Lane, Training
+
+StageT = TypeVar("StageT", bound=AnyStage)
+LaneT = TypeVar("LaneT", bound=Lane)
+
+
+class StageRun(ABC, Generic[StageT, LaneT]):
+    """Stages in progress, as lanes of one training: they differ in nothing but the seed.
+
+    Each lane has its own checkpoints and commits its own result, so it can be resumed in other company.
+    """
+
+    def __init__(self, stages: Sequence[StageT], store: Store, data_dir: str | None) -> None:
+        """Read the inputs, and take every lane up where its last intact checkpoint left it.
+
+        Raises:
+            DataError: the data set is missing or damaged.
+            StoreError: a generator stage that it builds on has no usable result.
+        """
+        started = time.perf_counter()
+        first = stages[0]
+        self.stages = stages
+        self._store = store
+        self._device = prepare_torch(first.execution)
+        self._reader = InputReader(first.data.dataset, data_dir, store, self._device)
+        self._inputs = [self._reader.read(stage) for stage in stages]
+        self._training = self._build_training()
+        self._started = [started for _ in stages]
+        for index, stage in enumerate(stages):
+            if (checkpoint := store.load_checkpoint(stage.key)) is not None:
+                self.restore_lane(index, checkpoint.content)
+
+    @abstractmethod
+    def _build_training(self) -> Training[LaneT]: ...
+
+    @abstractmethod
+    def _results(self, stage: StageT, lane: LaneT, inputs: StageInputs) -> dict[str, Any]:
+        """Return the fields of the record that only a complete lane of this kind has."""
+
+    @property
+    def lanes(self) -> Sequence[LaneT]:
+        """The lanes, in the order of the stages."""
+        return self._training.lanes
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every lane has been committed."""
+        return all(lane.is_finished for lane in self.lanes)
+
+    def run_round(self) -> None:
+        """Train the lanes that are furthest behind for one round; checkpoint or commit each of them."""
+        advanced = self._training.run_round()
+        for index, lane in enumerate(self.lanes):
+            if lane not in advanced:
+                continue
+            if lane.is_finished:
+                self._store.commit(self._make_record(index))
+            else:
+                checkpoint = Checkpoint(round=lane.round, content=self.checkpoint_lane(index))
+                self._store.save_checkpoint(self.stages[index].key, checkpoint)
+
+    def checkpoint_lane(self, index: int) -> bytes:
+        """Return all that a lane needs to go on, as safetensors with its progress in the header."""
+        lane = self.lanes[index]
+        progress = {name: getattr(lane, name) for name in lane.progress_fields}
+        progress["wall_s"] = self._wall_s(index)
+        header = {"progress": json.dumps(progress, allow_nan=False)}
+        return safetensors.torch.save(self._training.get_lane_state(lane), header)
+
+    def restore_lane(self, index: int, content: bytes) -> None:
+        """Go on from what `checkpoint_lane` returned."""
+        lane = self.lanes[index]
+        progress = json.loads(_safetensors_header(content)["progress"])
+        self._started[index] -= progress.pop("wall_s")
+        for name, value in progress.items():
+            setattr(lane, name, value)
+        self._training.set_lane_state(lane, safetensors.torch.load(content))
+
+    def _wall_s(self, index: int) -> float:
+        return time.perf_counter() - self._started[index]
+
+    def _make_record(self, index: int) -> Record:
+        """Write the artefacts of a finished lane and return its record."""
+        stage, lane, inputs = self.stages[index], self.lanes[index], self._inputs[index]
+        counts_K = inputs.subset.counts_K
+        fields: dict[str, Any] = {
+            "metrics": {},
+            "recall_per_class": (),
+            "diversity_per_class": inputs.diversity_per_class,
+            "artifacts": {},
+        }
+        if not lane.is_diverged:
+            fields |= self._results(stage, lane, inputs)
+        return Record(
+            key=stage.key,
+            kind=stage.kind,
+            state="diverged" if lane.is_diverged else "complete",
+            stage=stage.to_dict(),
+            num_steps=lane.step,
+            class_counts=tuple(counts_K),
+            training_counts=tuple(inputs.plan.counts_K),
+            synthetic_counts=inputs.plan.num_synthetic_K,
+            rank_groups={} if stage.data.c is None else rank_groups(counts_K),
+            curves=tuple(lane.curves),
+            timing=Timing(
+                wall_s=self._wall_s(index),
+                train_s=lane.train_s,
+                num_errors=self._store.count_errors(stage.key),
+            ),
+            provenance=describe_machine(stage.execution) | {"lanes": len(self.stages)},
+            **fields,
+        )
+
+
+class GeneratorRun(StageRun[GeneratorStage, CGANLane]):
+    """Train a conditional GAN, measure its diversity, keep the generator's weights."""
+
+    def _build_training(self) -> CGANTraining:
+        first = self.stages[0]
+        return CGANTraining(
+            first.generator,
+            self._reader.spec,
+            self._device,
+            first.execution.precision,
+            [stage.seed for stage in self.stages],
+            [inputs.training_set for inputs in self._inputs],
+        )
+
+    def _results(self, stage: GeneratorStage, lane: CGANLane, inputs: StageInputs) -> dict[str, Any]:
+        noise_stream = torch_stream(stage.seed, "diversity_noise", device=self._device)
+        real_by_class = self._reader.real_by_class(inputs.subset)
+        diversity_K = diversity_per_class(lane.generator, real_by_class, noise_stream)
+        measured = [diversity for diversity in diversity_K if diversity is not None]
+        metrics = {name: value for name, value in lane.curves[-1].items() if name != "step"}
+        metrics["num_collapsed_classes"] = float(sum(diversity < COLLAPSED_BELOW for diversity in measured))
+        weights = {name: tensor.cpu().contiguous() for name, tensor in lane.generator.state_dict().items()}
+        content = safetensors.torch.save(weights)
+        return {
+            "metrics": metrics,
+            "diversity_per_class": tuple(diversity_K),
+            "artifacts": {
+                "weights": self._store.write_artifact(stage.key, "weights", ".safetensors", content)
+            },
+        }
+
+
+class ClassifierRun(StageRun[ClassifierStage, ClassifierLane]):
+    """Train a classifier on a rebalanced set, test it, keep its predictions."""
+
+    def _build_training(self) -> ClassifierTraining:
+        first = self.stages[0]
+        return ClassifierTraining(
+            first.classifier,
+            self._reader.spec,
+            self._device,
+            first.execution.precision,
+            [stage.seed for stage in self.stages],
+            [inputs.training_set for inputs in self._inputs],
+            [inputs.validation_set for inputs in self._inputs],
+            self._reader.test_set(),
+        )
+
+    def _results(self, stage: ClassifierStage, lane: ClassifierLane, inputs: StageInputs) -> dict[str, Any]:
+        selected = lane.curves[lane.selected_round]
+        file = io.BytesIO()
+        np.save(file, lane.predictions_N.astype(np.uint8), allow_pickle=False)
+        predictions = self._store.write_artifact(stage.key, "predictions", ".npy", file.getvalue())
+        return {
+            "metrics": {name: selected[f"test_{name}"] for name in ("loss", *METRICS)},
+            "recall_per_class": tuple(selected["test_recall_K"]),
+            "artifacts": {"predictions": predictions},
+        }
+
+
+def open_run(stages: Sequence[AnyStage], store: Store, data_dir: str | None) -> StageRun[Any, Any]:
+    """Open stages that differ in nothing but the seed, as lanes of one run; errors as `StageRun`.
+
+    Raises:
+        ValueError: the stages differ in more.
+    """
+    if len({stage.with_seed(0) for stage in stages}) != 1:
+        raise ValueError("stages that run together must differ in nothing but the seed")
+    generator_stages = [stage for stage in stages if isinstance(stage, GeneratorStage)]
+    if generator_stages:
+        return GeneratorRun(generator_stages, store, data_dir)
+    return ClassifierRun([stage for stage in stages if isinstance(stage, ClassifierStage)], store, data_dir)
+
+
+def run_stage(stage: AnyStage, store: Store, data_dir: str | None = None) -> Record:
+    """Run one stage to its end and return its record; a stage that is done is not run again."""
+    record = store.load_record(stage.key)
+    if record is None:
+        run = open_run([stage], store, data_dir)
+        while not run.is_finished:
+            run.run_round()
+        record = store.load_record(stage.key)
+        assert record is not None
+    return record
+
+
+def _safetensors_header(content: bytes) -> dict[str, str]:
+    length = int.from_bytes(content[:8], "little")
+    header: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
+    return header

@@ -1,0 +1,304 @@
+"""The store: results addressed by content, committed atomically, verified when read.
+
+Layout under the root, all JSON but for artefacts and checkpoints:
+
+    store.json                          format and results version
+    studies/<name>.json                 what a study plans: its cells and seeds with their keys
+    tables/<name>/cells.csv, runs.csv   the tables last made of a study; made anew from the records
+    stages/<key>/result.json            the record; a result that exists is complete
+    stages/<key>/predictions-<hash>.npy, weights-<hash>.safetensors
+    stages/<key>/failed.json            the last failure, until a retry succeeds
+    stages/<key>/errors/<n>-<id>.json   attempts that raised
+    stages/<key>/checkpoints/<round>-<hash>.safetensors
+    quarantine/<key>-<id>/<file>        files that could not be read, with the reason beside them
+
+Nothing committed is ever edited. Status is found by scanning, so there is no index to go wrong.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lt_rebalance.filesystem import Filesystem, LocalFilesystem
+from lt_rebalance.records import Artifact, Failure, Record
+
+STORE_FORMAT = 1
+KEPT_CHECKPOINTS = 2
+
+_log = logging.getLogger(__name__)
+
+
+class StoreError(ValueError):
+    """The store cannot be used as asked: unwritable, foreign, or of another version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Where a training stood at the end of a round."""
+
+    round: int
+    """rounds finished"""
+    content: bytes
+
+
+class Store:
+    """Results of stages, under one location."""
+
+    def __init__(self, filesystem: Filesystem, location: str) -> None:
+        """Use `open_store`, which checks what is there first."""
+        self._files = filesystem
+        self.location = location
+
+    # Results
+
+    def list_keys(self) -> list[str]:
+        """Return the keys of all stages that have left anything here, sorted."""
+        return self._files.list("stages")
+
+    def load_record(self, key: str) -> Record | None:
+        """Return the record of a stage, or None where it has no usable result.
+
+        A record that cannot be read, or whose artefacts are gone, is moved to quarantine with a warning;
+        the stage then counts as not done.
+        """
+        path = _stage_path(key, "result.json")
+        try:
+            content = self._files.read(path)
+        except FileNotFoundError:
+            return None
+        try:
+            record = Record.from_json(content)
+            if record.key != key:
+                raise ValueError(f"it names the key {record.key}")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            self._quarantine(key, "result.json", str(error))
+            return None
+        return record
+
+    def load_records(self, keys: Iterable[str]) -> dict[str, Record]:
+        """Return the records of those stages that have one, by key."""
+        records = {key: self.load_record(key) for key in keys}
+        return {key: record for key, record in records.items() if record is not None}
+
+    def read_artifact(self, record: Record, role: str) -> bytes:
+        """Return the content of an artefact of a record.
+
+        A missing or altered artefact sends the record to quarantine, so that the stage runs again.
+
+        Raises:
+            StoreError: the artefact is missing or altered.
+        """
+        artifact = record.artifacts[role]
+        path = _stage_path(record.key, artifact.file)
+        try:
+            content = self._files.read(path)
+        except FileNotFoundError:
+            problem = f"{artifact.file} is missing"
+        else:
+            if hashlib.sha256(content).hexdigest() == artifact.sha256:
+                return content
+            problem = f"{artifact.file} does not have the sha256 that its record states"
+            self._quarantine(record.key, artifact.file, problem)
+        self._quarantine(record.key, "result.json", problem)
+        raise StoreError(
+            f"{self.location}: stage {record.key}: {problem}; run the same command again to remake it"
+        )
+
+    def write_artifact(self, key: str, role: str, suffix: str, content: bytes) -> Artifact:
+        """Write an artefact of a result that is about to be committed."""
+        digest = hashlib.sha256(content).hexdigest()
+        artifact = Artifact(file=f"{role}-{digest[:12]}{suffix}", num_bytes=len(content), sha256=digest)
+        self._files.replace(_stage_path(key, artifact.file), content)
+        return artifact
+
+    def commit(self, record: Record) -> bool:
+        """Publish a result, whose artefacts are written; return False if another attempt was first.
+
+        The first result stands. A second one that differs in more than time and place is reported as a
+        violation of determinism.
+        """
+        created = self._files.create(_stage_path(record.key, "result.json"), record.to_json())
+        if created:
+            self._files.remove(_stage_path(record.key, "failed.json"))
+        else:
+            first = self.load_record(record.key)
+            if first is not None and first.deterministic() != record.deterministic():
+                _log.warning("stage %s: a second result differs from the one committed", record.key)
+        self._remove_checkpoints(record.key, keep=0)
+        return created
+
+    # Failures
+
+    def note_error(self, failure: Failure) -> None:
+        """Keep the error of an attempt that may be tried again."""
+        name = f"{self.count_errors(failure.key):04d}-{uuid.uuid4().hex}.json"
+        self._files.replace(_stage_path(failure.key, f"errors/{name}"), failure.to_json())
+
+    def count_errors(self, key: str) -> int:
+        """Return how many attempts have raised."""
+        return len(self._files.list(_stage_path(key, "errors")))
+
+    def load_last_error(self, key: str) -> Failure | None:
+        """Return the error of the last attempt that raised."""
+        names = self._files.list(_stage_path(key, "errors"))
+        return Failure.from_json(self._files.read(_stage_path(key, f"errors/{names[-1]}"))) if names else None
+
+    def mark_failed(self, failure: Failure) -> None:
+        """Record that a stage has failed for good."""
+        self._files.replace(_stage_path(failure.key, "failed.json"), failure.to_json())
+
+    def load_failure(self, key: str) -> Failure | None:
+        """Return why a stage failed for good, or None if it did not."""
+        try:
+            return Failure.from_json(self._files.read(_stage_path(key, "failed.json")))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            self._quarantine(key, "failed.json", str(error))
+            return None
+
+    def clear_failure(self, key: str) -> None:
+        """Let a failed stage be tried again."""
+        self._files.remove(_stage_path(key, "failed.json"))
+
+    # Checkpoints
+
+    def save_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
+        """Keep the state of a training; only the newest `KEPT_CHECKPOINTS` stay."""
+        digest = hashlib.sha256(checkpoint.content).hexdigest()
+        name = f"{checkpoint.round:06d}-{digest}.safetensors"
+        self._files.replace(_stage_path(key, f"checkpoints/{name}"), checkpoint.content)
+        self._remove_checkpoints(key, keep=KEPT_CHECKPOINTS)
+
+    def load_checkpoint(self, key: str) -> Checkpoint | None:
+        """Return the most advanced intact checkpoint, or None; a damaged one is quarantined."""
+        directory = _stage_path(key, "checkpoints")
+        for name in reversed(self._files.list(directory)):
+            round_text, _, digest = name.removesuffix(".safetensors").partition("-")
+            try:
+                content = self._files.read(f"{directory}/{name}")
+            except FileNotFoundError:  # another attempt has just committed or moved on
+                continue
+            if round_text.isdecimal() and hashlib.sha256(content).hexdigest() == digest:
+                return Checkpoint(round=int(round_text), content=content)
+            self._quarantine(key, f"checkpoints/{name}", "its content does not have the sha256 in its name")
+        return None
+
+    def _remove_checkpoints(self, key: str, keep: int) -> None:
+        directory = _stage_path(key, "checkpoints")
+        names = self._files.list(directory)
+        for name in names[: len(names) - keep]:
+            self._files.remove(f"{directory}/{name}")
+
+    # Studies
+
+    def write_study(self, name: str, plan: Mapping[str, Any]) -> None:
+        """Keep what a study plans, over an earlier plan of the same name."""
+        self._files.replace(f"studies/{name}.json", json.dumps(plan, indent=1, allow_nan=False).encode())
+
+    def list_studies(self) -> list[str]:
+        """Return the names of the studies planned here."""
+        return [name.removesuffix(".json") for name in self._files.list("studies")]
+
+    def load_study(self, name: str) -> dict[str, Any]:
+        """Return what a study plans.
+
+        Raises:
+            StoreError: no such study, or its file is damaged.
+        """
+        try:
+            plan = json.loads(self._files.read(f"studies/{name}.json"))
+        except FileNotFoundError:
+            known = ", ".join(self.list_studies()) or "none"
+            raise StoreError(f"{self.location}: no study {name!r}; known: {known}") from None
+        except ValueError as error:
+            raise StoreError(f"{self.location}: studies/{name}.json is damaged ({error})") from None
+        if not isinstance(plan, dict):
+            raise StoreError(f"{self.location}: studies/{name}.json is not a plan")
+        return plan
+
+    def write_table(self, study: str, name: str, text: str) -> str:
+        """Write a table of a study as CSV, over an earlier one, and return where it lies."""
+        path = f"tables/{study}/{name}.csv"
+        self._files.replace(path, text.encode())
+        return f"{self.location}/{path}"
+
+    # Damage
+
+    def list_quarantine(self) -> list[str]:
+        """Return the names of the quarantined files' directories."""
+        return self._files.list("quarantine")
+
+    def _quarantine(self, key: str, name: str, reason: str) -> None:
+        directory = f"quarantine/{key}-{uuid.uuid4().hex[:8]}"
+        try:
+            self._files.move(_stage_path(key, name), f"{directory}/{Path(name).name}")
+        except FileNotFoundError:
+            return
+        self._files.replace(f"{directory}/reason.txt", reason.encode())
+        _log.warning("stage %s: %s moved to %s: %s", key, name, directory, reason)
+
+
+def _stage_path(key: str, name: str) -> str:
+    return f"stages/{key}/{name}"
+
+
+def open_store(location: str, results_version: int, *, create: bool) -> Store | None:
+    """Open the store at a location, and make it if asked to.
+
+    Args:
+        location: a directory.
+        results_version: the version whose results are wanted.
+        create: make a store where there is none, and check that it can be written.
+
+    Returns:
+        The store; None where there is none and none was to be made.
+
+    Raises:
+        StoreError: not a store, of another version, or not writable.
+    """
+    if "://" in location:
+        raise StoreError(f"--storage must be a directory, got {location!r}; no other place is supported yet")
+    root = Path(location).expanduser().absolute()
+    files = LocalFilesystem(root)
+    expected = {"format": STORE_FORMAT, "results_version": results_version}
+    try:
+        found = _read_version(files, root)
+        if found is None:
+            if not create:
+                return None
+            files.create("store.json", json.dumps(expected).encode())
+        elif found != expected:
+            raise StoreError(
+                f"{root} holds results of version {found}, this code makes {expected}; "
+                "use another --storage, or the code that made it"
+            )
+        elif create:
+            files.replace("store.json", json.dumps(expected).encode())
+    except OSError as error:
+        reason = errno.errorcode.get(error.errno or 0, "") if not error.strerror else error.strerror
+        raise StoreError(
+            f"--storage {root} cannot be used: {reason}; name a directory that can be written"
+        ) from None
+    return Store(files, str(root))
+
+
+def _read_version(files: Filesystem, root: Path) -> Any:  # Any: whatever JSON the file holds
+    try:
+        content = files.read("store.json")
+    except FileNotFoundError:
+        if others := files.list(""):
+            raise StoreError(
+                f"{root} is not empty and not a store (it holds {others[0]!r}); name another directory"
+            ) from None
+        return None
+    try:
+        return json.loads(content)
+    except ValueError:
+        raise StoreError(f"{root / 'store.json'} is damaged; restore it or use another --storage") from None

@@ -1,0 +1,192 @@
+"""Stages, cells and studies: what is asked, and the trainings it is made of.
+
+A cell is a full configuration without its seed. A stage is what one training reads, exactly, and nothing
+else; the hash of that is its key.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from lt_rebalance.configs import (
+    ClassifierConfig,
+    DataConfig,
+    Execution,
+    GeneratorConfig,
+    MethodConfig,
+    config_from_dict,
+    require_known,
+    to_plain,
+)
+from lt_rebalance.datasets import get_dataset_spec
+from lt_rebalance.methods import get_method
+
+RESULTS_VERSION = 1
+"""Raised by hand whenever any result may change; part of every key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What one training reads, exactly."""
+
+    kind: ClassVar[str]
+    seed: int
+    """replicate index; every random stream derives from it"""
+    data: DataConfig
+    dataset_identity: str
+    """hash that names the content of the data set"""
+    execution: Execution
+    results_version: int = RESULTS_VERSION
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"a seed must be at least 0, got {self.seed}")
+
+    @cached_property
+    def key(self) -> str:
+        """The sha256 of the canonical JSON of the stage: its address in the store."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the stage as plain JSON values, with its kind."""
+        return {"kind": self.kind, **to_plain(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorStage(Stage):
+    """Train a conditional GAN."""
+
+    kind: ClassVar[str] = "generator"
+    generator: GeneratorConfig
+
+    def __str__(self) -> str:
+        return f"generator {self.data.label} {self.generator.architecture} seed {self.seed}"
+
+    @property
+    def training_method(self) -> MethodConfig:
+        """How the set it learns from is rebalanced."""
+        return self.generator.training_method
+
+    def with_seed(self, seed: int) -> "GeneratorStage":
+        """Return the same stage of another seed."""
+        return dataclasses.replace(self, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierStage(Stage):
+    """Train and test a classifier on a rebalanced set."""
+
+    kind: ClassVar[str] = "classifier"
+    method: MethodConfig
+    generator_stage: GeneratorStage | None
+    """the stage whose generator fills the classes; None for a method that needs none"""
+    classifier: ClassifierConfig
+
+    def __str__(self) -> str:
+        method = self.generator_stage.generator.architecture if self.generator_stage else self.method.name
+        return f"classifier {self.data.label} {method} seed {self.seed}"
+
+    @property
+    def training_method(self) -> MethodConfig:
+        """How the set it learns from is rebalanced."""
+        return self.method
+
+    def with_seed(self, seed: int) -> "ClassifierStage":
+        """Return the same stage of another seed."""
+        generator_stage = self.generator_stage and self.generator_stage.with_seed(seed)
+        return dataclasses.replace(self, seed=seed, generator_stage=generator_stage)
+
+
+AnyStage = GeneratorStage | ClassifierStage
+
+
+def stage_from_dict(values: Mapping[str, Any]) -> AnyStage:
+    """Return the stage that `Stage.to_dict` described.
+
+    Raises:
+        ValueError: unknown kind, or unknown or missing keys anywhere inside.
+    """
+    known: dict[str, type[AnyStage]] = {cls.kind: cls for cls in (GeneratorStage, ClassifierStage)}
+    kind = str(values.get("kind"))
+    require_known("kind of stage", kind, tuple(known))
+    return config_from_dict(known[kind], {name: value for name, value in values.items() if name != "kind"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A full configuration without its seed: the unit of comparison."""
+
+    protocol: str
+    """name of the protocol it follows, for tables; results do not depend on the name"""
+    data: DataConfig
+    method: MethodConfig
+    generator: GeneratorConfig | None
+    """None for a method that needs no generator"""
+    classifier: ClassifierConfig
+
+    def __post_init__(self) -> None:
+        needs_generator = get_method(self.method.name).needs_generator
+        if needs_generator != (self.generator is not None):
+            raise ValueError(
+                f"method {self.method.name!r} {'needs a' if needs_generator else 'takes no'} generator"
+            )
+
+    @property
+    def method_label(self) -> str:
+        """How tables name the method: the generator's architecture when there is one."""
+        return self.generator.architecture if self.generator is not None else self.method.name
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {self.data.label} {self.method_label}"
+
+    def stage(self, seed: int, execution: Execution) -> ClassifierStage:
+        """Return the classifier stage of one seed, with its generator stage inside where it has one."""
+        identity = get_dataset_spec(self.data.dataset).identity
+        generator_stage = None
+        if self.generator is not None:
+            generator_stage = GeneratorStage(
+                seed=seed,
+                data=self.data,
+                dataset_identity=identity,
+                execution=execution,
+                generator=self.generator,
+            )
+        return ClassifierStage(
+            seed=seed,
+            data=self.data,
+            dataset_identity=identity,
+            execution=execution,
+            method=self.method,
+            generator_stage=generator_stage,
+            classifier=self.classifier,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A question: cells x seeds."""
+
+    name: str
+    """names the study in the store"""
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.cells:
+            raise ValueError(f"study {self.name!r} has no cells: its axes select nothing")
+        if not self.seeds:
+            raise ValueError(f"study {self.name!r} needs at least one seed, got 0")
+        for name, values in {"cells": self.cells, "seeds": self.seeds}.items():
+            if len(set(values)) < len(values):
+                raise ValueError(f"study {self.name!r} repeats some of its {name}")
+
+    def runs(self) -> Iterator[tuple[Cell, int]]:
+        """Yield every cell at every seed, seeds outermost, so that whole replicates complete early."""
+        for seed in self.seeds:
+            for cell in self.cells:
+                yield cell, seed

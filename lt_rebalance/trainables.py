@@ -1,0 +1,148 @@
+"""Stages as Ray Tune trainables: `CGANTrainable` and `CNNTrainable`, thin classes over `stages`."""
+
+import statistics
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ray import tune
+from ray.tune.result import DONE
+
+from lt_rebalance.machine import describe_machine
+from lt_rebalance.records import Failure
+from lt_rebalance.stages import StageRun, open_run
+from lt_rebalance.store import Store, StoreError, open_store
+from lt_rebalance.study import RESULTS_VERSION, AnyStage, ClassifierStage, GeneratorStage, stage_from_dict
+
+TrialConfig = dict[str, Any]
+
+
+def trial_config(stages: Sequence[AnyStage], storage: str, data_dir: str | None) -> TrialConfig:
+    """Return the Tune configuration of the trial that runs these stages, which differ only in the seed.
+
+    Args:
+        stages: the lanes of the trial, at least one.
+        storage: location of the store that results are committed to.
+        data_dir: where the data set lies on the workers; None leaves it to the environment.
+    """
+    return {"stages": [stage.to_dict() for stage in stages], "storage": storage, "data_dir": data_dir}
+
+
+class StageTrainable(tune.Trainable):
+    """One trial: stages as lanes, one round a step; each lane commits to the store when it is done.
+
+    The configuration is that of `trial_config`. The first step reads the inputs and takes every lane up where
+    its last checkpoint in the store left it. A step returns `round`, `num_rounds`, the numbers of the last
+    row of the curves averaged over the lanes, and `outcome`: "running"; "finished"; "failed" after an error
+    that trying again cannot mend (ValueError), which is then recorded for the stages; or "blocked" when an
+    input in the store has gone. Any other error is noted in the store and raised, so that Tune tries again.
+    """
+
+    stage_types: ClassVar[tuple[type[AnyStage], ...]] = (GeneratorStage, ClassifierStage)
+
+    def setup(self, config: TrialConfig) -> None:
+        """Take on a trial.
+
+        Raises:
+            ValueError: a stage of a kind that this trainable does not run, or no store at the location.
+        """
+        self._stages = [stage_from_dict(values) for values in config["stages"]]
+        for stage in self._stages:
+            if not isinstance(stage, self.stage_types):
+                known = " and ".join(stage_type.kind for stage_type in self.stage_types)
+                raise ValueError(f"{type(self).__name__} runs {known} stages, got a {stage.kind} stage")
+        self._data_dir: str | None = config["data_dir"]
+        self._store = _open_store(config["storage"])
+        self._run: StageRun[Any, Any] | None = None
+
+    def reset_config(self, new_config: TrialConfig) -> bool:
+        """Take on another trial; nothing of the one before stays."""
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train for one round."""
+        try:
+            if all(self._store.load_record(stage.key) is not None for stage in self._stages):
+                return {"outcome": "finished", DONE: True}
+            run = self._open_run()
+            run.run_round()
+        except StoreError as error:
+            self._note_error(error)
+            return {"outcome": "blocked", DONE: True}
+        except ValueError as error:
+            for failure in self._describe_failures(error):
+                self._store.mark_failed(failure)
+            return {"outcome": "failed", DONE: True}
+        except Exception as error:
+            self._note_error(error)
+            raise
+        outcome = {"outcome": "finished" if run.is_finished else "running", DONE: run.is_finished}
+        return outcome | _summarize(run)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write what each lane needs to go on, for schedulers that pause or copy trials."""
+        if self._run is not None:
+            for index, stage in enumerate(self._stages):
+                path = Path(checkpoint_dir, f"{stage.key}.safetensors")
+                path.write_bytes(self._run.checkpoint_lane(index))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]  # a path, not a dict
+        """Go on from what `save_checkpoint` wrote."""
+        for index, stage in enumerate(self._stages):
+            path = Path(checkpoint_dir, f"{stage.key}.safetensors")
+            if path.exists():
+                self._open_run().restore_lane(index, path.read_bytes())
+
+    def _open_run(self) -> StageRun[Any, Any]:
+        if self._run is None:
+            self._run = open_run(self._stages, self._store, self._data_dir)
+        return self._run
+
+    def _note_error(self, error: Exception) -> None:
+        for failure in self._describe_failures(error):
+            self._store.note_error(failure)
+
+    def _describe_failures(self, error: Exception) -> Iterator[Failure]:
+        for stage in self._stages:
+            yield Failure(
+                key=stage.key,
+                kind=stage.kind,
+                stage=stage.to_dict(),
+                error=f"{type(error).__name__}: {error}",
+                traceback="".join(traceback.format_exception(error)),
+                provenance=describe_machine(stage.execution),
+            )
+
+
+class CGANTrainable(StageTrainable):
+    """Trains conditional GANs."""
+
+    stage_types = (GeneratorStage,)
+
+
+class CNNTrainable(StageTrainable):
+    """Trains and tests classifiers."""
+
+    stage_types = (ClassifierStage,)
+
+
+def _open_store(location: str) -> Store:
+    store = open_store(location, RESULTS_VERSION, create=False)
+    if store is None:
+        raise ValueError(f"there is no store at {location}, or this node cannot see it")
+    return store
+
+
+def _summarize(run: StageRun[Any, Any]) -> dict[str, Any]:
+    """Return how far the slowest lane is, and the mean of the last numbers of all lanes."""
+    slowest = min(run.lanes, key=lambda lane: lane.round)
+    rows = [lane.curves[-1] for lane in run.lanes if lane.curves]
+    names = [name for name, value in rows[0].items() if isinstance(value, int | float)] if rows else []
+    means = {name: statistics.fmean(row[name] for row in rows) for name in names}
+    return means | {
+        "round": slowest.round,
+        "num_rounds": len(slowest.round_ends),
+        "train_s": sum(lane.train_s for lane in run.lanes),
+    }

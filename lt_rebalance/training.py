@@ -1,0 +1,174 @@
+"""What training a CGAN and training a classifier share: lanes, data on the device, batch order, state.
+
+Shape suffixes: P images in the pool, N items (images with repetition), B items of a batch, C H W image.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lt_rebalance.seeding import numpy_stream
+
+TrainingState = dict[str, Tensor]
+
+
+@dataclass(kw_only=True, eq=False)
+class Lane:
+    """One seed in training: its budget, and how far it has come."""
+
+    progress_fields: ClassVar[tuple[str, ...]] = ("round", "step", "curves", "is_diverged", "train_s")
+    """what a checkpoint keeps beside tensors, as plain JSON values"""
+
+    seed: int
+    round_ends: Sequence[int]
+    """the step at which each round ends; a round is an epoch, or a fixed share of a budget in steps"""
+    round: int = 0
+    """rounds finished"""
+    step: int = 0
+    """steps finished"""
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    """one row a round; values are numbers, or lists of one number a class"""
+    is_diverged: bool = False
+    """a loss was not finite; the lane trains no further"""
+    train_s: float = 0.0
+    """seconds spent in rounds"""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the lane has used its budget or has diverged."""
+        return self.is_diverged or self.round == len(self.round_ends)
+
+
+LaneT = TypeVar("LaneT", bound=Lane)
+
+
+class Training(Protocol[LaneT]):
+    """Lanes of one configuration, one lane a seed, trained round by round.
+
+    The host waits for the device once a round. What a lane sees does not depend on the others.
+    """
+
+    @property
+    def lanes(self) -> Sequence[LaneT]:
+        """The lanes, in the order of their seeds."""
+        ...
+
+    def run_round(self) -> Sequence[LaneT]:
+        """Train the lanes that are furthest behind for one more round; return those lanes."""
+        ...
+
+    def get_lane_state(self, lane: LaneT) -> TrainingState:
+        """Return all that a lane needs to go on, but for its progress fields."""
+        ...
+
+    def set_lane_state(self, lane: LaneT, state: TrainingState) -> None:
+        """Restore what `get_lane_state` returned."""
+        ...
+
+
+def next_lanes(lanes: Sequence[LaneT]) -> list[LaneT]:
+    """Return the unfinished lanes that are furthest behind: those that train in the next round."""
+    unfinished = [lane for lane in lanes if not lane.is_finished]
+    first = min((lane.round for lane in unfinished), default=0)
+    return [lane for lane in unfinished if lane.round == first]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSet:
+    """Items to train on: a pool of images on the device, and which of them each item is."""
+
+    images_PCHW: Tensor
+    """float32 in [-1, 1]"""
+    labels_P: Tensor
+    """int64"""
+    items_N: Tensor
+    """int64 positions in the pool; an image may be several items"""
+
+    def __len__(self) -> int:
+        return len(self.items_N)
+
+    def batch(self, items_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `images_BCHW, labels_B` of the items with these numbers."""
+        positions_B = self.items_N[items_B]
+        return self.images_PCHW[positions_B], self.labels_P[positions_B]
+
+
+class BatchOrder:
+    """The endless sequence of batches of one seed: each pass is a fresh permutation of all items.
+
+    Any step can be asked for directly, so a resumed run needs no state. The last batch of a pass is
+    smaller when the items do not divide evenly.
+    """
+
+    def __init__(
+        self, num_items: int, batch_size: int, seed: int, purpose: str, device: torch.device
+    ) -> None:
+        self.steps_per_pass = -(-num_items // batch_size)
+        self._num_items = num_items
+        self._batch_size = batch_size
+        self._seed = seed
+        self._purpose = purpose
+        self._device = device
+        self._pass = -1
+        self._order_N = torch.empty(0, dtype=torch.int64)
+
+    def __getitem__(self, step: int) -> Tensor:
+        """Return `items_B`, the item numbers of the batch of this step."""
+        pass_index, position = divmod(step, self.steps_per_pass)
+        if pass_index != self._pass:
+            order_N = numpy_stream(self._seed, self._purpose, pass_index).permutation(self._num_items)
+            self._order_N = torch.from_numpy(order_N).to(self._device)
+            self._pass = pass_index
+        return self._order_N[position * self._batch_size : (position + 1) * self._batch_size]
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
+    """Return the context in which forward passes run."""
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+class AdamConfig(Protocol):
+    """The hyperparameters of Adam, as generators and classifiers both have them."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def beta1(self) -> float: ...
+    @property
+    def beta2(self) -> float: ...
+
+
+def build_adam(network: nn.Module, config: AdamConfig) -> torch.optim.Optimizer:
+    """Return Adam over all parameters of a network, in its fused form."""
+    betas = (config.beta1, config.beta2)
+    return torch.optim.Adam(network.parameters(), config.learning_rate, betas, fused=True)
+
+
+def get_state(network: nn.Module, optimizer: torch.optim.Optimizer, prefix: str) -> TrainingState:
+    """Return parameters, buffers and optimizer moments as flat, named, contiguous copies on the CPU."""
+    state = {f"{prefix}.network.{name}": tensor for name, tensor in network.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        state |= {f"{prefix}.optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+
+
+def set_state(
+    network: nn.Module, optimizer: torch.optim.Optimizer, prefix: str, state: Mapping[str, Tensor]
+) -> None:
+    """Restore what `get_state` returned."""
+    network.load_state_dict(dict(_below(f"{prefix}.network.", state)))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _below(f"{prefix}.optimizer.", state):
+        index, _, moment = name.partition(".")
+        moments.setdefault(int(index), {})[moment] = tensor
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    return ((name.removeprefix(prefix), tensor) for name, tensor in state.items() if name.startswith(prefix))
