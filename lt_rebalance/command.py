@@ -5,12 +5,10 @@ import contextlib
 import json
 import logging
 import shlex
-import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import torch
@@ -19,6 +17,7 @@ from rich.console import Console
 from lt_rebalance.configs import DEVICES, PRECISIONS, to_plain
 from lt_rebalance.costs import Throughput, estimate_remaining_s, stage_flop
 from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset
+from lt_rebalance.interrupts import Interrupted, InterruptWatch
 from lt_rebalance.ledger import RUN_STATES, Ledger
 from lt_rebalance.machine import AUTO, resolve_execution
 from lt_rebalance.plan import Plan, compile_study
@@ -31,7 +30,6 @@ from lt_rebalance.tables import cells_frame, runs_frame
 
 EXIT_INCOMPLETE = 1
 EXIT_USER_ERROR = 2
-EXIT_SIGNAL_BASE = 128
 
 StudyBuilder = Callable[[argparse.Namespace], Study]
 
@@ -39,14 +37,6 @@ StudyBuilder = Callable[[argparse.Namespace], Study]
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
-
-
-class _Interrupted(BaseException):
-    """A signal asked the command to stop."""
-
-    def __init__(self, received: signal.Signals) -> None:
-        super().__init__(received)
-        self.signal = received
 
 
 def make_parser(question: str) -> argparse.ArgumentParser:
@@ -121,9 +111,9 @@ def main(
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except _Interrupted as interrupt:
+    except Interrupted as interrupt:
         print(f"stopped by {interrupt.signal.name}; nothing finished is lost. To go on: {_this_command()}")
-        return EXIT_SIGNAL_BASE + interrupt.signal
+        return interrupt.exit_code
 
 
 def _plan_or_run(study: Study, options: argparse.Namespace, cluster: ClusterSize | None) -> int:
@@ -161,28 +151,16 @@ def _run(
     for key, record in ledger.records.items():
         throughput.observe_record(ledger.plan.stages[key], record)
     with contextlib.ExitStack() as stack:
+        interrupts = stack.enter_context(InterruptWatch())
         if options.address is None:
             stack.enter_context(ray_cluster(None))
-        stack.enter_context(_stoppable())
+        interrupts.install()  # Ray has put its own handlers in place
         progress = stack.enter_context(Progress(ledger, throughput, resources.num_slots, console))
-        run_plan(ledger, store, data_dir, resources, progress)
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into `_Interrupted`; a second one ends the process at once."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        for each in before:
-            signal.signal(each, signal.SIG_DFL)
-        raise _Interrupted(signal.Signals(number))
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        try:
+            run_plan(ledger, store, data_dir, resources, progress, interrupts.check)
+        except Interrupted:
+            console.print(ledger.summary())
+            raise
 
 
 def describe_plan(plan: Plan) -> dict[str, Any]:

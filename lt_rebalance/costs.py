@@ -144,8 +144,11 @@ class Throughput:
             self._observed[stage.kind] = {stage.key: _measure(stage)}
 
     def seconds(self, stage: AnyStage) -> float | None:
-        """Return how long a stage will train; None while nothing is known of its kind."""
-        observed = self._observed.get(stage.kind)
+        """Return how long a stage will train, going by the other kind until its own has been observed.
+
+        None while nothing at all is known.
+        """
+        observed = self._observed.get(stage.kind) or next(iter(self._observed.values()), None)
         return stage_flop(stage) / statistics.median(observed.values()) if observed else None
 
 

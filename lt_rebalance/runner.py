@@ -8,7 +8,7 @@ import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,7 @@ def plan_resources(
 
 @contextlib.contextmanager
 def ray_cluster(address: str | None) -> Iterator[ClusterSize]:
-    """Start Ray on this machine, or connect to a running cluster; yield what it has of "CPU" and "GPU".
+    """Connect to a running cluster and yield what it has of "CPU" and "GPU", or start Ray on this machine.
 
     Raises:
         ValueError: no cluster answers at the address.
@@ -97,7 +97,7 @@ def ray_cluster(address: str | None) -> Iterator[ClusterSize]:
     except (ConnectionError, RuntimeError) as error:
         raise ValueError(f"no Ray cluster could be reached or started ({error})") from None
     try:
-        yield ray.cluster_resources()
+        yield ray.cluster_resources() if address is not None else {}
     finally:
         ray.shutdown()
 
@@ -155,6 +155,10 @@ class StageSearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing: the store is the state."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
+        return {}
+
 
 def _last_failure(stage: AnyStage, store: Store) -> Failure:
     """Return why a trial that ran out of retries failed: its last error, or the death of its worker."""
@@ -176,8 +180,11 @@ def run_plan(
     data_dir: str | None,
     resources: Resources,
     progress: Progress,
+    check_interrupt: Callable[[], None],
 ) -> None:
     """Run every pending stage of a plan on the Ray that this process is connected to.
+
+    `check_interrupt` is called several times a second; what it raises ends the run at once.
 
     Returns when nothing can be run any more; the ledger then says what there is. A stage that fails takes
     only those with it that build on it.
@@ -199,10 +206,21 @@ def run_plan(
                 name="study",
                 storage_path=scratch_dir,
                 verbose=0,
+                callbacks=[_StepCallback(check_interrupt)],
                 failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
             ),
         )
         tuner.fit()
+
+
+class _StepCallback(tune.Callback):
+    """Calls a function at every turn of Tune's loop, outside of Ray's native code."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._call()
 
 
 def _trial_name(trial: Trial) -> str:
@@ -220,5 +238,7 @@ def _quiet_tune(num_slots: int) -> None:
         # The command decides what Ctrl-C does.
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        # The newer output prints a banner however quiet it is told to be.
+        "RAY_AIR_NEW_OUTPUT": "0",
     }
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

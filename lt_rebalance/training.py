@@ -163,9 +163,14 @@ def set_state(
 ) -> None:
     """Restore what `get_state` returned."""
     network.load_state_dict(dict(_below(f"{prefix}.network.", state)))
+    parameters = list(network.parameters())
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _below(f"{prefix}.optimizer.", state):
         index, _, moment = name.partition(".")
+        parameter = parameters[int(index)]
+        if tensor.shape == parameter.shape:
+            # The fused optimizer walks through memory, so moments must lie as their parameter does.
+            tensor = torch.empty_like(parameter).copy_(tensor)
         moments.setdefault(int(index), {})[moment] = tensor
     optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
 

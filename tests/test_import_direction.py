@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "lt_rebalance"
 LAYERS = [
-    ["seeding", "metrics", "records", "paper"],
+    ["seeding", "metrics", "records", "paper", "interrupts"],
     ["datasets"],
     ["data"],
     ["imbalance"],

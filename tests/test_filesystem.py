@@ -1,0 +1,217 @@
+"""One contract that every implementation of Filesystem keeps, also between processes and on a full disk."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lt_rebalance.filesystem import Filesystem, LocalFilesystem
+
+IMPLEMENTATIONS: dict[str, Callable[[Path], Filesystem]] = {"local": LocalFilesystem}
+# Expressions that build, in another process, the implementation over the directory `root`.
+EXPRESSIONS = {"local": "filesystem.LocalFilesystem(Path(root))"}
+NAMES = ["plain.json", "with space.json", "Zürich 東京.json", "a/b/c.json", "über/mit leer/ñ.bin"]
+
+CREATE_AT_ONCE = """
+import sys, time
+from pathlib import Path
+from lt_rebalance import filesystem
+root, me = sys.argv[1:]
+files = {expression}
+(Path(root).parent / f"ready-{{me}}").touch()
+while not (Path(root).parent / "go").exists():
+    time.sleep(0.001)
+print(files.create("stages/key/result.json", me.encode() * 100_000))
+"""
+WRITE_WITH_A_LIMIT = """
+import resource, signal, sys
+from pathlib import Path
+from lt_rebalance import filesystem
+root, operation = sys.argv[1:]
+files = {expression}
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    getattr(files, operation)("kept/file.bin", b"new" * 1000)
+except OSError:
+    print("refused")
+"""
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def name(request: pytest.FixtureRequest) -> str:
+    """Return the name of an implementation."""
+    return str(request.param)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return the directory that the file system stands on; it does not exist yet."""
+    return tmp_path / "röot with space"
+
+
+@pytest.fixture
+def files(name: str, root: Path) -> Filesystem:
+    """Return an empty file system."""
+    return IMPLEMENTATIONS[name](root)
+
+
+# Reading and writing
+
+
+@pytest.mark.parametrize("path", NAMES)
+@pytest.mark.parametrize("content", [b"", b"\x00\xff\n\r\n", b"x" * 100_000])
+def test_create_then_read_gives_the_bytes(files: Filesystem, path: str, content: bytes) -> None:
+    assert files.create(path, content)
+    assert files.read(path) == content
+
+
+@pytest.mark.parametrize("path", NAMES)
+def test_create_of_an_existing_file_is_false_and_changes_nothing(files: Filesystem, path: str) -> None:
+    assert files.create(path, b"first") is True
+    assert files.create(path, b"second") is False
+    assert files.read(path) == b"first"
+
+
+@pytest.mark.parametrize("path", NAMES)
+def test_replace_writes_over_what_is_there_or_is_not(files: Filesystem, path: str) -> None:
+    files.replace(path, b"first, and longer")
+    assert files.read(path) == b"first, and longer"
+    files.replace(path, b"second")
+    assert files.read(path) == b"second"
+
+
+def test_create_after_remove_or_replace_sees_what_is_there(files: Filesystem) -> None:
+    files.replace("a", b"1")
+    assert not files.create("a", b"2")
+    files.remove("a")
+    assert files.create("a", b"3")
+    assert files.read("a") == b"3"
+
+
+@pytest.mark.parametrize("path", ["missing", "no/such/directory/file"])
+def test_read_of_a_missing_file_raises(files: Filesystem, path: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        files.read(path)
+
+
+# Listing, moving, removing
+
+
+def test_list_gives_sorted_names_of_files_and_directories(files: Filesystem) -> None:
+    for path in ["d/b", "d/a", "d/c/e", "d/ü", "d/a b", "other"]:
+        files.create(path, b"")
+    assert files.list("d") == ["a", "a b", "b", "c", "ü"]
+    assert files.list("") == ["d", "other"]
+
+
+@pytest.mark.parametrize("path", ["", "missing", "no/such"])
+def test_list_of_a_missing_directory_is_empty(files: Filesystem, path: str) -> None:
+    assert files.list(path) == []
+
+
+def test_list_of_a_file_is_empty(files: Filesystem) -> None:
+    files.create("a", b"")
+    assert files.list("a") == []
+
+
+def test_list_shows_no_temporary_while_and_after_writing(files: Filesystem) -> None:
+    seen: set[str] = set()
+    is_done = threading.Event()
+
+    def watch() -> None:
+        while not is_done.is_set():
+            seen.update(files.list("d"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for index in range(30):
+        files.replace("d/a", bytes([index]) * 200_000)
+        files.create("d/b", b"x")
+    is_done.set()
+    watcher.join()
+    assert seen | set(files.list("d")) == {"a", "b"}
+
+
+def test_move_takes_a_file_to_a_directory_that_does_not_exist_yet(files: Filesystem) -> None:
+    files.create("a/file", b"content")
+    files.move("a/file", "new/place/named otherwise")
+    assert files.read("new/place/named otherwise") == b"content"
+    assert files.list("a") == []
+
+
+def test_move_of_a_missing_file_raises(files: Filesystem) -> None:
+    with pytest.raises(FileNotFoundError):
+        files.move("missing", "b/file")
+
+
+def test_remove_deletes_a_file_and_does_not_mind_when_there_is_none(files: Filesystem) -> None:
+    files.create("a/file", b"")
+    files.remove("a/file")
+    assert files.list("a") == []
+    files.remove("a/file")
+    files.remove("no/such/file")
+
+
+# Between processes
+
+
+def test_create_from_8_processes_at_once_succeeds_in_exactly_one(
+    files: Filesystem, name: str, root: Path
+) -> None:
+    script = CREATE_AT_ONCE.format(expression=EXPRESSIONS[name])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(root), str(index)], stdout=subprocess.PIPE, text=True
+        )
+        for index in range(8)
+    ]
+    deadline = time.monotonic() + 60
+    while len(list(root.parent.glob("ready-*"))) < 8 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (root.parent / "go").touch()
+    answers = [process.communicate(timeout=60)[0].strip() for process in processes]
+    assert sorted(answers) == ["False"] * 7 + ["True"]
+    winner = answers.index("True")
+    assert files.read("stages/key/result.json") == str(winner).encode() * 100_000
+    assert files.list("stages/key") == ["result.json"]
+
+
+def test_replace_never_shows_a_part_of_a_file(files: Filesystem) -> None:
+    contents = [bytes([index]) * 300_000 for index in range(20)]
+    files.replace("a", contents[0])
+    seen: list[bytes] = []
+    is_done = threading.Event()
+
+    def read() -> None:
+        while not is_done.is_set():
+            seen.append(files.read("a"))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for content in contents:
+        files.replace("a", content)
+    is_done.set()
+    reader.join()
+    assert seen
+    assert set(seen) <= set(contents)
+
+
+@pytest.mark.parametrize("operation", ["create", "replace"])
+def test_write_that_fails_leaves_the_old_file_and_nothing_else(
+    files: Filesystem, name: str, root: Path, operation: str
+) -> None:
+    files.create("kept/old.bin", b"old")
+    if operation == "replace":
+        files.create("kept/file.bin", b"old")
+    before = sorted(path.name for path in (root / "kept").iterdir())
+    script = WRITE_WITH_A_LIMIT.format(expression=EXPRESSIONS[name])
+    command = [sys.executable, "-c", script, str(root), operation]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "refused"
+    assert sorted(path.name for path in (root / "kept").iterdir()) == before
+    assert all(path.read_bytes() == b"old" for path in (root / "kept").iterdir())

@@ -1,0 +1,193 @@
+"""Checks of records and failures: every bit survives JSON, and nothing else is accepted."""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import pytest
+
+from lt_rebalance.records import KINDS, STATES, Artifact, Failure, Record, Timing
+
+# Numbers whose shortest decimal form is long, or that sit at the edges of what a float can be.
+AWKWARD = [0.1 + 0.2, 1 / 3, 5e-324, 2.0**-1074, 1.7976931348623157e308, -0.0, 1e16 + 2, math.pi]
+
+
+def make_record(**changes: Any) -> Record:
+    values: dict[str, Any] = {
+        "key": "a" * 64,
+        "kind": "classifier",
+        "state": "complete",
+        "stage": {"kind": "classifier", "seed": 0, "data": {"c": "1/2"}},
+        "num_steps": 60,
+        "class_counts": (6, 3, 2),
+        "training_counts": (6, 6, 6),
+        "synthetic_counts": (0, 3, 4),
+        "rank_groups": {"head": [0], "medium": [1], "tail": [2]},
+        "metrics": {"loss": 0.1 + 0.2, "accuracy": 1 / 3},
+        "recall_per_class": (1.0, 0.5, 0.0),
+        "diversity_per_class": (0.9, None, 0.05),
+        "curves": ({"step": 30, "test_recall_K": [1.0, 0.0, 0.1]}, {"step": 60, "test_recall_K": AWKWARD}),
+        "artifacts": {"predictions": Artifact(file="predictions-1.npy", num_bytes=3, sha256="b" * 64)},
+        "timing": Timing(wall_s=1.5, train_s=1.25, num_errors=0),
+        "provenance": {"commit": "c0ffee", "is_dirty": False, "versions": {"torch": "2.15.0"}},
+    }
+    return Record(**(values | changes))
+
+
+def make_failure(**changes: Any) -> Failure:
+    values: dict[str, Any] = {
+        "key": "a" * 64,
+        "kind": "classifier",
+        "stage": {"kind": "classifier", "seed": 0},
+        "error": "RuntimeError: Zürich",
+        "traceback": "Traceback:\n  line 1",
+        "provenance": {"host": "h"},
+    }
+    return Failure(**(values | changes))
+
+
+def edit(text: bytes, **changes: Any) -> bytes:
+    """Return the JSON object with some fields set, or removed where the value is `...`."""
+    values = json.loads(text) | changes
+    return json.dumps({name: value for name, value in values.items() if value is not ...}).encode()
+
+
+# Records
+
+
+def test_record_survives_json() -> None:
+    assert Record.from_json(make_record().to_json()) == make_record()
+
+
+def test_record_numbers_survive_json_bit_for_bit() -> None:
+    names = [str(index) for index in range(len(AWKWARD))]
+    record = make_record(metrics=dict(zip(names, AWKWARD, strict=True)), recall_per_class=tuple(AWKWARD))
+    again = Record.from_json(record.to_json())
+    assert [value.hex() for value in again.metrics.values()] == [value.hex() for value in AWKWARD]
+    assert [value.hex() for value in again.recall_per_class] == [value.hex() for value in AWKWARD]
+    assert [value.hex() for value in again.curves[1]["test_recall_K"]] == [value.hex() for value in AWKWARD]
+
+
+def test_record_written_again_gives_the_same_bytes() -> None:
+    text = make_record().to_json()
+    assert Record.from_json(text).to_json() == text
+
+
+def test_record_is_plain_json_with_all_its_fields() -> None:
+    values = json.loads(make_record().to_json())
+    assert set(values) == {field.name for field in dataclasses.fields(Record)}
+    assert values["artifacts"]["predictions"] == {
+        "file": "predictions-1.npy",
+        "num_bytes": 3,
+        "sha256": "b" * 64,
+    }
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("field", ["metrics", "curves", "diversity_per_class", "timing"])
+def test_record_with_a_number_that_is_not_finite_is_not_written(field: str, value: float) -> None:
+    changed = {
+        "metrics": {"loss": value},
+        "curves": ({"step": 1, "loss": value},),
+        "diversity_per_class": (value,),
+        "timing": Timing(wall_s=value, train_s=0.0, num_errors=0),
+    }
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        make_record(**{field: changed[field]}).to_json()
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_record_with_a_number_that_is_not_finite_is_not_read(constant: str) -> None:
+    text = make_record(metrics={"loss": 0.25}).to_json().replace(b"0.25", constant.encode())
+    assert constant.encode() in text
+    with pytest.raises(ValueError, match=r"NaN|Infinity|finite"):
+        Record.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"extra": 1}, *[{field.name: ...} for field in dataclasses.fields(Record)]],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_record_with_unknown_or_missing_fields_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="a record has the fields"):
+        Record.from_json(edit(make_record().to_json(), **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"timing": {"wall_s": 1.0}},
+        {"timing": {"wall_s": 1.0, "train_s": 1.0, "num_errors": 0, "extra": 1}},
+        {"timing": None},
+        {"artifacts": {"weights": {"file": "w"}}},
+        {"artifacts": {"weights": {"file": "w", "num_bytes": 1, "sha256": "b", "extra": 1}}},
+        {"artifacts": []},
+    ],
+    ids=str,
+)
+def test_record_with_bad_inner_fields_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="record"):
+        Record.from_json(edit(make_record().to_json(), **changes))
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"5", b"\xff\xfe", b"garbage", b"{}"])
+def test_record_from_something_else_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        Record.from_json(text)
+
+
+def test_record_cut_short_anywhere_is_refused() -> None:
+    text = make_record().to_json()
+    for length in range(len(text)):
+        with pytest.raises(ValueError, match=r".+"):
+            Record.from_json(text[:length])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("state", STATES)
+def test_record_of_known_kind_and_state_is_accepted(kind: str, state: str) -> None:
+    assert make_record(kind=kind, state=state).state == state
+
+
+def test_record_of_unknown_kind_or_state_names_the_known() -> None:
+    with pytest.raises(ValueError, match="unknown kind of record 'cnn'; known: generator, classifier"):
+        make_record(kind="cnn")
+    with pytest.raises(ValueError, match="unknown state of a record 'done'; known: complete, diverged"):
+        make_record(state="done")
+
+
+def test_record_deterministic_part_leaves_out_time_and_place_and_nothing_else() -> None:
+    values = make_record().deterministic()
+    assert set(values) == {field.name for field in dataclasses.fields(Record)} - {"timing", "provenance"}
+    other_time = make_record(timing=Timing(wall_s=9.0, train_s=8.0, num_errors=3), provenance={"host": "x"})
+    assert other_time.deterministic() == values
+    assert make_record(metrics={"loss": 0.3}).deterministic() != values
+
+
+def test_record_deterministic_part_survives_json() -> None:
+    assert Record.from_json(make_record().to_json()).deterministic() == make_record().deterministic()
+
+
+# Failures
+
+
+def test_failure_survives_json() -> None:
+    assert Failure.from_json(make_failure().to_json()) == make_failure()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"extra": 1}, *[{field.name: ...} for field in dataclasses.fields(Failure)]],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_failure_with_unknown_or_missing_fields_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not a failure"):
+        Failure.from_json(edit(make_failure().to_json(), **changes))
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}"])
+def test_failure_from_something_else_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        Failure.from_json(text)

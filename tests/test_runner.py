@@ -1,0 +1,290 @@
+"""Plans on a real Ray: order, sharing, resuming, failures that stay by themselves. One Ray for all tests."""
+
+import dataclasses
+import io
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lt_rebalance.configs import Budget, Execution
+from lt_rebalance.costs import Throughput
+from lt_rebalance.interrupts import Interrupted
+from lt_rebalance.ledger import Ledger
+from lt_rebalance.plan import compile_study, upstream_key
+from lt_rebalance.progress import Progress
+from lt_rebalance.protocols import Protocol, make_cell
+from lt_rebalance.runner import MAX_RETRIES, Resources, plan_resources, ray_cluster, run_plan
+from lt_rebalance.stages import run_stage
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.study import RESULTS_VERSION, Cell, Study
+
+RESOURCES = Resources(num_cpus=1, num_gpus=0, num_slots=2)
+
+
+def no_interrupt() -> None:
+    """Let a run go on."""
+
+
+def open_at(directory: Path) -> Store:
+    store = open_store(str(directory), RESULTS_VERSION, create=True)
+    assert store is not None
+    return store
+
+
+def run_on_ray(
+    ledger: Ledger, store: Store, data_dir: str | None = None, check: Callable[[], None] = no_interrupt
+) -> str:
+    """Run what is pending of a plan and return what was shown, one line a stage."""
+    shown = io.StringIO()
+    console = Console(file=shown, width=200)
+    with Progress(ledger, Throughput(), RESOURCES.num_slots, console) as progress:
+        run_plan(ledger, store, data_dir, RESOURCES, progress, check)
+    return shown.getvalue()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray() -> Iterator[None]:
+    with ray_cluster(None):
+        yield
+
+
+@pytest.fixture
+def cells(small_protocol: Protocol) -> tuple[Cell, ...]:
+    """Return three cells, of which two share a generator."""
+    other_loss = dataclasses.replace(small_protocol, name="double", loss="double_softmax")
+    arguments = {"dataset": "fashion_mnist_mini", "c": "1/2"}
+    cgan = {"method": "cgan", "generator": "small_mlp_cgan_leaky"}
+    return (
+        make_cell(small_protocol, method="none", generator=None, **arguments),
+        make_cell(small_protocol, **cgan, **arguments),
+        make_cell(other_loss, **cgan, **arguments),
+    )
+
+
+def test_plan_on_ray_gives_the_bits_of_its_stages_run_one_by_one_backwards(
+    cells: Sequence[Cell], cpu_execution: Execution, tmp_path: Path
+) -> None:
+    plan = compile_study(Study(name="study", cells=tuple(cells), seeds=(0, 1)), cpu_execution)
+    on_ray, plain = open_at(tmp_path / "on ray ä"), open_at(tmp_path / "plain")
+    ledger = Ledger(plan, on_ray)
+    lines = run_on_ray(ledger, on_ray).splitlines()
+    assert ledger.summary() == "planned=6 complete=6 failed=0 diverged=0 missing=0"
+
+    # Six classifiers, and two generators rather than four: each once, before what builds on it.
+    assert len(plan.stages) == len(lines) == 8
+    shown = [line.split(" ", 1)[1].split(":")[0] for line in lines]
+    for stage in plan.stages.values():
+        if (upstream := upstream_key(stage)) is not None:
+            assert shown.index(str(plan.stages[upstream])) < shown.index(str(stage))
+
+    backwards = list(plan.stages.values())[::-1]
+    for stage in [stage for stage in backwards if upstream_key(stage) is None] + backwards:
+        run_stage(stage, plain)
+    for key in plan.stages:
+        expected = plain.load_record(key)
+        assert expected is not None
+        assert ledger.records[key].deterministic() == expected.deterministic()
+
+    # A study that has grown runs only what is new.
+    grown = compile_study(Study(name="study", cells=tuple(cells), seeds=(0, 1, 2)), cpu_execution)
+    ledger = Ledger(grown, on_ray)
+    assert len(run_on_ray(ledger, on_ray).splitlines()) == 4
+    assert ledger.summary() == "planned=9 complete=9 failed=0 diverged=0 missing=0"
+
+
+def test_stage_that_fails_or_diverges_takes_only_its_dependants_with_it(
+    small_protocol: Protocol, cpu_execution: Execution, tmp_path: Path
+) -> None:
+    explosive = dataclasses.replace(small_protocol, name="explosive", classifier_learning_rate=1e30)
+    explosive_cgan = dataclasses.replace(small_protocol, name="explosive", generator_learning_rate=1e30)
+    mini = {"dataset": "fashion_mnist_mini", "c": "1/2"}
+    cells = (
+        make_cell(small_protocol, method="none", generator=None, **mini),
+        make_cell(explosive, method="none", generator=None, **mini),
+        make_cell(explosive_cgan, method="cgan", generator="small_mlp_cgan_leaky", **mini),
+        # The full data set is not in the empty directory that the workers are given.
+        make_cell(small_protocol, dataset="mnist", c="1/2", method="none", generator=None),
+        make_cell(small_protocol, dataset="mnist", c="1/2", method="cgan", generator="small_mlp_cgan_leaky"),
+    )
+    store = open_at(tmp_path / "store")
+    ledger = Ledger(compile_study(Study(name="study", cells=cells, seeds=(0,)), cpu_execution), store)
+    run_on_ray(ledger, store, data_dir=str(tmp_path))
+    states = [ledger.state(run.key) for run in ledger.plan.runs]
+    assert states == ["complete", "diverged", "diverged", "failed", "failed"]
+    assert ledger.summary() == "planned=5 complete=1 failed=2 diverged=2 missing=0"
+    reason = ledger.reason(ledger.plan.runs[4].key)
+    assert reason.startswith("its generator failed, DataError")
+
+    # Failures and divergence are final until asked otherwise.
+    assert Ledger(ledger.plan, store).pending() == {}
+    ledger = Ledger(ledger.plan, store)
+    ledger.clear_failures()
+    assert len(ledger.pending()) == 3
+
+
+class KillWorkers:
+    """Kills the training workers whenever there is a new checkpoint, so many times."""
+
+    def __init__(self, store_dir: Path, times: int) -> None:
+        self.store_dir = store_dir
+        self.times_left = times
+        self.seen: set[str] = set()
+
+    def __call__(self) -> None:
+        checkpoints = {path.name for path in self.store_dir.glob("stages/*/checkpoints/0*")}
+        workers = list_training_workers() if self.times_left and checkpoints - self.seen else []
+        if workers:
+            self.seen |= checkpoints
+            self.times_left -= 1
+            for pid in workers:
+                os.kill(pid, signal.SIGKILL)
+
+
+def list_training_workers() -> list[int]:
+    """Return the processes that run our trainable below this process: those of its own Ray."""
+    parents, names = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                stat = (entry / "stat").read_text()
+                names[int(entry.name)] = (entry / "cmdline").read_bytes().decode()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+
+    def is_ours(pid: int) -> bool:
+        while pid in parents:
+            if pid == os.getpid():
+                return True
+            pid = parents[pid]
+        return False
+
+    return [pid for pid, name in names.items() if name.startswith("ray::ResourceTrainable") and is_ours(pid)]
+
+
+@pytest.fixture
+def long_cell(small_protocol: Protocol) -> Cell:
+    """Return a cell of twelve rounds, each long enough to be killed in."""
+    longer = dataclasses.replace(small_protocol, classifier_budget=Budget(steps=60, rounds=12))
+    return make_cell(longer, dataset="fashion_mnist_mini", c="1/2", method="oversample", generator=None)
+
+
+def test_killed_worker_is_replaced_and_goes_on_from_its_checkpoint(
+    long_cell: Cell, cpu_execution: Execution, tmp_path: Path
+) -> None:
+    store, plain = open_at(tmp_path / "store"), open_at(tmp_path / "plain")
+    plan = compile_study(Study(name="study", cells=(long_cell,), seeds=(0, 1)), cpu_execution)
+    ledger = Ledger(plan, store)
+    kill = KillWorkers(tmp_path / "store", times=1)
+    run_on_ray(ledger, store, check=kill)
+    assert kill.times_left == 0
+    assert ledger.summary() == "planned=2 complete=2 failed=0 diverged=0 missing=0"
+    for run in plan.runs:
+        assert ledger.records[run.key].deterministic() == run_stage(run.stage, plain).deterministic()
+
+
+def test_worker_that_dies_again_and_again_ends_as_a_recorded_failure(
+    long_cell: Cell, cpu_execution: Execution, tmp_path: Path
+) -> None:
+    store = open_at(tmp_path)
+    plan = compile_study(Study(name="study", cells=(long_cell,), seeds=(0,)), cpu_execution)
+    ledger = Ledger(plan, store)
+    kill = KillWorkers(tmp_path, times=MAX_RETRIES + 1)
+    run_on_ray(ledger, store, check=kill)
+    assert kill.times_left == 0
+    assert ledger.summary() == "planned=1 complete=0 failed=1 diverged=0 missing=0"
+    assert ledger.reason(plan.runs[0].key) == f"its worker process or node was lost {MAX_RETRIES + 1} times"
+
+
+def test_interrupt_ends_a_run_and_the_next_one_finishes_it(
+    cells: Sequence[Cell], cpu_execution: Execution, tmp_path: Path
+) -> None:
+    store = open_at(tmp_path)
+    plan = compile_study(Study(name="study", cells=tuple(cells), seeds=(0,)), cpu_execution)
+    ledger = Ledger(plan, store)
+
+    def interrupt_after_first_record() -> None:
+        if ledger.records:
+            raise Interrupted(signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        run_on_ray(ledger, store, check=interrupt_after_first_record)
+    assert ledger.count_runs()["missing"] > 0
+    ledger = Ledger(plan, store)
+    finished = set(ledger.records)
+    assert finished
+    lines = run_on_ray(ledger, store).splitlines()
+    assert len(lines) == len(plan.stages) - len(finished)
+    assert ledger.summary() == "planned=3 complete=3 failed=0 diverged=0 missing=0"
+
+
+def test_generator_whose_weights_were_damaged_is_made_again(
+    cells: Sequence[Cell], cpu_execution: Execution, tmp_path: Path
+) -> None:
+    store = open_at(tmp_path)
+    one = compile_study(Study(name="study", cells=(cells[1],), seeds=(0,)), cpu_execution)
+    run_on_ray(Ledger(one, store), store)
+    generator_key = upstream_key(one.runs[0].stage)
+    (weights,) = (tmp_path / "stages" / str(generator_key)).glob("weights-*")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(bytes(content))
+
+    both = compile_study(Study(name="study", cells=tuple(cells[1:]), seeds=(0,)), cpu_execution)
+    ledger = Ledger(both, store)
+    lines = run_on_ray(ledger, store).splitlines()
+    assert len(lines) == 2
+    assert ledger.summary() == "planned=2 complete=2 failed=0 diverged=0 missing=0"
+    assert len(store.list_quarantine()) == 2  # the weights, and the record that vouched for them
+
+
+def test_plan_resources_counts_slots(cpu_execution: Execution) -> None:
+    two_threads = dataclasses.replace(cpu_execution, num_threads=2)
+    cuda = dataclasses.replace(cpu_execution, device="cuda")
+    cluster = {"CPU": 9.0, "GPU": 2.0}
+    assert plan_resources(cpu_execution, 1, None, cluster).num_slots == 9
+    assert plan_resources(two_threads, 1, None, cluster).num_slots == 4
+    assert plan_resources(cuda, 1, None, cluster).num_slots == 2
+    assert plan_resources(cuda, 0.25, None, cluster).num_slots == 8
+    assert plan_resources(cuda, 0.25, 3, {}).num_slots == 3
+    assert plan_resources(cuda, 0.25, None, cluster).placement().bundles == [{"CPU": 1.0, "GPU": 0.25}]
+    assert plan_resources(cpu_execution, 1, None, cluster).placement().bundles == [{"CPU": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("gpus_per_trial", "num_slots", "cluster", "message"),
+    [
+        (0, None, {"CPU": 2, "GPU": 1}, "gpus_per_trial must be above 0, got 0"),
+        (1, 0, {"CPU": 2, "GPU": 1}, "max_concurrent must be above 0, got 0"),
+        (1, None, {"CPU": 2}, "no trial fits: one needs 1 CPUs and 1 GPUs, the cluster has 2 and 0 now"),
+        (1, None, {"GPU": 1}, "no trial fits"),
+    ],
+)
+def test_plan_resources_refuses(
+    gpus_per_trial: float,
+    num_slots: int | None,
+    cluster: dict[str, float],
+    message: str,
+    cpu_execution: Execution,
+) -> None:
+    cuda = dataclasses.replace(cpu_execution, device="cuda")
+    with pytest.raises(ValueError, match=message):
+        plan_resources(cuda, gpus_per_trial, num_slots, cluster)
+
+
+def test_predictions_survive_the_way_through_ray(
+    cells: Sequence[Cell], cpu_execution: Execution, tmp_path: Path
+) -> None:
+    store = open_at(tmp_path)
+    ledger = Ledger(compile_study(Study(name="study", cells=(cells[0],), seeds=(0,)), cpu_execution), store)
+    run_on_ray(ledger, store)
+    (record,) = ledger.records.values()
+    predictions_N = np.load(io.BytesIO(store.read_artifact(record, "predictions")), allow_pickle=False)
+    assert predictions_N.shape == (2000,)
+    assert predictions_N.dtype == np.uint8
+    assert set(np.unique(predictions_N)) <= set(range(10))

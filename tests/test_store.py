@@ -1,0 +1,529 @@
+"""Checks of the store: first commit wins, damage is noticed and set aside, nothing is lost or executed."""
+
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lt_rebalance.records import Artifact, Failure, Record, Timing
+from lt_rebalance.store import KEPT_CHECKPOINTS, STORE_FORMAT, Checkpoint, Store, StoreError, open_store
+
+KEY, OTHER_KEY = "a" * 64, "b" * 64
+
+
+def make_record(key: str = KEY, **changes: Any) -> Record:
+    values: dict[str, Any] = {
+        "key": key,
+        "kind": "classifier",
+        "state": "complete",
+        "stage": {"kind": "classifier", "seed": 0},
+        "num_steps": 60,
+        "class_counts": (6, 3),
+        "training_counts": (6, 6),
+        "synthetic_counts": (0, 3),
+        "rank_groups": {"head": [0], "tail": [1]},
+        "metrics": {"loss": 0.5},
+        "recall_per_class": (1.0, 0.5),
+        "diversity_per_class": (0.9, None),
+        "curves": ({"step": 60, "test_recall_K": [1.0, 0.5]},),
+        "artifacts": {},
+        "timing": Timing(wall_s=1.5, train_s=1.25, num_errors=0),
+        "provenance": {"host": "one"},
+    }
+    return Record(**(values | changes))
+
+
+def make_failure(key: str = KEY, error: str = "RuntimeError: no") -> Failure:
+    return Failure(key=key, kind="classifier", stage={"seed": 0}, error=error, traceback="", provenance={})
+
+
+def make_checkpoint(round_: int, content: bytes | None = None) -> Checkpoint:
+    return Checkpoint(round=round_, content=content or f"state {round_}".encode())
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return where the store lies: a directory with a space and a letter beyond ASCII."""
+    return tmp_path / "störe one"
+
+
+@pytest.fixture
+def store(root: Path) -> Store:
+    """Return a new store."""
+    opened = open_store(str(root), 1, create=True)
+    assert opened is not None
+    return opened
+
+
+def stage_dir(root: Path, key: str = KEY) -> Path:
+    return root / "stages" / key
+
+
+def read_quarantine(root: Path) -> dict[str, bytes]:
+    """Return the quarantined files by name, without the reasons."""
+    files = (root / "quarantine").glob("*/*")
+    return {path.name: path.read_bytes() for path in files if path.name != "reason.txt"}
+
+
+def list_files(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+# Results
+
+
+def test_record_committed_is_loaded_again(store: Store) -> None:
+    assert store.load_record(KEY) is None
+    assert store.commit(make_record()) is True
+    assert store.load_record(KEY) == make_record()
+    assert store.list_keys() == [KEY]
+
+
+def test_load_records_gives_those_that_exist(store: Store) -> None:
+    store.commit(make_record())
+    assert store.load_records([KEY, OTHER_KEY]) == {KEY: make_record()}
+
+
+def test_first_commit_wins_and_a_differing_second_is_reported(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.commit(make_record())
+    with caplog.at_level(logging.WARNING):
+        assert store.commit(make_record(metrics={"loss": 0.5000000001})) is False
+    assert store.load_record(KEY) == make_record()
+    (message,) = caplog.messages
+    assert KEY in message
+    assert "differs" in message
+
+
+def test_second_commit_that_differs_only_in_time_and_place_is_not_reported(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.commit(make_record())
+    second = make_record(timing=Timing(wall_s=9.0, train_s=8.0, num_errors=2), provenance={"host": "two"})
+    with caplog.at_level(logging.WARNING):
+        assert store.commit(second) is False
+    assert caplog.messages == []
+    assert store.load_record(KEY) == make_record()
+
+
+def test_commit_over_a_damaged_result_publishes_the_new_one(store: Store, root: Path) -> None:
+    store.commit(make_record())
+    (stage_dir(root) / "result.json").write_bytes(b"{")
+    store.save_checkpoint(KEY, make_checkpoint(1))
+    store.commit(make_record(metrics={"loss": 0.25}))
+    record = store.load_record(KEY)
+    assert record is not None
+    assert record.metrics == {"loss": 0.25}
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "cut short": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "garbage": lambda content: b"\xff\x00garbage" * 10,
+    "zeros": lambda content: bytes(len(content)),
+    "another JSON value": lambda content: b"[1, 2]",
+    "a field missing": lambda content: content.replace(b'"num_steps"', b'"num_step"'),
+    "an inner field missing": lambda content: content.replace(b'"wall_s"', b'"wall"'),
+    "an unknown state": lambda content: content.replace(b'"complete"', b'"finished"'),
+    "the key of another stage": lambda content: content.replace(KEY.encode(), OTHER_KEY.encode()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_result_is_set_aside_with_a_warning_and_counts_as_missing(
+    damage: str, store: Store, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.commit(make_record())
+    path = stage_dir(root) / "result.json"
+    damaged = DAMAGE[damage](path.read_bytes())
+    assert damaged != path.read_bytes()
+    path.write_bytes(damaged)
+    with caplog.at_level(logging.WARNING):
+        assert store.load_record(KEY) is None
+    assert not path.exists()
+    assert read_quarantine(root) == {"result.json": damaged}
+    (message,) = caplog.messages
+    assert KEY in message
+    assert "result.json" in message
+    (directory,) = store.list_quarantine()
+    assert (root / "quarantine" / directory / "reason.txt").read_text()
+    # The stage can be done again, and what is set aside stays.
+    assert store.commit(make_record()) is True
+    assert store.load_record(KEY) == make_record()
+    assert read_quarantine(root) == {"result.json": damaged}
+
+
+def test_damaged_results_of_one_stage_are_all_kept_in_quarantine(store: Store, root: Path) -> None:
+    for content in (b"1", b"2"):
+        store.commit(make_record())
+        (stage_dir(root) / "result.json").write_bytes(content)
+        assert store.load_record(KEY) is None
+    contents = {path.read_bytes() for path in (root / "quarantine").glob("*/result.json")}
+    assert contents == {b"1", b"2"}
+
+
+def test_list_keys_shows_every_stage_that_left_anything(store: Store) -> None:
+    store.commit(make_record("c"))
+    store.mark_failed(make_failure("b"))
+    store.save_checkpoint("a", make_checkpoint(1))
+    assert store.list_keys() == ["a", "b", "c"]
+
+
+# Artefacts
+
+
+def commit_with_weights(store: Store, content: bytes = b"weights") -> Record:
+    artifact = store.write_artifact(KEY, "weights", ".safetensors", content)
+    store.commit(make_record(artifacts={"weights": artifact}))
+    record = store.load_record(KEY)
+    assert record is not None
+    return record
+
+
+def test_artifact_is_read_back_and_named_after_its_content(store: Store, root: Path) -> None:
+    digest = hashlib.sha256(b"weights").hexdigest()
+    record = commit_with_weights(store)
+    name = f"weights-{digest[:12]}.safetensors"
+    assert record.artifacts == {"weights": Artifact(file=name, num_bytes=7, sha256=digest)}
+    assert store.read_artifact(record, "weights") == b"weights"
+    assert (stage_dir(root) / name).read_bytes() == b"weights"
+
+
+def test_artifact_of_a_second_attempt_leaves_that_of_the_first_alone(store: Store) -> None:
+    record = commit_with_weights(store)
+    store.write_artifact(KEY, "weights", ".safetensors", b"other weights")
+    assert store.read_artifact(record, "weights") == b"weights"
+
+
+@pytest.mark.parametrize("damage", ["missing", "altered", "cut short", "empty"])
+def test_damaged_artifact_raises_and_sends_the_record_to_quarantine(
+    damage: str, store: Store, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = commit_with_weights(store)
+    path = stage_dir(root) / record.artifacts["weights"].file
+    contents = {"altered": b"Weights", "cut short": b"weigh", "empty": b""}
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(contents[damage])
+    with caplog.at_level(logging.WARNING), pytest.raises(StoreError, match=path.name) as error:
+        store.read_artifact(record, "weights")
+    assert KEY in str(error.value)
+    assert "run the same command again" in str(error.value)
+    assert caplog.messages
+    assert store.load_record(KEY) is None
+    quarantined = read_quarantine(root)
+    assert Record.from_json(quarantined.pop("result.json")) == record
+    assert list(quarantined.values()) == ([] if damage == "missing" else [contents[damage]])
+    # Done again, it can be read.
+    assert store.read_artifact(commit_with_weights(store), "weights") == b"weights"
+
+
+def test_record_whose_artifact_is_gone_counts_as_missing(store: Store, root: Path) -> None:
+    record = commit_with_weights(store)
+    (stage_dir(root) / record.artifacts["weights"].file).unlink()
+    assert store.load_record(KEY) is None
+
+
+# Failures
+
+
+def test_failure_marked_is_loaded_again_until_cleared(store: Store) -> None:
+    assert store.load_failure(KEY) is None
+    store.mark_failed(make_failure())
+    assert store.load_failure(KEY) == make_failure()
+    store.mark_failed(make_failure(error="the last"))
+    assert store.load_failure(KEY) == make_failure(error="the last")
+    store.clear_failure(KEY)
+    assert store.load_failure(KEY) is None
+
+
+def test_failure_is_cleared_by_a_result(store: Store) -> None:
+    store.mark_failed(make_failure())
+    store.commit(make_record())
+    assert store.load_failure(KEY) is None
+
+
+def test_failure_does_not_clear_a_result(store: Store) -> None:
+    store.commit(make_record())
+    store.mark_failed(make_failure())
+    assert store.load_record(KEY) == make_record()
+
+
+def test_errors_are_counted_and_the_last_is_loaded(store: Store) -> None:
+    assert (store.count_errors(KEY), store.load_last_error(KEY)) == (0, None)
+    for index in range(12):
+        store.note_error(make_failure(error=f"error {index}"))
+    assert store.count_errors(KEY) == 12
+    assert store.load_last_error(KEY) == make_failure(error="error 11")
+    assert store.count_errors(OTHER_KEY) == 0
+    assert store.load_failure(KEY) is None
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b'{"key": 1}', b"\xff"])
+def test_damaged_failure_is_set_aside_and_counts_as_none(damaged: bytes, store: Store, root: Path) -> None:
+    store.mark_failed(make_failure())
+    (stage_dir(root) / "failed.json").write_bytes(damaged)
+    assert store.load_failure(KEY) is None
+    assert read_quarantine(root) == {"failed.json": damaged}
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]"])
+def test_damaged_error_does_not_hide_the_one_before(damaged: bytes, store: Store, root: Path) -> None:
+    for error in ("first", "second"):
+        store.note_error(make_failure(error=error))
+    sorted((stage_dir(root) / "errors").iterdir())[-1].write_bytes(damaged)
+    assert store.load_last_error(KEY) == make_failure(error="first")
+
+
+# Checkpoints
+
+
+def test_checkpoint_saved_is_loaded_again(store: Store) -> None:
+    assert store.load_checkpoint(KEY) is None
+    store.save_checkpoint(KEY, make_checkpoint(3, b"\x00state"))
+    assert store.load_checkpoint(KEY) == Checkpoint(round=3, content=b"\x00state")
+    assert store.load_checkpoint(OTHER_KEY) is None
+
+
+def test_checkpoints_kept_are_the_last_two(store: Store, root: Path) -> None:
+    for round_ in range(1, 13):
+        store.save_checkpoint(KEY, make_checkpoint(round_))
+        names = sorted(path.name for path in (stage_dir(root) / "checkpoints").iterdir())
+        kept = range(max(1, round_ - KEPT_CHECKPOINTS + 1), round_ + 1)
+        assert [int(name.split("-")[0]) for name in names] == list(kept)
+        assert store.load_checkpoint(KEY) == make_checkpoint(round_)
+
+
+def test_checkpoint_of_an_attempt_that_lags_does_not_replace_a_later_one(store: Store) -> None:
+    for round_ in (5, 6, 2):
+        store.save_checkpoint(KEY, make_checkpoint(round_))
+    assert store.load_checkpoint(KEY) == make_checkpoint(6)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"stat", b"garbage"])
+def test_damaged_newest_checkpoint_gives_way_to_the_one_before(
+    damaged: bytes, store: Store, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for round_ in (1, 2):
+        store.save_checkpoint(KEY, make_checkpoint(round_))
+    newest = sorted((stage_dir(root) / "checkpoints").iterdir())[-1]
+    newest.write_bytes(damaged)
+    with caplog.at_level(logging.WARNING):
+        assert store.load_checkpoint(KEY) == make_checkpoint(1)
+    assert any(newest.name in message for message in caplog.messages)
+    assert read_quarantine(root) == {newest.name: damaged}
+
+
+def test_damaged_checkpoints_alone_count_as_none(store: Store, root: Path) -> None:
+    for round_ in (1, 2):
+        store.save_checkpoint(KEY, make_checkpoint(round_))
+    for path in (stage_dir(root) / "checkpoints").iterdir():
+        path.write_bytes(b"")
+    assert store.load_checkpoint(KEY) is None
+    assert len(read_quarantine(root)) == 2
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "000009-short.safetensors", "x-y"])
+def test_checkpoint_of_a_foreign_name_is_never_loaded(name: str, store: Store, root: Path) -> None:
+    store.save_checkpoint(KEY, make_checkpoint(1))
+    (stage_dir(root) / "checkpoints" / name).write_bytes(b"foreign")
+    assert store.load_checkpoint(KEY) == make_checkpoint(1)
+
+
+def test_checkpoints_are_removed_by_a_commit_also_by_the_second(store: Store, root: Path) -> None:
+    for record in (make_record(), make_record()):
+        for round_ in (1, 2):
+            store.save_checkpoint(KEY, make_checkpoint(round_))
+        store.save_checkpoint(OTHER_KEY, make_checkpoint(1))
+        store.commit(record)
+        assert store.load_checkpoint(KEY) is None
+        assert list((stage_dir(root) / "checkpoints").iterdir()) == []
+        assert store.load_checkpoint(OTHER_KEY) == make_checkpoint(1)
+
+
+# Studies
+
+
+def test_study_written_is_loaded_again_and_listed(store: Store) -> None:
+    store.write_study("full grid", {"cells": [1, 2]})
+    store.write_study("full grid", {"cells": [3]})
+    store.write_study("another", {})
+    assert store.load_study("full grid") == {"cells": [3]}
+    assert store.list_studies() == ["another", "full grid"]
+
+
+def test_load_study_of_unknown_name_names_the_known(store: Store) -> None:
+    with pytest.raises(StoreError, match="no study 'x'; known: none"):
+        store.load_study("x")
+    store.write_study("a", {})
+    with pytest.raises(StoreError, match="no study 'x'; known: a"):
+        store.load_study("x")
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"\xff"])
+def test_load_study_of_a_damaged_file_names_it(damaged: bytes, store: Store, root: Path) -> None:
+    store.write_study("a", {})
+    (root / "studies" / "a.json").write_bytes(damaged)
+    with pytest.raises(StoreError, match=r"studies/a\.json"):
+        store.load_study("a")
+
+
+def test_write_study_with_nan_is_refused(store: Store) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        store.write_study("a", {"x": float("nan")})
+
+
+# Opening
+
+
+def test_open_store_of_an_existing_store_finds_its_results(store: Store, root: Path) -> None:
+    store.commit(make_record())
+    for create in (True, False):
+        again = open_store(str(root), 1, create=create)
+        assert again is not None
+        assert again.load_record(KEY) == make_record()
+        assert again.location == str(root)
+
+
+def test_open_store_expands_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    opened = open_store("~/results", 1, create=True)
+    assert opened is not None
+    assert opened.location == str(tmp_path / "results")
+
+
+def test_open_store_in_an_empty_directory_makes_one(root: Path) -> None:
+    root.mkdir()
+    assert open_store(str(root), 1, create=True) is not None
+    assert list_files(root) == ["store.json"]
+    assert json.loads((root / "store.json").read_bytes()) == {"format": STORE_FORMAT, "results_version": 1}
+
+
+def test_open_store_without_create_leaves_nothing_behind(tmp_path: Path) -> None:
+    assert open_store(str(tmp_path / "missing" / "store"), 1, create=False) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_open_store_without_create_changes_no_file(store: Store, root: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    open_store(str(root), 1, create=False)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("content", [{"format": 1, "results_version": 2}, {"format": 0}, [], 5])
+def test_open_store_of_another_version_is_refused(content: Any, create: bool, root: Path) -> None:
+    root.mkdir()
+    (root / "store.json").write_text(json.dumps(content))
+    with pytest.raises(StoreError, match="holds results of version") as error:
+        open_store(str(root), 1, create=create)
+    assert str(root) in str(error.value)
+    assert (root / "store.json").read_text() == json.dumps(content)
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_open_store_in_a_foreign_directory_is_refused(create: bool, root: Path) -> None:
+    root.mkdir()
+    (root / "thesis.tex").write_text("precious")
+    with pytest.raises(StoreError, match=r"not empty and not a store \(it holds 'thesis.tex'\)"):
+        open_store(str(root), 1, create=create)
+    assert list_files(root) == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
+def test_open_store_with_a_damaged_version_is_refused(content: bytes, create: bool, root: Path) -> None:
+    root.mkdir()
+    (root / "store.json").write_bytes(content)
+    with pytest.raises(StoreError, match=r"store\.json is damaged"):
+        open_store(str(root), 1, create=create)
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("below", ["", "inside", "deep/inside"])
+def test_open_store_where_a_file_is_in_the_way_is_refused(create: bool, below: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(StoreError, match=r"--storage .* cannot be used: .*[a-z]"):
+        open_store(str(tmp_path / "file" / below), 1, create=create)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_open_store_where_nothing_can_be_written_is_refused() -> None:
+    with pytest.raises(StoreError, match=r"--storage /proc/.* cannot be used: .*name a directory"):
+        open_store("/proc/lt_rebalance/results", 1, create=True)
+
+
+@pytest.mark.parametrize("location", ["s3://bucket/results", "gs://bucket", "file:///tmp/x"])
+def test_open_store_at_an_address_is_refused(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match="--storage must be a directory, got "):
+        open_store(location, 1, create=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Nothing is executed
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.marker,)
+
+
+def test_no_file_of_the_store_is_unpickled(store: Store, root: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    trap = pickle.dumps(Trap(marker))
+    pickle.loads(trap)
+    assert marker.exists()  # the trap works
+    marker.unlink()
+    array = io.BytesIO()
+    np.save(array, np.array([Trap(marker)], dtype=object), allow_pickle=True)
+
+    artifacts = {
+        role: store.write_artifact(KEY, role, suffix, content)
+        for role, suffix, content in [
+            ("predictions", ".npy", array.getvalue()),
+            ("weights", ".safetensors", trap),
+        ]
+    }
+    store.commit(make_record(artifacts=artifacts))
+    store.commit(make_record(OTHER_KEY))
+    store.save_checkpoint(OTHER_KEY, make_checkpoint(1, trap))
+    store.mark_failed(make_failure(OTHER_KEY))
+    store.note_error(make_failure(OTHER_KEY))
+    store.write_study("study", {})
+    other = stage_dir(root, OTHER_KEY)
+    paths = [other / "result.json", other / "failed.json", root / "studies" / "study.json"]
+    for path in [*paths, *(other / "errors").iterdir()]:
+        path.write_bytes(trap)
+
+    record = store.load_record(KEY)
+    assert record is not None
+    assert store.read_artifact(record, "weights") == trap
+    predictions = store.read_artifact(record, "predictions")
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        np.load(io.BytesIO(predictions), allow_pickle=False)
+    assert store.load_record(OTHER_KEY) is None
+    assert store.load_failure(OTHER_KEY) is None
+    assert store.load_checkpoint(OTHER_KEY) == make_checkpoint(1, trap)
+    for read in (lambda: store.load_study("study"), lambda: store.load_last_error(OTHER_KEY)):
+        with contextlib.suppress(ValueError):  # refused is right, too
+            read()
+    assert open_store(str(root), 1, create=True) is not None
+    assert not marker.exists()

@@ -1,0 +1,246 @@
+"""The trainables by themselves, as Tune drives them but without a cluster, and in a user's own Tuner."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from ray import tune
+
+from lt_rebalance.configs import Execution
+from lt_rebalance.protocols import Protocol, make_cell
+from lt_rebalance.stages import run_stage
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.study import RESULTS_VERSION, ClassifierStage, GeneratorStage
+from lt_rebalance.trainables import CGANTrainable, CNNTrainable, StageTrainable, trial_config
+
+ROUNDS = 3
+
+
+def open_at(directory: Path) -> Store:
+    store = open_store(str(directory), RESULTS_VERSION, create=True)
+    assert store is not None
+    return store
+
+
+@pytest.fixture
+def classifier_stage(small_protocol: Protocol, cpu_execution: Execution) -> ClassifierStage:
+    cell = make_cell(
+        small_protocol, dataset="fashion_mnist_mini", c="1/2", method="oversample", generator=None
+    )
+    return cell.stage(0, cpu_execution)
+
+
+@pytest.fixture
+def generator_stage(small_protocol: Protocol, cpu_execution: Execution) -> GeneratorStage:
+    cell = make_cell(
+        small_protocol,
+        dataset="fashion_mnist_mini",
+        c="1/2",
+        method="cgan",
+        generator="small_mlp_cgan_leaky",
+    )
+    stage = cell.stage(0, cpu_execution).generator_stage
+    assert stage is not None
+    return stage
+
+
+def test_step_trains_one_round_and_the_last_one_commits(
+    classifier_stage: ClassifierStage, tmp_path: Path
+) -> None:
+    store = open_at(tmp_path)
+    trainable = CNNTrainable(trial_config([classifier_stage], store.location, None))
+    results = [trainable.train() for _ in range(ROUNDS)]
+    assert [result["round"] for result in results] == [1, 2, 3]
+    assert [result["done"] for result in results] == [False, False, True]
+    assert [result["outcome"] for result in results] == ["running", "running", "finished"]
+    record = store.load_record(classifier_stage.key)
+    assert record is not None
+    assert record.metrics["accuracy"] == results[-1]["test_accuracy"]
+
+
+def test_both_kinds_give_what_running_the_stage_gives(
+    classifier_stage: ClassifierStage, generator_stage: GeneratorStage, tmp_path: Path
+) -> None:
+    tuned, plain = open_at(tmp_path / "tuned"), open_at(tmp_path / "plain")
+    for trainable_type, stage in ((CNNTrainable, classifier_stage), (CGANTrainable, generator_stage)):
+        trainable = trainable_type(trial_config([stage], tuned.location, None))
+        while not trainable.train()["done"]:
+            pass
+        record = tuned.load_record(stage.key)
+        assert record is not None
+        assert record.deterministic() == run_stage(stage, plain).deterministic()
+
+
+def test_step_of_a_finished_stage_trains_nothing(classifier_stage: ClassifierStage, tmp_path: Path) -> None:
+    store = open_at(tmp_path)
+    run_stage(classifier_stage, store)
+    before = (tmp_path / "stages" / classifier_stage.key / "result.json").stat()
+    result = CNNTrainable(trial_config([classifier_stage], store.location, None)).train()
+    assert (result["done"], result["outcome"]) == (True, "finished")
+    assert "round" not in result
+    after = (tmp_path / "stages" / classifier_stage.key / "result.json").stat()
+    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_new_actor_goes_on_where_a_killed_one_checkpointed(
+    classifier_stage: ClassifierStage, tmp_path: Path
+) -> None:
+    killed, undisturbed = open_at(tmp_path / "killed"), open_at(tmp_path / "undisturbed")
+    CNNTrainable(trial_config([classifier_stage], killed.location, None)).train()
+    successor = CNNTrainable(trial_config([classifier_stage], killed.location, None))
+    assert [successor.train()["round"] for _ in range(2)] == [2, 3]
+    record = killed.load_record(classifier_stage.key)
+    assert record is not None
+    assert record.deterministic() == run_stage(classifier_stage, undisturbed).deterministic()
+
+
+def test_reused_actor_gives_what_a_fresh_one_gives(classifier_stage: ClassifierStage, tmp_path: Path) -> None:
+    reused, fresh = open_at(tmp_path / "reused"), open_at(tmp_path / "fresh")
+    trainable = CNNTrainable(trial_config([classifier_stage], reused.location, None))
+    trainable.train()
+    other = classifier_stage.with_seed(1)
+    assert trainable.reset(trial_config([other], reused.location, None))
+    while not trainable.train()["done"]:
+        pass
+    record = reused.load_record(other.key)
+    assert record is not None
+    assert record.deterministic() == run_stage(other, fresh).deterministic()
+    assert reused.load_record(classifier_stage.key) is None
+
+
+@pytest.mark.parametrize("kind", ["generator", "classifier"])
+def test_save_and_restore_move_a_training_to_another_place(
+    kind: str, classifier_stage: ClassifierStage, generator_stage: GeneratorStage, tmp_path: Path
+) -> None:
+    stage, trainable_type = {
+        "generator": (generator_stage, CGANTrainable),
+        "classifier": (classifier_stage, CNNTrainable),
+    }[kind]
+    here, there, plain = (open_at(tmp_path / name) for name in ("here", "there", "plain"))
+    first = trainable_type(trial_config([stage], here.location, None))
+    first.train()
+    saved = first.save(str(tmp_path / "checkpoint"))
+    second = trainable_type(trial_config([stage], there.location, None))
+    second.restore(saved)
+    assert [second.train()["round"] for _ in range(2)] == [2, 3]
+    record = there.load_record(stage.key)
+    assert record is not None
+    assert record.deterministic() == run_stage(stage, plain).deterministic()
+
+
+def test_lanes_of_a_trial_commit_singly_and_as_alone(
+    classifier_stage: ClassifierStage, tmp_path: Path
+) -> None:
+    together, alone = open_at(tmp_path / "together"), open_at(tmp_path / "alone")
+    stages = [classifier_stage.with_seed(seed) for seed in range(3)]
+    trainable = CNNTrainable(trial_config(stages, together.location, None))
+    while not trainable.train()["done"]:
+        pass
+    for stage in stages:
+        record = together.load_record(stage.key)
+        assert record is not None
+        assert record.deterministic() == run_stage(stage, alone).deterministic()
+
+
+def test_wrong_kind_of_stage_is_refused(classifier_stage: ClassifierStage, tmp_path: Path) -> None:
+    store = open_at(tmp_path)
+    with pytest.raises(ValueError, match="CGANTrainable runs generator stages, got a classifier stage"):
+        CGANTrainable(trial_config([classifier_stage], store.location, None))
+
+
+def test_missing_store_is_refused(classifier_stage: ClassifierStage, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no store at"):
+        CNNTrainable(trial_config([classifier_stage], str(tmp_path / "nowhere"), None))
+
+
+def test_error_that_a_retry_cannot_mend_is_recorded_at_once(
+    classifier_stage: ClassifierStage, tmp_path: Path
+) -> None:
+    store = open_at(tmp_path)
+    stage = dataclasses.replace(
+        classifier_stage, execution=dataclasses.replace(classifier_stage.execution, torch_version="1.0")
+    )
+    result = CNNTrainable(trial_config([stage], store.location, None)).train()
+    assert (result["done"], result["outcome"]) == (True, "failed")
+    failure = store.load_failure(stage.key)
+    assert failure is not None
+    assert "planned for torch 1.0" in failure.error
+    assert "Traceback" in failure.traceback
+
+
+def test_other_error_is_noted_and_raised_for_tune_to_retry(
+    classifier_stage: ClassifierStage, tmp_path: Path
+) -> None:
+    store = open_at(tmp_path)
+    trainable = CNNTrainable(trial_config([classifier_stage], store.location, None))
+    # A file where the directory of checkpoints should be: writing one raises an OSError.
+    blocked = tmp_path / "stages" / classifier_stage.key / "checkpoints"
+    blocked.parent.mkdir(parents=True)
+    blocked.touch()
+    with pytest.raises(OSError, match="checkpoints"):
+        trainable.train()
+    assert store.count_errors(classifier_stage.key) == 1
+    assert store.load_failure(classifier_stage.key) is None
+    blocked.unlink()
+    successor = CNNTrainable(trial_config([classifier_stage], store.location, None))
+    while not successor.train()["done"]:
+        pass
+    record = store.load_record(classifier_stage.key)
+    assert record is not None
+    assert record.timing.num_errors == 1
+
+
+def test_classifier_without_its_generator_is_blocked_not_failed(
+    generator_stage: GeneratorStage, small_protocol: Protocol, cpu_execution: Execution, tmp_path: Path
+) -> None:
+    store = open_at(tmp_path)
+    cell = make_cell(
+        small_protocol,
+        dataset="fashion_mnist_mini",
+        c="1/2",
+        method="cgan",
+        generator="small_mlp_cgan_leaky",
+    )
+    stage = cell.stage(0, cpu_execution)
+    result = StageTrainable(trial_config([stage], store.location, None)).train()
+    assert (result["done"], result["outcome"]) == (True, "blocked")
+    assert store.load_failure(stage.key) is None
+    assert store.count_errors(stage.key) == 1
+
+
+@pytest.fixture
+def local_ray() -> Iterator[None]:
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def test_trainable_runs_in_a_users_own_tuner(
+    classifier_stage: ClassifierStage, tmp_path: Path, local_ray: None
+) -> None:
+    store = open_at(tmp_path / "store")
+    configs = [
+        trial_config([classifier_stage.with_seed(seed)], store.location, None) | {"seed": seed}
+        for seed in range(2)
+    ]
+    tuner = tune.Tuner(
+        tune.with_resources(CNNTrainable, {"cpu": 1}),
+        param_space=tune.grid_search(configs),
+        tune_config=tune.TuneConfig(metric="test_accuracy", mode="max", reuse_actors=True),
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path / "tune"),
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, checkpoint_at_end=True),
+        ),
+    )
+    results = tuner.fit()
+    assert not results.errors
+    best = results.get_best_result()
+    assert best.checkpoint is not None
+    records = [store.load_record(classifier_stage.with_seed(seed).key) for seed in range(2)]
+    accuracies = [record.metrics["accuracy"] for record in records if record is not None]
+    assert len(accuracies) == 2
+    assert best.metrics is not None
+    assert best.metrics["test_accuracy"] == max(accuracies)
