@@ -115,11 +115,18 @@ class CGANTraining:
         lane.step = end
         lane.round += 1
         lane.train_s += time.perf_counter() - start
-        if not all(math.isfinite(mean) for mean in means):
+        is_last = lane.round == len(lane.round_ends)
+        if not all(map(math.isfinite, means)) or (is_last and not self._makes_images(lane.generator)):
             lane.is_diverged = True
             return
         names = ("discriminator_loss", "generator_loss", "probability_real", "probability_fake")
         lane.curves.append({"step": end} | dict(zip(names, means, strict=True)))
+
+    def _makes_images(self, generator: Generator) -> bool:
+        """Whether a generator still draws numbers; no loss has seen the last update, which may spoil it."""
+        labels_K = torch.arange(self._spec.num_classes, device=self._device)
+        images_KCHW = sample_images(generator, labels_K, torch.Generator(self._device))
+        return bool(images_KCHW.isfinite().all())
 
     def _train_step(
         self,
@@ -188,7 +195,7 @@ def sample_images(generator: Generator, labels_N: Tensor, noise_stream: torch.Ge
         noise_BZ = torch.randn(len(labels_B), NOISE_DIM, generator=noise_stream, device=labels_N.device)
         chunks.append(generator(noise_BZ, labels_B))
     if not chunks:
-        return torch.empty(0)
+        return torch.empty(0, device=labels_N.device)
     return torch.cat(chunks)
 
 

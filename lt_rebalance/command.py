@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import shlex
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 
 import torch
 from rich.console import Console
+from rich.text import Text
 
 from lt_rebalance.configs import DEVICES, PRECISIONS, to_plain
 from lt_rebalance.costs import Throughput, estimate_remaining_s, stage_flop
@@ -114,6 +116,9 @@ def main(
     except Interrupted as interrupt:
         print(f"stopped by {interrupt.signal.name}; nothing finished is lost. To go on: {_this_command()}")
         return interrupt.exit_code
+    except KeyboardInterrupt:  # before anything was started
+        print("stopped")
+        return Interrupted(signal.SIGINT).exit_code
 
 
 def _plan_or_run(study: Study, options: argparse.Namespace, cluster: ClusterSize | None) -> int:
@@ -126,7 +131,10 @@ def _plan_or_run(study: Study, options: argparse.Namespace, cluster: ClusterSize
     plan = compile_study(study, execution)
     if options.plan:
         store = open_store(options.storage, RESULTS_VERSION, create=False)
-        _show_plan(Ledger(plan, store), resources, as_json=options.json)
+        ledger = Ledger(plan, store)
+        if options.retry_failed:
+            ledger.forget_failures()
+        _show_plan(ledger, resources, as_json=options.json)
         return 0
     for dataset in sorted({cell.data.dataset for cell in study.cells}):
         load_dataset(dataset, options.data_dir, download=options.download)
@@ -234,7 +242,7 @@ def _show_results(ledger: Ledger, store: Store, console: Console) -> int:
     )
     for run in ledger.plan.runs:
         if ledger.state(run.key) == "failed":
-            console.print(f"failed: {run}: {ledger.reason(run.key)}", soft_wrap=True)
+            console.print(Text(f"failed: {run}: {ledger.reason(run.key)}"), soft_wrap=True)
     for path in paths:
         print(f"table: {path}")
     print(f"records: {store.location}")

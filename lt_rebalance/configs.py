@@ -1,9 +1,10 @@
 """Typed, frozen configuration of data, methods, trainings and execution, checked when it is made."""
 
 import dataclasses
+import functools
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -191,20 +192,31 @@ class Execution:
         require_positive(num_threads=self.num_threads)
 
 
+@functools.cache
+def _field_types(cls: type) -> dict[str, Any]:  # Any: an annotation may be a class or a union
+    return typing.get_type_hints(cls)
+
+
 def to_plain(value: Any) -> Any:  # Any: walks configurations down to JSON values
-    """Return a configuration, and all configurations inside it, as dicts of plain JSON values."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    return value
+    """Return a configuration, and all configurations inside it, as dicts of plain JSON values.
+
+    Equal configurations give equal JSON: a whole number in a field of floats becomes a float.
+    """
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    field_types = _field_types(type(value))
+    plain = {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return {name: float(each) if field_types[name] is float else each for name, each in plain.items()}
 
 
 def config_from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     """Return the configuration dataclass `cls` from plain values.
 
     Raises:
-        ValueError: unknown or missing keys, here or in a nested configuration.
+        ValueError: unknown or missing keys, or something other than a mapping, here or in a nested one.
     """
-    types_by_name = typing.get_type_hints(cls)
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{cls.__name__} is made from a mapping of its fields, got {values!r}")
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # ConfigT is always a dataclass
     known = [field.name for field in fields]
     for name in values:
@@ -214,7 +226,8 @@ def config_from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     ]
     if missing:
         raise ValueError(f"{cls.__name__} needs {', '.join(missing)}")
-    return cls(**{name: _from_plain(types_by_name[name], value) for name, value in values.items()})
+    field_types = _field_types(typing.cast(Hashable, cls))
+    return cls(**{name: _from_plain(field_types[name], value) for name, value in values.items()})
 
 
 def _from_plain(annotation: Any, value: Any) -> Any:  # Any: follows the annotations of configurations

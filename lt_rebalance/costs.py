@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -54,8 +54,10 @@ def _training_flop_per_image(stage: AnyStage) -> float:
     spec = get_dataset_spec(stage.data.dataset)
     if isinstance(stage, ClassifierStage):
         return _TRAINING_PASSES * _classifier_flop(stage.classifier.architecture, spec)
-    generator_flop = _generator_flop(stage.generator.architecture, spec)
-    return _TRAINING_PASSES * generator_flop + _DISCRIMINATOR_PASSES * _discriminator_flop(spec)
+    generator_flop, has_batch_norm = _generator_flop(stage.generator.architecture, spec)
+    # Batch normalisation makes a step run the generator forward a second time.
+    generator_passes = _TRAINING_PASSES + has_batch_norm
+    return generator_passes * generator_flop + _DISCRIMINATOR_PASSES * _discriminator_flop(spec)
 
 
 @functools.cache
@@ -76,34 +78,32 @@ def _images_seen(num_steps: int, num_items: int, batch_size: int) -> int:
 
 
 @functools.cache
-def _generator_flop(name: str, spec: DatasetSpec) -> float:
-    return _forward_flop(
-        lambda: build_generator(name, spec.num_classes, spec.image_shape),
-        torch.zeros(2, NOISE_DIM),
-        torch.zeros(2, dtype=torch.int64),
+def _generator_flop(name: str, spec: DatasetSpec) -> tuple[float, bool]:
+    """Return the arithmetic of a forward pass, and whether the generator has batch normalisation."""
+    generator = build_network(
+        lambda: build_generator(name, spec.num_classes, spec.image_shape), torch.Generator()
     )
+    inputs = torch.zeros(2, NOISE_DIM), torch.zeros(2, dtype=torch.int64)
+    return _forward_flop(generator, *inputs), generator.has_batch_norm
 
 
 @functools.cache
 def _discriminator_flop(spec: DatasetSpec) -> float:
+    network = build_network(lambda: Discriminator(spec.num_classes, spec.image_shape), torch.Generator())
     labels_N = torch.zeros(2, dtype=torch.int64)
-    return _forward_flop(
-        lambda: Discriminator(spec.num_classes, spec.image_shape),
-        torch.zeros(2, *spec.image_shape),
-        labels_N,
-        torch.Generator(),
-    )
+    return _forward_flop(network, torch.zeros(2, *spec.image_shape), labels_N, torch.Generator())
 
 
 @functools.cache
 def _classifier_flop(name: str, spec: DatasetSpec) -> float:
-    return _forward_flop(
-        lambda: build_classifier(name, spec.num_classes, spec.image_shape), torch.zeros(2, *spec.image_shape)
+    network = build_network(
+        lambda: build_classifier(name, spec.num_classes, spec.image_shape), torch.Generator()
     )
+    return _forward_flop(network, torch.zeros(2, *spec.image_shape))
 
 
 @torch.no_grad()
-def _forward_flop(build: Callable[[], nn.Module], *inputs_of_two: Tensor | torch.Generator) -> float:
+def _forward_flop(network: nn.Module, *inputs_of_two: Tensor | torch.Generator) -> float:
     """Return the multiplications and additions of all linear and convolutional layers for one item."""
     total = 0
 
@@ -114,7 +114,6 @@ def _forward_flop(build: Callable[[], nn.Module], *inputs_of_two: Tensor | torch
         positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
         total += 2 * weight.numel() * positions[0, 0].numel() if weight.dim() == 4 else 2 * weight.numel()
 
-    network = build_network(build, torch.Generator())
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             layer.register_forward_hook(count)

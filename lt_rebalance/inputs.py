@@ -123,10 +123,12 @@ class InputReader:
             state = "missing" if record is None else record.state
             raise StoreError(f"{self._store.location}: generator stage {stage.key} is {state}")
         weights = safetensors.torch.load(self._store.read_artifact(record, "weights"))
-        generator = build_generator(
-            stage.generator.architecture, self.spec.num_classes, self.spec.image_shape
-        ).to(self._device)
+        with torch.random.fork_rng(devices=[]):  # constructors draw from the global stream
+            generator = build_generator(
+                stage.generator.architecture, self.spec.num_classes, self.spec.image_shape
+            )
         generator.load_state_dict(weights)
+        generator.to(self._device)
         labels_P = torch.from_numpy(_labels_by_class(plan.num_synthetic_K)).to(self._device)
         noise_stream = torch_stream(stage.seed, "sampling_noise", device=self._device)
         return sample_images(generator, labels_P, noise_stream), record.diversity_per_class

@@ -19,6 +19,7 @@ class Ledger:
         self._store = store
         self.records: dict[str, Record] = {}
         self.failures: dict[str, Failure] = {}
+        self._intact_weights: set[str] = set()
         if store is not None:
             for key in set(plan.stages).intersection(store.list_keys()):
                 self.refresh(key)
@@ -52,7 +53,7 @@ class Ledger:
         return f"its generator failed, {self.failures[upstream].error}"
 
     def pending(self) -> dict[str, AnyStage]:
-        """Return the stages that are still to run, in the order of the plan.
+        """Return the stages that are still to run, a generator before the first that builds on it.
 
         A generator that nothing unfinished builds on is not among them, even when its result is gone; one
         that is needed again, because its weights are missing or altered, is.
@@ -69,21 +70,24 @@ class Ledger:
 
     def _has_weights(self, key: str) -> bool:
         """Whether a generator's result is usable; a damaged one is quarantined by the store."""
-        if key not in self.records:
-            return False
-        assert self._store is not None
-        try:
-            self._store.read_artifact(self.records[key], "weights")
-        except StoreError:
-            del self.records[key]
-            return False
-        return True
+        if key in self.records and key not in self._intact_weights:
+            assert self._store is not None
+            try:
+                self._store.read_artifact(self.records[key], "weights")
+                self._intact_weights.add(key)
+            except StoreError:
+                del self.records[key]
+        return key in self.records
 
     def clear_failures(self) -> None:
         """Let every failed stage of the plan be tried again."""
         assert self._store is not None
         for key in self.failures:
             self._store.clear_failure(key)
+        self.forget_failures()
+
+    def forget_failures(self) -> None:
+        """Count failed stages as missing, here but not in the store."""
         self.failures.clear()
 
     def count_runs(self) -> Counter[str]:

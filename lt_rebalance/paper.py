@@ -6,6 +6,8 @@ number is a single run on the Fashion-MNIST test set.
 
 from dataclasses import dataclass
 
+PAPER_DATASETS = ("fashion_mnist", "fashion_mnist_mini")
+"""the paper's data set, and the sample of it"""
 PAPER_CS = ("7/9", "1/2")
 PAPER_METHODS = ("none", "undersample", "oversample", "cgan")
 PAPER_GENERATORS = ("mlp_cgan_relu", "small_mlp_cgan_leaky", "mlp_cgan_leaky", "big_mlp_cgan_leaky")

@@ -82,7 +82,8 @@ class Progress:
         self._num_pending = len(self._pending)
         self._running: dict[str, RunningStage] = {}
         self._cells = Table()
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        has_cursor = console.is_terminal and not console.is_dumb_terminal
+        self._live = Live(console=console, auto_refresh=False) if has_cursor else None
 
     def __enter__(self) -> "Progress":
         self._update_cells()
@@ -113,14 +114,17 @@ class Progress:
             self._throughput.observe_record(stage, record)
         self._pending = self._ledger.pending()
         if self._live is None:
-            self._console.print(self._describe_end(stage), soft_wrap=True)
+            self._console.print(Text(self._describe_end(stage)), soft_wrap=True)
         else:
             self._update_cells()
             self._refresh()
 
     def _describe_end(self, stage: AnyStage) -> str:
-        done = self._num_pending - len(self._pending)
-        return f"{done}/{self._num_pending} {stage}: {self._outcome(stage)}; {self._time_left()}"
+        return f"{self._share_done()} {stage}: {self._outcome(stage)}; {self._time_left()}"
+
+    def _share_done(self) -> str:
+        # More can be pending than at first: a generator whose weights were lost meanwhile.
+        return f"{max(0, self._num_pending - len(self._pending))}/{self._num_pending}"
 
     def _outcome(self, stage: AnyStage) -> str:
         record = self._ledger.records.get(stage.key)
@@ -149,7 +153,7 @@ class Progress:
     def _refresh(self) -> None:
         if self._live is None:
             return
-        done = self._num_pending - len(self._pending)
-        status = f"{done}/{self._num_pending} stages done, {self._time_left()}; {self._ledger.summary()}"
+        status = f"{self._share_done()} stages done, {self._time_left()}; {self._ledger.summary()}"
         running = [Text(f"running: {stage}") for stage in self._running.values()]
-        self._live.update(Group(self._cells, *running, Text(status)), refresh=True)
+        # The table comes last: it is what a low terminal may cut off.
+        self._live.update(Group(Text(status), *running, self._cells), refresh=True)

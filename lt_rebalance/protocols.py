@@ -11,6 +11,7 @@ from lt_rebalance.configs import (
     MethodConfig,
     require_known,
 )
+from lt_rebalance.generators import GENERATORS
 from lt_rebalance.imbalance import parse_c
 from lt_rebalance.methods import get_method
 from lt_rebalance.study import Cell
@@ -46,11 +47,6 @@ class Protocol:
     generator_beta1: float = 0.9
     generator_beta2: float = 0.999
     validation_per_class: int = 0
-
-    def __post_init__(self) -> None:
-        needs_validation = self.selection == "best_validation"
-        if needs_validation and self.validation_per_class == 0:
-            raise ValueError('selection "best_validation" needs validation_per_class above 0, got 0')
 
     def method_config(self, name: str) -> MethodConfig:
         """Return the named method with the draw this protocol gives it."""
@@ -118,7 +114,15 @@ def grid(
 
     Generators multiply only the methods that need one; the original balanced set (None among `cs`) stands
     for itself, under the method "none" alone.
+
+    Raises:
+        ValueError: unknown names, values out of range, or a method that needs a generator and has none.
     """
+    for generator in generators:
+        require_known("generator", generator, tuple(GENERATORS))
+    for method in methods:
+        if get_method(method).needs_generator and not generators:
+            raise ValueError(f"method {method!r} needs at least one generator, got none")
     cells = {
         make_cell(protocol, dataset=dataset, c=c, method=method, generator=generator): None
         for protocol in protocols

@@ -92,17 +92,24 @@ class Record:
         Raises:
             ValueError: not JSON, or not the fields of a record.
         """
-        values = json.loads(text)
+        values = json.loads(text, parse_constant=_refuse_constant)
         expected = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or set(values) != expected:
             found = sorted(values) if isinstance(values, dict) else type(values).__name__
             raise ValueError(f"a record has the fields {sorted(expected)}, got {found}")
-        values["timing"] = Timing(**values["timing"])
-        values["artifacts"] = {role: Artifact(**artifact) for role, artifact in values["artifacts"].items()}
+        try:
+            values["timing"] = Timing(**values["timing"])
+            values["artifacts"] = {role: Artifact(**given) for role, given in values["artifacts"].items()}
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"not a record: {error}") from None
         for name, value in values.items():
             if isinstance(value, list):
                 values[name] = tuple(value)
         return cls(**values)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"a record holds finite numbers only, got {name}")
 
 
 @dataclass(frozen=True, kw_only=True)

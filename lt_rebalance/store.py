@@ -64,8 +64,8 @@ class Store:
     def load_record(self, key: str) -> Record | None:
         """Return the record of a stage, or None where it has no usable result.
 
-        A record that cannot be read, or whose artefacts are gone, is moved to quarantine with a warning;
-        the stage then counts as not done.
+        A record that cannot be read is moved to quarantine with a warning; the stage then counts as not
+        done. Artefacts are checked when they are read.
         """
         path = _stage_path(key, "result.json")
         try:
@@ -123,13 +123,14 @@ class Store:
         The first result stands. A second one that differs in more than time and place is reported as a
         violation of determinism.
         """
-        created = self._files.create(_stage_path(record.key, "result.json"), record.to_json())
+        while not (created := self._files.create(_stage_path(record.key, "result.json"), record.to_json())):
+            first = self.load_record(record.key)  # quarantines a damaged one, which leaves its place free
+            if first is not None:
+                if first.deterministic() != record.deterministic():
+                    _log.warning("stage %s: a second result differs from the one committed", record.key)
+                break
         if created:
             self._files.remove(_stage_path(record.key, "failed.json"))
-        else:
-            first = self.load_record(record.key)
-            if first is not None and first.deterministic() != record.deterministic():
-                _log.warning("stage %s: a second result differs from the one committed", record.key)
         self._remove_checkpoints(record.key, keep=0)
         return created
 
@@ -145,9 +146,13 @@ class Store:
         return len(self._files.list(_stage_path(key, "errors")))
 
     def load_last_error(self, key: str) -> Failure | None:
-        """Return the error of the last attempt that raised."""
-        names = self._files.list(_stage_path(key, "errors"))
-        return Failure.from_json(self._files.read(_stage_path(key, f"errors/{names[-1]}"))) if names else None
+        """Return the error of the last attempt that raised; a damaged one is quarantined."""
+        for name in reversed(self._files.list(_stage_path(key, "errors"))):
+            try:
+                return Failure.from_json(self._files.read(_stage_path(key, f"errors/{name}")))
+            except ValueError as error:
+                self._quarantine(key, f"errors/{name}", str(error))
+        return None
 
     def mark_failed(self, failure: Failure) -> None:
         """Record that a stage has failed for good."""

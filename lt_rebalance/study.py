@@ -7,6 +7,7 @@ else; the hash of that is its key.
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -135,6 +136,8 @@ class Cell:
             raise ValueError(
                 f"method {self.method.name!r} {'needs a' if needs_generator else 'takes no'} generator"
             )
+        if self.classifier.selection == "best_validation" and self.data.validation_per_class == 0:
+            raise ValueError('selection "best_validation" needs validation_per_class above 0, got 0')
 
     @property
     def method_label(self) -> str:
@@ -177,13 +180,23 @@ class Study:
     seeds: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        if not self.name or "/" in self.name or self.name.startswith("."):
+            raise ValueError(f"a study's name must be a file name without a leading dot, got {self.name!r}")
         if not self.cells:
             raise ValueError(f"study {self.name!r} has no cells: its axes select nothing")
         if not self.seeds:
             raise ValueError(f"study {self.name!r} needs at least one seed, got 0")
+        if min(self.seeds) < 0:
+            raise ValueError(f"study {self.name!r}: a seed must be at least 0, got {min(self.seeds)}")
         for name, values in {"cells": self.cells, "seeds": self.seeds}.items():
             if len(set(values)) < len(values):
                 raise ValueError(f"study {self.name!r} repeats some of its {name}")
+        labels = Counter((cell.data.dataset, str(cell)) for cell in self.cells)
+        if repeated := [label for (_, label), count in labels.items() if count > 1]:
+            raise ValueError(
+                f"study {self.name!r} has different cells that tables would both name {repeated[0]!r}; "
+                "give their protocols different names"
+            )
 
     def runs(self) -> Iterator[tuple[Cell, int]]:
         """Yield every cell at every seed, seeds outermost, so that whole replicates complete early."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from lt_rebalance.ledger import Ledger
-from lt_rebalance.paper import TABLE_1
+from lt_rebalance.paper import PAPER_DATASETS, TABLE_1
 from lt_rebalance.plan import PlannedRun
 
 SUMMARIZED_METRICS = ("accuracy", "macro_f1", "loss")
@@ -51,7 +51,10 @@ def cells_frame(runs: pd.DataFrame) -> pd.DataFrame:
     cells = pd.DataFrame(planned).join(pd.DataFrame(statistics)).reset_index()
     counts = ["n", "collapsed"]
     cells[counts] = cells[counts].fillna(0).astype(int)
-    paper = [TABLE_1.get((row.data, row.method)) for row in cells.itertuples()]
+    paper = [
+        TABLE_1.get((row.data, row.method)) if row.dataset in PAPER_DATASETS else None
+        for row in cells.itertuples()
+    ]
     for name in ("accuracy", "f1", "loss"):
         cells[f"paper_{name}"] = [None if row is None else getattr(row, name) for row in paper]
     return cells

@@ -84,13 +84,13 @@ class StageTrainable(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write what each lane needs to go on, for schedulers that pause or copy trials."""
         if self._run is not None:
-            for index, stage in enumerate(self._stages):
+            for index, _ in enumerate(self._stages):
                 path = Path(checkpoint_dir, f"lane-{index}.safetensors")
                 path.write_bytes(self._run.checkpoint_lane(index))
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]  # a path, not a dict
         """Go on from what `save_checkpoint` wrote."""
-        for index, stage in enumerate(self._stages):
+        for index, _ in enumerate(self._stages):
             path = Path(checkpoint_dir, f"lane-{index}.safetensors")
             if path.exists():
                 self._open_run().restore_lane(index, path.read_bytes())
@@ -110,7 +110,7 @@ class StageTrainable(tune.Trainable):
                 key=stage.key,
                 kind=stage.kind,
                 stage=stage.to_dict(),
-                error=f"{type(error).__name__}: {error}",
+                error=" ".join(f"{type(error).__name__}: {error}".split()),
                 traceback="".join(traceback.format_exception(error)),
                 provenance=describe_machine(stage.execution),
             )

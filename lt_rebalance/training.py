@@ -168,10 +168,9 @@ def set_state(
     for name, tensor in _below(f"{prefix}.optimizer.", state):
         index, _, moment = name.partition(".")
         parameter = parameters[int(index)]
-        if tensor.shape == parameter.shape:
-            # The fused optimizer walks through memory, so moments must lie as their parameter does.
-            tensor = torch.empty_like(parameter).copy_(tensor)
-        moments.setdefault(int(index), {})[moment] = tensor
+        # The fused optimizer walks through memory, so moments must lie as their parameter does.
+        like = parameter if tensor.shape == parameter.shape else tensor
+        moments.setdefault(int(index), {})[moment] = torch.empty_like(like).copy_(tensor)
     optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
 
 

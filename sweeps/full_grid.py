@@ -98,8 +98,13 @@ def build_study(options: argparse.Namespace) -> Study:
     if num_seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {num_seeds}")
     methods = options.methods or preset.methods
-    if options.generators and not any(get_method(method).needs_generator for method in methods):
-        raise ValueError(f"--generators needs a method that uses them, got --methods {' '.join(methods)}")
+    if options.methods and options.c == [ORIGINAL] and set(methods) & set(METHODS) - {"none"}:
+        raise ValueError(f"--c {ORIGINAL} goes with --methods none alone, got --methods {' '.join(methods)}")
+    if not any(get_method(method).needs_generator for method in methods):
+        for option in ("generators", "generator_steps", "generator_epochs"):
+            if getattr(options, option) is not None:
+                flag = f"--{option.replace('_', '-')}"
+                raise ValueError(f"{flag} needs a method with a generator, got --methods {' '.join(methods)}")
     changes = dict(preset.overrides) | _budgets(options)
     protocols = [
         dataclasses.replace(get_protocol(name), **changes) for name in options.protocol or preset.protocols

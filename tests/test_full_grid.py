@@ -247,7 +247,7 @@ WRONG_INPUT: dict[str, tuple[list[str], list[str]]] = {
     "value left out": (["--storage"], ["--storage", "expected one argument"]),
     "generators without cgan": (
         ["--generators", "mlp_cgan_relu", "--methods", "none", "oversample"],
-        ["--generators needs a method that uses them", "got --methods none oversample"],
+        ["--generators needs a method with a generator", "got --methods none oversample"],
     ),
     "original without none": (
         ["--c", "original", "1/2", "--methods", "oversample"],
@@ -266,6 +266,10 @@ WRONG_INPUT: dict[str, tuple[list[str], list[str]]] = {
     "generator beside original alone": (
         ["--c", "original", "--generators", "mpl_cgan"],
         ["unknown generator 'mpl_cgan'"],
+    ),
+    "rebalancing of the balanced set": (
+        ["--c", "original", "--methods", "none", "oversample"],
+        ["--c original goes with --methods none alone", "none oversample"],
     ),
     "generator budget without cgan": (["--generator-steps", "9", "--methods", "none"], ["--generator-steps"]),
 }

@@ -27,7 +27,7 @@ def make_sound_cell(method: str, generator: str | None = None) -> Cell:
 NONE = make_sound_cell("none")
 CGAN = make_sound_cell("cgan", "small_mlp_cgan_leaky")
 CGAN_OTHER_LOSS = dataclasses.replace(
-    CGAN, classifier=dataclasses.replace(CGAN.classifier, loss="double_softmax")
+    CGAN, protocol="double", classifier=dataclasses.replace(CGAN.classifier, loss="double_softmax")
 )
 CELLS = (CGAN, NONE, CGAN_OTHER_LOSS)
 

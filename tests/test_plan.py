@@ -22,7 +22,10 @@ def make_paper_cell(
 ) -> Cell:
     """Return a cell of the protocol "paper", with some fields of its classifier set otherwise."""
     cell = make_cell(get_protocol("paper"), dataset="fashion_mnist", c=c, method=method, generator=generator)
-    return dataclasses.replace(cell, classifier=dataclasses.replace(cell.classifier, **classifier))
+    name = " ".join(["paper", *map(str, classifier.values())])
+    return dataclasses.replace(
+        cell, protocol=name, classifier=dataclasses.replace(cell.classifier, **classifier)
+    )
 
 
 NONE = make_paper_cell("none")
@@ -54,7 +57,9 @@ def test_compile_study_trains_a_generator_once_for_all_its_classifiers() -> None
     [
         make_paper_cell("cgan", BIG),
         make_paper_cell("cgan", SMALL, c="1/2"),
-        dataclasses.replace(CGAN, generator=dataclasses.replace(CGAN.generator, batch_size=128)),
+        dataclasses.replace(
+            CGAN, protocol="other", generator=dataclasses.replace(CGAN.generator, batch_size=128)
+        ),
     ],
 )
 def test_compile_study_trains_different_generators_apart(other: Cell) -> None:

@@ -179,7 +179,7 @@ def test_plain_progress_of_a_diverged_stage_says_when(store: Store) -> None:
 
 def test_plain_progress_of_a_failed_generator_counts_what_falls_with_it(store: Store) -> None:
     other_loss = dataclasses.replace(CGAN.classifier, loss="double_softmax")
-    plan = make_plan(CGAN, dataclasses.replace(CGAN, classifier=other_loss), NONE)
+    plan = make_plan(CGAN, dataclasses.replace(CGAN, protocol="double", classifier=other_loss), NONE)
     generator = plan.runs[0].stage.generator_stage
     assert generator is not None
     follower = Follower(plan, store, plain)

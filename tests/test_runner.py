@@ -1,4 +1,4 @@
-"""Plans on a real Ray: order, sharing, resuming, failures that stay by themselves. One Ray for all tests."""
+"""Plans on a real Ray: order, sharing, resuming, failures that stay by themselves."""
 
 import dataclasses
 import io
@@ -47,8 +47,9 @@ def run_on_ray(
     return shown.getvalue()
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture
 def local_ray() -> Iterator[None]:
+    """Start a Ray for one test, as a command does: what an interrupted run leaves behind ends with it."""
     with ray_cluster(None):
         yield
 
@@ -66,6 +67,7 @@ def cells(small_protocol: Protocol) -> tuple[Cell, ...]:
     )
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_plan_on_ray_gives_the_bits_of_its_stages_run_one_by_one_backwards(
     cells: Sequence[Cell], cpu_execution: Execution, tmp_path: Path
 ) -> None:
@@ -97,6 +99,7 @@ def test_plan_on_ray_gives_the_bits_of_its_stages_run_one_by_one_backwards(
     assert ledger.summary() == "planned=9 complete=9 failed=0 diverged=0 missing=0"
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_stage_that_fails_or_diverges_takes_only_its_dependants_with_it(
     small_protocol: Protocol, cpu_execution: Execution, tmp_path: Path
 ) -> None:
@@ -174,6 +177,7 @@ def long_cell(small_protocol: Protocol) -> Cell:
     return make_cell(longer, dataset="fashion_mnist_mini", c="1/2", method="oversample", generator=None)
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_killed_worker_is_replaced_and_goes_on_from_its_checkpoint(
     long_cell: Cell, cpu_execution: Execution, tmp_path: Path
 ) -> None:
@@ -188,6 +192,7 @@ def test_killed_worker_is_replaced_and_goes_on_from_its_checkpoint(
         assert ledger.records[run.key].deterministic() == run_stage(run.stage, plain).deterministic()
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_worker_that_dies_again_and_again_ends_as_a_recorded_failure(
     long_cell: Cell, cpu_execution: Execution, tmp_path: Path
 ) -> None:
@@ -201,6 +206,7 @@ def test_worker_that_dies_again_and_again_ends_as_a_recorded_failure(
     assert ledger.reason(plan.runs[0].key) == f"its worker process or node was lost {MAX_RETRIES + 1} times"
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_interrupt_ends_a_run_and_the_next_one_finishes_it(
     cells: Sequence[Cell], cpu_execution: Execution, tmp_path: Path
 ) -> None:
@@ -223,6 +229,7 @@ def test_interrupt_ends_a_run_and_the_next_one_finishes_it(
     assert ledger.summary() == "planned=3 complete=3 failed=0 diverged=0 missing=0"
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_generator_whose_weights_were_damaged_is_made_again(
     cells: Sequence[Cell], cpu_execution: Execution, tmp_path: Path
 ) -> None:
@@ -277,6 +284,7 @@ def test_plan_resources_refuses(
         plan_resources(cuda, gpus_per_trial, num_slots, cluster)
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_predictions_survive_the_way_through_ray(
     cells: Sequence[Cell], cpu_execution: Execution, tmp_path: Path
 ) -> None:

@@ -228,12 +228,6 @@ def test_damaged_artifact_raises_and_sends_the_record_to_quarantine(
     assert store.read_artifact(commit_with_weights(store), "weights") == b"weights"
 
 
-def test_record_whose_artifact_is_gone_counts_as_missing(store: Store, root: Path) -> None:
-    record = commit_with_weights(store)
-    (stage_dir(root) / record.artifacts["weights"].file).unlink()
-    assert store.load_record(KEY) is None
-
-
 # Failures
 
 

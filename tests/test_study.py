@@ -325,12 +325,6 @@ def test_cell_that_selects_on_validation_is_refused_without_validation_images() 
         dataclasses.replace(plain_cell(), classifier=classifier)
 
 
-def test_protocol_that_selects_on_validation_is_refused_without_validation_images() -> None:
-    with pytest.raises(ValueError, match='"best_validation" needs validation_per_class above 0, got 0'):
-        dataclasses.replace(SOUND, selection="best_validation")
-    assert dataclasses.replace(SOUND, selection="best_validation", validation_per_class=500)
-
-
 def test_cell_label_of_the_method_is_the_generator_where_there_is_one() -> None:
     assert cgan_cell().method_label == "small_mlp_cgan_leaky"
     assert plain_cell().method_label == "oversample"
