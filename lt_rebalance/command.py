@@ -9,6 +9,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -102,73 +103,99 @@ def main(
     started. 130, 143: stopped by Ctrl-C or SIGTERM; the same command goes on from there.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        options = parser.parse_args(arguments)
-        study = build_study(options)
-        if options.json and not options.plan:
-            raise ValueError("--json goes with --plan")
-        with contextlib.ExitStack() as stack:
-            cluster = stack.enter_context(ray_cluster(options.address)) if options.address else None
-            return _plan_or_run(study, options, cluster)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    except Interrupted as interrupt:
-        print(f"stopped by {interrupt.signal.name}; nothing finished is lost. To go on: {_this_command()}")
-        return interrupt.exit_code
-    except KeyboardInterrupt:  # before anything was started
-        print("stopped")
-        return Interrupted(signal.SIGINT).exit_code
+    with contextlib.ExitStack() as stack:
+        try:
+            options = parser.parse_args(arguments)
+            job = _prepare(build_study(options), options, stack)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return EXIT_USER_ERROR
+        except KeyboardInterrupt:
+            print("stopped before anything was started")
+            return Interrupted(signal.SIGINT).exit_code
+        if options.plan:
+            _show_plan(job.ledger, job.resources, as_json=options.json)
+            return 0
+        try:
+            return _run(job, options)
+        except Interrupted as interrupt:
+            print(
+                f"stopped by {interrupt.signal.name}; nothing finished is lost. To go on: {_this_command()}"
+            )
+            return interrupt.exit_code
 
 
-def _plan_or_run(study: Study, options: argparse.Namespace, cluster: ClusterSize | None) -> int:
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What a command has to do, once all its input is known to be right."""
+
+    ledger: Ledger
+    store: Store | None
+    """None where there is none, and only a plan was asked for"""
+    resources: Resources
+
+
+def _prepare(study: Study, options: argparse.Namespace, stack: contextlib.ExitStack) -> _Job:
+    """Check everything that can be wrong before anything is written; ValueError when something is."""
+    if options.json and not options.plan:
+        raise ValueError("--json goes with --plan")
     has_cuda = torch.cuda.is_available()
-    if cluster is not None:  # it may have no GPU before it grows, so "cuda" is taken at its word
-        has_cuda = options.device == "cuda" or cluster.get("GPU", 0) > 0
+    size: ClusterSize = {"CPU": count_cpus(), "GPU": torch.cuda.device_count()}
+    if options.address is not None:
+        size = stack.enter_context(ray_cluster(options.address))
+        # A cluster may have no GPU before it grows, so "cuda" is taken at its word.
+        has_cuda = options.device == "cuda" or size.get("GPU", 0) > 0
     execution = resolve_execution(options.device, options.precision, options.threads, has_cuda=has_cuda)
-    size = cluster or {"CPU": count_cpus(), "GPU": torch.cuda.device_count()}
     resources = plan_resources(execution, options.gpus_per_trial, options.max_concurrent, size)
     plan = compile_study(study, execution)
-    if options.plan:
-        store = open_store(options.storage, RESULTS_VERSION, create=False)
-        ledger = Ledger(plan, store)
-        if options.retry_failed:
-            ledger.forget_failures()
-        _show_plan(ledger, resources, as_json=options.json)
-        return 0
-    for dataset in sorted({cell.data.dataset for cell in study.cells}):
-        load_dataset(dataset, options.data_dir, download=options.download)
-    store = open_store(options.storage, RESULTS_VERSION, create=True)
-    assert store is not None
-    store.write_study(study.name, describe_plan(plan))
+    if not options.plan:
+        for dataset in sorted({cell.data.dataset for cell in study.cells}):
+            load_dataset(dataset, options.data_dir, download=options.download)
+    store = open_store(options.storage, RESULTS_VERSION, create=not options.plan)
     ledger = Ledger(plan, store)
     if options.retry_failed:
-        ledger.clear_failures()
-    console = make_console()
+        ledger.forget_failures()
+    return _Job(ledger=ledger, store=store, resources=resources)
+
+
+def _run(job: _Job, options: argparse.Namespace) -> int:
+    """Run what is pending, show the results and return the exit code."""
+    ledger, store, console = job.ledger, job.store, make_console()
+    assert store is not None
+    store.write_study(ledger.plan.study.name, describe_plan(ledger.plan))
     if pending := ledger.pending():
-        console.print(f"{ledger.summary()}: {len(pending)} stages to run, {resources.num_slots} at a time")
-        _run(ledger, store, resources, options, console)
+        console.print(
+            f"{ledger.summary()}: {len(pending)} stages to run, {job.resources.num_slots} at a time"
+        )
+        if options.retry_failed:
+            for key in pending:
+                store.clear_failure(key)
+        _run_pending(job, store, options, console)
     return _show_results(ledger, store, console)
 
 
-def _run(
-    ledger: Ledger, store: Store, resources: Resources, options: argparse.Namespace, console: Console
-) -> None:
+def _run_pending(job: _Job, store: Store, options: argparse.Namespace, console: Console) -> None:
+    ledger = job.ledger
     data_dir = None if options.data_dir is None else str(Path(options.data_dir).absolute())
-    throughput = Throughput()
-    for key, record in ledger.records.items():
-        throughput.observe_record(ledger.plan.stages[key], record)
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(InterruptWatch())
         if options.address is None:
             stack.enter_context(ray_cluster(None))
         interrupts.install()  # Ray has put its own handlers in place
-        progress = stack.enter_context(Progress(ledger, throughput, resources.num_slots, console))
+        progress = Progress(ledger, _learn_throughput(ledger), job.resources.num_slots, console)
+        stack.enter_context(progress)
         try:
-            run_plan(ledger, store, data_dir, resources, progress, interrupts.check)
+            run_plan(ledger, store, data_dir, job.resources, progress, interrupts.check)
         except Interrupted:
             console.print(ledger.summary())
             raise
+
+
+def _learn_throughput(ledger: Ledger) -> Throughput:
+    throughput = Throughput()
+    for key, record in ledger.records.items():
+        throughput.observe_record(ledger.plan.stages[key], record)
+    return throughput
 
 
 def describe_plan(plan: Plan) -> dict[str, Any]:
@@ -190,9 +217,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
 def _show_plan(ledger: Ledger, resources: Resources, *, as_json: bool) -> None:
     """Print what would run, its cost and its time, measured here where the store knows nothing."""
     pending = ledger.pending()
-    throughput = Throughput()
-    for key, record in ledger.records.items():
-        throughput.observe_record(ledger.plan.stages[key], record)
+    throughput = _learn_throughput(ledger)
     if ledger.plan.execution.device == "cpu" or torch.cuda.is_available():
         for stage in pending.values():
             throughput.calibrate(stage)
@@ -251,6 +276,8 @@ def _show_results(ledger: Ledger, store: Store, console: Console) -> int:
         print(f"to try again what failed: {_this_command()} --retry-failed")
     if counts["missing"]:
         print(f"to run what is missing: {_this_command()}")
+    if counts["complete"] == len(ledger.plan.runs):
+        print(f"for twice the seeds: {_this_command()} --seeds {2 * len(study.seeds)}")
     print(ledger.summary())
     return EXIT_INCOMPLETE if counts["failed"] or counts["missing"] else 0
 

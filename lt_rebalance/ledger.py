@@ -79,13 +79,6 @@ class Ledger:
                 del self.records[key]
         return key in self.records
 
-    def clear_failures(self) -> None:
-        """Let every failed stage of the plan be tried again."""
-        assert self._store is not None
-        for key in self.failures:
-            self._store.clear_failure(key)
-        self.forget_failures()
-
     def forget_failures(self) -> None:
         """Count failed stages as missing, here but not in the store."""
         self.failures.clear()

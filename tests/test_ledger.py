@@ -253,7 +253,7 @@ def test_pending_leaves_out_a_lost_generator_when_all_its_classifiers_are_done(
     assert list(Ledger(plan, store).pending()) == [none.key]
 
 
-def test_clear_failures_lets_failed_stages_and_what_builds_on_them_run(store: Store) -> None:
+def test_forget_failures_counts_failed_stages_as_missing_but_not_in_the_store(store: Store) -> None:
     plan = make_plan(num_seeds=2)
     fail(store, generator_of(plan.runs[0]), "OSError: disk full")
     fail(store, plan.runs[4].stage, "OSError: disk full")
@@ -261,9 +261,12 @@ def test_clear_failures_lets_failed_stages_and_what_builds_on_them_run(store: St
     fail(store, other, "OSError: of another plan")
     ledger = Ledger(plan, store)
     assert states(ledger) == ["failed", "missing", "failed", "missing", "failed", "missing"]
-    ledger.clear_failures()
+    ledger.forget_failures()
     assert states(ledger) == ["missing"] * 6
     assert list(ledger.pending()) == list(plan.stages)
+    assert states(Ledger(plan, store)) == ["failed", "missing", "failed", "missing", "failed", "missing"]
+    for stage in (generator_of(plan.runs[0]), plan.runs[4].stage):
+        store.clear_failure(stage.key)
     assert states(Ledger(plan, store)) == ["missing"] * 6
     assert store.load_failure(other.key) is not None
 
