@@ -319,9 +319,13 @@ def test_evaluation_in_mode_running_statistics_equals_a_network_in_evaluation_mo
     assert lane.predictions_N.tolist() == logits_NK.argmax(dim=1).tolist()
     loss = float(nn.functional.cross_entropy(logits_NK, test_set.labels_N))
     assert row["test_loss"] == pytest.approx(loss, rel=1e-5)
-    assert row["test_accuracy"] == pytest.approx(accuracy_score(test_set.labels_N, lane.predictions_N))
+    assert row["test_accuracy"] == pytest.approx(
+        accuracy_score(test_set.labels_N.numpy(), lane.predictions_N)
+    )
     assert row["test_macro_f1"] == pytest.approx(
-        f1_score(test_set.labels_N, lane.predictions_N, labels=range(K), average="macro", zero_division=0)
+        f1_score(
+            test_set.labels_N.numpy(), lane.predictions_N, labels=range(K), average="macro", zero_division=0
+        )
     )
     recalls = [float((lane.predictions_N[test_set.labels_N == label] == label).mean()) for label in range(K)]
     assert row["test_recall_K"] == pytest.approx(recalls)
@@ -379,7 +383,7 @@ def test_selection_reports_the_round_it_names(selection: str) -> None:
         for name, one in [("best_validation", validation_set), ("oracle_best_test", test_set)]:
             answers = predict(lane.network, one.images_NCHW)
             options = {"labels": range(K), "average": "macro", "zero_division": 0}
-            scores[name].append(float(f1_score(one.labels_N, answers, **options)))
+            scores[name].append(float(f1_score(one.labels_N.numpy(), answers, **options)))
     best = {name: int(np.argmax(values)) for name, values in scores.items()} | {"last": 7}
     assert len(set(best.values())) == 3  # or this test could not tell them apart
     assert lane.selected_round == best[selection]
