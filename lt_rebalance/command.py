@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -19,7 +18,7 @@ from rich.text import Text
 
 from lt_rebalance.configs import DEVICES, PRECISIONS, to_plain
 from lt_rebalance.costs import Throughput, estimate_remaining_s, stage_flop
-from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset
+from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset, locate_data_dir
 from lt_rebalance.interrupts import Interrupted, InterruptWatch
 from lt_rebalance.ledger import RUN_STATES, Ledger
 from lt_rebalance.machine import AUTO, resolve_execution
@@ -176,7 +175,8 @@ def _run(job: _Job, options: argparse.Namespace) -> int:
 
 def _run_pending(job: _Job, store: Store, options: argparse.Namespace, console: Console) -> None:
     ledger = job.ledger
-    data_dir = None if options.data_dir is None else str(Path(options.data_dir).absolute())
+    # Workers have a working directory and an environment of their own.
+    data_dir = str(locate_data_dir(options.data_dir))
     with contextlib.ExitStack() as stack:
         interrupts = stack.enter_context(InterruptWatch())
         if options.address is None:

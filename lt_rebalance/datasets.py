@@ -93,6 +93,11 @@ def get_dataset_spec(name: str) -> DatasetSpec:
     return DATASETS[name]
 
 
+def locate_data_dir(data_dir: str | Path | None) -> Path:
+    """Return the absolute data directory: the one given, else the environment's, else "data" here."""
+    return Path(data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE) or "data").absolute()
+
+
 def load_dataset(name: str, data_dir: str | Path | None = None, *, download: bool = False) -> Dataset:
     """Load and verify a data set.
 
@@ -102,7 +107,7 @@ def load_dataset(name: str, data_dir: str | Path | None = None, *, download: boo
     A damaged file is an error and is never passed over for another copy. Raises DataError.
     """
     spec = get_dataset_spec(name)
-    root = Path(data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE) or "data")
+    root = locate_data_dir(data_dir)
     root = root.expanduser().absolute()
     remedies = _describe_remedies(spec, root)
     paths = _find_files(spec, root)

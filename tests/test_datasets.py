@@ -25,6 +25,7 @@ from lt_rebalance.datasets import (
     DatasetSpec,
     get_dataset_spec,
     load_dataset,
+    locate_data_dir,
     parse_idx,
 )
 
@@ -547,3 +548,14 @@ def test_mini_rebuilt_is_byte_identical_and_follows_the_seed(
     make_mini.main()
     assert output_path.read_bytes() == (datasets.EMBEDDED_DIR / "fashion_mnist_mini.npz").read_bytes()
     assert make_mini.build_mini(full_data_dir, seed=make_mini.MINI_SEED + 1) != output_path.read_bytes()
+
+
+def test_locate_data_dir_is_absolute_so_that_workers_find_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
+    assert locate_data_dir(None) == tmp_path / "data"
+    monkeypatch.setenv(DATA_DIR_VARIABLE, "from_variable")
+    assert locate_data_dir(None) == tmp_path / "from_variable"
+    assert locate_data_dir("given") == tmp_path / "given"
