@@ -1,4 +1,4 @@
-"""Train lanes of a conditional GAN, sample from it and measure its diversity; plain torch.
+"""Train lanes of a conditional GAN and sample from it; plain torch.
 
 Source: Mirza and Osindero 2014, arXiv 1411.1784, in the form of Mankikar, Patel, Zhang: binary
 cross-entropy, discriminator loss (real + fake) / 2, non-saturating generator loss, one draw of noise and fake
@@ -35,8 +35,6 @@ from lt_rebalance.training import (
 )
 
 SAMPLING_BATCH = 1000
-DIVERSITY_SAMPLES = 200
-COLLAPSED_BELOW = 0.1
 
 _binary_cross_entropy = nn.functional.binary_cross_entropy_with_logits
 
@@ -197,28 +195,3 @@ def sample_images(generator: Generator, labels_N: Tensor, noise_stream: torch.Ge
     if not chunks:
         return torch.empty(0, device=labels_N.device)
     return torch.cat(chunks)
-
-
-def diversity_per_class(
-    generator: Generator, real_by_class: Sequence[Tensor], noise_stream: torch.Generator
-) -> list[float | None]:
-    """Return `diversity_K`: mean pixel standard deviation between samples, generated over real.
-
-    Below `COLLAPSED_BELOW` the generator draws almost the same image every time. None where a class has
-    fewer than two real images, or identical ones, and the ratio cannot be estimated.
-
-    Args:
-        real_by_class: K tensors (N, C, H, W) of the distinct real images the generator learned from.
-        noise_stream: the stream "diversity_noise" of the seed.
-    """
-    ratios: list[float | None] = []
-    for label, real_NCHW in enumerate(real_by_class):
-        labels_N = torch.full((DIVERSITY_SAMPLES,), label, device=real_NCHW.device)
-        fake_spread = _pixel_spread(sample_images(generator, labels_N, noise_stream))
-        real_spread = _pixel_spread(real_NCHW) if len(real_NCHW) > 1 else 0.0
-        ratios.append(fake_spread / real_spread if real_spread > 0 else None)
-    return ratios
-
-
-def _pixel_spread(images_NCHW: Tensor) -> float:
-    return float(images_NCHW.std(dim=0).mean())

@@ -20,7 +20,12 @@ from lt_rebalance.configs import ClassifierConfig
 from lt_rebalance.datasets import DatasetSpec
 from lt_rebalance.initialization import build_network
 from lt_rebalance.losses import LOSSES
-from lt_rebalance.metrics import compute_metrics, confusion_matrix, recall_per_class
+from lt_rebalance.metrics import (
+    compute_metrics,
+    compute_probability_metrics,
+    confusion_matrix,
+    recall_per_class,
+)
 from lt_rebalance.seeding import torch_stream
 from lt_rebalance.training import (
     BatchOrder,
@@ -148,7 +153,7 @@ class ClassifierTraining:
         if lane.validation_set is not None:
             validation, _ = self._evaluate(lane.network, lane.validation_set)
             row |= _prefixed("validation", validation)
-        if not math.isfinite(test["loss"]):
+        if not all(math.isfinite(loss) for name, loss in row.items() if name.endswith("_loss")):
             lane.is_diverged = True
             return
         lane.curves.append(row)
@@ -164,21 +169,21 @@ class ClassifierTraining:
         uses_batch_statistics = self._config.evaluation_mode == "batch_statistics"
         network.train(uses_batch_statistics)
         size = BATCH_STATISTICS_BATCH if uses_batch_statistics else EVALUATION_BATCH
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
-        predictions = []
-        batches = zip(
-            evaluation_set.images_NCHW.split(size), evaluation_set.labels_N.split(size), strict=True
-        )
-        for images_BCHW, labels_B in batches:
+        logits = []
+        for images_BCHW in evaluation_set.images_NCHW.split(size):
             with autocast(self._device, self._precision):
-                logits_BK = network(images_BCHW)
-            loss_sum += self._loss(logits_BK.float(), labels_B, "sum")
-            predictions.append(logits_BK.argmax(dim=1))
-        predictions_N = torch.cat(predictions).cpu().numpy()
+                logits.append(network(images_BCHW))
+        logits_NK = torch.cat(logits).double()
+        loss = float(self._loss(logits_NK, evaluation_set.labels_N, "mean"))
+        if not math.isfinite(loss):  # nothing else can be computed of such logits
+            return {"loss": loss}, np.empty(0, dtype=np.int64)
         labels_N = evaluation_set.labels_N.cpu().numpy()
+        probabilities_NK = logits_NK.softmax(dim=1).cpu().numpy()
+        predictions_N = logits_NK.argmax(dim=1).cpu().numpy()
         confusion_KK = confusion_matrix(labels_N, predictions_N, self._spec.num_classes)
-        values: dict[str, Any] = {"loss": float(loss_sum) / len(labels_N)} | compute_metrics(confusion_KK)
-        return values | {"recall_K": recall_per_class(confusion_KK).tolist()}, predictions_N
+        values: dict[str, Any] = {"loss": loss, "recall_K": recall_per_class(confusion_KK).tolist()}
+        values |= compute_metrics(confusion_KK) | compute_probability_metrics(probabilities_NK, labels_N)
+        return values, predictions_N
 
     def get_lane_state(self, lane: ClassifierLane) -> TrainingState:
         """Return all that a lane needs to go on, but for its progress fields."""

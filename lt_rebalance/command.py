@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 from rich.console import Console
@@ -22,7 +22,7 @@ from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset, locate_data_d
 from lt_rebalance.interrupts import Interrupted, InterruptWatch
 from lt_rebalance.ledger import RUN_STATES, Ledger
 from lt_rebalance.machine import AUTO, resolve_execution
-from lt_rebalance.plan import Plan, compile_study
+from lt_rebalance.plan import compile_study, describe_plan
 from lt_rebalance.progress import Progress, format_duration, make_console, render_cells
 from lt_rebalance.records import KINDS
 from lt_rebalance.runner import ClusterSize, Resources, count_cpus, plan_resources, ray_cluster, run_plan
@@ -105,7 +105,8 @@ def main(
     with contextlib.ExitStack() as stack:
         try:
             options = parser.parse_args(arguments)
-            job = _prepare(build_study(options), options, stack)
+            question = (parser.description or "").strip().partition("\n")[0]
+            job = _prepare(build_study(options), question, options, stack)
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_USER_ERROR
@@ -128,13 +129,15 @@ def main(
 class _Job:
     """What a command has to do, once all its input is known to be right."""
 
+    question: str
+    """what the sweep asks, in one line"""
     ledger: Ledger
     store: Store | None
     """None where there is none, and only a plan was asked for"""
     resources: Resources
 
 
-def _prepare(study: Study, options: argparse.Namespace, stack: contextlib.ExitStack) -> _Job:
+def _prepare(study: Study, question: str, options: argparse.Namespace, stack: contextlib.ExitStack) -> _Job:
     """Check everything that can be wrong before anything is written; ValueError when something is."""
     if options.json and not options.plan:
         raise ValueError("--json goes with --plan")
@@ -154,14 +157,14 @@ def _prepare(study: Study, options: argparse.Namespace, stack: contextlib.ExitSt
     ledger = Ledger(plan, store)
     if options.retry_failed:
         ledger.forget_failures()
-    return _Job(ledger=ledger, store=store, resources=resources)
+    return _Job(question=question, ledger=ledger, store=store, resources=resources)
 
 
 def _run(job: _Job, options: argparse.Namespace) -> int:
     """Run what is pending, show the results and return the exit code."""
     ledger, store, console = job.ledger, job.store, make_console()
     assert store is not None
-    store.write_study(ledger.plan.study.name, describe_plan(ledger.plan))
+    store.write_study(ledger.plan.study.name, describe_plan(ledger.plan, job.question))
     if pending := ledger.pending():
         console.print(
             f"{ledger.summary()}: {len(pending)} stages to run, {job.resources.num_slots} at a time"
@@ -196,22 +199,6 @@ def _learn_throughput(ledger: Ledger) -> Throughput:
     for key, record in ledger.records.items():
         throughput.observe_record(ledger.plan.stages[key], record)
     return throughput
-
-
-def describe_plan(plan: Plan) -> dict[str, Any]:
-    """Return what a study plans, as the store keeps it: every run with its cell, seed and key."""
-    runs = [
-        {
-            "protocol": run.cell.protocol,
-            "dataset": run.cell.data.dataset,
-            "data": run.cell.data.label,
-            "method": run.cell.method_label,
-            "seed": run.seed,
-            "key": run.key,
-        }
-        for run in plan.runs
-    ]
-    return {"study": plan.study.name, "results_version": RESULTS_VERSION, "runs": runs}
 
 
 def _show_plan(ledger: Ledger, resources: Resources, *, as_json: bool) -> None:

@@ -4,6 +4,7 @@ Shape suffixes: P images in a pool, N items or images, C H W image, K classes.
 """
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +23,6 @@ from lt_rebalance.seeding import numpy_stream, torch_stream
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.study import AnyStage, ClassifierStage, GeneratorStage
 from lt_rebalance.training import TrainingSet
-
-Diversity = tuple[float | None, ...]
 
 
 @functools.lru_cache(maxsize=2)
@@ -44,7 +43,7 @@ class StageInputs:
     plan: RebalancePlan
     training_set: TrainingSet
     validation_set: EvaluationSet | None
-    diversity_per_class: Diversity
+    quality_per_class: Mapping[str, list[float | None]]
     """of the generator that made the synthetic images; empty without one"""
 
 
@@ -82,16 +81,16 @@ class InputReader:
             method.name, method.draw, subset.counts_K, numpy_stream(stage.seed, "resampling")
         )
         images = self.real_by_class(subset)
-        diversity: Diversity = ()
+        quality: Mapping[str, list[float | None]] = {}
         if isinstance(stage, ClassifierStage) and stage.generator_stage is not None:
-            synthetic_PCHW, diversity = self._synthesize(stage.generator_stage, plan)
+            synthetic_PCHW, quality = self._synthesize(stage.generator_stage, plan)
             images.append(synthetic_PCHW)
         return StageInputs(
             subset=subset,
             plan=plan,
             training_set=_build_training_set(torch.cat(images), subset, plan),
             validation_set=self._validation_set(subset),
-            diversity_per_class=diversity,
+            quality_per_class=quality,
         )
 
     def real_by_class(self, subset: Subset) -> list[Tensor]:
@@ -116,13 +115,15 @@ class InputReader:
             labels_N=torch.from_numpy(labels_N).to(self._device),
         )
 
-    def _synthesize(self, stage: GeneratorStage, plan: RebalancePlan) -> tuple[Tensor, Diversity]:
-        """Return `synthetic_PCHW` in [-1, 1], class by class, and the diversity of their generator."""
+    def _synthesize(
+        self, stage: GeneratorStage, plan: RebalancePlan
+    ) -> tuple[Tensor, Mapping[str, list[float | None]]]:
+        """Return `synthetic_PCHW` in [-1, 1], class by class, and the quality of their generator."""
         record = self._store.load_record(stage.key)
         if record is None or record.state != "complete":
             state = "missing" if record is None else record.state
             raise StoreError(f"{self._store.location}: generator stage {stage.key} is {state}")
-        weights = safetensors.torch.load(self._store.read_artifact(record, "weights"))
+        weights = safetensors.torch.load(self._store.load_artifact(record, "weights"))
         with torch.random.fork_rng(devices=[]):  # constructors draw from the global stream
             generator = build_generator(
                 stage.generator.architecture, self.spec.num_classes, self.spec.image_shape
@@ -131,7 +132,7 @@ class InputReader:
         generator.to(self._device)
         labels_P = torch.from_numpy(_labels_by_class(plan.num_synthetic_K)).to(self._device)
         noise_stream = torch_stream(stage.seed, "sampling_noise", device=self._device)
-        return sample_images(generator, labels_P, noise_stream), record.diversity_per_class
+        return sample_images(generator, labels_P, noise_stream), record.quality_per_class
 
 
 def _labels_by_class(counts_K: list[int] | tuple[int, ...]) -> NDArray[np.int64]:

@@ -73,7 +73,7 @@ class Ledger:
         if key in self.records and key not in self._intact_weights:
             assert self._store is not None
             try:
-                self._store.read_artifact(self.records[key], "weights")
+                self._store.load_artifact(self.records[key], "weights")
                 self._intact_weights.add(key)
             except StoreError:
                 del self.records[key]

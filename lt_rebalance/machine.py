@@ -78,6 +78,7 @@ def describe_machine(execution: Execution) -> dict[str, Any]:
         "is_dirty": bool(_git("status", "--porcelain")),
         "versions": {name: _version(name) for name in DESCRIBED_PACKAGES}
         | {"python": platform.python_version()},
+        "torch_build": str(torch.__version__),
         "host": socket.gethostname(),
         "device": device,
     }

@@ -1,4 +1,4 @@
-"""Metrics of a classifier, each a function of its confusion matrix.
+"""Metrics of a classifier: functions of its confusion matrix, and functions of its probabilities.
 
 Shape suffixes: K classes, N items. `confusion_KK[i, j]` counts test images of class i predicted as j.
 """
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+ECE_BINS = 15
 
 
 def confusion_matrix(labels_N: IntArray, predictions_N: NDArray[np.integer], num_classes: int) -> IntArray:
@@ -62,15 +64,46 @@ def _num_dead_classes(confusion_KK: IntArray) -> float:
     return float((recall_per_class(confusion_KK) == 0).sum())
 
 
+def _nll(probabilities_NK: FloatArray, labels_N: IntArray) -> float:
+    """Mean negative log likelihood of the labels."""
+    likelihood_N = np.take_along_axis(probabilities_NK, labels_N[:, None], axis=1)
+    return float(-np.log(likelihood_N.clip(np.finfo(np.float64).tiny)).mean())
+
+
+def _brier(probabilities_NK: FloatArray, labels_N: IntArray) -> float:
+    """Mean over images of the squared distance to the one-hot label, between 0 and 2; Brier 1950."""
+    one_hot_NK = np.eye(probabilities_NK.shape[1])[labels_N]
+    return float(((probabilities_NK - one_hot_NK) ** 2).sum(axis=1).mean())
+
+
+def _ece(probabilities_NK: FloatArray, labels_N: IntArray) -> float:
+    """Expected calibration error, 15 equal-width bins of the top probability; Guo et al. 2017, 1706.04599."""
+    confidence_N = probabilities_NK.max(axis=1)
+    is_hit_N = probabilities_NK.argmax(axis=1) == labels_N
+    bins_N = np.ceil(confidence_N * ECE_BINS).astype(np.int64)
+    gaps = np.bincount(bins_N, weights=is_hit_N - confidence_N, minlength=ECE_BINS + 1)
+    return float(np.abs(gaps).sum() / len(labels_N))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One number of a trained classifier."""
+    """One number of a trained classifier that its confusion matrix gives."""
 
     label: str
     """How tables and plots name it."""
     is_higher_better: bool
     compute: Callable[[IntArray], float]
     """From `confusion_KK` to the value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbabilityMetric:
+    """One number of a trained classifier that takes its probabilities; lower is better."""
+
+    label: str
+    """How tables and plots name it."""
+    compute: Callable[[FloatArray, IntArray], float]
+    """From `probabilities_NK`, the softmax of the logits whatever the loss, and `labels_N` to the value."""
 
 
 METRICS = {
@@ -85,6 +118,18 @@ METRICS = {
 }
 
 
+PROBABILITY_METRICS = {
+    "nll": ProbabilityMetric(label="negative log likelihood", compute=_nll),
+    "brier": ProbabilityMetric(label="Brier score", compute=_brier),
+    "ece": ProbabilityMetric(label="expected calibration error", compute=_ece),
+}
+
+
 def compute_metrics(confusion_KK: IntArray) -> dict[str, float]:
     """Return every metric of `METRICS` by name."""
     return {name: metric.compute(confusion_KK) for name, metric in METRICS.items()}
+
+
+def compute_probability_metrics(probabilities_NK: FloatArray, labels_N: IntArray) -> dict[str, float]:
+    """Return every metric of `PROBABILITY_METRICS` by name."""
+    return {name: metric.compute(probabilities_NK, labels_N) for name, metric in PROBABILITY_METRICS.items()}

@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from lt_rebalance.configs import Execution
-from lt_rebalance.study import AnyStage, Cell, ClassifierStage, Study
+from lt_rebalance.configs import Execution, to_plain
+from lt_rebalance.datasets import get_dataset_spec
+from lt_rebalance.study import RESULTS_VERSION, AnyStage, Cell, ClassifierStage, Study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,49 @@ def upstream_key(stage: AnyStage) -> str | None:
     if isinstance(stage, ClassifierStage) and stage.generator_stage is not None:
         return stage.generator_stage.key
     return None
+
+
+def describe_plan(plan: Plan, question: str = "") -> dict[str, Any]:
+    """Return what a study plans, as plain JSON values: enough to name also a run that has no result.
+
+    Keys: "study", "question", "results_version", "execution"; "datasets", by name the names of their classes;
+    "cells", each with the names that tables give it and its "config"; "runs", each with the index of its
+    cell, its seed and the keys of its stages.
+
+    Args:
+        question: what the study asks, in one line.
+    """
+    cells = list(plan.study.cells)
+    index = {cell: position for position, cell in enumerate(cells)}
+    names = sorted({cell.data.dataset for cell in cells})
+    return {
+        "study": plan.study.name,
+        "question": question,
+        "results_version": RESULTS_VERSION,
+        "execution": to_plain(plan.execution),
+        "datasets": {name: {"class_names": list(get_dataset_spec(name).class_names)} for name in names},
+        "cells": [_describe_cell(cell) for cell in cells],
+        "runs": [
+            {
+                "cell": index[run.cell],
+                "seed": run.seed,
+                "key": run.key,
+                "generator_key": upstream_key(run.stage),
+            }
+            for run in plan.runs
+        ],
+    }
+
+
+def _describe_cell(cell: Cell) -> dict[str, Any]:
+    config = to_plain(cell)
+    return {
+        "protocol": config.pop("protocol"),
+        "dataset": cell.data.dataset,
+        "data": cell.data.label,
+        "method": cell.method_label,
+        "config": config,
+    }
 
 
 class Schedule:

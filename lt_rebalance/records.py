@@ -1,6 +1,7 @@
 """Records: everything a table or a figure needs of one finished training, as plain JSON values."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +9,12 @@ from typing import Any
 
 KINDS = ("generator", "classifier")
 STATES = ("complete", "diverged")
+
+
+def stage_key(stage: Mapping[str, Any]) -> str:
+    """Return the address of a stage in a store: the sha256 of its canonical JSON."""
+    canonical = json.dumps(stage, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +63,14 @@ class Record:
     """classes of head, medium and tail by `class_counts`; empty for the original set"""
     metrics: Mapping[str, float]
     """reported values; empty when diverged"""
-    recall_per_class: tuple[float, ...]
-    """test recall of each class; empty for generators and when diverged"""
-    diversity_per_class: tuple[float | None, ...]
-    """spread of generated over real images, for each class; empty without a generator"""
+    confusion: tuple[list[int], ...]
+    """test images by true class (rows) and prediction (columns); empty for generators and when diverged"""
+    quality_per_class: Mapping[str, list[float | None]]
+    """how the generator draws each class, by measure of `generator_quality`; empty without a generator"""
     curves: tuple[Mapping[str, Any], ...]
     """one row a round"""
     artifacts: Mapping[str, Artifact]
-    """by role: "predictions" (npy, one test prediction an image) or "weights" (safetensors)"""
+    """by role: "predictions" (npy, one test prediction an image), "weights" (safetensors), "samples" (npy)"""
     timing: Timing
     provenance: Mapping[str, Any]
     """commit, versions, device, host"""

@@ -25,6 +25,7 @@ STREAMS = {
     "diversity_noise": 10,
     "classifier_init": 11,
     "classifier_batches": 12,
+    "sheet_noise": 13,
 }
 
 

@@ -9,14 +9,16 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import safetensors.torch
+from numpy.typing import NDArray
 
-from lt_rebalance.cgan import COLLAPSED_BELOW, CGANLane, CGANTraining, diversity_per_class
+from lt_rebalance.cgan import CGANLane, CGANTraining
 from lt_rebalance.classifier_training import ClassifierLane, ClassifierTraining
+from lt_rebalance.generator_quality import COLLAPSED_BELOW, measure_quality, sample_sheet
 from lt_rebalance.imbalance import rank_groups
 from lt_rebalance.inputs import InputReader, StageInputs
 from lt_rebalance.machine import describe_machine, prepare_torch
-from lt_rebalance.metrics import METRICS
-from lt_rebalance.records import Record, Timing
+from lt_rebalance.metrics import METRICS, PROBABILITY_METRICS, confusion_matrix
+from lt_rebalance.records import Artifact, Record, Timing
 from lt_rebalance.seeding import torch_stream
 from lt_rebalance.store import Checkpoint, Store
 from lt_rebalance.study import AnyStage, ClassifierStage, GeneratorStage
@@ -107,8 +109,8 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         counts_K = inputs.subset.counts_K
         fields: dict[str, Any] = {
             "metrics": {},
-            "recall_per_class": (),
-            "diversity_per_class": inputs.diversity_per_class,
+            "confusion": (),
+            "quality_per_class": inputs.quality_per_class,
             "artifacts": {},
         }
         if not lane.is_diverged:
@@ -133,9 +135,14 @@ class StageRun(ABC, Generic[StageT, LaneT]):
             **fields,
         )
 
+    def _write_array(self, stage: StageT, role: str, array: NDArray[np.uint8]) -> Artifact:
+        file = io.BytesIO()
+        np.save(file, array, allow_pickle=False)
+        return self._store.write_artifact(stage.key, role, ".npy", file.getvalue())
+
 
 class GeneratorRun(StageRun[GeneratorStage, CGANLane]):
-    """Train a conditional GAN, measure its diversity, keep the generator's weights."""
+    """Train a conditional GAN, measure it, keep the generator's weights and a sheet of its samples."""
 
     def _build_training(self) -> CGANTraining:
         first = self.stages[0]
@@ -151,17 +158,18 @@ class GeneratorRun(StageRun[GeneratorStage, CGANLane]):
     def _results(self, stage: GeneratorStage, lane: CGANLane, inputs: StageInputs) -> dict[str, Any]:
         noise_stream = torch_stream(stage.seed, "diversity_noise", device=self._device)
         real_by_class = self._reader.real_by_class(inputs.subset)
-        diversity_K = diversity_per_class(lane.generator, real_by_class, noise_stream)
-        measured = [diversity for diversity in diversity_K if diversity is not None]
+        quality = measure_quality(lane.generator, real_by_class, noise_stream)
+        measured = [diversity for diversity in quality["diversity"] if diversity is not None]
         metrics = {name: value for name, value in lane.curves[-1].items() if name != "step"}
         metrics["num_collapsed_classes"] = float(sum(diversity < COLLAPSED_BELOW for diversity in measured))
         weights = {name: tensor.cpu().contiguous() for name, tensor in lane.generator.state_dict().items()}
         content = safetensors.torch.save(weights)
         return {
             "metrics": metrics,
-            "diversity_per_class": tuple(diversity_K),
+            "quality_per_class": quality,
             "artifacts": {
-                "weights": self._store.write_artifact(stage.key, "weights", ".safetensors", content)
+                "weights": self._store.write_artifact(stage.key, "weights", ".safetensors", content),
+                "samples": self._write_array(stage, "samples", sample_sheet(lane.generator, real_by_class)),
             },
         }
 
@@ -184,12 +192,12 @@ class ClassifierRun(StageRun[ClassifierStage, ClassifierLane]):
 
     def _results(self, stage: ClassifierStage, lane: ClassifierLane, inputs: StageInputs) -> dict[str, Any]:
         selected = lane.curves[lane.selected_round]
-        file = io.BytesIO()
-        np.save(file, lane.predictions_N.astype(np.uint8), allow_pickle=False)
-        predictions = self._store.write_artifact(stage.key, "predictions", ".npy", file.getvalue())
+        labels_N = self._reader.test_set().labels_N.cpu().numpy()
+        confusion_KK = confusion_matrix(labels_N, lane.predictions_N, self._reader.spec.num_classes)
+        predictions = self._write_array(stage, "predictions", lane.predictions_N.astype(np.uint8))
         return {
-            "metrics": {name: selected[f"test_{name}"] for name in ("loss", *METRICS)},
-            "recall_per_class": tuple(selected["test_recall_K"]),
+            "metrics": {name: selected[f"test_{name}"] for name in ("loss", *METRICS, *PROBABILITY_METRICS)},
+            "confusion": tuple(confusion_KK.tolist()),
             "artifacts": {"predictions": predictions},
         }
 

@@ -6,7 +6,7 @@ Layout under the root, all JSON but for artefacts and checkpoints:
     studies/<name>.json                 what a study plans: its cells and seeds with their keys
     tables/<name>/cells.csv, runs.csv   the tables last made of a study; made anew from the records
     stages/<key>/result.json            the record; a result that exists is complete
-    stages/<key>/predictions-<hash>.npy, weights-<hash>.safetensors
+    stages/<key>/predictions-<hash>.npy, weights-<hash>.safetensors, samples-<hash>.npy
     stages/<key>/failed.json            the last failure, until a retry succeeds
     stages/<key>/errors/<n>-<id>.json   attempts that raised
     stages/<key>/checkpoints/<round>-<hash>.safetensors
@@ -20,7 +20,7 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,26 @@ from lt_rebalance.records import Artifact, Failure, Record
 
 STORE_FORMAT = 1
 KEPT_CHECKPOINTS = 2
+_RUN_AGAIN = "run the sweep again: it puts the file into quarantine and remakes what it needs"
 
 _log = logging.getLogger(__name__)
 
 
 class StoreError(ValueError):
     """The store cannot be used as asked: unwritable, foreign, or of another version."""
+
+
+class _DamageError(Exception):
+    """A file of a stage cannot be used."""
+
+    def __init__(self, key: str, name: str, reason: str) -> None:
+        super().__init__(key, name, reason)
+        self.key, self.name, self.reason = key, name, reason
+
+    def to_store_error(self, location: str, remedy: str) -> StoreError:
+        return StoreError(
+            f"{location}: stages/{self.key}/{self.name} cannot be used: {self.reason}; {remedy}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +64,11 @@ class Checkpoint:
 class Store:
     """Results of stages, under one location."""
 
-    def __init__(self, filesystem: Filesystem, location: str) -> None:
+    def __init__(self, filesystem: Filesystem, location: str, results_version: int) -> None:
         """Use `open_store`, which checks what is there first."""
         self._files = filesystem
         self.location = location
+        self.results_version = results_version
 
     # Results
 
@@ -61,15 +76,32 @@ class Store:
         """Return the keys of all stages that have left anything here, sorted."""
         return self._files.list("stages")
 
+    def read_record(self, key: str) -> Record | None:
+        """Return the record of a stage, or None where it has none; nothing is moved.
+
+        Raises:
+            StoreError: the record cannot be read; it names the file.
+        """
+        try:
+            return self._parse_record(key)
+        except _DamageError as damage:
+            raise damage.to_store_error(self.location, _RUN_AGAIN) from None
+
     def load_record(self, key: str) -> Record | None:
         """Return the record of a stage, or None where it has no usable result.
 
         A record that cannot be read is moved to quarantine with a warning; the stage then counts as not
         done. Artefacts are checked when they are read.
         """
-        path = _stage_path(key, "result.json")
         try:
-            content = self._files.read(path)
+            return self._parse_record(key)
+        except _DamageError as damage:
+            self._quarantine(damage)
+            return None
+
+    def _parse_record(self, key: str) -> Record | None:
+        try:
+            content = self._files.read(_stage_path(key, "result.json"))
         except FileNotFoundError:
             return None
         try:
@@ -77,38 +109,46 @@ class Store:
             if record.key != key:
                 raise ValueError(f"it names the key {record.key}")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            self._quarantine(key, "result.json", str(error))
-            return None
+            raise _DamageError(key, "result.json", str(error)) from None
         return record
 
-    def load_records(self, keys: Iterable[str]) -> dict[str, Record]:
-        """Return the records of those stages that have one, by key."""
-        records = {key: self.load_record(key) for key in keys}
-        return {key: record for key, record in records.items() if record is not None}
-
     def read_artifact(self, record: Record, role: str) -> bytes:
+        """Return the content of an artefact of a record; nothing is moved.
+
+        Raises:
+            StoreError: the artefact is missing or altered; it names the file.
+        """
+        try:
+            return self._verify_artifact(record, role)
+        except _DamageError as damage:
+            remedy = f"restore it, or move stages/{record.key} away and run the sweep again"
+            raise damage.to_store_error(self.location, remedy) from None
+
+    def load_artifact(self, record: Record, role: str) -> bytes:
         """Return the content of an artefact of a record.
 
         A missing or altered artefact sends the record to quarantine, so that the stage runs again.
 
         Raises:
-            StoreError: the artefact is missing or altered.
+            StoreError: the artefact is missing or altered; it names the file.
         """
-        artifact = record.artifacts[role]
-        path = _stage_path(record.key, artifact.file)
         try:
-            content = self._files.read(path)
+            return self._verify_artifact(record, role)
+        except _DamageError as damage:
+            self._quarantine(damage)
+            self._quarantine(_DamageError(record.key, "result.json", damage.reason))
+            raise damage.to_store_error(self.location, "run the sweep again to remake it") from None
+
+    def _verify_artifact(self, record: Record, role: str) -> bytes:
+        artifact = record.artifacts[role]
+        try:
+            content = self._files.read(_stage_path(record.key, artifact.file))
         except FileNotFoundError:
-            problem = f"{artifact.file} is missing"
-        else:
-            if hashlib.sha256(content).hexdigest() == artifact.sha256:
-                return content
-            problem = f"{artifact.file} does not have the sha256 that its record states"
-            self._quarantine(record.key, artifact.file, problem)
-        self._quarantine(record.key, "result.json", problem)
-        raise StoreError(
-            f"{self.location}: stage {record.key}: {problem}; run the same command again to remake it"
-        )
+            raise _DamageError(record.key, artifact.file, f"{artifact.file} is missing") from None
+        if hashlib.sha256(content).hexdigest() != artifact.sha256:
+            reason = f"{artifact.file} does not have the sha256 that its record states"
+            raise _DamageError(record.key, artifact.file, reason)
+        return content
 
     def write_artifact(self, key: str, role: str, suffix: str, content: bytes) -> Artifact:
         """Write an artefact of a result that is about to be committed."""
@@ -149,24 +189,41 @@ class Store:
         """Return the error of the last attempt that raised; a damaged one is quarantined."""
         for name in reversed(self._files.list(_stage_path(key, "errors"))):
             try:
-                return Failure.from_json(self._files.read(_stage_path(key, f"errors/{name}")))
-            except ValueError as error:
-                self._quarantine(key, f"errors/{name}", str(error))
+                return self._parse_failure(key, f"errors/{name}")
+            except _DamageError as damage:
+                self._quarantine(damage)
         return None
 
     def mark_failed(self, failure: Failure) -> None:
         """Record that a stage has failed for good."""
         self._files.replace(_stage_path(failure.key, "failed.json"), failure.to_json())
 
-    def load_failure(self, key: str) -> Failure | None:
-        """Return why a stage failed for good, or None if it did not."""
+    def read_failure(self, key: str) -> Failure | None:
+        """Return why a stage failed for good, or None if it did not; nothing is moved.
+
+        Raises:
+            StoreError: the failure cannot be read; it names the file.
+        """
         try:
-            return Failure.from_json(self._files.read(_stage_path(key, "failed.json")))
+            return self._parse_failure(key, "failed.json")
+        except _DamageError as damage:
+            raise damage.to_store_error(self.location, _RUN_AGAIN) from None
+
+    def load_failure(self, key: str) -> Failure | None:
+        """Return why a stage failed for good, or None if it did not; a damaged one is quarantined."""
+        try:
+            return self._parse_failure(key, "failed.json")
+        except _DamageError as damage:
+            self._quarantine(damage)
+            return None
+
+    def _parse_failure(self, key: str, name: str) -> Failure | None:
+        try:
+            return Failure.from_json(self._files.read(_stage_path(key, name)))
         except FileNotFoundError:
             return None
         except ValueError as error:
-            self._quarantine(key, "failed.json", str(error))
-            return None
+            raise _DamageError(key, name, str(error)) from None
 
     def clear_failure(self, key: str) -> None:
         """Let a failed stage be tried again."""
@@ -192,7 +249,8 @@ class Store:
                 continue
             if round_text.isdecimal() and hashlib.sha256(content).hexdigest() == digest:
                 return Checkpoint(round=int(round_text), content=content)
-            self._quarantine(key, f"checkpoints/{name}", "its content does not have the sha256 in its name")
+            reason = "its content does not have the sha256 in its name"
+            self._quarantine(_DamageError(key, f"checkpoints/{name}", reason))
         return None
 
     def _remove_checkpoints(self, key: str, keep: int) -> None:
@@ -240,26 +298,27 @@ class Store:
         """Return the names of the quarantined files' directories."""
         return self._files.list("quarantine")
 
-    def _quarantine(self, key: str, name: str, reason: str) -> None:
+    def _quarantine(self, damage: _DamageError) -> None:
+        key, name = damage.key, damage.name
         directory = f"quarantine/{key}-{uuid.uuid4().hex[:8]}"
         try:
             self._files.move(_stage_path(key, name), f"{directory}/{Path(name).name}")
         except FileNotFoundError:
             return
-        self._files.replace(f"{directory}/reason.txt", reason.encode())
-        _log.warning("stage %s: %s moved to %s: %s", key, name, directory, reason)
+        self._files.replace(f"{directory}/reason.txt", damage.reason.encode())
+        _log.warning("stage %s: %s moved to %s: %s", key, name, directory, damage.reason)
 
 
 def _stage_path(key: str, name: str) -> str:
     return f"stages/{key}/{name}"
 
 
-def open_store(location: str, results_version: int, *, create: bool) -> Store | None:
+def open_store(location: str, results_version: int | None, *, create: bool) -> Store | None:
     """Open the store at a location, and make it if asked to.
 
     Args:
         location: a directory.
-        results_version: the version whose results are wanted.
+        results_version: the version whose results are wanted; None to read those of any version.
         create: make a store where there is none, and check that it can be written.
 
     Returns:
@@ -268,33 +327,42 @@ def open_store(location: str, results_version: int, *, create: bool) -> Store | 
     Raises:
         StoreError: not a store, of another version, or not writable.
     """
+    assert results_version is not None or not create
     if "://" in location:
         raise StoreError(f"--storage must be a directory, got {location!r}; no other place is supported yet")
     root = Path(location).expanduser().absolute()
     files = LocalFilesystem(root)
-    expected = {"format": STORE_FORMAT, "results_version": results_version}
     try:
         found = _read_version(files, root)
-        if found is None:
-            if not create:
-                return None
-            files.create("store.json", json.dumps(expected).encode())
-        elif found != expected:
-            raise StoreError(
-                f"{root} holds results of version {found}, this code makes {expected}; "
-                "use another --storage, or the code that made it"
-            )
-        elif create:
-            files.replace("store.json", json.dumps(expected).encode())
+        if found is None and not create:
+            return None
+        version = results_version if found is None else _check_version(found, results_version, root)
+        assert version is not None
+        if create:
+            content = json.dumps({"format": STORE_FORMAT, "results_version": version}).encode()
+            write = files.create if found is None else files.replace
+            write("store.json", content)
     except OSError as error:
         reason = errno.errorcode.get(error.errno or 0, "") if not error.strerror else error.strerror
         raise StoreError(
             f"--storage {root} cannot be used: {reason}; name a directory that can be written"
         ) from None
-    return Store(files, str(root))
+    return Store(files, str(root), version)
 
 
-def _read_version(files: Filesystem, root: Path) -> Any:  # Any: whatever JSON the file holds
+def _check_version(found: Mapping[str, Any], results_version: int | None, root: Path) -> int:
+    """Return the results version that is found, where it is the one wanted, or any will do."""
+    version = found.get("results_version") if results_version is None else results_version
+    if not isinstance(version, int) or found != {"format": STORE_FORMAT, "results_version": version}:
+        wanted = {"format": STORE_FORMAT, "results_version": "any" if results_version is None else version}
+        raise StoreError(
+            f"{root} holds results of version {found}, this code takes {wanted}; "
+            "use another --storage, or the code that made it"
+        )
+    return version
+
+
+def _read_version(files: Filesystem, root: Path) -> dict[str, Any] | None:
     try:
         content = files.read("store.json")
     except FileNotFoundError:
@@ -304,6 +372,7 @@ def _read_version(files: Filesystem, root: Path) -> Any:  # Any: whatever JSON t
             ) from None
         return None
     try:
-        return json.loads(content)
-    except ValueError:
+        found: dict[str, Any] = dict(json.loads(content))
+        return found
+    except (ValueError, TypeError):
         raise StoreError(f"{root / 'store.json'} is damaged; restore it or use another --storage") from None

@@ -5,8 +5,6 @@ else; the hash of that is its key.
 """
 
 import dataclasses
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,8 +23,9 @@ from lt_rebalance.configs import (
 )
 from lt_rebalance.datasets import get_dataset_spec
 from lt_rebalance.methods import get_method
+from lt_rebalance.records import stage_key
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Raised by hand whenever any result may change; part of every key."""
 
 
@@ -49,9 +48,8 @@ class Stage:
 
     @cached_property
     def key(self) -> str:
-        """The sha256 of the canonical JSON of the stage: its address in the store."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        """Its address in the store."""
+        return stage_key(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the stage as plain JSON values, with its kind."""

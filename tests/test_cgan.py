@@ -1,4 +1,4 @@
-"""Checks of the conditional GAN on toy images: one step by an independent recipe, lanes, diversity."""
+"""Checks of the conditional GAN on toy images: one step by an independent recipe, lanes, samples."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -10,12 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lt_rebalance.cgan import (
-    COLLAPSED_BELOW,
-    DIVERSITY_SAMPLES,
     SAMPLING_BATCH,
     CGANLane,
     CGANTraining,
-    diversity_per_class,
     sample_images,
 )
 from lt_rebalance.configs import Budget, GeneratorConfig, MethodConfig
@@ -403,66 +400,3 @@ def test_sample_images_use_running_statistics_and_leave_them_alone() -> None:
         in_training_mode = generator.train()(noise_NZ, labels_N)
     assert torch.equal(images_NCHW, expected)
     assert not torch.allclose(images_NCHW, in_training_mode, atol=1e-3)
-
-
-# Diversity
-
-
-class Replay(Generator):
-    """Stands for a perfect generator: answers with a real image of the class, chosen by the noise."""
-
-    def __init__(self, real_by_class: Sequence[Tensor]) -> None:
-        super().__init__(nn.Identity(), len(real_by_class))
-        self.real_by_class = real_by_class
-
-    def forward(self, noise_NZ: Tensor, labels_N: Tensor) -> Tensor:
-        choices = noise_NZ[:, 0].mul(1e4).long().abs().tolist()
-        classes = [self.real_by_class[label] for label in labels_N.tolist()]
-        return torch.stack([real[choice % len(real)] for real, choice in zip(classes, choices, strict=True)])
-
-
-def make_real(num_images: Sequence[int] = (50, 50, 50, 50)) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return [torch.rand(number, 1, 8, 8, generator=generator) * 2 - 1 for number in num_images]
-
-
-def test_diversity_of_a_generator_that_replays_real_images_is_about_one() -> None:
-    real_by_class = make_real()
-    diversity_K = diversity_per_class(Replay(real_by_class), real_by_class, torch.Generator())
-    assert diversity_K == pytest.approx([1] * K, abs=0.1)
-
-
-def test_diversity_of_a_constant_generator_is_zero() -> None:
-    generator = make_generator()
-    with torch.no_grad():
-        for parameter in generator.parameters():
-            parameter.zero_()
-    assert diversity_per_class(generator, make_real(), torch.Generator()) == [0] * K
-
-
-def test_diversity_is_measured_for_each_class() -> None:
-    # Class 2 always gets the same image.
-    real_by_class = make_real()
-    replay = Replay([real[:1] if label == 2 else real for label, real in enumerate(real_by_class)])
-    diversity_K = diversity_per_class(replay, real_by_class, torch.Generator())
-    assert [diversity < COLLAPSED_BELOW for diversity in diversity_K] == [False, False, True, False]
-
-
-def test_diversity_equals_the_ratio_of_mean_standard_deviations() -> None:
-    generator, real_by_class = make_generator(), make_real()
-    diversity_K = diversity_per_class(generator, real_by_class, torch.Generator().manual_seed(0))
-    stream = torch.Generator().manual_seed(0)
-    for label, (diversity, real) in enumerate(zip(diversity_K, real_by_class, strict=True)):
-        labels_N = torch.full((DIVERSITY_SAMPLES,), label)
-        fake = sample_images(generator, labels_N, stream).numpy().astype(np.float64)
-        expected = (
-            fake.std(axis=0, ddof=1).mean() / real.numpy().astype(np.float64).std(axis=0, ddof=1).mean()
-        )
-        assert diversity == pytest.approx(expected, rel=1e-5)
-
-
-def test_diversity_is_none_where_real_images_have_no_spread() -> None:
-    real_by_class = make_real((50, 1, 2, 2))
-    real_by_class[3] = torch.zeros(2, 1, 8, 8)
-    diversity_K = diversity_per_class(make_generator(), real_by_class, torch.Generator())
-    assert [diversity is None for diversity in diversity_K] == [False, True, False, True]

@@ -286,6 +286,18 @@ def test_lane_with_an_absurd_learning_rate_diverges_and_trains_no_further(loss: 
     assert all(torch.equal(before[name].nan_to_num(), after[name].nan_to_num()) for name in before)
 
 
+@pytest.mark.parametrize("damaged", ["test", "validation"])
+@pytest.mark.parametrize("selection", ["last", "best_validation"])
+def test_lane_whose_answers_are_not_numbers_diverges(damaged: str, selection: str) -> None:
+    sets = {"test": make_evaluation_set(), "validation": make_evaluation_set(seed=7)}
+    sets[damaged].images_NCHW[3] = float("nan")
+    training = make_training(
+        make_config(selection=selection), validation_set=sets["validation"], test_set=sets["test"]
+    )
+    (lane,) = finish(training).lanes
+    assert (lane.is_diverged, lane.round, lane.curves) == (True, 1, [])
+
+
 # Evaluation
 
 
@@ -360,6 +372,29 @@ def test_curves_hold_validation_columns_only_with_a_validation_set() -> None:
         tested = {name.removeprefix("test_") for name in row if name.startswith("test_")}
         assert columns == (tested if validation_set else set())
         assert {"step", "train_loss", "test_loss", "test_macro_f1", "test_recall_K"} <= set(row)
+        assert {"test_nll", "test_brier", "test_ece"} <= set(row)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_probabilities_are_the_softmax_of_the_logits_once_whatever_the_loss(loss: str) -> None:
+    test_set = make_evaluation_set(num_images=150, noise=1.5)
+    training = make_training(make_config(loss=loss), test_set=test_set)
+    training.run_round()
+    (lane,) = training.lanes
+    with torch.no_grad():
+        logits_NK = copy.deepcopy(lane.network).eval()(test_set.images_NCHW).double()
+    row = lane.curves[0]
+    nll = float(nn.functional.cross_entropy(logits_NK, test_set.labels_N))
+    assert row["test_nll"] == pytest.approx(nll, rel=1e-5)
+    assert (row["test_loss"] == pytest.approx(row["test_nll"], rel=1e-9)) == (loss == "cross_entropy")
+    probabilities_NK, one_hot_NK = logits_NK.softmax(dim=1), nn.functional.one_hot(test_set.labels_N, K)
+    brier = float((probabilities_NK - one_hot_NK).square().sum(dim=1).mean())
+    assert row["test_brier"] == pytest.approx(brier, rel=1e-5)
+    confidence_N, answers_N = probabilities_NK.max(dim=1)
+    gaps_N = (answers_N == test_set.labels_N).double() - confidence_N
+    bins_N = (confidence_N * 15).ceil()
+    ece = sum(float(gaps_N[bins_N == index].sum().abs()) for index in range(1, 16)) / 150
+    assert row["test_ece"] == pytest.approx(ece, rel=1e-4)
 
 
 # Selection

@@ -484,8 +484,8 @@ class Finished:
             synthetic_counts=(0,),
             rank_groups={},
             metrics=METRICS if state == "complete" else {},
-            recall_per_class=(),
-            diversity_per_class=(),
+            confusion=(),
+            quality_per_class={},
             curves=(),
             artifacts={},
             timing=Timing(wall_s=7.0, train_s=6.0, num_errors=0),
@@ -567,6 +567,7 @@ def test_finished_study_is_shown_again_without_running_anything(call: Call, fini
     study = finished.store.load_study("full_grid-quick")
     assert [run["key"] for run in study["runs"]] == [run.key for run in finished.plan.runs]
     assert study["results_version"] == RESULTS_VERSION
+    assert study["question"] == (full_grid.__doc__ or "").splitlines()[0]
 
 
 def test_study_with_diverged_runs_is_finished(call: Call, finished: Finished) -> None:

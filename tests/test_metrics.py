@@ -1,4 +1,4 @@
-"""Checks of the metrics: by hand, against scikit-learn, and one contract over all of METRICS."""
+"""Checks of the metrics: by hand, against scikit-learn, and one contract over each registry."""
 
 import warnings
 
@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from lt_rebalance.metrics import (
+    ECE_BINS,
     METRICS,
+    PROBABILITY_METRICS,
     compute_metrics,
+    compute_probability_metrics,
     confusion_matrix,
     f1_per_class,
     precision_per_class,
@@ -155,4 +158,67 @@ def test_metric_stays_in_range(name: str) -> None:
 
 
 def test_metric_labels_are_unique() -> None:
-    assert len({metric.label for metric in METRICS.values()}) == len(METRICS)
+    labels = [metric.label for metric in [*METRICS.values(), *PROBABILITY_METRICS.values()]]
+    assert len(set(labels)) == len(labels)
+
+
+# Of probabilities
+
+# Three images of three classes: right with 0.5, right with 0.7, wrong with 0.7.
+HAND_PROBABILITIES = np.array([[0.5, 0.25, 0.25], [0.1, 0.7, 0.2], [0.1, 0.7, 0.2]])
+HAND_TRUTH = np.array([0, 1, 2])
+
+
+def draw_probabilities() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return probabilities of 10 classes, from spread out to almost certain, and labels they often hit."""
+    rng = np.random.default_rng(2)
+    logits_NK = rng.normal(size=(400, K)) * rng.uniform(0.1, 8, size=(400, 1))
+    probabilities_NK = np.exp(logits_NK) / np.exp(logits_NK).sum(axis=1, keepdims=True)
+    labels_N = np.where(rng.random(400) < 0.5, logits_NK.argmax(axis=1), rng.integers(K, size=400))
+    return probabilities_NK, labels_N
+
+
+def test_probability_metrics_by_hand() -> None:
+    values = compute_probability_metrics(HAND_PROBABILITIES, HAND_TRUTH)
+    assert list(values) == ["nll", "brier", "ece"] == list(PROBABILITY_METRICS)
+    assert values["nll"] == pytest.approx(-np.log(0.5 * 0.7 * 0.2) / 3, rel=1e-12)
+    # Squared distances: 0.5^2 + 2 * 0.25^2, 0.3^2 + 0.1^2 + 0.2^2, 0.1^2 + 0.7^2 + 0.8^2.
+    assert values["brier"] == pytest.approx((0.375 + 0.14 + 1.14) / 3, rel=1e-12)
+    # One image of confidence 0.5, right; two of confidence 0.7 in one bin, one of them right.
+    assert values["ece"] == pytest.approx((1 * abs(1 - 0.5) + 2 * abs(0.5 - 0.7)) / 3, rel=1e-12)
+
+
+def test_ece_lets_errors_within_a_bin_cancel_but_not_those_of_two_bins() -> None:
+    in_one_bin = np.array([[0.75, 0.25]] * 4)
+    assert PROBABILITY_METRICS["ece"].compute(in_one_bin, np.array([0, 0, 0, 1])) == 0
+    in_two_bins = np.array([[0.6, 0.4], [0.9, 0.1]])
+    ece = PROBABILITY_METRICS["ece"].compute(in_two_bins, np.array([0, 1]))
+    assert ece == pytest.approx((0.4 + 0.9) / 2)
+
+
+def test_probability_metrics_agree_with_independent_formulas() -> None:
+    probabilities_NK, labels_N = draw_probabilities()
+    values = compute_probability_metrics(probabilities_NK, labels_N)
+    assert values["nll"] == pytest.approx(sk.log_loss(labels_N, probabilities_NK, labels=range(K)), rel=1e-9)
+    brier = K * sk.mean_squared_error(np.eye(K)[labels_N], probabilities_NK)
+    assert values["brier"] == pytest.approx(brier, rel=1e-12)
+    confidence_N, is_hit_N = probabilities_NK.max(axis=1), probabilities_NK.argmax(axis=1) == labels_N
+    ece, num_bins = 0.0, 0
+    for index in range(ECE_BINS):
+        in_bin_N = (confidence_N > index / ECE_BINS) & (confidence_N <= (index + 1) / ECE_BINS)
+        if in_bin_N.any():
+            num_bins += 1
+            ece += in_bin_N.mean() * abs(is_hit_N[in_bin_N].mean() - confidence_N[in_bin_N].mean())
+    assert values["ece"] == pytest.approx(ece, rel=1e-12)
+    assert num_bins > 5  # or this test could not tell bins apart
+
+
+@pytest.mark.parametrize("name", PROBABILITY_METRICS)
+def test_probability_metric_of_certain_answers_is_zero_when_right_and_finite_when_wrong(name: str) -> None:
+    compute = PROBABILITY_METRICS[name].compute
+    certain_NK = np.eye(K)
+    assert compute(certain_NK, np.arange(K)) == 0
+    wrong = compute(certain_NK, np.roll(np.arange(K), 1))
+    assert type(wrong) is float
+    assert np.isfinite(wrong)
+    assert wrong >= 1

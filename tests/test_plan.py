@@ -1,16 +1,17 @@
 """Checks of the plan: each stage once, stable keys, and which stage may start next."""
 
 import dataclasses
+import json
 import random
 from collections.abc import Mapping
 
 import pytest
 
-from lt_rebalance.configs import Execution
+from lt_rebalance.configs import Execution, config_from_dict
 from lt_rebalance.machine import torch_version
-from lt_rebalance.plan import Plan, Schedule, compile_study, upstream_key
+from lt_rebalance.plan import Plan, Schedule, compile_study, describe_plan, upstream_key
 from lt_rebalance.protocols import get_protocol, make_cell
-from lt_rebalance.study import AnyStage, Cell, ClassifierStage, GeneratorStage, Study
+from lt_rebalance.study import RESULTS_VERSION, AnyStage, Cell, ClassifierStage, GeneratorStage, Study
 from sweeps import full_grid
 
 EXECUTION = Execution(device="cpu", precision="float32", num_threads=1, torch_version=torch_version())
@@ -125,6 +126,52 @@ def test_upstream_key_is_that_of_the_generator_stage_where_there_is_one() -> Non
     assert upstream_key(classifier) == classifier.generator_stage.key
     assert upstream_key(classifier.generator_stage) is None
     assert upstream_key(NONE.stage(0, EXECUTION)) is None
+
+
+# Describing
+
+
+def test_describe_plan_names_every_run_and_its_stages() -> None:
+    plan = make_plan(CGAN, NONE, num_seeds=2)
+    described = describe_plan(plan, "Which is best?")
+    assert json.loads(json.dumps(described)) == described
+    assert {name: described[name] for name in ("study", "question", "results_version")} == {
+        "study": "test",
+        "question": "Which is best?",
+        "results_version": RESULTS_VERSION,
+    }
+    assert config_from_dict(Execution, described["execution"]) == EXECUTION
+    generators = [CGAN.stage(seed, EXECUTION).generator_stage for seed in (0, 1)]
+    assert described["runs"] == [
+        {
+            "cell": 0,
+            "seed": seed,
+            "key": CGAN.stage(seed, EXECUTION).key,
+            "generator_key": generator and generator.key,
+        }
+        if cell is CGAN
+        else {"cell": 1, "seed": seed, "key": NONE.stage(seed, EXECUTION).key, "generator_key": None}
+        for seed, generator in enumerate(generators)
+        for cell in (CGAN, NONE)
+    ]
+
+
+def test_describe_plan_holds_the_whole_configuration_of_a_cell_beside_its_names() -> None:
+    described = describe_plan(make_plan(CGAN, NONE))
+    assert described["question"] == ""
+    for cell, written in zip((CGAN, NONE), described["cells"], strict=True):
+        assert config_from_dict(Cell, {"protocol": written["protocol"], **written["config"]}) == cell
+        assert "protocol" not in written["config"]
+        assert (written["protocol"], written["dataset"], written["data"]) == ("paper", "fashion_mnist", "7/9")
+    assert [written["method"] for written in described["cells"]] == [SMALL, "none"]
+
+
+def test_describe_plan_names_the_classes_of_every_data_set() -> None:
+    other = make_cell(get_protocol("paper"), dataset="mnist", c="7/9", method="none", generator=None)
+    datasets = describe_plan(make_plan(NONE, other))["datasets"]
+    assert set(datasets) == {"fashion_mnist", "mnist"}
+    assert datasets["fashion_mnist"]["class_names"][0] == "T-shirt/top"
+    assert len(datasets["mnist"]["class_names"]) == 10
 
 
 # Scheduling

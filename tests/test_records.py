@@ -1,13 +1,14 @@
 """Checks of records and failures: every bit survives JSON, and nothing else is accepted."""
 
 import dataclasses
+import hashlib
 import json
 import math
 from typing import Any
 
 import pytest
 
-from lt_rebalance.records import KINDS, STATES, Artifact, Failure, Record, Timing
+from lt_rebalance.records import KINDS, STATES, Artifact, Failure, Record, Timing, stage_key
 
 # Numbers whose shortest decimal form is long, or that sit at the edges of what a float can be.
 AWKWARD = [0.1 + 0.2, 1 / 3, 5e-324, 2.0**-1074, 1.7976931348623157e308, -0.0, 1e16 + 2, math.pi]
@@ -25,8 +26,8 @@ def make_record(**changes: Any) -> Record:
         "synthetic_counts": (0, 3, 4),
         "rank_groups": {"head": [0], "medium": [1], "tail": [2]},
         "metrics": {"loss": 0.1 + 0.2, "accuracy": 1 / 3},
-        "recall_per_class": (1.0, 0.5, 0.0),
-        "diversity_per_class": (0.9, None, 0.05),
+        "confusion": ([6, 0, 0], [3, 3, 0], [1, 5, 0]),
+        "quality_per_class": {"diversity": [0.9, None, 0.05], "distinct_nearest": [3.0, 1.0, 1.0]},
         "curves": ({"step": 30, "test_recall_K": [1.0, 0.0, 0.1]}, {"step": 60, "test_recall_K": AWKWARD}),
         "artifacts": {"predictions": Artifact(file="predictions-1.npy", num_bytes=3, sha256="b" * 64)},
         "timing": Timing(wall_s=1.5, train_s=1.25, num_errors=0),
@@ -53,6 +54,22 @@ def edit(text: bytes, **changes: Any) -> bytes:
     return json.dumps({name: value for name, value in values.items() if value is not ...}).encode()
 
 
+# Keys
+
+
+def test_stage_key_is_the_sha256_of_sorted_json_without_spaces() -> None:
+    canonical = b'{"data":{"c":"1/2","dataset":"x"},"kind":"generator","rate":0.5,"seed":0}'
+    stage = {"seed": 0, "rate": 0.5, "kind": "generator", "data": {"dataset": "x", "c": "1/2"}}
+    assert stage_key(stage) == hashlib.sha256(canonical).hexdigest()
+
+
+def test_stage_key_does_not_depend_on_the_order_and_survives_json() -> None:
+    stage = make_record().stage
+    assert stage_key(dict(reversed(list(stage.items())))) == stage_key(stage)
+    assert stage_key(Record.from_json(make_record().to_json()).stage) == stage_key(stage)
+    assert stage_key({**stage, "seed": 1}) != stage_key(stage)
+
+
 # Records
 
 
@@ -62,10 +79,12 @@ def test_record_survives_json() -> None:
 
 def test_record_numbers_survive_json_bit_for_bit() -> None:
     names = [str(index) for index in range(len(AWKWARD))]
-    record = make_record(metrics=dict(zip(names, AWKWARD, strict=True)), recall_per_class=tuple(AWKWARD))
+    values = dict(zip(names, AWKWARD, strict=True))
+    record = make_record(metrics=values, quality_per_class={"diversity": AWKWARD})
     again = Record.from_json(record.to_json())
     assert [value.hex() for value in again.metrics.values()] == [value.hex() for value in AWKWARD]
-    assert [value.hex() for value in again.recall_per_class] == [value.hex() for value in AWKWARD]
+    diversity_K = again.quality_per_class["diversity"]
+    assert [value.hex() for value in diversity_K if value is not None] == [value.hex() for value in AWKWARD]
     assert [value.hex() for value in again.curves[1]["test_recall_K"]] == [value.hex() for value in AWKWARD]
 
 
@@ -85,12 +104,12 @@ def test_record_is_plain_json_with_all_its_fields() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("field", ["metrics", "curves", "diversity_per_class", "timing"])
+@pytest.mark.parametrize("field", ["metrics", "curves", "quality_per_class", "timing"])
 def test_record_with_a_number_that_is_not_finite_is_not_written(field: str, value: float) -> None:
     changed = {
         "metrics": {"loss": value},
         "curves": ({"step": 1, "loss": value},),
-        "diversity_per_class": (value,),
+        "quality_per_class": {"diversity": [value]},
         "timing": Timing(wall_s=value, train_s=0.0, num_errors=0),
     }
     with pytest.raises(ValueError, match="not JSON compliant"):

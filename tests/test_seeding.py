@@ -28,6 +28,7 @@ FROZEN_STREAMS = {
     "diversity_noise": 10,
     "classifier_init": 11,
     "classifier_batches": 12,
+    "sheet_noise": 13,
 }
 # By purpose, of seed 3 and index 1: the first raw word of the numpy stream, the seed of the torch stream.
 GOLDEN = {
@@ -44,6 +45,7 @@ GOLDEN = {
     "diversity_noise": (18032320085482744469, 504204052423128153),
     "classifier_init": (8813458051319163617, 4402003796523375582),
     "classifier_batches": (4064197630033504606, 3927121138457127312),
+    "sheet_noise": (1765751020183092795, 1469195640954943335),
 }
 PRINT_STREAMS = """
 import json

@@ -17,6 +17,7 @@ import pytest
 import safetensors.torch
 import torch
 from sklearn.metrics import accuracy_score, f1_score, recall_score
+from sklearn.metrics import confusion_matrix as sk_confusion_matrix
 
 from lt_rebalance.cgan import sample_images
 from lt_rebalance.configs import Budget, Execution, MethodConfig
@@ -232,7 +233,8 @@ def test_predictions_of_the_mini_set_give_the_metrics_again(mini: EndToEnd) -> N
     assert record.metrics["accuracy"] == pytest.approx(accuracy_score(labels_N, predictions_N))
     assert record.metrics["macro_f1"] == pytest.approx(macro_f1)
     assert record.metrics["num_dead_classes"] == (recall_K == 0).sum()
-    assert record.recall_per_class == pytest.approx(tuple(recall_K))
+    confusion_KK = sk_confusion_matrix(labels_N, predictions_N, labels=range(10))
+    assert record.confusion == tuple(confusion_KK.tolist())
     last = record.curves[-1]
     assert record.metrics == {name: last[f"test_{name}"] for name in record.metrics}
     assert 1.46 < record.metrics["loss"] < 2.47  # a double softmax of ten classes
@@ -245,14 +247,38 @@ def test_weights_of_the_mini_set_draw_with_the_diversity_recorded(mini: EndToEnd
     dataset = load_dataset("fashion_mnist_mini")
     subset = InputReader("fashion_mnist_mini", None, mini.store, CPU).read(mini.stages[0]).subset
     stream = torch_stream(0, "diversity_noise")
-    assert len(record.diversity_per_class) == 10
-    for label, diversity in enumerate(record.diversity_per_class):
+    diversity_K = record.quality_per_class["diversity"]
+    assert len(diversity_K) == 10
+    for label, diversity in enumerate(diversity_K):
         fake = sample_images(generator, torch.full((200,), label), stream).double()
         real = torch.from_numpy(dataset.train_images_NCHW[subset.indices_by_class[label]]) / 127.5 - 1
         assert diversity == pytest.approx(float(fake.std(0).mean() / real.double().std(0).mean()), rel=1e-4)
-    assert mini.records[1].diversity_per_class == record.diversity_per_class
-    collapsed = sum(diversity < 0.1 for diversity in record.diversity_per_class)
-    assert record.metrics["num_collapsed_classes"] == collapsed
+    assert record.metrics["num_collapsed_classes"] == sum(diversity < 0.1 for diversity in diversity_K)
+
+
+def test_records_of_the_mini_set_both_hold_the_quality_of_the_generator(mini: EndToEnd) -> None:
+    generator, classifier = mini.records
+    quality = generator.quality_per_class
+    assert set(quality) == {"diversity", "distinct_nearest", "nearest_distance_ratio"}
+    for count, num_nearest in zip(MINI_COUNTS, quality["distinct_nearest"], strict=True):
+        assert num_nearest is not None
+        assert 1 <= num_nearest <= min(200, count)
+    assert all(ratio is not None and ratio > 0 for ratio in quality["nearest_distance_ratio"])
+    assert classifier.quality_per_class == quality
+
+
+def test_samples_of_the_mini_set_end_with_the_first_real_images(mini: EndToEnd) -> None:
+    record = mini.records[0]
+    assert set(record.artifacts) == {"weights", "samples"}
+    content = mini.store.read_artifact(record, "samples")
+    sheet_3KSCHW = np.load(io.BytesIO(content), allow_pickle=False)
+    assert (sheet_3KSCHW.shape, sheet_3KSCHW.dtype) == ((3, 10, 10, 1, 28, 28), np.uint8)
+    images_NCHW = load_dataset("fashion_mnist_mini").train_images_NCHW
+    subset = InputReader("fashion_mnist_mini", None, mini.store, CPU).read(mini.stages[0]).subset
+    for label, indices in enumerate(subset.indices_by_class):
+        assert np.array_equal(sheet_3KSCHW[2, label], images_NCHW[np.resize(indices, 10)])
+        real = {image.tobytes() for image in images_NCHW[indices]}
+        assert {image.tobytes() for image in sheet_3KSCHW[1, label]} <= real
 
 
 def test_stages_of_the_mini_set_in_another_store_give_the_same_records(
@@ -286,6 +312,7 @@ def test_record_says_where_and_how_long(mini: EndToEnd) -> None:
         assert 0 < record.timing.train_s < record.timing.wall_s
         assert record.timing.num_errors == 0
         assert record.provenance["versions"]["torch"].partition("+")[0] == torch_version()
+        assert record.provenance["torch_build"] == torch.__version__
         assert record.provenance["lanes"] == 1
 
 
@@ -478,9 +505,9 @@ def test_run_keeps_a_checkpoint_of_each_lane_until_it_is_committed(store: Store,
         run.run_round()
         checkpoints = [store.load_checkpoint(stage.key) for stage in stages]
         assert [checkpoint and checkpoint.round for checkpoint in checkpoints] == [num_rounds] * 2
-        assert store.load_records([stage.key for stage in stages]) == {}
+        assert [store.load_record(stage.key) for stage in stages] == [None, None]
     run.run_round()
-    assert len(store.load_records([stage.key for stage in stages])) == 2
+    assert None not in [store.load_record(stage.key) for stage in stages]
     assert [store.load_checkpoint(stage.key) for stage in stages] == [None, None]
 
 
@@ -491,7 +518,7 @@ def test_record_of_the_original_set_has_every_image_and_no_groups(store: Store, 
     record = run_stage(make_stage(c=None), store, data_dir)
     assert record.class_counts == record.training_counts == (TOY_TRAIN,) * 4
     assert record.rank_groups == {}
-    assert record.diversity_per_class == ()
+    assert record.quality_per_class == {}
 
 
 def test_record_ranks_classes_by_their_real_images(store: Store, data_dir: str) -> None:
@@ -517,7 +544,8 @@ def test_record_selected_on_validation_reports_its_best_round(store: Store, data
     best = record.curves[scores.index(max(scores))]
     assert best["step"] != record.curves[-1]["step"]  # or the last round would do as well
     assert record.metrics == {name: best[f"test_{name}"] for name in record.metrics}
-    assert record.recall_per_class == tuple(best["test_recall_K"])
+    recall_K = [row[label] / sum(row) for label, row in enumerate(record.confusion)]
+    assert recall_K == pytest.approx(best["test_recall_K"])
     predictions_N = np.load(io.BytesIO(store.read_artifact(record, "predictions")), allow_pickle=False)
     labels_N = load_dataset("toy", data_dir).test_labels_N
     assert record.metrics["accuracy"] == pytest.approx(accuracy_score(labels_N, predictions_N))
@@ -546,7 +574,7 @@ def test_stage_that_diverges_is_recorded_as_such_and_not_run_again(
     stage = MAKE[kind](classifier_learning_rate=1e30, generator_learning_rate=1e30)
     record = run_stage(stage, store, data_dir)
     assert record.state == "diverged"
-    assert (record.metrics, record.artifacts, record.recall_per_class) == ({}, {}, ())
+    assert (record.metrics, record.artifacts, record.confusion) == ({}, {}, ())
     assert len(record.curves) < 3
     assert record.class_counts == TOY_COUNTS
     before = list_files(Path(store.location))

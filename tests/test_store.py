@@ -31,8 +31,8 @@ def make_record(key: str = KEY, **changes: Any) -> Record:
         "synthetic_counts": (0, 3),
         "rank_groups": {"head": [0], "tail": [1]},
         "metrics": {"loss": 0.5},
-        "recall_per_class": (1.0, 0.5),
-        "diversity_per_class": (0.9, None),
+        "confusion": ([6, 0], [3, 3]),
+        "quality_per_class": {"diversity": [0.9, None]},
         "curves": ({"step": 60, "test_recall_K": [1.0, 0.5]},),
         "artifacts": {},
         "timing": Timing(wall_s=1.5, train_s=1.25, num_errors=0),
@@ -73,6 +73,10 @@ def read_quarantine(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in files if path.name != "reason.txt"}
 
 
+def read_tree(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
 def list_files(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
@@ -85,11 +89,6 @@ def test_record_committed_is_loaded_again(store: Store) -> None:
     assert store.commit(make_record()) is True
     assert store.load_record(KEY) == make_record()
     assert store.list_keys() == [KEY]
-
-
-def test_load_records_gives_those_that_exist(store: Store) -> None:
-    store.commit(make_record())
-    assert store.load_records([KEY, OTHER_KEY]) == {KEY: make_record()}
 
 
 def test_first_commit_wins_and_a_differing_second_is_reported(
@@ -162,6 +161,31 @@ def test_damaged_result_is_set_aside_with_a_warning_and_counts_as_missing(
     assert read_quarantine(root) == {"result.json": damaged}
 
 
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_read_record_of_a_damaged_result_names_it_and_moves_nothing(
+    damage: str, store: Store, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.commit(make_record())
+    path = stage_dir(root) / "result.json"
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    before = read_tree(root)
+    with caplog.at_level(logging.WARNING), pytest.raises(StoreError) as error:
+        store.read_record(KEY)
+    for part in (str(root), f"stages/{KEY}/result.json", "run the sweep again"):
+        assert part in str(error.value)
+    assert read_tree(root) == before
+    assert caplog.messages == []
+    # The remedy it names is what the sweep does.
+    assert store.load_record(KEY) is None
+    assert store.read_record(KEY) is None
+
+
+def test_read_record_gives_what_was_committed_or_none(store: Store) -> None:
+    assert store.read_record(KEY) is None
+    store.commit(make_record())
+    assert store.read_record(KEY) == make_record()
+
+
 def test_damaged_results_of_one_stage_are_all_kept_in_quarantine(store: Store, root: Path) -> None:
     for content in (b"1", b"2"):
         store.commit(make_record())
@@ -204,26 +228,53 @@ def test_artifact_of_a_second_attempt_leaves_that_of_the_first_alone(store: Stor
     assert store.read_artifact(record, "weights") == b"weights"
 
 
-@pytest.mark.parametrize("damage", ["missing", "altered", "cut short", "empty"])
-def test_damaged_artifact_raises_and_sends_the_record_to_quarantine(
+ARTIFACT_DAMAGE = {"missing": None, "altered": b"Weights", "cut short": b"weigh", "empty": b""}
+
+
+def damage_weights(record: Record, root: Path, damage: str) -> Path:
+    """Do to the weights of a record what the name says, and return where they lie."""
+    path = stage_dir(root) / record.artifacts["weights"].file
+    if (content := ARTIFACT_DAMAGE[damage]) is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("damage", ARTIFACT_DAMAGE)
+def test_read_artifact_of_damaged_content_names_it_and_moves_nothing(
     damage: str, store: Store, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = commit_with_weights(store)
-    path = stage_dir(root) / record.artifacts["weights"].file
-    contents = {"altered": b"Weights", "cut short": b"weigh", "empty": b""}
-    if damage == "missing":
-        path.unlink()
-    else:
-        path.write_bytes(contents[damage])
-    with caplog.at_level(logging.WARNING), pytest.raises(StoreError, match=path.name) as error:
+    path = damage_weights(record, root, damage)
+    before = read_tree(root)
+    with caplog.at_level(logging.WARNING), pytest.raises(StoreError) as error:
         store.read_artifact(record, "weights")
+    for part in (str(root), f"stages/{KEY}/{path.name}", f"move stages/{KEY} away"):
+        assert part in str(error.value)
+    assert read_tree(root) == before
+    assert caplog.messages == []
+
+
+def test_load_artifact_returns_the_content(store: Store) -> None:
+    assert store.load_artifact(commit_with_weights(store), "weights") == b"weights"
+
+
+@pytest.mark.parametrize("damage", ARTIFACT_DAMAGE)
+def test_load_artifact_of_damaged_content_raises_and_sends_the_record_to_quarantine(
+    damage: str, store: Store, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = commit_with_weights(store)
+    path = damage_weights(record, root, damage)
+    with caplog.at_level(logging.WARNING), pytest.raises(StoreError, match=path.name) as error:
+        store.load_artifact(record, "weights")
     assert KEY in str(error.value)
-    assert "run the same command again" in str(error.value)
+    assert "run the sweep again" in str(error.value)
     assert caplog.messages
     assert store.load_record(KEY) is None
     quarantined = read_quarantine(root)
     assert Record.from_json(quarantined.pop("result.json")) == record
-    assert list(quarantined.values()) == ([] if damage == "missing" else [contents[damage]])
+    assert list(quarantined.values()) == ([] if damage == "missing" else [ARTIFACT_DAMAGE[damage]])
     # Done again, it can be read.
     assert store.read_artifact(commit_with_weights(store), "weights") == b"weights"
 
@@ -269,6 +320,20 @@ def test_damaged_failure_is_set_aside_and_counts_as_none(damaged: bytes, store: 
     (stage_dir(root) / "failed.json").write_bytes(damaged)
     assert store.load_failure(KEY) is None
     assert read_quarantine(root) == {"failed.json": damaged}
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b'{"key": 1}', b"\xff"])
+def test_read_failure_of_a_damaged_one_names_it_and_moves_nothing(
+    damaged: bytes, store: Store, root: Path
+) -> None:
+    assert store.read_failure(KEY) is None
+    store.mark_failed(make_failure())
+    assert store.read_failure(KEY) == make_failure()
+    (stage_dir(root) / "failed.json").write_bytes(damaged)
+    before = read_tree(root)
+    with pytest.raises(StoreError, match=rf"stages/{KEY}/failed\.json .*run the sweep again"):
+        store.read_failure(KEY)
+    assert read_tree(root) == before
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[]"])
@@ -415,7 +480,7 @@ def test_open_store_without_create_changes_no_file(store: Store, root: Path) -> 
 
 
 @pytest.mark.parametrize("create", [True, False])
-@pytest.mark.parametrize("content", [{"format": 1, "results_version": 2}, {"format": 0}, [], 5])
+@pytest.mark.parametrize("content", [{"format": 1, "results_version": 2}, {"format": 0}, {}])
 def test_open_store_of_another_version_is_refused(content: Any, create: bool, root: Path) -> None:
     root.mkdir()
     (root / "store.json").write_text(json.dumps(content))
@@ -423,6 +488,33 @@ def test_open_store_of_another_version_is_refused(content: Any, create: bool, ro
         open_store(str(root), 1, create=create)
     assert str(root) in str(error.value)
     assert (root / "store.json").read_text() == json.dumps(content)
+
+
+@pytest.mark.parametrize("version", [1, 7])
+def test_open_store_of_any_version_says_which_it_found(version: int, root: Path) -> None:
+    made = open_store(str(root), version, create=True)
+    assert made is not None
+    assert made.results_version == version
+    before = read_tree(root)
+    found = open_store(str(root), None, create=False)
+    assert found is not None
+    assert found.results_version == version
+    assert read_tree(root) == before
+
+
+def test_open_store_of_any_version_without_a_store_gives_none(root: Path) -> None:
+    assert open_store(str(root), None, create=False) is None
+    assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    "content", [{"format": STORE_FORMAT + 1, "results_version": 1}, {"format": STORE_FORMAT}, {}]
+)
+def test_open_store_of_any_version_still_refuses_another_format(content: Any, root: Path) -> None:
+    root.mkdir()
+    (root / "store.json").write_text(json.dumps(content))
+    with pytest.raises(StoreError, match="holds results of version"):
+        open_store(str(root), None, create=False)
 
 
 @pytest.mark.parametrize("create", [True, False])
@@ -435,7 +527,7 @@ def test_open_store_in_a_foreign_directory_is_refused(create: bool, root: Path) 
 
 
 @pytest.mark.parametrize("create", [True, False])
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[1]", b"5"])
 def test_open_store_with_a_damaged_version_is_refused(content: bytes, create: bool, root: Path) -> None:
     root.mkdir()
     (root / "store.json").write_bytes(content)
