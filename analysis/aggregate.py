@@ -1,0 +1,202 @@
+"""Summaries of cells over seeds: estimates with their intervals, the paper's number, collapse rates."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.estimates import (
+    bootstrap_interval,
+    interquartile_mean,
+    mean_interval,
+    prediction_interval,
+    rate_interval,
+    sd_interval,
+    share_at_most,
+    z_score,
+)
+from analysis.naming import CELL_COLUMNS
+from lt_rebalance.paper import PAPER_DATASETS, TABLE_1
+
+AGGREGATED_METRICS = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "weighted_f1",
+    "loss",
+    "nll",
+    "brier",
+    "ece",
+    "worst_class_recall",
+    "num_dead_classes",
+    "recall_head",
+    "recall_medium",
+    "recall_tail",
+)
+SUBSETS = ("all", "healthy")
+"""all complete runs, which is what tests use; and those without a dead class, described but never tested"""
+BOOTSTRAPPED_METRICS = ("accuracy", "macro_f1")
+PAPER_METRICS = {"accuracy": "accuracy", "weighted_f1": "f1", "macro_f1": "f1", "loss": "loss"}
+PAPER_LOSS = "double_softmax"
+SATURATION_SUM = 2.4612
+SATURATION_TOLERANCE = 0.003
+COLLAPSED_BELOW = 0.1
+"""diversity of a class below which a generator draws it as one image"""
+_BOOTSTRAP_SEED = 0
+
+
+def aggregate(runs: pd.DataFrame, metrics: Sequence[str] = AGGREGATED_METRICS) -> pd.DataFrame:
+    """Return one row for each cell, metric and subset of runs.
+
+    Columns: the cell; `metric`, `subset` (of `SUBSETS`); `n_expected` planned and `n` used; `mean`, `sd` (n -
+    1); `mean_low`, `mean_high` (Student t); `bootstrap_low`, `bootstrap_high` (BCa, for
+    `BOOTSTRAPPED_METRICS` of all runs); `sd_low`, `sd_high` (chi-square); `prediction_low`,
+    `prediction_high`, for one further run; `median`, `iqm`, `min`, `max`; and where the paper has such a row:
+    `paper`, its `z` against our runs, `percentile`, the share of them at most as large, and `is_inside` the
+    prediction interval. All intervals are at 95 %. What cannot be estimated is absent (NaN). Metrics that no
+    run has are left out.
+    """
+    rows = []
+    for names, of_cell in runs.groupby(list(CELL_COLUMNS), sort=False, observed=True):
+        complete = of_cell[of_cell["state"] == "complete"]
+        cell = dict(zip(CELL_COLUMNS, names, strict=True))
+        for subset in SUBSETS:
+            used = complete if subset == "all" else complete[~complete["is_collapsed"].astype(bool)]
+            for metric in metrics:
+                if metric in runs and runs[metric].notna().any():
+                    values = used[metric].dropna().to_numpy(dtype=np.float64)
+                    row = {**cell, "metric": metric, "subset": subset, "n_expected": len(of_cell)}
+                    has_bootstrap = subset == "all" and metric in BOOTSTRAPPED_METRICS
+                    row |= _summary(values, has_bootstrap=has_bootstrap) | _paper(cell, metric, values)
+                    rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _summary(values: np.ndarray, *, has_bootstrap: bool) -> dict[str, float]:
+    n = len(values)
+    summary: dict[str, float] = {
+        "n": n,
+        "mean": float(values.mean()) if n else np.nan,
+        "sd": float(values.std(ddof=1)) if n > 1 else np.nan,
+        "median": float(np.median(values)) if n else np.nan,
+        "iqm": interquartile_mean(values),
+        "min": float(values.min()) if n else np.nan,
+        "max": float(values.max()) if n else np.nan,
+    }
+    intervals = {
+        "mean": mean_interval(values),
+        "sd": sd_interval(values),
+        "prediction": prediction_interval(values),
+    }
+    if has_bootstrap:
+        intervals["bootstrap"] = bootstrap_interval(values, seed=_BOOTSTRAP_SEED)
+    for name, interval in intervals.items():
+        summary |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return summary
+
+
+def _paper(cell: dict[str, str], metric: str, values: np.ndarray) -> dict[str, object]:
+    paper = paper_value(cell["dataset"], cell["data"], cell["method"], cell["loss_function"], metric)
+    if paper is None:
+        return {}
+    low, high = prediction_interval(values)
+    return {
+        "paper": paper,
+        "z": z_score(paper, values),
+        "percentile": share_at_most(values, paper),
+        "is_inside": None if np.isnan(low) else bool(low <= paper <= high),
+    }
+
+
+def paper_value(dataset: str, data: str, method: str, loss_function: str, metric: str) -> float | None:
+    """Return the paper's single number for a row of its Table 1, or None.
+
+    Its losses come from a double softmax, and stand beside no other loss.
+    """
+    row = TABLE_1.get((data, method))
+    if row is None or dataset not in PAPER_DATASETS or metric not in PAPER_METRICS:
+        return None
+    if metric == "loss" and loss_function != PAPER_LOSS:
+        return None
+    return float(getattr(row, PAPER_METRICS[metric]))
+
+
+def collapse_table(runs: pd.DataFrame, classes: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each cell: how often classes die.
+
+    Columns: the cell; `n_expected`, `n`; `num_collapsed` runs with at least one class of recall 0, as
+    `collapse_rate` with its Clopper-Pearson 95 % interval `rate_low`, `rate_high`; `mean_dead_classes`;
+    `num_constant` runs that say one class for every image; `num_saturated` runs of a double softmax whose
+    loss and accuracy sum to that loss's ceiling (`is_saturated`); `dead_classes`, which died, with counts.
+    """
+    died = classes[classes["recall"] == 0]
+    rows = []
+    for names, of_cell in runs.groupby(list(CELL_COLUMNS), sort=False, observed=True):
+        complete = of_cell[of_cell["state"] == "complete"]
+        cell = dict(zip(CELL_COLUMNS, names, strict=True))
+        saturated = is_saturated(complete["loss"], complete["accuracy"]) & (
+            cell["loss_function"] == PAPER_LOSS
+        )
+        rows.append(
+            cell
+            | {"n_expected": len(of_cell)}
+            | _rate(int(complete["is_collapsed"].sum()), len(complete))
+            | {
+                "mean_dead_classes": complete["num_dead_classes"].mean(),
+                "num_constant": int(complete["is_constant"].sum()),
+                "num_saturated": int(saturated.sum()),
+                "dead_classes": _count_classes(died[died["cell"] == cell["cell"]]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _rate(num_collapsed: int, n: int) -> dict[str, float]:
+    interval = rate_interval(num_collapsed, n)
+    return {
+        "n": n,
+        "num_collapsed": num_collapsed,
+        "collapse_rate": num_collapsed / n if n else np.nan,
+        "rate_low": interval.low,
+        "rate_high": interval.high,
+    }
+
+
+def _count_classes(classes: pd.DataFrame) -> str:
+    counts = classes.groupby("class_name", observed=True, sort=False).size()
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def is_saturated(loss: pd.Series, accuracy: pd.Series) -> pd.Series:
+    """Whether a double softmax has saturated: loss = 2.4612 - accuracy, so that the loss says nothing more.
+
+    The softmax of a one-hot vector over ten classes costs 1.4612 where it is right and 2.4612 where it is
+    wrong.
+    """
+    return (loss + accuracy - SATURATION_SUM).abs() <= SATURATION_TOLERANCE
+
+
+def generator_table(generators: pd.DataFrame, generator_classes: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each kind of generator: how often it draws a class as one image.
+
+    Columns: setting, dataset, data, method; `n_expected`, `n`; `num_collapsed` generators with at least one
+    class of diversity below `COLLAPSED_BELOW`, with rate and Clopper-Pearson interval as in `collapse_table`;
+    `mean_diversity` over classes and generators, `collapsed_classes` with counts, and
+    `mean_distinct_nearest`, over classes, of 200 samples each.
+    """
+    keys = ["setting", "protocol", "dataset", "data", "method"]
+    rows = []
+    for names, of_kind in generators.groupby(keys, sort=False, observed=True):
+        complete = of_kind[of_kind["state"] == "complete"]
+        classes = generator_classes[generator_classes["key"].isin(complete["key"])]
+        rows.append(
+            dict(zip(keys, names, strict=True))
+            | {"n_expected": len(of_kind)}
+            | _rate(int((complete["num_collapsed_classes"] > 0).sum()), len(complete))
+            | {
+                "mean_diversity": classes["diversity"].mean(),
+                "mean_distinct_nearest": classes["distinct_nearest"].mean(),
+                "collapsed_classes": _count_classes(classes[classes["diversity"] < COLLAPSED_BELOW]),
+            }
+        )
+    return pd.DataFrame(rows)

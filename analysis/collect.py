@@ -1,0 +1,195 @@
+"""Collect the records of a store as tidy frames: every planned run is a row, whatever became of it."""
+
+import io
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.completeness import ALLOWANCES, check_completeness, describe_oddities
+from analysis.naming import CELL_COLUMNS, describe_cells
+from analysis.reader import (
+    COUNT_COLUMNS,
+    GENERATOR_METRICS,
+    GENERATOR_ROUND_METRICS,
+    METRIC_NAMES,
+    OUTCOME_COLUMNS,
+    QUALITY_MEASURES,
+    ROUND_METRICS,
+    StoreReader,
+)
+from lt_rebalance.store import Store, StoreError, open_store
+
+_COST_COLUMNS = ("num_rounds", "num_steps", "wall_s", "train_s", "num_errors")
+_PROVENANCE_COLUMNS = (
+    "results_version",
+    "device",
+    "device_type",
+    "precision",
+    "num_threads",
+    "torch_version",
+    "code_version",
+    "commit",
+    "is_dirty",
+    "host",
+    "dataset_identity",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """All that the studies of a store planned and found."""
+
+    location: str
+    store: Store = field(repr=False)
+    studies: tuple[str, ...]
+    cells: pd.DataFrame
+    """one row a cell, in the order of the paper: names, and the configuration in dotted columns"""
+    runs: pd.DataFrame
+    """one row a cell and seed: state, metrics, recalls by rank group, cost, provenance"""
+    rounds: pd.DataFrame
+    """one row a run and round: step and metrics"""
+    classes: pd.DataFrame
+    """one row a complete run and class: counts, recall, precision, F1, quality of its generator"""
+    confusions: Mapping[str, NDArray[np.int64]]
+    """`confusion_KK` of every complete run, by key"""
+    generators: pd.DataFrame
+    """one row a generator stage: state, metrics, cost"""
+    generator_rounds: pd.DataFrame
+    generator_classes: pd.DataFrame
+    """one row a complete generator and class: counts and quality"""
+    class_names: Mapping[str, tuple[str, ...]]
+    """by data set"""
+    notes: tuple[str, ...]
+    """what is missing, failed, diverged or unusual, in words"""
+
+    def read_samples(self, key: str) -> NDArray[np.uint8] | None:
+        """Return a generator's sample sheet (3, K, 10, C, H, W): generated, nearest real, real; or None."""
+        record = self.store.read_record(key)
+        if record is None or "samples" not in record.artifacts:
+            return None
+        content = self.store.read_artifact(record, "samples")
+        samples: NDArray[np.uint8] = np.load(io.BytesIO(content), allow_pickle=False)
+        return samples
+
+
+def collect(location: str, *, studies: Sequence[str] = (), allow: Collection[str] = ()) -> pd.DataFrame:
+    """Return one row for each planned cell and seed; arguments and errors as `read_results`."""
+    return read_results(location, studies=studies, allow=allow).runs
+
+
+def read_results(location: str, *, studies: Sequence[str] = (), allow: Collection[str] = ()) -> Results:
+    """Read a store.
+
+    Args:
+        location: directory of the store. studies: names of the studies to read; all of them when empty. A run
+        that two of them plan is one row. allow: of `ALLOWANCES`. "gaps": planned runs may have failed or be
+        missing, and keep their rows without
+            metrics. "duplicates": a cell and seed may have several results, made with different devices,
+            precisions, threads or versions of torch; each execution is then a cell of its own. "versions":
+            results of different versions of this code may stand side by side.
+
+    Raises:
+        IncompleteError: gaps, duplicates or versions that were not allowed; it names them.
+        StoreError: no store, no such study, or a damaged or foreign file; it names the file.
+    """
+    if unknown := sorted(set(allow) - set(ALLOWANCES)):
+        raise ValueError(f"unknown allowance {unknown[0]!r}; known: {', '.join(ALLOWANCES)}")
+    store = open_store(location, None, create=False)
+    if store is None:
+        raise StoreError(f"{location}: there is no store; name the directory given to a sweep as --storage")
+    names = tuple(studies) or tuple(store.list_studies())
+    if not names:
+        raise StoreError(f"{store.location}: no study has been started here; run a sweep first")
+    reader = StoreReader(store, {name: store.load_study(name) for name in names})
+    reader.read()
+    check_completeness(reader, allow)
+    return _assemble(reader)
+
+
+def _assemble(reader: StoreReader) -> Results:
+    cells = describe_cells(reader.cells)
+    rank = {cell: index for index, cell in enumerate(cells["cell"])}
+    runs = pd.DataFrame(
+        [
+            {"cell": run["cell"], "seed": run["seed"], "key": key, "generator_key": run["generator_key"]}
+            | reader.rows[key]
+            for key, run in reader.runs.items()
+        ]
+    ).reindex(columns=_run_columns(reader))
+    runs["is_collapsed"] = runs["is_collapsed"].astype("boolean")
+    runs["is_constant"] = runs["is_constant"].astype("boolean")
+    runs = _beside_cells(runs, cells)
+    runs = runs.sort_values(["cell", "seed"], key=lambda c: c.map(rank) if c.name == "cell" else c)
+    runs = runs.reset_index(drop=True)
+    generators = pd.DataFrame(
+        [{"cell": cell, "key": key} | reader.rows[key] for key, cell in reader.generator_cells.items()],
+        columns=["cell", "key", "state", "reason", "seed", *GENERATOR_METRICS, *_COST_COLUMNS],
+    )
+    generators = _beside_cells(generators, cells)
+    return Results(
+        location=reader.store.location,
+        store=reader.store,
+        studies=tuple(reader.studies),
+        cells=cells,
+        runs=runs,
+        rounds=_long_rounds(runs, reader, ROUND_METRICS),
+        classes=_long_classes(runs, reader, (*COUNT_COLUMNS, *OUTCOME_COLUMNS, *QUALITY_MEASURES)),
+        confusions=reader.confusions,
+        generators=generators,
+        generator_rounds=_long_rounds(generators, reader, GENERATOR_ROUND_METRICS),
+        generator_classes=_long_classes(generators, reader, (*COUNT_COLUMNS, *QUALITY_MEASURES)),
+        class_names=reader.class_names,
+        notes=describe_oddities(reader),
+    )
+
+
+def _run_columns(reader: StoreReader) -> list[str]:
+    groups = sorted({name for row in reader.rows.values() for name in row if name.startswith("recall_")})
+    flags = ("num_silent_classes", "is_constant", "is_collapsed")
+    identity = ("cell", "seed", "state", "reason")
+    keys = ("key", "generator_key")
+    return [*identity, *METRIC_NAMES, *groups, *flags, *_COST_COLUMNS, *_PROVENANCE_COLUMNS, *keys]
+
+
+def _beside_cells(frame: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """Put the names of their cells before the columns of a frame with a column `cell`."""
+    names = cells.set_index("cell")[[name for name in CELL_COLUMNS if name != "cell"]]
+    named = frame.join(names, on="cell")
+    return named[[*CELL_COLUMNS, *(name for name in frame.columns if name != "cell")]]
+
+
+def _repeat(frame: pd.DataFrame, lengths: Sequence[int]) -> pd.DataFrame:
+    """Return cell names, seed and key of each row, as often as its length says, as categories."""
+    names = frame[[*CELL_COLUMNS, "key"]].astype("category")
+    names.insert(len(CELL_COLUMNS), "seed", frame["seed"])
+    return names.iloc[np.repeat(np.arange(len(frame)), lengths)].reset_index(drop=True)
+
+
+def _long_rounds(frame: pd.DataFrame, reader: StoreReader, metrics: Sequence[str]) -> pd.DataFrame:
+    empty = np.empty((0, 1 + len(metrics)))
+    tables = [reader.rounds.get(key, empty) for key in frame["key"]]
+    long = _repeat(frame, [len(table) for table in tables])
+    long["round"] = np.concatenate([np.arange(0), *(np.arange(1, len(table) + 1) for table in tables)])
+    values = np.concatenate([empty, *tables])
+    for index, name in enumerate(("step", *metrics)):
+        long[name] = values[:, index].astype(np.int64) if name == "step" else values[:, index]
+    return long
+
+
+def _long_classes(frame: pd.DataFrame, reader: StoreReader, columns: Sequence[str]) -> pd.DataFrame:
+    shown = frame[frame["key"].isin(list(reader.class_rows))]
+    rows = [reader.class_rows[key] for key in shown["key"]]
+    long = _repeat(shown, [len(row["class"]) for row in rows])
+    for name in columns:
+        long[name] = np.concatenate([np.arange(0), *(row[name] for row in rows)])
+    names = {
+        (dataset, label): name
+        for dataset, of_dataset in reader.class_names.items()
+        for label, name in enumerate(of_dataset)
+    }
+    pairs = zip(long["dataset"], long["class"], strict=True)
+    long["class_name"] = pd.Categorical([names[pair] for pair in pairs])
+    return long

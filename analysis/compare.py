@@ -1,0 +1,287 @@
+"""Comparisons of methods: paired by seed within a setting and C, corrected as declared beforehand."""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.estimates import mean_interval
+from analysis.naming import CELL_COLUMNS, in_order
+from analysis.power import minimum_detectable_difference, seeds_needed
+from analysis.significance import (
+    benjamini_hochberg,
+    better_share,
+    correlation,
+    d_z,
+    fisher_p,
+    hedges_g_av,
+    holm,
+    paired_t_p,
+    rope_probabilities,
+    sign_flip_p,
+    tost_p,
+    wilcoxon_p,
+)
+from analysis.variance import seed_components
+
+ALPHA = 0.05
+MARGIN = 0.005
+"""half a point of accuracy: the region of practical equivalence"""
+EXPLORATORY = "exploratory"
+BLOCK_COLUMNS = ["setting", "protocol", "dataset", "data"]
+HIGHER_IS_WORSE = {"loss", "nll", "brier", "ece", "num_dead_classes"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Contrasts declared before results were read; Holm's correction runs over all of them."""
+
+    name: str
+    hypotheses: tuple[str, ...]
+    metric: str
+    data: tuple[str, ...]
+    methods: tuple[str, ...]
+    comparators: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Contrasts declared for one setting."""
+        return len(self.data) * len(self.methods) * len(self.comparators)
+
+    def holds(self, data: str, method: str, comparator: str, metric: str) -> bool:
+        """Whether a contrast is one of the family."""
+        return (
+            metric == self.metric
+            and data in self.data
+            and method in self.methods
+            and comparator in self.comparators
+        )
+
+
+def load_families() -> tuple[Family, ...]:
+    """Return the families that families.toml declares."""
+    lists = ("hypotheses", "data", "methods", "comparators")
+    text = resources.files("analysis").joinpath("families.toml").read_text(encoding="utf-8")
+    return tuple(
+        Family(name=each["name"], metric=each["metric"], **{name: tuple(each[name]) for name in lists})
+        for each in tomllib.loads(text)["family"]
+    )
+
+
+def pair(runs: pd.DataFrame, first: str, second: str, metric: str) -> pd.DataFrame:
+    """Return `first`, `second` and their `difference` at the seeds at which both cells are complete."""
+    table = complete_table(runs, [first, second], metric)
+    return pd.DataFrame(
+        {"first": table[first], "second": table[second], "difference": table[first] - table[second]}
+    )
+
+
+def complete_table(runs: pd.DataFrame, cells: Sequence[str], metric: str) -> pd.DataFrame:
+    """Return a metric with seeds as rows and cells as columns, at the seeds at which all are complete."""
+    chosen = runs[runs["cell"].isin(cells) & (runs["state"] == "complete")]
+    table = chosen.pivot(index="seed", columns="cell", values=metric)
+    return table.reindex(columns=list(cells)).astype(np.float64).dropna().sort_index()
+
+
+def describe_difference(paired: pd.DataFrame, margin: float = MARGIN) -> dict[str, float]:
+    """Return what T2 says of one contrast, but for corrections and verdict.
+
+    `mean_difference` with its Student t interval at 95 % (`difference_low`, `difference_high`) and its
+    standard deviation `difference_sd`; `g_av` (Hedges) and `d_z`; `r`, the correlation of the pairs; p values
+    `sign_flip_p` (exact, primary), `t_p` and `wilcoxon_p`; `better_share` of pairs won with a Clopper-Pearson
+    interval; `p_below`, `p_inside` and `p_above` the margin (Student t posterior); `tost_p` of equivalence
+    within it.
+    """
+    first, second, differences = (paired[name].to_numpy() for name in ("first", "second", "difference"))
+    interval = mean_interval(differences)
+    share, share_interval = better_share(differences)
+    rope = rope_probabilities(differences, margin)
+    n = len(differences)
+    return {
+        "n_pairs": n,
+        "mean_difference": float(differences.mean()) if n else np.nan,
+        "difference_low": interval.low,
+        "difference_high": interval.high,
+        "difference_sd": float(differences.std(ddof=1)) if n > 1 else np.nan,
+        "g_av": hedges_g_av(first, second),
+        "d_z": d_z(differences),
+        "r": correlation(first, second),
+        "sign_flip_p": sign_flip_p(differences),
+        "t_p": paired_t_p(differences),
+        "wilcoxon_p": wilcoxon_p(differences),
+        "better_share": share,
+        "better_share_low": share_interval.low,
+        "better_share_high": share_interval.high,
+        "p_below": rope.below,
+        "p_inside": rope.inside,
+        "p_above": rope.above,
+        "tost_p": tost_p(differences, margin),
+    }
+
+
+def compare(
+    runs: pd.DataFrame,
+    metric: str = "accuracy",
+    margin: float = MARGIN,
+    families: Sequence[Family] | None = None,
+) -> pd.DataFrame:
+    """Return every contrast of two methods within a setting and C, one row each.
+
+    Columns: `BLOCK_COLUMNS`; `method`, `comparator` (the difference is method minus comparator, the one that
+    the paper lists later minus the earlier); `n_expected` planned pairs; those of `describe_difference`;
+    `family`, the declared family or "exploratory"; `holm_p` within a family (contrasts of it that were not
+    run count as p = 1), `bh_q` over the exploratory contrasts of the setting, never both; `verdict`: "better"
+    or "worse" where the corrected p value is below .05, else "equivalent" where the TOST is, else
+    "undecided".
+
+    Args:
+        families: declared beforehand; those of families.toml by default.
+    """
+    families = load_families() if families is None else families
+    rows = [
+        names
+        | {"method": method, "comparator": comparator, "metric": metric, "n_expected": n_expected}
+        | describe_difference(pair(block, cell, comparator_cell, metric), margin)
+        | {"family": _family_name(families, names["data"], method, comparator, metric)}
+        for names, block in _blocks(runs, metric)
+        for method, cell, comparator, comparator_cell, n_expected in _contrasts(block)
+    ]
+    if not rows:
+        return pd.DataFrame()
+    contrasts = _correct(pd.DataFrame(rows), families)
+    contrasts["verdict"] = [
+        _verdict(row, is_higher_better=metric not in HIGHER_IS_WORSE) for row in _dicts(contrasts)
+    ]
+    return contrasts
+
+
+def _blocks(runs: pd.DataFrame, metric: str) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+    needed = [*CELL_COLUMNS, "seed", "state", metric]
+    for names, block in runs[needed].groupby(BLOCK_COLUMNS, sort=False, observed=True):
+        yield dict(zip(BLOCK_COLUMNS, names, strict=True)), block
+
+
+def _contrasts(block: pd.DataFrame) -> Iterator[tuple[str, str, str, str, int]]:
+    cells = block.drop_duplicates("method").set_index("method")["cell"]
+    order = in_order(block["method"])
+    seeds = {method: set(block.loc[block["method"] == method, "seed"]) for method in order}
+    for index, method in enumerate(order):
+        for comparator in order[:index]:
+            planned = len(seeds[method] & seeds[comparator])
+            yield method, cells[method], comparator, cells[comparator], planned
+
+
+def _family_name(families: Sequence[Family], data: str, method: str, comparator: str, metric: str) -> str:
+    names = [family.name for family in families if family.holds(data, method, comparator, metric)]
+    return names[0] if names else EXPLORATORY
+
+
+def _correct(contrasts: pd.DataFrame, families: Sequence[Family]) -> pd.DataFrame:
+    contrasts["holm_p"] = np.nan
+    contrasts["bh_q"] = np.nan
+    sizes = {family.name: family.size for family in families}
+    for (_, family), same in contrasts.groupby(["setting", "family"], sort=False):
+        if family == EXPLORATORY:
+            contrasts.loc[same.index, "bh_q"] = benjamini_hochberg(same["sign_flip_p"])
+        else:
+            contrasts.loc[same.index, "holm_p"] = holm(same["sign_flip_p"], sizes[str(family)])
+    return contrasts
+
+
+def corrected_p(contrasts: pd.DataFrame) -> pd.Series:
+    """Return the p value that counts of each contrast: Holm's where it is declared, else the BH q value."""
+    return contrasts["holm_p"].where(contrasts["family"] != EXPLORATORY, contrasts["bh_q"])
+
+
+def _verdict(row: Mapping[str, Any], *, is_higher_better: bool) -> str:
+    p_value = row["bh_q"] if row["family"] == EXPLORATORY else row["holm_p"]
+    if p_value < ALPHA:
+        return "better" if (row["mean_difference"] > 0) == is_higher_better else "worse"
+    return "equivalent" if row["tost_p"] < ALPHA else "undecided"
+
+
+def _dicts(frame: pd.DataFrame) -> list[dict[str, Any]]:  # Any: names and numbers
+    records: list[dict[str, Any]] = frame.to_dict("records")
+    return records
+
+
+def compare_collapse(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return collapse rates of each method against method none of its setting and C, by Fisher's exact test.
+
+    Exploratory: `bh_q` corrects over all rows of a setting.
+    """
+    rows = []
+    for names, block in _blocks(runs, "is_collapsed"):
+        complete = block[block["state"] == "complete"]
+        counts = {
+            method: (int(same["is_collapsed"].sum()), len(same))
+            for method, same in complete.groupby("method", sort=False)
+        }
+        for method in in_order(counts):
+            if method != "none" and "none" in counts:
+                (k, n), (k_none, n_none) = counts[method], counts["none"]
+                row = {"method": method, "collapsed": k, "n": n, "collapsed_none": k_none, "n_none": n_none}
+                rows.append(names | row | {"fisher_p": fisher_p(k, n, k_none, n_none)})
+    frame = pd.DataFrame(rows)
+    if len(frame):
+        for _, same in frame.groupby("setting", sort=False):
+            frame.loc[same.index, "bh_q"] = benjamini_hochberg(same["fisher_p"])
+    return frame
+
+
+def power_table(contrasts: pd.DataFrame, families: Sequence[Family] | None = None) -> pd.DataFrame:
+    """Return what each contrast could have shown: T5.
+
+    Columns: the contrast; `n_pairs`, `difference_sd`, `r`; `detectable` and `detectable_in_family`, the
+    smallest true difference found with power .8 at this n, alone and at Holm's first step; `seeds` and
+    `seeds_in_family` needed to find a difference of `MARGIN`.
+    """
+    families = load_families() if families is None else families
+    sizes = {family.name: family.size for family in families}
+    rows = []
+    for row in _dicts(contrasts):
+        size = sizes.get(str(row["family"]), 1)
+        n, sd = int(row["n_pairs"]), row["difference_sd"]
+        rows.append(
+            {
+                name: row[name]
+                for name in [*BLOCK_COLUMNS, "method", "comparator", "n_pairs", "difference_sd", "r"]
+            }
+            | {
+                "detectable": minimum_detectable_difference(n, sd),
+                "detectable_in_family": minimum_detectable_difference(n, sd, family_size=size),
+                "seeds": seeds_needed(MARGIN, sd),
+                "seeds_in_family": seeds_needed(MARGIN, sd, family_size=size),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def components_table(runs: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+    """Return where the spread between runs comes from, within each setting and C: T4.
+
+    `seed_sd` is what all methods of one seed share (subset, initial weights); `residual_sd` is what each run
+    has for itself; both in the metric's unit, with 90 % bootstrap intervals over seeds. Over the seeds at
+    which all of the block's methods are complete.
+    """
+    rows = []
+    for names, block in _blocks(runs, metric):
+        complete = block[block["state"] == "complete"]
+        table = complete.pivot_table(index="seed", columns="method", values=metric, observed=True).dropna()
+        values_SM: NDArray[np.float64] = table.to_numpy(dtype=np.float64)
+        num_seeds, num_methods = values_SM.shape
+        if num_seeds < 2 or num_methods < 2:
+            continue
+        components = seed_components(values_SM)
+        row = names | {"n_seeds": num_seeds, "num_methods": num_methods}
+        for name in ("seed", "residual"):
+            component = getattr(components, name)
+            low, high = component.interval
+            row |= {f"{name}_sd": component.sd, f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -1,0 +1,102 @@
+"""Whether a store holds exactly what its studies plan, and what to say where it does not."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+
+from analysis.reader import StoreReader, digest
+
+ALLOWANCES = ("gaps", "duplicates", "versions")
+_NAMED = 10
+_STATE_NOTES = {
+    "missing": "are missing",
+    "failed": "failed",
+    "diverged": "diverged (their loss was not finite) and have no test result",
+}
+
+
+class IncompleteError(ValueError):
+    """The store does not hold exactly what its studies plan."""
+
+
+def check_completeness(reader: StoreReader, allow: Collection[str]) -> None:
+    """Raise an IncompleteError for what is not allowed, of `ALLOWANCES`."""
+    if "versions" not in allow and len(reader.versions) > 1:
+        counts = ", ".join(
+            f"{count} of version {version}" for version, count in sorted(reader.versions.items())
+        )
+        raise IncompleteError(
+            f"{reader.store.location}: results of different versions ({counts}) cannot be compared; analyse "
+            'one study at a time, or allow "versions"'
+        )
+    if "duplicates" not in allow and (doubles := _find_duplicates(reader)):
+        raise IncompleteError(
+            f"{reader.store.location}: {len(doubles)} runs have several results that differ in device, "
+            f'precision, threads or torch: {_some(doubles)}; name the studies to read, or allow "duplicates"'
+        )
+    if "gaps" not in allow and (gaps := _find_gaps(reader)):
+        raise IncompleteError(
+            f"{reader.store.location}: {len(gaps)} of {len(reader.runs)} planned runs have no result: "
+            f'{_some(gaps)}; run the sweep again, or allow "gaps" (--partial) for a partial analysis'
+        )
+
+
+def _find_duplicates(reader: StoreReader) -> list[str]:
+    keys: dict[tuple[str, int], list[str]] = {}
+    for key, run in reader.runs.items():
+        config = {
+            name: value for name, value in reader.cells[run["cell"]]["config"].items() if name != "execution"
+        }
+        keys.setdefault((digest(config), run["seed"]), []).append(key)
+    return [_name(reader, same[0]) for same in keys.values() if len(same) > 1]
+
+
+def _find_gaps(reader: StoreReader) -> list[str]:
+    return [
+        f"{_name(reader, key)} ({reader.rows[key]['state']})"
+        for key in reader.runs
+        if reader.rows[key]["state"] in ("missing", "failed")
+    ]
+
+
+def _name(reader: StoreReader, key: str) -> str:
+    run = reader.runs[key]
+    cell = reader.cells[run["cell"]]
+    return f"{cell['protocol']} {cell['data']} {cell['method']} seed {run['seed']}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def describe_oddities(reader: StoreReader) -> tuple[str, ...]:
+    """Return what is missing, failed, diverged or mixed, in sentences."""
+    notes = []
+    counts = Counter(reader.rows[key]["state"] for key in reader.runs)
+    for state, meaning in _STATE_NOTES.items():
+        if counts[state]:
+            named = [_name(reader, key) for key in reader.runs if reader.rows[key]["state"] == state]
+            notes.append(f"{counts[state]} of {len(reader.runs)} planned runs {meaning}: {_some(named)}")
+    if len(reader.versions) > 1:
+        notes.append(f"results of {len(reader.versions)} versions of the code stand side by side")
+    known = set(reader.runs) | set(reader.generator_cells)
+    if others := len(set(reader.store.list_keys()) - known):
+        notes.append(f"{others} stages in the store belong to none of these studies and were not read")
+    if quarantined := len(reader.store.list_quarantine()):
+        notes.append(f"{quarantined} damaged files lie in quarantine")
+    notes += _describe_mixtures(reader)
+    return tuple(notes)
+
+
+def _describe_mixtures(reader: StoreReader) -> Iterator[str]:
+    """Say where results were made with different code, devices or threads."""
+    finished = [reader.rows[key] for key in reader.runs if "commit" in reader.rows[key]]
+    for name, meaning in {
+        "commit": "commits of the code",
+        "device": "kinds of device",
+        "num_threads": "numbers of threads",
+    }.items():
+        if len(values := Counter(row[name] for row in finished)) > 1:
+            yield f"results come from {len(values)} {meaning}"
+    if dirty := sum(row["is_dirty"] for row in finished):
+        yield f"{dirty} results were made with uncommitted changes to the code"

@@ -1,0 +1,126 @@
+"""Estimates of one sample and their intervals. What cannot be estimated is nan; nothing here raises or warns.
+
+Intervals are at 95 % unless asked otherwise.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+Values = Sequence[float] | NDArray[np.float64]
+NUM_RESAMPLES = 4999
+
+
+class Interval(NamedTuple):
+    """Two ends of an interval; both nan where it cannot be estimated."""
+
+    low: float
+    high: float
+
+
+NOT_ESTIMABLE = Interval(math.nan, math.nan)
+
+
+def mean_interval(values: Values, confidence: float = 0.95) -> Interval:
+    """Return Student's t interval of the mean; needs two values."""
+    return _around_mean(values, confidence, mean_half_width(len(values), confidence))
+
+
+def prediction_interval(values: Values, confidence: float = 0.95) -> Interval:
+    """Return the interval that holds one further value with this confidence: mean ± t s sqrt(1 + 1/n)."""
+    return _around_mean(values, confidence, prediction_half_width(len(values), confidence))
+
+
+def mean_half_width(n: int, confidence: float = 0.95) -> float:
+    """Return half the width of `mean_interval` in units of the standard deviation."""
+    return _t_quantile(n, confidence) / math.sqrt(n) if n > 1 else math.nan
+
+
+def prediction_half_width(n: int, confidence: float = 0.95) -> float:
+    """Return half the width of `prediction_interval` in units of the standard deviation."""
+    return _t_quantile(n, confidence) * math.sqrt(1 + 1 / n) if n > 1 else math.nan
+
+
+def _t_quantile(n: int, confidence: float) -> float:
+    return float(stats.t.ppf((1 + confidence) / 2, n - 1))
+
+
+def _around_mean(values: Values, confidence: float, half_width: float) -> Interval:
+    if len(values) < 2:
+        return NOT_ESTIMABLE
+    sample = np.asarray(values, dtype=np.float64)
+    mean, half = float(sample.mean()), half_width * float(sample.std(ddof=1))
+    return Interval(mean - half, mean + half)
+
+
+def sd_interval(values: Values, confidence: float = 0.95) -> Interval:
+    """Return the chi-square interval of the standard deviation (n - 1); needs two values."""
+    n = len(values)
+    if n < 2:
+        return NOT_ESTIMABLE
+    tails = stats.chi2.ppf([(1 + confidence) / 2, (1 - confidence) / 2], n - 1)
+    low, high = np.std(values, ddof=1) * np.sqrt((n - 1) / tails)
+    return Interval(float(low), float(high))
+
+
+def bootstrap_interval(values: Values, confidence: float = 0.95, *, seed: int) -> Interval:
+    """Return the BCa bootstrap interval of the mean; needs three values that differ.
+
+    Secondary: at n = 5 it covers about 84 % instead of 95 %, at n = 20 about 92 %.
+    """
+    sample = np.sort(np.asarray(values, dtype=np.float64))  # resampling knows no order, nor may its seed
+    if len(sample) < 3 or np.ptp(sample) == 0:
+        return NOT_ESTIMABLE
+    found = stats.bootstrap(
+        (sample,),
+        np.mean,
+        n_resamples=NUM_RESAMPLES,
+        confidence_level=confidence,
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(float(found.low), float(found.high))
+
+
+def interquartile_mean(values: Values) -> float:
+    """Return the mean of the middle half."""
+    return float(stats.trim_mean(values, 0.25)) if len(values) else math.nan
+
+
+def rate_interval(num_events: int, n: int, confidence: float = 0.95) -> Interval:
+    """Return the Clopper-Pearson interval of a rate; needs n of 1."""
+    if n == 0:
+        return NOT_ESTIMABLE
+    low, high = proportion_confint(num_events, n, alpha=1 - confidence, method="beta")
+    return Interval(float(low), float(high))
+
+
+def share_at_most(values: Values, x: float) -> float:
+    """Return the share of values that are at most x: the percentile of x, as a share."""
+    return float((np.asarray(values) <= x).mean()) if len(values) else math.nan
+
+
+def z_score(x: float, values: Values) -> float:
+    """Return how many standard deviations x lies above the mean; needs two values that differ."""
+    if len(values) < 2 or np.ptp(values) == 0:
+        return math.nan
+    return float((x - np.mean(values)) / np.std(values, ddof=1))
+
+
+def accuracy_sd(accuracy: float, num_images: int) -> float:
+    """Return the binomial standard deviation of an accuracy from the draw of its test images."""
+    return math.sqrt(accuracy * (1 - accuracy) / num_images)
+
+
+def accuracy_difference_sd(disagreement: float, num_images: int) -> float:
+    """Return the standard deviation of a difference of two accuracies on the same test images.
+
+    Args:
+        disagreement: share of images on which exactly one of the two is right.
+    """
+    return math.sqrt(disagreement / num_images)

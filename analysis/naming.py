@@ -1,0 +1,142 @@
+"""Name cells and put them in order: which settings they share, and where the paper lists them."""
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import pandas as pd
+
+from lt_rebalance.paper import TABLE_1
+
+CELL_COLUMNS = (
+    "setting",
+    "protocol",
+    "dataset",
+    "data",
+    "method",
+    "loss_function",
+    "budget",
+    "class_order",
+    "cell",
+)
+"""how every frame names a cell; `cell` is a hash of its whole configuration"""
+_PAPER_METHODS = list(dict.fromkeys(method for _, method in TABLE_1))
+_METHOD_FIELDS = ("method.", "generator.")
+_DATA_FIELDS = ("data.c", "data.class_order", "data.subset_draw")
+
+
+def describe_cells(cells: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Return one row for each cell, in the order of the paper.
+
+    A **setting** is all that cells compared with each other share: everything but C, method and generator.
+    Its name tells what sets it apart from the other settings at hand; within a setting and C, methods are
+    compared. Columns: `CELL_COLUMNS`, and the configuration in dotted columns such as
+    "classifier.learning_rate".
+
+    Args:
+        cells: by id, the entries "protocol", "dataset", "data", "method" and the nested "config".
+    """
+    rows = []
+    for cell_id, cell in cells.items():
+        config = _flatten(cell["config"])
+        rows.append(
+            {
+                "protocol": cell["protocol"],
+                "dataset": cell["dataset"],
+                "data": cell["data"],
+                "method": cell["method"],
+                "loss_function": config["classifier.loss"],
+                "budget": _budget(config, "classifier.budget"),
+                "class_order": config["data.class_order"] or "label",
+                "cell": cell_id,
+                **config,
+            }
+        )
+    frame = pd.DataFrame(rows)
+    frame.insert(0, "setting", _name_settings(frame))
+    frame = frame.iloc[sorted(range(len(frame)), key=lambda row: _rank(frame.iloc[row], frame))]
+    return frame.reset_index(drop=True)
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _budget(config: Mapping[str, Any], prefix: str) -> str:
+    epochs = config[f"{prefix}.epochs"]
+    return f"{epochs} epochs" if epochs is not None else f"{config[f'{prefix}.steps']} steps"
+
+
+def _name_settings(frame: pd.DataFrame) -> pd.Series:
+    """Name each cell's setting by protocol, loss and budget, and by whatever else sets it apart."""
+    orders = [name for name in _DATA_FIELDS[1:] if name in frame]
+    shared = [
+        name
+        for name in frame.columns
+        if "." in name and not name.startswith(_METHOD_FIELDS) and name not in _DATA_FIELDS
+    ]
+    names = frame["protocol"] + ", " + frame["loss_function"].str.replace("_", " ") + ", " + frame["budget"]
+    if frame["dataset"].nunique() > 1:
+        names = frame["dataset"] + ", " + names
+    told = {"data.dataset", "classifier.loss", "classifier.budget.epochs", "classifier.budget.steps"}
+    for _, same in frame.groupby(names, sort=False):
+        varying = [name for name in shared if name not in told and _num_values(same[name]) > 1]
+        # The original set has no order and no draw of its own, and goes with any.
+        varying += [name for name in orders if _num_values(same.loc[same["data.c"].notna(), name]) > 1]
+        for name in varying:
+            names[same.index] += ", " + name.rpartition(".")[2] + " " + same[name].astype(str)
+    return names
+
+
+def _num_values(values: pd.Series) -> int:
+    return int(values.nunique(dropna=False))
+
+
+def _rank(row: pd.Series, frame: pd.DataFrame) -> tuple[int, float, int, int]:
+    settings = list(dict.fromkeys(frame["setting"]))
+    return (
+        settings.index(row["setting"]),
+        data_rank(row["data"]),
+        method_rank(row["method"]),
+        int(str(row.name)),
+    )
+
+
+def data_rank(data: str) -> float:
+    """Return where training data stands: the original set first, then from mild to strong imbalance."""
+    return -2.0 if data == "original" else -float(Fraction(data))
+
+
+def method_rank(method: str) -> int:
+    """Return where a method stands: in the paper's order, and methods that it does not have after those."""
+    return _PAPER_METHODS.index(method) if method in _PAPER_METHODS else len(_PAPER_METHODS)
+
+
+def in_order(methods: Iterable[str]) -> list[str]:
+    """Return methods in the paper's order, each once."""
+    return sorted(dict.fromkeys(methods), key=method_rank)
+
+
+def matched_cells(cells: pd.DataFrame, varying: str) -> list[tuple[str, list[tuple[object, str]]]]:
+    """Return groups of cells that differ in nothing but one dotted column.
+
+    A column that ends in ".name" stands for the whole choice: what else is configured below it may differ.
+
+    Returns:
+        For each group with at least two values: a name of what its cells share, and (value, cell) pairs.
+    """
+    choice = varying.removesuffix("name") if varying.endswith(".name") else varying
+    config = [name for name in cells.columns if "." in name and not name.startswith(choice)]
+    groups = []
+    for _, same in cells.groupby(config, dropna=False, sort=False):
+        if _num_values(same[varying]) > 1:
+            first = same.iloc[0]
+            name = f"{first['protocol']}, {first['data']}, {first['method']}, {first['budget']}"
+            groups.append((name, list(zip(same[varying], same["cell"], strict=True))))
+    return groups

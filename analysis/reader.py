@@ -1,0 +1,210 @@
+"""Read the studies of a store and the records they name, each file once, without changing anything.
+
+Shape suffixes: K classes. No file but studies, records, failures and sample sheets is ever opened.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_rebalance.metrics import (
+    METRICS,
+    PROBABILITY_METRICS,
+    compute_metrics,
+    f1_per_class,
+    precision_per_class,
+    recall_per_class,
+)
+from lt_rebalance.records import Record, stage_key
+from lt_rebalance.store import Store, StoreError
+
+METRIC_NAMES = ("loss", *METRICS, *PROBABILITY_METRICS)
+GENERATOR_METRICS = (
+    "discriminator_loss",
+    "generator_loss",
+    "probability_real",
+    "probability_fake",
+    "num_collapsed_classes",
+)
+COUNT_COLUMNS = ("class", "rank_group", "class_count", "training_count", "synthetic_count")
+OUTCOME_COLUMNS = ("predicted_count", "recall", "precision", "f1")
+QUALITY_MEASURES = ("diversity", "distinct_nearest", "nearest_distance_ratio")
+ROUND_METRICS = ("train_loss", *(f"test_{name}" for name in METRIC_NAMES))
+GENERATOR_ROUND_METRICS = GENERATOR_METRICS[:-1]
+_TOLERANCE = 1e-9
+
+
+class StoreReader:
+    """Reads studies and records, each file once, and keeps of them what the frames need."""
+
+    def __init__(self, store: Store, studies: Mapping[str, Mapping[str, Any]]) -> None:
+        self.store = store
+        self.studies = studies
+        self.class_names: dict[str, tuple[str, ...]] = {}
+        self.cells: dict[str, dict[str, Any]] = {}
+        """by cell id: what the study says of it"""
+        self.runs: dict[str, dict[str, Any]] = {}
+        """by key: cell, seed and generator key"""
+        self.generator_cells: dict[str, str] = {}
+        """by key of a generator: the first cell that uses it"""
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.rounds: dict[str, NDArray[np.float64]] = {}
+        self.class_rows: dict[str, dict[str, Any]] = {}
+        self.confusions: dict[str, NDArray[np.int64]] = {}
+        self.versions: Counter[int] = Counter()
+
+    def read(self) -> None:
+        for name, study in self.studies.items():
+            try:
+                self._read_study(study)
+            except (KeyError, TypeError, IndexError, AttributeError) as error:
+                raise StoreError(
+                    f"{self.store.location}: studies/{name}.json is not what a sweep writes ({error!r}); "
+                    "run the sweep again to write it anew"
+                ) from None
+        present = set(self.store.list_keys())
+        for key in [*self.generator_cells, *self.runs]:
+            self.rows[key] = self._read_stage(key) if key in present else {"state": "missing"}
+        for key, run in self.runs.items():
+            self._inherit_state(self.rows[key], run["generator_key"])
+
+    def _read_study(self, study: Mapping[str, Any]) -> None:
+        execution = study["execution"]
+        self.class_names |= {name: tuple(each["class_names"]) for name, each in study["datasets"].items()}
+        ids = []
+        for cell in study["cells"]:
+            described = {"config": {**cell["config"], "execution": execution}}
+            ids.append(digest(described["config"]))
+            described |= {name: cell[name] for name in ("protocol", "dataset", "data", "method")}
+            self.cells.setdefault(ids[-1], described)
+        for run in study["runs"]:
+            cell_id, generator_key = ids[run["cell"]], run["generator_key"]
+            row = {"cell": cell_id, "seed": run["seed"], "generator_key": generator_key}
+            self.runs.setdefault(run["key"], row)
+            if generator_key is not None:
+                self.generator_cells.setdefault(generator_key, cell_id)
+
+    def _read_stage(self, key: str) -> dict[str, Any]:
+        record = self.store.read_record(key)
+        if record is None:
+            failure = self.store.read_failure(key)
+            return {"state": "missing"} if failure is None else {"state": "failed", "reason": failure.error}
+        self._check_record(record)
+        self.versions[record.stage["results_version"]] += 1
+        is_classifier = record.kind == "classifier"
+        self.rounds[key] = _round_table(record, ROUND_METRICS if is_classifier else GENERATOR_ROUND_METRICS)
+        row = {"state": record.state, "seed": record.stage["seed"], "num_rounds": len(record.curves)}
+        row |= _cost(record) | _provenance(record)
+        if record.state == "complete":
+            self.class_rows[key] = self._class_columns(record)
+            row |= self._classifier_values(record) if is_classifier else dict(record.metrics)
+        return row
+
+    def _check_record(self, record: Record) -> None:
+        if stage_key(record.stage) != record.key:
+            raise StoreError(
+                f"{self.store.location}: stages/{record.key}/result.json is foreign: what it says it was "
+                "made from does not hash to its key; move it away and run the sweep again"
+            )
+        if record.kind == "classifier" and record.state == "complete":
+            computed = compute_metrics(np.array(record.confusion))
+            for name, value in record.metrics.items():
+                if name in computed and abs(computed[name] - value) > _TOLERANCE:
+                    raise StoreError(
+                        f"{self.store.location}: stages/{record.key}/result.json contradicts itself: {name} "
+                        f"{value}, by its confusion matrix {computed[name]}; move it away and run the sweep "
+                        "again"
+                    )
+
+    def _classifier_values(self, record: Record) -> dict[str, Any]:
+        confusion_KK = np.array(record.confusion)
+        self.confusions[record.key] = confusion_KK
+        recall_K, predicted_K = recall_per_class(confusion_KK), confusion_KK.sum(axis=0)
+        groups = {f"recall_{name}": recall_K[labels].mean() for name, labels in record.rank_groups.items()}
+        return (
+            {name: record.metrics[name] for name in record.metrics if name in METRIC_NAMES}
+            | compute_metrics(confusion_KK)
+            | groups
+            | {
+                "num_silent_classes": int((predicted_K == 0).sum()),
+                "is_constant": bool((predicted_K > 0).sum() == 1),
+                "is_collapsed": bool((recall_K == 0).any()),
+            }
+        )
+
+    def _class_columns(self, record: Record) -> dict[str, Any]:
+        num_classes = len(record.class_counts)
+        group_K = np.full(num_classes, None, dtype=object)
+        for name, labels in record.rank_groups.items():
+            group_K[labels] = name
+        columns: dict[str, Any] = {
+            "class": np.arange(num_classes),
+            "rank_group": group_K,
+            "class_count": record.class_counts,
+            "training_count": record.training_counts,
+            "synthetic_count": record.synthetic_counts,
+        }
+        if record.kind == "classifier":
+            confusion_KK = np.array(record.confusion)
+            columns |= {
+                "predicted_count": confusion_KK.sum(axis=0),
+                "recall": recall_per_class(confusion_KK),
+                "precision": precision_per_class(confusion_KK),
+                "f1": f1_per_class(confusion_KK),
+            }
+        for name in QUALITY_MEASURES:
+            values = record.quality_per_class.get(name, [None] * num_classes)
+            columns[name] = np.array(values, dtype=np.float64)
+        return columns
+
+    def _inherit_state(self, row: dict[str, Any], generator_key: str | None) -> None:
+        if row["state"] == "missing" and generator_key is not None:
+            generator = self.rows[generator_key]
+            if generator["state"] in ("failed", "diverged"):
+                row["state"] = generator["state"]
+                row["reason"] = (
+                    f"its generator {generator['state']}: {generator.get('reason', 'loss not finite')}"
+                )
+
+
+def digest(value: Any) -> str:  # Any: JSON values
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _round_table(record: Record, names: Sequence[str]) -> NDArray[np.float64]:
+    rows = [[row["step"], *(row.get(name, np.nan) for name in names)] for row in record.curves]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), 1 + len(names))
+
+
+def _cost(record: Record) -> dict[str, Any]:
+    timing = record.timing
+    return {
+        "num_steps": record.num_steps,
+        "wall_s": timing.wall_s,
+        "train_s": timing.train_s,
+        "num_errors": timing.num_errors,
+    }
+
+
+def _provenance(record: Record) -> dict[str, Any]:
+    execution, provenance = record.stage["execution"], record.provenance
+    versions = provenance.get("versions", {})
+    return {
+        "results_version": record.stage["results_version"],
+        "device": provenance.get("device", ""),
+        "device_type": execution["device"],
+        "precision": execution["precision"],
+        "num_threads": execution["num_threads"],
+        "torch_version": execution["torch_version"],
+        "code_version": versions.get("lt_rebalance", ""),
+        "commit": provenance.get("commit", ""),
+        "is_dirty": bool(provenance.get("is_dirty", False)),
+        "host": provenance.get("host", ""),
+        "dataset_identity": record.stage["dataset_identity"],
+    }

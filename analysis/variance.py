@@ -1,0 +1,100 @@
+"""Variance components of balanced tables: how much of the spread each source of randomness makes.
+
+Shape suffixes: S seeds or subsets, M methods, G generators, C classifiers. Estimates by equating mean squares
+with their expectations; a negative one is 0. Intervals are percentile bootstraps over the first axis.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.estimates import Interval
+
+NUM_RESAMPLES = 2000
+CONFIDENCE = 0.9
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """One source of randomness."""
+
+    sd: float
+    """standard deviation that it makes alone, in the unit of the values"""
+    interval: Interval
+    """90 % bootstrap"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedComponents:
+    """Sources in a table of seeds by methods, each cell one run."""
+
+    seed: Component
+    """what all methods of a seed share: the subset, initial weights"""
+    residual: Component
+    """what each run has for itself"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NestedComponents:
+    """Sources in a nested design: subsets, generators within subset, classifiers within generator."""
+
+    subset: Component
+    generator: Component
+    classifier: Component
+
+
+def seed_components(values_SM: FloatArray, *, rng_seed: int = 0) -> SeedComponents:
+    """Return the components of a two-way table without replication, methods fixed; needs two of each."""
+    seed, residual = _components(values_SM, _seed_variances, rng_seed)
+    return SeedComponents(seed=seed, residual=residual)
+
+
+def nested_components(values_SGC: FloatArray, *, rng_seed: int = 0) -> NestedComponents:
+    """Return the components of a balanced nested design; needs two of each."""
+    subset, generator, classifier = _components(values_SGC, _nested_variances, rng_seed)
+    return NestedComponents(subset=subset, generator=generator, classifier=classifier)
+
+
+def _components(
+    values: FloatArray, estimate: Callable[[FloatArray], FloatArray], rng_seed: int
+) -> list[Component]:
+    """Estimate variances of `values` and of its resamples over the first axis.
+
+    `estimate` maps arrays with any number of leading axes to variances on the last.
+    """
+    num_first = len(values)
+    rows = np.random.default_rng(rng_seed).integers(num_first, size=(NUM_RESAMPLES, num_first))
+    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    low, high = np.quantile(np.sqrt(estimate(values[rows])), tails, axis=0)
+    sds = np.sqrt(estimate(values))
+    return [
+        Component(sd=float(sd), interval=Interval(float(a), float(b)))
+        for sd, a, b in zip(sds, low, high, strict=True)
+    ]
+
+
+def _seed_variances(values: FloatArray) -> FloatArray:
+    num_seeds, num_methods = values.shape[-2:]
+    seed_means = values.mean(axis=-1, keepdims=True)
+    method_means = values.mean(axis=-2, keepdims=True)
+    grand = values.mean(axis=(-2, -1), keepdims=True)
+    residuals = values - seed_means - method_means + grand
+    residual = (residuals**2).sum(axis=(-2, -1)) / ((num_seeds - 1) * (num_methods - 1))
+    between = num_methods * seed_means.var(axis=-2, ddof=1)[..., 0]
+    seed = np.maximum(0.0, (between - residual) / num_methods)
+    return np.stack([seed, residual], axis=-1)
+
+
+def _nested_variances(values: FloatArray) -> FloatArray:
+    num_generators, num_classifiers = values.shape[-2:]
+    generator_means = values.mean(axis=-1)
+    subset_means = generator_means.mean(axis=-1)
+    classifier = values.var(axis=-1, ddof=1).mean(axis=(-2, -1))
+    within = generator_means.var(axis=-1, ddof=1).mean(axis=-1)
+    generator = np.maximum(0.0, within - classifier / num_classifiers)
+    between = subset_means.var(axis=-1, ddof=1)
+    subset = np.maximum(0.0, between - within / num_generators)
+    return np.stack([subset, generator, classifier], axis=-1)

@@ -1,0 +1,159 @@
+"""Summaries of cells: hand-computed estimates, the paper's number, collapse, completeness."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis.aggregate import aggregate, collapse_table, generator_table, is_saturated, paper_value
+from analysis.collect import Results, collect, read_results
+from lt_rebalance.paper import TABLE_1
+from lt_rebalance.plan import Plan
+from lt_rebalance.store import Store
+from tests.analysis.synthetic import collapse, confusion_of, make_record, make_store, plan_study
+
+
+def write_accuracies(root: Path, accuracies: list[float], protocol: str = "sound") -> tuple[Store, Plan]:
+    """Make a store of method none at C = 1/2 whose runs have these accuracies."""
+    plan = plan_study(
+        protocols=(protocol,), methods=("none",), generators=(), cs=("1/2",), num_seeds=len(accuracies)
+    )
+    store = make_store(root, plan)
+    for run, accuracy in zip(plan.runs, accuracies, strict=True):
+        record = make_record(run.stage, confusion_of(np.full(10, accuracy)))
+        (root / "stages" / run.key / "result.json").write_bytes(record.to_json())
+    return store, plan
+
+
+def row_of(frame: pd.DataFrame, **values: object) -> pd.Series:
+    for name, value in values.items():
+        frame = frame[frame[name] == value]
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def test_aggregate_equals_hand_computation(tmp_path: Path) -> None:
+    store, _ = write_accuracies(tmp_path, [0.5, 0.6, 0.7, 0.8])
+    row = row_of(aggregate(collect(store.location)), metric="accuracy", subset="all")
+    sd = np.sqrt((0.15**2 + 0.05**2) * 2 / 3)
+    t = stats.t.ppf(0.975, 3)
+    assert (row["n"], row["n_expected"]) == (4, 4)
+    assert row["mean"] == pytest.approx(0.65) and row["sd"] == pytest.approx(sd)
+    assert row["mean_low"] == pytest.approx(0.65 - t * sd / 2)
+    assert row["mean_high"] == pytest.approx(0.65 + t * sd / 2)
+    assert row["prediction_high"] == pytest.approx(0.65 + t * sd * np.sqrt(1.25))
+    assert row["sd_low"] == pytest.approx(sd * np.sqrt(3 / stats.chi2.ppf(0.975, 3)))
+    assert [row[name] for name in ("median", "iqm", "min", "max")] == pytest.approx([0.65, 0.65, 0.5, 0.8])
+    assert row["paper"] == 0.476 and row["percentile"] == 0
+    assert row["z"] == pytest.approx((0.476 - 0.65) / sd)
+    assert row["is_inside"] is True or row["is_inside"] is np.True_
+
+
+def test_a_run_with_a_dead_class_is_not_among_the_healthy(tmp_path: Path) -> None:
+    store, plan = write_accuracies(tmp_path, [0.5, 0.6, 0.7])
+    dead = collapse(confusion_of(np.full(10, 0.5)), [9])
+    record = make_record(plan.runs[0].stage, dead)
+    (tmp_path / "stages" / plan.runs[0].key / "result.json").write_bytes(record.to_json())
+    table = aggregate(collect(store.location))
+    assert row_of(table, metric="accuracy", subset="all")["mean"] == pytest.approx(
+        (np.trace(dead) / 10_000 + 0.6 + 0.7) / 3
+    )
+    healthy = row_of(table, metric="accuracy", subset="healthy")
+    assert (healthy["n"], healthy["n_expected"]) == (2, 3) and healthy["mean"] == pytest.approx(0.65)
+
+
+def test_a_removed_record_changes_n(tmp_path: Path) -> None:
+    store, plan = write_accuracies(tmp_path, [0.5, 0.6, 0.7])
+    (tmp_path / "stages" / plan.runs[2].key / "result.json").unlink()
+    row = row_of(aggregate(collect(store.location, allow=["gaps"])), metric="accuracy", subset="all")
+    assert (row["n"], row["n_expected"]) == (2, 3) and row["mean"] == pytest.approx(0.55)
+
+
+@pytest.mark.parametrize("num_seeds", [0, 1])
+def test_what_cannot_be_estimated_is_absent(tmp_path: Path, num_seeds: int) -> None:
+    store, plan = write_accuracies(tmp_path, [0.5])
+    if num_seeds == 0:
+        (tmp_path / "stages" / plan.runs[0].key / "result.json").unlink()
+    runs = collect(store.location, allow=["gaps"])
+    if num_seeds == 0:
+        runs["accuracy"] = pd.Series([np.nan])
+        assert aggregate(runs).empty
+        return
+    row = row_of(aggregate(runs), metric="accuracy", subset="all")
+    assert row["n"] == 1 and row["mean"] == 0.5 and np.isnan(row["sd"]) and np.isnan(row["mean_low"])
+    assert pd.isna(row["is_inside"])
+
+
+def test_accuracy_equals_balanced_accuracy_and_f1s_agree_on_a_balanced_test_set(
+    grid_results: Results,
+) -> None:
+    runs = grid_results.runs
+    assert runs["accuracy"].to_numpy() == pytest.approx(runs["balanced_accuracy"].to_numpy())
+    assert runs["macro_f1"].to_numpy() == pytest.approx(runs["weighted_f1"].to_numpy())
+
+
+def test_row_order_changes_nothing(grid_results: Results) -> None:
+    shuffled = grid_results.runs.sample(frac=1, random_state=0)
+    keys = ["cell", "metric", "subset"]
+    tables = [
+        aggregate(runs, ["accuracy"]).sort_values(keys).reset_index(drop=True)
+        for runs in (grid_results.runs, shuffled)
+    ]
+    pd.testing.assert_frame_equal(*tables)
+
+
+@pytest.mark.parametrize(("data", "method"), list(TABLE_1))
+def test_the_papers_rows_stand_beside_ours(data: str, method: str) -> None:
+    row = TABLE_1[data, method]
+    assert paper_value("fashion_mnist", data, method, "double_softmax", "loss") == row.loss
+    assert paper_value("fashion_mnist", data, method, "cross_entropy", "loss") is None
+    assert paper_value("fashion_mnist", data, method, "cross_entropy", "macro_f1") == row.f1
+    assert paper_value("mnist", data, method, "cross_entropy", "accuracy") is None
+    assert paper_value("fashion_mnist", data, method, "cross_entropy", "ece") is None
+
+
+def test_the_two_replicates_of_the_paper_are_flagged_as_collapsed(tmp_path: Path) -> None:
+    """C = 1/2, none: accuracy 0.476 printed in Table 1, 0.100 left out."""
+    store, plan = write_accuracies(tmp_path, [0.8, 0.8], protocol="paper")
+    half_KK = np.zeros((10, 10), dtype=np.int64)
+    half_KK[:, 0] = 1000
+    half_KK[range(5), range(5)], half_KK[range(1, 5), 0] = 952, 48
+    half_KK[0] = [952, 48, *[0] * 8]
+    constant_KK = collapse(confusion_of(np.full(10, 0.5)), range(1, 10))
+    for run, confusion, loss in zip(plan.runs, (half_KK, constant_KK), (1.983, 2.361), strict=True):
+        record = make_record(run.stage, confusion, loss=loss)
+        (tmp_path / "stages" / run.key / "result.json").write_bytes(record.to_json())
+    results = read_results(store.location)
+    assert list(results.runs["accuracy"]) == pytest.approx([0.476, 0.100])
+    row = collapse_table(results.runs, results.classes).iloc[0]
+    assert (row["num_collapsed"], row["n"], row["num_constant"]) == (2, 2, 1)
+    assert row["num_saturated"] == 2
+    assert row["mean_dead_classes"] == pytest.approx((5 + 9) / 2)
+    assert len(row["dead_classes"].split(", ")) == 9
+
+
+def test_every_row_of_table_1_is_a_saturated_double_softmax() -> None:
+    rows = pd.DataFrame([{"loss": row.loss, "accuracy": row.accuracy} for row in TABLE_1.values()])
+    rows = pd.concat([rows, pd.DataFrame([{"loss": 2.361, "accuracy": 0.100}])])
+    assert is_saturated(rows["loss"], rows["accuracy"]).all()
+    assert not is_saturated(rows["loss"] + 0.01, rows["accuracy"]).any()
+
+
+def test_collapse_table_counts_runs_and_classes(grid_results: Results) -> None:
+    table = collapse_table(grid_results.runs, grid_results.classes)
+    none = row_of(table, data="1/2", method="none")
+    truth = grid_results.runs.query("data == '1/2' and method == 'none'")["is_collapsed"].sum()
+    assert none["num_collapsed"] == truth and 0 < truth < 10
+    low, high = stats.beta.ppf([0.025, 0.975], [truth, truth + 1], [10 - truth + 1, 10 - truth])
+    assert (none["rate_low"], none["rate_high"]) == pytest.approx((low, high))
+    assert none["dead_classes"].endswith(f" {truth}") and none["num_saturated"] == 0
+    assert table["num_collapsed"].sum() == truth
+
+
+def test_generator_table_counts_collapsed_generators(grid_results: Results) -> None:
+    table = generator_table(grid_results.generators, grid_results.generator_classes)
+    assert len(table) == 8 and (table["n"] == 10).all()
+    counted = (grid_results.generators["num_collapsed_classes"] > 0).sum()
+    assert table["num_collapsed"].sum() == counted and 0 < counted < 80

@@ -1,0 +1,190 @@
+"""Contrasts: pairing, families, corrections, verdicts; recovered truth and metamorphic checks."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from analysis.collect import Results, read_results
+from analysis.compare import (
+    EXPLORATORY,
+    compare,
+    compare_collapse,
+    components_table,
+    corrected_p,
+    describe_difference,
+    load_families,
+    pair,
+    power_table,
+)
+from tests.analysis.conftest import ACCURACY
+from tests.analysis.synthetic import Truth, make_store, plan_study
+
+
+@pytest.fixture(scope="module")
+def contrasts(grid_results: Results) -> pd.DataFrame:
+    return compare(grid_results.runs)
+
+
+def cell_of(results: Results, data: str, method: str) -> str:
+    cells = results.cells
+    return str(cells[(cells["data"] == data) & (cells["method"] == method)]["cell"].iloc[0])
+
+
+def test_pair_joins_by_seed_and_keeps_only_seeds_complete_in_both(grid_results: Results) -> None:
+    runs = grid_results.runs.copy()
+    first, second = (cell_of(grid_results, "7/9", method) for method in ("oversample", "none"))
+    runs.loc[(runs["cell"] == first) & (runs["seed"] == 3), "state"] = "missing"
+    paired = pair(runs.sample(frac=1, random_state=1), first, second, "accuracy")
+    assert list(paired.index) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    by_seed = runs.set_index(["cell", "seed"])["accuracy"]
+    for seed in paired.index:
+        assert paired.loc[seed, "difference"] == by_seed[first, seed] - by_seed[second, seed]
+
+
+def test_every_pair_of_methods_of_a_block_is_one_contrast(contrasts: pd.DataFrame) -> None:
+    assert len(contrasts) == 2 * 7 * 6 // 2
+    assert (contrasts["n_pairs"] == 10).all() and (contrasts["n_expected"] == 10).all()
+    row = contrasts.query("data == '1/2' and comparator == 'oversample'").iloc[0]
+    assert row["method"] == "mlp_cgan_relu"
+
+
+def test_the_declared_family_is_the_24_contrasts_of_h1_to_h3(contrasts: pd.DataFrame) -> None:
+    (family,) = load_families()
+    assert family.size == 24 and family.hypotheses == ("H1", "H2", "H3")
+    declared = contrasts[contrasts["family"] == family.name]
+    assert len(declared) == 24
+    assert declared["holm_p"].notna().all() and declared["bh_q"].isna().all()
+    explored = contrasts[contrasts["family"] == EXPLORATORY]
+    assert explored["holm_p"].isna().all() and explored["bh_q"].notna().all()
+
+
+def test_corrections_equal_statsmodels(contrasts: pd.DataFrame) -> None:
+    declared = contrasts[contrasts["family"] != EXPLORATORY]
+    expected = multipletests(declared["sign_flip_p"], method="holm")[1]
+    assert declared["holm_p"].to_numpy() == pytest.approx(expected)
+    explored = contrasts[contrasts["family"] == EXPLORATORY]
+    expected = multipletests(explored["sign_flip_p"], method="fdr_bh")[1]
+    assert explored["bh_q"].to_numpy() == pytest.approx(expected)
+    assert corrected_p(contrasts).notna().all()
+
+
+def test_holm_counts_declared_contrasts_that_were_not_run(grid_results: Results) -> None:
+    runs = grid_results.runs
+    few = compare(runs[runs["method"].isin(["none", "mlp_cgan_relu"]) & (runs["data"] == "7/9")])
+    assert len(few) == 1
+    assert few["holm_p"].iloc[0] == pytest.approx(min(1.0, 24 * few["sign_flip_p"].iloc[0]))
+
+
+def test_planted_differences_are_recovered(contrasts: pd.DataFrame) -> None:
+    mild = contrasts[contrasts["data"] == "7/9"]
+    for row in mild.to_dict("records"):
+        truth = ACCURACY[row["method"]] - ACCURACY[row["comparator"]]
+        assert row["mean_difference"] == pytest.approx(truth, abs=0.006)
+        if abs(truth) >= 0.02:
+            assert row["verdict"] == ("better" if truth > 0 else "worse")
+    same = mild.query("method == 'small_mlp_cgan_leaky' and comparator == 'mlp_cgan_relu'").iloc[0]
+    assert same["verdict"] in ("equivalent", "undecided")
+
+
+def test_describe_difference_equals_scipy_by_hand() -> None:
+    first = np.array([0.9, 0.8, 0.85, 0.7, 0.95, 0.75, 0.8])
+    second = np.array([0.85, 0.7, 0.86, 0.6, 0.9, 0.7, 0.72])
+    d = first - second
+    row = describe_difference(pd.DataFrame({"first": first, "second": second, "difference": d}), margin=0.01)
+    assert row["t_p"] == pytest.approx(stats.ttest_rel(first, second).pvalue)
+    assert row["r"] == pytest.approx(np.corrcoef(first, second)[0, 1])
+    exact = stats.permutation_test(
+        (d,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=False
+    )
+    assert row["sign_flip_p"] == pytest.approx(exact.pvalue)
+    assert row["better_share"] == pytest.approx(6 / 7)
+    assert row["p_below"] + row["p_inside"] + row["p_above"] == pytest.approx(1)
+    g_av = d.mean() / ((first.std(ddof=1) + second.std(ddof=1)) / 2) * (1 - 3 / (8 * 7 - 9))
+    assert row["g_av"] == pytest.approx(g_av)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_few_pairs_give_no_verdict(n: int) -> None:
+    values = np.array([0.5, 0.7])[:n]
+    frame = pd.DataFrame({"first": values, "second": values - 0.1, "difference": np.full(n, 0.1)})
+    row = describe_difference(frame)
+    assert row["n_pairs"] == n and not row["sign_flip_p"] < 0.05
+
+
+def test_below_six_seeds_nothing_is_called_better(tmp_path: Path) -> None:
+    plan = plan_study(methods=("none", "oversample"), generators=(), num_seeds=5)
+    truth = Truth(accuracy=lambda run: 0.5 if run.cell.method_label == "none" else 0.9)
+    runs = read_results(make_store(tmp_path, plan, truth).location).runs
+    assert set(compare(runs)["verdict"]) == {"undecided"}
+
+
+def test_negating_mirrors_and_shifting_and_order_change_nothing(grid_results: Results) -> None:
+    runs = grid_results.runs
+    base = compare(runs)
+    negated = compare(runs.assign(accuracy=-runs["accuracy"]))
+    shifted = compare(runs.assign(accuracy=runs["accuracy"] + 5).sample(frac=1, random_state=2))
+    assert negated["mean_difference"].to_numpy() == pytest.approx(-base["mean_difference"].to_numpy())
+    assert negated["sign_flip_p"].to_numpy() == pytest.approx(base["sign_flip_p"].to_numpy())
+    mirror = {"better": "worse", "worse": "better"}
+    assert [mirror.get(verdict, verdict) for verdict in negated["verdict"]] == list(base["verdict"])
+    keys = ["data", "method", "comparator"]
+    merged = base.merge(shifted, on=keys, suffixes=("", "_shifted"))
+    assert len(merged) == len(base)
+    for column in ("mean_difference", "sign_flip_p", "tost_p", "p_inside"):
+        assert merged[f"{column}_shifted"].to_numpy() == pytest.approx(merged[column].to_numpy(), abs=1e-9)
+
+
+def test_for_a_loss_lower_is_better(grid_results: Results) -> None:
+    by_accuracy = compare(grid_results.runs).query("data == '7/9'").set_index(["method", "comparator"])
+    by_loss = compare(grid_results.runs, "loss").query("data == '7/9'").set_index(["method", "comparator"])
+    pair_of = ("mlp_cgan_leaky", "undersample")
+    assert by_accuracy.loc[pair_of, "verdict"] == "better" == by_loss.loc[pair_of, "verdict"]
+    assert set(by_loss["family"]) == {EXPLORATORY}
+
+
+def test_method_labels_permuted_within_blocks_give_uniform_p(tmp_path: Path) -> None:
+    """Without an effect, p values of the shipped path from runs to table are uniform but for discreteness."""
+    plan = plan_study(methods=("none", "oversample"), generators=(), cs=("1/2",), num_seeds=12)
+    runs = read_results(make_store(tmp_path, plan).location).runs
+    rng = np.random.default_rng(0)
+    p_values = []
+    for _ in range(300):
+        noise = runs.assign(accuracy=rng.normal(0.8, 0.01, len(runs)))
+        p_values.append(compare(noise)["sign_flip_p"].iloc[0])
+    assert stats.kstest(p_values, "uniform").pvalue > 0.001
+    assert np.mean(np.array(p_values) < 0.05) <= stats.binom.ppf(0.999, 300, 0.05) / 300
+
+
+def test_compare_collapse_is_fisher_against_none(grid_results: Results) -> None:
+    table = compare_collapse(grid_results.runs)
+    row = table.query("data == '1/2' and method == 'oversample'").iloc[0]
+    k = row["collapsed_none"]
+    assert row["collapsed"] == 0 and row["fisher_p"] == pytest.approx(
+        stats.fisher_exact([[0, 10], [k, 10 - k]]).pvalue
+    )
+    assert (table["bh_q"] >= table["fisher_p"] - 1e-12).all()
+
+
+def test_power_table_asks_more_of_a_family(contrasts: pd.DataFrame) -> None:
+    table = power_table(contrasts)
+    assert len(table) == len(contrasts)
+    declared = table[contrasts["family"] != EXPLORATORY]
+    assert (declared["detectable_in_family"] > declared["detectable"]).all()
+    assert (declared["seeds_in_family"] >= declared["seeds"]).all()
+    row = table.iloc[0]
+    assert row["detectable"] == pytest.approx(1.0 * row["difference_sd"], rel=0.01)  # n = 10, alone
+
+
+def test_components_recover_planted_spreads(tmp_path: Path) -> None:
+    plan = plan_study(cs=("7/9",), num_seeds=60)
+    truth = Truth(seed_sd=0.010, residual_sd=0.004)
+    runs = read_results(make_store(tmp_path, plan, truth).location).runs
+    (row,) = components_table(runs).to_dict("records")
+    assert (row["n_seeds"], row["num_methods"]) == (60, 7)
+    assert row["seed_sd"] == pytest.approx(0.010, rel=0.35)
+    assert row["residual_sd"] == pytest.approx(0.004, rel=0.15)
+    assert row["seed_low"] < row["seed_sd"] < row["seed_high"]

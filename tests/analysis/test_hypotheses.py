@@ -1,0 +1,230 @@
+"""Verdicts on H1 to H18: planted truths are found, nothing is claimed without the cells and the n for it."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.collect import Results, read_results
+from analysis.hypotheses import HYPOTHESES, judge_hypotheses
+from analysis.hypotheses.evidence import (
+    CONTRADICTED,
+    NOT_TESTED,
+    SUPPORTED,
+    UNDECIDED,
+    VERDICTS,
+    Evidence,
+    Part,
+    conclude,
+)
+from lt_rebalance.paper import PAPER_GENERATORS
+from lt_rebalance.plan import PlannedRun, compile_study
+from lt_rebalance.protocols import Protocol, get_protocol, grid
+from lt_rebalance.study import Study
+from tests.analysis.synthetic import Truth, make_store, plan_study
+
+
+def verdicts_of(results: Results) -> dict[str, list[str]]:
+    frame = judge_hypotheses(results)
+    return {str(name): list(same["verdict"]) for name, same in frame.groupby("hypothesis")}
+
+
+def results_of(
+    root: Path,
+    truth: Truth,
+    protocols: tuple[Protocol, ...] = (get_protocol("sound"),),
+    methods: tuple[str, ...] = ("none", "oversample"),
+    num_seeds: int = 10,
+) -> Results:
+    cells = grid(
+        protocols,
+        dataset="fashion_mnist",
+        cs=["7/9", "1/2"],
+        methods=methods,
+        generators=PAPER_GENERATORS if "cgan" in methods else [],
+    )
+    study = Study(name="asked", cells=cells, seeds=tuple(range(num_seeds)))
+    return read_results(
+        make_store(root, compile_study(study, plan_study(num_seeds=1).execution), truth).location
+    )
+
+
+def by_method(accuracy: dict[str, float]) -> Callable[[PlannedRun], float]:
+    return lambda run: accuracy[run.cell.method_label]
+
+
+def test_hypotheses_are_h1_to_h18_each_with_claim_comparison_family_and_test() -> None:
+    assert [hypothesis.name for hypothesis in HYPOTHESES] == [f"H{number}" for number in range(1, 19)]
+    for hypothesis in HYPOTHESES:
+        for text in (hypothesis.claim, hypothesis.comparison, hypothesis.family, hypothesis.test):
+            assert text
+
+
+def test_planted_effects_give_their_verdicts(grid_results: Results) -> None:
+    # Accuracies stand in conftest: oversample leads all; leaky and big fall behind none at C = 7/9; none
+    # has lost two classes half of the time at C = 1/2.
+    verdicts = verdicts_of(grid_results)
+    assert verdicts["H1"] == [SUPPORTED]
+    assert verdicts["H2"] == [SUPPORTED]
+    assert verdicts["H3"] == [CONTRADICTED]
+    assert verdicts["H4"] == [CONTRADICTED]
+    assert verdicts["H6"] == [SUPPORTED]
+    for name in ("H10", "H11", "H12", "H14", "H15", "H16", "H17", "H18"):
+        assert verdicts[name] == [NOT_TESTED]
+    assert {verdict for found in verdicts.values() for verdict in found} <= set(VERDICTS)
+
+
+def test_evidence_states_effect_p_and_n_of_every_part(grid_results: Results) -> None:
+    frame = judge_hypotheses(grid_results).set_index("hypothesis")
+    evidence = str(frame.loc["H1", "evidence"])
+    assert evidence.count("n = 10") == 8 and evidence.count(" points, p = ") == 8
+    assert frame.loc["H1", "n"] == 10
+    assert frame.loc["H15", "evidence"].startswith("needs cells that differ in the CGAN's training set")
+
+
+def test_five_seeds_support_and_contradict_nothing(tmp_path: Path) -> None:
+    truth = Truth(accuracy=by_method({"none": 0.5, "undersample": 0.7, "oversample": 0.9}))
+    results = results_of(tmp_path, truth, methods=("none", "undersample", "oversample"), num_seeds=5)
+    assert verdicts_of(results)["H4"] == [UNDECIDED]
+
+
+def test_comparable_generators_within_a_point_support_h5(tmp_path: Path) -> None:
+    accuracy = dict.fromkeys(PAPER_GENERATORS, 0.8) | {"mlp_cgan_leaky": 0.7}
+    results = results_of(tmp_path / "a", Truth(accuracy=by_method(accuracy)), methods=("cgan",))
+    assert verdicts_of(results)["H5"] == [SUPPORTED]
+    accuracy["small_mlp_cgan_leaky"] = 0.76
+    results = results_of(tmp_path / "b", Truth(accuracy=by_method(accuracy)), methods=("cgan",))
+    assert verdicts_of(results)["H5"] == [CONTRADICTED]
+
+
+def test_loss_that_rises_with_imbalance_contradicts_h7(tmp_path: Path) -> None:
+    """The invented loss is 2.4612 - accuracy."""
+    truth = Truth(accuracy=lambda run: 0.9 if run.cell.data.label == "7/9" else 0.7)
+    assert verdicts_of(results_of(tmp_path / "a", truth))["H7"] == [CONTRADICTED]
+    truth = Truth(accuracy=lambda run: 0.7 if run.cell.data.label == "7/9" else 0.9)
+    assert verdicts_of(results_of(tmp_path / "b", truth))["H7"] == [SUPPORTED]
+
+
+def test_late_spread_is_judged_on_logs(tmp_path: Path) -> None:
+    """Invented curves rise in proportion to the final accuracy, and so does their spread."""
+    truth = Truth(accuracy=lambda run: 0.3 if run.cell.data.label == "7/9" else 0.9, num_rounds=12)
+    assert verdicts_of(results_of(tmp_path / "a", truth))["H8"] == [SUPPORTED]
+    short = dataclasses.replace(truth, num_rounds=9)
+    assert verdicts_of(results_of(tmp_path / "b", short))["H8"] == [NOT_TESTED]
+
+
+def test_late_jumps_contradict_h9(tmp_path: Path) -> None:
+    """Invented curves rise evenly: by 0.9 / 15 = 6 points a round over 15 rounds, by 3 points over 30."""
+    paper = (get_protocol("paper"),)
+    steep = Truth(accuracy=lambda run: 0.9, num_rounds=16)
+    assert verdicts_of(results_of(tmp_path / "a", steep, paper))["H9"] == [CONTRADICTED]
+    even = Truth(accuracy=lambda run: 0.9, num_rounds=30)
+    assert verdicts_of(results_of(tmp_path / "b", even, paper))["H9"] == [UNDECIDED]
+    assert verdicts_of(results_of(tmp_path / "c", even))["H9"] == [NOT_TESTED]  # a budget in steps
+
+
+def test_dead_classes_under_double_softmax_alone_support_h10(tmp_path: Path) -> None:
+    sound = get_protocol("sound")
+    double = dataclasses.replace(sound, name="double", loss="double_softmax")
+    truth = Truth(collapse_rate=lambda run: float(run.cell.classifier.loss == "double_softmax"))
+    results = results_of(tmp_path / "a", truth, (sound, double))
+    (row,) = judge_hypotheses(results).query("hypothesis == 'H10'").to_dict("records")
+    assert row["verdict"] == SUPPORTED and "differ in the loss alone" in row["where"]
+    p_value = stats.fisher_exact([[10, 0], [0, 10]]).pvalue
+    assert f"10/10 against 0/10 collapsed, p = {p_value:.3g}" in row["evidence"]
+    mirrored = Truth(collapse_rate=lambda run: float(run.cell.classifier.loss == "cross_entropy"))
+    assert verdicts_of(results_of(tmp_path / "b", mirrored, (sound, double)))["H10"] == [CONTRADICTED]
+    never = Truth()
+    assert verdicts_of(results_of(tmp_path / "c", never, (sound, double)))["H10"] == [UNDECIDED]
+
+
+def test_protocols_that_differ_in_more_than_the_loss_are_named_so(tmp_path: Path) -> None:
+    truth = Truth(collapse_rate=lambda run: float(run.cell.protocol == "paper"))
+    results = results_of(tmp_path, truth, (get_protocol("paper"), get_protocol("sound")))
+    (row,) = judge_hypotheses(results).query("hypothesis == 'H10'").to_dict("records")
+    assert row["verdict"] == SUPPORTED and "differ in more than the loss" in row["where"]
+
+
+def test_gaps_that_shrink_under_cross_entropy_support_h11(tmp_path: Path) -> None:
+    sound = get_protocol("sound")
+    double = dataclasses.replace(sound, name="double", loss="double_softmax")
+
+    def accuracy(run: PlannedRun) -> float:
+        gap = 0.3 if run.cell.classifier.loss == "double_softmax" else 0.02
+        return 0.8 - gap * (run.cell.method_label == "none")
+
+    results = results_of(tmp_path, Truth(accuracy=accuracy), (sound, double))
+    assert verdicts_of(results)["H11"] == [SUPPORTED]
+
+
+def test_leads_that_vary_with_class_order_support_h12(tmp_path: Path) -> None:
+    sound = get_protocol("sound")
+    permuted = dataclasses.replace(sound, name="permuted", class_order="permuted")
+    rng = np.random.default_rng(0)
+
+    def accuracy(run: PlannedRun) -> float:
+        is_wild = run.cell.data.class_order == "permuted" and run.cell.method_label == "oversample"
+        return 0.8 + (float(rng.normal(0, 0.05)) if is_wild else 0.0)
+
+    results = results_of(tmp_path, Truth(accuracy=accuracy), (sound, permuted), num_seeds=20)
+    assert verdicts_of(results)["H12"] == [SUPPORTED, SUPPORTED]
+
+
+def test_recall_that_follows_diversity_supports_h13(grid_results: Results) -> None:
+    classes = grid_results.classes.copy()
+    classes["recall"] = classes["diversity"].fillna(0.5)
+    (verdict,) = verdicts_of(dataclasses.replace(grid_results, classes=classes))["H13"]
+    assert verdict == SUPPORTED
+
+
+def test_axes_of_the_configuration_are_judged_on_matched_cells(tmp_path: Path) -> None:
+    sound = get_protocol("sound")
+    text = dataclasses.replace(sound, name="text", classifier_beta1=0.99)
+    raw = dataclasses.replace(sound, name="raw", generator_training_method="none")
+
+    def accuracy(run: PlannedRun) -> float:
+        return {"text": 0.9, "raw": 0.7}.get(run.cell.protocol, 0.8)
+
+    results = results_of(tmp_path, Truth(accuracy=accuracy), (sound, text, raw), methods=("none", "cgan"))
+    verdicts = verdicts_of(results)
+    assert verdicts["H18"] == [SUPPORTED]
+    assert verdicts["H15"] == [SUPPORTED]
+
+
+@pytest.mark.parametrize(
+    ("effects", "p_values", "verdict"),
+    [
+        ([0.1, 0.2], [0.01, 0.04], SUPPORTED),
+        ([0.1, 0.2], [0.01, 0.06], UNDECIDED),
+        ([0.1, -0.2], [0.01, 0.02], CONTRADICTED),
+        ([0.1, -0.2], [0.01, 0.03], UNDECIDED),  # Holm over two parts
+        ([0.1, float("nan")], [0.01, float("nan")], UNDECIDED),
+    ],
+)
+def test_conclude_needs_every_part_for_a_claim_and_one_against_it(
+    effects: list[float], p_values: list[float], verdict: str
+) -> None:
+    parts = [
+        Part(name=str(index), effect=effect, p_value=p_value, n=10)
+        for index, (effect, p_value) in enumerate(zip(effects, p_values, strict=True))
+    ]
+    (finding,) = conclude("here", parts)
+    assert finding.verdict == verdict and finding.n == 10
+
+
+def test_without_an_effect_verdicts_are_rarely_decided(tmp_path: Path) -> None:
+    """Two-sided error of a claim with two parts: contradicted at most 5 %, supported far more rarely."""
+    plan = plan_study(methods=("none", "undersample"), generators=(), cs=("7/9", "1/2"), num_seeds=8)
+    results = read_results(make_store(tmp_path, plan).location)
+    rng = np.random.default_rng(1)
+    (hypothesis,) = (each for each in HYPOTHESES if each.name == "H4")
+    verdicts = []
+    for _ in range(300):
+        noise = results.runs.assign(accuracy=rng.normal(0.8, 0.01, len(results.runs)))
+        (finding,) = hypothesis.judge(Evidence(dataclasses.replace(results, runs=noise)))
+        verdicts.append(finding.verdict)
+    assert verdicts.count(CONTRADICTED) <= stats.binom.ppf(0.999, 300, 0.05)
+    assert verdicts.count(SUPPORTED) <= stats.binom.ppf(0.999, 300, 0.025**2)
