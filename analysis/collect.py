@@ -45,6 +45,8 @@ class Results:
     location: str
     store: Store = field(repr=False)
     studies: tuple[str, ...]
+    questions: tuple[str, ...]
+    """what the studies ask, where they say so"""
     cells: pd.DataFrame
     """one row a cell, in the order of the paper: names, and the configuration in dotted columns"""
     runs: pd.DataFrame
@@ -133,6 +135,9 @@ def _assemble(reader: StoreReader) -> Results:
         location=reader.store.location,
         store=reader.store,
         studies=tuple(reader.studies),
+        questions=tuple(
+            dict.fromkeys(study["question"] for study in reader.studies.values() if study["question"])
+        ),
         cells=cells,
         runs=runs,
         rounds=_long_rounds(runs, reader, ROUND_METRICS),

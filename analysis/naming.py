@@ -21,6 +21,8 @@ CELL_COLUMNS = (
 )
 """how every frame names a cell; `cell` is a hash of its whole configuration"""
 _PAPER_METHODS = list(dict.fromkeys(method for _, method in TABLE_1))
+UNKNOWN_METHOD = ""
+"""stands for every method that the paper does not have"""
 _METHOD_FIELDS = ("method.", "generator.")
 _DATA_FIELDS = ("data.c", "data.class_order", "data.subset_draw")
 

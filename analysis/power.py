@@ -23,13 +23,18 @@ def minimum_detectable_difference(
     """
     if n < 2 or not sd >= 0:
         return math.nan
-    test = TTestPower()
+    found = optimize.brentq(lambda effect: _power(effect, n, alpha / family_size) - power, 1e-6, 1e3)
+    return sd * float(found)
 
-    def lack(effect: float) -> float:
-        found = float(test.power(effect, n, alpha / family_size))
-        return (1.0 if math.isnan(found) else found) - power  # nan where it is 1 to machine precision
 
-    return sd * float(optimize.brentq(lack, 1e-6, 1e3))
+def _power(effect: float, n: int, alpha: float) -> float:
+    """Return the power of a two-sided paired t test, without the chance of the wrong sign.
+
+    That chance is negligible at any power of interest, and where it is, scipy returns nan for it. A nan of
+    the rest stands for a power of 1 to machine precision.
+    """
+    found = float(TTestPower().power(effect, n, alpha / 2, alternative="larger"))
+    return 1.0 if math.isnan(found) else found
 
 
 def seeds_needed(
@@ -41,10 +46,9 @@ def seeds_needed(
     """
     if not sd >= 0:
         return math.nan
-    test = TTestPower()
 
     def is_enough(n: int) -> bool:
-        return sd == 0 or float(test.power(difference / sd, n, alpha / family_size)) >= power
+        return sd == 0 or _power(difference / sd, n, alpha / family_size) >= power
 
     low, high = 1, 2
     while not is_enough(high):

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.estimates import Interval
+from analysis.estimates import NOT_ESTIMABLE, Interval
 
 NUM_RESAMPLES = 2000
+MIN_RESAMPLED = 5
+"""units of the first axis below which an interval is not estimated"""
 CONFIDENCE = 0.9
 FloatArray = NDArray[np.float64]
 
@@ -70,6 +72,8 @@ def _components(
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     low, high = np.quantile(np.sqrt(estimate(values[rows])), tails, axis=0)
     sds = np.sqrt(estimate(values))
+    if num_first < MIN_RESAMPLED:
+        return [Component(sd=float(sd), interval=NOT_ESTIMABLE) for sd in sds]
     return [
         Component(sd=float(sd), interval=Interval(float(a), float(b)))
         for sd, a, b in zip(sds, low, high, strict=True)

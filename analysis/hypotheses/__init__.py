@@ -149,7 +149,7 @@ HYPOTHESES = (
         family=_PARTS,
         test="exact sign-flip test, paired by seed",
         needs="a method at two Cs",
-        judge=lambda evidence: judge_across_c(evidence, "loss", -1, "(loss, falling counts as positive)"),
+        judge=lambda evidence: judge_across_c(evidence, "loss", -1, "of loss"),
     ),
     Hypothesis(
         name="H8",

@@ -37,7 +37,8 @@ def judge_contrasts(
                     p_value = row["sign_flip_p"]
                     if corrected:
                         p_value = row["bh_q"] if np.isnan(row["holm_p"]) else row["holm_p"]
-                    name = f"C = {data}, {method} minus {comparator}"
+                    names = (method, comparator) if sign > 0 else (comparator, method)
+                    name = f"C = {data}, {' minus '.join(names)}"
                     effect = sign * row["mean_difference"]
                     parts.append(Part(name=name, effect=effect, p_value=p_value, n=int(row["n_pairs"])))
         yield from conclude(setting, parts, is_corrected=corrected)
@@ -128,7 +129,8 @@ def judge_across_c(
                 differences = pair(evidence.runs, first, second, values)["difference"]
             else:
                 differences = (values[first] - values[second]).dropna()
-            parts.append(paired_part(f"{method}, C = {strong} minus {mild}", differences, sign))
+            order = (strong, mild) if sign > 0 else (mild, strong)
+            parts.append(paired_part(f"{method}, C = {' minus '.join(order)}", differences, sign))
         yield from conclude(setting, parts, unit)
 
 

@@ -1,0 +1,31 @@
+"""Every figure of a report. Plotting functions take a table and draw on Axes, and touch no file."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from analysis.collect import Results
+from analysis.figures.classes import draw_confusions, draw_recalls
+from analysis.figures.generators import draw_diversity, draw_sheets
+from analysis.figures.methods import draw_differences, draw_ranks, draw_replicates, draw_wins
+from analysis.figures.style import Drawn, to_png, to_svg
+from analysis.figures.training import draw_curves
+
+__all__ = ["Drawn", "draw_figures", "to_png", "to_svg"]
+
+
+def draw_figures(results: Results, contrasts: pd.DataFrame) -> Iterator[Drawn]:
+    """Yield the figures F1 to F8 that the results can support.
+
+    Args:
+        contrasts: of accuracy, as `analysis.compare.compare` returns them.
+    """
+    yield from draw_replicates(results.runs)
+    yield from draw_differences(results.runs)
+    yield from draw_wins(contrasts)
+    yield from draw_ranks(results.runs)
+    yield from draw_curves(results.rounds, results.runs)
+    yield from draw_recalls(results.classes)
+    yield from draw_confusions(results.runs, results.confusions, results.class_names)
+    yield from draw_sheets(results)
+    yield from draw_diversity(results)
