@@ -16,6 +16,9 @@ LABEL_DIM = 10
 LEAKY_SLOPE = 0.2
 DROPOUT = 0.3
 
+_INT64, _INT16 = torch.iinfo(torch.int64), torch.iinfo(torch.int16)
+_KEPT_FROM = _INT16.min + round(DROPOUT * 2**16)
+
 ImageShape = tuple[int, int, int]
 
 
@@ -54,10 +57,21 @@ class Discriminator(nn.Module):
         hidden = torch.cat([images_NCHW.flatten(1), self.label_embedding(labels_N)], dim=1)
         for layer in self.hidden:
             hidden = nn.functional.leaky_relu(layer(hidden), LEAKY_SLOPE)
-            keep = torch.empty_like(hidden).bernoulli_(1 - DROPOUT, generator=dropout_stream)
-            hidden = hidden * keep / (1 - DROPOUT)
+            hidden = hidden * draw_kept(hidden, dropout_stream) / (1 - DROPOUT)
         logits_N: Tensor = self.output(hidden).squeeze(1)
         return logits_N
+
+
+def draw_kept(hidden: Tensor, dropout_stream: torch.Generator) -> Tensor:
+    """Return a mask of the shape of `hidden`, true for what dropout keeps.
+
+    Four masks of 16 bits come from one random integer, which costs a tenth of `bernoulli_`. The rate is
+    `DROPOUT` to the nearest 2^-16.
+    """
+    num_words = -(-hidden.numel() // 4)
+    words = torch.empty(num_words, dtype=torch.int64, device=hidden.device)
+    bits = words.random_(_INT64.min, None, generator=dropout_stream).view(torch.int16)[: hidden.numel()]
+    return bits.view(hidden.shape) >= _KEPT_FROM
 
 
 def _leaky() -> nn.Module:

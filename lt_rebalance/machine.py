@@ -1,5 +1,6 @@
 """What this machine can do and what it is: resolve "auto" choices, describe where a result was made."""
 
+import ctypes
 import functools
 import importlib.metadata
 import platform
@@ -13,6 +14,9 @@ import torch
 from lt_rebalance.configs import DEVICES, PRECISIONS, Execution, require_known
 
 AUTO = "auto"
+# Parameters of mallopt, from glibc's malloc.h; blocks up to this size come from the heap.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 2**30
 DESCRIBED_PACKAGES = ("lt_rebalance", "torch", "numpy", "ray")
 
 
@@ -67,7 +71,18 @@ def prepare_torch(execution: Execution) -> torch.device:
             "install the same version on every node"
         )
     torch.set_num_threads(execution.num_threads)
+    if execution.device == "cpu":
+        _keep_freed_memory()
     return torch.device(execution.device)
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Make glibc keep freed memory, rather than hand it back and fault it in again at every step."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def describe_machine(execution: Execution) -> dict[str, Any]:

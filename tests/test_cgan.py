@@ -17,7 +17,7 @@ from lt_rebalance.cgan import (
 )
 from lt_rebalance.configs import Budget, GeneratorConfig, MethodConfig
 from lt_rebalance.datasets import DatasetSpec
-from lt_rebalance.generators import Discriminator, Generator, build_generator
+from lt_rebalance.generators import Discriminator, Generator, build_generator, draw_kept
 from lt_rebalance.initialization import build_network
 from lt_rebalance.seeding import STREAMS, torch_stream
 from lt_rebalance.training import BatchOrder, TrainingSet, TrainingState
@@ -111,7 +111,7 @@ def judge(discriminator: Discriminator, images: Tensor, labels: Tensor, masks: l
 
 
 def draw_masks(stream: torch.Generator, num_images: int) -> list[Tensor]:
-    return [torch.empty(num_images, width).bernoulli_(0.7, generator=stream) for width in (1024, 512, 256)]
+    return [draw_kept(torch.empty(num_images, width), stream) for width in (1024, 512, 256)]
 
 
 class Recipe:

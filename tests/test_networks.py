@@ -1,5 +1,6 @@
 """Checks of the architectures of generators, discriminator and classifiers, and of their initial weights."""
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from lt_rebalance.classifiers import CLASSIFIERS, build_classifier
-from lt_rebalance.generators import GENERATORS, NOISE_DIM, Discriminator, build_generator
+from lt_rebalance.generators import GENERATORS, NOISE_DIM, Discriminator, build_generator, draw_kept
 from lt_rebalance.initialization import build_network
 from lt_rebalance.seeding import torch_stream
 
@@ -198,6 +199,16 @@ def test_discriminator_drops_30_percent_and_scales_the_rest() -> None:
         torch.testing.assert_close(after[is_kept], activated[is_kept] / 0.7)
 
 
+def test_kept_values_are_independent_with_the_stated_rate() -> None:
+    """Neighbours share a random integer: rates and correlations of 20,000 draws of 9 values."""
+    stream = torch.Generator().manual_seed(4)
+    kept = torch.stack([draw_kept(torch.empty(9), stream) for _ in range(20_000)]).double()
+    error = math.sqrt(0.7 * 0.3 / 20_000)
+    assert (kept.mean(dim=0) - 0.7).abs().max() < 5 * error
+    correlations = torch.corrcoef(kept.T) - torch.eye(9, dtype=torch.float64)
+    assert correlations.abs().max() < 5 / math.sqrt(20_000)
+
+
 def test_discriminator_looks_at_image_and_label() -> None:
     discriminator = make_discriminator()
     image = make_images(2)
@@ -236,6 +247,26 @@ def test_paper_cnn_normalises_once_after_the_first_activation() -> None:
     norms = [index for index, layer in enumerate(layers) if isinstance(layer, nn.BatchNorm2d)]
     assert norms == [2]
     assert [type(layer) for layer in layers[:2]] == [nn.Conv2d, nn.ReLU]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_paper_cnn_equals_the_published_order_bit_for_bit(dtype: torch.dtype) -> None:
+    """Published: ReLU, then max-pooling. Ours has them the other way round."""
+    images_NCHW = torch.randn(20, *FASHION, generator=torch.Generator().manual_seed(3))
+    labels_N = torch.arange(20) % 10
+    ours = make_classifier("paper_cnn")
+    layers = [copy.deepcopy(layer) for layer in ours]
+    for index in [index for index, layer in enumerate(ours) if isinstance(layer, nn.MaxPool2d)]:
+        layers[index], layers[index + 1] = nn.ReLU(), layers[index]
+    published = nn.Sequential(*layers)
+    assert [type(layer) for layer in published[3:6]] == [nn.Conv2d, nn.ReLU, nn.MaxPool2d]
+    results = []
+    for network in (ours, published):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            loss = nn.functional.cross_entropy(network(images_NCHW).float(), labels_N)
+        loss.backward()
+        results.append([loss.detach(), *(parameter.grad for parameter in network.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
 def test_build_classifier_of_unknown_name_names_the_known() -> None:
