@@ -1,6 +1,7 @@
-"""Estimates of one sample and their intervals. What cannot be estimated is nan; nothing here raises or warns.
+"""Estimates of one sample and their intervals, at 95 % unless asked otherwise.
 
-Intervals are at 95 % unless asked otherwise.
+Nothing here raises or warns on degenerate values. What cannot be estimated, from too few values or from one
+that is not finite, is nan. Intervals of values that do not vary have no width.
 """
 
 import math
@@ -14,6 +15,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 Values = Sequence[float] | NDArray[np.float64]
 NUM_RESAMPLES = 4999
+TOLERANCE = 1e-12
+"""spread that rounding errors make, relative to the largest value, or to 1, the order of metrics"""
 
 
 class Interval(NamedTuple):
@@ -24,6 +27,19 @@ class Interval(NamedTuple):
 
 
 NOT_ESTIMABLE = Interval(math.nan, math.nan)
+
+
+def sample_sd(values: Values) -> float:
+    """Return the standard deviation (n - 1), exactly 0 where values differ by rounding errors alone.
+
+    So `sample_sd(values) > 0` says whether what divides by it can be estimated.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if len(sample) < 2 or not np.isfinite(sample).all():
+        return math.nan
+    if np.ptp(sample) <= TOLERANCE * max(1.0, float(np.abs(sample).max())):
+        return 0.0
+    return float(sample.std(ddof=1))
 
 
 def mean_interval(values: Values, confidence: float = 0.95) -> Interval:
@@ -51,20 +67,19 @@ def _t_quantile(n: int, confidence: float) -> float:
 
 
 def _around_mean(values: Values, confidence: float, half_width: float) -> Interval:
-    if len(values) < 2:
+    sd = sample_sd(values)
+    if math.isnan(sd):
         return NOT_ESTIMABLE
-    sample = np.asarray(values, dtype=np.float64)
-    mean, half = float(sample.mean()), half_width * float(sample.std(ddof=1))
+    mean, half = float(np.mean(values)), half_width * sd
     return Interval(mean - half, mean + half)
 
 
 def sd_interval(values: Values, confidence: float = 0.95) -> Interval:
     """Return the chi-square interval of the standard deviation (n - 1); needs two values."""
-    n = len(values)
-    if n < 2:
+    sd, degrees = sample_sd(values), len(values) - 1
+    if math.isnan(sd):
         return NOT_ESTIMABLE
-    tails = stats.chi2.ppf([(1 + confidence) / 2, (1 - confidence) / 2], n - 1)
-    low, high = np.std(values, ddof=1) * np.sqrt((n - 1) / tails)
+    low, high = sd * np.sqrt(degrees / stats.chi2.isf([(1 - confidence) / 2, (1 + confidence) / 2], degrees))
     return Interval(float(low), float(high))
 
 
@@ -73,9 +88,9 @@ def bootstrap_interval(values: Values, confidence: float = 0.95, *, seed: int) -
 
     Secondary: at n = 5 it covers about 84 % instead of 95 %, at n = 20 about 92 %.
     """
-    sample = np.sort(np.asarray(values, dtype=np.float64))  # resampling knows no order, nor may its seed
-    if len(sample) < 3 or np.ptp(sample) == 0:
+    if len(values) < 3 or not sample_sd(values) > 0:
         return NOT_ESTIMABLE
+    sample = np.sort(np.asarray(values, dtype=np.float64))  # so that the order of values does not matter
     found = stats.bootstrap(
         (sample,),
         np.mean,
@@ -102,25 +117,28 @@ def rate_interval(num_events: int, n: int, confidence: float = 0.95) -> Interval
 
 def share_at_most(values: Values, x: float) -> float:
     """Return the share of values that are at most x: the percentile of x, as a share."""
-    return float((np.asarray(values) <= x).mean()) if len(values) else math.nan
+    if len(values) == 0 or np.isnan([*values, x]).any():
+        return math.nan
+    return float((np.asarray(values) <= x).mean())
 
 
 def z_score(x: float, values: Values) -> float:
-    """Return how many standard deviations x lies above the mean; needs two values that differ."""
-    if len(values) < 2 or np.ptp(values) == 0:
-        return math.nan
-    return float((x - np.mean(values)) / np.std(values, ddof=1))
+    """Return how many standard deviations x lies above the mean; nan where values do not vary."""
+    sd = sample_sd(values)
+    return float(x - np.mean(values)) / sd if sd > 0 else math.nan
 
 
 def accuracy_sd(accuracy: float, num_images: int) -> float:
     """Return the binomial standard deviation of an accuracy from the draw of its test images."""
-    return math.sqrt(accuracy * (1 - accuracy) / num_images)
+    return math.sqrt(accuracy * (1 - accuracy) / num_images) if num_images else math.nan
 
 
 def accuracy_difference_sd(disagreement: float, num_images: int) -> float:
-    """Return the standard deviation of a difference of two accuracies on the same test images.
+    """Return the standard deviation of a difference of two accuracies from the draw of their test images.
+
+    It takes the accuracies as nearly equal; exactly, the squared difference would come off the disagreement.
 
     Args:
         disagreement: share of images on which exactly one of the two is right.
     """
-    return math.sqrt(disagreement / num_images)
+    return math.sqrt(disagreement / num_images) if num_images else math.nan

@@ -1,15 +1,19 @@
 """Plan a study: what n can show, and how many seeds a question needs."""
 
+import bisect
 import math
+from collections.abc import Callable
 
+import numpy as np
 from scipy import optimize, stats
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
-from analysis.significance import fisher_p
+from analysis.significance import MAX_EXACT, NUM_FLIPS, fisher_p
 
 ALPHA = 0.05
 POWER = 0.8
 MAX_SEEDS = 100_000
+NUM_QUANTILES = 10_000
 
 
 def minimum_detectable_difference(
@@ -18,23 +22,31 @@ def minimum_detectable_difference(
     """Return the true mean difference that a paired test of n seeds finds with this power.
 
     Args:
-        sd: standard deviation of the differences; the result is in its unit. family_size: contrasts corrected
-        together; the first step of Holm's method tests at alpha / family_size.
+        sd: standard deviation of the differences; the result is in its unit.
+        family_size: contrasts corrected together; Holm's first step tests at alpha / family_size.
     """
     if n < 2 or not sd >= 0:
         return math.nan
-    found = optimize.brentq(lambda effect: _power(effect, n, alpha / family_size) - power, 1e-6, 1e3)
+    found = optimize.brentq(lambda effect: _paired_power(effect, n, alpha / family_size) - power, 0, 1e6)
     return sd * float(found)
 
 
-def _power(effect: float, n: int, alpha: float) -> float:
-    """Return the power of a two-sided paired t test, without the chance of the wrong sign.
+def _paired_power(effect: float, n: int, alpha: float) -> float:
+    """Return the power of a two-sided paired t test at a positive effect, in standard deviations."""
+    return _or_one(TTestPower().power(effect, n, alpha / 2, alternative="larger"))
 
-    That chance is negligible at any power of interest, and where it is, scipy returns nan for it. A nan of
-    the rest stands for a power of 1 to machine precision.
+
+def _unpaired_power(effect: float, n: int, alpha: float) -> float:
+    return _or_one(TTestIndPower().power(effect, n, alpha / 2, alternative="larger"))
+
+
+def _or_one(power: float) -> float:
+    """Return the power on the side of the effect, where nan stands for 1 to machine precision.
+
+    The chance of significance with the wrong sign is left out: it is negligible at any power of interest, and
+    where it is smallest, scipy returns nan for it.
     """
-    found = float(TTestPower().power(effect, n, alpha / 2, alternative="larger"))
-    return 1.0 if math.isnan(found) else found
+    return 1.0 if math.isnan(power) else float(power)
 
 
 def seeds_needed(
@@ -42,55 +54,56 @@ def seeds_needed(
 ) -> float:
     """Return the pairs at which a true mean difference is found with this power; arguments as above.
 
-    A whole number; nan where the standard deviation is not known.
+    A whole number from 2; infinite for a difference of 0 or beyond `MAX_SEEDS`; nan where an argument is.
     """
-    if not sd >= 0:
-        return math.nan
-
-    def is_enough(n: int) -> bool:
-        return sd == 0 or _power(difference / sd, n, alpha / family_size) >= power
-
-    low, high = 1, 2
-    while not is_enough(high):
-        low, high = high, 2 * high
-        if high > MAX_SEEDS:
-            return math.inf
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if is_enough(middle) else (middle, high)
-    return high
+    return _first_enough(
+        lambda effect, n: _paired_power(effect, n, alpha / family_size) >= power, difference, sd
+    )
 
 
-def unpaired_seeds_needed(difference: float, sd: float, alpha: float = ALPHA, power: float = POWER) -> int:
+def unpaired_seeds_needed(difference: float, sd: float, alpha: float = ALPHA, power: float = POWER) -> float:
     """Return the runs of each of two independent arms, of standard deviation sd, for the same question."""
-    n: float = TTestIndPower().solve_power(difference / sd, power=power, alpha=alpha)
-    return math.ceil(n)
+    return _first_enough(lambda effect, n: _unpaired_power(effect, n, alpha) >= power, difference, sd)
+
+
+def _first_enough(is_enough: Callable[[float, int], bool], difference: float, sd: float) -> float:
+    if math.isnan(difference) or not sd >= 0:
+        return math.nan
+    if difference == 0:
+        return math.inf
+    if sd == 0:
+        return 2
+    candidates = range(2, MAX_SEEDS + 1)
+    found = bisect.bisect_left(candidates, True, key=lambda n: is_enough(abs(difference) / sd, n))
+    return candidates[found] if found < len(candidates) else math.inf
 
 
 def smallest_exact_p(n: int) -> float:
-    """Return the smallest two-sided p value of the sign-flip test at n pairs: 2 / 2^n."""
-    return 2.0 ** (1 - n)
+    """Return the smallest two-sided p value of the sign-flip test at n pairs: 2 / 2^n while it is exact."""
+    if n < 1:
+        return math.nan
+    return 2.0 ** (1 - n) if n <= MAX_EXACT else 1 / (NUM_FLIPS + 1)
 
 
 def largest_holm_family(n: int, alpha: float = ALPHA) -> int:
     """Return the largest family in which the sign-flip test at n pairs can still reach alpha."""
-    return math.floor(alpha / smallest_exact_p(n))
+    return math.floor(alpha / smallest_exact_p(n)) if n > 0 else 0
 
 
 def tost_power(n: int, margin: float, sd: float, alpha: float = ALPHA) -> float:
     """Return the power of the TOST of n pairs to show equivalence within ±margin at a true difference of 0.
 
-    Exact: the probability, over the spread of the sample, that the mean stays within margin less the critical
-    value times the standard error.
+    The probability that the mean stays within margin less the critical value times the standard error,
+    averaged over quantiles of the sample's standard deviation.
     """
-    critical = float(stats.t.ppf(1 - alpha, n - 1))
-    degrees = n - 1
-
-    def covered(variance_ratio: float) -> float:
-        room = margin * math.sqrt(n) / sd - critical * math.sqrt(variance_ratio)
-        return max(0.0, 2 * float(stats.norm.cdf(room)) - 1)
-
-    return float(stats.chi2(degrees, scale=1 / degrees).expect(covered))
+    if n < 2 or not sd >= 0:
+        return math.nan
+    if sd == 0:
+        return 1.0
+    shares = (np.arange(NUM_QUANTILES) + 0.5) / NUM_QUANTILES
+    sds = sd * np.sqrt(stats.chi2.ppf(shares, n - 1) / (n - 1))
+    rooms = margin - stats.t.isf(alpha, n - 1) * sds / math.sqrt(n)
+    return float(np.maximum(0.0, 2 * stats.norm.cdf(rooms * math.sqrt(n) / sd) - 1).mean())
 
 
 def first_significant_count(n: int, alpha: float = ALPHA) -> int | None:
@@ -99,6 +112,12 @@ def first_significant_count(n: int, alpha: float = ALPHA) -> int | None:
 
 
 def noether_n(probability_better: float, alpha: float = ALPHA, beta: float = ALPHA) -> float:
-    """Return the pairs that a one-sided sign test needs to find P(A > B); Noether 1987."""
-    quantiles = float(stats.norm.ppf(1 - alpha) + stats.norm.ppf(1 - beta))
-    return (quantiles / (math.sqrt(6) * (probability_better - 0.5))) ** 2
+    """Return the runs of each of two independent arms at which P(A > B) is found to exceed one half.
+
+    By a one-sided Mann-Whitney test at alpha with power 1 - beta. Noether 1987, "Sample size determination
+    for some common nonparametric tests"; infinite where the probability is one half or less.
+    """
+    if probability_better <= 0.5:
+        return math.inf
+    quantiles = float(stats.norm.isf(alpha) + stats.norm.isf(beta))
+    return quantiles**2 / (6 * (probability_better - 0.5) ** 2)

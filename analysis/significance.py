@@ -1,7 +1,7 @@
 """Tests of paired differences, rates and trends, effect sizes, and corrections for many tests.
 
-Differences are one number a seed. What cannot be tested is nan; nothing here raises or warns on degenerate
-data.
+Differences are one number a seed. Nothing here raises or warns on degenerate data: what cannot be tested, for
+want of values or of spread or because a value is not finite, is nan.
 """
 
 import functools
@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 from statsmodels.stats.multitest import multipletests
 
-from analysis.estimates import Interval, Values, rate_interval
+from analysis.estimates import NOT_ESTIMABLE, TOLERANCE, Interval, Values, rate_interval, sample_sd
 
 MAX_EXACT = 20
 """pairs up to which all sign vectors are enumerated"""
-NUM_FLIPS = 19_999
+NUM_FLIPS = 99_999
+"""random sign vectors above that"""
 FLIP_SEED = 20_261_124
-TOLERANCE = 1e-12
 
 
 def sign_flip_p(differences: Values) -> float:
@@ -27,39 +27,48 @@ def sign_flip_p(differences: Values) -> float:
 
     Exact over all 2^n sign vectors up to `MAX_EXACT` pairs, then Monte Carlo with `NUM_FLIPS` fixed draws and
     the + 1 correction. It assumes that differences are symmetric about 0 under the null, nothing else; below
-    6 pairs it cannot reach .05.
+    6 pairs it cannot reach .05, and differences that are all 0 give 1.
     """
     values = np.asarray(differences, dtype=np.float64)
-    n = len(values)
-    if n == 0:
+    if len(values) == 0 or not np.isfinite(values).all():
         return math.nan
-    observed = abs(values.sum())
-    bound = observed - TOLERANCE * np.abs(values).sum()
-    if n <= MAX_EXACT:
-        return float((np.abs(_all_signed_sums(values)) >= bound).mean())
-    hits = int((np.abs(_random_signs(n) @ values) >= bound).sum())
+    magnitudes = np.sort(np.abs(values))  # so that neither order nor overall sign moves a draw
+    bound = abs(values.sum()) - TOLERANCE * magnitudes.sum()
+    if len(values) <= MAX_EXACT:
+        mirrored_sums = magnitudes[0] + _signed_sums(magnitudes[1:])
+        return float((np.abs(mirrored_sums) >= bound).mean())
+    hits = int((np.abs(_random_signed_sums(magnitudes)) >= bound).sum())
     return (hits + 1) / (NUM_FLIPS + 1)
 
 
-def _all_signed_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the sums under all sign vectors with a first sign of plus; the others mirror them."""
-    sums = values[:1]
-    for value in values[1:]:
+def _signed_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the 2^n sums under all sign vectors."""
+    sums = np.zeros(1)
+    for value in values:
         sums = np.concatenate([sums + value, sums - value])
     return sums
 
 
+def _random_signed_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return sums under `NUM_FLIPS` random sign vectors, the same for equally many values.
+
+    A random byte looks up the signed sum of eight values at once.
+    """
+    octets = np.pad(values, (0, -len(values) % 8)).reshape(-1, 8)
+    sums = np.zeros(NUM_FLIPS)
+    for octet, picks in zip(octets, _random_bytes(len(octets)), strict=True):
+        sums += _signed_sums(octet)[picks]
+    return sums
+
+
 @functools.lru_cache(maxsize=4)
-def _random_signs(n: int) -> NDArray[np.float64]:
-    rng = np.random.default_rng((FLIP_SEED, n))
-    return rng.choice(np.array([-1.0, 1.0]), size=(NUM_FLIPS, n))
+def _random_bytes(num_octets: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(FLIP_SEED).integers(256, size=(num_octets, NUM_FLIPS), dtype=np.uint8)
 
 
 def paired_t_p(differences: Values) -> float:
     """Return the two-sided p value of the paired t test; nan below two pairs or without variance."""
-    if len(differences) < 2 or _is_constant(differences):
-        return math.nan
-    return float(stats.ttest_1samp(differences, 0).pvalue)
+    return float(stats.ttest_1samp(differences, 0).pvalue) if sample_sd(differences) > 0 else math.nan
 
 
 def wilcoxon_p(differences: Values) -> float:
@@ -68,35 +77,34 @@ def wilcoxon_p(differences: Values) -> float:
     It is that test on signed ranks. Zeros are dropped; nan where nothing is left.
     """
     values = np.asarray(differences, dtype=np.float64)
+    scale = np.abs(values).max(initial=0.0)
+    if scale == 0 or not np.isfinite(scale):
+        return math.nan
+    values = np.round(values / scale, 12)  # rounding errors break no tie and make no difference of a zero
     values = values[values != 0]
     return sign_flip_p(np.sign(values) * stats.rankdata(np.abs(values)))
 
 
-def _is_constant(values: Values) -> bool:
-    array = np.asarray(values, dtype=np.float64)
-    return bool(np.ptp(array) <= TOLERANCE * max(1.0, float(np.abs(array).max())))
-
-
 def hedges_g_av(first: Values, second: Values) -> float:
-    """Return the mean difference over the average standard deviation, corrected for small n (Hedges)."""
-    n = len(first)
-    if n < 2:
+    """Return the mean difference over the average standard deviation, corrected for small n (Hedges).
+
+    Nan where neither varies.
+    """
+    spread = (sample_sd(first) + sample_sd(second)) / 2
+    if not spread > 0:
         return math.nan
-    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    spread = float(a.std(ddof=1) + b.std(ddof=1)) / 2
-    return float((a - b).mean()) / spread * (1 - 3 / (8 * n - 9)) if spread > 0 else math.nan
+    return float(np.mean(first) - np.mean(second)) / spread * (1 - 3 / (8 * len(first) - 9))
 
 
 def d_z(differences: Values) -> float:
     """Return the mean difference over the standard deviation of the differences."""
-    if len(differences) < 2 or _is_constant(differences):
-        return math.nan
-    return float(np.mean(differences) / np.std(differences, ddof=1))
+    sd = sample_sd(differences)
+    return float(np.mean(differences)) / sd if sd > 0 else math.nan
 
 
 def correlation(first: Values, second: Values) -> float:
-    """Return Pearson's correlation; nan below three pairs or without variance."""
-    if len(first) < 3 or _is_constant(first) or _is_constant(second):
+    """Return Pearson's correlation; nan without variance or below three pairs, as any two lie on a line."""
+    if len(first) < 3 or not (sample_sd(first) > 0 and sample_sd(second) > 0):
         return math.nan
     return float(np.corrcoef(first, second)[0, 1])
 
@@ -111,9 +119,10 @@ class Share(NamedTuple):
 def better_share(differences: Values) -> Share:
     """Return the share of pairs with a positive difference, ties half; the interval is over untied pairs."""
     values = np.asarray(differences, dtype=np.float64)
+    if len(values) == 0 or np.isnan(values).any():
+        return Share(math.nan, NOT_ESTIMABLE)
     won, lost = int((values > 0).sum()), int((values < 0).sum())
-    share = float(((values > 0) + 0.5 * (values == 0)).mean()) if len(values) else math.nan
-    return Share(share, rate_interval(won, won + lost))
+    return Share((1 + (won - lost) / len(values)) / 2, rate_interval(won, won + lost))
 
 
 class RopeProbabilities(NamedTuple):
@@ -130,22 +139,22 @@ def rope_probabilities(differences: Values, margin: float) -> RopeProbabilities:
     The posterior under a flat prior: Student t at the mean with scale s / sqrt(n) and n - 1 degrees of
     freedom.
     """
-    n = len(differences)
-    if n < 2 or _is_constant(differences):
+    sd = sample_sd(differences)
+    if not sd > 0:
         return RopeProbabilities(math.nan, math.nan, math.nan)
-    scale = np.std(differences, ddof=1) / math.sqrt(n)
-    posterior = stats.t(n - 1, loc=np.mean(differences), scale=scale)
-    below, above = float(posterior.cdf(-margin)), float(posterior.sf(margin))
-    return RopeProbabilities(below, 1 - below - above, above)
+    mean, error, degrees = float(np.mean(differences)), sd / math.sqrt(len(differences)), len(differences) - 1
+    below, not_above = special.stdtr(degrees, (np.array([-margin, margin]) - mean) / error)
+    above = special.stdtr(degrees, (mean - margin) / error)
+    return RopeProbabilities(float(below), float(not_above - below), float(above))
 
 
 def tost_p(differences: Values, margin: float) -> float:
-    """Return the p value of equivalence within ±margin: the larger of two one-sided t tests."""
-    if len(differences) < 2 or _is_constant(differences):
-        return math.nan
-    above_low = stats.ttest_1samp(differences, -margin, alternative="greater").pvalue
-    below_high = stats.ttest_1samp(differences, margin, alternative="less").pvalue
-    return float(max(above_low, below_high))
+    """Return the p value of equivalence within ±margin: the larger of two one-sided t tests.
+
+    Each equals the posterior probability of the side that it rejects.
+    """
+    below, _, above = rope_probabilities(differences, margin)
+    return max(below, above)
 
 
 def fisher_p(num_events: int, n: int, num_events_other: int, n_other: int) -> float:
@@ -162,17 +171,28 @@ def binomial_p(num_events: int, n: int, rate: float, alternative: str = "two-sid
 
 
 def page_trend_p(blocks: NDArray[np.float64]) -> float:
-    """Return the p value of Page's trend test; rows are blocks, columns in the order expected to rise."""
-    if len(blocks) < 2 or blocks.shape[1] < 3:
+    """Return the one-sided p value of Page's trend test; needs two blocks and three columns.
+
+    Ties make it conservative.
+
+    Args:
+        blocks: rows are blocks, columns are in the order expected to rise.
+    """
+    if len(blocks) < 2 or blocks.shape[1] < 3 or np.isnan(blocks).any():
         return math.nan
     return float(stats.page_trend_test(blocks).pvalue)
 
 
 def brown_forsythe_p(first: Values, second: Values) -> float:
-    """Return the p value of the Brown-Forsythe test that two samples have equal spread."""
-    if min(len(first), len(second)) < 2 or (_is_constant(first) and _is_constant(second)):
+    """Return the p value of the Brown-Forsythe test that two samples have equal spread.
+
+    Nan where deviations from the median are constant within both, as they are for two values each: nothing is
+    left to judge a difference of spreads by.
+    """
+    if min(len(first), len(second)) < 2:
         return math.nan
-    return float(stats.levene(first, second, center="median").pvalue)
+    deviations = [np.abs(sample - np.median(sample)) for sample in (np.asarray(first), np.asarray(second))]
+    return float(stats.f_oneway(*deviations).pvalue) if sum(map(sample_sd, deviations)) > 0 else math.nan
 
 
 def holm(p_values: Values, num_declared: int | None = None) -> NDArray[np.float64]:
@@ -180,15 +200,15 @@ def holm(p_values: Values, num_declared: int | None = None) -> NDArray[np.float6
 
     Args:
         p_values: nan where a test could not be made; it counts as 1 and stays nan.
-        num_declared: size of the declared family; contrasts of it that are not at hand count as 1.
+        num_declared: size of the declared family; contrasts of it that are not at hand count as 1. A family
+            never counts as smaller than what is at hand.
     """
     values = np.asarray(p_values, dtype=np.float64)
-    num_absent = max(0, (num_declared or 0) - len(values))
-    if len(values) == 0:
-        return values
-    padded = np.concatenate([np.nan_to_num(values, nan=1.0), np.ones(num_absent)])
-    adjusted = multipletests(padded, method="holm")[1][: len(values)]
-    return np.where(np.isnan(values), np.nan, adjusted)
+    order = np.argsort(values)  # nan last, as a p value of 1 would be
+    steps = max(len(values), num_declared or 0) - np.arange(len(values))
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps * values[order]))
+    return adjusted
 
 
 def benjamini_hochberg(p_values: Values) -> NDArray[np.float64]:

@@ -1,9 +1,11 @@
 """Variance components of balanced tables: how much of the spread each source of randomness makes.
 
 Shape suffixes: S seeds or subsets, M methods, G generators, C classifiers. Estimates by equating mean squares
-with their expectations; a negative one is 0. Intervals are percentile bootstraps over the first axis.
+with their expectations; a negative one is 0. Intervals are percentile bootstraps over the first axis. They
+are too narrow for what a unit of that axis shares: at 90 % they cover about 75 % with 10 units, 85 % with 20.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +19,13 @@ MIN_RESAMPLED = 5
 """units of the first axis below which an interval is not estimated"""
 CONFIDENCE = 0.9
 FloatArray = NDArray[np.float64]
+_Estimate = Callable[[FloatArray, float], FloatArray]
+"""Maps arrays with any leading axes to variances on the last.
+
+It multiplies mean squares that hold spread over the first axis by a factor: resampling n units makes them too
+small by (n - 1) / n on average (Brennan 2007, "Unbiased estimates of variance components with bootstrap
+procedures").
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +35,7 @@ class Component:
     sd: float
     """standard deviation that it makes alone, in the unit of the values"""
     interval: Interval
-    """90 % bootstrap"""
+    """90 % bootstrap; nan below `MIN_RESAMPLED` units"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,56 +58,53 @@ class NestedComponents:
 
 
 def seed_components(values_SM: FloatArray, *, rng_seed: int = 0) -> SeedComponents:
-    """Return the components of a two-way table without replication, methods fixed; needs two of each."""
+    """Return the components of a two-way table without replication, methods fixed; nan below two of each."""
     seed, residual = _components(values_SM, _seed_variances, rng_seed)
     return SeedComponents(seed=seed, residual=residual)
 
 
 def nested_components(values_SGC: FloatArray, *, rng_seed: int = 0) -> NestedComponents:
-    """Return the components of a balanced nested design; needs two of each."""
+    """Return the components of a balanced nested design; nan below two of each."""
     subset, generator, classifier = _components(values_SGC, _nested_variances, rng_seed)
     return NestedComponents(subset=subset, generator=generator, classifier=classifier)
 
 
-def _components(
-    values: FloatArray, estimate: Callable[[FloatArray], FloatArray], rng_seed: int
-) -> list[Component]:
-    """Estimate variances of `values` and of its resamples over the first axis.
-
-    `estimate` maps arrays with any number of leading axes to variances on the last.
-    """
+def _components(values: FloatArray, estimate: _Estimate, rng_seed: int) -> list[Component]:
+    """Estimate one component an axis, with intervals from resamples over the first axis."""
     num_first = len(values)
-    rows = np.random.default_rng(rng_seed).integers(num_first, size=(NUM_RESAMPLES, num_first))
-    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    low, high = np.quantile(np.sqrt(estimate(values[rows])), tails, axis=0)
-    sds = np.sqrt(estimate(values))
+    if min(values.shape) < 2 or not np.isfinite(values).all():
+        return [Component(sd=math.nan, interval=NOT_ESTIMABLE)] * values.ndim
+    sds = np.sqrt(estimate(values, 1.0))
     if num_first < MIN_RESAMPLED:
         return [Component(sd=float(sd), interval=NOT_ESTIMABLE) for sd in sds]
-    return [
-        Component(sd=float(sd), interval=Interval(float(a), float(b)))
-        for sd, a, b in zip(sds, low, high, strict=True)
-    ]
+    means = values.reshape(num_first, -1).mean(axis=1)
+    sorted_values = values[np.argsort(means)]  # so that the order of seeds does not matter
+    rows = np.random.default_rng(rng_seed).integers(num_first, size=(NUM_RESAMPLES, num_first))
+    resampled_sds = np.sqrt(estimate(sorted_values[rows], num_first / (num_first - 1)))
+    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    ends = np.quantile(resampled_sds, tails, axis=0).T.tolist()
+    return [Component(sd=float(sd), interval=Interval(*pair)) for sd, pair in zip(sds, ends, strict=True)]
 
 
-def _seed_variances(values: FloatArray) -> FloatArray:
+def _seed_variances(values: FloatArray, factor: float) -> FloatArray:
     num_seeds, num_methods = values.shape[-2:]
     seed_means = values.mean(axis=-1, keepdims=True)
     method_means = values.mean(axis=-2, keepdims=True)
     grand = values.mean(axis=(-2, -1), keepdims=True)
     residuals = values - seed_means - method_means + grand
-    residual = (residuals**2).sum(axis=(-2, -1)) / ((num_seeds - 1) * (num_methods - 1))
-    between = num_methods * seed_means.var(axis=-2, ddof=1)[..., 0]
+    residual = factor * (residuals**2).sum(axis=(-2, -1)) / ((num_seeds - 1) * (num_methods - 1))
+    between = factor * num_methods * seed_means.var(axis=-2, ddof=1)[..., 0]
     seed = np.maximum(0.0, (between - residual) / num_methods)
     return np.stack([seed, residual], axis=-1)
 
 
-def _nested_variances(values: FloatArray) -> FloatArray:
+def _nested_variances(values: FloatArray, factor: float) -> FloatArray:
     num_generators, num_classifiers = values.shape[-2:]
     generator_means = values.mean(axis=-1)
     subset_means = generator_means.mean(axis=-1)
     classifier = values.var(axis=-1, ddof=1).mean(axis=(-2, -1))
     within = generator_means.var(axis=-1, ddof=1).mean(axis=-1)
     generator = np.maximum(0.0, within - classifier / num_classifiers)
-    between = subset_means.var(axis=-1, ddof=1)
+    between = factor * subset_means.var(axis=-1, ddof=1)
     subset = np.maximum(0.0, between - within / num_generators)
     return np.stack([subset, generator, classifier], axis=-1)

@@ -7,8 +7,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from analysis.figures.style import Drawn, make_figure
+from analysis.figures.style import SMALL, Drawn, describe_dataset, describe_n, make_figure, title_of
 from analysis.naming import data_rank, in_order
+
+MAX_WRITTEN = 20
+"""classes up to which a matrix has room for numbers"""
+SHOWN_FROM = 0.05
+"""share from which a confusion is written out"""
 
 
 def plot_recalls(axes: Axes, classes: pd.DataFrame) -> Axes:
@@ -24,14 +29,15 @@ def plot_recalls(axes: Axes, classes: pd.DataFrame) -> Axes:
             f"{value:.2f}",
             ha="center",
             va="center",
-            fontsize=8,
+            fontsize=SMALL,
             color="white" if value < 0.5 else "black",
         )
     axes.set_yticks(range(len(methods)), methods)
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
-    counts = classes.groupby("class")["class_count"].median().astype(int)
+    counts = classes.groupby("class")["class_count"]
+    ends = zip(counts.min(), counts.max(), strict=True)
     above = axes.secondary_xaxis("top")
-    above.set_xticks(range(len(names)), [str(count) for count in counts])
+    above.set_xticks(range(len(names)), [str(low) if low == high else "varies" for low, high in ends])
     for side in (axes, above):
         side.tick_params(length=0)
         side.spines[:].set_visible(False)
@@ -50,20 +56,20 @@ def draw_recalls(classes: pd.DataFrame) -> Iterator[Drawn]:
             1,
             8,
             sum(0.3 * n + 1.3 for n in numbers),
-            height_ratios=[0.3 * n + 1 for n in numbers],
+            height_ratios=numbers,
         )
         for (axes,), data in zip(rows, levels, strict=True):
             plot_recalls(axes, of_setting[of_setting["data"] == data])
-            label = f"C = {data}" if data != "original" else "original set"
-            axes.set_title(f"{label}; above the columns: real training images of the class", loc="left")
+            axes.set_title(f"{title_of(data)}; above the columns: real training images", loc="left")
         runs = of_setting.groupby(["data", "method"])["key"].nunique()
         yield Drawn(
             name=f"f6-recalls-{index}",
             title=f"F6. Recall of each class: {setting}",
             caption=(
-                f"Mean recall on the test set over complete runs (n = {runs.min()} to {runs.max()} a row). "
-                "0.00 over all runs is a class that the method never recognises. Data set: "
-                f"{', '.join(dict.fromkeys(of_setting['dataset']))}."
+                f"Mean recall (share of the test images of a class) over complete runs ({describe_n(runs)} a "
+                "row); no interval is drawn. 0.00 over all runs is a class that the method never recognises. "
+                "Real training images are those before rebalancing; they vary where the order of classes is "
+                f"drawn from the seed. {describe_dataset(of_setting)}"
             ),
             figure=figure,
         )
@@ -71,22 +77,20 @@ def draw_recalls(classes: pd.DataFrame) -> Iterator[Drawn]:
 
 def plot_confusion(axes: Axes, confusions: Sequence[NDArray[np.int64]], names: Sequence[str]) -> Axes:
     """Draw the mean of confusion matrices, as shares of each true class."""
-    shares = np.mean([confusion / confusion.sum(axis=1, keepdims=True) for confusion in confusions], axis=0)
+    totals = [np.maximum(confusion.sum(axis=1, keepdims=True), 1) for confusion in confusions]
+    shares = np.mean([confusion / total for confusion, total in zip(confusions, totals, strict=True)], axis=0)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    has_room = len(names) <= MAX_WRITTEN
     for (i, j), value in np.ndenumerate(shares):
-        if value >= 0.005:
-            axes.text(
-                j,
-                i,
-                f"{100 * value:.0f}",
-                ha="center",
-                va="center",
-                fontsize=7,
-                color="white" if value > 0.6 else "black",
-            )
-    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+        if has_room and value >= SHOWN_FROM:
+            text = f"{value:.2f}".removeprefix("0")
+            colour = "white" if value > 0.6 else "black"
+            axes.text(j, i, text, ha="center", va="center", fontsize=SMALL, color=colour)
+    size = SMALL if has_room else 5
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=size)
+    axes.set_yticks(range(len(names)), names, fontsize=size)
     axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     axes.set_xlabel("predicted")
     return axes
 
@@ -94,28 +98,38 @@ def plot_confusion(axes: Axes, confusions: Sequence[NDArray[np.int64]], names: S
 def draw_confusions(
     runs: pd.DataFrame, confusions: Mapping[str, NDArray[np.int64]], class_names: Mapping[str, Sequence[str]]
 ) -> Iterator[Drawn]:
-    """F7 for each setting and C in which runs collapse: collapsed beside healthy."""
+    """F7 for each setting and C in which runs collapse: collapsed beside healthy ones of the same methods."""
     complete = runs[runs["state"] == "complete"]
     number = 0
     for (setting, data, dataset), block in complete.groupby(["setting", "data", "dataset"], sort=False):
         is_collapsed = block["is_collapsed"].astype(bool)
-        kinds = {"collapsed": block[is_collapsed], "healthy": block[~is_collapsed]}
-        kinds = {kind: of_kind for kind, of_kind in kinds.items() if len(of_kind)}
-        if "collapsed" not in kinds:
+        if not is_collapsed.any():
             continue
+        # Other methods would differ from the collapsed runs by method as well.
+        healthy = block[~is_collapsed & block["cell"].isin(block.loc[is_collapsed, "cell"])]
+        kinds = {"collapsed": block[is_collapsed], "healthy": healthy}
+        kinds = {kind: of_kind for kind, of_kind in kinds.items() if len(of_kind)}
         number += 1
-        figure, rows = make_figure(1, len(kinds), 4.6 * len(kinds), 4.7)
+        figure, rows = make_figure(1, len(kinds), 4.3 * len(kinds), 4.4)
         for axes, (kind, of_kind) in zip(rows[0], kinds.items(), strict=True):
             plot_confusion(axes, [confusions[key] for key in of_kind["key"]], class_names[str(dataset)])
             axes.set_title(f"{kind}, n = {len(of_kind)} runs")
         rows[0][0].set_ylabel("true class")
         yield Drawn(
             name=f"f7-confusion-{number}",
-            title=f"F7. What collapsed runs say: {setting}, C = {data}",
+            title=f"F7. What collapsed runs say: {setting}, {title_of(str(data))}",
             caption=(
-                "Mean confusion matrices in percent of each true class, over all methods; shares below "
-                "0.5 % are left blank. An empty column is a class that is never predicted. Data set: "
-                f"{dataset}."
+                "Mean confusion matrices as shares of each true class, over runs with a dead class and, where "
+                f"there are any, over the healthy runs of the same methods ({_count_collapsed(block)}); shares "
+                f"below {SHOWN_FROM} are not written, and no interval is drawn. An empty column is a class "
+                f"that is never predicted. {describe_dataset(block)}"
             ),
             figure=figure,
         )
+
+
+def _count_collapsed(runs: pd.DataFrame) -> str:
+    """Return how many runs of each method have collapsed, of those that ever do."""
+    counts = runs["is_collapsed"].astype(int).groupby(runs["method"], sort=False).agg(["sum", "size"])
+    some = counts[counts["sum"] > 0]
+    return ", ".join(f"{method} {row['sum']} of {row['size']} collapsed" for method, row in some.iterrows())

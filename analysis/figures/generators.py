@@ -1,153 +1,225 @@
-"""Figure F8: what generators draw, beside what is real and what they may have copied."""
+"""Figure F8: what generators draw, beside what is real and what they may have copied.
+
+Shape suffixes: K classes, J images of a class, C H W image.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from analysis.aggregate import COLLAPSED_BELOW
 from analysis.collect import Results
-from analysis.figures.style import COLLAPSED_COLOUR, Drawn, colour_of, make_figure, marker_of
-from analysis.naming import in_order
+from analysis.figures.style import (
+    COLLAPSED_COLOUR,
+    MANY,
+    SMALL,
+    Drawn,
+    colour_of,
+    describe_dataset,
+    describe_n,
+    make_figure,
+    marker_of,
+    title_of,
+)
+from analysis.naming import data_rank, in_order
 
-Sheet = NDArray[np.uint8]
-"""(3, K, J, C, H, W): generated, nearest real, real"""
+Images = NDArray[np.uint8]
+GAP = 2
+"""white pixels between images"""
+MAX_TICKS = 12
+"""class counts up to which each has its tick"""
 _GENERATED, _NEAREST, _REAL = range(3)
 
 
-def plot_grid(axes: Axes, images_KJCHW: Sheet, row_labels: Sequence[str], flagged: Sequence[bool]) -> Axes:
-    """Draw images, a class a row; flagged rows are framed."""
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """What one generator draws."""
+
+    images_3KJCHW: Images
+    """generated, nearest real, real"""
+    seed: int
+    quality: pd.DataFrame
+    """one row a class"""
+
+    @property
+    def diversity_K(self) -> NDArray[np.float64]:
+        """Generated over real spread; nan where it cannot be estimated."""
+        diversity_K: NDArray[np.float64] = self.quality["diversity"].to_numpy(dtype=np.float64)
+        return diversity_K
+
+    @property
+    def least_diverse(self) -> int:
+        """The class of lowest diversity, 0 where none can be estimated."""
+        return int(np.argmin(np.nan_to_num(self.diversity_K, nan=np.inf)))
+
+
+def plot_grid(axes: Axes, images_KJCHW: Images, row_labels: Sequence[str], flagged: Sequence[bool]) -> Axes:
+    """Draw images, a class a row, with a gap below and to the right of each; flagged rows are framed."""
     num_classes, num_columns, channels, height, width = images_KJCHW.shape
-    mosaic = images_KJCHW.transpose(0, 3, 1, 4, 2).reshape(
+    blank = 0 if channels == 1 else 255  # both white: grey images are drawn as ink on paper
+    gaps = [(0, 0), (0, 0), (0, 0), (0, GAP), (0, GAP)]
+    padded_KJCHW = np.pad(images_KJCHW, gaps, constant_values=blank)
+    height, width = height + GAP, width + GAP
+    mosaic = padded_KJCHW.transpose(0, 3, 1, 4, 2).reshape(
         num_classes * height, num_columns * width, channels
     )
     axes.imshow(mosaic.squeeze(), cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
-    axes.set_yticks(height * (np.arange(num_classes) + 0.5), row_labels, fontsize=7)
+    centres = height * (np.arange(num_classes) + 0.5) - (GAP + 1) / 2
+    axes.set_yticks(centres, row_labels, fontsize=SMALL)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     for row in np.flatnonzero(flagged):
-        corner = (-0.5, row * height - 0.5)
-        axes.add_patch(
-            Rectangle(
-                corner, num_columns * width, height, fill=False, edgecolor=COLLAPSED_COLOUR, linewidth=1.8
-            )
-        )
+        corner = (-0.5 - GAP, row * height - 0.5 - GAP)
+        size = num_columns * width + GAP, height + GAP
+        look = {"fill": False, "edgecolor": COLLAPSED_COLOUR, "linewidth": 1.8, "clip_on": False}
+        axes.add_patch(Rectangle(corner, *size, **look))
     return axes
 
 
+def read_sheets(results: Results, generators: pd.DataFrame) -> dict[str, Sheet]:
+    """Return by architecture the sheet of its lowest complete seed that has one."""
+    complete = generators[generators["state"] == "complete"].sort_values("seed", kind="stable")
+    sheets: dict[str, Sheet] = {}
+    for method in in_order(complete["method"]):
+        for row in complete[complete["method"] == method].itertuples():
+            images = results.read_samples(str(row.key))
+            if images is not None:
+                classes = results.generator_classes
+                quality = classes[classes["key"] == row.key].sort_values("class")
+                sheets[method] = Sheet(images_3KJCHW=images, seed=int(row.seed), quality=quality)
+                break
+    return sheets
+
+
 def draw_sheets(results: Results) -> Iterator[Drawn]:
-    """F8 for each setting and C: the sheets of one seed, all architectures, beside real images."""
-    complete = results.generators[results.generators["state"] == "complete"]
+    """F8 for each setting and C: a sheet of every architecture, beside real images."""
     number = 0
-    for (setting, data, dataset), block in complete.groupby(["setting", "data", "dataset"], sort=False):
-        seed = int(block["seed"].min())
-        of_seed = block[block["seed"] == seed].set_index("method")
-        sheets = {
-            method: results.read_samples(of_seed.loc[method, "key"]) for method in in_order(of_seed.index)
-        }
-        found = {method: sheet for method, sheet in sheets.items() if sheet is not None}
-        if not found:
+    for (setting, data, dataset), block in results.generators.groupby(
+        ["setting", "data", "dataset"], sort=False
+    ):
+        sheets = read_sheets(results, block)
+        if not sheets:
             continue
         number += 1
-        quality = results.generator_classes[results.generator_classes["key"].isin(of_seed["key"])]
         names = results.class_names[str(dataset)]
+        seeds = ", ".join(f"{method} {sheet.seed}" for method, sheet in sheets.items())
+        which = f"n = 1 generator each, of the lowest complete seed ({seeds}), hence no interval"
         yield Drawn(
             name=f"f8-samples-{number}",
-            title=f"F8. Generated images: {setting}, C = {data}, seed {seed}",
+            title=f"F8. Generated images: {setting}, {title_of(str(data))}",
             caption=(
-                "Ten images of each class from the same noise for every generator, and real ones. Beside "
-                "each row: diversity (generated over real spread), and how many different real images are "
-                f"nearest to 200 samples. Framed: diversity below {COLLAPSED_BELOW}, the class has "
-                f"collapsed. Seed {seed} of {block['seed'].nunique()}. Data set: {dataset}."
+                f"Ten images of each class from the same noise for every generator ({which}), and real ones "
+                "with the number of real training images. Beside each generated row: diversity (generated "
+                "over real spread, no unit), and how many different real images are nearest to 200 samples. "
+                f"Framed: diversity below {COLLAPSED_BELOW}, the class has collapsed. {describe_dataset(block)}"
             ),
-            figure=_sheet_figure(found, quality, names),
+            figure=sheet_figure(sheets, names),
         )
         yield Drawn(
             name=f"f8-nearest-{number}",
-            title=f"F8. Least diverse classes beside real images: {setting}, C = {data}, seed {seed}",
+            title=f"F8. Least diverse classes beside real images: {setting}, {title_of(str(data))}",
             caption=(
-                "For each generator the class with the lowest diversity: generated above, below each "
-                "image the real training image that is nearest to it (Euclidean distance of pixels). "
-                "Equal pairs are copies; one image all along the row is a collapse."
+                f"For each generator ({which}) the class with the lowest diversity: generated above, below "
+                "each image the real training image that is nearest to it (Euclidean distance of pixels). "
+                f"Equal pairs are copies; one image all along the row is a collapse. {describe_dataset(block)}"
             ),
-            figure=_nearest_figure(found, quality, names),
+            figure=nearest_figure(sheets, names),
         )
 
 
-def _sheet_figure(sheets: Mapping[str, Sheet], quality: pd.DataFrame, names: Sequence[str]) -> Figure:
-    num_columns = min(len(sheets) + 1, 3)
-    num_rows = -(-(len(sheets) + 1) // num_columns)
-    figure, rows = make_figure(num_rows, num_columns, 4.1 * num_columns, 3.5 * num_rows)
+def sheet_figure(sheets: Mapping[str, Sheet], names: Sequence[str]) -> Figure:
+    """Return a panel of real images and one of each architecture, two a row."""
+    num_rows = -(-(len(sheets) + 1) // 2)
+    figure, rows = make_figure(num_rows, 2, 8.2, 3.1 * num_rows)
     panels = [axes for row in rows for axes in row]
-    for axes, (method, sheet) in zip(panels, sheets.items(), strict=False):
-        of_method = quality[quality["method"] == method].sort_values("class")
-        diversity = of_method["diversity"].to_numpy(dtype=np.float64)
-        labels = [
-            f"{name}  {value:.2f} / {distinct:.0f}"
-            for name, value, distinct in zip(names, diversity, of_method["distinct_nearest"], strict=True)
-        ]
-        plot_grid(axes, sheet[_GENERATED], labels, diversity < COLLAPSED_BELOW)
+    first = next(iter(sheets.values()))
+    counts = zip(names, first.quality["class_count"], strict=True)
+    labels = [f"{name}  {count:,}" for name, count in counts]
+    plot_grid(panels[0], first.images_3KJCHW[_REAL], labels, [False] * len(names))
+    panels[0].set_title("real images: number", fontsize=9)
+    for axes, (method, sheet) in zip(panels[1:], sheets.items(), strict=False):
+        quality = zip(names, sheet.diversity_K, sheet.quality["distinct_nearest"], strict=True)
+        labels = [f"{name}  {_number(value)} / {distinct:.0f}" for name, value, distinct in quality]
+        plot_grid(axes, sheet.images_3KJCHW[_GENERATED], labels, sheet.diversity_K < COLLAPSED_BELOW)
         axes.set_title(f"{method}: diversity / distinct", fontsize=9)
-    real = next(iter(sheets.values()))[_REAL]
-    plot_grid(panels[len(sheets)], real, names, [False] * len(names))
-    panels[len(sheets)].set_title("real images", fontsize=9)
     for axes in panels[len(sheets) + 1 :]:
         axes.set_visible(False)
     return figure
 
 
-def _nearest_figure(sheets: Mapping[str, Sheet], quality: pd.DataFrame, names: Sequence[str]) -> Figure:
-    figure, rows = make_figure(len(sheets), 1, 7.5, 1.75 * len(sheets))
+def nearest_figure(sheets: Mapping[str, Sheet], names: Sequence[str]) -> Figure:
+    """Return for each architecture its least diverse class, above the nearest real images."""
+    figure, rows = make_figure(len(sheets), 1, 6.5, 1.6 * len(sheets))
     for (axes,), (method, sheet) in zip(rows, sheets.items(), strict=True):
-        of_method = quality[quality["method"] == method].sort_values("class")
-        diversity = of_method["diversity"].to_numpy(dtype=np.float64)
-        label = 0 if np.isnan(diversity).all() else int(np.nanargmin(diversity))
-        pair = np.stack([sheet[_GENERATED][label], sheet[_NEAREST][label]])
-        plot_grid(
-            axes, pair, ["generated", "nearest real"], [bool(diversity[label] < COLLAPSED_BELOW), False]
-        )
-        axes.set_title(f"{method}: {names[label]}, diversity {diversity[label]:.2f}", fontsize=9, loc="left")
+        label = sheet.least_diverse
+        diversity = sheet.diversity_K[label]
+        pair = sheet.images_3KJCHW[[_GENERATED, _NEAREST], label]
+        plot_grid(axes, pair, ["generated", "nearest real"], [bool(diversity < COLLAPSED_BELOW), False])
+        title = f"{method}: {names[label]}, diversity {_number(diversity)}"
+        axes.set_title(title, fontsize=9, loc="left")
     return figure
 
 
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.3f}"
+
+
+def plot_diversity(axes: Axes, classes: pd.DataFrame) -> Axes:
+    """Draw diversity over training images for one setting and C, architectures a little apart."""
+    methods = in_order(classes["method"])
+    span = max(1.0, float(np.ptp(np.log10(classes["class_count"]))))
+    for method, shift in zip(methods, np.linspace(-0.02, 0.02, len(methods)), strict=True):
+        of_method = classes[(classes["method"] == method) & classes["diversity"].notna()]
+        aside = 10 ** (shift * span)
+        colour, marker = colour_of(method), marker_of(method)
+        look = {"color": colour, "marker": marker, "alpha": 0.6, "linewidths": 0}
+        raster = len(of_method) > MANY
+        places = of_method["class_count"] * aside
+        axes.scatter(places, of_method["diversity"], s=14, label=method, rasterized=raster, **look)
+        medians = of_method.groupby("class_count")["diversity"].median()
+        axes.plot(medians.index * aside, medians, color=colour, linewidth=1.2)
+    axes.axhline(COLLAPSED_BELOW, color=COLLAPSED_COLOUR, linewidth=1, linestyle="--")
+    axes.set_xscale("log")
+    counts = sorted(set(classes["class_count"]))
+    if len(counts) <= MAX_TICKS:
+        axes.set_xticks(counts, [f"{count:,}" for count in counts])
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_ylabel("diversity (generated over real)")
+    axes.set_ylim(bottom=0)
+    axes.grid(color="0.92")
+    return axes
+
+
 def draw_diversity(results: Results) -> Iterator[Drawn]:
-    """F8 for each setting: diversity of a class against its real training images."""
-    classes = results.generator_classes.astype({"setting": "object", "method": "object"})
+    """F8 for each setting, one panel a C: diversity of a class against its real training images."""
+    names = ["setting", "dataset", "data", "method", "key"]
+    classes = results.generator_classes.astype(dict.fromkeys(names, "object"))
     for index, (setting, of_setting) in enumerate(classes.groupby("setting", sort=False), start=1):
-        figure, ((axes,),) = make_figure(1, 1, 7.5, 4)
-        methods = in_order(of_setting["method"])
-        for method in methods:
-            of_method = of_setting[of_setting["method"] == method]
-            axes.scatter(
-                of_method["class_count"],
-                of_method["diversity"],
-                s=16,
-                color=colour_of(method, methods),
-                marker=marker_of(method, methods),
-                alpha=0.6,
-                linewidths=0,
-                label=method,
-                rasterized=True,
-            )
-        axes.axhline(COLLAPSED_BELOW, color=COLLAPSED_COLOUR, linewidth=1, linestyle="--")
-        axes.set_xscale("log")
+        levels = sorted(dict.fromkeys(of_setting["data"]), key=data_rank)
+        figure, rows = make_figure(len(levels), 1, 6.5, 0.8 + 2.5 * len(levels))
+        for (axes,), data in zip(rows, levels, strict=True):
+            plot_diversity(axes, of_setting[of_setting["data"] == data])
+            axes.set_title(title_of(data), loc="left")
         axes.set_xlabel("real training images of the class (log scale)")
-        axes.set_ylabel("diversity, generated over real")
-        axes.set_ylim(bottom=0)
-        axes.grid(color="0.92")
-        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        per_kind = of_setting.groupby(["data", "method"])["key"].nunique()
         yield Drawn(
             name=f"f8-diversity-{index}",
             title=f"F8. Diversity of every class of every generator: {setting}",
             caption=(
-                f"One mark a class and generator (n = {of_setting['key'].nunique()} generators). Below the "
-                f"dashed line ({COLLAPSED_BELOW}) a class is drawn as nearly one image; 1 is as diverse as "
-                "the real images."
+                f"One mark a class and generator ({describe_n(per_kind)} generators an architecture), "
+                "architectures slightly apart; lines join medians, without interval. Below the dashed line "
+                f"({COLLAPSED_BELOW}) a class is drawn as nearly one image; 1 is as diverse as the real images. "
+                f"{describe_dataset(of_setting)}"
             ),
             figure=figure,
         )

@@ -1,29 +1,46 @@
 """What all figures share: one colour and marker a method, sizes, and files that come out equal every time."""
 
 import io
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.naming import UNKNOWN_METHOD, in_order, method_rank
-
-# Okabe and Ito's colours, which colour-blind readers tell apart.
-_COLOURS = ("#595959", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+# Okabe and Ito's colours, which colour-blind readers tell apart. No marker is a cross or an open diamond, which
+# mean a collapsed run and the paper.
+_LOOKS = {
+    "none": ("#595959", "o"),
+    "undersample": ("#0072B2", "s"),
+    "oversample": ("#D55E00", "^"),
+    "mlp_cgan_relu": ("#009E73", "D"),
+    "small_mlp_cgan_leaky": ("#CC79A7", "v"),
+    "mlp_cgan_leaky": ("#E69F00", "<"),
+    "big_mlp_cgan_leaky": ("#56B4E9", ">"),
+    "dccgan_leaky": ("#000000", "p"),
+}
+_FURTHER_COLOURS = ("#332288", "#44AA99", "#999933", "#661100", "#882255")
+_FURTHER_MARKERS = ("h", "8", "H", "d", "*", "o", "s")
 PAPER_COLOUR = "#000000"
 COLLAPSED_COLOUR = "#B00020"
 _DPI = 150
+SMALL = 8.0
+"""points of the smallest text"""
+MANY = 300
+"""marks of a kind from which they become one bitmap, so that files stay small"""
 _STYLE: dict[Any, Any] = {  # Any: matplotlib types the names of its settings one by one
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
     "svg.hashsalt": "lt_rebalance",
     "svg.fonttype": "none",
 }
@@ -52,20 +69,37 @@ def make_figure(
     return figure, axes.tolist()
 
 
-def colour_of(method: str, methods: Iterable[str]) -> str:
-    """Return the colour of a method among those of a study."""
-    return _COLOURS[_place(method, methods) % len(_COLOURS)]
+def colour_of(method: str) -> str:
+    """Return the colour of a method, the same in every figure."""
+    return _look(method)[0]
 
 
-def marker_of(method: str, methods: Iterable[str]) -> str:
-    """Return the marker of a method among those of a study."""
-    return _MARKERS[_place(method, methods) % len(_MARKERS)]
+def marker_of(method: str) -> str:
+    """Return the marker of a method, the same in every figure."""
+    return _look(method)[1]
 
 
-def _place(method: str, methods: Iterable[str]) -> int:
-    """Give the paper's methods the same place in every figure, and others the places after them."""
-    others = [each for each in in_order(methods) if method_rank(each) == method_rank(UNKNOWN_METHOD)]
-    return method_rank(method) + (others.index(method) if method in others else 0)
+def _look(method: str) -> tuple[str, str]:
+    """Return colour and marker; methods that are not listed have theirs by name, and may share one of them."""
+    code = zlib.crc32(method.encode())
+    further = _FURTHER_COLOURS[code % len(_FURTHER_COLOURS)], _FURTHER_MARKERS[code % len(_FURTHER_MARKERS)]
+    return _LOOKS.get(method, further)
+
+
+def title_of(data: str) -> str:
+    """Return the title of a panel."""
+    return "original set" if data == "original" else f"C = {data}"
+
+
+def describe_n(counts: Iterable[float]) -> str:
+    """Return "n = 10", or "n = 8 to 10" where counts differ."""
+    values = sorted({int(count) for count in counts}) or [0]
+    return f"n = {values[0]}" if len(values) == 1 else f"n = {values[0]} to {values[-1]}"
+
+
+def describe_dataset(frame: pd.DataFrame) -> str:
+    """Return the end of a caption: data sets and setting of a frame."""
+    return f"Data set: {', '.join(dict.fromkeys(frame['dataset']))}; setting: {frame['setting'].iloc[0]}."
 
 
 def label_methods(axes: Axes, methods: Sequence[str]) -> None:

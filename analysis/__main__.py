@@ -1,0 +1,57 @@
+"""Turn a store into a report: `python -m analysis STORE`.
+
+Reads the store and writes nothing into it. Gaps are refused, unless --partial asks for the report of a sweep
+that still runs.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from analysis.collect import read_results
+from analysis.report import write_report
+from analysis.tables import account
+
+EXIT_USER_ERROR = 2
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("store", metavar="STORE", help="the directory given to a sweep as --storage")
+    parser.add_argument(
+        "--out", default="report", metavar="DIR", help="where the report goes (default: report)"
+    )
+    parser.add_argument("--study", nargs="+", default=[], metavar="NAME", help="read these studies only")
+    parser.add_argument("--partial", action="store_true", help="report also when runs failed or are missing")
+    parser.add_argument(
+        "--allow",
+        nargs="+",
+        default=[],
+        choices=("duplicates", "versions"),
+        help="accept results of several executions, or of several versions of the code, side by side",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the report; return 0, or 2 for wrong input, with nothing written."""
+    options = make_parser().parse_args(arguments)
+    allow = [*options.allow, *(["gaps"] if options.partial else [])]
+    try:
+        results = read_results(options.store, studies=options.study, allow=allow)
+        page = write_report(results, options.out)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    for note in results.notes:
+        print(f"note: {note}")
+    print(f"report: {page}")
+    print(" ".join(f"{name}={value}" for name, value in account(results.runs).items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""Write a report: one self-contained page, and its tables and figures as files of their own."""
+
+import base64
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from analysis.collect import Results
+from analysis.figures import Drawn, draw_figures, to_png, to_svg
+from analysis.summary import describe_design, describe_findings, describe_limits, describe_versions
+from analysis.tables import (
+    Frames,
+    Table,
+    account,
+    build_tables,
+    compute_frames,
+    count_gaps,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
+
+MAX_SVG_BYTES = 200_000
+"""size above which a figure is embedded as PNG"""
+LONG_TEXT = 120
+"""characters above which a cell folds"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A figure, as the page embeds it."""
+
+    name: str
+    title: str
+    caption: str
+    source: str
+    """data URI"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """A part of the report."""
+
+    name: str
+    """anchor"""
+    short_title: str
+    """in the navigation"""
+    title: str
+    text: str
+    tables: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
+    """prefixes of their names"""
+
+
+CHAPTERS = (
+    Chapter(
+        name="completeness",
+        short_title="Completeness",
+        title="What was planned, and what was run",
+        text="Every planned run is accounted for, and so is what it was made with.",
+        tables=("t6-completeness", "t6-provenance"),
+    ),
+    Chapter(
+        name="replication",
+        short_title="Replication",
+        title="What each method reached",
+        text=(
+            "Every run of a cell has its own seed, and with it its own subset, initial weights and order of "
+            "batches. The interval of a mean says how well the mean is known; the prediction interval says "
+            "where one further run would fall, and that is what a single run is compared with."
+        ),
+        tables=("t1-replication-all", "t1-replication-healthy", "t1-further"),
+        figures=("f1",),
+    ),
+    Chapter(
+        name="differences",
+        short_title="Differences",
+        title="Which method wins, and how sure that is",
+        text=(
+            "Methods are compared seed by seed. The contrasts that the paper's claims rest on were declared "
+            "before results were read; all others are exploratory, and marked so."
+        ),
+        tables=("t2-differences",),
+        figures=("f2", "f3", "f4"),
+    ),
+    Chapter(
+        name="collapse",
+        short_title="Collapse",
+        title="Dead classes",
+        text=(
+            "A class is dead when not one of its test images is recognised, and a run with a dead class has "
+            "collapsed. Collapsed runs stay in every test."
+        ),
+        tables=("t3-collapse",),
+        figures=("f5", "f6", "f7"),
+    ),
+    Chapter(
+        name="generators",
+        short_title="Generators",
+        title="What the generators draw",
+        text=(
+            "Every generator draws from the same noise, so that sheets can be laid side by side. Look for "
+            "rows that repeat one image, for images that equal their nearest real one, and for classes "
+            "drawn as another."
+        ),
+        tables=("t3-generators",),
+        figures=("f8",),
+    ),
+    Chapter(
+        name="components",
+        short_title="Components",
+        title="Where the spread comes from",
+        text="",
+        tables=("t4-components",),
+    ),
+    Chapter(
+        name="power",
+        short_title="Power",
+        title="What these runs can show",
+        text="",
+        tables=("t5-power",),
+    ),
+    Chapter(
+        name="hypotheses",
+        short_title="Hypotheses",
+        title="Hypotheses",
+        text="",
+        tables=("hypotheses",),
+    ),
+    Chapter(
+        name="exploratory",
+        short_title="Exploratory",
+        title="Exploratory comparisons",
+        text="None of this was declared beforehand; it may suggest a question, and answers none.",
+        tables=("x1-other-pairs", "x2-collapse-comparison"),
+    ),
+)
+
+
+def write_report(results: Results, out_dir: str | Path) -> Path:
+    """Write `index.html`, `tables/` and `figures/`, and return the path of the page.
+
+    Files of an earlier report are replaced, each in one step and the page last; nothing else is touched. The
+    report of an incomplete store says at its head that it is partial.
+
+    Raises:
+        ValueError: `out_dir` lies in the store.
+    """
+    out = Path(out_dir).expanduser().resolve()
+    store = Path(results.location).resolve()
+    if out.is_relative_to(store):
+        raise ValueError(
+            f"--out {out} lies in the store {store}, which only sweeps write; name another directory"
+        )
+    frames = compute_frames(results)
+    tables = build_tables(results, frames)
+    for folder in ("tables", "figures"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    for table in tables.values():
+        for suffix, write in {"csv": to_csv, "md": to_markdown, "tex": to_latex}.items():
+            _replace(out / "tables" / f"{table.name}.{suffix}", write(table).encode())
+    for name, frame in {"runs": results.runs, "cells": results.cells}.items():
+        _replace(out / "tables" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+    pictures = list(_write_figures(draw_figures(results, frames.contrasts), out / "figures"))
+    page = out / "index.html"
+    _replace(page, render(results, frames, tables, pictures).encode())
+    return page
+
+
+def _write_figures(figures: Iterator[Drawn], folder: Path) -> Iterator[Picture]:
+    """Write each figure as SVG and PNG, one at a time, and yield what the page embeds."""
+    for drawn in figures:
+        svg, png = to_svg(drawn), to_png(drawn)
+        _replace(folder / f"{drawn.name}.svg", svg)
+        _replace(folder / f"{drawn.name}.png", png)
+        kind, content = ("svg+xml", svg) if len(svg) <= MAX_SVG_BYTES else ("png", png)
+        source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+        yield Picture(name=drawn.name, title=drawn.title, caption=drawn.caption, source=source)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def render(results: Results, frames: Frames, tables: dict[str, Table], pictures: Sequence[Picture]) -> str:
+    """Return the page."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("analysis", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.jinja").render(
+        studies=results.studies,
+        questions=results.questions,
+        is_partial=count_gaps(results.runs) > 0,
+        account=account(results.runs),
+        findings=describe_findings(results, frames),
+        design=describe_design(results),
+        notes=results.notes,
+        chapters=CHAPTERS,
+        tables=tables,
+        pictures={chapter.name: _select(pictures, chapter) for chapter in CHAPTERS},
+        limits=describe_limits(results, frames),
+        versions=describe_versions(),
+        long_text=LONG_TEXT,
+    )
+
+
+def _select(pictures: Sequence[Picture], chapter: Chapter) -> list[Picture]:
+    return [each for each in pictures if each.name.partition("-")[0] in chapter.figures]

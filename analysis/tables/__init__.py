@@ -1,0 +1,80 @@
+"""The tables of the report: T1 to T6, the hypotheses, and what is exploratory."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.aggregate import aggregate, collapse_table, generator_table
+from analysis.collect import Results
+from analysis.compare import compare, compare_collapse
+from analysis.hypotheses import judge_hypotheses
+from analysis.tables.claims import count_verdicts, hypothesis_table
+from analysis.tables.collapse import collapse_comparison, collapsed_generators, collapsed_runs
+from analysis.tables.completeness import account, completeness_table, count_gaps, provenance_table
+from analysis.tables.differences import all_pairs_table, components, difference_table, power
+from analysis.tables.replication import further_table, replication_tables
+from analysis.tables.table import Block, Cell, Column, Table
+from analysis.tables.writers import to_csv, to_latex, to_markdown
+
+__all__ = [
+    "Block",
+    "Cell",
+    "Column",
+    "Frames",
+    "Table",
+    "account",
+    "build_tables",
+    "compute_frames",
+    "count_gaps",
+    "count_verdicts",
+    "to_csv",
+    "to_latex",
+    "to_markdown",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """What the analysis computes from results, once, for tables, figures and sentences."""
+
+    estimates: pd.DataFrame
+    """as `aggregate` returns them"""
+    contrasts: pd.DataFrame
+    """of accuracy, as `compare` returns them"""
+    collapse: pd.DataFrame
+    generators: pd.DataFrame
+    compared_collapse: pd.DataFrame
+    judged: pd.DataFrame
+    """hypotheses"""
+
+
+def compute_frames(results: Results) -> Frames:
+    """Return all that tables are made of."""
+    contrasts = compare(results.runs)
+    return Frames(
+        estimates=aggregate(results.runs),
+        contrasts=contrasts,
+        collapse=collapse_table(results.runs, results.classes),
+        generators=generator_table(results.generators, results.generator_classes),
+        compared_collapse=compare_collapse(results.runs),
+        judged=judge_hypotheses(results, contrasts),
+    )
+
+
+def build_tables(results: Results, frames: Frames) -> dict[str, Table]:
+    """Return every table by name, in the order of the report."""
+    tables = (
+        completeness_table(results.runs, results.notes),
+        provenance_table(results.runs),
+        *replication_tables(frames.estimates, frames.collapse),
+        further_table(frames.estimates),
+        difference_table(frames.contrasts),
+        collapsed_runs(frames.collapse),
+        collapsed_generators(frames.generators),
+        components(results.runs),
+        power(frames.contrasts),
+        hypothesis_table(frames.judged),
+        all_pairs_table(frames.contrasts),
+        collapse_comparison(frames.compared_collapse),
+    )
+    return {table.name: table for table in tables}

@@ -1,0 +1,59 @@
+"""The table of hypotheses: each claim, where it was tested, and the verdict."""
+
+import pandas as pd
+
+from analysis.compare import ALPHA
+from analysis.hypotheses.evidence import VERDICTS
+from analysis.tables.formats import ABSENT, listed, number_column, text_column, whole
+from analysis.tables.table import Column, Table
+
+
+def hypothesis_table(judged: pd.DataFrame) -> Table:
+    """Return one row for each hypothesis and place; `judged` as `judge_hypotheses` returns it."""
+    return Table(
+        name="hypotheses",
+        title="Hypotheses H1 to H18",
+        frame=judged,
+        columns=(
+            Column(
+                head="hypothesis",
+                text=lambda row: str(row["hypothesis"]),
+                value=lambda row: int(row["hypothesis"][1:]),
+                is_row_head=True,
+            ),
+            Column(
+                head="claim (section of the paper)",
+                text=lambda row: f"{row['claim']} ({row['source']})",
+                value=lambda row: str(row["claim"]),
+                is_long=True,
+            ),
+            text_column("verdict", "verdict"),
+            number_column("n", "n", lambda n: whole(n) if n else ABSENT),
+            text_column("where", "where", is_long=True),
+            text_column("test and correction", "test", is_long=True),
+            text_column("evidence", "evidence", is_long=True),
+        ),
+        meaning=_meaning(judged),
+        notes=(
+            f"Supported: every part of the claim points its way with p < {ALPHA:g} under the test and the "
+            "correction named. Contradicted: some part points the other way, after that correction. "
+            "Undecided: neither. n is that of the smallest part. Effects in the evidence count as "
+            "positive where they point as the claim says.",
+        ),
+    )
+
+
+def count_verdicts(judged: pd.DataFrame) -> dict[str, int]:
+    """Return how many rows of the hypotheses have each verdict, in the order of `VERDICTS`."""
+    counts = judged["verdict"].value_counts()
+    return {verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS}
+
+
+def _meaning(judged: pd.DataFrame) -> str:
+    counts = {verdict: number for verdict, number in count_verdicts(judged).items() if number}
+    said = listed([f"{number} {verdict}" for verdict, number in counts.items()])
+    return (
+        f"{judged['hypothesis'].nunique()} hypotheses, {len(judged)} verdicts: {said}. Undecided means "
+        "that n is too small for the effect at hand, or that there is none: the data do not say which. "
+        "Supported means supported on this data set, under this setting."
+    )

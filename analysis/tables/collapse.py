@@ -1,0 +1,162 @@
+"""T3: how often classes die, of classifiers and of generators, and whether methods differ in it."""
+
+import pandas as pd
+
+from analysis.aggregate import COLLAPSED_BELOW, SATURATION_SUM, SATURATION_TOLERANCE, is_saturated
+from analysis.compare import ALPHA
+from analysis.estimates import rate_interval
+from analysis.tables.formats import (
+    ABSENT,
+    DATA_COLUMN,
+    METHOD_COLUMN,
+    count,
+    decimals,
+    n_column,
+    number_column,
+    p_value,
+    per_setting,
+    percent,
+    rate,
+    rate_column,
+    share,
+    text_column,
+    whole,
+)
+from analysis.tables.table import Column, Row, Table
+from lt_rebalance.paper import TABLE_1
+
+_RATE = ("num_collapsed", "n", "rate_low", "rate_high")
+
+
+def collapsed_runs(collapse: pd.DataFrame) -> Table:
+    """Return T3 of classifiers; `collapse` as `collapse_table` returns it."""
+    return Table(
+        name="t3-collapse",
+        title="T3a. Collapse of classifiers",
+        frame=collapse,
+        columns=(
+            DATA_COLUMN,
+            METHOD_COLUMN,
+            n_column("n", "n_expected"),
+            rate_column("runs with a dead class (95% Clopper-Pearson interval)", *_RATE),
+            number_column("mean number of dead classes", "mean_dead_classes", lambda x: decimals(x, 2)),
+            number_column("runs that say one class", "num_constant", whole),
+            number_column("saturated runs", "num_saturated", whole),
+            text_column("classes that died, with counts", "dead_classes", is_long=True),
+        ),
+        meaning=per_setting(
+            {str(name): _rate_meaning(rows) for name, rows in collapse.groupby("setting", sort=False)}
+        ),
+        notes=(
+            "A class is dead when none of its test images is recognised. Means in T1 mix collapsed and other "
+            "runs and describe neither where both occur.",
+            f"Saturated: under double softmax, loss and accuracy sum to {SATURATION_SUM} within "
+            f"{SATURATION_TOLERANCE}, so that the loss says nothing beyond the accuracy; so it is in "
+            f"{_count_saturated_rows()} of the paper's {len(TABLE_1)} rows.",
+        ),
+    )
+
+
+def _count_saturated_rows() -> int:
+    paper = pd.DataFrame([{"loss": row.loss, "accuracy": row.accuracy} for row in TABLE_1.values()])
+    return int(is_saturated(paper["loss"], paper["accuracy"]).sum())
+
+
+def _rate_meaning(rows: pd.DataFrame) -> str:
+    num_collapsed, n = int(rows["num_collapsed"].sum()), int(rows["n"].sum())
+    if n == 0:
+        return "No run is complete."
+    if num_collapsed == 0:
+        high = rate_interval(0, int(rows["n"].max())).high
+        return (
+            f"None of {count(n, 'complete run')} has a dead class. In a single row that is compatible with a "
+            f"true rate of up to {percent(high)}."
+        )
+    worst = rows.loc[(rows["num_collapsed"] / rows["n"].where(rows["n"] > 0)).idxmax()]
+    return (
+        f"{num_collapsed} of {count(n, 'complete run')} never recognise at least one class. The highest rate "
+        f"is that of {worst['method']} at C = {worst['data']}: {rate(*(worst[name] for name in _RATE))}. "
+        "Intervals this wide rank no methods; X2 compares them."
+    )
+
+
+def collapsed_generators(generators: pd.DataFrame) -> Table:
+    """Return T3 of generators; `generators` as `generator_table` returns it."""
+    return Table(
+        name="t3-generators",
+        title="T3b. Collapse of generators",
+        frame=generators,
+        columns=(
+            DATA_COLUMN,
+            METHOD_COLUMN,
+            n_column("n", "n_expected"),
+            rate_column(
+                f"generators with a class of diversity < {COLLAPSED_BELOW:g} (95% Clopper-Pearson interval)",
+                *_RATE,
+            ),
+            number_column("mean diversity", "mean_diversity", share),
+            number_column(
+                "distinct nearest images of 200", "mean_distinct_nearest", lambda x: decimals(x, 1)
+            ),
+            text_column("classes that collapsed, with counts", "collapsed_classes", is_long=True),
+        ),
+        meaning=_generator_meaning(generators),
+        notes=(
+            "Diversity of a class: standard deviation between samples, averaged over pixels, over that of "
+            f"its real training images; below {COLLAPSED_BELOW:g} the generator draws the class as one "
+            "image. Distinct nearest images: how many real training images of the class are the nearest "
+            "to any of its 200 samples. Both are means over classes and generators.",
+        ),
+    )
+
+
+def _generator_meaning(generators: pd.DataFrame) -> str:
+    if generators.empty:
+        return "These studies train no generator."
+    num_collapsed, n = int(generators["num_collapsed"].sum()), int(generators["n"].sum())
+    return (
+        f"{num_collapsed} of {count(n, 'complete generator')} draw at least one class as one image. A "
+        "generator can pass here and still repeat its training images: look at the nearest real images and "
+        "their number. None of it says what a classifier makes of the samples; hypothesis H13 asks that."
+    )
+
+
+def collapse_comparison(compared: pd.DataFrame) -> Table:
+    """Return collapse rates against method none; `compared` as `compare_collapse` returns it."""
+    return Table(
+        name="x2-collapse-comparison",
+        title="X2. Collapse rates against method none",
+        frame=compared,
+        columns=(
+            DATA_COLUMN,
+            METHOD_COLUMN,
+            _counts_column("collapsed", "collapsed", "n"),
+            _counts_column("collapsed of none", "collapsed_none", "n_none"),
+            number_column("Fisher p, uncorrected", "fisher_p", p_value),
+            number_column("BH q over the setting", "bh_q", p_value, is_optional=True),
+        ),
+        meaning=_comparison_meaning(compared),
+        notes=(
+            "Two-sided exact test of Fisher on counts of runs with a dead class; Benjamini-Hochberg over all "
+            "rows of a setting. Exploratory. The test does not use the pairing by seed.",
+        ),
+    )
+
+
+def _counts_column(head: str, num_events: str, n: str) -> Column:
+    def text(row: Row) -> str:
+        return f"{row[num_events]}/{row[n]}" if row[n] else ABSENT
+
+    return Column(head=head, text=text, value=lambda row: row[num_events] / row[n] if row[n] else None)
+
+
+def _comparison_meaning(compared: pd.DataFrame) -> str:
+    if compared.empty:
+        return "No C holds complete runs of method none and of another, so no rates can be compared."
+    different = int((compared["bh_q"] < ALPHA).sum())
+    smallest = int(compared[["n", "n_none"]].min(axis=None))
+    return (
+        f"After Benjamini-Hochberg, {different} of {count(len(compared), 'row')} differ from none at the "
+        f"level of {ALPHA:g}. With n as small as {smallest}, only very large differences in rate can be "
+        "seen."
+    )

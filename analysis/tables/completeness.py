@@ -1,0 +1,142 @@
+"""T6: what was planned and what became of it, and with what code, libraries, devices and data."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from analysis.naming import CELL_COLUMNS
+from analysis.tables.formats import (
+    DATA_COLUMN,
+    METHOD_COLUMN,
+    count,
+    decimals,
+    listed,
+    number_column,
+    text_column,
+    whole,
+)
+from analysis.tables.table import Table
+
+STATES = ("complete", "failed", "diverged", "missing")
+PROVENANCE = {
+    "results_version": "version of the results",
+    "code_version": "lt_rebalance",
+    "python_version": "Python",
+    "numpy_version": "numpy",
+    "ray_version": "Ray",
+    "commit": "commit",
+    "is_dirty": "with uncommitted changes",
+    "torch_version": "torch",
+    "device": "device",
+    "device_type": "kind of device",
+    "precision": "precision",
+    "num_threads": "threads a run",
+    "host": "host",
+    "dataset_identity": "hash of the data",
+}
+_S_PER_MIN = 60
+
+
+def account(runs: pd.DataFrame) -> dict[str, int]:
+    """Return how many runs are planned, and how many ended in each state; these add up."""
+    counts = runs["state"].value_counts()
+    return {"planned": len(runs)} | {state: int(counts.get(state, 0)) for state in STATES}
+
+
+def count_gaps(runs: pd.DataFrame) -> int:
+    """Return how many planned runs have no result yet, or never will."""
+    return int(runs["state"].isin(["missing", "failed"]).sum())
+
+
+def completeness_table(runs: pd.DataFrame, notes: tuple[str, ...]) -> Table:
+    """Return T6 by cell; `notes` as `Results` has them."""
+    rows = []
+    for names, of_cell in runs.groupby(list(CELL_COLUMNS), sort=False, observed=True):
+        finished = of_cell[of_cell["wall_s"].notna()]
+        rows.append(
+            dict(zip(CELL_COLUMNS, names, strict=True))
+            | account(of_cell)
+            | {
+                "num_retries": int(finished["num_errors"].sum()),
+                "wall_min": finished["wall_s"].sum() / _S_PER_MIN,
+                "train_min": finished["train_s"].sum() / _S_PER_MIN,
+            }
+        )
+    frame = pd.DataFrame(rows)
+    states = [number_column(name, name, whole) for name in ("planned", *STATES)]
+    return Table(
+        name="t6-completeness",
+        title="T6a. Completeness",
+        frame=frame,
+        columns=(
+            DATA_COLUMN,
+            METHOD_COLUMN,
+            *states,
+            number_column("retries", "num_retries", whole),
+            number_column("wall time in min", "wall_min", lambda value: decimals(value, 1)),
+            number_column("training time in min", "train_min", lambda value: decimals(value, 1)),
+        ),
+        meaning=_completeness_meaning(account(runs), count_gaps(runs)),
+        notes=(
+            "planned = complete + failed + diverged + missing. Diverged: the loss was not finite, and "
+            "there is no test result. Retries: attempts of finished runs that ended in an error before. "
+            "Times are summed over finished runs, without their generators.",
+            *(f"{note[0].upper()}{note[1:]}." for note in notes),
+        ),
+    )
+
+
+def _completeness_meaning(counts: Mapping[str, int], num_gaps: int) -> str:
+    planned = count(counts["planned"], "planned run")
+    if counts["complete"] == counts["planned"]:
+        return f"All {planned} are complete; nothing was left out."
+    said = ", ".join(f"{counts[state]} {state}" for state in STATES)
+    return f"Of {planned}: {said}." + (
+        " Every n in this report counts complete runs only. If what is missing is not missing by chance, "
+        "estimates are biased."
+        if num_gaps
+        else " Diverged runs have no test result, and every n is lower by them."
+    )
+
+
+def provenance_table(runs: pd.DataFrame) -> Table:
+    """Return what results were made with: each value with the number of finished runs that have it."""
+    finished = runs[runs["code_version"].notna()]
+    rows = [
+        {"name": label, "value": _say(value), "num_runs": num_runs}
+        for name, label in PROVENANCE.items()
+        for value, num_runs in finished[name].value_counts().sort_index().items()
+    ]
+    frame = pd.DataFrame(rows, columns=["name", "value", "num_runs"])
+    mixed = sorted({label for label, same in frame.groupby("name") if len(same) > 1})
+    return Table(
+        name="t6-provenance",
+        title="T6b. Provenance",
+        frame=frame,
+        columns=(
+            text_column("what", "name", is_row_head=True),
+            text_column("value", "value", is_long=True),
+            number_column("finished runs", "num_runs", whole),
+        ),
+        meaning=_provenance_meaning(mixed, int(finished["is_dirty"].astype(bool).sum())),
+    )
+
+
+def _provenance_meaning(mixed: list[str], num_dirty: int) -> str:
+    text = (
+        f"Results differ in {listed(mixed)}; whatever these change is mixed into every spread."
+        if mixed
+        else "All finished runs name the same code, libraries, device and data."
+    )
+    if num_dirty:
+        text += (
+            f" {count(num_dirty, 'result')} came from code with uncommitted changes, which the commit does "
+            "not tell."
+        )
+    return text
+
+
+def _say(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

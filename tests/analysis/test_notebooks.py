@@ -1,0 +1,90 @@
+"""Notebooks are executed for real, on a small store that the test makes, and tell stories."""
+
+import ast
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+
+import analysis
+from lt_rebalance.configs import Budget
+from lt_rebalance.plan import compile_study, describe_plan
+from lt_rebalance.protocols import get_protocol, grid
+from lt_rebalance.stages import run_stage
+from lt_rebalance.store import open_store
+from lt_rebalance.study import RESULTS_VERSION, Study
+from tests.analysis.synthetic import plan_study
+
+FOLDER = Path(analysis.__file__).parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+@pytest.fixture(scope="module")
+def store_location(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Both protocols, two Cs, two methods and a CGAN at two seeds, trained for some steps each."""
+    budget = Budget(steps=20, rounds=2)
+    protocols = [
+        dataclasses.replace(
+            get_protocol(name), classifier_budget=budget, classifier_batch_size=32, generator_budget=budget
+        )
+        for name in ("paper", "sound")
+    ]
+    cells = grid(
+        protocols,
+        dataset="fashion_mnist_mini",
+        cs=["7/9", "1/2"],
+        methods=["none", "oversample", "cgan"],
+        generators=["small_mlp_cgan_leaky"],
+    )
+    study = Study(name="notebooks", cells=cells, seeds=(0, 1))
+    plan = compile_study(study, plan_study(num_seeds=1).execution)
+    location = str(tmp_path_factory.mktemp("notebooks") / "store")
+    store = open_store(location, RESULTS_VERSION, create=True)
+    assert store is not None
+    store.write_study(study.name, describe_plan(plan))
+    for stage in plan.stages.values():
+        assert run_stage(stage, store).state == "complete"
+    return location
+
+
+def test_there_are_five_notebooks() -> None:
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_tells_a_story_and_defines_nothing(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    kinds = [cell.cell_type for cell in notebook.cells]
+    assert kinds[0] == "markdown" and kinds.count("markdown") >= 3
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    nodes = list(ast.walk(ast.parse(code)))
+    assert not [n for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.Lambda)]
+    assert [node for node in nodes if isinstance(node, ast.Assert)]
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_text_is_what_jupyter_would_save(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text == json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs(path: Path, store_location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LT_REBALANCE_STORE", store_location)
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(FOLDER.parents[1]), os.environ.get("PYTHONPATH", "")])
+    )
+    notebook = nbformat.read(path, as_version=4)
+    client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(FOLDER)}})
+    client.execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert outputs and not [output for output in outputs if output.output_type in ("error", "stream")]

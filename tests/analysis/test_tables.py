@@ -1,0 +1,268 @@
+"""Tables: numbers by hand, words for what cannot be estimated, and writers that escape what they write."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.collect import Results, read_results
+from analysis.tables import Cell, Table, build_tables, compute_frames, to_csv, to_latex, to_markdown
+from analysis.tables.formats import (
+    DATA_COLUMN,
+    estimate,
+    number_column,
+    p_value,
+    percent,
+    points,
+    rate,
+    share,
+    text_column,
+)
+from lt_rebalance.plan import Plan
+from lt_rebalance.store import Store
+from tests.analysis.synthetic import Truth, collapse, confusion_of, make_record, make_store, plan_study
+
+NAN = float("nan")
+ACCURACIES = {"none": (0.70, 0.74, 0.78), "oversample": (0.75, 0.80, 0.82)}
+
+
+@pytest.fixture(scope="module")
+def grid_tables(grid_results: Results) -> dict[str, Table]:
+    """The tables of the paper's grid."""
+    return tables_of(grid_results)
+
+
+def make_results(tmp_path: Path, accuracies: Mapping[str, tuple[float, ...]] = ACCURACIES) -> Results:
+    """Return results at C = 1/2 whose runs have these accuracies by seed; None where a run is missing."""
+    num_seeds = len(next(iter(accuracies.values())))
+    plan = plan_study(methods=tuple(accuracies), generators=(), cs=("1/2",), num_seeds=num_seeds)
+    store = make_store(tmp_path / "store", plan)
+    for run in plan.runs:
+        accuracy = accuracies[run.cell.method_label][run.seed]
+        path = Path(store.location) / "stages" / run.key / "result.json"
+        if np.isnan(accuracy):
+            path.unlink()
+        else:
+            path.write_bytes(make_record(run.stage, confusion_of(np.full(10, accuracy))).to_json())
+    return read_results(store.location, allow=["gaps"])
+
+
+def tables_of(results: Results) -> dict[str, Table]:
+    return build_tables(results, compute_frames(results))
+
+
+def cells_of(table: Table, **row_heads: str) -> dict[str, Cell]:
+    """Return the cells, by head, of the only row whose cells read as given."""
+    rows = [dict(zip(table.heads, row, strict=True)) for block in table.blocks() for row in block.rows]
+    found = [row for row in rows if all(row[head].text == text for head, text in row_heads.items())]
+    assert len(found) == 1
+    return found[0]
+
+
+# Numbers
+
+
+def test_replication_states_mean_t_interval_and_sd(tmp_path: Path) -> None:
+    cells = cells_of(tables_of(make_results(tmp_path))["t1-replication-all"], method="none")
+    # mean 0.74, sd 0.04, t(.975, 2) = 4.3027: half width 4.3027 * 0.04 / sqrt(3) = 0.0994
+    assert cells["accuracy: mean (95% t interval)"].text == "0.740 (0.641 to 0.839)"
+    assert cells["accuracy: sd"].text == "0.040"
+    assert cells["n of planned"].text == "3 of 3"
+    # prediction: 4.3027 * 0.04 * sqrt(4 / 3) = 0.1987
+    assert cells["95% prediction interval of accuracy"].text == "0.541 to 0.939"
+    assert cells["paper's accuracy"].text == "0.476" and cells["paper inside"].text == "outside"
+    assert cells["z"].text == "−6.6" and cells["percentile"].text == "0%"
+    assert cells["collapsed runs (95% Clopper-Pearson interval)"].text == "0/3 = 0% (0% to 71%)"
+
+
+def test_replication_counts_rows_outside_beside_what_chance_gives(tmp_path: Path) -> None:
+    # The paper's 0.476 lies outside that interval; its 0.812 inside that of 0.75, 0.80, 0.82.
+    meaning = tables_of(make_results(tmp_path))["t1-replication-all"].meaning
+    assert "in 1 of 2 rows; chance alone would put about 0.1 there" in meaning
+    assert "not the paper's own" in meaning
+
+
+def test_difference_is_in_points_and_paired_by_seed(tmp_path: Path) -> None:
+    table = tables_of(make_results(tmp_path))["t2-differences"]
+    cells = cells_of(table, difference="oversample − none")
+    # differences .05, .06, .04: mean 5 points, sd 1, half width 4.3027 / sqrt(3) = 2.484
+    assert cells["mean difference in points (95% t interval)"].text == "+5.00 (+2.52 to +7.48)"
+    assert cells["sign-flip p, uncorrected"].text == "0.250" and cells["BH q (exploratory)"].text == "0.250"
+    assert cells["Holm p (declared family)"].text == "–"
+    assert cells["verdict (by)"].text == "undecided"
+    assert "With at most 3 pairs the exact sign-flip test cannot go below p = 0.25" in table.meaning
+
+
+def test_a_verdict_names_its_correction(grid_tables: dict[str, Table]) -> None:
+    table = grid_tables["t2-differences"]
+    cells = cells_of(table, C="7/9", difference="big_mlp_cgan_leaky − none")
+    assert cells["verdict (by)"].text == "worse (Holm)" and cells["BH q (exploratory)"].text == "–"
+    cells = cells_of(table, C="7/9", difference="oversample − none")
+    assert cells["verdict (by)"].text == "better (Benjamini-Hochberg)"
+    assert cells["Holm p (declared family)"].text == "–"
+
+
+def test_csv_holds_every_contrast_and_people_see_those_against_references(
+    grid_tables: dict[str, Table],
+) -> None:
+    tables = grid_tables
+    shown = [len(next(iter(tables[name].blocks())).rows) for name in ("t2-differences", "x1-other-pairs")]
+    assert shown == [2 * 11, 2 * 10] and len(tables["t2-differences"].frame) == 2 * 21
+
+
+def test_healthy_table_leaves_out_collapsed_runs(tmp_path: Path) -> None:
+    plan = plan_study(methods=("none",), generators=(), cs=("1/2",), num_seeds=3)
+    store = make_store(tmp_path / "store", plan)
+    dead = collapse(confusion_of(np.full(10, 0.8)), [9])
+    replace(store, plan, 0, lambda stage: make_record(stage, dead))
+    tables = tables_of(read_results(store.location))
+    assert cells_of(tables["t1-replication-healthy"], method="none")["n of planned"].text == "2 of 3"
+    assert "without the 1 run that" in tables["t1-replication-healthy"].meaning
+    assert "described, not tested" in tables["t1-replication-healthy"].title
+    cells = cells_of(tables["t3-collapse"], method="none")
+    assert cells["classes that died, with counts"].text == "Ankle boot 1"
+    assert cells["runs with a dead class (95% Clopper-Pearson interval)"].text == "1/3 = 33% (< 1% to 91%)"
+
+
+def replace(store: Store, plan: Plan, index: int, make: Callable) -> None:  # type: ignore[type-arg]
+    """Write another record over that of a run."""
+    stage = plan.runs[index].stage
+    path = Path(store.location) / "stages" / stage.key / "result.json"
+    path.write_bytes(make(stage).to_json())
+
+
+def test_completeness_adds_up_where_runs_are_missing(tmp_path: Path) -> None:
+    table = tables_of(make_results(tmp_path, {"none": (0.7, NAN, 0.8), "oversample": (0.8, 0.8, 0.8)}))
+    cells = cells_of(table["t6-completeness"], method="none")
+    states = {name: cells[name].text for name in ("planned", "complete", "failed", "diverged", "missing")}
+    assert states == {"planned": "3", "complete": "2", "failed": "0", "diverged": "0", "missing": "1"}
+    assert table["t6-completeness"].meaning.startswith("Of 6 planned runs: 5 complete")
+    assert any("1 of 6 planned runs are missing" in note for note in table["t6-completeness"].notes)
+    assert cells_of(table["t1-replication-all"], method="none")["n of planned"].text == "2 of 3"
+    assert cells_of(table["t2-differences"])["pairs of planned"].text == "2 of 3"
+
+
+def test_provenance_says_what_is_mixed(grid_tables: dict[str, Table]) -> None:
+    table = grid_tables["t6-provenance"]
+    assert cells_of(table, what="commit")["value"].text == "0123456789abcdef"
+    assert table.meaning == "All finished runs name the same code, libraries, device and data."
+
+
+def test_every_table_has_a_title_a_meaning_and_rows_as_long_as_its_head(
+    grid_tables: dict[str, Table],
+) -> None:
+    for name, table in grid_tables.items():
+        assert table.title and table.meaning.endswith("."), name
+        rows = [row for block in table.blocks() for row in block.rows]
+        assert rows and all(len(row) == len(table.heads) for row in rows), name
+        assert len(set(table.heads)) == len(table.heads), name
+
+
+# What cannot be estimated
+
+
+@pytest.mark.parametrize("accuracies", [(0.8,), (NAN,)], ids=["one run", "no run"])
+def test_nothing_is_ever_shown_as_nan(tmp_path: Path, accuracies: tuple[float, ...]) -> None:
+    tables = tables_of(make_results(tmp_path, {"none": accuracies, "oversample": (0.9,)}))
+    for table in tables.values():
+        texts = [cell.text for block in table.blocks() for row in block.rows for cell in row]
+        shown = " ".join([*texts, table.meaning, *table.notes]).lower().split()
+        assert not {"nan", "inf", "nan%", "(nan", "nan)"} & set(shown), table.name
+    cells = cells_of(tables["t1-replication-all"], method="none")
+    expected = "0.800 (interval not estimable)" if accuracies == (0.8,) else "not estimable"
+    assert cells["accuracy: mean (95% t interval)"].text == expected
+    assert cells["accuracy: sd"].text == "not estimable" and cells["accuracy: sd"].value == ""
+    assert cells["paper inside"].text == "not estimable"
+
+
+def test_a_study_of_one_method_has_no_contrasts_and_says_so(tmp_path: Path) -> None:
+    tables = tables_of(make_results(tmp_path, {"none": (0.7, 0.8)}))
+    assert tables["t2-differences"].is_empty
+    assert tables["t2-differences"].meaning == (
+        "No setting and C holds two methods, so nothing can be compared."
+    )
+    assert tables["t5-power"].is_empty and tables["t4-components"].is_empty
+    assert to_latex(tables["t2-differences"]).startswith("%")
+    assert "nothing can be compared" in to_markdown(tables["t2-differences"])
+
+
+# Formats
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (share(0.8125), "0.812"),
+        (points(-0.00524), "−0.52"),
+        (points(0.0), "+0.00"),
+        (percent(0.5), "50%"),
+        (percent(0.0), "0%"),
+        (percent(0.004), "< 1%"),
+        (percent(0.9999), "> 99%"),
+        (percent(1.0), "100%"),
+        (p_value(0.0019531), "0.002"),
+        (p_value(0.0002), "< 0.001"),
+        (p_value(NAN), "not estimable"),
+        (estimate(0.8, 0.7, 0.9, share), "0.800 (0.700 to 0.900)"),
+        (estimate(0.8, NAN, NAN, share), "0.800 (interval not estimable)"),
+        (estimate(NAN, NAN, NAN, share), "not estimable"),
+        (rate(0, 10, 0.0, 0.3085), "0/10 = 0% (0% to 31%)"),
+        (rate(0, 0, NAN, NAN), "not estimable"),
+    ],
+)
+def test_numbers_read_as(text: str, expected: str) -> None:
+    assert text == expected
+
+
+# Writers
+
+
+def hostile_table(method: str) -> Table:
+    frame = pd.DataFrame({"data": ["1/2"], "method": [method], "accuracy": [1 / 3]})
+    columns = (DATA_COLUMN, text_column("method", "method"), number_column("a_c & 5%", "accuracy", share))
+    return Table(name="hostile", title="T & 100%", frame=frame, columns=columns, meaning="A_b.", notes=("~",))
+
+
+def test_csv_keeps_every_digit_and_any_name() -> None:
+    name = 'a,"b"\n<script>'
+    rows = list(csv.DictReader(io.StringIO(to_csv(hostile_table(name)))))
+    assert rows == [{"data": "1/2", "method": name, "accuracy": repr(1 / 3)}]
+
+
+def test_latex_escapes_every_special_character() -> None:
+    text = to_latex(hostile_table(r"\&%$#_{}~^<>"))
+    assert (
+        r"\textbackslash{}\&\%\$\#\_\{\}\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}" in text
+    )
+    assert r"a\_c \& 5\% \\" in text and r"\caption{T \& 100\%. A\_b.}" in text
+    assert r"\par\footnotesize \textasciitilde{}" in text
+    assert text.count("{") == text.count("}")
+    assert r"\begin{tabular}{rlr}" in text
+
+
+def test_markdown_escapes_pipes_and_markup() -> None:
+    line = to_markdown(hostile_table("a|b*<i>")).splitlines()[4]
+    assert line == r"| 1/2 | a\|b\*\<i\> | 0.333 |"
+
+
+def test_cells_carry_raw_numbers_to_sort_by() -> None:
+    (block,) = hostile_table("x").blocks()
+    data, method, accuracy = block.rows[0]
+    assert data == Cell("1/2", "-0.5", True)
+    assert (method.value, method.is_number) == ("x", False)
+    assert accuracy.value == repr(1 / 3)
+
+
+def test_tables_are_the_same_at_every_run(tmp_path: Path) -> None:
+    plan = plan_study(protocols=("paper", "sound"), num_seeds=3)
+    store = make_store(tmp_path / "store", plan, Truth(collapse_rate=lambda run: 0.3))
+    first, second = (tables_of(read_results(store.location)) for _ in range(2))
+    for name in first:
+        for write in (to_csv, to_markdown, to_latex):
+            assert write(first[name]) == write(second[name])
+    settings = [block.setting for block in first["t2-differences"].blocks()]
+    assert settings == ["paper, double softmax, 30 epochs", "sound, cross entropy, 18000 steps"]
