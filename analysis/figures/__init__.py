@@ -6,8 +6,10 @@ import pandas as pd
 
 from analysis.collect import Results
 from analysis.figures.classes import draw_confusions, draw_recalls
+from analysis.figures.differences import draw_differences
 from analysis.figures.generators import draw_diversity, draw_sheets
-from analysis.figures.methods import draw_differences, draw_ranks, draw_replicates, draw_wins
+from analysis.figures.methods import draw_replicates, draw_wins
+from analysis.figures.ranks import draw_ranks
 from analysis.figures.style import Drawn, to_png, to_svg
 from analysis.figures.training import draw_curves
 

@@ -67,9 +67,9 @@ def draw_recalls(classes: pd.DataFrame) -> Iterator[Drawn]:
             title=f"F6. Recall of each class: {setting}",
             caption=(
                 f"Mean recall (share of the test images of a class) over complete runs ({describe_n(runs)} a "
-                "row); no interval is drawn. 0.00 over all runs is a class that the method never recognises. "
-                "Real training images are those before rebalancing; they vary where the order of classes is "
-                f"drawn from the seed. {describe_dataset(of_setting)}"
+                "row); no interval is drawn. 0.00 over all runs is a class that the method never "
+                "recognises. Real training images are those before rebalancing; they vary where the order "
+                f"of classes is drawn from the seed. {describe_dataset(of_setting)}"
             ),
             figure=figure,
         )
@@ -119,10 +119,11 @@ def draw_confusions(
             name=f"f7-confusion-{number}",
             title=f"F7. What collapsed runs say: {setting}, {title_of(str(data))}",
             caption=(
-                "Mean confusion matrices as shares of each true class, over runs with a dead class and, where "
-                f"there are any, over the healthy runs of the same methods ({_count_collapsed(block)}); shares "
-                f"below {SHOWN_FROM} are not written, and no interval is drawn. An empty column is a class "
-                f"that is never predicted. {describe_dataset(block)}"
+                f"Mean confusion matrices as shares of each true class, over the n = {is_collapsed.sum()} "
+                f"runs with a dead class and the n = {len(healthy)} healthy runs of the same methods "
+                f"({_count_collapsed(block)}); shares below {SHOWN_FROM} are not written, and no interval is "
+                "drawn. An empty column is a class that is never predicted. "
+                f"{describe_dataset(block)}"
             ),
             figure=figure,
         )

@@ -21,6 +21,7 @@ from analysis.figures.style import (
     MANY,
     SMALL,
     Drawn,
+    Options,
     colour_of,
     describe_dataset,
     describe_n,
@@ -31,6 +32,7 @@ from analysis.figures.style import (
 from analysis.naming import data_rank, in_order
 
 Images = NDArray[np.uint8]
+Flags = Sequence[bool] | NDArray[np.bool_]
 GAP = 2
 """white pixels between images"""
 MAX_TICKS = 12
@@ -60,7 +62,7 @@ class Sheet:
         return int(np.argmin(np.nan_to_num(self.diversity_K, nan=np.inf)))
 
 
-def plot_grid(axes: Axes, images_KJCHW: Images, row_labels: Sequence[str], flagged: Sequence[bool]) -> Axes:
+def plot_grid(axes: Axes, images_KJCHW: Images, row_labels: Sequence[str], flagged: Flags) -> Axes:
     """Draw images, a class a row, with a gap below and to the right of each; flagged rows are framed."""
     num_classes, num_columns, channels, height, width = images_KJCHW.shape
     blank = 0 if channels == 1 else 255  # both white: grey images are drawn as ink on paper
@@ -79,7 +81,7 @@ def plot_grid(axes: Axes, images_KJCHW: Images, row_labels: Sequence[str], flagg
     for row in np.flatnonzero(flagged):
         corner = (-0.5 - GAP, row * height - 0.5 - GAP)
         size = num_columns * width + GAP, height + GAP
-        look = {"fill": False, "edgecolor": COLLAPSED_COLOUR, "linewidth": 1.8, "clip_on": False}
+        look: Options = {"fill": False, "edgecolor": COLLAPSED_COLOUR, "linewidth": 1.8, "clip_on": False}
         axes.add_patch(Rectangle(corner, *size, **look))
     return axes
 
@@ -119,7 +121,8 @@ def draw_sheets(results: Results) -> Iterator[Drawn]:
                 f"Ten images of each class from the same noise for every generator ({which}), and real ones "
                 "with the number of real training images. Beside each generated row: diversity (generated "
                 "over real spread, no unit), and how many different real images are nearest to 200 samples. "
-                f"Framed: diversity below {COLLAPSED_BELOW}, the class has collapsed. {describe_dataset(block)}"
+                f"Framed: diversity below {COLLAPSED_BELOW}, the class has collapsed. "
+                f"{describe_dataset(block)}"
             ),
             figure=sheet_figure(sheets, names),
         )
@@ -129,7 +132,8 @@ def draw_sheets(results: Results) -> Iterator[Drawn]:
             caption=(
                 f"For each generator ({which}) the class with the lowest diversity: generated above, below "
                 "each image the real training image that is nearest to it (Euclidean distance of pixels). "
-                f"Equal pairs are copies; one image all along the row is a collapse. {describe_dataset(block)}"
+                "Equal pairs are copies; one image all along the row is a collapse. "
+                f"{describe_dataset(block)}"
             ),
             figure=nearest_figure(sheets, names),
         )
@@ -138,7 +142,7 @@ def draw_sheets(results: Results) -> Iterator[Drawn]:
 def sheet_figure(sheets: Mapping[str, Sheet], names: Sequence[str]) -> Figure:
     """Return a panel of real images and one of each architecture, two a row."""
     num_rows = -(-(len(sheets) + 1) // 2)
-    figure, rows = make_figure(num_rows, 2, 8.2, 3.1 * num_rows)
+    figure, rows = make_figure(num_rows, 2, 9.2, 3.0 * num_rows)
     panels = [axes for row in rows for axes in row]
     first = next(iter(sheets.values()))
     counts = zip(names, first.quality["class_count"], strict=True)
@@ -180,7 +184,7 @@ def plot_diversity(axes: Axes, classes: pd.DataFrame) -> Axes:
         of_method = classes[(classes["method"] == method) & classes["diversity"].notna()]
         aside = 10 ** (shift * span)
         colour, marker = colour_of(method), marker_of(method)
-        look = {"color": colour, "marker": marker, "alpha": 0.6, "linewidths": 0}
+        look: Options = {"color": colour, "marker": marker, "alpha": 0.6, "linewidths": 0}
         raster = len(of_method) > MANY
         places = of_method["class_count"] * aside
         axes.scatter(places, of_method["diversity"], s=14, label=method, rasterized=raster, **look)
@@ -210,7 +214,7 @@ def draw_diversity(results: Results) -> Iterator[Drawn]:
             axes.set_title(title_of(data), loc="left")
         axes.set_xlabel("real training images of the class (log scale)")
         handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=SMALL)
         per_kind = of_setting.groupby(["data", "method"])["key"].nunique()
         yield Drawn(
             name=f"f8-diversity-{index}",
@@ -218,8 +222,8 @@ def draw_diversity(results: Results) -> Iterator[Drawn]:
             caption=(
                 f"One mark a class and generator ({describe_n(per_kind)} generators an architecture), "
                 "architectures slightly apart; lines join medians, without interval. Below the dashed line "
-                f"({COLLAPSED_BELOW}) a class is drawn as nearly one image; 1 is as diverse as the real images. "
-                f"{describe_dataset(of_setting)}"
+                f"({COLLAPSED_BELOW}) a class is drawn as nearly one image; 1 is as diverse as the real "
+                f"images. {describe_dataset(of_setting)}"
             ),
             figure=figure,
         )

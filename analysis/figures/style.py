@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers tell apart. No marker is a cross or an open diamond, which
-# mean a collapsed run and the paper.
+# Okabe and Ito's colours, which colour-blind readers tell apart. No marker is a cross or an open diamond,
+# which mean a collapsed run and the paper.
 _LOOKS = {
     "none": ("#595959", "o"),
     "undersample": ("#0072B2", "s"),
@@ -33,14 +33,13 @@ SMALL = 8.0
 """points of the smallest text"""
 MANY = 300
 """marks of a kind from which they become one bitmap, so that files stay small"""
+Options = dict[str, Any]  # Any: keyword arguments of matplotlib
 _STYLE: dict[Any, Any] = {  # Any: matplotlib types the names of its settings one by one
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
     "svg.hashsalt": "lt_rebalance",
     "svg.fonttype": "none",
 }
@@ -80,7 +79,7 @@ def marker_of(method: str) -> str:
 
 
 def _look(method: str) -> tuple[str, str]:
-    """Return colour and marker; methods that are not listed have theirs by name, and may share one of them."""
+    """Return colour and marker; those of methods that are not listed follow from the name."""
     code = zlib.crc32(method.encode())
     further = _FURTHER_COLOURS[code % len(_FURTHER_COLOURS)], _FURTHER_MARKERS[code % len(_FURTHER_MARKERS)]
     return _LOOKS.get(method, further)

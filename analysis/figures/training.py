@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from analysis.figures.style import (
     COLLAPSED_COLOUR,
     Drawn,
+    Options,
     colour_of,
     describe_dataset,
     describe_n,
@@ -37,7 +38,7 @@ def plot_curves(
     values = table.to_numpy(dtype=np.float64)
     low, median, high = np.nanquantile(values, [0.1, 0.5, 0.9], axis=1)
     axes.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
-    few = {"marker": "o", "markersize": 3} if len(places) < 3 else {}
+    few: Options = {"marker": "o", "markersize": 3} if len(places) < 3 else {}
     axes.plot(places, median, color=colour, linewidth=1.5, **few)
     drawn = sorted(collapsed_keys & set(table.columns))[:MAX_COLLAPSED_LINES]
     for key in drawn:
@@ -61,9 +62,9 @@ def draw_curves(rounds: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Drawn]:
             name=f"f5-curves-{index}",
             title=f"F5. Learning curves: {setting}",
             caption=(
-                "Median accuracy over runs after each round, band from the 10th to the 90th percentile of runs "
-                f"({describe_n(per_cell)} runs a cell; the band is no confidence interval). Red lines: runs "
-                f"that end with a dead class, at most {MAX_COLLAPSED_LINES} a cell. "
+                "Median accuracy over runs after each round, band from the 10th to the 90th percentile of "
+                f"runs ({describe_n(per_cell)} runs a cell; the band is no confidence interval). Red lines: "
+                f"runs that end with a dead class, at most {MAX_COLLAPSED_LINES} a cell. "
                 f"{describe_dataset(of_setting)}"
             ),
             figure=_curves_figure(of_setting, collapsed),
@@ -84,7 +85,7 @@ def _curves_figure(rounds: pd.DataFrame, collapsed: set[str]) -> Figure:
             axes.set_visible(len(cell) > 0)
             if len(cell):
                 plot_curves(axes, cell, collapsed, colour_of(method), unit)
-        place = {"xycoords": "axes fraction", "va": "center", "fontsize": 8.5}
+        place: Options = {"xycoords": "axes fraction", "va": "center", "fontsize": 8.5}
         shown = [axes for axes in row if axes.get_visible()]
         shown[0].tick_params(labelleft=True)
         shown[-1].annotate(method, (1.04, 0.5), **place)

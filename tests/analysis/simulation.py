@@ -37,6 +37,6 @@ def null_differences(kind: str, num_sets: int, n: int, seed: int) -> NDArray[np.
         case "ties":
             return rng.integers(-1, 2, size=shape) + rng.integers(-1, 2, size=shape) * 1.0
         case "collapse":
-            fails = rng.random((2, *shape)) < 0.1
-            return rng.normal(0.65 * fails[0] - 0.65 * fails[1], 0.01)
+            lead = rng.binomial(1, 0.1, size=shape) - rng.binomial(1, 0.1, size=shape)
+            return rng.normal(0, 0.01, size=shape) + 0.65 * lead
     raise AssertionError(kind)

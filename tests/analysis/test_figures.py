@@ -8,19 +8,30 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from scipy import stats
 
 from analysis.collect import Results, read_results
-from analysis.compare import compare, pair
-from analysis.estimates import mean_interval
+from analysis.compare import compare
 from analysis.figures import Drawn, draw_figures, to_png, to_svg
-from analysis.figures.classes import plot_confusion, plot_recalls
-from analysis.figures.generators import plot_grid
-from analysis.figures.methods import plot_differences, plot_replicates, plot_wins
-from analysis.figures.style import colour_of
-from analysis.figures.training import MAX_COLLAPSED_LINES, plot_curves
+from analysis.figures.classes import draw_confusions, plot_confusion, plot_recalls
+from analysis.figures.differences import draw_differences, pair_runs, plot_differences
+from analysis.figures.generators import (
+    GAP,
+    nearest_figure,
+    plot_diversity,
+    plot_grid,
+    read_sheets,
+    sheet_figure,
+)
+from analysis.figures.methods import plot_replicates, plot_wins
+from analysis.figures.ranks import MIN_BLOCKS, draw_ranks, plot_ranks, rank_p_values
+from analysis.figures.style import colour_of, marker_of
+from analysis.figures.training import MAX_COLLAPSED_LINES, draw_curves, plot_curves
 from lt_rebalance.paper import TABLE_1
+from tests.analysis.conftest import ACCURACY
 from tests.analysis.synthetic import Truth, make_store, plan_study
 
 
@@ -32,53 +43,94 @@ def block_of(results: Results, data: str) -> pd.DataFrame:
     return results.runs[results.runs["data"] == data]
 
 
-def offsets(axes: Axes, index: int) -> np.ndarray:
-    scatters = [each for each in axes.collections if isinstance(each, PathCollection)]
-    return np.asarray(scatters[index].get_offsets())
+def marks(axes: Axes, name: str) -> list[np.ndarray]:
+    """Return the places of all marks of a kind, one array (marks, 2) for each time they were drawn."""
+    drawn = [each for each in axes.collections if isinstance(each, PathCollection) and each.get_gid() == name]
+    return [np.asarray(each.get_offsets()) for each in drawn]
+
+
+def cross_counts(axes: Axes) -> list[int]:
+    return [len(places) for places in marks(axes, "collapsed")]
 
 
 def test_replicates_are_drawn_at_their_accuracies(grid_results: Results) -> None:
     block = block_of(grid_results, "7/9")
     axes = plot_replicates(blank_axes(), block)
-    none = block[block["method"] == "none"].sort_values("seed")
-    assert offsets(axes, 0)[:, 0].tolist() == none["accuracy"].tolist()
-    mean = none["accuracy"].mean()
-    bar = axes.containers[0]
-    assert bar[0].get_xdata()[0] == pytest.approx(mean)
-    low, high = (cap.get_xdata()[0] for cap in bar[1])
-    assert (low, high) == pytest.approx(tuple(mean_interval(none["accuracy"].to_numpy())))
+    for row, method in enumerate(["none", "undersample", "oversample"]):
+        values = block[block["method"] == method].sort_values("seed")["accuracy"]
+        assert marks(axes, "runs")[row][:, 0].tolist() == values.tolist()
+        bar = axes.containers[row]
+        assert bar[0].get_xdata()[0] == pytest.approx(values.mean())
+        half = stats.t.ppf(0.975, 9) * values.std(ddof=1) / np.sqrt(10)
+        low, high = (cap.get_xdata()[0] for cap in bar[1])
+        assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half))
 
 
-def test_crosses_are_the_collapsed_runs(grid_results: Results) -> None:
-    block = block_of(grid_results, "1/2")
-    axes = plot_replicates(blank_axes(), block)
+def test_a_seed_stands_at_the_same_height_in_every_row_also_where_others_are_missing(
+    grid_results: Results,
+) -> None:
+    block = block_of(grid_results, "7/9").copy()
+    block.loc[(block["method"] == "none") & (block["seed"] == 0), "state"] = "missing"
+    none, undersample = marks(plot_replicates(blank_axes(), block), "runs")[:2]
+    assert len(none) == 9 and none[:, 1] + 1 == pytest.approx(undersample[1:, 1])
+
+
+def test_crosses_are_the_collapsed_runs_and_are_counted_beside_their_row(grid_results: Results) -> None:
+    block = block_of(grid_results, "1/2").copy()
     none = block[block["method"] == "none"].sort_values("seed")
     is_collapsed = none["is_collapsed"].astype(bool)
-    assert len(offsets(axes, 0)) == (~is_collapsed).sum()
-    assert offsets(axes, 1)[:, 0].tolist() == none.loc[is_collapsed, "accuracy"].tolist()
+    assert 0 < is_collapsed.sum() < 10
+    block.loc[none.index[~is_collapsed][0], "state"] = "failed"
+    axes = plot_replicates(blank_axes(), block)
+    assert cross_counts(axes) == [is_collapsed.sum(), 0, 0, 0, 0, 0, 0]
+    assert marks(axes, "collapsed")[0][:, 0].tolist() == none.loc[is_collapsed, "accuracy"].tolist()
+    assert len(marks(axes, "runs")[0]) == (~is_collapsed).sum() - 1
+    texts = [text.get_text() for text in axes.texts]
+    assert texts[:3] == ["n (×)", f"9 of 10 ({is_collapsed.sum()})", "10 (0)"]
 
 
 def test_the_papers_number_is_marked_only_where_it_has_a_row(grid_results: Results) -> None:
     block = block_of(grid_results, "7/9")
-    for dataset, is_marked in {"fashion_mnist": True, "mnist": False}.items():
-        axes = plot_replicates(blank_axes(), block.assign(dataset=dataset))
-        marks = [
-            float(np.asarray(each.get_offsets())[0, 0])
-            for each in axes.collections
-            if isinstance(each, PathCollection) and len(each.get_facecolor()) == 0
-        ]
-        assert (TABLE_1["7/9", "oversample"].accuracy in marks) == is_marked
+    papers = marks(plot_replicates(blank_axes(), block), "paper")
+    assert [places[0, 0] for places in papers] == [
+        row.accuracy for (data, _), row in TABLE_1.items() if data == "7/9"
+    ]
+    assert marks(plot_replicates(blank_axes(), block.assign(dataset="mnist")), "paper") == []
+
+
+def test_no_interval_is_drawn_of_one_run(grid_results: Results) -> None:
+    axes = plot_replicates(blank_axes(), block_of(grid_results, "7/9").query("seed == 3"))
+    assert list(axes.containers) == [] and len(marks(axes, "runs")) == 7
 
 
 def test_pairs_are_joined_and_their_differences_shown_in_points(grid_results: Results) -> None:
     cells = grid_results.cells.set_index(["data", "method"])["cell"]
-    paired = pair(grid_results.runs, cells["7/9", "none"], cells["7/9", "oversample"], "accuracy")
+    paired = pair_runs(grid_results.runs, cells["1/2", "none"], cells["1/2", "oversample"])
+    none = block_of(grid_results, "1/2").query("method == 'none'").set_index("seed")
+    assert paired["is_collapsed"].tolist() == none["is_collapsed"].tolist()
     lines, spread = blank_axes(), blank_axes()
     plot_differences(lines, spread, paired, ("oversample", "none"))
-    assert len(lines.lines) == 10 + 1
-    assert lines.lines[0].get_ydata() == pytest.approx([paired["second"].iloc[0], paired["first"].iloc[0]])
-    assert offsets(spread, 0)[:, 1] == pytest.approx(np.sort(100 * paired["difference"]))
-    assert spread.containers[0][0].get_ydata()[0] == pytest.approx(100 * paired["difference"].mean())
+    healthy, collapsed = (each for each in lines.collections if isinstance(each, LineCollection))
+    first = paired[~paired["is_collapsed"]].iloc[0]
+    assert healthy.get_segments()[0][:, 1] == pytest.approx([first["second"], first["first"]])
+    assert len(collapsed.get_segments()) == none["is_collapsed"].sum()
+    differences = 100 * (paired["first"] - paired["second"])
+    shown = np.concatenate([*marks(spread, "pairs"), *marks(spread, "collapsed")])[:, 1]
+    assert np.sort(shown) == pytest.approx(np.sort(differences))
+    assert cross_counts(spread) == [none["is_collapsed"].sum()]
+    bar = spread.containers[0]
+    half = stats.t.ppf(0.975, 9) * differences.std(ddof=1) / np.sqrt(10)
+    assert bar[0].get_ydata()[0] == pytest.approx(differences.mean())
+    assert bar[1][1].get_ydata()[0] == pytest.approx(differences.mean() + half)
+    band = spread.patches[0].get_bbox()
+    assert (band.y0, band.y1) == pytest.approx((-0.5, 0.5))
+
+
+def test_differences_are_against_none_where_oversample_was_not_run(grid_results: Results) -> None:
+    runs = grid_results.runs.query("method != 'oversample'")
+    assert {each.title.partition(":")[0] for each in draw_differences(runs)} == {
+        "F2. Seed by seed against none"
+    }
 
 
 def test_wins_are_the_table_and_its_mirror(grid_results: Results) -> None:
@@ -90,14 +142,63 @@ def test_wins_are_the_table_and_its_mirror(grid_results: Results) -> None:
     assert len(axes.texts) == 7 * 6
 
 
-def test_curves_show_the_median_and_collapsed_runs(grid_results: Results) -> None:
+def test_ranks_join_methods_that_wilcoxon_and_holm_do_not_tell_apart() -> None:
+    blocks = np.arange(8) / 100
+    table = pd.DataFrame({"none": blocks, "oversample": blocks + 0.5, "undersample": blocks[::-1]})
+    p_values = rank_p_values(table)
+    against_none = stats.wilcoxon(table["oversample"] - table["none"], method="exact").pvalue
+    assert p_values.loc["oversample", "none"] == pytest.approx(3 * against_none)
+    assert p_values.loc["undersample", "none"] == p_values.loc["none", "undersample"] == 1
+    axes = plot_ranks(blank_axes(), pd.Series({"none": 2.5, "oversample": 1.0, "undersample": 2.5}), p_values)
+    bars = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [sorted(bar.get_xdata()) for bar in bars] == [[2.5, 2.5]]
+    assert {text.get_text().strip() for text in axes.texts} >= {"oversample (1.00)"}
+
+
+def test_equal_methods_are_not_told_apart() -> None:
+    table = pd.DataFrame({"none": np.arange(8.0), "oversample": np.arange(8.0)})
+    assert (rank_p_values(table) == 1).all().all()
+
+
+def test_ranks_are_not_drawn_of_too_few_blocks(grid_results: Results) -> None:
+    few = grid_results.runs.query("seed < 2")
+    assert len(few["data"].unique()) * 2 == MIN_BLOCKS and list(draw_ranks(few)) == []
+    assert len(list(draw_ranks(grid_results.runs.query("seed < 3")))) == 1
+
+
+@pytest.mark.parametrize("unit", ["step", "epoch"])
+def test_curves_show_the_median_and_collapsed_runs(grid_results: Results, unit: str) -> None:
     rounds = grid_results.rounds.query("data == '1/2' and method == 'none'").astype({"key": "object"})
     runs = grid_results.runs.query("data == '1/2' and method == 'none'")
     collapsed = set(runs.loc[runs["is_collapsed"].astype(bool), "key"])
-    axes = plot_curves(blank_axes(), rounds, collapsed, "black")
-    medians = rounds.groupby("round")["test_accuracy"].median().to_numpy()
-    assert axes.lines[0].get_ydata() == pytest.approx(medians)
-    assert len(axes.lines) == 1 + min(len(collapsed), MAX_COLLAPSED_LINES)
+    axes = plot_curves(blank_axes(), rounds, collapsed, "black", unit)
+    of_round = rounds.groupby("round")["test_accuracy"]
+    assert axes.lines[0].get_ydata() == pytest.approx(of_round.median().to_numpy())
+    assert axes.lines[0].get_xdata()[-1] == {"step": 1200, "epoch": 12}[unit]
+    assert len(axes.lines) == 1 + len(collapsed) > 1
+
+
+def test_the_band_of_curves_goes_from_the_10_to_the_90_percent_quantile() -> None:
+    runs = [{"key": f"{tenth}", "round": 1, "step": 50, "test_accuracy": tenth / 10} for tenth in range(11)]
+    rounds = pd.concat([pd.DataFrame(runs), pd.DataFrame(runs).assign(round=2, step=100)])
+    axes = plot_curves(blank_axes(), rounds, set(), "black")
+    corners = axes.collections[0].get_paths()[0].vertices
+    assert sorted(set(corners[:, 1].round(9))) == [0.1, 0.9] and sorted(set(corners[:, 0])) == [50, 100]
+
+
+def test_lines_of_collapsed_runs_are_capped(grid_results: Results) -> None:
+    one = grid_results.rounds.query("data == '1/2' and method == 'none' and seed == 0")
+    keys = [f"{number:03}" for number in range(MAX_COLLAPSED_LINES + 7)]
+    rounds = pd.concat([one.assign(key=key) for key in keys])
+    assert len(plot_curves(blank_axes(), rounds, set(keys), "black").lines) == 1 + MAX_COLLAPSED_LINES
+
+
+def test_curves_run_over_epochs_where_budgets_are_epochs(grid_results: Results) -> None:
+    labels = [
+        next(draw_curves(grid_results.rounds.assign(budget=budget), grid_results.runs)).figure.get_supxlabel()
+        for budget in ("30 epochs", "18000 steps")
+    ]
+    assert labels == ["epoch", "step"]
 
 
 def test_recalls_are_means_over_runs(grid_results: Results) -> None:
@@ -110,29 +211,88 @@ def test_recalls_are_means_over_runs(grid_results: Results) -> None:
     assert counts[:3] + counts[-1:] == ["6000", "3000", "1500", "12"]
 
 
+def test_counts_that_depend_on_the_seed_are_not_averaged(grid_results: Results) -> None:
+    classes = grid_results.classes.query("data == '1/2'").astype({"method": "object"})
+    first = classes["class"].eq(9) & classes["seed"].eq(0)
+    axes = plot_recalls(blank_axes(), classes.assign(class_count=classes["class_count"].where(~first, 3000)))
+    counts = [text.get_text() for text in axes.child_axes[0].get_xticklabels()]
+    assert counts[-2:] == ["24", "varies"]
+
+
 def test_confusion_matrices_are_averaged_as_shares_of_each_class() -> None:
     confusions = [np.array([[8, 2], [5, 5]]), np.array([[6, 4], [0, 20]])]
     axes = plot_confusion(blank_axes(), confusions, ["a", "b"])
     assert np.asarray(axes.images[0].get_array()).ravel() == pytest.approx([0.7, 0.3, 0.25, 0.75])
-    assert [text.get_text() for text in axes.texts] == ["70", "30", "25", "75"]
+    assert [text.get_text() for text in axes.texts] == [".70", ".30", ".25", ".75"]
 
 
-def test_sheets_place_every_image_and_frame_collapsed_classes() -> None:
-    images_KJCHW = np.arange(2 * 3 * 1 * 2 * 2, dtype=np.uint8).reshape(2, 3, 1, 2, 2)
+def test_collapsed_runs_are_set_beside_healthy_ones_of_the_same_methods(grid_results: Results) -> None:
+    none = block_of(grid_results, "1/2").query("method == 'none'")
+    num_collapsed = int(none["is_collapsed"].sum())
+    (drawn,) = draw_confusions(grid_results.runs, grid_results.confusions, grid_results.class_names)
+    assert [axes.get_title() for axes in drawn.figure.axes] == [
+        f"collapsed, n = {num_collapsed} runs",
+        f"healthy, n = {10 - num_collapsed} runs",
+    ]
+    shares = np.asarray(drawn.figure.axes[0].images[0].get_array())
+    mean = np.mean([grid_results.confusions[key] for key in none.loc[none["is_collapsed"], "key"]], axis=0)
+    assert shares == pytest.approx(mean / 1000)
+    assert f"none {num_collapsed} of 10 collapsed" in drawn.caption
+
+
+def test_grids_place_every_image_with_gaps_and_frame_collapsed_classes() -> None:
+    images_KJCHW = np.arange(1, 25, dtype=np.uint8).reshape(2, 3, 1, 2, 2)
     axes = plot_grid(blank_axes(), images_KJCHW, ["a", "b"], [False, True])
     mosaic = np.asarray(axes.images[0].get_array())
-    assert mosaic.shape == (4, 6)
-    assert (mosaic[2:4, 4:6] == images_KJCHW[1, 2, 0]).all()
+    side = 2 + GAP
+    assert mosaic.shape == (2 * side, 3 * side)
+    assert (mosaic[side : side + 2, 2 * side : 2 * side + 2] == images_KJCHW[1, 2, 0]).all()
+    assert np.count_nonzero(mosaic) == 24
     (frame,) = axes.patches
-    assert frame.get_y() == 1.5 and frame.get_height() == 2
+    assert frame.get_y() == side - 0.5 - GAP and frame.get_height() == side + GAP
 
 
-def test_a_method_has_the_same_colour_in_every_figure() -> None:
-    assert colour_of("mlp_cgan_relu", ["mlp_cgan_relu"]) == colour_of(
-        "mlp_cgan_relu", ["none", "mlp_cgan_relu"]
-    )
-    names = ["none", "undersample", "dccgan_leaky", "another"]
-    assert len({colour_of(name, names) for name in names[:3]}) == 3
+def test_sheets_are_those_of_the_lowest_complete_seed_of_each_architecture(grid_results: Results) -> None:
+    generators = grid_results.generators.query("data == '1/2'").copy()
+    generators.loc[generators["method"].eq("mlp_cgan_leaky") & generators["seed"].lt(3), "state"] = "failed"
+    sheets = read_sheets(grid_results, generators)
+    assert {method: sheet.seed for method, sheet in sheets.items()} == {
+        "mlp_cgan_relu": 0,
+        "small_mlp_cgan_leaky": 0,
+        "mlp_cgan_leaky": 3,
+        "big_mlp_cgan_leaky": 0,
+    }
+
+
+def test_sheets_say_the_quality_of_each_class_and_frame_those_that_collapsed(grid_results: Results) -> None:
+    (sheet,) = read_sheets(grid_results, grid_results.generators.query("seed == 1").head(1)).values()
+    diversity = [0.5, 0.0996, np.nan, 0.101, *[0.9] * 6]
+    quality = sheet.quality.assign(diversity=diversity, distinct_nearest=range(10))
+    sheets = {"mlp_cgan_relu": dataclasses.replace(sheet, quality=quality)}
+    names = [f"class {label}" for label in range(10)]
+    real, generated = sheet_figure(sheets, names).axes
+    labels = [text.get_text() for text in generated.get_yticklabels()]
+    assert labels[:4] == ["class 0  0.500 / 0", "class 1  0.100 / 1", "class 2  – / 2", "class 3  0.101 / 3"]
+    assert len(generated.patches) == 1 and list(real.patches) == []
+    (nearest,) = nearest_figure(sheets, names).axes
+    assert nearest.get_title(loc="left") == "mlp_cgan_relu: class 1, diversity 0.100"
+    assert (np.asarray(nearest.images[0].get_array())[:28, :28] == sheet.images_3KJCHW[0, 1, 0, 0]).all()
+
+
+def test_diversity_is_drawn_for_every_class_and_generator(grid_results: Results) -> None:
+    classes = grid_results.generator_classes.query("data == '1/2'").astype({"method": "object"})
+    axes = plot_diversity(blank_axes(), classes)
+    drawn = [np.asarray(each.get_offsets()) for each in axes.collections]
+    assert [len(places) for places in drawn] == [100] * 4
+    assert np.sort(np.concatenate(drawn)[:, 1]) == pytest.approx(np.sort(classes["diversity"]))
+    relu = classes[(classes["method"] == "mlp_cgan_relu") & (classes["class_count"] == 6000)]
+    assert axes.lines[0].get_ydata()[-1] == pytest.approx(relu["diversity"].median())
+
+
+def test_methods_are_told_apart_by_colour_and_marker() -> None:
+    known = [*ACCURACY, "dccgan_leaky"]
+    assert len({colour_of(method) for method in known}) == len({marker_of(method) for method in known}) == 8
+    assert not {"x", "+", "d"} & {marker_of(method) for method in [*known, "another", "balanced_softmax"]}
 
 
 @pytest.fixture(scope="module")
@@ -145,18 +305,31 @@ def test_every_figure_of_a_whole_grid_is_drawn_and_says_what_it_shows(drawn: lis
     names = [each.name for each in drawn]
     assert len(set(names)) == len(names)
     captions = {each.name: each.caption for each in drawn}
-    for name in ("f1-replicates-1", "f2-differences-1", "f3-wins-1", "f5-curves-1"):
-        assert "n = " in captions[name]
+    for each in drawn:
+        assert "n = " in each.caption and "interval" in each.caption
+        assert "Data set: fashion_mnist; setting: sound" in each.caption
+    assert "(n = 10 a cell;" in captions["f1-replicates-1"]
     assert "95 % Student t interval" in captions["f1-replicates-1"]
-    assert "fashion_mnist" in captions["f4-ranks-1"] and "not independent" in captions["f4-ranks-1"]
+    assert "(n = 10 pairs)" in captions["f2-differences-1"]
+    assert "n = 20 blocks" in captions["f4-ranks-1"] and "not independent" in captions["f4-ranks-1"]
+
+
+def test_no_text_is_smaller_than_eight_points(drawn: list[Drawn]) -> None:
+    for each in drawn:
+        sizes = [text.get_fontsize() for text in each.figure.findobj(Text) if text.get_text()]
+        assert min(sizes) >= 8, each.name
 
 
 def test_figures_are_equal_on_a_second_run_and_leave_pyplot_alone(
     grid_results: Results, drawn: list[Drawn]
 ) -> None:
-    again = next(draw_figures(grid_results, compare(grid_results.runs)))
-    assert to_svg(again) == to_svg(drawn[0]) and to_png(again) == to_png(drawn[0])
-    assert plt.get_fignums() == []
+    again = {each.name: each for each in draw_figures(grid_results, compare(grid_results.runs))}
+    for each in drawn:
+        if each.name.startswith(("f1", "f4", "f5", "f7", "f8-nearest")):
+            assert to_svg(again[each.name]) == to_svg(each), each.name
+    assert to_png(again["f1-replicates-1"]) == to_png(drawn[0])
+    assert b"<dc:date>" not in to_svg(drawn[0])
+    assert plt.get_fignums() == [] and plt.rcParams["svg.hashsalt"] is None
 
 
 def test_one_seed_and_missing_runs_are_drawn(tmp_path: Path) -> None:
