@@ -21,8 +21,6 @@ CELL_COLUMNS = (
 )
 """how every frame names a cell; `cell` is a hash of its whole configuration"""
 _PAPER_METHODS = list(dict.fromkeys(method for _, method in TABLE_1))
-UNKNOWN_METHOD = ""
-"""stands for every method that the paper does not have"""
 _METHOD_FIELDS = ("method.", "generator.")
 _DATA_FIELDS = ("data.c", "data.class_order", "data.subset_draw")
 
@@ -56,6 +54,7 @@ def describe_cells(cells: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
         )
     frame = pd.DataFrame(rows)
     frame.insert(0, "setting", _name_settings(frame))
+    frame["method"] = _name_methods(frame)
     frame = frame.iloc[sorted(range(len(frame)), key=lambda row: _rank(frame.iloc[row], frame))]
     return frame.reset_index(drop=True)
 
@@ -92,8 +91,23 @@ def _name_settings(frame: pd.DataFrame) -> pd.Series:
         # The original set has no order and no draw of its own, and goes with any.
         varying += [name for name in orders if _num_values(same.loc[same["data.c"].notna(), name]) > 1]
         for name in varying:
-            names[same.index] += ", " + name.rpartition(".")[2] + " " + same[name].astype(str)
+            names[same.index] += ", " + name.rpartition(".")[2] + " " + same[name].map(_say)
     return names
+
+
+def _name_methods(frame: pd.DataFrame) -> pd.Series:
+    """Name each cell's method, and what sets it apart from others of that name in its setting and C."""
+    names = frame["method"].copy()
+    fields = [name for name in frame.columns if name.startswith(_METHOD_FIELDS)]
+    for _, same in frame.groupby(["setting", "data", "method"], sort=False):
+        for name in fields if len(same) > 1 else ():
+            if _num_values(same[name]) > 1:
+                names[same.index] += ", " + name.removeprefix("generator.") + " " + same[name].map(_say)
+    return names
+
+
+def _say(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _num_values(values: pd.Series) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.collect import read_results
+from analysis.compare import compare
 from analysis.naming import data_rank, in_order, matched_cells
 from lt_rebalance.configs import Budget
 from lt_rebalance.plan import compile_study
@@ -52,6 +53,31 @@ def test_two_studies_under_one_protocol_name_have_different_settings(tmp_path: P
     assert list(read_results(store.location).cells["setting"]) == [
         "sound, cross entropy, 1200 steps, learning_rate 0.0005",
         "sound, cross entropy, 1200 steps, learning_rate 0.0001",
+    ]
+
+
+def test_two_generators_under_one_name_are_told_apart(tmp_path: Path) -> None:
+    sound = get_protocol("sound")
+    for index, steps in enumerate((200, 400)):
+        protocol = dataclasses.replace(sound, generator_budget=Budget(steps=steps, rounds=2))
+        cells = grid(
+            [protocol],
+            dataset="fashion_mnist",
+            cs=["1/2"],
+            methods=["none", "cgan"],
+            generators=["mlp_cgan_relu"],
+        )
+        study = Study(name=f"study-{index}", cells=cells, seeds=(0, 1))
+        plan = compile_study(study, plan_study(num_seeds=1).execution)
+        store = make_store(tmp_path / "store", plan)
+    results = read_results(store.location)
+    methods = ["none", "mlp_cgan_relu, budget.steps 200", "mlp_cgan_relu, budget.steps 400"]
+    assert list(results.cells["method"]) == methods
+    contrasts = compare(results.runs)
+    assert list(zip(contrasts["method"], contrasts["comparator"], strict=True)) == [
+        (methods[1], "none"),
+        (methods[2], "none"),
+        (methods[2], methods[1]),
     ]
 
 
