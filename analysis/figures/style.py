@@ -121,5 +121,20 @@ def to_png(drawn: Drawn) -> bytes:
 def _save(drawn: Drawn, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     with mpl.rc_context(_STYLE):
+        _settle(drawn.figure)
         drawn.figure.savefig(file, format=kind, dpi=_DPI, **options)
     return file.getvalue()
+
+
+def _settle(figure: Figure) -> None:
+    """Lay a figure out, once, and round where its axes stand.
+
+    The solver behind the layout may differ in the last bits from call to call, and names of clip paths in an
+    SVG are hashes of all bits.
+    """
+    if figure.get_layout_engine() is None:
+        return
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(tuple(round(each, 6) for each in axes.get_position(original=True).bounds))
