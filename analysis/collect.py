@@ -41,6 +41,9 @@ _PROVENANCE_COLUMNS = (
 )
 
 
+_SHEETS, _SHEET_AXES = 3, 6
+
+
 @dataclass(frozen=True, kw_only=True)
 class Results:
     """All that the studies of a store planned and found."""
@@ -76,7 +79,15 @@ class Results:
         if record is None or "samples" not in record.artifacts:
             return None
         content = self.store.read_artifact(record, "samples")
-        samples: NDArray[np.uint8] = np.load(io.BytesIO(content), allow_pickle=False)
+        try:
+            samples: NDArray[np.uint8] = np.load(io.BytesIO(content), allow_pickle=False)
+        except (ValueError, EOFError):
+            samples = np.empty(0, dtype=np.uint8)
+        if samples.dtype != np.uint8 or samples.ndim != _SHEET_AXES or len(samples) != _SHEETS:
+            raise StoreError(
+                f"{self.location}: stages/{key}/{record.artifacts['samples'].file} is not a sample sheet; "
+                f"move stages/{key} away and run the sweep again to remake it"
+            )
         return samples
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from analysis.estimates import mean_interval
 from analysis.naming import CELL_COLUMNS, in_order
-from analysis.power import minimum_detectable_difference, seeds_needed
+from analysis.power import fewest_seeds, minimum_detectable_difference, seeds_needed
 from analysis.significance import (
     benjamini_hochberg,
     better_share,
@@ -239,7 +239,8 @@ def power_table(contrasts: pd.DataFrame, families: Sequence[Family] | None = Non
 
     Columns: the contrast; `n_pairs`, `difference_sd`, `r`; `detectable` and `detectable_in_family`, the
     smallest true difference found with power .8 at this n, alone and at Holm's first step; `seeds` and
-    `seeds_in_family` needed to find a difference of `MARGIN`.
+    `seeds_in_family` needed to find a difference of `MARGIN`. Power is that of the paired t test, which the
+    sign-flip test shares where it has pairs enough; with fewer, nothing is detectable (infinite).
     """
     families = load_families() if families is None else families
     sizes = {family.name: family.size for family in families}
@@ -253,13 +254,21 @@ def power_table(contrasts: pd.DataFrame, families: Sequence[Family] | None = Non
                 for name in [*BLOCK_COLUMNS, "method", "comparator", "n_pairs", "difference_sd", "r"]
             }
             | {
-                "detectable": minimum_detectable_difference(n, sd),
-                "detectable_in_family": minimum_detectable_difference(n, sd, family_size=size),
-                "seeds": seeds_needed(MARGIN, sd),
-                "seeds_in_family": seeds_needed(MARGIN, sd, family_size=size),
+                "detectable": _detectable(n, sd, 1),
+                "detectable_in_family": _detectable(n, sd, size),
+                "seeds": max(seeds_needed(MARGIN, sd), fewest_seeds()),
+                "seeds_in_family": max(
+                    seeds_needed(MARGIN, sd, family_size=size), fewest_seeds(family_size=size)
+                ),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _detectable(n: int, sd: float, family_size: int) -> float:
+    found = minimum_detectable_difference(n, sd, family_size=family_size)
+    is_possible = n >= fewest_seeds(family_size=family_size) and found <= 1
+    return found if is_possible or np.isnan(found) else np.inf
 
 
 def components_table(runs: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:

@@ -121,3 +121,11 @@ def noether_n(probability_better: float, alpha: float = ALPHA, beta: float = ALP
         return math.inf
     quantiles = float(stats.norm.isf(alpha) + stats.norm.isf(beta))
     return quantiles**2 / (6 * (probability_better - 0.5) ** 2)
+
+
+def fewest_seeds(alpha: float = ALPHA, family_size: int = 1) -> int:
+    """Return the pairs below which the sign-flip test cannot reach alpha at Holm's first step."""
+    n = 1
+    while smallest_exact_p(n) > alpha / family_size:
+        n += 1
+    return n

@@ -69,7 +69,7 @@ class StoreReader:
                 ) from None
         present = set(self.store.list_keys())
         for key in [*self.generator_cells, *self.runs]:
-            self.rows[key] = self._read_stage(key) if key in present else {"state": "missing"}
+            self.rows[key] = self._read_stage_or_name_it(key) if key in present else {"state": "missing"}
         for key, run in self.runs.items():
             self._inherit_state(self.rows[key], run["generator_key"])
 
@@ -89,6 +89,17 @@ class StoreReader:
             if generator_key is not None:
                 self.generator_cells.setdefault(generator_key, cell_id)
 
+    def _read_stage_or_name_it(self, key: str) -> dict[str, Any]:
+        try:
+            return self._read_stage(key)
+        except StoreError:
+            raise
+        except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+            raise StoreError(
+                f"{self.store.location}: stages/{key}/result.json is not what a sweep writes ({error}); "
+                "move it away and run the sweep again to remake it"
+            ) from None
+
     def _read_stage(self, key: str) -> dict[str, Any]:
         record = self.store.read_record(key)
         if record is None:
@@ -98,6 +109,7 @@ class StoreReader:
         self.versions[record.stage["results_version"]] += 1
         is_classifier = record.kind == "classifier"
         self.rounds[key] = _round_table(record, ROUND_METRICS if is_classifier else GENERATOR_ROUND_METRICS)
+        _check_numbers(record)
         row = {"state": record.state, "seed": record.stage["seed"], "num_rounds": len(record.curves)}
         row |= _cost(record) | _provenance(record)
         if record.state == "complete":
@@ -170,6 +182,19 @@ class StoreReader:
                 row["reason"] = (
                     f"its generator {generator['state']}: {generator.get('reason', 'loss not finite')}"
                 )
+
+
+def _check_numbers(record: Record) -> None:
+    """Raise a ValueError unless what must be a number is one, and what goes by class has an entry a class."""
+    timing = record.timing
+    for name, value in {**record.metrics, "wall_s": timing.wall_s, "train_s": timing.train_s}.items():
+        if not isinstance(value, int | float):
+            raise ValueError(f"{name} must be a number, got {value!r}")
+    lengths = {len(record.class_counts), len(record.training_counts), len(record.synthetic_counts)}
+    lengths |= {len(values) for values in record.quality_per_class.values()}
+    lengths |= {len(record.confusion), *map(len, record.confusion)} - {0}
+    if len(lengths) > 1:
+        raise ValueError(f"entries for {' or '.join(map(str, sorted(lengths)))} classes")
 
 
 def digest(value: Any) -> str:  # Any: JSON values

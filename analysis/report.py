@@ -2,7 +2,7 @@
 
 import base64
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,7 +134,7 @@ CHAPTERS = (
         name="exploratory",
         short_title="Exploratory",
         title="Exploratory comparisons",
-        text="None of this was declared beforehand; it may suggest a question, and answers none.",
+        text="Nothing here belongs to a declared family; it may suggest a question, and answers none.",
         tables=("x1-other-pairs", "x2-collapse-comparison"),
     ),
 )
@@ -143,8 +143,9 @@ CHAPTERS = (
 def write_report(results: Results, out_dir: str | Path) -> Path:
     """Write `index.html`, `tables/` and `figures/`, and return the path of the page.
 
-    Files of an earlier report are replaced, each in one step and the page last; nothing else is touched. The
-    report of an incomplete store says at its head that it is partial.
+    Everything is made before anything is written. Files of an earlier report are replaced, each in one step
+    and the page last; nothing else is touched. The report of an incomplete store says at its head that it is
+    partial.
 
     Raises:
         ValueError: `out_dir` lies in the store.
@@ -157,28 +158,29 @@ def write_report(results: Results, out_dir: str | Path) -> Path:
         )
     frames = compute_frames(results)
     tables = build_tables(results, frames)
-    for folder in ("tables", "figures"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+    files: dict[str, bytes] = {}
     for table in tables.values():
         for suffix, write in {"csv": to_csv, "md": to_markdown, "tex": to_latex}.items():
-            _replace(out / "tables" / f"{table.name}.{suffix}", write(table).encode())
+            files[f"tables/{table.name}.{suffix}"] = write(table).encode()
     for name, frame in {"runs": results.runs, "cells": results.cells}.items():
-        _replace(out / "tables" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
-    pictures = list(_write_figures(draw_figures(results, frames.contrasts), out / "figures"))
-    page = out / "index.html"
-    _replace(page, render(results, frames, tables, pictures).encode())
-    return page
-
-
-def _write_figures(figures: Iterator[Drawn], folder: Path) -> Iterator[Picture]:
-    """Write each figure as SVG and PNG, one at a time, and yield what the page embeds."""
-    for drawn in figures:
+        files[f"tables/{name}.csv"] = frame.to_csv(index=False, lineterminator="\n").encode()
+    pictures = []
+    for drawn in draw_figures(results, frames.contrasts):
         svg, png = to_svg(drawn), to_png(drawn)
-        _replace(folder / f"{drawn.name}.svg", svg)
-        _replace(folder / f"{drawn.name}.png", png)
-        kind, content = ("svg+xml", svg) if len(svg) <= MAX_SVG_BYTES else ("png", png)
-        source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-        yield Picture(name=drawn.name, title=drawn.title, caption=drawn.caption, source=source)
+        files |= {f"figures/{drawn.name}.svg": svg, f"figures/{drawn.name}.png": png}
+        pictures.append(_embed(drawn, svg, png))
+    files["index.html"] = render(results, frames, tables, pictures).encode()
+    for name, content in files.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, content)
+    return out / "index.html"
+
+
+def _embed(drawn: Drawn, svg: bytes, png: bytes) -> Picture:
+    kind, content = ("svg+xml", svg) if len(svg) <= MAX_SVG_BYTES else ("png", png)
+    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return Picture(name=drawn.name, title=drawn.title, caption=drawn.caption, source=source)
 
 
 def _replace(path: Path, content: bytes) -> None:

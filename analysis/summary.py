@@ -69,8 +69,7 @@ def _describe_contrasts(contrasts: pd.DataFrame) -> list[str]:
     if num_pairs and smallest_exact_p(num_pairs) >= ALPHA:
         sentences.append(
             f"With at most {count(num_pairs, 'pair')} a comparison, the exact test cannot go below p = "
-            f"{smallest_exact_p(num_pairs):.3g}: this study shows that everything works, not which method "
-            "wins."
+            f"{smallest_exact_p(num_pairs):.3g}: it takes more seeds to tell which method wins."
         )
     return sentences
 

@@ -26,7 +26,7 @@ from lt_rebalance.plan import compile_study, describe_plan
 from lt_rebalance.progress import Progress, format_duration, make_console, render_cells
 from lt_rebalance.records import KINDS
 from lt_rebalance.runner import ClusterSize, Resources, count_cpus, plan_resources, ray_cluster, run_plan
-from lt_rebalance.store import Store, open_store
+from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION, Study
 from lt_rebalance.tables import cells_frame, runs_frame
 
@@ -164,6 +164,7 @@ def _run(job: _Job, options: argparse.Namespace) -> int:
     """Run what is pending, show the results and return the exit code."""
     ledger, store, console = job.ledger, job.store, make_console()
     assert store is not None
+    _note_replaced_runs(ledger, store, console)
     store.write_study(ledger.plan.study.name, describe_plan(ledger.plan, job.question))
     if pending := ledger.pending():
         console.print(
@@ -174,6 +175,20 @@ def _run(job: _Job, options: argparse.Namespace) -> int:
                 store.clear_failure(key)
         _run_pending(job, store, options, console)
     return _show_results(ledger, store, console)
+
+
+def _note_replaced_runs(ledger: Ledger, store: Store, console: Console) -> None:
+    """Say when a study of the same name planned runs that the new plan does not have."""
+    name = ledger.plan.study.name
+    try:
+        earlier = {run["key"] for run in store.load_study(name)["runs"]}
+    except (StoreError, KeyError, TypeError):  # none yet, or not readable: there is nothing to keep
+        return
+    if others := len(earlier - set(ledger.plan.stages)):
+        console.print(
+            f"note: study {name} planned {others} other runs before. Their results stay in the store, but "
+            "reports no longer name them; give one of the two studies another --name to have both."
+        )
 
 
 def _run_pending(job: _Job, store: Store, options: argparse.Namespace, console: Console) -> None:

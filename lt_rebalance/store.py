@@ -267,7 +267,8 @@ class Store:
 
     def list_studies(self) -> list[str]:
         """Return the names of the studies planned here."""
-        return [name.removesuffix(".json") for name in self._files.list("studies")]
+        names = self._files.list("studies")
+        return [name.removesuffix(".json") for name in names if name.endswith(".json") and name[0] != "."]
 
     def load_study(self, name: str) -> dict[str, Any]:
         """Return what a study plans.

@@ -74,6 +74,7 @@ def make_grid_parser() -> argparse.ArgumentParser:
     axes.add_argument("--methods", nargs="+", metavar="NAME", help=f"of {', '.join(METHODS)}")
     axes.add_argument("--generators", nargs="+", metavar="NAME", help=f"of {', '.join(GENERATORS)}")
     axes.add_argument("--protocol", nargs="+", metavar="NAME", help=f"of {', '.join(PROTOCOLS)}")
+    axes.add_argument("--name", help="name of the study in the store (default: full_grid-PRESET)")
     axes.add_argument("--seeds", type=int, metavar="N", help="run seeds 0 to N - 1 of every cell")
     budgets = parser.add_argument_group("budgets, over those of the protocol")
     classifier = budgets.add_mutually_exclusive_group()
@@ -110,7 +111,7 @@ def build_study(options: argparse.Namespace) -> Study:
         dataclasses.replace(get_protocol(name), **changes) for name in options.protocol or preset.protocols
     ]
     return Study(
-        name=f"full_grid-{options.preset}",
+        name=options.name or f"full_grid-{options.preset}",
         cells=grid(
             protocols,
             dataset=options.dataset or preset.dataset,

@@ -125,6 +125,11 @@ def test_dataset_selects_the_data_set() -> None:
     assert {cell.data.dataset for cell in study.cells} == {"mnist"}
 
 
+def test_name_names_the_study() -> None:
+    assert build().name == "full_grid-quick"
+    assert build("--name", "mine").name == "mine"
+
+
 def test_seeds_are_counted_from_zero() -> None:
     assert build("--seeds", "5").seeds == (0, 1, 2, 3, 4)
     assert build("--preset", "paper", "--seeds", "1").seeds == (0,)
@@ -568,6 +573,16 @@ def test_finished_study_is_shown_again_without_running_anything(call: Call, fini
     assert [run["key"] for run in study["runs"]] == [run.key for run in finished.plan.runs]
     assert study["results_version"] == RESULTS_VERSION
     assert study["question"] == (full_grid.__doc__ or "").splitlines()[0]
+
+
+def test_a_study_that_drops_runs_of_an_earlier_one_says_so(call: Call, finished: Finished) -> None:
+    for stage in finished.stages:
+        finished.commit(stage)
+    assert "note:" not in call(finished.arguments).out
+    fewer = [*finished.arguments, "--seeds", "1"]
+    assert "note:" not in call([*fewer, "--name", "mine"]).out
+    assert "note: study full_grid-quick planned 2 other runs before." in call(fewer).out
+    assert "note:" not in call(finished.arguments).out  # nothing is dropped when it grows again
 
 
 def test_study_with_diverged_runs_is_finished(call: Call, finished: Finished) -> None:

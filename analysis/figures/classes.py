@@ -26,7 +26,7 @@ def plot_recalls(axes: Axes, classes: pd.DataFrame) -> Axes:
         axes.text(
             j,
             i,
-            f"{value:.2f}",
+            _say_recall(value),
             ha="center",
             va="center",
             fontsize=SMALL,
@@ -42,6 +42,13 @@ def plot_recalls(axes: Axes, classes: pd.DataFrame) -> Axes:
         side.tick_params(length=0)
         side.spines[:].set_visible(False)
     return axes
+
+
+def _say_recall(value: float) -> str:
+    """Tell a class that is never recognised from one that hardly is."""
+    if value == 0:
+        return "0"
+    return f"{value:.2f}" if value >= 0.005 else "<.01"
 
 
 def draw_recalls(classes: pd.DataFrame) -> Iterator[Drawn]:
@@ -66,10 +73,10 @@ def draw_recalls(classes: pd.DataFrame) -> Iterator[Drawn]:
             name=f"f6-recalls-{index}",
             title=f"F6. Recall of each class: {setting}",
             caption=(
-                f"Mean recall (share of the test images of a class) over complete runs ({describe_n(runs)} a "
-                "row); no interval is drawn. 0.00 over all runs is a class that the method never "
-                "recognises. Real training images are those before rebalancing; they vary where the order "
-                f"of classes is drawn from the seed. {describe_dataset(of_setting)}"
+                f"Mean recall (share of the test images of a class) over complete runs ({describe_n(runs)} "
+                "a row); no interval is drawn. A bare 0 is a class that the method never recognises, <.01 "
+                "one that it hardly does. Real training images are those before rebalancing; they vary "
+                f"where the order of classes is drawn from the seed. {describe_dataset(of_setting)}"
             ),
             figure=figure,
         )

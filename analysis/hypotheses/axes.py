@@ -1,6 +1,7 @@
 """Judge claims on one choice, by cells that differ in nothing else: loss, class order, any configuration."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -22,55 +23,96 @@ from analysis.significance import brown_forsythe_p, fisher_p, holm
 DOUBLE_SOFTMAX, CROSS_ENTROPY = "double_softmax", "cross_entropy"
 
 
-def loss_pairs(evidence: Evidence) -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield (where, C, method, cell under double softmax, cell under cross-entropy).
+@dataclass(frozen=True, kw_only=True)
+class LossPair:
+    """The same C and method under both losses."""
 
-    Cells that differ in nothing but the loss are matched; where there are none, protocols `paper` and `sound`
-    are, which differ in more, and `where` says so.
+    where: str
+    data: str
+    method: str
+    double: str
+    """cell under double softmax"""
+    single: str
+    """cell under cross-entropy"""
+    is_confounded: bool
+    """whether the cells differ in more than the loss"""
+
+
+def loss_pairs(evidence: Evidence) -> list[LossPair]:
+    """Return cells that differ in nothing but the loss.
+
+    Where there are none, the protocols `paper` and `sound` stand in, setting by setting. They differ in more,
+    so that no cause can be told from them.
     """
-    groups = evidence.matched("classifier.loss")
     by_id = evidence.cells.set_index("cell")
-    found = False
-    for _, pairs in groups:
-        cells = dict(pairs)
-        if DOUBLE_SOFTMAX in cells and CROSS_ENTROPY in cells:
-            found = True
-            row = by_id.loc[cells[DOUBLE_SOFTMAX]]
-            where = f"{row['dataset']}, {row['budget']}, cells that differ in the loss alone"
-            yield where, row["data"], row["method"], cells[DOUBLE_SOFTMAX], cells[CROSS_ENTROPY]
-    if found:
-        return
-    frame = evidence.cells[evidence.cells["protocol"].isin(["paper", "sound"])]
-    for (dataset, data, method), same in frame.groupby(["dataset", "data", "method"], sort=False):
-        by_loss = same.drop_duplicates("loss_function").set_index("loss_function")["cell"]
-        if DOUBLE_SOFTMAX in by_loss and CROSS_ENTROPY in by_loss:
-            where = f"{dataset}, protocols paper and sound, which differ in more than the loss"
-            yield where, data, method, by_loss[DOUBLE_SOFTMAX], by_loss[CROSS_ENTROPY]
+    pairs = [
+        (cells[DOUBLE_SOFTMAX], cells[CROSS_ENTROPY], False)
+        for cells in (dict(matched) for _, matched in evidence.matched("classifier.loss"))
+        if DOUBLE_SOFTMAX in cells and CROSS_ENTROPY in cells
+    ]
+    if not pairs:
+        frame = evidence.cells[evidence.cells["protocol"].isin(["paper", "sound"])]
+        for _, same in frame.groupby(["dataset", "data", "method"], sort=False):
+            of_loss = {name: cells["cell"] for name, cells in same.groupby("loss_function")}
+            for double in of_loss.get(DOUBLE_SOFTMAX, ()):
+                pairs += [(double, single, True) for single in of_loss.get(CROSS_ENTROPY, ())]
+    return [_describe_pair(by_id, *pair) for pair in pairs]
+
+
+def _describe_pair(by_id: pd.DataFrame, double: str, single: str, is_confounded: bool) -> LossPair:
+    first, second = by_id.loc[double], by_id.loc[single]
+    where = f"{first['dataset']}: {first['setting']} against {second['setting']}, "
+    where += "which differ in more than the loss" if is_confounded else "which differ in the loss alone"
+    return LossPair(
+        where=where,
+        data=first["data"],
+        method=first["method"],
+        double=double,
+        single=single,
+        is_confounded=is_confounded,
+    )
+
+
+def _without_cause(findings: Iterable[Finding], is_confounded: bool) -> Iterator[Finding]:
+    """Take back support for a claim about the loss where cells differ in more than the loss."""
+    for finding in findings:
+        if is_confounded and finding.verdict == SUPPORTED:
+            evidence = f"{finding.evidence}; in favour, but the loss is not the only difference"
+            finding = replace(finding, verdict=UNDECIDED, evidence=evidence)
+        yield finding
 
 
 def judge_dead_classes(evidence: Evidence) -> Iterator[Finding]:
     """Judge that double softmax collapses more runs than cross-entropy, in some cell and nowhere fewer."""
-    counts: dict[str, list[tuple[Part, str]]] = {}
-    for where, data, method, double, single in loss_pairs(evidence):
-        (k, n), (k_single, n_single) = _collapsed(evidence.runs, double), _collapsed(evidence.runs, single)
-        if not (n and n_single):
-            continue
-        part = Part(
-            name=f"C = {data}, {method}",
-            effect=k / n - k_single / n_single,
-            p_value=fisher_p(k, n, k_single, n_single),
-            n=min(n, n_single),
+    by_where: dict[tuple[str, bool], list[tuple[Part, str]]] = {}
+    for pair_ in loss_pairs(evidence):
+        (k, n), (k_single, n_single) = (
+            _collapsed(evidence.runs, cell) for cell in (pair_.double, pair_.single)
         )
-        text = f"{part.name}: {k}/{n} against {k_single}/{n_single} collapsed, p = {part.p_value:.3g}"
-        counts.setdefault(where, []).append((part, text))
-    for where, found in counts.items():
-        parts = [part for part, _ in found]
-        adjusted = holm([part.p_value for part in parts])
-        more = any(part.effect > 0 and p < ALPHA for part, p in zip(parts, adjusted, strict=True))
-        fewer = any(part.effect < 0 and p < ALPHA for part, p in zip(parts, adjusted, strict=True))
-        verdict = SUPPORTED if more and not fewer else CONTRADICTED if fewer else UNDECIDED
-        evidence_text = "; ".join(text for _, text in found) + " (Fisher, Holm over these)"
-        yield Finding(where=where, verdict=verdict, n=min(part.n for part in parts), evidence=evidence_text)
+        if n and n_single:
+            part = Part(
+                name=f"C = {pair_.data}, {pair_.method}",
+                effect=k / n - k_single / n_single,
+                p_value=fisher_p(k, n, k_single, n_single),
+                n=min(n, n_single),
+            )
+            text = f"{part.name}: {k}/{n} against {k_single}/{n_single} collapsed"
+            by_where.setdefault((pair_.where, pair_.is_confounded), []).append((part, text))
+    for (where, is_confounded), found in by_where.items():
+        yield from _without_cause([_judge_rates(where, found)], is_confounded)
+
+
+def _judge_rates(where: str, found: list[tuple[Part, str]]) -> Finding:
+    parts = [part for part, _ in found]
+    adjusted = holm([part.p_value for part in parts])
+    more = any(part.effect > 0 and p < ALPHA for part, p in zip(parts, adjusted, strict=True))
+    fewer = any(part.effect < 0 and p < ALPHA for part, p in zip(parts, adjusted, strict=True))
+    verdict = SUPPORTED if more and not fewer else CONTRADICTED if fewer else UNDECIDED
+    texts = [
+        f"{text}, Fisher p = {part.p_value:.3g}, with Holm {p:.3g}"
+        for (part, text), p in zip(found, adjusted, strict=True)
+    ]
+    return Finding(where=where, verdict=verdict, n=min(part.n for part in parts), evidence="; ".join(texts))
 
 
 def _collapsed(runs: pd.DataFrame, cell: str) -> tuple[int, int]:
@@ -80,20 +122,23 @@ def _collapsed(runs: pd.DataFrame, cell: str) -> tuple[int, int]:
 
 def judge_interaction(evidence: Evidence) -> Iterator[Finding]:
     """Judge that oversampling leads none by less under cross-entropy: a difference of differences."""
-    cells: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
-    for where, data, method, double, single in loss_pairs(evidence):
-        cells.setdefault((where, data), {})[method] = (double, single)
-    parts: dict[str, list[Part]] = {}
-    for (where, data), by_method in cells.items():
+    cells: dict[tuple[str, bool, str], dict[str, LossPair]] = {}
+    for found in loss_pairs(evidence):
+        cells.setdefault((found.where, found.is_confounded, found.data), {})[found.method] = found
+    parts: dict[tuple[str, bool], list[Part]] = {}
+    for (where, is_confounded, data), by_method in cells.items():
         if {"none", "oversample"} <= set(by_method):
+            oversample, none = by_method["oversample"], by_method["none"]
             gaps = [
-                pair(evidence.runs, oversample, none, "accuracy")["difference"]
-                for oversample, none in zip(by_method["oversample"], by_method["none"], strict=True)
+                pair(evidence.runs, first, second, "accuracy")["difference"]
+                for first, second in ((oversample.double, none.double), (oversample.single, none.single))
             ]
             name = f"C = {data}, lead of oversample under double softmax minus under cross-entropy"
-            parts.setdefault(where, []).append(paired_part(name, (gaps[0] - gaps[1]).dropna()))
-    for where, found in parts.items():
-        yield from conclude(where, found)
+            parts.setdefault((where, is_confounded), []).append(
+                paired_part(name, (gaps[0] - gaps[1]).dropna())
+            )
+    for (where, is_confounded), of_pair in parts.items():
+        yield from _without_cause(conclude(where, of_pair), is_confounded)
 
 
 def judge_class_order(evidence: Evidence) -> Iterator[Finding]:

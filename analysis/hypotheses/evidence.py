@@ -14,8 +14,9 @@ import pandas as pd
 
 from analysis.collect import Results
 from analysis.compare import ALPHA, compare
-from analysis.naming import matched_cells
+from analysis.naming import data_rank, matched_cells
 from analysis.significance import holm, page_trend_p, sign_flip_p
+from lt_rebalance.paper import PAPER_CS
 
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = "supported", "contradicted", "undecided", "not tested"
 VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED)
@@ -77,6 +78,10 @@ class Evidence:
         """Return groups of cells that differ in one dotted column alone; none where no cell has it."""
         return matched_cells(self.cells, column) if column in self.cells else []
 
+    def claimed(self, setting: str) -> list[str]:
+        """Return the Cs that a claim of the paper speaks of, and others of a setting."""
+        return sorted({*PAPER_CS, *self.imbalanced(setting)}, key=data_rank)
+
     def imbalanced(self, setting: str) -> list[str]:
         """Return the Cs of a setting, mild imbalance first."""
         cells = self.cells
@@ -107,16 +112,24 @@ def conclude(
         verdict = CONTRADICTED
     else:
         verdict = UNDECIDED
-    evidence = "; ".join(_describe(part, unit) for part in parts)
-    return [Finding(where=where, verdict=verdict, n=min(part.n for part in parts), evidence=evidence)]
+    label = "corrected p" if is_corrected else "p"
+    evidence = "; ".join(_describe(part, unit, label) for part in parts)
+    return [Finding(where=where, verdict=verdict, n=min(part.n for part in tested), evidence=evidence)]
 
 
-def _describe(part: Part, unit: str) -> str:
-    if part.n == 0 or np.isnan(part.effect):
+def _describe(part: Part, unit: str, label: str) -> str:
+    if part.n == 0:
+        return f"{part.name}: not at hand"
+    if np.isnan(part.effect):
         return f"{part.name}: not estimable (n = {part.n})"
     effect = f"{100 * part.effect:+.2f} points" if unit == "points" else f"{part.effect:+.3g} {unit}"
-    p_value = "p not estimable" if np.isnan(part.p_value) else f"p = {part.p_value:.3g}"
+    p_value = "p not estimable" if np.isnan(part.p_value) else f"{label} = {part.p_value:.3g}"
     return f"{part.name}: {effect}, {p_value}, n = {part.n}"
+
+
+def missing_part(name: str) -> Part:
+    """Return a part that the cells at hand cannot speak of; a claim that has one is never supported."""
+    return Part(name=name, effect=np.nan, p_value=np.nan, n=0)
 
 
 def paired_part(name: str, differences: pd.Series | np.ndarray, sign: int = 1) -> Part:

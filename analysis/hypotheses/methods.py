@@ -12,6 +12,7 @@ from analysis.hypotheses.evidence import (
     Finding,
     Part,
     conclude,
+    missing_part,
     paired_part,
     trend_part,
 )
@@ -30,9 +31,11 @@ def judge_contrasts(
     contrasts = evidence.contrasts
     for setting in evidence.settings:
         parts = []
-        for data in evidence.imbalanced(setting):
+        for data in evidence.claimed(setting):
             for method in methods:
                 rows = _rows(contrasts, setting, data, method, comparator)
+                if not rows:
+                    parts.append(missing_part(f"C = {data}, {method} and {comparator}"))
                 for row in rows:
                     p_value = row["sign_flip_p"]
                     if corrected:
@@ -65,9 +68,10 @@ def judge_equivalence(
     """Judge that two methods are equivalent within a margin and both better than a third, at every C."""
     for setting in evidence.settings:
         parts = []
-        for data in evidence.imbalanced(setting):
+        for data in evidence.claimed(setting):
             ids = [evidence.cell(setting, data, method) for method in (first, second, both_above)]
             if None in ids:
+                parts.append(missing_part(f"C = {data}, {first}, {second} and {both_above}"))
                 continue
             cells = [str(each) for each in ids]
             differences = pair(evidence.runs, cells[0], cells[1], "accuracy")["difference"].to_numpy()
@@ -96,9 +100,10 @@ def judge_trend(evidence: Evidence, methods: Sequence[str]) -> Iterator[Finding]
     """Judge that accuracy rises along `methods` at every C; Page's test over seeds as blocks."""
     for setting in evidence.settings:
         parts = []
-        for data in evidence.imbalanced(setting):
+        for data in evidence.claimed(setting):
             ids = [evidence.cell(setting, data, method) for method in methods]
             if None in ids:
+                parts.append(missing_part(f"C = {data}, {', '.join(methods)}"))
                 continue
             table = complete_table(evidence.runs, [str(each) for each in ids], "accuracy")
             parts.append(trend_part(f"C = {data}", table))

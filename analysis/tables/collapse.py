@@ -5,6 +5,7 @@ import pandas as pd
 from analysis.aggregate import COLLAPSED_BELOW, SATURATION_SUM, SATURATION_TOLERANCE, is_saturated
 from analysis.compare import ALPHA
 from analysis.estimates import rate_interval
+from analysis.power import first_significant_count
 from analysis.tables.formats import (
     ABSENT,
     DATA_COLUMN,
@@ -72,11 +73,15 @@ def _rate_meaning(rows: pd.DataFrame) -> str:
             f"None of {count(n, 'complete run')} has a dead class. In a single row that is compatible with a "
             f"true rate of up to {percent(high)}."
         )
-    worst = rows.loc[(rows["num_collapsed"] / rows["n"].where(rows["n"] > 0)).idxmax()]
+    rates = rows["num_collapsed"] / rows["n"].where(rows["n"] > 0)
+    worst = rows[rates == rates.max()]
+    first = worst.iloc[0]
+    others = f" and {count(len(worst) - 1, 'other row')}" if len(worst) > 1 else ""
     return (
-        f"{num_collapsed} of {count(n, 'complete run')} never recognise at least one class. The highest rate "
-        f"is that of {worst['method']} at C = {worst['data']}: {rate(*(worst[name] for name in _RATE))}. "
-        "Intervals this wide rank no methods; X2 compares them."
+        f"{num_collapsed} of {count(n, 'complete run')} leave at least one class unrecognised. The highest "
+        f"rate is that of {first['method']} at C = {first['data']}{others}: "
+        f"{rate(*(first[name] for name in _RATE))}. Overlapping intervals rank no methods; X2 compares "
+        "them."
     )
 
 
@@ -155,8 +160,10 @@ def _comparison_meaning(compared: pd.DataFrame) -> str:
         return "No C holds complete runs of method none and of another, so no rates can be compared."
     different = int((compared["bh_q"] < ALPHA).sum())
     smallest = int(compared[["n", "n_none"]].min(axis=None))
+    first = first_significant_count(smallest)
+    seen = "nothing, not even all against none," if first is None else f"no less than 0 against {first}"
     return (
         f"After Benjamini-Hochberg, {different} of {count(len(compared), 'row')} differ from none at the "
-        f"level of {ALPHA:g}. With n as small as {smallest}, only very large differences in rate can be "
-        "seen."
+        f"level of {ALPHA:g}. At n = {smallest}, the smallest here, Fisher's test tells {seen} apart even "
+        "uncorrected."
     )

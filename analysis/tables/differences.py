@@ -33,33 +33,34 @@ from analysis.tables.formats import (
 )
 from analysis.tables.table import Column, Row, Table
 
-REFERENCES = ("none", "oversample")
+REFERENCES = ("none", "undersample", "oversample")
 _VERDICT_TESTS = {"equivalent": "TOST"}
-_NO_CONTRAST = "No setting and C holds two methods, so nothing can be compared."
+_NO_CONTRAST = "No setting and C holds none or oversample beside another method."
+_NO_OTHER_PAIR = "There is no pair that T2 does not show."
 
 
 def difference_table(contrasts: pd.DataFrame, families: Sequence[Family] | None = None) -> Table:
-    """Return T2, each method against none and against oversample; the CSV holds every contrast."""
+    """Return T2, each method against none, undersample and oversample; the CSV holds every contrast."""
     return Table(
         name="t2-differences",
         title="T2. Paired differences of accuracy",
         frame=contrasts,
         shown=_against_references(contrasts),
         columns=_DIFFERENCE_COLUMNS,
-        meaning=_difference_meaning(_against_references(contrasts)),
+        meaning=_difference_meaning(_against_references(contrasts), _NO_CONTRAST),
         notes=_difference_notes(load_families() if families is None else families),
     )
 
 
 def all_pairs_table(contrasts: pd.DataFrame) -> Table:
-    """Return the contrasts that T2 leaves out: those with neither none nor oversample."""
+    """Return the contrasts that T2 leaves out: those of generators with each other."""
     shown = contrasts.drop(_against_references(contrasts).index)
     return Table(
         name="x1-other-pairs",
         title="X1. Paired differences of accuracy: the other pairs",
         frame=shown,
         columns=_DIFFERENCE_COLUMNS,
-        meaning=_difference_meaning(shown),
+        meaning=_difference_meaning(shown, _NO_OTHER_PAIR),
         notes=("Columns, intervals and corrections as in T2.",),
     )
 
@@ -106,9 +107,9 @@ _DIFFERENCE_COLUMNS = (
 )
 
 
-def _difference_meaning(shown: pd.DataFrame) -> str:
+def _difference_meaning(shown: pd.DataFrame, nothing: str) -> str:
     if shown.empty:
-        return _NO_CONTRAST
+        return nothing
     sentences = {
         str(setting): _describe_verdicts(rows) for setting, rows in shown.groupby("setting", sort=False)
     }
@@ -121,9 +122,16 @@ def _difference_meaning(shown: pd.DataFrame) -> str:
 def _describe_verdicts(rows: pd.DataFrame) -> str:
     counts = rows["verdict"].value_counts()
     said = [
-        f"{counts[name]} {name}" for name in ("better", "worse", "equivalent", "undecided") if name in counts
+        f"{counts[name]} {name}{how}"
+        for name, how in {
+            "better": " after correction",
+            "worse": " after correction",
+            "equivalent": " by the TOST, uncorrected",
+            "undecided": "",
+        }.items()
+        if name in counts
     ]
-    text = f"Of {count(len(rows), 'difference')}, {listed(said)} after correction."
+    text = f"Of {count(len(rows), 'difference')}: {listed(said)}."
     num_pairs = int(rows["n_pairs"].max())
     smallest = smallest_exact_p(num_pairs) if num_pairs else math.nan
     if smallest >= ALPHA:
@@ -215,9 +223,14 @@ def power(contrasts: pd.DataFrame) -> Table:
         notes=(
             f"For a paired t test at {ALPHA:g}, power {POWER:.0%}, with the standard deviation of "
             "differences observed here, itself an estimate. Under Holm: at the first step of the declared "
-            "family's correction; the same as alone for exploratory contrasts.",
+            "family's correction; the same as alone for exploratory contrasts. Not possible: with so few "
+            "pairs the exact sign-flip test cannot reach the level, or it would take more than 100 points.",
         ),
     )
+
+
+def _possible(value: float) -> str:
+    return "not possible" if math.isinf(value) else spread(value)
 
 
 _POWER_COLUMNS = (
@@ -226,8 +239,8 @@ _POWER_COLUMNS = (
     number_column("pairs", "n_pairs", whole),
     number_column("sd of differences in points", "difference_sd", spread),
     number_column("r", "r", lambda value: decimals(value, 2, "+")),
-    number_column("detectable difference in points", "detectable", spread),
-    number_column("detectable under Holm", "detectable_in_family", spread),
+    number_column("detectable difference in points", "detectable", _possible),
+    number_column("detectable under Holm", "detectable_in_family", _possible),
     number_column(f"seeds for {100 * MARGIN:g} points", "seeds", whole),
     number_column("seeds under Holm", "seeds_in_family", whole),
 )
@@ -237,11 +250,19 @@ def _power_meaning(shown: pd.DataFrame) -> str:
     known = shown.dropna(subset=["detectable"]) if len(shown) else shown
     if known.empty:
         return "Power takes two pairs of complete runs; there are none yet."
-    low, middle, high = known["detectable"].quantile([0, 0.5, 1])
+    possible = known[known["detectable_in_family"] < math.inf]
+    seeds = _range(known["seeds_in_family"])
+    text = f"To find {100 * MARGIN:g} points takes {seeds} seeds, corrected as declared."
+    if possible.empty:
+        return f"At this number of pairs no difference can be found after correction, however large. {text}"
+    middle = spread(possible["detectable_in_family"].median())
+    low, high = (spread(value) for value in possible["detectable_in_family"].quantile([0, 1]))
     return (
-        f"With the runs at hand, a true difference is found with probability {POWER:.0%} if it is at least "
-        f"{spread(low)} to {spread(high)} points, depending on the contrast (median {spread(middle)}). To "
-        f"find {100 * MARGIN:g} points takes "
-        f"{whole(known['seeds'].min())} to {whole(known['seeds'].max())} seeds. A smaller difference may be "
-        "real and stay unseen."
+        f"In {len(possible)} of {count(len(known), 'contrast')} a true difference is found after "
+        f"correction with probability {POWER:.0%} if it is at least {low} to {high} points, depending on "
+        f"the contrast (median {middle}). {text} A smaller difference may be real and stay unseen."
     )
+
+
+def _range(values: pd.Series) -> str:
+    return f"{whole(values.min())} to {whole(values.max())}"

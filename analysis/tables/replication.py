@@ -189,7 +189,8 @@ _NOTES = (
     "The prediction interval, mean ± t · sd · √(1 + 1/n), is to hold one further run. z: how many sd the "
     "paper's number lies above our mean; percentile: share of our runs at most as large. The paper gives "
     "one run a row, and its losses, which come from a double softmax, stand beside no other loss.",
-    "Collapsed: at least one class of recall 0, of all complete runs of the cell.",
+    "Collapsed: at least one class of recall 0, of all complete runs of the cell. Intervals are not cut at "
+    "0 and 1; one that reaches beyond says that n is too small for it.",
 )
 
 

@@ -1,10 +1,13 @@
 """Collecting: every planned run is a row, and what is wrong is named and refused."""
 
 import dataclasses
+import io
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +34,12 @@ SMALL = {"methods": ("none", "oversample"), "generators": (), "cs": ("1/2",), "n
 
 def small_plan(**changes: object) -> Plan:
     return plan_study(**(SMALL | changes))  # type: ignore[arg-type]  # a test names its own changes
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
 
 
 def result_path(store: Store, key: str) -> Path:
@@ -173,6 +182,38 @@ def test_a_damaged_record_is_named_and_left_where_it_is(tmp_path: Path, content:
     with pytest.raises(StoreError, match=plan.runs[0].key):
         collect(store.location, allow=["gaps"])
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values["confusion"][0].__setitem__(0, "x"),
+        lambda values: values.__setitem__("curves", [1]),
+        lambda values: values["curves"][0].__setitem__("step", "x"),
+        lambda values: values["rank_groups"].__setitem__("head", [99]),
+        lambda values: values.__setitem__("class_counts", values["class_counts"][:5]),
+        lambda values: values["timing"].__setitem__("wall_s", "x"),
+        lambda values: values["metrics"].__setitem__("loss", "abc"),
+    ],
+)
+def test_a_record_with_a_wrong_value_is_named(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    plan = small_plan()
+    store = make_store(tmp_path / "store", plan)
+    path = result_path(store, plan.runs[0].key)
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+    with pytest.raises(StoreError, match=f"stages/{plan.runs[0].key}/result.json .* run the sweep again"):
+        read_results(store.location)
+
+
+def test_other_files_among_the_studies_are_passed_over(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", small_plan())
+    for name in (".DS_Store", "synthetic.json~", "evil.pkl", ".hidden.json"):
+        (Path(store.location) / "studies" / name).write_bytes(b"garbage")
+    assert read_results(store.location).studies == ("synthetic",)
 
 
 def test_a_record_of_another_stage_is_refused(tmp_path: Path) -> None:
@@ -319,6 +360,20 @@ def test_samples_are_read_without_pickle_and_verified(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="sha256"):
         results.read_samples(key)
     assert path.read_bytes() == b"altered"
+
+
+@pytest.mark.parametrize("content", [b"cos\nsystem\n(S'touch pwned'\ntR.", b"", npy_bytes(np.zeros((3, 2)))])
+def test_a_file_that_is_no_sheet_is_refused_in_our_words(tmp_path: Path, content: bytes) -> None:
+    plan = small_plan(methods=("cgan",), generators=("mlp_cgan_relu",), num_seeds=1)
+    store = make_store(tmp_path / "store", plan)
+    key = read_results(store.location).generators["key"].iloc[0]
+    record = store.read_record(key)
+    assert record is not None
+    artifact = store.write_artifact(key, "samples", ".npy", content)
+    replace_record(store, dataclasses.replace(record, artifacts={"samples": artifact}))
+    with pytest.raises(StoreError, match=f"{artifact.file} is not a sample sheet; move .* away") as caught:
+        read_results(store.location).read_samples(key)
+    assert "allow_pickle" not in str(caught.value)
 
 
 def test_generators_are_rows_of_their_own(grid_results: Results) -> None:

@@ -179,6 +179,17 @@ def test_power_table_asks_more_of_a_family(contrasts: pd.DataFrame) -> None:
     assert row["detectable"] == pytest.approx(1.0 * row["difference_sd"], rel=0.01)  # n = 10, alone
 
 
+def test_what_the_sign_flip_test_cannot_reach_is_not_detectable(grid_results: Results) -> None:
+    """2 / 2^n: 5 pairs cannot reach .05, 9 cannot reach .05 / 24, 10 can."""
+    runs = grid_results.runs
+    for num_seeds, (alone, in_family) in {5: (False, False), 9: (True, False), 10: (True, True)}.items():
+        contrasts = compare(runs[runs["seed"] < num_seeds])
+        declared = power_table(contrasts)[contrasts["family"] != EXPLORATORY]
+        assert (declared["detectable"] < np.inf).all() == alone
+        assert (declared["detectable_in_family"] < np.inf).all() == in_family
+        assert (declared["seeds"] >= 6).all() and (declared["seeds_in_family"] >= 10).all()
+
+
 def test_components_recover_planted_spreads(tmp_path: Path) -> None:
     plan = plan_study(cs=("7/9",), num_seeds=60)
     truth = Truth(seed_sd=0.010, residual_sd=0.004)

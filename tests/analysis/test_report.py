@@ -16,7 +16,7 @@ import pytest
 from analysis.collect import Results, read_results
 from analysis.report import write_report
 from lt_rebalance.plan import Plan
-from lt_rebalance.store import Store
+from lt_rebalance.store import Store, StoreError
 from tests.analysis.synthetic import confusion_of, make_record, make_store, plan_study
 
 TOUCH = b"cbuiltins\nopen\n(V%s\nVw\ntR."
@@ -171,6 +171,29 @@ def test_a_partial_report_says_so_in_title_and_banner_with_counts(tmp_path: Path
     banner = re.search(r'class="partial".*?</p>', page, re.DOTALL)
     assert banner and f"{total - 1} of {total}" in banner[0]
     assert ">1 of 2<" in page
+
+
+def test_a_sweep_without_a_complete_run_has_a_partial_report(tmp_path: Path) -> None:
+    plan = plan_study(cs=("1/2",), methods=("none", "cgan"), generators=("mlp_cgan_relu",), num_seeds=2)
+    store = make_store(tmp_path / "store", plan)
+    for run in plan.runs:
+        (tmp_path / "store" / "stages" / run.key / "result.json").unlink()
+    page = write_report(read_results(store.location, allow=["gaps"]), tmp_path / "report").read_text()
+    assert "PARTIAL" in page and "0 of 2" in page
+    for path in (tmp_path / "store" / "stages").glob("*/result.json"):
+        path.unlink()
+    page = write_report(read_results(store.location, allow=["gaps"]), tmp_path / "nothing").read_text()
+    assert "PARTIAL" in page
+
+
+def test_nothing_is_written_when_a_sheet_is_damaged(tmp_path: Path) -> None:
+    plan = plan_study(cs=("1/2",), methods=("none", "cgan"), generators=("mlp_cgan_relu",), num_seeds=2)
+    store = make_store(tmp_path / "store", plan)
+    next((tmp_path / "store" / "stages").glob("*/samples-*.npy")).write_bytes(b"altered")
+    results = read_results(store.location)
+    with pytest.raises(StoreError, match="sha256"):
+        write_report(results, tmp_path / "report")
+    assert not (tmp_path / "report").exists()
 
 
 def test_one_seed_gives_a_report_that_says_not_estimable(tmp_path: Path) -> None:
