@@ -43,8 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         results = read_results(options.store, studies=options.study, allow=allow)
         page = write_report(results, options.out)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename}"
+        print(
+            f"error: {reason}; name a STORE that can be read and an --out that can be written",
+            file=sys.stderr,
+        )
         return EXIT_USER_ERROR
     for note in results.notes:
         print(f"note: {note}")

@@ -113,9 +113,11 @@ def read_results(location: str, *, studies: Sequence[str] = (), allow: Collectio
     """
     if unknown := sorted(set(allow) - set(ALLOWANCES)):
         raise ValueError(f"unknown allowance {unknown[0]!r}; known: {', '.join(ALLOWANCES)}")
-    store = open_store(location, None, create=False)
+    store = open_store(location, None, create=False) if location else None
     if store is None:
-        raise StoreError(f"{location}: there is no store; name the directory given to a sweep as --storage")
+        raise StoreError(
+            f"{location or 'an empty name'}: there is no store; name the directory given to a sweep as --storage"
+        )
     names = tuple(studies) or tuple(store.list_studies())
     if not names:
         raise StoreError(f"{store.location}: no study has been started here; run a sweep first")
