@@ -115,9 +115,8 @@ def read_results(location: str, *, studies: Sequence[str] = (), allow: Collectio
         raise ValueError(f"unknown allowance {unknown[0]!r}; known: {', '.join(ALLOWANCES)}")
     store = open_store(location, None, create=False) if location else None
     if store is None:
-        raise StoreError(
-            f"{location or 'an empty name'}: there is no store; name the directory given to a sweep as --storage"
-        )
+        asked = location or "an empty name"
+        raise StoreError(f"{asked}: there is no store; name the directory given to a sweep as --storage")
     names = tuple(studies) or tuple(store.list_studies())
     if not names:
         raise StoreError(f"{store.location}: no study has been started here; run a sweep first")
