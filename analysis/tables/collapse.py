@@ -161,9 +161,12 @@ def _comparison_meaning(compared: pd.DataFrame) -> str:
     different = int((compared["bh_q"] < ALPHA).sum())
     smallest = int(compared[["n", "n_none"]].min(axis=None))
     first = first_significant_count(smallest)
-    seen = "nothing, not even all against none," if first is None else f"no less than 0 against {first}"
+    seen = (
+        "does not even tell 0 from all of them collapsed"
+        if first is None
+        else f"tells 0 collapsed from {first} and more, but not from fewer"
+    )
     return (
         f"After Benjamini-Hochberg, {different} of {count(len(compared), 'row')} differ from none at the "
-        f"level of {ALPHA:g}. At n = {smallest}, the smallest here, Fisher's test tells {seen} apart even "
-        "uncorrected."
+        f"level of {ALPHA:g}. At n = {smallest}, the smallest here, Fisher's test {seen}, even uncorrected."
     )
