@@ -1,0 +1,185 @@
+"""How fast do a CNN and a CGAN train, beside a plain pipeline and beside the machine's matrix products?
+
+On a CPU our trainings run as the runner runs them: one thread each, side by side on all cores, and count by
+their common throughput. The plain pipeline (benchmarks/plain.py) gets all cores to itself. The work is the
+same: so many images trained on and all 10,000 test images tested, or so many steps of a CGAN. On a GPU one
+training has it alone. Everything is a ratio of medians, measured in turn in one run.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from benchmarks.measure import alternate, describe, make_parser, measure_peak, median, report
+from benchmarks.plain import CGAN_BATCH, CLASSIFIER_BATCH, PlainCGAN, PlainClassifier, make_loader
+from lt_rebalance.cgan import CGANTraining
+from lt_rebalance.classifier_training import ClassifierTraining, EvaluationSet
+from lt_rebalance.configs import Budget, Execution
+from lt_rebalance.costs import stage_flop
+from lt_rebalance.datasets import get_dataset_spec
+from lt_rebalance.machine import prepare_torch, resolve_execution
+from lt_rebalance.protocols import get_protocol, make_cell
+from lt_rebalance.study import Cell
+from lt_rebalance.training import Training, TrainingSet
+
+DATASET = "fashion_mnist"
+NUM_TEST = 10_000
+
+
+def make_cell_of(kind: str, num_images: int) -> Cell:
+    """Return a cell whose classifier or CGAN trains one epoch of so many images a round."""
+    batch = CLASSIFIER_BATCH if kind == "classifier" else CGAN_BATCH
+    budget = Budget(steps=1000 * (num_images // batch), rounds=1000)
+    protocol = get_protocol("sound")
+    changes = {"classifier_budget": budget} if kind == "classifier" else {"generator_budget": budget}
+    fields = {name: getattr(protocol, name) for name in protocol.__dataclass_fields__} | changes
+    method, generator = ("none", None) if kind == "classifier" else ("cgan", "mlp_cgan_leaky")
+    return make_cell(type(protocol)(**fields), dataset=DATASET, c="1/2", method=method, generator=generator)
+
+
+def build_training(kind: str, num_images: int, execution: Execution) -> Training[Any]:
+    """Return a training on random images; speed does not depend on what they show."""
+    device = prepare_torch(execution)
+    cell, spec = make_cell_of(kind, num_images), get_dataset_spec(DATASET)
+    stream = torch.Generator().manual_seed(0)
+    training_set = TrainingSet(
+        images_PCHW=torch.rand(num_images, *spec.image_shape, generator=stream).mul_(2).sub_(1).to(device),
+        labels_P=torch.randint(spec.num_classes, (num_images,), generator=stream).to(device),
+        items_N=torch.arange(num_images, device=device),
+    )
+    if kind == "cgan":
+        assert cell.generator is not None
+        return CGANTraining(cell.generator, spec, device, execution.precision, [0], [training_set])
+    test_set = EvaluationSet(
+        images_NCHW=torch.rand(NUM_TEST, *spec.image_shape, generator=stream).to(device),
+        labels_N=torch.randint(spec.num_classes, (NUM_TEST,), generator=stream).to(device),
+    )
+    return ClassifierTraining(
+        cell.classifier, spec, device, execution.precision, [0], [training_set], [None], test_set
+    )
+
+
+_training: dict[str, Training[Any]] = {}
+
+
+def _build(kind: str, num_images: int, execution: Execution) -> None:
+    _training[kind] = build_training(kind, num_images, execution)
+    _training[kind].run_round()  # what is done once, such as imports of the optimizer, is not timed
+
+
+def _run_round(kind: str) -> None:
+    _training[kind].run_round()
+
+
+class SideBySide:
+    """Processes of one thread each, one training in each, that run their rounds at the same time."""
+
+    def __init__(self, kind: str, num_images: int, execution: Execution, num_processes: int) -> None:
+        self._kind = kind
+        context = get_context("spawn")
+        self._pools = [ProcessPoolExecutor(1, mp_context=context) for _ in range(num_processes)]
+        for future in [pool.submit(_build, kind, num_images, execution) for pool in self._pools]:
+            future.result()
+
+    def run_round(self) -> None:
+        """Run one round of every training."""
+        for future in [pool.submit(_run_round, self._kind) for pool in self._pools]:
+            future.result()
+
+    def close(self) -> None:
+        """End the processes."""
+        for pool in self._pools:
+            pool.shutdown()
+
+
+def make_plain(kind: str, num_images: int, num_threads: int) -> Callable[[], None]:
+    """Return a function that runs one round of the plain pipeline."""
+    rng = np.random.default_rng(0)
+    batch = CLASSIFIER_BATCH if kind == "classifier" else CGAN_BATCH
+
+    def draw(count: int, *, shuffle: bool) -> DataLoader[Any]:
+        images_NHW = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        return make_loader(images_NHW, rng.integers(0, 10, count), batch, shuffle=shuffle)
+
+    train = draw(num_images, shuffle=True)
+    cgan = PlainCGAN(train)
+    classifier = PlainClassifier(train, draw(NUM_TEST, shuffle=False))
+
+    def run() -> None:
+        torch.set_num_threads(num_threads)
+        if kind == "cgan":
+            for _ in cgan.steps():
+                pass
+        else:
+            classifier.run_epoch()
+            classifier.test()
+
+    return run
+
+
+def compare(kind: str, num_images: int, execution: Execution, repetitions: int) -> dict[str, Any]:
+    """Return one row: medians over the repetitions, ratios within each of them."""
+    num_cpus = len(os.sched_getaffinity(0))
+    num_processes = num_cpus if execution.device == "cpu" else 1
+    dtype = torch.bfloat16 if execution.precision == "bfloat16" else torch.float32
+    device = torch.device(execution.device)
+    ours = SideBySide(kind, num_images, execution, num_processes)
+    peaks: list[float] = []
+    seconds = alternate(
+        {
+            "plain": make_plain(kind, num_images, num_cpus),
+            "ours": ours.run_round,
+            "peak": lambda: peaks.append(measure_peak(device, dtype)),
+        },
+        repetitions,
+    )
+    ours.close()
+    ours_s = [each / num_processes for each in seconds["ours"]]
+    rates = [round_flop(kind, num_images, execution) / each for each in ours_s]
+    return {
+        "what": kind,
+        "images": num_images,
+        "plain, s": median(seconds["plain"]),
+        "ours, s a training": median(ours_s),
+        "times faster": median([a / b for a, b in zip(seconds["plain"], ours_s, strict=True)]),
+        "GFLOP/s": median(rates) / 1e9,
+        "matrix products, GFLOP/s": median(peaks) / 1e9,
+        "share of them": median([a / b for a, b in zip(rates, peaks, strict=True)]),
+        "side by side": num_processes,
+        "precision": execution.precision,
+    }
+
+
+def round_flop(kind: str, num_images: int, execution: Execution) -> float:
+    """Return the arithmetic of one round, testing included."""
+    cell = make_cell_of(kind, num_images)
+    stage = cell.stage(0, execution)
+    if kind == "cgan":
+        assert stage.generator_stage is not None
+        return stage_flop(stage.generator_stage) / 1000
+    return stage_flop(stage) / 1000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write."""
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--images", type=int, default=12_000, metavar="N", help="a round (default: 12000)")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    options: argparse.Namespace = parser.parse_args(arguments)
+    execution = resolve_execution(options.device, options.precision, 1, has_cuda=torch.cuda.is_available())
+    rows = [compare(kind, options.images, execution, options.repetitions) for kind in ("classifier", "cgan")]
+    report("training", rows, describe(execution), options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
