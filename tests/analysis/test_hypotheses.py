@@ -251,3 +251,32 @@ def test_without_an_effect_verdicts_are_rarely_decided(tmp_path: Path) -> None:
         verdicts.append(finding.verdict)
     assert verdicts.count(CONTRADICTED) <= stats.binom.ppf(0.999, 300, 0.05)
     assert verdicts.count(SUPPORTED) <= stats.binom.ppf(0.999, 300, 0.025**2)
+
+
+def test_accuracy_that_rises_with_a_dose_supports_h16(tmp_path: Path) -> None:
+    """Any numeric choice serves as the dose: here Adam's beta1, taken for the share that is filled."""
+    sound = get_protocol("sound")
+    protocols = tuple(
+        dataclasses.replace(sound, name=f"dose-{beta}", classifier_beta1=beta) for beta in (0.5, 0.7, 0.9)
+    )
+    for name, sign, verdict in (("up", 1, SUPPORTED), ("down", -1, CONTRADICTED)):
+        truth = Truth(accuracy=lambda run, sign=sign: 0.7 + sign * 0.1 * run.cell.classifier.beta1)  # type: ignore[misc]
+        results = results_of(tmp_path / name, truth, protocols)
+        cells = results.cells.rename(columns={"classifier.beta1": "method.fill"})
+        found = judge_hypotheses(dataclasses.replace(results, cells=cells)).query("hypothesis == 'H16'")
+        assert set(found["verdict"]) == {verdict}
+
+
+def test_a_gain_on_the_other_data_set_supports_h17(tmp_path: Path) -> None:
+    for dataset in ("fashion_mnist", "mnist"):
+        plan = plan_study(name=dataset, dataset=dataset, cs=("7/9", "1/2"))
+        truth = Truth(
+            accuracy=lambda run: (
+                0.8 + 0.05 * (run.cell.data.dataset == "mnist" and run.cell.generator is not None)
+            )
+        )
+        store = make_store(tmp_path, plan, truth)
+    results = read_results(store.location)
+    cells = results.cells.assign(dataset=results.cells["dataset"].replace("mnist", "gtsrb"))
+    found = judge_hypotheses(dataclasses.replace(results, cells=cells)).query("hypothesis == 'H17'")
+    assert list(found["verdict"]) == [SUPPORTED] and found["evidence"].iloc[0].count("n = 10") == 2
