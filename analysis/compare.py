@@ -193,11 +193,6 @@ def _correct(contrasts: pd.DataFrame, families: Sequence[Family]) -> pd.DataFram
     return contrasts
 
 
-def corrected_p(contrasts: pd.DataFrame) -> pd.Series:
-    """Return the p value that counts of each contrast: Holm's where it is declared, else the BH q value."""
-    return contrasts["holm_p"].where(contrasts["family"] != EXPLORATORY, contrasts["bh_q"])
-
-
 def _verdict(row: Mapping[str, Any], *, is_higher_better: bool) -> str:
     p_value = row["bh_q"] if row["family"] == EXPLORATORY else row["holm_p"]
     if p_value < ALPHA:

@@ -65,7 +65,7 @@ class Discriminator(nn.Module):
 def draw_kept(hidden: Tensor, dropout_stream: torch.Generator) -> Tensor:
     """Return a mask of the shape of `hidden`, true for what dropout keeps.
 
-    Four masks of 16 bits come from one random integer, which costs a tenth of `bernoulli_`. The rate is
+    Four masks of 16 bits come from one random integer, which costs a sixth of `bernoulli_`. The rate is
     `DROPOUT` to the nearest 2^-16.
     """
     num_words = -(-hidden.numel() // 4)

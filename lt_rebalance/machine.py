@@ -14,9 +14,12 @@ import torch
 from lt_rebalance.configs import DEVICES, PRECISIONS, Execution, require_known
 
 AUTO = "auto"
-# Parameters of mallopt, from glibc's malloc.h; blocks up to this size come from the heap.
+# Parameters of mallopt, from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGEST_HEAP_BLOCK = 2**25
+"""blocks up to this size come from the heap; the most that glibc documents"""
 _KEPT_BYTES = 2**30
+"""free memory at the end of the heap that is kept"""
 DESCRIBED_PACKAGES = ("lt_rebalance", "torch", "numpy", "ray")
 
 
@@ -81,7 +84,7 @@ def _keep_freed_memory() -> None:
     """Make glibc keep freed memory, rather than hand it back and fault it in again at every step."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
