@@ -90,7 +90,7 @@ def time_stages(num_stages: int, execution: Execution) -> dict[str, Any]:
         empty = open_store(str(Path(folder, "store")), RESULTS_VERSION, create=True)
         ledger = Ledger(plan, empty)
         store = make_store(str(Path(folder, "store")), plan)
-        resources = plan_resources(execution, 1.0, None, {"CPU": count_cpus(), "GPU": 0})
+        resources = plan_resources(execution, 1.0, None, 1, {"CPU": count_cpus(), "GPU": 0})
         with open(os.devnull, "w", encoding="utf-8") as nowhere:
             progress = Progress(ledger, Throughput(), resources.num_slots, Console(file=nowhere))
             start = time.perf_counter()

@@ -14,6 +14,7 @@ from dataclasses import replace
 from multiprocessing import get_context
 
 import pandas as pd
+import torch
 
 from analysis.compare import describe_difference
 from benchmarks.measure import describe, make_parser, report
@@ -34,11 +35,11 @@ def train(stage: ClassifierStage, location: str) -> float:
     return run_stage(stage, store).metrics["accuracy"]
 
 
-def make_stages(precision: str, num_seeds: int, steps: int) -> list[ClassifierStage]:
+def make_stages(precision: str, num_seeds: int, steps: int, device: str) -> list[ClassifierStage]:
     """Return the same trainings in one precision, one a seed."""
     protocol = replace(get_protocol("sound"), classifier_budget=Budget(steps=steps, rounds=2))
     cell = make_cell(protocol, dataset="fashion_mnist_mini", c="7/9", method="oversample", generator=None)
-    execution: Execution = resolve_execution("cpu", precision, 1, has_cuda=False)
+    execution: Execution = resolve_execution(device, precision, 1, has_cuda=torch.cuda.is_available())
     return [cell.stage(seed, execution) for seed in range(num_seeds)]
 
 
@@ -49,8 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--steps", type=int, default=200, metavar="N", help="of every training (default: 200)"
     )
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
-    stages = {name: make_stages(name, options.seeds, options.steps) for name in ("bfloat16", "float32")}
+    sizes = options.seeds, options.steps, options.device
+    stages = {name: make_stages(name, *sizes) for name in ("bfloat16", "float32")}
     num_processes = len(os.sched_getaffinity(0))
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -25,10 +25,12 @@ from lt_rebalance.classifier_training import ClassifierTraining, EvaluationSet
 from lt_rebalance.configs import Budget, Execution
 from lt_rebalance.costs import stage_flop
 from lt_rebalance.datasets import get_dataset_spec
+from lt_rebalance.lane_stacks import ALONE, Fusion
+from lt_rebalance.lanes import Training
 from lt_rebalance.machine import prepare_torch, resolve_execution
 from lt_rebalance.protocols import get_protocol, make_cell
 from lt_rebalance.study import Cell
-from lt_rebalance.training import Training, TrainingSet
+from lt_rebalance.training import TrainingSet
 
 DATASET = "fashion_mnist"
 NUM_TEST = 10_000
@@ -45,8 +47,10 @@ def make_cell_of(kind: str, num_images: int) -> Cell:
     return make_cell(type(protocol)(**fields), dataset=DATASET, c="1/2", method=method, generator=generator)
 
 
-def build_training(kind: str, num_images: int, execution: Execution) -> Training[Any]:
-    """Return a training on random images; speed does not depend on what they show."""
+def build_training(
+    kind: str, num_images: int, execution: Execution, num_lanes: int = 1, fusion: Fusion = ALONE
+) -> Training[Any, Any]:
+    """Return lanes of a training on random images; speed does not depend on what they show."""
     device = prepare_torch(execution)
     cell, spec = make_cell_of(kind, num_images), get_dataset_spec(DATASET)
     stream = torch.Generator().manual_seed(0)
@@ -55,19 +59,21 @@ def build_training(kind: str, num_images: int, execution: Execution) -> Training
         labels_P=torch.randint(spec.num_classes, (num_images,), generator=stream).to(device),
         items_N=torch.arange(num_images, device=device),
     )
+    lanes = range(num_lanes), [training_set] * num_lanes
     if kind == "cgan":
         assert cell.generator is not None
-        return CGANTraining(cell.generator, spec, device, execution.precision, [0], [training_set])
+        return CGANTraining(cell.generator, spec, device, execution.precision, *lanes, fusion)
     test_set = EvaluationSet(
         images_NCHW=torch.rand(NUM_TEST, *spec.image_shape, generator=stream).to(device),
         labels_N=torch.randint(spec.num_classes, (NUM_TEST,), generator=stream).to(device),
     )
+    config, validation_sets = cell.classifier, [None] * num_lanes
     return ClassifierTraining(
-        cell.classifier, spec, device, execution.precision, [0], [training_set], [None], test_set
+        config, spec, device, execution.precision, *lanes, validation_sets, test_set, fusion
     )
 
 
-_training: dict[str, Training[Any]] = {}
+_training: dict[str, Training[Any, Any]] = {}
 
 
 def _build(kind: str, num_images: int, execution: Execution) -> None:

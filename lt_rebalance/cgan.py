@@ -6,12 +6,11 @@ labels serving both updates. Deviations, none of which changes the arithmetic be
 logits, not sigmoids; real and fake images share one pass through the discriminator; the generator's output
 is computed once a step unless batch normalisation makes a second pass change its statistics.
 
-Shape suffixes: N images, B items of a batch, Z noise dimensions, C H W image, K classes.
+Shape suffixes: L lanes, N images, B items of a batch, Z noise dimensions, C H W image, K classes, M curves.
 """
 
 import math
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,10 +18,14 @@ from torch import Tensor, nn
 
 from lt_rebalance.configs import GeneratorConfig
 from lt_rebalance.datasets import DatasetSpec
-from lt_rebalance.generators import NOISE_DIM, Discriminator, Generator, build_generator
+from lt_rebalance.generators import NOISE_DIM, Discriminator, Generator, build_generator, draw_kept
 from lt_rebalance.initialization import build_network
-from lt_rebalance.seeding import torch_stream
+from lt_rebalance.lane_stacks import ALONE, Fusion, LaneStack
+from lt_rebalance.lanes import Training
+from lt_rebalance.seeding import stream_key, torch_stream
+from lt_rebalance.step_program import StepProgram
 from lt_rebalance.training import (
+    STEPS_READ_AT_ONCE,
     BatchOrder,
     Lane,
     TrainingSet,
@@ -30,29 +33,27 @@ from lt_rebalance.training import (
     autocast,
     build_adam,
     get_state,
-    next_lanes,
+    read_batches,
     set_state,
+    stack,
 )
 
 SAMPLING_BATCH = 1000
-
-_binary_cross_entropy = nn.functional.binary_cross_entropy_with_logits
+CURVES = ("discriminator_loss", "generator_loss", "probability_real", "probability_fake")
 
 
 @dataclass(kw_only=True, eq=False)
 class CGANLane(Lane):
     """One seed of a CGAN in training."""
 
-    training_set: TrainingSet
     generator: Generator
     discriminator: Discriminator
     generator_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer
-    batches: BatchOrder
 
 
-class CGANTraining:
-    """Lanes of one CGAN; a `Training`."""
+class CGANTraining(Training[CGANLane, StepProgram]):
+    """Lanes of one CGAN."""
 
     def __init__(
         self,
@@ -62,13 +63,14 @@ class CGANTraining:
         precision: str,
         seeds: Sequence[int],
         training_sets: Sequence[TrainingSet],
+        fusion: Fusion = ALONE,
     ) -> None:
         """Build one lane for each seed and its training set of real images."""
         self._config = config
         self._spec = spec
         self._device = device
         self._precision = precision
-        self.lanes = [self._build_lane(*pair) for pair in zip(seeds, training_sets, strict=True)]
+        super().__init__([self._build_lane(*pair) for pair in zip(seeds, training_sets, strict=True)], fusion)
 
     def _build_lane(self, seed: int, training_set: TrainingSet) -> CGANLane:
         config, spec = self._config, self._spec
@@ -91,34 +93,54 @@ class CGANTraining:
             batches=BatchOrder(len(training_set), config.batch_size, seed, "generator_batches", self._device),
         )
 
-    def run_round(self) -> list[CGANLane]:
-        """Train the lanes that are furthest behind for one more round; return those lanes."""
-        lanes = next_lanes(self.lanes)
-        for lane in lanes:
-            self._train_lane(lane)
-        return lanes
+    def _build_program(self, lanes: Sequence[CGANLane]) -> StepProgram:
+        step = _CGANStep(
+            generator=self.stack(
+                [lane.generator for lane in lanes], [lane.generator_optimizer for lane in lanes]
+            ),
+            discriminator=self.stack(
+                [lane.discriminator for lane in lanes], [lane.discriminator_optimizer for lane in lanes]
+            ),
+            needs_second_pass=lanes[0].generator.has_batch_norm,
+            dropout_keys_L=torch.tensor(
+                [stream_key(lane.seed, "discriminator_dropout") for lane in lanes], device=self._device
+            ),
+            precision=self._precision,
+        )
+        return StepProgram(step, self._device)
 
-    def _train_lane(self, lane: CGANLane) -> None:
-        start = time.perf_counter()
-        lane.generator.train()
-        device = self._device
-        noise_stream = torch_stream(lane.seed, "generator_noise", lane.round, device)
-        dropout_stream = torch_stream(lane.seed, "discriminator_dropout", lane.round, device)
-        sums = torch.zeros(4, device=device)
-        first_step, end = lane.step, lane.round_ends[lane.round]
-        for step in range(first_step, end):
-            real_BCHW, real_labels_B = lane.training_set.batch(lane.batches[step])
-            sums += self._train_step(lane, real_BCHW, real_labels_B, noise_stream, dropout_stream)
-        means = (sums / (end - first_step)).tolist()
-        lane.step = end
-        lane.round += 1
-        lane.train_s += time.perf_counter() - start
-        is_last = lane.round == len(lane.round_ends)
-        if not all(map(math.isfinite, means)) or (is_last and not self._makes_images(lane.generator)):
-            lane.is_diverged = True
-            return
-        names = ("discriminator_loss", "generator_loss", "probability_real", "probability_fake")
-        lane.curves.append({"step": end} | dict(zip(names, means, strict=True)))
+    def _train_round(self, lanes: Sequence[CGANLane], program: StepProgram, steps: range) -> None:
+        for lane in lanes:
+            lane.generator.train()
+        sums_LM = torch.zeros(len(lanes), len(CURVES), device=self._device)
+        for inputs in self._read_steps(lanes, steps):
+            sums_LM += program(*inputs)
+        for lane, means_M in zip(lanes, (sums_LM / len(steps)).tolist(), strict=True):
+            spoiled = lane.round == len(lane.round_ends) and not self._makes_images(lane.generator)
+            if spoiled or not all(map(math.isfinite, means_M)):
+                lane.is_diverged = True
+            else:
+                lane.curves.append({"step": lane.step} | dict(zip(CURVES, means_M, strict=True)))
+
+    def _read_steps(self, lanes: Sequence[CGANLane], steps: range) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the inputs of each step of a round that has been counted."""
+        streams = [torch_stream(lane.seed, "generator_noise", lane.round - 1, self._device) for lane in lanes]
+        batches = read_batches(lanes, steps)
+        for first in steps[::STEPS_READ_AT_ONCE]:
+            near = range(first, min(first + STEPS_READ_AT_ONCE, steps.stop))
+            sizes = [lanes[0].batches.size(step) for step in near]
+            drawn = [self._draw_fakes(sum(sizes), stream) for stream in streams]
+            noise_LNZ, fake_labels_LN = (stack(tensors) for tensors in zip(*drawn, strict=True))
+            indices = torch.tensor(near, device=self._device)
+            fakes = zip(noise_LNZ.split(sizes, 1), fake_labels_LN.split(sizes, 1), indices, strict=True)
+            for fake in fakes:
+                yield *next(batches), *fake
+
+    def _draw_fakes(self, num_items: int, stream: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return `noise_NZ, labels_N` of images to be drawn."""
+        noise_NZ = torch.randn(num_items, NOISE_DIM, generator=stream, device=self._device)
+        labels_N = torch.randint(self._spec.num_classes, (num_items,), generator=stream, device=self._device)
+        return noise_NZ, labels_N
 
     def _makes_images(self, generator: Generator) -> bool:
         """Whether a generator still draws numbers; no loss has seen the last update, which may spoil it."""
@@ -126,62 +148,71 @@ class CGANTraining:
         images_KCHW = sample_images(generator, labels_K, torch.Generator(self._device))
         return bool(images_KCHW.isfinite().all())
 
-    def _train_step(
-        self,
-        lane: CGANLane,
-        real_BCHW: Tensor,
-        real_labels_B: Tensor,
-        noise_stream: torch.Generator,
-        dropout_stream: torch.Generator,
-    ) -> Tensor:
-        device, num_classes = self._device, self._spec.num_classes
-        size = len(real_labels_B)
-        noise_BZ = torch.randn(size, NOISE_DIM, generator=noise_stream, device=device)
-        fake_labels_B = torch.randint(num_classes, (size,), generator=noise_stream, device=device)
-        ones_B = torch.ones(size, device=device)
-        is_real_2B = torch.cat([ones_B, torch.zeros_like(ones_B)])
-
-        with autocast(device, self._precision):
-            fake_BCHW = lane.generator(noise_BZ, fake_labels_B)
-            images = torch.cat([real_BCHW, fake_BCHW.detach().float()])
-            logits_2B = lane.discriminator(images, torch.cat([real_labels_B, fake_labels_B]), dropout_stream)
-        logits_2B = logits_2B.float()
-        discriminator_loss = _binary_cross_entropy(logits_2B, is_real_2B)
-        lane.discriminator_optimizer.zero_grad()
-        discriminator_loss.backward()
-        lane.discriminator_optimizer.step()
-
-        lane.discriminator.requires_grad_(False)
-        with autocast(device, self._precision):
-            if lane.generator.has_batch_norm:
-                fake_BCHW = lane.generator(noise_BZ, fake_labels_B)
-            fooling_logits_B = lane.discriminator(fake_BCHW, fake_labels_B, dropout_stream)
-        generator_loss = _binary_cross_entropy(fooling_logits_B.float(), ones_B)
-        lane.generator_optimizer.zero_grad()
-        generator_loss.backward()
-        lane.generator_optimizer.step()
-        lane.discriminator.requires_grad_(True)
-
-        probability_2B = torch.sigmoid(logits_2B.detach())
-        return torch.stack(
-            [
-                discriminator_loss.detach(),
-                generator_loss.detach(),
-                probability_2B[:size].mean(),
-                probability_2B[size:].mean(),
-            ]
-        )
-
     def get_lane_state(self, lane: CGANLane) -> TrainingState:
         """Return all that a lane needs to go on, but for its progress fields."""
         return get_state(lane.generator, lane.generator_optimizer, "generator") | get_state(
             lane.discriminator, lane.discriminator_optimizer, "discriminator"
         )
 
-    def set_lane_state(self, lane: CGANLane, state: TrainingState) -> None:
-        """Restore what `get_lane_state` returned."""
+    def _set_lane_state(self, lane: CGANLane, state: TrainingState) -> None:
         set_state(lane.generator, lane.generator_optimizer, "generator", state)
         set_state(lane.discriminator, lane.discriminator_optimizer, "discriminator", state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CGANStep:
+    """One update of discriminator and generator of every lane."""
+
+    generator: LaneStack
+    discriminator: LaneStack
+    needs_second_pass: bool
+    """whether the generator's output must be computed anew for its own update"""
+    dropout_keys_L: Tensor
+    precision: str
+
+    def __call__(
+        self,
+        real_LBCHW: Tensor,
+        real_labels_LB: Tensor,
+        noise_LBZ: Tensor,
+        fake_labels_LB: Tensor,
+        step: Tensor,
+    ) -> Tensor:
+        """Return `curves_LM`."""
+        generator, discriminator = self.generator, self.discriminator
+        size = real_labels_LB.shape[1]
+        kept_LNH = draw_kept(self.dropout_keys_L, step, 3 * size)
+        labels_L2B = torch.cat([real_labels_LB, fake_labels_LB], dim=1)
+        with autocast(real_LBCHW.device, self.precision):
+            fake_LBCHW = generator(noise_LBZ, fake_labels_LB)
+            images = torch.cat([real_LBCHW, fake_LBCHW.detach().float()], dim=1)
+            logits_L2B = discriminator(images, labels_L2B, kept_LNH[:, : 2 * size]).float()
+        is_real_L2B = torch.zeros_like(logits_L2B)
+        is_real_L2B[:, :size] = 1
+        discriminator_loss_L = _mean_cross_entropy(logits_L2B, is_real_L2B)
+        discriminator.zero_grad()
+        discriminator_loss_L.sum().backward()
+        discriminator.step()
+
+        discriminator.requires_grad_(False)
+        with autocast(real_LBCHW.device, self.precision):
+            if self.needs_second_pass:
+                fake_LBCHW = generator(noise_LBZ, fake_labels_LB)
+            fooling_logits_LB = discriminator(fake_LBCHW, fake_labels_LB, kept_LNH[:, 2 * size :]).float()
+        generator_loss_L = _mean_cross_entropy(fooling_logits_LB, torch.ones_like(fooling_logits_LB))
+        generator.zero_grad()
+        generator_loss_L.sum().backward()
+        generator.step()
+        discriminator.requires_grad_(True)
+
+        probability_L2B = torch.sigmoid(logits_L2B.detach())
+        probabilities = (probability_L2B[:, :size].mean(dim=1), probability_L2B[:, size:].mean(dim=1))
+        return torch.stack([discriminator_loss_L.detach(), generator_loss_L.detach(), *probabilities], dim=1)
+
+
+def _mean_cross_entropy(logits_LN: Tensor, targets_LN: Tensor) -> Tensor:
+    losses_LN = nn.functional.binary_cross_entropy_with_logits(logits_LN, targets_LN, reduction="none")
+    return losses_LN.mean(dim=1)
 
 
 @torch.no_grad()

@@ -1,11 +1,10 @@
 """Train and test lanes of a classifier; plain torch.
 
-Source of the protocol: Mankikar, Patel, Zhang, sections 3.4 and 4. Shape suffixes: N images, B items of a
-batch, C H W image, K classes.
+Source of the protocol: Mankikar, Patel, Zhang, sections 3.4 and 4. Shape suffixes: L lanes, N images, B
+items of a batch, C H W image, K classes.
 """
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -19,6 +18,8 @@ from lt_rebalance.classifiers import build_classifier
 from lt_rebalance.configs import ClassifierConfig
 from lt_rebalance.datasets import DatasetSpec
 from lt_rebalance.initialization import build_network
+from lt_rebalance.lane_stacks import ALONE, Fusion, LaneStack
+from lt_rebalance.lanes import Training
 from lt_rebalance.losses import LOSSES
 from lt_rebalance.metrics import (
     compute_metrics,
@@ -27,6 +28,7 @@ from lt_rebalance.metrics import (
     recall_per_class,
 )
 from lt_rebalance.seeding import torch_stream
+from lt_rebalance.step_program import StepProgram
 from lt_rebalance.training import (
     BatchOrder,
     Lane,
@@ -35,8 +37,9 @@ from lt_rebalance.training import (
     autocast,
     build_adam,
     get_state,
-    next_lanes,
+    read_batches,
     set_state,
+    stack,
 )
 
 # The published code tests in batches of 100, which matters when each batch makes its own statistics.
@@ -60,19 +63,25 @@ class ClassifierLane(Lane):
 
     progress_fields: ClassVar[tuple[str, ...]] = (*Lane.progress_fields, "selected_round")
 
-    training_set: TrainingSet
     validation_set: EvaluationSet | None
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    batches: BatchOrder
     selected_round: int = -1
     """index of the round whose predictions are reported; -1 before the first"""
     predictions_N: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """test predictions of the selected round"""
 
 
-class ClassifierTraining:
-    """Lanes of one classifier, tested at the end of every round; a `Training`."""
+@dataclass(frozen=True, kw_only=True)
+class _Program:
+    """Lanes of a classifier that train and are tested together."""
+
+    networks: LaneStack
+    step: StepProgram
+
+
+class ClassifierTraining(Training[ClassifierLane, _Program]):
+    """Lanes of one classifier, tested at the end of every round."""
 
     def __init__(
         self,
@@ -84,6 +93,7 @@ class ClassifierTraining:
         training_sets: Sequence[TrainingSet],
         validation_sets: Sequence[EvaluationSet | None],
         test_set: EvaluationSet,
+        fusion: Fusion = ALONE,
     ) -> None:
         """Build one lane for each seed, its training set and its validation set; they share the test set."""
         self._config = config
@@ -93,7 +103,7 @@ class ClassifierTraining:
         self._loss = LOSSES[config.loss]
         self._test_set = test_set
         inputs = zip(seeds, training_sets, validation_sets, strict=True)
-        self.lanes = [self._build_lane(*lane_inputs) for lane_inputs in inputs]
+        super().__init__([self._build_lane(*lane_inputs) for lane_inputs in inputs], fusion)
 
     def _build_lane(
         self, seed: int, training_set: TrainingSet, validation_set: EvaluationSet | None
@@ -116,44 +126,76 @@ class ClassifierTraining:
             ),
         )
 
-    def run_round(self) -> list[ClassifierLane]:
-        """Train and test the lanes that are furthest behind for one more round; return those lanes."""
-        lanes = next_lanes(self.lanes)
-        for lane in lanes:
-            self._train_lane(lane)
-        return lanes
+    def _build_program(self, lanes: Sequence[ClassifierLane]) -> _Program:
+        networks = self.stack([lane.network for lane in lanes], [lane.optimizer for lane in lanes])
 
-    def _train_lane(self, lane: ClassifierLane) -> None:
-        start = time.perf_counter()
-        lane.network.train()
-        loss_sum = torch.zeros((), device=self._device)
-        first_step, end = lane.step, lane.round_ends[lane.round]
-        for step in range(first_step, end):
-            loss_sum += self._train_step(lane, *lane.training_set.batch(lane.batches[step]))
-        train_loss = float(loss_sum) / (end - first_step)
-        lane.step = end
-        lane.round += 1
-        lane.is_diverged = not math.isfinite(train_loss)
-        if not lane.is_diverged:
-            self._evaluate_round(lane, train_loss)
-        lane.train_s += time.perf_counter() - start
+        def step(images_LBCHW: Tensor, labels_LB: Tensor) -> Tensor:
+            with autocast(self._device, self._precision):
+                logits_LBK = networks(images_LBCHW)
+            losses_N = self._loss(logits_LBK.float().flatten(0, 1), labels_LB.flatten(), "none")
+            loss_L = losses_N.view(labels_LB.shape).mean(dim=1)
+            networks.zero_grad()
+            loss_L.sum().backward()
+            networks.step()
+            return loss_L.detach()
 
-    def _train_step(self, lane: ClassifierLane, images_BCHW: Tensor, labels_B: Tensor) -> Tensor:
-        with autocast(self._device, self._precision):
-            logits_BK = lane.network(images_BCHW)
-        loss = self._loss(logits_BK.float(), labels_B, "mean")
-        lane.optimizer.zero_grad()
-        loss.backward()
-        lane.optimizer.step()
-        return loss.detach()
+        return _Program(networks=networks, step=StepProgram(step, self._device))
 
-    def _evaluate_round(self, lane: ClassifierLane, train_loss: float) -> None:
-        test, predictions_N = self._evaluate(lane.network, self._test_set)
-        row: dict[str, Any] = {"step": lane.step, "train_loss": train_loss} | _prefixed("test", test)
-        if lane.validation_set is not None:
-            validation, _ = self._evaluate(lane.network, lane.validation_set)
-            row |= _prefixed("validation", validation)
-        if not all(math.isfinite(loss) for name, loss in row.items() if name.endswith("_loss")):
+    def _train_round(self, lanes: Sequence[ClassifierLane], program: _Program, steps: range) -> None:
+        program.networks.train()
+        sums_L = torch.zeros(len(lanes), device=self._device)
+        for images_LBCHW, labels_LB in read_batches(lanes, steps):
+            sums_L += program.step(images_LBCHW, labels_LB)
+        rows = [{"step": steps.stop, "train_loss": loss} for loss in (sums_L / len(steps)).tolist()]
+        test_sets = [self._test_set for _ in lanes]
+        predictions = self._test(program.networks, "test", test_sets, rows)
+        validation_sets = [lane.validation_set for lane in lanes if lane.validation_set is not None]
+        if validation_sets:
+            self._test(program.networks, "validation", validation_sets, rows)
+        for lane, row, predictions_N in zip(lanes, rows, predictions, strict=True):
+            self._finish_round(lane, row, predictions_N)
+
+    def _test(
+        self, networks: LaneStack, name: str, sets: Sequence[EvaluationSet], rows: Sequence[dict[str, Any]]
+    ) -> list[NDArray[np.int64]]:
+        """Add columns with a name's prefix to the row of every lane; return its predictions."""
+        predictions = []
+        for logits_NK, evaluation_set, row in zip(self._predict(networks, sets), sets, rows, strict=True):
+            values, predictions_N = self._measure(logits_NK, evaluation_set.labels_N)
+            row |= {f"{name}_{column}": value for column, value in values.items()}
+            predictions.append(predictions_N)
+        return predictions
+
+    @torch.no_grad()
+    def _predict(self, networks: LaneStack, sets: Sequence[EvaluationSet]) -> Tensor:
+        """Return `logits_LNK` in double precision."""
+        uses_batch_statistics = self._config.evaluation_mode == "batch_statistics"
+        networks.train(uses_batch_statistics)
+        size = BATCH_STATISTICS_BATCH if uses_batch_statistics else EVALUATION_BATCH
+        logits = []
+        for batches in zip(*(each.images_NCHW.split(size) for each in sets), strict=True):
+            with autocast(self._device, self._precision):
+                logits.append(networks(stack(batches)))
+        return torch.cat(logits, dim=1).double()
+
+    def _measure(self, logits_NK: Tensor, labels_N: Tensor) -> tuple[dict[str, Any], NDArray[np.int64]]:
+        """Return every metric and the predictions; of logits without a finite loss, the loss alone."""
+        loss = float(self._loss(logits_NK, labels_N, "mean"))
+        if not math.isfinite(loss):  # nothing else can be computed of such logits
+            return {"loss": loss}, np.empty(0, dtype=np.int64)
+        probabilities_NK = logits_NK.softmax(dim=1).cpu().numpy()
+        predictions_N = logits_NK.argmax(dim=1).cpu().numpy()
+        true_N = labels_N.cpu().numpy()
+        confusion_KK = confusion_matrix(true_N, predictions_N, self._spec.num_classes)
+        values: dict[str, Any] = {"loss": loss, "recall_K": recall_per_class(confusion_KK).tolist()}
+        values |= compute_metrics(confusion_KK) | compute_probability_metrics(probabilities_NK, true_N)
+        return values, predictions_N
+
+    def _finish_round(
+        self, lane: ClassifierLane, row: dict[str, Any], predictions_N: NDArray[np.int64]
+    ) -> None:
+        """Add a row to the curves and select a round, or mark the lane as diverged."""
+        if not all(math.isfinite(value) for name, value in row.items() if name.endswith("_loss")):
             lane.is_diverged = True
             return
         lane.curves.append(row)
@@ -162,42 +204,14 @@ class ClassifierTraining:
             lane.selected_round = lane.round - 1
             lane.predictions_N = predictions_N
 
-    @torch.no_grad()
-    def _evaluate(
-        self, network: nn.Module, evaluation_set: EvaluationSet
-    ) -> tuple[dict[str, Any], NDArray[np.int64]]:
-        uses_batch_statistics = self._config.evaluation_mode == "batch_statistics"
-        network.train(uses_batch_statistics)
-        size = BATCH_STATISTICS_BATCH if uses_batch_statistics else EVALUATION_BATCH
-        logits = []
-        for images_BCHW in evaluation_set.images_NCHW.split(size):
-            with autocast(self._device, self._precision):
-                logits.append(network(images_BCHW))
-        logits_NK = torch.cat(logits).double()
-        loss = float(self._loss(logits_NK, evaluation_set.labels_N, "mean"))
-        if not math.isfinite(loss):  # nothing else can be computed of such logits
-            return {"loss": loss}, np.empty(0, dtype=np.int64)
-        labels_N = evaluation_set.labels_N.cpu().numpy()
-        probabilities_NK = logits_NK.softmax(dim=1).cpu().numpy()
-        predictions_N = logits_NK.argmax(dim=1).cpu().numpy()
-        confusion_KK = confusion_matrix(labels_N, predictions_N, self._spec.num_classes)
-        values: dict[str, Any] = {"loss": loss, "recall_K": recall_per_class(confusion_KK).tolist()}
-        values |= compute_metrics(confusion_KK) | compute_probability_metrics(probabilities_NK, labels_N)
-        return values, predictions_N
-
     def get_lane_state(self, lane: ClassifierLane) -> TrainingState:
         """Return all that a lane needs to go on, but for its progress fields."""
         predictions = {"predictions_N": torch.from_numpy(lane.predictions_N.copy())}
         return get_state(lane.network, lane.optimizer, "classifier") | predictions
 
-    def set_lane_state(self, lane: ClassifierLane, state: TrainingState) -> None:
-        """Restore what `get_lane_state` returned."""
+    def _set_lane_state(self, lane: ClassifierLane, state: TrainingState) -> None:
         set_state(lane.network, lane.optimizer, "classifier", state)
         lane.predictions_N = state["predictions_N"].numpy()
-
-
-def _prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
-    return {f"{prefix}_{name}": value for name, value in values.items()}
 
 
 # The column of the curves whose largest value chooses the reported round; absent: the last round.

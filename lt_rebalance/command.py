@@ -79,6 +79,12 @@ def make_parser(question: str) -> argparse.ArgumentParser:
         help="share of a GPU for one trial (default: 1)",
     )
     how.add_argument(
+        "--lanes",
+        type=int,
+        metavar="N",
+        help="most seeds of one trial, trained as one program (default: 64 on a GPU, 1 on a CPU)",
+    )
+    how.add_argument(
         "--max-concurrent",
         type=int,
         metavar="N",
@@ -148,7 +154,7 @@ def _prepare(study: Study, question: str, options: argparse.Namespace, stack: co
         # A cluster may have no GPU before it grows, so "cuda" is taken at its word.
         has_cuda = options.device == "cuda" or size.get("GPU", 0) > 0
     execution = resolve_execution(options.device, options.precision, options.threads, has_cuda=has_cuda)
-    resources = plan_resources(execution, options.gpus_per_trial, options.max_concurrent, size)
+    resources = plan_resources(execution, options.gpus_per_trial, options.max_concurrent, options.lanes, size)
     plan = compile_study(study, execution)
     if not options.plan:
         for dataset in sorted({cell.data.dataset for cell in study.cells}):

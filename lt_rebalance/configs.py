@@ -16,7 +16,7 @@ from lt_rebalance.losses import LOSSES
 from lt_rebalance.methods import check_draw, get_method
 
 DEVICES = ("cpu", "cuda")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 EVALUATION_MODES = ("running_statistics", "batch_statistics")
 SELECTIONS = ("last", "best_validation", "oracle_best_test")
 
@@ -181,7 +181,7 @@ class Execution:
     device: str
     """"cpu" or "cuda\""""
     precision: str
-    """"float32" or "bfloat16" in forward passes; weights are always float32"""
+    """of products in forward and backward passes; weights are always float32"""
     num_threads: int
     """CPU threads of one training"""
     torch_version: str
@@ -189,6 +189,8 @@ class Execution:
     def __post_init__(self) -> None:
         require_known("device", self.device, DEVICES)
         require_known("precision", self.precision, PRECISIONS)
+        if self.precision == "tensorfloat32" and self.device != "cuda":
+            raise ValueError(f"precision tensorfloat32 is arithmetic of a GPU, got device {self.device!r}")
         require_positive(num_threads=self.num_threads)
 
 

@@ -1,32 +1,24 @@
 """What a stage costs: arithmetic counted from its networks, throughput measured, time left estimated."""
 
-import dataclasses
 import functools
-import math
 import statistics
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lt_rebalance.cgan import CGANTraining
-from lt_rebalance.classifier_training import ClassifierTraining, EvaluationSet
+from lt_rebalance.calibration import measure_step_s
 from lt_rebalance.classifiers import build_classifier
-from lt_rebalance.configs import Budget, DataConfig, MethodConfig
+from lt_rebalance.configs import DataConfig, MethodConfig
 from lt_rebalance.datasets import DatasetSpec, get_dataset_spec
-from lt_rebalance.generators import NOISE_DIM, Discriminator, build_generator
+from lt_rebalance.generators import HIDDEN_WIDTHS, NOISE_DIM, Discriminator, build_generator
 from lt_rebalance.imbalance import kept_counts, parse_c
 from lt_rebalance.initialization import build_network
-from lt_rebalance.machine import prepare_torch
 from lt_rebalance.methods import plan_rebalancing
 from lt_rebalance.plan import upstream_key
 from lt_rebalance.records import Record
 from lt_rebalance.seeding import numpy_stream
 from lt_rebalance.study import AnyStage, ClassifierStage, GeneratorStage
-from lt_rebalance.training import Training, TrainingSet
-
-CALIBRATION_STEPS = 6
 
 # Multiples of a forward pass. Training a network: forward, and backward to inputs and to weights. A step of a
 # CGAN passes real and fake images through the discriminator to train it, and fake ones once more, forward and
@@ -91,7 +83,8 @@ def _generator_flop(name: str, spec: DatasetSpec) -> tuple[float, bool]:
 def _discriminator_flop(spec: DatasetSpec) -> float:
     network = build_network(lambda: Discriminator(spec.num_classes, spec.image_shape), torch.Generator())
     labels_N = torch.zeros(2, dtype=torch.int64)
-    return _forward_flop(network, torch.zeros(2, *spec.image_shape), labels_N, torch.Generator())
+    kept_NH = torch.ones(2, sum(HIDDEN_WIDTHS), dtype=torch.bool)
+    return _forward_flop(network, torch.zeros(2, *spec.image_shape), labels_N, kept_NH)
 
 
 @functools.cache
@@ -103,7 +96,7 @@ def _classifier_flop(name: str, spec: DatasetSpec) -> float:
 
 
 @torch.no_grad()
-def _forward_flop(network: nn.Module, *inputs_of_two: Tensor | torch.Generator) -> float:
+def _forward_flop(network: nn.Module, *inputs_of_two: Tensor) -> float:
     """Return the multiplications and additions of all linear and convolutional layers for one item."""
     total = 0
 
@@ -152,35 +145,9 @@ class Throughput:
 
 
 def _measure(stage: AnyStage) -> float:
-    """Return the FLOP/s of a few training steps of a stage, after as many to warm up."""
-    device = prepare_torch(stage.execution)
-    spec = get_dataset_spec(stage.data.dataset)
-    budget = Budget(steps=2 * CALIBRATION_STEPS, rounds=2)
+    """Return the FLOP/s of a few training steps of a stage."""
     batch_size = (stage.generator if isinstance(stage, GeneratorStage) else stage.classifier).batch_size
-    items = _made_up_items(batch_size, spec, device)
-    common = (spec, device, stage.execution.precision, [0], [items])
-    training: Training[Any]
-    if isinstance(stage, GeneratorStage):
-        training = CGANTraining(dataclasses.replace(stage.generator, budget=budget), *common)
-    else:
-        test_set = EvaluationSet(images_NCHW=items.images_PCHW[:1], labels_N=items.labels_P[:1])
-        config = dataclasses.replace(stage.classifier, budget=budget)
-        training = ClassifierTraining(config, *common, [None], test_set)
-    training.run_round()
-    warm_s = training.lanes[0].train_s
-    training.run_round()
-    images = CALIBRATION_STEPS * batch_size
-    return _training_flop_per_image(stage) * images / (training.lanes[0].train_s - warm_s)
-
-
-def _made_up_items(num_items: int, spec: DatasetSpec, device: torch.device) -> TrainingSet:
-    items_N = torch.arange(num_items, device=device)
-    images_PCHW = torch.linspace(-1, 1, num_items * math.prod(spec.image_shape), device=device)
-    return TrainingSet(
-        images_PCHW=images_PCHW.view(num_items, *spec.image_shape),
-        labels_P=items_N % spec.num_classes,
-        items_N=items_N,
-    )
+    return _training_flop_per_image(stage) * batch_size / measure_step_s(stage)
 
 
 def estimate_remaining_s(

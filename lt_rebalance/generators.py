@@ -1,7 +1,8 @@
 """Architectures of the conditional GANs: generators and their common discriminator.
 
 Source: Mankikar, Patel, Zhang, section 3.3, and the sizes of the weights published with it; the conditional
-GAN is Mirza and Osindero 2014, arXiv 1411.1784. Shape suffixes: N images, Z noise dimensions, C H W image.
+GAN is Mirza and Osindero 2014, arXiv 1411.1784. Shape suffixes: L lanes, N images,
+Z noise dimensions, C H W image, H hidden values, W words of 64 bits.
 """
 
 import itertools
@@ -11,13 +12,16 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from lt_rebalance.seeding import random_words
+
 NOISE_DIM = 100
 LABEL_DIM = 10
 LEAKY_SLOPE = 0.2
 DROPOUT = 0.3
+HIDDEN_WIDTHS = (1024, 512, 256)
+"""of the discriminator; all are multiples of 4, as `draw_kept` needs"""
 
-_INT64, _INT16 = torch.iinfo(torch.int64), torch.iinfo(torch.int16)
-_KEPT_FROM = _INT16.min + round(DROPOUT * 2**16)
+_KEPT_FROM = torch.iinfo(torch.int16).min + round(DROPOUT * 2**16)
 
 ImageShape = tuple[int, int, int]
 
@@ -43,35 +47,41 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Judge images under their labels: `(images_NCHW, labels_N) -> logits_N`, positive for real."""
+    """Judge images under their labels: `(images_NCHW, labels_N, kept_NH) -> logits_N`, positive for real."""
 
     def __init__(self, num_classes: int, image_shape: ImageShape) -> None:
         super().__init__()
         self.label_embedding = nn.Embedding(num_classes, LABEL_DIM)
-        widths = (math.prod(image_shape) + LABEL_DIM, 1024, 512, 256)
+        widths = (math.prod(image_shape) + LABEL_DIM, *HIDDEN_WIDTHS)
         self.hidden = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(widths))
         self.output = nn.Linear(widths[-1], 1)
 
-    def forward(self, images_NCHW: Tensor, labels_N: Tensor, dropout_stream: torch.Generator) -> Tensor:
-        """Return `logits_N`; dropout is always active and draws from `dropout_stream`."""
+    def forward(self, images_NCHW: Tensor, labels_N: Tensor, kept_NH: Tensor) -> Tensor:
+        """Return `logits_N`; dropout is always active and keeps what is true in `kept_NH`."""
         hidden = torch.cat([images_NCHW.flatten(1), self.label_embedding(labels_N)], dim=1)
-        for layer in self.hidden:
+        for layer, kept in zip(self.hidden, kept_NH.split(HIDDEN_WIDTHS, dim=1), strict=True):
             hidden = nn.functional.leaky_relu(layer(hidden), LEAKY_SLOPE)
-            hidden = hidden * draw_kept(hidden, dropout_stream) / (1 - DROPOUT)
+            hidden = hidden * kept / (1 - DROPOUT)
         logits_N: Tensor = self.output(hidden).squeeze(1)
         return logits_N
 
 
-def draw_kept(hidden: Tensor, dropout_stream: torch.Generator) -> Tensor:
-    """Return a mask of the shape of `hidden`, true for what dropout keeps.
+def draw_kept(keys_L: Tensor, step: Tensor, num_items: int) -> Tensor:
+    """Return `kept_LNH`, bool: what dropout keeps of all hidden layers of the discriminator, side by side.
 
-    Four masks of 16 bits come from one random integer, which costs a sixth of `bernoulli_`. The rate is
-    `DROPOUT` to the nearest 2^-16.
+    A counter-based stream: a mask depends on its lane's key, the step and its place, and on nothing else, so
+    it needs no state and all lanes are drawn at once. Four masks of 16 bits come from each random word; the
+    rate is `DROPOUT` to the nearest 2^-16.
+
+    Args:
+        keys_L: int64, from `seeding.stream_key`.
+        step: int64 without axes, on the same device.
+        num_items: N, below 2^21.
     """
-    num_words = -(-hidden.numel() // 4)
-    words = torch.empty(num_words, dtype=torch.int64, device=hidden.device)
-    bits = words.random_(_INT64.min, None, generator=dropout_stream).view(torch.int16)[: hidden.numel()]
-    return bits.view(hidden.shape) >= _KEPT_FROM
+    num_lanes, width = len(keys_L), sum(HIDDEN_WIDTHS)
+    places_W = torch.arange(num_items * width // 4, device=keys_L.device)
+    words_LW = random_words(keys_L.unsqueeze(1), places_W + (step << 32))
+    return words_LW.view(torch.int16).view(num_lanes, num_items, width) >= _KEPT_FROM
 
 
 def _leaky() -> nn.Module:

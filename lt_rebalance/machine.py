@@ -76,6 +76,10 @@ def prepare_torch(execution: Execution) -> torch.device:
     torch.set_num_threads(execution.num_threads)
     if execution.device == "cpu":
         _keep_freed_memory()
+    # Otherwise torch rounds the inputs of a GPU's convolutions even where float32 is asked for.
+    in_float32 = "tf32" if execution.precision == "tensorfloat32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = in_float32
+    torch.backends.cudnn.conv.fp32_precision = in_float32  # type: ignore[attr-defined]  # made at run time
     return torch.device(execution.device)
 
 

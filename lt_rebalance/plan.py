@@ -142,13 +142,23 @@ class Schedule:
         """Whether nothing is ready and nothing that runs could make anything ready."""
         return not self._ready and not self._running
 
-    def next_ready(self) -> AnyStage | None:
-        """Start the next stage; None while every stage left waits for one that runs, or none is left."""
+    @property
+    def num_ready(self) -> int:
+        """How many stages could start now."""
+        return len(self._ready)
+
+    def next_ready(self, max_lanes: int = 1) -> list[AnyStage]:
+        """Start the next stage, with up to `max_lanes - 1` more that differ from it only in the seed.
+
+        Empty while every stage left waits for one that runs, or none is left.
+        """
         if not self._ready:
-            return None
-        key = self._ready.pop()
-        self._running.add(key)
-        return self._stages[key]
+            return []
+        first = self._stages[self._ready[-1]].with_seed(0)
+        keys = [key for key in reversed(self._ready) if self._stages[key].with_seed(0) == first][:max_lanes]
+        self._running.update(keys)
+        self._ready = [key for key in self._ready if key not in self._running]
+        return [self._stages[key] for key in keys]
 
     def finish(self, key: str, *, releases: bool) -> None:
         """Note the end of a running stage; those that build on it become ready only if `releases`."""

@@ -6,6 +6,7 @@ scanning the store.
 
 import contextlib
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +32,8 @@ ClusterSize = Mapping[str, float]
 """how much a cluster has of each resource, "CPU" and "GPU" among them"""
 
 MAX_RETRIES = 2
+# A worker splits what its GPU cannot hold. On a CPU seeds side by side are faster than seeds in turn.
+DEFAULT_LANES = {"cpu": 1, "cuda": 64}
 LOCAL_OBJECT_STORE_BYTES = 200_000_000
 
 
@@ -41,6 +44,8 @@ class Resources:
     num_cpus: int
     num_gpus: float
     num_slots: int
+    max_lanes: int
+    """most seeds of one trial"""
 
     def placement(self) -> tune.PlacementGroupFactory:
         """Return the resources of one trial as Tune wants them."""
@@ -51,7 +56,11 @@ class Resources:
 
 
 def plan_resources(
-    execution: Execution, gpus_per_trial: float, num_slots: int | None, cluster: ClusterSize
+    execution: Execution,
+    gpus_per_trial: float,
+    num_slots: int | None,
+    max_lanes: int | None,
+    cluster: ClusterSize,
 ) -> Resources:
     """Return what one trial asks for, and how many fit.
 
@@ -59,12 +68,13 @@ def plan_resources(
         execution: how trials compute.
         gpus_per_trial: share of a GPU, or number of GPUs; ignored on the CPU.
         num_slots: trials at a time; None for as many as the cluster holds now.
+        max_lanes: most seeds of one trial; None for what is fastest on the device.
         cluster: the cluster's "CPU" and "GPU".
 
     Raises:
         ValueError: nothing fits, or a number is not positive.
     """
-    require_positive(gpus_per_trial=gpus_per_trial, max_concurrent=num_slots)
+    require_positive(gpus_per_trial=gpus_per_trial, max_concurrent=num_slots, lanes=max_lanes)
     num_gpus = gpus_per_trial if execution.device == "cuda" else 0.0
     if num_slots is None:
         num_slots = int(cluster.get("CPU", 0) // execution.num_threads)
@@ -76,7 +86,12 @@ def plan_resources(
             f"{cluster.get('CPU', 0):g} and {cluster.get('GPU', 0):g} now; lower --threads, or name "
             "--max-concurrent for a cluster that grows"
         )
-    return Resources(num_cpus=execution.num_threads, num_gpus=num_gpus, num_slots=num_slots)
+    return Resources(
+        num_cpus=execution.num_threads,
+        num_gpus=num_gpus,
+        num_slots=num_slots,
+        max_lanes=max_lanes or DEFAULT_LANES[execution.device],
+    )
 
 
 @contextlib.contextmanager
@@ -111,37 +126,55 @@ class StageSearcher(Searcher):
     """Feeds Tune with stages as they become ready, and settles each one by what the store holds."""
 
     def __init__(
-        self, schedule: Schedule, ledger: Ledger, store: Store, data_dir: str | None, progress: Progress
+        self,
+        schedule: Schedule,
+        ledger: Ledger,
+        store: Store,
+        data_dir: str | None,
+        resources: Resources,
+        progress: Progress,
     ) -> None:
         super().__init__()
+        self._resources = resources
         self._schedule = schedule
         self._ledger = ledger
         self._store = store
         self._data_dir = data_dir
         self._progress = progress
-        self._running: dict[str, AnyStage] = {}
+        self._running: dict[str, list[AnyStage]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next ready stage; None while all wait; FINISHED at the end."""
-        stage = self._schedule.next_ready()
-        if stage is None:
+        """Return the next ready stages, as lanes of one trial; None while all wait; FINISHED at the end."""
+        stages = self._schedule.next_ready(self._count_lanes())
+        if not stages:
             finished: Any = Searcher.FINISHED  # a string, which Ray's own signature leaves out
             return finished if self._schedule.is_exhausted else None
-        self._running[trial_id] = stage
-        self._progress.start(stage)
-        return trial_config([stage], self._store.location, self._data_dir)
+        self._running[trial_id] = stages
+        for stage in stages:
+            self._progress.start(stage)
+        return trial_config(stages, self._store.location, self._data_dir)
+
+    def _count_lanes(self) -> int:
+        """Return how many lanes a trial may have so that the ready stages keep every free slot busy."""
+        free_slots = max(1, self._resources.num_slots - len(self._running))
+        return min(self._resources.max_lanes, max(1, math.ceil(self._schedule.num_ready / free_slots)))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Pass on how far a trial is."""
         if "round" in result:
-            stage = self._running[trial_id]
-            self._progress.advance(stage, result["round"], result["num_rounds"], result["train_s"])
+            stages = self._running[trial_id]
+            for stage in stages:
+                train_s = result["train_s"] / len(stages)
+                self._progress.advance(stage, result["round"], result["num_rounds"], train_s)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Settle a trial, after its last retry."""
-        stage = self._running.pop(trial_id)
+        """Settle the stages of a trial, after its last retry."""
+        for stage in self._running.pop(trial_id):
+            self._settle(stage, error=error)
+
+    def _settle(self, stage: AnyStage, *, error: bool) -> None:
         self._ledger.refresh(stage.key)
         if error and self._ledger.state(stage.key) == "missing":
             self._store.mark_failed(_last_failure(stage, self._store))
@@ -191,7 +224,7 @@ def run_plan(
     """
     _quiet_tune(resources.num_slots)
     schedule = Schedule(ledger.pending(), stage_flop)
-    searcher = StageSearcher(schedule, ledger, store, data_dir, progress)
+    searcher = StageSearcher(schedule, ledger, store, data_dir, resources, progress)
     with tempfile.TemporaryDirectory(prefix="lt_rebalance-tune-") as scratch_dir:
         tuner = tune.Tuner(
             tune.with_resources(StageTrainable, resources.placement()),

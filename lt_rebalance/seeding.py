@@ -7,8 +7,13 @@ consumed while training take the index of the pass as well, so that a resumed ru
 
 import numpy as np
 import torch
+from torch import Tensor
 
 ROOT_ENTROPY = 10707
+
+# 64-bit constants of SplitMix64 as signed integers.
+_SPLITMIX_GAMMA = 0x9E3779B97F4A7C15 - 2**64
+_SPLITMIX_ROUNDS = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64))
 
 # A number, once given, keeps its meaning for ever: results depend on it.
 STREAMS = {
@@ -55,5 +60,27 @@ def torch_stream(
     seed: int, purpose: str, index: int = 0, device: torch.device | str = "cpu"
 ) -> torch.Generator:
     """Return the torch generator of one purpose of one seed; arguments and errors as `numpy_stream`."""
+    return torch.Generator(device).manual_seed(stream_key(seed, purpose, index))
+
+
+def stream_key(seed: int, purpose: str, index: int = 0) -> int:
+    """Return the key of a stream, at least 0 and below 2^63; arguments and errors as `numpy_stream`."""
     state = _seed_sequence(seed, purpose, index).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
+    return int(state >> np.uint64(1))
+
+
+def random_words(key: Tensor, counter: Tensor) -> Tensor:
+    """Return random int64, one for each counter, as a function of key and counter alone.
+
+    SplitMix64: Steele, Lea, Flood 2014, Fast splittable pseudorandom number generators, in signed arithmetic.
+    """
+    words = key + counter * _SPLITMIX_GAMMA
+    for num_bits, factor in _SPLITMIX_ROUNDS:
+        words ^= _shift_right(words, num_bits)
+        words *= factor
+    return words.bitwise_xor_(_shift_right(words, 31))
+
+
+def _shift_right(words: Tensor, num_bits: int) -> Tensor:
+    """Shift zeros in from the left, where torch's own shift of int64 repeats the sign."""
+    return (words >> num_bits).bitwise_and_((1 << (64 - num_bits)) - 1)

@@ -1,5 +1,6 @@
 """Run one stage: read its inputs, train, test, commit. The table of contents of an experiment; no Ray."""
 
+import dataclasses
 import io
 import json
 import time
@@ -11,18 +12,21 @@ import numpy as np
 import safetensors.torch
 from numpy.typing import NDArray
 
+from lt_rebalance.calibration import choose_fusion
 from lt_rebalance.cgan import CGANLane, CGANTraining
 from lt_rebalance.classifier_training import ClassifierLane, ClassifierTraining
 from lt_rebalance.generator_quality import COLLAPSED_BELOW, measure_quality, sample_sheet
 from lt_rebalance.imbalance import rank_groups
 from lt_rebalance.inputs import InputReader, StageInputs
+from lt_rebalance.lane_stacks import Fusion
+from lt_rebalance.lanes import Training
 from lt_rebalance.machine import describe_machine, prepare_torch
 from lt_rebalance.metrics import METRICS, PROBABILITY_METRICS, confusion_matrix
 from lt_rebalance.records import Artifact, Record, Timing
 from lt_rebalance.seeding import torch_stream
 from lt_rebalance.store import Checkpoint, Store
 from lt_rebalance.study import AnyStage, ClassifierStage, GeneratorStage
-from lt_rebalance.training import Lane, Training
+from lt_rebalance.training import Lane
 
 StageT = TypeVar("StageT", bound=AnyStage)
 LaneT = TypeVar("LaneT", bound=Lane)
@@ -34,8 +38,13 @@ class StageRun(ABC, Generic[StageT, LaneT]):
     Each lane has its own checkpoints and commits its own result, so it can be resumed in other company.
     """
 
-    def __init__(self, stages: Sequence[StageT], store: Store, data_dir: str | None) -> None:
+    def __init__(
+        self, stages: Sequence[StageT], store: Store, data_dir: str | None, max_lanes: int | None = None
+    ) -> None:
         """Read the inputs, and take every lane up where its last intact checkpoint left it.
+
+        Args:
+            max_lanes: most lanes of one program; None for as many as is best.
 
         Raises:
             DataError: the data set is missing or damaged.
@@ -48,14 +57,17 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         self._device = prepare_torch(first.execution)
         self._reader = InputReader(first.data.dataset, data_dir, store, self._device)
         self._inputs = [self._reader.read(stage) for stage in stages]
-        self._training = self._build_training()
+        fusion = choose_fusion(first, len(stages))
+        if max_lanes is not None:
+            fusion = dataclasses.replace(fusion, max_lanes=min(max_lanes, fusion.max_lanes))
+        self._training = self._build_training(fusion)
         self._started = [started for _ in stages]
         for index, stage in enumerate(stages):
             if (checkpoint := store.load_checkpoint(stage.key)) is not None:
                 self.restore_lane(index, checkpoint.content)
 
     @abstractmethod
-    def _build_training(self) -> Training[LaneT]: ...
+    def _build_training(self, fusion: Fusion) -> Training[LaneT, Any]: ...
 
     @abstractmethod
     def _results(self, stage: StageT, lane: LaneT, inputs: StageInputs) -> dict[str, Any]:
@@ -65,6 +77,11 @@ class StageRun(ABC, Generic[StageT, LaneT]):
     def lanes(self) -> Sequence[LaneT]:
         """The lanes, in the order of the stages."""
         return self._training.lanes
+
+    @property
+    def fusion(self) -> Fusion:
+        """How the lanes become programs."""
+        return self._training.fusion
 
     @property
     def is_finished(self) -> bool:
@@ -131,7 +148,8 @@ class StageRun(ABC, Generic[StageT, LaneT]):
                 train_s=lane.train_s,
                 num_errors=self._store.count_errors(stage.key),
             ),
-            provenance=describe_machine(stage.execution) | {"lanes": len(self.stages)},
+            provenance=describe_machine(stage.execution)
+            | {"lanes": len(self.stages), "fusion": dataclasses.asdict(self.fusion)},
             **fields,
         )
 
@@ -144,7 +162,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
 class GeneratorRun(StageRun[GeneratorStage, CGANLane]):
     """Train a conditional GAN, measure it, keep the generator's weights and a sheet of its samples."""
 
-    def _build_training(self) -> CGANTraining:
+    def _build_training(self, fusion: Fusion) -> CGANTraining:
         first = self.stages[0]
         return CGANTraining(
             first.generator,
@@ -153,6 +171,7 @@ class GeneratorRun(StageRun[GeneratorStage, CGANLane]):
             first.execution.precision,
             [stage.seed for stage in self.stages],
             [inputs.training_set for inputs in self._inputs],
+            fusion,
         )
 
     def _results(self, stage: GeneratorStage, lane: CGANLane, inputs: StageInputs) -> dict[str, Any]:
@@ -177,7 +196,7 @@ class GeneratorRun(StageRun[GeneratorStage, CGANLane]):
 class ClassifierRun(StageRun[ClassifierStage, ClassifierLane]):
     """Train a classifier on a rebalanced set, test it, keep its predictions."""
 
-    def _build_training(self) -> ClassifierTraining:
+    def _build_training(self, fusion: Fusion) -> ClassifierTraining:
         first = self.stages[0]
         return ClassifierTraining(
             first.classifier,
@@ -188,6 +207,7 @@ class ClassifierRun(StageRun[ClassifierStage, ClassifierLane]):
             [inputs.training_set for inputs in self._inputs],
             [inputs.validation_set for inputs in self._inputs],
             self._reader.test_set(),
+            fusion,
         )
 
     def _results(self, stage: ClassifierStage, lane: ClassifierLane, inputs: StageInputs) -> dict[str, Any]:
@@ -202,8 +222,10 @@ class ClassifierRun(StageRun[ClassifierStage, ClassifierLane]):
         }
 
 
-def open_run(stages: Sequence[AnyStage], store: Store, data_dir: str | None) -> StageRun[Any, Any]:
-    """Open stages that differ in nothing but the seed, as lanes of one run; errors as `StageRun`.
+def open_run(
+    stages: Sequence[AnyStage], store: Store, data_dir: str | None, max_lanes: int | None = None
+) -> StageRun[Any, Any]:
+    """Open stages that differ in nothing but the seed, as lanes of one run; the rest as for `StageRun`.
 
     Raises:
         ValueError: the stages differ in more.
@@ -212,8 +234,9 @@ def open_run(stages: Sequence[AnyStage], store: Store, data_dir: str | None) -> 
         raise ValueError("stages that run together must differ in nothing but the seed")
     generator_stages = [stage for stage in stages if isinstance(stage, GeneratorStage)]
     if generator_stages:
-        return GeneratorRun(generator_stages, store, data_dir)
-    return ClassifierRun([stage for stage in stages if isinstance(stage, ClassifierStage)], store, data_dir)
+        return GeneratorRun(generator_stages, store, data_dir, max_lanes)
+    classifier_stages = [stage for stage in stages if isinstance(stage, ClassifierStage)]
+    return ClassifierRun(classifier_stages, store, data_dir, max_lanes)
 
 
 def run_stage(stage: AnyStage, store: Store, data_dir: str | None = None) -> Record:

@@ -25,7 +25,7 @@ from lt_rebalance.datasets import get_dataset_spec
 from lt_rebalance.methods import get_method
 from lt_rebalance.records import stage_key
 
-RESULTS_VERSION = 3
+RESULTS_VERSION = 4
 """Raised by hand whenever any result may change; part of every key."""
 
 

@@ -1,11 +1,13 @@
 """Stages as Ray Tune trainables: `CGANTrainable` and `CNNTrainable`, thin classes over `stages`."""
 
+import logging
 import statistics
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from ray import tune
 from ray.tune.result import DONE
 
@@ -16,6 +18,8 @@ from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION, AnyStage, ClassifierStage, GeneratorStage, stage_from_dict
 
 TrialConfig = dict[str, Any]
+
+logger = logging.getLogger(__name__)
 
 
 def trial_config(stages: Sequence[AnyStage], storage: str, data_dir: str | None) -> TrialConfig:
@@ -55,6 +59,7 @@ class StageTrainable(tune.Trainable):
         self._data_dir: str | None = config["data_dir"]
         self._store = _open_store(config["storage"])
         self._run: StageRun[Any, Any] | None = None
+        self._max_lanes: int | None = None
 
     def reset_config(self, new_config: TrialConfig) -> bool:
         """Take on another trial; nothing of the one before stays."""
@@ -64,10 +69,14 @@ class StageTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Train for one round."""
         try:
-            if all(self._store.load_record(stage.key) is not None for stage in self._stages):
+            unfinished = self._list_unfinished()
+            if not unfinished:
                 return {"outcome": "finished", DONE: True}
-            run = self._open_run()
+            run = self._open_run(unfinished)
             run.run_round()
+        except torch.OutOfMemoryError as error:
+            self._halve_lanes(error)
+            return {"outcome": "running", DONE: False}
         except StoreError as error:
             self._note_error(error)
             return {"outcome": "blocked", DONE: True}
@@ -84,28 +93,45 @@ class StageTrainable(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write what each lane needs to go on, for schedulers that pause or copy trials."""
         if self._run is not None:
-            for index, _ in enumerate(self._stages):
-                path = Path(checkpoint_dir, f"lane-{index}.safetensors")
-                path.write_bytes(self._run.checkpoint_lane(index))
+            for index, stage in enumerate(self._run.stages):
+                self._lane_path(checkpoint_dir, stage).write_bytes(self._run.checkpoint_lane(index))
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]  # a path, not a dict
         """Go on from what `save_checkpoint` wrote."""
-        for index, _ in enumerate(self._stages):
-            path = Path(checkpoint_dir, f"lane-{index}.safetensors")
+        run = self._open_run(self._list_unfinished())
+        for index, stage in enumerate(run.stages):
+            path = self._lane_path(checkpoint_dir, stage)
             if path.exists():
-                self._open_run().restore_lane(index, path.read_bytes())
+                run.restore_lane(index, path.read_bytes())
 
-    def _open_run(self) -> StageRun[Any, Any]:
+    def _lane_path(self, checkpoint_dir: str, stage: AnyStage) -> Path:
+        return Path(checkpoint_dir, f"lane-{self._stages.index(stage)}.safetensors")
+
+    def _list_unfinished(self) -> list[AnyStage]:
+        return [stage for stage in self._stages if self._store.load_record(stage.key) is None]
+
+    def _open_run(self, stages: Sequence[AnyStage]) -> StageRun[Any, Any]:
         if self._run is None:
-            self._run = open_run(self._stages, self._store, self._data_dir)
+            self._run = open_run(stages, self._store, self._data_dir, self._max_lanes)
         return self._run
+
+    def _halve_lanes(self, error: torch.OutOfMemoryError) -> None:
+        """Go on from the last checkpoints with half the lanes in a program; raise where there is only one."""
+        num_lanes = len(self._stages) if self._run is None else self._run.fusion.max_lanes
+        if num_lanes == 1:
+            self._note_error(error)
+            raise error
+        logger.warning("%s: out of memory with %d lanes, going on with half", self._stages[0], num_lanes)
+        self._max_lanes = num_lanes // 2
+        self._run = None
+        torch.cuda.empty_cache()
 
     def _note_error(self, error: Exception) -> None:
         for failure in self._describe_failures(error):
             self._store.note_error(failure)
 
     def _describe_failures(self, error: Exception) -> Iterator[Failure]:
-        for stage in self._stages:
+        for stage in self._list_unfinished():
             yield Failure(
                 key=stage.key,
                 kind=stage.kind,

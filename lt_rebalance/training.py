@@ -1,6 +1,7 @@
 """What training a CGAN and training a classifier share: lanes, data on the device, batch order, state.
 
-Shape suffixes: P images in the pool, N items (images with repetition), B items of a batch, C H W image.
+Shape suffixes: L lanes, P images in the pool, N items (images with repetition), B items of a batch, C H W
+image.
 """
 
 import contextlib
@@ -15,66 +16,7 @@ from lt_rebalance.seeding import numpy_stream
 
 TrainingState = dict[str, Tensor]
 
-
-@dataclass(kw_only=True, eq=False)
-class Lane:
-    """One seed in training: its budget, and how far it has come."""
-
-    progress_fields: ClassVar[tuple[str, ...]] = ("round", "step", "curves", "is_diverged", "train_s")
-    """what a checkpoint keeps beside tensors, as plain JSON values"""
-
-    seed: int
-    round_ends: Sequence[int]
-    """the step at which each round ends; a round is an epoch, or a fixed share of a budget in steps"""
-    round: int = 0
-    """rounds finished"""
-    step: int = 0
-    """steps finished"""
-    curves: list[dict[str, Any]] = field(default_factory=list)
-    """one row a round; values are numbers, or lists of one number a class"""
-    is_diverged: bool = False
-    """a loss was not finite; the lane trains no further"""
-    train_s: float = 0.0
-    """seconds spent in rounds"""
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the lane has used its budget or has diverged."""
-        return self.is_diverged or self.round == len(self.round_ends)
-
-
-LaneT = TypeVar("LaneT", bound=Lane)
-
-
-class Training(Protocol[LaneT]):
-    """Lanes of one configuration, one lane a seed, trained round by round.
-
-    The host waits for the device once a round. What a lane sees does not depend on the others.
-    """
-
-    @property
-    def lanes(self) -> Sequence[LaneT]:
-        """The lanes, in the order of their seeds."""
-        ...
-
-    def run_round(self) -> Sequence[LaneT]:
-        """Train the lanes that are furthest behind for one more round; return those lanes."""
-        ...
-
-    def get_lane_state(self, lane: LaneT) -> TrainingState:
-        """Return all that a lane needs to go on, but for its progress fields."""
-        ...
-
-    def set_lane_state(self, lane: LaneT, state: TrainingState) -> None:
-        """Restore what `get_lane_state` returned."""
-        ...
-
-
-def next_lanes(lanes: Sequence[LaneT]) -> list[LaneT]:
-    """Return the unfinished lanes that are furthest behind: those that train in the next round."""
-    unfinished = [lane for lane in lanes if not lane.is_finished]
-    first = min((lane.round for lane in unfinished), default=0)
-    return [lane for lane in unfinished if lane.round == first]
+STEPS_READ_AT_ONCE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +58,10 @@ class BatchOrder:
         self._pass = -1
         self._order_N = torch.empty(0, dtype=torch.int64)
 
+    def size(self, step: int) -> int:
+        """Return how many items the batch of this step has."""
+        return min(self._batch_size, self._num_items - step % self.steps_per_pass * self._batch_size)
+
     def __getitem__(self, step: int) -> Tensor:
         """Return `items_B`, the item numbers of the batch of this step."""
         pass_index, position = divmod(step, self.steps_per_pass)
@@ -126,11 +72,65 @@ class BatchOrder:
         return self._order_N[position * self._batch_size : (position + 1) * self._batch_size]
 
 
+@dataclass(kw_only=True, eq=False)
+class Lane:
+    """One seed in training: its budget, and how far it has come."""
+
+    progress_fields: ClassVar[tuple[str, ...]] = ("round", "step", "curves", "is_diverged", "train_s")
+    """what a checkpoint keeps beside tensors, as plain JSON values"""
+
+    seed: int
+    training_set: TrainingSet
+    batches: BatchOrder
+    round_ends: Sequence[int]
+    """the step at which each round ends; a round is an epoch, or a fixed share of a budget in steps"""
+    round: int = 0
+    """rounds finished"""
+    step: int = 0
+    """steps finished"""
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    """one row a round; values are numbers, or lists of one number a class"""
+    is_diverged: bool = False
+    """a loss was not finite; the lane trains no further"""
+    train_s: float = 0.0
+    """seconds spent in rounds"""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the lane has used its budget or has diverged."""
+        return self.is_diverged or self.round == len(self.round_ends)
+
+
+LaneT = TypeVar("LaneT", bound=Lane)
+
+
+def next_lanes(lanes: Sequence[LaneT]) -> list[LaneT]:
+    """Return the unfinished lanes that are furthest behind: those that train in the next round."""
+    unfinished = [lane for lane in lanes if not lane.is_finished]
+    first = min((lane.round for lane in unfinished), default=0)
+    return [lane for lane in unfinished if lane.round == first]
+
+
+def read_batches(lanes: Sequence[Lane], steps: range) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield `images_LBCHW, labels_LB` of each step; the lanes' training sets are of one size."""
+    for first in steps[::STEPS_READ_AT_ONCE]:
+        near = range(first, min(first + STEPS_READ_AT_ONCE, steps.stop))
+        sizes = [lanes[0].batches.size(step) for step in near]
+        read = [lane.training_set.batch(torch.cat([lane.batches[step] for step in near])) for lane in lanes]
+        images, labels = (stack(tensors) for tensors in zip(*read, strict=True))
+        yield from zip(images.split(sizes, dim=1), labels.split(sizes, dim=1), strict=True)
+
+
+def stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Return tensors under a new first axis; a single one is not copied."""
+    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(tuple(tensors))
+
+
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
     """Return the context in which forward passes run."""
-    if precision == "float32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    if precision == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
 
 
 class AdamConfig(Protocol):
@@ -147,7 +147,10 @@ class AdamConfig(Protocol):
 def build_adam(network: nn.Module, config: AdamConfig) -> torch.optim.Optimizer:
     """Return Adam over all parameters of a network, in its fused form."""
     betas = (config.beta1, config.beta2)
-    return torch.optim.Adam(network.parameters(), config.learning_rate, betas, fused=True)
+    parameters = list(network.parameters())
+    # A CUDA graph cannot hold an optimizer that counts its steps on the host.
+    on_gpu = parameters[0].is_cuda
+    return torch.optim.Adam(parameters, config.learning_rate, betas, fused=True, capturable=on_gpu)
 
 
 def get_state(network: nn.Module, optimizer: torch.optim.Optimizer, prefix: str) -> TrainingState:

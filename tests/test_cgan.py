@@ -19,7 +19,7 @@ from lt_rebalance.configs import Budget, GeneratorConfig, MethodConfig
 from lt_rebalance.datasets import DatasetSpec
 from lt_rebalance.generators import Discriminator, Generator, build_generator, draw_kept
 from lt_rebalance.initialization import build_network
-from lt_rebalance.seeding import STREAMS, torch_stream
+from lt_rebalance.seeding import STREAMS, stream_key, torch_stream
 from lt_rebalance.training import BatchOrder, TrainingSet, TrainingState
 
 CPU = torch.device("cpu")
@@ -110,8 +110,10 @@ def judge(discriminator: Discriminator, images: Tensor, labels: Tensor, masks: l
     return torch.sigmoid(discriminator.output(hidden)).squeeze(1)
 
 
-def draw_masks(stream: torch.Generator, num_images: int) -> list[Tensor]:
-    return [draw_kept(torch.empty(num_images, width), stream) for width in (1024, 512, 256)]
+def draw_masks(seed: int, step: int, num_images: int) -> list[Tensor]:
+    keys_L = torch.tensor([stream_key(seed, "discriminator_dropout")])
+    (kept_NH,) = draw_kept(keys_L, torch.tensor(step), num_images)
+    return [kept_NH[:, :1024], kept_NH[:, 1024:1536], kept_NH[:, 1536:]]
 
 
 class Recipe:
@@ -125,22 +127,25 @@ class Recipe:
             for network in (self.generator, self.discriminator)
         )
         self.seed = lane.seed
-        self.start_round(0)
+        self.num_steps = 0
 
-    def start_round(self, index: int) -> None:
-        """Take the streams of a round."""
-        self.noise_stream = torch_stream(self.seed, "generator_noise", index)
-        self.dropout_stream = torch_stream(self.seed, "discriminator_dropout", index)
+    def start_round(self, index: int, num_items: int) -> None:
+        """Draw the noise and the labels of a round."""
+        stream = torch_stream(self.seed, "generator_noise", index)
+        self.noise = torch.randn(num_items, 100, generator=stream)
+        self.fake_labels = torch.randint(K, (num_items,), generator=stream)
 
     def step(self, real: Tensor, real_labels: Tensor) -> tuple[float, float]:
         """Take one step of both networks; return the losses of discriminator and generator."""
         size = len(real)
-        noise = torch.randn(size, 100, generator=self.noise_stream)
-        fake_labels = torch.randint(K, (size,), generator=self.noise_stream)
+        noise, self.noise = self.noise[:size], self.noise[size:]
+        fake_labels, self.fake_labels = self.fake_labels[:size], self.fake_labels[size:]
         ones, zeros = torch.ones(size), torch.zeros(size)
         loss = nn.BCELoss()
 
-        masks = draw_masks(self.dropout_stream, 2 * size)
+        all_masks = draw_masks(self.seed, self.num_steps, 3 * size)
+        self.num_steps += 1
+        masks = [mask[: 2 * size] for mask in all_masks]
         fake = self.generator(noise, fake_labels).detach()
         loss_real = loss(judge(self.discriminator, real, real_labels, [mask[:size] for mask in masks]), ones)
         loss_fake = loss(judge(self.discriminator, fake, fake_labels, [mask[size:] for mask in masks]), zeros)
@@ -150,7 +155,7 @@ class Recipe:
         self.discriminator_adam.step()
         discriminator_gradients = [parameter.grad.clone() for parameter in self.discriminator.parameters()]
 
-        masks = draw_masks(self.dropout_stream, size)
+        masks = [mask[2 * size :] for mask in all_masks]
         fake = self.generator(noise, fake_labels)
         generator_loss = loss(judge(self.discriminator, fake, fake_labels, masks), ones)
         self.generator_adam.zero_grad()
@@ -174,8 +179,8 @@ def test_step_equals_the_published_recipe(architecture: str, num_rounds: int, st
     recipe, start = Recipe(lane, config.learning_rate), copy.deepcopy(training.get_lane_state(lane))
     order = BatchOrder(20, 8, 3, "generator_batches", CPU)
     for index in range(num_rounds):
-        recipe.start_round(index)
         steps = range(index * steps_per_round, (index + 1) * steps_per_round)
+        recipe.start_round(index, sum(len(order[step]) for step in steps))
         losses = [recipe.step(*lane.training_set.batch(order[step])) for step in steps]
     finish(training)
     for network, expected in [(lane.generator, recipe.generator), (lane.discriminator, recipe.discriminator)]:

@@ -100,7 +100,12 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
         ]
     ],
     (Execution, {"device": "gpu"}, "unknown device 'gpu'; known: cpu, cuda"),
-    (Execution, {"precision": "float16"}, "unknown precision 'float16'; known: float32, bfloat16"),
+    (
+        Execution,
+        {"precision": "float16"},
+        "unknown precision 'float16'; known: float32, tensorfloat32",
+    ),
+    (Execution, {"precision": "tensorfloat32"}, "tensorfloat32 is arithmetic of a GPU, got device 'cpu'"),
     (Execution, {"num_threads": 0}, "num_threads must be above 0, got 0"),
 ]
 

@@ -167,21 +167,31 @@ def test_discriminator_has_the_published_number_of_parameters() -> None:
 def test_discriminator_gives_one_logit_an_image(image_shape: tuple[int, int, int]) -> None:
     discriminator = make_discriminator(image_shape)
     with torch.no_grad():
-        logits_N = discriminator(make_images(5, image_shape), torch.arange(5), torch.Generator())
+        logits_N = discriminator(make_images(5, image_shape), torch.arange(5), draw(5))
     assert logits_N.shape == (5,)
 
 
-def test_discriminator_draws_dropout_from_its_stream_alone() -> None:
+def draw(num_items: int, key: int = 0, step: int = 0) -> torch.Tensor:
+    (kept_NH,) = draw_kept(torch.tensor([key]), torch.tensor(step), num_items)
+    return kept_NH
+
+
+def test_discriminator_applies_the_masks_it_is_given_in_any_mode() -> None:
     discriminator = make_discriminator().eval()
+    with torch.no_grad():
+        logits = [discriminator(make_images(4), torch.arange(4), draw(4, key)) for key in (0, 0, 1)]
+    assert torch.equal(logits[0], logits[1])
+    assert not torch.equal(logits[0], logits[2])
 
-    def judge(stream_seed: int, global_seed: int) -> torch.Tensor:
-        torch.manual_seed(global_seed)
-        stream = torch.Generator().manual_seed(stream_seed)
-        with torch.no_grad():
-            return discriminator(make_images(4), torch.arange(4), stream)
 
-    assert torch.equal(judge(0, 0), judge(0, 1))
-    assert not torch.equal(judge(0, 0), judge(1, 0))
+def test_kept_values_of_a_lane_depend_on_its_key_and_the_step_alone() -> None:
+    keys_L, step = torch.tensor([5, 9, 2**62]), torch.tensor(3)
+    kept_LNH = draw_kept(keys_L, step, 7)
+    for key, kept_NH in zip(keys_L.tolist(), kept_LNH, strict=True):
+        assert torch.equal(kept_NH, draw(7, key, 3))
+        assert torch.equal(kept_NH[:5], draw(5, key, 3))
+    distinct = [draw(7, key, step) for key in (5, 9) for step in (3, 4)]
+    assert not any(torch.equal(*pair) for pair in itertools.combinations(distinct, 2))
 
 
 def test_discriminator_drops_30_percent_and_scales_the_rest() -> None:
@@ -191,7 +201,7 @@ def test_discriminator_drops_30_percent_and_scales_the_rest() -> None:
     for layer in layers:
         layer.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
     with torch.no_grad():
-        discriminator(make_images(200), torch.arange(200) % 10, torch.Generator().manual_seed(0))
+        discriminator(make_images(200), torch.arange(200) % 10, draw(200))
     for (_, before), (after, _) in itertools.pairwise(seen):
         activated = torch.where(before > 0, before, 0.2 * before)
         is_kept = after != 0
@@ -200,13 +210,15 @@ def test_discriminator_drops_30_percent_and_scales_the_rest() -> None:
 
 
 def test_kept_values_are_independent_with_the_stated_rate() -> None:
-    """Neighbours share a random integer: rates and correlations of 20,000 draws of 9 values."""
-    stream = torch.Generator().manual_seed(4)
-    kept = torch.stack([draw_kept(torch.empty(9), stream) for _ in range(20_000)]).double()
-    error = math.sqrt(0.7 * 0.3 / 20_000)
-    assert (kept.mean(dim=0) - 0.7).abs().max() < 5 * error
-    correlations = torch.corrcoef(kept.T) - torch.eye(9, dtype=torch.float64)
-    assert correlations.abs().max() < 5 / math.sqrt(20_000)
+    """Neighbours share a random word: rates and correlations over 20,000 draws, of several kinds."""
+    places = [draw(20_000)[:, :9]]
+    steps = [draw(12, step=step)[:, :1667].flatten() for step in range(5)]
+    keys = [draw(12, key)[:, :1667].flatten() for key in range(5)]
+    for kept in [places[0].T, torch.stack(steps), torch.stack(keys)]:
+        error = math.sqrt(0.7 * 0.3 / kept.shape[1])
+        assert (kept.double().mean(dim=1) - 0.7).abs().max() < 5 * error
+        correlations = torch.corrcoef(kept.double()) - torch.eye(len(kept), dtype=torch.float64)
+        assert correlations.abs().max() < 5 / math.sqrt(kept.shape[1])
 
 
 def test_discriminator_looks_at_image_and_label() -> None:
@@ -214,7 +226,7 @@ def test_discriminator_looks_at_image_and_label() -> None:
     image = make_images(2)
     with torch.no_grad():
         logits = [
-            discriminator(image[[row]], torch.tensor([label]), torch.Generator().manual_seed(0))
+            discriminator(image[[row]], torch.tensor([label]), draw(1))
             for row, label in [(0, 0), (1, 0), (0, 1)]
         ]
     assert logits[0] != logits[1]

@@ -206,7 +206,8 @@ def make_schedule(costs: Mapping[AnyStage, float]) -> Schedule:
 def drain(schedule: Schedule) -> list[AnyStage]:
     """Start and finish one stage at a time, all well, and return the order."""
     order = []
-    while (stage := schedule.next_ready()) is not None:
+    while stages := schedule.next_ready():
+        (stage,) = stages
         order.append(stage)
         schedule.finish(stage.key, releases=True)
     assert schedule.is_exhausted
@@ -247,13 +248,13 @@ def test_schedule_releases_dependents_only_when_their_generator_finishes() -> No
     generator = make_generator(0)
     first, second, single = make_dependent(generator, 0), make_dependent(generator, 1), make_single(0)
     schedule = make_schedule({generator: 9, first: 3, second: 4, single: 1})
-    assert [schedule.next_ready(), schedule.next_ready()] == [generator, single]
+    assert [schedule.next_ready(), schedule.next_ready()] == [[generator], [single]]
     schedule.finish(single.key, releases=True)
     for _ in range(3):
-        assert schedule.next_ready() is None
+        assert schedule.next_ready() == []
     assert not schedule.is_exhausted
     schedule.finish(generator.key, releases=True)
-    assert [schedule.next_ready(), schedule.next_ready(), schedule.next_ready()] == [second, first, None]
+    assert [schedule.next_ready(), schedule.next_ready(), schedule.next_ready()] == [[second], [first], []]
 
 
 def test_schedule_drops_dependents_of_a_generator_that_releases_nothing() -> None:
@@ -261,7 +262,7 @@ def test_schedule_drops_dependents_of_a_generator_that_releases_nothing() -> Non
     after_good = make_dependent(good, 0)
     after_bad = [make_dependent(bad, number) for number in range(2)]
     schedule = make_schedule({bad: 5, after_bad[0]: 5, after_bad[1]: 5, good: 1, after_good: 1})
-    assert schedule.next_ready() == bad
+    assert schedule.next_ready() == [bad]
     schedule.finish(bad.key, releases=False)
     assert drain(schedule) == [good, after_good]
 
@@ -282,16 +283,16 @@ def test_schedule_is_exhausted_exactly_at_the_end(releases: bool) -> None:
     schedule.finish(generator.key, releases=releases)
     assert schedule.is_exhausted == (not releases)
     if releases:
-        assert schedule.next_ready() == dependent
+        assert schedule.next_ready() == [dependent]
         assert not schedule.is_exhausted
         schedule.finish(dependent.key, releases=False)
         assert schedule.is_exhausted
-    assert schedule.next_ready() is None
+    assert schedule.next_ready() == []
 
 
 def test_schedule_of_nothing_is_exhausted() -> None:
     schedule = make_schedule({})
-    assert schedule.next_ready() is None
+    assert schedule.next_ready() == []
     assert schedule.is_exhausted
 
 
@@ -330,7 +331,7 @@ def test_schedule_hands_out_every_stage_once_in_order_of_its_chain(seed: int) ->
             break
         if len(running) < 3 and rng.random() < 0.7:
             expected = min(ready, key=rank, default=None)
-            assert schedule.next_ready() == expected
+            assert schedule.next_ready() == ([] if expected is None else [expected])
             if expected is not None:
                 ready.remove(expected)
                 running.append(expected)
@@ -345,3 +346,20 @@ def test_schedule_hands_out_every_stage_once_in_order_of_its_chain(seed: int) ->
                 dropped.update(dependents[ended])
     assert len(started) == len(set(started))
     assert set(started) == set(costs) - dropped
+
+
+def test_schedule_hands_out_seeds_of_one_stage_together_up_to_the_limit() -> None:
+    generators = [make_generator(seed) for seed in range(4)]
+    others = [make_single(seed) for seed in range(2)]
+    costs: dict[AnyStage, float] = {stage: 5 for stage in generators} | {stage: 3 for stage in others}
+    schedule = make_schedule(costs)
+    assert schedule.num_ready == 6
+    assert schedule.next_ready(3) == generators[:3]
+    assert schedule.num_ready == 3
+    assert schedule.next_ready(3) == generators[3:]
+    assert schedule.next_ready(3) == others
+    assert schedule.next_ready(3) == []
+    for stage in generators + others:
+        assert not schedule.is_exhausted
+        schedule.finish(stage.key, releases=True)
+    assert schedule.is_exhausted

@@ -23,7 +23,7 @@ from lt_rebalance.stages import run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, Cell, Study
 
-RESOURCES = Resources(num_cpus=1, num_gpus=0, num_slots=2)
+RESOURCES = Resources(num_cpus=1, num_gpus=0, num_slots=2, max_lanes=1)
 
 
 def no_interrupt() -> None:
@@ -37,13 +37,17 @@ def open_at(directory: Path) -> Store:
 
 
 def run_on_ray(
-    ledger: Ledger, store: Store, data_dir: str | None = None, check: Callable[[], None] = no_interrupt
+    ledger: Ledger,
+    store: Store,
+    data_dir: str | None = None,
+    check: Callable[[], None] = no_interrupt,
+    resources: Resources = RESOURCES,
 ) -> str:
     """Run what is pending of a plan and return what was shown, one line a stage."""
     shown = io.StringIO()
     console = Console(file=shown, width=200)
-    with Progress(ledger, Throughput(), RESOURCES.num_slots, console) as progress:
-        run_plan(ledger, store, data_dir, RESOURCES, progress, check)
+    with Progress(ledger, Throughput(), resources.num_slots, console) as progress:
+        run_plan(ledger, store, data_dir, resources, progress, check)
     return shown.getvalue()
 
 
@@ -96,11 +100,17 @@ def test_plan_on_ray_gives_the_bits_of_its_stages_run_one_by_one_backwards(
     predictions_N = np.load(io.BytesIO(on_ray.read_artifact(first, "predictions")), allow_pickle=False)
     assert (predictions_N.shape, predictions_N.dtype) == ((2000,), np.uint8)
 
-    # A study that has grown runs only what is new.
-    grown = compile_study(Study(name="study", cells=tuple(cells), seeds=(0, 1, 2)), cpu_execution)
+    # A study that has grown runs only what is new, here with all its seeds as lanes of one trial.
+    grown = compile_study(Study(name="study", cells=tuple(cells), seeds=(0, 1, 2, 3)), cpu_execution)
     ledger = Ledger(grown, on_ray)
-    assert len(run_on_ray(ledger, on_ray).splitlines()) == 4
-    assert ledger.summary() == "planned=9 complete=9 failed=0 diverged=0 missing=0"
+    one_slot = dataclasses.replace(RESOURCES, num_slots=1, max_lanes=8)
+    assert len(run_on_ray(ledger, on_ray, resources=one_slot).splitlines()) == 8
+    assert ledger.summary() == "planned=12 complete=12 failed=0 diverged=0 missing=0"
+    for run in grown.runs[6:]:
+        assert ledger.records[run.key].provenance["lanes"] == 2
+        if run.stage.generator_stage is not None:
+            run_stage(run.stage.generator_stage, plain)
+        assert ledger.records[run.key].deterministic() == run_stage(run.stage, plain).deterministic()
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -262,13 +272,13 @@ def test_plan_resources_counts_slots(cpu_execution: Execution) -> None:
     two_threads = dataclasses.replace(cpu_execution, num_threads=2)
     cuda = dataclasses.replace(cpu_execution, device="cuda")
     cluster = {"CPU": 9.0, "GPU": 2.0}
-    assert plan_resources(cpu_execution, 1, None, cluster).num_slots == 9
-    assert plan_resources(two_threads, 1, None, cluster).num_slots == 4
-    assert plan_resources(cuda, 1, None, cluster).num_slots == 2
-    assert plan_resources(cuda, 0.25, None, cluster).num_slots == 8
-    assert plan_resources(cuda, 0.25, 3, {}).num_slots == 3
-    assert plan_resources(cuda, 0.25, None, cluster).placement().bundles == [{"CPU": 1.0, "GPU": 0.25}]
-    assert plan_resources(cpu_execution, 1, None, cluster).placement().bundles == [{"CPU": 1.0}]
+    assert plan_resources(cpu_execution, 1, None, None, cluster).num_slots == 9
+    assert plan_resources(two_threads, 1, None, None, cluster).num_slots == 4
+    assert plan_resources(cuda, 1, None, None, cluster).num_slots == 2
+    assert plan_resources(cuda, 0.25, None, None, cluster).num_slots == 8
+    assert plan_resources(cuda, 0.25, 3, None, {}).num_slots == 3
+    assert plan_resources(cuda, 0.25, None, None, cluster).placement().bundles == [{"CPU": 1.0, "GPU": 0.25}]
+    assert plan_resources(cpu_execution, 1, None, None, cluster).placement().bundles == [{"CPU": 1.0}]
 
 
 @pytest.mark.parametrize(
@@ -289,4 +299,4 @@ def test_plan_resources_refuses(
 ) -> None:
     cuda = dataclasses.replace(cpu_execution, device="cuda")
     with pytest.raises(ValueError, match=message):
-        plan_resources(cuda, gpus_per_trial, num_slots, cluster)
+        plan_resources(cuda, gpus_per_trial, num_slots, None, cluster)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lt_rebalance.seeding import ROOT_ENTROPY, STREAMS, numpy_stream, torch_stream
+from lt_rebalance.seeding import ROOT_ENTROPY, STREAMS, numpy_stream, random_words, torch_stream
 
 # A number, once given, keeps its meaning for ever. Additions are welcome, changes are not.
 FROZEN_STREAMS = {
@@ -181,3 +181,24 @@ def test_stream_of_negative_seed_is_refused(stream) -> None:
 def test_stream_of_negative_index_is_refused(stream) -> None:
     with pytest.raises(ValueError, match="non-negative"):
         stream(0, "subset", -1)
+
+
+# Random words
+
+
+def splitmix64(state: int) -> int:
+    """Return the output of SplitMix64 in unsigned Python integers, as its authors state it."""
+    word = state % 2**64
+    word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    word = (word ^ (word >> 27)) * 0x94D049BB133111EB % 2**64
+    return word ^ (word >> 31)
+
+
+def test_random_words_are_those_of_splitmix64() -> None:
+    counters = [0, 1, 2, 1000, 2**40 + 3]
+    for key in (0, 7, 2**62 + 11):
+        words = random_words(torch.tensor(key), torch.tensor(counters)).tolist()
+        expected = [splitmix64(key + counter * 0x9E3779B97F4A7C15) for counter in counters]
+        assert [word % 2**64 for word in words] == expected
+    # The published first output of the generator seeded with 0, which steps before it mixes.
+    assert int(random_words(torch.tensor(0), torch.tensor(1))) % 2**64 == 0xE220A8397B1DCDAF

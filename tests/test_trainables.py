@@ -3,12 +3,16 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
+import torch
 from ray import tune
 
+from lt_rebalance.classifier_training import ClassifierTraining
 from lt_rebalance.configs import Execution
+from lt_rebalance.lane_stacks import Fusion
 from lt_rebalance.protocols import Protocol, make_cell
 from lt_rebalance.stages import run_stage
 from lt_rebalance.store import Store, open_store
@@ -142,6 +146,71 @@ def test_lanes_of_a_trial_commit_singly_and_as_alone(
         record = together.load_record(stage.key)
         assert record is not None
         assert record.deterministic() == run_stage(stage, alone).deterministic()
+
+
+def test_lanes_are_halved_until_they_fit_the_memory(
+    classifier_stage: ClassifierStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a GPU has a memory of its own to run out of, so the error is made up; all else is real."""
+    fusion = Fusion(form="vmap", max_lanes=5)
+    monkeypatch.setattr("lt_rebalance.stages.choose_fusion", lambda stage, num_lanes: fusion)
+    train_round, tried = ClassifierTraining._train_round, []
+
+    def train_what_fits(training: ClassifierTraining, lanes: list[Any], *rest: Any) -> None:
+        tried.append(len(lanes))
+        # The first round of two lanes goes through, so that there are checkpoints to go on from.
+        if len(lanes) > 2 or (len(lanes) == 2 and lanes[0].round == 2 and tried.count(2) < 5):
+            raise torch.OutOfMemoryError("made up")
+        train_round(training, lanes, *rest)
+
+    monkeypatch.setattr(ClassifierTraining, "_train_round", train_what_fits)
+    store = open_at(tmp_path)
+    stages = [classifier_stage.with_seed(seed) for seed in range(5)]
+    trainable = CNNTrainable(trial_config(stages, store.location, None))
+    results = [trainable.train()]
+    while not results[-1]["done"]:
+        results.append(trainable.train())
+    assert tried == [5] + [2, 2, 1] + [2] + 2 * [1, 1, 1, 1, 1]
+    assert [result["outcome"] for result in results] == ["running"] * 4 + ["finished"]
+    for stage in stages:
+        record = store.load_record(stage.key)
+        assert record is not None
+        assert record.state == "complete"
+        assert [row["step"] for row in record.curves] == [row["step"] for row in record.curves[:ROUNDS]]
+        assert record.provenance["fusion"] == {"form": "vmap", "max_lanes": 1}
+
+
+def test_lane_alone_without_memory_is_an_error(
+    classifier_stage: ClassifierStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(training: ClassifierTraining, *rest: Any) -> None:
+        raise torch.OutOfMemoryError("made up")
+
+    monkeypatch.setattr(ClassifierTraining, "_train_round", run_out)
+    store = open_at(tmp_path)
+    trainable = CNNTrainable(trial_config([classifier_stage], store.location, None))
+    with pytest.raises(torch.OutOfMemoryError):
+        trainable.train()
+    assert store.count_errors(classifier_stage.key) == 1
+
+
+def test_trial_takes_up_all_its_lanes_and_leaves_those_that_are_done(
+    classifier_stage: ClassifierStage, tmp_path: Path
+) -> None:
+    store = open_at(tmp_path)
+    stages = [classifier_stage.with_seed(seed) for seed in range(3)]
+    run_stage(stages[1], store)
+    done = (tmp_path / "stages" / stages[1].key / "result.json").stat()
+    killed = CNNTrainable(trial_config(stages, store.location, None))
+    killed.train()
+    successor = CNNTrainable(trial_config(stages, store.location, None))
+    assert [successor.train()["round"] for _ in range(2)] == [2, 3]
+    plain = open_at(tmp_path / "plain")
+    for stage in stages:
+        record = store.load_record(stage.key)
+        assert record is not None
+        assert record.deterministic() == run_stage(stage, plain).deterministic()
+    assert (tmp_path / "stages" / stages[1].key / "result.json").stat().st_ino == done.st_ino
 
 
 def test_wrong_kind_of_stage_is_refused(classifier_stage: ClassifierStage, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lt_rebalance.training import (
+    STEPS_READ_AT_ONCE,
     BatchOrder,
     Lane,
     TrainingSet,
@@ -18,7 +19,9 @@ from lt_rebalance.training import (
     build_adam,
     get_state,
     next_lanes,
+    read_batches,
     set_state,
+    stack,
 )
 
 CPU = torch.device("cpu")
@@ -57,6 +60,7 @@ def test_batch_order_has_batches_of_the_size_asked_for_and_a_smaller_last(
     order = make_order(num_items, batch_size)
     assert order.steps_per_pass == len(sizes)
     assert [len(order[step]) for step in range(2 * len(sizes))] == 2 * sizes
+    assert [order.size(step) for step in range(2 * len(sizes))] == 2 * sizes
 
 
 @pytest.mark.parametrize(("num_items", "batch_size"), [(20, 8), (16, 8), (7, 10), (3, 1)])
@@ -109,8 +113,46 @@ def test_training_set_batch_follows_items_into_the_pool() -> None:
     assert labels_B.tolist() == [6, 7, 7]
 
 
-def make_lane(round_: int, is_diverged: bool = False) -> Lane:
-    return Lane(seed=0, round_ends=[2, 4, 6], round=round_, is_diverged=is_diverged)
+def make_training_set(num_items: int, seed: int = 0) -> TrainingSet:
+    generator = torch.Generator().manual_seed(seed)
+    return TrainingSet(
+        images_PCHW=torch.rand(num_items, 1, 2, 2, generator=generator),
+        labels_P=torch.arange(num_items) % 3,
+        items_N=torch.randperm(num_items, generator=generator),
+    )
+
+
+@pytest.mark.parametrize("num_lanes", [1, 3])
+@pytest.mark.parametrize("num_steps", [1, STEPS_READ_AT_ONCE, STEPS_READ_AT_ONCE + 5])
+def test_read_batches_gives_every_lane_its_own_batches_in_order(num_lanes: int, num_steps: int) -> None:
+    lanes = [make_lane(0, seed=seed) for seed in range(num_lanes)]
+    steps = range(2, 2 + num_steps)
+    read = list(read_batches(lanes, steps))
+    assert len(read) == num_steps
+    for step, (images_LBCHW, labels_LB) in zip(steps, read, strict=True):
+        assert len(images_LBCHW) == len(labels_LB) == num_lanes
+        for lane, images_BCHW, labels_B in zip(lanes, images_LBCHW, labels_LB, strict=True):
+            expected = lane.training_set.batch(lane.batches[step])
+            assert torch.equal(images_BCHW, expected[0])
+            assert torch.equal(labels_B, expected[1])
+
+
+def test_stack_copies_several_tensors_and_not_a_single_one() -> None:
+    first, second = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])
+    assert stack([first, second]).tolist() == [[1, 2], [3, 4]]
+    assert stack([first]).tolist() == [[1, 2]]
+    assert stack([first]).data_ptr() == first.data_ptr()
+
+
+def make_lane(round_: int, is_diverged: bool = False, seed: int = 0) -> Lane:
+    return Lane(
+        seed=seed,
+        training_set=make_training_set(20, seed),
+        batches=make_order(seed=seed),
+        round_ends=[2, 4, 6],
+        round=round_,
+        is_diverged=is_diverged,
+    )
 
 
 def test_lane_is_finished_when_its_budget_is_used_or_it_has_diverged() -> None:
