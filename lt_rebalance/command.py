@@ -22,6 +22,7 @@ from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset, locate_data_d
 from lt_rebalance.interrupts import Interrupted, InterruptWatch
 from lt_rebalance.ledger import RUN_STATES, Ledger
 from lt_rebalance.machine import AUTO, resolve_execution
+from lt_rebalance.overrides import change_study, read_overrides
 from lt_rebalance.plan import compile_study, describe_plan
 from lt_rebalance.progress import Progress, format_duration, make_console, render_cells
 from lt_rebalance.records import KINDS
@@ -85,6 +86,19 @@ def make_parser(question: str) -> argparse.ArgumentParser:
         help="trials at a time (default: as many as fit the cluster)",
     )
     how.add_argument("--retry-failed", action="store_true", help="run again what failed in earlier calls")
+    changes = parser.add_argument_group(
+        "what to change in all cells: fields of data, method, generator and classifier"
+    )
+    changes.add_argument(
+        "--config", metavar="FILE", help="a TOML file with a table for each of these sections"
+    )
+    changes.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.FIELD=VALUE",
+        help="one field, over --config; as often as needed. The word null empties a field",
+    )
     what = parser.add_argument_group("instead of running")
     what.add_argument(
         "--plan", action="store_true", help="show what would run, what it costs and how long it takes"
@@ -106,7 +120,8 @@ def main(
         try:
             options = parser.parse_args(arguments)
             question = (parser.description or "").strip().partition("\n")[0]
-            job = _prepare(build_study(options), question, options, stack)
+            study = change_study(build_study(options), read_overrides(options.config, options.set))
+            job = _prepare(study, question, options, stack)
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_USER_ERROR

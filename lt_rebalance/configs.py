@@ -193,7 +193,8 @@ class Execution:
 
 
 @functools.cache
-def _field_types(cls: type) -> dict[str, Any]:  # Any: an annotation may be a class or a union
+def field_types(cls: type) -> dict[str, Any]:  # Any: an annotation may be a class or a union
+    """Return the type of each field of a configuration."""
     return typing.get_type_hints(cls)
 
 
@@ -204,9 +205,9 @@ def to_plain(value: Any) -> Any:  # Any: walks configurations down to JSON value
     """
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
-    field_types = _field_types(type(value))
+    types_of = field_types(type(value))
     plain = {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    return {name: float(each) if field_types[name] is float else each for name, each in plain.items()}
+    return {name: float(each) if types_of[name] is float else each for name, each in plain.items()}
 
 
 def config_from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
@@ -226,8 +227,8 @@ def config_from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     ]
     if missing:
         raise ValueError(f"{cls.__name__} needs {', '.join(missing)}")
-    field_types = _field_types(typing.cast(Hashable, cls))
-    return cls(**{name: _from_plain(field_types[name], value) for name, value in values.items()})
+    types_of = field_types(typing.cast(Hashable, cls))
+    return cls(**{name: _from_plain(types_of[name], value) for name, value in values.items()})
 
 
 def _from_plain(annotation: Any, value: Any) -> Any:  # Any: follows the annotations of configurations

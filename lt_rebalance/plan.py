@@ -71,9 +71,9 @@ def upstream_key(stage: AnyStage) -> str | None:
 def describe_plan(plan: Plan, question: str = "") -> dict[str, Any]:
     """Return what a study plans, as plain JSON values: enough to name also a run that has no result.
 
-    Keys: "study", "question", "results_version", "execution"; "datasets", by name the names of their classes;
-    "cells", each with the names that tables give it and its "config"; "runs", each with the index of its
-    cell, its seed and the keys of its stages.
+    Keys: "study", "question", "results_version", "execution"; "overrides", fields of all cells that were
+    replaced; "datasets", by name the names of their classes; "cells", each with the names that tables give it
+    and its "config"; "runs", each with the index of its cell, its seed and the keys of its stages.
 
     Args:
         question: what the study asks, in one line.
@@ -84,6 +84,7 @@ def describe_plan(plan: Plan, question: str = "") -> dict[str, Any]:
     return {
         "study": plan.study.name,
         "question": question,
+        "overrides": dict(plan.study.overrides),
         "results_version": RESULTS_VERSION,
         "execution": to_plain(plan.execution),
         "datasets": {name: {"class_names": list(get_dataset_spec(name).class_names)} for name in names},

@@ -7,7 +7,7 @@ else; the hash of that is its key.
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -145,6 +145,10 @@ class Cell:
     def __str__(self) -> str:
         return f"{self.protocol} {self.data.label} {self.method_label}"
 
+    def unnamed(self) -> "Cell":
+        """Return the cell without the name of its protocol: all that results depend on."""
+        return dataclasses.replace(self, protocol="")
+
     def stage(self, seed: int, execution: Execution) -> ClassifierStage:
         """Return the classifier stage of one seed, with its generator stage inside where it has one."""
         identity = get_dataset_spec(self.data.dataset).identity
@@ -176,6 +180,8 @@ class Study:
     """names the study in the store"""
     cells: tuple[Cell, ...]
     seeds: tuple[int, ...]
+    overrides: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """fields of all cells that were replaced after the study was built, by section"""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name or self.name.startswith("."):

@@ -20,6 +20,7 @@ LAYERS = [
     ["generator_quality"],
     ["study"],
     ["protocols", "machine"],
+    ["overrides"],
     ["filesystem"],
     ["store"],
     ["inputs"],
