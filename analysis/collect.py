@@ -55,6 +55,8 @@ class Results:
     """what the studies ask, where they say so"""
     cells: pd.DataFrame
     """one row a cell, in the order of the paper: names, and the configuration in dotted columns"""
+    comparisons: pd.DataFrame
+    """one row for each pair of cells that a study is about: study, cell, reference, change"""
     runs: pd.DataFrame
     """one row a cell and seed: state, metrics, recalls by rank group, cost, provenance"""
     rounds: pd.DataFrame
@@ -154,6 +156,7 @@ def _assemble(reader: StoreReader) -> Results:
             dict.fromkeys(study["question"] for study in reader.studies.values() if study["question"])
         ),
         cells=cells,
+        comparisons=pd.DataFrame(reader.comparisons, columns=["study", "cell", "reference", "change"]),
         runs=runs,
         rounds=_long_rounds(runs, reader, ROUND_METRICS),
         classes=_long_classes(runs, reader, (*COUNT_COLUMNS, *OUTCOME_COLUMNS, *QUALITY_MEASURES)),

@@ -50,6 +50,8 @@ class StoreReader:
         """by cell id: what the study says of it"""
         self.runs: dict[str, dict[str, Any]] = {}
         """by key: cell, seed and generator key"""
+        self.comparisons: list[dict[str, str]] = []
+        """by study: cell, the reference it is compared with, and the change between them"""
         self.generator_cells: dict[str, str] = {}
         """by key of a generator: the first cell that uses it"""
         self.rows: dict[str, dict[str, Any]] = {}
@@ -61,7 +63,7 @@ class StoreReader:
     def read(self) -> None:
         for name, study in self.studies.items():
             try:
-                self._read_study(study)
+                self._read_study(name, study)
             except (KeyError, TypeError, IndexError, AttributeError) as error:
                 raise StoreError(
                     f"{self.store.location}: studies/{name}.json is not what a sweep writes ({error!r}); "
@@ -73,15 +75,18 @@ class StoreReader:
         for key, run in self.runs.items():
             self._inherit_state(self.rows[key], run["generator_key"])
 
-    def _read_study(self, study: Mapping[str, Any]) -> None:
+    def _read_study(self, name: str, study: Mapping[str, Any]) -> None:
         execution = study["execution"]
-        self.class_names |= {name: tuple(each["class_names"]) for name, each in study["datasets"].items()}
+        self.class_names |= {of: tuple(each["class_names"]) for of, each in study["datasets"].items()}
         ids = []
         for cell in study["cells"]:
             described = {"config": {**cell["config"], "execution": execution}}
             ids.append(digest(described["config"]))
-            described |= {name: cell[name] for name in ("protocol", "dataset", "data", "method")}
+            described |= {column: cell[column] for column in ("protocol", "dataset", "data", "method")}
             self.cells.setdefault(ids[-1], described)
+        for each in study.get("comparisons", []):  # studies of before have none
+            pair = {role: ids[each[role]] for role in ("cell", "reference")}
+            self.comparisons.append({"study": name, **pair, "change": each["change"]})
         for run in study["runs"]:
             cell_id, generator_key = ids[run["cell"]], run["generator_key"]
             row = {"cell": cell_id, "seed": run["seed"], "generator_key": generator_key}

@@ -73,7 +73,8 @@ def describe_plan(plan: Plan, question: str = "") -> dict[str, Any]:
 
     Keys: "study", "question", "results_version", "execution"; "overrides", fields of all cells that were
     replaced; "datasets", by name the names of their classes; "cells", each with the names that tables give it
-    and its "config"; "runs", each with the index of its cell, its seed and the keys of its stages.
+    and its "config"; "comparisons", pairs of indices of cells; "runs", each with the index of its cell, its
+    seed and the keys of its stages.
 
     Args:
         question: what the study asks, in one line.
@@ -89,6 +90,7 @@ def describe_plan(plan: Plan, question: str = "") -> dict[str, Any]:
         "execution": to_plain(plan.execution),
         "datasets": {name: {"class_names": list(get_dataset_spec(name).class_names)} for name in names},
         "cells": [_describe_cell(cell) for cell in cells],
+        "comparisons": [to_plain(comparison) for comparison in plan.study.comparisons],
         "runs": [
             {
                 "cell": index[run.cell],

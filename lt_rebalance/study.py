@@ -173,6 +173,18 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two cells of a study whose difference, seed by seed, is an answer."""
+
+    cell: int
+    """index among the cells"""
+    reference: int
+    """index of the cell whose values are subtracted"""
+    change: str
+    """what sets the cell apart from its reference"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """A question: cells x seeds."""
 
@@ -180,6 +192,8 @@ class Study:
     """names the study in the store"""
     cells: tuple[Cell, ...]
     seeds: tuple[int, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    """the answers, where the question is about certain pairs of cells"""
     overrides: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """fields of all cells that were replaced after the study was built, by section"""
 
@@ -195,6 +209,9 @@ class Study:
         for name, values in {"cells": self.cells, "seeds": self.seeds}.items():
             if len(set(values)) < len(values):
                 raise ValueError(f"study {self.name!r} repeats some of its {name}")
+        places = range(len(self.cells))
+        if any(each.cell not in places or each.reference not in places for each in self.comparisons):
+            raise ValueError(f"study {self.name!r} compares cells that it does not have")
         labels = Counter((cell.data.dataset, str(cell)) for cell in self.cells)
         if repeated := [label for (_, label), count in labels.items() if count > 1]:
             raise ValueError(

@@ -1,0 +1,76 @@
+"""Words for ablations: reference cells, changes to them, and the comparisons that answer the question.
+
+A change is what `--set` takes, as a mapping: {"classifier.loss": "double_softmax"}. A factor is a list of
+changes, its levels; that the reference stays as it is, is a level of its own and need not be named.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lt_rebalance.overrides import change_cell, make_overrides
+from lt_rebalance.study import Cell, Comparison, Study
+
+Change = Mapping[str, Any]  # Any: plain values of fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """Cells, each configuration once, and which of them is compared with which."""
+
+    cells: tuple[Cell, ...]
+    comparisons: tuple[Comparison, ...]
+
+    def study(self, name: str, seeds: Sequence[int]) -> Study:
+        """Return the study that runs it."""
+        return Study(name=name, cells=self.cells, comparisons=self.comparisons, seeds=tuple(seeds))
+
+
+def one_at_a_time(*factors: Sequence[Change]) -> list[Change]:
+    """Return every level of every factor as a change of its own."""
+    return [change for factor in factors for change in factor]
+
+
+def full_factorial(*factors: Sequence[Change]) -> list[Change]:
+    """Return every combination of levels in which something changes."""
+    combinations = itertools.product(*([{}, *factor] for factor in factors))
+    merged = [{name: value for change in levels for name, value in change.items()} for levels in combinations]
+    return [change for change in merged if change]
+
+
+def ablate(references: Iterable[Cell], changes: Sequence[Change]) -> Ablation:
+    """Return each reference beside what each change makes of it; one that changes nothing of it is left out.
+
+    Raises:
+        ValueError: an unknown field, a value of another type or values that do not go together.
+    """
+    overrides = [make_overrides(change) for change in changes]
+    return combine(
+        beside(reference, {each.label: change_cell(reference, each) for each in overrides})
+        for reference in references
+    )
+
+
+def beside(reference: Cell, others: Mapping[str, Cell]) -> Ablation:
+    """Return a reference and other cells, by what sets each apart from it."""
+    named = {change: cell for change, cell in others.items() if cell.unnamed() != reference.unnamed()}
+    comparisons = [
+        Comparison(cell=index, reference=0, change=change) for index, change in enumerate(named, start=1)
+    ]
+    return Ablation(cells=(reference, *named.values()), comparisons=tuple(comparisons))
+
+
+def combine(ablations: Iterable[Ablation]) -> Ablation:
+    """Return several ablations as one; of cells that differ in name alone, the first stands for all."""
+    cells: dict[Cell, Cell] = {}
+    comparisons: dict[tuple[int, int], Comparison] = {}
+    for ablation in ablations:
+        for cell in ablation.cells:
+            cells.setdefault(cell.unnamed(), cell)
+        place = {cell: index for index, cell in enumerate(cells)}
+        for each in ablation.comparisons:
+            first, second = (place[ablation.cells[index].unnamed()] for index in (each.cell, each.reference))
+            comparison = Comparison(cell=first, reference=second, change=each.change)
+            comparisons.setdefault((first, second), comparison)
+    return Ablation(cells=tuple(cells.values()), comparisons=tuple(comparisons.values()))
