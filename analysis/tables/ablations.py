@@ -78,8 +78,8 @@ _NOTES = (
     "weights unless the change is to these. One point is 0.01 of accuracy. Mean with Student's t interval "
     "over pairs, its p value by the exact two-sided sign-flip test, corrected after Holm over all "
     "comparisons of the study. Equivalent: two one-sided t tests (TOST) within "
-    f"±{100 * MARGIN:g} points. A class is dead when none of its test images is recognised; the rates of runs "
-    "with dead classes are compared by Fisher's exact test, uncorrected.",
+    f"±{100 * MARGIN:g} points. A class is dead when none of its test images is recognised; the rates of "
+    "runs with dead classes are compared by Fisher's exact test, uncorrected.",
 )
 
 
