@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lt_rebalance.overrides import change_cell, make_overrides
-from lt_rebalance.study import Cell, Comparison, Study
+from lt_rebalance.study import Cell, Comparison, Seed, Seeds, Study
+
+MAX_SUBSETS = 1000
+"""of a nested design; the step between the seeds of one subset"""
 
 Change = Mapping[str, Any]  # Any: plain values of fields
 
@@ -22,7 +25,7 @@ class Ablation:
     cells: tuple[Cell, ...]
     comparisons: tuple[Comparison, ...]
 
-    def study(self, name: str, seeds: Sequence[int]) -> Study:
+    def study(self, name: str, seeds: Sequence[Seed]) -> Study:
         """Return the study that runs it."""
         return Study(name=name, cells=self.cells, comparisons=self.comparisons, seeds=tuple(seeds))
 
@@ -49,6 +52,33 @@ def ablate(references: Iterable[Cell], changes: Sequence[Change]) -> Ablation:
     return combine(
         beside(reference, {each.label: change_cell(reference, each) for each in overrides})
         for reference in references
+    )
+
+
+def nested_seeds(num_subsets: int, num_generators: int, num_classifiers: int) -> tuple[Seeds, ...]:
+    """Return every generator with every classifier within every subset.
+
+    No two subsets share a generator's seed or a classifier's, so that all they share is in the means. The
+    first of each is that of the subset: a run that other studies have as well. A design that grows keeps the
+    runs it had.
+
+    Raises:
+        ValueError: fewer than two of any, or more subsets than `MAX_SUBSETS`.
+    """
+    if min(num_subsets, num_generators, num_classifiers) < 2 or num_subsets > MAX_SUBSETS:
+        raise ValueError(
+            f"a nested design takes 2 to {MAX_SUBSETS} subsets, and at least 2 generators and 2 classifiers "
+            f"of each, got {num_subsets}, {num_generators} and {num_classifiers}"
+        )
+    return tuple(
+        Seeds(
+            subset=subset,
+            generator=subset + MAX_SUBSETS * generator,
+            classifier=subset + MAX_SUBSETS * classifier,
+        )
+        for subset in range(num_subsets)
+        for generator in range(num_generators)
+        for classifier in range(num_classifiers)
     )
 
 
