@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,12 @@ class Axes:
         asked = {"cs": self.cs, "methods": self.methods, "generators": self.generators} | axes
         return grid(self.protocols, dataset=self.dataset, **asked)
 
+    def points(self) -> Iterator["Axes"]:
+        """Yield the axes of each protocol at each C alone."""
+        for protocol in self.protocols:
+            for c in self.cs:
+                yield dataclasses.replace(self, protocols=(protocol,), cs=(c,))
+
 
 def add_axes(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> None:
     """Add the options of the axes and their presets, of which the first is the default, to a parser."""
@@ -84,12 +90,10 @@ def add_axes(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> 
     axes.add_argument("--name", help="name of the study in the store (default: SWEEP-PRESET)")
     axes.add_argument("--seeds", type=int, metavar="N", help="run seeds 0 to N - 1 of every cell")
     budgets = parser.add_argument_group("budgets, over those of the protocol")
-    classifier = budgets.add_mutually_exclusive_group()
-    classifier.add_argument("--steps", type=int, metavar="N", help="optimizer steps of every classifier")
-    classifier.add_argument("--epochs", type=int, metavar="N", help="epochs of every classifier")
-    generator = budgets.add_mutually_exclusive_group()
-    generator.add_argument("--generator-steps", type=int, metavar="N", help="steps of every CGAN")
-    generator.add_argument("--generator-epochs", type=int, metavar="N", help="epochs of every CGAN")
+    budgets.add_argument("--steps", type=int, metavar="N", help="optimizer steps of every classifier")
+    budgets.add_argument("--epochs", type=int, metavar="N", help="epochs of every classifier")
+    budgets.add_argument("--generator-steps", type=int, metavar="N", help="steps of every CGAN")
+    budgets.add_argument("--generator-epochs", type=int, metavar="N", help="epochs of every CGAN")
 
 
 def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Preset]) -> Axes:
@@ -143,12 +147,13 @@ def _read_cs(asked: Sequence[str] | None, default: Sequence[str], methods: Seque
 
 def _read_budgets(options: argparse.Namespace) -> dict[str, Budget]:
     changes = {}
-    if options.epochs is not None:
-        changes["classifier_budget"] = Budget(epochs=options.epochs)
-    if options.steps is not None:
-        changes["classifier_budget"] = step_budget(options.steps)
-    if options.generator_epochs is not None:
-        changes["generator_budget"] = Budget(epochs=options.generator_epochs)
-    if options.generator_steps is not None:
-        changes["generator_budget"] = step_budget(options.generator_steps)
+    for kind, prefix in (("classifier", ""), ("generator", "generator_")):
+        steps, epochs = getattr(options, f"{prefix}steps"), getattr(options, f"{prefix}epochs")
+        if steps is not None and epochs is not None:
+            flag = prefix.replace("_", "-")
+            raise ValueError(f"--{flag}epochs is not allowed with --{flag}steps: a budget has one unit")
+        if steps is not None:
+            changes[f"{kind}_budget"] = step_budget(steps)
+        if epochs is not None:
+            changes[f"{kind}_budget"] = Budget(epochs=epochs)
     return changes

@@ -318,7 +318,7 @@ def _show_results(ledger: Ledger, store: Store, console: Console, answer: Answer
         print(f"to try again what failed: {_this_command()} --retry-failed")
     if counts["missing"]:
         print(f"to run what is missing: {_this_command()}")
-    if counts["complete"] == len(ledger.plan.runs):
+    if counts["complete"] == len(ledger.plan.runs) and all(isinstance(seed, int) for seed in study.seeds):
         print(f"for twice the seeds: {_this_command()} --seeds {2 * len(study.seeds)}")
     print(ledger.summary())
     return EXIT_INCOMPLETE if counts["failed"] or counts["missing"] else 0
