@@ -111,16 +111,18 @@ def _nested_variances(values: FloatArray, factor: float) -> FloatArray:
     residuals = values - by_generator - by_classifier + by_subset
     degrees = (num_generators - 1) * (num_classifiers - 1)
     residual = ((residuals**2).sum(axis=(-2, -1)) / degrees).mean(axis=-1)
-    between_generators = by_generator[..., 0].var(axis=-1, ddof=1).mean(axis=-1)
-    between_classifiers = by_classifier[..., 0, :].var(axis=-1, ddof=1).mean(axis=-1)
-    between_subsets = factor * by_subset[..., 0, 0].var(axis=-1, ddof=1)
-    generator = between_generators - residual / num_classifiers
-    classifier = between_classifiers - residual / num_generators
-    subset = (
-        between_subsets
-        - between_generators / num_generators
-        - between_classifiers / num_classifiers
-        + residual / (num_generators * num_classifiers)
-    )
-    variances = np.stack([subset, generator, classifier, residual], axis=-1)
-    return variances.clip(min=0.0)
+    generator_means, classifier_means = by_generator[..., 0], by_classifier[..., 0, :]
+    # What the sources within make of the means of subsets is taken off as it is estimated, never negative.
+    generator = _within(generator_means) - residual / num_classifiers
+    classifier = _within(classifier_means) - residual / num_generators
+    generator, classifier = np.maximum(0.0, generator), np.maximum(0.0, classifier)
+    chance = generator / num_generators + classifier / num_classifiers
+    chance += residual / (num_generators * num_classifiers)
+    subset = np.maximum(0.0, factor * by_subset[..., 0, 0].var(axis=-1, ddof=1) - chance)
+    return np.stack([subset, generator, classifier, residual], axis=-1)
+
+
+def _within(means: FloatArray) -> FloatArray:
+    """Return the variance of means within a subset, averaged over subsets."""
+    averaged: FloatArray = means.var(axis=-1, ddof=1).mean(axis=-1)
+    return averaged
