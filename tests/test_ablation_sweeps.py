@@ -127,7 +127,7 @@ def test_example_of_the_documentation_is_20_lines_and_runs(
 @pytest.mark.parametrize(
     ("sweep", "arguments", "num_comparisons"),
     [
-        (ablate_budget, ["--epochs", "1"], 3),
+        (ablate_budget, ["--epochs", "1", "--methods", "none", "undersample"], 2),
         (ablate_class_order, [], 2),
         (ablate_cgan_training_set, GENERATOR, 1),
         (ablate_fill, GENERATOR, 3),

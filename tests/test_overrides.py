@@ -89,6 +89,16 @@ def test_file_is_read_and_later_settings_win(tmp_path: Path) -> None:
     assert changed.generator is not None and changed.generator.architecture == "dccgan_leaky"
 
 
+def test_file_of_the_documentation_is_one_that_sweeps_take(tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    (content,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "tuned.toml"
+    path.write_text(content)
+    changed = change_cell(CGAN, read_overrides(str(path), []))
+    assert changed.classifier.budget == step_budget(900)
+    assert changed.generator is not None and changed.generator.beta1 == 0.5
+
+
 # Names
 
 
