@@ -95,6 +95,7 @@ CHAPTERS = (
             "study is one family of comparisons."
         ),
         tables=("a1-ablations",),
+        figures=("f9",),
     ),
     Chapter(
         name="collapse",

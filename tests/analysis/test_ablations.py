@@ -12,6 +12,7 @@ from analysis.ablations import compare_with_references
 from analysis.answers import answer_differences, answer_sources
 from analysis.collect import Results, read_results
 from analysis.completeness import IncompleteError
+from analysis.figures.ablations import draw_changes
 from analysis.sources import SOURCES, sources_table
 from analysis.tables import account, build_tables, compute_frames
 from lt_rebalance.ablation import ablate, nested_seeds
@@ -114,6 +115,25 @@ def test_answer_names_change_pairs_interval_and_method(ablated: Results) -> None
     assert max(map(len, text.splitlines())) <= 200
     rows = list(csv.DictReader(io.StringIO(table)))
     assert [row["change"] for row in rows] == list(ACCURACIES)[1:]
+
+
+def test_figure_shows_the_differences_of_the_table(ablated: Results) -> None:
+    frame = compare_with_references(ablated.runs, ablated.comparisons)
+    (drawn,) = draw_changes(ablated.runs, ablated.comparisons)
+    assert drawn.name == "f9-changes-1" and "n = 2 to 3 pairs" in drawn.caption
+    (axes,) = drawn.figure.axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == [f"C = 1/2, none\n{change}" for change in frame["change"]]
+    for bar, row in zip(axes.containers, frame.to_dict("records"), strict=True):
+        assert bar[0].get_xdata()[0] == pytest.approx(100 * row["mean_difference"])
+        ends = [cap.get_xdata()[0] / 100 for cap in bar[1]]
+        assert ends == pytest.approx([row["difference_low"], row["difference_high"]])
+    marks = {
+        gid: [each for each in axes.collections if each.get_gid() == gid] for gid in ("pairs", "collapsed")
+    }
+    # The reference of seed 0 has a dead class, and so both changes have such a pair.
+    assert [len(each.get_offsets()) for each in marks["collapsed"]] == [1, 1]
+    assert [len(each.get_offsets()) for each in marks["pairs"]] == [2, 1]
 
 
 # Seeds taken apart
