@@ -276,6 +276,16 @@ WRONG_INPUT: dict[str, tuple[list[str], list[str]]] = {
         ["--c", "original", "--methods", "none", "oversample"],
         ["--c original goes with --methods none alone", "none oversample"],
     ),
+    "unknown field": (
+        ["--set", "classifier.lr=1"],
+        ["unknown field of classifier 'lr'", "known: architecture"],
+    ),
+    "value of another type": (["--set", "data.c=0.5"], ["data.c must be a value of type str"]),
+    "file of fields that is missing": (["--config", "no.toml"], ["--config no.toml cannot be read"]),
+    "generator field without cgan": (
+        ["--set", "generator.beta1=0.5", "--methods", "none"],
+        ["no cell of study 'full_grid-quick' has a generator"],
+    ),
     "generator budget without cgan": (["--generator-steps", "9", "--methods", "none"], ["--generator-steps"]),
 }
 
