@@ -76,7 +76,7 @@ def read_overrides(path: str | None, settings: Sequence[str]) -> Overrides:
     return Overrides(tables=_check_sections(tables), label="+".join(labels))
 
 
-def _say(name: str, value: Any) -> str:
+def _say(name: str, value: Any) -> str:  # Any: a plain value, as everywhere below
     return f"{name}={NULL if value is None else value}"
 
 
@@ -111,9 +111,17 @@ def _merge(tables: Tables, changes: Tables) -> dict[str, Any]:
     for name, value in changes.items():
         earlier = merged.get(name)
         if isinstance(earlier, Mapping) and isinstance(value, Mapping):
-            value = _merge(earlier, value)
+            kept = _without_other_unit(earlier, value) if name == "budget" else earlier
+            value = _merge(kept, value)
         merged[name] = value
     return merged
+
+
+def _without_other_unit(budget: Tables, changes: Tables) -> Tables:
+    """Return what stays of a budget that is given anew in one of the units."""
+    replaced = {"epochs": ("steps", "rounds"), "steps": ("epochs",)}
+    gone = {name for unit in changes for name in replaced.get(unit, ())}
+    return {name: value for name, value in budget.items() if name not in gone}
 
 
 def _check_sections(tables: Tables) -> Tables:

@@ -89,6 +89,20 @@ def test_file_is_read_and_later_settings_win(tmp_path: Path) -> None:
     assert changed.generator is not None and changed.generator.architecture == "dccgan_leaky"
 
 
+def test_later_unit_of_a_budget_wins_and_keeps_no_number_of_the_earlier(tmp_path: Path) -> None:
+    path = tmp_path / "tuned.toml"
+    path.write_text("[classifier.budget]\nepochs = 30\n")
+    steps, epochs = "classifier.budget.steps=600", "classifier.budget.epochs=4"
+    rounds = "classifier.budget.rounds=3"
+    for settings, budget in (
+        ([steps], step_budget(600)),
+        ([rounds, steps], Budget(steps=600, rounds=3)),
+        ([steps, rounds], Budget(steps=600, rounds=3)),
+        ([steps, rounds, epochs], Budget(epochs=4)),
+    ):
+        assert change_cell(NONE, read_overrides(str(path), settings)).classifier.budget == budget
+
+
 def test_file_of_the_documentation_is_one_that_sweeps_take(tmp_path: Path) -> None:
     text = (Path(__file__).parent.parent / "docs" / "sweeps.md").read_text(encoding="utf-8")
     (content,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
