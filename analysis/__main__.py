@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for note in results.notes:
         print(f"note: {note}")
     print(f"report: {page}")
-    print(" ".join(f"{name}={value}" for name, value in account(results.runs).items()))
+    print(" ".join(f"{name}={value}" for name, value in account(results.planned).items()))
     return 0
 
 

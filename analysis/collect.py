@@ -19,6 +19,7 @@ from analysis.reader import (
     QUALITY_MEASURES,
     ROUND_METRICS,
     StoreReader,
+    is_apart,
 )
 from lt_rebalance.store import Store, StoreError, open_store
 
@@ -55,8 +56,13 @@ class Results:
     """what the studies ask, where they say so"""
     cells: pd.DataFrame
     """one row a cell, in the order of the paper: names, and the configuration in dotted columns"""
+    comparisons: pd.DataFrame
+    """one row for each pair of cells that a study is about: study, cell, reference, change"""
     runs: pd.DataFrame
     """one row a cell and seed: state, metrics, recalls by rank group, cost, provenance"""
+    nested_runs: pd.DataFrame
+    """the same of every run of studies that take seeds apart, with study, subset_seed and generator_seed; of
+    these, only runs with one seed for everything are in `runs`, where rows are to be independent"""
     rounds: pd.DataFrame
     """one row a run and round: step and metrics"""
     classes: pd.DataFrame
@@ -72,6 +78,14 @@ class Results:
     """by data set"""
     notes: tuple[str, ...]
     """what is missing, failed, diverged or unusual, in words"""
+
+    @property
+    def planned(self) -> pd.DataFrame:
+        """Every planned run once, those with seeds taken apart included."""
+        others = self.nested_runs[~self.nested_runs["key"].isin(self.runs["key"])].drop_duplicates("key")
+        return (
+            pd.concat([self.runs, others[self.runs.columns]], ignore_index=True) if len(others) else self.runs
+        )
 
     def read_samples(self, key: str) -> NDArray[np.uint8] | None:
         """Return a generator's sample sheet (3, K, 10, C, H, W): generated, nearest real, real; or None."""
@@ -129,20 +143,25 @@ def read_results(location: str, *, studies: Sequence[str] = (), allow: Collectio
 def _assemble(reader: StoreReader) -> Results:
     cells = describe_cells(reader.cells)
     rank = {cell: index for index, cell in enumerate(cells["cell"])}
-    runs = pd.DataFrame(
-        [
-            {"cell": run["cell"], "seed": run["seed"], "key": key, "generator_key": run["generator_key"]}
-            | reader.rows[key]
-            for key, run in reader.runs.items()
-        ]
+    planned = pd.DataFrame(
+        [reader.rows[key] | run | {"key": key} for key, run in reader.runs.items()]
     ).reindex(columns=_run_columns(reader))
-    runs["is_collapsed"] = runs["is_collapsed"].astype("boolean")
-    runs["is_constant"] = runs["is_constant"].astype("boolean")
-    runs = _beside_cells(runs, cells)
-    runs = runs.sort_values(["cell", "seed"], key=lambda c: c.map(rank) if c.name == "cell" else c)
+    planned["is_collapsed"] = planned["is_collapsed"].astype("boolean")
+    planned["is_constant"] = planned["is_constant"].astype("boolean")
+    planned = _beside_cells(planned, cells)
+    order = ["cell", "subset_seed", "generator_seed", "seed"]
+    planned = planned.sort_values(order, key=lambda c: c.map(rank) if c.name == "cell" else c)
+    apart = {key for key, run in reader.runs.items() if is_apart(run)}
+    nested = pd.DataFrame(reader.nested_runs, columns=["study", "key"])
+    runs = planned[~planned["key"].isin(apart)].drop(columns=["subset_seed", "generator_seed"])
     runs = runs.reset_index(drop=True)
+    independent = set(runs["generator_key"].dropna())
     generators = pd.DataFrame(
-        [{"cell": cell, "key": key} | reader.rows[key] for key, cell in reader.generator_cells.items()],
+        [
+            {"cell": cell, "key": key} | reader.rows[key]
+            for key, cell in reader.generator_cells.items()
+            if key in independent
+        ],
         columns=["cell", "key", "state", "reason", "seed", *GENERATOR_METRICS, *_COST_COLUMNS],
     )
     generators = _beside_cells(generators, cells)
@@ -154,7 +173,9 @@ def _assemble(reader: StoreReader) -> Results:
             dict.fromkeys(study["question"] for study in reader.studies.values() if study["question"])
         ),
         cells=cells,
+        comparisons=pd.DataFrame(reader.comparisons, columns=["study", "cell", "reference", "change"]),
         runs=runs,
+        nested_runs=nested.merge(planned, on="key", how="left"),
         rounds=_long_rounds(runs, reader, ROUND_METRICS),
         classes=_long_classes(runs, reader, (*COUNT_COLUMNS, *OUTCOME_COLUMNS, *QUALITY_MEASURES)),
         confusions=reader.confusions,
@@ -169,7 +190,7 @@ def _assemble(reader: StoreReader) -> Results:
 def _run_columns(reader: StoreReader) -> list[str]:
     groups = sorted({name for row in reader.rows.values() for name in row if name.startswith("recall_")})
     flags = ("num_silent_classes", "is_constant", "is_collapsed")
-    identity = ("cell", "seed", "state", "reason")
+    identity = ("cell", "seed", "subset_seed", "generator_seed", "state", "reason")
     keys = ("key", "generator_key")
     return [*identity, *METRIC_NAMES, *groups, *flags, *_COST_COLUMNS, *_PROVENANCE_COLUMNS, *keys]
 

@@ -155,7 +155,7 @@ def compare(
         return pd.DataFrame()
     contrasts = _correct(pd.DataFrame(rows), families)
     contrasts["verdict"] = [
-        _verdict(row, is_higher_better=metric not in HIGHER_IS_WORSE) for row in _dicts(contrasts)
+        verdict(row, is_higher_better=metric not in HIGHER_IS_WORSE) for row in _dicts(contrasts)
     ]
     return contrasts
 
@@ -193,7 +193,8 @@ def _correct(contrasts: pd.DataFrame, families: Sequence[Family]) -> pd.DataFram
     return contrasts
 
 
-def _verdict(row: Mapping[str, Any], *, is_higher_better: bool) -> str:
+def verdict(row: Mapping[str, Any], *, is_higher_better: bool) -> str:
+    """Return what a contrast says, from its corrected p value, the TOST and the sign of its difference."""
     p_value = row["bh_q"] if row["family"] == EXPLORATORY else row["holm_p"]
     if p_value < ALPHA:
         return "better" if (row["mean_difference"] > 0) == is_higher_better else "worse"

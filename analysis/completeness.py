@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from analysis.reader import StoreReader, digest
+from analysis.reader import StoreReader, digest, is_apart
 
 ALLOWANCES = ("gaps", "duplicates", "versions")
 _NAMED = 10
@@ -41,12 +41,13 @@ def check_completeness(reader: StoreReader, allow: Collection[str]) -> None:
 
 
 def _find_duplicates(reader: StoreReader) -> list[str]:
-    keys: dict[tuple[str, int], list[str]] = {}
+    keys: dict[tuple[str, int, int, int | None], list[str]] = {}
     for key, run in reader.runs.items():
         config = {
             name: value for name, value in reader.cells[run["cell"]]["config"].items() if name != "execution"
         }
-        keys.setdefault((digest(config), run["seed"]), []).append(key)
+        seeds = (run["seed"], run["subset_seed"], run["generator_seed"])
+        keys.setdefault((digest(config), *seeds), []).append(key)
     return [_name(reader, same[0]) for same in keys.values() if len(same) > 1]
 
 
@@ -61,7 +62,10 @@ def _find_gaps(reader: StoreReader) -> list[str]:
 def _name(reader: StoreReader, key: str) -> str:
     run = reader.runs[key]
     cell = reader.cells[run["cell"]]
-    return f"{cell['protocol']} {cell['data']} {cell['method']} seed {run['seed']}"
+    seeds = f"seed {run['seed']}"
+    if is_apart(run):
+        seeds += f" of subset {run['subset_seed']} with generator {run['generator_seed']}"
+    return f"{cell['protocol']} {cell['data']} {cell['method']} {seeds}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -139,6 +139,13 @@ def in_order(methods: Iterable[str]) -> list[str]:
     return sorted(dict.fromkeys(methods), key=method_rank)
 
 
+def cell_with_method(cells: pd.DataFrame, cell: str, method: str) -> str | None:
+    """Return the cell with this method that shares all else but the generator, or None."""
+    config = [name for name in cells.columns if "." in name and not name.startswith(_METHOD_FIELDS)]
+    alike = cells[cells["method.name"] == method].merge(cells.loc[cells["cell"] == cell, config], on=config)
+    return None if alike.empty else str(alike["cell"].iloc[0])
+
+
 def matched_cells(cells: pd.DataFrame, varying: str) -> list[tuple[str, list[tuple[object, str]]]]:
     """Return groups of cells that differ in nothing but one dotted column.
 

@@ -49,7 +49,11 @@ class StoreReader:
         self.cells: dict[str, dict[str, Any]] = {}
         """by cell id: what the study says of it"""
         self.runs: dict[str, dict[str, Any]] = {}
-        """by key: cell, seed and generator key"""
+        """by key: cell, seeds and generator key"""
+        self.nested_runs: list[dict[str, str]] = []
+        """study and key of every run of studies that take seeds apart"""
+        self.comparisons: list[dict[str, str]] = []
+        """by study: cell, the reference it is compared with, and the change between them"""
         self.generator_cells: dict[str, str] = {}
         """by key of a generator: the first cell that uses it"""
         self.rows: dict[str, dict[str, Any]] = {}
@@ -61,7 +65,7 @@ class StoreReader:
     def read(self) -> None:
         for name, study in self.studies.items():
             try:
-                self._read_study(study)
+                self._read_study(name, study)
             except (KeyError, TypeError, IndexError, AttributeError) as error:
                 raise StoreError(
                     f"{self.store.location}: studies/{name}.json is not what a sweep writes ({error!r}); "
@@ -73,21 +77,25 @@ class StoreReader:
         for key, run in self.runs.items():
             self._inherit_state(self.rows[key], run["generator_key"])
 
-    def _read_study(self, study: Mapping[str, Any]) -> None:
+    def _read_study(self, name: str, study: Mapping[str, Any]) -> None:
         execution = study["execution"]
-        self.class_names |= {name: tuple(each["class_names"]) for name, each in study["datasets"].items()}
+        self.class_names |= {of: tuple(each["class_names"]) for of, each in study["datasets"].items()}
         ids = []
         for cell in study["cells"]:
             described = {"config": {**cell["config"], "execution": execution}}
             ids.append(digest(described["config"]))
-            described |= {name: cell[name] for name in ("protocol", "dataset", "data", "method")}
+            described |= {column: cell[column] for column in ("protocol", "dataset", "data", "method")}
             self.cells.setdefault(ids[-1], described)
-        for run in study["runs"]:
-            cell_id, generator_key = ids[run["cell"]], run["generator_key"]
-            row = {"cell": cell_id, "seed": run["seed"], "generator_key": generator_key}
-            self.runs.setdefault(run["key"], row)
-            if generator_key is not None:
-                self.generator_cells.setdefault(generator_key, cell_id)
+        for each in study.get("comparisons", []):  # studies of before have none
+            pair = {role: ids[each[role]] for role in ("cell", "reference")}
+            self.comparisons.append({"study": name, **pair, "change": each["change"]})
+        runs = {run["key"]: _read_run(run, ids) for run in study["runs"]}
+        for key, run in runs.items():
+            self.runs.setdefault(key, run)
+            if run["generator_key"] is not None:
+                self.generator_cells.setdefault(run["generator_key"], run["cell"])
+        if any(is_apart(run) for run in runs.values()):
+            self.nested_runs += [{"study": name, "key": key} for key in runs]
 
     def _read_stage_or_name_it(self, key: str) -> dict[str, Any]:
         try:
@@ -182,6 +190,23 @@ class StoreReader:
                 row["reason"] = (
                     f"its generator {generator['state']}: {generator.get('reason', 'loss not finite')}"
                 )
+
+
+def _read_run(run: Mapping[str, Any], cell_ids: Sequence[str]) -> dict[str, Any]:
+    """Return what a study says of a run; one of before has one seed for everything."""
+    seed, generator_key = run["seed"], run["generator_key"]
+    return {
+        "cell": cell_ids[run["cell"]],
+        "seed": seed,
+        "subset_seed": run.get("subset_seed", seed),
+        "generator_seed": run.get("generator_seed", None if generator_key is None else seed),
+        "generator_key": generator_key,
+    }
+
+
+def is_apart(run: Mapping[str, Any]) -> bool:
+    """Whether the sources of randomness of a run have seeds of their own."""
+    return not {run["subset_seed"], run["generator_seed"]} <= {run["seed"], None}
 
 
 def _check_numbers(record: Record) -> None:

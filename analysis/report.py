@@ -87,6 +87,17 @@ CHAPTERS = (
         figures=("f2", "f3", "f4"),
     ),
     Chapter(
+        name="ablations",
+        short_title="Ablations",
+        title="What single choices do",
+        text=(
+            "Some studies compare cells with a reference cell that differs in one choice, or in a few. Every "
+            "study is one family of comparisons."
+        ),
+        tables=("a1-ablations",),
+        figures=("f9",),
+    ),
+    Chapter(
         name="collapse",
         short_title="Collapse",
         title="Dead classes",
@@ -114,7 +125,7 @@ CHAPTERS = (
         short_title="Components",
         title="Where the spread comes from",
         text="",
-        tables=("t4-components",),
+        tables=("t4-components", "t4-sources"),
     ),
     Chapter(
         name="power",
@@ -204,8 +215,8 @@ def render(results: Results, frames: Frames, tables: dict[str, Table], pictures:
     return environment.get_template("report.html.jinja").render(
         studies=results.studies,
         questions=results.questions,
-        is_partial=count_gaps(results.runs) > 0,
-        account=account(results.runs),
+        is_partial=count_gaps(results.planned) > 0,
+        account=account(results.planned),
         findings=describe_findings(results, frames),
         design=describe_design(results),
         notes=results.notes,

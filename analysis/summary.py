@@ -16,14 +16,19 @@ ANALYSIS_PACKAGES = ("numpy", "pandas", "scipy", "statsmodels", "scikit-posthocs
 
 def describe_findings(results: Results, frames: Frames) -> list[str]:
     """Return what a hurried reader should know."""
-    counts = account(results.runs)
+    counts, planned = account(results.runs), account(results.planned)
     n = frames.collapse["n"]
     fewest_most = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
     collapsed = int(frames.collapse["num_collapsed"].sum())
     sentences = [
-        f"{counts['complete']:,} of {count(counts['planned'], 'planned run')} are complete: "
+        f"{planned['complete']:,} of {count(planned['planned'], 'planned run')} are complete: "
         f"{count(len(results.cells), 'cell')} with {fewest_most} complete runs each.",
     ]
+    if others := planned["planned"] - counts["planned"]:
+        sentences.append(
+            f"{count(others, 'of these')} share a subset with another run of their cell; they stand in T4b "
+            "alone, and everything else is about the rest."
+        )
     if counts["complete"]:
         sentences.append(
             f"{collapsed:,} of {count(counts['complete'], 'complete run')} "
@@ -85,7 +90,8 @@ def describe_limits(results: Results, frames: Frames) -> list[str]:
     return [
         *limits,
         "A seed changes subset, initial weights, order of batches and generator together. The spread is that "
-        "of the whole procedure; T4 separates only what all methods of a seed share.",
+        "of the whole procedure; T4a separates only what all methods of a seed share, and T4b the sources "
+        "where a study has seeds for each.",
         "t and prediction intervals take runs to be about normally distributed. Where some runs collapse and "
         "others do not, they are not, and an interval may cover far less than it says: read T3 beside T1.",
         "The paper gives one run a row. One number can be unlikely under ours; it cannot show how the "

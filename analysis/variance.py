@@ -2,7 +2,7 @@
 
 Shape suffixes: S seeds or subsets, M methods, G generators, C classifiers. Estimates by equating mean squares
 with their expectations; a negative one is 0. Intervals are percentile bootstraps over the first axis. They
-are too narrow for what a unit of that axis shares: at 90 % they cover about 75 % with 10 units, 85 % with 20.
+are too narrow: at 90 % they cover 75 to 85 % with 10 units of that axis, about 85 % with 20.
 """
 
 import math
@@ -50,30 +50,35 @@ class SeedComponents:
 
 @dataclass(frozen=True, kw_only=True)
 class NestedComponents:
-    """Sources in a nested design: subsets, generators within subset, classifiers within generator."""
+    """Sources in a nested design: subsets, and within each its generators crossed with its classifiers."""
 
     subset: Component
     generator: Component
     classifier: Component
+    """what all runs of one classifier seed within a subset share"""
+    residual: Component
+    """what depends on the pair of generator and classifier"""
 
 
 def seed_components(values_SM: FloatArray, *, rng_seed: int = 0) -> SeedComponents:
     """Return the components of a two-way table without replication, methods fixed; nan below two of each."""
-    seed, residual = _components(values_SM, _seed_variances, rng_seed)
+    seed, residual = _components(values_SM, _seed_variances, 2, rng_seed)
     return SeedComponents(seed=seed, residual=residual)
 
 
 def nested_components(values_SGC: FloatArray, *, rng_seed: int = 0) -> NestedComponents:
     """Return the components of a balanced nested design; nan below two of each."""
-    subset, generator, classifier = _components(values_SGC, _nested_variances, rng_seed)
-    return NestedComponents(subset=subset, generator=generator, classifier=classifier)
+    subset, generator, classifier, residual = _components(values_SGC, _nested_variances, 4, rng_seed)
+    return NestedComponents(subset=subset, generator=generator, classifier=classifier, residual=residual)
 
 
-def _components(values: FloatArray, estimate: _Estimate, rng_seed: int) -> list[Component]:
-    """Estimate one component an axis, with intervals from resamples over the first axis."""
+def _components(
+    values: FloatArray, estimate: _Estimate, num_components: int, rng_seed: int
+) -> list[Component]:
+    """Estimate the components, with intervals from resamples over the first axis."""
     num_first = len(values)
     if min(values.shape) < 2 or not np.isfinite(values).all():
-        return [Component(sd=math.nan, interval=NOT_ESTIMABLE)] * values.ndim
+        return [Component(sd=math.nan, interval=NOT_ESTIMABLE)] * num_components
     sds = np.sqrt(estimate(values, 1.0))
     if num_first < MIN_RESAMPLED:
         return [Component(sd=float(sd), interval=NOT_ESTIMABLE) for sd in sds]
@@ -100,11 +105,24 @@ def _seed_variances(values: FloatArray, factor: float) -> FloatArray:
 
 def _nested_variances(values: FloatArray, factor: float) -> FloatArray:
     num_generators, num_classifiers = values.shape[-2:]
-    generator_means = values.mean(axis=-1)
-    subset_means = generator_means.mean(axis=-1)
-    classifier = values.var(axis=-1, ddof=1).mean(axis=(-2, -1))
-    within = generator_means.var(axis=-1, ddof=1).mean(axis=-1)
-    generator = np.maximum(0.0, within - classifier / num_classifiers)
-    between = factor * subset_means.var(axis=-1, ddof=1)
-    subset = np.maximum(0.0, between - within / num_generators)
-    return np.stack([subset, generator, classifier], axis=-1)
+    by_generator = values.mean(axis=-1, keepdims=True)
+    by_classifier = values.mean(axis=-2, keepdims=True)
+    by_subset = values.mean(axis=(-2, -1), keepdims=True)
+    residuals = values - by_generator - by_classifier + by_subset
+    degrees = (num_generators - 1) * (num_classifiers - 1)
+    residual = ((residuals**2).sum(axis=(-2, -1)) / degrees).mean(axis=-1)
+    generator_means, classifier_means = by_generator[..., 0], by_classifier[..., 0, :]
+    # What the sources within make of the means of subsets is taken off as it is estimated, never negative.
+    generator = _within(generator_means) - residual / num_classifiers
+    classifier = _within(classifier_means) - residual / num_generators
+    generator, classifier = np.maximum(0.0, generator), np.maximum(0.0, classifier)
+    chance = generator / num_generators + classifier / num_classifiers
+    chance += residual / (num_generators * num_classifiers)
+    subset = np.maximum(0.0, factor * by_subset[..., 0, 0].var(axis=-1, ddof=1) - chance)
+    return np.stack([subset, generator, classifier, residual], axis=-1)
+
+
+def _within(means: FloatArray) -> FloatArray:
+    """Return the variance of means within a subset, averaged over subsets."""
+    averaged: FloatArray = means.var(axis=-1, ddof=1).mean(axis=-1)
+    return averaged

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -16,12 +16,14 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
+from lt_rebalance.axes import Preset, add_axes
 from lt_rebalance.configs import DEVICES, PRECISIONS, to_plain
 from lt_rebalance.costs import Throughput, estimate_remaining_s, stage_flop
 from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset, locate_data_dir
 from lt_rebalance.interrupts import Interrupted, InterruptWatch
 from lt_rebalance.ledger import RUN_STATES, Ledger
 from lt_rebalance.machine import AUTO, resolve_execution
+from lt_rebalance.overrides import change_study, read_overrides
 from lt_rebalance.plan import compile_study, describe_plan
 from lt_rebalance.progress import Progress, format_duration, make_console, render_cells
 from lt_rebalance.records import KINDS
@@ -34,6 +36,8 @@ EXIT_INCOMPLETE = 1
 EXIT_USER_ERROR = 2
 
 StudyBuilder = Callable[[argparse.Namespace], Study]
+Answer = Callable[[str, str, int], tuple[str, str]]
+"""From the location of a store, the name of a study in it and characters a line to text and CSV."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -91,6 +95,19 @@ def make_parser(question: str) -> argparse.ArgumentParser:
         help="trials at a time (default: as many as fit the cluster)",
     )
     how.add_argument("--retry-failed", action="store_true", help="run again what failed in earlier calls")
+    changes = parser.add_argument_group(
+        "what to change in all cells: fields of data, method, generator and classifier"
+    )
+    changes.add_argument(
+        "--config", metavar="FILE", help="a TOML file with a table for each of these sections"
+    )
+    changes.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.FIELD=VALUE",
+        help="one field, over --config; as often as needed. The word null empties a field",
+    )
     what = parser.add_argument_group("instead of running")
     what.add_argument(
         "--plan", action="store_true", help="show what would run, what it costs and how long it takes"
@@ -99,10 +116,28 @@ def make_parser(question: str) -> argparse.ArgumentParser:
     return parser
 
 
+def make_axes_parser(question: str | None, presets: Mapping[str, Preset]) -> argparse.ArgumentParser:
+    """Return the parser of a sweep over the axes of `axes`.
+
+    Args:
+        question: the docstring of the sweep.
+        presets: by name; the first is the default.
+    """
+    parser = make_parser(question or "")
+    add_axes(parser, presets)
+    return parser
+
+
 def main(
-    parser: argparse.ArgumentParser, build_study: StudyBuilder, arguments: Sequence[str] | None = None
+    parser: argparse.ArgumentParser,
+    build_study: StudyBuilder,
+    arguments: Sequence[str] | None = None,
+    *,
+    answer: Answer | None = None,
 ) -> int:
     """Run a sweep's command line and return its exit code.
+
+    The run ends with the answer to the sweep's question, where one is given, and the account of its runs.
 
     0: every planned run is complete or diverged. 1: some failed or are missing. 2: wrong input, nothing was
     started. 130, 143: stopped by Ctrl-C or SIGTERM; the same command goes on from there.
@@ -112,7 +147,8 @@ def main(
         try:
             options = parser.parse_args(arguments)
             question = (parser.description or "").strip().partition("\n")[0]
-            job = _prepare(build_study(options), question, options, stack)
+            study = change_study(build_study(options), read_overrides(options.config, options.set))
+            job = _prepare(study, question, options, stack)
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_USER_ERROR
@@ -123,7 +159,7 @@ def main(
             _show_plan(job.ledger, job.resources, as_json=options.json)
             return 0
         try:
-            return _run(job, options)
+            return _run(job, options, answer)
         except Interrupted as interrupt:
             print(
                 f"stopped by {interrupt.signal.name}; nothing finished is lost. To go on: {_this_command()}"
@@ -166,7 +202,7 @@ def _prepare(study: Study, question: str, options: argparse.Namespace, stack: co
     return _Job(question=question, ledger=ledger, store=store, resources=resources)
 
 
-def _run(job: _Job, options: argparse.Namespace) -> int:
+def _run(job: _Job, options: argparse.Namespace, answer: Answer | None) -> int:
     """Run what is pending, show the results and return the exit code."""
     ledger, store, console = job.ledger, job.store, make_console()
     assert store is not None
@@ -180,7 +216,7 @@ def _run(job: _Job, options: argparse.Namespace) -> int:
             for key in pending:
                 store.clear_failure(key)
         _run_pending(job, store, options, console)
-    return _show_results(ledger, store, console)
+    return _show_results(ledger, store, console, answer)
 
 
 def _note_replaced_runs(ledger: Ledger, store: Store, console: Console) -> None:
@@ -260,8 +296,8 @@ def _show_plan(ledger: Ledger, resources: Resources, *, as_json: bool) -> None:
         print(f"time: {total} of one {ledger.plan.execution.device} slot, about {left} on {slots}")
 
 
-def _show_results(ledger: Ledger, store: Store, console: Console) -> int:
-    """Print the table, where everything lies and the account of all runs; return the exit code."""
+def _show_results(ledger: Ledger, store: Store, console: Console, answer: Answer | None) -> int:
+    """Print the tables, where everything lies and the account of all runs; return the exit code."""
     study, runs = ledger.plan.study, runs_frame(ledger)
     cells = cells_frame(runs)
     paths = [
@@ -273,6 +309,10 @@ def _show_results(ledger: Ledger, store: Store, console: Console) -> int:
             cells, f"{study.name}: mean ± standard deviation over seeds, beside the paper's single runs"
         )
     )
+    if answer is not None:
+        text, csv = answer(store.location, study.name, console.width)
+        paths.append(store.write_table(study.name, "answer", csv))
+        print(text)
     for run in ledger.plan.runs:
         if ledger.state(run.key) == "failed":
             console.print(Text(f"failed: {run}: {ledger.reason(run.key)}"), soft_wrap=True)
@@ -284,7 +324,7 @@ def _show_results(ledger: Ledger, store: Store, console: Console) -> int:
         print(f"to try again what failed: {_this_command()} --retry-failed")
     if counts["missing"]:
         print(f"to run what is missing: {_this_command()}")
-    if counts["complete"] == len(ledger.plan.runs):
+    if counts["complete"] == len(ledger.plan.runs) and all(isinstance(seed, int) for seed in study.seeds):
         print(f"for twice the seeds: {_this_command()} --seeds {2 * len(study.seeds)}")
     print(ledger.summary())
     return EXIT_INCOMPLETE if counts["failed"] or counts["missing"] else 0

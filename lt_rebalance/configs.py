@@ -5,7 +5,7 @@ import functools
 import types
 import typing
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from lt_rebalance.classifiers import CLASSIFIERS
@@ -13,12 +13,16 @@ from lt_rebalance.datasets import get_dataset_spec
 from lt_rebalance.generators import GENERATORS
 from lt_rebalance.imbalance import CLASS_ORDERS, SUBSET_DRAWS, parse_c
 from lt_rebalance.losses import LOSSES
-from lt_rebalance.methods import check_draw, get_method
+from lt_rebalance.methods import check_draw, check_fill_fraction, get_method
 
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 EVALUATION_MODES = ("running_statistics", "batch_statistics")
 SELECTIONS = ("last", "best_validation", "oracle_best_test")
+
+LATER = {"is_later": True}
+"""metadata of a field that came after results were kept: at its default it stays out of the plain form, so
+that earlier results keep their keys"""
 
 ConfigT = TypeVar("ConfigT")
 
@@ -113,9 +117,12 @@ class MethodConfig:
     """a name in METHODS"""
     draw: str | None
     """one of the method's draws; None for a method without any"""
+    fill_fraction: float = field(default=1.0, metadata=LATER)
+    """share of each class's gap to the largest that synthetic images fill; 1 for a method that makes none"""
 
     def __post_init__(self) -> None:
         check_draw(self.name, self.draw)
+        check_fill_fraction(self.name, self.fill_fraction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +202,8 @@ class Execution:
 
 
 @functools.cache
-def _field_types(cls: type) -> dict[str, Any]:  # Any: an annotation may be a class or a union
+def field_types(cls: type) -> dict[str, Any]:  # Any: an annotation may be a class or a union
+    """Return the type of each field of a configuration."""
     return typing.get_type_hints(cls)
 
 
@@ -206,9 +214,13 @@ def to_plain(value: Any) -> Any:  # Any: walks configurations down to JSON value
     """
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
-    field_types = _field_types(type(value))
-    plain = {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    return {name: float(each) if field_types[name] is float else each for name, each in plain.items()}
+    types_of = field_types(type(value))
+    plain = {
+        each.name: to_plain(getattr(value, each.name))
+        for each in dataclasses.fields(value)
+        if not (each.metadata == LATER and getattr(value, each.name) == each.default)
+    }
+    return {name: float(each) if types_of[name] is float else each for name, each in plain.items()}
 
 
 def config_from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
@@ -220,16 +232,16 @@ def config_from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     if not isinstance(values, Mapping):
         raise ValueError(f"{cls.__name__} is made from a mapping of its fields, got {values!r}")
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # ConfigT is always a dataclass
-    known = [field.name for field in fields]
+    known = [each.name for each in fields]
     for name in values:
         require_known(f"key of {cls.__name__}", name, known)
     missing = [
-        field.name for field in fields if field.name not in values and field.default is dataclasses.MISSING
+        each.name for each in fields if each.name not in values and each.default is dataclasses.MISSING
     ]
     if missing:
         raise ValueError(f"{cls.__name__} needs {', '.join(missing)}")
-    field_types = _field_types(typing.cast(Hashable, cls))
-    return cls(**{name: _from_plain(field_types[name], value) for name, value in values.items()})
+    types_of = field_types(typing.cast(Hashable, cls))
+    return cls(**{name: _from_plain(types_of[name], value) for name, value in values.items()})
 
 
 def _from_plain(annotation: Any, value: Any) -> Any:  # Any: follows the annotations of configurations

@@ -32,7 +32,7 @@ def stage_flop(stage: AnyStage) -> float:
     spec = get_dataset_spec(stage.data.dataset)
     config = stage.generator if isinstance(stage, GeneratorStage) else stage.classifier
     # Only a permuted order makes the counts depend on the seed.
-    counts_seed = stage.seed if stage.data.class_order == "permuted" else 0
+    counts_seed = stage.data_seed if stage.data.class_order == "permuted" else 0
     num_items = _num_items(stage.data, stage.training_method, counts_seed)
     round_ends = config.budget.round_ends(num_items, config.batch_size)
     flop = _training_flop_per_image(stage) * _images_seen(round_ends[-1], num_items, config.batch_size)
@@ -60,7 +60,7 @@ def _num_items(data: DataConfig, method: MethodConfig, seed: int) -> int:
     c = None if data.c is None else parse_c(data.c)
     counts_K = kept_counts(available_K, c, data.class_order, seed)
     rng = numpy_stream(seed, "resampling")
-    return sum(plan_rebalancing(method.name, method.draw, counts_K, rng).counts_K)
+    return sum(plan_rebalancing(method.name, method.draw, counts_K, rng, method.fill_fraction).counts_K)
 
 
 def _images_seen(num_steps: int, num_items: int, batch_size: int) -> int:

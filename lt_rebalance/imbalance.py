@@ -4,6 +4,7 @@ Source of rule and fixed draw: Mankikar, Patel, Zhang, "Re-Balancing of Long-Tai
 Generation", section 3.1, and the code published with it. Shape suffixes: K classes, N images.
 """
 
+import itertools
 import math
 import random
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ IndexArray = NDArray[np.int64]
 PAPER_DRAW_SEED = 10707
 SUBSET_DRAWS = ("paper", "per_seed")
 CLASS_ORDERS = ("label", "permuted")
+RATIO_TOLERANCE = 0.05
 
 
 def parse_c(text: str) -> Fraction:
@@ -37,6 +39,25 @@ def parse_c(text: str) -> Fraction:
             f"C must lie strictly between 0 and 1, got {text}; the balanced set is named 'original'"
         )
     return c
+
+
+def c_of_ratio(ratio: float, num_classes: int) -> Fraction:
+    """Return the simplest C whose largest class is `ratio` times its smallest, within 5 %, before rounding.
+
+    C = ratio ** (-1 / (num_classes - 1)) is irrational but for a few ratios. For ten classes, 10 gives 7/9
+    and 500 gives 1/2, the paper's.
+
+    Raises:
+        ValueError: the ratio is not above 1 and finite.
+    """
+    if not 1 < ratio < math.inf:
+        raise ValueError(f"an imbalance ratio is a number above 1, got {ratio:g}")
+    exponent = num_classes - 1
+    for denominator in itertools.count(2):
+        c = Fraction(round(ratio ** (-1 / exponent) * denominator), denominator)
+        if 0 < c < 1 and abs(float(c) ** -exponent / ratio - 1) <= RATIO_TOLERANCE:
+            return c
+    raise AssertionError("unreachable: the count has no end")
 
 
 def counts_by_rank(available_K: Sequence[int], c: Fraction) -> list[int]:

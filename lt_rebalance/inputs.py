@@ -74,12 +74,11 @@ class InputReader:
             subset_draw=stage.data.subset_draw,
             class_order=stage.data.class_order,
             validation_per_class=stage.data.validation_per_class,
-            seed=stage.seed,
+            seed=stage.data_seed,
         )
         method = stage.training_method
-        plan = plan_rebalancing(
-            method.name, method.draw, subset.counts_K, numpy_stream(stage.seed, "resampling")
-        )
+        rng = numpy_stream(stage.seed, "resampling")
+        plan = plan_rebalancing(method.name, method.draw, subset.counts_K, rng, method.fill_fraction)
         images = self.real_by_class(subset)
         quality: Mapping[str, list[float | None]] = {}
         if isinstance(stage, ClassifierStage) and stage.generator_stage is not None:

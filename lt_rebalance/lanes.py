@@ -26,7 +26,7 @@ class Training(ABC, Generic[LaneT, ProgramT]):
         self.lanes = lanes
         """in the order of their seeds"""
         self.fusion = fusion
-        self._programs: dict[tuple[int, ...], ProgramT] = {}
+        self._programs: dict[tuple[LaneT, ...], ProgramT] = {}
 
     @abstractmethod
     def _build_program(self, lanes: Sequence[LaneT]) -> ProgramT:
@@ -68,16 +68,19 @@ class Training(ABC, Generic[LaneT, ProgramT]):
         return lanes
 
     def _program(self, lanes: Sequence[LaneT]) -> ProgramT:
-        seeds = tuple(lane.seed for lane in lanes)
-        if seeds not in self._programs:
+        members = tuple(lanes)
+        if members not in self._programs:
             self._drop_programs_of(lanes)
-            self._programs[seeds] = self._build_program(lanes)
-        return self._programs[seeds]
+            self._programs[members] = self._build_program(lanes)
+        return self._programs[members]
 
     def _drop_programs_of(self, lanes: Sequence[LaneT]) -> None:
         """Forget programs whose tensors these lanes will no longer be views of."""
-        dropped = {lane.seed for lane in lanes}
-        self._programs = {seeds: each for seeds, each in self._programs.items() if not dropped & set(seeds)}
+        self._programs = {
+            members: program
+            for members, program in self._programs.items()
+            if not set(lanes).intersection(members)
+        }
 
     def stack(self, networks: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> LaneStack:
         """Return a network of several lanes in the form of this training; a single lane needs none."""

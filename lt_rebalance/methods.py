@@ -4,7 +4,7 @@ Source of all four: Mankikar, Patel, Zhang, section 3.2. Shape suffix: K classes
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,8 +98,20 @@ def check_draw(name: str, draw: str | None) -> None:
         raise ValueError(f"unknown draw {draw!r} of method {name!r}; known: {', '.join(draws) or 'none'}")
 
 
+def check_fill_fraction(name: str, fill_fraction: float) -> None:
+    """Raise a ValueError unless the fraction is a share, and 1 for a method that makes no images."""
+    if not 0 <= fill_fraction <= 1:
+        raise ValueError(f"fill_fraction must be at least 0 and at most 1, got {fill_fraction}")
+    if fill_fraction < 1 and not get_method(name).needs_generator:
+        raise ValueError(f"method {name!r} makes no images: its fill_fraction stays 1, got {fill_fraction}")
+
+
 def plan_rebalancing(
-    name: str, draw: str | None, counts_K: Sequence[int], rng: np.random.Generator
+    name: str,
+    draw: str | None,
+    counts_K: Sequence[int],
+    rng: np.random.Generator,
+    fill_fraction: float = 1.0,
 ) -> RebalancePlan:
     """Plan one method on class counts.
 
@@ -108,14 +120,18 @@ def plan_rebalancing(
         draw: one of the method's draws; None for a method without any.
         counts_K: real images of each class, each at least 1.
         rng: the stream "resampling" of the seed.
+        fill_fraction: share of the synthetic images to make, rounded to the nearest number in each class.
 
     Raises:
-        ValueError: unknown method or draw, or an empty class.
+        ValueError: unknown method or draw, a share that does not go with it, or an empty class.
     """
     check_draw(name, draw)
+    check_fill_fraction(name, fill_fraction)
     if min(counts_K) < 1:
         raise ValueError(f"every class needs at least one image, got counts {list(counts_K)}")
-    return get_method(name).plan(counts_K, draw, rng)
+    plan = get_method(name).plan(counts_K, draw, rng)
+    num_synthetic_K = tuple(round(fill_fraction * count) for count in plan.num_synthetic_K)
+    return replace(plan, num_synthetic_K=num_synthetic_K)
 
 
 METHODS = {

@@ -20,8 +20,13 @@ class PlannedRun:
 
     @property
     def seed(self) -> int:
-        """The replicate index."""
+        """The replicate index; that of the classifier where sources of randomness are taken apart."""
         return self.stage.seed
+
+    @property
+    def generator_seed(self) -> int | None:
+        """The replicate index of the generator, or None where there is none."""
+        return None if self.stage.generator_stage is None else self.stage.generator_stage.seed
 
     @property
     def key(self) -> str:
@@ -29,7 +34,7 @@ class PlannedRun:
         return self.stage.key
 
     def __str__(self) -> str:
-        return f"{self.cell} seed {self.seed}"
+        return f"{self.cell} {self.stage.seeds_label}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +76,10 @@ def upstream_key(stage: AnyStage) -> str | None:
 def describe_plan(plan: Plan, question: str = "") -> dict[str, Any]:
     """Return what a study plans, as plain JSON values: enough to name also a run that has no result.
 
-    Keys: "study", "question", "results_version", "execution"; "datasets", by name the names of their classes;
-    "cells", each with the names that tables give it and its "config"; "runs", each with the index of its
-    cell, its seed and the keys of its stages.
+    Keys: "study", "question", "results_version", "execution"; "overrides", fields of all cells that were
+    replaced; "datasets", by name the names of their classes; "cells", each with the names that tables give it
+    and its "config"; "comparisons", pairs of indices of cells; "runs", each with the index of its cell, its
+    seed, those of its subset and its generator, and the keys of its stages.
 
     Args:
         question: what the study asks, in one line.
@@ -84,14 +90,18 @@ def describe_plan(plan: Plan, question: str = "") -> dict[str, Any]:
     return {
         "study": plan.study.name,
         "question": question,
+        "overrides": dict(plan.study.overrides),
         "results_version": RESULTS_VERSION,
         "execution": to_plain(plan.execution),
         "datasets": {name: {"class_names": list(get_dataset_spec(name).class_names)} for name in names},
         "cells": [_describe_cell(cell) for cell in cells],
+        "comparisons": [to_plain(comparison) for comparison in plan.study.comparisons],
         "runs": [
             {
                 "cell": index[run.cell],
                 "seed": run.seed,
+                "subset_seed": run.stage.data_seed,
+                "generator_seed": run.generator_seed,
                 "key": run.key,
                 "generator_key": upstream_key(run.stage),
             }

@@ -7,11 +7,12 @@ else; the hash of that is its key.
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
 from lt_rebalance.configs import (
+    LATER,
     ClassifierConfig,
     DataConfig,
     Execution,
@@ -30,21 +31,57 @@ RESULTS_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """Replicate indices of one run, where its sources of randomness are taken apart."""
+
+    subset: int
+    """of the real images: those set aside, the class order, the subset"""
+    generator: int
+    """of all that a CGAN draws, and of the images it makes"""
+    classifier: int
+    """of all that a classifier draws"""
+
+    def __post_init__(self) -> None:
+        if min(self.subset, self.generator, self.classifier) < 0:
+            raise ValueError(f"a seed must be at least 0, got {self}")
+
+
+Seed = int | Seeds
+"""one index for all sources of randomness, or one each"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """What one training reads, exactly."""
 
     kind: ClassVar[str]
     seed: int
-    """replicate index; every random stream derives from it"""
+    """replicate index; every random stream derives from it, but those of `subset_seed`"""
     data: DataConfig
     dataset_identity: str
     """hash that names the content of the data set"""
     execution: Execution
     results_version: int = RESULTS_VERSION
+    subset_seed: int | None = field(default=None, metadata=LATER)
+    """replicate index of the real images, where it is another than `seed`"""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"a seed must be at least 0, got {self.seed}")
+        if self.subset_seed == self.seed:
+            raise ValueError(
+                f"a subset_seed is given only where it differs from the seed, got {self.seed} twice"
+            )
+
+    @property
+    def data_seed(self) -> int:
+        """The replicate index from which the real images are drawn."""
+        return self.seed if self.subset_seed is None else self.subset_seed
+
+    @property
+    def seeds_label(self) -> str:
+        """How tables and progress name its replicate."""
+        return f"seed {self.seed}" + ("" if self.subset_seed is None else f" of subset {self.subset_seed}")
 
     @cached_property
     def key(self) -> str:
@@ -64,7 +101,7 @@ class GeneratorStage(Stage):
     generator: GeneratorConfig
 
     def __str__(self) -> str:
-        return f"generator {self.data.label} {self.generator.architecture} seed {self.seed}"
+        return f"generator {self.data.label} {self.generator.architecture} {self.seeds_label}"
 
     @property
     def training_method(self) -> MethodConfig:
@@ -72,8 +109,8 @@ class GeneratorStage(Stage):
         return self.generator.training_method
 
     def with_seed(self, seed: int) -> "GeneratorStage":
-        """Return the same stage of another seed."""
-        return dataclasses.replace(self, seed=seed)
+        """Return the same stage with one seed for all its sources of randomness."""
+        return dataclasses.replace(self, seed=seed, subset_seed=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +123,24 @@ class ClassifierStage(Stage):
     """the stage whose generator fills the classes; None for a method that needs none"""
     classifier: ClassifierConfig
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.generator_stage is not None and self.generator_stage.data_seed != self.data_seed:
+            raise ValueError(
+                "a generator must have learned from the subset that its classifier learns from, "
+                f"{self.data_seed}, got {self.generator_stage.data_seed}"
+            )
+
+    @property
+    def seeds_label(self) -> str:
+        """How tables and progress name its replicate."""
+        if self.generator_stage is None or self.generator_stage.seed == self.seed:
+            return super().seeds_label
+        return f"{super().seeds_label} with generator {self.generator_stage.seed}"
+
     def __str__(self) -> str:
         method = self.generator_stage.generator.architecture if self.generator_stage else self.method.name
-        return f"classifier {self.data.label} {method} seed {self.seed}"
+        return f"classifier {self.data.label} {method} {self.seeds_label}"
 
     @property
     def training_method(self) -> MethodConfig:
@@ -96,9 +148,9 @@ class ClassifierStage(Stage):
         return self.method
 
     def with_seed(self, seed: int) -> "ClassifierStage":
-        """Return the same stage of another seed."""
+        """Return the same stage with one seed for all its sources of randomness."""
         generator_stage = self.generator_stage and self.generator_stage.with_seed(seed)
-        return dataclasses.replace(self, seed=seed, generator_stage=generator_stage)
+        return dataclasses.replace(self, seed=seed, subset_seed=None, generator_stage=generator_stage)
 
 
 AnyStage = GeneratorStage | ClassifierStage
@@ -145,20 +197,28 @@ class Cell:
     def __str__(self) -> str:
         return f"{self.protocol} {self.data.label} {self.method_label}"
 
-    def stage(self, seed: int, execution: Execution) -> ClassifierStage:
+    def unnamed(self) -> "Cell":
+        """Return the cell without the name of its protocol: all that results depend on."""
+        return dataclasses.replace(self, protocol="")
+
+    def stage(self, seed: Seed, execution: Execution) -> ClassifierStage:
         """Return the classifier stage of one seed, with its generator stage inside where it has one."""
+        if isinstance(seed, int):
+            seed = Seeds(subset=seed, generator=seed, classifier=seed)
         identity = get_dataset_spec(self.data.dataset).identity
         generator_stage = None
         if self.generator is not None:
             generator_stage = GeneratorStage(
-                seed=seed,
+                seed=seed.generator,
+                subset_seed=None if seed.subset == seed.generator else seed.subset,
                 data=self.data,
                 dataset_identity=identity,
                 execution=execution,
                 generator=self.generator,
             )
         return ClassifierStage(
-            seed=seed,
+            seed=seed.classifier,
+            subset_seed=None if seed.subset == seed.classifier else seed.subset,
             data=self.data,
             dataset_identity=identity,
             execution=execution,
@@ -169,13 +229,29 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two cells of a study whose difference, seed by seed, is an answer."""
+
+    cell: int
+    """index among the cells"""
+    reference: int
+    """index of the cell whose values are subtracted"""
+    change: str
+    """what sets the cell apart from its reference"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """A question: cells x seeds."""
 
     name: str
     """names the study in the store"""
     cells: tuple[Cell, ...]
-    seeds: tuple[int, ...]
+    seeds: tuple[Seed, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    """the answers, where the question is about certain pairs of cells"""
+    overrides: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """fields of all cells that were replaced after the study was built, by section"""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name or self.name.startswith("."):
@@ -184,11 +260,18 @@ class Study:
             raise ValueError(f"study {self.name!r} has no cells: its axes select nothing")
         if not self.seeds:
             raise ValueError(f"study {self.name!r} needs at least one seed, got 0")
-        if min(self.seeds) < 0:
-            raise ValueError(f"study {self.name!r}: a seed must be at least 0, got {min(self.seeds)}")
+        if negative := [seed for seed in self.seeds if isinstance(seed, int) and seed < 0]:
+            raise ValueError(f"study {self.name!r}: a seed must be at least 0, got {negative[0]}")
+        if not all(isinstance(seed, int) for seed in self.seeds) and any(
+            cell.generator is None for cell in self.cells
+        ):
+            raise ValueError(f"study {self.name!r} takes seeds apart, for which every cell needs a generator")
         for name, values in {"cells": self.cells, "seeds": self.seeds}.items():
             if len(set(values)) < len(values):
                 raise ValueError(f"study {self.name!r} repeats some of its {name}")
+        places = range(len(self.cells))
+        if any(each.cell not in places or each.reference not in places for each in self.comparisons):
+            raise ValueError(f"study {self.name!r} compares cells that it does not have")
         labels = Counter((cell.data.dataset, str(cell)) for cell in self.cells)
         if repeated := [label for (_, label), count in labels.items() if count > 1]:
             raise ValueError(
@@ -196,7 +279,7 @@ class Study:
                 "give their protocols different names"
             )
 
-    def runs(self) -> Iterator[tuple[Cell, int]]:
+    def runs(self) -> Iterator[tuple[Cell, Seed]]:
         """Yield every cell at every seed, seeds outermost, so that whole replicates complete early."""
         for seed in self.seeds:
             for cell in self.cells:

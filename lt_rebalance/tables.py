@@ -25,6 +25,8 @@ def _run_row(run: PlannedRun, ledger: Ledger) -> dict[str, object]:
         "data": cell.data.label,
         "method": cell.method_label,
         "seed": run.seed,
+        "subset_seed": run.stage.data_seed,
+        "generator_seed": run.generator_seed,
         "state": ledger.state(run.key),
         "key": run.key,
     }

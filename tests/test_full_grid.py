@@ -276,6 +276,16 @@ WRONG_INPUT: dict[str, tuple[list[str], list[str]]] = {
         ["--c", "original", "--methods", "none", "oversample"],
         ["--c original goes with --methods none alone", "none oversample"],
     ),
+    "unknown field": (
+        ["--set", "classifier.lr=1"],
+        ["unknown field of classifier 'lr'", "known: architecture"],
+    ),
+    "value of another type": (["--set", "data.c=0.5"], ["data.c must be a value of type str"]),
+    "file of fields that is missing": (["--config", "no.toml"], ["--config no.toml cannot be read"]),
+    "generator field without cgan": (
+        ["--set", "generator.beta1=0.5", "--methods", "none"],
+        ["no cell of study 'full_grid-quick' has a generator"],
+    ),
     "generator budget without cgan": (["--generator-steps", "9", "--methods", "none"], ["--generator-steps"]),
 }
 
@@ -436,7 +446,8 @@ def test_plan_as_json_counts_stages_and_arithmetic_and_creates_nothing(call: Cal
     classifiers = 2 * CNN_FLOP * (3 * 3_200 + 2 * 2_000)
     assert plan["flop"] == 2 * (classifiers + 6_384 * (3 * generator + 8 * discriminator))
     # On two slots at least half of all the work is left, and no less than one chain.
-    assert plan["eta_s"] >= plan["device_hours"] * 3600 / 2 > 0
+    half_s = plan["device_hours"] * 3600 / 2
+    assert plan["eta_s"] >= half_s * (1 - 1e-12) > 0
     assert list_tree(tmp_path) == {"cwd": None}
 
 

@@ -12,6 +12,7 @@ from lt_rebalance.datasets import load_dataset
 from lt_rebalance.imbalance import (
     IndexArray,
     Subset,
+    c_of_ratio,
     classes_by_first_appearance,
     counts_by_rank,
     draw_subset,
@@ -51,6 +52,27 @@ def full_labels(full_data_dir: Path) -> IndexArray:
 
 
 # C
+
+
+@pytest.mark.parametrize(
+    ("ratio", "c"),
+    [(2, "12/13"), (5, "5/6"), (9.6, "7/9"), (10, "7/9"), (50, "11/17"), (100, "3/5"), (500, "1/2")],
+)
+def test_c_of_ratio_is_simple_and_near_and_the_papers_where_it_can_be(ratio: float, c: str) -> None:
+    found = c_of_ratio(ratio, 10)
+    assert str(found) == c
+    assert float(found) ** -9 == pytest.approx(ratio, rel=0.05)
+
+
+def test_c_of_ratio_depends_on_the_number_of_classes() -> None:
+    assert c_of_ratio(4, 3) == Fraction(1, 2)
+    assert float(c_of_ratio(1.01, 43)) ** -42 == pytest.approx(1.01, rel=0.05)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5, 0.0, -3.0, float("inf"), float("nan")])
+def test_c_of_no_ratio_is_refused(ratio: float) -> None:
+    with pytest.raises(ValueError, match="an imbalance ratio is a number above 1"):
+        c_of_ratio(ratio, 10)
 
 
 @pytest.mark.parametrize(

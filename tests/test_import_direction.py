@@ -23,6 +23,8 @@ LAYERS = [
     ["study"],
     ["protocols", "machine"],
     ["calibration"],
+    ["overrides", "axes"],
+    ["ablation"],
     ["filesystem"],
     ["store"],
     ["inputs"],

@@ -146,11 +146,20 @@ def test_describe_plan_names_every_run_and_its_stages() -> None:
         {
             "cell": 0,
             "seed": seed,
+            "subset_seed": seed,
+            "generator_seed": seed,
             "key": CGAN.stage(seed, EXECUTION).key,
             "generator_key": generator and generator.key,
         }
         if cell is CGAN
-        else {"cell": 1, "seed": seed, "key": NONE.stage(seed, EXECUTION).key, "generator_key": None}
+        else {
+            "cell": 1,
+            "seed": seed,
+            "subset_seed": seed,
+            "generator_seed": None,
+            "key": NONE.stage(seed, EXECUTION).key,
+            "generator_key": None,
+        }
         for seed, generator in enumerate(generators)
         for cell in (CGAN, NONE)
     ]

@@ -238,7 +238,16 @@ def change_execution(stage: ClassifierStage, **changes: Any) -> ClassifierStage:
 
 
 CHANGES: dict[str, Callable[[ClassifierStage], ClassifierStage]] = {
-    "seed": lambda stage: dataclasses.replace(stage, seed=1),
+    "seed": lambda stage: stage.with_seed(1),
+    "classifier seed": lambda stage: dataclasses.replace(stage, seed=1, subset_seed=0),
+    "subset and generator seed": lambda stage: dataclasses.replace(stage.with_seed(1), seed=0, subset_seed=1),
+    "generator seed": lambda stage: dataclasses.replace(
+        stage,
+        generator_stage=dataclasses.replace(stage.generator_stage, seed=1, subset_seed=0),  # type: ignore[type-var]
+    ),
+    "fill fraction": lambda stage: dataclasses.replace(
+        stage, method=dataclasses.replace(stage.method, fill_fraction=0.5)
+    ),
     "dataset identity": lambda stage: dataclasses.replace(stage, dataset_identity="0" * 64),
     "results version": lambda stage: dataclasses.replace(stage, results_version=RESULTS_VERSION + 1),
     "device": lambda stage: change_execution(stage, device="cuda"),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.collect import Results
+from analysis.figures.ablations import draw_changes
 from analysis.figures.classes import draw_confusions, draw_recalls
 from analysis.figures.differences import draw_differences
 from analysis.figures.generators import draw_diversity, draw_sheets
@@ -17,7 +18,7 @@ __all__ = ["Drawn", "draw_figures", "to_png", "to_svg"]
 
 
 def draw_figures(results: Results, contrasts: pd.DataFrame) -> Iterator[Drawn]:
-    """Yield the figures F1 to F8 that the results can support.
+    """Yield the figures F1 to F9 that the results can support.
 
     Args:
         contrasts: of accuracy, as `analysis.compare.compare` returns them.
@@ -31,3 +32,4 @@ def draw_figures(results: Results, contrasts: pd.DataFrame) -> Iterator[Drawn]:
     yield from draw_confusions(results.runs, results.confusions, results.class_names)
     yield from draw_sheets(results)
     yield from draw_diversity(results)
+    yield from draw_changes(results.runs, results.comparisons)

@@ -10,7 +10,7 @@ from analysis.hypotheses.axes import (
     judge_axis,
     judge_class_order,
     judge_dead_classes,
-    judge_dose,
+    judge_fill,
     judge_interaction,
 )
 from analysis.hypotheses.evidence import NOT_TESTED, Evidence, Finding
@@ -238,8 +238,8 @@ HYPOTHESES = (
         comparison="accuracy over the share of the gap that is filled",
         family=_PARTS,
         test="Page's trend test over seeds",
-        needs="cells that differ in method.fill alone, at three shares or more",
-        judge=lambda evidence: judge_dose(evidence, "method.fill"),
+        needs="cells that differ in method.fill_fraction alone, at three shares or more, none as 0",
+        judge=judge_fill,
     ),
     Hypothesis(
         name="H17",

@@ -18,9 +18,12 @@ from analysis.hypotheses.evidence import (
     paired_part,
     trend_part,
 )
+from analysis.naming import cell_with_method
 from analysis.significance import brown_forsythe_p, fisher_p, holm
 
 DOUBLE_SOFTMAX, CROSS_ENTROPY = "double_softmax", "cross_entropy"
+FILL = "method.fill_fraction"
+"""absent where it is 1"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +183,7 @@ def judge_axis(
     for _, pairs in evidence.matched(column):
         cells = dict(pairs)
         if high in cells and low in cells:
-            row = by_id.loc[cells[high]]
+            row = by_id.loc[pairs[0][1]]
             differences = pair(evidence.runs, cells[high], cells[low], metric)["difference"]
             name = f"C = {row['data']}, {row['method']}, {high} minus {low}"
             parts.setdefault(f"{row['protocol']}, {row['budget']}", []).append(paired_part(name, differences))
@@ -188,17 +191,23 @@ def judge_axis(
         yield from conclude(where, found)
 
 
-def judge_dose(evidence: Evidence, column: str) -> Iterator[Finding]:
-    """Judge that accuracy rises with a numeric configuration column, over matched cells; Page's test."""
+def judge_fill(evidence: Evidence) -> Iterator[Finding]:
+    """Judge that accuracy rises with the share of the gap that synthetic images fill; Page's test.
+
+    Over cells that differ in the share alone, and method none beside them, which is a share of 0.
+    """
     parts: dict[str, list[Part]] = {}
-    by_id = evidence.cells.set_index("cell")
-    for _, pairs in evidence.matched(column):
-        if len(pairs) > 2:
-            cells = [cell for _, cell in sorted(pairs, key=lambda each: float(str(each[0])))]
-            row = by_id.loc[cells[0]]
-            part = trend_part(
-                f"C = {row['data']}, {row['method']}", complete_table(evidence.runs, cells, "accuracy")
-            )
+    for _, pairs in evidence.matched(FILL):
+        by_share = {1.0 if pd.isna(share) else float(str(share)): cell for share, cell in pairs}
+        row = evidence.cells.set_index("cell").loc[by_share[max(by_share)]]
+        none = cell_with_method(evidence.cells, by_share[max(by_share)], "none")
+        if none is not None:
+            by_share.setdefault(0.0, none)
+        if len(by_share) > 2:
+            cells = [by_share[share] for share in sorted(by_share)]
+            table = complete_table(evidence.runs, cells, "accuracy")
+            shares = ", ".join(f"{share:g}" for share in sorted(by_share))
+            part = trend_part(f"C = {row['data']}, {row['method']}, shares {shares}", table)
             parts.setdefault(f"{row['protocol']}, {row['budget']}", []).append(part)
     for where, found in parts.items():
         yield from conclude(where, found)

@@ -4,14 +4,17 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.ablations import compare_with_references
 from analysis.aggregate import aggregate, collapse_table, generator_table
 from analysis.collect import Results
 from analysis.compare import compare, compare_collapse
 from analysis.hypotheses import judge_hypotheses
+from analysis.sources import sources_table
+from analysis.tables.ablations import ablation_table
 from analysis.tables.claims import count_verdicts, hypothesis_table
 from analysis.tables.collapse import collapse_comparison, collapsed_generators, collapsed_runs
 from analysis.tables.completeness import account, completeness_table, count_gaps, provenance_table
-from analysis.tables.differences import all_pairs_table, components, difference_table, power
+from analysis.tables.differences import all_pairs_table, components, difference_table, power, sources
 from analysis.tables.replication import further_table, replication_tables
 from analysis.tables.table import Block, Cell, Column, Table
 from analysis.tables.writers import to_csv, to_latex, to_markdown
@@ -46,6 +49,10 @@ class Frames:
     compared_collapse: pd.DataFrame
     judged: pd.DataFrame
     """hypotheses"""
+    ablations: pd.DataFrame
+    """of accuracy, as `compare_with_references` returns them"""
+    sources: pd.DataFrame
+    """of accuracy, as `sources_table` returns them"""
 
 
 def compute_frames(results: Results) -> Frames:
@@ -58,20 +65,24 @@ def compute_frames(results: Results) -> Frames:
         generators=generator_table(results.generators, results.generator_classes),
         compared_collapse=compare_collapse(results.runs),
         judged=judge_hypotheses(results, contrasts),
+        ablations=compare_with_references(results.runs, results.comparisons),
+        sources=sources_table(results.nested_runs),
     )
 
 
 def build_tables(results: Results, frames: Frames) -> dict[str, Table]:
     """Return every table by name, in the order of the report."""
     tables = (
-        completeness_table(results.runs, results.notes),
-        provenance_table(results.runs),
+        completeness_table(results.planned, results.notes),
+        provenance_table(results.planned),
         *replication_tables(frames.estimates, frames.collapse),
         further_table(frames.estimates),
         difference_table(frames.contrasts),
         collapsed_runs(frames.collapse),
         collapsed_generators(frames.generators),
         components(results.runs),
+        sources(frames.sources),
+        ablation_table(frames.ablations),
         power(frames.contrasts),
         hypothesis_table(frames.judged),
         all_pairs_table(frames.contrasts),

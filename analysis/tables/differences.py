@@ -15,6 +15,7 @@ from analysis.compare import (
     power_table,
 )
 from analysis.power import POWER, smallest_exact_p
+from analysis.sources import SOURCES
 from analysis.tables.formats import (
     CONTRAST_COLUMN,
     DATA_COLUMN,
@@ -29,9 +30,11 @@ from analysis.tables.formats import (
     percent,
     points,
     spread,
+    text_column,
     whole,
 )
 from analysis.tables.table import Column, Row, Table
+from analysis.variance import MIN_RESAMPLED
 
 REFERENCES = ("none", "undersample", "oversample")
 _VERDICT_TESTS = {"equivalent": "TOST"}
@@ -164,7 +167,7 @@ def components(runs: pd.DataFrame) -> Table:
     frame = components_table(runs)
     return Table(
         name="t4-components",
-        title="T4. Where the spread of accuracy comes from",
+        title="T4a. Where the spread of accuracy comes from",
         frame=frame,
         columns=_COMPONENT_COLUMNS,
         meaning=_component_meaning(frame),
@@ -172,7 +175,7 @@ def components(runs: pd.DataFrame) -> Table:
             "Two-way analysis of variance, seeds by methods, methods fixed; a negative estimate is 0. "
             "Standard deviations in points with 90% percentile bootstrap intervals over seeds, which are "
             "too narrow for few seeds. What a seed shares is the subset and the classifier's initial "
-            "weights together; taking them apart takes runs that vary one stream alone.",
+            "weights together; T4b takes sources apart where a study has seeds for each.",
         ),
     )
 
@@ -207,6 +210,57 @@ def _component_meaning(frame: pd.DataFrame) -> str:
         "than what each run has for itself; the larger the shared part, the more pairing by seed gains. "
         f"The estimates rest on as few as {count(int(frame['n_seeds'].min()), 'seed')}."
     )
+
+
+def sources(frame: pd.DataFrame) -> Table:
+    """Return T4b; `frame` as `sources_table` returns it."""
+    columns = (
+        DATA_COLUMN,
+        text_column("method", "method", is_row_head=True),
+        n_column("n_subsets", "n_expected", "subsets of planned"),
+        number_column("generators of each", "num_generators", whole),
+        number_column("classifiers of each", "num_classifiers", whole),
+        *(
+            estimate_column(
+                f"{source}: sd in points (90% bootstrap interval)",
+                f"{source}_sd",
+                f"{source}_low",
+                f"{source}_high",
+                spread,
+            )
+            for source in SOURCES
+        ),
+    )
+    return Table(
+        name="t4-sources",
+        title="T4b. Where the spread comes from, with seeds taken apart",
+        frame=frame,
+        columns=columns,
+        meaning=_sources_meaning(frame),
+        notes=(
+            "Within each subset every generator is used by every classifier. Standard deviations of accuracy "
+            "that each source makes alone, in points, by equating mean squares with their expectations; a "
+            "negative estimate is 0. Residual: what depends on the pair of generator and classifier. "
+            "Intervals are 90% percentile bootstraps over subsets, which are too narrow for few subsets, and "
+            f"are not given below {MIN_RESAMPLED}. Only subsets with all their runs count.",
+        ),
+    )
+
+
+def _sources_meaning(frame: pd.DataFrame) -> str:
+    known = frame.dropna(subset=["subset_sd"]) if len(frame) else frame
+    if known.empty:
+        return (
+            "No study at hand takes the seeds of subset, generator and classifier apart, or none has enough."
+        )
+    sentences = []
+    for row in known.to_dict("records"):
+        largest = max(SOURCES, key=lambda source: row[f"{source}_sd"])
+        sentences.append(
+            f"C = {row['data']}, {row['method']}: the largest share comes from the {largest} "
+            f"({spread(row[f'{largest}_sd'])} points), on {count(int(row['n_subsets']), 'subset')}."
+        )
+    return " ".join(sentences) + " Intervals that overlap leave the order of the sources open."
 
 
 def power(contrasts: pd.DataFrame) -> Table:

@@ -1,6 +1,10 @@
-"""Write tables as CSV (raw numbers), Markdown and LaTeX (as people read them)."""
+"""Write tables as CSV (raw numbers), plain text, Markdown and LaTeX (as people read them)."""
 
+import io
 from collections.abc import Iterator
+
+import rich.table
+from rich.console import Console
 
 from analysis.tables.table import Block, Cell, Table
 
@@ -53,6 +57,23 @@ def _markdown_lines(table: Table, block: Block) -> Iterator[str]:
 
 def _markdown_line(texts: list[str], *, escaped: bool = True) -> str:
     return "| " + " | ".join(_escape(text, _MARKDOWN) if escaped else text for text in texts) + " |"
+
+
+def to_text(table: Table, width: int) -> str:
+    """Return the table for a terminal of so many characters a line."""
+    file = io.StringIO()
+    console = Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+    for block in () if table.is_empty else table.blocks():
+        title = f"{table.title} ({block.setting})" if block.setting else table.title
+        shown = rich.table.Table(title=title, title_justify="left", show_lines=True)
+        for index, head in enumerate(table.heads):
+            shown.add_column(head, justify="right" if _is_numeric(block, index) else "left", overflow="fold")
+        for row in block.rows:
+            shown.add_row(*(cell.text for cell in row))
+        console.print(shown)
+    for text in (table.meaning, *table.notes):
+        console.print(text)
+    return file.getvalue()
 
 
 def to_latex(table: Table) -> str:

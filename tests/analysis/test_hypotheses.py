@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -20,10 +21,12 @@ from analysis.hypotheses.evidence import (
     Part,
     conclude,
 )
+from lt_rebalance.command import make_axes_parser
 from lt_rebalance.paper import PAPER_GENERATORS
 from lt_rebalance.plan import PlannedRun, compile_study
 from lt_rebalance.protocols import Protocol, get_protocol, grid
 from lt_rebalance.study import Study
+from sweeps import ablate_beta1, ablate_cgan_training_set, ablate_class_order, ablate_fill, ablate_loss
 from tests.analysis.synthetic import Truth, make_store, plan_study
 
 
@@ -50,6 +53,13 @@ def results_of(
     return read_results(
         make_store(root, compile_study(study, plan_study(num_seeds=1).execution), truth).location
     )
+
+
+def read_sweep(root: Path, sweep: ModuleType, truth: Truth) -> Results:
+    """Return the invented results of a sweep's quick preset at ten seeds."""
+    options = make_axes_parser(sweep.__doc__, sweep.PRESETS).parse_args(["--seeds", "10"])
+    plan = compile_study(sweep.build_study(options), plan_study(num_seeds=1).execution)
+    return read_results(make_store(root, plan, truth).location)
 
 
 def by_method(accuracy: dict[str, float]) -> Callable[[PlannedRun], float]:
@@ -253,18 +263,33 @@ def test_without_an_effect_verdicts_are_rarely_decided(tmp_path: Path) -> None:
     assert verdicts.count(SUPPORTED) <= stats.binom.ppf(0.999, 300, 0.025**2)
 
 
-def test_accuracy_that_rises_with_a_dose_supports_h16(tmp_path: Path) -> None:
-    """Any numeric choice serves as the dose: here Adam's beta1, taken for the share that is filled."""
-    sound = get_protocol("sound")
-    protocols = tuple(
-        dataclasses.replace(sound, name=f"dose-{beta}", classifier_beta1=beta) for beta in (0.5, 0.7, 0.9)
-    )
-    for name, sign, verdict in (("up", 1, SUPPORTED), ("down", -1, CONTRADICTED)):
-        truth = Truth(accuracy=lambda run, sign=sign: 0.7 + sign * 0.1 * run.cell.classifier.beta1)  # type: ignore[misc]
-        results = results_of(tmp_path / name, truth, protocols)
-        cells = results.cells.rename(columns={"classifier.beta1": "method.fill"})
-        found = judge_hypotheses(dataclasses.replace(results, cells=cells)).query("hypothesis == 'H16'")
-        assert set(found["verdict"]) == {verdict}
+@pytest.mark.parametrize(("slope", "verdict"), [(0.1, SUPPORTED), (-0.1, CONTRADICTED)])
+def test_accuracy_that_rises_with_the_filled_share_supports_h16(
+    tmp_path: Path, slope: float, verdict: str
+) -> None:
+    def accuracy(run: PlannedRun) -> float:
+        share = run.cell.method.fill_fraction if run.cell.generator else 0.0
+        return 0.7 + slope * share
+
+    results = read_sweep(tmp_path, ablate_fill, Truth(accuracy=accuracy))
+    (row,) = judge_hypotheses(results).query("hypothesis == 'H16'").to_dict("records")
+    assert row["verdict"] == verdict and row["where"] == "sound, 100 steps"
+    assert row["evidence"].count("mlp_cgan_relu, shares 0, 0.25, 0.5, 1") == 2
+
+
+def test_the_cells_of_ablations_are_those_that_hypotheses_need(tmp_path: Path) -> None:
+    better = {
+        "H12": (ablate_class_order, lambda cell: 0.0),
+        "H15": (ablate_cgan_training_set, lambda cell: cell.generator.training_method.name == "oversample"),
+        "H18": (ablate_beta1, lambda cell: cell.classifier.beta1 == 0.99),
+    }
+    for name, (sweep, is_better) in better.items():
+        truth = Truth(accuracy=lambda run, is_better=is_better: 0.7 + 0.1 * is_better(run.cell))  # type: ignore[misc]
+        found = verdicts_of(read_sweep(tmp_path / name, sweep, truth))[name]
+        assert set(found) == ({UNDECIDED} if name == "H12" else {SUPPORTED})
+    results = read_sweep(tmp_path / "loss", ablate_loss, Truth())
+    where = judge_hypotheses(results).query("hypothesis in ['H10', 'H11']")["where"]
+    assert len(where) == 2 and all("differ in the loss alone" in each for each in where)
 
 
 def test_a_gain_on_the_other_data_set_supports_h17(tmp_path: Path) -> None:

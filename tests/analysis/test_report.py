@@ -112,6 +112,7 @@ def test_chapters_come_in_the_order_of_the_questions(report_dir: Path) -> None:
         "completeness",
         "replication",
         "differences",
+        "ablations",
         "collapse",
         "generators",
         "components",

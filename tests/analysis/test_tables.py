@@ -158,7 +158,9 @@ def test_every_table_has_a_title_a_meaning_and_rows_as_long_as_its_head(
     for name, table in grid_tables.items():
         assert table.title and table.meaning.endswith("."), name
         rows = [row for block in table.blocks() for row in block.rows]
-        assert rows and all(len(row) == len(table.heads) for row in rows), name
+        # The grid compares no cell with a reference, and takes no seeds apart.
+        assert bool(rows) == (name not in ("a1-ablations", "t4-sources")), name
+        assert all(len(row) == len(table.heads) for row in rows), name
         assert len(set(table.heads)) == len(table.heads), name
 
 

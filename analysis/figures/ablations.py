@@ -1,0 +1,78 @@
+"""Figure F9: what changes make of reference cells, seed by seed."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.compare import MARGIN
+from analysis.estimates import mean_interval
+from analysis.figures.differences import pair_runs
+from analysis.figures.style import (
+    COLLAPSED_COLOUR,
+    MANY,
+    Drawn,
+    Options,
+    describe_n,
+    label_methods,
+    make_figure,
+    title_of,
+)
+
+
+def plot_changes(axes: Axes, pairs: Mapping[str, pd.DataFrame]) -> Axes:
+    """Draw the differences of every pair in points, one row a change, with mean, t interval and the ROPE.
+
+    Args:
+        pairs: by label, as `pair_runs` returns them.
+    """
+    axes.axvspan(-100 * MARGIN, 100 * MARGIN, color="0.88", linewidth=0)
+    axes.axvline(0, color="0.5", linewidth=0.8)
+    dots: Options = {"s": 10, "color": "0.45", "gid": "pairs"}
+    crosses: Options = {"s": 20, "color": COLLAPSED_COLOUR, "marker": "x", "gid": "collapsed"}
+    for row, paired in enumerate(pairs.values()):
+        ordered = paired.sort_values("difference", kind="stable")
+        differences = 100 * ordered["difference"].to_numpy(dtype=np.float64)
+        is_collapsed = ordered["is_collapsed"].to_numpy(dtype=bool)
+        for chosen, look in ((~is_collapsed, dots), (is_collapsed, crosses)):
+            heights = np.full(chosen.sum(), row + 0.22)
+            axes.scatter(differences[chosen], heights, rasterized=len(paired) > MANY, **look)
+        if len(differences) > 1:
+            low, high = mean_interval(differences)
+            mean = differences.mean()
+            axes.errorbar(mean, row, xerr=[[mean - low], [high - mean]], color="black", marker="o", capsize=3)
+    label_methods(axes, list(pairs))
+    axes.set_xlabel("changed minus reference (points of accuracy)")
+    return axes
+
+
+def draw_changes(runs: pd.DataFrame, comparisons: pd.DataFrame) -> Iterator[Drawn]:
+    """F9 for each study that compares cells with references."""
+    named = runs.drop_duplicates("cell").set_index("cell")
+    number = 0
+    for study, rows in comparisons.groupby("study", sort=False):
+        pairs = {}
+        for row in rows.to_dict("records"):
+            cell = named.loc[row["cell"]]
+            label = f"{title_of(cell['data'])}, {cell['method']}\n" + row["change"].replace("+", "\n+ ")
+            pairs[label] = pair_runs(runs, row["cell"], row["reference"])
+        pairs = {label: paired for label, paired in pairs.items() if len(paired)}
+        if not pairs:
+            continue
+        number += 1
+        height = 0.9 + sum(0.25 + 0.17 * (label.count("\n") + 1) for label in pairs)
+        figure, ((axes,),) = make_figure(1, 1, 8.5, height)
+        plot_changes(axes, pairs)
+        yield Drawn(
+            name=f"f9-changes-{number}",
+            title=f"F9. What changes make of their reference cells: {study}",
+            caption=(
+                "Accuracy of the changed cell minus that of its reference, by seed "
+                f"({describe_n(map(len, pairs.values()))} pairs a row), in points, a hundredth each. Black: "
+                "mean with its 95 % Student t interval, where there are two pairs; grey: "
+                f"±{100 * MARGIN:g} points, practically equivalent. Red crosses: pairs in which a run has a "
+                f"dead class. Data set: {', '.join(dict.fromkeys(named.loc[rows['cell'], 'dataset']))}."
+            ),
+            figure=figure,
+        )

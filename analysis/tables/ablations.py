@@ -1,0 +1,105 @@
+"""A1: what a change makes of a reference cell, for every study that is about such changes."""
+
+import pandas as pd
+
+from analysis.compare import ALPHA, MARGIN
+from analysis.power import smallest_exact_p
+from analysis.tables.formats import (
+    DATA_COLUMN,
+    count,
+    decimals,
+    estimate_column,
+    listed,
+    n_column,
+    number_column,
+    p_value,
+    per_setting,
+    points,
+    share,
+    text_column,
+)
+from analysis.tables.table import Column, Row, Table
+
+
+def ablation_table(compared: pd.DataFrame) -> Table:
+    """Return A1; `compared` as `compare_with_references` returns it. A study is a block."""
+    frame = compared.rename(columns={"study": "setting"})
+    return Table(
+        name="a1-ablations",
+        title="A1. Changes to reference cells: paired differences of accuracy",
+        frame=frame,
+        columns=_COLUMNS,
+        meaning=_meaning(frame),
+        notes=_NOTES if len(frame) else (),
+    )
+
+
+def _say_accuracies(row: Row) -> str:
+    return f"{share(row['reference_mean'])}, {share(row['cell_mean'])}"
+
+
+def _say_dead(row: Row) -> str:
+    roles = ("reference", "cell")
+    counts = (f"{row[f'{role}_collapsed']}/{row[f'{role}_n']}" for role in roles)
+    means = (decimals(row[f"{role}_dead_classes"], 1) for role in roles)
+    return ", ".join(f"{rate} ({mean})" for rate, mean in zip(counts, means, strict=True))
+
+
+def _say_verdict(row: Row) -> str:
+    by = {"better": " (Holm)", "worse": " (Holm)", "equivalent": " (TOST)"}
+    return f"{row['verdict']}{by.get(str(row['verdict']), '')}"
+
+
+_COLUMNS = (
+    DATA_COLUMN,
+    text_column("method", "method", is_row_head=True),
+    text_column("change to the reference", "change", is_row_head=True),
+    n_column("n_pairs", "n_expected", "pairs of planned"),
+    Column(head="accuracy: reference, changed", text=_say_accuracies, value=lambda row: row["cell_mean"]),
+    estimate_column(
+        "mean difference in points (95% t interval)",
+        "mean_difference",
+        "difference_low",
+        "difference_high",
+        points,
+    ),
+    number_column("sign-flip p", "sign_flip_p", p_value),
+    number_column("Holm p", "holm_p", p_value),
+    Column(
+        head="runs with dead classes (classes a run): reference, changed",
+        text=_say_dead,
+        value=lambda row: row["cell_dead_classes"],
+    ),
+    number_column("Fisher p", "fisher_p", p_value),
+    Column(head="verdict (by)", text=_say_verdict, value=lambda row: str(row["verdict"])),
+)
+_NOTES = (
+    "Changed cell minus reference cell, paired by seed: both share the subset and the classifier's initial "
+    "weights unless the change is to these. One point is 0.01 of accuracy. Mean with Student's t interval "
+    "over pairs, its p value by the exact two-sided sign-flip test, corrected after Holm over all "
+    "comparisons of the study. Equivalent: two one-sided t tests (TOST) within "
+    f"±{100 * MARGIN:g} points. A class is dead when none of its test images is recognised; the rates of "
+    "runs with dead classes are compared by Fisher's exact test, uncorrected.",
+)
+
+
+def _meaning(frame: pd.DataFrame) -> str:
+    if frame.empty:
+        return "No study at hand compares cells with a reference cell."
+    sentences = {str(name): _describe_study(rows) for name, rows in frame.groupby("setting", sort=False)}
+    return f"{per_setting(sentences)} Undecided means that these runs cannot tell."
+
+
+def _describe_study(rows: pd.DataFrame) -> str:
+    counts = rows["verdict"].value_counts()
+    said = [
+        f"{counts[name]} {name}" for name in ("better", "worse", "equivalent", "undecided") if name in counts
+    ]
+    text = f"Of {count(len(rows), 'change')}: {listed(said)}."
+    num_pairs = int(rows["n_pairs"].max())
+    if num_pairs and smallest_exact_p(num_pairs) >= ALPHA:
+        text += (
+            f" With at most {count(num_pairs, 'pair')} the exact test cannot go below p = "
+            f"{smallest_exact_p(num_pairs):.3g}, whatever the difference."
+        )
+    return text

@@ -1,0 +1,45 @@
+"""How much of the spread between runs is the subset, how much the CGAN, how much the classifier?
+
+Elsewhere one seed changes all three at once. Here, within each subset, every CGAN is used by every
+classifier: --subsets x --cgans x --classifiers runs of each cell. The answer is the standard deviation that
+each source makes alone, and the residual, which depends on the pair of CGAN and classifier.
+
+  quick   the sample of Fashion-MNIST that comes with the package, 2 x 2 x 2; shows that it works
+  full    Fashion-MNIST, C = 1/2, 10 x 3 x 2; fewer subsets are too few to rank the sources
+"""
+
+import argparse
+import sys
+
+from analysis.answers import answer_sources
+from lt_rebalance.ablation import nested_seeds
+from lt_rebalance.axes import make_presets, read_axes
+from lt_rebalance.command import main, make_axes_parser
+from lt_rebalance.study import Study
+
+PRESETS = make_presets(cs=("1/2",), methods=("cgan",), generators=("mlp_cgan_relu",))
+SHAPES = {"quick": (2, 2, 2), "full": (10, 3, 2)}
+SOURCES = ("subsets", "cgans", "classifiers")
+
+
+def make_nested_parser() -> argparse.ArgumentParser:
+    """Return the parser: the axes, and the seeds of each source."""
+    parser = make_axes_parser(__doc__, PRESETS)
+    for source in SOURCES:
+        parser.add_argument(f"--{source}", type=int, metavar="N", help=f"how many {source}")
+    return parser
+
+
+def build_study(options: argparse.Namespace) -> Study:
+    """Return each cell with the seeds of all sources crossed within subsets."""
+    if options.seeds is not None:
+        raise ValueError("--seeds changes all sources at once; give --subsets, --cgans and --classifiers")
+    axes = read_axes("nested_seeds", options, PRESETS)
+    asked = [getattr(options, source) for source in SOURCES]
+    pairs = zip(asked, SHAPES[options.preset], strict=True)
+    shape = [default if given is None else given for given, default in pairs]
+    return Study(name=axes.name, cells=axes.cells(), seeds=nested_seeds(*shape))
+
+
+if __name__ == "__main__":
+    sys.exit(main(make_nested_parser(), build_study, answer=answer_sources))
