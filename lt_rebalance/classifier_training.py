@@ -68,11 +68,11 @@ class ClassifierLane(Lane):
     selected_round: int = -1
     """index of the round whose predictions are reported; -1 before the first"""
     predictions_N: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    """test predictions of the selected round"""
+    """predictions of the selected round: of test images, or of validation images where none are tested"""
 
 
 class ClassifierTraining:
-    """Lanes of one classifier, tested at the end of every round; a `Training`."""
+    """Lanes of one classifier, measured at the end of every round; a `Training`."""
 
     def __init__(
         self,
@@ -83,9 +83,12 @@ class ClassifierTraining:
         seeds: Sequence[int],
         training_sets: Sequence[TrainingSet],
         validation_sets: Sequence[EvaluationSet | None],
-        test_set: EvaluationSet,
+        test_set: EvaluationSet | None,
     ) -> None:
-        """Build one lane for each seed, its training set and its validation set; they share the test set."""
+        """Build one lane for each seed, its training set and its validation set; they share the test set.
+
+        Without a test set, lanes are measured on their validation sets alone.
+        """
         self._config = config
         self._spec = spec
         self._device = device
@@ -148,11 +151,13 @@ class ClassifierTraining:
         return loss.detach()
 
     def _evaluate_round(self, lane: ClassifierLane, train_loss: float) -> None:
-        test, predictions_N = self._evaluate(lane.network, self._test_set)
-        row: dict[str, Any] = {"step": lane.step, "train_loss": train_loss} | _prefixed("test", test)
+        row: dict[str, Any] = {"step": lane.step, "train_loss": train_loss}
         if lane.validation_set is not None:
-            validation, _ = self._evaluate(lane.network, lane.validation_set)
+            validation, predictions_N = self._evaluate(lane.network, lane.validation_set)
             row |= _prefixed("validation", validation)
+        if self._test_set is not None:
+            test, predictions_N = self._evaluate(lane.network, self._test_set)
+            row |= _prefixed("test", test)
         if not all(math.isfinite(loss) for name, loss in row.items() if name.endswith("_loss")):
             lane.is_diverged = True
             return

@@ -15,6 +15,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from lt_rebalance.configs import Execution, require_positive
@@ -189,14 +190,26 @@ def run_plan(
     Returns when nothing can be run any more; the ledger then says what there is. A stage that fails takes
     only those with it that build on it.
     """
-    _quiet_tune(resources.num_slots)
     schedule = Schedule(ledger.pending(), stage_flop)
     searcher = StageSearcher(schedule, ledger, store, data_dir, progress)
+    run_trials(StageTrainable, searcher, resources, check_interrupt)
+
+
+def run_trials(
+    trainable: type[tune.Trainable],
+    searcher: Searcher,
+    resources: Resources,
+    check_interrupt: Callable[[], None],
+    scheduler: TrialScheduler | None = None,
+) -> None:
+    """Run what a searcher suggests until it has finished, with nothing kept of Tune's own files."""
+    _quiet_tune(resources.num_slots)
     with tempfile.TemporaryDirectory(prefix="lt_rebalance-tune-") as scratch_dir:
         tuner = tune.Tuner(
-            tune.with_resources(StageTrainable, resources.placement()),
+            tune.with_resources(trainable, resources.placement()),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
+                scheduler=scheduler,
                 num_samples=-1,
                 max_concurrent_trials=resources.num_slots,
                 reuse_actors=True,

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "lt_rebalance"
 LAYERS = [
-    ["seeding", "metrics", "records", "paper", "interrupts"],
+    ["seeding", "metrics", "records", "paper", "interrupts", "search_spaces"],
     ["datasets"],
     ["data"],
     ["imbalance"],
@@ -24,6 +24,9 @@ LAYERS = [
     ["store"],
     ["inputs"],
     ["stages"],
+    ["search"],
+    ["search_account"],
+    ["search_journal"],
     ["plan"],
     ["costs"],
     ["ledger"],
@@ -31,9 +34,11 @@ LAYERS = [
     ["progress"],
     ["trainables"],
     ["runner"],
+    ["tuner"],
     ["command"],
+    ["search_command"],
 ]
-MAY_IMPORT_RAY = {"trainables", "runner"}
+MAY_IMPORT_RAY = {"trainables", "runner", "tuner"}
 ANALYSIS_MAY_IMPORT = {"metrics", "paper", "records", "store"}
 ANALYSIS_NEVER_IMPORTS = {"torch", "torchvision", "ray"}
 BELOW_THE_PACKAGE = {"sweeps", "analysis", "benchmarks", "tests"}
