@@ -38,28 +38,27 @@ class PairedDifference:
         return "worse" if self.interval.high < 0 else "not decided"
 
     def __str__(self) -> str:
-        pairs = f"n={len(self.seeds)} pairs"
         if not self.seeds:
             return f"{self.metric}: no seed at which both are complete"
         return (
-            f"{self.metric}: untuned {_mean_sd(self.untuned)}, tuned {_mean_sd(self.tuned)}; "
-            f"difference {np.mean(self.differences):+.4f}, 95 % t interval "
-            f"[{self.interval.low:+.4f}, {self.interval.high:+.4f}], {pairs}: {self.verdict}"
+            f"{self.metric}: untuned {_mean_sd(self.untuned)}, tuned {_mean_sd(self.tuned)}; difference "
+            f"{np.mean(self.differences):+.4f}, 95 % t interval [{self.interval.low:+.4f}, "
+            f"{self.interval.high:+.4f}], n={len(self.seeds)} pairs: {self.verdict}"
         )
 
 
 def read_confirmation(store: Store, study: str) -> list[PairedDifference]:
-    """Return the differences between the second and the first cell of a study, by metric.
+    """Return the differences between tuned and untuned cell of a confirmation, by metric.
+
+    There is none where the untuned configuration was chosen, which then stands alone.
 
     Raises:
         StoreError: no such study, or a damaged record.
     """
-    records: tuple[dict[int, Record], dict[int, Record]] = ({}, {})
-    for run in store.load_study(study)["runs"]:
-        record = store.read_record(run["key"])
-        if record is not None and record.state == "complete":
-            records[run["cell"]][run["seed"]] = record
-    untuned, tuned = records
+    cells = _read_cells(store, study)
+    if len(cells) == 1:
+        return []
+    untuned, tuned = cells
     seeds = sorted(set(untuned) & set(tuned))
     return [
         PairedDifference(
@@ -77,7 +76,31 @@ def describe_confirmation(location: str, study: str) -> Sequence[str]:
     store = open_store(location, None, create=False)
     if store is None:
         raise StoreError(f"{location}: there is no store")
-    return [str(difference) for difference in read_confirmation(store, study)]
+    lines = [str(difference) for difference in read_confirmation(store, study)]
+    return lines or _describe_untuned(_read_cells(store, study)[0])
+
+
+def _read_cells(store: Store, study: str) -> list[dict[int, Record]]:
+    """Return the complete records of every cell of a study, by seed."""
+    plan = store.load_study(study)
+    cells: list[dict[int, Record]] = [{} for _ in plan["cells"]]
+    for run in plan["runs"]:
+        record = store.read_record(run["key"])
+        if record is not None and record.state == "complete":
+            cells[run["cell"]][run["seed"]] = record
+    return cells
+
+
+def _describe_untuned(records: Mapping[int, Record]) -> list[str]:
+    lines = ["nothing that was tried is better than the untuned configuration, which therefore stands alone"]
+    for metric, measure in CONFIRMED.items() if records else ():
+        values = [measure(record) for record in records.values()]
+        interval = mean_interval(values)
+        lines.append(
+            f"{metric}: untuned {_mean_sd(values)}, n={len(values)}, "
+            f"95 % t interval [{interval.low:.4f}, {interval.high:.4f}]"
+        )
+    return lines
 
 
 def _mean_sd(values: Sequence[float]) -> str:

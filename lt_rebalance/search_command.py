@@ -199,9 +199,6 @@ class SearchCommand:
             print("no trial was completed, so there is nothing to choose")
             return EXIT_INCOMPLETE
         self._show_choice(trials, best)
-        if best.values == self.search.untuned:
-            print("the untuned configuration is the best that was found: there is nothing to confirm")
-            return 0
         return self._confirm(best, compare)
 
     def _enqueue_known(self) -> None:
@@ -272,11 +269,12 @@ class SearchCommand:
         print(f"configuration: {path}")
 
     def _confirm(self, best: Trial, compare: Comparison) -> int:
-        """Run the choice beside the untuned configuration on fresh seeds, as any study runs."""
+        """Run the choice on fresh seeds, as any study runs, beside the untuned one if it is another."""
         base = self.search.base
+        tuned = self.search.cell(best.values, protocol=f"{base.protocol}-tuned")
         study = Study(
             name=confirmation_name(self.search),
-            cells=(base, self.search.cell(best.values, protocol=f"{base.protocol}-tuned")),
+            cells=(base,) if best.values == self.search.untuned else (base, tuned),
             seeds=tuple(range(self.options.confirm_seeds)),
         )
         ledger = Ledger(compile_study(study, self.search.execution), self.store)

@@ -30,7 +30,7 @@ from lt_rebalance.search_command import (
 )
 
 PRESETS = {
-    "quick": SearchPreset(dataset="fashion_mnist_mini", steps=180, seeds=2, trials=8, confirm_seeds=3),
+    "quick": SearchPreset(dataset="fashion_mnist_mini", steps=90, seeds=2, trials=6, confirm_seeds=3),
     "full": SearchPreset(dataset="fashion_mnist", steps=1800, seeds=3, trials=40, confirm_seeds=10),
 }
 
