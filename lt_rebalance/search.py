@@ -94,6 +94,11 @@ class Search:
             raise ValueError(f'scheduler "pbt" trains populations of CGANs, this tunes a {self.component}')
         for name in self.space:
             require_known(f"setting of the {self.component}", name, [field.name for field in self._fields()])
+        for name, value in self.untuned.items():
+            if value not in self.space[name]:
+                raise ValueError(
+                    f"the untuned {name} is {value}, outside of what is searched: {self.space[name]}"
+                )
         steps, rounds = self.budget.steps, self.budget.rounds
         if steps is None or rounds is None or steps % rounds:
             raise ValueError(f"a search needs a budget in steps that its rounds divide, got {self.budget!r}")

@@ -49,13 +49,12 @@ class SearchJournal:
         self.study.enqueue_trial(dict(values), skip_if_exists=True)
 
     def enqueue_failed(self) -> None:
-        """Queue the values of trials that failed again, unless another trial has had them."""
+        """Make the values of every trial that failed those of a trial to come, once."""
         frozen = self.study.get_trials(deepcopy=False)
-        others = [trial.params for trial in frozen if trial.state != TrialState.FAIL]
+        retried = {trial.user_attrs.get("retry_of") for trial in frozen}
         for trial in frozen:
-            if trial.state == TrialState.FAIL and trial.params not in others:
-                others.append(trial.params)
-                self.study.enqueue_trial(trial.params)
+            if trial.state == TrialState.FAIL and trial.number not in retried:
+                self.study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
 
     def trials(self) -> list[Trial]:
         """Return every trial that has begun, in their order."""
@@ -109,9 +108,11 @@ class SearchJournal:
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if len({trial.values[0] for trial in complete if trial.values}) < 2:
             return {}
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        target = None if len(self.search.objectives) == 1 else lambda trial: trial.values[0]
-        return dict(optuna.importance.get_param_importances(self.study, evaluator=evaluator, target=target))
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()  # of what makes its target low
+        shares = optuna.importance.get_param_importances(
+            self.study, evaluator=evaluator, target=lambda trial: -trial.values[0]
+        )
+        return dict(shares)
 
     def _find(self, number: int) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[number]

@@ -12,8 +12,8 @@ from lt_rebalance.runner import MAX_RETRIES, Resources, run_trials
 from lt_rebalance.search import Rung, Search
 from lt_rebalance.search_account import RungResult, SearchBudget, Trial
 from lt_rebalance.search_journal import SearchJournal
+from lt_rebalance.search_trainables import RungTrainable, by_seed, rung_trial_config
 from lt_rebalance.store import Store
-from lt_rebalance.trainables import RungTrainable, by_seed, rung_trial_config
 
 Show = Callable[[Trial], None]
 

@@ -33,12 +33,13 @@ LAYERS = [
     ["tables"],
     ["progress"],
     ["trainables"],
+    ["search_trainables"],
     ["runner"],
     ["tuner"],
     ["command"],
     ["search_command"],
 ]
-MAY_IMPORT_RAY = {"trainables", "runner", "tuner"}
+MAY_IMPORT_RAY = {"trainables", "search_trainables", "runner", "tuner"}
 ANALYSIS_MAY_IMPORT = {"metrics", "paper", "records", "store"}
 ANALYSIS_NEVER_IMPORTS = {"torch", "torchvision", "ray"}
 BELOW_THE_PACKAGE = {"sweeps", "analysis", "benchmarks", "tests"}
