@@ -84,7 +84,12 @@ class RungTrainable(StageTrainable):
         for index, lane in enumerate(self._run.lanes):
             (stage,) = (stage for stage in next_group if stage.seed == lane.seed)
             checkpoint = Checkpoint(round=lane.round, content=self._run.checkpoint_lane(index))
-            self._store.save_checkpoint(stage.key, checkpoint)
+            try:
+                self._store.save_checkpoint(stage.key, checkpoint)
+            except OSError as error:
+                self._stages = [stage]
+                self._note_error(error)
+                raise
 
     def _record(self, stage: AnyStage) -> Record:
         record = self._store.load_record(stage.key)
