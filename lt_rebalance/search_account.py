@@ -23,6 +23,8 @@ class RungResult:
     """steps of all trainings of the trial until here, over seeds"""
     train_s: float
     """seconds spent in them"""
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """what the trial was trained with since the rung before, where that changes; else empty"""
 
     def mean(self, objective: str) -> float:
         """Return the mean of an objective over seeds."""

@@ -26,6 +26,7 @@ from lt_rebalance.configs import Budget, Execution, require_known, require_posit
 from lt_rebalance.datasets import get_dataset_spec, load_dataset, locate_data_dir
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.plan import compile_study
+from lt_rebalance.population import run_population
 from lt_rebalance.progress import make_console
 from lt_rebalance.protocols import PROTOCOLS, Protocol, get_protocol
 from lt_rebalance.runner import Resources
@@ -40,6 +41,8 @@ VALIDATION_PER_CLASS = 500
 VALIDATION_SHARE = 12
 """of the smallest class, at most one image in so many is set aside for validation: 500 of 6,000"""
 NUM_RUNGS = 3
+NUM_INTERVALS = 6
+"""rungs of a population, evenly spaced"""
 
 SearchBuilder = Callable[[argparse.Namespace, Execution], Search]
 Comparison = Callable[[str, str], Sequence[str]]
@@ -110,7 +113,7 @@ def search_protocol(options: argparse.Namespace, **changes: Any) -> Protocol:  #
 
 def trial_budget(options: argparse.Namespace) -> Budget:
     """Return the budget of a trial that runs to its end."""
-    rounds = options.reduction ** (NUM_RUNGS - 1)
+    rounds = NUM_INTERVALS if options.scheduler == "pbt" else options.reduction ** (NUM_RUNGS - 1)
     if options.steps % rounds:
         nearest = rounds * max(1, round(options.steps / rounds))
         raise ValueError(
@@ -142,6 +145,8 @@ def main(
         search = build_search(options, execution)
         budget = SearchBudget(trials=options.trials, steps=options.max_steps, minutes=options.max_minutes)
         require_positive(confirm_seeds=options.confirm_seeds)
+        if search.scheduler == "pbt":
+            _require_population(options)
         if options.confirm_seeds > FIRST_SEARCH_SEED:
             raise ValueError(
                 f"--confirm-seeds must be at most {FIRST_SEARCH_SEED}, got {options.confirm_seeds}"
@@ -214,15 +219,15 @@ class SearchCommand:
         # Workers have a working directory and an environment of their own.
         data_dir = str(locate_data_dir(self.options.data_dir))
         with connected(self.options.address) as interrupts:
-            run_search(
-                self.journal,
-                self.store,
-                data_dir,
-                self.budget,
-                self.resources,
-                self._show_trial,
-                interrupts.check,
-            )
+            common = (self.resources, self._show_trial, interrupts.check)
+            if self.search.scheduler == "pbt":
+                assert self.budget.trials is not None
+                # Members hand checkpoints on, and nodes of a cluster do so through a place that they share.
+                directory = self.store.search_directory(self.search.name)
+                shared = None if self.options.address is None else str(directory)
+                run_population(self.journal, self.store, data_dir, self.budget.trials, *common, shared)
+            else:
+                run_search(self.journal, self.store, data_dir, self.budget, *common)
 
     def _show_trial(self, trial: Trial) -> None:
         last = trial.rungs[-1] if trial.rungs else None
@@ -250,7 +255,7 @@ class SearchCommand:
             "question": self.question,
             "budget": dataclasses.asdict(self.budget),
             "trials": [trial.to_plain() for trial in trials],
-            "importance": self.journal.importance(),
+            "importance": {} if self.search.scheduler == "pbt" else self.journal.importance(),
             "best": None if best is None else best.number,
             "front": [trial.number for trial in pareto_front(trials, self.search.objectives)],
             "confirmation": confirmation_name(self.search),
@@ -343,6 +348,15 @@ def _require_same_search(search: Search, store: Store) -> None:
             f"{store.location} holds another search {search.name!r}, which differs in "
             f"{', '.join(within or different)}; give this one another --name"
         )
+
+
+def _require_population(options: argparse.Namespace) -> None:
+    for name in ("max_steps", "max_minutes", "max_concurrent"):
+        if getattr(options, name) is not None:
+            raise ValueError(
+                f"--{name.replace('_', '-')} does not go with --scheduler pbt: all members of a population, "
+                "--trials of them, train to the end, as many at a time as there are CPUs or GPUs"
+            )
 
 
 def _show_plan(search: Search, budget: SearchBudget, resources: Resources, *, as_json: bool) -> int:

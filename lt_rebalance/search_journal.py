@@ -61,6 +61,13 @@ class SearchJournal:
         frozen = self.study.get_trials(deepcopy=False)
         return [_to_trial(trial) for trial in frozen if trial.state != TrialState.WAITING]
 
+    def begin(self) -> int:
+        """Begin a trial and return its number."""
+        self.study.sampler = self.make_sampler(len(self.trials()))
+        trial = self.study.ask()
+        self.suggest(trial)
+        return trial.number
+
     def in_flight(self) -> list[optuna.trial.Trial]:
         """Return the trials that have begun and have not ended."""
         frozen = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -162,10 +169,11 @@ def _suggest(trial: Any, name: str, domain: Domain) -> Value:
 def _to_trial(frozen: FrozenTrial) -> Trial:
     attributes = frozen.user_attrs
     is_ended = frozen.state.is_finished()
+    rungs = tuple(RungResult.from_plain(rung) for rung in attributes.get("rungs", ()))
     return Trial(
         number=frozen.number,
-        values=dict(frozen.params),
+        values=dict(frozen.params) | dict(rungs[-1].values if rungs else {}),
         state=attributes["state"] if is_ended else "running",
         reason=attributes["reason"] if is_ended else "",
-        rungs=tuple(RungResult.from_plain(rung) for rung in attributes.get("rungs", ())),
+        rungs=rungs,
     )

@@ -8,6 +8,7 @@ Layout under the root, all JSON but for artefacts and checkpoints:
     searches/<name>/account.json        what a search tunes, its trials, its choice; remade from its journal
     searches/<name>/best.toml           the configuration that it chose
     searches/<name>/journal.jsonl       Optuna's own log of the trials, one JSON object a line
+    searches/<name>/members/<number>.safetensors   members of a population in training
     stages/<key>/result.json            the record; a result that exists is complete
     stages/<key>/predictions-<hash>.npy, weights-<hash>.safetensors, samples-<hash>.npy
     stages/<key>/failed.json            the last failure, until a retry succeeds
@@ -335,6 +336,21 @@ class Store:
             raise StoreError(f"{self.location}: searches/{name}/account.json is not an account")
         return account
 
+    def save_member(self, name: str, member: int, content: bytes) -> None:
+        """Keep what a member of a population needs to go on, over what it kept before."""
+        self._files.replace(_member_path(name, member), content)
+
+    def load_member(self, name: str, member: int) -> bytes | None:
+        """Return what a member of a population keeps, or None."""
+        try:
+            return self._files.read(_member_path(name, member))
+        except FileNotFoundError:
+            return None
+
+    def discard_member(self, name: str, member: int) -> None:
+        """Remove what a member of a population keeps, when it has ended."""
+        self._files.remove(_member_path(name, member))
+
     def write_best(self, name: str, text: str) -> str:
         """Write the configuration that a search chose, over an earlier one, and return where it lies."""
         path = f"searches/{name}/best.toml"
@@ -356,6 +372,10 @@ class Store:
             return
         self._files.replace(f"{directory}/reason.txt", damage.reason.encode())
         _log.warning("stage %s: %s moved to %s: %s", key, name, directory, damage.reason)
+
+
+def _member_path(name: str, member: int) -> str:
+    return f"searches/{name}/members/{member}.safetensors"
 
 
 def _stage_path(key: str, name: str) -> str:

@@ -1,6 +1,6 @@
 """Run a search on Ray Tune: Optuna suggests, successive halving stops, the journal remembers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,11 +8,11 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from lt_rebalance.runner import MAX_RETRIES, Resources, run_trials
+from lt_rebalance.runner import MAX_RETRIES, Resources, run_searcher
 from lt_rebalance.search import Rung, Search
-from lt_rebalance.search_account import RungResult, SearchBudget, Trial
+from lt_rebalance.search_account import SearchBudget, Trial
 from lt_rebalance.search_journal import SearchJournal
-from lt_rebalance.search_trainables import RungTrainable, by_seed, rung_trial_config
+from lt_rebalance.search_trainables import RungTrainable, rung_result, rung_trial_config
 from lt_rebalance.store import Store
 
 Show = Callable[[Trial], None]
@@ -73,7 +73,7 @@ class TrialSearcher(OptunaSearch):
         """Keep what a trial showed at a rung."""
         if "round" in result:
             number, _ = self._running[trial_id]
-            self._journal.note_rung(number, self._rung_result(result))
+            self._journal.note_rung(number, rung_result(result, self._search.objectives))
             self._show(self._journal.trials()[number])
 
     def on_trial_complete(
@@ -83,20 +83,14 @@ class TrialSearcher(OptunaSearch):
         number, ladder = self._running.pop(trial_id)
         result = result or {}
         if "round" in result:
-            self._journal.note_rung(number, self._rung_result(result))
+            self._journal.note_rung(number, rung_result(result, self._search.objectives))
         outcome = "failed" if error else result.get("outcome", "failed")
         state = {"finished": "complete", "running": "pruned", "diverged": "diverged"}.get(outcome, "failed")
-        reason = _last_error(ladder, self._store) if state == "failed" else ""
+        reason = last_error(ladder, self._store) if state == "failed" else ""
         self._journal.settle(number, state, reason)
         for stage in (stage for rung in ladder for group in rung.groups for stage in group):
             self._store.discard_checkpoints(stage.key)
         self._show(self._journal.trials()[number])
-
-    def _rung_result(self, result: Mapping[str, Any]) -> RungResult:
-        return RungResult(
-            scores={name: tuple(result[by_seed(name)]) for name in self._search.objectives},
-            **{name: result[name] for name in ("round", "num_steps", "total_steps", "train_s")},
-        )
 
     def save(self, checkpoint_path: str) -> None:
         """Keep nothing: the journal is the state."""
@@ -109,7 +103,7 @@ class TrialSearcher(OptunaSearch):
         return {}
 
 
-def _last_error(ladder: tuple[Rung, ...], store: Store) -> str:
+def last_error(ladder: tuple[Rung, ...], store: Store) -> str:
     """Return the error of the stage of a ladder that failed, or that its worker died."""
     for stage in (stage for rung in ladder for group in rung.groups for stage in group):
         failure = store.load_failure(stage.key)
@@ -162,4 +156,4 @@ def run_search(
     searcher = TrialSearcher(journal, store, data_dir, budget, show)
     ended = [trial for trial in journal.trials() if trial.state != "running"]
     scheduler = make_scheduler(journal.search, ended)
-    run_trials(RungTrainable, searcher, resources, check_interrupt, scheduler)
+    run_searcher(RungTrainable, searcher, resources, check_interrupt, scheduler)

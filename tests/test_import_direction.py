@@ -35,11 +35,11 @@ LAYERS = [
     ["trainables"],
     ["search_trainables"],
     ["runner"],
-    ["tuner"],
+    ["tuner", "population"],
     ["command"],
     ["search_command"],
 ]
-MAY_IMPORT_RAY = {"trainables", "search_trainables", "runner", "tuner"}
+MAY_IMPORT_RAY = {"trainables", "search_trainables", "runner", "tuner", "population"}
 ANALYSIS_MAY_IMPORT = {"metrics", "paper", "records", "store"}
 ANALYSIS_NEVER_IMPORTS = {"torch", "torchvision", "ray"}
 BELOW_THE_PACKAGE = {"sweeps", "analysis", "benchmarks", "tests"}

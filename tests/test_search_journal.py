@@ -30,19 +30,10 @@ def journal(small_search: Search, tmp_path: Path) -> Iterator[SearchJournal]:
         yield opened
 
 
-def begin(journal: SearchJournal) -> int:
-    """Begin a trial and return its number."""
-    number = len(journal.trials())
-    journal.study.sampler = journal.make_sampler(number)
-    trial = journal.study.ask()
-    journal.suggest(trial)
-    return trial.number
-
-
 def test_ends_of_trials_are_told_apart_also_after_reopening(small_search: Search, tmp_path: Path) -> None:
     with open_journal(small_search, tmp_path) as journal:
         for _ in range(5):
-            begin(journal)
+            journal.begin()
         journal.note_rung(0, rung(1, 0.1, 0.3))
         journal.note_rung(0, rung(4, 0.5, 0.7))
         journal.settle(0, "complete")
@@ -73,7 +64,7 @@ def test_ends_of_trials_are_told_apart_also_after_reopening(small_search: Search
 
 
 def test_rung_that_is_reported_again_is_kept_once(journal: SearchJournal) -> None:
-    number = begin(journal)
+    number = journal.begin()
     for _ in range(2):
         journal.note_rung(number, rung(1, 0.1, 0.3))
     assert journal.trials()[number].rungs == (rung(1, 0.1, 0.3),)
@@ -83,8 +74,8 @@ def test_queued_values_come_first_and_once(journal: SearchJournal, small_search:
     for _ in range(2):
         journal.enqueue(small_search.untuned)
     assert journal.trials() == []
-    begin(journal)
-    begin(journal)
+    journal.begin()
+    journal.begin()
     trials = journal.trials()
     assert trials[0].values == small_search.untuned
     assert trials[1].values != small_search.untuned
@@ -92,7 +83,7 @@ def test_queued_values_come_first_and_once(journal: SearchJournal, small_search:
 
 def test_suggestions_lie_in_the_space(journal: SearchJournal, small_search: Search) -> None:
     for _ in range(20):
-        begin(journal)
+        journal.begin()
     for trial in journal.trials():
         assert set(trial.values) == set(small_search.space)
         assert all(value in small_search.space[name] for name, value in trial.values.items())
@@ -106,7 +97,7 @@ def test_suggestions_lie_in_the_space(journal: SearchJournal, small_search: Sear
 def run_trials(journal: SearchJournal, end: int) -> list[Values]:
     """Run trials until there are `end`, each as good as its learning rate is high; return their values."""
     while len(journal.trials()) < end:
-        number = begin(journal)
+        number = journal.begin()
         score = 10 * float(journal.trials()[number].values["learning_rate"])
         journal.note_rung(number, rung(4, score, score))
         journal.settle(number, "complete")
@@ -142,12 +133,12 @@ def test_importance_names_the_setting_that_matters(journal: SearchJournal) -> No
 
 
 def test_failed_trial_is_queued_again_on_demand_and_once(journal: SearchJournal) -> None:
-    number = begin(journal)
+    number = journal.begin()
     journal.settle(number, "failed", "OSError: full")
     for _ in range(2):
         journal.enqueue_failed()
-    begin(journal)
-    begin(journal)
+    journal.begin()
+    journal.begin()
     values = [trial.values for trial in journal.trials()]
     assert values[1] == values[0] != values[2]
 
@@ -171,7 +162,7 @@ def test_line_that_was_not_written_to_its_end_is_cut_off(
 def test_lock_that_a_killed_process_left_does_not_hold_up(small_search: Search, tmp_path: Path) -> None:
     (tmp_path / f"{JOURNAL_FILE}.lock").symlink_to("nowhere")
     with open_journal(small_search, tmp_path) as journal:
-        begin(journal)
+        journal.begin()
     assert not (tmp_path / f"{JOURNAL_FILE}.lock").is_symlink()
 
 
@@ -206,12 +197,12 @@ def test_two_objectives_are_kept_and_told(small_cgan_search: Search, tmp_path: P
     both = dataclasses.replace(small_cgan_search, objectives=("macro_f1", "diversity"), scheduler="none")
     with open_journal(both, tmp_path) as journal:
         for score in (0.5, 0.25):
-            number = begin(journal)
+            number = journal.begin()
             scores = {"macro_f1": (score,), "diversity": (1 - score,)}
             result = dataclasses.replace(rung(4, 0), scores=scores)
             journal.note_rung(number, result)
             journal.settle(number, "complete")
-        number = begin(journal)
+        number = journal.begin()
         journal.settle(number, "diverged")
         assert [trial.values for trial in journal.study.get_trials()] == [[0.5, 0.5], [0.25, 0.75], [0, 0]]
         assert set(journal.importance()) == set(both.space)
@@ -220,7 +211,7 @@ def test_two_objectives_are_kept_and_told(small_cgan_search: Search, tmp_path: P
 
 
 def test_choice_reaches_optuna_in_its_order(journal: SearchJournal, small_search: Search) -> None:
-    begin(journal)
+    journal.begin()
     domain = small_search.space["batch_size"]
     assert isinstance(domain, Choice)
     (frozen,) = journal.study.get_trials()

@@ -87,8 +87,7 @@ def test_search_that_was_stopped_goes_on_as_if_it_had_not_been(small_search: Sea
         journal.enqueue(small_search.untuned)
         run_on_ray(journal, stopped, 3)
         # A process that dies here leaves a trial that has begun and has shown its first rung.
-        journal.study.sampler = journal.make_sampler(3)
-        journal.suggest(journal.study.ask())
+        assert journal.begin() == 3
         journal.note_rung(3, dataclasses.replace(expected[3].rungs[0], train_s=0.0))
     with open_journal(small_search, stopped.search_directory("small")) as journal:
         assert [trial.number for trial in journal.in_flight()] == [3]
@@ -98,6 +97,7 @@ def test_search_that_was_stopped_goes_on_as_if_it_had_not_been(small_search: Sea
         assert len(journal.trials()) == NUM_TRIALS
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_ends_of_trials_are_told_apart(small_search: Search, tmp_path: Path) -> None:
     store = open_at(tmp_path)
