@@ -249,17 +249,9 @@ class SearchCommand:
         return ", ".join(parts)
 
     def _write_account(self) -> None:
-        trials = self.journal.trials()
-        best = choose(trials, self.objective)
-        account = describe_search(self.search) | {
-            "question": self.question,
-            "budget": dataclasses.asdict(self.budget),
-            "trials": [trial.to_plain() for trial in trials],
-            "importance": {} if self.search.scheduler == "pbt" else self.journal.importance(),
-            "best": None if best is None else best.number,
-            "front": [trial.number for trial in pareto_front(trials, self.search.objectives)],
-            "confirmation": confirmation_name(self.search),
-        }
+        # Settings that change while a member trains do not explain what it reaches.
+        importance = {} if self.search.scheduler == "pbt" else self.journal.importance()
+        account = make_account(self.search, self.question, self.budget, self.journal.trials(), importance)
         self.store.write_search(self.search.name, account)
 
     def _show_choice(self, trials: Sequence[Trial], best: Trial) -> None:
@@ -296,6 +288,26 @@ class SearchCommand:
         for line in compare(self.store.location, study.name):
             print(line)
         return exit_code
+
+
+def make_account(
+    search: Search,
+    question: str,
+    budget: SearchBudget,
+    trials: Sequence[Trial],
+    importance: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return the account of a search as plain JSON values: all that a report reads of it."""
+    best = choose(trials, search.objectives[0])
+    return describe_search(search) | {
+        "question": question,
+        "budget": dataclasses.asdict(budget),
+        "trials": [trial.to_plain() for trial in trials],
+        "importance": dict(importance),
+        "best": None if best is None else best.number,
+        "front": [trial.number for trial in pareto_front(trials, search.objectives)],
+        "confirmation": confirmation_name(search),
+    }
 
 
 def confirmation_name(search: Search) -> str:
