@@ -13,7 +13,7 @@ from ray.tune.schedulers import PopulationBasedTraining
 
 from lt_rebalance.runner import Resources, run_trials
 from lt_rebalance.search import Search, Values
-from lt_rebalance.search_account import Trial
+from lt_rebalance.search_account import SearchBudget, Trial
 from lt_rebalance.search_journal import SearchJournal
 from lt_rebalance.search_spaces import Domain, Range
 from lt_rebalance.search_trainables import (
@@ -33,7 +33,7 @@ def run_population(
     journal: SearchJournal,
     store: Store,
     data_dir: str | None,
-    num_members: int,
+    budget: SearchBudget,
     resources: Resources,
     show: Callable[[Trial], None],
     check_interrupt: Callable[[], None],
@@ -44,10 +44,10 @@ def run_population(
     Members that were training when the search was last stopped go on from the last rung that they finished.
 
     Args:
-        num_members: size of the population.
+        budget: its trials are the size of the population.
         scratch_parent: a directory that all nodes see; None where there is but this machine.
     """
-    while len(journal.trials()) < num_members:
+    while journal.has_more(budget):
         journal.begin()
     search = journal.search
 

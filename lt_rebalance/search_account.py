@@ -62,6 +62,8 @@ class Trial:
     reason: str = ""
     """why it failed"""
     rungs: tuple[RungResult, ...] = ()
+    retry_of: int | None = None
+    """the failed trial that it repeats"""
 
     def __post_init__(self) -> None:
         assert self.state in TRIAL_STATES, self.state
@@ -86,7 +88,7 @@ class SearchBudget:
     """When a search starts no further trial; what runs is finished."""
 
     trials: int | None = None
-    """trials in all"""
+    """trials in all, but for those that repeat one that failed"""
     steps: int | None = None
     """optimizer steps of all trainings of all trials"""
     minutes: float | None = None
@@ -103,7 +105,7 @@ class SearchBudget:
     def is_spent(self, trials: Sequence[Trial]) -> bool:
         """Whether these trials reach any of the limits."""
         spent = {
-            "trials": len(trials),
+            "trials": sum(trial.retry_of is None for trial in trials),
             "steps": sum(trial.total_steps for trial in trials),
             "minutes": sum(trial.train_s for trial in trials) / 60,
         }

@@ -195,11 +195,13 @@ class SearchCommand:
         """Search until the budget is spent, choose, confirm the choice and return the exit code."""
         self._enqueue_known()
         self._write_account()
-        if self.journal.in_flight() or not self.budget.is_spent(self.journal.trials()):
+        if self.journal.in_flight() or self.journal.has_more(self.budget):
             self._search()
         trials = self.journal.trials()
         best = choose(trials, self.objective)
         print(summary(trials))
+        if any(trial.state == "failed" for trial in trials):
+            print(f"to try again what failed: {this_command()} --retry-failed")
         if best is None:
             print("no trial was completed, so there is nothing to choose")
             return EXIT_INCOMPLETE
@@ -221,11 +223,10 @@ class SearchCommand:
         with connected(self.options.address) as interrupts:
             common = (self.resources, self._show_trial, interrupts.check)
             if self.search.scheduler == "pbt":
-                assert self.budget.trials is not None
                 # Members hand checkpoints on, and nodes of a cluster do so through a place that they share.
                 directory = self.store.search_directory(self.search.name)
                 shared = None if self.options.address is None else str(directory)
-                run_population(self.journal, self.store, data_dir, self.budget.trials, *common, shared)
+                run_population(self.journal, self.store, data_dir, self.budget, *common, shared)
             else:
                 run_search(self.journal, self.store, data_dir, self.budget, *common)
 
@@ -387,5 +388,4 @@ def _show_plan(search: Search, budget: SearchBudget, resources: Resources, *, as
     print(f"objectives: {'; '.join(OBJECTIVES[name].label for name in search.objectives)}")
     print(f"seeds: {', '.join(map(str, search.seeds))}; measured after rounds {answer['rung_rounds']}")
     print(f"budget: {dataclasses.asdict(budget)}; {resources.num_slots} trials at a time")
-    print(f"to search: {this_command()}")
     return 0

@@ -6,6 +6,7 @@ Optuna appends one line of JSON an operation; nothing in the file is a pickle. O
 import contextlib
 import fcntl
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from lt_rebalance.search import Search, Values
-from lt_rebalance.search_account import RungResult, Trial
+from lt_rebalance.search_account import RungResult, SearchBudget, Trial
 from lt_rebalance.search_spaces import Choice, Domain, Value
 
 JOURNAL_FILE = "journal.jsonl"
@@ -55,6 +56,11 @@ class SearchJournal:
         for trial in frozen:
             if trial.state == TrialState.FAIL and trial.number not in retried:
                 self.study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
+
+    def has_more(self, budget: SearchBudget) -> bool:
+        """Whether another trial may begin: the budget is not spent, or one that failed is to be repeated."""
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return any("retry_of" in trial.user_attrs for trial in waiting) or not budget.is_spent(self.trials())
 
     def trials(self) -> list[Trial]:
         """Return every trial that has begun, in their order."""
@@ -115,10 +121,12 @@ class SearchJournal:
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if len({trial.values[0] for trial in complete if trial.values}) < 2:
             return {}
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()  # of what makes its target low
-        shares = optuna.importance.get_param_importances(
-            self.study, evaluator=evaluator, target=lambda trial: -trial.values[0]
-        )
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a reminder that it looks at low targets: hence the sign
+            shares = optuna.importance.get_param_importances(
+                self.study, evaluator=evaluator, target=lambda trial: -trial.values[0]
+            )
         return dict(shares)
 
     def _find(self, number: int) -> FrozenTrial:
@@ -176,4 +184,5 @@ def _to_trial(frozen: FrozenTrial) -> Trial:
         state=attributes["state"] if is_ended else "running",
         reason=attributes["reason"] if is_ended else "",
         rungs=rungs,
+        retry_of=attributes.get("retry_of"),
     )

@@ -54,12 +54,11 @@ class TrialSearcher(OptunaSearch):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial; FINISHED when the budget is spent."""
-        trials = self._journal.trials()
-        number = len(trials)
+        number = len(self._journal.trials())
         if self._in_flight:
             self._ot_trials[trial_id] = self._in_flight.pop(0)
             number = self._ot_trials[trial_id].number
-        elif self._budget.is_spent(trials):
+        elif not self._journal.has_more(self._budget):
             finished: Any = Searcher.FINISHED  # a string, which Ray's own signature leaves out
             return finished  # type: ignore[no-any-return]
         study: Any = self._ot_study  # Ray has no annotation for it

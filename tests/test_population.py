@@ -9,7 +9,7 @@ import pytest
 from lt_rebalance.population import run_population
 from lt_rebalance.runner import Resources, ray_cluster
 from lt_rebalance.search import Search
-from lt_rebalance.search_account import Trial
+from lt_rebalance.search_account import SearchBudget, Trial
 from lt_rebalance.search_journal import open_journal
 from lt_rebalance.search_trainables import PopulationTrainable, member_trial_config
 from lt_rebalance.store import Store, open_store
@@ -46,7 +46,16 @@ def test_population_trains_to_its_end_with_settings_that_change(population: Sear
     shown: list[Trial] = []
     with open_journal(population, store.search_directory(population.name)) as journal:
         journal.enqueue(population.untuned)
-        run_population(journal, store, None, NUM_MEMBERS, RESOURCES, shown.append, lambda: None, None)
+        run_population(
+            journal,
+            store,
+            None,
+            SearchBudget(trials=NUM_MEMBERS),
+            RESOURCES,
+            shown.append,
+            lambda: None,
+            None,
+        )
         members = journal.trials()
     assert [member.state for member in members] == ["complete"] * NUM_MEMBERS
     assert members[0].rungs[0].values == population.untuned

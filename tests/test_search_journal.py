@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from lt_rebalance.search import Search, Values
-from lt_rebalance.search_account import RungResult, Trial
+from lt_rebalance.search_account import RungResult, SearchBudget, Trial
 from lt_rebalance.search_journal import JOURNAL_FILE, SearchJournal, open_journal
 from lt_rebalance.search_spaces import Choice, Range
 
@@ -133,12 +133,18 @@ def test_importance_names_the_setting_that_matters(journal: SearchJournal) -> No
 
 
 def test_failed_trial_is_queued_again_on_demand_and_once(journal: SearchJournal) -> None:
+    budget = SearchBudget(trials=1)
+    assert journal.has_more(budget)
     number = journal.begin()
     journal.settle(number, "failed", "OSError: full")
+    assert not journal.has_more(budget)
     for _ in range(2):
         journal.enqueue_failed()
+    assert journal.has_more(budget)
     journal.begin()
     journal.begin()
+    assert not journal.has_more(budget)
+    assert [trial.retry_of for trial in journal.trials()] == [None, 0, None]
     values = [trial.values for trial in journal.trials()]
     assert values[1] == values[0] != values[2]
 
