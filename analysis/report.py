@@ -1,6 +1,7 @@
-"""Write a report: one self-contained page, and its tables and figures as files of their own."""
+"""Write a report: a self-contained page, one more a search, and tables and figures as files of their own."""
 
 import base64
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from pathlib import Path
 import jinja2
 
 from analysis.collect import Results
-from analysis.figures import Drawn, draw_figures, to_png, to_svg
+from analysis.figures import Drawn, draw_figures, draw_search, to_png, to_svg
+from analysis.searches import SearchResults, read_searches
 from analysis.summary import describe_design, describe_findings, describe_limits, describe_versions
 from analysis.tables import (
     Frames,
@@ -18,6 +20,7 @@ from analysis.tables import (
     build_tables,
     compute_frames,
     count_gaps,
+    search_tables,
     to_csv,
     to_latex,
     to_markdown,
@@ -152,7 +155,7 @@ CHAPTERS = (
 
 
 def write_report(results: Results, out_dir: str | Path) -> Path:
-    """Write `index.html`, `tables/` and `figures/`, and return the path of the page.
+    """Write `index.html`, a page a search, `tables/` and `figures/`, and return the path of `index.html`.
 
     Everything is made before anything is written. Files of an earlier report are replaced, each in one step
     and the page last; nothing else is touched. The report of an incomplete store says at its head that it is
@@ -171,16 +174,18 @@ def write_report(results: Results, out_dir: str | Path) -> Path:
     tables = build_tables(results, frames)
     files: dict[str, bytes] = {}
     for table in tables.values():
-        for suffix, write in {"csv": to_csv, "md": to_markdown, "tex": to_latex}.items():
-            files[f"tables/{table.name}.{suffix}"] = write(table).encode()
+        files |= _table_files(table)
     for name, frame in {"runs": results.runs, "cells": results.cells}.items():
         files[f"tables/{name}.csv"] = frame.to_csv(index=False, lineterminator="\n").encode()
     pictures = []
     for drawn in draw_figures(results, frames.contrasts):
-        svg, png = to_svg(drawn), to_png(drawn)
-        files |= {f"figures/{drawn.name}.svg": svg, f"figures/{drawn.name}.png": png}
-        pictures.append(_embed(drawn, svg, png))
-    files["index.html"] = render(results, frames, tables, pictures).encode()
+        picture, drawn_files = _embed(drawn)
+        files |= drawn_files
+        pictures.append(picture)
+    searches = read_searches(results.store)
+    for search in searches:
+        files |= _search_files(search)
+    files["index.html"] = render(results, frames, tables, pictures, searches).encode()
     for name, content in files.items():
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,10 +193,39 @@ def write_report(results: Results, out_dir: str | Path) -> Path:
     return out / "index.html"
 
 
-def _embed(drawn: Drawn, svg: bytes, png: bytes) -> Picture:
+def _search_files(search: SearchResults) -> dict[str, bytes]:
+    """Return the page of a search, its tables and its figures."""
+    tables, pictures = search_tables(search), []
+    files: dict[str, bytes] = {}
+    for table in tables:
+        files |= _table_files(table)
+    for drawn in draw_search(search):
+        picture, drawn_files = _embed(dataclasses.replace(drawn, name=f"{drawn.name}-{search.name}"))
+        files |= drawn_files
+        pictures.append(picture)
+    template = _environment().get_template("search.html.jinja")
+    page = template.render(
+        search=search,
+        tables=tables,
+        pictures=pictures,
+        versions=describe_versions(),
+        long_text=LONG_TEXT,
+    )
+    return files | {f"search-{search.name}.html": page.encode()}
+
+
+def _table_files(table: Table) -> dict[str, bytes]:
+    writers = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
+    return {f"tables/{table.name}.{suffix}": write(table).encode() for suffix, write in writers.items()}
+
+
+def _embed(drawn: Drawn) -> tuple[Picture, dict[str, bytes]]:
+    """Return a figure as the page embeds it, and its files."""
+    svg, png = to_svg(drawn), to_png(drawn)
     kind, content = ("svg+xml", svg) if len(svg) <= MAX_SVG_BYTES else ("png", png)
     source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-    return Picture(name=drawn.name, title=drawn.title, caption=drawn.caption, source=source)
+    picture = Picture(name=drawn.name, title=drawn.title, caption=drawn.caption, source=source)
+    return picture, {f"figures/{drawn.name}.svg": svg, f"figures/{drawn.name}.png": png}
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -203,29 +237,43 @@ def _replace(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def render(results: Results, frames: Frames, tables: dict[str, Table], pictures: Sequence[Picture]) -> str:
-    """Return the page."""
-    environment = jinja2.Environment(
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("analysis", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.jinja").render(
-        studies=results.studies,
-        questions=results.questions,
-        is_partial=count_gaps(results.planned) > 0,
-        account=account(results.planned),
-        findings=describe_findings(results, frames),
-        design=describe_design(results),
-        notes=results.notes,
-        chapters=CHAPTERS,
-        tables=tables,
-        pictures={chapter.name: _select(pictures, chapter) for chapter in CHAPTERS},
-        limits=describe_limits(results, frames),
-        versions=describe_versions(),
-        long_text=LONG_TEXT,
+
+
+def render(
+    results: Results,
+    frames: Frames,
+    tables: dict[str, Table],
+    pictures: Sequence[Picture],
+    searches: Sequence[SearchResults],
+) -> str:
+    """Return the page."""
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            searches=searches,
+            studies=results.studies,
+            questions=results.questions,
+            is_partial=count_gaps(results.planned) > 0,
+            account=account(results.planned),
+            findings=describe_findings(results, frames),
+            design=describe_design(results),
+            notes=results.notes,
+            chapters=CHAPTERS,
+            tables=tables,
+            pictures={chapter.name: _select(pictures, chapter) for chapter in CHAPTERS},
+            limits=describe_limits(results, frames),
+            versions=describe_versions(),
+            long_text=LONG_TEXT,
+        )
     )
 
 

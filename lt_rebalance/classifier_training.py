@@ -69,19 +69,19 @@ class ClassifierLane(Lane):
     selected_round: int = -1
     """index of the round whose predictions are reported; -1 before the first"""
     predictions_N: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    """test predictions of the selected round"""
+    """predictions of the selected round: of test images, or of validation images where none are tested"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Program:
-    """Lanes of a classifier that train and are tested together."""
+    """Lanes of a classifier that train and are measured together."""
 
     networks: LaneStack
     step: StepProgram
 
 
 class ClassifierTraining(Training[ClassifierLane, _Program]):
-    """Lanes of one classifier, tested at the end of every round."""
+    """Lanes of one classifier, measured at the end of every round."""
 
     def __init__(
         self,
@@ -92,10 +92,13 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         seeds: Sequence[int],
         training_sets: Sequence[TrainingSet],
         validation_sets: Sequence[EvaluationSet | None],
-        test_set: EvaluationSet,
+        test_set: EvaluationSet | None,
         fusion: Fusion = ALONE,
     ) -> None:
-        """Build one lane for each seed, its training set and its validation set; they share the test set."""
+        """Build one lane for each seed, its training set and its validation set; they share the test set.
+
+        Without a test set, lanes are measured on their validation sets alone.
+        """
         self._config = config
         self._spec = spec
         self._device = device
@@ -147,11 +150,10 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         for images_LBCHW, labels_LB in read_batches(lanes, steps):
             sums_L += program.step(images_LBCHW, labels_LB)
         rows = [{"step": steps.stop, "train_loss": loss} for loss in (sums_L / len(steps)).tolist()]
-        test_sets = [self._test_set for _ in lanes]
-        predictions = self._test(program.networks, "test", test_sets, rows)
         validation_sets = [lane.validation_set for lane in lanes if lane.validation_set is not None]
-        if validation_sets:
-            self._test(program.networks, "validation", validation_sets, rows)
+        predictions = self._test(program.networks, "validation", validation_sets, rows)
+        if self._test_set is not None:
+            predictions = self._test(program.networks, "test", [self._test_set] * len(lanes), rows)
         for lane, row, predictions_N in zip(lanes, rows, predictions, strict=True):
             self._finish_round(lane, row, predictions_N)
 
@@ -159,6 +161,8 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         self, networks: LaneStack, name: str, sets: Sequence[EvaluationSet], rows: Sequence[dict[str, Any]]
     ) -> list[NDArray[np.int64]]:
         """Add columns with a name's prefix to the row of every lane; return its predictions."""
+        if not sets:
+            return []
         predictions = []
         for logits_NK, evaluation_set, row in zip(self._predict(networks, sets), sets, rows, strict=True):
             values, predictions_N = self._measure(logits_NK, evaluation_set.labels_N)

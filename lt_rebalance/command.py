@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lt_rebalance.axes import Preset, add_axes
-from lt_rebalance.configs import DEVICES, PRECISIONS, to_plain
+from lt_rebalance.configs import DEVICES, PRECISIONS, Execution, to_plain
 from lt_rebalance.costs import Throughput, estimate_remaining_s, stage_flop
 from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset, locate_data_dir
 from lt_rebalance.interrupts import Interrupted, InterruptWatch
@@ -26,18 +26,19 @@ from lt_rebalance.machine import AUTO, resolve_execution
 from lt_rebalance.overrides import change_study, read_overrides
 from lt_rebalance.plan import compile_study, describe_plan
 from lt_rebalance.progress import Progress, format_duration, make_console, render_cells
-from lt_rebalance.records import KINDS
 from lt_rebalance.runner import ClusterSize, Resources, count_cpus, plan_resources, ray_cluster, run_plan
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION, Study
 from lt_rebalance.tables import cells_frame, runs_frame
 
+PLANNED_KINDS = ("generator", "classifier")
 EXIT_INCOMPLETE = 1
 EXIT_USER_ERROR = 2
 
 StudyBuilder = Callable[[argparse.Namespace], Study]
 Answer = Callable[[str, str, int], tuple[str, str]]
 """From the location of a store, the name of a study in it and characters a line to text and CSV."""
+Preparation = Callable[[argparse.Namespace, contextlib.ExitStack], Callable[[], int]]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -139,36 +140,55 @@ def main(
 
     The run ends with the answer to the sweep's question, where one is given, and the account of its runs.
 
-    0: every planned run is complete or diverged. 1: some failed or are missing. 2: wrong input, nothing was
-    started. 130, 143: stopped by Ctrl-C or SIGTERM; the same command goes on from there.
+    0: every planned run is complete or diverged. 1: some failed or are missing. Others: as `run_command`.
+    """
+
+    def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
+        study = change_study(build_study(options), read_overrides(options.config, options.set))
+        job = _prepare(study, first_line(parser), options, stack)
+        if options.plan:
+            return lambda: _show_plan(job.ledger, job.resources, as_json=options.json)
+        return lambda: run_job(job, options, answer)
+
+    return run_command(parser, prepare, arguments)
+
+
+def run_command(
+    parser: argparse.ArgumentParser, prepare: Preparation, arguments: Sequence[str] | None = None
+) -> int:
+    """Read a command line, prepare what it asks for, do it and return its exit code.
+
+    Args:
+        prepare: checks everything that can be wrong, raising ValueError, and returns what does the work.
+
+    Returns:
+        What the work returns; 2: wrong input, nothing was started; 130, 143: stopped by Ctrl-C or SIGTERM,
+        the same command goes on from there.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with contextlib.ExitStack() as stack:
         try:
-            options = parser.parse_args(arguments)
-            question = (parser.description or "").strip().partition("\n")[0]
-            study = change_study(build_study(options), read_overrides(options.config, options.set))
-            job = _prepare(study, question, options, stack)
+            work = prepare(parser.parse_args(arguments), stack)
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_USER_ERROR
         except KeyboardInterrupt:
             print("stopped before anything was started")
             return Interrupted(signal.SIGINT).exit_code
-        if options.plan:
-            _show_plan(job.ledger, job.resources, as_json=options.json)
-            return 0
         try:
-            return _run(job, options, answer)
+            return work()
         except Interrupted as interrupt:
-            print(
-                f"stopped by {interrupt.signal.name}; nothing finished is lost. To go on: {_this_command()}"
-            )
+            print(f"stopped by {interrupt.signal.name}; nothing finished is lost. To go on: {this_command()}")
             return interrupt.exit_code
 
 
+def first_line(parser: argparse.ArgumentParser) -> str:
+    """Return what a sweep asks, in one line."""
+    return (parser.description or "").strip().partition("\n")[0]
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Job:
+class Job:
     """What a command has to do, once all its input is known to be right."""
 
     question: str
@@ -177,10 +197,30 @@ class _Job:
     store: Store | None
     """None where there is none, and only a plan was asked for"""
     resources: Resources
+    seeds_option: str = "--seeds"
+    """the option that grows the study"""
 
 
-def _prepare(study: Study, question: str, options: argparse.Namespace, stack: contextlib.ExitStack) -> _Job:
+def _prepare(study: Study, question: str, options: argparse.Namespace, stack: contextlib.ExitStack) -> Job:
     """Check everything that can be wrong before anything is written; ValueError when something is."""
+    execution, resources = prepare_machine(options, stack)
+    plan = compile_study(study, execution)
+    if not options.plan:
+        for dataset in sorted({cell.data.dataset for cell in study.cells}):
+            load_dataset(dataset, options.data_dir, download=options.download)
+    store = open_store(options.storage, RESULTS_VERSION, create=not options.plan)
+    ledger = Ledger(plan, store)
+    if options.retry_failed:
+        ledger.forget_failures()
+    return Job(question=question, ledger=ledger, store=store, resources=resources)
+
+
+def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Execution, Resources]:
+    """Return how trials compute and what they may use, connected to the cluster if one is named.
+
+    Raises:
+        ValueError: options that contradict each other, or what they ask for is not there.
+    """
     if options.json and not options.plan:
         raise ValueError("--json goes with --plan")
     has_cuda = torch.cuda.is_available()
@@ -191,18 +231,10 @@ def _prepare(study: Study, question: str, options: argparse.Namespace, stack: co
         has_cuda = options.device == "cuda" or size.get("GPU", 0) > 0
     execution = resolve_execution(options.device, options.precision, options.threads, has_cuda=has_cuda)
     resources = plan_resources(execution, options.gpus_per_trial, options.max_concurrent, options.lanes, size)
-    plan = compile_study(study, execution)
-    if not options.plan:
-        for dataset in sorted({cell.data.dataset for cell in study.cells}):
-            load_dataset(dataset, options.data_dir, download=options.download)
-    store = open_store(options.storage, RESULTS_VERSION, create=not options.plan)
-    ledger = Ledger(plan, store)
-    if options.retry_failed:
-        ledger.forget_failures()
-    return _Job(question=question, ledger=ledger, store=store, resources=resources)
+    return execution, resources
 
 
-def _run(job: _Job, options: argparse.Namespace, answer: Answer | None) -> int:
+def run_job(job: Job, options: argparse.Namespace, answer: Answer | None = None) -> int:
     """Run what is pending, show the results and return the exit code."""
     ledger, store, console = job.ledger, job.store, make_console()
     assert store is not None
@@ -216,7 +248,7 @@ def _run(job: _Job, options: argparse.Namespace, answer: Answer | None) -> int:
             for key in pending:
                 store.clear_failure(key)
         _run_pending(job, store, options, console)
-    return _show_results(ledger, store, console, answer)
+    return _show_results(job, store, console, answer)
 
 
 def _note_replaced_runs(ledger: Ledger, store: Store, console: Console) -> None:
@@ -233,22 +265,28 @@ def _note_replaced_runs(ledger: Ledger, store: Store, console: Console) -> None:
         )
 
 
-def _run_pending(job: _Job, store: Store, options: argparse.Namespace, console: Console) -> None:
+def _run_pending(job: Job, store: Store, options: argparse.Namespace, console: Console) -> None:
     ledger = job.ledger
     # Workers have a working directory and an environment of their own.
     data_dir = str(locate_data_dir(options.data_dir))
-    with contextlib.ExitStack() as stack:
-        interrupts = stack.enter_context(InterruptWatch())
-        if options.address is None:
-            stack.enter_context(ray_cluster(None))
-        interrupts.install()  # Ray has put its own handlers in place
-        progress = Progress(ledger, _learn_throughput(ledger), job.resources.num_slots, console)
-        stack.enter_context(progress)
+    progress = Progress(ledger, _learn_throughput(ledger), job.resources.num_slots, console)
+    with connected(options.address) as interrupts, progress:
         try:
             run_plan(ledger, store, data_dir, job.resources, progress, interrupts.check)
         except Interrupted:
             console.print(ledger.summary())
             raise
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[InterruptWatch]:
+    """Start Ray on this machine unless an address says where it runs, and watch for signals to stop."""
+    with contextlib.ExitStack() as stack:
+        interrupts = stack.enter_context(InterruptWatch())
+        if address is None:
+            stack.enter_context(ray_cluster(None))
+        interrupts.install()  # Ray has put its own handlers in place
+        yield interrupts
 
 
 def _learn_throughput(ledger: Ledger) -> Throughput:
@@ -258,8 +296,8 @@ def _learn_throughput(ledger: Ledger) -> Throughput:
     return throughput
 
 
-def _show_plan(ledger: Ledger, resources: Resources, *, as_json: bool) -> None:
-    """Print what would run, its cost and its time, measured here where the store knows nothing."""
+def _show_plan(ledger: Ledger, resources: Resources, *, as_json: bool) -> int:
+    """Print what would run, its cost and its time, measured here where the store knows nothing; return 0."""
     pending = ledger.pending()
     throughput = _learn_throughput(ledger)
     if ledger.plan.execution.device == "cpu" or torch.cuda.is_available():
@@ -275,7 +313,7 @@ def _show_plan(ledger: Ledger, resources: Resources, *, as_json: bool) -> None:
             "planned": len(ledger.plan.runs),
             **{state: ledger.count_runs()[state] for state in RUN_STATES},
         },
-        "stages": {kind: {"planned": planned[kind], "to_run": to_run[kind]} for kind in KINDS},
+        "stages": {kind: {"planned": planned[kind], "to_run": to_run[kind]} for kind in PLANNED_KINDS},
         "execution": to_plain(ledger.plan.execution),
         "num_slots": resources.num_slots,
         "flop": sum(stage_flop(stage) for stage in pending.values()),
@@ -284,9 +322,9 @@ def _show_plan(ledger: Ledger, resources: Resources, *, as_json: bool) -> None:
     }
     if as_json:
         print(json.dumps(answer, indent=2))
-        return
+        return 0
     print(f"{answer['study']}: {ledger.summary()}")
-    for kind in KINDS:
+    for kind in PLANNED_KINDS:
         print(f"{kind} runs: {planned[kind]} planned, {to_run[kind]} to run")
     print(f"arithmetic: {answer['flop'] / 1e15:.3g} PFLOP in {ledger.plan.execution.precision}")
     if eta_s is None:
@@ -294,10 +332,12 @@ def _show_plan(ledger: Ledger, resources: Resources, *, as_json: bool) -> None:
     else:
         total, left, slots = format_duration(sum(seconds)), format_duration(eta_s), resources.num_slots
         print(f"time: {total} of one {ledger.plan.execution.device} slot, about {left} on {slots}")
+    return 0
 
 
-def _show_results(ledger: Ledger, store: Store, console: Console, answer: Answer | None) -> int:
+def _show_results(job: Job, store: Store, console: Console, answer: Answer | None) -> int:
     """Print the tables, where everything lies and the account of all runs; return the exit code."""
+    ledger = job.ledger
     study, runs = ledger.plan.study, runs_frame(ledger)
     cells = cells_frame(runs)
     paths = [
@@ -321,14 +361,14 @@ def _show_results(ledger: Ledger, store: Store, console: Console, answer: Answer
     print(f"records: {store.location}")
     counts = ledger.count_runs()
     if counts["failed"]:
-        print(f"to try again what failed: {_this_command()} --retry-failed")
+        print(f"to try again what failed: {this_command()} --retry-failed")
     if counts["missing"]:
-        print(f"to run what is missing: {_this_command()}")
+        print(f"to run what is missing: {this_command()}")
     if counts["complete"] == len(ledger.plan.runs) and all(isinstance(seed, int) for seed in study.seeds):
-        print(f"for twice the seeds: {_this_command()} --seeds {2 * len(study.seeds)}")
+        print(f"for twice the seeds: {this_command()} {job.seeds_option} {2 * len(study.seeds)}")
     print(ledger.summary())
     return EXIT_INCOMPLETE if counts["failed"] or counts["missing"] else 0
 
 
-def _this_command() -> str:
+def this_command() -> str:
     return shlex.join(["python", *sys.argv])

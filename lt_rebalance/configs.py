@@ -14,6 +14,7 @@ from lt_rebalance.generators import GENERATORS
 from lt_rebalance.imbalance import CLASS_ORDERS, SUBSET_DRAWS, parse_c
 from lt_rebalance.losses import LOSSES
 from lt_rebalance.methods import check_draw, check_fill_fraction, get_method
+from lt_rebalance.search_spaces import Choice, Range, SearchSpace
 
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
@@ -252,3 +253,20 @@ def _from_plain(annotation: Any, value: Any) -> Any:  # Any: follows the annotat
     if dataclasses.is_dataclass(annotation):
         return config_from_dict(typing.cast(type, annotation), value)
     return value
+
+
+# What a search may choose, by field. A batch never holds more images than the protocols' own: at a budget in
+# steps it would be more work, not a better setting.
+CLASSIFIER_SPACE: SearchSpace = {
+    "learning_rate": Range(low=5e-5, high=1e-2, is_log=True, unit="Adam's step size"),
+    "beta1": Range(low=0.5, high=0.99, unit="share of the mean gradient kept at a step"),
+    "beta2": Choice(values=(0.9, 0.99, 0.999), unit="share of the mean squared gradient kept at a step"),
+    "batch_size": Choice(values=(25, 50, 100), unit="images a step"),
+}
+GENERATOR_SPACE: SearchSpace = {
+    "learning_rate": Range(low=2e-5, high=2e-3, is_log=True, unit="Adam's step size, for both networks"),
+    "beta1": Range(low=0.0, high=0.95, unit="share of the mean gradient kept at a step"),
+    "beta2": Choice(values=(0.9, 0.99, 0.999), unit="share of the mean squared gradient kept at a step"),
+    "batch_size": Choice(values=(64, 128, 256), unit="real images a step"),
+}
+SEARCH_SPACES = {"classifier": CLASSIFIER_SPACE, "generator": GENERATOR_SPACE}

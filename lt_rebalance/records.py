@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-KINDS = ("generator", "classifier")
+KINDS = ("generator", "classifier", "validation")
 STATES = ("complete", "diverged")
 
 
@@ -46,7 +46,7 @@ class Record:
     key: str
     """sha256 that names the stage"""
     kind: str
-    """"generator" or "classifier\""""
+    """"generator", "classifier", or "validation": a classifier measured on its validation set alone"""
     state: str
     """"complete", or "diverged": a loss was not finite, and training stopped there"""
     stage: Mapping[str, Any]
@@ -64,7 +64,7 @@ class Record:
     metrics: Mapping[str, float]
     """reported values; empty when diverged"""
     confusion: tuple[list[int], ...]
-    """test images by true class (rows) and prediction (columns); empty for generators and when diverged"""
+    """images measured on by true class (rows) and prediction (columns); empty for generators, if diverged"""
     quality_per_class: Mapping[str, list[float | None]]
     """how the generator draws each class, by measure of `generator_quality`; empty without a generator"""
     curves: tuple[Mapping[str, Any], ...]
@@ -125,7 +125,7 @@ class Failure:
 
     key: str
     kind: str
-    """"generator" or "classifier\""""
+    """one of `KINDS`"""
     stage: Mapping[str, Any]
     error: str
     """one line"""

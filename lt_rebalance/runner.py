@@ -9,13 +9,14 @@ import logging
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from lt_rebalance.configs import Execution, require_positive
@@ -222,28 +223,66 @@ def run_plan(
     Returns when nothing can be run any more; the ledger then says what there is. A stage that fails takes
     only those with it that build on it.
     """
-    _quiet_tune(resources.num_slots)
     schedule = Schedule(ledger.pending(), stage_flop)
     searcher = StageSearcher(schedule, ledger, store, data_dir, resources, progress)
-    with tempfile.TemporaryDirectory(prefix="lt_rebalance-tune-") as scratch_dir:
+    run_searcher(StageTrainable, searcher, resources, check_interrupt)
+
+
+def run_trials(
+    trainable: type[tune.Trainable],
+    resources: Resources,
+    check_interrupt: Callable[[], None],
+    *,
+    num_pending: int,
+    param_space: Any = None,  # Any: whatever Tune takes
+    callbacks: Sequence[tune.Callback] = (),
+    checkpoints: tune.CheckpointConfig | None = None,
+    scratch_parent: str | None = None,
+    **tune_options: Any,  # Any: fields of TuneConfig
+) -> None:
+    """Run one Tuner to its end and keep nothing of Tune's own files.
+
+    Args:
+        num_pending: how many trials may wait to be started.
+        scratch_parent: a directory that all nodes see, where trials hand checkpoints on; None for the
+            temporary directory of this machine.
+    """
+    _quiet_tune(num_pending)
+    with tempfile.TemporaryDirectory(prefix="lt_rebalance-tune-", dir=scratch_parent) as scratch_dir:
         tuner = tune.Tuner(
-            tune.with_resources(StageTrainable, resources.placement()),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                num_samples=-1,
-                max_concurrent_trials=resources.num_slots,
-                reuse_actors=True,
-                trial_dirname_creator=_trial_name,
-            ),
+            tune.with_resources(trainable, resources.placement()),
+            param_space=param_space,
+            tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=_trial_name, **tune_options),
             run_config=tune.RunConfig(
                 name="study",
                 storage_path=scratch_dir,
                 verbose=0,
-                callbacks=[_StepCallback(check_interrupt)],
+                callbacks=[_StepCallback(check_interrupt), *callbacks],
                 failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
+                checkpoint_config=checkpoints,
             ),
         )
         tuner.fit()
+
+
+def run_searcher(
+    trainable: type[tune.Trainable],
+    searcher: Searcher,
+    resources: Resources,
+    check_interrupt: Callable[[], None],
+    scheduler: TrialScheduler | None = None,
+) -> None:
+    """Run what a searcher suggests until it has finished."""
+    run_trials(
+        trainable,
+        resources,
+        check_interrupt,
+        num_pending=resources.num_slots,
+        search_alg=searcher,
+        scheduler=scheduler,
+        num_samples=-1,
+        max_concurrent_trials=resources.num_slots,
+    )
 
 
 class _StepCallback(tune.Callback):
@@ -260,14 +299,14 @@ def _trial_name(trial: Trial) -> str:
     return str(trial.trial_id)
 
 
-def _quiet_tune(num_slots: int) -> None:
+def _quiet_tune(num_pending: int) -> None:
     """Set the switches that Tune reads from the environment."""
     os.environ |= {
         # Results go to the store; Tune's loggers and snapshots would only cost time.
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "3600",
         # A searcher gets one pending trial unless told otherwise.
-        "TUNE_MAX_PENDING_TRIALS_PG": str(num_slots),
+        "TUNE_MAX_PENDING_TRIALS_PG": str(num_pending),
         # The command decides what Ctrl-C does.
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lt_rebalance.calibration import choose_fusion
 from lt_rebalance.cgan import CGANLane, CGANTraining
-from lt_rebalance.classifier_training import ClassifierLane, ClassifierTraining
+from lt_rebalance.classifier_training import ClassifierLane, ClassifierTraining, EvaluationSet
 from lt_rebalance.generator_quality import COLLAPSED_BELOW, measure_quality, sample_sheet
 from lt_rebalance.imbalance import rank_groups
 from lt_rebalance.inputs import InputReader, StageInputs
@@ -25,7 +25,7 @@ from lt_rebalance.metrics import METRICS, PROBABILITY_METRICS, confusion_matrix
 from lt_rebalance.records import Artifact, Record, Timing
 from lt_rebalance.seeding import torch_stream
 from lt_rebalance.store import Checkpoint, Store
-from lt_rebalance.study import AnyStage, ClassifierStage, GeneratorStage
+from lt_rebalance.study import AnyStage, ClassifierStage, GeneratorStage, ValidationStage
 from lt_rebalance.training import Lane
 
 StageT = TypeVar("StageT", bound=AnyStage)
@@ -206,20 +206,38 @@ class ClassifierRun(StageRun[ClassifierStage, ClassifierLane]):
             [stage.seed for stage in self.stages],
             [inputs.training_set for inputs in self._inputs],
             [inputs.validation_set for inputs in self._inputs],
-            self._reader.test_set(),
+            self._test_set(),
             fusion,
         )
 
+    def _test_set(self) -> EvaluationSet | None:
+        return self._reader.test_set()
+
     def _results(self, stage: ClassifierStage, lane: ClassifierLane, inputs: StageInputs) -> dict[str, Any]:
-        selected = lane.curves[lane.selected_round]
-        labels_N = self._reader.test_set().labels_N.cpu().numpy()
-        confusion_KK = confusion_matrix(labels_N, lane.predictions_N, self._reader.spec.num_classes)
         predictions = self._write_array(stage, "predictions", lane.predictions_N.astype(np.uint8))
+        results = self._measured(lane, "test", self._reader.test_set())
+        return results | {"artifacts": {"predictions": predictions}}
+
+    def _measured(self, lane: ClassifierLane, measured_on: str, images: EvaluationSet) -> dict[str, Any]:
+        selected = lane.curves[lane.selected_round]
+        names = ("loss", *METRICS, *PROBABILITY_METRICS)
+        labels_N = images.labels_N.cpu().numpy()
+        confusion_KK = confusion_matrix(labels_N, lane.predictions_N, self._reader.spec.num_classes)
         return {
-            "metrics": {name: selected[f"test_{name}"] for name in ("loss", *METRICS, *PROBABILITY_METRICS)},
+            "metrics": {name: selected[f"{measured_on}_{name}"] for name in names},
             "confusion": tuple(confusion_KK.tolist()),
-            "artifacts": {"predictions": predictions},
         }
+
+
+class ValidationRun(ClassifierRun):
+    """Train a classifier on a rebalanced set, measure it on its validation set, keep the numbers alone."""
+
+    def _test_set(self) -> EvaluationSet | None:
+        return None
+
+    def _results(self, stage: ClassifierStage, lane: ClassifierLane, inputs: StageInputs) -> dict[str, Any]:
+        assert inputs.validation_set is not None
+        return self._measured(lane, "validation", inputs.validation_set) | {"artifacts": {}}
 
 
 def open_run(
@@ -236,6 +254,8 @@ def open_run(
     if generator_stages:
         return GeneratorRun(generator_stages, store, data_dir, max_lanes)
     classifier_stages = [stage for stage in stages if isinstance(stage, ClassifierStage)]
+    if isinstance(classifier_stages[0], ValidationStage):
+        return ValidationRun(classifier_stages, store, data_dir, max_lanes)
     return ClassifierRun(classifier_stages, store, data_dir, max_lanes)
 
 

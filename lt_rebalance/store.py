@@ -5,6 +5,10 @@ Layout under the root, all JSON but for artefacts and checkpoints:
     store.json                          format and results version
     studies/<name>.json                 what a study plans: its cells and seeds with their keys
     tables/<name>/cells.csv, runs.csv   the tables last made of a study; made anew from the records
+    searches/<name>/account.json        what a search tunes, its trials, its choice; remade from its journal
+    searches/<name>/best.toml           the configuration that it chose
+    searches/<name>/journal.jsonl       Optuna's own log of the trials, one JSON object a line
+    searches/<name>/members/<number>.safetensors   members of a population in training
     stages/<key>/result.json            the record; a result that exists is complete
     stages/<key>/predictions-<hash>.npy, weights-<hash>.safetensors, samples-<hash>.npy
     stages/<key>/failed.json            the last failure, until a retry succeeds
@@ -253,6 +257,10 @@ class Store:
             self._quarantine(_DamageError(key, f"checkpoints/{name}", reason))
         return None
 
+    def discard_checkpoints(self, key: str) -> None:
+        """Remove the checkpoints of a training that nobody will go on with."""
+        self._remove_checkpoints(key, keep=0)
+
     def _remove_checkpoints(self, key: str, keep: int) -> None:
         directory = _stage_path(key, "checkpoints")
         names = self._files.list(directory)
@@ -293,6 +301,62 @@ class Store:
         self._files.replace(path, text.encode())
         return f"{self.location}/{path}"
 
+    # Searches
+
+    def search_directory(self, name: str) -> Path:
+        """Return the directory of a search, which its journal needs as a real one; made if it is new."""
+        path = Path(self.location, "searches", name)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def write_search(self, name: str, account: Mapping[str, Any]) -> None:
+        """Write the account of a search, over an earlier one."""
+        content = json.dumps(account, indent=1, allow_nan=False).encode()
+        self._files.replace(f"searches/{name}/account.json", content)
+
+    def list_searches(self) -> list[str]:
+        """Return the names of the searches that have an account here."""
+        names = self._files.list("searches")
+        return [name for name in names if "account.json" in self._files.list(f"searches/{name}")]
+
+    def load_search(self, name: str) -> dict[str, Any]:
+        """Return the account of a search.
+
+        Raises:
+            StoreError: no such search, or its account is damaged.
+        """
+        try:
+            account = json.loads(self._files.read(f"searches/{name}/account.json"))
+        except FileNotFoundError:
+            known = ", ".join(self.list_searches()) or "none"
+            raise StoreError(f"{self.location}: no search {name!r}; known: {known}") from None
+        except ValueError as error:
+            raise StoreError(f"{self.location}: searches/{name}/account.json is damaged ({error})") from None
+        if not isinstance(account, dict):
+            raise StoreError(f"{self.location}: searches/{name}/account.json is not an account")
+        return account
+
+    def save_member(self, name: str, member: int, content: bytes) -> None:
+        """Keep what a member of a population needs to go on, over what it kept before."""
+        self._files.replace(_member_path(name, member), content)
+
+    def load_member(self, name: str, member: int) -> bytes | None:
+        """Return what a member of a population keeps, or None."""
+        try:
+            return self._files.read(_member_path(name, member))
+        except FileNotFoundError:
+            return None
+
+    def discard_member(self, name: str, member: int) -> None:
+        """Remove what a member of a population keeps, when it has ended."""
+        self._files.remove(_member_path(name, member))
+
+    def write_best(self, name: str, text: str) -> str:
+        """Write the configuration that a search chose, over an earlier one, and return where it lies."""
+        path = f"searches/{name}/best.toml"
+        self._files.replace(path, text.encode())
+        return f"{self.location}/{path}"
+
     # Damage
 
     def list_quarantine(self) -> list[str]:
@@ -308,6 +372,10 @@ class Store:
             return
         self._files.replace(f"{directory}/reason.txt", damage.reason.encode())
         _log.warning("stage %s: %s moved to %s: %s", key, name, directory, damage.reason)
+
+
+def _member_path(name: str, member: int) -> str:
+    return f"searches/{name}/members/{member}.safetensors"
 
 
 def _stage_path(key: str, name: str) -> str:

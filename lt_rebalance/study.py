@@ -152,8 +152,31 @@ class ClassifierStage(Stage):
         generator_stage = self.generator_stage and self.generator_stage.with_seed(seed)
         return dataclasses.replace(self, seed=seed, subset_seed=None, generator_stage=generator_stage)
 
+    def on_validation(self) -> "ValidationStage":
+        """Return the same training, measured on its validation set alone."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return ValidationStage(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationStage(ClassifierStage):
+    """Train a classifier and measure it on its validation set; no test image is touched."""
+
+    kind: ClassVar[str] = "validation"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.data.validation_per_class == 0:
+            raise ValueError("a validation stage needs validation_per_class above 0, got 0")
+        if self.classifier.selection == "oracle_best_test":
+            raise ValueError('a validation stage takes no selection "oracle_best_test": it reads the test')
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} on validation"
+
 
 AnyStage = GeneratorStage | ClassifierStage
+STAGE_TYPES: tuple[type[AnyStage], ...] = (GeneratorStage, ClassifierStage, ValidationStage)
 
 
 def stage_from_dict(values: Mapping[str, Any]) -> AnyStage:
@@ -162,7 +185,7 @@ def stage_from_dict(values: Mapping[str, Any]) -> AnyStage:
     Raises:
         ValueError: unknown kind, or unknown or missing keys anywhere inside.
     """
-    known: dict[str, type[AnyStage]] = {cls.kind: cls for cls in (GeneratorStage, ClassifierStage)}
+    known: dict[str, type[AnyStage]] = {cls.kind: cls for cls in STAGE_TYPES}
     kind = str(values.get("kind"))
     require_known("kind of stage", kind, tuple(known))
     return config_from_dict(known[kind], {name: value for name, value in values.items() if name != "kind"})

@@ -57,7 +57,7 @@ class StageTrainable(tune.Trainable):
                 known = " and ".join(stage_type.kind for stage_type in self.stage_types)
                 raise ValueError(f"{type(self).__name__} runs {known} stages, got a {stage.kind} stage")
         self._data_dir: str | None = config["data_dir"]
-        self._store = _open_store(config["storage"])
+        self._store = open_existing_store(config["storage"])
         self._run: StageRun[Any, Any] | None = None
         self._max_lanes: int | None = None
 
@@ -154,7 +154,8 @@ class CNNTrainable(StageTrainable):
     stage_types = (ClassifierStage,)
 
 
-def _open_store(location: str) -> Store:
+def open_existing_store(location: str) -> Store:
+    """Return the store at a location; ValueError when this node sees none there."""
     store = open_store(location, RESULTS_VERSION, create=False)
     if store is None:
         raise ValueError(f"there is no store at {location}, or this node cannot see it")

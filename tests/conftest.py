@@ -9,7 +9,8 @@ import pytest
 from lt_rebalance.configs import Budget, Execution
 from lt_rebalance.datasets import DATA_DIR_VARIABLE
 from lt_rebalance.machine import resolve_execution
-from lt_rebalance.protocols import PROTOCOLS, Protocol
+from lt_rebalance.protocols import PROTOCOLS, Protocol, make_cell
+from lt_rebalance.search import Search
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +42,49 @@ def small_protocol() -> Protocol:
 def cpu_execution() -> Execution:
     """Return plain float32 on one thread."""
     return resolve_execution("cpu", "float32", 1, has_cuda=False)
+
+
+@pytest.fixture(scope="session")
+def small_search(small_protocol: Protocol, cpu_execution: Execution) -> Search:
+    """Return a search that trains a trial in a second: four steps, measured after one, two and four."""
+    protocol = dataclasses.replace(
+        small_protocol,
+        validation_per_class=5,
+        classifier_batch_size=25,
+        classifier_budget=Budget(steps=4, rounds=4),
+    )
+    return Search(
+        name="small",
+        component="classifier",
+        base=make_cell(protocol, dataset="fashion_mnist_mini", c="1/2", method="undersample", generator=None),
+        objectives=("macro_f1",),
+        seeds=(1000, 1001),
+        scheduler="asha",
+        reduction=2,
+        sampler_seed=0,
+        execution=cpu_execution,
+    )
+
+
+@pytest.fixture(scope="session")
+def small_cgan_search(small_protocol: Protocol, cpu_execution: Execution) -> Search:
+    """Return a search over CGANs: four steps, measured after one, two and four, by a short classifier."""
+    protocol = dataclasses.replace(
+        small_protocol,
+        validation_per_class=5,
+        classifier_budget=Budget(steps=2, rounds=1),
+        generator_batch_size=64,
+        generator_budget=Budget(steps=4, rounds=4),
+    )
+    generator = "small_mlp_cgan_leaky"
+    return Search(
+        name="small-cgan",
+        component="generator",
+        base=make_cell(protocol, dataset="fashion_mnist_mini", c="1/2", method="cgan", generator=generator),
+        objectives=("macro_f1",),
+        seeds=(1000, 1001),
+        scheduler="asha",
+        reduction=2,
+        sampler_seed=0,
+        execution=cpu_execution,
+    )

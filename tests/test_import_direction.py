@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "lt_rebalance"
 LAYERS = [
-    ["seeding", "metrics", "records", "paper", "interrupts"],
+    ["seeding", "metrics", "records", "paper", "interrupts", "search_spaces"],
     ["datasets"],
     ["data"],
     ["imbalance"],
@@ -29,16 +29,22 @@ LAYERS = [
     ["store"],
     ["inputs"],
     ["stages"],
+    ["search"],
+    ["search_account"],
+    ["search_journal"],
     ["plan"],
     ["costs"],
     ["ledger"],
     ["tables"],
     ["progress"],
     ["trainables"],
+    ["search_trainables"],
     ["runner"],
+    ["tuner", "population"],
     ["command"],
+    ["search_command"],
 ]
-MAY_IMPORT_RAY = {"trainables", "runner"}
+MAY_IMPORT_RAY = {"trainables", "search_trainables", "runner", "tuner", "population"}
 ANALYSIS_MAY_IMPORT = {"metrics", "paper", "records", "store"}
 ANALYSIS_NEVER_IMPORTS = {"torch", "torchvision", "ray"}
 BELOW_THE_PACKAGE = {"sweeps", "analysis", "benchmarks", "tests"}

@@ -11,10 +11,11 @@ from analysis.figures.differences import draw_differences
 from analysis.figures.generators import draw_diversity, draw_sheets
 from analysis.figures.methods import draw_replicates, draw_wins
 from analysis.figures.ranks import draw_ranks
+from analysis.figures.searches import draw_search
 from analysis.figures.style import Drawn, to_png, to_svg
 from analysis.figures.training import draw_curves
 
-__all__ = ["Drawn", "draw_figures", "to_png", "to_svg"]
+__all__ = ["Drawn", "draw_figures", "draw_search", "to_png", "to_svg"]
 
 
 def draw_figures(results: Results, contrasts: pd.DataFrame) -> Iterator[Drawn]:

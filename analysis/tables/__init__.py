@@ -16,6 +16,7 @@ from analysis.tables.collapse import collapse_comparison, collapsed_generators, 
 from analysis.tables.completeness import account, completeness_table, count_gaps, provenance_table
 from analysis.tables.differences import all_pairs_table, components, difference_table, power, sources
 from analysis.tables.replication import further_table, replication_tables
+from analysis.tables.searches import search_tables
 from analysis.tables.table import Block, Cell, Column, Table
 from analysis.tables.writers import to_csv, to_latex, to_markdown
 
@@ -30,6 +31,7 @@ __all__ = [
     "compute_frames",
     "count_gaps",
     "count_verdicts",
+    "search_tables",
     "to_csv",
     "to_latex",
     "to_markdown",

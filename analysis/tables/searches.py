@@ -1,0 +1,157 @@
+"""Tables S1 and S2: the trials of a search, and its choice on fresh seeds."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.searches import SearchResults
+from analysis.tables.formats import (
+    ABSENT,
+    estimate_column,
+    listed,
+    number_column,
+    points,
+    share,
+    text_column,
+    whole,
+)
+from analysis.tables.table import Column, Table
+
+_STATES = ("complete", "pruned", "diverged", "failed", "running")
+
+
+def search_tables(search: SearchResults) -> tuple[Table, Table]:
+    """Return the tables of a search."""
+    return trials_table(search), confirmation_table(search)
+
+
+def trials_table(search: SearchResults) -> Table:
+    """Return S1: every trial with its values, its end and what it showed last."""
+    counts = Counter(search.trials["state"])
+    ends = listed([f"{counts[state]} {state}" for state in _STATES if counts[state]])
+    objectives = [
+        Column(head=label, text=_mean_sd(name), value=lambda row, name=name: row[name])  # type: ignore[misc]
+        for name, label in search.objectives.items()
+    ]
+    return Table(
+        name=f"s1-trials-{search.name}",
+        title="S1. Trials",
+        frame=search.trials,
+        columns=(
+            Column(
+                head="trial",
+                text=lambda row: f"{row['number']}{' (choice)' if row['number'] == search.best else ''}",
+                value=lambda row: row["number"],
+                is_row_head=True,
+            ),
+            text_column("end", "state"),
+            *(Column(head=name, text=_setting(name), value=_value(name)) for name in search.space),
+            *objectives,
+            number_column("rounds", "round", whole, is_optional=True),
+            number_column("steps", "total_steps", whole, is_optional=True),
+            text_column("reason", "reason", is_long=True),
+        ),
+        meaning=(
+            f"{len(search.trials)} trials: {ends}. Every number is the mean over {len(search.seeds)} seeds "
+            "with its standard deviation, at the last rung that the trial reached; those of different rungs "
+            "are not comparable."
+        ),
+        notes=(
+            "Pruned: stopped at a rung for being worse than others there. Diverged: at some seed a loss was "
+            "not finite; it counts as the worst. Failed: an error, of which the search learns nothing.",
+            *(f"{name}: {_describe_domain(domain)}." for name, domain in search.space.items()),
+        ),
+    )
+
+
+def confirmation_table(search: SearchResults) -> Table:
+    """Return S2: the choice minus the untuned configuration on seeds that the search has not seen."""
+    frame = pd.DataFrame(
+        [
+            {
+                "metric": each.metric,
+                "n_pairs": len(each.seeds),
+                "untuned": np.mean(each.untuned) if each.seeds else np.nan,
+                "tuned": np.mean(each.tuned) if each.seeds else np.nan,
+                "difference": np.mean(each.differences) if each.seeds else np.nan,
+                "difference_low": each.interval.low,
+                "difference_high": each.interval.high,
+                "verdict": each.verdict,
+            }
+            for each in search.confirmation
+        ],
+        columns=[
+            *("metric", "n_pairs", "untuned", "tuned"),
+            *("difference", "difference_low", "difference_high", "verdict"),
+        ],
+    )
+    is_untuned = (
+        search.best is not None
+        and search.best in search.trials.loc[_has_untuned_values(search), "number"].to_list()
+    )
+    return Table(
+        name=f"s2-confirmation-{search.name}",
+        title="S2. Confirmation on fresh seeds",
+        frame=frame,
+        columns=(
+            text_column("metric", "metric", is_row_head=True),
+            number_column("n (pairs)", "n_pairs", whole),
+            number_column("untuned", "untuned", share),
+            number_column("tuned", "tuned", share),
+            estimate_column(
+                "difference in points", "difference", "difference_low", "difference_high", points
+            ),
+            text_column("verdict", "verdict"),
+        ),
+        meaning=_confirmation_meaning(is_untuned, frame.empty),
+        notes=(
+            "Differences are tuned minus untuned, seed by seed, with Student's t interval at 95 %; better "
+            "and worse: the interval leaves 0 out. Test macro F1 is what the verdict on the search rests on; "
+            "no correction is made for the other rows.",
+        ),
+    )
+
+
+def _has_untuned_values(search: SearchResults) -> Any:  # Any: a mask of pandas
+    return np.logical_and.reduce([search.trials[name] == value for name, value in search.untuned.items()])
+
+
+def _confirmation_meaning(is_untuned: bool, is_empty: bool) -> str:
+    if is_untuned:
+        return (
+            "The choice is the untuned configuration: no trial had a better mean on validation, so there is "
+            "no difference to confirm."
+        )
+    if is_empty:
+        return "The choice has not been confirmed yet."
+    return (
+        "The search chose on validation images at seeds of its own; these runs have other seeds, and are "
+        "tested on the test images, which the search has not touched."
+    )
+
+
+def _mean_sd(name: str) -> Any:  # Any: a function of a row
+    def text(row: Any) -> str:
+        mean, sd = row[name], row[f"{name}_sd"]
+        if pd.isna(mean):
+            return ABSENT
+        return share(mean) if pd.isna(sd) else f"{share(mean)} ± {share(sd)}"
+
+    return text
+
+
+def _setting(name: str) -> Any:  # Any: a function of a row
+    return lambda row: f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name])
+
+
+def _value(name: str) -> Any:  # Any: a function of a row
+    return lambda row: row[name]
+
+
+def _describe_domain(domain: Any) -> str:  # Any: as the account has it
+    if domain["kind"] == "choice":
+        return f"one of {listed([str(value) for value in domain['values']])}; {domain['unit']}"
+    scale = ", on a log scale" if domain["is_log"] else ""
+    return f"{domain['low']:g} to {domain['high']:g}{scale}; {domain['unit']}"

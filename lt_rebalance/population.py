@@ -1,0 +1,154 @@
+"""Population-based training of CGANs on Ray Tune: members train side by side, the worst copy the best.
+
+Source: Jaderberg et al. 2017, arXiv 1711.09846, with Tune's scheduler. The weights of the best members are
+copied, their settings perturbed, whenever all members have trained for the same number of rounds.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import PopulationBasedTraining
+
+from lt_rebalance.runner import Resources, run_trials
+from lt_rebalance.search import Search, Values
+from lt_rebalance.search_account import SearchBudget, Trial
+from lt_rebalance.search_journal import SearchJournal
+from lt_rebalance.search_spaces import Domain, Range
+from lt_rebalance.search_trainables import (
+    PopulationTrainable,
+    member_trial_config,
+    rung_result,
+    unpack_member,
+)
+from lt_rebalance.store import Store
+from lt_rebalance.trainables import TrialConfig
+
+KEPT_CHECKPOINTS = 3
+"""of each member; fewer could be gone before another member takes them over"""
+
+
+def run_population(
+    journal: SearchJournal,
+    store: Store,
+    data_dir: str | None,
+    budget: SearchBudget,
+    resources: Resources,
+    show: Callable[[Trial], None],
+    check_interrupt: Callable[[], None],
+    scratch_parent: str | None,
+) -> None:
+    """Train a population on the Ray that this process is connected to, until every member has ended.
+
+    Members that were training when the search was last stopped go on from the last rung that they finished.
+
+    Args:
+        budget: its trials are the size of the population.
+        scratch_parent: a directory that all nodes see; None where there is but this machine.
+    """
+    while journal.has_more(budget):
+        journal.begin()
+    search = journal.search
+
+    def configure(member: int, values: Values) -> TrialConfig:
+        return member_trial_config(search, member, values, store.location, data_dir)
+
+    running = [trial for trial in journal.trials() if trial.state == "running"]
+    configs = [configure(trial.number, _current_values(trial, search, store)) for trial in running]
+    run_trials(
+        PopulationTrainable,
+        resources,
+        check_interrupt,
+        num_pending=len(configs),
+        param_space=tune.grid_search(configs),
+        callbacks=[_MemberCallback(journal, store, show)],
+        checkpoints=tune.CheckpointConfig(num_to_keep=KEPT_CHECKPOINTS),
+        scratch_parent=scratch_parent,
+        scheduler=_Scheduler(search, configure),
+    )
+
+
+def _current_values(trial: Trial, search: Search, store: Store) -> Values:
+    """Return the values of the weights that a member keeps; where it keeps none, those it begins with."""
+    content = store.load_member(search.name, trial.number)
+    if content is None:
+        return trial.values
+    state, _ = unpack_member(content)
+    values: Values = state["result"]["values"]
+    return values
+
+
+class _Scheduler(PopulationBasedTraining):
+    """Tune's scheduler, with members that keep their number and values that stay in their space."""
+
+    def __init__(self, search: Search, configure: Callable[[int, Values], TrialConfig]) -> None:
+        super().__init__(
+            time_attr="round",
+            metric=search.objectives[0],
+            mode="max",
+            perturbation_interval=1,
+            hyperparam_mutations={
+                "values": {name: _to_tune(domain) for name, domain in search.space.items()}
+            },
+            synch=True,
+            log_config=False,
+            require_attrs=False,
+        )
+        self._search = search
+        self._configure = configure
+
+    def _get_new_config(
+        self, trial: TuneTrial, trial_to_clone: TuneTrial
+    ) -> tuple[TrialConfig, dict[str, Any]]:
+        config, operations = super()._get_new_config(trial, trial_to_clone)
+        values = {name: _clip(config["values"][name], domain) for name, domain in self._search.space.items()}
+        return self._configure(trial.config["member"], values), operations
+
+
+class _MemberCallback(tune.Callback):
+    """Keeps what members show in the journal, and settles them."""
+
+    def __init__(self, journal: SearchJournal, store: Store, show: Callable[[Trial], None]) -> None:
+        self._journal = journal
+        self._store = store
+        self._show = show
+
+    def on_trial_result(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "round" in result:
+            number = trial.config["member"]
+            self._journal.note_rung(number, rung_result(result, self._journal.search.objectives))
+            self._show(self._journal.trials()[number])
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        outcome = (trial.last_result or {}).get("outcome")
+        states = {"finished": "complete", "diverged": "diverged"}
+        self._settle(trial, states.get(str(outcome), "failed"))
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        self._settle(trial, "failed")
+
+    def _settle(self, trial: TuneTrial, state: str) -> None:
+        number = trial.config["member"]
+        self._journal.settle(number, state, "its training ended in an error" if state == "failed" else "")
+        self._store.discard_member(self._journal.search.name, number)
+        self._show(self._journal.trials()[number])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
+        return {}
+
+
+def _to_tune(domain: Domain) -> Any:  # Any: Tune's own domains
+    """Return a domain as the scheduler takes it: it steps to neighbours in lists and multiplies numbers."""
+    if isinstance(domain, Range):
+        return (tune.loguniform if domain.is_log else tune.uniform)(domain.low, domain.high)
+    return list(domain.values)
+
+
+def _clip(value: Any, domain: Domain) -> Any:  # Any: of the type of the setting
+    return min(max(value, domain.low), domain.high) if isinstance(domain, Range) else value

@@ -1,0 +1,391 @@
+"""The command line that every search shares: options, trials, the choice, its confirmation on fresh seeds."""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from lt_rebalance.command import (
+    EXIT_INCOMPLETE,
+    Job,
+    connected,
+    first_line,
+    make_parser,
+    prepare_machine,
+    run_command,
+    run_job,
+    this_command,
+)
+from lt_rebalance.configs import Budget, Execution, require_known, require_positive, to_plain
+from lt_rebalance.datasets import get_dataset_spec, load_dataset, locate_data_dir
+from lt_rebalance.ledger import Ledger
+from lt_rebalance.plan import compile_study
+from lt_rebalance.population import run_population
+from lt_rebalance.progress import make_console
+from lt_rebalance.protocols import PROTOCOLS, Protocol, get_protocol
+from lt_rebalance.runner import Resources
+from lt_rebalance.search import FIRST_SEARCH_SEED, OBJECTIVES, SCHEDULERS, Search
+from lt_rebalance.search_account import SearchBudget, Trial, choose, pareto_front, summary
+from lt_rebalance.search_journal import SearchJournal, open_journal
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.study import RESULTS_VERSION, Study
+from lt_rebalance.tuner import run_search
+
+VALIDATION_PER_CLASS = 500
+VALIDATION_SHARE = 12
+"""of the smallest class, at most one image in so many is set aside for validation: 500 of 6,000"""
+NUM_RUNGS = 3
+NUM_INTERVALS = 6
+"""rungs of a population, evenly spaced"""
+
+SearchBuilder = Callable[[argparse.Namespace, Execution], Search]
+Comparison = Callable[[str, str], Sequence[str]]
+"""from the location of a store and the name of a study to lines that say how its two cells differ"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchPreset:
+    """Defaults of the options of the same names."""
+
+    dataset: str
+    steps: int
+    seeds: int
+    trials: int
+    confirm_seeds: int
+    classifier_steps: int | None = None
+
+
+def make_search_parser(question: str, presets: Mapping[str, SearchPreset]) -> argparse.ArgumentParser:
+    """Return the parser of a search with the options that all searches share.
+
+    Args:
+        question: the docstring of the search; shown by --help.
+        presets: by name; the first one is the default.
+    """
+    parser = make_parser(question)
+    what = parser.add_argument_group("what to tune")
+    what.add_argument(
+        "--preset", default=next(iter(presets)), help=f"{', '.join(presets)} (default: the first)"
+    )
+    what.add_argument("--dataset", metavar="NAME", help="a data set by name")
+    what.add_argument("--c", default="1/2", metavar="C", help="7/9, 1/2 or any 0 < C < 1 (default: 1/2)")
+    what.add_argument("--protocol", default="sound", help=f"of {', '.join(PROTOCOLS)} (default: sound)")
+    what.add_argument(
+        "--steps", type=int, metavar="N", help="optimizer steps of a trial that runs to its end"
+    )
+    what.add_argument("--seeds", type=int, metavar="N", help="seeds that every trial is averaged over")
+    what.add_argument("--name", help="name of the search in the store")
+    how = parser.add_argument_group("how to search")
+    how.add_argument("--scheduler", help=f"of {', '.join(SCHEDULERS)} (default: asha, with one objective)")
+    how.add_argument("--reduction", type=int, default=3, metavar="N", help="asha keeps one in N (default: 3)")
+    how.add_argument("--search-seed", type=int, default=0, metavar="N", help="seed of the suggestions")
+    budget = parser.add_argument_group("when to stop; what has been spent counts, also in earlier calls")
+    budget.add_argument("--trials", type=int, metavar="N", help="trials in all")
+    budget.add_argument("--max-steps", type=int, metavar="N", help="optimizer steps of all trials together")
+    budget.add_argument("--max-minutes", type=float, metavar="X", help="minutes of training of all trials")
+    budget.add_argument("--confirm-seeds", type=int, metavar="N", help="fresh seeds of the confirmation")
+    return parser
+
+
+def fill_in(options: argparse.Namespace, presets: Mapping[str, SearchPreset]) -> None:
+    """Give the options that were not set the values of the preset; ValueError when its name is unknown."""
+    require_known("preset", options.preset, tuple(presets))
+    values = dataclasses.asdict(presets[options.preset])
+    if options.max_steps is not None or options.max_minutes is not None:
+        del values["trials"]
+    for name, value in values.items():
+        if getattr(options, name, None) is None:
+            setattr(options, name, value)
+
+
+def search_protocol(options: argparse.Namespace, **changes: Any) -> Protocol:  # Any: fields of a protocol
+    """Return the protocol that the options name, with a validation set."""
+    smallest = min(get_dataset_spec(options.dataset).train_counts_K)
+    validation = min(VALIDATION_PER_CLASS, smallest // VALIDATION_SHARE)
+    return dataclasses.replace(get_protocol(options.protocol), validation_per_class=validation, **changes)
+
+
+def trial_budget(options: argparse.Namespace) -> Budget:
+    """Return the budget of a trial that runs to its end."""
+    rounds = NUM_INTERVALS if options.scheduler == "pbt" else options.reduction ** (NUM_RUNGS - 1)
+    if options.steps % rounds:
+        nearest = rounds * max(1, round(options.steps / rounds))
+        raise ValueError(
+            f"--steps must divide into {rounds} rounds, got {options.steps}; the nearest is {nearest}"
+        )
+    return Budget(steps=options.steps, rounds=rounds)
+
+
+def search_seeds(options: argparse.Namespace) -> tuple[int, ...]:
+    """Return the seeds of all trials."""
+    require_positive(seeds=options.seeds)
+    return tuple(range(FIRST_SEARCH_SEED, FIRST_SEARCH_SEED + options.seeds))
+
+
+def main(
+    parser: argparse.ArgumentParser,
+    build_search: SearchBuilder,
+    compare: Comparison,
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Run a search's command line and return its exit code.
+
+    0: there is a choice, and it is confirmed. 1: no trial was completed, or runs of the confirmation failed
+    or are missing. Others: as `run_command`.
+    """
+
+    def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
+        execution, resources = prepare_machine(options, stack)
+        search = build_search(options, execution)
+        budget = SearchBudget(trials=options.trials, steps=options.max_steps, minutes=options.max_minutes)
+        require_positive(confirm_seeds=options.confirm_seeds)
+        if search.scheduler == "pbt":
+            _require_population(options)
+        if options.confirm_seeds > FIRST_SEARCH_SEED:
+            raise ValueError(
+                f"--confirm-seeds must be at most {FIRST_SEARCH_SEED}, got {options.confirm_seeds}"
+            )
+        if options.plan:
+            return lambda: _show_plan(search, budget, resources, as_json=options.json)
+        load_dataset(search.base.data.dataset, options.data_dir, download=options.download)
+        store = open_store(options.storage, RESULTS_VERSION, create=True)
+        assert store is not None
+        _require_same_search(search, store)
+        journal = stack.enter_context(open_journal(search, store.search_directory(search.name)))
+        command = SearchCommand(
+            search=search,
+            journal=journal,
+            store=store,
+            budget=budget,
+            resources=resources,
+            options=options,
+            question=first_line(parser),
+            console=make_console(),
+        )
+        return lambda: command.run(compare)
+
+    return run_command(parser, prepare, arguments)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchCommand:
+    """What a command has to do, once all its input is known to be right."""
+
+    search: Search
+    journal: SearchJournal
+    store: Store
+    budget: SearchBudget
+    resources: Resources
+    options: argparse.Namespace
+    question: str
+    console: Console
+
+    @property
+    def objective(self) -> str:
+        """The objective that decides."""
+        return self.search.objectives[0]
+
+    def run(self, compare: Comparison) -> int:
+        """Search until the budget is spent, choose, confirm the choice and return the exit code."""
+        self._enqueue_known()
+        self._write_account()
+        if self.journal.in_flight() or self.journal.has_more(self.budget):
+            self._search()
+        trials = self.journal.trials()
+        best = choose(trials, self.objective)
+        print(summary(trials))
+        if any(trial.state == "failed" for trial in trials):
+            print(f"to try again what failed: {this_command()} --retry-failed")
+        if best is None:
+            print("no trial was completed, so there is nothing to choose")
+            return EXIT_INCOMPLETE
+        self._show_choice(trials, best)
+        return self._confirm(best, compare)
+
+    def _enqueue_known(self) -> None:
+        """Put the untuned configuration first, then the values that the protocols give."""
+        component, space = self.search.component, self.search.space
+        self.journal.enqueue(self.search.untuned)
+        for protocol in PROTOCOLS.values():
+            self.journal.enqueue({name: getattr(protocol, f"{component}_{name}") for name in space})
+        if self.options.retry_failed:
+            self.journal.enqueue_failed()
+
+    def _search(self) -> None:
+        # Workers have a working directory and an environment of their own.
+        data_dir = str(locate_data_dir(self.options.data_dir))
+        with connected(self.options.address) as interrupts:
+            common = (self.resources, self._show_trial, interrupts.check)
+            if self.search.scheduler == "pbt":
+                # Members hand checkpoints on, and nodes of a cluster do so through a place that they share.
+                directory = self.store.search_directory(self.search.name)
+                shared = None if self.options.address is None else str(directory)
+                run_population(self.journal, self.store, data_dir, self.budget, *common, shared)
+            else:
+                run_search(self.journal, self.store, data_dir, self.budget, *common)
+
+    def _show_trial(self, trial: Trial) -> None:
+        last = trial.rungs[-1] if trial.rungs else None
+        where = f", round {last.round} of {self.search.rung_rounds[-1]}" if last else ""
+        shown = f": {self._scores(trial)}" if last and trial.state != "diverged" else ""
+        reason = f": {trial.reason}" if trial.reason else ""
+        text = f"trial {trial.number} {trial.state}{where}{shown}{reason} ({describe_values(trial.values)})"
+        self.console.print(Text(text), soft_wrap=True)
+        if trial.state != "running":
+            self._write_account()
+
+    def _scores(self, trial: Trial) -> str:
+        last = trial.rungs[-1]
+        parts = []
+        for name in self.search.objectives:
+            sd = last.sd(name)
+            spread = "" if sd is None else f" ± {sd:.4f}"
+            parts.append(f"{name} {last.mean(name):.4f}{spread}")
+        return ", ".join(parts)
+
+    def _write_account(self) -> None:
+        # Settings that change while a member trains do not explain what it reaches.
+        importance = {} if self.search.scheduler == "pbt" else self.journal.importance()
+        account = make_account(self.search, self.question, self.budget, self.journal.trials(), importance)
+        self.store.write_search(self.search.name, account)
+
+    def _show_choice(self, trials: Sequence[Trial], best: Trial) -> None:
+        num_seeds = len(self.search.seeds)
+        for trial in trials:
+            if trial.values == self.search.untuned and trial.state == "complete":
+                print(f"untuned: {self._scores(trial)}, n={num_seeds} ({describe_values(trial.values)})")
+        print(
+            f"best, trial {best.number}: {self._scores(best)}, n={num_seeds} ({describe_values(best.values)})"
+        )
+        path = self.store.write_best(self.search.name, best_toml(self.search, best))
+        print(f"configuration: {path}")
+
+    def _confirm(self, best: Trial, compare: Comparison) -> int:
+        """Run the choice on fresh seeds, as any study runs, beside the untuned one if it is another."""
+        base = self.search.base
+        tuned = self.search.cell(best.values, protocol=f"{base.protocol}-tuned")
+        study = Study(
+            name=confirmation_name(self.search),
+            cells=(base,) if best.values == self.search.untuned else (base, tuned),
+            seeds=tuple(range(self.options.confirm_seeds)),
+        )
+        ledger = Ledger(compile_study(study, self.search.execution), self.store)
+        if self.options.retry_failed:
+            ledger.forget_failures()
+        job = Job(
+            question=f"Confirmation on fresh seeds: {self.question}",
+            ledger=ledger,
+            store=self.store,
+            resources=self.resources,
+            seeds_option="--confirm-seeds",
+        )
+        exit_code = run_job(job, self.options)
+        for line in compare(self.store.location, study.name):
+            print(line)
+        return exit_code
+
+
+def make_account(
+    search: Search,
+    question: str,
+    budget: SearchBudget,
+    trials: Sequence[Trial],
+    importance: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return the account of a search as plain JSON values: all that a report reads of it."""
+    best = choose(trials, search.objectives[0])
+    return describe_search(search) | {
+        "question": question,
+        "budget": dataclasses.asdict(budget),
+        "trials": [trial.to_plain() for trial in trials],
+        "importance": dict(importance),
+        "best": None if best is None else best.number,
+        "front": [trial.number for trial in pareto_front(trials, search.objectives)],
+        "confirmation": confirmation_name(search),
+    }
+
+
+def confirmation_name(search: Search) -> str:
+    """Return the name of the study that confirms the choice of a search."""
+    return f"{search.name}-confirmation"
+
+
+def describe_values(values: Mapping[str, Any]) -> str:
+    """Return the values of a trial in one line."""
+    return ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in values.items()
+    )
+
+
+def best_toml(search: Search, trial: Trial) -> str:
+    """Return the values of a trial as the file that a study takes as its configuration."""
+    lines = [f"# The best of search {search.name}: trial {trial.number}.", f"[{search.component}]"]
+    # Of strings and finite numbers, JSON and TOML write the same.
+    return "\n".join([*lines, *(f"{name} = {json.dumps(value)}" for name, value in trial.values.items()), ""])
+
+
+def describe_search(search: Search) -> dict[str, Any]:
+    """Return what a search is, as plain JSON values: two that agree in this are one."""
+    description = {
+        "results_version": RESULTS_VERSION,
+        "search": to_plain(search),
+        "objectives": {name: OBJECTIVES[name].label for name in search.objectives},
+        "space": {
+            name: {"kind": type(domain).__name__.lower(), **to_plain(domain)}
+            for name, domain in search.space.items()
+        },
+        "untuned": dict(search.untuned),
+        "rung_rounds": list(search.rung_rounds),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(description, allow_nan=False))
+    return plain
+
+
+def _require_same_search(search: Search, store: Store) -> None:
+    """Raise a ValueError when the store holds another search of the same name."""
+    if search.name not in store.list_searches():
+        return
+    kept, asked = store.load_search(search.name), describe_search(search)
+    if different := sorted(name for name in asked if kept.get(name) != asked[name]):
+        within = sorted(
+            name for name in asked["search"] if kept.get("search", {}).get(name) != asked["search"][name]
+        )
+        raise ValueError(
+            f"{store.location} holds another search {search.name!r}, which differs in "
+            f"{', '.join(within or different)}; give this one another --name"
+        )
+
+
+def _require_population(options: argparse.Namespace) -> None:
+    for name in ("max_steps", "max_minutes", "max_concurrent"):
+        if getattr(options, name) is not None:
+            raise ValueError(
+                f"--{name.replace('_', '-')} does not go with --scheduler pbt: all members of a population, "
+                "--trials of them, train to the end, as many at a time as there are CPUs or GPUs"
+            )
+
+
+def _show_plan(search: Search, budget: SearchBudget, resources: Resources, *, as_json: bool) -> int:
+    """Print what would be searched and return 0."""
+    answer = describe_search(search) | {
+        "budget": dataclasses.asdict(budget),
+        "num_slots": resources.num_slots,
+        "name": search.name,
+    }
+    if as_json:
+        print(json.dumps(answer, indent=2))
+        return 0
+    print(f"{search.name}: tunes the {search.component} of {search.base}, {search.budget}")
+    for name, domain in search.space.items():
+        print(f"  {name}: {domain}; untuned {search.untuned[name]}")
+    print(f"objectives: {'; '.join(OBJECTIVES[name].label for name in search.objectives)}")
+    print(f"seeds: {', '.join(map(str, search.seeds))}; measured after rounds {answer['rung_rounds']}")
+    print(f"budget: {dataclasses.asdict(budget)}; {resources.num_slots} trials at a time")
+    return 0

@@ -1,0 +1,213 @@
+"""Trials of a search as Ray Tune trainables: the stages of a ladder, rung by rung."""
+
+import json
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from ray.tune.result import DONE
+
+from lt_rebalance.records import Record
+from lt_rebalance.search import Rung, Search, Values, score
+from lt_rebalance.search_account import RungResult
+from lt_rebalance.store import Checkpoint, open_store
+from lt_rebalance.study import RESULTS_VERSION, AnyStage, stage_from_dict
+from lt_rebalance.trainables import StageTrainable, TrialConfig, open_existing_store, trial_config
+
+MEMBER_FILE = "member.safetensors"
+
+
+def rung_trial_config(
+    ladder: Sequence[Rung], objectives: Sequence[str], storage: str, data_dir: str | None
+) -> TrialConfig:
+    """Return the Tune configuration of a trial of a search; `storage` and `data_dir` as in `trial_config`."""
+    rungs = [
+        {"round": rung.round, "groups": [[stage.to_dict() for stage in group] for group in rung.groups]}
+        for rung in ladder
+    ]
+    return {"rungs": rungs, "objectives": list(objectives), "storage": storage, "data_dir": data_dir}
+
+
+class RungTrainable(StageTrainable):
+    """One trial of a search: one rung of its ladder a step, whatever of it is not in the store yet.
+
+    The configuration is that of `rung_trial_config`. A step returns what `RungResult` holds of a rung, the
+    mean of every objective under its name, and `outcome`: "running"; "finished" at the last rung; "diverged",
+    with all objectives at 0, their worst, when some seed has; "failed" or "blocked" as `StageTrainable`.
+    """
+
+    def setup(self, config: TrialConfig) -> None:
+        """Take on a trial."""
+        self._rungs = [
+            Rung(
+                round=rung["round"],
+                groups=tuple(tuple(map(stage_from_dict, group)) for group in rung["groups"]),
+            )
+            for rung in config["rungs"]
+        ]
+        self._objectives: list[str] = config["objectives"]
+        self._next = 0
+        self._lanes: dict[int, bytes] = {}
+        self._measuring_steps, self._measuring_s = 0, 0.0
+        super().setup(trial_config(self._rungs[0].groups[0], config["storage"], config["data_dir"]))
+
+    def step(self) -> dict[str, Any]:
+        """Run the stages of the next rung and measure it."""
+        rung = self._rungs[self._next]
+        self._next += 1
+        is_last = self._next == len(self._rungs)
+        records: list[Record] = []
+        for group in rung.groups:
+            if (outcome := self._finish(group)) != "finished":
+                return {"outcome": outcome, DONE: True}
+            if group is rung.groups[0] and not is_last:
+                self._hand_on(self._rungs[self._next].groups[0])
+            records += [self._record(stage) for stage in group]
+            if any(record.state == "diverged" for record in records):
+                scores = {name: [0.0] * len(group) for name in self._objectives}
+                return self._report(rung, records, scores) | {"outcome": "diverged", DONE: True}
+        scores = {name: score(name, records) for name in self._objectives}
+        outcome = "finished" if is_last else "running"
+        return self._report(rung, records, scores) | {"outcome": outcome, DONE: is_last}
+
+    def _finish(self, group: Sequence[AnyStage]) -> str:
+        """Run what is missing of stages that differ in the seed alone, to its end; return the outcome."""
+        self._run = None
+        missing = [stage for stage in group if self._store.load_record(stage.key) is None]
+        if not missing:
+            return "finished"
+        super().setup(trial_config(missing, self._store.location, self._data_dir))
+        while not (result := super().step())[DONE]:
+            pass
+        outcome: str = result["outcome"]
+        return outcome
+
+    def _hand_on(self, next_group: Sequence[AnyStage]) -> None:
+        """Give the longer trainings of the next rung the state that those of this one have just reached."""
+        if self._run is not None:
+            lanes = enumerate(self._run.lanes)
+            self._lanes = {lane.seed: self._run.checkpoint_lane(index) for index, lane in lanes}
+            self._start_from_lanes(next_group)
+
+    def _start_from_lanes(self, group: Sequence[AnyStage]) -> None:
+        rounds_done = self._rungs[self._next - 1].round
+        for stage in (stage for stage in group if stage.seed in self._lanes):
+            try:
+                checkpoint = Checkpoint(round=rounds_done, content=self._lanes[stage.seed])
+                self._store.save_checkpoint(stage.key, checkpoint)
+            except OSError as error:
+                self._stages = [stage]
+                self._note_error(error)
+                raise
+
+    def _record(self, stage: AnyStage) -> Record:
+        record = self._store.load_record(stage.key)
+        assert record is not None
+        return record
+
+    def _report(
+        self, rung: Rung, records: Sequence[Record], scores: Mapping[str, Sequence[float]]
+    ) -> dict[str, Any]:
+        num_lanes = len(rung.groups[0])
+        tuned, measuring = records[:num_lanes], records[num_lanes:]
+        self._measuring_steps += sum(record.num_steps for record in measuring)
+        self._measuring_s += sum(record.timing.train_s for record in measuring)
+        result: dict[str, Any] = {
+            "round": rung.round,
+            "num_steps": max(record.num_steps for record in tuned),
+            "total_steps": self._measuring_steps + sum(record.num_steps for record in tuned),
+            "train_s": self._measuring_s + sum(record.timing.train_s for record in tuned),
+        }
+        for name, values in scores.items():
+            result |= {name: statistics.fmean(values), by_seed(name): list(values)}
+        return result
+
+
+class PopulationTrainable(RungTrainable):
+    """A member of a population of CGANs, whose settings change between rungs: one rung a step.
+
+    The configuration is that of `member_trial_config`. What a member trains is not the result of any stage,
+    so it has a store of its own, which is thrown away. What it needs to go on is kept in that of the search.
+    """
+
+    def setup(self, config: TrialConfig) -> None:
+        """Take on a member, where it stood when its process or the whole search was stopped."""
+        self._scratch = tempfile.TemporaryDirectory(prefix="lt_rebalance-member-")
+        open_store(self._scratch.name, RESULTS_VERSION, create=True)
+        super().setup(config | {"storage": self._scratch.name})
+        self._member: int = config["member"]
+        self._search: str = config["search"]
+        self._values: dict[str, Any] = config["values"]
+        self._kept_in = open_existing_store(config["storage"])
+        self._repeated: dict[str, Any] | None = None
+        if (content := self._kept_in.load_member(self._search, self._member)) is not None:
+            self._repeated = self._go_on(content)
+
+    def step(self) -> dict[str, Any]:
+        """Train and measure the next rung; a member that was taken up again first repeats what it showed."""
+        if self._repeated is not None:
+            result, self._repeated = self._repeated, None
+            return result
+        result = super().step() | {"values": self._values}
+        if not result[DONE]:
+            self._kept_in.save_member(self._search, self._member, self._pack(result))
+        return result
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write what a member needs to go on, for itself or for one that takes over its weights."""
+        Path(checkpoint_dir, MEMBER_FILE).write_bytes(self._pack({}))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]  # a path, not a dict
+        """Go on from what `save_checkpoint` wrote, with this member's own values."""
+        self._repeated = None
+        self._go_on(Path(checkpoint_dir, MEMBER_FILE).read_bytes())
+
+    def _pack(self, result: Mapping[str, Any]) -> bytes:
+        state = {"next": self._next, "steps": self._measuring_steps, "s": self._measuring_s, "result": result}
+        content = {"state": json.dumps(state).encode()} | {
+            str(seed): lane for seed, lane in self._lanes.items()
+        }
+        return safetensors.torch.save(
+            {name: torch.frombuffer(bytearray(each), dtype=torch.uint8) for name, each in content.items()}
+        )
+
+    def _go_on(self, content: bytes) -> dict[str, Any]:
+        state, self._lanes = unpack_member(content)
+        self._next, self._measuring_steps, self._measuring_s = state["next"], state["steps"], state["s"]
+        if self._next:
+            self._start_from_lanes(self._rungs[self._next].groups[0])
+        result: dict[str, Any] = state["result"]
+        return result
+
+
+def member_trial_config(
+    search: Search, member: int, values: Values, storage: str, data_dir: str | None
+) -> TrialConfig:
+    """Return the Tune configuration of a member of a population with these values."""
+    rungs = rung_trial_config(search.ladder(values), search.objectives, storage, data_dir)
+    return rungs | {"search": search.name, "member": member, "values": dict(values)}
+
+
+def unpack_member(content: bytes) -> tuple[dict[str, Any], dict[int, bytes]]:
+    """Return what a member keeps: its state with its last result, and its lanes by seed."""
+    parts = {name: part.numpy().tobytes() for name, part in safetensors.torch.load(content).items()}
+    state: dict[str, Any] = json.loads(parts.pop("state"))
+    return state, {int(seed): lane for seed, lane in parts.items()}
+
+
+def rung_result(result: Mapping[str, Any], objectives: Sequence[str]) -> RungResult:
+    """Return what the result of a step says of its rung."""
+    return RungResult(
+        scores={name: tuple(result[by_seed(name)]) for name in objectives},
+        values=dict(result.get("values", {})),
+        **{name: result[name] for name in ("round", "num_steps", "total_steps", "train_s")},
+    )
+
+
+def by_seed(objective: str) -> str:
+    """Return under which name a `RungTrainable` reports the values of an objective, one a seed."""
+    return f"{objective}_by_seed"

@@ -1,0 +1,112 @@
+"""A population of CGANs on a real Ray: weights are copied, settings change, the store is told no lies."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lt_rebalance.population import run_population
+from lt_rebalance.runner import Resources, ray_cluster
+from lt_rebalance.search import Search
+from lt_rebalance.search_account import SearchBudget, Trial
+from lt_rebalance.search_journal import open_journal
+from lt_rebalance.search_trainables import PopulationTrainable, member_trial_config
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.study import RESULTS_VERSION
+
+RESOURCES = Resources(num_cpus=1, num_gpus=0, num_slots=2, max_lanes=1)
+NUM_MEMBERS = 3
+
+
+@pytest.fixture
+def local_ray() -> Iterator[None]:
+    with ray_cluster(None):
+        yield
+
+
+@pytest.fixture
+def population(small_cgan_search: Search) -> Search:
+    """Return a population that is judged by diversity at each of four rounds, at one seed."""
+    return dataclasses.replace(
+        small_cgan_search, name="small-pbt", objectives=("diversity",), scheduler="pbt", seeds=(1000,)
+    )
+
+
+def open_at(directory: Path) -> Store:
+    store = open_store(str(directory), RESULTS_VERSION, create=True)
+    assert store is not None
+    return store
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+def test_population_trains_to_its_end_with_settings_that_change(population: Search, tmp_path: Path) -> None:
+    store = open_at(tmp_path)
+    shown: list[Trial] = []
+    with open_journal(population, store.search_directory(population.name)) as journal:
+        journal.enqueue(population.untuned)
+        run_population(
+            journal,
+            store,
+            None,
+            SearchBudget(trials=NUM_MEMBERS),
+            RESOURCES,
+            shown.append,
+            lambda: None,
+            None,
+        )
+        members = journal.trials()
+    assert [member.state for member in members] == ["complete"] * NUM_MEMBERS
+    assert members[0].rungs[0].values == population.untuned
+    for member in members:
+        assert [rung.round for rung in member.rungs] == [1, 2, 3, 4]
+        for rung in member.rungs:
+            assert all(value in population.space[name] for name, value in rung.values.items())
+        assert member.values == member.rungs[-1].values
+    schedules = [[tuple(rung.values.values()) for rung in member.rungs] for member in members]
+    assert any(len(set(schedule)) > 1 for schedule in schedules), "nobody took over another's settings"
+    # What a population trains is the result of no stage.
+    assert store.list_keys() == []
+    assert list((tmp_path / "searches" / population.name / "members").iterdir()) == []
+
+
+def test_member_takes_over_the_weights_and_keeps_its_own_settings(population: Search, tmp_path: Path) -> None:
+    store = open_at(tmp_path)
+
+    def make_member(member: int, learning_rate: float) -> PopulationTrainable:
+        values = {**population.untuned, "learning_rate": learning_rate}
+        config = member_trial_config(population, member, values, store.location, None)
+        return PopulationTrainable(config)
+
+    best, worst, alone = make_member(0, 1e-3), make_member(1, 1e-4), make_member(2, 1e-4)
+    best.train()
+    saved = best.save(str(tmp_path / "checkpoint"))
+    worst.train()
+    worst.restore(saved)
+    taken_over, gone_on = worst.train(), best.train()
+    alone.train()
+    assert (taken_over["round"], taken_over["values"]["learning_rate"]) == (2, 1e-4)
+    # Another rate from the same weights differs from the same rate, and from the same rate on other weights.
+    scores = {result["diversity"] for result in (taken_over, gone_on, alone.train())}
+    assert len(scores) == 3
+    same = make_member(3, 1e-3)
+    same.restore(saved)
+    assert same.train()["diversity"] == gone_on["diversity"]
+
+
+def test_member_whose_process_was_killed_repeats_its_last_rung_and_goes_on(
+    population: Search, tmp_path: Path
+) -> None:
+    store = open_at(tmp_path)
+    config = member_trial_config(population, 0, population.untuned, store.location, None)
+    killed = PopulationTrainable(config)
+    before = [killed.train() for _ in range(2)]
+    successor = PopulationTrainable(config)
+    again = [successor.train() for _ in range(3)]
+    assert [result["round"] for result in again] == [2, 3, 4]
+    assert again[0]["diversity_by_seed"] == before[1]["diversity_by_seed"]
+    assert again[-1]["done"]
+    undisturbed = PopulationTrainable(config | {"member": 1})
+    expected = [undisturbed.train() for _ in range(4)]
+    assert again[-1]["diversity_by_seed"] == expected[-1]["diversity_by_seed"]
