@@ -1,4 +1,4 @@
-"""The few file operations that a store needs, each atomic; one implementation for each kind of place."""
+"""The few file operations that a store needs, all but one atomic; an implementation for each kind of place."""
 
 import os
 import uuid
@@ -19,6 +19,14 @@ class Filesystem(Protocol):
 
     def replace(self, path: str, content: bytes) -> None:
         """Write a file in one atomic step, over an existing one if need be."""
+        ...
+
+    def append(self, path: str, content: bytes) -> None:
+        """Add to the end of a file, made if need be; the one operation that is neither atomic nor durable.
+
+        For views and logs only. A place whose files cannot grow puts each addition into a further file whose
+        name begins with the path.
+        """
         ...
 
     def list(self, path: str) -> list[str]:
@@ -60,6 +68,11 @@ class LocalFilesystem:
     def replace(self, path: str, content: bytes) -> None:
         self._write_temporary(path, content).replace(self._root / path)
         self._sync_parent(path)
+
+    def append(self, path: str, content: bytes) -> None:
+        (self._root / path).parent.mkdir(parents=True, exist_ok=True)
+        with (self._root / path).open("ab") as file:
+            file.write(content)
 
     def list(self, path: str) -> list[str]:
         try:

@@ -70,6 +70,11 @@ class Store:
         self.location = location
         self.results_version = results_version
 
+    @property
+    def files(self) -> Filesystem:
+        """The files under the location, for views that are kept beside results: events, logs, notes."""
+        return self._files
+
     # Results
 
     def list_keys(self) -> list[str]:

@@ -22,6 +22,7 @@ LAYERS = [
     ["protocols", "machine"],
     ["filesystem"],
     ["store"],
+    ["events"],
     ["inputs"],
     ["stages"],
     ["plan"],

@@ -1,0 +1,131 @@
+"""What stands at the root of a study's events: the table of hyperparameters, and methods side by side."""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lt_rebalance.events.content import RESULT_METRICS, RESULTS, is_shown, planned_rounds, result_tag
+from lt_rebalance.events.log import EventLog
+from lt_rebalance.events.naming import flatten_cell, name_data, study_directory
+from lt_rebalance.events.protos import Chart, HParam, Value, experiment, layout, scalar
+from lt_rebalance.events.writer import remove_events
+from lt_rebalance.records import Record
+from lt_rebalance.store import Store
+
+ALWAYS_SHOWN = ("data.dataset", "protocol", "data.c", "method.name", "generator.architecture")
+"""hyperparameters that lead the table even where they do not vary"""
+COMPARED = {
+    "test_macro_f1": "macro F1",
+    "test_accuracy": "accuracy",
+    "test_worst_class_recall": "worst-class recall",
+    "test_num_dead_classes": "dead classes",
+    "test_loss": "test loss",
+}
+"""columns of the curves that are averaged over seeds, and the titles of their charts"""
+_BANDED = "test_macro_f1"
+MEANS_DIRECTORY = "means"
+
+
+def write_overview(store: Store, study: Mapping[str, Any]) -> None:
+    """Write the table and the charts of a study anew.
+
+    A TensorBoard that is running goes on with the table that it has read before.
+    """
+    root = study_directory(study["study"])
+    remove_events(store, root)
+    log = EventLog(store.files, root)
+    log.add(0, [experiment(hparam_domains(study), _metric_titles()), layout(_categories(study))])
+    log.flush()
+
+
+def hparam_domains(study: Mapping[str, Any]) -> dict[str, list[HParam]]:
+    """Return the values of every hyperparameter that varies between cells; being absent is a value, too."""
+    cells = [flatten_cell(cell) for cell in study["cells"]]
+    names = dict.fromkeys([*ALWAYS_SHOWN, *sorted({name for cell in cells for name in cell})])
+    domains = {}
+    for name in names:
+        values = {cell.get(name) for cell in cells}
+        if values != {None} and (name in ALWAYS_SHOWN or len(values) > 1):
+            present = [value for value in values if value is not None]
+            domains[name] = sorted(present, key=lambda value: (isinstance(value, str), value))
+    return domains
+
+
+def _metric_titles() -> dict[str, str]:
+    titles = {}
+    for selection, meaning in RESULTS.items():
+        for name in RESULT_METRICS:
+            titles[result_tag(selection, name)] = f"{name.replace('_', ' ')}, {meaning}"
+    return titles
+
+
+def _categories(study: Mapping[str, Any]) -> dict[str, list[Chart]]:
+    """Return charts of all methods at one C and protocol, and before them those of single runs."""
+    categories = {
+        "Selected runs": [
+            Chart(title=title, tags=(f"^classifier/{column}$",)) for column, title in COMPARED.items()
+        ]
+    }
+    blocks: dict[str, list[str]] = {}
+    for cell in study["cells"]:
+        blocks.setdefault(_block(cell), []).append(cell["method"])
+    for block, methods in blocks.items():
+        bands = tuple(
+            (tag, f"{tag}/low", f"{tag}/high")
+            for tag in (_mean_tag(block, _BANDED, each) for each in methods)
+        )
+        charts = [
+            Chart(title=f"{title}, mean over seeds", tags=(f"^{_escape(f'means/{block}/{column}/')}[^/]+$",))
+            for column, title in COMPARED.items()
+        ]
+        charts.insert(1, Chart(title=f"{COMPARED[_BANDED]}, lowest to highest seed", tags=(), bands=bands))
+        categories[f"Methods side by side: {block.replace('/', ', ')}"] = charts
+    return categories
+
+
+def _block(cell: Mapping[str, Any]) -> str:
+    return f"{cell['dataset']}/{cell['protocol']}/{name_data(cell['data']).replace('/', ':')}"
+
+
+def _mean_tag(block: str, column: str, method: str) -> str:
+    return f"means/{block}/{column}/{method}"
+
+
+def _escape(text: str) -> str:
+    return "".join(f"\\{sign}" if sign in ".+*?()[]{}|^$" else sign for sign in text)
+
+
+def write_means(store: Store, study: Mapping[str, Any], records: Mapping[str, Record]) -> None:
+    """Write the curves of each cell anew, averaged over the seeds that are complete.
+
+    Args:
+        records: by key; those of stages that are not classifiers of the study are passed over.
+    """
+    directory = f"{study_directory(study['study'])}/{MEANS_DIRECTORY}"
+    by_cell: dict[int, list[Record]] = {}
+    for run in study["runs"]:
+        record = records.get(run["key"])
+        if record is not None and record.state == "complete":
+            by_cell.setdefault(run["cell"], []).append(record)
+    remove_events(store, directory)
+    log = EventLog(store.files, directory)
+    for index, repeats in sorted(by_cell.items()):
+        cell = study["cells"][index]
+        for step, values in _average(_block(cell), cell["method"], repeats):
+            log.add(step, values)
+    log.flush()
+
+
+def _average(block: str, method: str, repeats: Sequence[Record]) -> Iterator[tuple[int, list[Value]]]:
+    """Yield step and values of each round that all seeds have reached at the same step."""
+    num_rounds = planned_rounds(repeats[0].stage)
+    for index, rows in enumerate(zip(*(record.curves for record in repeats), strict=False), start=1):
+        if not is_shown(index, num_rounds):
+            continue
+        values = []
+        for column in COMPARED:
+            tag, found = _mean_tag(block, column, method), [row[column] for row in rows]
+            values.append(scalar(tag, statistics.fmean(found)))
+            if column == _BANDED:
+                values += [scalar(f"{tag}/low", min(found)), scalar(f"{tag}/high", max(found))]
+        yield rows[0]["step"], values
