@@ -24,6 +24,7 @@ from lt_rebalance.metrics import (
     compute_metrics,
     compute_probability_metrics,
     confusion_matrix,
+    precision_recall_counts,
     recall_per_class,
 )
 from lt_rebalance.seeding import torch_stream
@@ -69,6 +70,8 @@ class ClassifierLane(Lane):
     """index of the round whose predictions are reported; -1 before the first"""
     predictions_N: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """test predictions of the selected round"""
+    precision_recall_K2T: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """counts of `metrics.precision_recall_counts` of the selected round"""
 
 
 class ClassifierTraining:
@@ -148,7 +151,7 @@ class ClassifierTraining:
         return loss.detach()
 
     def _evaluate_round(self, lane: ClassifierLane, train_loss: float) -> None:
-        test, predictions_N = self._evaluate(lane.network, self._test_set)
+        test, outputs = self._evaluate(lane.network, self._test_set)
         row: dict[str, Any] = {"step": lane.step, "train_loss": train_loss} | _prefixed("test", test)
         if lane.validation_set is not None:
             validation, _ = self._evaluate(lane.network, lane.validation_set)
@@ -160,12 +163,12 @@ class ClassifierTraining:
         score = SELECTION_SCORES.get(self._config.selection)
         if score is None or lane.selected_round < 0 or row[score] > lane.curves[lane.selected_round][score]:
             lane.selected_round = lane.round - 1
-            lane.predictions_N = predictions_N
+            lane.predictions_N, lane.precision_recall_K2T = outputs
 
     @torch.no_grad()
     def _evaluate(
         self, network: nn.Module, evaluation_set: EvaluationSet
-    ) -> tuple[dict[str, Any], NDArray[np.int64]]:
+    ) -> tuple[dict[str, Any], tuple[NDArray[np.int64], NDArray[np.int64]]]:
         uses_batch_statistics = self._config.evaluation_mode == "batch_statistics"
         network.train(uses_batch_statistics)
         size = BATCH_STATISTICS_BATCH if uses_batch_statistics else EVALUATION_BATCH
@@ -176,29 +179,32 @@ class ClassifierTraining:
         logits_NK = torch.cat(logits).double()
         loss = float(self._loss(logits_NK, evaluation_set.labels_N, "mean"))
         if not math.isfinite(loss):  # nothing else can be computed of such logits
-            return {"loss": loss}, np.empty(0, dtype=np.int64)
+            return {"loss": loss}, (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
         labels_N = evaluation_set.labels_N.cpu().numpy()
         probabilities_NK = logits_NK.softmax(dim=1).cpu().numpy()
         predictions_N = logits_NK.argmax(dim=1).cpu().numpy()
         confusion_KK = confusion_matrix(labels_N, predictions_N, self._spec.num_classes)
         values: dict[str, Any] = {"loss": loss, "recall_K": recall_per_class(confusion_KK).tolist()}
         values |= compute_metrics(confusion_KK) | compute_probability_metrics(probabilities_NK, labels_N)
-        return values, predictions_N
+        return values, (predictions_N, precision_recall_counts(probabilities_NK, labels_N))
 
     def get_lane_state(self, lane: ClassifierLane) -> TrainingState:
         """Return all that a lane needs to go on, but for its progress fields."""
-        predictions = {"predictions_N": torch.from_numpy(lane.predictions_N.copy())}
-        return get_state(lane.network, lane.optimizer, "classifier") | predictions
+        outputs = {name: torch.from_numpy(getattr(lane, name).copy()) for name in _OUTPUTS}
+        return get_state(lane.network, lane.optimizer, "classifier") | outputs
 
     def set_lane_state(self, lane: ClassifierLane, state: TrainingState) -> None:
         """Restore what `get_lane_state` returned."""
         set_state(lane.network, lane.optimizer, "classifier", state)
-        lane.predictions_N = state["predictions_N"].numpy()
+        for name in _OUTPUTS:
+            setattr(lane, name, state[name].numpy())
 
 
 def _prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
     return {f"{prefix}_{name}": value for name, value in values.items()}
 
+
+_OUTPUTS = ("predictions_N", "precision_recall_K2T")
 
 # The column of the curves whose largest value chooses the reported round; absent: the last round.
 SELECTION_SCORES = {"best_validation": "validation_macro_f1", "oracle_best_test": "test_macro_f1"}

@@ -1,4 +1,4 @@
-"""The few file operations that a store needs, all but one atomic; an implementation for each kind of place."""
+"""The few file operations that a store needs, all but one atomic; one implementation a kind of place."""
 
 import os
 import uuid

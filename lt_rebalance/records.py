@@ -70,7 +70,8 @@ class Record:
     curves: tuple[Mapping[str, Any], ...]
     """one row a round"""
     artifacts: Mapping[str, Artifact]
-    """by role: "predictions" (npy, one test prediction an image), "weights" (safetensors), "samples" (npy)"""
+    """by role: "predictions" (npy, one test prediction an image), "precision_recall" (npy, counts by class and
+    threshold), "weights" (safetensors), "samples" (npy)"""
     timing: Timing
     provenance: Mapping[str, Any]
     """commit, versions, device, host"""

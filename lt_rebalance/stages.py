@@ -135,7 +135,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
             **fields,
         )
 
-    def _write_array(self, stage: StageT, role: str, array: NDArray[np.uint8]) -> Artifact:
+    def _write_array(self, stage: StageT, role: str, array: NDArray[np.unsignedinteger]) -> Artifact:
         file = io.BytesIO()
         np.save(file, array, allow_pickle=False)
         return self._store.write_artifact(stage.key, role, ".npy", file.getvalue())
@@ -194,11 +194,16 @@ class ClassifierRun(StageRun[ClassifierStage, ClassifierLane]):
         selected = lane.curves[lane.selected_round]
         labels_N = self._reader.test_set().labels_N.cpu().numpy()
         confusion_KK = confusion_matrix(labels_N, lane.predictions_N, self._reader.spec.num_classes)
-        predictions = self._write_array(stage, "predictions", lane.predictions_N.astype(np.uint8))
+        artifacts = {
+            "predictions": self._write_array(stage, "predictions", lane.predictions_N.astype(np.uint8)),
+            "precision_recall": self._write_array(
+                stage, "precision_recall", lane.precision_recall_K2T.astype(np.uint32)
+            ),
+        }
         return {
             "metrics": {name: selected[f"test_{name}"] for name in ("loss", *METRICS, *PROBABILITY_METRICS)},
             "confusion": tuple(confusion_KK.tolist()),
-            "artifacts": {"predictions": predictions},
+            "artifacts": artifacts,
         }
 
 

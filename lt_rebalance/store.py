@@ -6,7 +6,8 @@ Layout under the root, all JSON but for artefacts and checkpoints:
     studies/<name>.json                 what a study plans: its cells and seeds with their keys
     tables/<name>/cells.csv, runs.csv   the tables last made of a study; made anew from the records
     stages/<key>/result.json            the record; a result that exists is complete
-    stages/<key>/predictions-<hash>.npy, weights-<hash>.safetensors, samples-<hash>.npy
+    stages/<key>/predictions-<hash>.npy, precision_recall-<hash>.npy, weights-<hash>.safetensors,
+        samples-<hash>.npy
     stages/<key>/failed.json            the last failure, until a retry succeeds
     stages/<key>/errors/<n>-<id>.json   attempts that raised
     stages/<key>/checkpoints/<round>-<hash>.safetensors

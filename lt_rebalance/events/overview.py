@@ -1,5 +1,6 @@
 """What stands at the root of a study's events: the table of hyperparameters, and methods side by side."""
 
+import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -66,33 +67,34 @@ def _categories(study: Mapping[str, Any]) -> dict[str, list[Chart]]:
             Chart(title=title, tags=(f"^classifier/{column}$",)) for column, title in COMPARED.items()
         ]
     }
-    blocks: dict[str, list[str]] = {}
+    blocks: dict[str, list[Mapping[str, Any]]] = {}
     for cell in study["cells"]:
-        blocks.setdefault(_block(cell), []).append(cell["method"])
-    for block, methods in blocks.items():
-        bands = tuple(
-            (tag, f"{tag}/low", f"{tag}/high")
-            for tag in (_mean_tag(block, _BANDED, each) for each in methods)
-        )
-        charts = [
-            Chart(title=f"{title}, mean over seeds", tags=(f"^{_escape(f'means/{block}/{column}/')}[^/]+$",))
-            for column, title in COMPARED.items()
-        ]
-        charts.insert(1, Chart(title=f"{COMPARED[_BANDED]}, lowest to highest seed", tags=(), bands=bands))
-        categories[f"Methods side by side: {block.replace('/', ', ')}"] = charts
+        blocks.setdefault(_block(cell), []).append(cell)
+    for block, cells in blocks.items():
+        names = (cells[0]["dataset"], cells[0]["protocol"], name_data(cells[0]["data"]))
+        title = f"Methods side by side: {', '.join(names)}"
+        categories[title] = _compare(block, [cell["method"] for cell in cells])
     return categories
 
 
+def _compare(block: str, methods: Sequence[str]) -> list[Chart]:
+    charts = [
+        Chart(title=f"{title}, mean over seeds", tags=(f"^{re.escape(f'means/{block}/{column}/')}[^/]+$",))
+        for column, title in COMPARED.items()
+    ]
+    tags = [_mean_tag(block, _BANDED, method) for method in methods]
+    bands = tuple((tag, f"{tag}/low", f"{tag}/high") for tag in tags)
+    charts.insert(1, Chart(title=f"{COMPARED[_BANDED]}, lowest to highest seed", bands=bands))
+    return charts
+
+
 def _block(cell: Mapping[str, Any]) -> str:
+    """Return what compared cells share, with no more slashes than there are names."""
     return f"{cell['dataset']}/{cell['protocol']}/{name_data(cell['data']).replace('/', ':')}"
 
 
 def _mean_tag(block: str, column: str, method: str) -> str:
     return f"means/{block}/{column}/{method}"
-
-
-def _escape(text: str) -> str:
-    return "".join(f"\\{sign}" if sign in ".+*?()[]{}|^$" else sign for sign in text)
 
 
 def write_means(store: Store, study: Mapping[str, Any], records: Mapping[str, Record]) -> None:

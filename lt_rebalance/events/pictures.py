@@ -57,13 +57,16 @@ def _square(confusion_KK: NDArray[np.integer]) -> tuple[int, int]:
 
 
 def _row_shares(confusion_KK: NDArray[np.integer]) -> NDArray[np.float64]:
-    return confusion_KK / np.maximum(confusion_KK.sum(axis=1, keepdims=True), 1)
+    shares_KK: NDArray[np.float64] = confusion_KK / np.maximum(confusion_KK.sum(axis=1, keepdims=True), 1)
+    return shares_KK
 
 
 def _shade(confusion_KK: NDArray[np.integer]) -> NDArray[np.uint8]:
     """Return colours (K, K, 3) from white, for none of a row, to dark, for all of it."""
     shares_KK1 = np.sqrt(_row_shares(confusion_KK))[..., None]
-    return (np.array(_LIGHT) * (1 - shares_KK1) + np.array(_DARK) * shares_KK1).round().astype(np.uint8)
+    colours_KK3 = np.array(_LIGHT) * (1 - shares_KK1) + np.array(_DARK) * shares_KK1
+    rounded: NDArray[np.uint8] = colours_KK3.round().astype(np.uint8)
+    return rounded
 
 
 def draw_samples(samples_KSCHW: NDArray[np.uint8]) -> Picture:

@@ -41,10 +41,10 @@ class Chart:
     """A chart of the custom scalars dashboard: one line for each tag that an expression finds."""
 
     title: str
-    tags: tuple[str, ...]
+    tags: tuple[str, ...] = ()
     """regular expressions"""
     bands: tuple[tuple[str, str, str], ...] = ()
-    """tags of (value, lower, upper); makes it a chart of margins, and `tags` must then be empty"""
+    """tags of (value, lower, upper); makes it a chart of bands instead"""
 
 
 def scalar(tag: str, value: float) -> Value:

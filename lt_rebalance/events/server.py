@@ -13,7 +13,7 @@ def server_command(logdir: str, *, host: str, port: int, reload_s: int) -> list[
 
     Args:
         logdir: directory of a study's events.
-        host: address to listen at; whoever reaches it can read everything, as TensorBoard asks for no password.
+        host: address to listen at; whoever reaches it can read everything, as nobody is asked for a password.
         port: 0 takes any that is free.
         reload_s: seconds between looks at the files.
     """

@@ -58,11 +58,8 @@ class RunEvents:
             if is_shown(index, num_rounds):
                 self._log.add(row["step"], show_round(self._kind, row, self._run.class_names))
         step = curves[-1]["step"] if curves else 0
-        if (
-            preview is not None
-            and is_previewed(len(curves), num_rounds)
-            and not self._log.has(step, "samples")
-        ):
+        is_due = is_previewed(len(curves), num_rounds) and not self._log.has(step, "samples")
+        if preview is not None and is_due:
             self._log.add(step, show_preview(*preview(), self._run.class_names))
         self._log.flush()
 
