@@ -1,6 +1,7 @@
 """Metrics of a classifier: functions of its confusion matrix, and functions of its probabilities.
 
-Shape suffixes: K classes, N items, T thresholds. `confusion_KK[i, j]` counts test images of class i predicted as j.
+Shape suffixes: K classes, N items, T thresholds. `confusion_KK[i, j]` counts test images of class i predicted
+as j.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,8 @@ IntArray = NDArray[np.int64]
 
 ECE_BINS = 15
 NUM_THRESHOLDS = 51
+COLLAPSED_BELOW = 0.1
+"""diversity of a class below which a generator draws almost the same image of it every time"""
 
 
 def confusion_matrix(labels_N: IntArray, predictions_N: NDArray[np.integer], num_classes: int) -> IntArray:

@@ -37,6 +37,9 @@ class Timing:
     """spent in rounds"""
     num_errors: int
     """earlier attempts that ended in an error"""
+    device_s: float | None = None
+    """device time it is charged with: a GPU's, or else a CPU core's, shared evenly by the lanes that held it
+    together; None in records from before it was kept"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +73,8 @@ class Record:
     curves: tuple[Mapping[str, Any], ...]
     """one row a round"""
     artifacts: Mapping[str, Artifact]
-    """by role: "predictions" (npy, one test prediction an image), "precision_recall" (npy, counts by class and
-    threshold), "weights" (safetensors), "samples" (npy)"""
+    """by role: "predictions" (npy, one test prediction an image), "precision_recall" (npy, counts by class
+    and threshold), "weights" (safetensors), "samples" (npy)"""
     timing: Timing
     provenance: Mapping[str, Any]
     """commit, versions, device, host"""

@@ -19,8 +19,11 @@ from ray.tune.search import Searcher
 
 from lt_rebalance.configs import Execution, require_positive
 from lt_rebalance.costs import stage_flop
+from lt_rebalance.events.naming import name_runs
+from lt_rebalance.events.writer import RunEvents
 from lt_rebalance.ledger import Ledger
-from lt_rebalance.plan import Schedule
+from lt_rebalance.observer import Watch, attempt
+from lt_rebalance.plan import Schedule, describe_plan
 from lt_rebalance.progress import Progress
 from lt_rebalance.records import Failure
 from lt_rebalance.store import Store
@@ -111,7 +114,14 @@ class StageSearcher(Searcher):
     """Feeds Tune with stages as they become ready, and settles each one by what the store holds."""
 
     def __init__(
-        self, schedule: Schedule, ledger: Ledger, store: Store, data_dir: str | None, progress: Progress
+        self,
+        schedule: Schedule,
+        ledger: Ledger,
+        store: Store,
+        data_dir: str | None,
+        progress: Progress,
+        watch: Watch,
+        num_devices: float,
     ) -> None:
         super().__init__()
         self._schedule = schedule
@@ -119,6 +129,8 @@ class StageSearcher(Searcher):
         self._store = store
         self._data_dir = data_dir
         self._progress = progress
+        self._watch = watch
+        self._num_devices = num_devices
         self._running: dict[str, AnyStage] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -129,7 +141,14 @@ class StageSearcher(Searcher):
             return finished if self._schedule.is_exhausted else None
         self._running[trial_id] = stage
         self._progress.start(stage)
-        return trial_config([stage], self._store.location, self._data_dir)
+        runs = {stage.key: self._watch.runs[stage.key]}
+        return trial_config(
+            [stage],
+            self._store.location,
+            self._data_dir,
+            watch=Watch(driver=self._watch.driver, runs=runs),
+            num_devices=self._num_devices,
+        )
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Pass on how far a trial is."""
@@ -146,6 +165,8 @@ class StageSearcher(Searcher):
         if error and self._ledger.state(stage.key) == "missing":
             self._store.mark_failed(_last_failure(stage, self._store))
             self._ledger.refresh(stage.key)
+        if self._ledger.state(stage.key) == "failed":
+            attempt(lambda: RunEvents(self._store, stage.kind, self._watch.runs[stage.key]).fail())
         self._schedule.finish(stage.key, releases=self._ledger.state(stage.key) == "complete")
         self._progress.finish(stage)
 
@@ -181,17 +202,21 @@ def run_plan(
     resources: Resources,
     progress: Progress,
     check_interrupt: Callable[[], None],
+    driver: str = "",
 ) -> None:
     """Run every pending stage of a plan on the Ray that this process is connected to.
 
-    `check_interrupt` is called several times a second; what it raises ends the run at once.
+    `check_interrupt` is called several times a second; what it raises ends the run at once. `driver` is the
+    name of the note by which this process can be seen to live.
 
     Returns when nothing can be run any more; the ledger then says what there is. A stage that fails takes
     only those with it that build on it.
     """
     _quiet_tune(resources.num_slots)
     schedule = Schedule(ledger.pending(), stage_flop)
-    searcher = StageSearcher(schedule, ledger, store, data_dir, progress)
+    watch = Watch(driver=driver, runs=name_runs(describe_plan(ledger.plan)))
+    num_devices = resources.num_gpus or resources.num_cpus
+    searcher = StageSearcher(schedule, ledger, store, data_dir, progress, watch, num_devices)
     with tempfile.TemporaryDirectory(prefix="lt_rebalance-tune-") as scratch_dir:
         tuner = tune.Tuner(
             tune.with_resources(StageTrainable, resources.placement()),

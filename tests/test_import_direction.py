@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "lt_rebalance"
 LAYERS = [
     ["seeding", "metrics", "records", "paper", "interrupts"],
+    ["concerns"],
     ["datasets"],
     ["data"],
     ["imbalance"],
@@ -21,10 +22,12 @@ LAYERS = [
     ["study"],
     ["protocols", "machine"],
     ["filesystem"],
+    ["notes", "stage_log"],
     ["store"],
     ["events"],
     ["inputs"],
     ["stages"],
+    ["observer"],
     ["plan"],
     ["costs"],
     ["ledger"],
