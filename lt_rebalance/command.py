@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from rich.console import Console
@@ -19,9 +19,12 @@ from rich.text import Text
 from lt_rebalance.configs import DEVICES, PRECISIONS, to_plain
 from lt_rebalance.costs import Throughput, estimate_remaining_s, stage_flop
 from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset, locate_data_dir
+from lt_rebalance.events.overview import refresh_events, write_overview
 from lt_rebalance.interrupts import Interrupted, InterruptWatch
 from lt_rebalance.ledger import RUN_STATES, Ledger
 from lt_rebalance.machine import AUTO, resolve_execution
+from lt_rebalance.notes import DriverBeat
+from lt_rebalance.observer import attempt
 from lt_rebalance.plan import compile_study, describe_plan
 from lt_rebalance.progress import Progress, format_duration, make_console, render_cells
 from lt_rebalance.records import KINDS
@@ -165,7 +168,8 @@ def _run(job: _Job, options: argparse.Namespace) -> int:
     ledger, store, console = job.ledger, job.store, make_console()
     assert store is not None
     _note_replaced_runs(ledger, store, console)
-    store.write_study(ledger.plan.study.name, describe_plan(ledger.plan, job.question))
+    study = _describe_study(job)
+    store.write_study(study["study"], study)
     if pending := ledger.pending():
         console.print(
             f"{ledger.summary()}: {len(pending)} stages to run, {job.resources.num_slots} at a time"
@@ -173,8 +177,18 @@ def _run(job: _Job, options: argparse.Namespace) -> int:
         if options.retry_failed:
             for key in pending:
                 store.clear_failure(key)
+        attempt(lambda: write_overview(store, study))
         _run_pending(job, store, options, console)
+        attempt(lambda: refresh_events(store, study))
     return _show_results(ledger, store, console)
+
+
+def _describe_study(job: _Job) -> dict[str, Any]:
+    """Return what the store keeps of a study: its plan, and the slots that it runs on."""
+    plan = job.ledger.plan
+    flop = {key: stage_flop(stage) for key, stage in plan.stages.items()}
+    resources = {"num_slots": job.resources.num_slots, "devices_per_slot": job.resources.num_devices}
+    return describe_plan(plan, job.question, flop) | resources
 
 
 def _note_replaced_runs(ledger: Ledger, store: Store, console: Console) -> None:
@@ -200,10 +214,17 @@ def _run_pending(job: _Job, store: Store, options: argparse.Namespace, console: 
         if options.address is None:
             stack.enter_context(ray_cluster(None))
         interrupts.install()  # Ray has put its own handlers in place
-        progress = Progress(ledger, _learn_throughput(ledger), job.resources.num_slots, console)
+        driver = stack.enter_context(DriverBeat(store.files, ledger.plan.study.name))
+
+        def check() -> None:
+            driver.beat()
+            interrupts.check()
+
+        slots = job.resources.num_slots
+        progress = Progress(ledger, _learn_throughput(ledger), slots, console, store.location)
         stack.enter_context(progress)
         try:
-            run_plan(ledger, store, data_dir, job.resources, progress, interrupts.check)
+            run_plan(ledger, store, data_dir, job.resources, progress, check, driver.note.name)
         except Interrupted:
             console.print(ledger.summary())
             raise

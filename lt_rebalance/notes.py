@@ -41,8 +41,6 @@ class Note:
     """the stages of a trial; none of a driver"""
     driver: str = ""
     """name of the driver's note, of a trial"""
-    num_slots: int = 0
-    """trials at a time, of a driver"""
     round: int = 0
     num_rounds: int = 0
     host: str = field(default_factory=socket.gethostname)
@@ -95,10 +93,10 @@ def read_notes(files: Filesystem) -> list[Note]:
 class DriverBeat:
     """A driver's signs of life, from entering to leaving a `with` block."""
 
-    def __init__(self, files: Filesystem, study: str, num_slots: int) -> None:
+    def __init__(self, files: Filesystem, study: str) -> None:
         self._files = files
         name = f"driver-{socket.gethostname()}-{os.getpid()}.json"
-        self.note = Note(name=name, title=study, num_slots=num_slots)
+        self.note = Note(name=name, title=study)
         self._last = time.monotonic()
 
     def __enter__(self) -> "DriverBeat":

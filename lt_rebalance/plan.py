@@ -68,16 +68,18 @@ def upstream_key(stage: AnyStage) -> str | None:
     return None
 
 
-def describe_plan(plan: Plan, question: str = "") -> dict[str, Any]:
+def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | None = None) -> dict[str, Any]:
     """Return what a study plans, as plain JSON values: enough to name also a run that has no result.
 
     Keys: "study", "question", "results_version", "execution"; "datasets", by name the names of their classes;
     "cells", each with the names that tables give it and its "config"; "runs", each with the index of its
-    cell, its seed and the keys of its stages.
+    cell, its seed, the keys of its stages and their arithmetic.
 
     Args:
         question: what the study asks, in one line.
+        flop: floating-point operations of each stage, by key; unknown without it.
     """
+    flop = flop or {}
     cells = list(plan.study.cells)
     index = {cell: position for position, cell in enumerate(cells)}
     names = sorted({cell.data.dataset for cell in cells})
@@ -94,6 +96,8 @@ def describe_plan(plan: Plan, question: str = "") -> dict[str, Any]:
                 "seed": run.seed,
                 "key": run.key,
                 "generator_key": upstream_key(run.stage),
+                "flop": flop.get(run.key),
+                "generator_flop": flop.get(upstream_key(run.stage) or ""),
             }
             for run in plan.runs
         ],

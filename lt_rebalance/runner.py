@@ -45,6 +45,11 @@ class Resources:
     num_gpus: float
     num_slots: int
 
+    @property
+    def num_devices(self) -> float:
+        """The GPUs, or else CPU cores, that one trial holds."""
+        return self.num_gpus or self.num_cpus
+
     def placement(self) -> tune.PlacementGroupFactory:
         """Return the resources of one trial as Tune wants them."""
         bundle: dict[str, float] = {"CPU": self.num_cpus}
@@ -215,8 +220,7 @@ def run_plan(
     _quiet_tune(resources.num_slots)
     schedule = Schedule(ledger.pending(), stage_flop)
     watch = Watch(driver=driver, runs=name_runs(describe_plan(ledger.plan)))
-    num_devices = resources.num_gpus or resources.num_cpus
-    searcher = StageSearcher(schedule, ledger, store, data_dir, progress, watch, num_devices)
+    searcher = StageSearcher(schedule, ledger, store, data_dir, progress, watch, resources.num_devices)
     with tempfile.TemporaryDirectory(prefix="lt_rebalance-tune-") as scratch_dir:
         tuner = tune.Tuner(
             tune.with_resources(StageTrainable, resources.placement()),

@@ -13,6 +13,12 @@ Layout under the root, all JSON but for artefacts and checkpoints:
     stages/<key>/checkpoints/<round>-<hash>.safetensors
     quarantine/<key>-<id>/<file>        files that could not be read, with the reason beside them
 
+and beside these, for people who watch and needed by nothing:
+
+    events/<study>/<run>/               what TensorBoard reads
+    logs/<key>.log                      what a stage's attempts logged
+    running/<name>.json                 who is at work
+
 Nothing committed is ever edited. Status is found by scanning, so there is no index to go wrong.
 """
 
@@ -27,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_rebalance.filesystem import Filesystem, LocalFilesystem
-from lt_rebalance.records import Artifact, Failure, Record
+from lt_rebalance.records import Artifact, Failure, Record, Summary
 
 STORE_FORMAT = 1
 KEPT_CHECKPOINTS = 2
@@ -91,6 +97,20 @@ class Store:
         try:
             return self._parse_record(key)
         except _DamageError as damage:
+            raise damage.to_store_error(self.location, _RUN_AGAIN) from None
+
+    def read_summary(self, key: str) -> Summary | None:
+        """Return what a glance at the record of a stage shows, or None where it has none; nothing is moved.
+
+        Raises:
+            StoreError: the record cannot be read; it names the file.
+        """
+        try:
+            return Summary.from_json(self._files.read(_stage_path(key, "result.json")))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            damage = _DamageError(key, "result.json", str(error))
             raise damage.to_store_error(self.location, _RUN_AGAIN) from None
 
     def load_record(self, key: str) -> Record | None:

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from lt_rebalance.events.naming import EventRun, name_runs
-from lt_rebalance.events.overview import write_means, write_overview
-from lt_rebalance.events.writer import RunEvents, fill_in
+from lt_rebalance.events.overview import refresh_events
+from lt_rebalance.events.writer import RunEvents
 from lt_rebalance.records import Record
 from lt_rebalance.store import Store, open_store
 from tests.tensorboard_server import Server, serve
@@ -45,10 +45,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     study = store.load_study(STUDY)
     runs = name_runs(study)
     add_precision_recall(store, next(run["key"] for run in study["runs"] if run["generator_key"]))
-    fill_in(store, runs)
+    assert refresh_events(store, study) == len(runs) == 15
     records = {key: record for key in runs if (record := store.read_record(key)) is not None}
-    write_overview(store, study)
-    write_means(store, study, records)
     with serve(root / "events" / STUDY) as server:
         served = Served(
             store=store,

@@ -7,9 +7,9 @@ from typing import Any
 
 from lt_rebalance.events.content import RESULT_METRICS, RESULTS, is_shown, planned_rounds, result_tag
 from lt_rebalance.events.log import EventLog
-from lt_rebalance.events.naming import flatten_cell, name_data, study_directory
+from lt_rebalance.events.naming import flatten_cell, name_data, name_runs, study_directory
 from lt_rebalance.events.protos import Chart, HParam, Value, experiment, layout, scalar
-from lt_rebalance.events.writer import remove_events
+from lt_rebalance.events.writer import fill_in, remove_events
 from lt_rebalance.records import Record
 from lt_rebalance.store import Store
 
@@ -97,25 +97,32 @@ def _mean_tag(block: str, column: str, method: str) -> str:
     return f"means/{block}/{column}/{method}"
 
 
-def write_means(store: Store, study: Mapping[str, Any], records: Mapping[str, Record]) -> None:
-    """Write the curves of each cell anew, averaged over the seeds that are complete.
-
-    Args:
-        records: by key; those of stages that are not classifiers of the study are passed over.
-    """
+def write_means(store: Store, study: Mapping[str, Any]) -> None:
+    """Write the curves of each cell anew, averaged over the seeds that are complete."""
     directory = f"{study_directory(study['study'])}/{MEANS_DIRECTORY}"
-    by_cell: dict[int, list[Record]] = {}
+    keys: list[list[str]] = [[] for _ in study["cells"]]
     for run in study["runs"]:
-        record = records.get(run["key"])
-        if record is not None and record.state == "complete":
-            by_cell.setdefault(run["cell"], []).append(record)
+        keys[run["cell"]].append(run["key"])
     remove_events(store, directory)
     log = EventLog(store.files, directory)
-    for index, repeats in sorted(by_cell.items()):
-        cell = study["cells"][index]
-        for step, values in _average(_block(cell), cell["method"], repeats):
+    for cell, of_cell in zip(study["cells"], keys, strict=True):
+        records = [record for key in of_cell if (record := store.read_record(key)) is not None]
+        complete = [record for record in records if record.state == "complete"]
+        for step, values in _average(_block(cell), cell["method"], complete) if complete else ():
             log.add(step, values)
     log.flush()
+
+
+def refresh_events(store: Store, study: Mapping[str, Any]) -> int:
+    """Bring the events of a study up to date with its records; return how many runs were missing there.
+
+    Raises:
+        StoreError: a record or an artefact cannot be read.
+    """
+    count = fill_in(store, name_runs(study))
+    write_overview(store, study)
+    write_means(store, study)
+    return count
 
 
 def _average(block: str, method: str, repeats: Sequence[Record]) -> Iterator[tuple[int, list[Value]]]:
