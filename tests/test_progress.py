@@ -349,12 +349,12 @@ def test_progress_warns_once_for_all_seeds_of_a_cell_and_counts_the_rest(store: 
         for stage in plan.stages.values():
             follower.complete(stage, affected=(4, 6), num_collapsed_classes=2.0)
     warnings = [line for line in follower.lines() if line.startswith("warning: ")]
+    dead, classes = "has dead classes: not one test image is recognised of", "Coat, Shirt"
+    collapsed = "collapsed: it draws nearly one and the same image of"
     assert warnings == [
-        "warning: classifier 1/2 none seed 0: has dead classes: not one test image is recognised of Coat, Shirt",
-        "warning: generator 1/2 small_mlp_cgan_leaky seed 0: collapsed: it draws nearly one and the same image of "
-        "Coat, Shirt",
-        "warning: classifier 1/2 small_mlp_cgan_leaky seed 0: has dead classes: not one test image is recognised "
-        "of Coat, Shirt",
+        f"warning: classifier 1/2 none seed 0: {dead} {classes}",
+        f"warning: generator 1/2 {SMALL} seed 0: {collapsed} {classes}",
+        f"warning: classifier 1/2 {SMALL} seed 0: {dead} {classes}",
     ]
     assert follower.lines()[-1] == "warnings in all: collapsed generator: 2, dead classes: 4"
 
