@@ -34,10 +34,11 @@ class StageFacts:
     """device time; the wall time of records from before it was kept"""
 
 
-def read_facts(store: Store, study: Mapping[str, Any]) -> dict[str, StageFacts]:
+def read_facts(store: Store | None, study: Mapping[str, Any]) -> dict[str, StageFacts]:
     """Return every stage of a study once, by key, a generator before the first that builds on it.
 
-    A record that cannot be read counts as missing, and its reason says so; nothing is moved.
+    None stands for an empty store. A record that cannot be read counts as missing, and its reason says so;
+    nothing is moved.
     """
     planned: dict[str, dict[str, Any]] = {}
     for run in study["runs"]:
@@ -64,14 +65,15 @@ def read_facts(store: Store, study: Mapping[str, Any]) -> dict[str, StageFacts]:
                 "upstream": generator_key,
             },
         )
-    present = set(store.list_keys())
+    present = set() if store is None else set(store.list_keys())
     return {
         key: StageFacts(key=key, **values, **(_read_outcome(store, key) if key in present else {}))
         for key, values in planned.items()
     }
 
 
-def _read_outcome(store: Store, key: str) -> dict[str, Any]:
+def _read_outcome(store: Store | None, key: str) -> dict[str, Any]:
+    assert store is not None
     try:
         summary = store.read_summary(key)
         if summary is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from lt_rebalance.configs import Execution, to_plain
+from lt_rebalance.configs import Execution, config_from_dict, to_plain
 from lt_rebalance.datasets import get_dataset_spec
 from lt_rebalance.study import RESULTS_VERSION, AnyStage, Cell, ClassifierStage, Study
 
@@ -102,6 +102,34 @@ def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | No
             for run in plan.runs
         ],
     }
+
+
+def plan_from_description(study: Mapping[str, Any]) -> Plan:
+    """Return the plan that `describe_plan` described.
+
+    Raises:
+        ValueError: it was described by another version of this code, which planned other stages.
+    """
+    execution = config_from_dict(Execution, study["execution"])
+    cells = [
+        config_from_dict(Cell, {"protocol": cell["protocol"], **cell["config"]}) for cell in study["cells"]
+    ]
+    runs = []
+    for run in study["runs"]:
+        cell = cells[run["cell"]]
+        planned = PlannedRun(cell=cell, stage=cell.stage(run["seed"], execution))
+        if planned.key != run["key"]:
+            raise ValueError(
+                f"study {study['study']!r} was planned by another version of this code: {planned} has "
+                "another key now; run its sweep again to plan it anew"
+            )
+        runs.append(planned)
+    seeds = tuple(dict.fromkeys(run.seed for run in runs))
+    return Plan(
+        study=Study(name=study["study"], cells=tuple(cells), seeds=seeds),
+        execution=execution,
+        runs=tuple(runs),
+    )
 
 
 def _describe_cell(cell: Cell) -> dict[str, Any]:

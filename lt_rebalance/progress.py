@@ -1,6 +1,5 @@
 """Show a running study: a table that fills in cell by cell, or plain lines where there is no terminal."""
 
-import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,29 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from lt_rebalance.concerns import find_concerns, find_disk_concern
+from lt_rebalance.console import format_duration
 from lt_rebalance.costs import Throughput, estimate_remaining_s
 from lt_rebalance.datasets import get_dataset_spec
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.records import Record
 from lt_rebalance.study import AnyStage
 from lt_rebalance.tables import cells_frame, format_mean, runs_frame
-
-PLAIN_WIDTH = 140
-
-
-def make_console() -> Console:
-    """Return the console for standard output; wide enough for the tables where there is no terminal."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
-
-
-def format_duration(seconds: float) -> str:
-    """Return "45 s", "12 min", "3.4 h" or "2.1 days"."""
-    if seconds < 90:
-        return f"{math.ceil(seconds)} s"
-    if seconds < 5400:
-        return f"{math.ceil(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
 
 
 def render_cells(cells: pd.DataFrame, title: str) -> Table:

@@ -4,11 +4,15 @@ A device is a GPU, or else a CPU core.
 """
 
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lt_rebalance.console import format_duration
 from lt_rebalance.facts import StageFacts
+
+DeviceTime = Callable[[StageFacts], float | None]
+"""tells the device seconds that a stage will take; None while that is not known"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,16 @@ class Spending:
                 "price_left": None if left_h is None else left_h * hourly_rate,
             }
         return values
+
+    def describe(self, hourly_rate: float | None = None) -> str:
+        """Return "12 min spent, 3.4 h left", with prices where there is a rate."""
+        left = "?" if self.left_s is None else format_duration(self.left_s)
+        text = f"{format_duration(self.spent_s)} spent, {left} left"
+        if hourly_rate is None:
+            return text
+        prices = self.to_dict(hourly_rate)
+        price_left = "?" if prices["price_left"] is None else f"{prices['price_left']:.2f}"
+        return f"{text}; price {prices['price_spent']:.2f} spent, {price_left} left"
 
 
 class Estimator:
@@ -90,10 +104,10 @@ def estimate_left(
 
 
 def total_spending(
-    facts: Collection[StageFacts], pending: Collection[StageFacts], estimator: Estimator
+    facts: Collection[StageFacts], pending: Collection[StageFacts], device_s: DeviceTime
 ) -> Spending:
     """Return what stages cost together."""
-    left = [estimator.device_s(fact) for fact in pending]
+    left = [device_s(fact) for fact in pending]
     known = [seconds for seconds in left if seconds is not None]
     return Spending(
         spent_s=sum(fact.device_s for fact in facts),
@@ -101,11 +115,25 @@ def total_spending(
     )
 
 
+def spending_by_kind(
+    facts: Collection[StageFacts], pending: Collection[StageFacts], device_s: DeviceTime
+) -> dict[str, Spending]:
+    """Return what the stages of each kind cost together."""
+    return {
+        kind: total_spending(
+            [fact for fact in facts if fact.kind == kind],
+            [fact for fact in pending if fact.kind == kind],
+            device_s,
+        )
+        for kind in dict.fromkeys(fact.kind for fact in facts)
+    }
+
+
 def spending_by_cell(
     study: Mapping[str, Any],
     facts: Mapping[str, StageFacts],
     pending: Collection[StageFacts],
-    estimator: Estimator,
+    device_s: DeviceTime,
 ) -> list[Spending]:
     """Return what each cell costs; the runs that share a generator share its cost evenly.
 
@@ -118,7 +146,7 @@ def spending_by_cell(
     is_pending = {fact.key for fact in pending}
 
     def left_s(key: str) -> float | None:
-        return estimator.device_s(facts[key]) if key in is_pending else 0.0
+        return device_s(facts[key]) if key in is_pending else 0.0
 
     spent, left = [0.0 for _ in study["cells"]], [0.0 for _ in study["cells"]]
     unknown = set()

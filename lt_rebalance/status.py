@@ -15,6 +15,7 @@ from lt_rebalance.spending import (
     add_up,
     estimate_left,
     spending_by_cell,
+    spending_by_kind,
     total_spending,
 )
 from lt_rebalance.store import Store
@@ -128,7 +129,7 @@ def describe_status(
     running = [note for note in trials if not note.is_lost(now_s, names)]
     done_shares = {key: note.round / max(note.num_rounds, 1) for note in running for key in note.keys}
     num_slots, per_slot = study.get("num_slots"), study.get("devices_per_slot")
-    by_cell = spending_by_cell(study, facts, pending, estimator)
+    by_cell = spending_by_cell(study, facts, pending, estimator.device_s)
     return Status(
         study=study["study"],
         question=study["question"],
@@ -143,15 +144,8 @@ def describe_status(
         num_slots=num_slots,
         eta_s=estimate_left(pending, estimator, num_slots * per_slot, done_shares) if num_slots else None,
         cells=_describe_cells(study, facts, by_cell),
-        spending=total_spending(facts.values(), pending, estimator),
-        spending_by_kind={
-            kind: total_spending(
-                [fact for fact in facts.values() if fact.kind == kind],
-                [fact for fact in pending if fact.kind == kind],
-                estimator,
-            )
-            for kind in dict.fromkeys(fact.kind for fact in facts.values())
-        },
+        spending=total_spending(facts.values(), pending, estimator.device_s),
+        spending_by_kind=spending_by_kind(facts.values(), pending, estimator.device_s),
         spending_by_method=add_up(by_cell, [cell["method"] for cell in study["cells"]]),
     )
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "lt_rebalance"
 LAYERS = [
     ["seeding", "metrics", "records", "paper", "interrupts"],
-    ["concerns"],
+    ["concerns", "arguments", "console"],
     ["datasets"],
     ["data"],
     ["imbalance"],
@@ -28,9 +28,10 @@ LAYERS = [
     ["spending"],
     ["status"],
     ["events"],
+    ["cleanup"],
     ["inputs"],
     ["stages"],
-    ["observer"],
+    ["observer", "verification"],
     ["plan"],
     ["costs"],
     ["ledger"],
@@ -39,6 +40,8 @@ LAYERS = [
     ["trainables"],
     ["runner"],
     ["command"],
+    ["cli"],
+    ["__main__"],
 ]
 MAY_IMPORT_RAY = {"trainables", "runner"}
 ANALYSIS_MAY_IMPORT = {"metrics", "paper", "records", "store"}

@@ -12,11 +12,12 @@ import pytest
 from rich.console import Console
 
 from lt_rebalance.configs import Execution
+from lt_rebalance.console import format_duration
 from lt_rebalance.costs import Throughput
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.machine import torch_version
 from lt_rebalance.plan import Plan, compile_study
-from lt_rebalance.progress import Progress, format_duration, render_cells
+from lt_rebalance.progress import Progress, render_cells
 from lt_rebalance.protocols import get_protocol, make_cell
 from lt_rebalance.records import Failure, Record, Timing
 from lt_rebalance.store import Store, open_store
