@@ -46,7 +46,7 @@ def is_shown(round_index: int, num_rounds: int) -> bool:
 
 def is_previewed(round_index: int, num_rounds: int) -> bool:
     """Whether a generator's samples are drawn after a round; after the last, the record's sheet is shown."""
-    return round_index < num_rounds and _is_due(round_index, num_rounds, MAX_PREVIEWS + 1)
+    return 0 < round_index < num_rounds and _is_due(round_index, num_rounds, MAX_PREVIEWS + 1)
 
 
 def _is_due(round_index: int, num_rounds: int, most: int) -> bool:
