@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import subprocess
+import sys
 import time
 import urllib.parse
 import urllib.request
@@ -11,8 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lt_rebalance.events.server import LOOPBACK, server_command
-
+ROOT = Path(__file__).parent.parent
 START_S = 120
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -50,10 +50,12 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(logdir: Path) -> Iterator[Server]:
-    """Start the command that the package starts, on a free port, and stop it in the end."""
-    command = server_command(str(logdir), host=LOOPBACK, port=0, reload_s=1)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+def serve(store: Path) -> Iterator[Server]:
+    """Start `lt-rebalance tensorboard` on a store, on a free port, and stop it in the end."""
+    command = [sys.executable, "-m", "lt_rebalance", "tensorboard", str(store), "--port", "0"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
     try:
         assert process.stderr is not None
         url = next(

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from lt_rebalance.events.naming import EventRun, name_runs
-from lt_rebalance.events.overview import refresh_events
 from lt_rebalance.events.writer import RunEvents
 from lt_rebalance.records import Record
 from lt_rebalance.store import Store, open_store
@@ -45,9 +44,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     study = store.load_study(STUDY)
     runs = name_runs(study)
     add_precision_recall(store, next(run["key"] for run in study["runs"] if run["generator_key"]))
-    assert refresh_events(store, study) == len(runs) == 15
     records = {key: record for key in runs if (record := store.read_record(key)) is not None}
-    with serve(root / "events" / STUDY) as server:
+    with serve(root) as server:
         served = Served(
             store=store,
             records={name_of(runs[key]): record for key, record in records.items()},

@@ -10,7 +10,7 @@ from lt_rebalance.events.overview import refresh_events
 from lt_rebalance.events.server import LOOPBACK, server_command
 
 LOOPBACKS = (LOOPBACK, "localhost", "::1")
-RELOAD_S = 5
+RELOAD_S = 2
 
 
 def run(options: argparse.Namespace) -> int:
