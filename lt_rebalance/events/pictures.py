@@ -5,6 +5,7 @@ Shape suffixes: K classes, S samples of a class, C H W image.
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ MAX_WRITTEN = 20
 SMALL_CELL_PX = 6
 _DARK, _LIGHT = (22, 60, 120), (255, 255, 255)
 _MARGIN_PX = 6
-_GRAYS, _COLOURS = 16, 64
+_COLOURS = 16
+JPEG_QUALITY = 40
 
 
 def draw_confusion(confusion_KK: NDArray[np.integer], class_names: Sequence[str]) -> Picture:
@@ -28,7 +30,7 @@ def draw_confusion(confusion_KK: NDArray[np.integer], class_names: Sequence[str]
     The darker a cell, the larger its share of its row.
     """
     if len(class_names) > MAX_WRITTEN:
-        return _encode(Image.fromarray(_shade(confusion_KK)).resize(_square(confusion_KK), 0), _COLOURS)
+        return _encode(_reduce(Image.fromarray(_shade(confusion_KK)).resize(_square(confusion_KK), 0)), "png")
     font = ImageFont.load_default(FONT_PX)
     rows = [f"{label} {name}" for label, name in enumerate(class_names)]
     left = _MARGIN_PX + round(max(font.getlength(row) for row in rows)) + _MARGIN_PX
@@ -48,7 +50,11 @@ def draw_confusion(confusion_KK: NDArray[np.integer], class_names: Sequence[str]
             place = (left + column * CELL_PX + CELL_PX // 2, top + row_label * CELL_PX + CELL_PX // 2)
             ink = "white" if shares_KK[row_label, column] > 0.5 else "black"
             draw.text(place, str(count), ink, font, anchor="mm")
-    return _encode(canvas, _COLOURS)
+    return _encode(_reduce(canvas), "png")
+
+
+def _reduce(drawing: Image.Image) -> Image.Image:
+    return drawing.quantize(_COLOURS, dither=Image.Dither.NONE)
 
 
 def _square(confusion_KK: NDArray[np.integer]) -> tuple[int, int]:
@@ -70,15 +76,14 @@ def _shade(confusion_KK: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def draw_samples(samples_KSCHW: NDArray[np.uint8]) -> Picture:
-    """Lay generated images out, one row a class, in as many shades as a look needs."""
+    """Lay generated images out, one row a class, as JPEG, which noisy images weigh least in."""
     num_classes, num_samples, channels, height, width = samples_KSCHW.shape
     grid = samples_KSCHW.transpose(0, 3, 1, 4, 2).reshape(num_classes * height, num_samples * width, channels)
-    if channels == 1:
-        return _encode(Image.fromarray(grid[..., 0]), _GRAYS)
-    return _encode(Image.fromarray(grid), _COLOURS)
+    drawing = Image.fromarray(grid[..., 0] if channels == 1 else grid)
+    return _encode(drawing, "jpeg", quality=JPEG_QUALITY)
 
 
-def _encode(drawing: Image.Image, num_colours: int) -> Picture:
+def _encode(drawing: Image.Image, file_format: str, **options: Any) -> Picture:  # Any: those of the format
     file = io.BytesIO()
-    drawing.quantize(num_colours, dither=Image.Dither.NONE).save(file, "png", optimize=True)
-    return Picture(png=file.getvalue(), width=drawing.width, height=drawing.height)
+    drawing.save(file, file_format, optimize=True, **options)
+    return Picture(content=file.getvalue(), width=drawing.width, height=drawing.height)

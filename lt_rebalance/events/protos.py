@@ -31,7 +31,8 @@ SESSION_STATUS = {
 class Picture:
     """An image as TensorBoard takes it."""
 
-    png: bytes
+    content: bytes
+    """PNG or JPEG"""
     width: int
     height: int
 
@@ -54,7 +55,7 @@ def scalar(tag: str, value: float) -> Value:
 
 def image(tag: str, picture: Picture, description: str) -> Value:
     """Return an image with its legend in Markdown."""
-    parts = [str(picture.width).encode(), str(picture.height).encode(), picture.png]
+    parts = [str(picture.width).encode(), str(picture.height).encode(), picture.content]
     metadata = image_metadata.create_summary_metadata(tag, description)
     metadata.data_class = summary_pb2.DATA_CLASS_BLOB_SEQUENCE
     return summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=_strings(parts))
