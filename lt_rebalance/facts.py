@@ -87,7 +87,7 @@ def _read_outcome(store: Store | None, key: str) -> dict[str, Any]:
         "metrics": summary.metrics,
         "wall_s": timing.wall_s,
         "train_s": timing.train_s,
-        "device_s": timing.wall_s if timing.device_s is None else timing.device_s,
+        "device_s": timing.charged_s,
     }
 
 

@@ -43,6 +43,11 @@ class Timing:
     """device time it is charged with: a GPU's, or else a CPU core's, shared evenly by the lanes that held it
     together; None in records from before it was kept"""
 
+    @property
+    def charged_s(self) -> float:
+        """The device time, or the wall time of records from before it was kept."""
+        return self.wall_s if self.device_s is None else self.device_s
+
 
 @dataclass(frozen=True, kw_only=True)
 class Record:

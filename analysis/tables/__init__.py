@@ -11,6 +11,7 @@ from analysis.hypotheses import judge_hypotheses
 from analysis.tables.claims import count_verdicts, hypothesis_table
 from analysis.tables.collapse import collapse_comparison, collapsed_generators, collapsed_runs
 from analysis.tables.completeness import account, completeness_table, count_gaps, provenance_table
+from analysis.tables.cost import cost_tables
 from analysis.tables.differences import all_pairs_table, components, difference_table, power
 from analysis.tables.replication import further_table, replication_tables
 from analysis.tables.table import Block, Cell, Column, Table
@@ -66,6 +67,7 @@ def build_tables(results: Results, frames: Frames) -> dict[str, Table]:
     tables = (
         completeness_table(results.runs, results.notes),
         provenance_table(results.runs),
+        *cost_tables(results.runs, results.generators),
         *replication_tables(frames.estimates, frames.collapse),
         further_table(frames.estimates),
         difference_table(frames.contrasts),

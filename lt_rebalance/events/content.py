@@ -17,7 +17,7 @@ from lt_rebalance.store import Store
 
 MAX_POINTS = 50
 """points of a scalar at most; rounds between them are left out"""
-MAX_PREVIEWS = 4
+MAX_PREVIEWS = 3
 """sample grids of a generator in training at most, besides the one of its end"""
 ROUND_COLUMNS = {
     "classifier": (
