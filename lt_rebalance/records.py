@@ -147,7 +147,8 @@ class Summary:
         text = content.decode()
         try:
             state, metrics, timing = (_cut_field(text, name) for name in ("state", "metrics", "timing"))
-            if state in STATES and all(isinstance(value, float) for value in metrics.values()):
+            is_whole = text.endswith("}") and state in STATES
+            if is_whole and all(isinstance(value, float) for value in metrics.values()):
                 return cls(state=state, metrics=metrics, timing=Timing(**timing))
         except (ValueError, TypeError, AttributeError):
             pass

@@ -27,10 +27,10 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lt_rebalance.filesystem import Filesystem, LocalFilesystem
 from lt_rebalance.records import Artifact, Failure, Record, Summary
@@ -38,6 +38,8 @@ from lt_rebalance.records import Artifact, Failure, Record, Summary
 STORE_FORMAT = 1
 KEPT_CHECKPOINTS = 2
 _RUN_AGAIN = "run the sweep again: it puts the file into quarantine and remakes what it needs"
+
+ResultT = TypeVar("ResultT")
 
 _log = logging.getLogger(__name__)
 
@@ -106,11 +108,8 @@ class Store:
             StoreError: the record cannot be read; it names the file.
         """
         try:
-            return Summary.from_json(self._files.read(_stage_path(key, "result.json")))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            damage = _DamageError(key, "result.json", str(error))
+            return self._parse_result(key, Summary.from_json)
+        except _DamageError as damage:
             raise damage.to_store_error(self.location, _RUN_AGAIN) from None
 
     def load_record(self, key: str) -> Record | None:
@@ -126,17 +125,18 @@ class Store:
             return None
 
     def _parse_record(self, key: str) -> Record | None:
+        record = self._parse_result(key, Record.from_json)
+        if record is not None and record.key != key:
+            raise _DamageError(key, "result.json", f"it names the key {record.key}")
+        return record
+
+    def _parse_result(self, key: str, parse: Callable[[bytes], ResultT]) -> ResultT | None:
         try:
-            content = self._files.read(_stage_path(key, "result.json"))
+            return parse(self._files.read(_stage_path(key, "result.json")))
         except FileNotFoundError:
             return None
-        try:
-            record = Record.from_json(content)
-            if record.key != key:
-                raise ValueError(f"it names the key {record.key}")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise _DamageError(key, "result.json", str(error)) from None
-        return record
 
     def read_artifact(self, record: Record, role: str) -> bytes:
         """Return the content of an artefact of a record; nothing is moved.
