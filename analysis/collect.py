@@ -23,7 +23,7 @@ from analysis.reader import (
 )
 from lt_rebalance.store import Store, StoreError, open_store
 
-_COST_COLUMNS = ("num_rounds", "num_steps", "wall_s", "train_s", "num_errors")
+_COST_COLUMNS = ("num_rounds", "num_steps", "wall_s", "train_s", "device_s", "num_errors")
 _PROVENANCE_COLUMNS = (
     "results_version",
     "device",

@@ -238,6 +238,7 @@ def _cost(record: Record) -> dict[str, Any]:
         "num_steps": record.num_steps,
         "wall_s": timing.wall_s,
         "train_s": timing.train_s,
+        "device_s": timing.charged_s,
         "num_errors": timing.num_errors,
     }
 

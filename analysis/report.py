@@ -63,8 +63,8 @@ CHAPTERS = (
         name="completeness",
         short_title="Completeness",
         title="What was planned, and what was run",
-        text="Every planned run is accounted for, and so is what it was made with.",
-        tables=("t6-completeness", "t6-provenance"),
+        text="Every planned run is accounted for, and so is what it was made with, and what it cost.",
+        tables=("t6-completeness", "t6-provenance", "t6-cost", "t6-cost-methods"),
     ),
     Chapter(
         name="replication",

@@ -25,6 +25,7 @@ from lt_rebalance.metrics import (
     compute_metrics,
     compute_probability_metrics,
     confusion_matrix,
+    precision_recall_counts,
     recall_per_class,
 )
 from lt_rebalance.seeding import torch_stream
@@ -45,6 +46,9 @@ from lt_rebalance.training import (
 # The published code tests in batches of 100, which matters when each batch makes its own statistics.
 BATCH_STATISTICS_BATCH = 100
 EVALUATION_BATCH = 500
+
+Outputs = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""predictions_N, and the counts of `metrics.precision_recall_counts`"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,8 @@ class ClassifierLane(Lane):
     """index of the round whose predictions are reported; -1 before the first"""
     predictions_N: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """predictions of the selected round: of test images, or of validation images where none are tested"""
+    precision_recall_K2T: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """counts of `metrics.precision_recall_counts` of the selected round"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,24 +157,24 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
             sums_L += program.step(images_LBCHW, labels_LB)
         rows = [{"step": steps.stop, "train_loss": loss} for loss in (sums_L / len(steps)).tolist()]
         validation_sets = [lane.validation_set for lane in lanes if lane.validation_set is not None]
-        predictions = self._test(program.networks, "validation", validation_sets, rows)
+        outputs = self._test(program.networks, "validation", validation_sets, rows)
         if self._test_set is not None:
-            predictions = self._test(program.networks, "test", [self._test_set] * len(lanes), rows)
-        for lane, row, predictions_N in zip(lanes, rows, predictions, strict=True):
-            self._finish_round(lane, row, predictions_N)
+            outputs = self._test(program.networks, "test", [self._test_set] * len(lanes), rows)
+        for lane, row, of_lane in zip(lanes, rows, outputs, strict=True):
+            self._finish_round(lane, row, of_lane)
 
     def _test(
         self, networks: LaneStack, name: str, sets: Sequence[EvaluationSet], rows: Sequence[dict[str, Any]]
-    ) -> list[NDArray[np.int64]]:
-        """Add columns with a name's prefix to the row of every lane; return its predictions."""
+    ) -> list[Outputs]:
+        """Add columns with a name's prefix to the row of every lane; return its outputs."""
         if not sets:
             return []
-        predictions = []
+        outputs = []
         for logits_NK, evaluation_set, row in zip(self._predict(networks, sets), sets, rows, strict=True):
-            values, predictions_N = self._measure(logits_NK, evaluation_set.labels_N)
+            values, of_lane = self._measure(logits_NK, evaluation_set.labels_N)
             row |= {f"{name}_{column}": value for column, value in values.items()}
-            predictions.append(predictions_N)
-        return predictions
+            outputs.append(of_lane)
+        return outputs
 
     @torch.no_grad()
     def _predict(self, networks: LaneStack, sets: Sequence[EvaluationSet]) -> Tensor:
@@ -182,22 +188,20 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
                 logits.append(networks(stack(batches)))
         return torch.cat(logits, dim=1).double()
 
-    def _measure(self, logits_NK: Tensor, labels_N: Tensor) -> tuple[dict[str, Any], NDArray[np.int64]]:
-        """Return every metric and the predictions; of logits without a finite loss, the loss alone."""
+    def _measure(self, logits_NK: Tensor, labels_N: Tensor) -> tuple[dict[str, Any], Outputs]:
+        """Return every metric and the outputs; of logits without a finite loss, the loss alone."""
         loss = float(self._loss(logits_NK, labels_N, "mean"))
         if not math.isfinite(loss):  # nothing else can be computed of such logits
-            return {"loss": loss}, np.empty(0, dtype=np.int64)
+            return {"loss": loss}, (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
         probabilities_NK = logits_NK.softmax(dim=1).cpu().numpy()
         predictions_N = logits_NK.argmax(dim=1).cpu().numpy()
         true_N = labels_N.cpu().numpy()
         confusion_KK = confusion_matrix(true_N, predictions_N, self._spec.num_classes)
         values: dict[str, Any] = {"loss": loss, "recall_K": recall_per_class(confusion_KK).tolist()}
         values |= compute_metrics(confusion_KK) | compute_probability_metrics(probabilities_NK, true_N)
-        return values, predictions_N
+        return values, (predictions_N, precision_recall_counts(probabilities_NK, true_N))
 
-    def _finish_round(
-        self, lane: ClassifierLane, row: dict[str, Any], predictions_N: NDArray[np.int64]
-    ) -> None:
+    def _finish_round(self, lane: ClassifierLane, row: dict[str, Any], outputs: Outputs) -> None:
         """Add a row to the curves and select a round, or mark the lane as diverged."""
         if not all(math.isfinite(value) for name, value in row.items() if name.endswith("_loss")):
             lane.is_diverged = True
@@ -206,17 +210,20 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         score = SELECTION_SCORES.get(self._config.selection)
         if score is None or lane.selected_round < 0 or row[score] > lane.curves[lane.selected_round][score]:
             lane.selected_round = lane.round - 1
-            lane.predictions_N = predictions_N
+            lane.predictions_N, lane.precision_recall_K2T = outputs
 
     def get_lane_state(self, lane: ClassifierLane) -> TrainingState:
         """Return all that a lane needs to go on, but for its progress fields."""
-        predictions = {"predictions_N": torch.from_numpy(lane.predictions_N.copy())}
-        return get_state(lane.network, lane.optimizer, "classifier") | predictions
+        outputs = {name: torch.from_numpy(getattr(lane, name).copy()) for name in _OUTPUTS}
+        return get_state(lane.network, lane.optimizer, "classifier") | outputs
 
     def _set_lane_state(self, lane: ClassifierLane, state: TrainingState) -> None:
         set_state(lane.network, lane.optimizer, "classifier", state)
-        lane.predictions_N = state["predictions_N"].numpy()
+        for name in _OUTPUTS:
+            setattr(lane, name, state[name].numpy())
 
+
+_OUTPUTS = ("predictions_N", "precision_recall_K2T")
 
 # The column of the curves whose largest value chooses the reported round; absent: the last round.
 SELECTION_SCORES = {"best_validation": "validation_macro_f1", "oracle_best_test": "test_macro_f1"}

@@ -10,40 +10,40 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.text import Text
 
+from lt_rebalance.arguments import EXIT_INCOMPLETE, EXIT_USER_ERROR, Parser
 from lt_rebalance.axes import Preset, add_axes
 from lt_rebalance.configs import DEVICES, PRECISIONS, Execution, to_plain
+from lt_rebalance.console import format_duration, make_console
 from lt_rebalance.costs import Throughput, estimate_remaining_s, stage_flop
 from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset, locate_data_dir
+from lt_rebalance.events.overview import refresh_events, write_overview
+from lt_rebalance.facts import StageFacts, read_facts
 from lt_rebalance.interrupts import Interrupted, InterruptWatch
 from lt_rebalance.ledger import RUN_STATES, Ledger
 from lt_rebalance.machine import AUTO, resolve_execution
+from lt_rebalance.notes import DriverBeat
+from lt_rebalance.observer import attempt
 from lt_rebalance.overrides import change_study, read_overrides
 from lt_rebalance.plan import compile_study, describe_plan
-from lt_rebalance.progress import Progress, format_duration, make_console, render_cells
+from lt_rebalance.progress import Progress, render_cells
 from lt_rebalance.runner import ClusterSize, Resources, count_cpus, plan_resources, ray_cluster, run_plan
+from lt_rebalance.spending import Spending, add_up, spending_by_cell, spending_by_kind, total_spending
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION, Study
 from lt_rebalance.tables import cells_frame, runs_frame
 
 PLANNED_KINDS = ("generator", "classifier")
-EXIT_INCOMPLETE = 1
-EXIT_USER_ERROR = 2
 
 StudyBuilder = Callable[[argparse.Namespace], Study]
 Answer = Callable[[str, str, int], tuple[str, str]]
 """From the location of a store, the name of a study in it and characters a line to text and CSV."""
 Preparation = Callable[[argparse.Namespace, contextlib.ExitStack], Callable[[], int]]
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
 
 
 def make_parser(question: str) -> argparse.ArgumentParser:
@@ -52,7 +52,7 @@ def make_parser(question: str) -> argparse.ArgumentParser:
     Args:
         question: the docstring of the sweep; shown by --help.
     """
-    parser = _Parser(
+    parser = Parser(
         description=question, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     place = parser.add_argument_group("where")
@@ -114,6 +114,9 @@ def make_parser(question: str) -> argparse.ArgumentParser:
         "--plan", action="store_true", help="show what would run, what it costs and how long it takes"
     )
     what.add_argument("--json", action="store_true", help="with --plan: print it as JSON")
+    what.add_argument(
+        "--rate", type=float, metavar="PRICE", help="with --plan: price of a device-hour, to show prices"
+    )
     return parser
 
 
@@ -147,7 +150,7 @@ def main(
         study = change_study(build_study(options), read_overrides(options.config, options.set))
         job = _prepare(study, first_line(parser), options, stack)
         if options.plan:
-            return lambda: _show_plan(job.ledger, job.resources, as_json=options.json)
+            return lambda: _show_plan(job, options.rate, as_json=options.json)
         return lambda: run_job(job, options, answer)
 
     return run_command(parser, prepare, arguments)
@@ -221,8 +224,9 @@ def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) ->
     Raises:
         ValueError: options that contradict each other, or what they ask for is not there.
     """
-    if options.json and not options.plan:
-        raise ValueError("--json goes with --plan")
+    for name in ("json", "rate"):
+        if getattr(options, name) and not options.plan:
+            raise ValueError(f"--{name} goes with --plan")
     has_cuda = torch.cuda.is_available()
     size: ClusterSize = {"CPU": count_cpus(), "GPU": torch.cuda.device_count()}
     if options.address is not None:
@@ -239,7 +243,8 @@ def run_job(job: Job, options: argparse.Namespace, answer: Answer | None = None)
     ledger, store, console = job.ledger, job.store, make_console()
     assert store is not None
     _note_replaced_runs(ledger, store, console)
-    store.write_study(ledger.plan.study.name, describe_plan(ledger.plan, job.question))
+    study = _describe_study(job)
+    store.write_study(study["study"], study)
     if pending := ledger.pending():
         console.print(
             f"{ledger.summary()}: {len(pending)} stages to run, {job.resources.num_slots} at a time"
@@ -247,8 +252,18 @@ def run_job(job: Job, options: argparse.Namespace, answer: Answer | None = None)
         if options.retry_failed:
             for key in pending:
                 store.clear_failure(key)
-        _run_pending(job, store, options, console)
+        attempt(lambda: write_overview(store, study))
+        run_pending(job, store, options.data_dir, options.address, console)
+        attempt(lambda: refresh_events(store, study))
     return _show_results(job, store, console, answer)
+
+
+def _describe_study(job: Job) -> dict[str, Any]:
+    """Return what the store keeps of a study: its plan, and the slots that it runs on."""
+    plan = job.ledger.plan
+    flop = {key: stage_flop(stage) for key, stage in plan.stages.items()}
+    resources = {"num_slots": job.resources.num_slots, "devices_per_slot": job.resources.num_devices}
+    return describe_plan(plan, job.question, flop) | resources
 
 
 def _note_replaced_runs(ledger: Ledger, store: Store, console: Console) -> None:
@@ -265,14 +280,28 @@ def _note_replaced_runs(ledger: Ledger, store: Store, console: Console) -> None:
         )
 
 
-def _run_pending(job: Job, store: Store, options: argparse.Namespace, console: Console) -> None:
-    ledger = job.ledger
+def run_pending(job: Job, store: Store, data_dir: str | None, address: str | None, console: Console) -> None:
+    """Run what is pending of a job, and show on a console how it goes.
+
+    Args:
+        address: of the Ray cluster that this process is connected to; None starts Ray on this machine.
+
+    Raises:
+        Interrupted: a signal asked for it.
+    """
+    ledger, slots = job.ledger, job.resources.num_slots
     # Workers have a working directory and an environment of their own.
-    data_dir = str(locate_data_dir(options.data_dir))
-    progress = Progress(ledger, _learn_throughput(ledger), job.resources.num_slots, console)
-    with connected(options.address) as interrupts, progress:
+    data_dir = str(locate_data_dir(data_dir))
+    progress = Progress(ledger, _learn_throughput(ledger), slots, console, store.location)
+    driver = DriverBeat(store.files, ledger.plan.study.name)
+    with connected(address) as interrupts, driver, progress:
+
+        def check() -> None:
+            driver.beat()
+            interrupts.check()
+
         try:
-            run_plan(ledger, store, data_dir, job.resources, progress, interrupts.check)
+            run_plan(ledger, store, data_dir, job.resources, progress, check, driver.note.name)
         except Interrupted:
             console.print(ledger.summary())
             raise
@@ -296,8 +325,9 @@ def _learn_throughput(ledger: Ledger) -> Throughput:
     return throughput
 
 
-def _show_plan(ledger: Ledger, resources: Resources, *, as_json: bool) -> int:
+def _show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
     """Print what would run, its cost and its time, measured here where the store knows nothing; return 0."""
+    ledger, resources = job.ledger, job.resources
     pending = ledger.pending()
     throughput = _learn_throughput(ledger)
     if ledger.plan.execution.device == "cpu" or torch.cuda.is_available():
@@ -307,6 +337,7 @@ def _show_plan(ledger: Ledger, resources: Resources, *, as_json: bool) -> int:
     seconds = [throughput.seconds(stage) or 0.0 for stage in pending.values()]
     planned = ledger.plan.count_stages()
     to_run = Counter(stage.kind for stage in pending.values())
+    costs = _estimate_costs(job, throughput)
     answer = {
         "study": ledger.plan.study.name,
         "runs": {
@@ -319,6 +350,10 @@ def _show_plan(ledger: Ledger, resources: Resources, *, as_json: bool) -> int:
         "flop": sum(stage_flop(stage) for stage in pending.values()),
         "device_hours": None if eta_s is None else sum(seconds) / 3600,
         "eta_s": eta_s,
+        "costs": {
+            axis: {name: each.to_dict(hourly_rate) for name, each in of_axis.items()}
+            for axis, of_axis in costs.items()
+        },
     }
     if as_json:
         print(json.dumps(answer, indent=2))
@@ -332,7 +367,30 @@ def _show_plan(ledger: Ledger, resources: Resources, *, as_json: bool) -> int:
     else:
         total, left, slots = format_duration(sum(seconds)), format_duration(eta_s), resources.num_slots
         print(f"time: {total} of one {ledger.plan.execution.device} slot, about {left} on {slots}")
+    for axis, of_axis in costs.items():
+        for name, each in of_axis.items():
+            print(f"device time, {axis} {name}: {each.describe(hourly_rate)}")
     return 0
+
+
+def _estimate_costs(job: Job, throughput: Throughput) -> dict[str, dict[str, Spending]]:
+    """Return device time spent and left by kind of stage, by method and by cell, and in all."""
+    study, stages = _describe_study(job), job.ledger.plan.stages
+    facts = read_facts(job.store, study)
+    pending = [facts[key] for key in job.ledger.pending()]
+
+    def device_s(fact: StageFacts) -> float | None:
+        seconds = throughput.seconds(stages[fact.key])
+        return None if seconds is None else seconds * job.resources.num_devices
+
+    by_cell = spending_by_cell(study, facts, pending, device_s)
+    cells = study["cells"]
+    return {
+        "stage": spending_by_kind(facts.values(), pending, device_s),
+        "cell": add_up(by_cell, [f"{cell['protocol']} {cell['data']} {cell['method']}" for cell in cells]),
+        "method": add_up(by_cell, [cell["method"] for cell in cells]),
+        "in": {"all": total_spending(facts.values(), pending, device_s)},
+    }
 
 
 def _show_results(job: Job, store: Store, console: Console, answer: Answer | None) -> int:

@@ -1,7 +1,10 @@
-"""The few file operations that a store needs, each atomic; one implementation for each kind of place."""
+"""The few file operations that a store needs, all but one atomic; one implementation a kind of place."""
 
 import os
+import shutil
+import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +24,14 @@ class Filesystem(Protocol):
         """Write a file in one atomic step, over an existing one if need be."""
         ...
 
+    def append(self, path: str, content: bytes) -> None:
+        """Add to the end of a file, made if need be; the one operation that is neither atomic nor durable.
+
+        For views and logs only. A place whose files cannot grow puts each addition into a further file whose
+        name begins with the path.
+        """
+        ...
+
     def list(self, path: str) -> list[str]:
         """Return the sorted names in a directory; empty when there is no such directory."""
         ...
@@ -33,11 +44,24 @@ class Filesystem(Protocol):
         """Delete a file if it exists."""
         ...
 
+    def remove_tree(self, path: str) -> None:
+        """Delete a file, or a directory with all that is in it, if it exists."""
+        ...
+
+    def count_bytes(self, path: str) -> int:
+        """Return the size of a file, or of all files in a directory together; 0 when there is neither."""
+        ...
+
+    def list_unfinished(self) -> Sequence[str]:
+        """Return the paths of writes that were begun at least an hour ago and have left a trace, sorted."""
+        ...
+
 
 class LocalFilesystem:
     """A directory on a POSIX file system. Content reaches the disk before its name does."""
 
     TEMPORARY_PREFIX = ".writing-"
+    UNFINISHED_AFTER_S = 3600.0
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -61,6 +85,11 @@ class LocalFilesystem:
         self._write_temporary(path, content).replace(self._root / path)
         self._sync_parent(path)
 
+    def append(self, path: str, content: bytes) -> None:
+        (self._root / path).parent.mkdir(parents=True, exist_ok=True)
+        with (self._root / path).open("ab") as file:
+            file.write(content)
+
     def list(self, path: str) -> list[str]:
         try:
             names = os.listdir(self._root / path)
@@ -74,6 +103,23 @@ class LocalFilesystem:
 
     def remove(self, path: str) -> None:
         (self._root / path).unlink(missing_ok=True)
+
+    def remove_tree(self, path: str) -> None:
+        target = self._root / path
+        if target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+
+    def count_bytes(self, path: str) -> int:
+        target = self._root / path
+        inside = target.rglob("*") if target.is_dir() else [target]
+        return sum(file.stat().st_size for file in inside if file.is_file())
+
+    def list_unfinished(self) -> Sequence[str]:
+        earliest = time.time() - self.UNFINISHED_AFTER_S
+        found = self._root.rglob(f"{self.TEMPORARY_PREFIX}*")
+        return sorted(str(file.relative_to(self._root)) for file in found if file.stat().st_mtime < earliest)
 
     def _write_temporary(self, path: str, content: bytes) -> Path:
         parent = (self._root / path).parent

@@ -4,7 +4,7 @@ Shape suffixes: N M images, S images of a sheet, B images of a chunk, D pixels, 
 image, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,8 +16,6 @@ from lt_rebalance.generators import NOISE_DIM, Generator
 from lt_rebalance.seeding import torch_stream
 
 SAMPLES_PER_CLASS = 200
-COLLAPSED_BELOW = 0.1
-"""diversity below which a generator draws almost the same image every time"""
 REFERENCE_IMAGES = 1000
 """real images of a class whose distance to their nearest neighbour is measured"""
 SHEET_IMAGES = 10
@@ -25,23 +23,29 @@ SHEET_SEED = 0
 _NEAREST_CHUNK = 250
 
 Quality = dict[str, list[float | None]]
+Measure = Callable[[Tensor, Tensor], float | None]
 
 
 def measure_quality(
-    generator: Generator, real_by_class: Sequence[Tensor], noise_stream: torch.Generator
+    generator: Generator,
+    real_by_class: Sequence[Tensor],
+    noise_stream: torch.Generator,
+    measures: Mapping[str, Measure] | None = None,
 ) -> Quality:
-    """Return every measure of `QUALITY_MEASURES` for K classes, by name, from 200 samples a class.
+    """Return measures of K classes, by name, from 200 samples a class.
 
     Args:
         real_by_class: K tensors (N, C, H, W) of the distinct real images the generator learned from, at
             least one a class, in [-1, 1].
         noise_stream: the stream "diversity_noise" of the seed.
+        measures: those of `QUALITY_MEASURES` that are wanted; all of them unless given.
     """
-    quality: Quality = {name: [] for name in QUALITY_MEASURES}
+    measures = QUALITY_MEASURES if measures is None else measures
+    quality: Quality = {name: [] for name in measures}
     for label, real_MCHW in enumerate(real_by_class):
         labels_N = torch.full((SAMPLES_PER_CLASS,), label, device=real_MCHW.device)
         samples_NCHW = sample_images(generator, labels_N, noise_stream)
-        for name, measure in QUALITY_MEASURES.items():
+        for name, measure in measures.items():
             quality[name].append(measure(samples_NCHW, real_MCHW))
     return quality
 
@@ -112,16 +116,27 @@ def sample_sheet(generator: Generator, real_by_class: Sequence[Tensor]) -> NDArr
     Args:
         real_by_class: as for `measure_quality`.
     """
-    generator.eval()
-    noise_SZ = torch.randn(SHEET_IMAGES, NOISE_DIM, generator=torch_stream(SHEET_SEED, "sheet_noise"))
     sheets = []
     for label, real_MCHW in enumerate(real_by_class):
         device = real_MCHW.device
-        generated_SCHW = generator(noise_SZ.to(device), torch.full((SHEET_IMAGES,), label, device=device))
+        generated_SCHW = _draw_class(generator, label, device)
         nearest_SCHW = real_MCHW[nearest_positions(generated_SCHW, real_MCHW)]
         first_SCHW = real_MCHW[torch.arange(SHEET_IMAGES, device=device) % len(real_MCHW)]
         sheets.append(torch.stack([generated_SCHW, nearest_SCHW, first_SCHW]))
     return _to_bytes(torch.stack(sheets, dim=1))
+
+
+@torch.no_grad()
+def draw_sheet(generator: Generator, num_classes: int, device: torch.device) -> NDArray[np.uint8]:
+    """Return `images_KSCHW` in bytes: the generated part of a sample sheet."""
+    return _to_bytes(torch.stack([_draw_class(generator, label, device) for label in range(num_classes)]))
+
+
+def _draw_class(generator: Generator, label: int, device: torch.device) -> Tensor:
+    generator.eval()
+    noise_SZ = torch.randn(SHEET_IMAGES, NOISE_DIM, generator=torch_stream(SHEET_SEED, "sheet_noise"))
+    images_SCHW: Tensor = generator(noise_SZ.to(device), torch.full((SHEET_IMAGES,), label, device=device))
+    return images_SCHW
 
 
 def _to_bytes(images: Tensor) -> NDArray[np.uint8]:
@@ -130,7 +145,7 @@ def _to_bytes(images: Tensor) -> NDArray[np.uint8]:
 
 
 # From (samples_NCHW, real_MCHW) of one class to a number, or None where it cannot be estimated.
-QUALITY_MEASURES = {
+QUALITY_MEASURES: dict[str, Measure] = {
     "diversity": diversity,
     "distinct_nearest": distinct_nearest,
     "nearest_distance_ratio": nearest_distance_ratio,

@@ -1,6 +1,7 @@
 """Metrics of a classifier: functions of its confusion matrix, and functions of its probabilities.
 
-Shape suffixes: K classes, N items. `confusion_KK[i, j]` counts test images of class i predicted as j.
+Shape suffixes: K classes, N items, T thresholds. `confusion_KK[i, j]` counts test images of class i predicted
+as j.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,9 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 ECE_BINS = 15
+NUM_THRESHOLDS = 51
+COLLAPSED_BELOW = 0.1
+"""diversity of a class below which a generator draws almost the same image of it every time"""
 
 
 def confusion_matrix(labels_N: IntArray, predictions_N: NDArray[np.integer], num_classes: int) -> IntArray:
@@ -83,6 +87,22 @@ def _ece(probabilities_NK: FloatArray, labels_N: IntArray) -> float:
     bins_N = np.ceil(confidence_N * ECE_BINS).astype(np.int64)
     gaps = np.bincount(bins_N, weights=is_hit_N - confidence_N, minlength=ECE_BINS + 1)
     return float(np.abs(gaps).sum() / len(labels_N))
+
+
+def precision_recall_counts(probabilities_NK: FloatArray, labels_N: IntArray) -> IntArray:
+    """Return `counts_K2T`: true and false positives of each class against all others, by threshold.
+
+    An item is positive where its probability is at least the threshold; there are 51, evenly spaced from 0,
+    where all items are positive, to 1.
+    """
+    num_classes = probabilities_NK.shape[1]
+    thresholds_T = np.linspace(0, 1, NUM_THRESHOLDS)
+    last_NK = np.searchsorted(thresholds_T, probabilities_NK, side="right") - 1
+    is_class_NK = labels_N[:, None] == np.arange(num_classes)
+    cells_NK = (2 * np.arange(num_classes) + ~is_class_NK) * NUM_THRESHOLDS + last_NK
+    exact = np.bincount(cells_NK.ravel(), minlength=2 * num_classes * NUM_THRESHOLDS)
+    exact_K2T = exact.reshape(num_classes, 2, NUM_THRESHOLDS)
+    return np.flip(np.flip(exact_K2T, axis=2).cumsum(axis=2), axis=2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from lt_rebalance.configs import Execution, to_plain
+from lt_rebalance.configs import Execution, config_from_dict, to_plain
 from lt_rebalance.datasets import get_dataset_spec
 from lt_rebalance.study import RESULTS_VERSION, AnyStage, Cell, ClassifierStage, Study
 
@@ -73,17 +73,19 @@ def upstream_key(stage: AnyStage) -> str | None:
     return None
 
 
-def describe_plan(plan: Plan, question: str = "") -> dict[str, Any]:
+def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | None = None) -> dict[str, Any]:
     """Return what a study plans, as plain JSON values: enough to name also a run that has no result.
 
-    Keys: "study", "question", "results_version", "execution"; "overrides", fields of all cells that were
+        Keys: "study", "question", "results_version", "execution"; "overrides", fields of all cells that were
     replaced; "datasets", by name the names of their classes; "cells", each with the names that tables give it
     and its "config"; "comparisons", pairs of indices of cells; "runs", each with the index of its cell, its
-    seed, those of its subset and its generator, and the keys of its stages.
+    seed, those of its subset and its generator, the keys of its stages and their arithmetic.
 
-    Args:
-        question: what the study asks, in one line.
+        Args:
+            question: what the study asks, in one line.
+            flop: floating-point operations of each stage, by key; unknown without it.
     """
+    flop = flop or {}
     cells = list(plan.study.cells)
     index = {cell: position for position, cell in enumerate(cells)}
     names = sorted({cell.data.dataset for cell in cells})
@@ -104,10 +106,40 @@ def describe_plan(plan: Plan, question: str = "") -> dict[str, Any]:
                 "generator_seed": run.generator_seed,
                 "key": run.key,
                 "generator_key": upstream_key(run.stage),
+                "flop": flop.get(run.key),
+                "generator_flop": flop.get(upstream_key(run.stage) or ""),
             }
             for run in plan.runs
         ],
     }
+
+
+def plan_from_description(study: Mapping[str, Any]) -> Plan:
+    """Return the plan that `describe_plan` described.
+
+    Raises:
+        ValueError: it was described by another version of this code, which planned other stages.
+    """
+    execution = config_from_dict(Execution, study["execution"])
+    cells = [
+        config_from_dict(Cell, {"protocol": cell["protocol"], **cell["config"]}) for cell in study["cells"]
+    ]
+    runs = []
+    for run in study["runs"]:
+        cell = cells[run["cell"]]
+        planned = PlannedRun(cell=cell, stage=cell.stage(run["seed"], execution))
+        if planned.key != run["key"]:
+            raise ValueError(
+                f"study {study['study']!r} was planned by another version of this code: {planned} has "
+                "another key now; run its sweep again to plan it anew"
+            )
+        runs.append(planned)
+    seeds = tuple(dict.fromkeys(run.seed for run in runs))
+    return Plan(
+        study=Study(name=study["study"], cells=tuple(cells), seeds=seeds),
+        execution=execution,
+        runs=tuple(runs),
+    )
 
 
 def _describe_cell(cell: Cell) -> dict[str, Any]:

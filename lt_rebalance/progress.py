@@ -1,7 +1,7 @@
 """Show a running study: a table that fills in cell by cell, or plain lines where there is no terminal."""
 
-import math
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -10,27 +10,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lt_rebalance.concerns import find_concerns, find_disk_concern
+from lt_rebalance.console import format_duration
 from lt_rebalance.costs import Throughput, estimate_remaining_s
+from lt_rebalance.datasets import get_dataset_spec
 from lt_rebalance.ledger import Ledger
+from lt_rebalance.records import Record
 from lt_rebalance.study import AnyStage
 from lt_rebalance.tables import cells_frame, format_mean, runs_frame
-
-PLAIN_WIDTH = 140
-
-
-def make_console() -> Console:
-    """Return the console for standard output; wide enough for the tables where there is no terminal."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
-
-
-def format_duration(seconds: float) -> str:
-    """Return "45 s", "12 min", "3.4 h" or "2.1 days"."""
-    if seconds < 90:
-        return f"{math.ceil(seconds)} s"
-    if seconds < 5400:
-        return f"{math.ceil(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
 
 
 def render_cells(cells: pd.DataFrame, title: str) -> Table:
@@ -73,7 +60,22 @@ class RunningStage:
 class Progress:
     """Follows the stages of one execution of a plan and shows where it stands."""
 
-    def __init__(self, ledger: Ledger, throughput: Throughput, num_slots: int, console: Console) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        throughput: Throughput,
+        num_slots: int,
+        console: Console,
+        disk: str | None = None,
+    ) -> None:
+        """Show on a console how the pending stages go.
+
+        Args:
+            disk: directory on the disk that may fill up.
+        """
+        self._disk = disk
+        self._concerns: Counter[str] = Counter()
+        self._warned: set[tuple[str, AnyStage]] = set()
         self._ledger = ledger
         self._throughput = throughput
         self._num_slots = num_slots
@@ -94,6 +96,9 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
+        if sum(self._concerns.values()) > len(self._warned):
+            counts = ", ".join(f"{kind}: {count}" for kind, count in sorted(self._concerns.items()))
+            self._console.print(f"warnings in all: {counts}")
 
     def start(self, stage: AnyStage) -> None:
         """Note that a stage has begun."""
@@ -112,12 +117,27 @@ class Progress:
         self._running.pop(stage.key, None)
         if (record := self._ledger.records.get(stage.key)) is not None:
             self._throughput.observe_record(stage, record)
+            self._warn(stage, record)
         self._pending = self._ledger.pending()
         if self._live is None:
             self._console.print(Text(self._describe_end(stage)), soft_wrap=True)
         else:
             self._update_cells()
             self._refresh()
+
+    def _warn(self, stage: AnyStage, record: Record) -> None:
+        """Say what is worrying, once for all seeds of a configuration, and once of the disk."""
+        if self._disk is not None and (concern := find_disk_concern(self._disk)) is not None:
+            self._disk = None
+            self._console.print(Text(f"warning: {concern.text}"), soft_wrap=True)
+        if record.state == "diverged":  # the line of its end says so
+            return
+        for concern in find_concerns(record, get_dataset_spec(stage.data.dataset).class_names):
+            self._concerns[concern.kind] += 1
+            configuration = (concern.kind, stage.with_seed(0))
+            if configuration not in self._warned:
+                self._warned.add(configuration)
+                self._console.print(Text(f"warning: {stage}: {concern.text}"), soft_wrap=True)
 
     def _describe_end(self, stage: AnyStage) -> str:
         return f"{self._share_done()} {stage}: {self._outcome(stage)}; {self._time_left()}"

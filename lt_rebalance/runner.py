@@ -21,8 +21,11 @@ from ray.tune.search import Searcher
 
 from lt_rebalance.configs import Execution, require_positive
 from lt_rebalance.costs import stage_flop
+from lt_rebalance.events.naming import name_runs
+from lt_rebalance.events.writer import RunEvents
 from lt_rebalance.ledger import Ledger
-from lt_rebalance.plan import Schedule
+from lt_rebalance.observer import Watch, attempt
+from lt_rebalance.plan import Schedule, describe_plan
 from lt_rebalance.progress import Progress
 from lt_rebalance.records import Failure
 from lt_rebalance.store import Store
@@ -47,6 +50,11 @@ class Resources:
     num_slots: int
     max_lanes: int
     """most seeds of one trial"""
+
+    @property
+    def num_devices(self) -> float:
+        """The GPUs, or else CPU cores, that one trial holds."""
+        return self.num_gpus or self.num_cpus
 
     def placement(self) -> tune.PlacementGroupFactory:
         """Return the resources of one trial as Tune wants them."""
@@ -134,6 +142,7 @@ class StageSearcher(Searcher):
         data_dir: str | None,
         resources: Resources,
         progress: Progress,
+        watch: Watch,
     ) -> None:
         super().__init__()
         self._resources = resources
@@ -142,6 +151,7 @@ class StageSearcher(Searcher):
         self._store = store
         self._data_dir = data_dir
         self._progress = progress
+        self._watch = watch
         self._running: dict[str, list[AnyStage]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -153,7 +163,13 @@ class StageSearcher(Searcher):
         self._running[trial_id] = stages
         for stage in stages:
             self._progress.start(stage)
-        return trial_config(stages, self._store.location, self._data_dir)
+        return trial_config(
+            stages,
+            self._store.location,
+            self._data_dir,
+            watch=self._watch.of([stage.key for stage in stages]),
+            num_devices=self._resources.num_devices,
+        )
 
     def _count_lanes(self) -> int:
         """Return how many lanes a trial may have so that the ready stages keep every free slot busy."""
@@ -180,6 +196,8 @@ class StageSearcher(Searcher):
         if error and self._ledger.state(stage.key) == "missing":
             self._store.mark_failed(_last_failure(stage, self._store))
             self._ledger.refresh(stage.key)
+        if self._ledger.state(stage.key) == "failed":
+            attempt(lambda: RunEvents(self._store, stage.kind, self._watch.runs[stage.key]).fail())
         self._schedule.finish(stage.key, releases=self._ledger.state(stage.key) == "complete")
         self._progress.finish(stage)
 
@@ -215,16 +233,19 @@ def run_plan(
     resources: Resources,
     progress: Progress,
     check_interrupt: Callable[[], None],
+    driver: str = "",
 ) -> None:
     """Run every pending stage of a plan on the Ray that this process is connected to.
 
-    `check_interrupt` is called several times a second; what it raises ends the run at once.
+    `check_interrupt` is called several times a second; what it raises ends the run at once. `driver` is the
+    name of the note by which this process can be seen to live.
 
     Returns when nothing can be run any more; the ledger then says what there is. A stage that fails takes
     only those with it that build on it.
     """
     schedule = Schedule(ledger.pending(), stage_flop)
-    searcher = StageSearcher(schedule, ledger, store, data_dir, resources, progress)
+    watch = Watch(driver=driver, runs=name_runs(describe_plan(ledger.plan)))
+    searcher = StageSearcher(schedule, ledger, store, data_dir, resources, progress, watch)
     run_searcher(StageTrainable, searcher, resources, check_interrupt)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from lt_rebalance.arguments import EXIT_INCOMPLETE
 from lt_rebalance.command import (
-    EXIT_INCOMPLETE,
     Job,
     connected,
     first_line,
@@ -23,11 +23,11 @@ from lt_rebalance.command import (
     this_command,
 )
 from lt_rebalance.configs import Budget, Execution, require_known, require_positive, to_plain
+from lt_rebalance.console import make_console
 from lt_rebalance.datasets import get_dataset_spec, load_dataset, locate_data_dir
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.plan import compile_study
 from lt_rebalance.population import run_population
-from lt_rebalance.progress import make_console
 from lt_rebalance.protocols import PROTOCOLS, Protocol, get_protocol
 from lt_rebalance.runner import Resources
 from lt_rebalance.search import FIRST_SEARCH_SEED, OBJECTIVES, SCHEDULERS, Search

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from lt_rebalance.calibration import choose_fusion
 from lt_rebalance.cgan import CGANLane, CGANTraining
 from lt_rebalance.classifier_training import ClassifierLane, ClassifierTraining, EvaluationSet
-from lt_rebalance.generator_quality import COLLAPSED_BELOW, measure_quality, sample_sheet
+from lt_rebalance.generator_quality import diversity, draw_sheet, measure_quality, sample_sheet
 from lt_rebalance.imbalance import rank_groups
 from lt_rebalance.inputs import InputReader, StageInputs
 from lt_rebalance.lane_stacks import Fusion
 from lt_rebalance.lanes import Training
 from lt_rebalance.machine import describe_machine, prepare_torch
-from lt_rebalance.metrics import METRICS, PROBABILITY_METRICS, confusion_matrix
+from lt_rebalance.metrics import COLLAPSED_BELOW, METRICS, PROBABILITY_METRICS, confusion_matrix
 from lt_rebalance.records import Artifact, Record, Timing
 from lt_rebalance.seeding import torch_stream
 from lt_rebalance.store import Checkpoint, Store
@@ -39,12 +39,19 @@ class StageRun(ABC, Generic[StageT, LaneT]):
     """
 
     def __init__(
-        self, stages: Sequence[StageT], store: Store, data_dir: str | None, max_lanes: int | None = None
+        self,
+        stages: Sequence[StageT],
+        store: Store,
+        data_dir: str | None,
+        *,
+        max_lanes: int | None = None,
+        num_devices: float = 1.0,
     ) -> None:
         """Read the inputs, and take every lane up where its last intact checkpoint left it.
 
         Args:
             max_lanes: most lanes of one program; None for as many as is best.
+            num_devices: GPUs, or else CPU cores, that the run holds; what the lanes are charged with.
 
         Raises:
             DataError: the data set is missing or damaged.
@@ -54,6 +61,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         first = stages[0]
         self.stages = stages
         self._store = store
+        self._num_devices = num_devices
         self._device = prepare_torch(first.execution)
         self._reader = InputReader(first.data.dataset, data_dir, store, self._device)
         self._inputs = [self._reader.read(stage) for stage in stages]
@@ -62,6 +70,8 @@ class StageRun(ABC, Generic[StageT, LaneT]):
             fusion = dataclasses.replace(fusion, max_lanes=min(max_lanes, fusion.max_lanes))
         self._training = self._build_training(fusion)
         self._started = [started for _ in stages]
+        self._device_s = [0.0 for _ in stages]
+        self._charged_until = started
         for index, stage in enumerate(stages):
             if (checkpoint := store.load_checkpoint(stage.key)) is not None:
                 self.restore_lane(index, checkpoint.content)
@@ -90,7 +100,9 @@ class StageRun(ABC, Generic[StageT, LaneT]):
 
     def run_round(self) -> None:
         """Train the lanes that are furthest behind for one round; checkpoint or commit each of them."""
+        holders = [index for index, lane in enumerate(self.lanes) if not lane.is_finished]
         advanced = self._training.run_round()
+        self._charge(holders)
         for index, lane in enumerate(self.lanes):
             if lane not in advanced:
                 continue
@@ -104,7 +116,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         """Return all that a lane needs to go on, as safetensors with its progress in the header."""
         lane = self.lanes[index]
         progress = {name: getattr(lane, name) for name in lane.progress_fields}
-        progress["wall_s"] = self._wall_s(index)
+        progress |= {"wall_s": self._wall_s(index), "device_s": self._device_s[index]}
         header = {"progress": json.dumps(progress, allow_nan=False)}
         return safetensors.torch.save(self._training.get_lane_state(lane), header)
 
@@ -113,9 +125,17 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         lane = self.lanes[index]
         progress = json.loads(_safetensors_header(content)["progress"])
         self._started[index] -= progress.pop("wall_s")
+        self._device_s[index] += progress.pop("device_s")
         for name, value in progress.items():
             setattr(lane, name, value)
         self._training.set_lane_state(lane, safetensors.torch.load(content))
+
+    def _charge(self, holders: Sequence[int]) -> None:
+        """Divide the device time since the last charge among the lanes that were not finished then."""
+        now = time.perf_counter()
+        for index in holders:
+            self._device_s[index] += self._num_devices * (now - self._charged_until) / len(holders)
+        self._charged_until = now
 
     def _wall_s(self, index: int) -> float:
         return time.perf_counter() - self._started[index]
@@ -132,6 +152,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         }
         if not lane.is_diverged:
             fields |= self._results(stage, lane, inputs)
+        self._charge([index])
         return Record(
             key=stage.key,
             kind=stage.kind,
@@ -147,13 +168,14 @@ class StageRun(ABC, Generic[StageT, LaneT]):
                 wall_s=self._wall_s(index),
                 train_s=lane.train_s,
                 num_errors=self._store.count_errors(stage.key),
+                device_s=self._device_s[index],
             ),
             provenance=describe_machine(stage.execution)
             | {"lanes": len(self.stages), "fusion": dataclasses.asdict(self.fusion)},
             **fields,
         )
 
-    def _write_array(self, stage: StageT, role: str, array: NDArray[np.uint8]) -> Artifact:
+    def _write_array(self, stage: StageT, role: str, array: NDArray[np.unsignedinteger]) -> Artifact:
         file = io.BytesIO()
         np.save(file, array, allow_pickle=False)
         return self._store.write_artifact(stage.key, role, ".npy", file.getvalue())
@@ -174,13 +196,21 @@ class GeneratorRun(StageRun[GeneratorStage, CGANLane]):
             fusion,
         )
 
+    def preview(self, index: int) -> tuple[NDArray[np.uint8], list[float | None]]:
+        """Return `samples_KSCHW` of a lane's generator as it stands, and the diversity of each class."""
+        generator = self.lanes[index].generator
+        noise_stream = torch_stream(self.stages[index].seed, "diversity_noise", device=self._device)
+        real_by_class = self._reader.real_by_class(self._inputs[index].subset)
+        quality = measure_quality(generator, real_by_class, noise_stream, {"diversity": diversity})
+        return draw_sheet(generator, self._reader.spec.num_classes, self._device), quality["diversity"]
+
     def _results(self, stage: GeneratorStage, lane: CGANLane, inputs: StageInputs) -> dict[str, Any]:
         noise_stream = torch_stream(stage.seed, "diversity_noise", device=self._device)
         real_by_class = self._reader.real_by_class(inputs.subset)
         quality = measure_quality(lane.generator, real_by_class, noise_stream)
-        measured = [diversity for diversity in quality["diversity"] if diversity is not None]
+        measured = [value for value in quality["diversity"] if value is not None]
         metrics = {name: value for name, value in lane.curves[-1].items() if name != "step"}
-        metrics["num_collapsed_classes"] = float(sum(diversity < COLLAPSED_BELOW for diversity in measured))
+        metrics["num_collapsed_classes"] = float(sum(value < COLLAPSED_BELOW for value in measured))
         weights = {name: tensor.cpu().contiguous() for name, tensor in lane.generator.state_dict().items()}
         content = safetensors.torch.save(weights)
         return {
@@ -214,9 +244,13 @@ class ClassifierRun(StageRun[ClassifierStage, ClassifierLane]):
         return self._reader.test_set()
 
     def _results(self, stage: ClassifierStage, lane: ClassifierLane, inputs: StageInputs) -> dict[str, Any]:
-        predictions = self._write_array(stage, "predictions", lane.predictions_N.astype(np.uint8))
-        results = self._measured(lane, "test", self._reader.test_set())
-        return results | {"artifacts": {"predictions": predictions}}
+        artifacts = {
+            "predictions": self._write_array(stage, "predictions", lane.predictions_N.astype(np.uint8)),
+            "precision_recall": self._write_array(
+                stage, "precision_recall", lane.precision_recall_K2T.astype(np.uint32)
+            ),
+        }
+        return self._measured(lane, "test", self._reader.test_set()) | {"artifacts": artifacts}
 
     def _measured(self, lane: ClassifierLane, measured_on: str, images: EvaluationSet) -> dict[str, Any]:
         selected = lane.curves[lane.selected_round]
@@ -241,7 +275,12 @@ class ValidationRun(ClassifierRun):
 
 
 def open_run(
-    stages: Sequence[AnyStage], store: Store, data_dir: str | None, max_lanes: int | None = None
+    stages: Sequence[AnyStage],
+    store: Store,
+    data_dir: str | None,
+    *,
+    max_lanes: int | None = None,
+    num_devices: float = 1.0,
 ) -> StageRun[Any, Any]:
     """Open stages that differ in nothing but the seed, as lanes of one run; the rest as for `StageRun`.
 
@@ -250,13 +289,14 @@ def open_run(
     """
     if len({stage.with_seed(0) for stage in stages}) != 1:
         raise ValueError("stages that run together must differ in nothing but the seed")
+    options: dict[str, Any] = {"max_lanes": max_lanes, "num_devices": num_devices}
     generator_stages = [stage for stage in stages if isinstance(stage, GeneratorStage)]
     if generator_stages:
-        return GeneratorRun(generator_stages, store, data_dir, max_lanes)
+        return GeneratorRun(generator_stages, store, data_dir, **options)
     classifier_stages = [stage for stage in stages if isinstance(stage, ClassifierStage)]
     if isinstance(classifier_stages[0], ValidationStage):
-        return ValidationRun(classifier_stages, store, data_dir, max_lanes)
-    return ClassifierRun(classifier_stages, store, data_dir, max_lanes)
+        return ValidationRun(classifier_stages, store, data_dir, **options)
+    return ClassifierRun(classifier_stages, store, data_dir, **options)
 
 
 def run_stage(stage: AnyStage, store: Store, data_dir: str | None = None) -> Record:

@@ -10,11 +10,18 @@ Layout under the root, all JSON but for artefacts and checkpoints:
     searches/<name>/journal.jsonl       Optuna's own log of the trials, one JSON object a line
     searches/<name>/members/<number>.safetensors   members of a population in training
     stages/<key>/result.json            the record; a result that exists is complete
-    stages/<key>/predictions-<hash>.npy, weights-<hash>.safetensors, samples-<hash>.npy
+    stages/<key>/predictions-<hash>.npy, precision_recall-<hash>.npy, weights-<hash>.safetensors,
+        samples-<hash>.npy
     stages/<key>/failed.json            the last failure, until a retry succeeds
     stages/<key>/errors/<n>-<id>.json   attempts that raised
     stages/<key>/checkpoints/<round>-<hash>.safetensors
     quarantine/<key>-<id>/<file>        files that could not be read, with the reason beside them
+
+and beside these, for people who watch and needed by nothing:
+
+    events/<study>/<run>/               what TensorBoard reads
+    logs/<key>.log                      what a stage's attempts logged
+    running/<name>.json                 who is at work
 
 Nothing committed is ever edited. Status is found by scanning, so there is no index to go wrong.
 """
@@ -24,17 +31,19 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lt_rebalance.filesystem import Filesystem, LocalFilesystem
-from lt_rebalance.records import Artifact, Failure, Record
+from lt_rebalance.records import Artifact, Failure, Record, Summary
 
 STORE_FORMAT = 1
 KEPT_CHECKPOINTS = 2
 _RUN_AGAIN = "run the sweep again: it puts the file into quarantine and remakes what it needs"
+
+ResultT = TypeVar("ResultT")
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +83,11 @@ class Store:
         self.location = location
         self.results_version = results_version
 
+    @property
+    def files(self) -> Filesystem:
+        """The files under the location, for views that are kept beside results: events, logs, notes."""
+        return self._files
+
     # Results
 
     def list_keys(self) -> list[str]:
@@ -91,6 +105,17 @@ class Store:
         except _DamageError as damage:
             raise damage.to_store_error(self.location, _RUN_AGAIN) from None
 
+    def read_summary(self, key: str) -> Summary | None:
+        """Return what a glance at the record of a stage shows, or None where it has none; nothing is moved.
+
+        Raises:
+            StoreError: the record cannot be read; it names the file.
+        """
+        try:
+            return self._parse_result(key, Summary.from_json)
+        except _DamageError as damage:
+            raise damage.to_store_error(self.location, _RUN_AGAIN) from None
+
     def load_record(self, key: str) -> Record | None:
         """Return the record of a stage, or None where it has no usable result.
 
@@ -104,17 +129,18 @@ class Store:
             return None
 
     def _parse_record(self, key: str) -> Record | None:
+        record = self._parse_result(key, Record.from_json)
+        if record is not None and record.key != key:
+            raise _DamageError(key, "result.json", f"it names the key {record.key}")
+        return record
+
+    def _parse_result(self, key: str, parse: Callable[[bytes], ResultT]) -> ResultT | None:
         try:
-            content = self._files.read(_stage_path(key, "result.json"))
+            return parse(self._files.read(_stage_path(key, "result.json")))
         except FileNotFoundError:
             return None
-        try:
-            record = Record.from_json(content)
-            if record.key != key:
-                raise ValueError(f"it names the key {record.key}")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise _DamageError(key, "result.json", str(error)) from None
-        return record
 
     def read_artifact(self, record: Record, role: str) -> bytes:
         """Return the content of an artefact of a record; nothing is moved.

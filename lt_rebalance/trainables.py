@@ -12,6 +12,7 @@ from ray import tune
 from ray.tune.result import DONE
 
 from lt_rebalance.machine import describe_machine
+from lt_rebalance.observer import TrialObserver, Watch
 from lt_rebalance.records import Failure
 from lt_rebalance.stages import StageRun, open_run
 from lt_rebalance.store import Store, StoreError, open_store
@@ -19,18 +20,33 @@ from lt_rebalance.study import RESULTS_VERSION, AnyStage, ClassifierStage, Gener
 
 TrialConfig = dict[str, Any]
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
-def trial_config(stages: Sequence[AnyStage], storage: str, data_dir: str | None) -> TrialConfig:
+def trial_config(
+    stages: Sequence[AnyStage],
+    storage: str,
+    data_dir: str | None,
+    *,
+    watch: Watch | None = None,
+    num_devices: float = 1.0,
+) -> TrialConfig:
     """Return the Tune configuration of the trial that runs these stages, which differ only in the seed.
 
     Args:
         stages: the lanes of the trial, at least one.
         storage: location of the store that results are committed to.
         data_dir: where the data set lies on the workers; None leaves it to the environment.
+        watch: where to show how the trial goes on; without it there are no events.
+        num_devices: GPUs, or else CPU cores, that the trial holds.
     """
-    return {"stages": [stage.to_dict() for stage in stages], "storage": storage, "data_dir": data_dir}
+    return {
+        "stages": [stage.to_dict() for stage in stages],
+        "storage": storage,
+        "data_dir": data_dir,
+        "watch": (watch or Watch()).to_dict(),
+        "num_devices": num_devices,
+    }
 
 
 class StageTrainable(tune.Trainable):
@@ -57,23 +73,38 @@ class StageTrainable(tune.Trainable):
                 known = " and ".join(stage_type.kind for stage_type in self.stage_types)
                 raise ValueError(f"{type(self).__name__} runs {known} stages, got a {stage.kind} stage")
         self._data_dir: str | None = config["data_dir"]
+        self._num_devices: float = config["num_devices"]
         self._store = open_existing_store(config["storage"])
+        self._observer = TrialObserver(self._store, self._stages, Watch.from_dict(config["watch"]))
         self._run: StageRun[Any, Any] | None = None
         self._max_lanes: int | None = None
 
     def reset_config(self, new_config: TrialConfig) -> bool:
         """Take on another trial; nothing of the one before stays."""
+        self._observer.close()
         self.setup(new_config)
         return True
 
+    def cleanup(self) -> None:
+        """End the trial."""
+        self._observer.close()
+
     def step(self) -> dict[str, Any]:
         """Train for one round."""
+        with self._observer.listen():
+            result = self._train_round()
+        if result[DONE]:
+            self._observer.close()
+        return result
+
+    def _train_round(self) -> dict[str, Any]:
         try:
             unfinished = self._list_unfinished()
             if not unfinished:
                 return {"outcome": "finished", DONE: True}
             run = self._open_run(unfinished)
             run.run_round()
+            self._observer.follow(run)
         except torch.OutOfMemoryError as error:
             self._halve_lanes(error)
             return {"outcome": "running", DONE: False}
@@ -81,6 +112,7 @@ class StageTrainable(tune.Trainable):
             self._note_error(error)
             return {"outcome": "blocked", DONE: True}
         except ValueError as error:
+            _log.error("failed for good", exc_info=error)
             for failure in self._describe_failures(error):
                 self._store.mark_failed(failure)
             return {"outcome": "failed", DONE: True}
@@ -112,7 +144,9 @@ class StageTrainable(tune.Trainable):
 
     def _open_run(self, stages: Sequence[AnyStage]) -> StageRun[Any, Any]:
         if self._run is None:
-            self._run = open_run(stages, self._store, self._data_dir, self._max_lanes)
+            options: dict[str, Any] = {"max_lanes": self._max_lanes, "num_devices": self._num_devices}
+            self._run = open_run(stages, self._store, self._data_dir, **options)
+            self._observer.follow(self._run)
         return self._run
 
     def _halve_lanes(self, error: torch.OutOfMemoryError) -> None:
@@ -121,12 +155,13 @@ class StageTrainable(tune.Trainable):
         if num_lanes == 1:
             self._note_error(error)
             raise error
-        logger.warning("%s: out of memory with %d lanes, going on with half", self._stages[0], num_lanes)
+        _log.warning("%s: out of memory with %d lanes, going on with half", self._stages[0], num_lanes)
         self._max_lanes = num_lanes // 2
         self._run = None
         torch.cuda.empty_cache()
 
     def _note_error(self, error: Exception) -> None:
+        _log.error("this attempt ends", exc_info=error)
         for failure in self._describe_failures(error):
             self._store.note_error(failure)
 

@@ -306,7 +306,7 @@ def test_evaluation_in_mode_running_statistics_changes_no_statistics() -> None:
     test_sets = [make_evaluation_set(), make_evaluation_set(seed=200, num_images=12, noise=2.0)]
     trainings = [finish(make_training(config, test_set=test_set)) for test_set in test_sets]
     states = [training.get_lane_state(training.lanes[0]) for training in trainings]
-    assert list_differences(*states) == ["predictions_N"]
+    assert list_differences(*states) == ["predictions_N", "precision_recall_K2T"]
 
 
 def test_evaluation_in_mode_batch_statistics_changes_running_statistics_and_nothing_else() -> None:
@@ -315,7 +315,7 @@ def test_evaluation_in_mode_batch_statistics_changes_running_statistics_and_noth
     trainings = [finish(make_training(config, test_set=test_set)) for test_set in test_sets]
     states = [training.get_lane_state(training.lanes[0]) for training in trainings]
     changed = {name.rpartition(".")[2] for name in list_differences(*states)}
-    assert changed == {"predictions_N", "running_mean", "running_var"}
+    assert changed == {"predictions_N", "precision_recall_K2T", "running_mean", "running_var"}
     # Two steps and one batch of the test, twice.
     assert states[0]["classifier.network.2.num_batches_tracked"] == 2 * (2 + 1)
 

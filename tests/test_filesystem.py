@@ -1,5 +1,6 @@
 """One contract that every implementation of Filesystem keeps, also between processes and on a full disk."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -199,6 +200,35 @@ def test_replace_never_shows_a_part_of_a_file(files: Filesystem) -> None:
     reader.join()
     assert seen
     assert set(seen) <= set(contents)
+
+
+def test_append_makes_a_file_and_then_adds_to_it(files: Filesystem) -> None:
+    files.append("logs/a.log", b"one\n")
+    files.append("logs/a.log", b"two\n")
+    # Where files cannot grow, the additions are files of their own, whose names begin alike.
+    names = files.list("logs")
+    assert all(name.startswith("a.log") for name in names)
+    assert b"".join(files.read(f"logs/{name}") for name in names) == b"one\ntwo\n"
+
+
+def test_remove_tree_deletes_a_file_or_all_that_is_below_a_directory(files: Filesystem) -> None:
+    for path in ("a/b/c.json", "a/d.json", "e.json", "f.json"):
+        files.replace(path, b"12345")
+    assert [files.count_bytes(path) for path in ("a", "a/d.json", "e.json", "none")] == [10, 5, 5, 0]
+    for path in ("a", "e.json", "none"):
+        files.remove_tree(path)
+    assert files.list("") == ["f.json"] and files.list("a") == []
+
+
+def test_write_that_never_ended_is_listed_after_an_hour(tmp_path: Path) -> None:
+    local = LocalFilesystem(tmp_path)
+    local.replace("a/whole.json", b"1")
+    for name, age_s in {"old": 3700, "fresh": 3500}.items():
+        path = tmp_path / "a" / f"{LocalFilesystem.TEMPORARY_PREFIX}{name}"
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age_s, time.time() - age_s))
+    assert local.list_unfinished() == ["a/.writing-old"]
+    assert local.list("a") == ["whole.json"]
 
 
 @pytest.mark.parametrize("operation", ["create", "replace"])

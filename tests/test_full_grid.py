@@ -460,8 +460,19 @@ def test_plan_counts_stages_in_words_and_creates_nothing(call: Call, tmp_path: P
     assert lines[2] == "classifier runs: 45 planned, 45 to run"
     assert re.fullmatch(r"arithmetic: [\d.]+ PFLOP in float32", lines[3])
     assert re.fullmatch(r"time: .+ of one cpu slot, about .+ on \d+", lines[4])
-    assert len(lines) == 5
+    assert all(line.startswith("device time, ") for line in lines[5:])
     assert list_tree(tmp_path) == {"cwd": None}
+
+
+def test_plan_prices_device_time_by_stage_method_and_cell(call: Call, tmp_path: Path) -> None:
+    answer = call([*CPU, "--plan", "--json", "--rate", "3", "--storage", str(tmp_path / "results")])
+    plan = json.loads(answer.out)
+    assert len(plan["costs"]["cell"]) == 15 and set(plan["costs"]["stage"]) == {"generator", "classifier"}
+    for axis in ("stage", "cell", "method", "in"):
+        left_h = sum(each["device_hours_left"] for each in plan["costs"][axis].values())
+        assert left_h == pytest.approx(plan["device_hours"])
+        price = sum(each["price_left"] for each in plan["costs"][axis].values())
+        assert price == pytest.approx(3 * plan["device_hours"])
 
 
 def test_plan_needs_no_data(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from lt_rebalance.cgan import sample_images
 from lt_rebalance.generator_quality import (
-    COLLAPSED_BELOW,
     QUALITY_MEASURES,
     REFERENCE_IMAGES,
     SAMPLES_PER_CLASS,
@@ -24,6 +23,7 @@ from lt_rebalance.generator_quality import (
 )
 from lt_rebalance.generators import NOISE_DIM, Generator, build_generator
 from lt_rebalance.initialization import build_network
+from lt_rebalance.metrics import COLLAPSED_BELOW
 from lt_rebalance.seeding import torch_stream
 
 K = 4

@@ -10,12 +10,14 @@ from sklearn import metrics as sk
 from lt_rebalance.metrics import (
     ECE_BINS,
     METRICS,
+    NUM_THRESHOLDS,
     PROBABILITY_METRICS,
     compute_metrics,
     compute_probability_metrics,
     confusion_matrix,
     f1_per_class,
     precision_per_class,
+    precision_recall_counts,
     recall_per_class,
 )
 
@@ -222,3 +224,29 @@ def test_probability_metric_of_certain_answers_is_zero_when_right_and_finite_whe
     assert type(wrong) is float
     assert np.isfinite(wrong)
     assert wrong >= 1
+
+
+# Precision and recall by threshold
+
+
+def test_precision_recall_counts_equal_comparisons_with_every_threshold() -> None:
+    rng = np.random.default_rng(5)
+    logits_NK = 3 * rng.normal(size=(300, 4))
+    probabilities_NK = np.exp(logits_NK) / np.exp(logits_NK).sum(axis=1, keepdims=True)
+    probabilities_NK[:3] = [[1, 0, 0, 0], [0.02, 0.98, 0, 0], [0.5, 0.5, 0, 0]]  # on thresholds
+    labels_N = rng.integers(4, size=300)
+    counts_K2T = precision_recall_counts(probabilities_NK, labels_N)
+    for label in range(4):
+        for index, threshold in enumerate(np.linspace(0, 1, NUM_THRESHOLDS)):
+            is_positive_N = probabilities_NK[:, label] >= threshold
+            expected = [
+                (is_positive_N & (labels_N == label)).sum(),
+                (is_positive_N & (labels_N != label)).sum(),
+            ]
+            assert counts_K2T[label, :, index].tolist() == expected
+
+
+def test_precision_recall_counts_at_threshold_zero_are_all_images() -> None:
+    counts_K2T = precision_recall_counts(np.full((10, 3), 1 / 3), HAND_LABELS)
+    assert counts_K2T[:, :, 0].tolist() == [[4, 6], [3, 7], [3, 7]]
+    assert counts_K2T[:, :, -1].tolist() == [[0, 0]] * 3

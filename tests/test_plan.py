@@ -133,7 +133,8 @@ def test_upstream_key_is_that_of_the_generator_stage_where_there_is_one() -> Non
 
 def test_describe_plan_names_every_run_and_its_stages() -> None:
     plan = make_plan(CGAN, NONE, num_seeds=2)
-    described = describe_plan(plan, "Which is best?")
+    flop = {key: 1e9 * position for position, key in enumerate(plan.stages)}
+    described = describe_plan(plan, "Which is best?", flop)
     assert json.loads(json.dumps(described)) == described
     assert {name: described[name] for name in ("study", "question", "results_version")} == {
         "study": "test",
@@ -150,6 +151,8 @@ def test_describe_plan_names_every_run_and_its_stages() -> None:
             "generator_seed": seed,
             "key": CGAN.stage(seed, EXECUTION).key,
             "generator_key": generator and generator.key,
+            "flop": flop[CGAN.stage(seed, EXECUTION).key],
+            "generator_flop": generator and flop[generator.key],
         }
         if cell is CGAN
         else {
@@ -159,6 +162,8 @@ def test_describe_plan_names_every_run_and_its_stages() -> None:
             "generator_seed": None,
             "key": NONE.stage(seed, EXECUTION).key,
             "generator_key": None,
+            "flop": flop[NONE.stage(seed, EXECUTION).key],
+            "generator_flop": None,
         }
         for seed, generator in enumerate(generators)
         for cell in (CGAN, NONE)

@@ -3,19 +3,21 @@
 import dataclasses
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from lt_rebalance.configs import Execution
+from lt_rebalance.console import format_duration
 from lt_rebalance.costs import Throughput
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.machine import torch_version
 from lt_rebalance.plan import Plan, compile_study
-from lt_rebalance.progress import Progress, format_duration, render_cells
+from lt_rebalance.progress import Progress, render_cells
 from lt_rebalance.protocols import get_protocol, make_cell
 from lt_rebalance.records import Failure, Record, Timing
 from lt_rebalance.store import Store, open_store
@@ -48,7 +50,12 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def make_record(store: Store, stage: AnyStage, state: str, metrics: dict[str, float]) -> Record:
+def make_record(
+    store: Store, stage: AnyStage, state: str, metrics: dict[str, float], affected: Sequence[int] = ()
+) -> Record:
+    """Return a record; the affected classes are dead, or drawn as one image."""
+    healthy_K = np.ones(10)
+    healthy_K[list(affected)] = 0
     artifacts = {}
     if stage.kind == "generator" and state == "complete":
         artifacts["weights"] = store.write_artifact(stage.key, "weights", ".safetensors", b"weights")
@@ -63,8 +70,8 @@ def make_record(store: Store, stage: AnyStage, state: str, metrics: dict[str, fl
         synthetic_counts=(0,),
         rank_groups={},
         metrics=metrics if state == "complete" else {},
-        confusion=(),
-        quality_per_class={},
+        confusion=tuple(np.diag(healthy_K).tolist()),
+        quality_per_class={"diversity": healthy_K.tolist()},
         curves=(),
         artifacts=artifacts,
         timing=Timing(wall_s=65.0, train_s=60.0, num_errors=0),
@@ -82,8 +89,10 @@ class Follower:
         self.screen = io.StringIO()
         self.progress = Progress(self.ledger, self.throughput, 1, console(self.screen))
 
-    def complete(self, stage: AnyStage, state: str = "complete", **metrics: float) -> None:
-        self.store.commit(make_record(self.store, stage, state, METRICS | metrics))
+    def complete(
+        self, stage: AnyStage, state: str = "complete", affected: Sequence[int] = (), **metrics: float
+    ) -> None:
+        self.store.commit(make_record(self.store, stage, state, METRICS | metrics, affected))
         self.settle(stage)
 
     def fail(self, stage: AnyStage, error: str) -> None:
@@ -329,6 +338,35 @@ def test_progress_on_a_terminal_without_cursor_prints_plain_lines(store: Store) 
 
 
 # The table itself
+
+
+# Warnings
+
+
+def test_progress_warns_once_for_all_seeds_of_a_cell_and_counts_the_rest(store: Store) -> None:
+    plan = make_plan(NONE, CGAN, num_seeds=2)
+    follower = Follower(plan, store, plain)
+    with follower.progress:
+        for stage in plan.stages.values():
+            follower.complete(stage, affected=(4, 6), num_collapsed_classes=2.0)
+    warnings = [line for line in follower.lines() if line.startswith("warning: ")]
+    dead, classes = "has dead classes: not one test image is recognised of", "Coat, Shirt"
+    collapsed = "collapsed: it draws nearly one and the same image of"
+    assert warnings == [
+        f"warning: classifier 1/2 none seed 0: {dead} {classes}",
+        f"warning: generator 1/2 {SMALL} seed 0: {collapsed} {classes}",
+        f"warning: classifier 1/2 {SMALL} seed 0: {dead} {classes}",
+    ]
+    assert follower.lines()[-1] == "warnings in all: collapsed generator: 2, dead classes: 4"
+
+
+def test_progress_of_healthy_results_warns_of_nothing(store: Store) -> None:
+    plan = make_plan(NONE, CGAN)
+    follower = Follower(plan, store, plain)
+    with follower.progress:
+        for stage in plan.stages.values():
+            follower.complete(stage, num_collapsed_classes=0.0)
+    assert not [line for line in follower.lines() if "warning" in line]
 
 
 def test_render_cells_shows_dashes_where_there_is_no_number(store: Store) -> None:

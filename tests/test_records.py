@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lt_rebalance.records import KINDS, STATES, Artifact, Failure, Record, Timing, stage_key
+from lt_rebalance.records import KINDS, STATES, Artifact, Failure, Record, Summary, Timing, stage_key
 
 # Numbers whose shortest decimal form is long, or that sit at the edges of what a float can be.
 AWKWARD = [0.1 + 0.2, 1 / 3, 5e-324, 2.0**-1074, 1.7976931348623157e308, -0.0, 1e16 + 2, math.pi]
@@ -210,3 +210,48 @@ def test_failure_with_unknown_or_missing_fields_is_refused(changes: dict[str, An
 def test_failure_from_something_else_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         Failure.from_json(text)
+
+
+# Summaries
+
+
+def summary_of(record: Record) -> Summary:
+    return Summary(state=record.state, metrics=record.metrics, timing=record.timing)
+
+
+TRICKY = {
+    "stage": {"kind": "classifier", "state": "x", "metrics": 3, "timing": "t", "note": '"state":"diverged"'},
+    "provenance": {"metrics": {"accuracy": 0.0}, "state": "nowhere"},
+}
+"""names and texts that look like the fields of a summary"""
+
+
+@pytest.mark.parametrize("changes", [{}, {"state": "diverged", "metrics": {}}, TRICKY])
+def test_summary_is_that_of_the_record_however_it_is_written(changes: dict[str, Any]) -> None:
+    record = make_record(**changes)
+    content = record.to_json()
+    values = json.loads(content)
+    shuffled = json.dumps(dict(reversed(list(values.items())))).encode()
+    indented = json.dumps(values, indent=1, sort_keys=True).encode()
+    for written in (content, indented, shuffled):
+        assert Summary.from_json(written) == summary_of(record)
+
+
+def test_summary_of_a_record_before_device_time_charges_wall_time() -> None:
+    values = json.loads(make_record().to_json())
+    del values["timing"]["device_s"]
+    timing = Summary.from_json(json.dumps(values, sort_keys=True).encode()).timing
+    assert timing.device_s is None and timing.charged_s == timing.wall_s == 1.5
+    assert Timing(wall_s=1.5, train_s=1.0, num_errors=0, device_s=0.25).charged_s == 0.25
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1, 100, -1, -40])
+def test_summary_of_a_record_cut_off_is_refused(num_bytes: int) -> None:
+    content = make_record().to_json()
+    with pytest.raises(ValueError, match=r"char|delimiter|Expecting|Unterminated"):
+        Summary.from_json(content[:num_bytes])
+
+
+def test_record_is_written_without_spaces() -> None:
+    content = make_record(stage={"kind": "classifier"}).to_json()
+    assert b" " not in content and b"\n" not in content

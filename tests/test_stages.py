@@ -240,6 +240,14 @@ def test_predictions_of_the_mini_set_give_the_metrics_again(mini: EndToEnd) -> N
     assert 1.46 < record.metrics["loss"] < 2.47  # a double softmax of ten classes
 
 
+def test_precision_recall_counts_of_the_mini_set_begin_with_every_test_image(mini: EndToEnd) -> None:
+    content = mini.store.read_artifact(mini.records[1], "precision_recall")
+    counts_K2T = np.load(io.BytesIO(content), allow_pickle=False)
+    assert (counts_K2T.shape, counts_K2T.dtype) == ((10, 2, 51), np.uint32)
+    assert counts_K2T[:, :, 0].tolist() == [[200, 1800]] * 10
+    assert (np.diff(counts_K2T.astype(int), axis=2) <= 0).all() and counts_K2T[:, 0, 1].sum() > 0
+
+
 def test_weights_of_the_mini_set_draw_with_the_diversity_recorded(mini: EndToEnd) -> None:
     record = mini.records[0]
     generator = build_generator(GENERATOR, 10, (1, 28, 28))

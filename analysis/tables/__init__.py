@@ -14,6 +14,7 @@ from analysis.tables.ablations import ablation_table
 from analysis.tables.claims import count_verdicts, hypothesis_table
 from analysis.tables.collapse import collapse_comparison, collapsed_generators, collapsed_runs
 from analysis.tables.completeness import account, completeness_table, count_gaps, provenance_table
+from analysis.tables.cost import cost_tables
 from analysis.tables.differences import all_pairs_table, components, difference_table, power, sources
 from analysis.tables.replication import further_table, replication_tables
 from analysis.tables.searches import search_tables
@@ -77,6 +78,7 @@ def build_tables(results: Results, frames: Frames) -> dict[str, Table]:
     tables = (
         completeness_table(results.planned, results.notes),
         provenance_table(results.planned),
+        *cost_tables(results.planned, results.generators),
         *replication_tables(frames.estimates, frames.collapse),
         further_table(frames.estimates),
         difference_table(frames.contrasts),

@@ -25,7 +25,7 @@ def results() -> Results:
 def make_frames(results: Results) -> dict[str, pd.DataFrame]:
     contrasts = compare(results.runs)
     return {
-        "runs": results.runs.drop(columns=["wall_s", "train_s"]),
+        "runs": results.runs.drop(columns=["wall_s", "train_s", "device_s"]),
         "estimates": aggregate(results.runs),
         "contrasts": contrasts,
         "collapse": collapse_table(results.runs, results.classes),

@@ -11,6 +11,7 @@ import pytest
 
 from analysis.collect import Results, read_results
 from analysis.tables import Cell, Table, build_tables, compute_frames, to_csv, to_latex, to_markdown
+from analysis.tables.cost import share_costs
 from analysis.tables.formats import (
     DATA_COLUMN,
     estimate,
@@ -150,6 +151,27 @@ def test_provenance_says_what_is_mixed(grid_tables: dict[str, Table]) -> None:
     table = grid_tables["t6-provenance"]
     assert cells_of(table, what="commit")["value"].text == "0123456789abcdef"
     assert table.meaning == "All finished runs name the same code, libraries, device and data."
+
+
+def test_cost_adds_up_by_cell_method_and_stage(grid_tables: dict[str, Table]) -> None:
+    # 150 classifiers and 80 generators of 12 s each, 10 of either kind in a cell of a CGAN.
+    by_cell, by_method = grid_tables["t6-cost"], grid_tables["t6-cost-methods"]
+    cells = cells_of(by_cell, C="1/2", method="mlp_cgan_relu")
+    assert [cells[head].text for head in by_cell.heads[2:]] == ["2.00", "2.00", "4.00"]
+    total = cells_of(by_method, method="all together")
+    assert [total[head].text for head in by_method.heads[1:]] == ["30.00", "16.00", "46.00"]
+    assert by_cell.frame["total_min"].sum() == pytest.approx(46)
+    assert by_cell.meaning == (
+        "All finished stages together held a device for 0.77 hours: classifiers 0.50, generators 0.27."
+    )
+
+
+def test_cost_of_a_generator_is_shared_by_the_runs_that_use_it(grid_results: Results) -> None:
+    runs = grid_results.runs.iloc[:3].copy()
+    runs["device_s"], runs["generator_key"] = [3.0, np.nan, 5.0], ["g", "g", None]
+    generators = pd.DataFrame({"key": ["g"], "device_s": [8.0]})
+    costs = share_costs(runs, generators)
+    assert costs["classifier_s"].tolist() == [3, 0, 5] and costs["generator_s"].tolist() == [4, 4, 0]
 
 
 def test_every_table_has_a_title_a_meaning_and_rows_as_long_as_its_head(

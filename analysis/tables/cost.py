@@ -1,0 +1,72 @@
+"""T6c and T6d: what the study has cost in device time, by cell, and by method and kind of stage."""
+
+import pandas as pd
+
+from analysis.naming import CELL_COLUMNS, method_rank
+from analysis.tables.formats import DATA_COLUMN, METHOD_COLUMN, decimals, number_column, text_column
+from analysis.tables.table import Column, Table
+
+_S_PER_MIN = 60
+_NOTES = (
+    "Device time is that of a GPU, or else of a CPU core, from the first read to the commit; trainings that "
+    "share a device share its time evenly. The runs that use one generator share its cost evenly. Records "
+    "from before device time was kept count with their wall time.",
+)
+
+
+def share_costs(runs: pd.DataFrame, generators: pd.DataFrame) -> pd.DataFrame:
+    """Return the cell of each run with the device seconds `classifier_s`, and `generator_s` as its share."""
+    costs = runs[list(CELL_COLUMNS)].copy()
+    costs["classifier_s"] = runs["device_s"].fillna(0.0)
+    users = runs["generator_key"].map(runs["generator_key"].value_counts())
+    cost = runs["generator_key"].map(generators.set_index("key")["device_s"])
+    costs["generator_s"] = (cost / users).astype(float).fillna(0.0)
+    return costs
+
+
+def cost_tables(runs: pd.DataFrame, generators: pd.DataFrame) -> tuple[Table, Table]:
+    """Return the cost of each cell, and that of each method with the total."""
+    costs = share_costs(runs, generators)
+    by_cell = _sum(costs, list(CELL_COLUMNS))
+    by_method = _sum(costs, ["method"]).sort_values("method", key=lambda names: names.map(method_rank))
+    total = by_method.drop(columns="method").sum()
+    by_method = pd.concat([by_method, pd.DataFrame([{"method": "all together", **total}])], ignore_index=True)
+    hours = f"{total['total_min'] / 60:.2f}"
+    meaning = (
+        f"All finished stages together held a device for {hours} hours: classifiers "
+        f"{total['classifier_min'] / 60:.2f}, generators {total['generator_min'] / 60:.2f}."
+    )
+    return (
+        Table(
+            name="t6-cost",
+            title="T6c. Device time by cell",
+            frame=by_cell,
+            columns=(DATA_COLUMN, METHOD_COLUMN, *_columns()),
+            meaning=meaning,
+            notes=_NOTES,
+        ),
+        Table(
+            name="t6-cost-methods",
+            title="T6d. Device time by method and kind of stage",
+            frame=by_method,
+            columns=(text_column("method", "method", is_row_head=True), *_columns()),
+            meaning=meaning,
+            notes=_NOTES,
+        ),
+    )
+
+
+def _sum(costs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    sums = costs.groupby(by, sort=False, observed=True)[["classifier_s", "generator_s"]].sum() / _S_PER_MIN
+    sums.columns = pd.Index(["classifier_min", "generator_min"])
+    sums["total_min"] = sums["classifier_min"] + sums["generator_min"]
+    return sums.reset_index()
+
+
+def _columns() -> tuple[Column, ...]:
+    heads = {
+        "classifier_min": "classifiers, min",
+        "generator_min": "generators, min",
+        "total_min": "in all, min",
+    }
+    return tuple(number_column(head, name, lambda value: decimals(value, 2)) for name, head in heads.items())

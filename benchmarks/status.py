@@ -1,0 +1,48 @@
+"""How long does it take to see where a study stands? The whole command, on stores of made-up records.
+
+Timed is `lt-rebalance status STORE --json` as a process of its own, from its start to its end.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.measure import describe, make_parser, median, report
+from benchmarks.orchestration import make_plan, make_store
+from lt_rebalance.configs import Execution
+from lt_rebalance.machine import resolve_execution
+from lt_rebalance.plan import describe_plan
+
+
+def time_status(num_records: int, execution: Execution, repetitions: int) -> dict[str, Any]:
+    """Return the seconds of the command on a store of so many records."""
+    plan = make_plan(num_records, execution)
+    with tempfile.TemporaryDirectory() as folder:
+        store = make_store(folder, plan)
+        flop = dict.fromkeys(plan.stages, 1e12)
+        store.write_study("noop", describe_plan(plan, "", flop) | {"num_slots": 2, "devices_per_slot": 1.0})
+        seconds = []
+        for _ in range(repetitions):
+            start = time.perf_counter()
+            command = [sys.executable, "-m", "lt_rebalance", "status", folder, "--json"]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            seconds.append(time.perf_counter() - start)
+    return {"what": "status of records", "count": len(plan.stages), "s": median(seconds)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write."""
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--records", type=int, nargs="+", default=[1000, 10_000], metavar="N")
+    options = parser.parse_args(arguments)
+    execution = resolve_execution("cpu", "auto", 1, has_cuda=False)
+    rows = [time_status(count, execution, options.repetitions) for count in options.records]
+    report("status", rows, describe(execution), options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

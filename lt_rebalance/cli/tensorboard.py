@@ -1,0 +1,36 @@
+"""`lt-rebalance tensorboard`: bring the events of a study up to date and become TensorBoard."""
+
+import argparse
+import os
+import sys
+
+from lt_rebalance.cli.stores import choose_study, open_existing, print_json
+from lt_rebalance.events.naming import study_directory
+from lt_rebalance.events.overview import refresh_events
+from lt_rebalance.events.server import LOOPBACK, server_command
+
+LOOPBACKS = (LOOPBACK, "localhost", "::1")
+RELOAD_S = 2
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make missing events, then replace this process by the server."""
+    if options.host not in LOOPBACKS and not options.listen_publicly:
+        raise ValueError(
+            f"--host {options.host} can be reached by others, and TensorBoard asks nobody for a password; "
+            "use a tunnel to 127.0.0.1 instead, or agree with --listen-publicly"
+        )
+    store = open_existing(options.store)
+    study = choose_study(store, options.study)
+    count = refresh_events(store, store.load_study(study))
+    logdir = f"{store.location}/{study_directory(study)}"
+    command = server_command(logdir, host=options.host, port=options.port, reload_s=RELOAD_S)
+    if options.json:
+        print_json({"study": study, "logdir": logdir, "runs_made": count, "command": command})
+    else:
+        made = f"made the events of {count} finished runs" if count else "events are up to date"
+        print(f"{study}: {made}; {logdir}")
+    if options.no_server:
+        return 0
+    sys.stdout.flush()
+    os.execv(command[0], command)

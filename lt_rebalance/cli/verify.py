@@ -1,0 +1,36 @@
+"""`lt-rebalance verify`: run a finished stage again, elsewhere, and compare."""
+
+import argparse
+import dataclasses
+
+from lt_rebalance.arguments import EXIT_INCOMPLETE
+from lt_rebalance.cli.stores import find_stage, print_json
+from lt_rebalance.verification import Verification, verify_stage
+
+SHOWN = 20
+"""differences that are printed"""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Verify a stage; 0 when every bit agrees, 1 otherwise."""
+    store, key = find_stage(options.record, options.storage)
+    found = verify_stage(store, key, options.data_dir)
+    if options.json:
+        print_json(dataclasses.asdict(found) | {"is_equal": found.is_equal})
+    else:
+        _print(found)
+    return 0 if found.is_equal else EXIT_INCOMPLETE
+
+
+def _print(found: Verification) -> None:
+    print(f"{found.title}: {found.key}")
+    for fault in found.faults:
+        print(f"fault: {fault}")
+    for difference in found.differences[:SHOWN]:
+        print(f"difference: {difference}")
+    if len(found.differences) > SHOWN:
+        print(f"and {len(found.differences) - SHOWN} more differences")
+    if found.is_equal:
+        print("equal, bit for bit: record, curves, confusion matrix and the sha256 of every artefact")
+    elif not found.is_same_device:
+        print("the record was made with another kind of processor, on which the last bits may differ")

@@ -1,0 +1,22 @@
+"""Text for the terminal: the console, durations, prices; no torch."""
+
+import math
+
+from rich.console import Console
+
+PLAIN_WIDTH = 140
+
+
+def make_console() -> Console:
+    """Return the console for standard output; wide enough for the tables where there is no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def format_duration(seconds: float) -> str:
+    """Return "45 s", "12 min", "3.4 h" or "2.1 days"."""
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    if seconds < 5400:
+        return f"{math.ceil(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"

@@ -1,0 +1,1 @@
+"""TensorBoard's view of a store: event files under `events/`, made from what stages leave."""

@@ -1,0 +1,102 @@
+"""Name the runs of a study for TensorBoard, from what the store keeps of its plan; no torch."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lt_rebalance.events.protos import HParam
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventRun:
+    """One run of TensorBoard: a cell at a seed, or a generator that cells share."""
+
+    directory: str
+    """where its events lie in the store"""
+    group: str
+    """the cell, whose seeds are repeats of each other; empty for a generator"""
+    hparams: Mapping[str, HParam]
+    """the cell's configuration in dotted names; what it has not is absent"""
+    class_names: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "EventRun":
+        """Return what `to_dict` described."""
+        return cls(**{**values, "class_names": tuple(values["class_names"])})
+
+
+def study_directory(study: str) -> str:
+    """Return where the events of a study lie in a store: what TensorBoard is given to read."""
+    return f"events/{study}"
+
+
+def name_runs(study: Mapping[str, Any]) -> dict[str, EventRun]:
+    """Return the run of each stage of a study, by key.
+
+    A stage that several cells share goes by the first of them.
+
+    Args:
+        study: as `plan.describe_plan` describes it.
+    """
+    runs: dict[str, EventRun] = {}
+    hparams = [flatten_cell(cell) for cell in study["cells"]]
+    for run in study["runs"]:
+        cell = study["cells"][run["cell"]]
+        class_names = tuple(study["datasets"][cell["dataset"]]["class_names"])
+        root = f"{study_directory(study['study'])}/{_path(cell['dataset'])}/{_path(cell['protocol'])}"
+        root += f"/{_path(name_data(cell['data']))}"
+        if run["generator_key"] is not None:
+            architecture = cell["config"]["generator"]["architecture"]
+            runs.setdefault(
+                run["generator_key"],
+                EventRun(
+                    directory=f"{root}/generator-{_path(architecture)}/seed-{run['seed']}",
+                    group="",
+                    hparams={},
+                    class_names=class_names,
+                ),
+            )
+        runs.setdefault(
+            run["key"],
+            EventRun(
+                directory=f"{root}/{_path(cell['method'])}/seed-{run['seed']}",
+                group=name_cell(cell),
+                hparams=hparams[run["cell"]],
+                class_names=class_names,
+            ),
+        )
+    return runs
+
+
+def name_cell(cell: Mapping[str, Any]) -> str:
+    """Return the name of a cell: "fashion_mnist sound C=7/9 oversample"."""
+    return f"{cell['dataset']} {cell['protocol']} {name_data(cell['data'])} {cell['method']}"
+
+
+def name_data(data: str) -> str:
+    """Return "C=7/9", or "original"."""
+    return data if data == "original" else f"C={data}"
+
+
+def flatten_cell(cell: Mapping[str, Any]) -> dict[str, HParam]:
+    """Return a cell's protocol and configuration in dotted names, without what it has not."""
+    return {"protocol": cell["protocol"], **_flatten(cell["config"])}
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, HParam]:
+    flat: dict[str, HParam] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        elif value is not None:
+            flat[prefix + name] = value
+    return flat
+
+
+def _path(name: str) -> str:
+    return name.replace("/", "-")

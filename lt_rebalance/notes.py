@@ -1,0 +1,115 @@
+"""Notes in the store on who is at work: a driver says that it lives, its trials say how far they are.
+
+For people who watch, and for nothing else. Whoever is killed leaves its note behind; such notes are told
+apart by the process, where it was on this machine, or by the driver, whose signs of life have stopped.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from lt_rebalance.filesystem import Filesystem
+
+BEAT_S = 10.0
+"""seconds between two signs of life of a driver"""
+STALE_S = 60.0
+"""age of its last sign of life from which a driver on another machine counts as lost"""
+DIRECTORY = "running"
+
+
+def _pid_space() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """What someone at work says of itself. Times are seconds since 1970 by the writer's clock."""
+
+    name: str
+    """of its file; a second attempt at a stage writes over the note of the first"""
+    title: str
+    """the study of a driver, the stage of a trial"""
+    keys: tuple[str, ...] = ()
+    """the stages of a trial; none of a driver"""
+    driver: str = ""
+    """name of the driver's note, of a trial"""
+    round: int = 0
+    num_rounds: int = 0
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    pid_space: str = field(default_factory=_pid_space)
+    """tells apart the processes of containers that share a host name"""
+    started_s: float = field(default_factory=time.time)
+    beat_s: float = field(default_factory=time.time)
+    """last sign of life"""
+
+    def is_lost(self, now_s: float, live_drivers: Collection[str]) -> bool:
+        """Whether its writer has died, as far as can be seen from here."""
+        if (self.host, self.pid_space) == (socket.gethostname(), _pid_space()):
+            return not _is_alive(self.pid)
+        if self.driver:
+            return self.driver not in live_drivers
+        return now_s - self.beat_s > STALE_S
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # someone else's
+        return True
+    return True
+
+
+def write_note(files: Filesystem, note: Note) -> None:
+    """Write a note, over an earlier one of its name."""
+    files.replace(f"{DIRECTORY}/{note.name}", json.dumps(dataclasses.asdict(note)).encode())
+
+
+def remove_note(files: Filesystem, note: Note) -> None:
+    """Delete a note if it exists."""
+    files.remove(f"{DIRECTORY}/{note.name}")
+
+
+def read_notes(files: Filesystem) -> list[Note]:
+    """Return all notes, those of the lost among them; what is not a note is passed over."""
+    notes = []
+    for name in files.list(DIRECTORY):
+        with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError):
+            values = json.loads(files.read(f"{DIRECTORY}/{name}"))
+            notes.append(Note(**{**values, "keys": tuple(values["keys"])}))
+    return notes
+
+
+class DriverBeat:
+    """A driver's signs of life, from entering to leaving a `with` block."""
+
+    def __init__(self, files: Filesystem, study: str) -> None:
+        self._files = files
+        name = f"driver-{socket.gethostname()}-{os.getpid()}.json"
+        self.note = Note(name=name, title=study)
+        self._last = time.monotonic()
+
+    def __enter__(self) -> "DriverBeat":
+        write_note(self._files, self.note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        remove_note(self._files, self.note)
+
+    def beat(self) -> None:
+        """Give a sign of life, if the last one is long enough ago."""
+        now = time.monotonic()
+        if now - self._last >= BEAT_S:
+            self._last = now
+            with contextlib.suppress(OSError):  # the next one may come through, and nothing depends on it
+                write_note(self._files, dataclasses.replace(self.note, beat_s=time.time()))

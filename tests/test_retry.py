@@ -1,0 +1,75 @@
+"""What failed in a study is run again on a real Ray, and nothing else is."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lt_rebalance.cli.main import main
+from lt_rebalance.configs import Execution
+from lt_rebalance.events.naming import name_runs
+from lt_rebalance.events.writer import read_end
+from lt_rebalance.notes import read_notes
+from lt_rebalance.plan import Plan, compile_study, describe_plan, plan_from_description
+from lt_rebalance.protocols import Protocol, make_cell
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.study import RESULTS_VERSION, Study
+from tests.test_store import make_failure
+
+
+@pytest.fixture
+def plan(small_protocol: Protocol, cpu_execution: Execution) -> Plan:
+    """Return two cells at two seeds."""
+    common = {"dataset": "fashion_mnist_mini", "c": "1/2"}
+    cells = (
+        make_cell(small_protocol, method="none", generator=None, **common),
+        make_cell(small_protocol, method="cgan", generator="small_mlp_cgan_leaky", **common),
+    )
+    return compile_study(Study(name="study", cells=cells, seeds=(0, 1)), cpu_execution)
+
+
+@pytest.fixture
+def store(plan: Plan, tmp_path: Path) -> Store:
+    """Return a store in which the generator of seed 1 and the first classifier have failed."""
+    opened = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
+    assert opened is not None
+    opened.write_study("study", describe_plan(plan))
+    generator_stage = plan.runs[3].stage.generator_stage
+    assert generator_stage is not None
+    for key in (generator_stage.key, plan.runs[0].key):
+        opened.mark_failed(make_failure(key))
+    return opened
+
+
+def test_plan_that_was_described_is_the_plan(plan: Plan) -> None:
+    assert plan_from_description(json.loads(json.dumps(describe_plan(plan)))) == plan
+
+
+def test_plan_of_another_version_is_refused(plan: Plan) -> None:
+    described = describe_plan(plan)
+    described["runs"][2]["key"] = "0" * 64
+    with pytest.raises(ValueError, match="another version of this code"):
+        plan_from_description(described)
+
+
+def test_dry_run_names_what_failed(plan: Plan, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["retry", store.location, "--failed", "--dry-run", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["runs"] == [str(plan.runs[0]), str(plan.runs[3])]
+    assert store.read_failure(plan.runs[0].key) is not None
+
+
+@pytest.mark.slow
+def test_retry_runs_what_failed_and_what_waits_for_it_and_nothing_else(
+    plan: Plan, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = store.files.read("studies/study.json")
+    assert main(["retry", store.location, "--failed", "--max-concurrent", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "2 failed runs, 0 of them have no result still"
+    found = [store.load_record(run.key) is not None for run in plan.runs]
+    assert found == [True, False, False, True]
+    assert store.read_failure(plan.runs[0].key) is None
+    assert store.files.read("studies/study.json") == study and read_notes(store.files) == []
+    runs = name_runs(describe_plan(plan))
+    assert [read_end(store, runs[run.key]) for run in plan.runs] == ["complete", None, None, "complete"]
