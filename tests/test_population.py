@@ -41,23 +41,26 @@ def open_at(directory: Path) -> Store:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
-def test_population_trains_to_its_end_with_settings_that_change(population: Search, tmp_path: Path) -> None:
+def test_population_that_was_stopped_goes_on_to_its_end_with_settings_that_change(
+    population: Search, tmp_path: Path
+) -> None:
     store = open_at(tmp_path)
     shown: list[Trial] = []
     with open_journal(population, store.search_directory(population.name)) as journal:
         journal.enqueue(population.untuned)
-        run_population(
-            journal,
-            store,
-            None,
-            SearchBudget(trials=NUM_MEMBERS),
-            RESOURCES,
-            shown.append,
-            lambda: None,
-            None,
-        )
+        for rounds_done in (1, 2):
+            number = journal.begin()
+            values = journal.trials()[number].values
+            member = PopulationTrainable(
+                member_trial_config(population, number, values, store.location, None)
+            )
+            for _ in range(rounds_done):
+                journal.note_rung(number, rung_result(member.train(), population.objectives))
+        budget = SearchBudget(trials=NUM_MEMBERS)
+        run_population(journal, store, None, budget, RESOURCES, shown.append, lambda: None, None)
         members = journal.trials()
     assert [member.state for member in members] == ["complete"] * NUM_MEMBERS
+    assert [trial for trial in shown if trial.state == "complete"] != []
     assert members[0].rungs[0].values == population.untuned
     for member in members:
         assert [rung.round for rung in member.rungs] == [1, 2, 3, 4]
@@ -69,30 +72,6 @@ def test_population_trains_to_its_end_with_settings_that_change(population: Sear
     # What a population trains is the result of no stage.
     assert store.list_keys() == []
     assert list((tmp_path / "searches" / population.name / "members").iterdir()) == []
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("local_ray")
-def test_population_that_was_stopped_goes_on_when_all_have_caught_up(
-    population: Search, tmp_path: Path
-) -> None:
-    store = open_at(tmp_path)
-    with open_journal(population, store.search_directory(population.name)) as journal:
-        for rounds_done in (2, 1, 0):
-            number = journal.begin()
-            values = journal.trials()[number].values
-            member = PopulationTrainable(
-                member_trial_config(population, number, values, store.location, None)
-            )
-            for _ in range(rounds_done):
-                journal.note_rung(number, rung_result(member.train(), population.objectives))
-        run_population(
-            journal, store, None, SearchBudget(trials=3), RESOURCES, lambda _: None, lambda: None, None
-        )
-        members = journal.trials()
-    assert [member.state for member in members] == ["complete"] * 3
-    for member in members:
-        assert [rung.round for rung in member.rungs] == [1, 2, 3, 4]
 
 
 def test_member_takes_over_the_weights_and_keeps_its_own_settings(population: Search, tmp_path: Path) -> None:
