@@ -55,7 +55,9 @@ def run_population(
         return member_trial_config(search, member, values, store.location, data_dir)
 
     running = [trial for trial in journal.trials() if trial.state == "running"]
-    configs = [configure(trial.number, _current_values(trial, search, store)) for trial in running]
+    kept = {trial.number: _last_result(trial.number, search, store) for trial in running}
+    configs = [configure(trial.number, kept[trial.number].get("values", trial.values)) for trial in running]
+    rounds_done = max(result.get("round", 0) for result in kept.values())
     run_trials(
         PopulationTrainable,
         resources,
@@ -65,29 +67,33 @@ def run_population(
         callbacks=[_MemberCallback(journal, store, show)],
         checkpoints=tune.CheckpointConfig(num_to_keep=KEPT_CHECKPOINTS),
         scratch_parent=scratch_parent,
-        scheduler=_Scheduler(search, configure),
+        scheduler=_Scheduler(search, configure, rounds_done),
     )
 
 
-def _current_values(trial: Trial, search: Search, store: Store) -> Values:
-    """Return the values of the weights that a member keeps; where it keeps none, those it begins with."""
-    content = store.load_member(search.name, trial.number)
+def _last_result(member: int, search: Search, store: Store) -> dict[str, Any]:
+    """Return what a member showed last, with the values that it had; empty for one that has not begun."""
+    content = store.load_member(search.name, member)
     if content is None:
-        return trial.values
+        return {}
     state, _ = unpack_member(content)
-    values: Values = state["result"]["values"]
-    return values
+    result: dict[str, Any] = state["result"]
+    return result
 
 
 class _Scheduler(PopulationBasedTraining):
     """Tune's scheduler, with members that keep their number and values that stay in their space."""
 
-    def __init__(self, search: Search, configure: Callable[[int, Values], TrialConfig]) -> None:
+    def __init__(
+        self, search: Search, configure: Callable[[int, Values], TrialConfig], rounds_done: int
+    ) -> None:
+        """Wait with the first change until all members have trained for as many rounds as any has now."""
         super().__init__(
             time_attr="round",
             metric=search.objectives[0],
             mode="max",
             perturbation_interval=1,
+            burn_in_period=rounds_done,
             hyperparam_mutations={
                 "values": {name: _to_tune(domain) for name, domain in search.space.items()}
             },

@@ -11,7 +11,7 @@ from lt_rebalance.runner import Resources, ray_cluster
 from lt_rebalance.search import Search
 from lt_rebalance.search_account import SearchBudget, Trial
 from lt_rebalance.search_journal import open_journal
-from lt_rebalance.search_trainables import PopulationTrainable, member_trial_config
+from lt_rebalance.search_trainables import PopulationTrainable, member_trial_config, rung_result
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION
 
@@ -41,23 +41,26 @@ def open_at(directory: Path) -> Store:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
-def test_population_trains_to_its_end_with_settings_that_change(population: Search, tmp_path: Path) -> None:
+def test_population_that_was_stopped_goes_on_to_its_end_with_settings_that_change(
+    population: Search, tmp_path: Path
+) -> None:
     store = open_at(tmp_path)
     shown: list[Trial] = []
     with open_journal(population, store.search_directory(population.name)) as journal:
         journal.enqueue(population.untuned)
-        run_population(
-            journal,
-            store,
-            None,
-            SearchBudget(trials=NUM_MEMBERS),
-            RESOURCES,
-            shown.append,
-            lambda: None,
-            None,
-        )
+        for rounds_done in (1, 2):
+            number = journal.begin()
+            values = journal.trials()[number].values
+            member = PopulationTrainable(
+                member_trial_config(population, number, values, store.location, None)
+            )
+            for _ in range(rounds_done):
+                journal.note_rung(number, rung_result(member.train(), population.objectives))
+        budget = SearchBudget(trials=NUM_MEMBERS)
+        run_population(journal, store, None, budget, RESOURCES, shown.append, lambda: None, None)
         members = journal.trials()
     assert [member.state for member in members] == ["complete"] * NUM_MEMBERS
+    assert [trial for trial in shown if trial.state == "complete"] != []
     assert members[0].rungs[0].values == population.untuned
     for member in members:
         assert [rung.round for rung in member.rungs] == [1, 2, 3, 4]

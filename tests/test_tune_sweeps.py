@@ -27,7 +27,7 @@ from sweeps import tune_cgan, tune_classifier
 
 ROOT = Path(__file__).parent.parent
 CPU = ["--device", "cpu", "--precision", "float32"]
-TINY = ["--steps", "9", "--seeds", "2", "--trials", "4", "--confirm-seeds", "2", "--max-concurrent", "1"]
+TINY = ["--steps", "9", "--seeds", "2", "--trials", "4", "--confirm-seeds", "1", "--max-concurrent", "1"]
 NO_COMPARISON = lambda location, study: []  # noqa: E731
 
 
@@ -188,47 +188,57 @@ def find_results(storage: Path) -> dict[Path, tuple[int, int]]:
     return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in stats.items()}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("module", ["tune_classifier", "tune_cgan"])
-def test_search_killed_at_work_goes_on_with_the_same_study_and_confirms_its_choice(
-    module: str, tmp_path: Path
-) -> None:
-    short = ["--classifier-steps", "3"] if module == "tune_cgan" else []
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    output = finish(module, undisturbed, *short)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the store of a search of a classifier that ran from its beginning to its end."""
+    storage = tmp_path_factory.mktemp("undisturbed") / "store"
+    output = finish("tune_classifier", storage)
     assert re.search(r"trials=4 complete=\d pruned=\d diverged=0 failed=0 running=0", output)
-    assert re.search(r"planned=\d complete=\d failed=0 diverged=0 missing=0", output)
+    return storage
 
-    process = start(module, killed, *short)
-    while len(find_results(killed)) < 3 and process.poll() is None:
+
+def kill_at_work(module: str, storage: Path, *arguments: str) -> None:
+    """Start a search and kill it when it has finished three stages."""
+    process = start(module, storage, *arguments)
+    while len(find_results(storage)) < 3 and process.poll() is None:
         time.sleep(0.1)
     assert process.poll() is None
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    results = find_results(killed)
-    again = finish(module, killed, *short)
-    assert results.items() <= find_results(killed).items(), "a finished stage was run again"
-    assert choices(load_account(killed, module)) == choices(load_account(undisturbed, module))
-
-    account = load_account(killed, module)
-    best = account["trials"][account["best"]]
-    component = account["search"]["component"]
-    written = (killed / "searches" / f"{module}-quick" / "best.toml").read_text(encoding="utf-8")
-    assert tomllib.loads(written) == {component: best["values"]}
-    study = json.loads((killed / "studies" / f"{account['confirmation']}.json").read_text(encoding="utf-8"))
-    assert not {run["seed"] for run in study["runs"]} & set(account["search"]["seeds"])
-    assert study["cells"][-1]["config"][component] == account["search"]["base"][component] | best["values"]
-    assert "test macro F1: untuned" in again
-
-    # Nothing is left to do, and nothing is done.
-    results = find_results(killed)
-    last = finish(module, killed, *short)
-    assert "stages to run" not in last
-    assert find_results(killed) == results
 
 
 @pytest.mark.slow
-def test_search_never_sees_a_test_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", ["tune_classifier", "tune_cgan"])
+def test_search_killed_at_work_goes_on_with_the_same_study_and_confirms_its_choice(
+    module: str, undisturbed: Path, tmp_path: Path
+) -> None:
+    short = ["--classifier-steps", "3"] if module == "tune_cgan" else []
+    kill_at_work(module, tmp_path, *short)
+    results = find_results(tmp_path)
+    output = finish(module, tmp_path, *short)
+    assert results.items() <= find_results(tmp_path).items(), "a finished stage was run again"
+    account = load_account(tmp_path, module)
+    if module == "tune_classifier":
+        assert choices(account) == choices(load_account(undisturbed, module))
+
+    best = account["trials"][account["best"]]
+    component = account["search"]["component"]
+    written = (tmp_path / "searches" / f"{module}-quick" / "best.toml").read_text(encoding="utf-8")
+    assert tomllib.loads(written) == {component: best["values"]}
+    study = json.loads((tmp_path / "studies" / f"{account['confirmation']}.json").read_text(encoding="utf-8"))
+    assert {run["seed"] for run in study["runs"]} == {0}
+    assert account["search"]["seeds"] == [1000, 1001]
+    assert study["cells"][-1]["config"][component] == account["search"]["base"][component] | best["values"]
+    assert "test macro F1: untuned" in output
+
+    results = find_results(tmp_path)
+    again = finish(module, tmp_path, *short)
+    assert "stages to run" not in again, "nothing was left to do"
+    assert find_results(tmp_path) == results
+
+
+@pytest.mark.slow
+def test_search_never_sees_a_test_image(undisturbed: Path, tmp_path: Path) -> None:
     """Replace the test images by noise, in a copy of the package: every choice stays as it was."""
     copy = tmp_path / "copy" / "lt_rebalance"
     shutil.copytree(ROOT / "lt_rebalance", copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -243,11 +253,10 @@ def test_search_never_sees_a_test_image(tmp_path: Path) -> None:
     assert digests[0] in text
     registry.write_text(text.replace(*digests), encoding="utf-8")
 
-    for name, path in (("real", None), ("noise", str(copy.parent))):
-        finish("tune_classifier", tmp_path / name, "--confirm-seeds", "1", path=path)
-    real, noise = (load_account(tmp_path / name, "tune_classifier") for name in ("real", "noise"))
+    finish("tune_classifier", tmp_path / "noise", path=str(copy.parent))
+    real, noise = (load_account(storage, "tune_classifier") for storage in (undisturbed, tmp_path / "noise"))
     assert choices(noise) == choices(real)
-    accuracies = [read_test_accuracy(tmp_path / name) for name in ("real", "noise")]
+    accuracies = [read_test_accuracy(storage) for storage in (undisturbed, tmp_path / "noise")]
     assert accuracies[0] != accuracies[1], "the test images were not replaced"
 
 
