@@ -48,7 +48,18 @@ class Spending:
 class Estimator:
     """How long stages take: as finished ones of their kind did, in proportion to their arithmetic."""
 
-    def __init__(self, finished: Collection[StageFacts]) -> None:
+    def __init__(
+        self,
+        finished: Collection[StageFacts],
+        expected_s: Mapping[str, float] | None = None,
+        num_devices: float = 1.0,
+    ) -> None:
+        """Learn from finished stages.
+
+        Args:
+            expected_s: by kind, the seconds of a floating-point operation, until a stage of it is finished.
+            num_devices: devices that a trial holds, for the same.
+        """
         self._rates: dict[tuple[str, str], float] = {}
         complete = [fact for fact in finished if fact.state == "complete"]
         for kind in {fact.kind for fact in complete}:
@@ -56,6 +67,9 @@ class Estimator:
             for measure in ("wall_s", "device_s"):
                 seconds = [getattr(fact, measure) / _work(fact) for fact in peers]
                 self._rates[kind, measure] = statistics.median(seconds)
+        for kind, seconds_each in (expected_s or {}).items():
+            self._rates.setdefault((kind, "wall_s"), seconds_each)
+            self._rates.setdefault((kind, "device_s"), num_devices * seconds_each)
         self._can_borrow = all(fact.flop is not None for fact in complete)
 
     def wall_s(self, fact: StageFacts) -> float | None:

@@ -39,6 +39,7 @@ LAYERS = [
     ["progress"],
     ["trainables"],
     ["runner"],
+    ["forecast"],
     ["command"],
     ["cli"],
     ["__main__"],

@@ -228,3 +228,11 @@ def test_facts_of_failed_missing_and_unreadable_stages(store: Store) -> None:
     status = describe_status(store.load_study("synthetic"), facts, [], NOW_S)
     assert list(status.unreadable) == ["sound 1/2 none seed 0"]
     assert (root / NONE[0] / "result.json").read_bytes() == b"{"
+
+
+def test_kind_without_a_finished_stage_goes_by_what_the_sweep_expects() -> None:
+    facts = make_facts(generator0="complete")
+    estimator = Estimator(facts.values(), {"classifier": 0.2, "generator": 99.0}, num_devices=0.5)
+    assert estimator.wall_s(facts[NONE[0]]) == pytest.approx(100 * 0.2)
+    assert estimator.device_s(facts[NONE[0]]) == pytest.approx(100 * 0.2 * 0.5)
+    assert estimator.wall_s(facts[GENERATORS[1]]) == 8

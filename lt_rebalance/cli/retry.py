@@ -10,9 +10,10 @@ from rich.console import Console
 
 from lt_rebalance.arguments import EXIT_INCOMPLETE
 from lt_rebalance.cli.stores import choose_study, print_json
-from lt_rebalance.command import Job, run_pending
+from lt_rebalance.command import run_pending
 from lt_rebalance.console import make_console
 from lt_rebalance.events.overview import refresh_events
+from lt_rebalance.forecast import Job, learn_throughput
 from lt_rebalance.interrupts import Interrupted
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.observer import attempt
@@ -68,4 +69,5 @@ def _run_again(plan: Plan, store: Store, options: argparse.Namespace) -> None:
         ledger.forget_failures()
         job = Job(question="", ledger=ledger, store=store, resources=resources)
         console = Console(file=sys.stderr, highlight=False) if options.json else make_console()
-        run_pending(job, store, options.data_dir, options.address, console)
+        throughput = learn_throughput(ledger)
+        run_pending(job, store, options.data_dir, options.address, console, throughput)
