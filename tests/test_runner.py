@@ -13,12 +13,16 @@ from rich.console import Console
 
 from lt_rebalance.configs import Budget, Execution
 from lt_rebalance.costs import Throughput
+from lt_rebalance.events.naming import name_runs
+from lt_rebalance.events.writer import read_end
 from lt_rebalance.interrupts import Interrupted
 from lt_rebalance.ledger import Ledger
-from lt_rebalance.plan import compile_study, upstream_key
+from lt_rebalance.notes import read_notes
+from lt_rebalance.plan import compile_study, describe_plan, upstream_key
 from lt_rebalance.progress import Progress
 from lt_rebalance.protocols import Protocol, make_cell
 from lt_rebalance.runner import MAX_RETRIES, Resources, plan_resources, ray_cluster, run_plan
+from lt_rebalance.stage_log import log_path
 from lt_rebalance.stages import run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, Cell, Study
@@ -92,6 +96,10 @@ def test_plan_on_ray_gives_the_bits_of_its_stages_run_one_by_one_backwards(
         assert expected is not None
         assert ledger.records[key].deterministic() == expected.deterministic()
 
+    event_runs = name_runs(describe_plan(plan))
+    assert {read_end(on_ray, event_runs[key]) for key in plan.stages} == {"complete"}
+    assert all(on_ray.files.read(log_path(key)) for key in plan.stages) and read_notes(on_ray.files) == []
+
     first = ledger.records[plan.runs[0].key]
     predictions_N = np.load(io.BytesIO(on_ray.read_artifact(first, "predictions")), allow_pickle=False)
     assert (predictions_N.shape, predictions_N.dtype) == ((2000,), np.uint8)
@@ -126,6 +134,9 @@ def test_stage_that_fails_or_diverges_takes_only_its_dependants_with_it(
     assert ledger.summary() == "planned=5 complete=1 failed=2 diverged=2 missing=0"
     reason = ledger.reason(ledger.plan.runs[4].key)
     assert reason.startswith("its generator failed, DataError")
+    event_runs = name_runs(describe_plan(ledger.plan))
+    ends = [read_end(store, event_runs[run.key]) for run in ledger.plan.runs]
+    assert ends == ["complete", "diverged", None, "failed", None]
 
     # Failures and divergence are final until asked otherwise.
     assert Ledger(ledger.plan, store).pending() == {}
