@@ -2,15 +2,11 @@
 
 import argparse
 import contextlib
-import json
 import logging
 import shlex
 import signal
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -18,27 +14,24 @@ from rich.text import Text
 
 from lt_rebalance.arguments import EXIT_INCOMPLETE, EXIT_USER_ERROR, Parser
 from lt_rebalance.axes import Preset, add_axes
-from lt_rebalance.configs import DEVICES, PRECISIONS, Execution, to_plain
-from lt_rebalance.console import format_duration, make_console
-from lt_rebalance.costs import Throughput, estimate_remaining_s, stage_flop
+from lt_rebalance.configs import DEVICES, PRECISIONS, Execution
+from lt_rebalance.console import make_console
+from lt_rebalance.costs import Throughput
 from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset, locate_data_dir
 from lt_rebalance.events.overview import refresh_events, write_overview
-from lt_rebalance.facts import StageFacts, read_facts
+from lt_rebalance.forecast import Job, describe_study, expect, learn_throughput, measure_unknown, show_plan
 from lt_rebalance.interrupts import Interrupted, InterruptWatch
-from lt_rebalance.ledger import RUN_STATES, Ledger
+from lt_rebalance.ledger import Ledger
 from lt_rebalance.machine import AUTO, resolve_execution
 from lt_rebalance.notes import DriverBeat
 from lt_rebalance.observer import attempt
 from lt_rebalance.overrides import change_study, read_overrides
-from lt_rebalance.plan import compile_study, describe_plan
+from lt_rebalance.plan import compile_study
 from lt_rebalance.progress import Progress, render_cells
 from lt_rebalance.runner import ClusterSize, Resources, count_cpus, plan_resources, ray_cluster, run_plan
-from lt_rebalance.spending import Spending, add_up, spending_by_cell, spending_by_kind, total_spending
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION, Study
 from lt_rebalance.tables import cells_frame, runs_frame
-
-PLANNED_KINDS = ("generator", "classifier")
 
 StudyBuilder = Callable[[argparse.Namespace], Study]
 Answer = Callable[[str, str, int], tuple[str, str]]
@@ -150,7 +143,7 @@ def main(
         study = change_study(build_study(options), read_overrides(options.config, options.set))
         job = _prepare(study, first_line(parser), options, stack)
         if options.plan:
-            return lambda: _show_plan(job, options.rate, as_json=options.json)
+            return lambda: show_plan(job, options.rate, as_json=options.json)
         return lambda: run_job(job, options, answer)
 
     return run_command(parser, prepare, arguments)
@@ -188,20 +181,6 @@ def run_command(
 def first_line(parser: argparse.ArgumentParser) -> str:
     """Return what a sweep asks, in one line."""
     return (parser.description or "").strip().partition("\n")[0]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What a command has to do, once all its input is known to be right."""
-
-    question: str
-    """what the sweep asks, in one line"""
-    ledger: Ledger
-    store: Store | None
-    """None where there is none, and only a plan was asked for"""
-    resources: Resources
-    seeds_option: str = "--seeds"
-    """the option that grows the study"""
 
 
 def _prepare(study: Study, question: str, options: argparse.Namespace, stack: contextlib.ExitStack) -> Job:
@@ -243,9 +222,13 @@ def run_job(job: Job, options: argparse.Namespace, answer: Answer | None = None)
     ledger, store, console = job.ledger, job.store, make_console()
     assert store is not None
     _note_replaced_runs(ledger, store, console)
-    study = _describe_study(job)
+    pending = ledger.pending()
+    throughput = learn_throughput(ledger)
+    if options.address is None:
+        measure_unknown(throughput, pending)
+    study = describe_study(job) | {"expected_s": expect(throughput, pending)}
     store.write_study(study["study"], study)
-    if pending := ledger.pending():
+    if pending:
         console.print(
             f"{ledger.summary()}: {len(pending)} stages to run, {job.resources.num_slots} at a time"
         )
@@ -253,17 +236,9 @@ def run_job(job: Job, options: argparse.Namespace, answer: Answer | None = None)
             for key in pending:
                 store.clear_failure(key)
         attempt(lambda: write_overview(store, study))
-        run_pending(job, store, options.data_dir, options.address, console)
+        run_pending(job, store, options.data_dir, options.address, console, throughput)
         attempt(lambda: refresh_events(store, study))
     return _show_results(job, store, console, answer)
-
-
-def _describe_study(job: Job) -> dict[str, Any]:
-    """Return what the store keeps of a study: its plan, and the slots that it runs on."""
-    plan = job.ledger.plan
-    flop = {key: stage_flop(stage) for key, stage in plan.stages.items()}
-    resources = {"num_slots": job.resources.num_slots, "devices_per_slot": job.resources.num_devices}
-    return describe_plan(plan, job.question, flop) | resources
 
 
 def _note_replaced_runs(ledger: Ledger, store: Store, console: Console) -> None:
@@ -280,11 +255,19 @@ def _note_replaced_runs(ledger: Ledger, store: Store, console: Console) -> None:
         )
 
 
-def run_pending(job: Job, store: Store, data_dir: str | None, address: str | None, console: Console) -> None:
+def run_pending(
+    job: Job,
+    store: Store,
+    data_dir: str | None,
+    address: str | None,
+    console: Console,
+    throughput: Throughput,
+) -> None:
     """Run what is pending of a job, and show on a console how it goes.
 
     Args:
         address: of the Ray cluster that this process is connected to; None starts Ray on this machine.
+        throughput: what is known of how fast stages train.
 
     Raises:
         Interrupted: a signal asked for it.
@@ -292,7 +275,7 @@ def run_pending(job: Job, store: Store, data_dir: str | None, address: str | Non
     ledger, slots = job.ledger, job.resources.num_slots
     # Workers have a working directory and an environment of their own.
     data_dir = str(locate_data_dir(data_dir))
-    progress = Progress(ledger, _learn_throughput(ledger), slots, console, store.location)
+    progress = Progress(ledger, throughput, slots, console, store.location)
     driver = DriverBeat(store.files, ledger.plan.study.name)
     with connected(address) as interrupts, driver, progress:
 
@@ -316,81 +299,6 @@ def connected(address: str | None) -> Iterator[InterruptWatch]:
             stack.enter_context(ray_cluster(None))
         interrupts.install()  # Ray has put its own handlers in place
         yield interrupts
-
-
-def _learn_throughput(ledger: Ledger) -> Throughput:
-    throughput = Throughput()
-    for key, record in ledger.records.items():
-        throughput.observe_record(ledger.plan.stages[key], record)
-    return throughput
-
-
-def _show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
-    """Print what would run, its cost and its time, measured here where the store knows nothing; return 0."""
-    ledger, resources = job.ledger, job.resources
-    pending = ledger.pending()
-    throughput = _learn_throughput(ledger)
-    if ledger.plan.execution.device == "cpu" or torch.cuda.is_available():
-        for stage in pending.values():
-            throughput.calibrate(stage)
-    eta_s = estimate_remaining_s(pending, throughput, resources.num_slots, {})
-    seconds = [throughput.seconds(stage) or 0.0 for stage in pending.values()]
-    planned = ledger.plan.count_stages()
-    to_run = Counter(stage.kind for stage in pending.values())
-    costs = _estimate_costs(job, throughput)
-    answer = {
-        "study": ledger.plan.study.name,
-        "runs": {
-            "planned": len(ledger.plan.runs),
-            **{state: ledger.count_runs()[state] for state in RUN_STATES},
-        },
-        "stages": {kind: {"planned": planned[kind], "to_run": to_run[kind]} for kind in PLANNED_KINDS},
-        "execution": to_plain(ledger.plan.execution),
-        "num_slots": resources.num_slots,
-        "flop": sum(stage_flop(stage) for stage in pending.values()),
-        "device_hours": None if eta_s is None else sum(seconds) / 3600,
-        "eta_s": eta_s,
-        "costs": {
-            axis: {name: each.to_dict(hourly_rate) for name, each in of_axis.items()}
-            for axis, of_axis in costs.items()
-        },
-    }
-    if as_json:
-        print(json.dumps(answer, indent=2))
-        return 0
-    print(f"{answer['study']}: {ledger.summary()}")
-    for kind in PLANNED_KINDS:
-        print(f"{kind} runs: {planned[kind]} planned, {to_run[kind]} to run")
-    print(f"arithmetic: {answer['flop'] / 1e15:.3g} PFLOP in {ledger.plan.execution.precision}")
-    if eta_s is None:
-        print("time: not known here; it needs a finished run in the store, or a GPU to measure on")
-    else:
-        total, left, slots = format_duration(sum(seconds)), format_duration(eta_s), resources.num_slots
-        print(f"time: {total} of one {ledger.plan.execution.device} slot, about {left} on {slots}")
-    for axis, of_axis in costs.items():
-        for name, each in of_axis.items():
-            print(f"device time, {axis} {name}: {each.describe(hourly_rate)}")
-    return 0
-
-
-def _estimate_costs(job: Job, throughput: Throughput) -> dict[str, dict[str, Spending]]:
-    """Return device time spent and left by kind of stage, by method and by cell, and in all."""
-    study, stages = _describe_study(job), job.ledger.plan.stages
-    facts = read_facts(job.store, study)
-    pending = [facts[key] for key in job.ledger.pending()]
-
-    def device_s(fact: StageFacts) -> float | None:
-        seconds = throughput.seconds(stages[fact.key])
-        return None if seconds is None else seconds * job.resources.num_devices
-
-    by_cell = spending_by_cell(study, facts, pending, device_s)
-    cells = study["cells"]
-    return {
-        "stage": spending_by_kind(facts.values(), pending, device_s),
-        "cell": add_up(by_cell, [f"{cell['protocol']} {cell['data']} {cell['method']}" for cell in cells]),
-        "method": add_up(by_cell, [cell["method"] for cell in cells]),
-        "in": {"all": total_spending(facts.values(), pending, device_s)},
-    }
 
 
 def _show_results(job: Job, store: Store, console: Console, answer: Answer | None) -> int:

@@ -52,7 +52,6 @@ class TrialObserver:
     def __init__(self, store: Store, stages: Sequence[AnyStage], watch: Watch) -> None:
         """Leave a note that the trial has started."""
         self._store = store
-        self._stages = stages
         self._watch = watch
         self._events: dict[str, RunEvents] = {}
         self._seen: dict[str, tuple[int, bool]] = {}
@@ -77,8 +76,7 @@ class TrialObserver:
 
     def follow(self, run: StageRun[Any, Any]) -> None:
         """Take note of the lanes that have got further, from what they hold and what the store holds."""
-        for index, stage in enumerate(self._stages):
-            lane = run.lanes[index]
+        for index, (stage, lane) in enumerate(zip(run.stages, run.lanes, strict=True)):
             state = (lane.round, lane.is_finished)
             if self._seen.get(stage.key) != state:
                 self._seen[stage.key] = state
@@ -91,7 +89,7 @@ class TrialObserver:
         attempt(lambda: write_note(self._store.files, self._note))
 
     def _show(self, run: StageRun[Any, Any], index: int) -> None:
-        stage, lane = self._stages[index], run.lanes[index]
+        stage, lane = run.stages[index], run.lanes[index]
         event_run = self._watch.runs.get(stage.key)
         if event_run is None:
             return

@@ -13,7 +13,6 @@ from rich.text import Text
 
 from lt_rebalance.arguments import EXIT_INCOMPLETE
 from lt_rebalance.command import (
-    Job,
     connected,
     first_line,
     make_parser,
@@ -25,6 +24,7 @@ from lt_rebalance.command import (
 from lt_rebalance.configs import Budget, Execution, require_known, require_positive, to_plain
 from lt_rebalance.console import make_console
 from lt_rebalance.datasets import get_dataset_spec, load_dataset, locate_data_dir
+from lt_rebalance.forecast import Job
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.plan import compile_study
 from lt_rebalance.population import run_population

@@ -179,7 +179,10 @@ class PopulationTrainable(RungTrainable):
         state, self._lanes = unpack_member(content)
         self._next, self._measuring_steps, self._measuring_s = state["next"], state["steps"], state["s"]
         if self._next:
-            self._start_from_lanes(self._rungs[self._next].groups[0])
+            group = self._rungs[self._next].groups[0]
+            for stage in group:  # what this member itself had come to is as far, and must not be taken for it
+                self._store.discard_checkpoints(stage.key)
+            self._start_from_lanes(group)
         result: dict[str, Any] = state["result"]
         return result
 

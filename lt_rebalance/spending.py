@@ -10,6 +10,7 @@ from typing import Any
 
 from lt_rebalance.console import format_duration
 from lt_rebalance.facts import StageFacts
+from lt_rebalance.records import KINDS
 
 DeviceTime = Callable[[StageFacts], float | None]
 """tells the device seconds that a stage will take; None while that is not known"""
@@ -48,14 +49,36 @@ class Spending:
 class Estimator:
     """How long stages take: as finished ones of their kind did, in proportion to their arithmetic."""
 
-    def __init__(self, finished: Collection[StageFacts]) -> None:
+    def __init__(
+        self,
+        finished: Collection[StageFacts],
+        expected_s: Mapping[str, float] | None = None,
+        num_devices: float = 1.0,
+    ) -> None:
+        """Learn from finished stages.
+
+        Args:
+            expected_s: by kind, the seconds of a floating-point operation as the sweep measured them
+                before it began. A kind goes by it until a stage of it is finished, slowed down as much as the
+                training of the other kind turned out to be.
+            num_devices: devices that a trial holds, for the same.
+        """
         self._rates: dict[tuple[str, str], float] = {}
+        expected_s = expected_s or {}
         complete = [fact for fact in finished if fact.state == "complete"]
-        for kind in {fact.kind for fact in complete}:
-            peers = [fact for fact in complete if fact.kind == kind]
-            for measure in ("wall_s", "device_s"):
-                seconds = [getattr(fact, measure) / _work(fact) for fact in peers]
-                self._rates[kind, measure] = statistics.median(seconds)
+        by_kind = {kind: [fact for fact in complete if fact.kind == kind] for kind in KINDS}
+        for kind, peers in by_kind.items():
+            for measure in ("wall_s", "device_s") if peers else ():
+                self._rates[kind, measure] = _median_rate(peers, measure)
+        slowdowns = [
+            _median_rate(peers, "train_s") / expected_s[kind]
+            for kind, peers in by_kind.items()
+            if peers and kind in expected_s
+        ]
+        slowdown = statistics.fmean(slowdowns) if slowdowns else 1.0
+        for kind, seconds in expected_s.items():
+            self._rates.setdefault((kind, "wall_s"), slowdown * seconds)
+            self._rates.setdefault((kind, "device_s"), slowdown * seconds * num_devices)
         self._can_borrow = all(fact.flop is not None for fact in complete)
 
     def wall_s(self, fact: StageFacts) -> float | None:
@@ -72,6 +95,10 @@ class Estimator:
             # A kind of which none is finished yet goes by the other.
             rate = next((rate for (_, name), rate in self._rates.items() if name == measure), None)
         return None if rate is None else rate * _work(fact)
+
+
+def _median_rate(peers: Collection[StageFacts], measure: str) -> float:
+    return float(statistics.median(getattr(fact, measure) / _work(fact) for fact in peers))
 
 
 def _work(fact: StageFacts) -> float:

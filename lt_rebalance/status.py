@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lt_rebalance.facts import RUN_STATES, StageFacts, list_pending, read_facts, run_state
+from lt_rebalance.facts import RUN_STATES, StageFacts, list_pending, load_study, read_facts, run_state
 from lt_rebalance.notes import Note, read_notes
 from lt_rebalance.spending import (
     Estimator,
@@ -106,8 +106,8 @@ class Status:
 
 
 def read_status(store: Store, study: str, now_s: float) -> Status:
-    """Read where a study stands; errors as `Store.load_study`."""
-    plan = store.load_study(study)
+    """Read where a study stands; errors as `facts.load_study`."""
+    plan = load_study(store, study)
     return describe_status(plan, read_facts(store, plan), read_notes(store.files), now_s)
 
 
@@ -122,13 +122,13 @@ def describe_status(
     """
     pending = list_pending(facts)
     is_open = {fact.key for fact in pending}
-    estimator = Estimator(facts.values())
+    num_slots, per_slot = study.get("num_slots"), study.get("devices_per_slot", 1.0)
+    estimator = Estimator(facts.values(), study.get("expected_s"), per_slot)
     drivers = [note for note in notes if not note.keys and not note.is_lost(now_s, ())]
     names = {note.name for note in drivers}
     trials = [note for note in notes if is_open.intersection(note.keys)]
     running = [note for note in trials if not note.is_lost(now_s, names)]
     done_shares = {key: note.round / max(note.num_rounds, 1) for note in running for key in note.keys}
-    num_slots, per_slot = study.get("num_slots"), study.get("devices_per_slot")
     by_cell = spending_by_cell(study, facts, pending, estimator.device_s)
     return Status(
         study=study["study"],

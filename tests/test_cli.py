@@ -345,6 +345,15 @@ def test_wrong_input_gets_one_line_and_changes_nothing(
     assert sorted(Path(store.location).rglob("*")) == before
 
 
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"runs": [{}], "cells": []}'])
+def test_study_that_no_sweep_wrote_is_named(call: Call, store: Store, content: str) -> None:
+    store.files.replace("studies/full_grid-quick.json", content.encode())
+    for command in (["status"], ["gc", "--orphans"], ["tensorboard", "--no-server"]):
+        answer = call(command[0], store.location, *command[1:])
+        assert answer.code == 2 and answer.err.count("\n") == 1
+        assert "studies/full_grid-quick.json" in answer.err
+
+
 def test_every_command_explains_itself_and_answers_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     for name, parser in list_commands(make_parser()).items():
         with contextlib.suppress(SystemExit):

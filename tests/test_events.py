@@ -192,8 +192,8 @@ def test_runs_are_named_by_cell_and_seed_and_grouped_by_cell() -> None:
         for method in ("none", "mlp_cgan_relu")
     ]
     assert {runs[run.key].group for run in PLAN.runs} == {
-        "fashion_mnist sound C=1/2 none",
-        "fashion_mnist sound C=1/2 mlp_cgan_relu",
+        "none, C=1/2, sound, fashion_mnist",
+        "mlp_cgan_relu, C=1/2, sound, fashion_mnist",
     }
     generators = [run for run in runs.values() if not run.group]
     assert [run.directory.split("/C=1-2/")[1] for run in generators] == [
@@ -212,6 +212,15 @@ def test_hyperparameters_are_those_that_vary_or_lead() -> None:
     # In epochs under one protocol, in steps under the other: each is absent somewhere.
     assert domains["classifier.budget.epochs"] == [30] and domains["classifier.budget.steps"] == [18000]
     assert "classifier.learning_rate" not in domains and "generator.architecture" not in domains
+
+
+def test_cells_without_a_generator_do_not_make_the_settings_of_generators_vary() -> None:
+    domains = hparam_domains(describe_plan(PLAN))
+    assert domains["generator.architecture"] == ["mlp_cgan_relu"] and domains["method.name"] == [
+        "cgan",
+        "none",
+    ]
+    assert not {name for name in domains if name.startswith("generator.")} - {"generator.architecture"}
 
 
 # Protos and pictures

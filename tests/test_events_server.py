@@ -141,7 +141,7 @@ def test_images_are_served_as_pictures(served: Served, method: str, tag: str) ->
         content = served.store.read_artifact(served.records[run], "samples")
         drawn_KSHW = np.load(io.BytesIO(content), allow_pickle=False)[0, :, :, 0]
         grid = drawn_KSHW.transpose(0, 2, 1, 3).reshape(280, 280)
-        assert np.abs(np.asarray(picture.convert("L")).astype(int) - grid).mean() < 10
+        assert np.corrcoef(np.asarray(picture.convert("L")).ravel(), grid.ravel())[0, 1] > 0.9
 
 
 def test_precision_recall_curves_are_served_where_the_record_has_them(served: Served) -> None:
@@ -158,10 +158,10 @@ def test_precision_recall_curves_are_served_where_the_record_has_them(served: Se
 def test_layout_puts_methods_side_by_side(served: Served) -> None:
     categories = served.server.get("plugin/custom_scalars/layout")["category"]
     assert [each["title"] for each in categories] == [
-        "Selected runs",
         "Methods side by side: fashion_mnist_mini, sound, C=1/2",
+        "All selected runs",
     ]
-    charts = categories[1]["chart"]
+    charts = categories[0]["chart"]
     (expression,) = charts[0]["multiline"]["tag"]
     found = served.server.get("plugin/custom_scalars/scalars", run="means", tag=expression)
     methods = {tag.rpartition("/")[2] for tag in found["tag_to_events"]}
@@ -196,7 +196,7 @@ def test_columns_are_the_union_of_the_axes_though_the_first_run_lacks_some(serve
     assert {"data.dataset", "protocol", "data.c", "method.name", "generator.architecture"} <= set(columns)
     assert columns["method.name"] == ["cgan", "none", "oversample", "undersample"]
     assert columns["generator.architecture"] == ["small_mlp_cgan_leaky"]
-    first = fetch_groups(served.server)["fashion_mnist_mini sound C=1/2 none"]
+    first = fetch_groups(served.server)["none, C=1/2, sound, fashion_mnist_mini"]
     assert "generator.architecture" not in first["hparams"]
     metrics = {each["name"]["tag"] for each in experiment["metricInfos"]}
     assert {"result/last_macro_f1", "result/best_validation_macro_f1"} <= metrics
@@ -212,7 +212,7 @@ def test_cells_are_groups_of_their_seeds_with_the_mean_of_the_records(served: Se
             each["value"] for each in group["metricValues"] if each["name"]["tag"] == "result/last_accuracy"
         ]
         assert mean == pytest.approx(np.mean([record.metrics["accuracy"] for record in repeats]), rel=1e-6)
-    hparams = groups["fashion_mnist_mini sound C=1/2 small_mlp_cgan_leaky"]["hparams"]
+    hparams = groups["small_mlp_cgan_leaky, C=1/2, sound, fashion_mnist_mini"]["hparams"]
     assert hparams["generator.architecture"] == "small_mlp_cgan_leaky" and hparams["data.c"] == "1/2"
 
 

@@ -49,6 +49,7 @@ LAYERS = [
     ["search_trainables"],
     ["runner"],
     ["tuner", "population"],
+    ["forecast"],
     ["command"],
     ["search_command"],
     ["cli"],

@@ -13,12 +13,16 @@ from rich.console import Console
 
 from lt_rebalance.configs import Budget, Execution
 from lt_rebalance.costs import Throughput
+from lt_rebalance.events.naming import name_runs
+from lt_rebalance.events.writer import read_end
 from lt_rebalance.interrupts import Interrupted
 from lt_rebalance.ledger import Ledger
-from lt_rebalance.plan import compile_study, upstream_key
+from lt_rebalance.notes import read_notes
+from lt_rebalance.plan import compile_study, describe_plan, upstream_key
 from lt_rebalance.progress import Progress
 from lt_rebalance.protocols import Protocol, make_cell
 from lt_rebalance.runner import MAX_RETRIES, Resources, plan_resources, ray_cluster, run_plan
+from lt_rebalance.stage_log import log_path
 from lt_rebalance.stages import run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, Cell, Study
@@ -51,6 +55,11 @@ def run_on_ray(
     return shown.getvalue()
 
 
+def list_ends(shown: str) -> list[str]:
+    """Return the lines that say how a stage ended, without warnings."""
+    return [line for line in shown.splitlines() if line[:1].isdigit()]
+
+
 @pytest.fixture
 def local_ray() -> Iterator[None]:
     """Start a Ray for one test, as a command does: what an interrupted run leaves behind ends with it."""
@@ -78,7 +87,7 @@ def test_plan_on_ray_gives_the_bits_of_its_stages_run_one_by_one_backwards(
     plan = compile_study(Study(name="study", cells=tuple(cells), seeds=(0, 1)), cpu_execution)
     on_ray, plain = open_at(tmp_path / "on ray ä"), open_at(tmp_path / "plain")
     ledger = Ledger(plan, on_ray)
-    lines = run_on_ray(ledger, on_ray).splitlines()
+    lines = list_ends(run_on_ray(ledger, on_ray))
     assert ledger.summary() == "planned=6 complete=6 failed=0 diverged=0 missing=0"
 
     # Six classifiers, and two generators rather than four: each once, before what builds on it.
@@ -96,6 +105,10 @@ def test_plan_on_ray_gives_the_bits_of_its_stages_run_one_by_one_backwards(
         assert expected is not None
         assert ledger.records[key].deterministic() == expected.deterministic()
 
+    event_runs = name_runs(describe_plan(plan))
+    assert {read_end(on_ray, event_runs[key]) for key in plan.stages} == {"complete"}
+    assert all(on_ray.files.read(log_path(key)) for key in plan.stages) and read_notes(on_ray.files) == []
+
     first = ledger.records[plan.runs[0].key]
     predictions_N = np.load(io.BytesIO(on_ray.read_artifact(first, "predictions")), allow_pickle=False)
     assert (predictions_N.shape, predictions_N.dtype) == ((2000,), np.uint8)
@@ -104,7 +117,7 @@ def test_plan_on_ray_gives_the_bits_of_its_stages_run_one_by_one_backwards(
     grown = compile_study(Study(name="study", cells=tuple(cells), seeds=(0, 1, 2, 3)), cpu_execution)
     ledger = Ledger(grown, on_ray)
     one_slot = dataclasses.replace(RESOURCES, num_slots=1, max_lanes=8)
-    assert len(run_on_ray(ledger, on_ray, resources=one_slot).splitlines()) == 8
+    assert len(list_ends(run_on_ray(ledger, on_ray, resources=one_slot))) == 8
     assert ledger.summary() == "planned=12 complete=12 failed=0 diverged=0 missing=0"
     for run in grown.runs[6:]:
         assert ledger.records[run.key].provenance["lanes"] == 2
@@ -136,6 +149,9 @@ def test_stage_that_fails_or_diverges_takes_only_its_dependants_with_it(
     assert ledger.summary() == "planned=5 complete=1 failed=2 diverged=2 missing=0"
     reason = ledger.reason(ledger.plan.runs[4].key)
     assert reason.startswith("its generator failed, DataError")
+    event_runs = name_runs(describe_plan(ledger.plan))
+    ends = [read_end(store, event_runs[run.key]) for run in ledger.plan.runs]
+    assert ends == ["complete", "diverged", None, "failed", None]
 
     # Failures and divergence are final until asked otherwise.
     assert Ledger(ledger.plan, store).pending() == {}

@@ -228,3 +228,18 @@ def test_facts_of_failed_missing_and_unreadable_stages(store: Store) -> None:
     status = describe_status(store.load_study("synthetic"), facts, [], NOW_S)
     assert list(status.unreadable) == ["sound 1/2 none seed 0"]
     assert (root / NONE[0] / "result.json").read_bytes() == b"{"
+
+
+def test_kind_without_a_finished_stage_goes_by_what_the_sweep_expects() -> None:
+    estimator = Estimator(make_facts().values(), {"classifier": 0.2}, num_devices=0.5)
+    assert estimator.wall_s(make_facts()[NONE[0]]) == pytest.approx(100 * 0.2)
+    assert estimator.device_s(make_facts()[NONE[0]]) == pytest.approx(100 * 0.2 * 0.5)
+
+
+def test_what_the_sweep_expects_is_slowed_down_as_the_other_kind_was() -> None:
+    facts = make_facts(generator0="complete")
+    facts[GENERATORS[0]] = dataclasses.replace(facts[GENERATORS[0]], train_s=6.0)
+    # A generator of 50 units was to train for 2 s and took 6; it took 8 s with all that is not training.
+    estimator = Estimator(facts.values(), {"classifier": 0.2, "generator": 2 / 50})
+    assert estimator.wall_s(facts[NONE[0]]) == pytest.approx(3 * 100 * 0.2)
+    assert estimator.wall_s(facts[GENERATORS[1]]) == 8

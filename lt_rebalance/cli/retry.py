@@ -10,9 +10,11 @@ from rich.console import Console
 
 from lt_rebalance.arguments import EXIT_INCOMPLETE
 from lt_rebalance.cli.stores import choose_study, print_json
-from lt_rebalance.command import Job, run_pending
+from lt_rebalance.command import run_pending
 from lt_rebalance.console import make_console
 from lt_rebalance.events.overview import refresh_events
+from lt_rebalance.facts import load_study
+from lt_rebalance.forecast import Job, learn_throughput
 from lt_rebalance.interrupts import Interrupted
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.observer import attempt
@@ -27,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     store = open_store(options.store, RESULTS_VERSION, create=False)
     if store is None:
         raise StoreError(f"there is no store at {options.store!r}")
-    study = store.load_study(choose_study(store, options.study))
+    study = load_study(store, choose_study(store, options.study))
     plan = keep_failed(plan_from_description(study), store)
     titles = [str(planned) for planned in plan.runs]
     if plan.runs and not options.dry_run:
@@ -70,4 +72,5 @@ def _run_again(plan: Plan, store: Store, options: argparse.Namespace) -> None:
         ledger.forget_failures()
         job = Job(question="", ledger=ledger, store=store, resources=resources)
         console = Console(file=sys.stderr, highlight=False) if options.json else make_console()
-        run_pending(job, store, options.data_dir, options.address, console)
+        throughput = learn_throughput(ledger)
+        run_pending(job, store, options.data_dir, options.address, console, throughput)

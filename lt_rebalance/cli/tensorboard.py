@@ -8,6 +8,7 @@ from lt_rebalance.cli.stores import choose_study, open_existing, print_json
 from lt_rebalance.events.naming import study_directory
 from lt_rebalance.events.overview import refresh_events
 from lt_rebalance.events.server import LOOPBACK, server_command
+from lt_rebalance.facts import load_study
 
 LOOPBACKS = (LOOPBACK, "localhost", "::1")
 RELOAD_S = 2
@@ -22,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
         )
     store = open_existing(options.store)
     study = choose_study(store, options.study)
-    count = refresh_events(store, store.load_study(study))
+    count = refresh_events(store, load_study(store, study))
     logdir = f"{store.location}/{study_directory(study)}"
     command = server_command(logdir, host=options.host, port=options.port, reload_s=RELOAD_S)
     if options.json:

@@ -74,8 +74,8 @@ def name_runs(study: Mapping[str, Any]) -> dict[str, EventRun]:
 
 
 def name_cell(cell: Mapping[str, Any]) -> str:
-    """Return the name of a cell: "fashion_mnist sound C=7/9 oversample"."""
-    return f"{cell['dataset']} {cell['protocol']} {name_data(cell['data'])} {cell['method']}"
+    """Return the name of a cell, what tells it apart first: "oversample, C=7/9, sound, fashion_mnist"."""
+    return f"{cell['method']}, {name_data(cell['data'])}, {cell['protocol']}, {cell['dataset']}"
 
 
 def name_data(data: str) -> str:

@@ -40,14 +40,19 @@ def write_overview(store: Store, study: Mapping[str, Any]) -> None:
 
 
 def hparam_domains(study: Mapping[str, Any]) -> dict[str, list[HParam]]:
-    """Return the values of every hyperparameter that varies between cells; being absent is a value, too."""
+    """Return the values of every hyperparameter that varies between cells, and of those that lead the table.
+
+    Being absent counts as a value where the cell has others of the same section, such as epochs of a budget
+    in steps; a cell without a generator does not make all settings of generators vary.
+    """
     cells = [flatten_cell(cell) for cell in study["cells"]]
     names = dict.fromkeys([*ALWAYS_SHOWN, *sorted({name for cell in cells for name in cell})])
     domains = {}
     for name in names:
-        values = {cell.get(name) for cell in cells}
-        if values != {None} and (name in ALWAYS_SHOWN or len(values) > 1):
-            present = [value for value in values if value is not None]
+        section = name[: name.rfind(".") + 1]
+        values = {cell.get(name) for cell in cells if any(each.startswith(section) for each in cell)}
+        present = [value for value in values if value is not None]
+        if len(values) > 1 or (present and name in ALWAYS_SHOWN):
             domains[name] = sorted(present, key=lambda value: (isinstance(value, str), value))
     return domains
 
@@ -61,12 +66,8 @@ def _metric_titles() -> dict[str, str]:
 
 
 def _categories(study: Mapping[str, Any]) -> dict[str, list[Chart]]:
-    """Return charts of all methods at one C and protocol, and before them those of single runs."""
-    categories = {
-        "Selected runs": [
-            Chart(title=title, tags=(f"^classifier/{column}$",)) for column, title in COMPARED.items()
-        ]
-    }
+    """Return charts of all methods at each C and protocol, and after them those of single runs."""
+    categories = {}
     blocks: dict[str, list[Mapping[str, Any]]] = {}
     for cell in study["cells"]:
         blocks.setdefault(_block(cell), []).append(cell)
@@ -74,6 +75,9 @@ def _categories(study: Mapping[str, Any]) -> dict[str, list[Chart]]:
         names = (cells[0]["dataset"], cells[0]["protocol"], name_data(cells[0]["data"]))
         title = f"Methods side by side: {', '.join(names)}"
         categories[title] = _compare(block, [cell["method"] for cell in cells])
+    categories["All selected runs"] = [
+        Chart(title=title, tags=(f"^classifier/{column}$",)) for column, title in COMPARED.items()
+    ]
     return categories
 
 
