@@ -7,6 +7,9 @@ from typing import Any
 
 from lt_rebalance.events.protos import HParam
 
+ORIGINAL = "original"
+"""how a study names the training data of the original set"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EventRun:
@@ -80,7 +83,7 @@ def name_cell(cell: Mapping[str, Any]) -> str:
 
 def name_data(data: str) -> str:
     """Return "C=7/9", or "original"."""
-    return data if data == "original" else f"C={data}"
+    return data if data == ORIGINAL else f"C={data}"
 
 
 def flatten_cell(cell: Mapping[str, Any]) -> dict[str, HParam]:

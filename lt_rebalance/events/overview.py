@@ -7,14 +7,16 @@ from typing import Any
 
 from lt_rebalance.events.content import RESULT_METRICS, RESULTS, is_shown, planned_rounds, result_tag
 from lt_rebalance.events.log import EventLog
-from lt_rebalance.events.naming import flatten_cell, name_data, name_runs, study_directory
+from lt_rebalance.events.naming import ORIGINAL, flatten_cell, name_data, name_runs, study_directory
 from lt_rebalance.events.protos import Chart, HParam, Value, experiment, layout, scalar
 from lt_rebalance.events.writer import fill_in, remove_events
 from lt_rebalance.records import Record
 from lt_rebalance.store import Store
 
 ALWAYS_SHOWN = ("data.dataset", "protocol", "data.c", "method.name", "generator.architecture")
-"""hyperparameters that lead the table even where they do not vary"""
+"""hyperparameters that are shown even where they do not vary"""
+APPLY_TO_SOME = ("data.class_order", "data.subset_draw", "method.draw")
+"""hyperparameters that are absent where they mean nothing, as on the original set"""
 COMPARED = {
     "test_macro_f1": "macro F1",
     "test_accuracy": "accuracy",
@@ -23,7 +25,8 @@ COMPARED = {
     "test_loss": "test loss",
 }
 """columns of the curves that are averaged over seeds, and the titles of their charts"""
-_BANDED = "test_macro_f1"
+BANDED = "test_macro_f1"
+"""the column whose range over seeds is shown as well"""
 MEANS_DIRECTORY = "means"
 
 
@@ -40,10 +43,10 @@ def write_overview(store: Store, study: Mapping[str, Any]) -> None:
 
 
 def hparam_domains(study: Mapping[str, Any]) -> dict[str, list[HParam]]:
-    """Return the values of every hyperparameter that varies between cells, and of those that lead the table.
+    """Return the values of every hyperparameter that varies between cells, and of those always shown.
 
-    Being absent counts as a value where the cell has others of the same section, such as epochs of a budget
-    in steps; a cell without a generator does not make all settings of generators vary.
+    Being absent counts as a value where it is a choice, such as epochs of a budget in steps. A cell without a
+    generator does not make all settings of generators vary.
     """
     cells = [flatten_cell(cell) for cell in study["cells"]]
     names = dict.fromkeys([*ALWAYS_SHOWN, *sorted({name for cell in cells for name in cell})])
@@ -52,7 +55,8 @@ def hparam_domains(study: Mapping[str, Any]) -> dict[str, list[HParam]]:
         section = name[: name.rfind(".") + 1]
         values = {cell.get(name) for cell in cells if any(each.startswith(section) for each in cell)}
         present = [value for value in values if value is not None]
-        if len(values) > 1 or (present and name in ALWAYS_SHOWN):
+        num_values = len(present) if name in APPLY_TO_SOME else len(values)
+        if num_values > 1 or (present and name in ALWAYS_SHOWN):
             domains[name] = sorted(present, key=lambda value: (isinstance(value, str), value))
     return domains
 
@@ -67,28 +71,37 @@ def _metric_titles() -> dict[str, str]:
 
 def _categories(study: Mapping[str, Any]) -> dict[str, list[Chart]]:
     """Return charts of all methods at each C and protocol, and after them those of single runs."""
-    categories = {}
     blocks: dict[str, list[Mapping[str, Any]]] = {}
     for cell in study["cells"]:
         blocks.setdefault(_block(cell), []).append(cell)
+    categories = {}
     for block, cells in blocks.items():
+        ceiling = _block({**cells[0], "data": ORIGINAL})
+        if block == ceiling and len(blocks) > 1:  # it stands beside the methods of every C
+            continue
         names = (cells[0]["dataset"], cells[0]["protocol"], name_data(cells[0]["data"]))
+        shown = dict.fromkeys([block, *({ceiling} & set(blocks))])
         title = f"Methods side by side: {', '.join(names)}"
-        categories[title] = _compare(block, [cell["method"] for cell in cells])
+        categories[title] = _compare(
+            list(shown), [_mean_tag(block, BANDED, cell["method"]) for cell in cells]
+        )
     categories["All selected runs"] = [
         Chart(title=title, tags=(f"^classifier/{column}$",)) for column, title in COMPARED.items()
     ]
     return categories
 
 
-def _compare(block: str, methods: Sequence[str]) -> list[Chart]:
+def _compare(blocks: Sequence[str], banded: Sequence[str]) -> list[Chart]:
+    """Return charts of the means of all methods in some blocks, and one with the bands of some tags."""
     charts = [
-        Chart(title=f"{title}, mean over seeds", tags=(f"^{re.escape(f'means/{block}/{column}/')}[^/]+$",))
+        Chart(
+            title=f"{title}, mean over seeds",
+            tags=tuple(f"^{re.escape(f'means/{block}/{column}/')}[^/]+$" for block in blocks),
+        )
         for column, title in COMPARED.items()
     ]
-    tags = [_mean_tag(block, _BANDED, method) for method in methods]
-    bands = tuple((tag, f"{tag}/low", f"{tag}/high") for tag in tags)
-    charts.insert(1, Chart(title=f"{COMPARED[_BANDED]}, lowest to highest seed", bands=bands))
+    bands = tuple((tag, f"{tag}/low", f"{tag}/high") for tag in banded)
+    charts.insert(1, Chart(title=f"{COMPARED[BANDED]}, lowest to highest seed", bands=bands))
     return charts
 
 
@@ -139,6 +152,6 @@ def _average(block: str, method: str, repeats: Sequence[Record]) -> Iterator[tup
         for column in COMPARED:
             tag, found = _mean_tag(block, column, method), [row[column] for row in rows]
             values.append(scalar(tag, statistics.fmean(found)))
-            if column == _BANDED:
+            if column == BANDED:
                 values += [scalar(f"{tag}/low", min(found)), scalar(f"{tag}/high", max(found))]
         yield rows[0]["step"], values
