@@ -241,12 +241,14 @@ def test_layout_shows_the_original_set_beside_the_methods_of_each_c(tmp_path: Pa
     layout = layout_pb2.Layout.FromString(value.tensor.string_val[0])
     titles = [category.title.rpartition(", ")[2] for category in layout.category]
     assert titles == ["C=1/2", "C=7/9", "All selected runs"]
-    expressions = list(layout.category[1].chart[0].multiline.tag)
-    tags = ["C=7:9/test_macro_f1/none", "original/test_macro_f1/none", "C=1:2/test_macro_f1/none"]
+    chart, bands = layout.category[1].chart[0], layout.category[1].chart[1]
+    tags = ["C=7/9/test_macro_f1", "original/test_macro_f1", "C=1/2/test_macro_f1", "C=7/9/test_macro_f1/low"]
     found = [
-        [bool(re.search(each, f"means/fashion_mnist/sound/{tag}")) for each in expressions] for tag in tags
+        [bool(re.search(each, f"means/fashion_mnist/sound/{tag}")) for each in chart.multiline.tag]
+        for tag in tags
     ]
-    assert found == [[True, False], [False, True], [False, False]]
+    assert found == [[True, False], [False, True], [False, False], [False, False]]
+    assert [series.value.split("/")[3] for series in bands.margin.series] == ["C=7", "original"]
 
 
 # Protos and pictures
