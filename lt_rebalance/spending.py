@@ -58,9 +58,9 @@ class Estimator:
         """Learn from finished stages.
 
         Args:
-            expected_s: by kind, the seconds of a floating-point operation as the sweep measured them
-                before it began. A kind goes by it until a stage of it is finished, slowed down as much as the
-                training of the other kind turned out to be.
+            expected_s: by kind, the seconds of a floating-point operation, measured before the sweep began. A
+                kind goes by it until a stage of it is finished, slowed down as much as training the other
+                kind turned out to be.
             num_devices: devices that a trial holds, for the same.
         """
         self._rates: dict[tuple[str, str], float] = {}
@@ -98,7 +98,8 @@ class Estimator:
 
 
 def _median_rate(peers: Collection[StageFacts], measure: str) -> float:
-    return float(statistics.median(getattr(fact, measure) / _work(fact) for fact in peers))
+    seconds: list[float] = [getattr(fact, measure) / _work(fact) for fact in peers]
+    return statistics.median(seconds)
 
 
 def _work(fact: StageFacts) -> float:

@@ -218,7 +218,7 @@ def test_tensorboard_without_a_server_makes_missing_events(call: Call, store: St
     assert (answer["runs_made"], answer["study"]) == (15, "full_grid-quick")
     assert "--host=127.0.0.1" in answer["command"]
     assert call("tensorboard", store.location, "--no-server", "--json").json["runs_made"] == 0
-    assert len(list((Path(store.location) / "events").rglob("*tfevents*"))) == 15 + 2
+    assert len(list((Path(store.location) / "events").rglob("*tfevents*"))) == 15 + 4 + 1
 
 
 def test_tensorboard_listens_on_this_machine_unless_it_is_agreed_to(call: Call, store: Store) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tensorboard.plugins.custom_scalar import layout_pb2
 
 from lt_rebalance.events.content import MAX_POINTS, MAX_PREVIEWS, is_previewed, is_shown
 from lt_rebalance.events.log import EventLog, list_event_files, parse_events
 from lt_rebalance.events.naming import EventRun, name_runs
-from lt_rebalance.events.overview import hparam_domains
+from lt_rebalance.events.overview import hparam_domains, write_overview
 from lt_rebalance.events.pictures import draw_confusion, draw_samples
 from lt_rebalance.events.protos import precision_recall, scalar
 from lt_rebalance.events.writer import RunEvents, fill_in, read_end
@@ -221,6 +223,32 @@ def test_cells_without_a_generator_do_not_make_the_settings_of_generators_vary()
         "none",
     ]
     assert not {name for name in domains if name.startswith("generator.")} - {"generator.architecture"}
+
+
+def test_original_set_does_not_make_the_class_order_vary() -> None:
+    plan = plan_study(cs=[None, "1/2", "7/9"], methods=["none", "oversample"], num_seeds=1)
+    assert list(hparam_domains(describe_plan(plan))) == ["data.dataset", "protocol", "data.c", "method.name"]
+
+
+def test_layout_shows_the_original_set_beside_the_methods_of_each_c(tmp_path: Path) -> None:
+    plan = plan_study(cs=[None, "1/2", "7/9"], methods=["none", "oversample"], num_seeds=1)
+    store = open_store(str(tmp_path / "store"), 1, create=True)
+    assert store is not None
+    write_overview(store, describe_plan(plan))
+    (name,) = list_event_files(store.files, "events/synthetic")
+    events = list(parse_events(store.files.read(f"events/synthetic/{name}")))
+    (value,) = (each for each in events[-1].summary.value if each.tag == "custom_scalars__config__")
+    layout = layout_pb2.Layout.FromString(value.tensor.string_val[0])
+    titles = [category.title.rpartition(", ")[2] for category in layout.category]
+    assert titles == ["C=1/2", "C=7/9", "All selected runs"]
+    chart, bands = layout.category[1].chart[0], layout.category[1].chart[1]
+    tags = ["C=7/9/test_macro_f1", "original/test_macro_f1", "C=1/2/test_macro_f1", "C=7/9/test_macro_f1/low"]
+    found = [
+        [bool(re.search(each, f"means/fashion_mnist/sound/{tag}")) for each in chart.multiline.tag]
+        for tag in tags
+    ]
+    assert found == [[True, False], [False, True], [False, False], [False, False]]
+    assert [series.value.split("/")[3] for series in bands.margin.series] == ["C=7", "original"]
 
 
 # Protos and pictures

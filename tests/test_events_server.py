@@ -21,6 +21,7 @@ from tests.tensorboard_server import Server, serve
 GOLDEN = Path(__file__).parent / "golden" / "store"
 STUDY = "full_grid-quick"
 ROOT = "fashion_mnist_mini/sound/C=1-2"
+METHODS = ("none", "undersample", "oversample", "small_mlp_cgan_leaky")
 ALL_STATUSES = ["STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_UNKNOWN", "STATUS_RUNNING"]
 
 
@@ -51,7 +52,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             records={name_of(runs[key]): record for key, record in records.items()},
             server=server,
         )
-        server.wait_for(lambda: len(server.get("runs")) == len(runs) + 2)
+        server.wait_for(lambda: len(server.get("runs")) == len(runs) + len(METHODS) + 1)
         yield served
 
 
@@ -85,13 +86,11 @@ def served_scalars(served: Served, run: str, tag: str) -> list[tuple[int, float]
 def test_every_run_is_served_by_its_name(served: Served) -> None:
     expected = {
         f"{ROOT}/{method}/seed-{seed}"
-        for method in (
-            *("none", "undersample", "oversample", "small_mlp_cgan_leaky"),
-            "generator-small_mlp_cgan_leaky",
-        )
+        for method in (*METHODS, "generator-small_mlp_cgan_leaky")
         for seed in range(3)
     }
-    assert set(served.server.get("runs")) == expected | {".", "means"}
+    means = {f"means/{method}" for method in METHODS}
+    assert set(served.server.get("runs")) == expected | means | {"."}
 
 
 def test_every_scalar_equals_the_record(served: Served) -> None:
@@ -119,11 +118,11 @@ def test_every_scalar_equals_the_record(served: Served) -> None:
 
 def test_means_over_seeds_are_those_of_the_records(served: Served) -> None:
     repeats = [served.records[f"{ROOT}/oversample/seed-{seed}"] for seed in range(3)]
-    tag = "means/fashion_mnist_mini/sound/C=1:2/test_macro_f1/oversample"
+    tag = "means/fashion_mnist_mini/sound/C=1/2/test_macro_f1"
     rows = list(zip(*(record.curves for record in repeats), strict=True))
     found = [[row["test_macro_f1"] for row in of_round] for of_round in rows]
     for ending, summary in {"": np.mean, "/low": min, "/high": max}.items():
-        points = served_scalars(served, "means", tag + ending)
+        points = served_scalars(served, "means/oversample", tag + ending)
         assert [step for step, _ in points] == [of_round[0]["step"] for of_round in rows]
         assert [value for _, value in points] == pytest.approx([summary(each) for each in found], rel=1e-6)
 
@@ -163,12 +162,12 @@ def test_layout_puts_methods_side_by_side(served: Served) -> None:
     ]
     charts = categories[0]["chart"]
     (expression,) = charts[0]["multiline"]["tag"]
-    found = served.server.get("plugin/custom_scalars/scalars", run="means", tag=expression)
-    methods = {tag.rpartition("/")[2] for tag in found["tag_to_events"]}
-    assert methods == {"none", "undersample", "oversample", "small_mlp_cgan_leaky"}
-    tags = served.server.get("plugin/scalars/tags")["means"]
-    bands = charts[1]["margin"]["series"]
-    assert len(bands) == 4 and all(set(band.values()) <= set(tags) for band in bands)
+    tags = served.server.get("plugin/scalars/tags")
+    (band,) = charts[1]["margin"]["series"]
+    for method in METHODS:
+        found = served.server.get("plugin/custom_scalars/scalars", run=f"means/{method}", tag=expression)
+        assert list(found["tag_to_events"]) == ["means/fashion_mnist_mini/sound/C=1/2/test_macro_f1"]
+        assert set(band.values()) <= set(tags[f"means/{method}"])
 
 
 # Hyperparameters

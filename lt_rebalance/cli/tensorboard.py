@@ -5,6 +5,7 @@ import os
 import sys
 
 from lt_rebalance.cli.stores import choose_study, open_existing, print_json
+from lt_rebalance.events.means import DIRECTORY as MEANS
 from lt_rebalance.events.naming import study_directory
 from lt_rebalance.events.overview import refresh_events
 from lt_rebalance.events.server import LOOPBACK, server_command
@@ -31,6 +32,10 @@ def run(options: argparse.Namespace) -> int:
     else:
         made = f"made the events of {count} finished runs" if count else "events are up to date"
         print(f"{study}: {made}; {logdir}")
+        if options.port:
+            url = f"http://{options.host}:{options.port}"
+            print(f"all runs: {url}; methods side by side: {url}/#custom_scalars&regexInput={MEANS}/")
+            print("of more than 40 runs none is selected at first: filter them, such as by C=1-2/.*seed-0")
     if options.no_server:
         return 0
     sys.stdout.flush()

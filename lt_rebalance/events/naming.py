@@ -7,6 +7,9 @@ from typing import Any
 
 from lt_rebalance.events.protos import HParam
 
+ORIGINAL = "original"
+"""how a study names the training data of the original set"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EventRun:
@@ -48,14 +51,14 @@ def name_runs(study: Mapping[str, Any]) -> dict[str, EventRun]:
     for run in study["runs"]:
         cell = study["cells"][run["cell"]]
         class_names = tuple(study["datasets"][cell["dataset"]]["class_names"])
-        root = f"{study_directory(study['study'])}/{_path(cell['dataset'])}/{_path(cell['protocol'])}"
-        root += f"/{_path(name_data(cell['data']))}"
+        root = f"{study_directory(study['study'])}/{path_name(cell['dataset'])}/{path_name(cell['protocol'])}"
+        root += f"/{path_name(name_data(cell['data']))}"
         if run["generator_key"] is not None:
             architecture = cell["config"]["generator"]["architecture"]
             runs.setdefault(
                 run["generator_key"],
                 EventRun(
-                    directory=f"{root}/generator-{_path(architecture)}/seed-{run['seed']}",
+                    directory=f"{root}/generator-{path_name(architecture)}/seed-{run['seed']}",
                     group="",
                     hparams={},
                     class_names=class_names,
@@ -64,7 +67,7 @@ def name_runs(study: Mapping[str, Any]) -> dict[str, EventRun]:
         runs.setdefault(
             run["key"],
             EventRun(
-                directory=f"{root}/{_path(cell['method'])}/seed-{run['seed']}",
+                directory=f"{root}/{path_name(cell['method'])}/seed-{run['seed']}",
                 group=name_cell(cell),
                 hparams=hparams[run["cell"]],
                 class_names=class_names,
@@ -80,7 +83,7 @@ def name_cell(cell: Mapping[str, Any]) -> str:
 
 def name_data(data: str) -> str:
     """Return "C=7/9", or "original"."""
-    return data if data == "original" else f"C={data}"
+    return data if data == ORIGINAL else f"C={data}"
 
 
 def flatten_cell(cell: Mapping[str, Any]) -> dict[str, HParam]:
@@ -98,5 +101,6 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, HParam]:
     return flat
 
 
-def _path(name: str) -> str:
+def path_name(name: str) -> str:
+    """Return a name as a part of a path."""
     return name.replace("/", "-")
