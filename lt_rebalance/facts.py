@@ -32,6 +32,8 @@ class StageFacts:
     train_s: float = 0.0
     device_s: float = 0.0
     """device time; the wall time of records from before it was kept"""
+    finished_s: float = 0.0
+    """when its record was committed, in seconds since 1970; 0 where that was not kept"""
 
 
 def load_study(store: Store, name: str) -> dict[str, Any]:
@@ -106,6 +108,7 @@ def _read_outcome(store: Store | None, key: str) -> dict[str, Any]:
         "wall_s": timing.wall_s,
         "train_s": timing.train_s,
         "device_s": timing.charged_s,
+        "finished_s": timing.finished_s or 0.0,
     }
 
 

@@ -42,6 +42,8 @@ class Timing:
     device_s: float | None = None
     """device time it is charged with: a GPU's, or else a CPU core's, shared evenly by the lanes that held it
     together; None in records from before it was kept"""
+    finished_s: float | None = None
+    """when it was committed, in seconds since 1970 by the clock of its machine; None as above"""
 
     @property
     def charged_s(self) -> float:

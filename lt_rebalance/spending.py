@@ -3,6 +3,7 @@
 A device is a GPU, or else a CPU core.
 """
 
+import math
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Any
 from lt_rebalance.console import format_duration
 from lt_rebalance.facts import StageFacts
 from lt_rebalance.records import KINDS
+
+LATEST = 10
+"""finished stages of a kind that estimates go by: a machine's other work comes and goes"""
 
 DeviceTime = Callable[[StageFacts], float | None]
 """tells the device seconds that a stage will take; None while that is not known"""
@@ -47,7 +51,7 @@ class Spending:
 
 
 class Estimator:
-    """How long stages take: as finished ones of their kind did, in proportion to their arithmetic."""
+    """How long stages take: as the latest finished ones of their kind, in proportion to their arithmetic."""
 
     def __init__(
         self,
@@ -58,15 +62,16 @@ class Estimator:
         """Learn from finished stages.
 
         Args:
-            expected_s: by kind, the seconds of a floating-point operation, measured before the sweep began. A
-                kind goes by it until a stage of it is finished, slowed down as much as training the other
-                kind turned out to be.
+            expected_s: by kind, the seconds of a floating-point operation, measured before the sweep began; a
+                kind goes by it until a stage of it is finished.
             num_devices: devices that a trial holds, for the same.
         """
         self._rates: dict[tuple[str, str], float] = {}
         expected_s = expected_s or {}
-        complete = [fact for fact in finished if fact.state == "complete"]
-        by_kind = {kind: [fact for fact in complete if fact.kind == kind] for kind in KINDS}
+        complete = sorted(
+            (fact for fact in finished if fact.state == "complete"), key=lambda fact: fact.finished_s
+        )
+        by_kind = {kind: [fact for fact in complete if fact.kind == kind][-LATEST:] for kind in KINDS}
         for kind, peers in by_kind.items():
             for measure in ("wall_s", "device_s") if peers else ():
                 self._rates[kind, measure] = _median_rate(peers, measure)
@@ -75,7 +80,8 @@ class Estimator:
             for kind, peers in by_kind.items()
             if peers and kind in expected_s
         ]
-        slowdown = statistics.fmean(slowdowns) if slowdowns else 1.0
+        # Of what slows one kind down, part is the machine's doing and meets the other as well.
+        slowdown = math.sqrt(statistics.fmean(slowdowns)) if slowdowns else 1.0
         for kind, seconds in expected_s.items():
             self._rates.setdefault((kind, "wall_s"), slowdown * seconds)
             self._rates.setdefault((kind, "device_s"), slowdown * seconds * num_devices)

@@ -169,6 +169,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
                 train_s=lane.train_s,
                 num_errors=self._store.count_errors(stage.key),
                 device_s=self._device_s[index],
+                finished_s=time.time(),
             ),
             provenance=describe_machine(stage.execution)
             | {"lanes": len(self.stages), "fusion": dataclasses.asdict(self.fusion)},

@@ -15,7 +15,7 @@ from lt_rebalance.filesystem import LocalFilesystem
 from lt_rebalance.notes import BEAT_S, STALE_S, DriverBeat, Note, read_notes, write_note
 from lt_rebalance.plan import describe_plan
 from lt_rebalance.records import Timing
-from lt_rebalance.spending import Estimator, Spending, add_up, estimate_left
+from lt_rebalance.spending import LATEST, Estimator, Spending, add_up, estimate_left
 from lt_rebalance.status import STRAGGLER_LEAST_S, Status, describe_status
 from lt_rebalance.store import Store
 from tests.analysis.synthetic import make_store, plan_study
@@ -236,10 +236,18 @@ def test_kind_without_a_finished_stage_goes_by_what_the_sweep_expects() -> None:
     assert estimator.device_s(make_facts()[NONE[0]]) == pytest.approx(100 * 0.2 * 0.5)
 
 
-def test_what_the_sweep_expects_is_slowed_down_as_the_other_kind_was() -> None:
+def test_what_the_sweep_expects_is_slowed_down_by_the_root_of_what_slows_the_other_kind() -> None:
     facts = make_facts(generator0="complete")
-    facts[GENERATORS[0]] = dataclasses.replace(facts[GENERATORS[0]], train_s=6.0)
-    # A generator of 50 units was to train for 2 s and took 6; it took 8 s with all that is not training.
+    facts[GENERATORS[0]] = dataclasses.replace(facts[GENERATORS[0]], train_s=8.0)
+    # A generator of 50 units was to train for 2 s and took 8.
     estimator = Estimator(facts.values(), {"classifier": 0.2, "generator": 2 / 50})
-    assert estimator.wall_s(facts[NONE[0]]) == pytest.approx(3 * 100 * 0.2)
+    assert estimator.wall_s(facts[NONE[0]]) == pytest.approx(2 * 100 * 0.2)
     assert estimator.wall_s(facts[GENERATORS[1]]) == 8
+
+
+def test_estimates_go_by_the_latest_stages() -> None:
+    fact = make_facts(none0="complete")[NONE[0]]
+    old = [dataclasses.replace(fact, wall_s=1.0, finished_s=index) for index in range(LATEST)]
+    new = [dataclasses.replace(fact, wall_s=3.0, finished_s=100 + index) for index in range(LATEST)]
+    assert Estimator([*new, *old]).wall_s(fact) == 3
+    assert Estimator(old).wall_s(fact) == 1
