@@ -36,7 +36,7 @@ from lt_rebalance.search_command import (
 BOTH = "both"
 PRESETS = {
     "quick": SearchPreset(
-        dataset="fashion_mnist_mini", steps=90, seeds=2, trials=6, confirm_seeds=3, classifier_steps=50
+        dataset="fashion_mnist_mini", steps=90, seeds=2, trials=6, confirm_seeds=3, classifier_steps=30
     ),
     "full": SearchPreset(
         dataset="fashion_mnist", steps=9000, seeds=3, trials=40, confirm_seeds=10, classifier_steps=900
