@@ -11,9 +11,9 @@ import torch
 from lt_rebalance.configs import to_plain
 from lt_rebalance.console import format_duration
 from lt_rebalance.costs import Throughput, estimate_remaining_s, stage_flop
-from lt_rebalance.facts import StageFacts, read_facts
+from lt_rebalance.facts import RUN_STATES, StageFacts, read_facts
 from lt_rebalance.interrupts import InterruptWatch
-from lt_rebalance.ledger import RUN_STATES, Ledger
+from lt_rebalance.ledger import Ledger
 from lt_rebalance.plan import describe_plan
 from lt_rebalance.runner import Resources
 from lt_rebalance.spending import Spending, add_up, spending_by_cell, spending_by_kind, total_spending

@@ -2,12 +2,11 @@
 
 from collections import Counter
 
+from lt_rebalance.facts import RUN_STATES
 from lt_rebalance.plan import Plan, upstream_key
 from lt_rebalance.records import Failure, Record
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.study import AnyStage
-
-RUN_STATES = ("complete", "failed", "diverged", "missing")
 
 
 class Ledger:

@@ -117,7 +117,7 @@ def test_status_names_who_runs_what_failed_and_what_is_lost(call: Call, store: S
 
 
 def test_status_watched_without_a_terminal_ends_when_nothing_is_left(call: Call, store: Store) -> None:
-    answer = call("status", store.location, "--watch", "0.1")
+    answer = call("status", "--watch", store.location)
     assert answer.out.splitlines() == [
         "full_grid-quick: planned=12 complete=12 failed=0 diverged=0 missing=0; nothing is left to run"
     ]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from lt_rebalance.configs import Execution
-from lt_rebalance.ledger import RUN_STATES, Ledger
+from lt_rebalance.facts import RUN_STATES
+from lt_rebalance.ledger import Ledger
 from lt_rebalance.machine import torch_version
 from lt_rebalance.plan import Plan, PlannedRun, compile_study
 from lt_rebalance.protocols import get_protocol, make_cell

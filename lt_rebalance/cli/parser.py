@@ -71,12 +71,10 @@ def _add_status(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
     _add_store(parser)
     _add_studies(parser)
     parser.add_argument(
-        "--watch",
-        nargs="?",
-        type=float,
-        const=5.0,
-        metavar="SECONDS",
-        help="show it anew every so many seconds (5), until Ctrl-C or until nothing is left to run",
+        "--watch", action="store_true", help="show it anew until Ctrl-C, or until nothing is left to run"
+    )
+    parser.add_argument(
+        "--every", type=float, default=5.0, metavar="SECONDS", help="with --watch: how often (default: 5)"
     )
     _add_rate(parser)
     _add_json(parser)

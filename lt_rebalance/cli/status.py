@@ -19,11 +19,11 @@ def run(options: argparse.Namespace) -> int:
     """Show the status."""
     store = open_existing(options.store)
     studies = choose_studies(store, options.study)
-    if options.watch is not None and options.json:
+    if options.watch and options.json:
         raise ValueError("--watch shows, and --json answers once; give one of them")
     if options.json:
         print_json([status.to_dict(options.rate) for status in _read(store, studies)])
-    elif options.watch is None:
+    elif not options.watch:
         make_console().print(render(_read(store, studies), options.rate), soft_wrap=True)
     else:
         _watch(store, studies, options)
@@ -42,7 +42,7 @@ def _watch(store: Store, studies: list[str], options: argparse.Namespace) -> Non
         return
     with Live(render(statuses, options.rate), console=console, auto_refresh=False, screen=False) as live:
         while not all(map(is_over, statuses)):
-            time.sleep(options.watch)
+            time.sleep(options.every)
             statuses = _read(store, studies)
             live.update(render(statuses, options.rate), refresh=True)
 
@@ -59,7 +59,7 @@ def _watch_plainly(store: Store, studies: list[str], options: argparse.Namespace
                 console.print(Text(line), soft_wrap=True)
         if all(map(is_over, statuses)):
             return
-        time.sleep(options.watch)
+        time.sleep(options.every)
 
 
 def is_over(status: Status) -> bool:
