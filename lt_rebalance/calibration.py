@@ -37,7 +37,7 @@ def measure_step_s(stage: AnyStage, num_lanes: int = 1, fusion: Fusion = ALONE) 
 def choose_fusion(stage: AnyStage, num_lanes: int) -> Fusion:
     """Return how lanes of a stage are best fused on its device, by measurement there.
 
-    On a CPU lanes train one after another: measured, nothing was faster (docs/performance.md).
+    On a CPU lanes train one after another; docs/performance.md compares.
     """
     if stage.execution.device == "cpu" or num_lanes == 1:
         return ALONE

@@ -311,15 +311,20 @@ class Store:
             StoreError: no such study, or its file is damaged.
         """
         try:
-            plan = json.loads(self._files.read(f"studies/{name}.json"))
+            return self._read_document(f"studies/{name}.json", "a plan")
         except FileNotFoundError:
             known = ", ".join(self.list_studies()) or "none"
             raise StoreError(f"{self.location}: no study {name!r}; known: {known}") from None
+
+    def _read_document(self, path: str, what: str) -> dict[str, Any]:
+        """Return a JSON object; FileNotFoundError where there is none, StoreError where it is damaged."""
+        try:
+            document = json.loads(self._files.read(path))
         except ValueError as error:
-            raise StoreError(f"{self.location}: studies/{name}.json is damaged ({error})") from None
-        if not isinstance(plan, dict):
-            raise StoreError(f"{self.location}: studies/{name}.json is not a plan")
-        return plan
+            raise StoreError(f"{self.location}: {path} is damaged ({error})") from None
+        if not isinstance(document, dict):
+            raise StoreError(f"{self.location}: {path} is not {what}")
+        return document
 
     def write_table(self, study: str, name: str, text: str) -> str:
         """Write a table of a study as CSV, over an earlier one, and return where it lies."""
@@ -352,15 +357,10 @@ class Store:
             StoreError: no such search, or its account is damaged.
         """
         try:
-            account = json.loads(self._files.read(f"searches/{name}/account.json"))
+            return self._read_document(f"searches/{name}/account.json", "an account")
         except FileNotFoundError:
             known = ", ".join(self.list_searches()) or "none"
             raise StoreError(f"{self.location}: no search {name!r}; known: {known}") from None
-        except ValueError as error:
-            raise StoreError(f"{self.location}: searches/{name}/account.json is damaged ({error})") from None
-        if not isinstance(account, dict):
-            raise StoreError(f"{self.location}: searches/{name}/account.json is not an account")
-        return account
 
     def save_member(self, name: str, member: int, content: bytes) -> None:
         """Keep what a member of a population needs to go on, over what it kept before."""

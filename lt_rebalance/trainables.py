@@ -151,7 +151,10 @@ class StageTrainable(tune.Trainable):
 
     def _halve_lanes(self, error: torch.OutOfMemoryError) -> None:
         """Go on from the last checkpoints with half the lanes in a program; raise where there is only one."""
-        num_lanes = len(self._stages) if self._run is None else self._run.fusion.max_lanes
+        if self._run is not None:
+            num_lanes = self._run.fusion.max_lanes
+        else:  # not even the inputs of all lanes could be held
+            num_lanes = self._max_lanes or len(self._stages)
         if num_lanes == 1:
             self._note_error(error)
             raise error

@@ -194,6 +194,22 @@ def test_lane_alone_without_memory_is_an_error(
     assert store.count_errors(classifier_stage.key) == 1
 
 
+def test_lanes_whose_inputs_never_fit_are_an_error_in_the_end(
+    classifier_stage: ClassifierStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(*arguments: Any, **options: Any) -> None:
+        raise torch.OutOfMemoryError("made up")
+
+    monkeypatch.setattr("lt_rebalance.trainables.open_run", run_out)
+    store = open_at(tmp_path)
+    stages = [classifier_stage.with_seed(seed) for seed in range(5)]
+    trainable = CNNTrainable(trial_config(stages, store.location, None))
+    assert [trainable.train()["outcome"] for _ in range(2)] == ["running"] * 2  # with 5 lanes, with 2
+    with pytest.raises(torch.OutOfMemoryError):
+        trainable.train()
+    assert [store.count_errors(stage.key) for stage in stages] == [1] * 5
+
+
 def test_trial_takes_up_all_its_lanes_and_leaves_those_that_are_done(
     classifier_stage: ClassifierStage, tmp_path: Path
 ) -> None:
