@@ -257,7 +257,7 @@ def test_interrupt_ends_a_run_and_the_next_one_finishes_it(
     finished = set(ledger.records)
     assert finished
     with ray_cluster(None):
-        lines = run_on_ray(ledger, store).splitlines()
+        lines = list_ends(run_on_ray(ledger, store))
     assert len(lines) == len(plan.stages) - len(finished)
     assert ledger.summary() == "planned=3 complete=3 failed=0 diverged=0 missing=0"
 
@@ -278,7 +278,7 @@ def test_generator_whose_weights_were_damaged_is_made_again(
 
     both = compile_study(Study(name="study", cells=tuple(cells[1:]), seeds=(0,)), cpu_execution)
     ledger = Ledger(both, store)
-    lines = run_on_ray(ledger, store).splitlines()
+    lines = list_ends(run_on_ray(ledger, store))
     assert len(lines) == 2
     assert ledger.summary() == "planned=2 complete=2 failed=0 diverged=0 missing=0"
     assert len(store.list_quarantine()) == 2  # the weights, and the record that vouched for them
