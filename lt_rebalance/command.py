@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -145,6 +145,32 @@ def first_line(parser: argparse.ArgumentParser) -> str:
     return (parser.description or "").strip().partition("\n")[0]
 
 
+class RaySession:
+    """Ray, started when it is first needed, and a watch for signals to stop; both until the command ends."""
+
+    def __init__(self, address: str | None) -> None:
+        """Start Ray on this machine unless an address says where it runs, and is connected to already."""
+        self._address = address
+        self._stack = contextlib.ExitStack()
+        self._interrupts: InterruptWatch | None = None
+
+    def __enter__(self) -> "RaySession":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def start(self) -> InterruptWatch:
+        """Return the watch, once Ray can be used."""
+        if self._interrupts is None:
+            interrupts = self._stack.enter_context(InterruptWatch())
+            if self._address is None:
+                self._stack.enter_context(ray_cluster(None))
+            interrupts.install()  # Ray has put its own handlers in place
+            self._interrupts = interrupts
+        return self._interrupts
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """What a command has to do, once all its input is known to be right."""
@@ -155,6 +181,7 @@ class Job:
     store: Store | None
     """None where there is none, and only a plan was asked for"""
     resources: Resources
+    session: RaySession
     seeds_option: str = "--seeds"
     """the option that grows the study"""
 
@@ -170,7 +197,8 @@ def _prepare(study: Study, question: str, options: argparse.Namespace, stack: co
     ledger = Ledger(plan, store)
     if options.retry_failed:
         ledger.forget_failures()
-    return Job(question=question, ledger=ledger, store=store, resources=resources)
+    session = stack.enter_context(RaySession(options.address))
+    return Job(question=question, ledger=ledger, store=store, resources=resources, session=session)
 
 
 def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Execution, Resources]:
@@ -228,23 +256,13 @@ def _run_pending(job: Job, store: Store, options: argparse.Namespace, console: C
     # Workers have a working directory and an environment of their own.
     data_dir = str(locate_data_dir(options.data_dir))
     progress = Progress(ledger, _learn_throughput(ledger), job.resources.num_slots, console)
-    with connected(options.address) as interrupts, progress:
+    interrupts = job.session.start()
+    with progress:
         try:
             run_plan(ledger, store, data_dir, job.resources, progress, interrupts.check)
         except Interrupted:
             console.print(ledger.summary())
             raise
-
-
-@contextlib.contextmanager
-def connected(address: str | None) -> Iterator[InterruptWatch]:
-    """Start Ray on this machine unless an address says where it runs, and watch for signals to stop."""
-    with contextlib.ExitStack() as stack:
-        interrupts = stack.enter_context(InterruptWatch())
-        if address is None:
-            stack.enter_context(ray_cluster(None))
-        interrupts.install()  # Ray has put its own handlers in place
-        yield interrupts
 
 
 def _learn_throughput(ledger: Ledger) -> Throughput:

@@ -14,7 +14,7 @@ from rich.text import Text
 from lt_rebalance.command import (
     EXIT_INCOMPLETE,
     Job,
-    connected,
+    RaySession,
     first_line,
     make_parser,
     prepare_machine,
@@ -164,6 +164,7 @@ def main(
             store=store,
             budget=budget,
             resources=resources,
+            session=stack.enter_context(RaySession(options.address)),
             options=options,
             question=first_line(parser),
             console=make_console(),
@@ -182,6 +183,7 @@ class SearchCommand:
     store: Store
     budget: SearchBudget
     resources: Resources
+    session: RaySession
     options: argparse.Namespace
     question: str
     console: Console
@@ -220,15 +222,15 @@ class SearchCommand:
     def _search(self) -> None:
         # Workers have a working directory and an environment of their own.
         data_dir = str(locate_data_dir(self.options.data_dir))
-        with connected(self.options.address) as interrupts:
-            common = (self.resources, self._show_trial, interrupts.check)
-            if self.search.scheduler == "pbt":
-                # Members hand checkpoints on, and nodes of a cluster do so through a place that they share.
-                directory = self.store.search_directory(self.search.name)
-                shared = None if self.options.address is None else str(directory)
-                run_population(self.journal, self.store, data_dir, self.budget, *common, shared)
-            else:
-                run_search(self.journal, self.store, data_dir, self.budget, *common)
+        check_interrupt = self.session.start().check
+        common = (self.resources, self._show_trial, check_interrupt)
+        if self.search.scheduler == "pbt":
+            # Members hand checkpoints on, and nodes of a cluster do so through a place that they share.
+            directory = self.store.search_directory(self.search.name)
+            shared = None if self.options.address is None else str(directory)
+            run_population(self.journal, self.store, data_dir, self.budget, *common, shared)
+        else:
+            run_search(self.journal, self.store, data_dir, self.budget, *common)
 
     def _show_trial(self, trial: Trial) -> None:
         last = trial.rungs[-1] if trial.rungs else None
@@ -283,6 +285,7 @@ class SearchCommand:
             ledger=ledger,
             store=self.store,
             resources=self.resources,
+            session=self.session,
             seeds_option="--confirm-seeds",
         )
         exit_code = run_job(job, self.options)
