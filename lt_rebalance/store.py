@@ -284,16 +284,20 @@ class Store:
         Raises:
             StoreError: no such study, or its file is damaged.
         """
+        known = ", ".join(self.list_studies()) or "none"
+        return self._read_object(f"studies/{name}.json", f"no study {name!r}; known: {known}")
+
+    def _read_object(self, path: str, missing: str) -> dict[str, Any]:
+        """Return a JSON object; StoreError says `missing` where there is no file, or that it is damaged."""
         try:
-            plan = json.loads(self._files.read(f"studies/{name}.json"))
+            values = json.loads(self._files.read(path))
         except FileNotFoundError:
-            known = ", ".join(self.list_studies()) or "none"
-            raise StoreError(f"{self.location}: no study {name!r}; known: {known}") from None
+            raise StoreError(f"{self.location}: {missing}") from None
         except ValueError as error:
-            raise StoreError(f"{self.location}: studies/{name}.json is damaged ({error})") from None
-        if not isinstance(plan, dict):
-            raise StoreError(f"{self.location}: studies/{name}.json is not a plan")
-        return plan
+            raise StoreError(f"{self.location}: {path} is damaged ({error})") from None
+        if not isinstance(values, dict):
+            raise StoreError(f"{self.location}: {path} is damaged (not an object)")
+        return values
 
     def write_table(self, study: str, name: str, text: str) -> str:
         """Write a table of a study as CSV, over an earlier one, and return where it lies."""
@@ -325,16 +329,8 @@ class Store:
         Raises:
             StoreError: no such search, or its account is damaged.
         """
-        try:
-            account = json.loads(self._files.read(f"searches/{name}/account.json"))
-        except FileNotFoundError:
-            known = ", ".join(self.list_searches()) or "none"
-            raise StoreError(f"{self.location}: no search {name!r}; known: {known}") from None
-        except ValueError as error:
-            raise StoreError(f"{self.location}: searches/{name}/account.json is damaged ({error})") from None
-        if not isinstance(account, dict):
-            raise StoreError(f"{self.location}: searches/{name}/account.json is not an account")
-        return account
+        known = ", ".join(self.list_searches()) or "none"
+        return self._read_object(f"searches/{name}/account.json", f"no search {name!r}; known: {known}")
 
     def save_member(self, name: str, member: int, content: bytes) -> None:
         """Keep what a member of a population needs to go on, over what it kept before."""

@@ -26,7 +26,7 @@ LAYERS = [
     ["stages"],
     ["search"],
     ["search_account"],
-    ["search_journal"],
+    ["search_journal", "search_files"],
     ["plan"],
     ["costs"],
     ["ledger"],
@@ -37,6 +37,7 @@ LAYERS = [
     ["runner"],
     ["tuner", "population"],
     ["command"],
+    ["search_options"],
     ["search_command"],
 ]
 MAY_IMPORT_RAY = {"trainables", "search_trainables", "runner", "tuner", "population"}
