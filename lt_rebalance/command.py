@@ -6,7 +6,7 @@ import logging
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from rich.console import Console
@@ -144,7 +144,8 @@ def main(
         job = _prepare(study, first_line(parser), options, stack)
         if options.plan:
             return lambda: show_plan(job, options.rate, as_json=options.json)
-        return lambda: run_job(job, options, answer)
+        session = stack.enter_context(RaySession(options.address))
+        return lambda: run_job(job, options, session, answer)
 
     return run_command(parser, prepare, arguments)
 
@@ -217,7 +218,33 @@ def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) ->
     return execution, resources
 
 
-def run_job(job: Job, options: argparse.Namespace, answer: Answer | None = None) -> int:
+class RaySession:
+    """Ray, started when it is first needed, and a watch for signals to stop; both until the command ends."""
+
+    def __init__(self, address: str | None) -> None:
+        """Start Ray on this machine unless an address says where it runs, and is connected to already."""
+        self._address = address
+        self._stack = contextlib.ExitStack()
+        self._interrupts: InterruptWatch | None = None
+
+    def __enter__(self) -> "RaySession":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def start(self) -> InterruptWatch:
+        """Return the watch, once Ray can be used."""
+        if self._interrupts is None:
+            interrupts = self._stack.enter_context(InterruptWatch())
+            if self._address is None:
+                self._stack.enter_context(ray_cluster(None))
+            interrupts.install()  # Ray has put its own handlers in place
+            self._interrupts = interrupts
+        return self._interrupts
+
+
+def run_job(job: Job, options: argparse.Namespace, session: RaySession, answer: Answer | None = None) -> int:
     """Run what is pending, show the results and return the exit code."""
     ledger, store, console = job.ledger, job.store, make_console()
     assert store is not None
@@ -236,7 +263,7 @@ def run_job(job: Job, options: argparse.Namespace, answer: Answer | None = None)
             for key in pending:
                 store.clear_failure(key)
         attempt(lambda: write_overview(store, study))
-        run_pending(job, store, options.data_dir, options.address, console, throughput)
+        run_pending(job, store, options.data_dir, session, console, throughput)
         attempt(lambda: refresh_events(store, study))
     return _show_results(job, store, console, answer)
 
@@ -259,14 +286,13 @@ def run_pending(
     job: Job,
     store: Store,
     data_dir: str | None,
-    address: str | None,
+    session: RaySession,
     console: Console,
     throughput: Throughput,
 ) -> None:
     """Run what is pending of a job, and show on a console how it goes.
 
     Args:
-        address: of the Ray cluster that this process is connected to; None starts Ray on this machine.
         throughput: what is known of how fast stages train.
 
     Raises:
@@ -277,7 +303,8 @@ def run_pending(
     data_dir = str(locate_data_dir(data_dir))
     progress = Progress(ledger, throughput, slots, console, store.location)
     driver = DriverBeat(store.files, ledger.plan.study.name)
-    with connected(address) as interrupts, driver, progress:
+    interrupts = session.start()
+    with driver, progress:
 
         def check() -> None:
             driver.beat()
@@ -288,17 +315,6 @@ def run_pending(
         except Interrupted:
             console.print(ledger.summary())
             raise
-
-
-@contextlib.contextmanager
-def connected(address: str | None) -> Iterator[InterruptWatch]:
-    """Start Ray on this machine unless an address says where it runs, and watch for signals to stop."""
-    with contextlib.ExitStack() as stack:
-        interrupts = stack.enter_context(InterruptWatch())
-        if address is None:
-            stack.enter_context(ray_cluster(None))
-        interrupts.install()  # Ray has put its own handlers in place
-        yield interrupts
 
 
 def _show_results(job: Job, store: Store, console: Console, answer: Answer | None) -> int:

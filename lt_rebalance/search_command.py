@@ -1,4 +1,4 @@
-"""The command line that every search shares: options, trials, the choice, its confirmation on fresh seeds."""
+"""The command line that every search shares: trials, the choice, its confirmation on fresh seeds."""
 
 import argparse
 import contextlib
@@ -13,119 +13,33 @@ from rich.text import Text
 
 from lt_rebalance.arguments import EXIT_INCOMPLETE
 from lt_rebalance.command import (
-    connected,
+    RaySession,
     first_line,
-    make_parser,
     prepare_machine,
     run_command,
     run_job,
     this_command,
 )
-from lt_rebalance.configs import Budget, Execution, require_known, require_positive, to_plain
+from lt_rebalance.configs import Execution, require_positive
 from lt_rebalance.console import make_console
-from lt_rebalance.datasets import get_dataset_spec, load_dataset, locate_data_dir
+from lt_rebalance.datasets import load_dataset, locate_data_dir
 from lt_rebalance.forecast import Job
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.plan import compile_study
 from lt_rebalance.population import run_population
-from lt_rebalance.protocols import PROTOCOLS, Protocol, get_protocol
+from lt_rebalance.protocols import PROTOCOLS
 from lt_rebalance.runner import Resources
-from lt_rebalance.search import FIRST_SEARCH_SEED, OBJECTIVES, SCHEDULERS, Search
-from lt_rebalance.search_account import SearchBudget, Trial, choose, pareto_front, summary
+from lt_rebalance.search import FIRST_SEARCH_SEED, OBJECTIVES, Search
+from lt_rebalance.search_account import SearchBudget, Trial, choose, summary
+from lt_rebalance.search_files import best_toml, confirmation_name, describe_search, make_account
 from lt_rebalance.search_journal import SearchJournal, open_journal
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, Study
 from lt_rebalance.tuner import run_search
 
-VALIDATION_PER_CLASS = 500
-VALIDATION_SHARE = 12
-"""of the smallest class, at most one image in so many is set aside for validation: 500 of 6,000"""
-NUM_RUNGS = 3
-NUM_INTERVALS = 6
-"""rungs of a population, evenly spaced"""
-
 SearchBuilder = Callable[[argparse.Namespace, Execution], Search]
 Comparison = Callable[[str, str], Sequence[str]]
 """from the location of a store and the name of a study to lines that say how its two cells differ"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchPreset:
-    """Defaults of the options of the same names."""
-
-    dataset: str
-    steps: int
-    seeds: int
-    trials: int
-    confirm_seeds: int
-    classifier_steps: int | None = None
-
-
-def make_search_parser(question: str, presets: Mapping[str, SearchPreset]) -> argparse.ArgumentParser:
-    """Return the parser of a search with the options that all searches share.
-
-    Args:
-        question: the docstring of the search; shown by --help.
-        presets: by name; the first one is the default.
-    """
-    parser = make_parser(question)
-    what = parser.add_argument_group("what to tune")
-    what.add_argument(
-        "--preset", default=next(iter(presets)), help=f"{', '.join(presets)} (default: the first)"
-    )
-    what.add_argument("--dataset", metavar="NAME", help="a data set by name")
-    what.add_argument("--c", default="1/2", metavar="C", help="7/9, 1/2 or any 0 < C < 1 (default: 1/2)")
-    what.add_argument("--protocol", default="sound", help=f"of {', '.join(PROTOCOLS)} (default: sound)")
-    what.add_argument(
-        "--steps", type=int, metavar="N", help="optimizer steps of a trial that runs to its end"
-    )
-    what.add_argument("--seeds", type=int, metavar="N", help="seeds that every trial is averaged over")
-    what.add_argument("--name", help="name of the search in the store")
-    how = parser.add_argument_group("how to search")
-    how.add_argument("--scheduler", help=f"of {', '.join(SCHEDULERS)} (default: asha, with one objective)")
-    how.add_argument("--reduction", type=int, default=3, metavar="N", help="asha keeps one in N (default: 3)")
-    how.add_argument("--search-seed", type=int, default=0, metavar="N", help="seed of the suggestions")
-    budget = parser.add_argument_group("when to stop; what has been spent counts, also in earlier calls")
-    budget.add_argument("--trials", type=int, metavar="N", help="trials in all")
-    budget.add_argument("--max-steps", type=int, metavar="N", help="optimizer steps of all trials together")
-    budget.add_argument("--max-minutes", type=float, metavar="X", help="minutes of training of all trials")
-    budget.add_argument("--confirm-seeds", type=int, metavar="N", help="fresh seeds of the confirmation")
-    return parser
-
-
-def fill_in(options: argparse.Namespace, presets: Mapping[str, SearchPreset]) -> None:
-    """Give the options that were not set the values of the preset; ValueError when its name is unknown."""
-    require_known("preset", options.preset, tuple(presets))
-    values = dataclasses.asdict(presets[options.preset])
-    if options.max_steps is not None or options.max_minutes is not None:
-        del values["trials"]
-    for name, value in values.items():
-        if getattr(options, name, None) is None:
-            setattr(options, name, value)
-
-
-def search_protocol(options: argparse.Namespace, **changes: Any) -> Protocol:  # Any: fields of a protocol
-    """Return the protocol that the options name, with a validation set."""
-    smallest = min(get_dataset_spec(options.dataset).train_counts_K)
-    validation = min(VALIDATION_PER_CLASS, smallest // VALIDATION_SHARE)
-    return dataclasses.replace(get_protocol(options.protocol), validation_per_class=validation, **changes)
-
-
-def trial_budget(options: argparse.Namespace) -> Budget:
-    """Return the budget of a trial that runs to its end."""
-    rounds = NUM_INTERVALS if options.scheduler == "pbt" else options.reduction ** (NUM_RUNGS - 1)
-    if options.steps % rounds:
-        nearest = rounds * max(1, round(options.steps / rounds))
-        raise ValueError(
-            f"--steps must divide into {rounds} rounds, got {options.steps}; the nearest is {nearest}"
-        )
-    return Budget(steps=options.steps, rounds=rounds)
-
-
-def search_seeds(options: argparse.Namespace) -> tuple[int, ...]:
-    """Return the seeds of all trials."""
-    require_positive(seeds=options.seeds)
-    return tuple(range(FIRST_SEARCH_SEED, FIRST_SEARCH_SEED + options.seeds))
 
 
 def main(
@@ -164,6 +78,7 @@ def main(
             store=store,
             budget=budget,
             resources=resources,
+            session=stack.enter_context(RaySession(options.address)),
             options=options,
             question=first_line(parser),
             console=make_console(),
@@ -182,6 +97,7 @@ class SearchCommand:
     store: Store
     budget: SearchBudget
     resources: Resources
+    session: RaySession
     options: argparse.Namespace
     question: str
     console: Console
@@ -220,15 +136,15 @@ class SearchCommand:
     def _search(self) -> None:
         # Workers have a working directory and an environment of their own.
         data_dir = str(locate_data_dir(self.options.data_dir))
-        with connected(self.options.address) as interrupts:
-            common = (self.resources, self._show_trial, interrupts.check)
-            if self.search.scheduler == "pbt":
-                # Members hand checkpoints on, and nodes of a cluster do so through a place that they share.
-                directory = self.store.search_directory(self.search.name)
-                shared = None if self.options.address is None else str(directory)
-                run_population(self.journal, self.store, data_dir, self.budget, *common, shared)
-            else:
-                run_search(self.journal, self.store, data_dir, self.budget, *common)
+        check_interrupt = self.session.start().check
+        common = (self.resources, self._show_trial, check_interrupt)
+        if self.search.scheduler == "pbt":
+            # Members hand checkpoints on, and nodes of a cluster do so through a place that they share.
+            directory = self.store.search_directory(self.search.name)
+            shared = None if self.options.address is None else str(directory)
+            run_population(self.journal, self.store, data_dir, self.budget, *common, shared)
+        else:
+            run_search(self.journal, self.store, data_dir, self.budget, *common)
 
     def _show_trial(self, trial: Trial) -> None:
         last = trial.rungs[-1] if trial.rungs else None
@@ -285,35 +201,10 @@ class SearchCommand:
             resources=self.resources,
             seeds_option="--confirm-seeds",
         )
-        exit_code = run_job(job, self.options)
+        exit_code = run_job(job, self.options, self.session)
         for line in compare(self.store.location, study.name):
             print(line)
         return exit_code
-
-
-def make_account(
-    search: Search,
-    question: str,
-    budget: SearchBudget,
-    trials: Sequence[Trial],
-    importance: Mapping[str, float],
-) -> dict[str, Any]:
-    """Return the account of a search as plain JSON values: all that a report reads of it."""
-    best = choose(trials, search.objectives[0])
-    return describe_search(search) | {
-        "question": question,
-        "budget": dataclasses.asdict(budget),
-        "trials": [trial.to_plain() for trial in trials],
-        "importance": dict(importance),
-        "best": None if best is None else best.number,
-        "front": [trial.number for trial in pareto_front(trials, search.objectives)],
-        "confirmation": confirmation_name(search),
-    }
-
-
-def confirmation_name(search: Search) -> str:
-    """Return the name of the study that confirms the choice of a search."""
-    return f"{search.name}-confirmation"
 
 
 def describe_values(values: Mapping[str, Any]) -> str:
@@ -322,30 +213,6 @@ def describe_values(values: Mapping[str, Any]) -> str:
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in values.items()
     )
-
-
-def best_toml(search: Search, trial: Trial) -> str:
-    """Return the values of a trial as the file that a study takes as its configuration."""
-    lines = [f"# The best of search {search.name}: trial {trial.number}.", f"[{search.component}]"]
-    # Of strings and finite numbers, JSON and TOML write the same.
-    return "\n".join([*lines, *(f"{name} = {json.dumps(value)}" for name, value in trial.values.items()), ""])
-
-
-def describe_search(search: Search) -> dict[str, Any]:
-    """Return what a search is, as plain JSON values: two that agree in this are one."""
-    description = {
-        "results_version": RESULTS_VERSION,
-        "search": to_plain(search),
-        "objectives": {name: OBJECTIVES[name].label for name in search.objectives},
-        "space": {
-            name: {"kind": type(domain).__name__.lower(), **to_plain(domain)}
-            for name, domain in search.space.items()
-        },
-        "untuned": dict(search.untuned),
-        "rung_rounds": list(search.rung_rounds),
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(description, allow_nan=False))
-    return plain
 
 
 def _require_same_search(search: Search, store: Store) -> None:

@@ -23,10 +23,10 @@ from lt_rebalance.configs import Budget, Execution
 from lt_rebalance.generators import GENERATORS
 from lt_rebalance.protocols import make_cell
 from lt_rebalance.search import OBJECTIVES, Search
-from lt_rebalance.search_command import (
+from lt_rebalance.search_command import main
+from lt_rebalance.search_options import (
     SearchPreset,
     fill_in,
-    main,
     make_search_parser,
     search_protocol,
     search_seeds,

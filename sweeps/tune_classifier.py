@@ -19,10 +19,10 @@ from lt_rebalance.configs import Execution
 from lt_rebalance.methods import METHODS, get_method
 from lt_rebalance.protocols import make_cell
 from lt_rebalance.search import Search
-from lt_rebalance.search_command import (
+from lt_rebalance.search_command import main
+from lt_rebalance.search_options import (
     SearchPreset,
     fill_in,
-    main,
     make_search_parser,
     search_protocol,
     search_seeds,

@@ -559,6 +559,35 @@ def test_record_selected_on_validation_reports_its_best_round(store: Store, data
     assert record.metrics["accuracy"] == pytest.approx(accuracy_score(labels_N, predictions_N))
 
 
+@pytest.mark.parametrize("selection", ["last", "best_validation"])
+def test_validation_stage_trains_as_its_classifier_does_and_touches_no_test_image(
+    selection: str, store: Store, data_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = make_stage(
+        protocol=PROTOCOLS["sound"],
+        selection=selection,
+        validation_per_class=4,
+        classifier_budget=Budget(steps=16, rounds=4),
+        classifier_batch_size=8,
+    )
+    tested = run_stage(stage, store, data_dir)
+    monkeypatch.setattr(InputReader, "test_set", lambda self: pytest.fail("test images were asked for"))
+    validation = stage.on_validation()
+    assert validation.key != stage.key
+    record = run_stage(validation, store, data_dir)
+    assert record.kind == "validation"
+    assert record.artifacts == {}
+    for row, tested_row in zip(record.curves, tested.curves, strict=True):
+        assert row == {name: value for name, value in tested_row.items() if not name.startswith("test_")}
+    scores = [row["validation_macro_f1"] for row in record.curves]
+    reported = scores.index(max(scores)) if selection == "best_validation" else len(scores) - 1
+    row = record.curves[reported]
+    assert record.metrics == {name: row[f"validation_{name}"] for name in tested.metrics}
+    recall_K = [row_K[label] / sum(row_K) for label, row_K in enumerate(record.confusion)]
+    assert recall_K == pytest.approx(row["validation_recall_K"])
+    assert [sum(row_K) for row_K in record.confusion] == [4] * 4
+
+
 def test_record_counts_the_errors_before_it(store: Store, data_dir: str) -> None:
     stage = make_stage()
     for _ in range(2):

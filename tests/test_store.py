@@ -437,6 +437,50 @@ def test_load_study_of_a_damaged_file_names_it(damaged: bytes, store: Store, roo
         store.load_study("a")
 
 
+# Searches
+
+
+def test_search_written_is_loaded_again_and_listed(store: Store, root: Path) -> None:
+    (store.search_directory("begun") / "journal.jsonl").touch()
+    store.write_search("b", {"trials": [1]})
+    store.write_search("b", {"trials": [1, 2]})
+    store.write_search("a", {})
+    assert store.load_search("b") == {"trials": [1, 2]}
+    assert store.list_searches() == ["a", "b"]
+    assert store.search_directory("b") == root / "searches" / "b"
+    with pytest.raises(StoreError, match="no search 'x'; known: a, b"):
+        store.load_search("x")
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"\xff"])
+def test_load_search_of_a_damaged_file_names_it(damaged: bytes, store: Store, root: Path) -> None:
+    store.write_search("a", {})
+    (root / "searches" / "a" / "account.json").write_bytes(damaged)
+    with pytest.raises(StoreError, match=r"searches/a/account\.json"):
+        store.load_search("a")
+
+
+def test_best_configuration_lies_where_the_answer_says(store: Store) -> None:
+    assert Path(store.write_best("a", "[classifier]\n")).read_text(encoding="utf-8") == "[classifier]\n"
+
+
+def test_member_keeps_its_last_content_until_it_is_discarded(store: Store) -> None:
+    assert store.load_member("a", 3) is None
+    store.save_member("a", 3, b"one")
+    store.save_member("a", 3, b"two")
+    assert store.load_member("a", 3) == b"two"
+    assert store.load_member("a", 2) is None
+    store.discard_member("a", 3)
+    store.discard_member("a", 3)
+    assert store.load_member("a", 3) is None
+
+
+def test_discarded_checkpoints_are_gone(store: Store) -> None:
+    store.save_checkpoint(KEY, make_checkpoint(1))
+    store.discard_checkpoints(KEY)
+    assert store.load_checkpoint(KEY) is None
+
+
 def test_write_study_with_nan_is_refused(store: Store) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         store.write_study("a", {"x": float("nan")})

@@ -73,6 +73,38 @@ def test_stage_from_dict_of_unknown_kind_names_the_known(kind: str) -> None:
         stage_from_dict(values)
 
 
+def test_validation_stage_is_another_stage_that_can_be_read_again() -> None:
+    cell = make_cell(
+        dataclasses.replace(PROTOCOLS["sound"], validation_per_class=5),
+        dataset="fashion_mnist_mini",
+        c="1/2",
+        method="cgan",
+        generator="mlp_cgan_relu",
+    )
+    stage = cell.stage(0, EXECUTION)
+    validation = stage.on_validation()
+    assert (validation.kind, validation.key != stage.key) == ("validation", True)
+    assert validation.generator_stage == stage.generator_stage
+    assert stage_from_dict(json.loads(json.dumps(validation.to_dict()))) == validation
+    assert validation.with_seed(1) == cell.stage(1, EXECUTION).on_validation()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"validation_per_class": 0}, "needs validation_per_class above 0, got 0"),
+        ({"selection": "oracle_best_test"}, 'takes no selection "oracle_best_test"'),
+    ],
+)
+def test_validation_stage_that_could_not_do_without_test_images_is_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    protocol = dataclasses.replace(PROTOCOLS["sound"], **({"validation_per_class": 5} | changes))
+    cell = make_cell(protocol, dataset="fashion_mnist_mini", c="1/2", method="none", generator=None)
+    with pytest.raises(ValueError, match=message):
+        cell.stage(0, EXECUTION).on_validation()
+
+
 def test_stage_from_dict_without_kind_is_refused() -> None:
     values = {name: value for name, value in STAGES["generator"].to_dict().items() if name != "kind"}
     with pytest.raises(ValueError, match="unknown kind of stage"):

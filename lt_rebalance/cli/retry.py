@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lt_rebalance.arguments import EXIT_INCOMPLETE
 from lt_rebalance.cli.stores import choose_study, print_json
-from lt_rebalance.command import run_pending
+from lt_rebalance.command import RaySession, run_pending
 from lt_rebalance.console import make_console
 from lt_rebalance.events.overview import refresh_events
 from lt_rebalance.facts import load_study
@@ -73,4 +73,5 @@ def _run_again(plan: Plan, store: Store, options: argparse.Namespace) -> None:
         job = Job(question="", ledger=ledger, store=store, resources=resources)
         console = Console(file=sys.stderr, highlight=False) if options.json else make_console()
         throughput = learn_throughput(ledger)
-        run_pending(job, store, options.data_dir, options.address, console, throughput)
+        session = stack.enter_context(RaySession(options.address))
+        run_pending(job, store, options.data_dir, session, console, throughput)

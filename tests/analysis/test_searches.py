@@ -20,7 +20,7 @@ from analysis.tables.searches import search_tables
 from lt_rebalance.plan import Plan, compile_study, describe_plan
 from lt_rebalance.search import Search
 from lt_rebalance.search_account import RungResult, SearchBudget, Trial
-from lt_rebalance.search_command import confirmation_name, make_account
+from lt_rebalance.search_files import confirmation_name, make_account
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION, Study
 from tests.analysis.synthetic import confusion_of, make_record
