@@ -21,6 +21,7 @@ from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset, locate_data_d
 from lt_rebalance.events.overview import refresh_events, write_overview
 from lt_rebalance.forecast import Job, describe_study, expect, learn_throughput, measure_unknown, show_plan
 from lt_rebalance.interrupts import Interrupted, InterruptWatch
+from lt_rebalance.lease import Lease, LeaseLostError
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.machine import AUTO, resolve_execution
 from lt_rebalance.notes import DriverBeat
@@ -141,10 +142,10 @@ def main(
 
     def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
         study = change_study(build_study(options), read_overrides(options.config, options.set))
-        job = _prepare(study, first_line(parser), options, stack)
+        job, lease = _prepare(study, first_line(parser), options, stack)
         if options.plan:
             return lambda: show_plan(job, options.rate, as_json=options.json)
-        session = stack.enter_context(RaySession(options.address))
+        session = stack.enter_context(RaySession(options.address, lease))
         return lambda: run_job(job, options, session, answer)
 
     return run_command(parser, prepare, arguments)
@@ -159,8 +160,8 @@ def run_command(
         prepare: checks everything that can be wrong, raising ValueError, and returns what does the work.
 
     Returns:
-        What the work returns; 2: wrong input, nothing was started; 130, 143: stopped by Ctrl-C or SIGTERM,
-        the same command goes on from there.
+        What the work returns; 1: it could not go on; 2: wrong input, nothing was started; 130, 143: stopped
+        by Ctrl-C or SIGTERM, the same command goes on from there.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with contextlib.ExitStack() as stack:
@@ -177,6 +178,9 @@ def run_command(
         except Interrupted as interrupt:
             print(f"stopped by {interrupt.signal.name}; nothing finished is lost. To go on: {this_command()}")
             return interrupt.exit_code
+        except LeaseLostError as error:
+            print(f"stopped: {error}", file=sys.stderr)
+            return EXIT_INCOMPLETE
 
 
 def first_line(parser: argparse.ArgumentParser) -> str:
@@ -184,18 +188,27 @@ def first_line(parser: argparse.ArgumentParser) -> str:
     return (parser.description or "").strip().partition("\n")[0]
 
 
-def _prepare(study: Study, question: str, options: argparse.Namespace, stack: contextlib.ExitStack) -> Job:
-    """Check everything that can be wrong before anything is written; ValueError when something is."""
+def _prepare(
+    study: Study, question: str, options: argparse.Namespace, stack: contextlib.ExitStack
+) -> tuple[Job, Lease | None]:
+    """Check everything that can be wrong before anything is trained; ValueError when something is.
+
+    Returns:
+        What there is to do, and the lease on the store; None where nothing is left to run.
+    """
     execution, resources = prepare_machine(options, stack)
     plan = compile_study(study, execution)
     if not options.plan:
         for dataset in sorted({cell.data.dataset for cell in study.cells}):
             load_dataset(dataset, options.data_dir, download=options.download)
     store = open_store(options.storage, RESULTS_VERSION, create=not options.plan)
-    ledger = Ledger(plan, store)
+    ledger, lease = Ledger(plan, store), None
+    if store is not None and not options.plan and (ledger.pending() or options.retry_failed):
+        lease = stack.enter_context(Lease(store.files, store.location, study.name))
+        ledger = Ledger(plan, store)  # what the last holder finished may have been missing before
     if options.retry_failed:
         ledger.forget_failures()
-    return Job(question=question, ledger=ledger, store=store, resources=resources)
+    return Job(question=question, ledger=ledger, store=store, resources=resources), lease
 
 
 def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Execution, Resources]:
@@ -219,11 +232,16 @@ def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) ->
 
 
 class RaySession:
-    """Ray, started when it is first needed, and a watch for signals to stop; both until the command ends."""
+    """Ray, started when it is first needed, and a watch for reasons to stop; both until the command ends."""
 
-    def __init__(self, address: str | None) -> None:
-        """Start Ray on this machine unless an address says where it runs, and is connected to already."""
+    def __init__(self, address: str | None, lease: Lease | None) -> None:
+        """Start Ray on this machine unless an address says where it runs, and is connected to already.
+
+        Args:
+            lease: on the store; None where nothing will be run.
+        """
         self._address = address
+        self._lease = lease
         self._stack = contextlib.ExitStack()
         self._interrupts: InterruptWatch | None = None
 
@@ -233,15 +251,21 @@ class RaySession:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def start(self) -> InterruptWatch:
-        """Return the watch, once Ray can be used."""
+    def start(self) -> None:
+        """Return once Ray can be used."""
         if self._interrupts is None:
             interrupts = self._stack.enter_context(InterruptWatch())
             if self._address is None:
                 self._stack.enter_context(ray_cluster(None))
             interrupts.install()  # Ray has put its own handlers in place
             self._interrupts = interrupts
-        return self._interrupts
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal has come, LeaseLostError if another driver has taken over."""
+        if self._interrupts is not None:
+            self._interrupts.check()
+        if self._lease is not None:
+            self._lease.check()
 
 
 def run_job(job: Job, options: argparse.Namespace, session: RaySession, answer: Answer | None = None) -> int:
@@ -303,12 +327,12 @@ def run_pending(
     data_dir = str(locate_data_dir(data_dir))
     progress = Progress(ledger, throughput, slots, console, store.location)
     driver = DriverBeat(store.files, ledger.plan.study.name)
-    interrupts = session.start()
+    session.start()
     with driver, progress:
 
         def check() -> None:
             driver.beat()
-            interrupts.check()
+            session.check()
 
         try:
             run_plan(ledger, store, data_dir, job.resources, progress, check, driver.note.name)

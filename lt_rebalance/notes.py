@@ -14,6 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from lt_rebalance.filesystem import Filesystem
+from lt_rebalance.processes import Process
 
 BEAT_S = 10.0
 """seconds between two signs of life of a driver"""
@@ -22,15 +23,8 @@ STALE_S = 60.0
 DIRECTORY = "running"
 
 
-def _pid_space() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:  # not Linux
-        return ""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Note:
+class Note(Process):
     """What someone at work says of itself. Times are seconds since 1970 by the writer's clock."""
 
     name: str
@@ -43,31 +37,17 @@ class Note:
     """name of the driver's note, of a trial"""
     round: int = 0
     num_rounds: int = 0
-    host: str = field(default_factory=socket.gethostname)
-    pid: int = field(default_factory=os.getpid)
-    pid_space: str = field(default_factory=_pid_space)
-    """tells apart the processes of containers that share a host name"""
     started_s: float = field(default_factory=time.time)
     beat_s: float = field(default_factory=time.time)
     """last sign of life"""
 
     def is_lost(self, now_s: float, live_drivers: Collection[str]) -> bool:
         """Whether its writer has died, as far as can be seen from here."""
-        if (self.host, self.pid_space) == (socket.gethostname(), _pid_space()):
-            return not _is_alive(self.pid)
+        if self.is_visible:
+            return self.has_died
         if self.driver:
             return self.driver not in live_drivers
         return now_s - self.beat_s > STALE_S
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # someone else's
-        return True
-    return True
 
 
 def write_note(files: Filesystem, note: Note) -> None:

@@ -24,6 +24,7 @@ from lt_rebalance.configs import Execution, require_positive
 from lt_rebalance.console import make_console
 from lt_rebalance.datasets import load_dataset, locate_data_dir
 from lt_rebalance.forecast import Job
+from lt_rebalance.lease import Lease
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.plan import compile_study
 from lt_rebalance.population import run_population
@@ -71,6 +72,7 @@ def main(
         store = open_store(options.storage, RESULTS_VERSION, create=True)
         assert store is not None
         _require_same_search(search, store)
+        lease = stack.enter_context(Lease(store.files, store.location, search.name))
         journal = stack.enter_context(open_journal(search, store.search_directory(search.name)))
         command = SearchCommand(
             search=search,
@@ -78,7 +80,7 @@ def main(
             store=store,
             budget=budget,
             resources=resources,
-            session=stack.enter_context(RaySession(options.address)),
+            session=stack.enter_context(RaySession(options.address, lease)),
             options=options,
             question=first_line(parser),
             console=make_console(),
@@ -136,8 +138,8 @@ class SearchCommand:
     def _search(self) -> None:
         # Workers have a working directory and an environment of their own.
         data_dir = str(locate_data_dir(self.options.data_dir))
-        check_interrupt = self.session.start().check
-        common = (self.resources, self._show_trial, check_interrupt)
+        self.session.start()
+        common = (self.resources, self._show_trial, self.session.check)
         if self.search.scheduler == "pbt":
             # Members hand checkpoints on, and nodes of a cluster do so through a place that they share.
             directory = self.store.search_directory(self.search.name)

@@ -16,6 +16,7 @@ from lt_rebalance.events.overview import refresh_events
 from lt_rebalance.facts import load_study
 from lt_rebalance.forecast import Job, learn_throughput
 from lt_rebalance.interrupts import Interrupted
+from lt_rebalance.lease import Lease, LeaseLostError
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.observer import attempt
 from lt_rebalance.plan import Plan, plan_from_description
@@ -37,6 +38,9 @@ def run(options: argparse.Namespace) -> int:
             _run_again(plan, store, options)
         except Interrupted as interrupt:
             return interrupt.exit_code
+        except LeaseLostError as error:
+            print(f"stopped: {error}", file=sys.stderr)
+            return EXIT_INCOMPLETE
         attempt(lambda: refresh_events(store, study))
     ledger = Ledger(plan, store)
     failed = {str(each): ledger.reason(each.key) for each in plan.runs if ledger.state(each.key) == "failed"}
@@ -66,6 +70,7 @@ def _run_again(plan: Plan, store: Store, options: argparse.Namespace) -> None:
         resources = plan_resources(
             plan.execution, options.gpus_per_trial, options.max_concurrent, options.lanes, size
         )
+        lease = stack.enter_context(Lease(store.files, store.location, plan.study.name))
         ledger = Ledger(plan, store)
         for key in list(ledger.failures):
             store.clear_failure(key)
@@ -73,5 +78,5 @@ def _run_again(plan: Plan, store: Store, options: argparse.Namespace) -> None:
         job = Job(question="", ledger=ledger, store=store, resources=resources)
         console = Console(file=sys.stderr, highlight=False) if options.json else make_console()
         throughput = learn_throughput(ledger)
-        session = stack.enter_context(RaySession(options.address))
+        session = stack.enter_context(RaySession(options.address, lease))
         run_pending(job, store, options.data_dir, session, console, throughput)

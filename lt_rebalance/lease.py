@@ -1,0 +1,199 @@
+"""The lease on a store: one driver at a time works there; the lease of one that has died is taken over.
+
+A lease only saves work. That no result is lost or replaced rests on the exclusive commits of the store, which
+hold also while a driver that was taken for dead goes on for a moment.
+
+Leases are files `lease/<generation>.json`, and the highest generation counts. A lease is taken by creating
+the next generation, which exactly one can; so two that find the same stale lease do not both get it. The
+holder rewrites its file every few seconds. Whoever wants the lease watches that file: if it stands still for
+`STALE_S` by the watcher's own monotonic clock, or its process is seen to have ended, it is stale. No clock of
+two machines is ever compared. The last file stays when it is released, so that generations only grow.
+"""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lt_rebalance.console import format_duration
+from lt_rebalance.filesystem import Filesystem
+from lt_rebalance.processes import Process
+
+BEAT_S = 10.0
+"""seconds between two signs of life of a holder"""
+STALE_S = 60.0
+"""seconds without one from which a holder counts as dead"""
+DIRECTORY = "lease"
+_POLL_S = 0.2
+
+_log = logging.getLogger(__name__)
+
+
+class LeaseError(ValueError):
+    """Another driver works on the store."""
+
+
+class LeaseLostError(RuntimeError):
+    """Another driver has taken over, because this one gave no sign of life for too long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder(Process):
+    """Who has, or had, a lease."""
+
+    title: str
+    """the study or search"""
+    attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """tells apart holders that have the same process number"""
+    beats: int = 0
+    """signs of life given"""
+    held_s: float = 0.0
+    """since the lease was taken, by the clock of the holder"""
+    is_released: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.title}, process {self.pid} on {self.host}, for {format_duration(self.held_s)}"
+
+    def to_json(self) -> bytes:
+        """Return the holder as UTF-8 JSON."""
+        return json.dumps(dataclasses.asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Holder | None":
+        """Return who a file names; None of one that cannot be read, which only its standing still frees."""
+        with contextlib.suppress(ValueError, TypeError):
+            return cls(**json.loads(content))
+        return None
+
+
+class Lease:
+    """A driver's hold on a store, from entering to leaving a `with` block."""
+
+    def __init__(
+        self,
+        files: Filesystem,
+        location: str,
+        title: str,
+        *,
+        beat_s: float = BEAT_S,
+        stale_s: float = STALE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare to take the lease.
+
+        Args:
+            location: of the store, for messages.
+            title: the study or search that works there.
+            beat_s: seconds between signs of life, of every driver of this store.
+            stale_s: seconds without one from which a holder counts as dead.
+            clock: seconds that only grow, read nowhere else.
+        """
+        self._files = files
+        self._location = location
+        self._holder = Holder(title=title)
+        self._beat_s = beat_s
+        self._stale_s = stale_s
+        self._clock = clock
+        self._generation = 0
+        self._since_s = 0.0
+        self._stop = threading.Event()
+        self._lost = threading.Event()
+        self._thread = threading.Thread(target=self._beat_until_stopped, name="lease", daemon=True)
+
+    def __enter__(self) -> "Lease":
+        """Take the lease; after the death of a holder elsewhere this takes up to `stale_s`.
+
+        Raises:
+            LeaseError: another driver has it and lives.
+        """
+        self._generation = self._take()
+        self._since_s = self._clock()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if not self._lost.is_set():
+            with contextlib.suppress(OSError):  # it will be found stale instead
+                self._write(is_released=True)
+
+    def check(self) -> None:
+        """Raise a LeaseLostError if another driver has taken over."""
+        if self._lost.is_set():
+            raise LeaseLostError(
+                f"{self._location} was taken over by another driver, because this one gave no sign of life "
+                f"for {self._stale_s:g} s; it goes on there"
+            )
+
+    def beat(self) -> None:
+        """Give a sign of life, or find that the lease is lost."""
+        if self._read_newest()[0] > self._generation:
+            self._lost.set()
+        else:
+            self._write(is_released=False)
+
+    def _beat_until_stopped(self) -> None:
+        while not self._lost.is_set() and not self._stop.wait(self._beat_s):
+            try:
+                self.beat()
+            except Exception:  # whatever it is, the next one may come through
+                _log.warning("no sign of life could be given", exc_info=True)
+
+    def _write(self, *, is_released: bool) -> None:
+        self._holder = dataclasses.replace(
+            self._holder,
+            beats=self._holder.beats + 1,
+            held_s=self._clock() - self._since_s,
+            is_released=is_released,
+        )
+        self._files.replace(_path(self._generation), self._holder.to_json())
+
+    def _take(self) -> int:
+        """Wait until it is clear whether the newest lease is held, take the next, return its generation."""
+        seen: tuple[int, bytes] | None = None
+        seen_s = 0.0
+        while True:
+            newest = generation, content = self._read_newest()
+            holder = Holder.from_json(content)
+            is_free = generation == 0 or (holder is not None and (holder.is_released or holder.has_died))
+            if newest != seen:
+                if seen is not None and not is_free:
+                    raise LeaseError(
+                        f"{self._location} is in use: {holder or 'by an unreadable lease'}; wait for its "
+                        "end, or name another --storage"
+                    )
+                if not is_free:
+                    _log.warning(
+                        "%s has a holder, %s; watching for up to %g s whether it lives",
+                        *(self._location, holder or "unreadable", self._stale_s),
+                    )
+                seen, seen_s = newest, self._clock()
+            is_free = is_free or self._clock() - seen_s >= self._stale_s
+            if not is_free:
+                time.sleep(_POLL_S)
+            elif self._files.create(_path(generation + 1), self._holder.to_json()):
+                for earlier in self._list_generations():
+                    if earlier <= generation:
+                        self._files.remove(_path(earlier))
+                return generation + 1
+
+    def _list_generations(self) -> list[int]:
+        stems = [name.removesuffix(".json") for name in self._files.list(DIRECTORY)]
+        return sorted(int(stem) for stem in stems if stem.isdecimal())
+
+    def _read_newest(self) -> tuple[int, bytes]:
+        """Return the highest generation and its file; 0 where there is none."""
+        while generations := self._list_generations():
+            with contextlib.suppress(FileNotFoundError):  # someone has just taken the next
+                return generations[-1], self._files.read(_path(generations[-1]))
+        return 0, b""
+
+
+def _path(generation: int) -> str:
+    return f"{DIRECTORY}/{generation:06d}.json"
