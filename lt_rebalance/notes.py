@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from lt_rebalance.filesystem import Filesystem
+from lt_rebalance.filesystem import Filesystem, StorageError
 from lt_rebalance.processes import Process
 
 BEAT_S = 10.0
@@ -87,9 +87,13 @@ class DriverBeat:
         remove_note(self._files, self.note)
 
     def beat(self) -> None:
-        """Give a sign of life, if the last one is long enough ago."""
+        """Give a sign of life, if the last one is long enough ago; StorageError when there is no store."""
         now = time.monotonic()
         if now - self._last >= BEAT_S:
             self._last = now
-            with contextlib.suppress(OSError):  # the next one may come through, and nothing depends on it
+            try:
                 write_note(self._files, dataclasses.replace(self.note, beat_s=time.time()))
+            except StorageError:  # without the store, nothing that this driver runs can be kept
+                raise
+            except OSError:  # the next one may come through, and nothing depends on it
+                pass

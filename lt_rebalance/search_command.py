@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lt_rebalance.arguments import EXIT_INCOMPLETE
+from lt_rebalance.bucket import SCHEME
 from lt_rebalance.command import (
     RaySession,
     first_line,
@@ -73,7 +74,7 @@ def main(
         assert store is not None
         _require_same_search(search, store)
         lease = stack.enter_context(Lease(store.files, store.location, search.name))
-        journal = stack.enter_context(open_journal(search, store.search_directory(search.name)))
+        journal = stack.enter_context(open_journal(search, store))
         command = SearchCommand(
             search=search,
             journal=journal,
@@ -141,9 +142,9 @@ class SearchCommand:
         self.session.start()
         common = (self.resources, self._show_trial, self.session.check)
         if self.search.scheduler == "pbt":
-            # Members hand checkpoints on, and nodes of a cluster do so through a place that they share.
+            # Members hand checkpoints on, and nodes of a cluster do so through a directory that they share.
             directory = self.store.search_directory(self.search.name)
-            shared = None if self.options.address is None else str(directory)
+            shared = None if self.options.address is None or directory is None else str(directory)
             run_population(self.journal, self.store, data_dir, self.budget, *common, shared)
         else:
             run_search(self.journal, self.store, data_dir, self.budget, *common)
@@ -239,6 +240,11 @@ def _require_population(options: argparse.Namespace) -> None:
                 f"--{name.replace('_', '-')} does not go with --scheduler pbt: all members of a population, "
                 "--trials of them, train to the end, as many at a time as there are CPUs or GPUs"
             )
+    if options.address is not None and options.storage.startswith(SCHEME):
+        raise ValueError(
+            "the members of a population hand checkpoints on through a directory that all nodes share: name "
+            f"one as --storage, got {options.storage!r}, or leave out --address to stay on this machine"
+        )
 
 
 def _show_plan(search: Search, budget: SearchBudget, resources: Resources, *, as_json: bool) -> int:
