@@ -1,6 +1,7 @@
 """cluster.yaml and deploy/ are valid for the installed Ray and keep their promises; no network is used."""
 
 import copy
+import json
 import os
 import re
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
@@ -165,6 +167,22 @@ def test_every_placeholder_is_marked_edit() -> None:
     assert len(placeholders) == 2
     for i in placeholders:
         assert "EDIT" in "".join(lines[max(0, i - 8) : i + 1]), lines[i]
+
+
+def test_policies_of_the_guide_let_workers_use_one_bucket_and_nothing_else() -> None:
+    guide = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    storage, head = (json.loads(text) for text in re.findall(r"```json\n(.*?)```", guide, flags=re.DOTALL))
+    actions = [action for each in storage["Statement"] for action in np.atleast_1d(each["Action"])]
+    assert set(actions) == {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject"}
+    assert {each["Resource"] for each in storage["Statement"]} == {
+        "arn:aws:s3:::BUCKET",
+        "arn:aws:s3:::BUCKET/PREFIX/*",
+    }
+    ends = [each for each in head["Statement"] if "ec2:TerminateInstances" in each["Action"]]
+    name = read(AWS)["cluster_name"]
+    assert [each["Condition"] for each in ends] == [
+        {"StringEquals": {"ec2:ResourceTag/ray-cluster-name": name}}
+    ]
 
 
 # Software
