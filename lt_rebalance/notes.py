@@ -64,7 +64,7 @@ def read_notes(files: Filesystem) -> list[Note]:
     """Return all notes, those of the lost among them; what is not a note is passed over."""
     notes = []
     for name in files.list(DIRECTORY):
-        with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError):
+        with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
             values = json.loads(files.read(f"{DIRECTORY}/{name}"))
             notes.append(Note(**{**values, "keys": tuple(values["keys"])}))
     return notes

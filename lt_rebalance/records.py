@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,20 @@ def stage_key(stage: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def parse_json(
+    text: bytes | str, parse_constant: Callable[[str], Any] | None = None
+) -> Any:  # Any: a JSON value
+    """Return the value that a JSON text holds, as `json.loads` does.
+
+    Raises:
+        ValueError: not JSON, or nested more deeply than anything that is written here.
+    """
+    try:
+        return json.loads(text, parse_constant=parse_constant)
+    except RecursionError:
+        raise ValueError("JSON that is nested too deeply") from None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
     """A file of a record that is too large for JSON."""
@@ -27,6 +41,12 @@ class Artifact:
     """name in the directory of the stage"""
     num_bytes: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        # A record may come from a stranger, and this becomes a part of a path.
+        name = self.file
+        if not isinstance(name, str) or name[:1] in ("", ".") or "/" in name or "\0" in name:
+            raise ValueError(f"an artefact's file is a plain name without a leading dot, got {name!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +132,7 @@ class Record:
         Raises:
             ValueError: not JSON, or not the fields of a record.
         """
-        values = json.loads(text, parse_constant=_refuse_constant)
+        values = parse_json(text, parse_constant=_refuse_constant)
         expected = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or set(values) != expected:
             found = sorted(values) if isinstance(values, dict) else type(values).__name__
@@ -152,7 +172,7 @@ class Summary:
             is_whole = text.endswith("}") and state in STATES
             if is_whole and all(isinstance(value, float) for value in metrics.values()):
                 return cls(state=state, metrics=metrics, timing=Timing(**timing))
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             pass
         record = Record.from_json(content)
         return cls(state=record.state, metrics=record.metrics, timing=record.timing)
@@ -188,7 +208,7 @@ class Failure:
     @classmethod
     def from_json(cls, text: bytes) -> "Failure":
         """Read a failure; ValueError when it is not one."""
-        values = json.loads(text)
+        values = parse_json(text)
         if not isinstance(values, dict):
             raise ValueError(f"a failure is an object, got {type(values).__name__}")
         try:

@@ -8,13 +8,16 @@ import contextlib
 import logging
 import math
 import os
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray._private import ray_constants
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
@@ -107,6 +110,8 @@ def plan_resources(
 def ray_cluster(address: str | None) -> Iterator[ClusterSize]:
     """Connect to a running cluster and yield what it has of "CPU" and "GPU", or start Ray on this machine.
 
+    A Ray that is started here listens on loopback only and asks for a token that nobody else can read.
+
     Raises:
         ValueError: no cluster answers at the address.
     """
@@ -115,15 +120,56 @@ def ray_cluster(address: str | None) -> Iterator[ClusterSize]:
     try:
         if address is None:
             size: dict[str, Any] = {"num_cpus": count_cpus(), "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
-            ray.init(address="local", include_dashboard=False, **size, **quiet)
+            with _loopback_only():
+                keep_token_private()
+                ray.init(address="local", include_dashboard=False, **size, **quiet)
         else:
             ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:
         raise ValueError(f"no Ray cluster could be reached or started ({error})") from None
     try:
         yield ray.cluster_resources() if address is not None else {}
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _loopback_only() -> Iterator[None]:
+    """Let a Ray that is started meanwhile, and all its processes, take 127.0.0.1 for their address.
+
+    Else it takes the one that other machines see, and listens on every interface. `ray.init` replaces a
+    loopback address that it is given; its switch for macOS and Windows does what is wanted everywhere.
+    """
+    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR  # inherited by the processes
+    variable, constant = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = constant
+        if variable is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = variable
+
+
+def keep_token_private() -> None:
+    """Make Ray's token readable by its owner only, and make one where there is none.
+
+    Ray itself would write it readable by everyone.
+    """
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:  # made with mode 0600
+            file.write(secrets.token_hex(32))
+            file.flush()
+            # A second driver that starts at the same time finds a whole token or none.
+            with contextlib.suppress(FileExistsError):
+                os.link(file.name, path)
+    path.chmod(0o600)
 
 
 def count_cpus() -> int:

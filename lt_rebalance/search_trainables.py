@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from ray.tune.result import DONE
 
-from lt_rebalance.records import Record
+from lt_rebalance.records import Record, parse_json
 from lt_rebalance.search import Rung, Search, Values, score
 from lt_rebalance.search_account import RungResult
 from lt_rebalance.store import Checkpoint, open_store
@@ -198,7 +198,7 @@ def member_trial_config(
 def unpack_member(content: bytes) -> tuple[dict[str, Any], dict[int, bytes]]:
     """Return what a member keeps: its state with its last result, and its lanes by seed."""
     parts = {name: part.numpy().tobytes() for name, part in safetensors.torch.load(content).items()}
-    state: dict[str, Any] = json.loads(parts.pop("state"))
+    state: dict[str, Any] = parse_json(parts.pop("state"))
     return state, {int(seed): lane for seed, lane in parts.items()}
 
 

@@ -22,7 +22,7 @@ from lt_rebalance.lane_stacks import Fusion
 from lt_rebalance.lanes import Training
 from lt_rebalance.machine import describe_machine, prepare_torch
 from lt_rebalance.metrics import COLLAPSED_BELOW, METRICS, PROBABILITY_METRICS, confusion_matrix
-from lt_rebalance.records import Artifact, Record, Timing
+from lt_rebalance.records import Artifact, Record, Timing, parse_json
 from lt_rebalance.seeding import torch_stream
 from lt_rebalance.store import Checkpoint, Store
 from lt_rebalance.study import AnyStage, ClassifierStage, GeneratorStage, ValidationStage
@@ -123,7 +123,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
     def restore_lane(self, index: int, content: bytes) -> None:
         """Go on from what `checkpoint_lane` returned."""
         lane = self.lanes[index]
-        progress = json.loads(_safetensors_header(content)["progress"])
+        progress = parse_json(_safetensors_header(content)["progress"])
         self._started[index] -= progress.pop("wall_s")
         self._device_s[index] += progress.pop("device_s")
         for name, value in progress.items():
@@ -314,5 +314,5 @@ def run_stage(stage: AnyStage, store: Store, data_dir: str | None = None) -> Rec
 
 def _safetensors_header(content: bytes) -> dict[str, str]:
     length = int.from_bytes(content[:8], "little")
-    header: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
+    header: dict[str, str] = parse_json(content[8 : 8 + length])["__metadata__"]
     return header

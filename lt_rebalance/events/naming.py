@@ -35,7 +35,7 @@ class EventRun:
 
 def study_directory(study: str) -> str:
     """Return where the events of a study lie in a store: what TensorBoard is given to read."""
-    return f"events/{study}"
+    return f"events/{path_name(study)}"
 
 
 def name_runs(study: Mapping[str, Any]) -> dict[str, EventRun]:
@@ -53,12 +53,13 @@ def name_runs(study: Mapping[str, Any]) -> dict[str, EventRun]:
         class_names = tuple(study["datasets"][cell["dataset"]]["class_names"])
         root = f"{study_directory(study['study'])}/{path_name(cell['dataset'])}/{path_name(cell['protocol'])}"
         root += f"/{path_name(name_data(cell['data']))}"
+        seed = path_name(f"seed-{run['seed']}")
         if run["generator_key"] is not None:
             architecture = cell["config"]["generator"]["architecture"]
             runs.setdefault(
                 run["generator_key"],
                 EventRun(
-                    directory=f"{root}/generator-{path_name(architecture)}/seed-{run['seed']}",
+                    directory=f"{root}/generator-{path_name(architecture)}/{seed}",
                     group="",
                     hparams={},
                     class_names=class_names,
@@ -67,7 +68,7 @@ def name_runs(study: Mapping[str, Any]) -> dict[str, EventRun]:
         runs.setdefault(
             run["key"],
             EventRun(
-                directory=f"{root}/{path_name(cell['method'])}/seed-{run['seed']}",
+                directory=f"{root}/{path_name(cell['method'])}/{seed}",
                 group=name_cell(cell),
                 hparams=hparams[run["cell"]],
                 class_names=class_names,
@@ -102,5 +103,11 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, HParam]:
 
 
 def path_name(name: str) -> str:
-    """Return a name as a part of a path."""
+    """Return a name as a part of a path.
+
+    Raises:
+        ValueError: a name that begins with a dot, such as one that would lead out of the directory.
+    """
+    if name.startswith("."):
+        raise ValueError(f"{name!r} cannot name a part of a path: it begins with a dot")
     return name.replace("/", "-")
