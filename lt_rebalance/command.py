@@ -19,6 +19,7 @@ from lt_rebalance.console import make_console
 from lt_rebalance.costs import Throughput
 from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset, locate_data_dir
 from lt_rebalance.events.overview import refresh_events, write_overview
+from lt_rebalance.filesystem import StorageError
 from lt_rebalance.forecast import Job, describe_study, expect, learn_throughput, measure_unknown, show_plan
 from lt_rebalance.interrupts import Interrupted, InterruptWatch
 from lt_rebalance.ledger import Ledger
@@ -50,7 +51,10 @@ def make_parser(question: str) -> argparse.ArgumentParser:
     )
     place = parser.add_argument_group("where")
     place.add_argument(
-        "--storage", default="results", metavar="DIR", help="the store of all results (default: results)"
+        "--storage",
+        default="results",
+        metavar="PLACE",
+        help="the store of all results: a directory, or s3://BUCKET/PREFIX (default: results)",
     )
     place.add_argument(
         "--data-dir",
@@ -160,13 +164,13 @@ def run_command(
 
     Returns:
         What the work returns; 2: wrong input, nothing was started; 130, 143: stopped by Ctrl-C or SIGTERM,
-        the same command goes on from there.
+        1: the store could not be reached any more; the same command goes on from there.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with contextlib.ExitStack() as stack:
         try:
             work = prepare(parser.parse_args(arguments), stack)
-        except ValueError as error:
+        except (ValueError, StorageError) as error:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_USER_ERROR
         except KeyboardInterrupt:
@@ -177,6 +181,10 @@ def run_command(
         except Interrupted as interrupt:
             print(f"stopped by {interrupt.signal.name}; nothing finished is lost. To go on: {this_command()}")
             return interrupt.exit_code
+        except StorageError as error:
+            print(f"error: {error}", file=sys.stderr)
+            print(f"stopped; nothing finished is lost. To go on when the store answers: {this_command()}")
+            return EXIT_INCOMPLETE
 
 
 def first_line(parser: argparse.ArgumentParser) -> str:
