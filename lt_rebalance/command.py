@@ -24,6 +24,7 @@ from lt_rebalance.forecast import Job, describe_study, expect, learn_throughput,
 from lt_rebalance.interrupts import Interrupted, InterruptWatch
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.machine import AUTO, resolve_execution
+from lt_rebalance.nodes import require_store_on_all_nodes
 from lt_rebalance.notes import DriverBeat
 from lt_rebalance.observer import attempt
 from lt_rebalance.overrides import change_study, read_overrides
@@ -199,7 +200,7 @@ def _prepare(study: Study, question: str, options: argparse.Namespace, stack: co
     if not options.plan:
         for dataset in sorted({cell.data.dataset for cell in study.cells}):
             load_dataset(dataset, options.data_dir, download=options.download)
-    store = open_store(options.storage, RESULTS_VERSION, create=not options.plan)
+    store = open_results(options)
     ledger = Ledger(plan, store)
     if options.retry_failed:
         ledger.forget_failures()
@@ -224,6 +225,18 @@ def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) ->
     execution = resolve_execution(options.device, options.precision, options.threads, has_cuda=has_cuda)
     resources = plan_resources(execution, options.gpus_per_trial, options.max_concurrent, options.lanes, size)
     return execution, resources
+
+
+def open_results(options: argparse.Namespace) -> Store | None:
+    """Open the store of results, made unless only a plan is asked for; on a cluster, all nodes must see it.
+
+    Raises:
+        StoreError: it cannot be used; errors as `open_store` and `require_store_on_all_nodes`.
+    """
+    store = open_store(options.storage, RESULTS_VERSION, create=not options.plan)
+    if store is not None and options.address is not None and not options.plan:
+        require_store_on_all_nodes(store)
+    return store
 
 
 class RaySession:
