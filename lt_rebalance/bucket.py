@@ -162,7 +162,7 @@ def parse_address(address: str) -> tuple[str, str]:
         ValueError: it is not of this form.
     """
     name, _, prefix = address.removeprefix(SCHEME).partition("/")
-    prefix = prefix.strip("/")
+    prefix = prefix.rstrip("/")
     parts = prefix.split("/") if prefix else []
     if not _NAME.fullmatch(name) or any(part in ("", ".", "..") for part in parts):
         # What is no bucket's name is not repeated: it may hold someone's credentials.

@@ -16,6 +16,7 @@ from lt_rebalance.bucket import SCHEME
 from lt_rebalance.command import (
     RaySession,
     first_line,
+    open_results,
     prepare_machine,
     run_command,
     run_job,
@@ -35,8 +36,8 @@ from lt_rebalance.search import FIRST_SEARCH_SEED, OBJECTIVES, Search
 from lt_rebalance.search_account import SearchBudget, Trial, choose, summary
 from lt_rebalance.search_files import best_toml, confirmation_name, describe_search, make_account
 from lt_rebalance.search_journal import SearchJournal, open_journal
-from lt_rebalance.store import Store, open_store
-from lt_rebalance.study import RESULTS_VERSION, Study
+from lt_rebalance.store import Store
+from lt_rebalance.study import Study
 from lt_rebalance.tuner import run_search
 
 SearchBuilder = Callable[[argparse.Namespace, Execution], Search]
@@ -70,7 +71,7 @@ def main(
         if options.plan:
             return lambda: _show_plan(search, budget, resources, as_json=options.json)
         load_dataset(search.base.data.dataset, options.data_dir, download=options.download)
-        store = open_store(options.storage, RESULTS_VERSION, create=True)
+        store = open_results(options)
         assert store is not None
         _require_same_search(search, store)
         lease = stack.enter_context(Lease(store.files, store.location, search.name))

@@ -50,6 +50,7 @@ LAYERS = [
     ["ledger"],
     ["tables"],
     ["progress"],
+    ["nodes"],
     ["trainables"],
     ["search_trainables"],
     ["runner"],
@@ -61,7 +62,7 @@ LAYERS = [
     ["cli"],
     ["__main__"],
 ]
-MAY_IMPORT_RAY = {"trainables", "search_trainables", "runner", "tuner", "population"}
+MAY_IMPORT_RAY = {"nodes", "trainables", "search_trainables", "runner", "tuner", "population"}
 MAY_IMPORT_ANALYSIS = {"cli"}
 ANALYSIS_MAY_IMPORT = {"metrics", "paper", "records", "store"}
 ANALYSIS_NEVER_IMPORTS = {"torch", "torchvision", "ray"}
