@@ -65,7 +65,13 @@ def _name(reader: StoreReader, key: str) -> str:
     seeds = f"seed {run['seed']}"
     if is_apart(run):
         seeds += f" of subset {run['subset_seed']} with generator {run['generator_seed']}"
-    return f"{cell['protocol']} {cell['data']} {cell['method']} {seeds}"
+    name = f"{cell['protocol']} {cell['data']} {cell['method']} {seeds}"
+    if len(reader.studies) == 1:
+        return name
+    planners = [
+        study for study, plan in reader.studies.items() if any(each["key"] == key for each in plan["runs"])
+    ]
+    return f"{name} of {' and '.join(planners)}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -252,6 +252,17 @@ def test_a_run_in_two_studies_is_one_row(tmp_path: Path) -> None:
     assert len(collect(store.location)) == 4
 
 
+def test_a_missing_run_is_named_with_its_studies_where_there_are_several(tmp_path: Path) -> None:
+    plan = small_plan()
+    store = make_store(tmp_path / "store", plan)
+    result_path(store, plan.runs[0].key).unlink()
+    store.write_study("again", describe_plan(plan))
+    store.write_study("other", describe_plan(dataclasses.replace(plan, runs=plan.runs[1:])))
+    names = " and ".join(sorted(["again", plan.study.name]))
+    with pytest.raises(IncompleteError, match=rf"sound 1/2 none seed 0 of {names} \(missing\)"):
+        collect(store.location)
+
+
 def test_results_of_two_executions_are_duplicates_unless_allowed(tmp_path: Path) -> None:
     plan = small_plan()
     store = make_store(tmp_path / "store", plan)
