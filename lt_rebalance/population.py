@@ -50,9 +50,12 @@ def run_population(
     while journal.has_more(budget):
         journal.begin()
     search, faults = journal.search, StoreFaults()
+    location = (
+        store.location
+    )  # Tune writes down what the scheduler holds, and a store's connections cannot be
 
     def configure(member: int, values: Values) -> TrialConfig:
-        return member_trial_config(search, member, values, store.location, data_dir)
+        return member_trial_config(search, member, values, location, data_dir)
 
     running = [trial for trial in journal.trials() if trial.state == "running"]
     kept = {trial.number: _last_result(trial.number, search, store) for trial in running}

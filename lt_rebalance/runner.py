@@ -401,6 +401,10 @@ class _StepCallback(tune.Callback):
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._call()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
+        return {}
+
 
 def _trial_name(trial: Trial) -> str:
     return str(trial.trial_id)
