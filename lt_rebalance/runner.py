@@ -21,6 +21,7 @@ from ray.tune.search import Searcher
 
 from lt_rebalance.configs import Execution, require_positive
 from lt_rebalance.costs import stage_flop
+from lt_rebalance.disk import describe_disk
 from lt_rebalance.events.naming import name_runs
 from lt_rebalance.events.writer import RunEvents
 from lt_rebalance.ledger import Ledger
@@ -28,14 +29,15 @@ from lt_rebalance.observer import Watch, attempt
 from lt_rebalance.plan import Schedule, describe_plan
 from lt_rebalance.progress import Progress
 from lt_rebalance.records import Failure
-from lt_rebalance.store import Store
+from lt_rebalance.store import Store, StoreError
 from lt_rebalance.study import AnyStage
 from lt_rebalance.trainables import StageTrainable, trial_config
 
 ClusterSize = Mapping[str, float]
 """how much a cluster has of each resource, "CPU" and "GPU" among them"""
 
-MAX_RETRIES = 2
+MAX_LOST_WORKERS = 20
+"""times that a trial goes on after its worker process or node was lost; what raises has `MAX_ERRORS`"""
 # A worker splits what its GPU cannot hold. On a CPU seeds side by side are faster than seeds in turn.
 DEFAULT_LANES = {"cpu": 1, "cuda": 64}
 LOCAL_OBJECT_STORE_BYTES = 200_000_000
@@ -153,13 +155,15 @@ class StageSearcher(Searcher):
         self._progress = progress
         self._watch = watch
         self._running: dict[str, list[AnyStage]] = {}
+        self.unwritable: str | None = None
+        """why the store takes no more, once a trial has found that; nothing new is started from then on"""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next ready stages, as lanes of one trial; None while all wait; FINISHED at the end."""
-        stages = self._schedule.next_ready(self._count_lanes())
+        stages = [] if self.unwritable else self._schedule.next_ready(self._count_lanes())
         if not stages:
             finished: Any = Searcher.FINISHED  # a string, which Ray's own signature leaves out
-            return finished if self._schedule.is_exhausted else None
+            return finished if self.unwritable or self._schedule.is_exhausted else None
         self._running[trial_id] = stages
         for stage in stages:
             self._progress.start(stage)
@@ -178,6 +182,7 @@ class StageSearcher(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Pass on how far a trial is."""
+        self._note_outcome(result)
         if "round" in result:
             stages = self._running[trial_id]
             for stage in stages:
@@ -188,13 +193,18 @@ class StageSearcher(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Settle the stages of a trial, after its last retry."""
+        self._note_outcome(result or {})
         for stage in self._running.pop(trial_id):
             self._settle(stage, error=error)
+
+    def _note_outcome(self, result: Mapping[str, Any]) -> None:
+        if result.get("outcome") == "unwritable":
+            self.unwritable = result["reason"]
 
     def _settle(self, stage: AnyStage, *, error: bool) -> None:
         self._ledger.refresh(stage.key)
         if error and self._ledger.state(stage.key) == "missing":
-            self._store.mark_failed(_last_failure(stage, self._store))
+            self._store.mark_failed(_describe_loss(stage))
             self._ledger.refresh(stage.key)
         if self._ledger.state(stage.key) == "failed":
             attempt(lambda: RunEvents(self._store, stage.kind, self._watch.runs[stage.key]).fail())
@@ -212,17 +222,20 @@ class StageSearcher(Searcher):
         return {}
 
 
-def _last_failure(stage: AnyStage, store: Store) -> Failure:
-    """Return why a trial that ran out of retries failed: its last error, or the death of its worker."""
-    if (failure := store.load_last_error(stage.key)) is not None:
-        return failure
+def describe_losses() -> str:
+    """Return why a trial failed whose worker died again and again, without an error of its own."""
+    return f"its worker process or node was lost {MAX_LOST_WORKERS + 1} times"
+
+
+def _describe_loss(stage: AnyStage) -> Failure:
     return Failure(
         key=stage.key,
         kind=stage.kind,
         stage=stage.to_dict(),
-        error=f"its worker process or node was lost {MAX_RETRIES + 1} times",
+        error=describe_losses(),
         traceback="",
         provenance={},
+        cause="infrastructure",
     )
 
 
@@ -242,11 +255,21 @@ def run_plan(
 
     Returns when nothing can be run any more; the ledger then says what there is. A stage that fails takes
     only those with it that build on it.
+
+    Raises:
+        StoreError: the store takes no more; what is finished is in it.
     """
     schedule = Schedule(ledger.pending(), stage_flop)
     watch = Watch(driver=driver, runs=name_runs(describe_plan(ledger.plan)))
     searcher = StageSearcher(schedule, ledger, store, data_dir, resources, progress, watch)
     run_searcher(StageTrainable, searcher, resources, check_interrupt)
+    require_writable(searcher.unwritable, store)
+
+
+def require_writable(reason: str | None, store: Store) -> None:
+    """Raise a StoreError that says what to do if a trial has found that the store takes no more."""
+    if reason is not None:
+        raise StoreError(f"the store takes no more: {reason}; {describe_disk(store.location)}")
 
 
 def run_trials(
@@ -258,6 +281,7 @@ def run_trials(
     param_space: Any = None,  # Any: whatever Tune takes
     callbacks: Sequence[tune.Callback] = (),
     checkpoints: tune.CheckpointConfig | None = None,
+    max_failures: int | None = None,
     scratch_parent: str | None = None,
     **tune_options: Any,  # Any: fields of TuneConfig
 ) -> None:
@@ -265,6 +289,7 @@ def run_trials(
 
     Args:
         num_pending: how many trials may wait to be started.
+        max_failures: times that a trial goes on after a failure of any kind; None for `MAX_LOST_WORKERS`.
         scratch_parent: a directory that all nodes see, where trials hand checkpoints on; None for the
             temporary directory of this machine.
     """
@@ -279,7 +304,9 @@ def run_trials(
                 storage_path=scratch_dir,
                 verbose=0,
                 callbacks=[_StepCallback(check_interrupt), *callbacks],
-                failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
+                failure_config=tune.FailureConfig(
+                    max_failures=MAX_LOST_WORKERS if max_failures is None else max_failures
+                ),
                 checkpoint_config=checkpoints,
             ),
         )
@@ -314,6 +341,10 @@ class _StepCallback(tune.Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._call()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
+        return {}
 
 
 def _trial_name(trial: Trial) -> str:

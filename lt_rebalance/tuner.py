@@ -8,7 +8,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from lt_rebalance.runner import MAX_RETRIES, Resources, run_searcher
+from lt_rebalance.runner import Resources, describe_losses, require_writable, run_searcher
 from lt_rebalance.search import Rung, Search
 from lt_rebalance.search_account import SearchBudget, Trial
 from lt_rebalance.search_journal import SearchJournal
@@ -51,14 +51,16 @@ class TrialSearcher(OptunaSearch):
         self._show = show
         self._in_flight = journal.in_flight()
         self._running: dict[str, tuple[int, tuple[Rung, ...]]] = {}
+        self.unwritable: str | None = None
+        """why the store takes no more, once a trial has found that; nothing new is started from then on"""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial; FINISHED when the budget is spent."""
         number = len(self._journal.trials())
-        if self._in_flight:
+        if self._in_flight and not self.unwritable:
             self._ot_trials[trial_id] = self._in_flight.pop(0)
             number = self._ot_trials[trial_id].number
-        elif not self._journal.has_more(self._budget):
+        elif self.unwritable or not self._journal.has_more(self._budget):
             finished: Any = Searcher.FINISHED  # a string, which Ray's own signature leaves out
             return finished  # type: ignore[no-any-return]
         study: Any = self._ot_study  # Ray has no annotation for it
@@ -81,6 +83,9 @@ class TrialSearcher(OptunaSearch):
         """Settle a trial, after its last retry, or when the scheduler stops it."""
         number, ladder = self._running.pop(trial_id)
         result = result or {}
+        if result.get("outcome") == "unwritable":  # it goes on when the search is run again
+            self.unwritable = result["reason"]
+            return
         if "round" in result:
             self._journal.note_rung(number, rung_result(result, self._search.objectives))
         outcome = "failed" if error else result.get("outcome", "failed")
@@ -107,10 +112,10 @@ def last_error(ladder: tuple[Rung, ...], store: Store) -> str:
     for stage in (stage for rung in ladder for group in rung.groups for stage in group):
         failure = store.load_failure(stage.key)
         if failure is None and store.load_record(stage.key) is None:
-            failure = store.load_last_error(stage.key)
+            failure = next(reversed(store.load_errors(stage.key)), None)
         if failure is not None:
             return failure.error
-    return f"its worker process or node was lost {MAX_RETRIES + 1} times"
+    return describe_losses()
 
 
 def make_scheduler(search: Search, ended: list[Trial]) -> TrialScheduler | None:
@@ -156,3 +161,4 @@ def run_search(
     ended = [trial for trial in journal.trials() if trial.state != "running"]
     scheduler = make_scheduler(journal.search, ended)
     run_searcher(RungTrainable, searcher, resources, check_interrupt, scheduler)
+    require_writable(searcher.unwritable, store)
