@@ -12,12 +12,13 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
-from lt_rebalance.arguments import EXIT_INCOMPLETE, EXIT_USER_ERROR, Parser
+from lt_rebalance.arguments import EXIT_INCOMPLETE, EXIT_USER_ERROR, Parser, require_utf8
 from lt_rebalance.axes import Preset, add_axes
 from lt_rebalance.configs import DEVICES, PRECISIONS, Execution
 from lt_rebalance.console import make_console
 from lt_rebalance.costs import Throughput
 from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset, locate_data_dir
+from lt_rebalance.disk import takes_no_more
 from lt_rebalance.events.overview import refresh_events, write_overview
 from lt_rebalance.filesystem import StorageError
 from lt_rebalance.forecast import Job, describe_study, expect, learn_throughput, measure_unknown, show_plan
@@ -32,6 +33,7 @@ from lt_rebalance.overrides import change_study, read_overrides
 from lt_rebalance.plan import compile_study
 from lt_rebalance.progress import Progress, render_cells
 from lt_rebalance.runner import ClusterSize, Resources, count_cpus, plan_resources, ray_cluster, run_plan
+from lt_rebalance.space import check_space
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION, Study
 from lt_rebalance.tables import cells_frame, runs_frame
@@ -172,9 +174,15 @@ def run_command(
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with contextlib.ExitStack() as stack:
         try:
+            require_utf8()
             work = prepare(parser.parse_args(arguments), stack)
         except (ValueError, StorageError) as error:
             print(f"error: {error}", file=sys.stderr)
+            return EXIT_USER_ERROR
+        except OSError as error:
+            if not takes_no_more(error):
+                raise
+            print(f"error: {error}; make room, or name another --storage", file=sys.stderr)
             return EXIT_USER_ERROR
         except KeyboardInterrupt:
             print("stopped before anything was started")
@@ -187,9 +195,11 @@ def run_command(
         except LeaseLostError as error:
             print(f"stopped: {error}", file=sys.stderr)
             return EXIT_INCOMPLETE
-        except StorageError as error:
+        except (StoreError, OSError) as error:
+            if not isinstance(error, StoreError | StorageError) and not takes_no_more(error):
+                raise
             print(f"error: {error}", file=sys.stderr)
-            print(f"stopped; nothing finished is lost. To go on when the store answers: {this_command()}")
+            print(f"stopped; nothing finished is lost. To go on, once that is mended: {this_command()}")
             return EXIT_INCOMPLETE
 
 
@@ -218,6 +228,8 @@ def _prepare(
         ledger = Ledger(plan, store)  # what the last holder finished may have been missing before
     if options.retry_failed:
         ledger.forget_failures()
+    if store is not None and lease is not None:
+        check_space(store.location, ledger.pending(), resources.num_slots * resources.max_lanes)
     return Job(question=question, ledger=ledger, store=store, resources=resources), lease
 
 
@@ -358,7 +370,7 @@ def run_pending(
 
         try:
             run_plan(ledger, store, data_dir, job.resources, progress, check, driver.note.name)
-        except Interrupted:
+        except (Interrupted, StoreError):
             console.print(ledger.summary())
             raise
 
@@ -388,7 +400,11 @@ def _show_results(job: Job, store: Store, console: Console, answer: Answer | Non
         print(f"table: {path}")
     print(f"records: {store.location}")
     counts = ledger.count_runs()
+    if quarantined := len(store.list_quarantine()):
+        print(f"quarantine: {quarantined} damaged files were set aside in {store.location}/quarantine")
     if counts["failed"]:
+        causes = ", ".join(f"{cause} {count}" for cause, count in sorted(ledger.count_causes().items()))
+        print(f"failed runs by cause: {causes}")
         print(f"to try again what failed: {this_command()} --retry-failed")
     if counts["missing"]:
         print(f"to run what is missing: {this_command()}")

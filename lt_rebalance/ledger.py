@@ -51,6 +51,15 @@ class Ledger:
         assert upstream is not None
         return f"its generator failed, {self.failures[upstream].error}"
 
+    def count_causes(self) -> Counter[str]:
+        """Return how many failed runs there are by cause, one of `records.CAUSES`."""
+        causes: Counter[str] = Counter()
+        for run in self.plan.runs:
+            if self.state(run.key) == "failed":
+                key = run.key if run.key in self.failures else str(upstream_key(run.stage))
+                causes[self.failures[key].cause] += 1
+        return causes
+
     def pending(self) -> dict[str, AnyStage]:
         """Return the stages that are still to run, a generator before the first that builds on it.
 

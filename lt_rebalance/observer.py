@@ -79,8 +79,9 @@ class TrialObserver:
         for index, (stage, lane) in enumerate(zip(run.stages, run.lanes, strict=True)):
             state = (lane.round, lane.is_finished)
             if self._seen.get(stage.key) != state:
+                is_first = stage.key not in self._seen
                 self._seen[stage.key] = state
-                _log.info("%s: %s", stage, _describe(lane))
+                _log.info("%s: %s", stage, _describe_begin(lane) if is_first else _describe(lane))
                 attempt(functools.partial(self._show, run, index))
         slowest = min(run.lanes, key=lambda lane: lane.round)
         self._note = dataclasses.replace(
@@ -115,11 +116,13 @@ def attempt(show: Callable[[], object]) -> None:
         _log.warning("could not be shown", exc_info=True)
 
 
+def _describe_begin(lane: Lane) -> str:
+    return f"goes on after round {lane.round}/{len(lane.round_ends)}" if lane.round else "begins"
+
+
 def _describe(lane: Lane) -> str:
     if lane.is_diverged:
         return f"diverged at step {lane.step}"
-    if not lane.curves:
-        return "begins"
     numbers = {name: value for name, value in lane.curves[-1].items() if isinstance(value, float)}
     shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
     return f"round {lane.round}/{len(lane.round_ends)}, {lane.train_s:.1f} s: {shown}"

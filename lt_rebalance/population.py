@@ -23,8 +23,10 @@ from lt_rebalance.search_trainables import (
     unpack_member,
 )
 from lt_rebalance.store import Store
-from lt_rebalance.trainables import TrialConfig
+from lt_rebalance.trainables import MAX_ERRORS, TrialConfig
 
+MAX_FAILURES = MAX_ERRORS - 1
+"""of each member, of any kind: what a member notes of its errors is thrown away with its own store"""
 KEPT_CHECKPOINTS = 3
 """of each member; fewer could be gone before another member takes them over"""
 
@@ -49,7 +51,7 @@ def run_population(
     """
     while journal.has_more(budget):
         journal.begin()
-    search, faults = journal.search, StoreFaults()
+    search, faults = journal.search, StoreFaults(store.location)
     location = (
         store.location
     )  # Tune writes down what the scheduler holds, and a store's connections cannot be
@@ -69,6 +71,7 @@ def run_population(
         param_space=tune.grid_search(configs),
         callbacks=[_MemberCallback(journal, store, show, faults)],
         checkpoints=tune.CheckpointConfig(num_to_keep=KEPT_CHECKPOINTS),
+        max_failures=MAX_FAILURES,
         scratch_parent=scratch_parent,
         scheduler=_Scheduler(search, configure, rounds_done),
     )

@@ -11,6 +11,9 @@ _DECODER = json.JSONDecoder()
 
 KINDS = ("generator", "classifier", "validation")
 STATES = ("complete", "diverged")
+CAUSES = ("input", "memory", "code", "infrastructure", "unknown")
+"""of failures: wrong configuration or data; too little memory; any other exception; lost workers, nodes and
+storage; failures from before causes were kept"""
 
 
 def stage_key(stage: Mapping[str, Any]) -> str:
@@ -200,6 +203,8 @@ class Failure:
     traceback: str
     """of the last attempt; empty when the worker died"""
     provenance: Mapping[str, Any]
+    cause: str = "unknown"
+    """one of `CAUSES`"""
 
     def to_json(self) -> bytes:
         """Return the failure as UTF-8 JSON."""

@@ -24,6 +24,7 @@ from ray.tune.search import Searcher
 
 from lt_rebalance.configs import Execution, require_positive
 from lt_rebalance.costs import stage_flop
+from lt_rebalance.disk import describe_disk, takes_no_more
 from lt_rebalance.events.naming import name_runs
 from lt_rebalance.events.writer import RunEvents
 from lt_rebalance.filesystem import StorageError
@@ -39,7 +40,8 @@ from lt_rebalance.trainables import StageTrainable, trial_config
 ClusterSize = Mapping[str, float]
 """how much a cluster has of each resource, "CPU" and "GPU" among them"""
 
-MAX_RETRIES = 2
+MAX_LOST_WORKERS = 20
+"""times that a trial goes on after its worker process or node was lost; what raises has `MAX_ERRORS`"""
 # A worker splits what its GPU cannot hold. On a CPU seeds side by side are faster than seeds in turn.
 DEFAULT_LANES = {"cpu": 1, "cuda": 64}
 LOCAL_OBJECT_STORE_BYTES = 200_000_000
@@ -183,7 +185,9 @@ def count_cpus() -> int:
 class StoreFaults:
     """Keeps a fault of the whole store, where Tune would take it for one of the trial at hand and go on."""
 
-    def __init__(self) -> None:
+    def __init__(self, location: str) -> None:
+        """Keep nothing yet of the store at a location."""
+        self._location = location
         self._first: StorageError | None = None
 
     @contextlib.contextmanager
@@ -191,8 +195,24 @@ class StoreFaults:
         """Keep what is raised within a block."""
         try:
             yield
-        except StorageError as error:
-            self._first = self._first or error
+        except OSError as error:
+            if takes_no_more(error):
+                self._keep_unwritable(str(error))
+            elif isinstance(error, StorageError):
+                self._first = self._first or error
+            else:
+                raise
+
+    def note(self, subject: object, result: Mapping[str, Any]) -> None:
+        """Say why a trial could not go on, and keep it where that is a fault of the whole store."""
+        if result.get("outcome") == "unwritable":
+            self._keep_unwritable(result["reason"])
+        elif "reason" in result:
+            _log.warning("%s: %s", subject, result["reason"])
+
+    def _keep_unwritable(self, reason: str) -> None:
+        text = f"the store takes no more: {reason}; {describe_disk(self._location)}"
+        self._first = self._first or StorageError(text)
 
     def check(self) -> None:
         """Raise what was kept."""
@@ -231,7 +251,7 @@ class StageSearcher(Searcher):
         self._progress = progress
         self._watch = watch
         self._running: dict[str, list[AnyStage]] = {}
-        self.faults = StoreFaults()
+        self.faults = StoreFaults(store.location)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next ready stages, as lanes of one trial; None while all wait; FINISHED at the end."""
@@ -267,8 +287,7 @@ class StageSearcher(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Settle the stages of a trial, after its last retry."""
-        if result and "reason" in result:
-            _log.warning("%s: %s", self._running[trial_id][0], result["reason"])
+        self.faults.note(self._running[trial_id][0], result or {})
         for stage in self._running.pop(trial_id):
             with self.faults.kept():
                 self._settle(stage, error=error)
@@ -276,7 +295,7 @@ class StageSearcher(Searcher):
     def _settle(self, stage: AnyStage, *, error: bool) -> None:
         self._ledger.refresh(stage.key)
         if error and self._ledger.state(stage.key) == "missing":
-            self._store.mark_failed(_last_failure(stage, self._store))
+            self._store.mark_failed(_describe_loss(stage))
             self._ledger.refresh(stage.key)
         if self._ledger.state(stage.key) == "failed":
             attempt(lambda: RunEvents(self._store, stage.kind, self._watch.runs[stage.key]).fail())
@@ -294,17 +313,20 @@ class StageSearcher(Searcher):
         return {}
 
 
-def _last_failure(stage: AnyStage, store: Store) -> Failure:
-    """Return why a trial that ran out of retries failed: its last error, or the death of its worker."""
-    if (failure := store.load_last_error(stage.key)) is not None:
-        return failure
+def describe_losses() -> str:
+    """Return why a trial failed whose worker died again and again, without an error of its own."""
+    return f"its worker process or node was lost {MAX_LOST_WORKERS + 1} times"
+
+
+def _describe_loss(stage: AnyStage) -> Failure:
     return Failure(
         key=stage.key,
         kind=stage.kind,
         stage=stage.to_dict(),
-        error=f"its worker process or node was lost {MAX_RETRIES + 1} times",
+        error=describe_losses(),
         traceback="",
         provenance={},
+        cause="infrastructure",
     )
 
 
@@ -326,7 +348,7 @@ def run_plan(
     only those with it that build on it.
 
     Raises:
-        StorageError: the store cannot be reached any more; nothing more is run.
+        StorageError: the store cannot be reached or takes no more; what is finished is in it.
     """
     schedule = Schedule(ledger.pending(), stage_flop)
     watch = Watch(driver=driver, runs=name_runs(describe_plan(ledger.plan)))
@@ -344,6 +366,7 @@ def run_trials(
     param_space: Any = None,  # Any: whatever Tune takes
     callbacks: Sequence[tune.Callback] = (),
     checkpoints: tune.CheckpointConfig | None = None,
+    max_failures: int | None = None,
     scratch_parent: str | None = None,
     **tune_options: Any,  # Any: fields of TuneConfig
 ) -> None:
@@ -351,6 +374,7 @@ def run_trials(
 
     Args:
         num_pending: how many trials may wait to be started.
+        max_failures: times that a trial goes on after a failure of any kind; None for `MAX_LOST_WORKERS`.
         scratch_parent: a directory that all nodes see, where trials hand checkpoints on; None for the
             temporary directory of this machine.
     """
@@ -365,7 +389,9 @@ def run_trials(
                 storage_path=scratch_dir,
                 verbose=0,
                 callbacks=[_StepCallback(check_interrupt), *callbacks],
-                failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
+                failure_config=tune.FailureConfig(
+                    max_failures=MAX_LOST_WORKERS if max_failures is None else max_failures
+                ),
                 checkpoint_config=checkpoints,
             ),
         )

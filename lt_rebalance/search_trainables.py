@@ -38,7 +38,8 @@ class RungTrainable(StageTrainable):
 
     The configuration is that of `rung_trial_config`. A step returns what `RungResult` holds of a rung, the
     mean of every objective under its name, and `outcome`: "running"; "finished" at the last rung; "diverged",
-    with all objectives at 0, their worst, when some seed has; "failed" or "blocked" as `StageTrainable`.
+    with all objectives at 0, their worst, when some seed has; "failed", "blocked" or "unwritable" as
+    `StageTrainable`.
     """
 
     def setup(self, config: TrialConfig) -> None:
@@ -71,10 +72,13 @@ class RungTrainable(StageTrainable):
         is_last = self._next == len(self._rungs)
         records: list[Record] = []
         for group in rung.groups:
-            if (ended := self._finish(group)) is not None:
+            if (ended := self._finish(group))["outcome"] != "finished":
                 return ended
             if group is rung.groups[0] and not is_last:
-                self._hand_on(self._rungs[self._next].groups[0])
+                try:
+                    self._hand_on(self._rungs[self._next].groups[0])
+                except OSError as error:
+                    return self._end_attempt(error)
             records += [self._record(stage) for stage in group]
             if any(record.state == "diverged" for record in records):
                 scores = {name: [0.0] * len(group) for name in self._objectives}
@@ -83,16 +87,16 @@ class RungTrainable(StageTrainable):
         outcome = "finished" if is_last else "running"
         return self._report(rung, records, scores) | {"outcome": outcome, DONE: is_last}
 
-    def _finish(self, group: Sequence[AnyStage]) -> dict[str, Any] | None:
-        """Run what is missing of stages that differ in the seed alone; return how that failed, or None."""
+    def _finish(self, group: Sequence[AnyStage]) -> dict[str, Any]:
+        """Run what is missing of stages that differ in the seed alone, to its end; return how it ended."""
         self._run = None
         missing = [stage for stage in group if self._store.load_record(stage.key) is None]
         if not missing:
-            return None
+            return {"outcome": "finished", DONE: True}
         super().setup(trial_config(missing, self._store.location, self._data_dir))
         while not (result := super().step())[DONE]:
             pass
-        return None if result["outcome"] == "finished" else result
+        return {name: result[name] for name in ("outcome", "reason", DONE) if name in result}
 
     def _hand_on(self, next_group: Sequence[AnyStage]) -> None:
         """Give the longer trainings of the next rung the state that those of this one have just reached."""
@@ -104,13 +108,9 @@ class RungTrainable(StageTrainable):
     def _start_from_lanes(self, group: Sequence[AnyStage]) -> None:
         rounds_done = self._rungs[self._next - 1].round
         for stage in (stage for stage in group if stage.seed in self._lanes):
-            try:
-                checkpoint = Checkpoint(round=rounds_done, content=self._lanes[stage.seed])
-                self._store.save_checkpoint(stage.key, checkpoint)
-            except OSError as error:
-                self._stages = [stage]
-                self._note_error(error)
-                raise
+            self._stages = [stage]  # whose error it is, should this fail
+            checkpoint = Checkpoint(round=rounds_done, content=self._lanes[stage.seed])
+            self._store.save_checkpoint(stage.key, checkpoint)
 
     def _record(self, stage: AnyStage) -> Record:
         record = self._store.load_record(stage.key)

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import safetensors.torch
+import torch
 from numpy.typing import NDArray
 
 from lt_rebalance.calibration import choose_fusion
@@ -68,13 +69,27 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         fusion = choose_fusion(first, len(stages))
         if max_lanes is not None:
             fusion = dataclasses.replace(fusion, max_lanes=min(max_lanes, fusion.max_lanes))
+        while not self._take_up(fusion, started):
+            pass
+
+    def _take_up(self, fusion: Fusion, started: float) -> bool:
+        """Build the lanes and restore their checkpoints; False when one was of no use and was set aside."""
         self._training = self._build_training(fusion)
-        self._started = [started for _ in stages]
-        self._device_s = [0.0 for _ in stages]
+        self._started = [started for _ in self.stages]
+        self._device_s = [0.0 for _ in self.stages]
         self._charged_until = started
-        for index, stage in enumerate(stages):
-            if (checkpoint := store.load_checkpoint(stage.key)) is not None:
+        for index, stage in enumerate(self.stages):
+            if (checkpoint := self._store.load_checkpoint(stage.key)) is None:
+                continue
+            try:
                 self.restore_lane(index, checkpoint.content)
+            except (torch.OutOfMemoryError, torch.AcceleratorError):  # says nothing of the checkpoint
+                raise
+            except Exception as error:
+                reason = f"it cannot be restored: {type(error).__name__}: {error}"
+                self._store.reject_checkpoint(stage.key, checkpoint, reason)
+                return False
+        return True
 
     @abstractmethod
     def _build_training(self, fusion: Fusion) -> Training[LaneT, Any]: ...
@@ -121,11 +136,15 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         return safetensors.torch.save(self._training.get_lane_state(lane), header)
 
     def restore_lane(self, index: int, content: bytes) -> None:
-        """Go on from what `checkpoint_lane` returned."""
+        """Go on from what `checkpoint_lane` returned; anything else raises, with the lane half restored."""
         lane = self.lanes[index]
         progress = parse_json(_safetensors_header(content)["progress"])
         self._started[index] -= progress.pop("wall_s")
         self._device_s[index] += progress.pop("device_s")
+        if set(progress) != set(lane.progress_fields):
+            raise ValueError(f"a lane keeps {sorted(lane.progress_fields)}, got {sorted(progress)}")
+        if progress["step"] != [0, *lane.round_ends][progress["round"]]:
+            raise ValueError(f"round {progress['round']} does not end at step {progress['step']}")
         for name, value in progress.items():
             setattr(lane, name, value)
         self._training.set_lane_state(lane, safetensors.torch.load(content))

@@ -177,7 +177,7 @@ def _describe_trial(
         keys=note.keys,
         host=note.host,
         pid=note.pid,
-        for_s=now_s - note.started_s,
+        for_s=max(0.0, now_s - note.started_s),  # clocks of two machines may differ
         round=note.round,
         num_rounds=note.num_rounds,
         expected_s=estimator.wall_s(known[0]),

@@ -210,14 +210,16 @@ class Store(StoreDocuments):
         """Return how many attempts have raised."""
         return len(self._files.list(_stage_path(key, "errors")))
 
-    def load_last_error(self, key: str) -> Failure | None:
-        """Return the error of the last attempt that raised; a damaged one is quarantined."""
-        for name in reversed(self._files.list(_stage_path(key, "errors"))):
+    def load_errors(self, key: str) -> list[Failure]:
+        """Return the errors of attempts that raised, in their order; damaged ones are quarantined."""
+        errors = []
+        for name in self._files.list(_stage_path(key, "errors")):
             try:
-                return self._parse_failure(key, f"errors/{name}")
+                if (failure := self._parse_failure(key, f"errors/{name}")) is not None:
+                    errors.append(failure)
             except _DamageError as damage:
                 self._quarantine(damage)
-        return None
+        return errors
 
     def mark_failed(self, failure: Failure) -> None:
         """Record that a stage has failed for good."""
@@ -262,6 +264,12 @@ class Store(StoreDocuments):
         name = f"{checkpoint.round:06d}-{digest}.safetensors"
         self._files.replace(_stage_path(key, f"checkpoints/{name}"), checkpoint.content)
         self._remove_checkpoints(key, keep=KEPT_CHECKPOINTS)
+
+    def reject_checkpoint(self, key: str, checkpoint: Checkpoint, reason: str) -> None:
+        """Put a checkpoint that is intact but of no use into quarantine."""
+        digest = hashlib.sha256(checkpoint.content).hexdigest()
+        name = f"checkpoints/{checkpoint.round:06d}-{digest}.safetensors"
+        self._quarantine(_DamageError(key, name, reason))
 
     def load_checkpoint(self, key: str) -> Checkpoint | None:
         """Return the most advanced intact checkpoint, or None; a damaged one is quarantined."""

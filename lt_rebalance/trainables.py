@@ -11,6 +11,7 @@ import torch
 from ray import tune
 from ray.tune.result import DONE
 
+from lt_rebalance.disk import takes_no_more
 from lt_rebalance.filesystem import StorageError
 from lt_rebalance.machine import describe_machine
 from lt_rebalance.observer import TrialObserver, Watch
@@ -20,6 +21,9 @@ from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION, AnyStage, ClassifierStage, GeneratorStage, stage_from_dict
 
 TrialConfig = dict[str, Any]
+
+MAX_ERRORS = 3
+"""attempts of a trial that may raise; those whose worker was lost are not among them"""
 
 _log = logging.getLogger(__name__)
 
@@ -56,10 +60,10 @@ class StageTrainable(tune.Trainable):
     The configuration is that of `trial_config`. The first step reads the inputs and takes every lane up where
     its last checkpoint in the store left it. A step returns `round`, `num_rounds`, the numbers of the last
     row of the curves averaged over the lanes, and `outcome`: "running"; "finished"; "failed" after an error
-    that trying again cannot mend (ValueError), which is then recorded for the stages; or "blocked" when an
-    input in the store has gone, or the store itself cannot be reached from this node: `reason` says why, and
-    nothing is charged to the stages. Any other error is noted in the store and raised, so that Tune tries
-    again.
+    that trying again cannot mend (ValueError), or after the last of `MAX_ERRORS` others, which is then
+    recorded for the stages; "blocked" when an input in the store has gone, or the store itself cannot be
+    reached from this node; or "unwritable" when the store takes no more: `reason` says why, and nothing is
+    charged to the stages. Any other error is noted in the store and raised, so that Tune tries again.
     """
 
     stage_types: ClassVar[tuple[type[AnyStage], ...]] = (GeneratorStage, ClassifierStage)
@@ -117,24 +121,40 @@ class StageTrainable(tune.Trainable):
             run = self._open_run(unfinished)
             run.run_round()
             self._follow(run)
-        except StorageError as error:
-            return _block(str(error))
         except torch.OutOfMemoryError as error:
-            self._halve_lanes(error)
-            return {"outcome": "running", DONE: False}
-        except StoreError as error:
-            self._note_error(error)
-            return _block(str(error))
-        except ValueError as error:
-            _log.error("failed for good", exc_info=error)
-            for failure in self._describe_failures(error):
-                self._store.mark_failed(failure)
-            return {"outcome": "failed", DONE: True}
+            if self._halve_lanes():
+                return {"outcome": "running", DONE: False}
+            return self._end_attempt(error)
         except Exception as error:
-            self._note_error(error)
-            raise
+            return self._end_attempt(error)
         outcome = {"outcome": "finished" if run.is_finished else "running", DONE: run.is_finished}
         return outcome | _summarize(run)
+
+    def _end_attempt(self, error: Exception) -> dict[str, Any]:
+        """Keep why this attempt ends and return the outcome, or raise the error for Tune to try again."""
+        if takes_no_more(error):
+            return _unwritable(error)
+        if isinstance(error, StorageError):
+            return _block(str(error))
+        _log.error("this attempt ends", exc_info=error)
+        is_blocked = isinstance(error, StoreError)
+        is_final = isinstance(error, ValueError) and not is_blocked
+        try:
+            if not is_final:
+                self._note_error(error)
+                is_final = not is_blocked and self._count_errors() >= MAX_ERRORS
+            if is_final:
+                for failure in self._describe_failures(error):
+                    self._store.mark_failed(failure)
+        except StorageError as second:
+            return _block(str(second))
+        except OSError as second:
+            return _unwritable(second)
+        if is_blocked:
+            return _block(str(error))
+        if is_final:
+            return {"outcome": "failed", DONE: True}
+        raise error
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write what each lane needs to go on, for schedulers that pause or copy trials."""
@@ -167,24 +187,31 @@ class StageTrainable(tune.Trainable):
         assert self._observer is not None
         self._observer.follow(run)
 
-    def _halve_lanes(self, error: torch.OutOfMemoryError) -> None:
-        """Go on from the last checkpoints with half the lanes in a program; raise where there is only one."""
+    def _halve_lanes(self) -> bool:
+        """Go on from the last checkpoints with half the lanes in a program; False where there is only one."""
         if self._run is not None:
             num_lanes = self._run.fusion.max_lanes
         else:  # not even the inputs of all lanes could be held
             num_lanes = self._max_lanes or len(self._stages)
         if num_lanes == 1:
-            self._note_error(error)
-            raise error
+            return False
         _log.warning("%s: out of memory with %d lanes, going on with half", self._stages[0], num_lanes)
         self._max_lanes = num_lanes // 2
         self._run = None
         torch.cuda.empty_cache()
+        return True
 
     def _note_error(self, error: Exception) -> None:
-        _log.error("this attempt ends", exc_info=error)
         for failure in self._describe_failures(error):
             self._store.note_error(failure)
+
+    def _count_errors(self) -> int:
+        """Return how many attempts of this trial have raised; lost workers and other trials do not count."""
+        counts = [0]
+        for stage in self._list_unfinished():
+            errors = self._store.load_errors(stage.key)
+            counts.append(sum(error.provenance.get("trial") == self.trial_id for error in errors))
+        return max(counts)
 
     def _describe_failures(self, error: Exception) -> Iterator[Failure]:
         for stage in self._list_unfinished():
@@ -194,7 +221,8 @@ class StageTrainable(tune.Trainable):
                 stage=stage.to_dict(),
                 error=" ".join(f"{type(error).__name__}: {error}".split()),
                 traceback="".join(traceback.format_exception(error)),
-                provenance=describe_machine(stage.execution),
+                provenance=describe_machine(stage.execution) | {"trial": self.trial_id},
+                cause=_find_cause(error),
             )
 
 
@@ -220,6 +248,19 @@ def open_existing_store(location: str) -> Store:
 
 def _block(reason: str) -> dict[str, Any]:
     return {"outcome": "blocked", "reason": reason, DONE: True}
+
+
+def _unwritable(error: Exception) -> dict[str, Any]:
+    return {"outcome": "unwritable", "reason": str(error), DONE: True}
+
+
+def _find_cause(error: Exception) -> str:
+    """Return which of `CAUSES` an error belongs to."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "memory"
+    if isinstance(error, StoreError | OSError):
+        return "infrastructure"
+    return "input" if isinstance(error, ValueError) else "code"
 
 
 def _summarize(run: StageRun[Any, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from lt_rebalance.runner import MAX_RETRIES, Resources, StoreFaults, run_searcher
+from lt_rebalance.runner import Resources, StoreFaults, describe_losses, run_searcher
 from lt_rebalance.search import Rung, Search
 from lt_rebalance.search_account import SearchBudget, Trial
 from lt_rebalance.search_journal import SearchJournal
@@ -51,7 +51,7 @@ class TrialSearcher(OptunaSearch):
         self._show = show
         self._in_flight = journal.in_flight()
         self._running: dict[str, tuple[int, tuple[Rung, ...]]] = {}
-        self.faults = StoreFaults()
+        self.faults = StoreFaults(store.location)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial; FINISHED when the budget is spent."""
@@ -82,8 +82,12 @@ class TrialSearcher(OptunaSearch):
     ) -> None:
         """Settle a trial, after its last retry, or when the scheduler stops it."""
         number, ladder = self._running.pop(trial_id)
+        result = result or {}
+        self.faults.note(f"trial {number}", result)
+        if result.get("outcome") == "unwritable":  # it goes on when the search is run again
+            return
         with self.faults.kept():
-            self._settle(number, ladder, result or {}, error=error)
+            self._settle(number, ladder, result, error=error)
 
     def _settle(self, number: int, ladder: tuple[Rung, ...], result: dict[str, Any], *, error: bool) -> None:
         if "round" in result:
@@ -112,10 +116,10 @@ def last_error(ladder: tuple[Rung, ...], store: Store) -> str:
     for stage in (stage for rung in ladder for group in rung.groups for stage in group):
         failure = store.load_failure(stage.key)
         if failure is None and store.load_record(stage.key) is None:
-            failure = store.load_last_error(stage.key)
+            failure = next(reversed(store.load_errors(stage.key)), None)
         if failure is not None:
             return failure.error
-    return f"its worker process or node was lost {MAX_RETRIES + 1} times"
+    return describe_losses()
 
 
 def make_scheduler(search: Search, ended: list[Trial]) -> TrialScheduler | None:

@@ -21,7 +21,7 @@ from lt_rebalance.notes import read_notes
 from lt_rebalance.plan import compile_study, describe_plan, upstream_key
 from lt_rebalance.progress import Progress
 from lt_rebalance.protocols import Protocol, make_cell
-from lt_rebalance.runner import MAX_RETRIES, Resources, plan_resources, ray_cluster, run_plan
+from lt_rebalance.runner import Resources, plan_resources, ray_cluster, run_plan
 from lt_rebalance.stage_log import log_path
 from lt_rebalance.stages import run_stage
 from lt_rebalance.store import Store, open_store
@@ -226,16 +226,17 @@ def test_killed_worker_is_replaced_and_goes_on_from_its_checkpoint(
 @pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_worker_that_dies_again_and_again_ends_as_a_recorded_failure(
-    long_cell: Cell, cpu_execution: Execution, tmp_path: Path
+    long_cell: Cell, cpu_execution: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("lt_rebalance.runner.MAX_LOST_WORKERS", 2)
     store = open_at(tmp_path)
     plan = compile_study(Study(name="study", cells=(long_cell,), seeds=(0,)), cpu_execution)
     ledger = Ledger(plan, store)
-    kill = KillWorkers(tmp_path, times=MAX_RETRIES + 1)
+    kill = KillWorkers(tmp_path, times=3)
     run_on_ray(ledger, store, check=kill)
     assert kill.times_left == 0
     assert ledger.summary() == "planned=1 complete=0 failed=1 diverged=0 missing=0"
-    assert ledger.reason(plan.runs[0].key) == f"its worker process or node was lost {MAX_RETRIES + 1} times"
+    assert ledger.reason(plan.runs[0].key) == "its worker process or node was lost 3 times"
 
 
 @pytest.mark.slow

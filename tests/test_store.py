@@ -298,12 +298,12 @@ def test_failure_does_not_clear_a_result(store: Store) -> None:
     assert store.load_record(KEY) == make_record()
 
 
-def test_errors_are_counted_and_the_last_is_loaded(store: Store) -> None:
-    assert (store.count_errors(KEY), store.load_last_error(KEY)) == (0, None)
+def test_errors_are_counted_and_loaded_in_their_order(store: Store) -> None:
+    assert (store.count_errors(KEY), store.load_errors(KEY)) == (0, [])
     for index in range(12):
         store.note_error(make_failure(error=f"error {index}"))
     assert store.count_errors(KEY) == 12
-    assert store.load_last_error(KEY) == make_failure(error="error 11")
+    assert store.load_errors(KEY) == [make_failure(error=f"error {index}") for index in range(12)]
     assert store.count_errors(OTHER_KEY) == 0
     assert store.load_failure(KEY) is None
 
@@ -335,7 +335,7 @@ def test_damaged_error_does_not_hide_the_one_before(damaged: bytes, store: Store
     for error in ("first", "second"):
         store.note_error(make_failure(error=error))
     place.write(stage_path(f"errors/{names_in(place, stage_path('errors'))[-1]}"), damaged)
-    assert store.load_last_error(KEY) == make_failure(error="first")
+    assert store.load_errors(KEY) == [make_failure(error="first")]
 
 
 # Checkpoints
@@ -653,7 +653,7 @@ def test_no_file_of_the_store_is_unpickled(store: Store, place: Place, tmp_path:
     assert store.load_record(OTHER_KEY) is None
     assert store.load_failure(OTHER_KEY) is None
     assert store.load_checkpoint(OTHER_KEY) == make_checkpoint(1, trap)
-    for read in (lambda: store.load_study("study"), lambda: store.load_last_error(OTHER_KEY)):
+    for read in (lambda: store.load_study("study"), lambda: store.load_errors(OTHER_KEY)):
         with contextlib.suppress(ValueError):  # refused is right, too
             read()
     assert open_store(place.location, 1, create=True) is not None

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lt_rebalance.arguments import EXIT_INCOMPLETE, EXIT_USER_ERROR
+from lt_rebalance.arguments import EXIT_INCOMPLETE, EXIT_USER_ERROR, require_utf8
 from lt_rebalance.cli.parser import make_parser
 from lt_rebalance.filesystem import StorageError
 
@@ -15,6 +15,7 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name and return its exit code."""
     try:
+        require_utf8()
         options = make_parser().parse_args(arguments)
         # Only the command's own module: some need torch, whose import takes seconds.
         module = importlib.import_module(f"lt_rebalance.cli.{options.command}")

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
             _run_again(plan, store, options)
         except Interrupted as interrupt:
             return interrupt.exit_code
-        except LeaseLostError as error:
+        except (LeaseLostError, StoreError) as error:
             print(f"stopped: {error}", file=sys.stderr)
             return EXIT_INCOMPLETE
         attempt(lambda: refresh_events(store, study))

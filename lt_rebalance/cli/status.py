@@ -11,6 +11,7 @@ from rich.text import Text
 from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
 from lt_rebalance.console import format_duration, make_console
 from lt_rebalance.facts import RUN_STATES
+from lt_rebalance.notes import STALE_S, Note
 from lt_rebalance.status import Running, Status, read_status
 from lt_rebalance.store import Store
 
@@ -80,7 +81,7 @@ def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
     lines.append(f"stages done: {stages}; {_time_left(status)}")
     lines.append(f"device time: {status.spending.describe(hourly_rate)}")
     for note in status.drivers:
-        lines.append(f"sweep at work: process {note.pid} on {note.host}")
+        lines.append(f"sweep at work: process {note.pid} on {note.host}{_describe_clock(note)}")
     if not status.drivers and not is_over(status):
         lines.append("no sweep is at work: run the same command again to go on")
     lines += [f"running: {_describe_trial(trial)}" for trial in status.running]
@@ -93,6 +94,14 @@ def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
     if status.collapsed_generators:
         lines.append(f"collapsed generators: {status.collapsed_generators}")
     return Group(*(Text(line, overflow="fold") for line in lines), _render_cells(status, hourly_rate))
+
+
+def _describe_clock(note: Note) -> str:
+    """Say when whether a sweep lives cannot be told by its last sign of life, which lies in the future."""
+    ahead_s = note.beat_s - time.time()
+    if note.is_visible or ahead_s < STALE_S:
+        return ""
+    return f", seen {format_duration(ahead_s)} ahead of this clock: whether it lives cannot be told"
 
 
 def _account(status: Status) -> str:

@@ -1,0 +1,346 @@
+"""Does a study that is killed again and again lose anything, or do anything twice?
+
+Runs the command of a small study (a CGAN and classifiers, 2 seeds) and sends SIGKILL at random moments to its
+driver, to a training worker or, with --nodes, to all processes of a Ray node, waits for a random while, and
+runs the same command again, until it is done; then the same in another store, until so many kills are made.
+The kills of a seed are reproducible as far as the machine's speed is. At the end, compared with the same
+stages run one by one in one process, without Ray and undisturbed:
+
+  re-executed   results that were made again: an attempt began, by the stage's log, after the log's line of
+                the last round, or the result's file is another than the one first seen; must be 0
+  lost          stages that once had a result and have no readable one at the end; must be 0
+  tables equal  every record, but for times and places, and the table of cells, bit for bit
+  repeated      rounds of one attempt that the next attempt at its stage began again: the last one logged and
+                the one in progress, minus what the next one goes on from; at most 1 while checkpoints hold
+  wasted        seconds from the last checkpoint of each killed trial, or from its start, to its kill, as a
+                share of all seconds of training
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ray.cluster_utils import Cluster
+
+from benchmarks.measure import describe, make_parser, report
+from lt_rebalance.ledger import Ledger
+from lt_rebalance.machine import resolve_execution
+from lt_rebalance.notes import read_notes
+from lt_rebalance.plan import Plan, compile_study
+from lt_rebalance.stages import run_stage
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.study import RESULTS_VERSION
+from lt_rebalance.tables import cells_frame, runs_frame
+from sweeps import full_grid
+
+ROOT = Path(__file__).parent.parent
+AXES = ["--c", "1/2", "--methods", "none", "cgan", "--generators", "small_mlp_cgan_leaky", "--seeds", "2"]
+EXECUTION = ["--device", "cpu", "--precision", "float32"]
+EARLY_SHARE, EARLY_S = 0.2, (0.5, 10.0)
+"""part of the kills that come at any moment, and their seconds from the last kill, or the start"""
+TRAINING_S = (0.0, 8.0)
+"""of the others: seconds from when there are workers"""
+DOWNTIME_S = (0.0, 3.0)
+_ATTEMPT = re.compile(r": (begins|goes on after round (\d+)/\d+|round (\d+)/(\d+),)")
+
+
+@dataclass
+class Account:
+    """What has happened so far."""
+
+    kills: dict[str, int] = field(default_factory=lambda: {"driver": 0, "worker": 0, "node": 0})
+    sweeps: int = 0
+    reexecuted: int = 0
+    lost: int = 0
+    is_equal: bool = True
+    repeated: list[int] = field(default_factory=list)
+    """rounds, one entry an attempt that went on where another had ended"""
+    wasted_s: float = 0.0
+    trained_s: float = 0.0
+
+
+def make_plan(steps: int) -> Plan:
+    """Return what the command plans."""
+    options = full_grid.make_grid_parser().parse_args([*AXES, *_budgets(steps)])
+    return compile_study(
+        full_grid.build_study(options), resolve_execution("cpu", "float32", 1, has_cuda=False)
+    )
+
+
+def start_command(storage: Path, steps: int, cluster: Sequence[str]) -> subprocess.Popen[str]:
+    """Start the command that is killed."""
+    script = str(ROOT / "sweeps" / "full_grid.py")
+    options = [*AXES, *_budgets(steps), *EXECUTION, *cluster, "--storage", str(storage)]
+    log = (storage.parent / f"{storage.name}.out").open("a")
+    # Ray makes its workers yield to all else; beside other work that would be most of the time.
+    environment = os.environ | {"RAY_worker_niceness": "0", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, script, *options]
+    return subprocess.Popen(command, stdout=log, stderr=log, text=True, env=environment)
+
+
+def _budgets(steps: int) -> list[str]:
+    return ["--steps", str(steps), "--generator-steps", str(steps)]
+
+
+def open_at(storage: Path) -> Store:
+    """Return the store at a place, made if need be."""
+    store = open_store(str(storage), RESULTS_VERSION, create=True)
+    assert store is not None
+    return store
+
+
+def list_workers() -> list[int]:
+    """Return the training workers among the descendants of this process."""
+    parents, names = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                stat = (entry / "stat").read_text()
+                names[int(entry.name)] = (entry / "cmdline").read_bytes().decode(errors="replace")
+                parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+
+    def is_ours(pid: int) -> bool:
+        while pid in parents:
+            if pid == os.getpid():
+                return True
+            pid = parents[pid]
+        return False
+
+    return [pid for pid, name in names.items() if name.startswith("ray::ResourceTrainable") and is_ours(pid)]
+
+
+class Chaos:
+    """One store, in which a study is killed until it is done or no kills are left."""
+
+    def __init__(
+        self, storage: Path, account: Account, rng: random.Random, steps: int, nodes: "Nodes | None"
+    ) -> None:
+        self._storage = storage
+        self._account = account
+        self._rng = rng
+        self._steps = steps
+        self._nodes = nodes
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def run(self, num_kills: int, until: float) -> None:
+        """Run the command until it is done, killing until all kills are made or the time is over."""
+        cluster = [] if self._nodes is None else self._nodes.options
+        deadline = time.monotonic() + 3600
+        while time.monotonic() < deadline:
+            driver = start_command(self._storage, self._steps, cluster)
+            while driver.poll() is None:
+                is_over = sum(self._account.kills.values()) >= num_kills or time.monotonic() > until
+                if is_over:
+                    driver.wait()
+                    break
+                kind = self._wait(driver)
+                if driver.poll() is None:
+                    self._kill(driver, kind)
+            self._look()
+            if driver.returncode == 0:
+                return
+            if driver.returncode != -signal.SIGKILL:
+                raise RuntimeError(f"exit code {driver.returncode}; see {self._storage}.out")
+            time.sleep(self._rng.uniform(*DOWNTIME_S))
+        raise RuntimeError("the study was not done within an hour")
+
+    def _wait(self, driver: subprocess.Popen[str]) -> str:
+        """Wait until it is time for a kill, or the driver ends, and return what to kill."""
+        if self._rng.random() < EARLY_SHARE:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                driver.wait(self._rng.uniform(*EARLY_S))
+            return "driver"
+        kinds = ["driver", "worker"] + (["node"] if self._nodes is not None else [])
+        kind, wait_s = self._rng.choice(kinds), self._rng.uniform(*TRAINING_S)
+        while not list_workers() and driver.poll() is None:
+            time.sleep(0.2)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            driver.wait(wait_s)
+        return kind
+
+    def _kill(self, driver: subprocess.Popen[str], kind: str) -> None:
+        workers = list_workers()
+        if kind == "worker" and not workers:
+            return
+        self._look()
+        before = time.time()
+        if kind == "driver":
+            victims = set(workers)
+            driver.kill()
+            driver.wait()
+        elif kind == "worker":
+            victims = {self._rng.choice(workers)}
+            for pid in victims:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        else:
+            assert self._nodes is not None
+            self._nodes.kill(self._rng)
+            victims = set(workers) - set(list_workers())
+        self._account.kills[kind] += 1
+        self._charge(victims, before)
+        print(f"kill {sum(self._account.kills.values())}: {kind}", flush=True)
+
+    def _charge(self, victims: set[int], killed_s: float) -> None:
+        """Add up the seconds that the victims' trials had trained since their last checkpoints."""
+        for note in read_notes(open_at(self._storage).files):
+            if note.keys and note.pid in victims:
+                for key in note.keys:
+                    if (self._storage / "stages" / key / "result.json").exists():
+                        continue
+                    saved = [
+                        path.stat().st_mtime for path in self._storage.glob(f"stages/{key}/checkpoints/*")
+                    ]
+                    self._account.wasted_s += max(0.0, killed_s - max([note.started_s, *saved]))
+
+    def _look(self) -> None:
+        """Note results that have come, and count those that are others than before or have gone."""
+        for path in self._storage.glob("stages/*/result.json"):
+            stat = path.stat()
+            identity = (stat.st_ino, stat.st_mtime_ns)
+            if self._seen.setdefault(path.parent.name, identity) != identity:
+                self._account.reexecuted += 1
+                self._seen[path.parent.name] = identity
+
+    def judge(self, plan: Plan, undisturbed: Ledger) -> None:
+        """Compare the end with an undisturbed run, and add up what the logs tell."""
+        account = self._account
+        ledger = Ledger(plan, open_at(self._storage))
+        account.sweeps += 1
+        account.lost += len(set(self._seen) - set(ledger.records))
+        same = set(ledger.records) == set(undisturbed.records) and all(
+            ledger.records[key].deterministic() == undisturbed.records[key].deterministic()
+            for key in plan.stages
+        )
+        account.is_equal &= same and cells_frame(runs_frame(ledger)).equals(
+            cells_frame(runs_frame(undisturbed))
+        )
+        account.trained_s += sum(record.timing.train_s for record in ledger.records.values())
+        for key in plan.stages:
+            lines = (self._storage / "logs" / f"{key}.log").read_text(encoding="utf-8").splitlines()
+            repeated, again = read_log(lines)
+            account.repeated += repeated
+            account.reexecuted += again
+
+
+def read_log(lines: Sequence[str]) -> tuple[list[int], int]:
+    """Return the rounds repeated by each attempt but the first, and the attempts after the last round."""
+    repeated, again, last, is_done, has_begun = [], 0, 0, False, False
+    for line in lines:
+        if (found := _ATTEMPT.search(line)) is None:
+            continue
+        if found[1].startswith("round"):
+            last = max(last, int(found[3]))
+            is_done |= found[3] == found[4]
+            continue
+        again += is_done
+        if has_begun:
+            repeated.append(max(0, last + 1 - int(found[2] or 0)))
+        last, has_begun = int(found[2] or 0), True
+    return repeated, again
+
+
+class Nodes:
+    """A Ray cluster on this machine, apart from the drivers: a head without CPUs and nodes with one each."""
+
+    def __init__(self, num_nodes: int) -> None:
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        self._nodes = [self._cluster.add_node(num_cpus=1) for _ in range(num_nodes)]
+        slots = ["--max-concurrent", str(num_nodes)]
+        self.options = ["--address", self._cluster.address, *slots]
+
+    def kill(self, rng: random.Random) -> None:
+        """Kill all processes of a node at once, and start another in its place."""
+        node = self._nodes.pop(rng.randrange(len(self._nodes)))
+        self._cluster.remove_node(node, allow_graceful=False)
+        self._nodes.append(self._cluster.add_node(num_cpus=1))
+
+    def close(self) -> None:
+        """End the cluster."""
+        self._cluster.shutdown()
+
+
+@contextlib.contextmanager
+def open_nodes(num_nodes: int) -> Iterator[Nodes | None]:
+    """Start so many nodes, or none."""
+    nodes = Nodes(num_nodes) if num_nodes else None
+    try:
+        yield nodes
+    finally:
+        if nodes is not None:
+            nodes.close()
+
+
+def run_chaos(num_kills: int, seed: int, steps: int, num_nodes: int, minutes: float, folder: Path) -> Account:
+    """Kill until so many kills are made or the time is over, and judge every study that was run meanwhile."""
+    plan, rng, account = make_plan(steps), random.Random(seed), Account()
+    calm = open_at(folder / "undisturbed")
+    for stage in plan.stages.values():
+        run_stage(stage, calm)
+    undisturbed = Ledger(plan, calm)
+    until = time.monotonic() + 60 * minutes
+    with open_nodes(num_nodes) as nodes:
+        while sum(account.kills.values()) < num_kills and time.monotonic() < until:
+            chaos = Chaos(folder / f"killed-{account.sweeps}", account, rng, steps, nodes)
+            chaos.run(num_kills, until)
+            chaos.judge(plan, undisturbed)
+            print(f"a study is done: {to_row(account, seed)}", flush=True)
+    return account
+
+
+def to_row(account: Account, seed: int) -> dict[str, Any]:
+    """Return what is printed."""
+    kills = {f"{kind} kills": count for kind, count in account.kills.items() if count}
+    return {
+        "seed": seed,
+        "kills": sum(account.kills.values()),
+        **kills,
+        "studies": account.sweeps,
+        "re-executed": account.reexecuted,
+        "lost": account.lost,
+        "tables equal": "yes" if account.is_equal else "no",
+        "attempts resumed": len(account.repeated),
+        "repeated at most": max(account.repeated, default=0),
+        "wasted %": 100 * account.wasted_s / max(account.trained_s + account.wasted_s, 1e-9),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Kill, judge, print and write; 1 when anything was lost, repeated or different."""
+    parser: argparse.ArgumentParser = make_parser(__doc__ or "")
+    parser.add_argument("--kills", type=int, default=50, metavar="N", help="in all (default: 50)")
+    parser.add_argument("--seed", type=int, metavar="S", help="of the kills (default: a new one)")
+    parser.add_argument("--steps", type=int, default=60, metavar="N", help="of every training")
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, metavar="M", help="no kills after (default: 60)"
+    )
+    parser.add_argument("--nodes", type=int, default=0, metavar="N", help="kill Ray nodes too, of so many")
+    options = parser.parse_args(arguments)
+    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    print(f"seed of the kills: {seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="lt_rebalance-chaos-") as folder:
+        account = run_chaos(options.kills, seed, options.steps, options.nodes, options.minutes, Path(folder))
+    row = to_row(account, seed)
+    execution = resolve_execution("cpu", "float32", 1, has_cuda=False)
+    report("chaos", [row], describe(execution), options.json)
+    is_right = (
+        account.reexecuted == account.lost == 0 and account.is_equal and max(account.repeated, default=0) <= 1
+    )
+    return 0 if is_right else 1
+
+
+if __name__ == "__main__":
+    pd.set_option("display.width", 200)
+    sys.exit(main())
