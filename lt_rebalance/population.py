@@ -51,10 +51,9 @@ def run_population(
     """
     while journal.has_more(budget):
         journal.begin()
-    search, faults = journal.search, StoreFaults(store.location)
-    location = (
-        store.location
-    )  # Tune writes down what the scheduler holds, and a store's connections cannot be
+    # Tune writes down what the scheduler holds, and a store's connections cannot be.
+    search, location = journal.search, store.location
+    faults = StoreFaults(location)
 
     def configure(member: int, values: Values) -> TrialConfig:
         return member_trial_config(search, member, values, location, data_dir)
