@@ -20,7 +20,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m analysis", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("store", metavar="STORE", help="the directory given to a sweep as --storage")
+    parser.add_argument("store", metavar="STORE", help="what was given to a sweep as --storage")
     parser.add_argument(
         "--out", default="report", metavar="DIR", help="where the report goes (default: report)"
     )
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
     except OSError as error:
-        reason = f"{error.strerror}: {error.filename}"
+        reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
         print(
             f"error: {reason}; name a STORE that can be read and an --out that can be written",
             file=sys.stderr,

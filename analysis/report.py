@@ -162,11 +162,13 @@ def write_report(results: Results, out_dir: str | Path) -> Path:
     partial.
 
     Raises:
-        ValueError: `out_dir` lies in the store.
+        ValueError: `out_dir` lies in the store, or not on this machine.
     """
+    if "://" in str(out_dir):
+        raise ValueError(f"--out must be a directory of this machine, got {str(out_dir)!r}")
     out = Path(out_dir).expanduser().resolve()
-    store = Path(results.location).resolve()
-    if out.is_relative_to(store):
+    store = results.store.directory
+    if store is not None and out.is_relative_to(store.resolve()):
         raise ValueError(
             f"--out {out} lies in the store {store}, which only sweeps write; name another directory"
         )

@@ -85,7 +85,7 @@ def _find_orphans(store: Store) -> Iterator[Garbage]:
         if key not in planned:
             yield _describe(store.files, f"stages/{key}", "no study plans this stage")
     for name in store.files.list(LOGS):
-        if name.removesuffix(".log") not in planned:
+        if name.partition(".")[0] not in planned:
             yield _describe(store.files, f"{LOGS}/{name}", "no study plans this stage")
     for name in store.files.list("events"):
         if name not in store.list_studies():

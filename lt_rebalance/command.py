@@ -19,10 +19,12 @@ from lt_rebalance.console import make_console
 from lt_rebalance.costs import Throughput
 from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset, locate_data_dir
 from lt_rebalance.events.overview import refresh_events, write_overview
+from lt_rebalance.filesystem import StorageError
 from lt_rebalance.forecast import Job, describe_study, expect, learn_throughput, measure_unknown, show_plan
 from lt_rebalance.interrupts import Interrupted, InterruptWatch
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.machine import AUTO, resolve_execution
+from lt_rebalance.nodes import require_store_on_all_nodes
 from lt_rebalance.notes import DriverBeat
 from lt_rebalance.observer import attempt
 from lt_rebalance.overrides import change_study, read_overrides
@@ -50,7 +52,10 @@ def make_parser(question: str) -> argparse.ArgumentParser:
     )
     place = parser.add_argument_group("where")
     place.add_argument(
-        "--storage", default="results", metavar="DIR", help="the store of all results (default: results)"
+        "--storage",
+        default="results",
+        metavar="PLACE",
+        help="the store of all results: a directory, or s3://BUCKET/PREFIX (default: results)",
     )
     place.add_argument(
         "--data-dir",
@@ -160,13 +165,13 @@ def run_command(
 
     Returns:
         What the work returns; 2: wrong input, nothing was started; 130, 143: stopped by Ctrl-C or SIGTERM,
-        the same command goes on from there.
+        1: the store could not be reached any more; the same command goes on from there.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with contextlib.ExitStack() as stack:
         try:
             work = prepare(parser.parse_args(arguments), stack)
-        except ValueError as error:
+        except (ValueError, StorageError) as error:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_USER_ERROR
         except KeyboardInterrupt:
@@ -177,6 +182,10 @@ def run_command(
         except Interrupted as interrupt:
             print(f"stopped by {interrupt.signal.name}; nothing finished is lost. To go on: {this_command()}")
             return interrupt.exit_code
+        except StorageError as error:
+            print(f"error: {error}", file=sys.stderr)
+            print(f"stopped; nothing finished is lost. To go on when the store answers: {this_command()}")
+            return EXIT_INCOMPLETE
 
 
 def first_line(parser: argparse.ArgumentParser) -> str:
@@ -191,7 +200,7 @@ def _prepare(study: Study, question: str, options: argparse.Namespace, stack: co
     if not options.plan:
         for dataset in sorted({cell.data.dataset for cell in study.cells}):
             load_dataset(dataset, options.data_dir, download=options.download)
-    store = open_store(options.storage, RESULTS_VERSION, create=not options.plan)
+    store = open_results(options)
     ledger = Ledger(plan, store)
     if options.retry_failed:
         ledger.forget_failures()
@@ -216,6 +225,18 @@ def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) ->
     execution = resolve_execution(options.device, options.precision, options.threads, has_cuda=has_cuda)
     resources = plan_resources(execution, options.gpus_per_trial, options.max_concurrent, options.lanes, size)
     return execution, resources
+
+
+def open_results(options: argparse.Namespace) -> Store | None:
+    """Open the store of results, made unless only a plan is asked for; on a cluster, all nodes must see it.
+
+    Raises:
+        StoreError: it cannot be used; errors as `open_store` and `require_store_on_all_nodes`.
+    """
+    store = open_store(options.storage, RESULTS_VERSION, create=not options.plan)
+    if store is not None and options.address is not None and not options.plan:
+        require_store_on_all_nodes(store)
+    return store
 
 
 class RaySession:

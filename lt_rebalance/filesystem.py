@@ -1,4 +1,7 @@
-"""The few file operations that a store needs, all but one atomic; one implementation a kind of place."""
+"""The few file operations that a store needs; one implementation a kind of place.
+
+Writing is atomic: nobody ever sees a part of a file that was created or replaced.
+"""
 
 import os
 import shutil
@@ -9,8 +12,18 @@ from pathlib import Path
 from typing import Protocol
 
 
+class StorageError(OSError):
+    """A place of files as a whole is of no use now: it refuses, or has not answered for longer than we wait.
+
+    Neither is a fault of what was being written or read, and neither is mended by trying at once again.
+    """
+
+
 class Filesystem(Protocol):
-    """Files under one root, named by relative POSIX paths. Parents are made as needed."""
+    """Files under one root, named by relative POSIX paths. Parents are made as needed.
+
+    All operations may raise an OSError, those of places at the other end of a network StorageError.
+    """
 
     def read(self, path: str) -> bytes:
         """Return the content; FileNotFoundError when there is none."""
@@ -32,12 +45,16 @@ class Filesystem(Protocol):
         """
         ...
 
+    def read_appended(self, path: str) -> bytes:
+        """Return all that was appended to a path, in its order; FileNotFoundError when nothing was."""
+        ...
+
     def list(self, path: str) -> list[str]:
         """Return the sorted names in a directory; empty when there is no such directory."""
         ...
 
     def move(self, path: str, target: str) -> None:
-        """Rename a file; FileNotFoundError when there is none."""
+        """Rename a file; FileNotFoundError when there is none. It may be at both places for a moment."""
         ...
 
     def remove(self, path: str) -> None:
@@ -89,6 +106,9 @@ class LocalFilesystem:
         (self._root / path).parent.mkdir(parents=True, exist_ok=True)
         with (self._root / path).open("ab") as file:
             file.write(content)
+
+    def read_appended(self, path: str) -> bytes:
+        return self.read(path)
 
     def list(self, path: str) -> list[str]:
         try:

@@ -6,9 +6,13 @@ takes note, and the program asks at points of its own choosing.
 
 import os
 import signal
+import threading
+import time
 from types import FrameType
+from typing import ClassVar
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LOOK_EVERY_S = 0.1
 
 
 class Interrupted(BaseException):
@@ -27,15 +31,20 @@ class Interrupted(BaseException):
 class InterruptWatch:
     """Takes note of the first stop signal; a second one ends the process at once."""
 
+    active: "ClassVar[InterruptWatch | None]" = None
+    """the one whose block this process is in"""
+
     def __init__(self) -> None:
         self._received: signal.Signals | None = None
 
     def __enter__(self) -> "InterruptWatch":
         self._before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
         self.install()
+        InterruptWatch.active = self
         return self
 
     def __exit__(self, *_: object) -> None:
+        InterruptWatch.active = None
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -54,3 +63,17 @@ class InterruptWatch:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self._received = signal.Signals(number)
+
+
+def pause(seconds: float) -> None:
+    """Sleep, but raise `Interrupted` as soon as a signal has asked this process to stop."""
+    if threading.current_thread() is not threading.main_thread():
+        time.sleep(seconds)
+        return
+    deadline = time.monotonic() + seconds
+    while True:
+        if InterruptWatch.active is not None:
+            InterruptWatch.active.check()
+        if (left_s := deadline - time.monotonic()) <= 0:
+            return
+        time.sleep(min(left_s, _LOOK_EVERY_S))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from lt_rebalance.filesystem import Filesystem
+from lt_rebalance.filesystem import Filesystem, StorageError
 
 BEAT_S = 10.0
 """seconds between two signs of life of a driver"""
@@ -51,9 +51,14 @@ class Note:
     beat_s: float = field(default_factory=time.time)
     """last sign of life"""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether its writer's process could be seen from here."""
+        return (self.host, self.pid_space) == (socket.gethostname(), _pid_space())
+
     def is_lost(self, now_s: float, live_drivers: Collection[str]) -> bool:
         """Whether its writer has died, as far as can be seen from here."""
-        if (self.host, self.pid_space) == (socket.gethostname(), _pid_space()):
+        if self.is_local:
             return not _is_alive(self.pid)
         if self.driver:
             return self.driver not in live_drivers
@@ -107,9 +112,13 @@ class DriverBeat:
         remove_note(self._files, self.note)
 
     def beat(self) -> None:
-        """Give a sign of life, if the last one is long enough ago."""
+        """Give a sign of life, if the last one is long enough ago; StorageError when there is no store."""
         now = time.monotonic()
         if now - self._last >= BEAT_S:
             self._last = now
-            with contextlib.suppress(OSError):  # the next one may come through, and nothing depends on it
+            try:
                 write_note(self._files, dataclasses.replace(self.note, beat_s=time.time()))
+            except StorageError:  # without the store, nothing that this driver runs can be kept
+                raise
+            except OSError:  # the next one may come through, and nothing depends on it
+                pass

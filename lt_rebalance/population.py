@@ -11,7 +11,7 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import PopulationBasedTraining
 
-from lt_rebalance.runner import Resources, run_trials
+from lt_rebalance.runner import Resources, StoreFaults, run_trials
 from lt_rebalance.search import Search, Values
 from lt_rebalance.search_account import SearchBudget, Trial
 from lt_rebalance.search_journal import SearchJournal
@@ -49,10 +49,13 @@ def run_population(
     """
     while journal.has_more(budget):
         journal.begin()
-    search = journal.search
+    search, faults = journal.search, StoreFaults()
+    location = (
+        store.location
+    )  # Tune writes down what the scheduler holds, and a store's connections cannot be
 
     def configure(member: int, values: Values) -> TrialConfig:
-        return member_trial_config(search, member, values, store.location, data_dir)
+        return member_trial_config(search, member, values, location, data_dir)
 
     running = [trial for trial in journal.trials() if trial.state == "running"]
     kept = {trial.number: _last_result(trial.number, search, store) for trial in running}
@@ -61,14 +64,15 @@ def run_population(
     run_trials(
         PopulationTrainable,
         resources,
-        check_interrupt,
+        faults.before(check_interrupt),
         num_pending=len(configs),
         param_space=tune.grid_search(configs),
-        callbacks=[_MemberCallback(journal, store, show)],
+        callbacks=[_MemberCallback(journal, store, show, faults)],
         checkpoints=tune.CheckpointConfig(num_to_keep=KEPT_CHECKPOINTS),
         scratch_parent=scratch_parent,
         scheduler=_Scheduler(search, configure, rounds_done),
     )
+    faults.check()
 
 
 def _last_result(member: int, search: Search, store: Store) -> dict[str, Any]:
@@ -115,18 +119,22 @@ class _Scheduler(PopulationBasedTraining):
 class _MemberCallback(tune.Callback):
     """Keeps what members show in the journal, and settles them."""
 
-    def __init__(self, journal: SearchJournal, store: Store, show: Callable[[Trial], None]) -> None:
+    def __init__(
+        self, journal: SearchJournal, store: Store, show: Callable[[Trial], None], faults: StoreFaults
+    ) -> None:
         self._journal = journal
         self._store = store
         self._show = show
+        self._faults = faults
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
         if "round" in result:
             number = trial.config["member"]
-            self._journal.note_rung(number, rung_result(result, self._journal.search.objectives))
-            self._show(self._journal.trials()[number])
+            with self._faults.kept():
+                self._journal.note_rung(number, rung_result(result, self._journal.search.objectives))
+                self._show(self._journal.trials()[number])
 
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
@@ -140,9 +148,10 @@ class _MemberCallback(tune.Callback):
 
     def _settle(self, trial: TuneTrial, state: str) -> None:
         number = trial.config["member"]
-        self._journal.settle(number, state, "its training ended in an error" if state == "failed" else "")
-        self._store.discard_member(self._journal.search.name, number)
-        self._show(self._journal.trials()[number])
+        with self._faults.kept():
+            self._journal.settle(number, state, "its training ended in an error" if state == "failed" else "")
+            self._store.discard_member(self._journal.search.name, number)
+            self._show(self._journal.trials()[number])
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave everything out of the file that Tune writes of a Tuner and that is never read."""

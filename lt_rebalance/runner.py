@@ -23,6 +23,7 @@ from lt_rebalance.configs import Execution, require_positive
 from lt_rebalance.costs import stage_flop
 from lt_rebalance.events.naming import name_runs
 from lt_rebalance.events.writer import RunEvents
+from lt_rebalance.filesystem import StorageError
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.observer import Watch, attempt
 from lt_rebalance.plan import Schedule, describe_plan
@@ -39,6 +40,8 @@ MAX_RETRIES = 2
 # A worker splits what its GPU cannot hold. On a CPU seeds side by side are faster than seeds in turn.
 DEFAULT_LANES = {"cpu": 1, "cuda": 64}
 LOCAL_OBJECT_STORE_BYTES = 200_000_000
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +134,35 @@ def count_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class StoreFaults:
+    """Keeps a fault of the whole store, where Tune would take it for one of the trial at hand and go on."""
+
+    def __init__(self) -> None:
+        self._first: StorageError | None = None
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep what is raised within a block."""
+        try:
+            yield
+        except StorageError as error:
+            self._first = self._first or error
+
+    def check(self) -> None:
+        """Raise what was kept."""
+        if self._first is not None:
+            raise self._first
+
+    def before(self, check_interrupt: Callable[[], None]) -> Callable[[], None]:
+        """Return a check of both."""
+
+        def check() -> None:
+            self.check()
+            check_interrupt()
+
+        return check
+
+
 class StageSearcher(Searcher):
     """Feeds Tune with stages as they become ready, and settles each one by what the store holds."""
 
@@ -153,6 +185,7 @@ class StageSearcher(Searcher):
         self._progress = progress
         self._watch = watch
         self._running: dict[str, list[AnyStage]] = {}
+        self.faults = StoreFaults()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next ready stages, as lanes of one trial; None while all wait; FINISHED at the end."""
@@ -188,8 +221,11 @@ class StageSearcher(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Settle the stages of a trial, after its last retry."""
+        if result and "reason" in result:
+            _log.warning("%s: %s", self._running[trial_id][0], result["reason"])
         for stage in self._running.pop(trial_id):
-            self._settle(stage, error=error)
+            with self.faults.kept():
+                self._settle(stage, error=error)
 
     def _settle(self, stage: AnyStage, *, error: bool) -> None:
         self._ledger.refresh(stage.key)
@@ -242,11 +278,15 @@ def run_plan(
 
     Returns when nothing can be run any more; the ledger then says what there is. A stage that fails takes
     only those with it that build on it.
+
+    Raises:
+        StorageError: the store cannot be reached any more; nothing more is run.
     """
     schedule = Schedule(ledger.pending(), stage_flop)
     watch = Watch(driver=driver, runs=name_runs(describe_plan(ledger.plan)))
     searcher = StageSearcher(schedule, ledger, store, data_dir, resources, progress, watch)
-    run_searcher(StageTrainable, searcher, resources, check_interrupt)
+    run_searcher(StageTrainable, searcher, resources, searcher.faults.before(check_interrupt))
+    searcher.faults.check()
 
 
 def run_trials(
@@ -314,6 +354,10 @@ class _StepCallback(tune.Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._call()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
+        return {}
 
 
 def _trial_name(trial: Trial) -> str:

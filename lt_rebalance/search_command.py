@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 from lt_rebalance.arguments import EXIT_INCOMPLETE
+from lt_rebalance.bucket import SCHEME
 from lt_rebalance.command import (
     RaySession,
     first_line,
+    open_results,
     prepare_machine,
     run_command,
     run_job,
@@ -33,8 +35,8 @@ from lt_rebalance.search import FIRST_SEARCH_SEED, OBJECTIVES, Search
 from lt_rebalance.search_account import SearchBudget, Trial, choose, summary
 from lt_rebalance.search_files import best_toml, confirmation_name, describe_search, make_account
 from lt_rebalance.search_journal import SearchJournal, open_journal
-from lt_rebalance.store import Store, open_store
-from lt_rebalance.study import RESULTS_VERSION, Study
+from lt_rebalance.store import Store
+from lt_rebalance.study import Study
 from lt_rebalance.tuner import run_search
 
 SearchBuilder = Callable[[argparse.Namespace, Execution], Search]
@@ -68,10 +70,10 @@ def main(
         if options.plan:
             return lambda: _show_plan(search, budget, resources, as_json=options.json)
         load_dataset(search.base.data.dataset, options.data_dir, download=options.download)
-        store = open_store(options.storage, RESULTS_VERSION, create=True)
+        store = open_results(options)
         assert store is not None
         _require_same_search(search, store)
-        journal = stack.enter_context(open_journal(search, store.search_directory(search.name)))
+        journal = stack.enter_context(open_journal(search, store))
         command = SearchCommand(
             search=search,
             journal=journal,
@@ -139,9 +141,9 @@ class SearchCommand:
         check_interrupt = self.session.start().check
         common = (self.resources, self._show_trial, check_interrupt)
         if self.search.scheduler == "pbt":
-            # Members hand checkpoints on, and nodes of a cluster do so through a place that they share.
+            # Members hand checkpoints on, and nodes of a cluster do so through a directory that they share.
             directory = self.store.search_directory(self.search.name)
-            shared = None if self.options.address is None else str(directory)
+            shared = None if self.options.address is None or directory is None else str(directory)
             run_population(self.journal, self.store, data_dir, self.budget, *common, shared)
         else:
             run_search(self.journal, self.store, data_dir, self.budget, *common)
@@ -237,6 +239,11 @@ def _require_population(options: argparse.Namespace) -> None:
                 f"--{name.replace('_', '-')} does not go with --scheduler pbt: all members of a population, "
                 "--trials of them, train to the end, as many at a time as there are CPUs or GPUs"
             )
+    if options.address is not None and options.storage.startswith(SCHEME):
+        raise ValueError(
+            "the members of a population hand checkpoints on through a directory that all nodes share: name "
+            f"one as --storage, got {options.storage!r}, or leave out --address to stay on this machine"
+        )
 
 
 def _show_plan(search: Search, budget: SearchBudget, resources: Resources, *, as_json: bool) -> int:

@@ -1,6 +1,7 @@
-"""The journal of a search: Optuna's study of its trials, in a file that survives the death of the process.
+"""The journal of a search: Optuna's study of its trials, which survives the death of the process.
 
-Optuna appends one line of JSON an operation; nothing in the file is a pickle. One process at a time owns it.
+Optuna appends one line of JSON an operation, or an object where files cannot grow; none of it is a pickle.
+One process at a time owns it.
 """
 
 import contextlib
@@ -13,12 +14,15 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from lt_rebalance.journal_objects import describe_owned, own_journal
 from lt_rebalance.search import Search, Values
 from lt_rebalance.search_account import RungResult, SearchBudget, Trial
 from lt_rebalance.search_spaces import Choice, Domain, Value
+from lt_rebalance.store import Store
+from lt_rebalance.store_documents import search_path
 
 JOURNAL_FILE = "journal.jsonl"
 DIVERGED_SCORE = 0.0
@@ -137,25 +141,36 @@ class SearchJournal:
 
 
 @contextlib.contextmanager
-def open_journal(search: Search, directory: Path) -> Iterator[SearchJournal]:
-    """Open the journal of a search in its directory, as the only process.
+def open_journal(search: Search, store: Store) -> Iterator[SearchJournal]:
+    """Open the journal of a search in a store, as the only process.
 
     Raises:
         ValueError: another process has it.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    path = search_path(search.name)
+    with contextlib.ExitStack() as stack:
+        backend: BaseJournalBackend
+        if store.directory is None:
+            backend = stack.enter_context(own_journal(store.files, search.name, f"{path}/journal"))
+        else:
+            backend = stack.enter_context(_own_file(search.name, store.directory / path))
+        yield SearchJournal(search, optuna.storages.JournalStorage(backend))
+
+
+@contextlib.contextmanager
+def _own_file(search: str, directory: Path) -> Iterator[JournalFileBackend]:
+    directory.mkdir(parents=True, exist_ok=True)
     path = directory / JOURNAL_FILE
     with (directory / "owner").open("a") as owner:
         try:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(
-                f"search {search.name!r} is being run by another process; wait for it, or give one --name"
-            ) from None
+            raise ValueError(describe_owned(search)) from None
         # Left by a process that was killed while it wrote; nobody else can be writing now.
         Path(f"{path}.lock").unlink(missing_ok=True)
         _cut_torn_line(path)
-        yield SearchJournal(search, optuna.storages.JournalStorage(JournalFileBackend(str(path))))
+        yield JournalFileBackend(str(path))
 
 
 def _cut_torn_line(path: Path) -> None:

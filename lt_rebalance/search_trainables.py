@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from ray.tune.result import DONE
 
+from lt_rebalance.filesystem import StorageError
 from lt_rebalance.records import Record
 from lt_rebalance.search import Rung, Search, Values, score
 from lt_rebalance.search_account import RungResult
@@ -57,13 +58,21 @@ class RungTrainable(StageTrainable):
 
     def step(self) -> dict[str, Any]:
         """Run the stages of the next rung and measure it."""
+        if self._refusal:
+            return super().step()
+        try:
+            return self._climb()
+        except StorageError as error:
+            return {"outcome": "blocked", "reason": str(error), DONE: True}
+
+    def _climb(self) -> dict[str, Any]:
         rung = self._rungs[self._next]
         self._next += 1
         is_last = self._next == len(self._rungs)
         records: list[Record] = []
         for group in rung.groups:
-            if (outcome := self._finish(group)) != "finished":
-                return {"outcome": outcome, DONE: True}
+            if (ended := self._finish(group)) is not None:
+                return ended
             if group is rung.groups[0] and not is_last:
                 self._hand_on(self._rungs[self._next].groups[0])
             records += [self._record(stage) for stage in group]
@@ -74,17 +83,16 @@ class RungTrainable(StageTrainable):
         outcome = "finished" if is_last else "running"
         return self._report(rung, records, scores) | {"outcome": outcome, DONE: is_last}
 
-    def _finish(self, group: Sequence[AnyStage]) -> str:
-        """Run what is missing of stages that differ in the seed alone, to its end; return the outcome."""
+    def _finish(self, group: Sequence[AnyStage]) -> dict[str, Any] | None:
+        """Run what is missing of stages that differ in the seed alone; return how that failed, or None."""
         self._run = None
         missing = [stage for stage in group if self._store.load_record(stage.key) is None]
         if not missing:
-            return "finished"
+            return None
         super().setup(trial_config(missing, self._store.location, self._data_dir))
         while not (result := super().step())[DONE]:
             pass
-        outcome: str = result["outcome"]
-        return outcome
+        return None if result["outcome"] == "finished" else result
 
     def _hand_on(self, next_group: Sequence[AnyStage]) -> None:
         """Give the longer trainings of the next rung the state that those of this one have just reached."""

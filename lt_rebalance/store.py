@@ -7,7 +7,8 @@ Layout under the root, all JSON but for artefacts and checkpoints:
     tables/<name>/cells.csv, runs.csv   the tables last made of a study; made anew from the records
     searches/<name>/account.json        what a search tunes, its trials, its choice; remade from its journal
     searches/<name>/best.toml           the configuration that it chose
-    searches/<name>/journal.jsonl       Optuna's own log of the trials, one JSON object a line
+    searches/<name>/journal.jsonl       Optuna's own log of the trials, one JSON object a line; in a bucket,
+        journal/<number>.json, an object each time that it was written to
     searches/<name>/members/<number>.safetensors   members of a population in training
     stages/<key>/result.json            the record; a result that exists is complete
     stages/<key>/predictions-<hash>.npy, precision_recall-<hash>.npy, weights-<hash>.safetensors,
@@ -20,36 +21,33 @@ Layout under the root, all JSON but for artefacts and checkpoints:
 and beside these, for people who watch and needed by nothing:
 
     events/<study>/<run>/               what TensorBoard reads
-    logs/<key>.log                      what a stage's attempts logged
+    logs/<key>.log                      what a stage's attempts logged; in a bucket, several objects
     running/<name>.json                 who is at work
 
 Nothing committed is ever edited. Status is found by scanning, so there is no index to go wrong.
 """
 
-import errno
 import hashlib
-import json
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
-from lt_rebalance.filesystem import Filesystem, LocalFilesystem
+from lt_rebalance.filesystem import Filesystem
 from lt_rebalance.records import Artifact, Failure, Record, Summary
+from lt_rebalance.store_documents import StoreDocuments, StoreError
+from lt_rebalance.store_location import STORE_FORMAT, find_place
 
-STORE_FORMAT = 1
+__all__ = ["KEPT_CHECKPOINTS", "STORE_FORMAT", "Checkpoint", "Store", "StoreError", "open_store"]
+
 KEPT_CHECKPOINTS = 2
 _RUN_AGAIN = "run the sweep again: it puts the file into quarantine and remakes what it needs"
 
 ResultT = TypeVar("ResultT")
 
 _log = logging.getLogger(__name__)
-
-
-class StoreError(ValueError):
-    """The store cannot be used as asked: unwritable, foreign, or of another version."""
 
 
 class _DamageError(Exception):
@@ -74,19 +72,15 @@ class Checkpoint:
     content: bytes
 
 
-class Store:
+class Store(StoreDocuments):
     """Results of stages, under one location."""
 
-    def __init__(self, filesystem: Filesystem, location: str, results_version: int) -> None:
+    def __init__(
+        self, filesystem: Filesystem, location: str, results_version: int, directory: Path | None = None
+    ) -> None:
         """Use `open_store`, which checks what is there first."""
-        self._files = filesystem
-        self.location = location
+        super().__init__(filesystem, location, directory)
         self.results_version = results_version
-
-    @property
-    def files(self) -> Filesystem:
-        """The files under the location, for views that are kept beside results: events, logs, notes."""
-        return self._files
 
     # Results
 
@@ -293,96 +287,6 @@ class Store:
         for name in names[: len(names) - keep]:
             self._files.remove(f"{directory}/{name}")
 
-    # Studies
-
-    def write_study(self, name: str, plan: Mapping[str, Any]) -> None:
-        """Keep what a study plans, over an earlier plan of the same name."""
-        self._files.replace(f"studies/{name}.json", json.dumps(plan, indent=1, allow_nan=False).encode())
-
-    def list_studies(self) -> list[str]:
-        """Return the names of the studies planned here."""
-        names = self._files.list("studies")
-        return [name.removesuffix(".json") for name in names if name.endswith(".json") and name[0] != "."]
-
-    def load_study(self, name: str) -> dict[str, Any]:
-        """Return what a study plans.
-
-        Raises:
-            StoreError: no such study, or its file is damaged.
-        """
-        try:
-            return self._read_document(f"studies/{name}.json", "a plan")
-        except FileNotFoundError:
-            known = ", ".join(self.list_studies()) or "none"
-            raise StoreError(f"{self.location}: no study {name!r}; known: {known}") from None
-
-    def _read_document(self, path: str, what: str) -> dict[str, Any]:
-        """Return a JSON object; FileNotFoundError where there is none, StoreError where it is damaged."""
-        try:
-            document = json.loads(self._files.read(path))
-        except ValueError as error:
-            raise StoreError(f"{self.location}: {path} is damaged ({error})") from None
-        if not isinstance(document, dict):
-            raise StoreError(f"{self.location}: {path} is not {what}")
-        return document
-
-    def write_table(self, study: str, name: str, text: str) -> str:
-        """Write a table of a study as CSV, over an earlier one, and return where it lies."""
-        path = f"tables/{study}/{name}.csv"
-        self._files.replace(path, text.encode())
-        return f"{self.location}/{path}"
-
-    # Searches
-
-    def search_directory(self, name: str) -> Path:
-        """Return the directory of a search, which its journal needs as a real one; made if it is new."""
-        path = Path(self.location, "searches", name)
-        path.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def write_search(self, name: str, account: Mapping[str, Any]) -> None:
-        """Write the account of a search, over an earlier one."""
-        content = json.dumps(account, indent=1, allow_nan=False).encode()
-        self._files.replace(f"searches/{name}/account.json", content)
-
-    def list_searches(self) -> list[str]:
-        """Return the names of the searches that have an account here."""
-        names = self._files.list("searches")
-        return [name for name in names if "account.json" in self._files.list(f"searches/{name}")]
-
-    def load_search(self, name: str) -> dict[str, Any]:
-        """Return the account of a search.
-
-        Raises:
-            StoreError: no such search, or its account is damaged.
-        """
-        try:
-            return self._read_document(f"searches/{name}/account.json", "an account")
-        except FileNotFoundError:
-            known = ", ".join(self.list_searches()) or "none"
-            raise StoreError(f"{self.location}: no search {name!r}; known: {known}") from None
-
-    def save_member(self, name: str, member: int, content: bytes) -> None:
-        """Keep what a member of a population needs to go on, over what it kept before."""
-        self._files.replace(_member_path(name, member), content)
-
-    def load_member(self, name: str, member: int) -> bytes | None:
-        """Return what a member of a population keeps, or None."""
-        try:
-            return self._files.read(_member_path(name, member))
-        except FileNotFoundError:
-            return None
-
-    def discard_member(self, name: str, member: int) -> None:
-        """Remove what a member of a population keeps, when it has ended."""
-        self._files.remove(_member_path(name, member))
-
-    def write_best(self, name: str, text: str) -> str:
-        """Write the configuration that a search chose, over an earlier one, and return where it lies."""
-        path = f"searches/{name}/best.toml"
-        self._files.replace(path, text.encode())
-        return f"{self.location}/{path}"
-
     # Damage
 
     def list_quarantine(self) -> list[str]:
@@ -393,15 +297,11 @@ class Store:
         key, name = damage.key, damage.name
         directory = f"quarantine/{key}-{uuid.uuid4().hex[:8]}"
         try:
-            self._files.move(_stage_path(key, name), f"{directory}/{Path(name).name}")
+            self._files.move(_stage_path(key, name), f"{directory}/{PurePosixPath(name).name}")
         except FileNotFoundError:
             return
         self._files.replace(f"{directory}/reason.txt", damage.reason.encode())
         _log.warning("stage %s: %s moved to %s: %s", key, name, directory, damage.reason)
-
-
-def _member_path(name: str, member: int) -> str:
-    return f"searches/{name}/members/{member}.safetensors"
 
 
 def _stage_path(key: str, name: str) -> str:
@@ -412,7 +312,7 @@ def open_store(location: str, results_version: int | None, *, create: bool) -> S
     """Open the store at a location, and make it if asked to.
 
     Args:
-        location: a directory.
+        location: a directory, or s3://BUCKET/PREFIX.
         results_version: the version whose results are wanted; None to read those of any version.
         create: make a store where there is none, and check that it can be written.
 
@@ -420,54 +320,18 @@ def open_store(location: str, results_version: int | None, *, create: bool) -> S
         The store; None where there is none and none was to be made.
 
     Raises:
-        StoreError: not a store, of another version, or not writable.
+        StoreError: not a store, of another version, not writable, or not within reach.
     """
     assert results_version is not None or not create
-    if "://" in location:
-        raise StoreError(f"--storage must be a directory, got {location!r}; no other place is supported yet")
-    root = Path(location).expanduser().absolute()
-    files = LocalFilesystem(root)
+    place = find_place(location)
     try:
-        found = _read_version(files, root)
+        found = place.read_version(results_version)
         if found is None and not create:
             return None
-        version = results_version if found is None else _check_version(found, results_version, root)
+        version = results_version if found is None else found
         assert version is not None
         if create:
-            content = json.dumps({"format": STORE_FORMAT, "results_version": version}).encode()
-            write = files.create if found is None else files.replace
-            write("store.json", content)
+            place.write_version(version, is_new=found is None)
     except OSError as error:
-        reason = errno.errorcode.get(error.errno or 0, "") if not error.strerror else error.strerror
-        raise StoreError(
-            f"--storage {root} cannot be used: {reason}; name a directory that can be written"
-        ) from None
-    return Store(files, str(root), version)
-
-
-def _check_version(found: Mapping[str, Any], results_version: int | None, root: Path) -> int:
-    """Return the results version that is found, where it is the one wanted, or any will do."""
-    version = found.get("results_version") if results_version is None else results_version
-    if not isinstance(version, int) or found != {"format": STORE_FORMAT, "results_version": version}:
-        wanted = {"format": STORE_FORMAT, "results_version": "any" if results_version is None else version}
-        raise StoreError(
-            f"{root} holds results of version {found}, this code takes {wanted}; "
-            "use another --storage, or the code that made it"
-        )
-    return version
-
-
-def _read_version(files: Filesystem, root: Path) -> dict[str, Any] | None:
-    try:
-        content = files.read("store.json")
-    except FileNotFoundError:
-        if others := files.list(""):
-            raise StoreError(
-                f"{root} is not empty and not a store (it holds {others[0]!r}); name another directory"
-            ) from None
-        return None
-    try:
-        found: dict[str, Any] = dict(json.loads(content))
-        return found
-    except (ValueError, TypeError):
-        raise StoreError(f"{root / 'store.json'} is damaged; restore it or use another --storage") from None
+        raise place.explain(error) from None
+    return Store(place.files, place.location, version, place.directory)

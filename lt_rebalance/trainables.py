@@ -11,6 +11,7 @@ import torch
 from ray import tune
 from ray.tune.result import DONE
 
+from lt_rebalance.filesystem import StorageError
 from lt_rebalance.machine import describe_machine
 from lt_rebalance.observer import TrialObserver, Watch
 from lt_rebalance.records import Failure
@@ -56,7 +57,9 @@ class StageTrainable(tune.Trainable):
     its last checkpoint in the store left it. A step returns `round`, `num_rounds`, the numbers of the last
     row of the curves averaged over the lanes, and `outcome`: "running"; "finished"; "failed" after an error
     that trying again cannot mend (ValueError), which is then recorded for the stages; or "blocked" when an
-    input in the store has gone. Any other error is noted in the store and raised, so that Tune tries again.
+    input in the store has gone, or the store itself cannot be reached from this node: `reason` says why, and
+    nothing is charged to the stages. Any other error is noted in the store and raised, so that Tune tries
+    again.
     """
 
     stage_types: ClassVar[tuple[type[AnyStage], ...]] = (GeneratorStage, ClassifierStage)
@@ -65,7 +68,7 @@ class StageTrainable(tune.Trainable):
         """Take on a trial.
 
         Raises:
-            ValueError: a stage of a kind that this trainable does not run, or no store at the location.
+            ValueError: a stage of a kind that this trainable does not run.
         """
         self._stages = [stage_from_dict(values) for values in config["stages"]]
         for stage in self._stages:
@@ -74,23 +77,32 @@ class StageTrainable(tune.Trainable):
                 raise ValueError(f"{type(self).__name__} runs {known} stages, got a {stage.kind} stage")
         self._data_dir: str | None = config["data_dir"]
         self._num_devices: float = config["num_devices"]
-        self._store = open_existing_store(config["storage"])
-        self._observer = TrialObserver(self._store, self._stages, Watch.from_dict(config["watch"]))
         self._run: StageRun[Any, Any] | None = None
         self._max_lanes: int | None = None
+        self._observer: TrialObserver | None = None
+        self._refusal = ""
+        try:
+            self._store = open_existing_store(config["storage"])
+        except StoreError as error:
+            self._refusal = str(error)
+            return
+        self._observer = TrialObserver(self._store, self._stages, Watch.from_dict(config["watch"]))
 
     def reset_config(self, new_config: TrialConfig) -> bool:
         """Take on another trial; nothing of the one before stays."""
-        self._observer.close()
+        self.cleanup()
         self.setup(new_config)
         return True
 
     def cleanup(self) -> None:
         """End the trial."""
-        self._observer.close()
+        if self._observer is not None:
+            self._observer.close()
 
     def step(self) -> dict[str, Any]:
         """Train for one round."""
+        if self._observer is None:
+            return _block(self._refusal)
         with self._observer.listen():
             result = self._train_round()
         if result[DONE]:
@@ -104,13 +116,15 @@ class StageTrainable(tune.Trainable):
                 return {"outcome": "finished", DONE: True}
             run = self._open_run(unfinished)
             run.run_round()
-            self._observer.follow(run)
+            self._follow(run)
+        except StorageError as error:
+            return _block(str(error))
         except torch.OutOfMemoryError as error:
             self._halve_lanes(error)
             return {"outcome": "running", DONE: False}
         except StoreError as error:
             self._note_error(error)
-            return {"outcome": "blocked", DONE: True}
+            return _block(str(error))
         except ValueError as error:
             _log.error("failed for good", exc_info=error)
             for failure in self._describe_failures(error):
@@ -146,8 +160,12 @@ class StageTrainable(tune.Trainable):
         if self._run is None:
             options: dict[str, Any] = {"max_lanes": self._max_lanes, "num_devices": self._num_devices}
             self._run = open_run(stages, self._store, self._data_dir, **options)
-            self._observer.follow(self._run)
+            self._follow(self._run)
         return self._run
+
+    def _follow(self, run: StageRun[Any, Any]) -> None:
+        assert self._observer is not None
+        self._observer.follow(run)
 
     def _halve_lanes(self, error: torch.OutOfMemoryError) -> None:
         """Go on from the last checkpoints with half the lanes in a program; raise where there is only one."""
@@ -193,11 +211,15 @@ class CNNTrainable(StageTrainable):
 
 
 def open_existing_store(location: str) -> Store:
-    """Return the store at a location; ValueError when this node sees none there."""
+    """Return the store at a location; StoreError when this node sees none there."""
     store = open_store(location, RESULTS_VERSION, create=False)
     if store is None:
-        raise ValueError(f"there is no store at {location}, or this node cannot see it")
+        raise StoreError(f"there is no store at {location}, or this node cannot see it")
     return store
+
+
+def _block(reason: str) -> dict[str, Any]:
+    return {"outcome": "blocked", "reason": reason, DONE: True}
 
 
 def _summarize(run: StageRun[Any, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from lt_rebalance.runner import MAX_RETRIES, Resources, run_searcher
+from lt_rebalance.runner import MAX_RETRIES, Resources, StoreFaults, run_searcher
 from lt_rebalance.search import Rung, Search
 from lt_rebalance.search_account import SearchBudget, Trial
 from lt_rebalance.search_journal import SearchJournal
@@ -51,6 +51,7 @@ class TrialSearcher(OptunaSearch):
         self._show = show
         self._in_flight = journal.in_flight()
         self._running: dict[str, tuple[int, tuple[Rung, ...]]] = {}
+        self.faults = StoreFaults()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial; FINISHED when the budget is spent."""
@@ -72,20 +73,24 @@ class TrialSearcher(OptunaSearch):
         """Keep what a trial showed at a rung."""
         if "round" in result:
             number, _ = self._running[trial_id]
-            self._journal.note_rung(number, rung_result(result, self._search.objectives))
-            self._show(self._journal.trials()[number])
+            with self.faults.kept():
+                self._journal.note_rung(number, rung_result(result, self._search.objectives))
+                self._show(self._journal.trials()[number])
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Settle a trial, after its last retry, or when the scheduler stops it."""
         number, ladder = self._running.pop(trial_id)
-        result = result or {}
+        with self.faults.kept():
+            self._settle(number, ladder, result or {}, error=error)
+
+    def _settle(self, number: int, ladder: tuple[Rung, ...], result: dict[str, Any], *, error: bool) -> None:
         if "round" in result:
             self._journal.note_rung(number, rung_result(result, self._search.objectives))
         outcome = "failed" if error else result.get("outcome", "failed")
         state = {"finished": "complete", "running": "pruned", "diverged": "diverged"}.get(outcome, "failed")
-        reason = last_error(ladder, self._store) if state == "failed" else ""
+        reason = result.get("reason") or last_error(ladder, self._store) if state == "failed" else ""
         self._journal.settle(number, state, reason)
         for stage in (stage for rung in ladder for group in rung.groups for stage in group):
             self._store.discard_checkpoints(stage.key)
@@ -155,4 +160,5 @@ def run_search(
     searcher = TrialSearcher(journal, store, data_dir, budget, show)
     ended = [trial for trial in journal.trials() if trial.state != "running"]
     scheduler = make_scheduler(journal.search, ended)
-    run_searcher(RungTrainable, searcher, resources, check_interrupt, scheduler)
+    run_searcher(RungTrainable, searcher, resources, searcher.faults.before(check_interrupt), scheduler)
+    searcher.faults.check()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from lt_rebalance.datasets import DATA_DIR_VARIABLE
 from lt_rebalance.machine import resolve_execution
 from lt_rebalance.protocols import PROTOCOLS, Protocol, make_cell
 from lt_rebalance.search import Search
+from tests.places import BucketPlace, DirectoryPlace, Place
+from tests.s3_server import S3Server, environment, serve
 
 
 @pytest.fixture(scope="session")
@@ -88,3 +91,27 @@ def small_cgan_search(small_protocol: Protocol, cpu_execution: Execution) -> Sea
         sampler_seed=0,
         execution=cpu_execution,
     )
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """Return a server of the S3 protocol that all tests share; each makes buckets of its own."""
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """Return the server, which the environment of the test leads to."""
+    for name, value in environment(s3_server.url).items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.fixture(params=["directory", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Return where a store can lie, with a space and a letter beyond ASCII in its name; nothing is there."""
+    if request.param == "directory":
+        return DirectoryPlace(tmp_path / "röot with space")
+    request.getfixturevalue("s3")
+    return BucketPlace("röot with space")

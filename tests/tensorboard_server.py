@@ -50,7 +50,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(store: Path) -> Iterator[Server]:
+def serve(store: Path | str) -> Iterator[Server]:
     """Start `lt-rebalance tensorboard` on a store, on a free port, and stop it in the end."""
     command = [sys.executable, "-m", "lt_rebalance", "tensorboard", str(store), "--port", "0"]
     process = subprocess.Popen(

@@ -5,35 +5,44 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lt_rebalance.filesystem import Filesystem, LocalFilesystem
+from lt_rebalance.store_location import find_place
+from tests.places import DirectoryPlace, Place
 
-IMPLEMENTATIONS: dict[str, Callable[[Path], Filesystem]] = {"local": LocalFilesystem}
-# Expressions that build, in another process, the implementation over the directory `root`.
-EXPRESSIONS = {"local": "filesystem.LocalFilesystem(Path(root))"}
 NAMES = ["plain.json", "with space.json", "Zürich 東京.json", "a/b/c.json", "über/mit leer/ñ.bin"]
 
 CREATE_AT_ONCE = """
 import sys, time
 from pathlib import Path
-from lt_rebalance import filesystem
-root, me = sys.argv[1:]
-files = {expression}
-(Path(root).parent / f"ready-{{me}}").touch()
-while not (Path(root).parent / "go").exists():
+from lt_rebalance.store_location import find_place
+location, signs, me = sys.argv[1:]
+files = find_place(location).files
+(Path(signs) / f"ready-{me}").touch()
+while not (Path(signs) / "go").exists():
     time.sleep(0.001)
 print(files.create("stages/key/result.json", me.encode() * 100_000))
 """
+APPEND_AT_ONCE = """
+import sys, time
+from pathlib import Path
+from lt_rebalance.store_location import find_place
+location, signs, me = sys.argv[1:]
+files = find_place(location).files
+(Path(signs) / f"ready-{me}").touch()
+while not (Path(signs) / "go").exists():
+    time.sleep(0.001)
+for index in range(5):
+    files.append("logs/a.log", f"{me} {index}\\n".encode())
+"""
 WRITE_WITH_A_LIMIT = """
 import resource, signal, sys
-from pathlib import Path
-from lt_rebalance import filesystem
-root, operation = sys.argv[1:]
-files = {expression}
+from lt_rebalance.store_location import find_place
+location, operation = sys.argv[1:]
+files = find_place(location).files
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
@@ -43,22 +52,27 @@ except OSError:
 """
 
 
-@pytest.fixture(params=IMPLEMENTATIONS)
-def name(request: pytest.FixtureRequest) -> str:
-    """Return the name of an implementation."""
-    return str(request.param)
-
-
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Return the directory that the file system stands on; it does not exist yet."""
-    return tmp_path / "röot with space"
-
-
-@pytest.fixture
-def files(name: str, root: Path) -> Filesystem:
+def files(place: Place) -> Filesystem:
     """Return an empty file system."""
-    return IMPLEMENTATIONS[name](root)
+    return find_place(place.location).files
+
+
+def run_at_once(script: str, place: Place, signs: Path, number: int) -> list[str]:
+    """Run a script in several processes that begin at the same moment; return what they print."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, place.location, str(signs), str(index)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(number)
+    ]
+    deadline = time.monotonic() + 60
+    while len(list(signs.glob("ready-*"))) < number and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (signs / "go").touch()
+    return [process.communicate(timeout=60)[0].strip() for process in processes]
 
 
 # Reading and writing
@@ -162,24 +176,23 @@ def test_remove_deletes_a_file_and_does_not_mind_when_there_is_none(files: Files
 
 
 def test_create_from_8_processes_at_once_succeeds_in_exactly_one(
-    files: Filesystem, name: str, root: Path
+    files: Filesystem, place: Place, tmp_path: Path
 ) -> None:
-    script = CREATE_AT_ONCE.format(expression=EXPRESSIONS[name])
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, str(root), str(index)], stdout=subprocess.PIPE, text=True
-        )
-        for index in range(8)
-    ]
-    deadline = time.monotonic() + 60
-    while len(list(root.parent.glob("ready-*"))) < 8 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    (root.parent / "go").touch()
-    answers = [process.communicate(timeout=60)[0].strip() for process in processes]
+    answers = run_at_once(CREATE_AT_ONCE, place, tmp_path, 8)
     assert sorted(answers) == ["False"] * 7 + ["True"]
     winner = answers.index("True")
     assert files.read("stages/key/result.json") == str(winner).encode() * 100_000
     assert files.list("stages/key") == ["result.json"]
+
+
+def test_append_from_3_processes_at_once_loses_nothing(
+    files: Filesystem, place: Place, tmp_path: Path
+) -> None:
+    run_at_once(APPEND_AT_ONCE, place, tmp_path, 3)
+    lines = files.read_appended("logs/a.log").decode().splitlines()
+    assert sorted(lines) == [f"{me} {index}" for me in range(3) for index in range(5)]
+    for me in "012":
+        assert [line for line in lines if line[0] == me] == [f"{me} {index}" for index in range(5)]
 
 
 def test_replace_never_shows_a_part_of_a_file(files: Filesystem) -> None:
@@ -209,6 +222,28 @@ def test_append_makes_a_file_and_then_adds_to_it(files: Filesystem) -> None:
     names = files.list("logs")
     assert all(name.startswith("a.log") for name in names)
     assert b"".join(files.read(f"logs/{name}") for name in names) == b"one\ntwo\n"
+    assert files.read_appended("logs/a.log") == b"one\ntwo\n"
+
+
+def test_append_goes_on_where_another_process_left_off(files: Filesystem, place: Place) -> None:
+    for index in range(12):
+        find_place(place.location).files.append("a.log", f"{index} ".encode())
+    files.append("a.log", b"end")
+    files.append("a.log2", b"another file")
+    assert files.read_appended("a.log") == b"0 1 2 3 4 5 6 7 8 9 10 11 end"
+    with pytest.raises(FileNotFoundError):
+        files.read_appended("a")
+
+
+def test_lists_of_more_than_a_thousand_files_are_whole(files: Filesystem, place: Place) -> None:
+    names = [f"{index:04d}" for index in range(1005)]
+    for name in names:
+        place.write(f"d/{name}", b"1")
+    place.write("d/1004x/inside", b"12")
+    assert files.list("d") == sorted([*names, "1004x"])
+    assert files.count_bytes("d") == 1007
+    files.remove_tree("d")
+    assert place.read_all() == {}
 
 
 def test_remove_tree_deletes_a_file_or_all_that_is_below_a_directory(files: Filesystem) -> None:
@@ -231,17 +266,21 @@ def test_write_that_never_ended_is_listed_after_an_hour(tmp_path: Path) -> None:
     assert local.list("a") == ["whole.json"]
 
 
+def test_remove_tree_leaves_alone_what_begins_alike(files: Filesystem, place: Place) -> None:
+    for path in ("a/b", "ab/c", "a.log"):
+        files.replace(path, b"1")
+    files.remove_tree("a")
+    assert list(place.read_all()) == ["a.log", "ab/c"]
+
+
 @pytest.mark.parametrize("operation", ["create", "replace"])
-def test_write_that_fails_leaves_the_old_file_and_nothing_else(
-    files: Filesystem, name: str, root: Path, operation: str
-) -> None:
-    files.create("kept/old.bin", b"old")
+def test_write_that_fails_leaves_the_old_file_and_nothing_else(operation: str, tmp_path: Path) -> None:
+    place = DirectoryPlace(tmp_path / "root")
+    place.write("kept/old.bin", b"old")
     if operation == "replace":
-        files.create("kept/file.bin", b"old")
-    before = sorted(path.name for path in (root / "kept").iterdir())
-    script = WRITE_WITH_A_LIMIT.format(expression=EXPRESSIONS[name])
-    command = [sys.executable, "-c", script, str(root), operation]
+        place.write("kept/file.bin", b"old")
+    before = place.read_all()
+    command = [sys.executable, "-c", WRITE_WITH_A_LIMIT, place.location, operation]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "refused"
-    assert sorted(path.name for path in (root / "kept").iterdir()) == before
-    assert all(path.read_bytes() == b"old" for path in (root / "kept").iterdir())
+    assert place.read_all() == before

@@ -27,7 +27,11 @@ LAYERS = [
     ["overrides", "axes"],
     ["ablation"],
     ["filesystem"],
+    ["bucket"],
+    ["object_storage"],
     ["notes", "stage_log"],
+    ["store_documents"],
+    ["store_location"],
     ["store"],
     ["facts"],
     ["spending"],
@@ -39,12 +43,14 @@ LAYERS = [
     ["observer", "verification"],
     ["search"],
     ["search_account"],
+    ["journal_objects"],
     ["search_journal", "search_files"],
     ["plan"],
     ["costs"],
     ["ledger"],
     ["tables"],
     ["progress"],
+    ["nodes"],
     ["trainables"],
     ["search_trainables"],
     ["runner"],
@@ -56,7 +62,7 @@ LAYERS = [
     ["cli"],
     ["__main__"],
 ]
-MAY_IMPORT_RAY = {"trainables", "search_trainables", "runner", "tuner", "population"}
+MAY_IMPORT_RAY = {"nodes", "trainables", "search_trainables", "runner", "tuner", "population"}
 MAY_IMPORT_ANALYSIS = {"cli"}
 ANALYSIS_MAY_IMPORT = {"metrics", "paper", "records", "store"}
 ANALYSIS_NEVER_IMPORTS = {"torch", "torchvision", "ray"}

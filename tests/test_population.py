@@ -46,7 +46,7 @@ def test_population_that_was_stopped_goes_on_to_its_end_with_settings_that_chang
 ) -> None:
     store = open_at(tmp_path)
     shown: list[Trial] = []
-    with open_journal(population, store.search_directory(population.name)) as journal:
+    with open_journal(population, store) as journal:
         journal.enqueue(population.untuned)
         for rounds_done in (1, 2):
             number = journal.begin()

@@ -12,10 +12,16 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from lt_rebalance import journal_objects, notes
+from lt_rebalance.filesystem import StorageError
+from lt_rebalance.journal_objects import ObjectJournal, _SignsOfLife
+from lt_rebalance.notes import Note, read_notes, write_note
 from lt_rebalance.search import Search, Values
 from lt_rebalance.search_account import RungResult, SearchBudget, Trial
 from lt_rebalance.search_journal import JOURNAL_FILE, SearchJournal, open_journal
 from lt_rebalance.search_spaces import Choice, Range
+from lt_rebalance.store import Store, open_store
+from tests.places import BucketPlace, Place
 
 
 def rung(round_index: int, *values: float, objective: str = "macro_f1") -> RungResult:
@@ -24,14 +30,33 @@ def rung(round_index: int, *values: float, objective: str = "macro_f1") -> RungR
     )
 
 
+def open_at(location: str) -> Store:
+    store = open_store(location, 1, create=True)
+    assert store is not None
+    return store
+
+
+@pytest.fixture
+def store(place: Place) -> Store:
+    """Return a store in a directory or in a bucket."""
+    return open_at(place.location)
+
+
 @pytest.fixture
 def journal(small_search: Search, tmp_path: Path) -> Iterator[SearchJournal]:
-    with open_journal(small_search, tmp_path) as opened:
+    with open_journal(small_search, open_at(str(tmp_path))) as opened:
         yield opened
 
 
-def test_ends_of_trials_are_told_apart_also_after_reopening(small_search: Search, tmp_path: Path) -> None:
-    with open_journal(small_search, tmp_path) as journal:
+def search_directory(root: Path, search: Search) -> Path:
+    """Return the directory of a search in the store at a root, made if need be."""
+    path = open_at(str(root)).search_directory(search.name)
+    assert path is not None
+    return path
+
+
+def test_ends_of_trials_are_told_apart_also_after_reopening(small_search: Search, store: Store) -> None:
+    with open_journal(small_search, store) as journal:
         for _ in range(5):
             journal.begin()
         journal.note_rung(0, rung(1, 0.1, 0.3))
@@ -43,7 +68,7 @@ def test_ends_of_trials_are_told_apart_also_after_reopening(small_search: Search
         journal.settle(2, "diverged")
         journal.settle(3, "failed", "ValueError: no")
         before = journal.trials()
-    with open_journal(small_search, tmp_path) as journal:
+    with open_journal(small_search, store) as journal:
         assert journal.trials() == before
         assert [trial.state for trial in before] == ["complete", "pruned", "diverged", "failed", "running"]
         assert before[3].reason == "ValueError: no"
@@ -104,13 +129,13 @@ def run_trials(journal: SearchJournal, end: int) -> list[Values]:
     return [trial.values for trial in journal.trials()]
 
 
-def test_reopened_search_suggests_what_it_would_have_and_learns(small_search: Search, tmp_path: Path) -> None:
-    for name in ("undisturbed", "stopped"):
-        (tmp_path / name).mkdir()
-    with open_journal(small_search, tmp_path / "undisturbed") as journal:
+def test_reopened_search_suggests_what_it_would_have_and_learns(
+    small_search: Search, store: Store, tmp_path: Path
+) -> None:
+    with open_journal(small_search, open_at(str(tmp_path / "undisturbed"))) as journal:
         undisturbed = run_trials(journal, 30)
     for end in (4, 15, 30):
-        with open_journal(small_search, tmp_path / "stopped") as journal:
+        with open_journal(small_search, store) as journal:
             stopped = run_trials(journal, end)
     assert stopped == undisturbed
     early, late = undisturbed[:10], undisturbed[-10:]
@@ -118,8 +143,7 @@ def test_reopened_search_suggests_what_it_would_have_and_learns(small_search: Se
     assert means[1] > means[0]
 
     other = dataclasses.replace(small_search, sampler_seed=1)
-    (tmp_path / "other").mkdir()
-    with open_journal(other, tmp_path / "other") as journal:
+    with open_journal(other, open_at(str(tmp_path / "other"))) as journal:
         assert run_trials(journal, 3) != undisturbed[:3]
 
 
@@ -153,23 +177,24 @@ def test_failed_trial_is_queued_again_on_demand_and_once(journal: SearchJournal)
 def test_line_that_was_not_written_to_its_end_is_cut_off(
     torn: bytes, small_search: Search, tmp_path: Path
 ) -> None:
-    with open_journal(small_search, tmp_path) as journal:
+    with open_journal(small_search, open_at(str(tmp_path))) as journal:
         run_trials(journal, 2)
         before = journal.trials()
-    path = tmp_path / JOURNAL_FILE
+    path = search_directory(tmp_path, small_search) / JOURNAL_FILE
     path.write_bytes(path.read_bytes() + torn)
-    with open_journal(small_search, tmp_path) as journal:
+    with open_journal(small_search, open_at(str(tmp_path))) as journal:
         assert journal.trials() == before
         run_trials(journal, 3)
-    with open_journal(small_search, tmp_path) as journal:
+    with open_journal(small_search, open_at(str(tmp_path))) as journal:
         assert len(journal.trials()) == 3
 
 
 def test_lock_that_a_killed_process_left_does_not_hold_up(small_search: Search, tmp_path: Path) -> None:
-    (tmp_path / f"{JOURNAL_FILE}.lock").symlink_to("nowhere")
-    with open_journal(small_search, tmp_path) as journal:
+    lock = search_directory(tmp_path, small_search) / f"{JOURNAL_FILE}.lock"
+    lock.symlink_to("nowhere")
+    with open_journal(small_search, open_at(str(tmp_path))) as journal:
         journal.begin()
-    assert not (tmp_path / f"{JOURNAL_FILE}.lock").is_symlink()
+    assert not lock.is_symlink()
 
 
 def test_second_process_is_refused(small_search: Search, tmp_path: Path) -> None:
@@ -178,7 +203,7 @@ def test_second_process_is_refused(small_search: Search, tmp_path: Path) -> None
         "print('held', flush=True); input()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", held, str(tmp_path / "owner")],
+        [sys.executable, "-c", held, str(search_directory(tmp_path, small_search) / "owner")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -186,22 +211,112 @@ def test_second_process_is_refused(small_search: Search, tmp_path: Path) -> None
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     with ExitStack() as stack, pytest.raises(ValueError, match="'small' is being run by another process"):
-        stack.enter_context(open_journal(small_search, tmp_path))
+        stack.enter_context(open_journal(small_search, open_at(str(tmp_path))))
     process.communicate("\n")
-    with open_journal(small_search, tmp_path) as journal:
+    with open_journal(small_search, open_at(str(tmp_path))) as journal:
         assert journal.trials() == []
 
 
 def test_journal_is_lines_of_json(small_search: Search, tmp_path: Path) -> None:
-    with open_journal(small_search, tmp_path) as journal:
+    with open_journal(small_search, open_at(str(tmp_path))) as journal:
         run_trials(journal, 2)
-    lines = (tmp_path / JOURNAL_FILE).read_text(encoding="utf-8").splitlines()
+    lines = (search_directory(tmp_path, small_search) / JOURNAL_FILE).read_text(encoding="utf-8").splitlines()
     assert all(isinstance(json.loads(line), dict) for line in lines)
+
+
+@pytest.mark.usefixtures("s3")
+def test_journal_in_a_bucket_is_objects_of_json(small_search: Search) -> None:
+    place = BucketPlace("store")
+    with open_journal(small_search, open_at(place.location)) as journal:
+        run_trials(journal, 2)
+    found = {path: content for path, content in place.read_all().items() if "/journal/" in path}
+    assert list(found) == [f"searches/small/journal/{index:08d}.json" for index in range(len(found))]
+    documents = [json.loads(content) for content in found.values()]
+    assert [("owner" in document, bool(document["operations"])) for document in documents] == [
+        (True, False),
+        *[(False, True)] * (len(found) - 1),
+    ]
+
+
+OWN = """
+import sys, time
+from lt_rebalance import journal_objects
+from lt_rebalance.store_location import find_place
+files = find_place(sys.argv[1]).files
+with journal_objects.own_journal(files, "small", "searches/small/journal"):
+    print("owned", flush=True)
+    input()
+print("left", flush=True)
+"""
+
+
+def own_elsewhere(place: BucketPlace) -> "subprocess.Popen[str]":
+    """Start a process that owns the journal until it is sent a line."""
+    command = [sys.executable, "-c", OWN, place.location]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "owned\n"
+    return process
+
+
+@pytest.mark.usefixtures("s3")
+def test_second_process_is_refused_in_a_bucket_while_the_first_lives(small_search: Search) -> None:
+    place = BucketPlace("store")
+    store = open_at(place.location)
+    process = own_elsewhere(place)
+    with ExitStack() as stack, pytest.raises(ValueError, match="'small' is being run by another process"):
+        stack.enter_context(open_journal(small_search, store))
+    process.kill()
+    process.wait()
+    # A killed process has left its note behind.
+    assert [note.title for note in read_notes(store.files)] == ["search small"]
+    with open_journal(small_search, store) as journal:
+        assert journal.trials() == []
+
+
+@pytest.mark.usefixtures("s3")
+def test_owner_on_another_machine_is_told_from_a_dead_one_by_its_signs_of_life(
+    small_search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notes, "BEAT_S", 0.2)
+    monkeypatch.setattr(journal_objects, "BEAT_S", 0.2)
+    monkeypatch.setattr(journal_objects, "WATCHED_S", 1.0)
+    monkeypatch.setattr(journal_objects, "_LOOK_EVERY_S", 0.1)
+    store = open_at(BucketPlace("store").location)
+    # Its clock is years behind, or ahead.
+    for clock_s in (1.0, 4e9):
+        far = Note(name="search-small-far-1.json", title="search small", host="far", pid=1, beat_s=clock_s)
+        write_note(store.files, far)
+        with open_journal(small_search, store):  # it gives no sign
+            pass
+        with (
+            _SignsOfLife(store.files, far),
+            ExitStack() as stack,
+            pytest.raises(ValueError, match="is being run by another process"),
+        ):
+            stack.enter_context(open_journal(small_search, store))
+
+
+@pytest.mark.usefixtures("s3")
+def test_owner_that_was_taken_for_dead_cannot_write_any_more(small_search: Search) -> None:
+    store = open_at(BucketPlace("store").location)
+    first = ObjectJournal(store.files, "small", "searches/small/journal")
+    first.append_logs([{"number": 1}])
+    second = ObjectJournal(store.files, "small", "searches/small/journal")
+    assert second.read_logs(0) == [{"number": 1}]
+    with pytest.raises(StorageError, match="'small' has been taken over by another process"):
+        first.append_logs([{"number": 2}])
+    second.append_logs([{"number": 3}, {"number": 4}])
+    with pytest.raises(StorageError, match="taken over"):
+        first.append_logs([{"number": 2}])
+    third = ObjectJournal(store.files, "small", "searches/small/journal")
+    assert third.read_logs(0) == [{"number": 1}, {"number": 3}, {"number": 4}]
+    assert third.read_logs(2) == [{"number": 4}]
 
 
 def test_two_objectives_are_kept_and_told(small_cgan_search: Search, tmp_path: Path) -> None:
     both = dataclasses.replace(small_cgan_search, objectives=("macro_f1", "diversity"), scheduler="none")
-    with open_journal(both, tmp_path) as journal:
+    with open_journal(both, open_at(str(tmp_path))) as journal:
         for score in (0.5, 0.25):
             number = journal.begin()
             scores = {"macro_f1": (score,), "diversity": (1 - score,)}

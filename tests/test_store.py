@@ -15,6 +15,7 @@ import pytest
 
 from lt_rebalance.records import Artifact, Failure, Record, Timing
 from lt_rebalance.store import KEPT_CHECKPOINTS, STORE_FORMAT, Checkpoint, Store, StoreError, open_store
+from tests.places import DirectoryPlace, Place
 
 KEY, OTHER_KEY = "a" * 64, "b" * 64
 
@@ -50,35 +51,28 @@ def make_checkpoint(round_: int, content: bytes | None = None) -> Checkpoint:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Return where the store lies: a directory with a space and a letter beyond ASCII."""
-    return tmp_path / "störe one"
-
-
-@pytest.fixture
-def store(root: Path) -> Store:
+def store(place: Place) -> Store:
     """Return a new store."""
-    opened = open_store(str(root), 1, create=True)
+    opened = open_store(place.location, 1, create=True)
     assert opened is not None
     return opened
 
 
-def stage_dir(root: Path, key: str = KEY) -> Path:
-    return root / "stages" / key
+def stage_path(name: str, key: str = KEY) -> str:
+    return f"stages/{key}/{name}"
 
 
-def read_quarantine(root: Path) -> dict[str, bytes]:
+def names_in(place: Place, directory: str) -> list[str]:
+    """Return the names of the files right below a directory."""
+    paths = (path.rpartition("/") for path in place.read_all())
+    return [name for parent, _, name in paths if parent == directory]
+
+
+def read_quarantine(place: Place) -> dict[str, bytes]:
     """Return the quarantined files by name, without the reasons."""
-    files = (root / "quarantine").glob("*/*")
-    return {path.name: path.read_bytes() for path in files if path.name != "reason.txt"}
-
-
-def read_tree(root: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def list_files(root: Path) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    found = {path: content for path, content in place.read_all().items() if path.startswith("quarantine/")}
+    names = {path: path.rpartition("/")[2] for path in found}
+    return {name: found[path] for path, name in names.items() if name != "reason.txt"}
 
 
 # Results
@@ -114,9 +108,9 @@ def test_second_commit_that_differs_only_in_time_and_place_is_not_reported(
     assert store.load_record(KEY) == make_record()
 
 
-def test_commit_over_a_damaged_result_publishes_the_new_one(store: Store, root: Path) -> None:
+def test_commit_over_a_damaged_result_publishes_the_new_one(store: Store, place: Place) -> None:
     store.commit(make_record())
-    (stage_dir(root) / "result.json").write_bytes(b"{")
+    place.write(stage_path("result.json"), b"{")
     store.save_checkpoint(KEY, make_checkpoint(1))
     store.commit(make_record(metrics={"loss": 0.25}))
     record = store.load_record(KEY)
@@ -139,41 +133,41 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_result_is_set_aside_with_a_warning_and_counts_as_missing(
-    damage: str, store: Store, root: Path, caplog: pytest.LogCaptureFixture
+    damage: str, store: Store, place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.commit(make_record())
-    path = stage_dir(root) / "result.json"
-    damaged = DAMAGE[damage](path.read_bytes())
-    assert damaged != path.read_bytes()
-    path.write_bytes(damaged)
+    whole = place.read_all()[stage_path("result.json")]
+    damaged = DAMAGE[damage](whole)
+    assert damaged != whole
+    place.write(stage_path("result.json"), damaged)
     with caplog.at_level(logging.WARNING):
         assert store.load_record(KEY) is None
-    assert not path.exists()
-    assert read_quarantine(root) == {"result.json": damaged}
+    assert stage_path("result.json") not in place.read_all()
+    assert read_quarantine(place) == {"result.json": damaged}
     (message,) = caplog.messages
     assert KEY in message
     assert "result.json" in message
     (directory,) = store.list_quarantine()
-    assert (root / "quarantine" / directory / "reason.txt").read_text()
+    assert place.read_all()[f"quarantine/{directory}/reason.txt"]
     # The stage can be done again, and what is set aside stays.
     assert store.commit(make_record()) is True
     assert store.load_record(KEY) == make_record()
-    assert read_quarantine(root) == {"result.json": damaged}
+    assert read_quarantine(place) == {"result.json": damaged}
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_read_record_of_a_damaged_result_names_it_and_moves_nothing(
-    damage: str, store: Store, root: Path, caplog: pytest.LogCaptureFixture
+    damage: str, store: Store, place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.commit(make_record())
-    path = stage_dir(root) / "result.json"
-    path.write_bytes(DAMAGE[damage](path.read_bytes()))
-    before = read_tree(root)
+    path = stage_path("result.json")
+    place.write(path, DAMAGE[damage](place.read_all()[path]))
+    before = place.read_all()
     with caplog.at_level(logging.WARNING), pytest.raises(StoreError) as error:
         store.read_record(KEY)
-    for part in (str(root), f"stages/{KEY}/result.json", "run the sweep again"):
+    for part in (place.location, f"stages/{KEY}/result.json", "run the sweep again"):
         assert part in str(error.value)
-    assert read_tree(root) == before
+    assert place.read_all() == before
     assert caplog.messages == []
     # The remedy it names is what the sweep does.
     assert store.load_record(KEY) is None
@@ -186,12 +180,12 @@ def test_read_record_gives_what_was_committed_or_none(store: Store) -> None:
     assert store.read_record(KEY) == make_record()
 
 
-def test_damaged_results_of_one_stage_are_all_kept_in_quarantine(store: Store, root: Path) -> None:
+def test_damaged_results_of_one_stage_are_all_kept_in_quarantine(store: Store, place: Place) -> None:
     for content in (b"1", b"2"):
         store.commit(make_record())
-        (stage_dir(root) / "result.json").write_bytes(content)
+        place.write(stage_path("result.json"), content)
         assert store.load_record(KEY) is None
-    contents = {path.read_bytes() for path in (root / "quarantine").glob("*/result.json")}
+    contents = {content for path, content in place.read_all().items() if path.endswith("/result.json")}
     assert contents == {b"1", b"2"}
 
 
@@ -213,13 +207,13 @@ def commit_with_weights(store: Store, content: bytes = b"weights") -> Record:
     return record
 
 
-def test_artifact_is_read_back_and_named_after_its_content(store: Store, root: Path) -> None:
+def test_artifact_is_read_back_and_named_after_its_content(store: Store, place: Place) -> None:
     digest = hashlib.sha256(b"weights").hexdigest()
     record = commit_with_weights(store)
     name = f"weights-{digest[:12]}.safetensors"
     assert record.artifacts == {"weights": Artifact(file=name, num_bytes=7, sha256=digest)}
     assert store.read_artifact(record, "weights") == b"weights"
-    assert (stage_dir(root) / name).read_bytes() == b"weights"
+    assert place.read_all()[stage_path(name)] == b"weights"
 
 
 def test_artifact_of_a_second_attempt_leaves_that_of_the_first_alone(store: Store) -> None:
@@ -231,28 +225,28 @@ def test_artifact_of_a_second_attempt_leaves_that_of_the_first_alone(store: Stor
 ARTIFACT_DAMAGE = {"missing": None, "altered": b"Weights", "cut short": b"weigh", "empty": b""}
 
 
-def damage_weights(record: Record, root: Path, damage: str) -> Path:
-    """Do to the weights of a record what the name says, and return where they lie."""
-    path = stage_dir(root) / record.artifacts["weights"].file
+def damage_weights(record: Record, place: Place, damage: str) -> str:
+    """Do to the weights of a record what the name says, and return the name of their file."""
+    name = record.artifacts["weights"].file
     if (content := ARTIFACT_DAMAGE[damage]) is None:
-        path.unlink()
+        place.delete(stage_path(name))
     else:
-        path.write_bytes(content)
-    return path
+        place.write(stage_path(name), content)
+    return name
 
 
 @pytest.mark.parametrize("damage", ARTIFACT_DAMAGE)
 def test_read_artifact_of_damaged_content_names_it_and_moves_nothing(
-    damage: str, store: Store, root: Path, caplog: pytest.LogCaptureFixture
+    damage: str, store: Store, place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = commit_with_weights(store)
-    path = damage_weights(record, root, damage)
-    before = read_tree(root)
+    name = damage_weights(record, place, damage)
+    before = place.read_all()
     with caplog.at_level(logging.WARNING), pytest.raises(StoreError) as error:
         store.read_artifact(record, "weights")
-    for part in (str(root), f"stages/{KEY}/{path.name}", f"move stages/{KEY} away"):
+    for part in (place.location, f"stages/{KEY}/{name}", f"move stages/{KEY} away"):
         assert part in str(error.value)
-    assert read_tree(root) == before
+    assert place.read_all() == before
     assert caplog.messages == []
 
 
@@ -262,17 +256,17 @@ def test_load_artifact_returns_the_content(store: Store) -> None:
 
 @pytest.mark.parametrize("damage", ARTIFACT_DAMAGE)
 def test_load_artifact_of_damaged_content_raises_and_sends_the_record_to_quarantine(
-    damage: str, store: Store, root: Path, caplog: pytest.LogCaptureFixture
+    damage: str, store: Store, place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = commit_with_weights(store)
-    path = damage_weights(record, root, damage)
-    with caplog.at_level(logging.WARNING), pytest.raises(StoreError, match=path.name) as error:
+    name = damage_weights(record, place, damage)
+    with caplog.at_level(logging.WARNING), pytest.raises(StoreError, match=name) as error:
         store.load_artifact(record, "weights")
     assert KEY in str(error.value)
     assert "run the sweep again" in str(error.value)
     assert caplog.messages
     assert store.load_record(KEY) is None
-    quarantined = read_quarantine(root)
+    quarantined = read_quarantine(place)
     assert Record.from_json(quarantined.pop("result.json")) == record
     assert list(quarantined.values()) == ([] if damage == "missing" else [ARTIFACT_DAMAGE[damage]])
     # Done again, it can be read.
@@ -315,32 +309,32 @@ def test_errors_are_counted_and_the_last_is_loaded(store: Store) -> None:
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b'{"key": 1}', b"\xff"])
-def test_damaged_failure_is_set_aside_and_counts_as_none(damaged: bytes, store: Store, root: Path) -> None:
+def test_damaged_failure_is_set_aside_and_counts_as_none(damaged: bytes, store: Store, place: Place) -> None:
     store.mark_failed(make_failure())
-    (stage_dir(root) / "failed.json").write_bytes(damaged)
+    place.write(stage_path("failed.json"), damaged)
     assert store.load_failure(KEY) is None
-    assert read_quarantine(root) == {"failed.json": damaged}
+    assert read_quarantine(place) == {"failed.json": damaged}
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b'{"key": 1}', b"\xff"])
 def test_read_failure_of_a_damaged_one_names_it_and_moves_nothing(
-    damaged: bytes, store: Store, root: Path
+    damaged: bytes, store: Store, place: Place
 ) -> None:
     assert store.read_failure(KEY) is None
     store.mark_failed(make_failure())
     assert store.read_failure(KEY) == make_failure()
-    (stage_dir(root) / "failed.json").write_bytes(damaged)
-    before = read_tree(root)
+    place.write(stage_path("failed.json"), damaged)
+    before = place.read_all()
     with pytest.raises(StoreError, match=rf"stages/{KEY}/failed\.json .*run the sweep again"):
         store.read_failure(KEY)
-    assert read_tree(root) == before
+    assert place.read_all() == before
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[]"])
-def test_damaged_error_does_not_hide_the_one_before(damaged: bytes, store: Store, root: Path) -> None:
+def test_damaged_error_does_not_hide_the_one_before(damaged: bytes, store: Store, place: Place) -> None:
     for error in ("first", "second"):
         store.note_error(make_failure(error=error))
-    sorted((stage_dir(root) / "errors").iterdir())[-1].write_bytes(damaged)
+    place.write(stage_path(f"errors/{names_in(place, stage_path('errors'))[-1]}"), damaged)
     assert store.load_last_error(KEY) == make_failure(error="first")
 
 
@@ -354,10 +348,10 @@ def test_checkpoint_saved_is_loaded_again(store: Store) -> None:
     assert store.load_checkpoint(OTHER_KEY) is None
 
 
-def test_checkpoints_kept_are_the_last_two(store: Store, root: Path) -> None:
+def test_checkpoints_kept_are_the_last_two(store: Store, place: Place) -> None:
     for round_ in range(1, 13):
         store.save_checkpoint(KEY, make_checkpoint(round_))
-        names = sorted(path.name for path in (stage_dir(root) / "checkpoints").iterdir())
+        names = names_in(place, stage_path("checkpoints"))
         kept = range(max(1, round_ - KEPT_CHECKPOINTS + 1), round_ + 1)
         assert [int(name.split("-")[0]) for name in names] == list(kept)
         assert store.load_checkpoint(KEY) == make_checkpoint(round_)
@@ -371,42 +365,42 @@ def test_checkpoint_of_an_attempt_that_lags_does_not_replace_a_later_one(store: 
 
 @pytest.mark.parametrize("damaged", [b"", b"stat", b"garbage"])
 def test_damaged_newest_checkpoint_gives_way_to_the_one_before(
-    damaged: bytes, store: Store, root: Path, caplog: pytest.LogCaptureFixture
+    damaged: bytes, store: Store, place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     for round_ in (1, 2):
         store.save_checkpoint(KEY, make_checkpoint(round_))
-    newest = sorted((stage_dir(root) / "checkpoints").iterdir())[-1]
-    newest.write_bytes(damaged)
+    newest = names_in(place, stage_path("checkpoints"))[-1]
+    place.write(stage_path(f"checkpoints/{newest}"), damaged)
     with caplog.at_level(logging.WARNING):
         assert store.load_checkpoint(KEY) == make_checkpoint(1)
-    assert any(newest.name in message for message in caplog.messages)
-    assert read_quarantine(root) == {newest.name: damaged}
+    assert any(newest in message for message in caplog.messages)
+    assert read_quarantine(place) == {newest: damaged}
 
 
-def test_damaged_checkpoints_alone_count_as_none(store: Store, root: Path) -> None:
+def test_damaged_checkpoints_alone_count_as_none(store: Store, place: Place) -> None:
     for round_ in (1, 2):
         store.save_checkpoint(KEY, make_checkpoint(round_))
-    for path in (stage_dir(root) / "checkpoints").iterdir():
-        path.write_bytes(b"")
+    for name in names_in(place, stage_path("checkpoints")):
+        place.write(stage_path(f"checkpoints/{name}"), b"")
     assert store.load_checkpoint(KEY) is None
-    assert len(read_quarantine(root)) == 2
+    assert len(store.list_quarantine()) == 2
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "000009-short.safetensors", "x-y"])
-def test_checkpoint_of_a_foreign_name_is_never_loaded(name: str, store: Store, root: Path) -> None:
+def test_checkpoint_of_a_foreign_name_is_never_loaded(name: str, store: Store, place: Place) -> None:
     store.save_checkpoint(KEY, make_checkpoint(1))
-    (stage_dir(root) / "checkpoints" / name).write_bytes(b"foreign")
+    place.write(stage_path(f"checkpoints/{name}"), b"foreign")
     assert store.load_checkpoint(KEY) == make_checkpoint(1)
 
 
-def test_checkpoints_are_removed_by_a_commit_also_by_the_second(store: Store, root: Path) -> None:
+def test_checkpoints_are_removed_by_a_commit_also_by_the_second(store: Store, place: Place) -> None:
     for record in (make_record(), make_record()):
         for round_ in (1, 2):
             store.save_checkpoint(KEY, make_checkpoint(round_))
         store.save_checkpoint(OTHER_KEY, make_checkpoint(1))
         store.commit(record)
         assert store.load_checkpoint(KEY) is None
-        assert list((stage_dir(root) / "checkpoints").iterdir()) == []
+        assert names_in(place, stage_path("checkpoints")) == []
         assert store.load_checkpoint(OTHER_KEY) == make_checkpoint(1)
 
 
@@ -430,9 +424,9 @@ def test_load_study_of_unknown_name_names_the_known(store: Store) -> None:
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"\xff"])
-def test_load_study_of_a_damaged_file_names_it(damaged: bytes, store: Store, root: Path) -> None:
+def test_load_study_of_a_damaged_file_names_it(damaged: bytes, store: Store, place: Place) -> None:
     store.write_study("a", {})
-    (root / "studies" / "a.json").write_bytes(damaged)
+    place.write("studies/a.json", damaged)
     with pytest.raises(StoreError, match=r"studies/a\.json"):
         store.load_study("a")
 
@@ -440,28 +434,36 @@ def test_load_study_of_a_damaged_file_names_it(damaged: bytes, store: Store, roo
 # Searches
 
 
-def test_search_written_is_loaded_again_and_listed(store: Store, root: Path) -> None:
-    (store.search_directory("begun") / "journal.jsonl").touch()
+def test_search_written_is_loaded_again_and_listed(store: Store, place: Place) -> None:
+    place.write("searches/begun/journal.jsonl", b"")
     store.write_search("b", {"trials": [1]})
     store.write_search("b", {"trials": [1, 2]})
     store.write_search("a", {})
     assert store.load_search("b") == {"trials": [1, 2]}
     assert store.list_searches() == ["a", "b"]
-    assert store.search_directory("b") == root / "searches" / "b"
     with pytest.raises(StoreError, match="no search 'x'; known: a, b"):
         store.load_search("x")
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"\xff"])
-def test_load_search_of_a_damaged_file_names_it(damaged: bytes, store: Store, root: Path) -> None:
+def test_load_search_of_a_damaged_file_names_it(damaged: bytes, store: Store, place: Place) -> None:
     store.write_search("a", {})
-    (root / "searches" / "a" / "account.json").write_bytes(damaged)
+    place.write("searches/a/account.json", damaged)
     with pytest.raises(StoreError, match=r"searches/a/account\.json"):
         store.load_search("a")
 
 
-def test_best_configuration_lies_where_the_answer_says(store: Store) -> None:
-    assert Path(store.write_best("a", "[classifier]\n")).read_text(encoding="utf-8") == "[classifier]\n"
+def test_directory_of_a_search_is_made_where_there_can_be_one(store: Store, place: Place) -> None:
+    directory = store.search_directory("b")
+    if isinstance(place, DirectoryPlace):
+        assert directory == place.root / "searches" / "b" and directory.is_dir()
+    else:
+        assert directory is None
+
+
+def test_best_configuration_lies_where_the_answer_says(store: Store, place: Place) -> None:
+    written = store.write_best("a", "[classifier]\n")
+    assert place.read_all()[written.removeprefix(f"{place.location}/")] == b"[classifier]\n"
 
 
 def test_member_keeps_its_last_content_until_it_is_discarded(store: Store) -> None:
@@ -489,13 +491,13 @@ def test_write_study_with_nan_is_refused(store: Store) -> None:
 # Opening
 
 
-def test_open_store_of_an_existing_store_finds_its_results(store: Store, root: Path) -> None:
+def test_open_store_of_an_existing_store_finds_its_results(store: Store, place: Place) -> None:
     store.commit(make_record())
     for create in (True, False):
-        again = open_store(str(root), 1, create=create)
+        again = open_store(place.location, 1, create=create)
         assert again is not None
         assert again.load_record(KEY) == make_record()
-        assert again.location == str(root)
+        assert again.location == place.location
 
 
 def test_open_store_expands_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -505,11 +507,13 @@ def test_open_store_expands_the_home_directory(tmp_path: Path, monkeypatch: pyte
     assert opened.location == str(tmp_path / "results")
 
 
-def test_open_store_in_an_empty_directory_makes_one(root: Path) -> None:
-    root.mkdir()
-    assert open_store(str(root), 1, create=True) is not None
-    assert list_files(root) == ["store.json"]
-    assert json.loads((root / "store.json").read_bytes()) == {"format": STORE_FORMAT, "results_version": 1}
+def test_open_store_in_an_empty_place_makes_one(place: Place) -> None:
+    if isinstance(place, DirectoryPlace):
+        place.root.mkdir()
+    assert open_store(place.location, 1, create=True) is not None
+    (content,) = place.read_all().values()
+    assert list(place.read_all()) == ["store.json"]
+    assert json.loads(content) == {"format": STORE_FORMAT, "results_version": 1}
 
 
 def test_open_store_without_create_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -517,66 +521,63 @@ def test_open_store_without_create_leaves_nothing_behind(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_open_store_without_create_changes_no_file(store: Store, root: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    open_store(str(root), 1, create=False)
-    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+def test_open_store_without_create_changes_no_file(tmp_path: Path) -> None:
+    assert open_store(str(tmp_path), 1, create=True) is not None
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    open_store(str(tmp_path), 1, create=False)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 @pytest.mark.parametrize("create", [True, False])
 @pytest.mark.parametrize("content", [{"format": 1, "results_version": 2}, {"format": 0}, {}])
-def test_open_store_of_another_version_is_refused(content: Any, create: bool, root: Path) -> None:
-    root.mkdir()
-    (root / "store.json").write_text(json.dumps(content))
+def test_open_store_of_another_version_is_refused(content: Any, create: bool, place: Place) -> None:
+    place.write("store.json", json.dumps(content).encode())
     with pytest.raises(StoreError, match="holds results of version") as error:
-        open_store(str(root), 1, create=create)
-    assert str(root) in str(error.value)
-    assert (root / "store.json").read_text() == json.dumps(content)
+        open_store(place.location, 1, create=create)
+    assert place.location in str(error.value)
+    assert place.read_all() == {"store.json": json.dumps(content).encode()}
 
 
 @pytest.mark.parametrize("version", [1, 7])
-def test_open_store_of_any_version_says_which_it_found(version: int, root: Path) -> None:
-    made = open_store(str(root), version, create=True)
+def test_open_store_of_any_version_says_which_it_found(version: int, place: Place) -> None:
+    made = open_store(place.location, version, create=True)
     assert made is not None
     assert made.results_version == version
-    before = read_tree(root)
-    found = open_store(str(root), None, create=False)
+    before = place.read_all()
+    found = open_store(place.location, None, create=False)
     assert found is not None
     assert found.results_version == version
-    assert read_tree(root) == before
+    assert place.read_all() == before
 
 
-def test_open_store_of_any_version_without_a_store_gives_none(root: Path) -> None:
-    assert open_store(str(root), None, create=False) is None
-    assert not root.exists()
+def test_open_store_of_any_version_without_a_store_gives_none(place: Place) -> None:
+    assert open_store(place.location, None, create=False) is None
+    assert place.read_all() == {}
 
 
 @pytest.mark.parametrize(
     "content", [{"format": STORE_FORMAT + 1, "results_version": 1}, {"format": STORE_FORMAT}, {}]
 )
-def test_open_store_of_any_version_still_refuses_another_format(content: Any, root: Path) -> None:
-    root.mkdir()
-    (root / "store.json").write_text(json.dumps(content))
+def test_open_store_of_any_version_still_refuses_another_format(content: Any, place: Place) -> None:
+    place.write("store.json", json.dumps(content).encode())
     with pytest.raises(StoreError, match="holds results of version"):
-        open_store(str(root), None, create=False)
+        open_store(place.location, None, create=False)
 
 
 @pytest.mark.parametrize("create", [True, False])
-def test_open_store_in_a_foreign_directory_is_refused(create: bool, root: Path) -> None:
-    root.mkdir()
-    (root / "thesis.tex").write_text("precious")
+def test_open_store_in_a_foreign_directory_is_refused(create: bool, place: Place) -> None:
+    place.write("thesis.tex", b"precious")
     with pytest.raises(StoreError, match=r"not empty and not a store \(it holds 'thesis.tex'\)"):
-        open_store(str(root), 1, create=create)
-    assert list_files(root) == ["thesis.tex"]
+        open_store(place.location, 1, create=create)
+    assert place.read_all() == {"thesis.tex": b"precious"}
 
 
 @pytest.mark.parametrize("create", [True, False])
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[1]", b"5"])
-def test_open_store_with_a_damaged_version_is_refused(content: bytes, create: bool, root: Path) -> None:
-    root.mkdir()
-    (root / "store.json").write_bytes(content)
+def test_open_store_with_a_damaged_version_is_refused(content: bytes, create: bool, place: Place) -> None:
+    place.write("store.json", content)
     with pytest.raises(StoreError, match=r"store\.json is damaged"):
-        open_store(str(root), 1, create=create)
+        open_store(place.location, 1, create=create)
 
 
 @pytest.mark.parametrize("create", [True, False])
@@ -593,12 +594,12 @@ def test_open_store_where_nothing_can_be_written_is_refused() -> None:
         open_store("/proc/lt_rebalance/results", 1, create=True)
 
 
-@pytest.mark.parametrize("location", ["s3://bucket/results", "gs://bucket", "file:///tmp/x"])
-def test_open_store_at_an_address_is_refused(
+@pytest.mark.parametrize("location", ["gs://bucket", "file:///tmp/x"])
+def test_open_store_at_another_address_is_refused(
     location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(StoreError, match="--storage must be a directory, got "):
+    with pytest.raises(StoreError, match="--storage must be a directory or s3://BUCKET/PREFIX, got "):
         open_store(location, 1, create=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -616,7 +617,7 @@ class Trap:
         return Path.touch, (self.marker,)
 
 
-def test_no_file_of_the_store_is_unpickled(store: Store, root: Path, tmp_path: Path) -> None:
+def test_no_file_of_the_store_is_unpickled(store: Store, place: Place, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     trap = pickle.dumps(Trap(marker))
     pickle.loads(trap)
@@ -638,10 +639,10 @@ def test_no_file_of_the_store_is_unpickled(store: Store, root: Path, tmp_path: P
     store.mark_failed(make_failure(OTHER_KEY))
     store.note_error(make_failure(OTHER_KEY))
     store.write_study("study", {})
-    other = stage_dir(root, OTHER_KEY)
-    paths = [other / "result.json", other / "failed.json", root / "studies" / "study.json"]
-    for path in [*paths, *(other / "errors").iterdir()]:
-        path.write_bytes(trap)
+    (error,) = names_in(place, stage_path("errors", OTHER_KEY))
+    for name in ("result.json", "failed.json", f"errors/{error}"):
+        place.write(stage_path(name, OTHER_KEY), trap)
+    place.write("studies/study.json", trap)
 
     record = store.load_record(KEY)
     assert record is not None
@@ -655,5 +656,5 @@ def test_no_file_of_the_store_is_unpickled(store: Store, root: Path, tmp_path: P
     for read in (lambda: store.load_study("study"), lambda: store.load_last_error(OTHER_KEY)):
         with contextlib.suppress(ValueError):  # refused is right, too
             read()
-    assert open_store(str(root), 1, create=True) is not None
+    assert open_store(place.location, 1, create=True) is not None
     assert not marker.exists()

@@ -10,6 +10,7 @@ import ray
 import torch
 from ray import tune
 
+from lt_rebalance.bucket import PATIENCE_VARIABLE
 from lt_rebalance.classifier_training import ClassifierTraining
 from lt_rebalance.configs import Execution
 from lt_rebalance.lane_stacks import Fusion
@@ -18,6 +19,9 @@ from lt_rebalance.stages import run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, ClassifierStage, GeneratorStage
 from lt_rebalance.trainables import CGANTrainable, CNNTrainable, StageTrainable, trial_config
+from tests.gate import open_gate
+from tests.places import BucketPlace
+from tests.s3_server import S3Server
 
 ROUNDS = 3
 
@@ -235,9 +239,44 @@ def test_wrong_kind_of_stage_is_refused(classifier_stage: ClassifierStage, tmp_p
         CGANTrainable(trial_config([classifier_stage], store.location, None))
 
 
-def test_missing_store_is_refused(classifier_stage: ClassifierStage, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no store at"):
-        CNNTrainable(trial_config([classifier_stage], str(tmp_path / "nowhere"), None))
+def test_store_that_this_node_does_not_see_blocks_the_trial_and_charges_nothing(
+    classifier_stage: ClassifierStage, tmp_path: Path
+) -> None:
+    trainable = CNNTrainable(trial_config([classifier_stage], str(tmp_path / "nowhere"), None))
+    result = trainable.train()
+    assert (result["done"], result["outcome"]) == (True, "blocked")
+    assert "there is no store at" in result["reason"] and "this node cannot see it" in result["reason"]
+    store = open_at(tmp_path / "store")
+    trainable.reset(trial_config([classifier_stage], store.location, None))
+    while not (result := trainable.train())["done"]:
+        pass
+    assert result["outcome"] == "finished"
+    record = store.load_record(classifier_stage.key)
+    assert record is not None and record.timing.num_errors == 0
+
+
+def test_store_that_is_gone_blocks_the_trial_and_charges_nothing(
+    classifier_stage: ClassifierStage, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_gate(s3.port) as gate:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", gate.url)
+        monkeypatch.setenv(PATIENCE_VARIABLE, "0.2")
+        store = open_store(BucketPlace("store").location, RESULTS_VERSION, create=True)
+        assert store is not None
+        trainable = CNNTrainable(trial_config([classifier_stage], store.location, None))
+        assert trainable.train()["outcome"] == "running"
+        gate.shut()
+        result = trainable.train()
+        assert (result["done"], result["outcome"]) == (True, "blocked")
+        assert "has not answered since" in result["reason"]
+        gate.open()
+        assert store.count_errors(classifier_stage.key) == 0
+        assert store.load_failure(classifier_stage.key) is None
+        again = CNNTrainable(trial_config([classifier_stage], store.location, None))
+        while not (result := again.train())["done"]:
+            pass
+        record = store.load_record(classifier_stage.key)
+        assert record is not None and record.timing.num_errors == 0
 
 
 def test_error_that_a_retry_cannot_mend_is_recorded_at_once(

@@ -71,7 +71,7 @@ def is_in_lower_half(earlier: list[Trial], rung: RungResult) -> bool:
 @pytest.mark.usefixtures("local_ray")
 def test_search_that_was_stopped_goes_on_as_if_it_had_not_been(small_search: Search, tmp_path: Path) -> None:
     undisturbed, stopped = open_at(tmp_path / "undisturbed"), open_at(tmp_path / "stopped")
-    with open_journal(small_search, undisturbed.search_directory("small")) as journal:
+    with open_journal(small_search, undisturbed) as journal:
         journal.enqueue(small_search.untuned)
         shown = run_on_ray(journal, undisturbed, NUM_TRIALS)
         expected = journal.trials()
@@ -83,13 +83,13 @@ def test_search_that_was_stopped_goes_on_as_if_it_had_not_been(small_search: Sea
     assert [trial for trial in shown if trial.state != "running"] == expected
     assert list((tmp_path / "undisturbed").glob("stages/*/checkpoints/*")) == []
 
-    with open_journal(small_search, stopped.search_directory("small")) as journal:
+    with open_journal(small_search, stopped) as journal:
         journal.enqueue(small_search.untuned)
         run_on_ray(journal, stopped, 3)
         # A process that dies here leaves a trial that has begun and has shown its first rung.
         assert journal.begin() == 3
         journal.note_rung(3, dataclasses.replace(expected[3].rungs[0], train_s=0.0))
-    with open_journal(small_search, stopped.search_directory("small")) as journal:
+    with open_journal(small_search, stopped) as journal:
         assert [trial.number for trial in journal.in_flight()] == [3]
         run_on_ray(journal, stopped, NUM_TRIALS)
         assert without_times(journal.trials()) == without_times(expected)
@@ -101,7 +101,7 @@ def test_search_that_was_stopped_goes_on_as_if_it_had_not_been(small_search: Sea
 @pytest.mark.usefixtures("local_ray")
 def test_ends_of_trials_are_told_apart(small_search: Search, tmp_path: Path) -> None:
     store = open_at(tmp_path)
-    with open_journal(small_search, store.search_directory("small")) as journal:
+    with open_journal(small_search, store) as journal:
         # Optuna takes queued values as they are: this one explodes.
         journal.enqueue({**small_search.untuned, "learning_rate": 1e30})
         journal.enqueue({**small_search.untuned, "learning_rate": 1e-3})

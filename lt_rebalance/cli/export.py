@@ -10,8 +10,10 @@ ENDINGS = (".csv", ".parquet")
 
 def run(options: argparse.Namespace) -> int:
     """Write a frame, or print it."""
-    if options.out is not None and not options.out.endswith(ENDINGS):
-        raise ValueError(f"--out must end in {' or '.join(ENDINGS)}, got {options.out!r}")
+    if options.out is not None and (not options.out.endswith(ENDINGS) or "://" in options.out):
+        raise ValueError(
+            f"--out must be a file of this machine that ends in {' or '.join(ENDINGS)}, got {options.out!r}"
+        )
     store = open_existing(options.store)
     choose_studies(store, options.study)
     frame = _read_frame(options)

@@ -5,8 +5,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lt_rebalance.arguments import EXIT_USER_ERROR
+from lt_rebalance.arguments import EXIT_INCOMPLETE, EXIT_USER_ERROR
 from lt_rebalance.cli.parser import make_parser
+from lt_rebalance.filesystem import StorageError
 
 EXIT_INTERRUPTED = 130
 
@@ -22,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
+    except StorageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_INCOMPLETE
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

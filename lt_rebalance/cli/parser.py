@@ -182,7 +182,11 @@ def _add(
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "store", nargs="?", default=DEFAULT_STORE, metavar="STORE", help=f"default: {DEFAULT_STORE}"
+        "store",
+        nargs="?",
+        default=DEFAULT_STORE,
+        metavar="STORE",
+        help=f"a directory or s3://BUCKET/PREFIX (default: {DEFAULT_STORE})",
     )
 
 
@@ -193,7 +197,7 @@ def _add_record(parser: argparse.ArgumentParser) -> None:
         help="the key of a stage, the first letters of it, or the path of its directory",
     )
     parser.add_argument(
-        "--storage", default=DEFAULT_STORE, metavar="DIR", help=f"the store (default: {DEFAULT_STORE})"
+        "--storage", default=DEFAULT_STORE, metavar="STORE", help=f"the store (default: {DEFAULT_STORE})"
     )
 
 

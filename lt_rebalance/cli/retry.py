@@ -17,6 +17,7 @@ from lt_rebalance.facts import load_study
 from lt_rebalance.forecast import Job, learn_throughput
 from lt_rebalance.interrupts import Interrupted
 from lt_rebalance.ledger import Ledger
+from lt_rebalance.nodes import require_store_on_all_nodes
 from lt_rebalance.observer import attempt
 from lt_rebalance.plan import Plan, plan_from_description
 from lt_rebalance.runner import ClusterSize, count_cpus, plan_resources, ray_cluster
@@ -63,6 +64,7 @@ def _run_again(plan: Plan, store: Store, options: argparse.Namespace) -> None:
         size: ClusterSize = {"CPU": count_cpus(), "GPU": torch.cuda.device_count()}
         if options.address is not None:
             size = stack.enter_context(ray_cluster(options.address))
+            require_store_on_all_nodes(store)
         resources = plan_resources(
             plan.execution, options.gpus_per_trial, options.max_concurrent, options.lanes, size
         )

@@ -40,7 +40,7 @@ def read_log(store: Store, key: str) -> str:
         StoreError: it has none.
     """
     try:
-        return store.files.read(log_path(key)).decode(errors="replace")
+        return store.files.read_appended(log_path(key)).decode(errors="replace")
     except FileNotFoundError:
         raise StoreError(f"{store.location}: stage {key} has no log") from None
 

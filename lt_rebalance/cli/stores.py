@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lt_rebalance.bucket import SCHEME
 from lt_rebalance.store import Store, StoreError, open_store
 
 SHORTEST_PREFIX = 4
@@ -19,9 +20,7 @@ def open_existing(location: str) -> Store:
     """
     store = open_store(location, None, create=False) if location else None
     if store is None:
-        raise StoreError(
-            f"there is no store at {location!r}; name the directory given to a sweep as --storage"
-        )
+        raise StoreError(f"there is no store at {location!r}; name the place given to a sweep as --storage")
     return store
 
 
@@ -56,16 +55,18 @@ def find_stage(record: str, location: str) -> tuple[Store, str]:
     """Return the store and the key of a stage.
 
     Args:
-        record: a key, the first letters of one, or the path of a stage's directory or of its result.json.
+        record: a key, the first letters of one, or the path or address of a stage's directory or of its
+            result.json.
         location: the store, unless the record is a path.
 
     Raises:
         StoreError: no store, or not exactly one such stage.
     """
-    path = Path(record)
+    scheme = SCHEME if record.startswith(SCHEME) else ""
+    path = Path(record.removeprefix(scheme))
     if len(path.parts) > 1:
         folder = path.parent if path.name == "result.json" else path
-        location, record = str(folder.parent.parent), folder.name
+        location, record = f"{scheme}{folder.parent.parent}", folder.name
     store = open_existing(location)
     if len(record) < SHORTEST_PREFIX:
         raise StoreError(f"give at least {SHORTEST_PREFIX} letters of a key, got {record!r}")

@@ -13,6 +13,8 @@ from lt_rebalance.facts import load_study
 
 LOOPBACKS = (LOOPBACK, "localhost", "::1")
 RELOAD_S = 2
+RELOAD_FROM_BUCKET_S = 30
+"""every look takes two requests for each object that holds events"""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,7 +28,8 @@ def run(options: argparse.Namespace) -> int:
     study = choose_study(store, options.study)
     count = refresh_events(store, load_study(store, study))
     logdir = f"{store.location}/{study_directory(study)}"
-    command = server_command(logdir, host=options.host, port=options.port, reload_s=RELOAD_S)
+    reload_s = RELOAD_FROM_BUCKET_S if store.directory is None else RELOAD_S
+    command = server_command(logdir, host=options.host, port=options.port, reload_s=reload_s)
     if options.json:
         print_json({"study": study, "logdir": logdir, "runs_made": count, "command": command})
     else:

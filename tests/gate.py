@@ -1,0 +1,95 @@
+"""A gate before a server, for tests: forwards TCP, can be shut, lose answers and cut requests short."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+from tests.s3_server import LOOPBACK, find_free_port
+
+PIECE_BYTES = 65536
+
+
+class Gate:
+    """Forwards connections from a port of its own to a server's. Open at first."""
+
+    def __init__(self, server_port: int) -> None:
+        self._server_port = server_port
+        self._listener: socket.socket | None = None
+        self._connections: set[socket.socket] = set()
+        self.port = find_free_port()
+        self.url = f"http://{LOOPBACK}:{self.port}"
+        self.answers_to_lose = 0
+        """how many of the next answers are dropped, with their connections, once the server has begun them"""
+        self.cut_after: int | None = None
+        """bytes of each connection's requests after which it is dropped; None for never"""
+        self.rewrite = (b"", b"")
+        """what in requests becomes what, of the same length"""
+        self.open()
+
+    def open(self) -> None:
+        """Take connections."""
+        self._listener = socket.create_server((LOOPBACK, self.port))
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def shut(self) -> None:
+        """Refuse connections, and drop those that are open."""
+        assert self._listener is not None
+        # Closing alone would leave the thread in accept, and with it the port.
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in list(self._connections):
+            _drop(connection)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection((LOOPBACK, self._server_port))
+            self._connections |= {client, server}
+            for forward in (self._forward_requests, self._forward_answers):
+                threading.Thread(target=forward, args=(client, server), daemon=True).start()
+
+    def _forward_requests(self, client: socket.socket, server: socket.socket) -> None:
+        num_bytes = 0
+        with contextlib.suppress(OSError):
+            while piece := client.recv(PIECE_BYTES):
+                num_bytes += len(piece)
+                if self.cut_after is not None and num_bytes > self.cut_after:
+                    server.sendall(piece[: self.cut_after - num_bytes])
+                    break
+                server.sendall(piece.replace(*self.rewrite) if self.rewrite[0] else piece)
+        self._close(client, server)
+
+    def _forward_answers(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := server.recv(PIECE_BYTES):
+                if self.answers_to_lose:
+                    self.answers_to_lose -= 1
+                    break
+                client.sendall(piece)
+        self._close(client, server)
+
+    def _close(self, *connections: socket.socket) -> None:
+        for connection in connections:
+            _drop(connection)
+            self._connections.discard(connection)
+
+
+def _drop(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
+
+
+@contextlib.contextmanager
+def open_gate(server_port: int) -> Iterator[Gate]:
+    """Open a gate before a server, and shut it in the end."""
+    gate = Gate(server_port)
+    try:
+        yield gate
+    finally:
+        gate.shut()

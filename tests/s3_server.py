@@ -1,0 +1,87 @@
+"""A real server of the S3 protocol for tests, with state in its memory, that can be frozen and thawed."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+LOOPBACK = "127.0.0.1"
+START_S = 60
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class S3Server:
+    """A server that answers at an address of this machine."""
+
+    def __init__(self, port: int, process: "subprocess.Popen[bytes]") -> None:
+        self.port = port
+        self._process = process
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def freeze(self) -> None:
+        """Let it take connections and answer none."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on, with what it has been asked meanwhile."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def is_up(self) -> bool:
+        """Whether it answers now."""
+        try:
+            _OPENER.open(self.url, timeout=5).close()
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def serve() -> Iterator[S3Server]:
+    """Start a server on a free port, and stop it in the end."""
+    port = find_free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = S3Server(port, process)
+    try:
+        deadline = time.monotonic() + START_S
+        while not server.is_up():
+            assert process.poll() is None and time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.1)
+        yield server
+    finally:
+        server.thaw()
+        process.terminate()
+        process.wait()
+
+
+def find_free_port() -> int:
+    """Return a port that nobody listens at now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(url: str) -> dict[str, str]:
+    """Return the variables that lead boto3 to a server, and to nothing else of this machine's owner."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
