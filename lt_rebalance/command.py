@@ -322,7 +322,8 @@ def run_pending(
     ledger, slots = job.ledger, job.resources.num_slots
     # Workers have a working directory and an environment of their own.
     data_dir = str(locate_data_dir(data_dir))
-    progress = Progress(ledger, throughput, slots, console, store.location)
+    disk = None if store.directory is None else store.location
+    progress = Progress(ledger, throughput, slots, console, disk)
     driver = DriverBeat(store.files, ledger.plan.study.name)
     interrupts = session.start()
     with driver, progress:
