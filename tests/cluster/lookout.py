@@ -15,7 +15,7 @@ from sandbox import LAB
 
 BUCKET = "drill"
 PREFIX = "results/"
-PROMPT_S = 150.0
+PROMPT_S = 240.0
 """within which everything that is waited for has to happen, on a machine that does other things as well"""
 
 

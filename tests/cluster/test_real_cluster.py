@@ -102,7 +102,7 @@ def test_trials_run_on_workers_and_never_on_the_head(drill: Drill) -> None:
 def test_death_of_a_node_is_found_and_the_node_comes_back(drill: Drill, fault: str) -> None:
     # Five checks of at most three seconds each, and then some for a machine that is busy with three hosts.
     assert drill.facts[fault]["death_found_s"] < 60
-    assert drill.facts[fault]["alive_again_s"] < 150
+    assert drill.facts[fault]["alive_again_s"] < 240
 
 
 @pytest.mark.parametrize("fault", ["kill", "cut"])
