@@ -142,8 +142,8 @@ class Lease:
         while not self._lost.is_set() and not self._stop.wait(self._beat_s):
             try:
                 self.beat()
-            except Exception:  # whatever it is, the next one may come through
-                _log.warning("no sign of life could be given", exc_info=True)
+            except Exception as error:  # whatever it is, the next one may come through
+                _log.warning("no sign of life could be given: %s", error)
 
     def _write(self, *, is_released: bool) -> None:
         self._holder = dataclasses.replace(
