@@ -17,7 +17,7 @@ import optuna
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from lt_rebalance.journal_objects import describe_owned, own_journal
+from lt_rebalance.journal_objects import ObjectJournal, describe_owned
 from lt_rebalance.search import Search, Values
 from lt_rebalance.search_account import RungResult, SearchBudget, Trial
 from lt_rebalance.search_spaces import Choice, Domain, Value
@@ -152,7 +152,7 @@ def open_journal(search: Search, store: Store) -> Iterator[SearchJournal]:
     with contextlib.ExitStack() as stack:
         backend: BaseJournalBackend
         if store.directory is None:
-            backend = stack.enter_context(own_journal(store.files, search.name, f"{path}/journal"))
+            backend = ObjectJournal(store.files, search.name, f"{path}/journal")
         else:
             backend = stack.enter_context(_own_file(search.name, store.directory / path))
         yield SearchJournal(search, optuna.storages.JournalStorage(backend))

@@ -12,10 +12,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from lt_rebalance import journal_objects, notes
 from lt_rebalance.filesystem import StorageError
-from lt_rebalance.journal_objects import ObjectJournal, _SignsOfLife
-from lt_rebalance.notes import Note, read_notes, write_note
+from lt_rebalance.journal_objects import ObjectJournal
 from lt_rebalance.search import Search, Values
 from lt_rebalance.search_account import RungResult, SearchBudget, Trial
 from lt_rebalance.search_journal import JOURNAL_FILE, SearchJournal, open_journal
@@ -236,65 +234,6 @@ def test_journal_in_a_bucket_is_objects_of_json(small_search: Search) -> None:
         (True, False),
         *[(False, True)] * (len(found) - 1),
     ]
-
-
-OWN = """
-import sys, time
-from lt_rebalance import journal_objects
-from lt_rebalance.store_location import find_place
-files = find_place(sys.argv[1]).files
-with journal_objects.own_journal(files, "small", "searches/small/journal"):
-    print("owned", flush=True)
-    input()
-print("left", flush=True)
-"""
-
-
-def own_elsewhere(place: BucketPlace) -> "subprocess.Popen[str]":
-    """Start a process that owns the journal until it is sent a line."""
-    command = [sys.executable, "-c", OWN, place.location]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "owned\n"
-    return process
-
-
-@pytest.mark.usefixtures("s3")
-def test_second_process_is_refused_in_a_bucket_while_the_first_lives(small_search: Search) -> None:
-    place = BucketPlace("store")
-    store = open_at(place.location)
-    process = own_elsewhere(place)
-    with ExitStack() as stack, pytest.raises(ValueError, match="'small' is being run by another process"):
-        stack.enter_context(open_journal(small_search, store))
-    process.kill()
-    process.wait()
-    # A killed process has left its note behind.
-    assert [note.title for note in read_notes(store.files)] == ["search small"]
-    with open_journal(small_search, store) as journal:
-        assert journal.trials() == []
-
-
-@pytest.mark.usefixtures("s3")
-def test_owner_on_another_machine_is_told_from_a_dead_one_by_its_signs_of_life(
-    small_search: Search, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(notes, "BEAT_S", 0.2)
-    monkeypatch.setattr(journal_objects, "BEAT_S", 0.2)
-    monkeypatch.setattr(journal_objects, "WATCHED_S", 1.0)
-    monkeypatch.setattr(journal_objects, "_LOOK_EVERY_S", 0.1)
-    store = open_at(BucketPlace("store").location)
-    # Its clock is years behind, or ahead.
-    for clock_s in (1.0, 4e9):
-        far = Note(name="search-small-far-1.json", title="search small", host="far", pid=1, beat_s=clock_s)
-        write_note(store.files, far)
-        with open_journal(small_search, store):  # it gives no sign
-            pass
-        with (
-            _SignsOfLife(store.files, far),
-            ExitStack() as stack,
-            pytest.raises(ValueError, match="is being run by another process"),
-        ):
-            stack.enter_context(open_journal(small_search, store))
 
 
 @pytest.mark.usefixtures("s3")
