@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from lt_rebalance.console import format_duration
 from lt_rebalance.filesystem import Filesystem
 from lt_rebalance.processes import Process
+from lt_rebalance.records import parse_json
 
 BEAT_S = 10.0
 """seconds between two signs of life of a holder"""
@@ -67,7 +68,7 @@ class Holder(Process):
     def from_json(cls, content: bytes) -> "Holder | None":
         """Return who a file names; None of one that cannot be read, which only its standing still frees."""
         with contextlib.suppress(ValueError, TypeError):
-            return cls(**json.loads(content))
+            return cls(**parse_json(content))
         return None
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from lt_rebalance.filesystem import Filesystem, StorageError
 from lt_rebalance.processes import Process
+from lt_rebalance.records import parse_json
 
 BEAT_S = 10.0
 """seconds between two signs of life of a driver"""
@@ -65,7 +66,7 @@ def read_notes(files: Filesystem) -> list[Note]:
     notes = []
     for name in files.list(DIRECTORY):
         with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
-            values = json.loads(files.read(f"{DIRECTORY}/{name}"))
+            values = parse_json(files.read(f"{DIRECTORY}/{name}"))
             notes.append(Note(**{**values, "keys": tuple(values["keys"])}))
     return notes
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_rebalance.filesystem import Filesystem
+from lt_rebalance.records import parse_json
 
 
 class StoreError(ValueError):
@@ -52,7 +53,7 @@ class StoreDocuments:
     def _read_document(self, path: str, what: str) -> dict[str, Any]:
         """Return a JSON object; FileNotFoundError where there is none, StoreError where it is damaged."""
         try:
-            document = json.loads(self._files.read(path))
+            document = parse_json(self._files.read(path))
         except ValueError as error:
             raise StoreError(f"{self.location}: {path} is damaged ({error})") from None
         if not isinstance(document, dict):

@@ -10,6 +10,7 @@ from typing import Any
 from lt_rebalance.bucket import SCHEME, Bucket, parse_address
 from lt_rebalance.filesystem import Filesystem, LocalFilesystem, StorageError
 from lt_rebalance.object_storage import S3Filesystem
+from lt_rebalance.records import parse_json
 from lt_rebalance.store_documents import StoreError
 
 STORE_FORMAT = 1
@@ -44,7 +45,7 @@ class Place:
                 ) from None
             return None
         try:
-            found: dict[str, Any] = dict(json.loads(content))
+            found: dict[str, Any] = dict(parse_json(content))
         except (ValueError, TypeError):
             raise StoreError(
                 f"{self.location}/store.json is damaged; restore it or use another --storage"

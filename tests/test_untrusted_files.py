@@ -190,6 +190,15 @@ def test_summary_with_a_deeply_nested_field_is_refused() -> None:
         Summary.from_json(b'{"metrics":' + DEEP + b',"state":"complete","timing":{}}')
 
 
+def test_store_and_study_that_are_nested_too_deeply_are_named(copied: Store) -> None:
+    (Path(copied.location) / "studies/deep.json").write_bytes(DEEP)
+    with pytest.raises(StoreError, match=r"studies/deep.json is damaged \(JSON that is nested too deeply"):
+        copied.load_study("deep")
+    (Path(copied.location) / "store.json").write_bytes(DEEP)
+    with pytest.raises(StoreError, match=r"store.json is damaged"):
+        open_store(copied.location, None, create=False)
+
+
 def test_store_names_the_record_that_is_nested_too_deeply(copied: Store) -> None:
     key = copied.list_keys()[0]
     Path(copied.location, "stages", key, "result.json").write_bytes(DEEP)
