@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import logging
 import shlex
 import signal
@@ -172,6 +173,8 @@ def run_command(
         After all but 2 the same command goes on from there.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # the log of a job should show each line as it comes
     with contextlib.ExitStack() as stack:
         try:
             require_utf8()

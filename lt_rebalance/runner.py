@@ -374,6 +374,7 @@ def run_trials(
 
     Args:
         num_pending: how many trials may wait to be started.
+        checkpoints: what Tune keeps of trials for a scheduler; None for nothing.
         max_failures: times that a trial goes on after a failure of any kind; None for `MAX_LOST_WORKERS`.
         scratch_parent: a directory that all nodes see, where trials hand checkpoints on; None for the
             temporary directory of this machine.
@@ -392,7 +393,8 @@ def run_trials(
                 failure_config=tune.FailureConfig(
                     max_failures=MAX_LOST_WORKERS if max_failures is None else max_failures
                 ),
-                checkpoint_config=checkpoints,
+                # By itself Tune would save every trial at its end, and fail where nodes share no disk.
+                checkpoint_config=checkpoints or tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
         tuner.fit()
