@@ -198,7 +198,7 @@ def test_failure_survives_json() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"extra": 1}, *[{field.name: ...} for field in dataclasses.fields(Failure)]],
+    [{"extra": 1}, *[{field.name: ...} for field in dataclasses.fields(Failure) if field.name != "cause"]],
     ids=lambda changes: next(iter(changes)),
 )
 def test_failure_with_unknown_or_missing_fields_is_refused(changes: dict[str, Any]) -> None:
