@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.measure import describe, make_parser, report
+from lt_rebalance.cluster import count_cpus, ray_cluster
 from lt_rebalance.configs import Execution
 from lt_rebalance.costs import Throughput
 from lt_rebalance.ledger import Ledger
@@ -25,7 +26,7 @@ from lt_rebalance.plan import Plan, compile_study
 from lt_rebalance.progress import Progress
 from lt_rebalance.protocols import get_protocol, grid
 from lt_rebalance.records import Record, Timing
-from lt_rebalance.runner import count_cpus, plan_resources, ray_cluster, run_plan
+from lt_rebalance.runner import plan_resources, run_plan
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, AnyStage, Study
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from lt_rebalance.arguments import EXIT_INCOMPLETE, EXIT_USER_ERROR, Parser, require_utf8
 from lt_rebalance.axes import Preset, add_axes
+from lt_rebalance.cluster import ClusterSize, RaySession, count_cpus, ray_cluster
 from lt_rebalance.configs import DEVICES, PRECISIONS, Execution
 from lt_rebalance.console import make_console
 from lt_rebalance.costs import Throughput
@@ -23,7 +24,7 @@ from lt_rebalance.disk import takes_no_more
 from lt_rebalance.events.overview import refresh_events, write_overview
 from lt_rebalance.filesystem import StorageError
 from lt_rebalance.forecast import Job, describe_study, expect, learn_throughput, measure_unknown, show_plan
-from lt_rebalance.interrupts import Interrupted, InterruptWatch
+from lt_rebalance.interrupts import Interrupted
 from lt_rebalance.lease import Lease, LeaseLostError
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.machine import AUTO, resolve_execution
@@ -33,7 +34,7 @@ from lt_rebalance.observer import attempt
 from lt_rebalance.overrides import change_study, read_overrides
 from lt_rebalance.plan import compile_study
 from lt_rebalance.progress import Progress, render_cells
-from lt_rebalance.runner import ClusterSize, Resources, count_cpus, plan_resources, ray_cluster, run_plan
+from lt_rebalance.runner import Resources, plan_resources, run_plan
 from lt_rebalance.space import check_space
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION, Study
@@ -266,43 +267,6 @@ def open_results(options: argparse.Namespace) -> Store | None:
     if store is not None and options.address is not None and not options.plan:
         require_store_on_all_nodes(store)
     return store
-
-
-class RaySession:
-    """Ray, started when it is first needed, and a watch for reasons to stop; both until the command ends."""
-
-    def __init__(self, address: str | None, lease: Lease | None) -> None:
-        """Start Ray on this machine unless an address says where it runs, and is connected to already.
-
-        Args:
-            lease: on the store; None where nothing will be run.
-        """
-        self._address = address
-        self._lease = lease
-        self._stack = contextlib.ExitStack()
-        self._interrupts: InterruptWatch | None = None
-
-    def __enter__(self) -> "RaySession":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def start(self) -> None:
-        """Return once Ray can be used."""
-        if self._interrupts is None:
-            interrupts = self._stack.enter_context(InterruptWatch())
-            if self._address is None:
-                self._stack.enter_context(ray_cluster(None))
-            interrupts.install()  # Ray has put its own handlers in place
-            self._interrupts = interrupts
-
-    def check(self) -> None:
-        """Raise `Interrupted` if a signal has come, LeaseLostError if another driver has taken over."""
-        if self._interrupts is not None:
-            self._interrupts.check()
-        if self._lease is not None:
-            self._lease.check()
 
 
 def run_job(job: Job, options: argparse.Namespace, session: RaySession, answer: Answer | None = None) -> int:

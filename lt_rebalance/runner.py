@@ -8,20 +8,17 @@ import contextlib
 import logging
 import math
 import os
-import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
-from ray._private import ray_constants
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from lt_rebalance.cluster import ClusterSize
 from lt_rebalance.configs import Execution, require_positive
 from lt_rebalance.costs import stage_flop
 from lt_rebalance.disk import describe_disk, takes_no_more
@@ -37,14 +34,10 @@ from lt_rebalance.store import Store
 from lt_rebalance.study import AnyStage
 from lt_rebalance.trainables import StageTrainable, trial_config
 
-ClusterSize = Mapping[str, float]
-"""how much a cluster has of each resource, "CPU" and "GPU" among them"""
-
 MAX_LOST_WORKERS = 20
 """times that a trial goes on after its worker process or node was lost; what raises has `MAX_ERRORS`"""
 # A worker splits what its GPU cannot hold. On a CPU seeds side by side are faster than seeds in turn.
 DEFAULT_LANES = {"cpu": 1, "cuda": 64}
-LOCAL_OBJECT_STORE_BYTES = 200_000_000
 
 _log = logging.getLogger(__name__)
 
@@ -109,77 +102,6 @@ def plan_resources(
         num_slots=num_slots,
         max_lanes=max_lanes or DEFAULT_LANES[execution.device],
     )
-
-
-@contextlib.contextmanager
-def ray_cluster(address: str | None) -> Iterator[ClusterSize]:
-    """Connect to a running cluster and yield what it has of "CPU" and "GPU", or start Ray on this machine.
-
-    A Ray that is started here listens on loopback only and asks for a token that nobody else can read.
-
-    Raises:
-        ValueError: no cluster answers at the address.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        if address is None:
-            size: dict[str, Any] = {"num_cpus": count_cpus(), "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
-            with _loopback_only():
-                keep_token_private()
-                ray.init(address="local", include_dashboard=False, **size, **quiet)
-        else:
-            ray.init(address=address, **quiet)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"no Ray cluster could be reached or started ({error})") from None
-    try:
-        yield ray.cluster_resources() if address is not None else {}
-    finally:
-        ray.shutdown()
-
-
-@contextlib.contextmanager
-def _loopback_only() -> Iterator[None]:
-    """Let a Ray that is started meanwhile, and all its processes, take 127.0.0.1 for their address.
-
-    Else it takes the one that other machines see, and listens on every interface. `ray.init` replaces a
-    loopback address that it is given; its switch for macOS and Windows does what is wanted everywhere.
-    """
-    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR  # inherited by the processes
-    variable, constant = os.environ.get(name), ray_constants.ENABLE_RAY_CLUSTER
-    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = constant
-        if variable is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = variable
-
-
-def keep_token_private() -> None:
-    """Make Ray's token readable by its owner only, and make one where there is none.
-
-    Ray itself would write it readable by everyone.
-    """
-    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
-        return
-    path = Path.home() / ".ray" / "auth_token"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:  # made with mode 0600
-            file.write(secrets.token_hex(32))
-            file.flush()
-            # A second driver that starts at the same time finds a whole token or none.
-            with contextlib.suppress(FileExistsError):
-                os.link(file.name, path)
-    path.chmod(0o600)
-
-
-def count_cpus() -> int:
-    """Return the CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class StoreFaults:

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from lt_rebalance.arguments import EXIT_INCOMPLETE
 from lt_rebalance.bucket import SCHEME
+from lt_rebalance.cluster import RaySession
 from lt_rebalance.command import (
-    RaySession,
     first_line,
     open_results,
     prepare_machine,

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from analysis.answers import answer_differences, answer_sources
-from lt_rebalance import command
+from lt_rebalance import cluster, command
+from lt_rebalance.cluster import ClusterSize, ray_cluster
 from lt_rebalance.command import main, make_axes_parser
-from lt_rebalance.runner import ClusterSize, ray_cluster
 from sweeps import (
     ablate_beta1,
     ablate_budget,
@@ -51,7 +51,7 @@ def shared_ray(one_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def running(address: str | None) -> Iterator[ClusterSize]:
         yield {}
 
-    monkeypatch.setattr(command, "ray_cluster", running)
+    monkeypatch.setattr(cluster, "ray_cluster", running)
 
 
 def call(sweep: ModuleType, arguments: list[str], storage: Path) -> int:

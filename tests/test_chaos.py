@@ -14,11 +14,11 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from benchmarks import chaos
+from lt_rebalance.cluster import ray_cluster
 from lt_rebalance.configs import Budget, Execution
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.plan import compile_study
 from lt_rebalance.protocols import Protocol, make_cell
-from lt_rebalance.runner import ray_cluster
 from lt_rebalance.stages import run_stage
 from lt_rebalance.study import Cell, Study
 from lt_rebalance.trainables import MAX_ERRORS

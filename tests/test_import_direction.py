@@ -50,7 +50,7 @@ LAYERS = [
     ["ledger"],
     ["tables"],
     ["progress"],
-    ["nodes"],
+    ["cluster", "nodes"],
     ["trainables"],
     ["search_trainables"],
     ["runner"],
@@ -62,7 +62,7 @@ LAYERS = [
     ["cli"],
     ["__main__"],
 ]
-MAY_IMPORT_RAY = {"nodes", "trainables", "search_trainables", "runner", "tuner", "population"}
+MAY_IMPORT_RAY = {"cluster", "nodes", "trainables", "search_trainables", "runner", "tuner", "population"}
 MAY_IMPORT_ANALYSIS = {"cli"}
 ANALYSIS_MAY_IMPORT = {"metrics", "paper", "records", "store"}
 ANALYSIS_NEVER_IMPORTS = {"torch", "torchvision", "ray"}

@@ -17,12 +17,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lt_rebalance.runner import keep_token_private
+from lt_rebalance.cluster import keep_token_private
 
 LOOPBACKS = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 LOCAL_RAY = """
 import json, psutil, ray
-from lt_rebalance.runner import ray_cluster
+from lt_rebalance.cluster import ray_cluster
 with ray_cluster(None):
     ray.get(ray.remote(lambda: 0).remote())
     processes = [psutil.Process(), *psutil.Process().children(recursive=True)]

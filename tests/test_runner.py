@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from lt_rebalance.cluster import ray_cluster
 from lt_rebalance.configs import Budget, Execution
 from lt_rebalance.costs import Throughput
 from lt_rebalance.events.naming import name_runs
@@ -21,7 +22,7 @@ from lt_rebalance.notes import read_notes
 from lt_rebalance.plan import compile_study, describe_plan, upstream_key
 from lt_rebalance.progress import Progress
 from lt_rebalance.protocols import Protocol, make_cell
-from lt_rebalance.runner import Resources, plan_resources, ray_cluster, run_plan
+from lt_rebalance.runner import Resources, plan_resources, run_plan
 from lt_rebalance.stage_log import log_path
 from lt_rebalance.stages import run_stage
 from lt_rebalance.store import Store, open_store

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lt_rebalance.runner import Resources, ray_cluster
+from lt_rebalance.cluster import ray_cluster
+from lt_rebalance.runner import Resources
 from lt_rebalance.search import Search
 from lt_rebalance.search_account import RungResult, SearchBudget, Trial
 from lt_rebalance.search_journal import SearchJournal, open_journal

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from lt_rebalance.arguments import EXIT_INCOMPLETE
 from lt_rebalance.cli.stores import choose_study, print_json
-from lt_rebalance.command import RaySession, run_pending
+from lt_rebalance.cluster import ClusterSize, RaySession, count_cpus, ray_cluster
+from lt_rebalance.command import run_pending
 from lt_rebalance.console import make_console
 from lt_rebalance.events.overview import refresh_events
 from lt_rebalance.facts import load_study
@@ -21,7 +22,7 @@ from lt_rebalance.ledger import Ledger
 from lt_rebalance.nodes import require_store_on_all_nodes
 from lt_rebalance.observer import attempt
 from lt_rebalance.plan import Plan, plan_from_description
-from lt_rebalance.runner import ClusterSize, count_cpus, plan_resources, ray_cluster
+from lt_rebalance.runner import plan_resources
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION
 
