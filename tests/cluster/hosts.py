@@ -1,6 +1,7 @@
 """Hosts on one machine: namespaces with an address and an sshd each, joined by a bridge in a sandbox."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ DESK_ADDRESS = "10.213.7.1"
 NAMES = ("h0", "h1", "h2")
 SSH_KEY = Path("/root/.ssh/lt_rebalance")
 START_S = 10.0
+_RAY = re.compile(rb"site-packages/ray/|^ray(::|-)|bin/ray\0start")
+"""in the command line of every process of Ray; ray_shield.sh has the same"""
 PROFILE = """\
 # Faults are found within seconds, not minutes; three hosts share one machine.
 export RAY_health_check_initial_delay_ms=2000 RAY_health_check_period_ms=1000
@@ -60,12 +63,12 @@ class Host:
 
     def list_ray(self) -> list[int]:
         """Return the ids of its Ray processes, as seen from here."""
-        pids = self._list_pids()
-        return [pid for pid in pids if pid != self.process.pid and b"sshd" not in _read_command(pid)]
+        return [pid for pid in self._list_pids() if _RAY.search(_read_command(pid))]
 
     def kill_ray(self) -> None:
         """Kill all that runs there but sshd."""
-        for pid in self.list_ray():
+        kept = {self.process.pid} | {pid for pid in self._list_pids() if b"sshd" in _read_command(pid)}
+        for pid in set(self._list_pids()) - kept:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:

@@ -12,7 +12,7 @@ list_own() { # pids of the Ray processes that share both namespaces with this on
   for pid in $(ls /proc | grep -E '^[0-9]+$'); do
     if [[ $pid -ne $$ && $(readlink "/proc/$pid/ns/net") == "$(readlink /proc/self/ns/net)" &&
       $(readlink "/proc/$pid/ns/pid") == "$(readlink /proc/self/ns/pid)" ]] &&
-      tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qE 'site-packages/ray/|^ray::|bin/ray start'; then
+      tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qE 'site-packages/ray/|^ray(::|-)|bin/ray start'; then
       echo "$pid"
     fi
   done 2>/dev/null
