@@ -73,10 +73,10 @@ class Place:
     def explain(self, error: OSError) -> StoreError:
         """Return in words why the place cannot be used."""
         if isinstance(error, StorageError):
-            return StoreError(f"--storage {self.location} cannot be used: {error}")
+            return StoreError(f"{self.location} cannot be used as a store: {error}")
         reason = errno.errorcode.get(error.errno or 0, "") if not error.strerror else error.strerror
         return StoreError(
-            f"--storage {self.location} cannot be used: {reason}; name a directory that can be written"
+            f"{self.location} cannot be used as a store: {reason}; name a directory that can be written"
         )
 
 

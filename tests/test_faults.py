@@ -195,7 +195,7 @@ def test_read_only_storage_is_refused_before_training_by_its_path(
         subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "disk")], check=True)
         assert run_sweep("--storage", str(storage)) == 2
     error = capsys.readouterr().err
-    assert f"--storage {storage} cannot be used: Read-only file system" in error
+    assert f"{storage} cannot be used as a store: Read-only file system" in error
 
 
 def test_errors_of_a_disk_are_told_from_others() -> None:

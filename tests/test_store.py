@@ -584,13 +584,13 @@ def test_open_store_with_a_damaged_version_is_refused(content: bytes, create: bo
 @pytest.mark.parametrize("below", ["", "inside", "deep/inside"])
 def test_open_store_where_a_file_is_in_the_way_is_refused(create: bool, below: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(StoreError, match=r"--storage .* cannot be used: .*[a-z]"):
+    with pytest.raises(StoreError, match=r"cannot be used as a store: .*[a-z]"):
         open_store(str(tmp_path / "file" / below), 1, create=create)
     assert (tmp_path / "file").read_text() == "precious"
 
 
 def test_open_store_where_nothing_can_be_written_is_refused() -> None:
-    with pytest.raises(StoreError, match=r"--storage /proc/.* cannot be used: .*name a directory"):
+    with pytest.raises(StoreError, match=r"/proc/.* cannot be used as a store: .*name a directory"):
         open_store("/proc/lt_rebalance/results", 1, create=True)
 
 
