@@ -104,7 +104,8 @@ def test_patience_is_read_from_the_environment(
 ) -> None:
     gate.shut()
     monkeypatch.setenv(PATIENCE_VARIABLE, "0")
-    with pytest.raises(StoreError, match=r"cannot be used as a store: .* longer than 0 s \(LT_REBALANCE_STORE_PATIENCE"):
+    reason = r"cannot be used as a store: .* longer than 0 s \(LT_REBALANCE_STORE_PATIENCE"
+    with pytest.raises(StoreError, match=reason):
         open_store(place.location, 1, create=True)
     for wrong in ("ten", "-1", "nan"):
         monkeypatch.setenv(PATIENCE_VARIABLE, wrong)
