@@ -126,7 +126,7 @@ def test_command_on_a_disk_that_fills_up_says_so_and_goes_on_when_there_is_room(
         output, _ = process.communicate()
         assert process.returncode == 1, output
         assert "No space left on device" in output and "nothing finished is lost" in output
-        assert "to go on, once that is mended: python " in output
+        assert "To go on, once that is mended: python " in output
         assert not list(storage.glob("stages/*/failed.json"))
         found = find_results(storage)
         filler.unlink()
