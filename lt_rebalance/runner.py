@@ -368,6 +368,8 @@ def _quiet_tune(num_pending: int) -> None:
         "TUNE_GLOBAL_CHECKPOINT_S": "3600",
         # A searcher gets one pending trial unless told otherwise.
         "TUNE_MAX_PENDING_TRIALS_PG": str(num_pending),
+        # A trial that fails or is blocked ends with a result that has no scores.
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
         # The command decides what Ctrl-C does.
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
