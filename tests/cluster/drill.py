@@ -22,9 +22,8 @@ import botocore.exceptions
 import yaml
 from hosts import DESK_ADDRESS, HERE, Host, make_hosts
 from lookout import BUCKET, PREFIX, PROMPT_S, Nodes, Story, Work
-from sandbox import LAB, PATH, ROOT
+from sandbox import HOME, LAB, PATH, ROOT
 
-HOME = Path("/root")
 CHECKOUT = HOME / "lt_rebalance"
 CLUSTER_FILE = HOME / "local.yaml"
 PORT = 5000
@@ -225,7 +224,7 @@ def keep_log(name: str, token: str) -> None:
 
 def try_disk_of_head(story: Story, token: str) -> None:
     """Run the study with a store that lies on the disk of the head, where no worker sees it."""
-    submit("local", "/root/results")
+    submit("local", str(HOME / "results"))
     story.facts["local_job"] = wait_for_job(story, "local", token, PROMPT_S)
 
 

@@ -3,6 +3,7 @@
 # usage: enter.sh DIR PATH... -- COMMAND...    DIR holds root/ and tmp/; each PATH stays to be seen, read-only
 set -euo pipefail
 dir=$1
+home=/root
 shift
 
 mount --make-rprivate /
@@ -11,7 +12,7 @@ chmod 700 "$dir/root"
 chmod 1777 "$dir/tmp"
 while [[ $1 != -- ]]; do
   case $1 in
-    /root/* | /tmp/*) target=$dir$1 ;; # what hides it is mounted below
+    "$home"/* | /tmp/*) target=$dir$1 ;; # what hides it is mounted below
     *) target=$1 ;;
   esac
   mkdir -p "$target"
@@ -20,9 +21,9 @@ while [[ $1 != -- ]]; do
   shift
 done
 shift
-mount --rbind "$dir/root" /root
+mount --rbind "$dir/root" "$home"
 mount --rbind "$dir/tmp" /tmp
 mount -o remount,bind,ro /
 mount -t tmpfs -o size=1g tmpfs /dev/shm
-cd /root
+cd "$home"
 exec "$@"

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox import ENTER, LAB, PATH, ROOT, list_exposed
+from sandbox import ENTER, HOME, LAB, PATH, ROOT, list_exposed
 
 HERE = Path(__file__).parent
 BRIDGE = "br0"
 DESK_ADDRESS = "10.213.7.1"
 """of whoever starts the cluster, and of the S3 server; in the network of the sandbox itself"""
 NAMES = ("h0", "h1", "h2")
-SSH_KEY = Path("/root/.ssh/lt_rebalance")
+SSH_KEY = HOME / ".ssh/lt_rebalance"
 START_S = 10.0
 _RAY = re.compile(rb"site-packages/ray/|^ray(::|-)|bin/ray\0start")
 """in the command line of every process of Ray; ray_shield.sh has the same"""
@@ -131,7 +131,7 @@ def _start(name: str, address: str) -> Host:
 
 def _run_in_background(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
     with log.open("wb") as output:
-        environment = {"PATH": PATH, "HOME": "/root"}
+        environment = {"PATH": PATH, "HOME": str(HOME)}
         return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ENTER = Path(__file__).with_name("enter.sh")
+HOME = Path("/root")
+"""of root, which has another one inside"""
 LAB = Path("/run/lab")
 """where the work directory is seen inside"""
 TOOLS = {
@@ -72,7 +74,7 @@ def run_inside(
             *("bash", "-ec", prepare, "bash", str(work_dir)),
             *("bash", str(ENTER), str(LAB / "desk"), *list_exposed(), "--", *command),
         ],
-        env={"PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8", "PYTHONPATH": str(ROOT)},
+        env={"PATH": PATH, "HOME": str(HOME), "LC_ALL": "C.UTF-8", "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
