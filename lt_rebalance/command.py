@@ -338,7 +338,7 @@ def run_pending(
 
         try:
             run_plan(ledger, store, data_dir, job.resources, progress, check, driver.note.name)
-        except (Interrupted, StoreError):
+        except (Interrupted, StorageError):
             console.print(ledger.summary())
             raise
 

@@ -76,7 +76,8 @@ class Place:
             return StoreError(f"{self.location} cannot be used as a store: {error}")
         reason = errno.errorcode.get(error.errno or 0, "") if not error.strerror else error.strerror
         return StoreError(
-            f"{self.location} cannot be used as a store: {reason}; name a directory that can be written"
+            f"{self.location} cannot be used as a store: {reason}; name a directory that can be written, "
+            "which sweeps take as --storage"
         )
 
 

@@ -12,6 +12,7 @@ from lt_rebalance.datasets import DATA_DIR_VARIABLE
 from lt_rebalance.machine import resolve_execution
 from lt_rebalance.protocols import PROTOCOLS, Protocol, make_cell
 from lt_rebalance.search import Search
+from lt_rebalance.study import ClassifierStage, GeneratorStage
 from tests.places import BucketPlace, DirectoryPlace, Place
 from tests.s3_server import S3Server, environment, serve
 
@@ -91,6 +92,30 @@ def small_cgan_search(small_protocol: Protocol, cpu_execution: Execution) -> Sea
         sampler_seed=0,
         execution=cpu_execution,
     )
+
+
+@pytest.fixture
+def classifier_stage(small_protocol: Protocol, cpu_execution: Execution) -> ClassifierStage:
+    """Return the stage of a classifier on an oversampled set, at seed 0."""
+    cell = make_cell(
+        small_protocol, dataset="fashion_mnist_mini", c="1/2", method="oversample", generator=None
+    )
+    return cell.stage(0, cpu_execution)
+
+
+@pytest.fixture
+def generator_stage(small_protocol: Protocol, cpu_execution: Execution) -> GeneratorStage:
+    """Return the stage of a small CGAN, at seed 0."""
+    cell = make_cell(
+        small_protocol,
+        dataset="fashion_mnist_mini",
+        c="1/2",
+        method="cgan",
+        generator="small_mlp_cgan_leaky",
+    )
+    stage = cell.stage(0, cpu_execution).generator_stage
+    assert stage is not None
+    return stage
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from lt_rebalance.protocols import Protocol, make_cell
 from lt_rebalance.stages import run_stage
 from lt_rebalance.study import Cell, Study
 from lt_rebalance.trainables import MAX_ERRORS
-from tests.test_faults import mounted, open_at
+from tests.test_full_disk import mounted, open_at
 from tests.test_resume import AXES, BUDGETS, EXECUTION, NUM_STAGES, ROOT, find_results, start_command
 from tests.test_runner import RESOURCES, KillWorkers, run_on_ray
 

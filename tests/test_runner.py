@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from benchmarks.chaos import list_workers
 from lt_rebalance.cluster import ray_cluster
 from lt_rebalance.configs import Budget, Execution
 from lt_rebalance.costs import Throughput
@@ -171,34 +172,12 @@ class KillWorkers:
 
     def __call__(self) -> None:
         checkpoints = {path.name for path in self.store_dir.glob("stages/*/checkpoints/0*")}
-        workers = list_training_workers() if self.times_left and checkpoints - self.seen else []
+        workers = list_workers() if self.times_left and checkpoints - self.seen else []
         if workers:
             self.seen |= checkpoints
             self.times_left -= 1
             for pid in workers:
                 os.kill(pid, signal.SIGKILL)
-
-
-def list_training_workers() -> list[int]:
-    """Return the processes that run our trainable below this process: those of its own Ray."""
-    parents, names = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                stat = (entry / "stat").read_text()
-                names[int(entry.name)] = (entry / "cmdline").read_bytes().decode()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
-
-    def is_ours(pid: int) -> bool:
-        while pid in parents:
-            if pid == os.getpid():
-                return True
-            pid = parents[pid]
-        return False
-
-    return [pid for pid, name in names.items() if name.startswith("ray::ResourceTrainable") and is_ours(pid)]
 
 
 @pytest.fixture

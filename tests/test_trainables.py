@@ -32,28 +32,6 @@ def open_at(directory: Path) -> Store:
     return store
 
 
-@pytest.fixture
-def classifier_stage(small_protocol: Protocol, cpu_execution: Execution) -> ClassifierStage:
-    cell = make_cell(
-        small_protocol, dataset="fashion_mnist_mini", c="1/2", method="oversample", generator=None
-    )
-    return cell.stage(0, cpu_execution)
-
-
-@pytest.fixture
-def generator_stage(small_protocol: Protocol, cpu_execution: Execution) -> GeneratorStage:
-    cell = make_cell(
-        small_protocol,
-        dataset="fashion_mnist_mini",
-        c="1/2",
-        method="cgan",
-        generator="small_mlp_cgan_leaky",
-    )
-    stage = cell.stage(0, cpu_execution).generator_stage
-    assert stage is not None
-    return stage
-
-
 def test_step_trains_one_round_and_the_last_one_commits(
     classifier_stage: ClassifierStage, tmp_path: Path
 ) -> None:
