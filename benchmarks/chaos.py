@@ -3,8 +3,9 @@
 Runs the command of a small study (a CGAN and classifiers, 2 seeds) and sends SIGKILL at random moments to its
 driver, to a training worker or, with --nodes, to all processes of a Ray node, waits for a random while, and
 runs the same command again, until it is done; then the same in another store, until so many kills are made.
-The kills of a seed are reproducible as far as the machine's speed is. At the end, compared with the same
-stages run one by one in one process, without Ray and undisturbed:
+The kills of a seed are reproducible as far as the machine's speed is; a worker trains only some seconds after it
+starts, so that --within has to be well above them. At the end, compared with the same stages run one by one in
+one process, without Ray and undisturbed:
 
   re-executed   results that were made again: an attempt began, by the stage's log, after the log's line of
                 the last round, or the result's file is another than the one first seen; must be 0
@@ -50,8 +51,6 @@ AXES = ["--c", "1/2", "--methods", "none", "cgan", "--generators", "small_mlp_cg
 EXECUTION = ["--device", "cpu", "--precision", "float32"]
 EARLY_SHARE, EARLY_S = 0.2, (0.5, 10.0)
 """part of the kills that come at any moment, and their seconds from the last kill, or the start"""
-TRAINING_S = (0.0, 8.0)
-"""of the others: seconds from when there are workers"""
 DOWNTIME_S = (0.0, 3.0)
 _ATTEMPT = re.compile(r": (begins|goes on after round (\d+)/\d+|round (\d+)/(\d+),)")
 
@@ -125,12 +124,19 @@ class Chaos:
     """One store, in which a study is killed until it is done or no kills are left."""
 
     def __init__(
-        self, storage: Path, account: Account, rng: random.Random, steps: int, nodes: "Nodes | None"
+        self,
+        storage: Path,
+        account: Account,
+        rng: random.Random,
+        steps: int,
+        within_s: float,
+        nodes: "Nodes | None",
     ) -> None:
         self._storage = storage
         self._account = account
         self._rng = rng
         self._steps = steps
+        self._within_s = within_s
         self._nodes = nodes
         self._seen: dict[str, tuple[int, int]] = {}
 
@@ -163,7 +169,7 @@ class Chaos:
                 driver.wait(self._rng.uniform(*EARLY_S))
             return "driver"
         kinds = ["driver", "worker"] + (["node"] if self._nodes is not None else [])
-        kind, wait_s = self._rng.choice(kinds), self._rng.uniform(*TRAINING_S)
+        kind, wait_s = self._rng.choice(kinds), self._rng.uniform(0.0, self._within_s)
         while not list_workers() and driver.poll() is None:
             time.sleep(0.2)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -283,7 +289,9 @@ def open_nodes(num_nodes: int) -> Iterator[Nodes | None]:
             nodes.close()
 
 
-def run_chaos(num_kills: int, seed: int, steps: int, num_nodes: int, minutes: float, folder: Path) -> Account:
+def run_chaos(
+    num_kills: int, seed: int, steps: int, within_s: float, num_nodes: int, minutes: float, folder: Path
+) -> Account:
     """Kill until so many kills are made or the time is over, and judge every study that was run meanwhile."""
     plan, rng, account = make_plan(steps), random.Random(seed), Account()
     calm = open_at(folder / "undisturbed")
@@ -293,7 +301,7 @@ def run_chaos(num_kills: int, seed: int, steps: int, num_nodes: int, minutes: fl
     until = time.monotonic() + 60 * minutes
     with open_nodes(num_nodes) as nodes:
         while sum(account.kills.values()) < num_kills and time.monotonic() < until:
-            chaos = Chaos(folder / f"killed-{account.sweeps}", account, rng, steps, nodes)
+            chaos = Chaos(folder / f"killed-{account.sweeps}", account, rng, steps, within_s, nodes)
             chaos.run(num_kills, until)
             chaos.judge(plan, undisturbed)
             print(f"a study is done: {to_row(account, seed)}", flush=True)
@@ -324,6 +332,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, metavar="S", help="of the kills (default: a new one)")
     parser.add_argument("--steps", type=int, default=60, metavar="N", help="of every training")
     parser.add_argument(
+        "--within", type=float, default=8.0, metavar="S", help="seconds from a worker's start (default: 8)"
+    )
+    parser.add_argument(
         "--minutes", type=float, default=60.0, metavar="M", help="no kills after (default: 60)"
     )
     parser.add_argument("--nodes", type=int, default=0, metavar="N", help="kill Ray nodes too, of so many")
@@ -331,7 +342,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     print(f"seed of the kills: {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="lt_rebalance-chaos-") as folder:
-        account = run_chaos(options.kills, seed, options.steps, options.nodes, options.minutes, Path(folder))
+        account = run_chaos(
+            options.kills,
+            seed,
+            options.steps,
+            options.within,
+            options.nodes,
+            options.minutes,
+            Path(folder),
+        )
     row = to_row(account, seed)
     execution = resolve_execution("cpu", "float32", 1, has_cuda=False)
     report("chaos", [row], describe(execution), options.json)

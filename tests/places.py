@@ -1,5 +1,6 @@
 """Where a store lies in a test, seen past the code under test: a directory, or a bucket by plain boto3."""
 
+import contextlib
 import uuid
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ class Place(Protocol):
     location: str
 
     def read_all(self) -> dict[str, bytes]:
-        """Return the content of all files, by path."""
+        """Return the content of all files, by path, without those that go while they are read."""
         ...
 
     def write(self, path: str, content: bytes) -> None:
@@ -33,8 +34,11 @@ class DirectoryPlace:
         self.location = str(root)
 
     def read_all(self) -> dict[str, bytes]:
-        files = (path for path in self.root.rglob("*") if path.is_file())
-        return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in sorted(files)}
+        found = {}
+        for path in sorted(path for path in self.root.rglob("*") if path.is_file()):
+            with contextlib.suppress(FileNotFoundError):
+                found[path.relative_to(self.root).as_posix()] = path.read_bytes()
+        return found
 
     def write(self, path: str, content: bytes) -> None:
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -58,8 +62,9 @@ class BucketPlace:
         found = {}
         for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
             for each in page.get("Contents", ()):
-                content = self.client.get_object(Bucket=self.bucket, Key=each["Key"])["Body"].read()
-                found[each["Key"].removeprefix(f"{self.prefix}/")] = content
+                with contextlib.suppress(self.client.exceptions.NoSuchKey):
+                    content = self.client.get_object(Bucket=self.bucket, Key=each["Key"])["Body"].read()
+                    found[each["Key"].removeprefix(f"{self.prefix}/")] = content
         return dict(sorted(found.items()))
 
     def write(self, path: str, content: bytes) -> None:
