@@ -3,9 +3,9 @@
 Runs the command of a small study (a CGAN and classifiers, 2 seeds) and sends SIGKILL at random moments to its
 driver, to a training worker or, with --nodes, to all processes of a Ray node, waits for a random while, and
 runs the same command again, until it is done; then the same in another store, until so many kills are made.
-The kills of a seed are reproducible as far as the machine's speed is; a worker trains only some seconds after it
-starts, so that --within has to be well above them. At the end, compared with the same stages run one by one in
-one process, without Ray and undisturbed:
+The kills of a seed are reproducible as far as the machine's speed is. A worker trains only some seconds after
+it starts, so --within has to be well above them, and a round has at least 100 steps. At the end, compared
+with the same stages run one by one in one process, without Ray and undisturbed:
 
   re-executed   results that were made again: an attempt began, by the stage's log, after the log's line of
                 the last round, or the result's file is another than the one first seen; must be 0
@@ -330,9 +330,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser: argparse.ArgumentParser = make_parser(__doc__ or "")
     parser.add_argument("--kills", type=int, default=50, metavar="N", help="in all (default: 50)")
     parser.add_argument("--seed", type=int, metavar="S", help="of the kills (default: a new one)")
-    parser.add_argument("--steps", type=int, default=60, metavar="N", help="of every training")
+    parser.add_argument("--steps", type=int, default=400, metavar="N", help="of a training (default: 400)")
     parser.add_argument(
-        "--within", type=float, default=8.0, metavar="S", help="seconds from a worker's start (default: 8)"
+        "--within", type=float, default=25.0, metavar="S", help="seconds from a worker's start (default: 25)"
     )
     parser.add_argument(
         "--minutes", type=float, default=60.0, metavar="M", help="no kills after (default: 60)"

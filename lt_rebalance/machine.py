@@ -33,7 +33,7 @@ def resolve_execution(device: str, precision: str, num_threads: int, *, has_cuda
 
     Args:
         device: "cpu", "cuda" or "auto", which takes a GPU where there is one.
-        precision: "float32", "bfloat16" or "auto", which takes bfloat16 where the processor computes in it.
+        precision: one of `PRECISIONS`, or "auto", which takes bfloat16 where the processor computes in it.
         num_threads: CPU threads of one training.
         has_cuda: whether the trainings can have a GPU.
 

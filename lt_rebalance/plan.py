@@ -76,14 +76,14 @@ def upstream_key(stage: AnyStage) -> str | None:
 def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | None = None) -> dict[str, Any]:
     """Return what a study plans, as plain JSON values: enough to name also a run that has no result.
 
-        Keys: "study", "question", "results_version", "execution"; "overrides", fields of all cells that were
+    Keys: "study", "question", "results_version", "execution"; "overrides", fields of all cells that were
     replaced; "datasets", by name the names of their classes; "cells", each with the names that tables give it
     and its "config"; "comparisons", pairs of indices of cells; "runs", each with the index of its cell, its
     seed, those of its subset and its generator, the keys of its stages and their arithmetic.
 
-        Args:
-            question: what the study asks, in one line.
-            flop: floating-point operations of each stage, by key; unknown without it.
+    Args:
+        question: what the study asks, in one line.
+        flop: floating-point operations of each stage, by key; unknown without it.
     """
     flop = flop or {}
     cells = list(plan.study.cells)

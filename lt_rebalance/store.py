@@ -4,7 +4,8 @@ Layout under the root, all JSON but for artefacts and checkpoints:
 
     store.json                          format and results version
     studies/<name>.json                 what a study plans: its cells and seeds with their keys
-    tables/<name>/cells.csv, runs.csv   the tables last made of a study; made anew from the records
+    tables/<name>/cells.csv, runs.csv   the tables last made of a study, and answer.csv of one
+        that asks a question; made anew from the records
     searches/<name>/account.json        what a search tunes, its trials, its choice; remade from its journal
     searches/<name>/best.toml           the configuration that it chose
     searches/<name>/journal.jsonl       Optuna's own log of the trials, one JSON object a line; in a bucket,

@@ -5,8 +5,6 @@ import uuid
 from pathlib import Path
 from typing import Any, Protocol
 
-import boto3
-
 
 class Place(Protocol):
     """Files by relative path, as they are."""
@@ -55,6 +53,8 @@ class BucketPlace:
         self.bucket = f"bucket-{uuid.uuid4().hex[:8]}"
         self.prefix = prefix
         self.location = f"s3://{self.bucket}/{prefix}"
+        import boto3  # here, so that tests without a bucket need it not
+
         self.client: Any = boto3.client("s3")
         self.client.create_bucket(Bucket=self.bucket)
 

@@ -86,7 +86,8 @@ def test_status_of_a_finished_study(call: Call, store: Store) -> None:
     lines = answer.out.splitlines()
     assert lines[0] == "full_grid-quick: planned=12 complete=12 failed=0 diverged=0 missing=0"
     assert lines[1] == "stages done: classifier 12 of 12, generator 3 of 3; nothing is left to run"
-    (row,) = (line for line in lines if "oversample" in line)
+    assert any(line.startswith("  oversample: ") for line in lines)
+    (row,) = (line for line in lines if "sound" in line and "oversample" in line)
     assert "3/3" in row and "0.673" in row
 
 
@@ -147,6 +148,8 @@ def test_plan_of_a_store_tells_cost_by_stage_method_and_cell(call: Call, store: 
     assert plan["spending"]["price_left"] == pytest.approx(1.5 * plan["spending"]["device_hours_left"])
     text = call("plan", store.location).out
     assert "classifier stages: 12 planned, 1 to run" in text and "in all: " in text
+    for name in ("method oversample: ", "cell sound 1/2 oversample: "):
+        assert f"  {name}" in text
 
 
 @pytest.mark.slow
@@ -327,6 +330,7 @@ def test_bash_completes_commands_options_values_and_files(call: Call, line: str,
         (["show", "ab", "--storage", "STORE"], "at least 4 letters"),
         (["show", "zzzz", "--storage", "STORE"], "no stage has a key that begins with 'zzzz'"),
         (["show", "KEY", "--log", "--storage", "STORE"], "has no log"),
+        (["show", "KEY", "--log", "--json", "--storage", "STORE"], "name one of the two"),
         (["plan", "sweeps/none.py"], "there is no sweep"),
         (
             ["export", "STORE", "--out", "runs.xlsx"],

@@ -16,7 +16,7 @@ from sweeps import full_grid
 from tests.places import BucketPlace
 from tests.s3_server import S3Server, environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The commands that search: killed and run again, blind to test images, and their answers to wrong input."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -22,8 +23,9 @@ import ray
 from lt_rebalance import search_command
 from lt_rebalance.configs import Budget
 from lt_rebalance.machine import resolve_execution
+from lt_rebalance.overrides import change_study, read_overrides
 from lt_rebalance.search import Search
-from sweeps import tune_cgan, tune_classifier
+from sweeps import full_grid, tune_cgan, tune_classifier
 
 ROOT = Path(__file__).parent.parent
 CPU = ["--device", "cpu", "--precision", "float32"]
@@ -221,6 +223,13 @@ def kill_at_work(module: str, storage: Path, *arguments: str) -> None:
     process.communicate()
 
 
+def plan_grid(*arguments: str) -> dict[str, Any]:
+    """Return the configuration of a CGAN cell of the full grid with the given options."""
+    options = full_grid.make_grid_parser().parse_args(["--methods", "cgan", *arguments])
+    study = change_study(full_grid.build_study(options), read_overrides(options.config, options.set))
+    return dataclasses.asdict(study.cells[0])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("module", ["tune_classifier", "tune_cgan"])
 def test_search_killed_at_work_goes_on_with_the_same_study_and_confirms_its_choice(
@@ -239,6 +248,8 @@ def test_search_killed_at_work_goes_on_with_the_same_study_and_confirms_its_choi
     component = account["search"]["component"]
     written = (tmp_path / "searches" / f"{module}-quick" / "best.toml").read_text(encoding="utf-8")
     assert tomllib.loads(written) == {component: best["values"]}
+    taken = plan_grid("--config", str(tmp_path / "searches" / f"{module}-quick" / "best.toml"))
+    assert best["values"].items() <= taken[component].items()
     study = json.loads((tmp_path / "studies" / f"{account['confirmation']}.json").read_text(encoding="utf-8"))
     assert {run["seed"] for run in study["runs"]} == {0}
     assert account["search"]["seeds"] == [1000, 1001]

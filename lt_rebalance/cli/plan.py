@@ -51,7 +51,9 @@ def _print_plan(status: Status, hourly_rate: float | None) -> None:
         spending = status.spending_by_kind[kind].describe(hourly_rate)
         print(f"  {kind} stages: {count['planned']} planned, {count['to_run']} to run; {spending}")
     for method, each in status.spending_by_method.items():
-        print(f"  {method}: {each.describe(hourly_rate)}")
+        print(f"  method {method}: {each.describe(hourly_rate)}")
+    for cell in status.cells:
+        print(f"  cell {cell.protocol} {cell.data} {cell.method}: {cell.spending.describe(hourly_rate)}")
     print(f"  in all: {status.spending.describe(hourly_rate)}")
     if status.eta_s is not None:
         print(f"  about {format_duration(status.eta_s)} on {status.num_slots} at a time")

@@ -20,6 +20,8 @@ from lt_rebalance.store import Store, StoreError
 
 def run(options: argparse.Namespace) -> int:
     """Show a stage."""
+    if options.log and options.json:
+        raise ValueError("--log prints the log as it is, so --json does not go with it; name one of the two")
     store, key = find_stage(options.record, options.storage)
     if options.log:
         print(read_log(store, key), end="")

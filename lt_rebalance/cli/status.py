@@ -80,6 +80,8 @@ def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
     )
     lines.append(f"stages done: {stages}; {_time_left(status)}")
     lines.append(f"device time: {status.spending.describe(hourly_rate)}")
+    for name, spending in (*status.spending_by_kind.items(), *status.spending_by_method.items()):
+        lines.append(f"  {name}: {spending.describe(hourly_rate)}")
     for note in status.drivers:
         lines.append(f"sweep at work: process {note.pid} on {note.host}{_describe_clock(note)}")
     if not status.drivers and not is_over(status):
