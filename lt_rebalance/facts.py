@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lt_rebalance.records import name_seeds
 from lt_rebalance.store import Store, StoreError
 
 RUN_STATES = ("complete", "failed", "diverged", "missing")
@@ -17,6 +18,7 @@ class StageFacts:
     kind: str
     """"generator" or "classifier\""""
     title: str
+    """tells it apart from all others of the study"""
     cell: int
     """position of the cell in the study; of the first one that uses a generator"""
     upstream: str | None
@@ -61,8 +63,13 @@ def read_facts(store: Store | None, study: Mapping[str, Any]) -> dict[str, Stage
     nothing is moved.
     """
     planned: dict[str, dict[str, Any]] = {}
+    num_datasets, num_protocols = (
+        len({cell[name] for cell in study["cells"]}) for name in ("dataset", "protocol")
+    )
     for run in study["runs"]:
         cell = study["cells"][run["cell"]]
+        dataset = f"{cell['dataset']} " if num_datasets > 1 else ""
+        protocol = f"{cell['protocol']} " if num_protocols > 1 else ""
         common = {"cell": run["cell"], "upstream": None}
         if (generator_key := run["generator_key"]) is not None:
             architecture = cell["config"]["generator"]["architecture"]
@@ -71,7 +78,8 @@ def read_facts(store: Store | None, study: Mapping[str, Any]) -> dict[str, Stage
                 common
                 | {
                     "kind": "generator",
-                    "title": f"generator {cell['data']} {architecture} seed {run['seed']}",
+                    "title": f"generator {dataset}{protocol}{cell['data']} {architecture} "
+                    + name_generator_replicate(run),
                     "flop": run.get("generator_flop"),
                 },
             )
@@ -80,7 +88,7 @@ def read_facts(store: Store | None, study: Mapping[str, Any]) -> dict[str, Stage
             common
             | {
                 "kind": "classifier",
-                "title": f"{cell['protocol']} {cell['data']} {cell['method']} seed {run['seed']}",
+                "title": f"{dataset}{cell['protocol']} {cell['data']} {cell['method']} {name_replicate(run)}",
                 "flop": run.get("flop"),
                 "upstream": generator_key,
             },
@@ -90,6 +98,16 @@ def read_facts(store: Store | None, study: Mapping[str, Any]) -> dict[str, Stage
         key: StageFacts(key=key, **values, **(_read_outcome(store, key) if key in present else {}))
         for key, values in planned.items()
     }
+
+
+def name_replicate(run: Mapping[str, Any]) -> str:
+    """Return how the seeds of a run are named; a study from before they were taken apart has one a run."""
+    return name_seeds(run["seed"], run.get("subset_seed"), run.get("generator_seed"))
+
+
+def name_generator_replicate(run: Mapping[str, Any]) -> str:
+    """Return how the seeds of a run's generator are named."""
+    return name_seeds(run.get("generator_seed", run["seed"]), run.get("subset_seed"))
 
 
 def _read_outcome(store: Store | None, key: str) -> dict[str, Any]:

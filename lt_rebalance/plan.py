@@ -1,14 +1,23 @@
 """Compile a study to a graph of stages, each once, and decide which may start next; no IO."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from lt_rebalance.configs import Execution, config_from_dict, to_plain
 from lt_rebalance.datasets import get_dataset_spec
-from lt_rebalance.study import RESULTS_VERSION, AnyStage, Cell, ClassifierStage, Study
+from lt_rebalance.study import (
+    RESULTS_VERSION,
+    AnyStage,
+    Cell,
+    ClassifierStage,
+    Comparison,
+    Seed,
+    Seeds,
+    Study,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +126,8 @@ def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | No
 def plan_from_description(study: Mapping[str, Any]) -> Plan:
     """Return the plan that `describe_plan` described.
 
+    Where some run takes its seeds apart, the seeds of all runs are given as `Seeds`; the stages are the same.
+
     Raises:
         ValueError: it was described by another version of this code, which planned other stages.
     """
@@ -124,22 +135,42 @@ def plan_from_description(study: Mapping[str, Any]) -> Plan:
     cells = [
         config_from_dict(Cell, {"protocol": cell["protocol"], **cell["config"]}) for cell in study["cells"]
     ]
+    seeds = _read_seeds(study["runs"])
     runs = []
-    for run in study["runs"]:
+    for run, seed in zip(study["runs"], seeds, strict=True):
         cell = cells[run["cell"]]
-        planned = PlannedRun(cell=cell, stage=cell.stage(run["seed"], execution))
+        planned = PlannedRun(cell=cell, stage=cell.stage(seed, execution))
         if planned.key != run["key"]:
             raise ValueError(
                 f"study {study['study']!r} was planned by another version of this code: {planned} has "
                 "another key now; run its sweep again to plan it anew"
             )
         runs.append(planned)
-    seeds = tuple(dict.fromkeys(run.seed for run in runs))
-    return Plan(
-        study=Study(name=study["study"], cells=tuple(cells), seeds=seeds),
-        execution=execution,
-        runs=tuple(runs),
+    rebuilt = Study(
+        name=study["study"],
+        cells=tuple(cells),
+        seeds=tuple(dict.fromkeys(seeds)),
+        comparisons=tuple(config_from_dict(Comparison, each) for each in study.get("comparisons", ())),
+        overrides=study.get("overrides", {}),
     )
+    return Plan(study=rebuilt, execution=execution, runs=tuple(runs))
+
+
+def _read_seeds(runs: Sequence[Mapping[str, Any]]) -> list[Seed]:
+    """Return the seeds of each run: one for everything, unless some run takes its seeds apart."""
+    seeds = []
+    for run in runs:
+        seed, generator_seed = run["seed"], run.get("generator_seed")
+        seeds.append(
+            Seeds(
+                subset=run.get("subset_seed", seed),
+                generator=seed if generator_seed is None else generator_seed,
+                classifier=seed,
+            )
+        )
+    if any({each.subset, each.generator} != {each.classifier} for each in seeds):
+        return list(seeds)
+    return [each.classifier for each in seeds]
 
 
 def _describe_cell(cell: Cell) -> dict[str, Any]:

@@ -22,6 +22,13 @@ def stage_key(stage: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def name_seeds(seed: int, subset_seed: int | None = None, generator_seed: int | None = None) -> str:
+    """Return how a replicate is named: by its seed, and by those of its subset and generator that differ."""
+    subset = "" if subset_seed in (None, seed) else f" of subset {subset_seed}"
+    generator = "" if generator_seed in (None, seed) else f" with generator {generator_seed}"
+    return f"seed {seed}{subset}{generator}"
+
+
 def parse_json(
     text: bytes | str, parse_constant: Callable[[str], Any] | None = None
 ) -> Any:  # Any: a JSON value

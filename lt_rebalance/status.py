@@ -49,6 +49,15 @@ class Running:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StageReason:
+    """Why a stage has no result."""
+
+    key: str
+    title: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CellStatus:
     """How far a cell is, and what it has shown so far."""
 
@@ -79,9 +88,9 @@ class Status:
     running: tuple[Running, ...]
     lost: tuple[Running, ...]
     """trials whose worker or sweep has died before they ended"""
-    failed: Mapping[str, str]
-    """why, by the title of the stage"""
-    unreadable: Mapping[str, str]
+    failed: tuple[StageReason, ...]
+    unreadable: tuple[StageReason, ...]
+    """stages with a record or a failure that cannot be read"""
     collapsed_generators: int
     """generators with a class that they draw as nearly one image"""
     num_slots: int | None
@@ -138,8 +147,8 @@ def describe_status(
         drivers=tuple(note for note in drivers if note.title == study["study"]),
         running=tuple(_describe_trial(note, facts, estimator, now_s) for note in running),
         lost=tuple(_describe_trial(note, facts, estimator, now_s) for note in trials if note not in running),
-        failed={fact.title: fact.reason for fact in facts.values() if fact.state == "failed"},
-        unreadable={fact.title: fact.reason for fact in facts.values() if _is_unreadable(fact)},
+        failed=tuple(_give_reason(fact) for fact in facts.values() if fact.state == "failed"),
+        unreadable=tuple(_give_reason(fact) for fact in facts.values() if _is_unreadable(fact)),
         collapsed_generators=sum(fact.metrics.get("num_collapsed_classes", 0) > 0 for fact in facts.values()),
         num_slots=num_slots,
         eta_s=estimate_left(pending, estimator, num_slots * per_slot, done_shares) if num_slots else None,
@@ -152,6 +161,10 @@ def describe_status(
 
 def _is_unreadable(fact: StageFacts) -> bool:
     return fact.state == "missing" and bool(fact.reason)
+
+
+def _give_reason(fact: StageFacts) -> StageReason:
+    return StageReason(key=fact.key, title=fact.title, reason=fact.reason)
 
 
 def _count_runs(study: Mapping[str, Any], facts: Mapping[str, StageFacts]) -> dict[str, int]:

@@ -24,7 +24,7 @@ from lt_rebalance.configs import (
 )
 from lt_rebalance.datasets import get_dataset_spec
 from lt_rebalance.methods import get_method
-from lt_rebalance.records import stage_key
+from lt_rebalance.records import name_seeds, stage_key
 
 RESULTS_VERSION = 4
 """Raised by hand whenever any result may change; part of every key."""
@@ -81,7 +81,7 @@ class Stage:
     @property
     def seeds_label(self) -> str:
         """How tables and progress name its replicate."""
-        return f"seed {self.seed}" + ("" if self.subset_seed is None else f" of subset {self.subset_seed}")
+        return name_seeds(self.seed, self.subset_seed)
 
     @cached_property
     def key(self) -> str:
@@ -134,9 +134,8 @@ class ClassifierStage(Stage):
     @property
     def seeds_label(self) -> str:
         """How tables and progress name its replicate."""
-        if self.generator_stage is None or self.generator_stage.seed == self.seed:
-            return super().seeds_label
-        return f"{super().seeds_label} with generator {self.generator_stage.seed}"
+        generator_seed = None if self.generator_stage is None else self.generator_stage.seed
+        return name_seeds(self.seed, self.subset_seed, generator_seed)
 
     def __str__(self) -> str:
         method = self.generator_stage.generator.architecture if self.generator_stage else self.method.name

@@ -113,6 +113,8 @@ def test_status_names_who_runs_what_failed_and_what_is_lost(call: Call, store: S
     assert "; price " in text
     (status,) = call("status", store.location, "--json").json
     assert status["runs"]["failed"] == 1 and len(status["cells"]) == 4
+    title, reason = "sound 1/2 none seed 0", "ValueError: wrong [size]"
+    assert status["failed"] == [{"key": first, "title": title, "reason": reason}]
     assert status["running"][0]["keys"] == [second] and status["running"][0]["is_straggler"] is False
     assert status["spending"]["device_hours_left"] > 0
 

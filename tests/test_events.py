@@ -20,10 +20,11 @@ from lt_rebalance.events.pictures import draw_confusion, draw_samples
 from lt_rebalance.events.protos import precision_recall, scalar
 from lt_rebalance.events.writer import RunEvents, fill_in, read_end
 from lt_rebalance.filesystem import LocalFilesystem
-from lt_rebalance.plan import describe_plan
+from lt_rebalance.plan import Plan, compile_study, describe_plan
 from lt_rebalance.records import Record
 from lt_rebalance.store import Store, open_store
-from tests.analysis.synthetic import Truth, make_store, plan_study
+from sweeps import full_grid
+from tests.analysis.synthetic import Truth, make_store, plan_nested, plan_study
 
 NUM_ROUNDS = 8
 PLAN = plan_study(cs=["1/2"], methods=["none", "cgan"], generators=["mlp_cgan_relu"], num_seeds=2)
@@ -57,6 +58,17 @@ def with_rounds(stage: Any, num_rounds: int) -> dict[str, Any]:
 
 
 RUN = name_runs(describe_plan(PLAN))[PLAN.runs[0].key]
+NESTED = (
+    "seed-0",
+    "seed-1000-of-subset-0-with-generator-0",
+    "seed-0-with-generator-1000",
+    "seed-1000-of-subset-0",
+    "seed-1",
+    "seed-1001-of-subset-1-with-generator-1",
+    "seed-1-with-generator-1001",
+    "seed-1001-of-subset-1",
+)
+"""names of the runs of nested_seeds(2, 2, 2)"""
 
 
 def read_scalars(store: Store, run: EventRun) -> dict[str, list[tuple[int, float]]]:
@@ -203,6 +215,49 @@ def test_runs_are_named_by_cell_and_seed_and_grouped_by_cell() -> None:
         "generator-mlp_cgan_relu/seed-1",
     ]
     assert EventRun.from_dict(RUN.to_dict()) == RUN
+
+
+def test_runs_with_seeds_apart_are_named_by_all_that_differ() -> None:
+    plan = plan_nested()
+    runs = name_runs(describe_plan(plan))
+    assert list(runs) == list(plan.stages)
+    names = {run.directory.split("/C=1-2/")[1]: run.group for run in runs.values()}
+    cell = {f"mlp_cgan_relu/{name}": "mlp_cgan_relu, C=1/2, sound, fashion_mnist" for name in NESTED}
+    generators = {
+        f"generator-mlp_cgan_relu/{name}": ""
+        for name in ("seed-0", "seed-1000-of-subset-0", "seed-1", "seed-1001-of-subset-1")
+    }
+    assert names == cell | generators
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        plan_nested(protocols=("paper", "sound"), cs=["1/2", "7/9"]),
+        compile_study(
+            full_grid.build_study(full_grid.make_grid_parser().parse_args(["--preset", "full"])),
+            PLAN.execution,
+        ),
+    ],
+    ids=["nested seeds", "full grid"],
+)
+def test_no_two_runs_share_a_directory(plan: Plan) -> None:
+    runs = name_runs(describe_plan(plan))
+    assert set(runs) == set(plan.stages)
+    assert len({run.directory for run in runs.values()}) == len(runs)
+
+
+def test_every_run_with_seeds_apart_is_a_session_of_its_own(tmp_path: Path) -> None:
+    plan = plan_nested()
+    runs = name_runs(describe_plan(plan))
+    store = make_store(tmp_path / "store", plan, Truth(num_rounds=NUM_ROUNDS))
+    assert fill_in(store, runs) == len(plan.stages) == 12
+    for planned in plan.runs:
+        accuracy = store.read_record(planned.key).curves[-1]["test_accuracy"]  # type: ignore[union-attr]  # it has one
+        scalars = read_scalars(store, runs[planned.key])
+        assert len(scalars["_hparams_/session_start_info"]) == 1
+        ((_, shown),) = scalars["result/last_accuracy"]
+        assert shown == pytest.approx(accuracy)
 
 
 def test_hyperparameters_are_those_that_vary_or_lead() -> None:

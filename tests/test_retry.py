@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from lt_rebalance.ablation import ablate
 from lt_rebalance.cli.main import main
 from lt_rebalance.configs import Execution
 from lt_rebalance.events.naming import name_runs
 from lt_rebalance.events.writer import read_end
 from lt_rebalance.notes import read_notes
+from lt_rebalance.overrides import change_study, make_overrides
 from lt_rebalance.plan import Plan, compile_study, describe_plan, plan_from_description
 from lt_rebalance.protocols import Protocol, make_cell
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, Study
+from tests.analysis.synthetic import plan_nested
 from tests.test_store import make_failure
 
 
@@ -42,7 +45,20 @@ def store(plan: Plan, tmp_path: Path) -> Store:
 
 
 def test_plan_that_was_described_is_the_plan(plan: Plan) -> None:
-    assert plan_from_description(json.loads(json.dumps(describe_plan(plan)))) == plan
+    overridden = change_study(plan.study, make_overrides({"classifier.beta1": 0.99}))
+    ablated = ablate([plan.study.cells[0]], [{"classifier.loss": "double_softmax"}]).study("study", (0, 1))
+    asked = [compile_study(study, plan.execution) for study in (overridden, ablated)]
+    for each in (plan, plan_nested(), *asked):
+        assert plan_from_description(json.loads(json.dumps(describe_plan(each)))) == each
+
+
+def test_plan_from_before_seeds_were_taken_apart_is_the_plan(plan: Plan) -> None:
+    described = describe_plan(plan)
+    for name in ("overrides", "comparisons"):
+        del described[name]
+    for run in described["runs"]:
+        del run["subset_seed"], run["generator_seed"]
+    assert plan_from_description(described) == plan
 
 
 def test_plan_of_another_version_is_refused(plan: Plan) -> None:
@@ -57,6 +73,21 @@ def test_dry_run_names_what_failed(plan: Plan, store: Store, capsys: pytest.Capt
     answer = json.loads(capsys.readouterr().out)
     assert answer["runs"] == [str(plan.runs[0]), str(plan.runs[3])]
     assert store.read_failure(plan.runs[0].key) is not None
+
+
+def test_study_that_takes_seeds_apart_is_tried_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_nested()
+    opened = open_store(str(tmp_path / "nested"), RESULTS_VERSION, create=True)
+    assert opened is not None
+    opened.write_study(plan.study.name, describe_plan(plan))
+    generator_stage = plan.runs[-1].stage.generator_stage
+    assert generator_stage is not None
+    opened.mark_failed(make_failure(generator_stage.key))
+    assert main(["retry", opened.location, "--failed", "--dry-run", "--json"]) == 0
+    built_on_it = [str(run) for run in plan.runs if run.stage.generator_stage == generator_stage]
+    assert json.loads(capsys.readouterr().out)["runs"] == built_on_it and len(built_on_it) == 2
 
 
 @pytest.mark.slow

@@ -13,12 +13,12 @@ import pytest
 from lt_rebalance.facts import StageFacts, read_facts
 from lt_rebalance.filesystem import LocalFilesystem
 from lt_rebalance.notes import BEAT_S, STALE_S, DriverBeat, Note, read_notes, write_note
-from lt_rebalance.plan import describe_plan
+from lt_rebalance.plan import Plan, compile_study, describe_plan
 from lt_rebalance.records import Timing
 from lt_rebalance.spending import LATEST, Estimator, Spending, add_up, estimate_left
-from lt_rebalance.status import STRAGGLER_LEAST_S, Status, describe_status
+from lt_rebalance.status import STRAGGLER_LEAST_S, StageReason, Status, describe_status
 from lt_rebalance.store import Store
-from tests.analysis.synthetic import make_store, plan_study
+from tests.analysis.synthetic import make_store, plan_nested, plan_study
 from tests.test_store import make_failure
 
 NOW_S = 1_000_000.0
@@ -73,7 +73,8 @@ def test_every_run_is_counted_in_one_state() -> None:
     assert status.runs == {"planned": 4, "complete": 1, "failed": 1, "diverged": 1, "missing": 1}
     assert status.stages["generator"] == {"planned": 2, "done": 1, "to_run": 0}
     assert status.stages["classifier"] == {"planned": 4, "done": 2, "to_run": 1}
-    assert status.failed == {"generator 1/2 mlp_cgan_relu seed 0": "RuntimeError: no"}
+    title = "generator 1/2 mlp_cgan_relu seed 0"
+    assert status.failed == (StageReason(key=GENERATORS[0], title=title, reason="RuntimeError: no"),)
 
 
 def test_time_left_is_the_work_left_over_the_devices_at_work() -> None:
@@ -226,8 +227,48 @@ def test_facts_of_failed_missing_and_unreadable_stages(store: Store) -> None:
     assert "cannot be used" in facts[NONE[0]].reason and facts[NONE[1]].reason == ""
     assert facts[CGAN[0]].reason == "RuntimeError: no"
     status = describe_status(store.load_study("synthetic"), facts, [], NOW_S)
-    assert list(status.unreadable) == ["sound 1/2 none seed 0"]
+    assert [(each.key, each.title) for each in status.unreadable] == [(NONE[0], "sound 1/2 none seed 0")]
     assert (root / NONE[0] / "result.json").read_bytes() == b"{"
+
+
+def test_every_failure_is_told_and_its_title_names_one_stage() -> None:
+    grid = plan_study(
+        protocols=("paper", "sound"), cs=["1/2"], methods=["cgan"], generators=["mlp_cgan_relu"], num_seeds=1
+    )
+    for plan in (grid, plan_nested()):
+        facts = {
+            key: dataclasses.replace(fact, state="failed", reason=key)
+            for key, fact in read_facts(None, describe_plan(plan)).items()
+        }
+        failed = describe_status(describe_plan(plan), facts, [], NOW_S).to_dict()["failed"]
+        assert [(each["key"], each["reason"]) for each in failed] == [(key, key) for key in plan.stages]
+        assert len({each["title"] for each in failed}) == len(plan.stages)
+
+
+def test_title_names_what_varies_in_the_study() -> None:
+    def list_titles(plan: Plan) -> list[str]:
+        return [fact.title for fact in read_facts(None, describe_plan(plan)).values()]
+
+    axes: dict[str, Any] = {"cs": ["1/2"], "methods": ["cgan"], "generators": ["mlp_cgan_relu"]}
+    assert list_titles(plan_study(protocols=("paper", "sound"), num_seeds=1, **axes)) == [
+        "generator paper 1/2 mlp_cgan_relu seed 0",
+        "paper 1/2 mlp_cgan_relu seed 0",
+        "generator sound 1/2 mlp_cgan_relu seed 0",
+        "sound 1/2 mlp_cgan_relu seed 0",
+    ]
+    assert list_titles(plan_nested())[2:5] == [
+        "sound 1/2 mlp_cgan_relu seed 1000 of subset 0 with generator 0",
+        "generator 1/2 mlp_cgan_relu seed 1000 of subset 0",
+        "sound 1/2 mlp_cgan_relu seed 0 with generator 1000",
+    ]
+    fashion, digits = (plan_study(dataset=name, num_seeds=1, **axes) for name in ("fashion_mnist", "mnist"))
+    both = dataclasses.replace(fashion.study, cells=(*fashion.study.cells, *digits.study.cells))
+    assert list_titles(compile_study(both, fashion.execution)) == [
+        "generator fashion_mnist 1/2 mlp_cgan_relu seed 0",
+        "fashion_mnist sound 1/2 mlp_cgan_relu seed 0",
+        "generator mnist 1/2 mlp_cgan_relu seed 0",
+        "mnist sound 1/2 mlp_cgan_relu seed 0",
+    ]
 
 
 def test_kind_without_a_finished_stage_goes_by_what_the_sweep_expects() -> None:

@@ -91,8 +91,8 @@ def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
     lines += [
         f"lost: {_describe_trial(trial)}; it goes on when the sweep runs again" for trial in status.lost
     ]
-    lines += [f"failed: {title}: {reason}" for title, reason in status.failed.items()]
-    lines += [f"unreadable: {title}: {reason}" for title, reason in status.unreadable.items()]
+    lines += [f"failed: {each.title}: {each.reason}" for each in status.failed]
+    lines += [f"unreadable: {each.title}: {each.reason}" for each in status.unreadable]
     if status.collapsed_generators:
         lines.append(f"collapsed generators: {status.collapsed_generators}")
     return Group(*(Text(line, overflow="fold") for line in lines), _render_cells(status, hourly_rate))

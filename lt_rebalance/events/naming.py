@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lt_rebalance.events.protos import HParam
+from lt_rebalance.facts import name_generator_replicate, name_replicate
 
 ORIGINAL = "original"
 """how a study names the training data of the original set"""
@@ -13,7 +14,7 @@ ORIGINAL = "original"
 
 @dataclass(frozen=True, kw_only=True)
 class EventRun:
-    """One run of TensorBoard: a cell at a seed, or a generator that cells share."""
+    """One run of TensorBoard: a cell at its seeds, or a generator that classifiers share."""
 
     directory: str
     """where its events lie in the store"""
@@ -41,7 +42,7 @@ def study_directory(study: str) -> str:
 def name_runs(study: Mapping[str, Any]) -> dict[str, EventRun]:
     """Return the run of each stage of a study, by key.
 
-    A stage that several cells share goes by the first of them.
+    A stage that several cells share goes by the first of them. No two stages share a directory.
 
     Args:
         study: as `plan.describe_plan` describes it.
@@ -53,13 +54,13 @@ def name_runs(study: Mapping[str, Any]) -> dict[str, EventRun]:
         class_names = tuple(study["datasets"][cell["dataset"]]["class_names"])
         root = f"{study_directory(study['study'])}/{path_name(cell['dataset'])}/{path_name(cell['protocol'])}"
         root += f"/{path_name(name_data(cell['data']))}"
-        seed = path_name(f"seed-{run['seed']}")
         if run["generator_key"] is not None:
             architecture = cell["config"]["generator"]["architecture"]
             runs.setdefault(
                 run["generator_key"],
                 EventRun(
-                    directory=f"{root}/generator-{path_name(architecture)}/{seed}",
+                    directory=f"{root}/generator-{path_name(architecture)}/"
+                    + _path_words(name_generator_replicate(run)),
                     group="",
                     hparams={},
                     class_names=class_names,
@@ -68,7 +69,7 @@ def name_runs(study: Mapping[str, Any]) -> dict[str, EventRun]:
         runs.setdefault(
             run["key"],
             EventRun(
-                directory=f"{root}/{path_name(cell['method'])}/{seed}",
+                directory=f"{root}/{path_name(cell['method'])}/{_path_words(name_replicate(run))}",
                 group=name_cell(cell),
                 hparams=hparams[run["cell"]],
                 class_names=class_names,
@@ -100,6 +101,11 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, HParam]:
         elif value is not None:
             flat[prefix + name] = value
     return flat
+
+
+def _path_words(words: str) -> str:
+    """Return "seed-0" of "seed 0"."""
+    return path_name(words.replace(" ", "-"))
 
 
 def path_name(name: str) -> str:

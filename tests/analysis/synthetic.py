@@ -1,5 +1,6 @@
 """Stores of made-up records with a known truth: real studies, plans and files, invented outcomes."""
 
+import dataclasses
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_rebalance.ablation import nested_seeds
 from lt_rebalance.imbalance import rank_groups
 from lt_rebalance.machine import resolve_execution
 from lt_rebalance.metrics import compute_metrics, recall_per_class
@@ -66,6 +68,12 @@ def plan_study(
     )
     study = Study(name=name, cells=cells, seeds=tuple(range(num_seeds)))
     return compile_study(study, resolve_execution("cpu", "float32", 1, has_cuda=False))
+
+
+def plan_nested(**axes: Any) -> Plan:
+    """Return the plan of a study of these axes that takes seeds apart: 2 subsets, CGANs and classifiers."""
+    plan = plan_study(**{"cs": ["1/2"], "methods": ["cgan"], "generators": ["mlp_cgan_relu"]} | axes)
+    return compile_study(dataclasses.replace(plan.study, seeds=nested_seeds(2, 2, 2)), plan.execution)
 
 
 def make_store(root: Path, plan: Plan, truth: Truth | None = None, *, rng_seed: int = 0) -> Store:
