@@ -1,8 +1,8 @@
 """Do trainings in bfloat16 reach what trainings in float32 reach?
 
-Trains the classifier at the same seeds in both precisions, on the embedded sample, and compares accuracies
-seed by seed: mean difference with its 95 % Student t interval, exact sign-flip test, and the test of
-equivalence within a margin.
+Trains the classifier at the same seeds in both precisions, on the embedded sample, with --generator on those
+of a CGAN of its own precision, and compares accuracies seed by seed: mean difference with its 95 % Student t
+interval, exact sign-flip test, and the test of equivalence within a margin.
 """
 
 import os
@@ -32,13 +32,19 @@ def train(stage: ClassifierStage, location: str) -> float:
     """Return the accuracy that a stage reaches."""
     store = open_store(location, RESULTS_VERSION, create=True)
     assert store is not None
+    if stage.generator_stage is not None:
+        run_stage(stage.generator_stage, store)
     return run_stage(stage, store).metrics["accuracy"]
 
 
-def make_stages(precision: str, num_seeds: int, steps: int, device: str) -> list[ClassifierStage]:
+def make_stages(
+    precision: str, num_seeds: int, steps: int, device: str, generator: str | None
+) -> list[ClassifierStage]:
     """Return the same trainings in one precision, one a seed."""
-    protocol = replace(get_protocol("sound"), classifier_budget=Budget(steps=steps, rounds=2))
-    cell = make_cell(protocol, dataset="fashion_mnist_mini", c="7/9", method="oversample", generator=None)
+    budget = Budget(steps=steps, rounds=2)
+    protocol = replace(get_protocol("sound"), classifier_budget=budget, generator_budget=budget)
+    method = "oversample" if generator is None else "cgan"
+    cell = make_cell(protocol, dataset="fashion_mnist_mini", c="7/9", method=method, generator=generator)
     execution: Execution = resolve_execution(device, precision, 1, has_cuda=torch.cuda.is_available())
     return [cell.stage(seed, execution) for seed in range(num_seeds)]
 
@@ -51,8 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--steps", type=int, default=200, metavar="N", help="of every training (default: 200)"
     )
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--generator", metavar="NAME", help="of a CGAN (default: oversample)")
     options = parser.parse_args(arguments)
-    sizes = options.seeds, options.steps, options.device
+    sizes = options.seeds, options.steps, options.device, options.generator
     stages = {name: make_stages(name, *sizes) for name in ("bfloat16", "float32")}
     num_processes = len(os.sched_getaffinity(0))
     with (
