@@ -217,7 +217,7 @@ class StageSearcher(Searcher):
     def _settle(self, stage: AnyStage, *, error: bool) -> None:
         self._ledger.refresh(stage.key)
         if error and self._ledger.state(stage.key) == "missing":
-            self._store.mark_failed(_describe_loss(stage))
+            self._store.mark_failed(_lost_worker_failure(stage))
             self._ledger.refresh(stage.key)
         if self._ledger.state(stage.key) == "failed":
             attempt(lambda: RunEvents(self._store, stage.kind, self._watch.runs[stage.key]).fail())
@@ -235,17 +235,17 @@ class StageSearcher(Searcher):
         return {}
 
 
-def describe_losses() -> str:
+def describe_lost_worker() -> str:
     """Return why a trial failed whose worker died again and again, without an error of its own."""
     return f"its worker process or node was lost {MAX_LOST_WORKERS + 1} times"
 
 
-def _describe_loss(stage: AnyStage) -> Failure:
+def _lost_worker_failure(stage: AnyStage) -> Failure:
     return Failure(
         key=stage.key,
         kind=stage.kind,
         stage=stage.to_dict(),
-        error=describe_losses(),
+        error=describe_lost_worker(),
         traceback="",
         provenance={},
         cause="infrastructure",

@@ -8,7 +8,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from lt_rebalance.runner import Resources, StoreFaults, describe_losses, run_searcher
+from lt_rebalance.runner import Resources, StoreFaults, describe_lost_worker, run_searcher
 from lt_rebalance.search import Rung, Search
 from lt_rebalance.search_account import SearchBudget, Trial
 from lt_rebalance.search_journal import SearchJournal
@@ -119,7 +119,7 @@ def last_error(ladder: tuple[Rung, ...], store: Store) -> str:
             failure = next(reversed(store.load_errors(stage.key)), None)
         if failure is not None:
             return failure.error
-    return describe_losses()
+    return describe_lost_worker()
 
 
 def make_scheduler(search: Search, ended: list[Trial]) -> TrialScheduler | None:
