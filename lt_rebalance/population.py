@@ -68,7 +68,7 @@ def run_population(
         faults.before(check_interrupt),
         num_pending=len(configs),
         param_space=tune.grid_search(configs),
-        callbacks=[_MemberCallback(journal, store, show, faults)],
+        callbacks=[MemberCallback(journal, store, show, faults)],
         checkpoints=tune.CheckpointConfig(num_to_keep=KEPT_CHECKPOINTS),
         max_failures=MAX_FAILURES,
         scratch_parent=scratch_parent,
@@ -118,12 +118,13 @@ class _Scheduler(PopulationBasedTraining):
         return self._configure(trial.config["member"], values), operations
 
 
-class _MemberCallback(tune.Callback):
-    """Keeps what members show in the journal, and settles them."""
+class MemberCallback(tune.Callback):
+    """Keeps what members show in the journal, and settles each one: complete, diverged or failed."""
 
     def __init__(
         self, journal: SearchJournal, store: Store, show: Callable[[Trial], None], faults: StoreFaults
     ) -> None:
+        """Settle members in the journal of their search; `faults` keeps what is none of theirs."""
         self._journal = journal
         self._store = store
         self._show = show
@@ -132,6 +133,7 @@ class _MemberCallback(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
+        """Keep what a member showed at a rung."""
         if "round" in result:
             number = trial.config["member"]
             with self._faults.kept():
@@ -141,15 +143,18 @@ class _MemberCallback(tune.Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        outcome = (trial.last_result or {}).get("outcome")
-        states = {"finished": "complete", "diverged": "diverged"}
-        self._settle(trial, states.get(str(outcome), "failed"))
+        """Settle a member that has ended by itself, unless it is to go on when the search is run again."""
+        number, result = trial.config["member"], trial.last_result or {}
+        if not self._faults.suspends(f"trial {number}", result):
+            self._settle(number, result)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        self._settle(trial, "failed")
+        """Settle a member after its last retry."""
+        self._settle(trial.config["member"], {})
 
-    def _settle(self, trial: TuneTrial, state: str) -> None:
-        number = trial.config["member"]
+    def _settle(self, number: int, result: dict[str, Any]) -> None:
+        states = {"finished": "complete", "diverged": "diverged"}
+        state = states.get(result.get("outcome", ""), "failed")
         with self._faults.kept():
             self._journal.settle(number, state, "its training ended in an error" if state == "failed" else "")
             self._store.discard_member(self._journal.search.name, number)

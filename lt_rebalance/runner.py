@@ -132,6 +132,15 @@ class StoreFaults:
         elif "reason" in result:
             _log.warning("%s: %s", subject, result["reason"])
 
+    def suspends(self, subject: object, result: Mapping[str, Any]) -> bool:
+        """Return whether a trial of a search is to go on when the search is run again, and keep why."""
+        outcome = result.get("outcome")
+        if outcome == "unwritable":
+            self._keep_unwritable(result["reason"])
+        elif outcome == "blocked":
+            self._first = self._first or StorageError(f"{subject}: {result['reason']}")
+        return outcome in ("unwritable", "blocked")
+
     def _keep_unwritable(self, reason: str) -> None:
         text = f"the store takes no more: {reason}; {describe_disk(self._location)}"
         self._first = self._first or StorageError(text)

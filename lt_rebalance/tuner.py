@@ -80,11 +80,13 @@ class TrialSearcher(OptunaSearch):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Settle a trial, after its last retry, or when the scheduler stops it."""
+        """Settle a trial, after its last retry, or when the scheduler stops it.
+
+        One that a fault of the store has ended stays as it is, and goes on when the search is run again.
+        """
         number, ladder = self._running.pop(trial_id)
         result = result or {}
-        self.faults.note(f"trial {number}", result)
-        if result.get("outcome") == "unwritable":  # it goes on when the search is run again
+        if self.faults.suspends(f"trial {number}", result):
             return
         with self.faults.kept():
             self._settle(number, ladder, result, error=error)

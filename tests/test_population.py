@@ -1,17 +1,20 @@
-"""A population of CGANs on a real Ray: weights are copied, settings change, the store is told no lies."""
+"""Populations of CGANs: weights are copied, settings change, the store is told no lies; and their faults."""
 
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from lt_rebalance.cluster import ray_cluster
-from lt_rebalance.population import run_population
-from lt_rebalance.runner import Resources
+from lt_rebalance.filesystem import StorageError
+from lt_rebalance.population import MemberCallback, run_population
+from lt_rebalance.runner import Resources, StoreFaults
 from lt_rebalance.search import Search
 from lt_rebalance.search_account import SearchBudget, Trial
-from lt_rebalance.search_journal import open_journal
+from lt_rebalance.search_journal import SearchJournal, open_journal
 from lt_rebalance.search_trainables import PopulationTrainable, member_trial_config, rung_result
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION
@@ -114,3 +117,29 @@ def test_member_whose_process_was_killed_repeats_its_last_rung_and_goes_on(
     undisturbed = PopulationTrainable(config | {"member": 1})
     expected = [undisturbed.train() for _ in range(4)]
     assert again[-1]["diversity_by_seed"] == expected[-1]["diversity_by_seed"]
+
+
+# Faults
+
+
+def make_callback(journal: SearchJournal, store: Store) -> tuple[MemberCallback, StoreFaults, Any]:
+    """Return a callback, the faults that it keeps, and a new member, as Tune shows it, with a kept state."""
+    faults = StoreFaults(store.location)
+    member = SimpleNamespace(config={"member": journal.begin()}, last_result={})
+    store.save_member(journal.search.name, member.config["member"], b"state")
+    return MemberCallback(journal, store, lambda trial: None, faults), faults, member
+
+
+@pytest.mark.parametrize("outcome", ["unwritable", "blocked"])
+def test_member_that_a_fault_of_the_store_ended_keeps_its_state_and_ends_the_search_unfinished(
+    outcome: str, population: Search, tmp_path: Path
+) -> None:
+    store = open_at(tmp_path)
+    with open_journal(population, store) as journal:
+        callback, faults, member = make_callback(journal, store)
+        member.last_result = {"outcome": outcome, "reason": "made up", "done": True}
+        callback.on_trial_complete(0, [], member)
+        assert [trial.state for trial in journal.trials()] == ["running"]
+        assert store.load_member(population.name, 0) == b"state"
+        with pytest.raises(StorageError, match="made up"):
+            faults.check()
