@@ -11,7 +11,7 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import PopulationBasedTraining
 
-from lt_rebalance.runner import Resources, StoreFaults, run_trials
+from lt_rebalance.runner import Resources, StoreFaults, describe_lost_worker, run_trials
 from lt_rebalance.search import Search, Values
 from lt_rebalance.search_account import SearchBudget, Trial
 from lt_rebalance.search_journal import SearchJournal
@@ -23,10 +23,8 @@ from lt_rebalance.search_trainables import (
     unpack_member,
 )
 from lt_rebalance.store import Store
-from lt_rebalance.trainables import MAX_ERRORS, TrialConfig
+from lt_rebalance.trainables import TrialConfig
 
-MAX_FAILURES = MAX_ERRORS - 1
-"""of each member, of any kind: what a member notes of its errors is thrown away with its own store"""
 KEPT_CHECKPOINTS = 3
 """of each member; fewer could be gone before another member takes them over"""
 
@@ -70,7 +68,6 @@ def run_population(
         param_space=tune.grid_search(configs),
         callbacks=[MemberCallback(journal, store, show, faults)],
         checkpoints=tune.CheckpointConfig(num_to_keep=KEPT_CHECKPOINTS),
-        max_failures=MAX_FAILURES,
         scratch_parent=scratch_parent,
         scheduler=_Scheduler(search, configure, rounds_done),
     )
@@ -156,9 +153,15 @@ class MemberCallback(tune.Callback):
         states = {"finished": "complete", "diverged": "diverged"}
         state = states.get(result.get("outcome", ""), "failed")
         with self._faults.kept():
-            self._journal.settle(number, state, "its training ended in an error" if state == "failed" else "")
+            reason = result.get("reason") or self._last_error(number) if state == "failed" else ""
+            self._journal.settle(number, state, reason)
             self._store.discard_member(self._journal.search.name, number)
             self._show(self._journal.trials()[number])
+
+    def _last_error(self, number: int) -> str:
+        """Return the last error of a member, or that its worker died."""
+        errors = self._store.load_member_errors(self._journal.search.name, number)
+        return errors[-1].error if errors else describe_lost_worker()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave everything out of the file that Tune writes of a Tuner and that is never read."""

@@ -129,7 +129,7 @@ class StoreFaults:
         """Say why a trial could not go on, and keep it where that is a fault of the whole store."""
         if result.get("outcome") == "unwritable":
             self._keep_unwritable(result["reason"])
-        elif "reason" in result:
+        elif result.get("outcome") == "blocked":
             _log.warning("%s: %s", subject, result["reason"])
 
     def suspends(self, subject: object, result: Mapping[str, Any]) -> bool:
@@ -297,7 +297,6 @@ def run_trials(
     param_space: Any = None,  # Any: whatever Tune takes
     callbacks: Sequence[tune.Callback] = (),
     checkpoints: tune.CheckpointConfig | None = None,
-    max_failures: int | None = None,
     scratch_parent: str | None = None,
     **tune_options: Any,  # Any: fields of TuneConfig
 ) -> None:
@@ -306,7 +305,6 @@ def run_trials(
     Args:
         num_pending: how many trials may wait to be started.
         checkpoints: what Tune keeps of trials for a scheduler; None for nothing.
-        max_failures: times that a trial goes on after a failure of any kind; None for `MAX_LOST_WORKERS`.
         scratch_parent: a directory that all nodes see, where trials hand checkpoints on; None for the
             temporary directory of this machine.
     """
@@ -321,9 +319,7 @@ def run_trials(
                 storage_path=scratch_dir,
                 verbose=0,
                 callbacks=[_StepCallback(check_interrupt), *callbacks],
-                failure_config=tune.FailureConfig(
-                    max_failures=MAX_LOST_WORKERS if max_failures is None else max_failures
-                ),
+                failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
                 # By itself Tune would save every trial at its end, and fail where nodes share no disk.
                 checkpoint_config=checkpoints or tune.CheckpointConfig(checkpoint_at_end=False),
             ),
