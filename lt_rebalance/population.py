@@ -11,7 +11,7 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import PopulationBasedTraining
 
-from lt_rebalance.runner import Resources, StoreFaults, run_trials
+from lt_rebalance.runner import Resources, StoreFaults, describe_lost_worker, run_trials
 from lt_rebalance.search import Search, Values
 from lt_rebalance.search_account import SearchBudget, Trial
 from lt_rebalance.search_journal import SearchJournal
@@ -23,10 +23,8 @@ from lt_rebalance.search_trainables import (
     unpack_member,
 )
 from lt_rebalance.store import Store
-from lt_rebalance.trainables import MAX_ERRORS, TrialConfig
+from lt_rebalance.trainables import TrialConfig
 
-MAX_FAILURES = MAX_ERRORS - 1
-"""of each member, of any kind: what a member notes of its errors is thrown away with its own store"""
 KEPT_CHECKPOINTS = 3
 """of each member; fewer could be gone before another member takes them over"""
 
@@ -68,9 +66,8 @@ def run_population(
         faults.before(check_interrupt),
         num_pending=len(configs),
         param_space=tune.grid_search(configs),
-        callbacks=[_MemberCallback(journal, store, show, faults)],
+        callbacks=[MemberCallback(journal, store, show, faults)],
         checkpoints=tune.CheckpointConfig(num_to_keep=KEPT_CHECKPOINTS),
-        max_failures=MAX_FAILURES,
         scratch_parent=scratch_parent,
         scheduler=_Scheduler(search, configure, rounds_done),
     )
@@ -118,12 +115,13 @@ class _Scheduler(PopulationBasedTraining):
         return self._configure(trial.config["member"], values), operations
 
 
-class _MemberCallback(tune.Callback):
-    """Keeps what members show in the journal, and settles them."""
+class MemberCallback(tune.Callback):
+    """Keeps what members show in the journal, and settles each one: complete, diverged or failed."""
 
     def __init__(
         self, journal: SearchJournal, store: Store, show: Callable[[Trial], None], faults: StoreFaults
     ) -> None:
+        """Settle members in the journal of their search; `faults` keeps what is none of theirs."""
         self._journal = journal
         self._store = store
         self._show = show
@@ -132,6 +130,7 @@ class _MemberCallback(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
+        """Keep what a member showed at a rung."""
         if "round" in result:
             number = trial.config["member"]
             with self._faults.kept():
@@ -141,19 +140,28 @@ class _MemberCallback(tune.Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        outcome = (trial.last_result or {}).get("outcome")
-        states = {"finished": "complete", "diverged": "diverged"}
-        self._settle(trial, states.get(str(outcome), "failed"))
+        """Settle a member that has ended by itself, unless it is to go on when the search is run again."""
+        number, result = trial.config["member"], trial.last_result or {}
+        if not self._faults.suspends(f"trial {number}", result):
+            self._settle(number, result)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        self._settle(trial, "failed")
+        """Settle a member after its last retry."""
+        self._settle(trial.config["member"], {})
 
-    def _settle(self, trial: TuneTrial, state: str) -> None:
-        number = trial.config["member"]
+    def _settle(self, number: int, result: dict[str, Any]) -> None:
+        states = {"finished": "complete", "diverged": "diverged"}
+        state = states.get(result.get("outcome", ""), "failed")
         with self._faults.kept():
-            self._journal.settle(number, state, "its training ended in an error" if state == "failed" else "")
+            reason = result.get("reason") or self._last_error(number) if state == "failed" else ""
+            self._journal.settle(number, state, reason)
             self._store.discard_member(self._journal.search.name, number)
             self._show(self._journal.trials()[number])
+
+    def _last_error(self, number: int) -> str:
+        """Return the last error of a member, or that its worker died."""
+        errors = self._store.load_member_errors(self._journal.search.name, number)
+        return errors[-1].error if errors else describe_lost_worker()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave everything out of the file that Tune writes of a Tuner and that is never read."""

@@ -129,8 +129,17 @@ class StoreFaults:
         """Say why a trial could not go on, and keep it where that is a fault of the whole store."""
         if result.get("outcome") == "unwritable":
             self._keep_unwritable(result["reason"])
-        elif "reason" in result:
+        elif result.get("outcome") == "blocked":
             _log.warning("%s: %s", subject, result["reason"])
+
+    def suspends(self, subject: object, result: Mapping[str, Any]) -> bool:
+        """Return whether a trial of a search is to go on when the search is run again, and keep why."""
+        outcome = result.get("outcome")
+        if outcome == "unwritable":
+            self._keep_unwritable(result["reason"])
+        elif outcome == "blocked":
+            self._first = self._first or StorageError(f"{subject}: {result['reason']}")
+        return outcome in ("unwritable", "blocked")
 
     def _keep_unwritable(self, reason: str) -> None:
         text = f"the store takes no more: {reason}; {describe_disk(self._location)}"
@@ -217,7 +226,7 @@ class StageSearcher(Searcher):
     def _settle(self, stage: AnyStage, *, error: bool) -> None:
         self._ledger.refresh(stage.key)
         if error and self._ledger.state(stage.key) == "missing":
-            self._store.mark_failed(_describe_loss(stage))
+            self._store.mark_failed(_lost_worker_failure(stage))
             self._ledger.refresh(stage.key)
         if self._ledger.state(stage.key) == "failed":
             attempt(lambda: RunEvents(self._store, stage.kind, self._watch.runs[stage.key]).fail())
@@ -235,17 +244,17 @@ class StageSearcher(Searcher):
         return {}
 
 
-def describe_losses() -> str:
+def describe_lost_worker() -> str:
     """Return why a trial failed whose worker died again and again, without an error of its own."""
     return f"its worker process or node was lost {MAX_LOST_WORKERS + 1} times"
 
 
-def _describe_loss(stage: AnyStage) -> Failure:
+def _lost_worker_failure(stage: AnyStage) -> Failure:
     return Failure(
         key=stage.key,
         kind=stage.kind,
         stage=stage.to_dict(),
-        error=describe_losses(),
+        error=describe_lost_worker(),
         traceback="",
         provenance={},
         cause="infrastructure",
@@ -288,7 +297,6 @@ def run_trials(
     param_space: Any = None,  # Any: whatever Tune takes
     callbacks: Sequence[tune.Callback] = (),
     checkpoints: tune.CheckpointConfig | None = None,
-    max_failures: int | None = None,
     scratch_parent: str | None = None,
     **tune_options: Any,  # Any: fields of TuneConfig
 ) -> None:
@@ -297,7 +305,6 @@ def run_trials(
     Args:
         num_pending: how many trials may wait to be started.
         checkpoints: what Tune keeps of trials for a scheduler; None for nothing.
-        max_failures: times that a trial goes on after a failure of any kind; None for `MAX_LOST_WORKERS`.
         scratch_parent: a directory that all nodes see, where trials hand checkpoints on; None for the
             temporary directory of this machine.
     """
@@ -312,9 +319,7 @@ def run_trials(
                 storage_path=scratch_dir,
                 verbose=0,
                 callbacks=[_StepCallback(check_interrupt), *callbacks],
-                failure_config=tune.FailureConfig(
-                    max_failures=MAX_LOST_WORKERS if max_failures is None else max_failures
-                ),
+                failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
                 # By itself Tune would save every trial at its end, and fail where nodes share no disk.
                 checkpoint_config=checkpoints or tune.CheckpointConfig(checkpoint_at_end=False),
             ),

@@ -11,11 +11,11 @@ import safetensors.torch
 import torch
 from ray.tune.result import DONE
 
-from lt_rebalance.filesystem import StorageError
+from lt_rebalance.disk import describe_disk
 from lt_rebalance.records import Record, parse_json
 from lt_rebalance.search import Rung, Search, Values, score
 from lt_rebalance.search_account import RungResult
-from lt_rebalance.store import Checkpoint, open_store
+from lt_rebalance.store import Checkpoint, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION, AnyStage, stage_from_dict
 from lt_rebalance.trainables import StageTrainable, TrialConfig, open_existing_store, trial_config
 
@@ -63,8 +63,8 @@ class RungTrainable(StageTrainable):
             return super().step()
         try:
             return self._climb()
-        except StorageError as error:
-            return {"outcome": "blocked", "reason": str(error), DONE: True}
+        except Exception as error:
+            return self._end_attempt(error)
 
     def _climb(self) -> dict[str, Any]:
         rung = self._rungs[self._next]
@@ -75,10 +75,7 @@ class RungTrainable(StageTrainable):
             if (ended := self._finish(group))["outcome"] != "finished":
                 return ended
             if group is rung.groups[0] and not is_last:
-                try:
-                    self._hand_on(self._rungs[self._next].groups[0])
-                except OSError as error:
-                    return self._end_attempt(error)
+                self._hand_on(self._rungs[self._next].groups[0])
             records += [self._record(stage) for stage in group]
             if any(record.state == "diverged" for record in records):
                 scores = {name: [0.0] * len(group) for name in self._objectives}
@@ -138,41 +135,71 @@ class RungTrainable(StageTrainable):
 class PopulationTrainable(RungTrainable):
     """A member of a population of CGANs, whose settings change between rungs: one rung a step.
 
-    The configuration is that of `member_trial_config`. What a member trains is not the result of any stage,
-    so it has a store of its own, which is thrown away. What it needs to go on is kept in that of the search.
+    The configuration is that of `member_trial_config`. The first step takes the member up where it stood when
+    its process or the whole search was stopped, and repeats what it showed there. What a member trains is not
+    the result of any stage, so it has a store of its own, which is thrown away. What it needs to go on and
+    the errors of its attempts are kept in that of the search.
     """
 
     def setup(self, config: TrialConfig) -> None:
-        """Take on a member, where it stood when its process or the whole search was stopped."""
+        """Take on a member."""
         self._scratch = tempfile.TemporaryDirectory(prefix="lt_rebalance-member-")
         open_store(self._scratch.name, RESULTS_VERSION, create=True)
         super().setup(config | {"storage": self._scratch.name})
         self._member: int = config["member"]
         self._search: str = config["search"]
         self._values: dict[str, Any] = config["values"]
-        self._kept_in = open_existing_store(config["storage"])
-        self._repeated: dict[str, Any] | None = None
-        if (content := self._kept_in.load_member(self._search, self._member)) is not None:
-            self._repeated = self._go_on(content)
+        self._is_taken_up = False
+        self._handed_over: bytes | None = None
+        self._repeated: dict[str, Any] = {}
+        try:
+            self._kept_in = open_existing_store(config["storage"])
+        except StoreError as error:
+            self._refusal = str(error)
 
-    def step(self) -> dict[str, Any]:
-        """Train and measure the next rung; a member that was taken up again first repeats what it showed."""
-        if self._repeated is not None:
-            result, self._repeated = self._repeated, None
+    def _climb(self) -> dict[str, Any]:
+        self._take_up()
+        if self._repeated:
+            result, self._repeated = self._repeated, {}
             return result
-        result = super().step() | {"values": self._values}
+        result = super()._climb() | {"values": self._values}
         if not result[DONE]:
             self._kept_in.save_member(self._search, self._member, self._pack(result))
         return result
 
+    def _take_up(self) -> None:
+        """Go on from what was handed over, or else from what is kept, unless that is done."""
+        if self._is_taken_up:
+            return
+        self._is_taken_up = True
+        content, self._handed_over = self._handed_over, None
+        if content is None:
+            content = self._kept_in.load_member(self._search, self._member)
+        if content is not None:
+            self._repeated = self._go_on(content)
+
+    def _end_attempt(self, error: Exception) -> dict[str, Any]:
+        result = super()._end_attempt(error)
+        if result["outcome"] == "unwritable":  # of two stores, which may lie on two disks
+            result["reason"] += f"; {describe_disk(self._scratch.name)}"
+        return result
+
+    def _note_error(self, error: Exception) -> None:
+        failure = self._describe_failure(self._stages[0], error)
+        self._kept_in.note_member_error(self._search, self._member, failure)
+
+    def _count_errors(self) -> int:
+        return self._count_own(self._kept_in.load_member_errors(self._search, self._member))
+
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write what a member needs to go on, for itself or for one that takes over its weights."""
+        self._take_up()
         Path(checkpoint_dir, MEMBER_FILE).write_bytes(self._pack({}))
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]  # a path, not a dict
-        """Go on from what `save_checkpoint` wrote, with this member's own values."""
-        self._repeated = None
-        self._go_on(Path(checkpoint_dir, MEMBER_FILE).read_bytes())
+        """Go on, in the next step, from what `save_checkpoint` wrote, with this member's own values."""
+        self._is_taken_up, self._repeated = False, {}
+        self._handed_over = Path(checkpoint_dir, MEMBER_FILE).read_bytes()
 
     def _pack(self, result: Mapping[str, Any]) -> bytes:
         state = {"next": self._next, "steps": self._measuring_steps, "s": self._measuring_s, "result": result}

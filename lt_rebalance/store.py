@@ -11,6 +11,7 @@ Layout under the root, all JSON but for artefacts and checkpoints:
     searches/<name>/journal.jsonl       Optuna's own log of the trials, one JSON object a line; in a bucket,
         journal/<number>.json, an object each time that it was written to
     searches/<name>/members/<number>.safetensors   members of a population in training
+    searches/<name>/errors/<number>/<n>-<id>.json   attempts at members that raised
     stages/<key>/result.json            the record; a result that exists is complete
     stages/<key>/predictions-<hash>.npy, precision_recall-<hash>.npy, weights-<hash>.safetensors,
         samples-<hash>.npy
@@ -204,8 +205,7 @@ class Store(StoreDocuments):
 
     def note_error(self, failure: Failure) -> None:
         """Keep the error of an attempt that may be tried again."""
-        name = f"{self.count_errors(failure.key):04d}-{uuid.uuid4().hex}.json"
-        self._files.replace(_stage_path(failure.key, f"errors/{name}"), failure.to_json())
+        self._add_failure(_stage_path(failure.key, "errors"), failure)
 
     def count_errors(self, key: str) -> int:
         """Return how many attempts have raised."""

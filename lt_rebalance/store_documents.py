@@ -1,12 +1,13 @@
 """What a store keeps under a name, written anew each time: plans, tables, what searches leave."""
 
 import json
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lt_rebalance.filesystem import Filesystem
-from lt_rebalance.records import parse_json
+from lt_rebalance.records import Failure, parse_json
 
 
 class StoreError(ValueError):
@@ -113,6 +114,30 @@ class StoreDocuments:
         """Remove what a member of a population keeps, when it has ended."""
         self._files.remove(_member_path(name, member))
 
+    def note_member_error(self, name: str, member: int, failure: Failure) -> None:
+        """Keep the error of an attempt at a member of a population; it stays when the member has ended."""
+        self._add_failure(_member_errors_path(name, member), failure)
+
+    def load_member_errors(self, name: str, member: int) -> list[Failure]:
+        """Return the errors of attempts at a member of a population that raised, in their order.
+
+        Raises:
+            StoreError: one is damaged; it names the file.
+        """
+        directory = _member_errors_path(name, member)
+        errors = []
+        for path in (f"{directory}/{each}" for each in self._files.list(directory)):
+            try:
+                errors.append(Failure.from_json(self._files.read(path)))
+            except ValueError as error:
+                raise StoreError(f"{self.location}: {path} is damaged ({error})") from None
+        return errors
+
+    def _add_failure(self, directory: str, failure: Failure) -> None:
+        """Keep a failure in a directory, after those that are there."""
+        name = f"{len(self._files.list(directory)):04d}-{uuid.uuid4().hex}.json"
+        self._files.replace(f"{directory}/{name}", failure.to_json())
+
     def write_best(self, name: str, text: str) -> str:
         """Write the configuration that a search chose, over an earlier one, and return where it lies."""
         path = f"{search_path(name)}/best.toml"
@@ -127,3 +152,7 @@ def search_path(name: str) -> str:
 
 def _member_path(name: str, member: int) -> str:
     return f"{search_path(name)}/members/{member}.safetensors"
+
+
+def _member_errors_path(name: str, member: int) -> str:
+    return f"{search_path(name)}/errors/{member}"

@@ -3,7 +3,7 @@
 import logging
 import statistics
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -62,8 +62,9 @@ class StageTrainable(tune.Trainable):
     row of the curves averaged over the lanes, and `outcome`: "running"; "finished"; "failed" after an error
     that trying again cannot mend (ValueError), or after the last of `MAX_ERRORS` others, which is then
     recorded for the stages; "blocked" when an input in the store has gone, or the store itself cannot be
-    reached from this node; or "unwritable" when the store takes no more: `reason` says why, and nothing is
-    charged to the stages. Any other error is noted in the store and raised, so that Tune tries again.
+    reached from this node; or "unwritable" when the store takes no more. Of these three, `reason` says why,
+    and the last two charge nothing to the stages. Any other error is noted in the store and raised, so that
+    Tune tries again.
     """
 
     stage_types: ClassVar[tuple[type[AnyStage], ...]] = (GeneratorStage, ClassifierStage)
@@ -85,6 +86,7 @@ class StageTrainable(tune.Trainable):
         self._max_lanes: int | None = None
         self._observer: TrialObserver | None = None
         self._refusal = ""
+        self._noted: Exception | None = None
         try:
             self._store = open_existing_store(config["storage"])
         except StoreError as error:
@@ -105,8 +107,9 @@ class StageTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Train for one round."""
-        if self._observer is None:
+        if self._refusal:
             return _block(self._refusal)
+        assert self._observer is not None
         with self._observer.listen():
             result = self._train_round()
         if result[DONE]:
@@ -131,7 +134,12 @@ class StageTrainable(tune.Trainable):
         return outcome | _summarize(run)
 
     def _end_attempt(self, error: Exception) -> dict[str, Any]:
-        """Keep why this attempt ends and return the outcome, or raise the error for Tune to try again."""
+        """Keep why this attempt ends and return the outcome, or raise the error for Tune to try again.
+
+        An error that comes by here for a second time, on its way up, is raised as it is.
+        """
+        if error is self._noted:
+            raise error
         if takes_no_more(error):
             return _unwritable(error)
         if isinstance(error, StorageError):
@@ -153,7 +161,8 @@ class StageTrainable(tune.Trainable):
         if is_blocked:
             return _block(str(error))
         if is_final:
-            return {"outcome": "failed", DONE: True}
+            return {"outcome": "failed", "reason": _describe_error(error), DONE: True}
+        self._noted = error
         raise error
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -206,24 +215,27 @@ class StageTrainable(tune.Trainable):
             self._store.note_error(failure)
 
     def _count_errors(self) -> int:
-        """Return how many attempts of this trial have raised; lost workers and other trials do not count."""
-        counts = [0]
-        for stage in self._list_unfinished():
-            errors = self._store.load_errors(stage.key)
-            counts.append(sum(error.provenance.get("trial") == self.trial_id for error in errors))
-        return max(counts)
+        """Return how many attempts of this trial have raised."""
+        unfinished = self._list_unfinished()
+        return max((self._count_own(self._store.load_errors(stage.key)) for stage in unfinished), default=0)
+
+    def _count_own(self, errors: Iterable[Failure]) -> int:
+        """Return how many of these errors are of this trial; lost workers leave none."""
+        return sum(error.provenance.get("trial") == self.trial_id for error in errors)
 
     def _describe_failures(self, error: Exception) -> Iterator[Failure]:
-        for stage in self._list_unfinished():
-            yield Failure(
-                key=stage.key,
-                kind=stage.kind,
-                stage=stage.to_dict(),
-                error=" ".join(f"{type(error).__name__}: {error}".split()),
-                traceback="".join(traceback.format_exception(error)),
-                provenance=describe_machine(stage.execution) | {"trial": self.trial_id},
-                cause=_find_cause(error),
-            )
+        return (self._describe_failure(stage, error) for stage in self._list_unfinished())
+
+    def _describe_failure(self, stage: AnyStage, error: Exception) -> Failure:
+        return Failure(
+            key=stage.key,
+            kind=stage.kind,
+            stage=stage.to_dict(),
+            error=_describe_error(error),
+            traceback="".join(traceback.format_exception(error)),
+            provenance=describe_machine(stage.execution) | {"trial": self.trial_id},
+            cause=_find_cause(error),
+        )
 
 
 class CGANTrainable(StageTrainable):
@@ -252,6 +264,11 @@ def _block(reason: str) -> dict[str, Any]:
 
 def _unwritable(error: Exception) -> dict[str, Any]:
     return {"outcome": "unwritable", "reason": str(error), DONE: True}
+
+
+def _describe_error(error: Exception) -> str:
+    """Return an error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _find_cause(error: Exception) -> str:

@@ -8,7 +8,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from lt_rebalance.runner import Resources, StoreFaults, describe_losses, run_searcher
+from lt_rebalance.runner import Resources, StoreFaults, describe_lost_worker, run_searcher
 from lt_rebalance.search import Rung, Search
 from lt_rebalance.search_account import SearchBudget, Trial
 from lt_rebalance.search_journal import SearchJournal
@@ -80,11 +80,13 @@ class TrialSearcher(OptunaSearch):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Settle a trial, after its last retry, or when the scheduler stops it."""
+        """Settle a trial, after its last retry, or when the scheduler stops it.
+
+        One that a fault of the store has ended stays as it is, and goes on when the search is run again.
+        """
         number, ladder = self._running.pop(trial_id)
         result = result or {}
-        self.faults.note(f"trial {number}", result)
-        if result.get("outcome") == "unwritable":  # it goes on when the search is run again
+        if self.faults.suspends(f"trial {number}", result):
             return
         with self.faults.kept():
             self._settle(number, ladder, result, error=error)
@@ -119,7 +121,7 @@ def last_error(ladder: tuple[Rung, ...], store: Store) -> str:
             failure = next(reversed(store.load_errors(stage.key)), None)
         if failure is not None:
             return failure.error
-    return describe_losses()
+    return describe_lost_worker()
 
 
 def make_scheduler(search: Search, ended: list[Trial]) -> TrialScheduler | None:

@@ -1,20 +1,28 @@
-"""A population of CGANs on a real Ray: weights are copied, settings change, the store is told no lies."""
+"""Populations of CGANs: weights are copied, settings change, the store is told no lies; and their faults."""
 
 import dataclasses
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from lt_rebalance.cluster import ray_cluster
-from lt_rebalance.population import run_population
-from lt_rebalance.runner import Resources
+from lt_rebalance.filesystem import StorageError
+from lt_rebalance.population import MemberCallback, run_population
+from lt_rebalance.runner import Resources, StoreFaults
 from lt_rebalance.search import Search
 from lt_rebalance.search_account import SearchBudget, Trial
-from lt_rebalance.search_journal import open_journal
+from lt_rebalance.search_journal import SearchJournal, open_journal
 from lt_rebalance.search_trainables import PopulationTrainable, member_trial_config, rung_result
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION
+from lt_rebalance.trainables import MAX_ERRORS
+from tests.test_faults import finish
+from tests.test_store import make_failure
 
 RESOURCES = Resources(num_cpus=1, num_gpus=0, num_slots=2, max_lanes=1)
 NUM_MEMBERS = 3
@@ -114,3 +122,155 @@ def test_member_whose_process_was_killed_repeats_its_last_rung_and_goes_on(
     undisturbed = PopulationTrainable(config | {"member": 1})
     expected = [undisturbed.train() for _ in range(4)]
     assert again[-1]["diversity_by_seed"] == expected[-1]["diversity_by_seed"]
+
+
+# Faults
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+def test_member_whose_workers_die_more_often_than_code_may_raise_still_ends_complete(
+    population: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = ["dies", "raises"] * (MAX_ERRORS - 1) + ["dies"] * 2
+    attempts = tmp_path / "attempts"
+    attempts.mkdir()
+
+    class FaultyTrainable(PopulationTrainable):
+        def _climb(self) -> dict[str, Any]:
+            number = len(list(attempts.iterdir()))
+            if number == len(ends):
+                return super()._climb()
+            (attempts / str(number)).touch()
+            if ends[number] == "dies":
+                os._exit(1)
+            raise RuntimeError("made up")
+
+    monkeypatch.setattr("lt_rebalance.population.PopulationTrainable", FaultyTrainable)
+    store = open_at(tmp_path / "store")
+    with open_journal(population, store) as journal:
+        budget = SearchBudget(trials=1)
+        run_population(journal, store, None, budget, RESOURCES, lambda trial: None, lambda: None, None)
+        (member,) = journal.trials()
+    assert ends.count("dies") > MAX_ERRORS and len(list(attempts.iterdir())) == len(ends)
+    assert (member.state, [rung.round for rung in member.rungs]) == ("complete", [1, 2, 3, 4])
+    errors = [failure.error for failure in store.load_member_errors(population.name, 0)]
+    assert errors == ["RuntimeError: made up"] * (MAX_ERRORS - 1)
+
+
+FAULTY_PARTS = {
+    "training": "lt_rebalance.cgan.CGANTraining._train_round",
+    "measuring": "lt_rebalance.search_trainables.score",
+    "going on": "lt_rebalance.search_trainables.unpack_member",
+    "keeping": "lt_rebalance.store.Store.save_member",
+}
+
+
+@pytest.mark.parametrize("part", FAULTY_PARTS)
+def test_member_that_raises_fails_after_three_attempts_of_which_lost_workers_and_earlier_runs_are_none(
+    part: str, population: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("made up")
+
+    store = open_at(tmp_path)
+    config = member_trial_config(population, 0, population.untuned, store.location, None)
+    assert PopulationTrainable(config).train()["outcome"] == "running"
+    for _ in range(MAX_ERRORS):
+        earlier = dataclasses.replace(make_failure(), provenance={"trial": "another"})
+        store.note_member_error(population.name, 0, earlier)
+        PopulationTrainable(config)  # a worker that dies leaves no error
+    monkeypatch.setattr(FAULTY_PARTS[part], fail)
+    for _ in range(MAX_ERRORS - 1):
+        with pytest.raises(RuntimeError, match="made up"):
+            finish(PopulationTrainable(config))
+    result = finish(PopulationTrainable(config))
+    assert (result["outcome"], result["reason"]) == ("failed", "RuntimeError: made up")
+    errors = store.load_member_errors(population.name, 0)[MAX_ERRORS:]
+    assert [failure.error for failure in errors] == ["RuntimeError: made up"] * MAX_ERRORS
+    assert all("Traceback" in failure.traceback for failure in errors)
+    assert store.list_keys() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "unwritable", "No space left on device; "),
+        (StorageError("s3://bucket has not answered"), "blocked", "s3://bucket has not answered"),
+    ],
+)
+def test_member_whose_state_cannot_be_kept_is_charged_nothing_and_goes_on_when_it_can(
+    error: OSError,
+    outcome: str,
+    reason: str,
+    population: Search,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise error
+
+    store = open_at(tmp_path)
+    config = member_trial_config(population, 0, population.untuned, store.location, None)
+    member = PopulationTrainable(config)
+    first = member.train()
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "save_member", fail)
+        result = member.train()
+    assert (result["outcome"], result["done"]) == (outcome, True) and reason in result["reason"]
+    assert store.load_member_errors(population.name, 0) == []
+    successor = PopulationTrainable(config)
+    assert successor.train()["diversity_by_seed"] == first["diversity_by_seed"]
+    assert successor.train()["round"] == 2
+
+
+def test_member_on_a_node_that_does_not_see_the_store_is_blocked(population: Search, tmp_path: Path) -> None:
+    config = member_trial_config(population, 0, population.untuned, str(tmp_path / "nowhere"), None)
+    result = PopulationTrainable(config).train()
+    assert (result["outcome"], result["done"]) == ("blocked", True)
+    assert "this node cannot see it" in result["reason"]
+
+
+def make_callback(journal: SearchJournal, store: Store) -> tuple[MemberCallback, StoreFaults, Any]:
+    """Return a callback, the faults that it keeps, and a new member, as Tune shows it, with a kept state."""
+    faults = StoreFaults(store.location)
+    member = SimpleNamespace(config={"member": journal.begin()}, last_result={})
+    store.save_member(journal.search.name, member.config["member"], b"state")
+    return MemberCallback(journal, store, lambda trial: None, faults), faults, member
+
+
+@pytest.mark.parametrize("outcome", ["unwritable", "blocked"])
+def test_member_that_a_fault_of_the_store_ended_keeps_its_state_and_ends_the_search_unfinished(
+    outcome: str, population: Search, tmp_path: Path
+) -> None:
+    store = open_at(tmp_path)
+    with open_journal(population, store) as journal:
+        callback, faults, member = make_callback(journal, store)
+        member.last_result = {"outcome": outcome, "reason": "made up", "done": True}
+        callback.on_trial_complete(0, [], member)
+        assert [trial.state for trial in journal.trials()] == ["running"]
+        assert store.load_member(population.name, 0) == b"state"
+        with pytest.raises(StorageError, match="made up"):
+            faults.check()
+
+
+def test_member_that_failed_is_settled_with_its_reason(population: Search, tmp_path: Path) -> None:
+    store = open_at(tmp_path)
+    with open_journal(population, store) as journal:
+        callback, faults, failed = make_callback(journal, store)
+        failed.last_result = {"outcome": "failed", "reason": "ValueError: no", "done": True}
+        callback.on_trial_complete(0, [], failed)
+        callback, _, lost = make_callback(journal, store)
+        callback.on_trial_error(0, [], lost)
+        callback, _, raised = make_callback(journal, store)
+        store.note_member_error(population.name, 2, make_failure(error="RuntimeError: no"))
+        callback.on_trial_error(0, [], raised)
+        assert {trial.state for trial in journal.trials()} == {"failed"}
+        reasons = [trial.reason for trial in journal.trials()]
+    assert reasons == [
+        "ValueError: no",
+        "its worker process or node was lost 21 times",
+        "RuntimeError: no",
+    ]
+    assert [store.load_member(population.name, number) for number in range(3)] == [None] * 3
+    faults.check()

@@ -477,6 +477,24 @@ def test_member_keeps_its_last_content_until_it_is_discarded(store: Store) -> No
     assert store.load_member("a", 3) is None
 
 
+def test_errors_of_a_member_are_loaded_in_their_order_and_outlast_it(store: Store) -> None:
+    assert store.load_member_errors("a", 3) == []
+    for index in range(12):
+        store.note_member_error("a", 3, make_failure(error=f"error {index}"))
+    store.discard_member("a", 3)
+    assert store.load_member_errors("a", 3) == [make_failure(error=f"error {index}") for index in range(12)]
+    assert store.load_member_errors("a", 2) == store.load_member_errors("b", 3) == []
+    assert (store.list_keys(), store.list_searches()) == ([], [])
+
+
+def test_load_member_errors_names_a_damaged_one(store: Store, place: Place) -> None:
+    store.note_member_error("a", 3, make_failure())
+    (name,) = store.files.list("searches/a/errors/3")
+    place.write(f"searches/a/errors/3/{name}", b"{")
+    with pytest.raises(StoreError, match=f"searches/a/errors/3/{name} is damaged"):
+        store.load_member_errors("a", 3)
+
+
 def test_discarded_checkpoints_are_gone(store: Store) -> None:
     store.save_checkpoint(KEY, make_checkpoint(1))
     store.discard_checkpoints(KEY)

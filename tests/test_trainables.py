@@ -268,7 +268,7 @@ def test_error_that_a_retry_cannot_mend_is_recorded_at_once(
     assert (result["done"], result["outcome"]) == (True, "failed")
     failure = store.load_failure(stage.key)
     assert failure is not None
-    assert "planned for torch 1.0" in failure.error
+    assert "planned for torch 1.0" in failure.error and result["reason"] == failure.error
     assert "Traceback" in failure.traceback
 
 

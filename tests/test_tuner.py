@@ -1,4 +1,4 @@
-"""Searches on a real Ray: suggestions, early stopping, ends told apart, going on after a stop."""
+"""Searches on Tune: suggestions, early stopping, ends told apart, going on after a stop."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from lt_rebalance.cluster import ray_cluster
+from lt_rebalance.filesystem import StorageError
 from lt_rebalance.runner import Resources
 from lt_rebalance.search import Search
 from lt_rebalance.search_account import RungResult, SearchBudget, Trial
 from lt_rebalance.search_journal import SearchJournal, open_journal
-from lt_rebalance.store import Store, open_store
+from lt_rebalance.store import Checkpoint, Store, open_store
 from lt_rebalance.study import RESULTS_VERSION
-from lt_rebalance.tuner import make_scheduler, run_search
+from lt_rebalance.tuner import TrialSearcher, make_scheduler, run_search
 
 ONE_SLOT = Resources(num_cpus=1, num_gpus=0, num_slots=1, max_lanes=1)
 NUM_TRIALS = 6
@@ -117,6 +118,31 @@ def test_ends_of_trials_are_told_apart(small_search: Search, tmp_path: Path) -> 
     assert trials[2].reason.startswith("FileExistsError")
     assert [rung.round for rung in trials[2].rungs] == [1]
     assert trials[0].rungs[-1].scores == {"macro_f1": (0.0, 0.0)}
+
+
+@pytest.mark.parametrize("outcome", ["unwritable", "blocked"])
+def test_trial_that_a_fault_of_the_store_ended_goes_on_when_the_search_is_run_again(
+    outcome: str, small_search: Search, tmp_path: Path
+) -> None:
+    store, budget = open_at(tmp_path), SearchBudget(trials=1)
+    with open_journal(small_search, store) as journal:
+        journal.enqueue(small_search.untuned)
+        searcher = TrialSearcher(journal, store, None, budget, lambda trial: None)
+        config = searcher.suggest("first")
+        key = small_search.ladder(small_search.untuned)[0].groups[0][0].key
+        store.save_checkpoint(key, Checkpoint(round=1, content=b"state"))
+        searcher.on_trial_complete("first", {"outcome": outcome, "reason": "made up", "done": True})
+        assert [trial.state for trial in journal.trials()] == ["running"]
+        assert store.load_checkpoint(key) is not None
+        with pytest.raises(StorageError, match="made up"):
+            searcher.faults.check()
+    with open_journal(small_search, store) as journal:
+        again = TrialSearcher(journal, store, None, budget, lambda trial: None)
+        assert config is not None and again.suggest("second") == config
+        again.faults.check()
+        again.on_trial_complete("second", {"outcome": "failed", "reason": "ValueError: no", "done": True})
+        assert [(trial.state, trial.reason) for trial in journal.trials()] == [("failed", "ValueError: no")]
+        assert store.load_checkpoint(key) is None
 
 
 def test_scheduler_knows_what_ended_trials_have_shown(small_search: Search) -> None:
