@@ -96,6 +96,7 @@ def check_differences(printed: str, answer: pd.DataFrame, num_comparisons: int) 
     assert (answer["mean_difference"] <= answer["difference_high"]).all()
 
 
+@pytest.mark.slow
 def test_loss_is_ablated_and_run_again_for_nothing(
     storage: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +106,7 @@ def test_loss_is_ablated_and_run_again_for_nothing(
     assert answer["change"].tolist() == ["classifier.loss=double_softmax"]
 
 
+@pytest.mark.slow
 def test_example_of_the_documentation_is_20_lines_and_runs(
     storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,14 @@
-"""The plain pipeline is the paper's, and benchmarks measure in turn."""
+"""The plain pipeline is the paper's, benchmarks measure in turn, and their commands work."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
+import pytest
 from torch import nn
 
+from benchmarks import lanes, status, tensorboard
 from benchmarks.measure import alternate, median
 from benchmarks.plain import (
     PlainClassifier,
@@ -40,3 +46,23 @@ def test_work_is_measured_in_turn() -> None:
     assert order == ["a", "b"] * 3
     assert [len(each) for each in seconds.values()] == [3, 3]
     assert median([3.0, 1.0, 2.0]) == 2.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("main", "arguments", "num_rows"),
+    [
+        (lanes.main, ["--device", "cpu", "--lanes", "2", "--images", "256", "--kinds", "cgan"], 4),
+        (status.main, ["--records", "10"], 1),
+        (tensorboard.main, ["--runs", "10"], 1),
+    ],
+    ids=["lanes", "status", "tensorboard"],
+)
+def test_benchmark_measures_at_its_smallest_size(
+    main: Callable[[Sequence[str]], int], arguments: list[str], num_rows: int, tmp_path: Path
+) -> None:
+    answer = tmp_path / "answer.json"
+    assert main([*arguments, "--repetitions", "1", "--json", str(answer)]) == 0
+    rows = json.loads(answer.read_text(encoding="utf-8"))["rows"]
+    assert len(rows) == num_rows
+    assert all(any(isinstance(value, float) and value > 0 for value in row.values()) for row in rows)

@@ -319,6 +319,7 @@ def local_ray() -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.mark.slow
 def test_trainable_runs_in_a_users_own_tuner(
     classifier_stage: ClassifierStage, tmp_path: Path, local_ray: None
 ) -> None:

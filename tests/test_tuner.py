@@ -70,6 +70,7 @@ def is_in_lower_half(earlier: list[Trial], rung: RungResult) -> bool:
     return rung.mean("macro_f1") < median
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_search_that_was_stopped_goes_on_as_if_it_had_not_been(small_search: Search, tmp_path: Path) -> None:
     undisturbed, stopped = open_at(tmp_path / "undisturbed"), open_at(tmp_path / "stopped")
