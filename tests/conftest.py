@@ -16,6 +16,9 @@ from lt_rebalance.study import ClassifierStage, GeneratorStage
 from tests.places import BucketPlace, DirectoryPlace, Place
 from tests.s3_server import S3Server, environment, serve
 
+# Ray makes its workers yield to all else; beside other tests that would be most of the time.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 
 @pytest.fixture(scope="session")
 def full_data_dir() -> Path:
