@@ -260,8 +260,9 @@ def account(story: Story, work: Work) -> None:
     for fault in (story.facts["kill"], story.facts["cut"]):
         fault["taken_up"] = {}
         for key in fault["stages"]:
-            old = {at["pid"] for at in work.seen[key] if at["seen_s"] < fault["at_s"]}
-            later = [at for at in work.seen[key] if at["seen_s"] >= fault["at_s"] and at["pid"] not in old]
+            before = [at for at in work.seen[key] if at["seen_s"] < fault["at_s"]]
+            old = {(at["host"], at["pid"]) for at in before}  # hosts count their processes each for itself
+            later = [at for at in work.seen[key][len(before) :] if (at["host"], at["pid"]) not in old]
             fault["taken_up"][key[:8]] = [
                 {"host": at["host"], "round": at["round"], "after_s": round(at["seen_s"] - fault["at_s"], 1)}
                 for at in later[:1]
