@@ -319,7 +319,7 @@ def to_row(account: Account, seed: int) -> dict[str, Any]:
         "re-executed": account.reexecuted,
         "lost": account.lost,
         "tables equal": "yes" if account.is_equal else "no",
-        "attempts resumed": len(account.repeated),
+        "attempts after a kill": len(account.repeated),
         "repeated at most": max(account.repeated, default=0),
         "wasted %": 100 * account.wasted_s / max(account.trained_s + account.wasted_s, 1e-9),
     }
