@@ -127,7 +127,7 @@ def read_results(location: str, *, studies: Sequence[str] = (), allow: Collectio
     """
     if unknown := sorted(set(allow) - set(ALLOWANCES)):
         raise ValueError(f"unknown allowance {unknown[0]!r}; known: {', '.join(ALLOWANCES)}")
-    store = open_store(location, None, create=False) if location else None
+    store = open_store(location, None, create=False, is_read_only=True) if location else None
     if store is None:
         asked = location or "an empty name"
         raise StoreError(f"{asked}: there is no store; name the directory given to a sweep as --storage")

@@ -263,7 +263,7 @@ def open_results(options: argparse.Namespace) -> Store | None:
     Raises:
         StoreError: it cannot be used; errors as `open_store` and `require_store_on_all_nodes`.
     """
-    store = open_store(options.storage, RESULTS_VERSION, create=not options.plan)
+    store = open_store(options.storage, RESULTS_VERSION, create=not options.plan, is_read_only=options.plan)
     if store is not None and options.address is not None and not options.plan:
         require_store_on_all_nodes(store)
     return store

@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import re
 import threading
 import time
 import uuid
@@ -21,8 +22,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lt_rebalance.console import format_duration
-from lt_rebalance.filesystem import Filesystem
-from lt_rebalance.processes import Process
+from lt_rebalance.filesystem import Filesystem, NotAFileError
+from lt_rebalance.processes import Process, is_finite
 from lt_rebalance.records import parse_json
 
 BEAT_S = 10.0
@@ -56,6 +57,12 @@ class Holder(Process):
     held_s: float = 0.0
     """since the lease was taken, by the clock of the holder"""
     is_released: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        is_text = isinstance(self.title, str) and isinstance(self.attempt, str)
+        if not (is_text and isinstance(self.is_released, bool) and is_finite(self.held_s)):
+            raise ValueError(f"no holder of a lease wrote this: {dataclasses.asdict(self)}")
 
     def __str__(self) -> str:
         return f"{self.title}, process {self.pid} on {self.host}, for {format_duration(self.held_s)}"
@@ -132,9 +139,18 @@ class Lease:
                 f"for {self._stale_s:g} s; it goes on there"
             )
 
+    def confirm(self) -> None:
+        """Look whether this driver has the lease at this moment; LeaseLostError where it has not.
+
+        For what must not happen after another has taken over: `check` knows of that only from the next beat.
+        """
+        if read_newest(self._files)[0] != self._generation:
+            self._lost.set()
+        self.check()
+
     def beat(self) -> None:
         """Give a sign of life, or find that the lease is lost."""
-        if self._read_newest()[0] > self._generation:
+        if read_newest(self._files)[0] > self._generation:
             self._lost.set()
         else:
             self._write(is_released=False)
@@ -160,7 +176,7 @@ class Lease:
         seen: tuple[int, bytes] | None = None
         seen_s = 0.0
         while True:
-            newest = generation, content = self._read_newest()
+            newest = generation, content = read_newest(self._files)
             holder = Holder.from_json(content)
             is_free = generation == 0 or (holder is not None and (holder.is_released or holder.has_died))
             if newest != seen:
@@ -179,21 +195,47 @@ class Lease:
             if not is_free:
                 time.sleep(_POLL_S)
             elif self._files.create(_path(generation + 1), self._holder.to_json()):
-                for earlier in self._list_generations():
+                for earlier in _list_generations(self._files):
                     if earlier <= generation:
                         self._files.remove(_path(earlier))
                 return generation + 1
 
-    def _list_generations(self) -> list[int]:
-        stems = [name.removesuffix(".json") for name in self._files.list(DIRECTORY)]
-        return sorted(int(stem) for stem in stems if stem.isdecimal())
 
-    def _read_newest(self) -> tuple[int, bytes]:
-        """Return the highest generation and its file; 0 where there is none."""
-        while generations := self._list_generations():
-            with contextlib.suppress(FileNotFoundError):  # someone has just taken the next
-                return generations[-1], self._files.read(_path(generations[-1]))
-        return 0, b""
+def find_holder(files: Filesystem) -> Holder | None:
+    """Return who may hold the lease on a store now; None where it is known to be free. Nothing is waited for.
+
+    One that cannot be read is held by somebody whose name is not known.
+    """
+    generation, content = read_newest(files)
+    if generation == 0:
+        return None
+    holder = Holder.from_json(content)
+    if holder is None:
+        return Holder(title="somebody whose lease cannot be read", host="unknown", pid_space="unknown")
+    return None if holder.is_released or holder.has_died else holder
+
+
+def read_newest(files: Filesystem) -> tuple[int, bytes]:
+    """Return the highest generation and its file, empty where that cannot be read; 0 where there is none."""
+    missed = 0
+    while generations := _list_generations(files):
+        newest = generations[-1]
+        try:
+            return newest, files.read(_path(newest))
+        except NotAFileError:
+            return newest, b""
+        except FileNotFoundError:  # someone has just taken the next, unless it is the same again
+            if newest == missed:
+                return newest, b""
+            missed = newest
+    return 0, b""
+
+
+def _list_generations(files: Filesystem) -> list[int]:
+    """Return the generations that have a file of just the name that a driver gives it."""
+    names = files.list(DIRECTORY)
+    numbers = {int(name[:-5]): name for name in names if re.fullmatch(r"[0-9]{6,18}\.json", name)}
+    return sorted(number for number, name in numbers.items() if number and _path(number).endswith(f"/{name}"))
 
 
 def _path(generation: int) -> str:

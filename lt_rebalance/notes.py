@@ -14,7 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from lt_rebalance.filesystem import Filesystem, StorageError
-from lt_rebalance.processes import Process
+from lt_rebalance.processes import Process, is_finite
 from lt_rebalance.records import parse_json
 
 BEAT_S = 10.0
@@ -42,6 +42,13 @@ class Note(Process):
     beat_s: float = field(default_factory=time.time)
     """last sign of life"""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        texts = (self.name, self.title, self.driver, *self.keys)
+        numbers = (self.round, self.num_rounds, self.started_s, self.beat_s)
+        if not (all(isinstance(each, str) for each in texts) and all(map(is_finite, numbers))):
+            raise ValueError(f"nobody at work wrote this note: {dataclasses.asdict(self)}")
+
     def is_lost(self, now_s: float, live_drivers: Collection[str]) -> bool:
         """Whether its writer has died, as far as can be seen from here."""
         if self.is_visible:
@@ -67,7 +74,7 @@ def read_notes(files: Filesystem) -> list[Note]:
     for name in files.list(DIRECTORY):
         with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
             values = parse_json(files.read(f"{DIRECTORY}/{name}"))
-            notes.append(Note(**{**values, "keys": tuple(values["keys"])}))
+            notes.append(Note(**{**values, "name": name, "keys": tuple(values["keys"])}))
     return notes
 
 

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from lt_rebalance.filesystem import Filesystem
+from lt_rebalance.filesystem import Filesystem, ReadOnlyFilesystem
 from lt_rebalance.records import Artifact, Failure, Record, Summary
 from lt_rebalance.store_documents import StoreDocuments, StoreError
 from lt_rebalance.store_location import STORE_FORMAT, find_place
@@ -305,6 +305,9 @@ class Store(StoreDocuments):
 
     def _quarantine(self, damage: _DamageError) -> None:
         key, name = damage.key, damage.name
+        if self.is_read_only:
+            _log.warning("stage %s: %s counts as missing: %s", key, name, damage.reason)
+            return
         directory = f"quarantine/{key}-{uuid.uuid4().hex[:8]}"
         try:
             self._files.move(_stage_path(key, name), f"{directory}/{PurePosixPath(name).name}")
@@ -318,13 +321,16 @@ def _stage_path(key: str, name: str) -> str:
     return f"stages/{key}/{name}"
 
 
-def open_store(location: str, results_version: int | None, *, create: bool) -> Store | None:
+def open_store(
+    location: str, results_version: int | None, *, create: bool, is_read_only: bool = False
+) -> Store | None:
     """Open the store at a location, and make it if asked to.
 
     Args:
         location: a directory, or s3://BUCKET/PREFIX.
         results_version: the version whose results are wanted; None to read those of any version.
         create: make a store where there is none, and check that it can be written.
+        is_read_only: let nothing in it be changed; what cannot be read counts as missing and stays.
 
     Returns:
         The store; None where there is none and none was to be made.
@@ -333,6 +339,7 @@ def open_store(location: str, results_version: int | None, *, create: bool) -> S
         StoreError: not a store, of another version, not writable, or not within reach.
     """
     assert results_version is not None or not create
+    assert not (create and is_read_only)
     place = find_place(location)
     try:
         found = place.read_version(results_version)
@@ -344,4 +351,5 @@ def open_store(location: str, results_version: int | None, *, create: bool) -> S
             place.write_version(version, is_new=found is None)
     except OSError as error:
         raise place.explain(error) from None
-    return Store(place.files, place.location, version, place.directory)
+    files = ReadOnlyFilesystem(place.files) if is_read_only else place.files
+    return Store(files, place.location, version, place.directory)

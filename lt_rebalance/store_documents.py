@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lt_rebalance.filesystem import Filesystem
+from lt_rebalance.filesystem import Filesystem, ReadOnlyFilesystem
 from lt_rebalance.records import Failure, parse_json
 
 
@@ -27,6 +27,11 @@ class StoreDocuments:
     def files(self) -> Filesystem:
         """The files under the location, for views that are kept beside results: events, logs, notes."""
         return self._files
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing here can be changed."""
+        return isinstance(self._files, ReadOnlyFilesystem)
 
     # Studies
 
@@ -73,6 +78,7 @@ class StoreDocuments:
         """Return the directory of a search, made if it is new; None where the store does not lie in one."""
         if self.directory is None:
             return None
+        assert not self.is_read_only
         path = self.directory / search_path(name)
         path.mkdir(parents=True, exist_ok=True)
         return path

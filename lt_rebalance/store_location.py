@@ -2,6 +2,7 @@
 
 import errno
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,14 @@ class Place:
         write("store.json", content)
         if isinstance(self.files, S3Filesystem):
             self.files.check_access()
+        elif not is_new:  # as a new store has just been asked by its first file
+            self._check_exclusive()
+
+    def _check_exclusive(self) -> None:
+        """Find out before anything is trained whether results can be committed here."""
+        path = f"running/access-{uuid.uuid4().hex}"
+        self.files.create(path, b"")
+        self.files.remove(path)
 
     def explain(self, error: OSError) -> StoreError:
         """Return in words why the place cannot be used."""

@@ -29,7 +29,7 @@ from lt_rebalance.study import RESULTS_VERSION
 
 def run(options: argparse.Namespace) -> int:
     """Run failed runs again; 0 when all of them have a result now."""
-    store = open_store(options.store, RESULTS_VERSION, create=False)
+    store = open_store(options.store, RESULTS_VERSION, create=False, is_read_only=options.dry_run)
     if store is None:
         raise StoreError(f"there is no store at {options.store!r}")
     study = load_study(store, choose_study(store, options.study))

@@ -12,13 +12,13 @@ SHORTEST_PREFIX = 4
 _NAMED = 5
 
 
-def open_existing(location: str) -> Store:
-    """Open a store of any results version.
+def open_existing(location: str, *, is_read_only: bool = True) -> Store:
+    """Open a store of any results version, as a rule so that nothing in it can be changed.
 
     Raises:
         StoreError: there is none.
     """
-    store = open_store(location, None, create=False) if location else None
+    store = open_store(location, None, create=False, is_read_only=is_read_only) if location else None
     if store is None:
         raise StoreError(f"there is no store at {location!r}; name the place given to a sweep as --storage")
     return store
