@@ -122,11 +122,9 @@ def _find_orphaned_events(store: Store) -> Iterator[Garbage]:
 
 
 def _list_directories(files: Filesystem, path: str) -> Iterator[str]:
-    """Yield a directory and all below it that hold anything; what is behind a link is not looked into."""
-    names = files.list(path)
-    if names:
+    """Yield a directory and all below it that hold anything; a link is none."""
+    if not files.is_behind_link(f"{path}/inside") and (names := files.list(path)):
         yield path
-    if not files.is_behind_link(f"{path}/inside"):
         for name in names:
             yield from _list_directories(files, f"{path}/{name}")
 

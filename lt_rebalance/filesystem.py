@@ -154,9 +154,10 @@ class LocalFilesystem:
             if error.errno in (errno.ELOOP, errno.ENXIO):
                 raise NotAFileError(f"{target} is no file ({error.strerror})") from None
             raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise NotAFileError(f"{target} is no file")
         with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise NotAFileError(f"{target} is no file")
             return file.read()
 
     def create(self, path: str, content: bytes) -> bool:

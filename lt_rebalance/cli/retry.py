@@ -29,9 +29,12 @@ from lt_rebalance.study import RESULTS_VERSION
 
 def run(options: argparse.Namespace) -> int:
     """Run failed runs again; 0 when all of them have a result now."""
-    store = open_store(options.store, RESULTS_VERSION, create=False, is_read_only=options.dry_run)
+    store = open_store(options.store, RESULTS_VERSION, create=False, is_read_only=True)
     if store is None:
         raise StoreError(f"there is no store at {options.store!r}")
+    if not options.dry_run:
+        store = open_store(options.store, RESULTS_VERSION, create=True)  # can it be written, too?
+        assert store is not None
     study = load_study(store, choose_study(store, options.study))
     plan = keep_failed(plan_from_description(study), store)
     titles = [str(planned) for planned in plan.runs]
