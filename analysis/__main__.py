@@ -5,20 +5,23 @@ that still runs.
 """
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 
 from analysis.collect import read_results
 from analysis.report import write_report
 from analysis.tables import account
-
-EXIT_USER_ERROR = 2
+from lt_rebalance.exits import Parser, describe_os_error, run_command
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(
+        prog="python -m analysis",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("store", metavar="STORE", help="what was given to a sweep as --storage")
     parser.add_argument(
@@ -38,21 +41,18 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report; return 0, or 2 for wrong input, with nothing written."""
-    options = make_parser().parse_args(arguments)
+    return run_command(make_parser(), _report, arguments)
+
+
+def _report(options: argparse.Namespace, _: contextlib.ExitStack) -> int:
     allow = [*options.allow, *(["gaps"] if options.partial else [])]
     try:
         results = read_results(options.store, studies=options.study, allow=allow)
         page = write_report(results, options.out)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
     except OSError as error:
-        reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
-        print(
-            f"error: {reason}; name a STORE that can be read and an --out that can be written",
-            file=sys.stderr,
-        )
-        return EXIT_USER_ERROR
+        raise ValueError(
+            f"{describe_os_error(error)}; name a STORE that can be read and an --out that can be written"
+        ) from error
     for note in results.notes:
         print(f"note: {note}")
     print(f"report: {page}")

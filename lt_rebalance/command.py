@@ -2,30 +2,24 @@
 
 import argparse
 import contextlib
-import io
-import logging
-import shlex
-import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from rich.console import Console
 from rich.text import Text
 
-from lt_rebalance.arguments import EXIT_INCOMPLETE, EXIT_USER_ERROR, Parser, require_utf8
 from lt_rebalance.axes import Preset, add_axes
 from lt_rebalance.cluster import ClusterSize, RaySession, count_cpus, ray_cluster
 from lt_rebalance.configs import DEVICES, PRECISIONS, Execution
 from lt_rebalance.console import make_console
 from lt_rebalance.costs import Throughput
 from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset, locate_data_dir
-from lt_rebalance.disk import takes_no_more
 from lt_rebalance.events.overview import refresh_events, write_overview
+from lt_rebalance.exits import EXIT_INCOMPLETE, Parser, run_command, this_command
 from lt_rebalance.filesystem import StorageError
 from lt_rebalance.forecast import Job, describe_study, expect, learn_throughput, measure_unknown, show_plan
 from lt_rebalance.interrupts import Interrupted
-from lt_rebalance.lease import Lease, LeaseLostError
+from lt_rebalance.lease import Lease
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.machine import AUTO, resolve_execution
 from lt_rebalance.nodes import require_store_on_all_nodes
@@ -43,7 +37,6 @@ from lt_rebalance.tables import cells_frame, runs_frame
 StudyBuilder = Callable[[argparse.Namespace], Study]
 Answer = Callable[[str, str, int], tuple[str, str]]
 """From the location of a store, the name of a study in it and characters a line to text and CSV."""
-Preparation = Callable[[argparse.Namespace, contextlib.ExitStack], Callable[[], int]]
 
 
 def make_parser(question: str) -> argparse.ArgumentParser:
@@ -158,53 +151,6 @@ def main(
         return lambda: run_job(job, options, session, answer)
 
     return run_command(parser, prepare, arguments)
-
-
-def run_command(
-    parser: argparse.ArgumentParser, prepare: Preparation, arguments: Sequence[str] | None = None
-) -> int:
-    """Read a command line, prepare what it asks for, do it and return its exit code.
-
-    Args:
-        prepare: checks everything that can be wrong, raising ValueError, and returns what does the work.
-
-    Returns:
-        What the work returns; 1: it could not go on, for the store could not be reached any more or another
-        driver has taken over; 2: wrong input, nothing was started; 130, 143: stopped by Ctrl-C or SIGTERM.
-        After all but 2 the same command goes on from there.
-    """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # the log of a job should show each line as it comes
-    with contextlib.ExitStack() as stack:
-        try:
-            require_utf8()
-            work = prepare(parser.parse_args(arguments), stack)
-        except (ValueError, StorageError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return EXIT_USER_ERROR
-        except OSError as error:
-            if not takes_no_more(error):
-                raise
-            print(f"error: {error}; make room, or name another --storage", file=sys.stderr)
-            return EXIT_USER_ERROR
-        except KeyboardInterrupt:
-            print("stopped before anything was started")
-            return Interrupted(signal.SIGINT).exit_code
-        try:
-            return work()
-        except Interrupted as interrupt:
-            print(f"stopped by {interrupt.signal.name}; nothing finished is lost. To go on: {this_command()}")
-            return interrupt.exit_code
-        except LeaseLostError as error:
-            print(f"stopped: {error}", file=sys.stderr)
-            return EXIT_INCOMPLETE
-        except (StoreError, OSError) as error:
-            if not isinstance(error, StoreError | StorageError) and not takes_no_more(error):
-                raise
-            print(f"error: {error}", file=sys.stderr)
-            print(f"stopped; nothing finished is lost. To go on, once that is mended: {this_command()}")
-            return EXIT_INCOMPLETE
 
 
 def first_line(parser: argparse.ArgumentParser) -> str:
@@ -380,7 +326,3 @@ def _show_results(job: Job, store: Store, console: Console, answer: Answer | Non
         print(f"for twice the seeds: {this_command()} {job.seeds_option} {2 * len(study.seeds)}")
     print(ledger.summary())
     return EXIT_INCOMPLETE if counts["failed"] or counts["missing"] else 0
-
-
-def this_command() -> str:
-    return shlex.join(["python", *sys.argv])

@@ -11,20 +11,13 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from lt_rebalance.arguments import EXIT_INCOMPLETE
 from lt_rebalance.bucket import SCHEME
 from lt_rebalance.cluster import RaySession
-from lt_rebalance.command import (
-    first_line,
-    open_results,
-    prepare_machine,
-    run_command,
-    run_job,
-    this_command,
-)
+from lt_rebalance.command import first_line, open_results, prepare_machine, run_job
 from lt_rebalance.configs import Execution, require_positive
 from lt_rebalance.console import make_console
 from lt_rebalance.datasets import load_dataset, locate_data_dir
+from lt_rebalance.exits import EXIT_INCOMPLETE, run_command, this_command
 from lt_rebalance.forecast import Job
 from lt_rebalance.lease import Lease
 from lt_rebalance.ledger import Ledger

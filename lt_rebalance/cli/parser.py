@@ -2,8 +2,8 @@
 
 import argparse
 
-from lt_rebalance.arguments import Parser
 from lt_rebalance.events.server import DEFAULT_PORT, LOOPBACK
+from lt_rebalance.exits import Parser
 
 DEFAULT_STORE = "results"
 FRAMES = ("runs", "rounds", "classes", "generators", "generator_rounds", "generator_classes")

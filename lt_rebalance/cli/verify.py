@@ -3,8 +3,8 @@
 import argparse
 import dataclasses
 
-from lt_rebalance.arguments import EXIT_INCOMPLETE
 from lt_rebalance.cli.stores import find_stage, print_json
+from lt_rebalance.exits import EXIT_INCOMPLETE
 from lt_rebalance.verification import Verification, verify_stage
 
 SHOWN = 20
