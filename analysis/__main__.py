@@ -13,6 +13,7 @@ from analysis.collect import read_results
 from analysis.report import write_report
 from analysis.tables import account
 from lt_rebalance.exits import Parser, describe_os_error, run_command
+from lt_rebalance.option_types import place
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -23,9 +24,9 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("store", metavar="STORE", help="what was given to a sweep as --storage")
+    parser.add_argument("store", type=place, metavar="STORE", help="what was given to a sweep as --storage")
     parser.add_argument(
-        "--out", default="report", metavar="DIR", help="where the report goes (default: report)"
+        "--out", type=place, default="report", metavar="DIR", help="where the report goes (default: report)"
     )
     parser.add_argument("--study", nargs="+", default=[], metavar="NAME", help="read these studies only")
     parser.add_argument("--partial", action="store_true", help="report also when runs failed or are missing")

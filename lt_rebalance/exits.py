@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lt_rebalance.console import printable
 from lt_rebalance.disk import takes_no_more
@@ -36,10 +36,21 @@ Preparation = Callable[[argparse.Namespace, contextlib.ExitStack], Work | int]
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises a ValueError for wrong arguments."""
+    """Raises a ValueError for wrong arguments, among them texts that are empty or cannot be printed."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
+
+    def parse_args(self, *arguments: Any, **options: Any) -> Any:  # Any: as argparse has it
+        parsed = super().parse_args(*arguments, **options)
+        for name, value in vars(parsed).items():
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str) and not (text.strip() and text.isprintable()):
+                    flag = f"--{name.replace('_', '-')}"
+                    raise ValueError(
+                        f"{flag} must not be empty, and only of letters that can be printed, got {text!r}"
+                    )
+        return parsed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +178,11 @@ def _tell(error: BaseException, *, has_begun: bool) -> int:
     for line in filter(None, (ending.words, ending.go_on)):
         print(printable(line), file=sys.stderr)
     return ending.exit_code
+
+
+def note(text: str) -> None:
+    """Say what a user should know of a command that goes on."""
+    print(f"note: {printable(text)}", file=sys.stderr)
 
 
 def require_utf8() -> None:

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "lt_rebalance"
 LAYERS = [
     ["seeding", "metrics", "records", "paper", "errors", "streams", "interrupts", "search_spaces"],
-    ["concerns", "console"],
+    ["concerns", "console", "option_types"],
     ["datasets"],
     ["data"],
     ["imbalance"],
@@ -55,7 +55,7 @@ LAYERS = [
     ["search_trainables"],
     ["runner"],
     ["tuner", "population"],
-    ["forecast"],
+    ["forecast", "search_forecast"],
     ["command"],
     ["search_options"],
     ["search_command"],
@@ -64,7 +64,7 @@ LAYERS = [
 ]
 MAY_IMPORT_RAY = {"cluster", "nodes", "trainables", "search_trainables", "runner", "tuner", "population"}
 MAY_IMPORT_ANALYSIS = {"cli"}
-ANALYSIS_MAY_IMPORT = {"exits", "metrics", "paper", "records", "store"}
+ANALYSIS_MAY_IMPORT = {"exits", "metrics", "option_types", "paper", "records", "store"}
 ANALYSIS_NEVER_IMPORTS = {"torch", "torchvision", "ray"}
 BELOW_THE_PACKAGE = {"sweeps", "analysis", "benchmarks", "tests"}
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "shelve"}

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Callable
 
 import torch
-from rich.console import Console
 
 from lt_rebalance.cli.stores import choose_study, print_json
 from lt_rebalance.cluster import ClusterSize, RaySession, count_cpus, ray_cluster
-from lt_rebalance.command import run_pending
+from lt_rebalance.command import run_pending, share_of_gpu
 from lt_rebalance.console import make_console
+from lt_rebalance.datasets import are_embedded
 from lt_rebalance.events.overview import refresh_events
-from lt_rebalance.exits import EXIT_INCOMPLETE, Work
+from lt_rebalance.exits import EXIT_INCOMPLETE, Work, note
 from lt_rebalance.facts import load_study
 from lt_rebalance.forecast import Job, learn_throughput
 from lt_rebalance.lease import Lease
@@ -34,6 +34,13 @@ def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work:
         raise StoreError(f"there is no store at {options.store!r}")
     study = load_study(store, choose_study(store, options.study))
     plan = keep_failed(plan_from_description(study), store)
+    if options.dry_run:
+        for name in ("address", "data_dir", "gpus_per_trial", "lanes", "max_concurrent"):
+            if getattr(options, name) is not None:
+                raise ValueError(f"--{name.replace('_', '-')} does not go with --dry-run, which runs nothing")
+    datasets = {stage.data.dataset for stage in plan.stages.values()}
+    if options.data_dir is not None and are_embedded(datasets):
+        note(f"--data-dir changes nothing: {', '.join(sorted(datasets))} comes with the package")
     if options.dry_run or not plan.runs:
         return lambda: _show(plan, store, options)
     again = _prepare_again(plan, store, options, stack)
@@ -77,9 +84,8 @@ def _prepare_again(
     if options.address is not None:
         size = stack.enter_context(ray_cluster(options.address))
         require_store_on_all_nodes(store)
-    resources = plan_resources(
-        plan.execution, options.gpus_per_trial, options.max_concurrent, options.lanes, size
-    )
+    share = share_of_gpu(options.gpus_per_trial, plan.execution)
+    resources = plan_resources(plan.execution, share, options.max_concurrent, options.lanes, size)
     lease = stack.enter_context(Lease(store.files, store.location, plan.study.name))
     session = stack.enter_context(RaySession(options.address, lease))
 
@@ -89,7 +95,7 @@ def _prepare_again(
             store.clear_failure(key)
         ledger.forget_failures()
         job = Job(question="", ledger=ledger, store=store, resources=resources)
-        console = Console(file=sys.stderr, highlight=False) if options.json else make_console()
+        console = make_console(sys.stderr if options.json else None)
         run_pending(job, store, options.data_dir, session, console, learn_throughput(ledger))
 
     return again
