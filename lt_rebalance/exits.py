@@ -41,15 +41,17 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
 
-    def parse_args(self, *arguments: Any, **options: Any) -> Any:  # Any: as argparse has it
-        parsed = super().parse_args(*arguments, **options)
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # Any: as argparse has it
+        tokens = sys.argv[1:] if args is None else args
+        for token in tokens:
+            if token.endswith("=--"):  # which argparse takes for no value at all
+                raise ValueError(f"{token.removesuffix('=--')} takes a value, got '--'")
+        parsed = super().parse_args(tokens, namespace)
         for name, value in vars(parsed).items():
             for text in value if isinstance(value, list) else [value]:
                 if isinstance(text, str) and not (text.strip() and text.isprintable()):
-                    flag = f"--{name.replace('_', '-')}"
-                    raise ValueError(
-                        f"{flag} must not be empty, and only of letters that can be printed, got {text!r}"
-                    )
+                    rule = f"--{name.replace('_', '-')} takes letters that can be printed, at least one"
+                    raise ValueError(f"{rule}, got {text!r}")
         return parsed
 
 
