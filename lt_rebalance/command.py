@@ -333,8 +333,12 @@ def _show_results(job: Job, store: Store, console: Console, answer: Answer | Non
         )
     )
     if answer is not None:
-        text, csv = answer(store.location, study.name, console.width)
-        paths.append(store.write_table(study.name, "answer", csv))
+        try:
+            text, csv = answer(store.location, study.name, console.width)
+        except ValueError as error:  # the account of the runs does not wait for it
+            text = f"no answer can be given: {error}"
+        else:
+            paths.append(store.write_table(study.name, "answer", csv))
         print(text)
     for run in ledger.plan.runs:
         if ledger.state(run.key) == "failed":

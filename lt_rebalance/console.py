@@ -6,6 +6,7 @@ from typing import Any, TextIO
 from rich.console import Console
 
 PLAIN_WIDTH = 140
+NARROWEST = 40
 
 
 def make_console(file: TextIO | None = None) -> Console:
@@ -15,7 +16,10 @@ def make_console(file: TextIO | None = None) -> Console:
     """
     plain: dict[str, Any] = {"file": file, "highlight": False, "markup": False, "emoji": False}
     console = Console(**plain)
-    return console if console.is_terminal else Console(**plain, width=PLAIN_WIDTH)
+    if not console.is_terminal:
+        return Console(**plain, width=PLAIN_WIDTH)
+    # Narrower than that no table can be read: the terminal breaks its lines.
+    return Console(**plain, width=max(console.width, NARROWEST))
 
 
 def printable(text: str) -> str:
