@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 
 from analysis.collect import Results
-from analysis.figures import Drawn, draw_figures, draw_search, to_png, to_svg
+from analysis.figures import Drawn, draw_figures, draw_search, own_settings, to_png, to_svg
 from analysis.searches import SearchResults, read_searches
 from analysis.summary import describe_design, describe_findings, describe_limits, describe_versions
 from analysis.tables import (
@@ -154,6 +154,7 @@ CHAPTERS = (
 )
 
 
+@own_settings()
 def write_report(results: Results, out_dir: str | Path) -> Path:
     """Write `index.html`, a page a search, `tables/` and `figures/`, and return the path of `index.html`.
 

@@ -9,6 +9,7 @@ from typing import Any
 from lt_rebalance.configs import Budget
 from lt_rebalance.generators import GENERATORS
 from lt_rebalance.methods import METHODS, get_method
+from lt_rebalance.option_types import repeats, whole
 from lt_rebalance.paper import PAPER_CS, PAPER_GENERATORS, PAPER_METHODS
 from lt_rebalance.protocols import PROTOCOLS, Protocol, get_protocol, grid, step_budget
 from lt_rebalance.study import Cell
@@ -88,12 +89,12 @@ def add_axes(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> 
     axes.add_argument("--generators", nargs="+", metavar="NAME", help=f"of {', '.join(GENERATORS)}")
     axes.add_argument("--protocol", nargs="+", metavar="NAME", help=f"of {', '.join(PROTOCOLS)}")
     axes.add_argument("--name", help="name of the study in the store (default: SWEEP-PRESET)")
-    axes.add_argument("--seeds", type=int, metavar="N", help="run seeds 0 to N - 1 of every cell")
+    axes.add_argument("--seeds", type=repeats, metavar="N", help="run seeds 0 to N - 1 of every cell")
     budgets = parser.add_argument_group("budgets, over those of the protocol")
-    budgets.add_argument("--steps", type=int, metavar="N", help="optimizer steps of every classifier")
-    budgets.add_argument("--epochs", type=int, metavar="N", help="epochs of every classifier")
-    budgets.add_argument("--generator-steps", type=int, metavar="N", help="steps of every CGAN")
-    budgets.add_argument("--generator-epochs", type=int, metavar="N", help="epochs of every CGAN")
+    budgets.add_argument("--steps", type=whole, metavar="N", help="optimizer steps of every classifier")
+    budgets.add_argument("--epochs", type=repeats, metavar="N", help="epochs of every classifier")
+    budgets.add_argument("--generator-steps", type=whole, metavar="N", help="steps of every CGAN")
+    budgets.add_argument("--generator-epochs", type=repeats, metavar="N", help="epochs of every CGAN")
 
 
 def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Preset]) -> Axes:
@@ -124,7 +125,7 @@ def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Pre
         dataclasses.replace(get_protocol(name), **changes) for name in options.protocol or preset.protocols
     ]
     return Axes(
-        name=options.name or f"{sweep}-{options.preset}",
+        name=f"{sweep}-{options.preset}" if options.name is None else options.name,
         dataset=options.dataset or preset.dataset,
         protocols=tuple(protocols),
         cs=tuple(_read_cs(options.c, preset.cs, methods)),

@@ -13,12 +13,14 @@ from functools import cached_property
 from typing import Any
 
 from lt_rebalance.configs import (
+    MAX_NAME_BYTES,
     SEARCH_SPACES,
     Budget,
     ClassifierConfig,
     Execution,
     GeneratorConfig,
     require_known,
+    require_name,
     require_positive,
 )
 from lt_rebalance.records import Record
@@ -74,6 +76,8 @@ class Search:
     execution: Execution
 
     def __post_init__(self) -> None:
+        # The study that confirms the choice adds to the name.
+        require_name("search", self.name, most_bytes=MAX_NAME_BYTES - 20)
         require_known("component", self.component, tuple(SEARCH_SPACES))
         require_known("scheduler", self.scheduler, SCHEDULERS)
         for objective in self.objectives:
@@ -83,6 +87,8 @@ class Search:
                     f"objective {objective!r} is one of generators, got component {self.component!r}"
                 )
         require_positive(seeds=len(self.seeds), objectives=len(self.objectives))
+        if self.sampler_seed < 0:
+            raise ValueError(f"the seed of the suggestions must be at least 0, got {self.sampler_seed}")
         if self.reduction < 2:
             raise ValueError(f"the reduction must be at least 2, got {self.reduction}")
         if len(self.objectives) > 1 and self.scheduler != "none":

@@ -20,6 +20,7 @@ from lt_rebalance.configs import (
     MethodConfig,
     config_from_dict,
     require_known,
+    require_name,
     to_plain,
 )
 from lt_rebalance.datasets import get_dataset_spec
@@ -276,8 +277,7 @@ class Study:
     """fields of all cells that were replaced after the study was built, by section"""
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name or self.name.startswith("."):
-            raise ValueError(f"a study's name must be a file name without a leading dot, got {self.name!r}")
+        require_name("study", self.name)
         if not self.cells:
             raise ValueError(f"study {self.name!r} has no cells: its axes select nothing")
         if not self.seeds:

@@ -237,7 +237,7 @@ WRONG_INPUT: dict[str, tuple[list[str], list[str]]] = {
     "c not a number": (["--c", "abc"], ["C must be a fraction", "'abc'"]),
     "c over zero": (["--c", "1/0"], ["C must be a fraction", "'1/0'"]),
     "no seeds": (["--seeds", "0"], ["--seeds must be at least 1", "got 0"]),
-    "seeds not a number": (["--seeds", "ten"], ["--seeds", "invalid int value: 'ten'"]),
+    "seeds not a number": (["--seeds", "ten"], ["--seeds", "must be a whole number, got 'ten'"]),
     "no steps": (["--steps", "0"], ["steps must be above 0", "got 0"]),
     "negative steps": (["--steps", "-5"], ["steps must be above 0", "got -5"]),
     "no epochs": (["--epochs", "0"], ["epochs must be above 0", "got 0"]),
@@ -260,7 +260,7 @@ WRONG_INPUT: dict[str, tuple[list[str], list[str]]] = {
     ),
     "no threads": (["--threads", "0"], ["num_threads must be above 0", "got 0"]),
     "no trials at a time": (["--max-concurrent", "0"], ["max_concurrent must be above 0", "got 0"]),
-    "no share of a GPU": (["--gpus-per-trial", "0"], ["gpus_per_trial must be above 0", "got 0"]),
+    "share of a GPU on a CPU": (["--device", "cpu", "--gpus-per-trial", "0.5"], ["is for trials on a GPU"]),
     "more threads than CPUs": (["--device", "cpu", "--threads", "9999"], ["no trial fits", "9999 CPUs"]),
     "storage elsewhere": (["--storage", "ftp://host/x"], ["--storage must be a directory", "'ftp://host/x'"]),
     # Names that nothing would ever read.
@@ -460,7 +460,8 @@ def test_plan_counts_stages_in_words_and_creates_nothing(call: Call, tmp_path: P
     assert lines[2] == "classifier runs: 45 planned, 45 to run"
     assert re.fullmatch(r"arithmetic: [\d.]+ PFLOP in float32", lines[3])
     assert re.fullmatch(r"time: .+ of one cpu slot, about .+ on \d+", lines[4])
-    assert all(line.startswith("device time, ") for line in lines[5:])
+    assert lines[5] == "lanes: at most 1 seeds of one trial"
+    assert all(line.startswith("device time, ") for line in lines[6:])
     assert list_tree(tmp_path) == {"cwd": None}
 
 
@@ -479,7 +480,7 @@ def test_plan_needs_no_data(call: Call, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(datasets, "DEBIAN_DIR", tmp_path / "no-package")
     selection = ["--preset", "paper", "--methods", "none", "--c", "1/2", "--seeds", "1"]
     answer = call([*CPU, *selection, "--data-dir", str(tmp_path / "nowhere"), "--plan", "--json"])
-    assert (answer.code, answer.err) == (0, "")
+    assert (answer.code, answer.err) == (0, "note: --data-dir changes nothing: a plan reads no data\n")
     assert json.loads(answer.out)["runs"]["planned"] == 1
 
 

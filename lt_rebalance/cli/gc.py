@@ -5,11 +5,11 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from lt_rebalance.arguments import EXIT_INCOMPLETE
 from lt_rebalance.cleanup import Garbage, find_garbage, remove_garbage
 from lt_rebalance.cli.stores import open_existing, print_json
+from lt_rebalance.exits import EXIT_INCOMPLETE
 from lt_rebalance.filesystem import StorageError
-from lt_rebalance.lease import Lease, LeaseLostError, find_holder
+from lt_rebalance.lease import Lease, find_holder
 from lt_rebalance.notes import read_notes
 from lt_rebalance.store import Store, StoreError
 
@@ -29,9 +29,6 @@ def run(options: argparse.Namespace) -> int:
         with Lease(store.files, store.location, TITLE) as lease:
             garbage = _find(store, options, is_held=False)
             return _show(remove_garbage(store, garbage, lease.confirm), options)
-    except LeaseLostError as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        return EXIT_INCOMPLETE
     except StorageError:
         raise
     except OSError as error:

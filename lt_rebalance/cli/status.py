@@ -15,6 +15,8 @@ from lt_rebalance.notes import STALE_S, Note
 from lt_rebalance.status import Running, Status, read_status
 from lt_rebalance.store import Store
 
+DEFAULT_EVERY_S = 5.0
+
 
 def run(options: argparse.Namespace) -> int:
     """Show the status."""
@@ -22,6 +24,8 @@ def run(options: argparse.Namespace) -> int:
     studies = choose_studies(store, options.study)
     if options.watch and options.json:
         raise ValueError("--watch shows, and --json answers once; give one of them")
+    if options.every is not None and not (options.watch and options.every > 0):
+        raise ValueError(f"--every is a number of seconds above 0, with --watch, got {options.every:g}")
     if options.json:
         print_json([status.to_dict(options.rate) for status in _read(store, studies)])
     elif not options.watch:
@@ -37,18 +41,19 @@ def _read(store: Store, studies: list[str]) -> list[Status]:
 
 def _watch(store: Store, studies: list[str], options: argparse.Namespace) -> None:
     console = make_console()
+    every_s = DEFAULT_EVERY_S if options.every is None else options.every
     statuses = _read(store, studies)
     if not console.is_terminal:
-        _watch_plainly(store, studies, options, console)
+        _watch_plainly(store, studies, every_s, console)
         return
     with Live(render(statuses, options.rate), console=console, auto_refresh=False, screen=False) as live:
         while not all(map(is_over, statuses)):
-            time.sleep(options.every)
+            time.sleep(every_s)
             statuses = _read(store, studies)
             live.update(render(statuses, options.rate), refresh=True)
 
 
-def _watch_plainly(store: Store, studies: list[str], options: argparse.Namespace, console: Console) -> None:
+def _watch_plainly(store: Store, studies: list[str], every_s: float, console: Console) -> None:
     """Print a line a study whenever something has changed."""
     shown: dict[str, str] = {}
     while True:
@@ -60,7 +65,7 @@ def _watch_plainly(store: Store, studies: list[str], options: argparse.Namespace
                 console.print(Text(line), soft_wrap=True)
         if all(map(is_over, statuses)):
             return
-        time.sleep(options.every)
+        time.sleep(every_s)
 
 
 def is_over(status: Status) -> bool:

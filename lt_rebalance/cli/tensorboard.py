@@ -14,6 +14,7 @@ from lt_rebalance.filesystem import StorageError
 from lt_rebalance.store import Store, StoreError
 
 LOOPBACKS = (LOOPBACK, "localhost", "::1")
+MAX_PORT = 65535
 RELOAD_S = 2
 RELOAD_FROM_BUCKET_S = 30
 """every look takes two requests for each object that holds events"""
@@ -26,6 +27,10 @@ def run(options: argparse.Namespace) -> int:
             f"--host {options.host} can be reached by others, and TensorBoard asks nobody for a password; "
             "use a tunnel to 127.0.0.1 instead, or agree with --listen-publicly"
         )
+    if options.host in LOOPBACKS and options.listen_publicly:
+        raise ValueError(f"--listen-publicly agrees to another --host, and {options.host} is this machine")
+    if not 0 <= options.port <= MAX_PORT:
+        raise ValueError(f"--port must be at least 0 and at most {MAX_PORT}, got {options.port}")
     store = open_existing(options.store, is_read_only=False)
     study = choose_study(store, options.study)
     count = _refresh(store, study)
