@@ -40,7 +40,8 @@ def stage_batching(stage: AnyStage) -> Batching:
         raise ValueError(
             f"{config.architecture} normalises over a batch and cannot learn from fewer than {smallest} "
             f"items at once, got {num_items} items in batches of {config.batch_size}; set "
-            f"{section}.batch_size to {smallest} or more and learn from at least {smallest} images, or take another {section}"
+            f"{section}.batch_size to {smallest} or more and learn from at least {smallest} images, or take "
+            f"another {section}"
         )
     return Batching(num_items=num_items, batch_size=config.batch_size, smallest=smallest)
 

@@ -15,6 +15,7 @@ LAYERS = [
     ["imbalance"],
     ["methods"],
     ["generators", "classifiers", "losses"],
+    ["provenance"],
     ["initialization"],
     ["batching", "configs"],
     ["training"],
