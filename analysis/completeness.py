@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from analysis.reader import StoreReader, digest, is_apart
+from analysis.reader import UNKNOWN_CODE, StoreReader, digest, is_apart
 
 ALLOWANCES = ("gaps", "duplicates", "versions")
 _NAMED = 10
@@ -101,12 +101,20 @@ def describe_oddities(reader: StoreReader) -> tuple[str, ...]:
 def _describe_mixtures(reader: StoreReader) -> Iterator[str]:
     """Say where results were made with different code, devices or threads."""
     finished = [reader.rows[key] for key in reader.runs if "commit" in reader.rows[key]]
+    codes = Counter(row["commit"] for row in finished)
+    if len(codes) > 1:
+        is_told_by_commit = all(", source " not in code and code != UNKNOWN_CODE for code in codes)
+        yield f"results come from {len(codes)} {'commits' if is_told_by_commit else 'states'} of the code"
+    if untold := codes[UNKNOWN_CODE]:
+        yield (
+            f"{untold} results do not say which code made them, neither by a commit nor by a hash of its "
+            "files: by their code they cannot be told apart"
+        )
     for name, meaning in {
-        "commit": "commits of the code",
         "device": "kinds of device",
         "num_threads": "numbers of threads",
     }.items():
         if len(values := Counter(row[name] for row in finished)) > 1:
             yield f"results come from {len(values)} {meaning}"
-    if dirty := sum(row["is_dirty"] for row in finished):
+    if dirty := sum(row["is_dirty"] is True for row in finished):
         yield f"{dirty} results were made with uncommitted changes to the code"

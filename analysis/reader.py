@@ -38,6 +38,9 @@ ROUND_METRICS = ("train_loss", *(f"test_{name}" for name in METRIC_NAMES))
 GENERATOR_ROUND_METRICS = GENERATOR_METRICS[:-1]
 _TOLERANCE = 1e-9
 
+UNKNOWN_CODE = "unknown"
+"""stands for a commit that is not known"""
+
 
 class StoreReader:
     """Reads studies and records, each file once, and keeps of them what the frames need."""
@@ -257,8 +260,18 @@ def _provenance(record: Record) -> dict[str, Any]:
         "python_version": versions.get("python", ""),
         "numpy_version": versions.get("numpy", ""),
         "ray_version": versions.get("ray", ""),
-        "commit": provenance.get("commit", ""),
-        "is_dirty": bool(provenance.get("is_dirty", False)),
+        "commit": _name_code(provenance),
+        "is_dirty": provenance.get("is_dirty") if provenance.get("commit") else None,
         "host": provenance.get("host", ""),
         "dataset_identity": record.stage["dataset_identity"],
     }
+
+
+def _name_code(provenance: Mapping[str, Any]) -> str:
+    """Return what tells the code of a result from other code: its commit, and its files where need be.
+
+    Records from before files were hashed may have an empty commit, and then say nothing.
+    """
+    commit, source = provenance.get("commit") or UNKNOWN_CODE, provenance.get("source_sha256")
+    is_told_by_commit = commit != UNKNOWN_CODE and provenance.get("is_dirty") is False
+    return str(commit) if is_told_by_commit or not source else f"{commit}, source {str(source)[:12]}"

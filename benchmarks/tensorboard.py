@@ -94,7 +94,7 @@ class Simulation:
     def make_record(self, stage: AnyStage) -> Record:
         """Return a record with random curves and results of the usual size, its artefacts written."""
         config = stage.generator if isinstance(stage, GeneratorStage) else stage.classifier
-        ends = config.budget.round_ends(60_000, config.batch_size)
+        ends = config.budget.round_ends(-(-60_000 // config.batch_size))
         names = ROUND_COLUMNS[stage.kind] if stage.kind == "generator" else list(make_record(stage).curves[0])
         rows = [{name: self._random(name) for name in names} | {"step": end} for end in ends]
         record = dataclasses.replace(make_record(stage), curves=tuple(rows), num_steps=ends[-1])

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lt_rebalance.batching import Batching, smallest_generator_batch
 from lt_rebalance.configs import GeneratorConfig
 from lt_rebalance.datasets import DatasetSpec
 from lt_rebalance.generators import NOISE_DIM, Discriminator, Generator, build_generator, draw_kept
@@ -74,6 +75,11 @@ class CGANTraining(Training[CGANLane, StepProgram]):
 
     def _build_lane(self, seed: int, training_set: TrainingSet) -> CGANLane:
         config, spec = self._config, self._spec
+        batching = Batching(
+            num_items=len(training_set),
+            batch_size=config.batch_size,
+            smallest=smallest_generator_batch(config.architecture, spec),
+        )
         generator = build_network(
             lambda: build_generator(config.architecture, spec.num_classes, spec.image_shape),
             torch_stream(seed, "generator_init"),
@@ -84,13 +90,13 @@ class CGANTraining(Training[CGANLane, StepProgram]):
         ).to(self._device)
         return CGANLane(
             seed=seed,
-            round_ends=config.budget.round_ends(len(training_set), config.batch_size),
+            round_ends=config.budget.round_ends(batching.steps_per_pass),
             training_set=training_set,
             generator=generator,
             discriminator=discriminator,
             generator_optimizer=build_adam(generator, config),
             discriminator_optimizer=build_adam(discriminator, config),
-            batches=BatchOrder(len(training_set), config.batch_size, seed, "generator_batches", self._device),
+            batches=BatchOrder(batching, seed, "generator_batches", self._device),
         )
 
     def _build_program(self, lanes: Sequence[CGANLane]) -> StepProgram:

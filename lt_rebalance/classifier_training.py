@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lt_rebalance.batching import Batching, smallest_classifier_batch
 from lt_rebalance.classifiers import build_classifier
 from lt_rebalance.configs import ClassifierConfig
 from lt_rebalance.datasets import DatasetSpec
@@ -110,6 +111,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         self._device = device
         self._precision = precision
         self._loss = LOSSES[config.loss]
+        self._smallest_batch = smallest_classifier_batch(config.architecture, spec)
         self._test_set = test_set
         inputs = zip(seeds, training_sets, validation_sets, strict=True)
         super().__init__([self._build_lane(*lane_inputs) for lane_inputs in inputs], fusion)
@@ -118,6 +120,9 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         self, seed: int, training_set: TrainingSet, validation_set: EvaluationSet | None
     ) -> ClassifierLane:
         config, spec = self._config, self._spec
+        batching = Batching(
+            num_items=len(training_set), batch_size=config.batch_size, smallest=self._smallest_batch
+        )
         network = build_network(
             lambda: build_classifier(config.architecture, spec.num_classes, spec.image_shape),
             torch_stream(seed, "classifier_init"),
@@ -125,14 +130,12 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         network.to(memory_format=torch.channels_last)
         return ClassifierLane(
             seed=seed,
-            round_ends=config.budget.round_ends(len(training_set), config.batch_size),
+            round_ends=config.budget.round_ends(batching.steps_per_pass),
             training_set=training_set,
             validation_set=validation_set,
             network=network,
             optimizer=build_adam(network, config),
-            batches=BatchOrder(
-                len(training_set), config.batch_size, seed, "classifier_batches", self._device
-            ),
+            batches=BatchOrder(batching, seed, "classifier_batches", self._device),
         )
 
     def _build_program(self, lanes: Sequence[ClassifierLane]) -> _Program:
@@ -181,9 +184,13 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         """Return `logits_LNK` in double precision."""
         uses_batch_statistics = self._config.evaluation_mode == "batch_statistics"
         networks.train(uses_batch_statistics)
-        size = BATCH_STATISTICS_BATCH if uses_batch_statistics else EVALUATION_BATCH
+        batching = Batching(
+            num_items=len(sets[0].labels_N),
+            batch_size=BATCH_STATISTICS_BATCH if uses_batch_statistics else EVALUATION_BATCH,
+            smallest=self._smallest_batch if uses_batch_statistics else 1,
+        )
         logits = []
-        for batches in zip(*(each.images_NCHW.split(size) for each in sets), strict=True):
+        for batches in zip(*(each.images_NCHW.split(batching.sizes) for each in sets), strict=True):
             with autocast(self._device, self._precision):
                 logits.append(networks(stack(batches)))
         return torch.cat(logits, dim=1).double()

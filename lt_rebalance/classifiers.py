@@ -8,6 +8,7 @@ from collections.abc import Callable
 from torch import nn
 
 ImageShape = tuple[int, int, int]
+ClassifierBuilder = Callable[[int, ImageShape], nn.Module]
 
 
 def _paper_cnn(num_classes: int, image_shape: ImageShape) -> nn.Module:
@@ -41,6 +42,6 @@ def build_classifier(name: str, num_classes: int, image_shape: ImageShape) -> nn
     return CLASSIFIERS[name](num_classes, image_shape)
 
 
-CLASSIFIERS: dict[str, Callable[[int, ImageShape], nn.Module]] = {
+CLASSIFIERS: dict[str, ClassifierBuilder] = {
     "paper_cnn": _paper_cnn,
 }

@@ -96,10 +96,9 @@ class Budget:
         if self.steps is not None and self.rounds is not None and self.rounds > self.steps:
             raise ValueError(f"rounds must be at most steps, got {self.rounds} rounds in {self.steps} steps")
 
-    def round_ends(self, num_items: int, batch_size: int) -> list[int]:
-        """Return the step at which each round ends."""
+    def round_ends(self, steps_per_pass: int) -> list[int]:
+        """Return the step at which each round ends, where a pass over the training set takes so many."""
         if self.epochs is not None:
-            steps_per_pass = -(-num_items // batch_size)
             return [steps_per_pass * (index + 1) for index in range(self.epochs)]
         assert self.steps is not None and self.rounds is not None
         return [self.steps * (index + 1) // self.rounds for index in range(self.rounds)]

@@ -7,18 +7,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from lt_rebalance.batching import example_classifier, example_discriminator, example_generator
 from lt_rebalance.calibration import measure_step_s
-from lt_rebalance.classifiers import build_classifier
-from lt_rebalance.configs import DataConfig, MethodConfig
 from lt_rebalance.datasets import DatasetSpec, get_dataset_spec
-from lt_rebalance.generators import HIDDEN_WIDTHS, NOISE_DIM, Discriminator, build_generator
-from lt_rebalance.imbalance import kept_counts, parse_c
-from lt_rebalance.initialization import build_network
-from lt_rebalance.methods import plan_rebalancing
+from lt_rebalance.generators import Generator
 from lt_rebalance.plan import upstream_key
 from lt_rebalance.records import Record
-from lt_rebalance.seeding import numpy_stream
-from lt_rebalance.study import AnyStage, ClassifierStage, GeneratorStage
+from lt_rebalance.study import AnyStage, ClassifierStage
+from lt_rebalance.workload import stage_batching, stage_round_ends, training_config
 
 # Multiples of a forward pass. Training a network: forward, and backward to inputs and to weights. A step of a
 # CGAN passes real and fake images through the discriminator to train it, and fake ones once more, forward and
@@ -30,12 +26,8 @@ _DISCRIMINATOR_PASSES = 2 * _TRAINING_PASSES + 2
 def stage_flop(stage: AnyStage) -> float:
     """Return the floating-point operations of a stage, but for drawing synthetic images."""
     spec = get_dataset_spec(stage.data.dataset)
-    config = stage.generator if isinstance(stage, GeneratorStage) else stage.classifier
-    # Only a permuted order makes the counts depend on the seed.
-    counts_seed = stage.data_seed if stage.data.class_order == "permuted" else 0
-    num_items = _num_items(stage.data, stage.training_method, counts_seed)
-    round_ends = config.budget.round_ends(num_items, config.batch_size)
-    flop = _training_flop_per_image(stage) * _images_seen(round_ends[-1], num_items, config.batch_size)
+    round_ends = stage_round_ends(stage)
+    flop = _training_flop_per_image(stage) * stage_batching(stage).images_seen(round_ends[-1])
     if isinstance(stage, ClassifierStage):
         num_tested = sum(spec.test_counts_K) + stage.data.validation_per_class * spec.num_classes
         flop += _classifier_flop(stage.classifier.architecture, spec) * num_tested * len(round_ends)
@@ -53,46 +45,23 @@ def _training_flop_per_image(stage: AnyStage) -> float:
 
 
 @functools.cache
-def _num_items(data: DataConfig, method: MethodConfig, seed: int) -> int:
-    """Return how many items a stage trains on."""
-    spec = get_dataset_spec(data.dataset)
-    available_K = [count - data.validation_per_class for count in spec.train_counts_K]
-    c = None if data.c is None else parse_c(data.c)
-    counts_K = kept_counts(available_K, c, data.class_order, seed)
-    rng = numpy_stream(seed, "resampling")
-    return sum(plan_rebalancing(method.name, method.draw, counts_K, rng, method.fill_fraction).counts_K)
-
-
-def _images_seen(num_steps: int, num_items: int, batch_size: int) -> int:
-    """Return the images in all steps together; the last batch of a pass may be smaller than the rest."""
-    passes, steps = divmod(num_steps, -(-num_items // batch_size))
-    return passes * num_items + min(steps * batch_size, num_items)
-
-
-@functools.cache
 def _generator_flop(name: str, spec: DatasetSpec) -> tuple[float, bool]:
     """Return the arithmetic of a forward pass, and whether the generator has batch normalisation."""
-    generator = build_network(
-        lambda: build_generator(name, spec.num_classes, spec.image_shape), torch.Generator()
-    )
-    inputs = torch.zeros(2, NOISE_DIM), torch.zeros(2, dtype=torch.int64)
+    generator, inputs = example_generator(name, spec)
+    assert isinstance(generator, Generator)
     return _forward_flop(generator, *inputs), generator.has_batch_norm
 
 
 @functools.cache
 def _discriminator_flop(spec: DatasetSpec) -> float:
-    network = build_network(lambda: Discriminator(spec.num_classes, spec.image_shape), torch.Generator())
-    labels_N = torch.zeros(2, dtype=torch.int64)
-    kept_NH = torch.ones(2, sum(HIDDEN_WIDTHS), dtype=torch.bool)
-    return _forward_flop(network, torch.zeros(2, *spec.image_shape), labels_N, kept_NH)
+    network, inputs = example_discriminator(spec)
+    return _forward_flop(network, *inputs)
 
 
 @functools.cache
 def _classifier_flop(name: str, spec: DatasetSpec) -> float:
-    network = build_network(
-        lambda: build_classifier(name, spec.num_classes, spec.image_shape), torch.Generator()
-    )
-    return _forward_flop(network, torch.zeros(2, *spec.image_shape))
+    network, inputs = example_classifier(name, spec)
+    return _forward_flop(network, *inputs)
 
 
 @torch.no_grad()
@@ -146,7 +115,7 @@ class Throughput:
 
 def _measure(stage: AnyStage) -> float:
     """Return the FLOP/s of a few training steps of a stage."""
-    batch_size = (stage.generator if isinstance(stage, GeneratorStage) else stage.classifier).batch_size
+    batch_size = training_config(stage).batch_size
     return _training_flop_per_image(stage) * batch_size / measure_step_s(stage)
 
 

@@ -24,6 +24,7 @@ HIDDEN_WIDTHS = (1024, 512, 256)
 _KEPT_FROM = torch.iinfo(torch.int16).min + round(DROPOUT * 2**16)
 
 ImageShape = tuple[int, int, int]
+GeneratorBuilder = Callable[[ImageShape], nn.Module]
 
 
 class Generator(nn.Module):
@@ -153,7 +154,7 @@ def build_generator(name: str, num_classes: int, image_shape: ImageShape) -> Gen
 
 
 # From the image shape to the body of a generator.
-GENERATORS: dict[str, Callable[[ImageShape], nn.Module]] = {
+GENERATORS: dict[str, GeneratorBuilder] = {
     "small_mlp_cgan_leaky": _small_mlp_leaky,
     "mlp_cgan_relu": _mlp_relu,
     "mlp_cgan_leaky": _mlp_leaky,

@@ -5,13 +5,14 @@ import functools
 import importlib.metadata
 import platform
 import socket
-import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lt_rebalance.configs import DEVICES, PRECISIONS, Execution, require_known
+from lt_rebalance.provenance import package_version, source_of_result
 
 AUTO = "auto"
 # Parameters of mallopt, from glibc's malloc.h.
@@ -20,7 +21,7 @@ _LARGEST_HEAP_BLOCK = 2**25
 """blocks up to this size come from the heap; the most that glibc documents"""
 _KEPT_BYTES = 2**30
 """free memory at the end of the heap that is kept"""
-DESCRIBED_PACKAGES = ("lt_rebalance", "torch", "numpy", "ray")
+DESCRIBED_PACKAGES = ("torch", "numpy", "ray")
 
 
 def torch_version() -> str:
@@ -92,34 +93,28 @@ def _keep_freed_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
-def describe_machine(execution: Execution) -> dict[str, Any]:
-    """Return where and with what a result is made: commit, versions, host, processor."""
+def describe_machine(execution: Execution, driver: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return where and with what a result is made: code, versions, host, processor; unknown is None.
+
+    Args:
+        driver: the code of the driver that asked for the result, as `provenance.driver_source` returns it.
+    """
     device = torch.cuda.get_device_name() if execution.device == "cuda" else _processor_name()
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        "is_dirty": bool(_git("status", "--porcelain")),
-        "versions": {name: _version(name) for name in DESCRIBED_PACKAGES}
-        | {"python": platform.python_version()},
+        **source_of_result(driver),
+        "versions": {"lt_rebalance": package_version(), "python": platform.python_version()}
+        | {name: _version(name) for name in DESCRIBED_PACKAGES},
         "torch_build": str(torch.__version__),
         "host": socket.gethostname(),
         "device": device,
     }
 
 
-def _version(package: str) -> str:
+def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-@functools.cache
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # no git, or not a checkout
-        return ""
+        return None
 
 
 @functools.cache

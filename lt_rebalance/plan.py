@@ -18,6 +18,7 @@ from lt_rebalance.study import (
     Seeds,
     Study,
 )
+from lt_rebalance.workload import require_workable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +71,17 @@ class Plan:
 
 
 def compile_study(study: Study, execution: Execution) -> Plan:
-    """Return the plan of a study."""
+    """Return the plan of a study.
+
+    Raises:
+        ValueError: a stage has too little to learn from; it is named.
+    """
     runs = tuple(PlannedRun(cell=cell, stage=cell.stage(seed, execution)) for cell, seed in study.runs())
+    for run in runs:
+        try:
+            require_workable(run.stage)
+        except ValueError as error:
+            raise ValueError(f"cell {run.cell}: {error}") from None
     return Plan(study=study, execution=execution, runs=runs)
 
 

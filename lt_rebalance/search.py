@@ -26,6 +26,7 @@ from lt_rebalance.configs import (
 from lt_rebalance.records import Record
 from lt_rebalance.search_spaces import SearchSpace, Value
 from lt_rebalance.study import AnyStage, Cell
+from lt_rebalance.workload import require_workable
 
 FIRST_SEARCH_SEED = 1000
 """the seeds of searches begin here, so that those of studies, which begin at 0, are fresh"""
@@ -108,6 +109,11 @@ class Search:
         steps, rounds = self.budget.steps, self.budget.rounds
         if steps is None or rounds is None or steps % rounds:
             raise ValueError(f"a search needs a budget in steps that its rounds divide, got {self.budget!r}")
+        for seed in self.seeds:
+            try:
+                require_workable(self.base.stage(seed, self.execution))
+            except ValueError as error:
+                raise ValueError(f"cell {self.base}: {error}") from None
 
     def _fields(self) -> tuple[dataclasses.Field[object], ...]:
         return dataclasses.fields(self.tuned(self.base))

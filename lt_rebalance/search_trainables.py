@@ -12,6 +12,7 @@ import torch
 from ray.tune.result import DONE
 
 from lt_rebalance.disk import describe_disk
+from lt_rebalance.provenance import driver_source
 from lt_rebalance.records import Record, parse_json
 from lt_rebalance.search import Rung, Search, Values, score
 from lt_rebalance.search_account import RungResult
@@ -30,7 +31,13 @@ def rung_trial_config(
         {"round": rung.round, "groups": [[stage.to_dict() for stage in group] for group in rung.groups]}
         for rung in ladder
     ]
-    return {"rungs": rungs, "objectives": list(objectives), "storage": storage, "data_dir": data_dir}
+    return {
+        "rungs": rungs,
+        "objectives": list(objectives),
+        "storage": storage,
+        "data_dir": data_dir,
+        "driver": driver_source(),
+    }
 
 
 class RungTrainable(StageTrainable):
@@ -55,7 +62,8 @@ class RungTrainable(StageTrainable):
         self._next = 0
         self._lanes: dict[int, bytes] = {}
         self._measuring_steps, self._measuring_s = 0, 0.0
-        super().setup(trial_config(self._rungs[0].groups[0], config["storage"], config["data_dir"]))
+        first, driver = self._rungs[0].groups[0], config["driver"]
+        super().setup(trial_config(first, config["storage"], config["data_dir"], driver=driver))
 
     def step(self) -> dict[str, Any]:
         """Run the stages of the next rung and measure it."""
@@ -90,7 +98,8 @@ class RungTrainable(StageTrainable):
         missing = [stage for stage in group if self._store.load_record(stage.key) is None]
         if not missing:
             return {"outcome": "finished", DONE: True}
-        super().setup(trial_config(missing, self._store.location, self._data_dir))
+        location, data_dir = self._store.location, self._data_dir
+        super().setup(trial_config(missing, location, data_dir, driver=self._driver))
         while not (result := super().step())[DONE]:
             pass
         return {name: result[name] for name in ("outcome", "reason", DONE) if name in result}

@@ -5,7 +5,7 @@ import io
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -47,12 +47,14 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         *,
         max_lanes: int | None = None,
         num_devices: float = 1.0,
+        driver: Mapping[str, Any] | None = None,
     ) -> None:
         """Read the inputs, and take every lane up where its last intact checkpoint left it.
 
         Args:
             max_lanes: most lanes of one program; None for as many as is best.
             num_devices: GPUs, or else CPU cores, that the run holds; what the lanes are charged with.
+            driver: the code of the driver that asked for it, as `provenance.driver_source` returns it.
 
         Raises:
             DataError: the data set is missing or damaged.
@@ -63,6 +65,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         self.stages = stages
         self._store = store
         self._num_devices = num_devices
+        self._driver = driver
         self._device = prepare_torch(first.execution)
         self._reader = InputReader(first.data.dataset, data_dir, store, self._device)
         self._inputs = [self._reader.read(stage) for stage in stages]
@@ -190,7 +193,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
                 device_s=self._device_s[index],
                 finished_s=time.time(),
             ),
-            provenance=describe_machine(stage.execution)
+            provenance=describe_machine(stage.execution, self._driver)
             | {"lanes": len(self.stages), "fusion": dataclasses.asdict(self.fusion)},
             **fields,
         )
@@ -301,6 +304,7 @@ def open_run(
     *,
     max_lanes: int | None = None,
     num_devices: float = 1.0,
+    driver: Mapping[str, Any] | None = None,
 ) -> StageRun[Any, Any]:
     """Open stages that differ in nothing but the seed, as lanes of one run; the rest as for `StageRun`.
 
@@ -309,7 +313,7 @@ def open_run(
     """
     if len({stage.with_seed(0) for stage in stages}) != 1:
         raise ValueError("stages that run together must differ in nothing but the seed")
-    options: dict[str, Any] = {"max_lanes": max_lanes, "num_devices": num_devices}
+    options: dict[str, Any] = {"max_lanes": max_lanes, "num_devices": num_devices, "driver": driver}
     generator_stages = [stage for stage in stages if isinstance(stage, GeneratorStage)]
     if generator_stages:
         return GeneratorRun(generator_stages, store, data_dir, **options)

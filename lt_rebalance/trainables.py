@@ -3,7 +3,7 @@
 import logging
 import statistics
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from lt_rebalance.disk import takes_no_more
 from lt_rebalance.filesystem import StorageError
 from lt_rebalance.machine import describe_machine
 from lt_rebalance.observer import TrialObserver, Watch
+from lt_rebalance.provenance import driver_source, find_mismatch
 from lt_rebalance.records import Failure
 from lt_rebalance.stages import StageRun, open_run
 from lt_rebalance.store import Store, StoreError, open_store
@@ -35,6 +36,7 @@ def trial_config(
     *,
     watch: Watch | None = None,
     num_devices: float = 1.0,
+    driver: Mapping[str, Any] | None = None,
 ) -> TrialConfig:
     """Return the Tune configuration of the trial that runs these stages, which differ only in the seed.
 
@@ -44,6 +46,7 @@ def trial_config(
         data_dir: where the data set lies on the workers; None leaves it to the environment.
         watch: where to show how the trial goes on; without it there are no events.
         num_devices: GPUs, or else CPU cores, that the trial holds.
+        driver: the code of the driver; that of this process unless given.
     """
     return {
         "stages": [stage.to_dict() for stage in stages],
@@ -51,6 +54,7 @@ def trial_config(
         "data_dir": data_dir,
         "watch": (watch or Watch()).to_dict(),
         "num_devices": num_devices,
+        "driver": driver_source() if driver is None else driver,
     }
 
 
@@ -82,11 +86,14 @@ class StageTrainable(tune.Trainable):
                 raise ValueError(f"{type(self).__name__} runs {known} stages, got a {stage.kind} stage")
         self._data_dir: str | None = config["data_dir"]
         self._num_devices: float = config["num_devices"]
+        self._driver: Mapping[str, Any] = config["driver"]
         self._run: StageRun[Any, Any] | None = None
         self._max_lanes: int | None = None
         self._observer: TrialObserver | None = None
-        self._refusal = ""
+        self._refusal = find_mismatch(self._driver) or ""
         self._noted: Exception | None = None
+        if self._refusal:
+            return
         try:
             self._store = open_existing_store(config["storage"])
         except StoreError as error:
@@ -187,7 +194,11 @@ class StageTrainable(tune.Trainable):
 
     def _open_run(self, stages: Sequence[AnyStage]) -> StageRun[Any, Any]:
         if self._run is None:
-            options: dict[str, Any] = {"max_lanes": self._max_lanes, "num_devices": self._num_devices}
+            options: dict[str, Any] = {
+                "max_lanes": self._max_lanes,
+                "num_devices": self._num_devices,
+                "driver": self._driver,
+            }
             self._run = open_run(stages, self._store, self._data_dir, **options)
             self._follow(self._run)
         return self._run
@@ -233,7 +244,7 @@ class StageTrainable(tune.Trainable):
             stage=stage.to_dict(),
             error=_describe_error(error),
             traceback="".join(traceback.format_exception(error)),
-            provenance=describe_machine(stage.execution) | {"trial": self.trial_id},
+            provenance=describe_machine(stage.execution, self._driver) | {"trial": self.trial_id},
             cause=_find_cause(error),
         )
 

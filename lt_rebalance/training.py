@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from lt_rebalance.batching import Batching
 from lt_rebalance.seeding import numpy_stream
 
 TrainingState = dict[str, Tensor]
@@ -42,16 +43,11 @@ class TrainingSet:
 class BatchOrder:
     """The endless sequence of batches of one seed: each pass is a fresh permutation of all items.
 
-    Any step can be asked for directly, so a resumed run needs no state. The last batch of a pass is
-    smaller when the items do not divide evenly.
+    Any step can be asked for directly, so a resumed run needs no state.
     """
 
-    def __init__(
-        self, num_items: int, batch_size: int, seed: int, purpose: str, device: torch.device
-    ) -> None:
-        self.steps_per_pass = -(-num_items // batch_size)
-        self._num_items = num_items
-        self._batch_size = batch_size
+    def __init__(self, batching: Batching, seed: int, purpose: str, device: torch.device) -> None:
+        self.batching = batching
         self._seed = seed
         self._purpose = purpose
         self._device = device
@@ -60,16 +56,17 @@ class BatchOrder:
 
     def size(self, step: int) -> int:
         """Return how many items the batch of this step has."""
-        return min(self._batch_size, self._num_items - step % self.steps_per_pass * self._batch_size)
+        return len(self.batching.items_of(step % self.batching.steps_per_pass))
 
     def __getitem__(self, step: int) -> Tensor:
         """Return `items_B`, the item numbers of the batch of this step."""
-        pass_index, position = divmod(step, self.steps_per_pass)
+        pass_index, position = divmod(step, self.batching.steps_per_pass)
         if pass_index != self._pass:
-            order_N = numpy_stream(self._seed, self._purpose, pass_index).permutation(self._num_items)
+            order_N = numpy_stream(self._seed, self._purpose, pass_index).permutation(self.batching.num_items)
             self._order_N = torch.from_numpy(order_N).to(self._device)
             self._pass = pass_index
-        return self._order_N[position * self._batch_size : (position + 1) * self._batch_size]
+        items = self.batching.items_of(position)
+        return self._order_N[items.start : items.stop]
 
 
 @dataclass(kw_only=True, eq=False)

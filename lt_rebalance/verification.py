@@ -26,6 +26,8 @@ class Verification:
     """where the two records part, as "path: stored X, now Y\""""
     is_same_device: bool
     """whether both were made with the same kind of processor, which equal bits need"""
+    is_same_source: bool | None
+    """whether both were made with the same files of the package; None where the record does not say"""
 
     @property
     def is_equal(self) -> bool:
@@ -64,6 +66,7 @@ def verify_stage(store: Store, key: str, data_dir: str | None) -> Verification:
         faults=faults,
         differences=tuple(list_differences(record.deterministic(), again.deterministic())),
         is_same_device=_is_same_device(record, stage),
+        is_same_source=_is_same_source(record, again),
     )
 
 
@@ -95,6 +98,11 @@ def _find_faults(store: Store, record: Record) -> Iterator[str]:
 
 def _is_same_device(record: Record, stage: AnyStage) -> bool:
     return bool(record.provenance.get("device") == describe_machine(stage.execution)["device"])
+
+
+def _is_same_source(record: Record, again: Record) -> bool | None:
+    stored = record.provenance.get("source_sha256")
+    return None if stored is None else bool(stored == again.provenance["source_sha256"])
 
 
 def list_differences(stored: Any, now: Any, path: str = "") -> Iterator[str]:  # Any: JSON values

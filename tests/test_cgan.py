@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lt_rebalance.batching import Batching
 from lt_rebalance.cgan import (
     SAMPLING_BATCH,
     CGANLane,
@@ -177,7 +178,7 @@ def test_step_equals_the_published_recipe(architecture: str, num_rounds: int, st
     training = make_training(config, seeds=[3])
     (lane,) = training.lanes
     recipe, start = Recipe(lane, config.learning_rate), copy.deepcopy(training.get_lane_state(lane))
-    order = BatchOrder(20, 8, 3, "generator_batches", CPU)
+    order = BatchOrder(Batching(num_items=20, batch_size=8, smallest=1), 3, "generator_batches", CPU)
     for index in range(num_rounds):
         steps = range(index * steps_per_round, (index + 1) * steps_per_round)
         recipe.start_round(index, sum(len(order[step]) for step in steps))
@@ -330,7 +331,7 @@ def test_training_goes_on_after_samples_were_drawn_as_if_they_were_not() -> None
 @pytest.mark.parametrize("position", [0, 1])
 def test_lane_with_a_damaged_image_diverges_and_leaves_the_other_alone(position: int) -> None:
     damaged = make_training_set(5)
-    step_two = BatchOrder(20, 8, 5, "generator_batches", CPU)[2]
+    step_two = BatchOrder(Batching(num_items=20, batch_size=8, smallest=1), 5, "generator_batches", CPU)[2]
     damaged.images_PCHW[damaged.items_N[step_two[0]]] = float("nan")
     seeds, training_sets = [1], [make_training_set(1)]
     seeds.insert(position, 5)

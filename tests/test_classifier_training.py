@@ -10,6 +10,7 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score
 from torch import nn
 
+from lt_rebalance.batching import Batching
 from lt_rebalance.classifier_training import ClassifierLane, ClassifierTraining, EvaluationSet
 from lt_rebalance.configs import Budget, ClassifierConfig
 from lt_rebalance.datasets import DatasetSpec
@@ -174,7 +175,7 @@ def test_training_loss_of_a_round_is_the_mean_over_its_steps() -> None:
     config = make_config(budget=Budget(steps=3, rounds=1), learning_rate=1e-30)
     training = make_training(config)
     network, training_set = copy.deepcopy(training.lanes[0].network), training.lanes[0].training_set
-    order = BatchOrder(20, 8, 0, "classifier_batches", CPU)
+    order = BatchOrder(Batching(num_items=20, batch_size=8, smallest=1), 0, "classifier_batches", CPU)
     with torch.no_grad():
         batches = [training_set.batch(order[step]) for step in range(3)]
         losses = [float(nn.functional.cross_entropy(network.train()(x), y)) for x, y in batches]
@@ -260,7 +261,7 @@ def test_training_resumed_at_a_round_boundary_gives_the_same_bits(
 def test_lane_with_a_damaged_image_diverges_and_leaves_the_other_alone(position: int) -> None:
     config = make_config()
     damaged = make_training_set(5)
-    step_two = BatchOrder(20, 8, 5, "classifier_batches", CPU)[2]
+    step_two = BatchOrder(Batching(num_items=20, batch_size=8, smallest=1), 5, "classifier_batches", CPU)[2]
     damaged.images_PCHW[damaged.items_N[step_two[0]]] = float("nan")
     seeds, training_sets = [1], [make_training_set(1)]
     seeds.insert(position, 5)

@@ -185,20 +185,20 @@ def test_budget_with_bad_values_is_refused(values: dict[str, int], message: str)
 
 
 def test_budget_in_epochs_ends_each_round_with_a_pass() -> None:
-    assert Budget(epochs=3).round_ends(num_items=20, batch_size=8) == [3, 6, 9]
-    assert Budget(epochs=2).round_ends(num_items=16, batch_size=8) == [2, 4]
-    assert Budget(epochs=2).round_ends(num_items=1, batch_size=8) == [1, 2]
+    assert Budget(epochs=3).round_ends(3) == [3, 6, 9]
+    assert Budget(epochs=2).round_ends(2) == [2, 4]
+    assert Budget(epochs=2).round_ends(1) == [1, 2]
 
 
 def test_budget_in_steps_spreads_rounds_evenly_whatever_the_set() -> None:
-    assert Budget(steps=10, rounds=3).round_ends(num_items=20, batch_size=8) == [3, 6, 10]
-    assert Budget(steps=10, rounds=3).round_ends(num_items=9999, batch_size=1) == [3, 6, 10]
-    assert Budget(steps=4, rounds=4).round_ends(num_items=20, batch_size=8) == [1, 2, 3, 4]
+    assert Budget(steps=10, rounds=3).round_ends(3) == [3, 6, 10]
+    assert Budget(steps=10, rounds=3).round_ends(9999) == [3, 6, 10]
+    assert Budget(steps=4, rounds=4).round_ends(3) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("rounds", range(1, 31))
 def test_budget_in_steps_has_no_empty_round(rounds: int) -> None:
-    ends = Budget(steps=30, rounds=rounds).round_ends(num_items=20, batch_size=8)
+    ends = Budget(steps=30, rounds=rounds).round_ends(3)
     assert len(ends) == rounds
     assert ends[-1] == 30
     lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-import torch
 
+from lt_rebalance.batching import Batching
 from lt_rebalance.configs import Budget
 from lt_rebalance.methods import METHODS, RebalancePlan, check_draw, get_method, plan_rebalancing
 from lt_rebalance.seeding import numpy_stream
-from lt_rebalance.training import BatchOrder
 
 COUNTS = [8, 4, 2, 1]
 COUNTS_7_9 = [6000, 4667, 3630, 2824, 2196, 1708, 1329, 1034, 804, 625]
@@ -162,9 +161,9 @@ def test_method_gives_the_published_steps_in_30_epochs(
     name: str, draw: str | None, counts_K: list[int], steps_per_epoch: int, steps: int
 ) -> None:
     num_items = sum(make_plan(name, draw, counts_K).counts_K)
-    round_ends = Budget(epochs=30).round_ends(num_items, 100)
-    order = BatchOrder(num_items, 100, 0, "classifier_batches", torch.device("cpu"))
-    assert order.steps_per_pass == round_ends[0] == steps_per_epoch
+    batching = Batching(num_items=num_items, batch_size=100, smallest=1)
+    round_ends = Budget(epochs=30).round_ends(batching.steps_per_pass)
+    assert batching.steps_per_pass == round_ends[0] == steps_per_epoch
     assert len(round_ends) == 30
     assert round_ends[-1] == steps
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from lt_rebalance.batching import Batching
 from lt_rebalance.training import (
     STEPS_READ_AT_ONCE,
     BatchOrder,
@@ -42,11 +43,11 @@ def one_thread() -> Iterator[None]:
 def make_order(
     num_items: int = 20, batch_size: int = 8, seed: int = 0, purpose: str = "classifier_batches"
 ) -> BatchOrder:
-    return BatchOrder(num_items, batch_size, seed, purpose, CPU)
+    return BatchOrder(Batching(num_items=num_items, batch_size=batch_size, smallest=1), seed, purpose, CPU)
 
 
 def read_pass(order: BatchOrder, index: int) -> list[int]:
-    steps = range(index * order.steps_per_pass, (index + 1) * order.steps_per_pass)
+    steps = range(index * order.batching.steps_per_pass, (index + 1) * order.batching.steps_per_pass)
     return torch.cat([order[step] for step in steps]).tolist()
 
 
@@ -58,7 +59,7 @@ def test_batch_order_has_batches_of_the_size_asked_for_and_a_smaller_last(
     num_items: int, batch_size: int, sizes: list[int]
 ) -> None:
     order = make_order(num_items, batch_size)
-    assert order.steps_per_pass == len(sizes)
+    assert order.batching.steps_per_pass == len(sizes)
     assert [len(order[step]) for step in range(2 * len(sizes))] == 2 * sizes
     assert [order.size(step) for step in range(2 * len(sizes))] == 2 * sizes
 
@@ -72,7 +73,7 @@ def test_batch_order_shows_every_item_once_a_pass(num_items: int, batch_size: in
 
 def test_batch_order_of_60000_items_keeps_the_last_batch_of_96() -> None:
     order = make_order(60_000, 256, purpose="generator_batches")
-    assert order.steps_per_pass == 235
+    assert order.batching.steps_per_pass == 235
     assert [len(order[step]) for step in (0, 233, 234, 235)] == [256, 256, 96, 256]
 
 

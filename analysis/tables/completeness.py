@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from analysis.naming import CELL_COLUMNS
+from analysis.reader import UNKNOWN_CODE
 from analysis.tables.formats import (
     DATA_COLUMN,
     METHOD_COLUMN,
@@ -102,11 +103,13 @@ def _completeness_meaning(counts: Mapping[str, int], num_gaps: int) -> str:
 def provenance_table(runs: pd.DataFrame) -> Table:
     """Return what results were made with: each value with the number of finished runs that have it."""
     finished = runs[runs["code_version"].notna()]
-    rows = [
-        {"name": label, "value": _say(value), "num_runs": num_runs}
-        for name, label in PROVENANCE.items()
-        for value, num_runs in finished[name].value_counts().sort_index().items()
-    ]
+    rows = []
+    for name, label in PROVENANCE.items():
+        counts = finished[name].value_counts().sort_index()
+        said = {_say(value): num_runs for value, num_runs in counts.items()}
+        if num_unknown := len(finished) - int(counts.sum()):
+            said[UNKNOWN_CODE] = num_unknown
+        rows += [{"name": label, "value": value, "num_runs": num_runs} for value, num_runs in said.items()]
     frame = pd.DataFrame(rows, columns=["name", "value", "num_runs"])
     mixed = sorted({label for label, same in frame.groupby("name") if len(same) > 1})
     return Table(
@@ -118,16 +121,23 @@ def provenance_table(runs: pd.DataFrame) -> Table:
             text_column("value", "value", is_long=True),
             number_column("finished runs", "num_runs", whole),
         ),
-        meaning=_provenance_meaning(mixed, int(finished["is_dirty"].astype(bool).sum())),
+        meaning=_provenance_meaning(
+            mixed, int(finished["is_dirty"].eq(True).sum()), int(finished["commit"].eq(UNKNOWN_CODE).sum())
+        ),
     )
 
 
-def _provenance_meaning(mixed: list[str], num_dirty: int) -> str:
+def _provenance_meaning(mixed: list[str], num_dirty: int, num_untold: int) -> str:
     text = (
         f"Results differ in {listed(mixed)}; whatever these change is mixed into every spread."
         if mixed
-        else "All finished runs name the same code, libraries, device and data."
+        else f"All finished runs name the same {'' if num_untold else 'code, '}libraries, device and data."
     )
+    if num_untold:
+        text += (
+            f" {count(num_untold, 'result')} came from code of which neither the commit nor the hash of its "
+            "files is known: results of different code cannot be told apart there."
+        )
     if num_dirty:
         text += (
             f" {count(num_dirty, 'result')} came from code with uncommitted changes, which the commit does "

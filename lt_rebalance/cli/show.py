@@ -81,7 +81,8 @@ def _describe(record: Record, class_names: list[str]) -> list[str]:
         f"work: {record.num_steps} steps, {len(record.curves)} rounds, {timing.num_errors} errors on the way"
     )
     lines.append(f"made: on {made.get('host')}, {made.get('device')}, torch {made.get('torch_build')}")
-    lines.append(f"commit: {made.get('commit')}{', changed' if made.get('is_dirty') else ''}")
+    lines.append(f"commit: {made.get('commit') or 'unknown'}{', changed' if made.get('is_dirty') else ''}")
+    lines.append(f"source: {made.get('source_sha256') or 'unknown'}")
     lines += [f"{role}: {each.file}, {each.num_bytes} bytes" for role, each in record.artifacts.items()]
     return lines
 

@@ -39,3 +39,5 @@ def _print(found: Verification) -> None:
         print("equal, bit for bit: record, curves, confusion matrix and the sha256 of every artefact")
     elif not found.is_same_device:
         print("the record was made with another kind of processor, on which the last bits may differ")
+    elif found.is_same_source is False:
+        print("the record was made with other code of the same results version")
