@@ -21,6 +21,18 @@ ClusterSize = Mapping[str, float]
 LOCAL_OBJECT_STORE_BYTES = 200_000_000
 
 
+class ClusterError(RuntimeError):
+    """Ray could not be started, or was lost."""
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        """Say in words what happened, and what the user does next."""
+        super().__init__(message)
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; {self.remedy}"
+
+
 class RaySession:
     """Ray, started when it is first needed, and a watch for reasons to stop; both until the command ends."""
 
