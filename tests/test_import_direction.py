@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "lt_rebalance"
 LAYERS = [
-    ["seeding", "metrics", "records", "paper", "interrupts", "search_spaces"],
+    ["seeding", "metrics", "records", "paper", "errors", "interrupts", "search_spaces"],
     ["concerns", "arguments", "console"],
     ["datasets"],
     ["data"],
@@ -51,6 +51,7 @@ LAYERS = [
     ["tables"],
     ["progress"],
     ["cluster", "nodes"],
+    ["attempt"],
     ["trainables"],
     ["search_trainables"],
     ["runner"],
