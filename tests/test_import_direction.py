@@ -56,6 +56,7 @@ LAYERS = [
     ["tables"],
     ["progress"],
     ["cluster", "nodes"],
+    ["attempt"],
     ["trainables"],
     ["search_trainables"],
     ["runner"],
