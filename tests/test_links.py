@@ -27,11 +27,12 @@ from tests.test_deletion import make_outside, snapshot
 from tests.test_store import make_record
 
 SYSCALLS = {
-    "x86_64": {"link": (86, 265), "renameat2": (316,)},
-    "aarch64": {"link": (37,), "renameat2": (276,)},
+    "x86_64": {"link": (86, 265), "symlink": (88, 266), "renameat2": (316,)},
+    "aarch64": {"link": (37,), "symlink": (36,), "renameat2": (276,)},
 }
 WITHOUT_CALLS = """
 import ctypes, struct, sys
+from lt_rebalance.search_journal import _own_file
 numbers = [int(number) for number in sys.argv[2].split(",")]
 deny, allow = 0x00050000 | int(sys.argv[3]), 0x7FFF0000
 steps = [(0x20, 0, 0, 0)]
@@ -49,6 +50,9 @@ if libc.prctl(22, 2, ctypes.create_string_buffer(described), 0, 0) != 0:
 from lt_rebalance.store import StoreError, open_store
 try:
     store = open_store(sys.argv[1], 4, create=True)
+    with _own_file("search", store.directory) as journal:
+        journal.append_logs([{"op_code": 0}])
+        assert list(journal.read_logs(0)) == [{"op_code": 0}]
 except StoreError as error:
     print("refused", error)
 else:
@@ -260,9 +264,9 @@ def run_without(root: Path, *names: str, code: int) -> str:
 
 
 @pytest.mark.parametrize("code", [EPERM, 95])
-def test_disk_without_hard_links_is_written_to_exclusively_all_the_same(code: int, root: Path) -> None:
-    out = run_without(root, "link", code=code).splitlines()
-    assert out == ["True False b'1'", "['a', 'stages', 'store.json']"]
+def test_disk_without_links_of_any_kind_is_written_to_exclusively_all_the_same(code: int, root: Path) -> None:
+    out = run_without(root, "link", "symlink", code=code).splitlines()
+    assert out == ["True False b'1'", "['a', 'journal.jsonl', 'owner', 'stages', 'store.json']"]
 
 
 @pytest.mark.parametrize("is_new", [True, False])
