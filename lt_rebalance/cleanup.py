@@ -14,7 +14,7 @@ from lt_rebalance.filesystem import Filesystem
 from lt_rebalance.notes import DIRECTORY as NOTES
 from lt_rebalance.notes import read_notes
 from lt_rebalance.stage_log import DIRECTORY as LOGS
-from lt_rebalance.store import Store, StoreError
+from lt_rebalance.store import CHECKPOINT_NAME, Store, StoreError
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _OF_AN_ATTEMPT = re.compile(r"failed\.json|[a-z_]+-[0-9a-f]{12}\.[a-z]+")
@@ -79,10 +79,19 @@ def _find_in_stages(store: Store) -> Iterator[Garbage]:
         kept = {artifact.file for artifact in record.artifacts.values()}
         for name in store.files.list(stage):
             if name == "checkpoints":
-                if store.files.list(f"{stage}/{name}"):
-                    yield _describe(store.files, f"{stage}/{name}", "checkpoints of a finished stage")
+                for path in _list_checkpoints(store.files, f"{stage}/{name}"):
+                    yield _describe(store.files, path, "checkpoints of a finished stage")
             elif _OF_AN_ATTEMPT.fullmatch(name) and name not in kept:
                 yield _describe(store.files, f"{stage}/{name}", "left by another attempt")
+
+
+def _list_checkpoints(files: Filesystem, directory: str) -> list[str]:
+    """Return a directory that holds nothing but checkpoints, or else the checkpoints in it."""
+    names = files.list(directory)
+    ours = [name for name in names if CHECKPOINT_NAME.fullmatch(name)]
+    if ours and len(ours) == len(names):
+        return [directory]
+    return [f"{directory}/{name}" for name in ours]
 
 
 def _find_unfinished_writes(files: Filesystem) -> Iterator[Garbage]:

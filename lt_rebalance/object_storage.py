@@ -43,7 +43,7 @@ class S3Filesystem:
         self._bucket.ask("put_object", Key=self._key(path), Body=content)
 
     def append(self, path: str, content: bytes) -> None:
-        number = self._next_parts.get(path)
+        number = self._next_parts.get(check_path(path))
         if number is None:
             number = self._count_parts(path)
         while not self.create(f"{path}.{number:08d}", content):
@@ -51,7 +51,7 @@ class S3Filesystem:
         self._next_parts[path] = number + 1
 
     def read_appended(self, path: str) -> bytes:
-        if not (names := self._list_parts(path)):
+        if not (names := self._list_parts(check_path(path))):
             raise FileNotFoundError(path)
         return b"".join(map(self.read, names))
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from lt_rebalance.journal_objects import ObjectJournal, describe_owned
@@ -170,7 +170,8 @@ def _own_file(search: str, directory: Path) -> Iterator[JournalFileBackend]:
         # Left by a process that was killed while it wrote; nobody else can be writing now.
         Path(f"{path}.lock").unlink(missing_ok=True)
         _cut_torn_line(path)
-        yield JournalFileBackend(str(path))
+        # Optuna's other lock is a link, which some disks have not.
+        yield JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
 
 
 def _cut_torn_line(path: Path) -> None:

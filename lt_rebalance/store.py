@@ -32,6 +32,7 @@ Nothing committed is ever edited. Status is found by scanning, so there is no in
 
 import hashlib
 import logging
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ from lt_rebalance.store_location import STORE_FORMAT, find_place
 __all__ = ["KEPT_CHECKPOINTS", "STORE_FORMAT", "Checkpoint", "Store", "StoreError", "open_store"]
 
 KEPT_CHECKPOINTS = 2
+CHECKPOINT_NAME = re.compile(r"[0-9]{6,}-[0-9a-f]{64}\.safetensors")
 _RUN_AGAIN = "run the sweep again: it puts the file into quarantine and remakes what it needs"
 
 ResultT = TypeVar("ResultT")
@@ -293,7 +295,7 @@ class Store(StoreDocuments):
 
     def _remove_checkpoints(self, key: str, keep: int) -> None:
         directory = _stage_path(key, "checkpoints")
-        names = self._files.list(directory)
+        names = [name for name in self._files.list(directory) if CHECKPOINT_NAME.fullmatch(name)]
         for name in names[: len(names) - keep]:
             self._files.remove(f"{directory}/{name}")
 

@@ -21,7 +21,7 @@ def delete_tree(root: Path, path: str) -> None:
     Raises:
         LinkError: a directory on the way to it is a link, or something in it is a disk of its own.
     """
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), _open_parent(root, path) as parent:
+    with contextlib.suppress(FileNotFoundError), _open_parent(root, path) as parent:
         _delete(parent, path.rpartition("/")[2], os.fstat(parent).st_dev)
 
 
@@ -54,7 +54,10 @@ def _open_parent(root: Path, path: str) -> Iterator[int]:
         for part in parents:
             if stat.S_ISLNK(os.lstat(part, dir_fd=descriptor).st_mode):
                 raise LinkError(f"{path} lies behind a link, {part}")
-            inner = _open_directory(part, descriptor)
+            try:
+                inner = _open_directory(part, descriptor)
+            except NotADirectoryError:  # below a file there is nothing
+                raise FileNotFoundError(path) from None
             os.close(descriptor)
             descriptor = inner
         yield descriptor

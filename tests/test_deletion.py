@@ -118,8 +118,11 @@ class RandomStore:
             path = f"stages/{key}/{name}"
             inside = f"/000001-{'0' * 64}.safetensors" if name == "checkpoints" else ""
             self.place.write(path + inside, make_failure(key).to_json())
+            is_mixed = name == "checkpoints" and self.draw.random() < 0.3
+            if is_mixed:
+                self.place.write(f"{path}/mine", b"foreign")
             if is_finished:
-                self.garbage.add(path)
+                self.garbage.add(path + inside if is_mixed else path)
         if self.draw.random() < 0.3:
             self.place.write(f"stages/{key}/notes of mine.txt", b"foreign")
 
@@ -192,7 +195,7 @@ def find_ended_pid() -> int:
 def make_outside(path: Path) -> Path:
     """Return a directory full of what would be garbage in a store."""
     (path / "stage" / "checkpoints").mkdir(parents=True)
-    (path / "stage" / "checkpoints" / "precious").write_bytes(b"1")
+    (path / "stage" / "checkpoints" / f"000001-{'0' * 64}.safetensors").write_bytes(b"1")
     (path / "no-such-study" / "seed-0").mkdir(parents=True)
     (path / "no-such-study" / "seed-0" / "events.out.tfevents.0").write_bytes(b"1")
     (path / ".writing-old").write_bytes(b"1")

@@ -1,5 +1,6 @@
 """Who owns a stage: studies and searches that can be read; and nobody deletes beside the living."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -96,6 +97,19 @@ def test_rungs_of_a_search_that_was_stopped_are_its_own_and_stay(
 def test_trials_in_flight_and_at_every_end_own_all_their_rungs(small_search: Search, store: Store) -> None:
     assert set(list_owned(store)) == set()
     assert set(list_owned(store) | dict.fromkeys(add_search(store, small_search))) == set(list_owned(store))
+
+
+def test_generators_on_which_the_trials_of_a_search_build_are_its_own(
+    small_search: Search, small_cgan_search: Search, directory: Store
+) -> None:
+    search = dataclasses.replace(
+        small_search,
+        base=dataclasses.replace(small_cgan_search.base, classifier=small_search.base.classifier),
+    )
+    kept = begin_and_stop(directory, search)
+    generators = {stage.generator_stage for stage in search.ladder(search.untuned)[0].groups[0]}
+    keys = {generator.key for generator in generators if generator is not None}
+    assert len(keys) == 2 and keys <= set(kept["finished"]) and keys <= set(list_owned(directory))
 
 
 def test_every_directory_of_a_store_is_known_to_own_stages_or_not() -> None:
