@@ -113,13 +113,15 @@ def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Pre
     if num_seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {num_seeds}")
     methods = options.methods or preset.methods
-    if options.methods and options.c == [ORIGINAL] and set(methods) & set(METHODS) - {"none"}:
+    is_original = set(options.c or ()) == {ORIGINAL}
+    if options.methods and is_original and set(methods) & set(METHODS) - {"none"}:
         raise ValueError(f"--c {ORIGINAL} goes with --methods none alone, got --methods {' '.join(methods)}")
-    if not any(get_method(method).needs_generator for method in methods):
+    if is_original or not any(get_method(method).needs_generator for method in methods):
         for option in ("generators", "generator_steps", "generator_epochs"):
             if getattr(options, option) is not None:
                 flag = f"--{option.replace('_', '-')}"
-                raise ValueError(f"{flag} needs a method with a generator, got --methods {' '.join(methods)}")
+                asked = f"--c {ORIGINAL}" if is_original else f"--methods {' '.join(methods)}"
+                raise ValueError(f"{flag} needs a method with a generator, got {asked}")
     changes = dict(preset.overrides) | _read_budgets(options)
     protocols = [
         dataclasses.replace(get_protocol(name), **changes) for name in options.protocol or preset.protocols

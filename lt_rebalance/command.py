@@ -14,6 +14,7 @@ from lt_rebalance.configs import DEVICES, PRECISIONS, Execution
 from lt_rebalance.console import make_console
 from lt_rebalance.costs import Throughput
 from lt_rebalance.datasets import DATA_DIR_VARIABLE, are_embedded, load_dataset, locate_data_dir
+from lt_rebalance.errors import ClusterError
 from lt_rebalance.events.overview import refresh_events, write_overview
 from lt_rebalance.exits import EXIT_INCOMPLETE, Parser, note, run_command, this_command
 from lt_rebalance.filesystem import StorageError
@@ -313,7 +314,7 @@ def run_pending(
 
         try:
             run_plan(ledger, store, data_dir, job.resources, progress, check, driver.note.name)
-        except (Interrupted, StorageError):
+        except (ClusterError, Interrupted, StorageError):
             console.print(ledger.summary())
             raise
 

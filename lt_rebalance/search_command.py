@@ -63,6 +63,7 @@ def main(
         overrides = read_overrides(options.config, options.set)
         execution, resources = prepare_machine(options, stack)
         search = _change_base(build_search(options, execution), overrides)
+        search.ladder(search.untuned)  # a ValueError where no trial could be made
         budget = SearchBudget(trials=options.trials, steps=options.max_steps, minutes=options.max_minutes)
         require_positive(confirm_seeds=options.confirm_seeds)
         if search.scheduler == "pbt":

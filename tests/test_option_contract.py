@@ -205,6 +205,38 @@ def test_every_option_of_every_sweep_acts_or_is_refused(name: str, call: Call, t
     assert not list(Path.cwd().iterdir()), "a plan has written"
 
 
+TOGETHER = [
+    ("full_grid", "--c original", "--generators dccgan_leaky"),
+    ("full_grid", "--c original", "--generator-steps 9"),
+    ("full_grid", "--c original original", "--generator-epochs 9"),
+    ("full_grid", "--c original", "--methods oversample"),
+    ("full_grid", "--methods none", "--generators dccgan_leaky"),
+    ("full_grid", "--methods none", "--set generator.beta1=0.5"),
+    ("full_grid", "--methods none", "--generator-steps 9"),
+    ("full_grid", "--steps 9", "--epochs 9"),
+    ("full_grid", "--generator-steps 9", "--generator-epochs 9"),
+    ("imbalance_levels", "--c 1/2", "--rho 20"),
+    ("nested_seeds", "", "--seeds 3"),
+    ("ablate_loss", "", "--set classifier.loss=double_softmax"),
+    ("ablate_beta1", "", "--set generator.beta1=0.5"),
+    ("tune_cgan", "--scheduler pbt", "--reduction 2"),
+    ("tune_cgan", "--scheduler pbt", "--max-steps 9"),
+    ("tune_cgan", "--scheduler pbt", "--max-minutes 9"),
+    ("tune_cgan", "--scheduler pbt", "--max-concurrent 2"),
+    ("tune_cgan", "--scheduler none", "--reduction 3"),
+    ("tune_cgan", "--objective both", "--reduction 3"),
+    ("tune_classifier", "", "--set generator.beta1=0.5"),
+    ("tune_classifier", "", "--set classifier.budget.steps=9"),
+]
+
+
+@pytest.mark.parametrize(("name", "base", "extra"), TOGETHER, ids=" ".join)
+def test_option_that_another_takes_the_ground_from_is_refused(
+    name: str, base: str, extra: str, call: Call
+) -> None:
+    assert act(call, load_sweep(name)[1], [*CPU, *PLAN, *base.split()], extra.split()) == "refused"
+
+
 @pytest.mark.parametrize("name", SWEEPS)
 def test_options_of_plans_are_refused_without_one(name: str, call: Call) -> None:
     _, run = load_sweep(name)

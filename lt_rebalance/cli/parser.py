@@ -18,8 +18,8 @@ examples:
   lt-rebalance export results --out runs.parquet
   source <(lt-rebalance completion bash)
 
-exit codes: 0 done; 1 it did not come out well: verify found a difference, retry left failures; 2 wrong input;
-130 Ctrl-C"""
+exit codes: 0 done; 1 it did not come out well: verify found a difference, retry left failures, something
+broke on the way; 2 refused: wrong input, or a store that cannot be used; 130 Ctrl-C"""
 
 
 def make_parser() -> argparse.ArgumentParser:
