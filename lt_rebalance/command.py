@@ -24,6 +24,7 @@ from lt_rebalance.disk import takes_no_more
 from lt_rebalance.events.overview import refresh_events, write_overview
 from lt_rebalance.filesystem import StorageError
 from lt_rebalance.forecast import Job, describe_study, expect, learn_throughput, measure_unknown, show_plan
+from lt_rebalance.installation import require_one_copy
 from lt_rebalance.interrupts import Interrupted
 from lt_rebalance.lease import Lease, LeaseLostError
 from lt_rebalance.ledger import Ledger
@@ -34,6 +35,7 @@ from lt_rebalance.observer import attempt
 from lt_rebalance.overrides import change_study, read_overrides
 from lt_rebalance.plan import compile_study
 from lt_rebalance.progress import Progress, render_cells
+from lt_rebalance.provenance import driver_source
 from lt_rebalance.runner import Resources, plan_resources, run_plan
 from lt_rebalance.space import check_space
 from lt_rebalance.store import Store, StoreError, open_store
@@ -241,8 +243,11 @@ def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) ->
     """Return how trials compute and what they may use, connected to the cluster if one is named.
 
     Raises:
-        ValueError: options that contradict each other, or what they ask for is not there.
+        ValueError: options that contradict each other, or what they ask for is not there; two copies of this
+            project are mixed, or the environment names a commit that is none.
     """
+    require_one_copy()
+    driver_source()
     for name in ("json", "rate"):
         if getattr(options, name) and not options.plan:
             raise ValueError(f"--{name} goes with --plan")
