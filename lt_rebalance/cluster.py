@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 
+from lt_rebalance.installation import ROOT
 from lt_rebalance.interrupts import InterruptWatch
 from lt_rebalance.lease import Lease
 
@@ -84,17 +85,26 @@ def ray_cluster(address: str | None) -> Iterator[ClusterSize]:
     try:
         if address is None:
             size: dict[str, Any] = {"num_cpus": count_cpus(), "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
-            with _loopback_only():
+            with _loopback_only(), _import_path():
                 keep_token_private()
                 ray.init(address="local", include_dashboard=False, **size, **quiet)
         else:
-            ray.init(address=address, **quiet)
+            with _import_path():
+                ray.init(address=address, **quiet)
     except (OSError, RuntimeError) as error:
         raise ValueError(f"no Ray cluster could be reached or started ({error})") from None
     try:
         yield ray.cluster_resources() if address is not None else {}
     finally:
         ray.shutdown()
+
+
+def _import_path() -> contextlib.AbstractContextManager[None]:
+    """Let workers import from where the driver's own package lies, before all else.
+
+    Ray puts the directory in which it is connected to in that place, which may hold another lt_rebalance.
+    """
+    return contextlib.chdir(ROOT)
 
 
 @contextlib.contextmanager

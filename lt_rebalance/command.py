@@ -19,6 +19,7 @@ from lt_rebalance.events.overview import refresh_events, write_overview
 from lt_rebalance.exits import EXIT_INCOMPLETE, Parser, note, run_command, this_command
 from lt_rebalance.filesystem import StorageError
 from lt_rebalance.forecast import Job, describe_study, expect, learn_throughput, measure_unknown, show_plan
+from lt_rebalance.installation import require_one_copy
 from lt_rebalance.interrupts import Interrupted
 from lt_rebalance.lease import Lease
 from lt_rebalance.ledger import Ledger
@@ -30,6 +31,7 @@ from lt_rebalance.option_types import finite, place, price, whole
 from lt_rebalance.overrides import change_study, read_overrides
 from lt_rebalance.plan import compile_study
 from lt_rebalance.progress import Progress, render_cells
+from lt_rebalance.provenance import driver_source
 from lt_rebalance.runner import Resources, plan_resources, run_plan
 from lt_rebalance.space import check_space
 from lt_rebalance.store import Store, StoreError, open_store
@@ -198,8 +200,11 @@ def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) ->
     """Return how trials compute and what they may use, connected to the cluster if one is named.
 
     Raises:
-        ValueError: options that contradict each other, or what they ask for is not there.
+        ValueError: options that contradict each other, or what they ask for is not there; two copies of this
+            project are mixed, or the environment names a commit that is none.
     """
+    require_one_copy()
+    driver_source()
     has_cuda = torch.cuda.is_available()
     size: ClusterSize = {"CPU": count_cpus(), "GPU": torch.cuda.device_count()}
     if options.address is not None:

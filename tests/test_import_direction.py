@@ -16,6 +16,7 @@ LAYERS = [
     ["methods"],
     ["generators", "classifiers", "losses"],
     ["provenance"],
+    ["installation"],
     ["initialization"],
     ["batching", "configs"],
     ["training"],

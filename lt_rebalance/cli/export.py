@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
+from lt_rebalance.installation import import_beside
 
 ENDINGS = (".csv", ".parquet")
 
@@ -36,12 +37,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _read_frame(options: argparse.Namespace) -> Any:  # Any: pandas ships no types
-    try:
-        # The one place where the package looks at what stands below it: what "tidy" means is decided there.
-        from analysis.collect import read_results
-    except ImportError:
-        raise ValueError(
-            "export needs the folder analysis of a checkout on the path: run it from there"
-        ) from None
+    # The one place where the package looks at what stands below it: what "tidy" means is decided there.
+    import_beside("analysis")
+    from analysis.collect import read_results
+
     results = read_results(options.store, studies=options.study, allow=["gaps", *options.allow])
     return getattr(results, options.frame)
