@@ -247,13 +247,20 @@ def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) ->
         if getattr(options, name) and not options.plan:
             raise ValueError(f"--{name} goes with --plan")
     has_cuda = torch.cuda.is_available()
-    size: ClusterSize = {"CPU": count_cpus(), "GPU": torch.cuda.device_count()}
+    size: ClusterSize = [{"CPU": count_cpus(), "GPU": torch.cuda.device_count()}]
     if options.address is not None:
         size = stack.enter_context(ray_cluster(options.address))
         # A cluster may have no GPU before it grows, so "cuda" is taken at its word.
-        has_cuda = options.device == "cuda" or size.get("GPU", 0) > 0
+        has_cuda = options.device == "cuda" or any(node.get("GPU", 0) > 0 for node in size)
     execution = resolve_execution(options.device, options.precision, options.threads, has_cuda=has_cuda)
-    resources = plan_resources(execution, options.gpus_per_trial, options.max_concurrent, options.lanes, size)
+    resources = plan_resources(
+        execution,
+        options.gpus_per_trial,
+        options.max_concurrent,
+        options.lanes,
+        *size,
+        may_grow=options.address is not None,
+    )
     return execution, resources
 
 

@@ -26,7 +26,7 @@ LAYERS = [
     ["calibration"],
     ["overrides", "axes"],
     ["ablation"],
-    ["filesystem", "processes", "disk"],
+    ["filesystem", "processes", "disk", "private_directory"],
     ["bucket"],
     ["object_storage"],
     ["notes", "stage_log", "lease"],

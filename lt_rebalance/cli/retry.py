@@ -66,12 +66,17 @@ def keep_failed(plan: Plan, store: Store) -> Plan:
 
 def _run_again(plan: Plan, store: Store, options: argparse.Namespace) -> None:
     with contextlib.ExitStack() as stack:
-        size: ClusterSize = {"CPU": count_cpus(), "GPU": torch.cuda.device_count()}
+        size: ClusterSize = [{"CPU": count_cpus(), "GPU": torch.cuda.device_count()}]
         if options.address is not None:
             size = stack.enter_context(ray_cluster(options.address))
             require_store_on_all_nodes(store)
         resources = plan_resources(
-            plan.execution, options.gpus_per_trial, options.max_concurrent, options.lanes, size
+            plan.execution,
+            options.gpus_per_trial,
+            options.max_concurrent,
+            options.lanes,
+            *size,
+            may_grow=options.address is not None,
         )
         lease = stack.enter_context(Lease(store.files, store.location, plan.study.name))
         ledger = Ledger(plan, store)
