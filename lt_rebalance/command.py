@@ -206,21 +206,32 @@ def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) ->
     require_one_copy()
     driver_source()
     has_cuda = torch.cuda.is_available()
-    size: ClusterSize = {"CPU": count_cpus(), "GPU": torch.cuda.device_count()}
+    size: ClusterSize = [{"CPU": count_cpus(), "GPU": torch.cuda.device_count()}]
     if options.address is not None:
         size = stack.enter_context(ray_cluster(options.address))
         # A cluster may have no GPU before it grows, so "cuda" is taken at its word.
-        has_cuda = options.device == "cuda" or size.get("GPU", 0) > 0
+        has_cuda = options.device == "cuda" or any(node.get("GPU", 0) > 0 for node in size)
     execution = resolve_execution(options.device, options.precision, options.threads, has_cuda=has_cuda)
-    share = share_of_gpu(options.gpus_per_trial, execution)
-    return execution, plan_resources(execution, share, options.max_concurrent, options.lanes, size)
+    return execution, fit_trials(execution, options, size)
 
 
-def share_of_gpu(asked: float | None, execution: Execution) -> float:
-    """Return the GPUs of one trial; ValueError where some are asked for and trials compute on a CPU."""
-    if asked is not None and execution.device != "cuda":
+def fit_trials(execution: Execution, options: argparse.Namespace, size: ClusterSize) -> Resources:
+    """Return what one trial takes of a cluster, and how many run at a time, as the options want it.
+
+    Raises:
+        ValueError: nothing fits, or GPUs are asked for while trials compute on a CPU.
+    """
+    share = options.gpus_per_trial
+    if share is not None and execution.device != "cuda":
         raise ValueError(f"--gpus-per-trial is for trials on a GPU, got device {execution.device}")
-    return 1.0 if asked is None else asked
+    return plan_resources(
+        execution,
+        1.0 if share is None else share,
+        options.max_concurrent,
+        options.lanes,
+        *size,
+        may_grow=options.address is not None,
+    )
 
 
 def read_data(datasets: Collection[str], options: argparse.Namespace) -> None:

@@ -30,7 +30,7 @@ LAYERS = [
     ["calibration"],
     ["overrides", "axes"],
     ["ablation"],
-    ["trees", "exclusive", "processes", "disk"],
+    ["trees", "exclusive", "processes", "disk", "private_directory"],
     ["filesystem"],
     ["bucket"],
     ["object_storage"],

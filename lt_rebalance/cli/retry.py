@@ -10,7 +10,7 @@ import torch
 
 from lt_rebalance.cli.stores import choose_study, print_json
 from lt_rebalance.cluster import ClusterSize, RaySession, count_cpus, ray_cluster
-from lt_rebalance.command import run_pending, share_of_gpu
+from lt_rebalance.command import fit_trials, run_pending
 from lt_rebalance.console import make_console
 from lt_rebalance.datasets import are_embedded
 from lt_rebalance.events.overview import refresh_events
@@ -22,7 +22,6 @@ from lt_rebalance.ledger import Ledger
 from lt_rebalance.nodes import require_store_on_all_nodes
 from lt_rebalance.observer import attempt
 from lt_rebalance.plan import Plan, plan_from_description
-from lt_rebalance.runner import plan_resources
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION
 
@@ -87,12 +86,11 @@ def _prepare_again(
     plan: Plan, store: Store, options: argparse.Namespace, stack: contextlib.ExitStack
 ) -> Callable[[], None]:
     """Take hold of the store and return what runs a plan of failed runs again."""
-    size: ClusterSize = {"CPU": count_cpus(), "GPU": torch.cuda.device_count()}
+    size: ClusterSize = [{"CPU": count_cpus(), "GPU": torch.cuda.device_count()}]
     if options.address is not None:
         size = stack.enter_context(ray_cluster(options.address))
         require_store_on_all_nodes(store)
-    share = share_of_gpu(options.gpus_per_trial, plan.execution)
-    resources = plan_resources(plan.execution, share, options.max_concurrent, options.lanes, size)
+    resources = fit_trials(plan.execution, options, size)
     lease = stack.enter_context(Lease(store.files, store.location, plan.study.name))
     session = stack.enter_context(RaySession(options.address, lease))
 
