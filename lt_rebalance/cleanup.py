@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lt_rebalance.events.naming import name_runs
-from lt_rebalance.facts import load_study
 from lt_rebalance.filesystem import Filesystem
 from lt_rebalance.notes import DIRECTORY as NOTES
 from lt_rebalance.notes import read_notes
@@ -77,7 +76,7 @@ def _find_lost_notes(files: Filesystem) -> Iterator[Garbage]:
 
 
 def _find_orphans(store: Store) -> Iterator[Garbage]:
-    studies = [load_study(store, name) for name in store.list_studies()]
+    studies = [store.load_study(name) for name in store.list_studies()]
     runs = [name_runs(study) for study in studies]
     planned = {key for of_study in runs for key in of_study}
     directories = {run.directory for of_study in runs for run in of_study.values()}

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from lt_rebalance.console import format_duration
 from lt_rebalance.filesystem import Filesystem
 from lt_rebalance.processes import Process
-from lt_rebalance.records import parse_json
+from lt_rebalance.values import parse_json
 
 BEAT_S = 10.0
 """seconds between two signs of life of a holder"""

@@ -21,6 +21,7 @@ from lt_rebalance.configs import (
     require_known,
     require_positive,
 )
+from lt_rebalance.names import check_name
 from lt_rebalance.records import Record
 from lt_rebalance.search_spaces import SearchSpace, Value
 from lt_rebalance.study import AnyStage, Cell
@@ -74,6 +75,7 @@ class Search:
     execution: Execution
 
     def __post_init__(self) -> None:
+        check_name("the name of a search with the ending of its confirmation", f"{self.name}-confirmation")
         require_known("component", self.component, tuple(SEARCH_SPACES))
         require_known("scheduler", self.scheduler, SCHEDULERS)
         for objective in self.objectives:

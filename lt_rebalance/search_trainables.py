@@ -12,12 +12,13 @@ import torch
 from ray.tune.result import DONE
 
 from lt_rebalance.disk import describe_disk
-from lt_rebalance.records import Record, parse_json
+from lt_rebalance.records import Record
 from lt_rebalance.search import Rung, Search, Values, score
 from lt_rebalance.search_account import RungResult
 from lt_rebalance.store import Checkpoint, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION, AnyStage, stage_from_dict
 from lt_rebalance.trainables import StageTrainable, TrialConfig, open_existing_store, trial_config
+from lt_rebalance.values import parse_json
 
 MEMBER_FILE = "member.safetensors"
 

@@ -10,8 +10,8 @@ from typing import Any
 from lt_rebalance.bucket import SCHEME, Bucket, parse_address
 from lt_rebalance.filesystem import Filesystem, LocalFilesystem, StorageError
 from lt_rebalance.object_storage import S3Filesystem
-from lt_rebalance.records import parse_json
 from lt_rebalance.store_documents import StoreError
+from lt_rebalance.values import parse_json
 
 STORE_FORMAT = 1
 

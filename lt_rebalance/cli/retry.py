@@ -14,7 +14,6 @@ from lt_rebalance.cluster import ClusterSize, RaySession, count_cpus, ray_cluste
 from lt_rebalance.command import run_pending
 from lt_rebalance.console import make_console
 from lt_rebalance.events.overview import refresh_events
-from lt_rebalance.facts import load_study
 from lt_rebalance.forecast import Job, learn_throughput
 from lt_rebalance.interrupts import Interrupted
 from lt_rebalance.lease import Lease, LeaseLostError
@@ -32,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     store = open_store(options.store, RESULTS_VERSION, create=False)
     if store is None:
         raise StoreError(f"there is no store at {options.store!r}")
-    study = load_study(store, choose_study(store, options.study))
+    study = store.load_study(choose_study(store, options.study))
     plan = keep_failed(plan_from_description(study), store)
     titles = [str(planned) for planned in plan.runs]
     if plan.runs and not options.dry_run:

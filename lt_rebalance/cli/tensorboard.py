@@ -9,7 +9,6 @@ from lt_rebalance.events.means import DIRECTORY as MEANS
 from lt_rebalance.events.naming import study_directory
 from lt_rebalance.events.overview import refresh_events
 from lt_rebalance.events.server import LOOPBACK, server_command
-from lt_rebalance.facts import load_study
 
 LOOPBACKS = (LOOPBACK, "localhost", "::1")
 RELOAD_S = 2
@@ -26,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
         )
     store = open_existing(options.store)
     study = choose_study(store, options.study)
-    count = refresh_events(store, load_study(store, study))
+    count = refresh_events(store, store.load_study(study))
     logdir = f"{store.location}/{study_directory(study)}"
     reload_s = RELOAD_FROM_BUCKET_S if store.directory is None else RELOAD_S
     command = server_command(logdir, host=options.host, port=options.port, reload_s=reload_s)

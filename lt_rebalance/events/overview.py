@@ -4,10 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lt_rebalance.document_values import ORIGINAL
 from lt_rebalance.events.content import RESULT_METRICS, RESULTS, result_tag
 from lt_rebalance.events.log import EventLog
 from lt_rebalance.events.means import BANDED, COMPARED, band_tags, mean_tag, write_means
-from lt_rebalance.events.naming import ORIGINAL, flatten_cell, name_data, name_runs, study_directory
+from lt_rebalance.events.naming import flatten_cell, name_data, name_runs, study_directory
 from lt_rebalance.events.protos import Chart, HParam, experiment, layout
 from lt_rebalance.events.writer import fill_in, remove_events
 from lt_rebalance.store import Store
