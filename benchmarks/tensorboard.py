@@ -99,7 +99,7 @@ class Simulation:
         rows = [{name: self._random(name) for name in names} | {"step": end} for end in ends]
         record = dataclasses.replace(make_record(stage), num_steps=ends[-1])
         if stage.kind == "generator":
-            last = {name: value for name, value in rows[-1].items() if name != "step"}
+            last: dict[str, Any] = {name: value for name, value in rows[-1].items() if name != "step"}
             record = dataclasses.replace(
                 record,
                 confusion=(),

@@ -3,8 +3,10 @@
 Writing is atomic: nobody ever sees a part of a file that was created or replaced.
 """
 
+import errno
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Sequence
@@ -26,7 +28,7 @@ class Filesystem(Protocol):
     """
 
     def read(self, path: str) -> bytes:
-        """Return the content; FileNotFoundError when there is none."""
+        """Return the content; FileNotFoundError when there is none, another OSError of what is no file."""
         ...
 
     def create(self, path: str, content: bytes) -> bool:
@@ -84,7 +86,18 @@ class LocalFilesystem:
         self._root = root
 
     def read(self, path: str) -> bytes:
-        return (self._root / path).read_bytes()
+        full = self._root / path
+        try:
+            # Of a pipe that nobody writes to, opening without this flag would never return.
+            descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if full.is_symlink():
+                raise OSError(errno.ELOOP, "a link that leads nowhere", str(full)) from None
+            raise
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "not a file", str(full))
+            return file.read()
 
     def create(self, path: str, content: bytes) -> bool:
         temporary = self._write_temporary(path, content)

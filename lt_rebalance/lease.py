@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import re
 import threading
 import time
 import uuid
@@ -21,9 +22,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lt_rebalance.console import format_duration
-from lt_rebalance.filesystem import Filesystem
-from lt_rebalance.processes import Process
-from lt_rebalance.values import parse_json
+from lt_rebalance.filesystem import Filesystem, StorageError
+from lt_rebalance.processes import PROCESS, Process
+from lt_rebalance.values import LARGEST_S, fields, flag, number, parse_json, text, whole
 
 BEAT_S = 10.0
 """seconds between two signs of life of a holder"""
@@ -31,6 +32,9 @@ STALE_S = 60.0
 """seconds without one from which a holder counts as dead"""
 DIRECTORY = "lease"
 _POLL_S = 0.2
+_LOOKS = 10
+"""at files that are gone when they are to be read, before one counts as unreadable"""
+_NAME = re.compile(r"[0-9]{6,12}\.json")
 
 _log = logging.getLogger(__name__)
 
@@ -67,9 +71,17 @@ class Holder(Process):
     @classmethod
     def from_json(cls, content: bytes) -> "Holder | None":
         """Return who a file names; None of one that cannot be read, which only its standing still frees."""
-        with contextlib.suppress(ValueError, TypeError):
-            return cls(**parse_json(content))
+        with contextlib.suppress(ValueError):
+            values = parse_json(content)
+            _HOLDER(values)
+            return cls(**values)
         return None
+
+
+_HOLDER = fields(
+    {**PROCESS, "title": text, "attempt": text},
+    {"beats": whole(), "held_s": number(-LARGEST_S, LARGEST_S), "is_released": flag},
+)
 
 
 class Lease:
@@ -181,19 +193,30 @@ class Lease:
             elif self._files.create(_path(generation + 1), self._holder.to_json()):
                 for earlier in self._list_generations():
                     if earlier <= generation:
-                        self._files.remove(_path(earlier))
+                        with contextlib.suppress(IsADirectoryError):  # not a lease of anybody
+                            self._files.remove(_path(earlier))
                 return generation + 1
 
     def _list_generations(self) -> list[int]:
-        stems = [name.removesuffix(".json") for name in self._files.list(DIRECTORY)]
-        return sorted(int(stem) for stem in stems if stem.isdecimal())
+        names = self._files.list(DIRECTORY)
+        return sorted(int(name.removesuffix(".json")) for name in names if _NAME.fullmatch(name))
 
     def _read_newest(self) -> tuple[int, bytes]:
         """Return the highest generation and its file; 0 where there is none."""
-        while generations := self._list_generations():
-            with contextlib.suppress(FileNotFoundError):  # someone has just taken the next
-                return generations[-1], self._files.read(_path(generations[-1]))
-        return 0, b""
+        newest = 0
+        for _ in range(_LOOKS):
+            if not (generations := self._list_generations()):
+                return 0, b""
+            newest = generations[-1]
+            try:
+                return newest, self._files.read(_path(newest))
+            except FileNotFoundError:  # someone has just taken the next
+                continue
+            except StorageError:
+                raise
+            except OSError:  # a directory, or a link that leads nowhere
+                break
+        return newest, b""
 
 
 def _path(generation: int) -> str:

@@ -47,6 +47,7 @@ from lt_rebalance.names import is_foreign
 from lt_rebalance.records import Artifact, Failure, Record, Summary
 from lt_rebalance.store_documents import IN_THE_WAY, StoreDocuments, StoreError, UnreadableError
 from lt_rebalance.store_location import STORE_FORMAT, find_place
+from lt_rebalance.text import one_line
 
 __all__ = ["KEPT_CHECKPOINTS", "STORE_FORMAT", "Checkpoint", "Store", "StoreError", "open_store"]
 
@@ -69,7 +70,7 @@ class _DamageError(Exception):
 
     def to_store_error(self, location: str, remedy: str) -> StoreError:
         return StoreError(
-            f"{location}: stages/{self.key}/{self.name} cannot be used: {self.reason}; {remedy}"
+            f"{location}: stages/{self.key}/{self.name} cannot be used: {one_line(self.reason)}; {remedy}"
         )
 
 
@@ -382,7 +383,7 @@ class Store(StoreDocuments):
         except FileNotFoundError:
             return
         self._files.replace(f"{directory}/reason.txt", damage.reason.encode())
-        _log.warning("stage %s: %s moved to %s: %s", key, name, directory, damage.reason)
+        _log.warning("stage %s: %s moved to %s: %s", key, name, directory, one_line(damage.reason))
 
 
 def _stage_path(key: str, name: str) -> str:

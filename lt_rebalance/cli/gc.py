@@ -5,6 +5,7 @@ import dataclasses
 
 from lt_rebalance.cleanup import find_garbage, remove_garbage
 from lt_rebalance.cli.stores import open_existing, print_json
+from lt_rebalance.text import one_line
 
 
 def run(options: argparse.Namespace) -> int:
@@ -19,6 +20,6 @@ def run(options: argparse.Namespace) -> int:
         print_json({"is_dry_run": options.dry_run, "num_bytes": num_bytes, "garbage": listed})
         return 0
     for each in garbage:
-        print(f"{each.path}: {each.reason}, {each.num_bytes} bytes")
+        print(one_line(f"{each.path}: {each.reason}, {each.num_bytes} bytes"))
     print(f"{'would delete' if options.dry_run else 'deleted'}: {len(garbage)} things, {num_bytes} bytes")
     return 0

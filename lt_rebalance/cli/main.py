@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from lt_rebalance.arguments import EXIT_INCOMPLETE, EXIT_USER_ERROR, require_utf8
 from lt_rebalance.cli.parser import make_parser
 from lt_rebalance.filesystem import StorageError
+from lt_rebalance.text import one_line
 
 EXIT_INTERRUPTED = 130
 
@@ -22,10 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = module.run(options)
         sys.stdout.flush()
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return EXIT_USER_ERROR
     except StorageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return EXIT_INCOMPLETE
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -24,6 +24,7 @@ from lt_rebalance.plan import Plan, plan_from_description
 from lt_rebalance.runner import plan_resources
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION
+from lt_rebalance.text import one_line
 
 
 def run(options: argparse.Namespace) -> int:
@@ -50,7 +51,10 @@ def run(options: argparse.Namespace) -> int:
     else:
         for title in titles:
             print(
-                f"{'failed' if title in failed else 'done'}: {title}: {failed.get(title, 'has a result now')}"
+                one_line(
+                    f"{'failed' if title in failed else 'done'}: {title}: "
+                    + failed.get(title, "has a result now")
+                )
             )
         print(f"{len(titles)} failed runs, {len(failed)} of them have no result still")
     return EXIT_INCOMPLETE if failed and not options.dry_run else 0
