@@ -25,6 +25,7 @@ from analysis.tables import (
     to_latex,
     to_markdown,
 )
+from lt_rebalance.text import to_csv as to_raw_csv
 
 MAX_SVG_BYTES = 200_000
 """size above which a figure is embedded as PNG"""
@@ -179,7 +180,7 @@ def write_report(results: Results, out_dir: str | Path) -> Path:
     for table in tables.values():
         files |= _table_files(table)
     for name, frame in {"runs": results.runs, "cells": results.cells}.items():
-        files[f"tables/{name}.csv"] = frame.to_csv(index=False, lineterminator="\n").encode()
+        files[f"tables/{name}.csv"] = to_raw_csv(frame).encode()
     pictures = []
     for drawn in draw_figures(results, frames.contrasts):
         picture, drawn_files = _embed(drawn)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lt_rebalance.events.naming import EventRun, name_runs, path_name
-from lt_rebalance.facts import load_study
 from lt_rebalance.filesystem import Filesystem
 from lt_rebalance.notes import DIRECTORY as NOTES
 from lt_rebalance.notes import read_notes
@@ -118,7 +117,7 @@ def _find_orphans(store: Store, owned: Collection[str]) -> Iterator[Garbage]:
 
 
 def _find_orphaned_events(store: Store) -> Iterator[Garbage]:
-    studies = {name: load_study(store, name) for name in store.list_studies()}
+    studies = {name: store.load_study(name) for name in store.list_studies()}
     known = {path_name(name) for name in studies}
     runs: list[EventRun] = [run for study in studies.values() for run in name_runs(study).values()]
     directories = {run.directory for run in runs}

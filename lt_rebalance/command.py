@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from rich.console import Console
-from rich.text import Text
 
 from lt_rebalance.axes import Preset, add_axes
 from lt_rebalance.cluster import ClusterSize, RaySession, count_cpus, ray_cluster
@@ -37,6 +36,7 @@ from lt_rebalance.space import check_space
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION, Study
 from lt_rebalance.tables import cells_frame, runs_frame
+from lt_rebalance.text import rich, to_csv
 
 StudyBuilder = Callable[[argparse.Namespace], Study]
 Answer = Callable[[str, str, int], tuple[str, str]]
@@ -341,7 +341,7 @@ def _show_results(job: Job, store: Store, console: Console, answer: Answer | Non
     study, runs = ledger.plan.study, runs_frame(ledger)
     cells = cells_frame(runs)
     paths = [
-        store.write_table(study.name, name, frame.to_csv(index=False))
+        store.write_table(study.name, name, to_csv(frame))
         for name, frame in (("cells", cells), ("runs", runs))
     ]
     console.print(
@@ -359,7 +359,7 @@ def _show_results(job: Job, store: Store, console: Console, answer: Answer | Non
         print(text)
     for run in ledger.plan.runs:
         if ledger.state(run.key) == "failed":
-            console.print(Text(f"failed: {run}: {ledger.reason(run.key)}"), soft_wrap=True)
+            console.print(rich(f"failed: {run}: {ledger.reason(run.key)}"), soft_wrap=True)
     for path in paths:
         print(f"table: {path}")
     print(f"records: {store.location}")

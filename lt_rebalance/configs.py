@@ -27,8 +27,6 @@ LATER = {"is_later": True}
 """metadata of a field that came after results were kept: at its default it stays out of the plain form, so
 that earlier results keep their keys"""
 
-MAX_NAME_BYTES = 200
-"""of a study: file systems take 255, and what is kept of a study adds endings of its own"""
 
 ConfigT = TypeVar("ConfigT")
 
@@ -54,20 +52,6 @@ def require_numbers(config: Any) -> None:  # Any: a configuration, whatever its 
             raise ValueError(f"{each.name} must be a finite number, got {value}")
         if isinstance(value, int) and abs(value) > MOST:
             raise ValueError(f"{each.name} must be at most {MOST:,}, got a larger one")
-
-
-def require_name(what: str, name: str, most_bytes: int = MAX_NAME_BYTES) -> None:
-    """Raise a ValueError unless a name can name files on any system, and be shown."""
-    if (
-        not (name and name.isprintable() and name == name.strip())
-        or name.startswith(".")
-        or set(name) & set("/\\")
-        or len(name.encode()) > most_bytes
-    ):
-        raise ValueError(
-            f"a {what}'s name must be a file name without a leading dot: letters that can be printed, no "
-            f"slashes, no spaces at its ends, at most {most_bytes} bytes; got {name!r}"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

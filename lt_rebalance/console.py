@@ -22,14 +22,6 @@ def make_console(file: TextIO | None = None) -> Console:
     return Console(**plain, width=max(console.width, NARROWEST))
 
 
-def printable(text: str) -> str:
-    """Return a text in one line, in which control characters are spelt out, so that they do nothing."""
-    return "".join(
-        letter if letter.isprintable() else " " if letter.isspace() else ascii(letter)[1:-1]
-        for letter in text
-    )
-
-
 def format_duration(seconds: float) -> str:
     """Return "45 s", "12 min", "3.4 h" or "2.1 days"."""
     if seconds < 90:

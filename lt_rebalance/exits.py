@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from lt_rebalance.console import printable
 from lt_rebalance.disk import takes_no_more
 from lt_rebalance.errors import ClusterError
 from lt_rebalance.filesystem import StorageError
@@ -24,6 +23,7 @@ from lt_rebalance.interrupts import Interrupted
 from lt_rebalance.lease import LeaseLostError
 from lt_rebalance.store_documents import StoreError
 from lt_rebalance.streams import output_failure, settle_streams
+from lt_rebalance.text import one_line
 
 EXIT_INCOMPLETE = 1
 """it did not come out well, or could not go on; the same command goes on"""
@@ -178,13 +178,13 @@ def _tell(error: BaseException, *, has_begun: bool) -> int:
     if ending.cause == "code":
         traceback.print_exception(error)
     for line in filter(None, (ending.words, ending.go_on)):
-        print(printable(line), file=sys.stderr)
+        print(one_line(line), file=sys.stderr)
     return ending.exit_code
 
 
 def note(text: str) -> None:
     """Say what a user should know of a command that goes on."""
-    print(f"note: {printable(text)}", file=sys.stderr)
+    print(f"note: {one_line(text)}", file=sys.stderr)
 
 
 def require_utf8() -> None:

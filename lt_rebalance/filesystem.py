@@ -14,12 +14,9 @@ from pathlib import Path
 from typing import Protocol
 
 from lt_rebalance.exclusive import NoExclusiveNameError, name_exclusively
+from lt_rebalance.names import is_foreign
 from lt_rebalance.trees import count_tree_bytes, delete_tree, is_behind_link, walk_files
 
-FOREIGN_NAMES = frozenset(
-    {"lost+found", "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "System Volume Information"}
-)
-"""what disks and desktops put into directories; so do they names that begin with a dot"""
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """what a disk answers that cannot be asked to write down a directory at once"""
 
@@ -53,11 +50,6 @@ def check_path(path: str) -> str:
             f"{path!r} is no path in a store: each of its parts must be a name, and none of them '..'"
         )
     return path
-
-
-def is_foreign(name: str) -> bool:
-    """Whether a name in a directory is of something that is not ours, and is passed over."""
-    return name in ("", *FOREIGN_NAMES) or name.startswith(".")
 
 
 class Filesystem(Protocol):

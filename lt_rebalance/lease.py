@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 
 from lt_rebalance.console import format_duration
 from lt_rebalance.filesystem import Filesystem, NotAFileError
-from lt_rebalance.processes import Process, is_finite
-from lt_rebalance.records import parse_json
+from lt_rebalance.processes import PROCESS, Process
+from lt_rebalance.values import LARGEST_S, fields, flag, number, parse_json, text, whole
 
 BEAT_S = 10.0
 """seconds between two signs of life of a holder"""
@@ -32,6 +32,9 @@ STALE_S = 60.0
 """seconds without one from which a holder counts as dead"""
 DIRECTORY = "lease"
 _POLL_S = 0.2
+_LOOKS = 10
+"""at files that are gone when they are to be read, before one counts as unreadable"""
+_NAME = re.compile(r"[0-9]{6,12}\.json")
 
 _log = logging.getLogger(__name__)
 
@@ -58,12 +61,6 @@ class Holder(Process):
     """since the lease was taken, by the clock of the holder"""
     is_released: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        is_text = isinstance(self.title, str) and isinstance(self.attempt, str)
-        if not (is_text and isinstance(self.is_released, bool) and is_finite(self.held_s)):
-            raise ValueError(f"no holder of a lease wrote this: {dataclasses.asdict(self)}")
-
     def __str__(self) -> str:
         return f"{self.title}, process {self.pid} on {self.host}, for {format_duration(self.held_s)}"
 
@@ -74,9 +71,17 @@ class Holder(Process):
     @classmethod
     def from_json(cls, content: bytes) -> "Holder | None":
         """Return who a file names; None of one that cannot be read, which only its standing still frees."""
-        with contextlib.suppress(ValueError, TypeError):
-            return cls(**parse_json(content))
+        with contextlib.suppress(ValueError):
+            values = parse_json(content)
+            _HOLDER(values)
+            return cls(**values)
         return None
+
+
+_HOLDER = fields(
+    {**PROCESS, "title": text, "attempt": text},
+    {"beats": whole(), "held_s": number(-LARGEST_S, LARGEST_S), "is_released": flag},
+)
 
 
 class Lease:
@@ -197,7 +202,8 @@ class Lease:
             elif self._files.create(_path(generation + 1), self._holder.to_json()):
                 for earlier in _list_generations(self._files):
                     if earlier <= generation:
-                        self._files.remove(_path(earlier))
+                        with contextlib.suppress(IsADirectoryError):  # not a lease of anybody
+                            self._files.remove(_path(earlier))
                 return generation + 1
 
 

@@ -5,7 +5,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 
 from lt_rebalance.bucket import SCHEME, Answer, Bucket
-from lt_rebalance.filesystem import StorageError, check_path, is_foreign
+from lt_rebalance.filesystem import StorageError, check_path
+from lt_rebalance.names import is_foreign
 
 _DELETED_AT_ONCE = 1000
 _TOKEN = "write"

@@ -11,15 +11,14 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState
 
 from lt_rebalance.configs import config_from_dict
-from lt_rebalance.facts import load_study
 from lt_rebalance.filesystem import Filesystem
 from lt_rebalance.plan import upstream_key
-from lt_rebalance.records import parse_json
 from lt_rebalance.search import Search, Values
 from lt_rebalance.search_journal import JOURNAL_FILE
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store_documents import search_path
 from lt_rebalance.study import RESULTS_VERSION, AnyStage
+from lt_rebalance.values import parse_json
 
 
 def list_owned(store: Store) -> dict[str, str]:
@@ -37,7 +36,7 @@ def list_owned(store: Store) -> dict[str, str]:
 
 def _list_of_studies(store: Store) -> Iterator[tuple[str, str]]:
     for name in store.list_studies():
-        for run in load_study(store, name)["runs"]:
+        for run in store.load_study(name)["runs"]:
             for key in (run["key"], run["generator_key"]):
                 if key is not None:
                     if not isinstance(key, str):

@@ -13,16 +13,15 @@ from functools import cached_property
 from typing import Any
 
 from lt_rebalance.configs import (
-    MAX_NAME_BYTES,
     SEARCH_SPACES,
     Budget,
     ClassifierConfig,
     Execution,
     GeneratorConfig,
     require_known,
-    require_name,
     require_positive,
 )
+from lt_rebalance.names import check_name
 from lt_rebalance.records import Record
 from lt_rebalance.search_spaces import SearchSpace, Value
 from lt_rebalance.study import AnyStage, Cell
@@ -77,8 +76,7 @@ class Search:
     execution: Execution
 
     def __post_init__(self) -> None:
-        # The study that confirms the choice adds to the name.
-        require_name("search", self.name, most_bytes=MAX_NAME_BYTES - 20)
+        check_name("the name of a search with the ending of its confirmation", f"{self.name}-confirmation")
         require_known("component", self.component, tuple(SEARCH_SPACES))
         require_known("scheduler", self.scheduler, SCHEDULERS)
         for objective in self.objectives:

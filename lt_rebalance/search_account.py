@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-TRIAL_STATES = ("complete", "pruned", "diverged", "failed", "running")
+from lt_rebalance.document_values import TRIAL_STATES
 
 
 @dataclass(frozen=True, kw_only=True)

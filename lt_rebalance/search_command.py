@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
 from lt_rebalance.bucket import SCHEME
 from lt_rebalance.cluster import RaySession
@@ -39,6 +38,7 @@ from lt_rebalance.search_forecast import SearchForecast
 from lt_rebalance.search_journal import SearchJournal, open_journal
 from lt_rebalance.store import Store
 from lt_rebalance.study import Study
+from lt_rebalance.text import rich
 from lt_rebalance.tuner import run_search
 
 SearchBuilder = Callable[[argparse.Namespace, Execution], Search]
@@ -171,7 +171,7 @@ class SearchCommand:
         shown = f": {self._scores(trial)}" if last and trial.state != "diverged" else ""
         reason = f": {trial.reason}" if trial.reason else ""
         text = f"trial {trial.number} {trial.state}{where}{shown}{reason} ({describe_values(trial.values)})"
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(rich(text), soft_wrap=True)
         if trial.state != "running":
             self._write_account()
 

@@ -11,9 +11,10 @@ import torch
 
 from lt_rebalance.console import format_duration
 from lt_rebalance.costs import Throughput
+from lt_rebalance.document_values import TRIAL_STATES
 from lt_rebalance.runner import Resources
 from lt_rebalance.search import OBJECTIVES, Search
-from lt_rebalance.search_account import TRIAL_STATES, SearchBudget
+from lt_rebalance.search_account import SearchBudget
 from lt_rebalance.search_files import describe_search
 from lt_rebalance.store import Store
 from lt_rebalance.study import AnyStage, Cell

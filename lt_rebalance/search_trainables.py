@@ -9,18 +9,24 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 
 from lt_rebalance.attempt import DONE, StageErrors, StageValues, count_own, describe_failure
 from lt_rebalance.disk import describe_disk
 from lt_rebalance.provenance import driver_source
-from lt_rebalance.records import Record, parse_json
+from lt_rebalance.records import Record
 from lt_rebalance.search import Rung, Search, Values, score
 from lt_rebalance.search_account import RungResult
 from lt_rebalance.store import Checkpoint, Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, AnyStage, stage_from_dict
 from lt_rebalance.trainables import StageTrainable, TrialConfig, open_existing_store, trial_config
+from lt_rebalance.values import LARGEST_S, anything, fields, mapping_of, number, parse_json, whole
 
 MEMBER_FILE = "member.safetensors"
+MEMBER = fields(
+    {"next": whole(), "steps": whole(), "s": number(0, LARGEST_S), "result": mapping_of(anything)}
+)
+"""state of a member of a population"""
 
 
 def rung_trial_config(
@@ -252,10 +258,18 @@ def member_trial_config(
 
 
 def unpack_member(content: bytes) -> tuple[dict[str, Any], dict[int, bytes]]:
-    """Return what a member keeps: its state with its last result, and its lanes by seed."""
-    parts = {name: part.numpy().tobytes() for name, part in safetensors.torch.load(content).items()}
-    state: dict[str, Any] = parse_json(parts.pop("state"))
-    return state, {int(seed): lane for seed, lane in parts.items()}
+    """Return what a member keeps: its state with its last result, and its lanes by seed.
+
+    Raises:
+        ValueError: it is not what a member keeps.
+    """
+    try:
+        parts = {name: part.numpy().tobytes() for name, part in safetensors.torch.load(content).items()}
+        state: dict[str, Any] = parse_json(parts.pop("state"))
+        MEMBER(state)
+        return state, {int(seed): lane for seed, lane in parts.items()}
+    except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(f"no state of a member: {type(error).__name__}: {error}") from None
 
 
 def rung_result(result: Mapping[str, Any], objectives: Sequence[str]) -> RungResult:

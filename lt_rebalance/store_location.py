@@ -10,9 +10,10 @@ from typing import Any
 
 from lt_rebalance.bucket import SCHEME, Bucket, parse_address
 from lt_rebalance.filesystem import Filesystem, LocalFilesystem, StorageError
+from lt_rebalance.names import is_foreign
 from lt_rebalance.object_storage import S3Filesystem
-from lt_rebalance.records import parse_json
 from lt_rebalance.store_documents import StoreError
+from lt_rebalance.values import fields, parse_json, whole
 
 STORE_FORMAT = 1
 
@@ -39,15 +40,16 @@ class Place:
         try:
             content = self.files.read("store.json")
         except FileNotFoundError:
-            if others := self.files.list(""):
+            if others := [name for name in self.files.list("") if not is_foreign(name)]:
                 raise StoreError(
                     f"{self.location} is not empty and not a store (it holds {others[0]!r}); "
                     "name another directory"
                 ) from None
             return None
         try:
-            found: dict[str, Any] = dict(parse_json(content))
-        except (ValueError, TypeError):
+            found = parse_json(content)
+            fields({"format": whole(), "results_version": whole()})(found)
+        except ValueError:
             raise StoreError(
                 f"{self.location}/store.json is damaged; restore it or use another --storage"
             ) from None

@@ -20,11 +20,11 @@ from lt_rebalance.configs import (
     MethodConfig,
     config_from_dict,
     require_known,
-    require_name,
     to_plain,
 )
 from lt_rebalance.datasets import get_dataset_spec
 from lt_rebalance.methods import get_method
+from lt_rebalance.names import check_name
 from lt_rebalance.records import name_seeds, stage_key
 
 RESULTS_VERSION = 4
@@ -277,7 +277,7 @@ class Study:
     """fields of all cells that were replaced after the study was built, by section"""
 
     def __post_init__(self) -> None:
-        require_name("study", self.name)
+        check_name("a study's name", self.name)
         if not self.cells:
             raise ValueError(f"study {self.name!r} has no cells: its axes select nothing")
         if not self.seeds:

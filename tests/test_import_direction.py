@@ -8,7 +8,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "lt_rebalance"
 LAYERS = [
-    ["seeding", "metrics", "records", "paper", "errors", "streams", "interrupts", "search_spaces"],
+    ["seeding", "metrics", "paper", "errors", "streams", "interrupts", "search_spaces", "names", "text"],
+    ["values", "arrays"],
+    ["config_values"],
+    ["record_values", "document_values"],
+    ["records"],
     ["concerns", "console", "option_types"],
     ["datasets"],
     ["data"],
@@ -71,7 +75,7 @@ LAYERS = [
 ]
 MAY_IMPORT_RAY = {"cluster", "nodes", "trainables", "search_trainables", "runner", "tuner", "population"}
 MAY_IMPORT_ANALYSIS = {"cli"}
-ANALYSIS_MAY_IMPORT = {"exits", "metrics", "option_types", "paper", "records", "store"}
+ANALYSIS_MAY_IMPORT = {"exits", "metrics", "option_types", "paper", "records", "store", "text"}
 ANALYSIS_NEVER_IMPORTS = {"torch", "torchvision", "ray"}
 BELOW_THE_PACKAGE = {"sweeps", "analysis", "benchmarks", "tests"}
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "shelve"}

@@ -12,6 +12,7 @@ from lt_rebalance.filesystem import StorageError
 from lt_rebalance.lease import Lease, find_holder
 from lt_rebalance.notes import read_notes
 from lt_rebalance.store import Store, StoreError
+from lt_rebalance.text import one_line
 
 TITLE = "lt-rebalance gc"
 
@@ -69,9 +70,9 @@ def _show(found: Sequence[Garbage], options: argparse.Namespace) -> int:
         print_json(answer)
         return code
     for each in garbage:
-        print(f"{_printable(each.path)}: {each.reason}, {each.num_bytes} bytes")
+        print(one_line(f"{each.path}: {each.reason}, {each.num_bytes} bytes"))
     for each in left:
-        print(f"left: {_printable(each.path)}: {each.reason}, but {each.hindrance}")
+        print(one_line(f"left: {each.path}: {each.reason}, but {each.hindrance}"))
     print(f"{'would delete' if options.dry_run else 'deleted'}: {len(garbage)} things, {num_bytes} bytes")
     return code
 
@@ -79,8 +80,3 @@ def _show(found: Sequence[Garbage], options: argparse.Namespace) -> int:
 def _describe(garbage: Garbage, *names: str) -> dict[str, object]:
     values = dataclasses.asdict(garbage)
     return {name: values[name] for name in names}
-
-
-def _printable(path: str) -> str:
-    """Return a path in one line that does nothing to a terminal."""
-    return path if path.isprintable() else ascii(path)

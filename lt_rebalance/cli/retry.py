@@ -15,7 +15,6 @@ from lt_rebalance.console import make_console
 from lt_rebalance.datasets import are_embedded
 from lt_rebalance.events.overview import refresh_events
 from lt_rebalance.exits import EXIT_INCOMPLETE, Work, note
-from lt_rebalance.facts import load_study
 from lt_rebalance.forecast import Job, learn_throughput
 from lt_rebalance.lease import Lease
 from lt_rebalance.ledger import Ledger
@@ -24,6 +23,7 @@ from lt_rebalance.observer import attempt
 from lt_rebalance.plan import Plan, plan_from_description
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION
+from lt_rebalance.text import one_line
 
 
 def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work:
@@ -31,7 +31,7 @@ def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work:
     store = open_store(options.store, RESULTS_VERSION, create=False, is_read_only=True)
     if store is None:
         raise StoreError(f"there is no store at {options.store!r}")
-    study = load_study(store, choose_study(store, options.study))
+    study = store.load_study(choose_study(store, options.study))
     plan = keep_failed(plan_from_description(study), store)
     if options.dry_run:
         for name in ("address", "data_dir", "gpus_per_trial", "lanes", "max_concurrent"):
@@ -63,7 +63,10 @@ def _show(plan: Plan, store: Store, options: argparse.Namespace) -> int:
     else:
         for title in titles:
             print(
-                f"{'failed' if title in failed else 'done'}: {title}: {failed.get(title, 'has a result now')}"
+                one_line(
+                    f"{'failed' if title in failed else 'done'}: {title}: "
+                    + failed.get(title, "has a result now")
+                )
             )
         print(f"{len(titles)} failed runs, {len(failed)} of them have no result still")
     return EXIT_INCOMPLETE if failed and not options.dry_run else 0

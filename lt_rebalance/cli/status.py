@@ -14,6 +14,7 @@ from lt_rebalance.facts import RUN_STATES
 from lt_rebalance.notes import STALE_S, Note
 from lt_rebalance.status import Running, Status, read_status
 from lt_rebalance.store import Store
+from lt_rebalance.text import one_line, rich
 
 DEFAULT_EVERY_S = 5.0
 
@@ -62,7 +63,7 @@ def _watch_plainly(store: Store, studies: list[str], every_s: float, console: Co
             line = f"{status.study}: {_account(status)}; {_time_left(status)}"
             if shown.get(status.study) != line:
                 shown[status.study] = line
-                console.print(Text(line), soft_wrap=True)
+                console.print(rich(line), soft_wrap=True)
         if all(map(is_over, statuses)):
             return
         time.sleep(every_s)
@@ -100,7 +101,9 @@ def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
     lines += [f"unreadable: {each.title}: {each.reason}" for each in status.unreadable]
     if status.collapsed_generators:
         lines.append(f"collapsed generators: {status.collapsed_generators}")
-    return Group(*(Text(line, overflow="fold") for line in lines), _render_cells(status, hourly_rate))
+    return Group(
+        *(Text(one_line(line), overflow="fold") for line in lines), _render_cells(status, hourly_rate)
+    )
 
 
 def _describe_clock(note: Note) -> str:
@@ -146,5 +149,5 @@ def _render_cells(status: Status, hourly_rate: float | None) -> Table:
         collapsed = str(cell.collapsed) if cell.complete else "-"
         cost = cell.spending.describe(hourly_rate)
         n = f"{cell.complete}/{cell.planned}"
-        table.add_row(cell.protocol, cell.data, cell.method, n, accuracy, collapsed, cost)
+        table.add_row(*map(rich, (cell.protocol, cell.data, cell.method, n, accuracy, collapsed, cost)))
     return table

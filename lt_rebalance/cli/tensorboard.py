@@ -9,7 +9,6 @@ from lt_rebalance.events.means import DIRECTORY as MEANS
 from lt_rebalance.events.naming import study_directory
 from lt_rebalance.events.overview import refresh_events
 from lt_rebalance.events.server import LOOPBACK, server_command
-from lt_rebalance.facts import load_study
 from lt_rebalance.filesystem import StorageError
 from lt_rebalance.store import Store, StoreError
 
@@ -59,7 +58,7 @@ def _refresh(store: Store, study: str) -> int:
         StoreError: they cannot be, and there are none that could be shown as they are.
     """
     try:
-        return refresh_events(store, load_study(store, study))
+        return refresh_events(store, store.load_study(study))
     except StorageError:
         raise
     except OSError as error:

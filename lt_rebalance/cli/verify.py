@@ -6,6 +6,7 @@ import dataclasses
 from lt_rebalance.cli.stores import find_stage, print_json
 from lt_rebalance.datasets import are_embedded
 from lt_rebalance.exits import EXIT_INCOMPLETE, note
+from lt_rebalance.text import one_line
 from lt_rebalance.verification import Verification, verify_stage
 
 SHOWN = 20
@@ -28,11 +29,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print(found: Verification) -> None:
-    print(f"{found.title}: {found.key}")
+    print(one_line(f"{found.title}: {found.key}"))
     for fault in found.faults:
-        print(f"fault: {fault}")
+        print(one_line(f"fault: {fault}"))
     for difference in found.differences[:SHOWN]:
-        print(f"difference: {difference}")
+        print(one_line(f"difference: {difference}"))
     if len(found.differences) > SHOWN:
         print(f"and {len(found.differences) - SHOWN} more differences")
     if found.is_equal:

@@ -4,9 +4,10 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lt_rebalance.document_values import ORIGINAL
 from lt_rebalance.events.content import is_shown, planned_rounds
 from lt_rebalance.events.log import EventLog
-from lt_rebalance.events.naming import ORIGINAL, name_data, path_name, study_directory
+from lt_rebalance.events.naming import name_data, path_name, study_directory
 from lt_rebalance.events.protos import Value, scalar
 from lt_rebalance.events.writer import remove_events
 from lt_rebalance.records import Record
