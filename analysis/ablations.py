@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.compare import HIGHER_IS_WORSE, describe_difference, pair, verdict
+from analysis.compare import count_pairs, decide, describe_difference, pair
 from analysis.significance import fisher_p, holm
 
 
@@ -13,11 +13,13 @@ def compare_with_references(
 ) -> pd.DataFrame:
     """Return one row for each comparison of `Results.comparisons`.
 
-    Columns: `study`, and the cell's `data`, `method` and `change`; `n_expected` planned pairs;
+    Columns: `study`, and the cell's `data`, `method` and `change`; `n_expected` planned pairs, `n_diverged`
+    of them
+    without a difference because a run of theirs diverged;
     `reference_mean` and `cell_mean` over the pairs; those of `describe_difference`, for cell minus reference;
     `cell_collapsed` of `cell_n` complete runs with a dead class and `cell_dead_classes`, their mean number,
     the same of the reference, and `fisher_p` between the two rates; `holm_p`, Holm's correction of the
-    sign-flip test over all comparisons of the study; `verdict` as `compare` gives it.
+    sign-flip test over all comparisons of the study; the `verdict` of `decide`.
     """
     rows = [
         _describe(runs, each, metric)
@@ -29,11 +31,7 @@ def compare_with_references(
     frame = pd.DataFrame(rows)
     for _, same in frame.groupby("study", sort=False):
         frame.loc[same.index, "holm_p"] = holm(same["sign_flip_p"])
-    is_higher_better = metric not in HIGHER_IS_WORSE
-    frame["verdict"] = [
-        verdict({"family": row["study"], **row}, is_higher_better=is_higher_better)
-        for row in frame.to_dict("records")
-    ]
+    frame["verdict"] = [decide(row, row["holm_p"], metric) for row in frame.to_dict("records")]
     return frame
 
 
@@ -50,7 +48,7 @@ def _describe(runs: pd.DataFrame, comparison: dict[str, str], metric: str) -> di
         "cell": comparison["cell"],
         "reference": comparison["reference"],
         "metric": metric,
-        "n_expected": len(set(of_cell["seed"]) & set(of_reference["seed"])),
+        **count_pairs(runs, comparison["cell"], comparison["reference"]),
         "reference_mean": paired["second"].mean(),
         "cell_mean": paired["first"].mean(),
         **describe_difference(paired),

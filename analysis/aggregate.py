@@ -16,7 +16,7 @@ from analysis.estimates import (
     z_score,
 )
 from analysis.naming import CELL_COLUMNS
-from lt_rebalance.paper import PAPER_DATASETS, TABLE_1
+from lt_rebalance.paper import MIN_COMPARED, PaperRow, find_row
 
 AGGREGATED_METRICS = (
     "accuracy",
@@ -53,15 +53,18 @@ def aggregate(runs: pd.DataFrame, metrics: Sequence[str] = AGGREGATED_METRICS) -
     Columns: the cell; `metric`, `subset` (of `SUBSETS`); `n_expected` planned and `n` used; `mean`, `sd` (n -
     1); `mean_low`, `mean_high` (Student t); `bootstrap_low`, `bootstrap_high` (BCa, for
     `BOOTSTRAPPED_METRICS` of all runs); `sd_low`, `sd_high` (chi-square); `prediction_low`,
-    `prediction_high`, for one further run; `median`, `iqm`, `min`, `max`; and where the paper has such a row:
-    `paper`, its `z` against our runs, `percentile`, the share of them at most as large, and `is_inside` the
-    prediction interval. All intervals are at 95 %. What cannot be estimated is absent (NaN). Other
-    metrics than `HEADLINE_METRICS` are left out where no run has them.
+    `prediction_high`, for one further run; `median`, `iqm`, `min`, `max`; `n_diverged`, planned runs that are
+    in no statistic because of how they ended; and where the paper ran this very cell: `paper`, its number,
+    `percentile`, the share of our runs at most as large, and from `MIN_COMPARED` runs on its `z` against them
+    and whether it `is_inside` the prediction interval. All intervals are at 95 %. What cannot be estimated
+    is absent (NaN). Other metrics than `HEADLINE_METRICS` are left out where no run has them.
     """
     rows = []
     for names, of_cell in runs.groupby(list(CELL_COLUMNS), sort=False, observed=True):
         complete = of_cell[of_cell["state"] == "complete"]
         cell = dict(zip(CELL_COLUMNS, names, strict=True))
+        paper = papers_row(of_cell)
+        num_diverged = count_diverged(of_cell)
         for subset in SUBSETS:
             used = complete if subset == "all" else complete[~complete["is_collapsed"].astype(bool)]
             for metric in metrics:
@@ -69,7 +72,8 @@ def aggregate(runs: pd.DataFrame, metrics: Sequence[str] = AGGREGATED_METRICS) -
                     values = used[metric].dropna().to_numpy(dtype=np.float64)
                     row = {**cell, "metric": metric, "subset": subset, "n_expected": len(of_cell)}
                     has_bootstrap = subset == "all" and metric in BOOTSTRAPPED_METRICS
-                    row |= _summary(values, has_bootstrap=has_bootstrap) | _paper(cell, metric, values)
+                    row |= _summary(values, has_bootstrap=has_bootstrap) | {"n_diverged": num_diverged}
+                    row |= _beside(paper, metric, values)
                     rows.append(row)
     return pd.DataFrame(rows)
 
@@ -97,36 +101,38 @@ def _summary(values: np.ndarray, *, has_bootstrap: bool) -> dict[str, float]:
     return summary
 
 
-def _paper(cell: dict[str, str], metric: str, values: np.ndarray) -> dict[str, object]:
-    paper = paper_value(cell["dataset"], cell["data"], cell["method"], cell["loss_function"], metric)
-    if paper is None:
-        return {}
+def papers_row(runs_of_cell: pd.DataFrame) -> PaperRow | None:
+    """Return the paper's row for what these runs ran, or None; for one cell."""
+    first = runs_of_cell.iloc[0]
+    name = str(first["method"]).partition(", ")[0]  # what follows tells it from others of that name
+    return find_row(str(first["data"]), name, str(first["paper_departure"]))
+
+
+def count_diverged(runs: pd.DataFrame) -> int:
+    """Return how many planned runs have no result because their loss was not finite."""
+    return int((runs["state"] == "diverged").sum())
+
+
+def _beside(row: PaperRow | None, metric: str, values: np.ndarray) -> dict[str, object]:
+    """Return the paper's single number of a metric beside our runs; absent where it has none."""
+    if row is None or metric not in PAPER_METRICS:
+        return {"paper": np.nan, "z": np.nan, "percentile": np.nan, "is_inside": None}
+    paper = float(getattr(row, PAPER_METRICS[metric]))
     low, high = prediction_interval(values)
+    is_compared = len(values) >= MIN_COMPARED and not np.isnan(low)
     return {
         "paper": paper,
-        "z": z_score(paper, values),
+        "z": z_score(paper, values) if is_compared else np.nan,
         "percentile": share_at_most(values, paper),
-        "is_inside": None if np.isnan(low) else bool(low <= paper <= high),
+        "is_inside": bool(low <= paper <= high) if is_compared else None,
     }
-
-
-def paper_value(dataset: str, data: str, method: str, loss_function: str, metric: str) -> float | None:
-    """Return the paper's single number for a row of its Table 1, or None.
-
-    Its losses come from a double softmax, and stand beside no other loss.
-    """
-    row = TABLE_1.get((data, method))
-    if row is None or dataset not in PAPER_DATASETS or metric not in PAPER_METRICS:
-        return None
-    if metric == "loss" and loss_function != PAPER_LOSS:
-        return None
-    return float(getattr(row, PAPER_METRICS[metric]))
 
 
 def collapse_table(runs: pd.DataFrame, classes: pd.DataFrame) -> pd.DataFrame:
     """Return one row for each cell: how often classes die.
 
-    Columns: the cell; `n_expected`, `n`; `num_collapsed` runs with at least one class of recall 0, as
+    Columns: the cell; `n_expected`, `n_diverged`, `n`; `num_collapsed` runs with at least one class of
+    recall 0, as
     `collapse_rate` with its Clopper-Pearson 95 % interval `rate_low`, `rate_high`; `mean_dead_classes`;
     `num_constant` runs that say one class for every image; `num_saturated` runs of a double softmax whose
     loss and accuracy sum to that loss's ceiling (`is_saturated`); `dead_classes`, which died, with counts.
@@ -141,7 +147,7 @@ def collapse_table(runs: pd.DataFrame, classes: pd.DataFrame) -> pd.DataFrame:
         )
         rows.append(
             cell
-            | {"n_expected": len(of_cell)}
+            | {"n_expected": len(of_cell), "n_diverged": count_diverged(of_cell)}
             | _rate(int(complete["is_collapsed"].sum()), len(complete))
             | {
                 "mean_dead_classes": complete["num_dead_classes"].mean(),
@@ -181,7 +187,8 @@ def is_saturated(loss: pd.Series, accuracy: pd.Series) -> pd.Series:
 def generator_table(generators: pd.DataFrame, generator_classes: pd.DataFrame) -> pd.DataFrame:
     """Return one row for each kind of generator: how often it draws a class as one image.
 
-    Columns: setting, dataset, data, method; `n_expected`, `n`; `num_collapsed` generators with at least one
+    Columns: setting, dataset, data, method; `n_expected`, `n_diverged`, `n`; `num_collapsed` generators
+    with at least one
     class of diversity below `COLLAPSED_BELOW`, with rate and Clopper-Pearson interval as in `collapse_table`;
     `mean_diversity` over classes and generators, `collapsed_classes` with counts, and
     `mean_distinct_nearest`, over classes, of 200 samples each.
@@ -193,7 +200,7 @@ def generator_table(generators: pd.DataFrame, generator_classes: pd.DataFrame) -
         classes = generator_classes[generator_classes["key"].isin(complete["key"])]
         rows.append(
             dict(zip(keys, names, strict=True))
-            | {"n_expected": len(of_kind)}
+            | {"n_expected": len(of_kind), "n_diverged": count_diverged(of_kind)}
             | _rate(int((complete["num_collapsed_classes"] > 0).sum()), len(complete))
             | {
                 "mean_diversity": classes["diversity"].mean(),

@@ -137,6 +137,8 @@ def _assemble(reader: StoreReader) -> Results:
     planned["is_collapsed"] = planned["is_collapsed"].astype("boolean")
     planned["is_constant"] = planned["is_constant"].astype("boolean")
     planned = _beside_cells(planned, cells)
+    departures = planned["cell"].map(cells.set_index("cell")["paper_departure"])
+    planned.insert(len(CELL_COLUMNS), "paper_departure", departures)
     order = ["cell", "subset_seed", "generator_seed", "seed"]
     planned = planned.sort_values(order, key=lambda c: c.map(rank) if c.name == "cell" else c)
     apart = {key for key, run in reader.runs.items() if is_apart(run)}

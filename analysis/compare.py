@@ -1,5 +1,6 @@
 """Comparisons of methods: paired by seed within a setting and C, corrected as declared beforehand."""
 
+import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.estimates import mean_interval
+from analysis.estimates import mean_interval, sd_interval
 from analysis.naming import CELL_COLUMNS, in_order
-from analysis.power import fewest_seeds, minimum_detectable_difference, seeds_needed
+from analysis.power import fewest_seeds, find_seeds, sign_flip_effect
 from analysis.significance import (
     benjamini_hochberg,
     better_share,
@@ -32,7 +33,12 @@ from analysis.variance import seed_components
 ALPHA = 0.05
 MARGIN = 0.005
 """half a point of accuracy: the region of practical equivalence"""
+MIN_PAIRS = fewest_seeds(ALPHA)
+"""pairs below which there is no verdict: the sign-flip test cannot reach .05, and a sd says too little"""
+MAX_SPAN = 10
+"""factor between the numbers of seeds for either end of a sd's interval above which they are not known"""
 EXPLORATORY = "exploratory"
+"""what the column `family` says of contrasts that no family names"""
 BLOCK_COLUMNS = ["setting", "protocol", "dataset", "data"]
 HIGHER_IS_WORSE = {"loss", "nll", "brier", "ece", "num_dead_classes"}
 
@@ -47,6 +53,13 @@ class Family:
     data: tuple[str, ...]
     methods: tuple[str, ...]
     comparators: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.name in ("", EXPLORATORY):
+            raise ValueError(
+                f"a declared family needs a name other than {EXPLORATORY!r}, which marks the contrasts of "
+                f"none, got {self.name!r}; rename it in families.toml"
+            )
 
     @property
     def size(self) -> int:
@@ -67,10 +80,14 @@ def load_families() -> tuple[Family, ...]:
     """Return the families that families.toml declares."""
     lists = ("hypotheses", "data", "methods", "comparators")
     text = resources.files("analysis").joinpath("families.toml").read_text(encoding="utf-8")
-    return tuple(
+    families = tuple(
         Family(name=each["name"], metric=each["metric"], **{name: tuple(each[name]) for name in lists})
         for each in tomllib.loads(text)["family"]
     )
+    names = [family.name for family in families]
+    if len(set(names)) < len(names):
+        raise ValueError(f"families.toml declares two families of one name, got {', '.join(names)}")
+    return families
 
 
 def pair(runs: pd.DataFrame, first: str, second: str, metric: str) -> pd.DataFrame:
@@ -133,11 +150,10 @@ def compare(
     """Return every contrast of two methods within a setting and C, one row each.
 
     Columns: `BLOCK_COLUMNS`; `method`, `comparator` (the difference is method minus comparator, the one that
-    the paper lists later minus the earlier); `n_expected` planned pairs; those of `describe_difference`;
-    `family`, the declared family or "exploratory"; `holm_p` within a family (contrasts of it that were not
-    run count as p = 1), `bh_q` over the exploratory contrasts of the setting, never both; `verdict`: "better"
-    or "worse" where the corrected p value is below .05, else "equivalent" where the TOST is, else
-    "undecided".
+    the paper lists later minus the earlier); `n_expected` planned pairs, `n_diverged` of them without a
+    difference because a run of theirs diverged; those of `describe_difference`; `family`, the declared
+    family or "exploratory"; `holm_p` within a family (contrasts of it that were not run count as p = 1),
+    `bh_q` over the exploratory contrasts of the setting, never both; and the `verdict` of `decide`.
 
     Args:
         families: declared beforehand; those of families.toml by default.
@@ -145,17 +161,19 @@ def compare(
     families = load_families() if families is None else families
     rows = [
         names
-        | {"method": method, "comparator": comparator, "metric": metric, "n_expected": n_expected}
+        | {"method": method, "comparator": comparator, "metric": metric}
+        | count_pairs(block, cell, comparator_cell)
         | describe_difference(pair(block, cell, comparator_cell, metric), margin)
         | {"family": _family_name(families, names["data"], method, comparator, metric)}
         for names, block in _blocks(runs, metric)
-        for method, cell, comparator, comparator_cell, n_expected in _contrasts(block)
+        for method, cell, comparator, comparator_cell in _contrasts(block)
     ]
     if not rows:
         return pd.DataFrame()
     contrasts = _correct(pd.DataFrame(rows), families)
+    corrected = contrasts["bh_q"].where(contrasts["family"] == EXPLORATORY, contrasts["holm_p"])
     contrasts["verdict"] = [
-        verdict(row, is_higher_better=metric not in HIGHER_IS_WORSE) for row in _dicts(contrasts)
+        decide(row, p_value, metric) for row, p_value in zip(_dicts(contrasts), corrected, strict=True)
     ]
     return contrasts
 
@@ -166,14 +184,19 @@ def _blocks(runs: pd.DataFrame, metric: str) -> Iterator[tuple[dict[str, str], p
         yield dict(zip(BLOCK_COLUMNS, names, strict=True)), block
 
 
-def _contrasts(block: pd.DataFrame) -> Iterator[tuple[str, str, str, str, int]]:
+def _contrasts(block: pd.DataFrame) -> Iterator[tuple[str, str, str, str]]:
     cells = block.drop_duplicates("method").set_index("method")["cell"]
     order = in_order(block["method"])
-    seeds = {method: set(block.loc[block["method"] == method, "seed"]) for method in order}
     for index, method in enumerate(order):
         for comparator in order[:index]:
-            planned = len(seeds[method] & seeds[comparator])
-            yield method, cells[method], comparator, cells[comparator], planned
+            yield method, cells[method], comparator, cells[comparator]
+
+
+def count_pairs(runs: pd.DataFrame, first: str, second: str) -> dict[str, int]:
+    """Return how many pairs two cells plan, and of how many of these a run diverged."""
+    states = [runs[runs["cell"] == cell].set_index("seed")["state"] for cell in (first, second)]
+    both = pd.concat(states, axis=1, join="inner")
+    return {"n_expected": len(both), "n_diverged": int((both == "diverged").any(axis=1).sum())}
 
 
 def _family_name(families: Sequence[Family], data: str, method: str, comparator: str, metric: str) -> str:
@@ -193,12 +216,23 @@ def _correct(contrasts: pd.DataFrame, families: Sequence[Family]) -> pd.DataFram
     return contrasts
 
 
-def verdict(row: Mapping[str, Any], *, is_higher_better: bool) -> str:
-    """Return what a contrast says, from its corrected p value, the TOST and the sign of its difference."""
-    p_value = row["bh_q"] if row["family"] == EXPLORATORY else row["holm_p"]
+def decide(difference: Mapping[str, Any], p_value: float, metric: str) -> str:
+    """Return the verdict on a paired difference: the one rule, for contrasts, ablations and confirmations.
+
+    "better" or "worse" where the p value is below .05, else "equivalent" where the TOST is, else
+    "undecided"; and that always below `MIN_PAIRS`.
+
+    Args:
+        difference: as `describe_difference` returns it. p_value: of the sign-flip test, corrected as
+        declared.
+        metric: says which direction is better.
+    """
+    if difference["n_pairs"] < MIN_PAIRS:
+        return "undecided"
     if p_value < ALPHA:
-        return "better" if (row["mean_difference"] > 0) == is_higher_better else "worse"
-    return "equivalent" if row["tost_p"] < ALPHA else "undecided"
+        is_higher_better = metric not in HIGHER_IS_WORSE
+        return "better" if (difference["mean_difference"] > 0) == is_higher_better else "worse"
+    return "equivalent" if difference["tost_p"] < ALPHA else "undecided"
 
 
 def _dicts(frame: pd.DataFrame) -> list[dict[str, Any]]:  # Any: names and numbers
@@ -233,38 +267,47 @@ def compare_collapse(runs: pd.DataFrame) -> pd.DataFrame:
 def power_table(contrasts: pd.DataFrame, families: Sequence[Family] | None = None) -> pd.DataFrame:
     """Return what each contrast could have shown: T5.
 
-    Columns: the contrast; `n_pairs`, `difference_sd`, `r`; `detectable` and `detectable_in_family`, the
-    smallest true difference found with power .8 at this n, alone and at Holm's first step; `seeds` and
-    `seeds_in_family` needed to find a difference of `MARGIN`. Power is that of the paired t test, which the
-    sign-flip test shares where it has pairs enough; with fewer, nothing is detectable (infinite).
+    Columns: the contrast; `n_pairs`; `difference_sd` with its chi-square interval at 95 % (`sd_low`,
+    `sd_high`), and `r`; `detectable`, the smallest true difference that the sign-flip test finds with power
+    .8 at this n, alone, and `detectable_in_family` at Holm's first step in the declared family (nan for
+    exploratory contrasts); `seeds` and `seeds_in_family` that it takes to find a difference of `MARGIN`.
+    Each with `_low` and `_high`, for the ends of the interval of the sd. What a test of n pairs cannot reach
+    is infinite; what the sd at hand leaves open (`is_sd_known`) is to be read as not known.
     """
     families = load_families() if families is None else families
     sizes = {family.name: family.size for family in families}
     rows = []
     for row in _dicts(contrasts):
-        size = sizes.get(str(row["family"]), 1)
         n, sd = int(row["n_pairs"]), row["difference_sd"]
-        rows.append(
-            {
-                name: row[name]
-                for name in [*BLOCK_COLUMNS, "method", "comparator", "n_pairs", "difference_sd", "r"]
-            }
-            | {
-                "detectable": _detectable(n, sd, 1),
-                "detectable_in_family": _detectable(n, sd, size),
-                "seeds": max(seeds_needed(MARGIN, sd), fewest_seeds()),
-                "seeds_in_family": max(
-                    seeds_needed(MARGIN, sd, family_size=size), fewest_seeds(family_size=size)
-                ),
-            }
-        )
+        low, high = _sd_interval(n, sd)
+        described = {name: row[name] for name in [*BLOCK_COLUMNS, "method", "comparator", "n_pairs", "r"]}
+        described |= {"family": row["family"], "difference_sd": sd, "sd_low": low, "sd_high": high}
+        for suffix, size in (("", 1), ("_in_family", sizes.get(str(row["family"])))):
+            for end, value in (("", sd), ("_low", low), ("_high", high)):
+                effect = math.nan if size is None or not sd > 0 else sign_flip_effect(n, size)
+                described[f"detectable{suffix}{end}"] = _scale(effect, value)
+                described[f"seeds{suffix}{end}"] = (
+                    math.nan if size is None or not sd > 0 else find_seeds(MARGIN, value, size)
+                )
+        seeds = described["seeds_low"], described["seeds_high"]
+        described["is_sd_known"] = bool(seeds[1] <= MAX_SPAN * seeds[0] < math.inf)
+        rows.append(described)
     return pd.DataFrame(rows)
 
 
-def _detectable(n: int, sd: float, family_size: int) -> float:
-    found = minimum_detectable_difference(n, sd, family_size=family_size)
-    is_possible = n >= fewest_seeds(family_size=family_size) and found <= 1
-    return found if is_possible or np.isnan(found) else np.inf
+def _sd_interval(n: int, sd: float) -> tuple[float, float]:
+    """Return the chi-square interval of a sd of n values; nan below two values."""
+    if n < 2 or not sd > 0:
+        return math.nan, math.nan
+    unit = np.linspace(-1, 1, n)
+    factors = sd_interval(unit / unit.std(ddof=1))  # of n values whose sd is 1
+    return factors.low * sd, factors.high * sd
+
+
+def _scale(effect: float, sd: float) -> float:
+    """Return an effect in sds as a difference; one beyond 100 points cannot be found."""
+    difference = effect * sd
+    return math.inf if difference > 1 else difference
 
 
 def components_table(runs: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:

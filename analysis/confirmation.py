@@ -1,13 +1,21 @@
 """How a tuned configuration does beside the untuned one on seeds that the search has not seen."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
+from analysis.compare import ALPHA, MIN_PAIRS, decide, describe_difference
 from analysis.estimates import Interval, mean_interval, sample_sd
+from analysis.significance import sign_flip_p
 from lt_rebalance.records import Record
+from lt_rebalance.statements import count_used, describe_diverged
 from lt_rebalance.store import Store, StoreError, open_store
+
+DECISIVE = "test macro F1"
+"""the metric that the verdict on a search rests on, whatever others show"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +27,10 @@ class PairedDifference:
     """those at which both are complete"""
     untuned: tuple[float, ...]
     tuned: tuple[float, ...]
+    num_planned: int
+    """pairs of seeds"""
+    num_diverged: int
+    """planned pairs without a difference because a run of theirs diverged"""
 
     @property
     def differences(self) -> tuple[float, ...]:
@@ -31,20 +43,44 @@ class PairedDifference:
         return mean_interval(self.differences)
 
     @property
+    def decides(self) -> bool:
+        """Whether the verdict on the search rests on this metric."""
+        return self.metric == DECISIVE
+
+    @property
+    def p_value(self) -> float:
+        """The p value of the exact sign-flip test; nan for a metric that is shown and not tested."""
+        return sign_flip_p(self.differences) if self.decides else math.nan
+
+    @property
     def verdict(self) -> str:
-        """What the interval says; "not decided" where it holds 0 or cannot be had."""
-        if self.interval.low > 0:
-            return "better"
-        return "worse" if self.interval.high < 0 else "not decided"
+        """What `decide` says of the metric that decides; empty of the others."""
+        if not self.decides:
+            return ""
+        columns = {"first": self.tuned, "second": self.untuned, "difference": self.differences}
+        paired = pd.DataFrame(columns, dtype=np.float64)
+        return decide(describe_difference(paired), self.p_value, "macro_f1")
 
     def __str__(self) -> str:
+        n = f"n={count_used(len(self.seeds), self.num_planned, self.num_diverged)} pairs"
         if not self.seeds:
-            return f"{self.metric}: no seed at which both are complete"
+            return f"{self.metric}: no seed at which both are complete, {n}"
+        said = f"{self.verdict} ({_say_test(self.p_value)})" if self.decides else "shown, not tested"
         return (
             f"{self.metric}: untuned {_mean_sd(self.untuned)}, tuned {_mean_sd(self.tuned)}; difference "
-            f"{np.mean(self.differences):+.4f}, 95 % t interval [{self.interval.low:+.4f}, "
-            f"{self.interval.high:+.4f}], n={len(self.seeds)} pairs: {self.verdict}"
+            f"{np.mean(self.differences):+.4f}, 95 % t interval {_say_interval(self.interval, '+')}, {n}: "
+            f"{said}"
         )
+
+
+def _say_test(p_value: float) -> str:
+    return f"exact sign-flip test, p = {p_value:.3g}"
+
+
+def _say_interval(interval: Interval, sign: str = "") -> str:
+    if math.isnan(interval.low):
+        return "not estimable"
+    return f"[{interval.low:{sign}.4f}, {interval.high:{sign}.4f}]"
 
 
 def read_confirmation(store: Store, study: str) -> list[PairedDifference]:
@@ -58,14 +94,26 @@ def read_confirmation(store: Store, study: str) -> list[PairedDifference]:
     cells = _read_cells(store, study)
     if len(cells) == 1:
         return []
-    untuned, tuned = cells
-    seeds = sorted(set(untuned) & set(tuned))
+    untuned, tuned = ({seed: each for seed, each in cell.items() if each is not None} for cell in cells)
+    planned = sorted(set(cells[0]) & set(cells[1]))
+    complete = [
+        seed
+        for seed in planned
+        if seed in untuned and seed in tuned and untuned[seed].state == tuned[seed].state == "complete"
+    ]
+    diverged = [
+        seed
+        for seed in planned
+        if "diverged" in {of_cell[seed].state for of_cell in (untuned, tuned) if seed in of_cell}
+    ]
     return [
         PairedDifference(
             metric=metric,
-            seeds=tuple(seeds),
-            untuned=tuple(measure(untuned[seed]) for seed in seeds),
-            tuned=tuple(measure(tuned[seed]) for seed in seeds),
+            seeds=tuple(complete),
+            untuned=tuple(measure(untuned[seed]) for seed in complete),
+            tuned=tuple(measure(tuned[seed]) for seed in complete),
+            num_planned=len(planned),
+            num_diverged=len(diverged),
         )
         for metric, measure in CONFIRMED.items()
     ]
@@ -76,46 +124,63 @@ def describe_confirmation(location: str, study: str) -> Sequence[str]:
     store = open_store(location, None, create=False, is_read_only=True)
     if store is None:
         raise StoreError(f"{location}: there is no store")
-    lines = [str(difference) for difference in read_confirmation(store, study)]
-    return lines or _describe_untuned(_read_cells(store, study)[0])
+    differences = read_confirmation(store, study)
+    if not differences:
+        return _describe_untuned(_read_cells(store, study)[0])
+    lines = [str(difference) for difference in differences]
+    (decisive,) = (difference for difference in differences if difference.decides)
+    if len(decisive.seeds) < MIN_PAIRS:
+        lines.append(
+            f"with fewer than {MIN_PAIRS} pairs there is no verdict: the exact sign-flip test cannot reach "
+            f"{ALPHA:g}; give the confirmation more seeds"
+        )
+    if diverged := describe_diverged(decisive.num_diverged, "the differences"):
+        lines.append(f"of {decisive.num_planned} planned pairs, {diverged}")
+    return lines
 
 
-def _read_cells(store: Store, study: str) -> list[dict[int, Record]]:
-    """Return the complete records of every cell of a study, by seed."""
+def _read_cells(store: Store, study: str) -> list[dict[int, Record | None]]:
+    """Return the records of every cell of a study by seed, None for a planned run that has none."""
     plan = store.load_study(study)
-    cells: list[dict[int, Record]] = [{} for _ in plan["cells"]]
+    cells: list[dict[int, Record | None]] = [{} for _ in plan["cells"]]
     for run in plan["runs"]:
-        record = store.read_record(run["key"])
-        if record is not None and record.state == "complete":
-            cells[run["cell"]][run["seed"]] = record
+        cells[run["cell"]][run["seed"]] = store.read_record(run["key"])
     return cells
 
 
-def _describe_untuned(records: Mapping[int, Record]) -> list[str]:
+def _describe_untuned(records: Mapping[int, Record | None]) -> list[str]:
     lines = ["nothing that was tried is better than the untuned configuration, which therefore stands alone"]
-    for metric, measure in CONFIRMED.items() if records else ():
-        values = [measure(record) for record in records.values()]
-        interval = mean_interval(values)
+    known = [record for record in records.values() if record is not None]
+    complete = [record for record in known if record.state == "complete"]
+    num_diverged = sum(record.state == "diverged" for record in known)
+    for metric, measure in CONFIRMED.items() if complete else ():
+        values = [measure(record) for record in complete]
         lines.append(
-            f"{metric}: untuned {_mean_sd(values)}, n={len(values)}, "
-            f"95 % t interval [{interval.low:.4f}, {interval.high:.4f}]"
+            f"{metric}: untuned {_mean_sd(values)}, n={count_used(len(values), len(records), num_diverged)}, "
+            f"95 % t interval {_say_interval(mean_interval(values))}"
         )
+    if diverged := describe_diverged(num_diverged):
+        lines.append(f"of {len(records)} planned runs, {diverged}")
     return lines
 
 
 def _mean_sd(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.4f} ± {sample_sd(values):.4f}"
+    mean = f"{np.mean(values):.4f}"
+    return f"{mean} ± {sample_sd(values):.4f}" if len(values) > 1 else mean
 
 
 def _validation_macro_f1(record: Record) -> float:
-    """Return the value of the round that is reported."""
-    curve = [float(row["validation_macro_f1"]) for row in record.curves]
-    is_best = record.stage["classifier"]["selection"] == "best_validation"
-    return max(curve) if is_best else curve[-1]
+    """Return the value of the round that is reported: the first of the best ones, where a round is chosen."""
+    score = _SELECTION_SCORES.get(str(record.stage["classifier"]["selection"]))
+    rows = record.curves
+    reported = rows[-1] if score is None else max(rows, key=lambda row: float(row[score]))
+    return float(reported["validation_macro_f1"])
 
 
+_SELECTION_SCORES = {"best_validation": "validation_macro_f1", "oracle_best_test": "test_macro_f1"}
+"""column of the curves whose largest value chooses the reported round, by selection; else the last is"""
 CONFIRMED: Mapping[str, Callable[[Record], float]] = {
-    "test macro F1": lambda record: record.metrics["macro_f1"],
+    DECISIVE: lambda record: record.metrics["macro_f1"],
     "test accuracy": lambda record: record.metrics["accuracy"],
     "validation macro F1": _validation_macro_f1,
 }

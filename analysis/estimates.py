@@ -1,7 +1,8 @@
 """Estimates of one sample and their intervals, at 95 % unless asked otherwise.
 
 Nothing here raises or warns on degenerate values. What cannot be estimated, from too few values or from one
-that is not finite, is nan. Intervals of values that do not vary have no width.
+that is not finite, is nan. So are intervals of values that do not vary: how others would differ, they do not
+show.
 """
 
 import math
@@ -43,7 +44,7 @@ def sample_sd(values: Values) -> float:
 
 
 def mean_interval(values: Values, confidence: float = 0.95) -> Interval:
-    """Return Student's t interval of the mean; needs two values."""
+    """Return Student's t interval of the mean; needs two values that differ."""
     return _around_mean(values, confidence, mean_half_width(len(values), confidence))
 
 
@@ -68,16 +69,16 @@ def _t_quantile(n: int, confidence: float) -> float:
 
 def _around_mean(values: Values, confidence: float, half_width: float) -> Interval:
     sd = sample_sd(values)
-    if math.isnan(sd):
+    if not sd > 0:
         return NOT_ESTIMABLE
     mean, half = float(np.mean(values)), half_width * sd
     return Interval(mean - half, mean + half)
 
 
 def sd_interval(values: Values, confidence: float = 0.95) -> Interval:
-    """Return the chi-square interval of the standard deviation (n - 1); needs two values."""
+    """Return the chi-square interval of the standard deviation (n - 1); needs two values that differ."""
     sd, degrees = sample_sd(values), len(values) - 1
-    if math.isnan(sd):
+    if not sd > 0:
         return NOT_ESTIMABLE
     low, high = sd * np.sqrt(degrees / stats.chi2.isf([(1 - confidence) / 2, (1 + confidence) / 2], degrees))
     return Interval(float(low), float(high))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from lt_rebalance.paper import TABLE_1
+from lt_rebalance.paper import TABLE_1, find_departures, flatten, say_departures
 
 CELL_COLUMNS = (
     "setting",
@@ -30,7 +30,9 @@ def describe_cells(cells: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 
     A **setting** is all that cells compared with each other share: everything but C, method and generator.
     Its name tells what sets it apart from the other settings at hand; within a setting and C, methods are
-    compared. Columns: `CELL_COLUMNS`, and the configuration in dotted columns such as
+    compared. Columns: `CELL_COLUMNS`; `paper_departure`, what sets the cell apart from what the paper ran,
+    empty
+    where its numbers stand beside it; and the configuration in dotted columns such as
     "classifier.learning_rate".
 
     Args:
@@ -38,7 +40,7 @@ def describe_cells(cells: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """
     rows = []
     for cell_id, cell in cells.items():
-        config = _flatten(cell["config"])
+        config = flatten(cell["config"])
         rows.append(
             {
                 "protocol": cell["protocol"],
@@ -49,6 +51,7 @@ def describe_cells(cells: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
                 "budget": _budget(config, "classifier.budget"),
                 "class_order": config["data.class_order"] or "label",
                 "cell": cell_id,
+                "paper_departure": say_departures(find_departures(config)),
                 **config,
             }
         )
@@ -57,16 +60,6 @@ def describe_cells(cells: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     frame["method"] = _name_methods(frame)
     frame = frame.iloc[sorted(range(len(frame)), key=lambda row: _rank(frame.iloc[row], frame))]
     return frame.reset_index(drop=True)
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def _budget(config: Mapping[str, Any], prefix: str) -> str:

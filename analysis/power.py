@@ -1,6 +1,7 @@
 """Plan a study: what n can show, and how many seeds a question needs."""
 
 import bisect
+import functools
 import math
 from collections.abc import Callable
 
@@ -14,6 +15,13 @@ ALPHA = 0.05
 POWER = 0.8
 MAX_SEEDS = 100_000
 NUM_QUANTILES = 10_000
+MAX_SETS = 10
+"""differences whose sets are all looked at"""
+MANY_SETS = 25
+"""sign vectors in the rejection region from which the sign-flip test has the power of the t test"""
+NUM_SAMPLES = 4_000
+NUM_CHUNKS = 8
+_POWER_SEED = 20_261_128
 
 
 def minimum_detectable_difference(
@@ -76,6 +84,50 @@ def _first_enough(is_enough: Callable[[float, int], bool], difference: float, sd
     candidates = range(2, MAX_SEEDS + 1)
     found = bisect.bisect_left(candidates, True, key=lambda n: is_enough(abs(difference) / sd, n))
     return candidates[found] if found < len(candidates) else math.inf
+
+
+@functools.lru_cache(maxsize=256)
+def sign_flip_effect(n: int, family_size: int = 1, alpha: float = ALPHA, power: float = POWER) -> float:
+    """Return the true mean difference, in sds, that the exact sign-flip test finds with this power.
+
+    Of n normal differences, at Holm's first step in a family: at alpha / family_size. Infinite where so few
+    pairs cannot reach that level at all, nan below two pairs.
+
+    A sample is significant when at most k sign vectors give as large a sum, that is when the sum over fewer
+    than k non-empty sets of its differences is 0 or less. Adding d to every difference raises the mean of
+    every set by d: the smallest d that makes a sample significant is the k-th largest mean over its sets,
+    mirrored, and the answer is a quantile of that over samples. Where k is large the test has the power of
+    the paired t test, whose number is returned.
+    """
+    if n < 2:
+        return math.nan
+    level = alpha / family_size
+    if smallest_exact_p(n) >= level:
+        return math.inf
+    k = math.ceil(level * 2.0 ** (n - 1)) - 1
+    if n > MAX_EXACT or (n > MAX_SETS and k >= MANY_SETS):
+        return minimum_detectable_difference(n, 1.0, alpha, power, family_size)
+    samples = np.random.default_rng(_POWER_SEED).standard_normal((NUM_SAMPLES, n))
+    largest = -np.sort(-samples, axis=1)[:, :MAX_SETS]  # the sets of largest mean are among these
+    members = (np.arange(1, 2 ** largest.shape[1])[:, None] >> np.arange(largest.shape[1])) & 1
+    weights = (members / members.sum(axis=1, keepdims=True)).T
+    needed = [
+        np.partition(chunk @ weights, -k, axis=1)[:, -k] for chunk in np.array_split(largest, NUM_CHUNKS)
+    ]
+    return float(np.quantile(np.concatenate(needed), power))
+
+
+def find_seeds(difference: float, sd: float, family_size: int = 1) -> float:
+    """Return the fewest pairs at which the sign-flip test finds a true mean difference with power .8.
+
+    At Holm's first step in a family; infinite beyond `MAX_SEEDS`, nan where an argument is.
+    """
+    if not (sd > 0 and difference > 0):
+        return math.nan
+    for n in range(fewest_seeds(family_size=family_size), MAX_EXACT + 1):
+        if sign_flip_effect(n, family_size) * sd <= difference:
+            return n
+    return max(MAX_EXACT + 1, seeds_needed(difference, sd, family_size=family_size))
 
 
 def smallest_exact_p(n: int) -> float:

@@ -12,6 +12,13 @@ import jinja2
 from analysis.collect import Results
 from analysis.figures import Drawn, draw_figures, draw_search, own_settings, to_png, to_svg
 from analysis.searches import SearchResults, read_searches
+from analysis.sentences import (
+    chapter_texts,
+    describe_pairs,
+    describe_search_choice,
+    describe_seeds,
+    describe_settings,
+)
 from analysis.summary import describe_design, describe_findings, describe_limits, describe_versions
 from analysis.tables import (
     Frames,
@@ -53,7 +60,6 @@ class Chapter:
     short_title: str
     """in the navigation"""
     title: str
-    text: str
     tables: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     """prefixes of their names"""
@@ -64,18 +70,12 @@ CHAPTERS = (
         name="completeness",
         short_title="Completeness",
         title="What was planned, and what was run",
-        text="Every planned run is accounted for, and so is what it was made with, and what it cost.",
         tables=("t6-completeness", "t6-provenance", "t6-cost", "t6-cost-methods"),
     ),
     Chapter(
         name="replication",
         short_title="Replication",
         title="What each method reached",
-        text=(
-            "Every run of a cell has its own seed, and with it its own subset, initial weights and order of "
-            "batches. The interval of a mean says how well the mean is known; the prediction interval says "
-            "where one further run would fall, and that is what a single run is compared with."
-        ),
         tables=("t1-replication-all", "t1-replication-healthy", "t1-further"),
         figures=("f1",),
     ),
@@ -83,10 +83,6 @@ CHAPTERS = (
         name="differences",
         short_title="Differences",
         title="Which method wins, and how sure that is",
-        text=(
-            "Methods are compared seed by seed. The contrasts that the paper's claims rest on were declared "
-            "before results were read; all others are exploratory, and marked so."
-        ),
         tables=("t2-differences",),
         figures=("f2", "f3", "f4"),
     ),
@@ -94,10 +90,6 @@ CHAPTERS = (
         name="ablations",
         short_title="Ablations",
         title="What single choices do",
-        text=(
-            "Some studies compare cells with a reference cell that differs in one choice, or in a few. Every "
-            "study is one family of comparisons."
-        ),
         tables=("a1-ablations",),
         figures=("f9",),
     ),
@@ -105,10 +97,6 @@ CHAPTERS = (
         name="collapse",
         short_title="Collapse",
         title="Dead classes",
-        text=(
-            "A class is dead when not one of its test images is recognised, and a run with a dead class has "
-            "collapsed. Collapsed runs stay in every test."
-        ),
         tables=("t3-collapse",),
         figures=("f5", "f6", "f7"),
     ),
@@ -116,11 +104,6 @@ CHAPTERS = (
         name="generators",
         short_title="Generators",
         title="What the generators draw",
-        text=(
-            "Every generator draws from the same noise, so that sheets can be laid side by side. Look for "
-            "rows that repeat one image, for images that equal their nearest real one, and for classes "
-            "drawn as another."
-        ),
         tables=("t3-generators",),
         figures=("f8",),
     ),
@@ -128,28 +111,24 @@ CHAPTERS = (
         name="components",
         short_title="Components",
         title="Where the spread comes from",
-        text="",
         tables=("t4-components", "t4-sources"),
     ),
     Chapter(
         name="power",
         short_title="Power",
         title="What these runs can show",
-        text="",
         tables=("t5-power",),
     ),
     Chapter(
         name="hypotheses",
         short_title="Hypotheses",
         title="Hypotheses",
-        text="",
         tables=("hypotheses",),
     ),
     Chapter(
         name="exploratory",
         short_title="Exploratory",
         title="Exploratory comparisons",
-        text="Nothing here belongs to a declared family; it may suggest a question, and answers none.",
         tables=("x1-other-pairs", "x2-collapse-comparison"),
     ),
 )
@@ -214,6 +193,7 @@ def _search_files(search: SearchResults) -> dict[str, bytes]:
         pictures=pictures,
         versions=describe_versions(),
         long_text=LONG_TEXT,
+        choice=describe_search_choice(search.objectives.values()),
     )
     return files | {f"search-{search.name}.html": page.encode()}
 
@@ -272,6 +252,15 @@ def render(
             design=describe_design(results),
             notes=results.notes,
             chapters=CHAPTERS,
+            texts=chapter_texts(
+                results.cells,
+                results.runs,
+                frames.contrasts,
+                has_comparisons=len(results.comparisons) > 0,
+            ),
+            pairs=describe_pairs(results.cells),
+            seeds=describe_seeds(results.cells),
+            settings=describe_settings(results.cells, has_comparisons=len(results.comparisons) > 0),
             tables=tables,
             pictures={chapter.name: _select(pictures, chapter) for chapter in CHAPTERS},
             limits=describe_limits(results, frames),

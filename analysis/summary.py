@@ -8,8 +8,20 @@ from analysis.collect import Results
 from analysis.compare import ALPHA, EXPLORATORY
 from analysis.estimates import accuracy_sd
 from analysis.power import smallest_exact_p
+from analysis.sentences import (
+    ORACLE,
+    describe_assumptions,
+    describe_choice,
+    describe_left_out,
+    describe_papers_numbers,
+    describe_sample,
+    describe_seeds_apart,
+    describe_single_runs,
+    describe_spread,
+    join,
+)
 from analysis.tables import Frames, account, count_verdicts
-from analysis.tables.formats import count, listed, percent, spread
+from analysis.tables.formats import count, listed, named_data, percent, spread
 
 ANALYSIS_PACKAGES = ("numpy", "pandas", "scipy", "statsmodels", "scikit-posthocs", "matplotlib")
 
@@ -24,11 +36,8 @@ def describe_findings(results: Results, frames: Frames) -> list[str]:
         f"{planned['complete']:,} of {count(planned['planned'], 'planned run')} are complete: "
         f"{count(len(results.cells), 'cell')} with {fewest_most} complete runs each.",
     ]
-    if others := planned["planned"] - counts["planned"]:
-        sentences.append(
-            f"{count(others, 'of these')} share a subset with another run of their cell; they stand in T4b "
-            "alone, and everything else is about the rest."
-        )
+    if apart := describe_seeds_apart(planned["planned"] - counts["planned"], counts["planned"]):
+        sentences.append(apart)
     if counts["complete"]:
         sentences.append(
             f"{collapsed:,} of {count(counts['complete'], 'complete run')} "
@@ -36,8 +45,10 @@ def describe_findings(results: Results, frames: Frames) -> list[str]:
         )
     verdicts = count_verdicts(frames.judged)
     said = listed([f"{number} {verdict}" for verdict, number in verdicts.items()])
+    absent = describe_papers_numbers(results.runs), describe_left_out(results.runs), _describe_oracle(results)
     return [
         *sentences,
+        *(sentence for sentence in absent if sentence),
         *_describe_contrasts(frames.contrasts),
         f"Of {count(sum(verdicts.values()), 'verdict')} on {frames.judged['hypothesis'].nunique()} "
         f"hypotheses: {said}.",
@@ -51,12 +62,18 @@ def describe_design(results: Results) -> dict[str, str]:
     for setting, cells in results.cells.groupby("setting", sort=False):
         seeds = num_seeds[cells["cell"]]
         planned = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-        data = [each if each == "original" else f"C = {each}" for each in dict.fromkeys(cells["data"])]
+        data = [named_data(each) for each in dict.fromkeys(cells["data"])]
         design[str(setting)] = (
             f"data set {cells['dataset'].iloc[0]}; {listed(data)}; "
             f"{count(cells['method'].nunique(), 'method')}; {planned} seeds planned a cell."
         )
     return design
+
+
+def _describe_oracle(results: Results) -> str:
+    """Say at the head what a reader must not miss: that test images chose."""
+    is_oracle = (results.cells["classifier.selection"] == ORACLE).any()
+    return describe_choice(results.cells) if is_oracle else ""
 
 
 def _describe_contrasts(contrasts: pd.DataFrame) -> list[str]:
@@ -65,10 +82,15 @@ def _describe_contrasts(contrasts: pd.DataFrame) -> list[str]:
     is_declared = contrasts["family"] != EXPLORATORY
     is_decided = contrasts["verdict"].isin(["better", "worse"])
     sentences = [
-        f"Of {count(int(is_declared.sum()), 'declared difference')} in accuracy, "
-        f"{(is_declared & is_decided).sum()} stand after Holm's correction at {ALPHA:g}; of "
-        f"{count(int((~is_declared).sum()), 'exploratory one')}, {(~is_declared & is_decided).sum()} after "
-        "Benjamini-Hochberg's."
+        join(
+            f"Of {count(int(rows.sum()), noun)} in accuracy, {(rows & is_decided).sum()} stand after "
+            f"{correction} correction at {ALPHA:g}."
+            for rows, noun, correction in (
+                (is_declared, "declared difference", "Holm's"),
+                (~is_declared, "exploratory difference", "Benjamini-Hochberg's"),
+            )
+            if rows.any()
+        )
     ]
     num_pairs = int(contrasts["n_pairs"].max())
     if num_pairs and smallest_exact_p(num_pairs) >= ALPHA:
@@ -81,25 +103,23 @@ def _describe_contrasts(contrasts: pd.DataFrame) -> list[str]:
 
 def describe_limits(results: Results, frames: Frames) -> list[str]:
     """Return what the report cannot say."""
-    limits = [_describe_test_images(results, frames)]
-    if any(name.endswith("_mini") for name in results.cells["dataset"]):
-        limits.append(
-            "A data set named mini is a small sample of the full one, and its test set is small as well: its "
-            "accuracies are not those of the full set."
-        )
-    return [
-        *limits,
-        "A seed changes subset, initial weights, order of batches and generator together. The spread is that "
-        "of the whole procedure; T4a separates only what all methods of a seed share, and T4b the sources "
-        "where a study has seeds for each.",
-        "t and prediction intervals take runs to be about normally distributed. Where some runs collapse and "
-        "others do not, they are not, and an interval may cover far less than it says: read T3 beside T1.",
-        "The paper gives one run a row. One number can be unlikely under ours; it cannot show how the "
-        "paper's procedure behaves on average.",
-        "The settings are those named; nothing here speaks of other networks, budgets or data sets. Test "
-        "images were used to report, never to choose.",
+    cells, runs = results.cells, results.runs
+    limits = [
+        _describe_test_images(results, frames),
+        describe_sample(cells),
+        describe_spread(cells, has_seeds_apart=len(results.nested_runs) > 0),
+        describe_left_out(runs),
+        describe_assumptions(runs),
+        describe_single_runs(runs),
+        join(
+            [
+                "The settings are those named; nothing here speaks of other networks, budgets or data sets.",
+                describe_choice(cells),
+            ]
+        ),
         "Exploratory results suggest. To confirm them takes seeds that nobody has looked at.",
     ]
+    return [limit for limit in limits if limit]
 
 
 def _describe_test_images(results: Results, frames: Frames) -> str:
@@ -112,7 +132,9 @@ def _describe_test_images(results: Results, frames: Frames) -> str:
     noise = spread(accuracy_sd(middle, num_images))
     return (
         f"{text} A new draw of {num_images:,} test images alone moves an accuracy of {middle:.3f} by {noise} "
-        "points (binomial standard deviation); differences of methods on the same images move by less."
+        "points (binomial standard deviation); a difference of methods on the same images moves by the "
+        "less, the "
+        "fewer images they disagree on."
     )
 
 

@@ -35,7 +35,7 @@ from lt_rebalance.runner import Resources, plan_resources, run_plan
 from lt_rebalance.space import check_space
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION, Study
-from lt_rebalance.tables import cells_frame, runs_frame
+from lt_rebalance.tables import cells_frame, describe_cells, runs_frame
 from lt_rebalance.text import rich, to_csv
 
 StudyBuilder = Callable[[argparse.Namespace], Study]
@@ -344,11 +344,7 @@ def _show_results(job: Job, store: Store, console: Console, answer: Answer | Non
         store.write_table(study.name, name, to_csv(frame))
         for name, frame in (("cells", cells), ("runs", runs))
     ]
-    console.print(
-        render_cells(
-            cells, f"{study.name}: mean ± standard deviation over seeds, beside the paper's single runs"
-        )
-    )
+    console.print(render_cells(cells, describe_cells(study.name, runs, cells)))
     if answer is not None:
         try:
             text, csv = answer(store.location, study.name, console.width)

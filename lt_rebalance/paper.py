@@ -1,16 +1,18 @@
-"""What the paper reports, as data: its grid and its Table 1.
+"""What the paper reports, as data: its grid, its Table 1, and the configurations that its numbers speak of.
 
 Source: Mankikar, Patel, Zhang, "Re-Balancing of Long-Tailed Datasets Using CGAN Generation", Table 1. Every
 number is a single run on the Fashion-MNIST test set.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-PAPER_DATASETS = ("fashion_mnist", "fashion_mnist_mini")
-"""the paper's data set, and the sample of it"""
 PAPER_CS = ("7/9", "1/2")
 PAPER_METHODS = ("none", "undersample", "oversample", "cgan")
 PAPER_GENERATORS = ("mlp_cgan_relu", "small_mlp_cgan_leaky", "mlp_cgan_leaky", "big_mlp_cgan_leaky")
+MIN_COMPARED = 5
+"""runs of ours below which nothing is said of where the paper's number lies among them"""
 
 
 @dataclass(frozen=True)
@@ -42,3 +44,123 @@ TABLE_1 = {
     ("1/2", "mlp_cgan_leaky"): PaperRow(1.766, 0.696, 0.668),
     ("1/2", "big_mlp_cgan_leaky"): PaperRow(1.806, 0.654, 0.623),
 }
+
+_DATA = {"data.dataset": "fashion_mnist", "data.validation_per_class": 0}
+_SUBSET = {"data.subset_draw": "paper", "data.class_order": "label"}
+_DRAWS = {"undersample": "first", "oversample": "cyclic"}
+_GENERATOR = {
+    "generator.training_method.name": "oversample",
+    "generator.training_method.draw": "cyclic",
+    "generator.budget.epochs": 96,
+    "generator.budget.steps": None,
+    "generator.budget.rounds": None,
+    "generator.batch_size": 256,
+    "generator.learning_rate": 2e-4,
+    "generator.beta1": 0.9,
+    "generator.beta2": 0.999,
+}
+_CLASSIFIER = {
+    "classifier.architecture": "paper_cnn",
+    "classifier.loss": "double_softmax",
+    "classifier.budget.epochs": 30,
+    "classifier.budget.steps": None,
+    "classifier.budget.rounds": None,
+    "classifier.batch_size": 100,
+    "classifier.learning_rate": 5e-4,
+    "classifier.beta1": 0.9,
+    "classifier.beta2": 0.999,
+    "classifier.evaluation_mode": "batch_statistics",
+    "classifier.selection": "last",
+}
+_NOT_COMPARED = ("protocol", "execution.")
+"""a name, and arithmetic on which results agree within rounding"""
+_NAMES = {
+    "data.dataset": "data set",
+    "data.subset_draw": "draw of the subset",
+    "data.validation_per_class": "images set aside",
+    "method.draw": "draw of the method",
+}
+NO_ROW = "no such row"
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested configuration with dotted names, such as "classifier.budget.epochs"."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def papers_configuration(data: str, method: str) -> dict[str, Any]:
+    """Return what the paper's code ran for a row of Table 1, with dotted names, as plain values."""
+    has_generator = method in PAPER_GENERATORS
+    config = {**_DATA, **_CLASSIFIER, "data.c": None if data == "original" else data}
+    config |= dict.fromkeys(_SUBSET) if data == "original" else _SUBSET
+    config |= {"method.name": "cgan" if has_generator else method, "method.draw": _DRAWS.get(method)}
+    return config | (
+        {"generator.architecture": method, **_GENERATOR} if has_generator else {"generator": None}
+    )
+
+
+def find_departures(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what sets a cell apart from what the paper ran, by name; empty where its numbers stand there.
+
+    That is the one rule, wherever the paper's numbers are shown: every field of the configuration is the
+    paper's. Only then are the paper's single run and ours draws of one procedure.
+
+    Args:
+        config: of a cell, nested as a study keeps it or with dotted names.
+    """
+    flat = {name: value for name, value in flatten(config).items() if not name.startswith(_NOT_COMPARED)}
+    data = flat.get("data.c") or "original"
+    method = flat.get("generator.architecture") or flat.get("method.name")
+    if (data, method) not in TABLE_1:
+        return (NO_ROW,)
+    papers = papers_configuration(data, str(method))
+    names = dict.fromkeys([*papers, *flat])
+    absent = object()
+    return tuple(
+        dict.fromkeys(_name(name) for name in names if flat.get(name, absent) != papers.get(name, absent))
+    )
+
+
+def _name(field: str) -> str:
+    """Return how a field is called in a sentence; all fields of a budget are one choice."""
+    section, _, rest = field.partition(".")
+    name = _NAMES.get(field) or rest.partition(".")[0].replace("_", " ") or section
+    return f"{name} of the generator" if section == "generator" and rest else name
+
+
+def say_departures(departures: Iterable[str]) -> str:
+    """Return departures as the text that tables keep; empty where there are none."""
+    return ", ".join(departures)
+
+
+def find_row(data: str, method: str, departures: str) -> PaperRow | None:
+    """Return the paper's row beside a cell, or None; `departures` as `say_departures` gives them."""
+    return None if departures else TABLE_1.get((data, method))
+
+
+def explain_absence(departures: Iterable[str]) -> str:
+    """Return why the paper's numbers stand beside none or not all of some cells; empty where all have them.
+
+    Args:
+        departures: of every cell, as `say_departures` gives them.
+    """
+    said = list(departures)
+    different = [each for each in said if each]
+    if not different:
+        return ""
+    named = list(dict.fromkeys(name for each in different for name in each.split(", ")))
+    differ = [name for name in named if name != NO_ROW]
+    reasons = ["it has no such row"] if NO_ROW in named else []
+    reasons += [f"its runs differ in {', '.join(differ)}"] if differ else []
+    which = (
+        "none of these cells"
+        if len(different) == len(said)
+        else f"{len(said) - len(different)} of {len(said)} cells, and not beside the others"
+    )
+    return f"The paper's numbers stand beside {which}: {' or '.join(reasons)}."

@@ -8,6 +8,7 @@ import pandas as pd
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from lt_rebalance.concerns import find_concerns, find_disk_concern
 from lt_rebalance.console import format_duration
@@ -16,13 +17,17 @@ from lt_rebalance.datasets import get_dataset_spec
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.records import Record
 from lt_rebalance.study import AnyStage
-from lt_rebalance.tables import cells_frame, format_mean, runs_frame
+from lt_rebalance.tables import cells_frame, describe_cells, explain_cells, format_mean, runs_frame
 from lt_rebalance.text import rich
 
 
 def render_cells(cells: pd.DataFrame, title: str) -> Table:
-    """Return the cells beside the paper's single runs as a table for the terminal."""
-    table = Table(title=rich(title), title_justify="left")
+    """Return the cells as a table for the terminal, with the paper's numbers where they are of the same cell.
+
+    Names are shown as they are, whatever they hold; what a mean leaves out is said below.
+    """
+    caption = Text("\n".join(explain_cells(cells)), justify="left")
+    table = Table(title=rich(title), title_justify="left", caption=caption, caption_justify="left")
     for name in ("protocol", "data", "method"):
         table.add_column(name)
     for name in ("n", "accuracy", "paper", "macro F1", "paper", "loss", "paper", "collapsed"):
@@ -32,7 +37,7 @@ def render_cells(cells: pd.DataFrame, title: str) -> Table:
         for metric, paper in (("accuracy", "accuracy"), ("macro_f1", "f1"), ("loss", "loss")):
             numbers.append(format_mean(row[f"{metric}_mean"], row[f"{metric}_sd"], row["n"]))
             numbers.append("-" if pd.isna(row[f"paper_{paper}"]) else f"{row[f'paper_{paper}']:.3f}")
-        n = f"{row['n']}/{row['planned']}"
+        n = f"{row['n']}/{row['planned']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
         collapsed = str(row["collapsed"]) if row["n"] else "-"
         table.add_row(*map(rich, (row["protocol"], row["data"], row["method"], n, *numbers, collapsed)))
     return table
@@ -168,7 +173,9 @@ class Progress:
         return "time left not known yet" if seconds is None else f"about {format_duration(seconds)} left"
 
     def _update_cells(self) -> None:
-        self._cells = render_cells(cells_frame(runs_frame(self._ledger)), self._ledger.plan.study.name)
+        runs = runs_frame(self._ledger)
+        cells = cells_frame(runs)
+        self._cells = render_cells(cells, describe_cells(self._ledger.plan.study.name, runs, cells))
 
     def _refresh(self) -> None:
         if self._live is None:

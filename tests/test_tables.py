@@ -9,13 +9,13 @@ import pytest
 from lt_rebalance.configs import Execution
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.machine import torch_version
-from lt_rebalance.paper import TABLE_1
+from lt_rebalance.paper import NO_ROW, TABLE_1
 from lt_rebalance.plan import compile_study
 from lt_rebalance.protocols import get_protocol, make_cell
 from lt_rebalance.records import Failure
 from lt_rebalance.store import open_store
 from lt_rebalance.study import RESULTS_VERSION, Study
-from lt_rebalance.tables import cells_frame, format_mean, runs_frame
+from lt_rebalance.tables import cells_frame, describe_cells, explain_cells, format_mean, runs_frame
 from sweeps import full_grid
 from tests.made_up import make_up
 
@@ -28,16 +28,19 @@ def make_run(
     seed: int,
     state: str = "complete",
     *,
-    dataset: str = "fashion_mnist",
+    departure: str = "",
     **metrics: float,
 ) -> dict[str, object]:
     """Return a row of the runs' table."""
     return {
         "protocol": "paper",
-        "dataset": dataset,
+        "dataset": "fashion_mnist",
         "data": data,
         "method": method,
+        "paper_departure": departure,
         "seed": seed,
+        "subset_seed": seed,
+        "generator_seed": None,
         "state": state,
         "key": f"{data} {method} {seed}",
         **metrics,
@@ -48,11 +51,15 @@ def make_run(
 RUNS = pd.DataFrame(
     [
         make_run("7/9", "none", 0, accuracy=0.80, macro_f1=0.70, loss=1.6, num_dead_classes=0),
-        make_run("1/3", "none", 0, accuracy=0.50, macro_f1=0.40, loss=2.0, num_dead_classes=1),
+        make_run(
+            "1/3", "none", 0, departure=NO_ROW, accuracy=0.50, macro_f1=0.40, loss=2.0, num_dead_classes=1
+        ),
         make_run("7/9", "none", 1, accuracy=0.84, macro_f1=0.76, loss=1.4, num_dead_classes=2),
-        make_run("1/3", "none", 1, "diverged"),
+        make_run("1/3", "none", 1, "diverged", departure=NO_ROW),
         make_run("7/9", "none", 2, "missing"),
-        make_run("1/3", "none", 2, accuracy=0.30, macro_f1=0.20, loss=2.4, num_dead_classes=4),
+        make_run(
+            "1/3", "none", 2, departure=NO_ROW, accuracy=0.30, macro_f1=0.20, loss=2.4, num_dead_classes=4
+        ),
     ]
 )
 
@@ -88,11 +95,38 @@ def test_cells_frame_has_the_papers_numbers_only_for_the_papers_cells() -> None:
     assert second.isna().all()
 
 
-def test_cells_frame_of_another_data_set_has_none_of_the_papers_numbers() -> None:
+def test_cells_frame_of_a_cell_that_the_paper_did_not_run_has_none_of_its_numbers_and_says_why() -> None:
     metrics = {"accuracy": 0.9, "macro_f1": 0.9, "loss": 1.6, "num_dead_classes": 0}
-    runs = pd.DataFrame([make_run("7/9", "none", 0, dataset="mnist", **metrics)])
+    runs = pd.DataFrame([make_run("7/9", "none", 0, departure="data set, budget", **metrics)])
+    cells = cells_frame(runs)
     columns = ["paper_loss", "paper_accuracy", "paper_f1"]
-    assert cells_frame(runs)[columns].isna().all(axis=None)
+    assert cells[columns].isna().all(axis=None)
+    assert explain_cells(cells) == [
+        "The paper's numbers stand beside none of these cells: its runs differ in data set, budget."
+    ]
+
+
+def test_diverged_runs_are_counted_and_said_beside_the_mean_that_leaves_them_out() -> None:
+    cells = cells_frame(RUNS)
+    assert cells[["diverged", "missing", "failed"]].to_numpy().tolist() == [[0, 1, 0], [1, 0, 0]]
+    said = "1 diverged, left out of the mean: their absence depends on the outcome"
+    assert cells["note"].tolist() == ["", said]
+    assert explain_cells(cells)[-1] == said.replace("the mean", "the means") + "."
+    assert len(explain_cells(cells_frame(RUNS[RUNS["state"] == "complete"]))) == 1
+
+
+def test_title_of_the_cells_says_what_their_numbers_are() -> None:
+    cells = cells_frame(RUNS)
+    title = describe_cells("mine", RUNS, cells)
+    assert title == "mine: mean ± standard deviation over seeds, beside the paper's single runs"
+    none_of_the_papers = cells_frame(RUNS.assign(paper_departure="loss"))
+    assert describe_cells("mine", RUNS, none_of_the_papers) == "mine: mean ± standard deviation over seeds"
+    single = RUNS[RUNS["seed"] == 0]
+    assert describe_cells("mine", single, cells_frame(single)).startswith("mine: single runs")
+    nothing = RUNS.assign(state="missing")
+    assert describe_cells("mine", nothing, cells_frame(nothing)).startswith("mine: no run is complete")
+    apart = RUNS.assign(subset_seed=0)
+    assert "over runs, of which several share a subset" in describe_cells("mine", apart, cells)
 
 
 def test_cells_frame_of_one_complete_run_has_no_deviation() -> None:

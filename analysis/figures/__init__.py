@@ -30,7 +30,7 @@ def draw_figures(results: Results, contrasts: pd.DataFrame) -> Iterator[Drawn]:
     yield from draw_wins(contrasts)
     yield from draw_ranks(results.runs)
     yield from draw_curves(results.rounds, results.runs)
-    yield from draw_recalls(results.classes)
+    yield from draw_recalls(results.classes, results.runs)
     yield from draw_confusions(results.runs, results.confusions, results.class_names)
     yield from draw_sheets(results)
     yield from draw_diversity(results)

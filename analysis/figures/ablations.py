@@ -1,6 +1,6 @@
 """Figure F9: what changes make of reference cells, seed by seed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,19 +19,20 @@ from analysis.figures.style import (
     make_figure,
     title_of,
 )
+from analysis.sentences import describe_left_out, join
 
 
-def plot_changes(axes: Axes, pairs: Mapping[str, pd.DataFrame]) -> Axes:
+def plot_changes(axes: Axes, pairs: Sequence[tuple[str, pd.DataFrame]]) -> Axes:
     """Draw the differences of every pair in points, one row a change, with mean, t interval and the ROPE.
 
     Args:
-        pairs: by label, as `pair_runs` returns them.
+        pairs: labels, of which several may be equal, with what `pair_runs` returns.
     """
     axes.axvspan(-100 * MARGIN, 100 * MARGIN, color="0.88", linewidth=0)
     axes.axvline(0, color="0.5", linewidth=0.8)
     dots: Options = {"s": 10, "color": "0.45", "gid": "pairs"}
     crosses: Options = {"s": 20, "color": COLLAPSED_COLOUR, "marker": "x", "gid": "collapsed"}
-    for row, paired in enumerate(pairs.values()):
+    for row, (_, paired) in enumerate(pairs):
         ordered = paired.sort_values("difference", kind="stable")
         differences = 100 * ordered["difference"].to_numpy(dtype=np.float64)
         is_collapsed = ordered["is_collapsed"].to_numpy(dtype=bool)
@@ -42,9 +43,24 @@ def plot_changes(axes: Axes, pairs: Mapping[str, pd.DataFrame]) -> Axes:
             low, high = mean_interval(differences)
             mean = differences.mean()
             axes.errorbar(mean, row, xerr=[[mean - low], [high - mean]], color="black", marker="o", capsize=3)
-    label_methods(axes, list(pairs))
+    label_methods(axes, [label for label, _ in pairs])
     axes.set_xlabel("changed minus reference (points of accuracy)")
     return axes
+
+
+def _label_pairs(
+    runs: pd.DataFrame, named: pd.DataFrame, comparisons: pd.DataFrame
+) -> list[tuple[str, pd.DataFrame]]:
+    """Return the comparisons that have a pair, with labels that name the setting where there are several."""
+    has_settings = named.loc[comparisons["reference"], "setting"].nunique() > 1
+    pairs = []
+    for row in comparisons.to_dict("records"):
+        cell, reference = named.loc[row["cell"]], named.loc[row["reference"]]
+        place = f"{title_of(cell['data'])}, {cell['method']}"
+        place += f"\nof {reference['setting']}" if has_settings else ""
+        label = f"{place}\n" + row["change"].replace("+", "\n+ ")
+        pairs.append((label, pair_runs(runs, row["cell"], row["reference"])))
+    return [(label, paired) for label, paired in pairs if len(paired)]
 
 
 def draw_changes(runs: pd.DataFrame, comparisons: pd.DataFrame) -> Iterator[Drawn]:
@@ -52,27 +68,30 @@ def draw_changes(runs: pd.DataFrame, comparisons: pd.DataFrame) -> Iterator[Draw
     named = runs.drop_duplicates("cell").set_index("cell")
     number = 0
     for study, rows in comparisons.groupby("study", sort=False):
-        pairs = {}
-        for row in rows.to_dict("records"):
-            cell = named.loc[row["cell"]]
-            label = f"{title_of(cell['data'])}, {cell['method']}\n" + row["change"].replace("+", "\n+ ")
-            pairs[label] = pair_runs(runs, row["cell"], row["reference"])
-        pairs = {label: paired for label, paired in pairs.items() if len(paired)}
+        pairs = _label_pairs(runs, named, rows)
         if not pairs:
             continue
         number += 1
-        height = 0.9 + sum(0.25 + 0.17 * (label.count("\n") + 1) for label in pairs)
+        height = 0.9 + sum(0.25 + 0.17 * (label.count("\n") + 1) for label, _ in pairs)
         figure, ((axes,),) = make_figure(1, 1, 8.5, height)
         plot_changes(axes, pairs)
         yield Drawn(
             name=f"f9-changes-{number}",
             title=f"F9. What changes make of their reference cells: {study}",
-            caption=(
-                "Accuracy of the changed cell minus that of its reference, by seed "
-                f"({describe_n(map(len, pairs.values()))} pairs a row), in points, a hundredth each. Black: "
-                "mean with its 95 % Student t interval, where there are two pairs; grey: "
-                f"±{100 * MARGIN:g} points, practically equivalent. Red crosses: pairs in which a run has a "
-                f"dead class. Data set: {', '.join(dict.fromkeys(named.loc[rows['cell'], 'dataset']))}."
+            caption=join(
+                [
+                    "Accuracy of the changed cell minus that of its reference, by seed "
+                    f"({describe_n(len(paired) for _, paired in pairs)} pairs a row), in points, a "
+                    "hundredth each. Black: "
+                    "mean with its 95 % Student t interval, where there are two pairs; grey: "
+                    f"±{100 * MARGIN:g} points, practically equivalent. Red crosses: pairs in which a run "
+                    "has a "
+                    "dead class.",
+                    describe_left_out(
+                        runs[runs["cell"].isin([*rows["cell"], *rows["reference"]])], "every pair"
+                    ),
+                    f"Data set: {', '.join(dict.fromkeys(named.loc[rows['cell'], 'dataset']))}.",
+                ]
             ),
             figure=figure,
         )

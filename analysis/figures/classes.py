@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from analysis.figures.style import SMALL, Drawn, describe_dataset, describe_n, make_figure, title_of
 from analysis.naming import data_rank, in_order
+from analysis.sentences import describe_left_out, join
 
 MAX_WRITTEN = 20
 """classes up to which a matrix has room for numbers"""
@@ -51,7 +52,7 @@ def _say_recall(value: float) -> str:
     return f"{value:.2f}" if value >= 0.005 else "<.01"
 
 
-def draw_recalls(classes: pd.DataFrame) -> Iterator[Drawn]:
+def draw_recalls(classes: pd.DataFrame, all_runs: pd.DataFrame) -> Iterator[Drawn]:
     """F6 for each setting, one panel a C."""
     names = ["setting", "data", "method", "dataset"]
     classes = classes.astype(dict.fromkeys(names, "object"))
@@ -72,11 +73,17 @@ def draw_recalls(classes: pd.DataFrame) -> Iterator[Drawn]:
         yield Drawn(
             name=f"f6-recalls-{index}",
             title=f"F6. Recall of each class: {setting}",
-            caption=(
-                f"Mean recall (share of the test images of a class) over complete runs ({describe_n(runs)} "
-                "a row); no interval is drawn. A bare 0 is a class that the method never recognises, <.01 "
-                "one that it hardly does. Real training images are those before rebalancing; they vary "
-                f"where the order of classes is drawn from the seed. {describe_dataset(of_setting)}"
+            caption=join(
+                [
+                    "Mean recall (share of the test images of a class) over complete runs "
+                    f"({describe_n(runs)} "
+                    "a row); no interval is drawn. A bare 0 is a class that the method never recognises, "
+                    "<.01 "
+                    "one that it hardly does. Real training images are those before rebalancing; they vary "
+                    f"where the order of classes is drawn from the seed.",
+                    describe_left_out(all_runs[all_runs["setting"] == setting]),
+                    describe_dataset(of_setting),
+                ]
             ),
             figure=figure,
         )
@@ -125,15 +132,25 @@ def draw_confusions(
         yield Drawn(
             name=f"f7-confusion-{number}",
             title=f"F7. What collapsed runs say: {setting}, {title_of(str(data))}",
-            caption=(
-                f"Mean confusion matrices as shares of each true class, over the n = {is_collapsed.sum()} "
-                f"runs with a dead class and the n = {len(healthy)} healthy runs of the same methods "
-                f"({_count_collapsed(block)}); shares below {SHOWN_FROM} are not written, and no interval is "
-                "drawn. An empty column is a class that is never predicted. "
-                f"{describe_dataset(block)}"
+            caption=join(
+                [
+                    "Mean confusion matrices as shares of each true class, over the n = "
+                    f"{is_collapsed.sum()} "
+                    f"runs with a dead class and the n = {len(healthy)} healthy runs of the same methods "
+                    f"({_count_collapsed(block)}); shares below {SHOWN_FROM} are not written, and no "
+                    "interval is "
+                    "drawn. An empty column is a class that is never predicted.",
+                    describe_left_out(_block_of(runs, setting, data)),
+                    describe_dataset(block),
+                ]
             ),
             figure=figure,
         )
+
+
+def _block_of(runs: pd.DataFrame, setting: object, data: object) -> pd.DataFrame:
+    """Return all planned runs of a setting and C."""
+    return runs[(runs["setting"] == setting) & (runs["data"] == data)]
 
 
 def _count_collapsed(runs: pd.DataFrame) -> str:

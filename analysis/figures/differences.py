@@ -22,6 +22,7 @@ from analysis.figures.style import (
     title_of,
 )
 from analysis.naming import in_order
+from analysis.sentences import describe_left_out, join
 
 COMPARATORS = ("oversample", "none")
 
@@ -98,13 +99,18 @@ def draw_differences(runs: pd.DataFrame) -> Iterator[Drawn]:
         yield Drawn(
             name=f"f2-differences-{number}",
             title=f"F2. Seed by seed against {comparator}: {setting}, {title_of(str(data))}",
-            caption=(
-                "Left of each pair of panels: accuracies of the same seed joined by a line "
-                f"({describe_n(map(len, pairs.values()))} pairs), their mean in black. Right: method minus "
-                f"{comparator} in points, a hundredth of accuracy each, and the mean with its 95 % Student t "
-                f"interval, where there are two pairs; grey: ±{100 * MARGIN:g} points, practically "
-                "equivalent. Red, and crosses: pairs in which a run has a dead class. "
-                f"{describe_dataset(block)}"
+            caption=join(
+                [
+                    "Left of each pair of panels: accuracies of the same seed joined by a line "
+                    f"({describe_n(map(len, pairs.values()))} pairs), their mean in black. Right: method "
+                    "minus "
+                    f"{comparator} in points, a hundredth of accuracy each, and the mean with its 95 % "
+                    "Student t "
+                    f"interval, where there are two pairs; grey: ±{100 * MARGIN:g} points, practically "
+                    "equivalent. Red, and crosses: pairs in which a run has a dead class.",
+                    describe_left_out(block, "every pair"),
+                    describe_dataset(block),
+                ]
             ),
             figure=_pairs_figure(pairs, comparator),
         )

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from analysis.aggregate import paper_value
+from analysis.aggregate import count_diverged, papers_row
 from analysis.estimates import mean_interval
 from analysis.figures.style import (
     COLLAPSED_COLOUR,
@@ -25,6 +25,13 @@ from analysis.figures.style import (
     title_of,
 )
 from analysis.naming import data_rank, in_order
+from analysis.sentences import (
+    describe_left_out,
+    describe_pairs_left_out,
+    describe_papers_numbers,
+    has_papers_numbers,
+    join,
+)
 
 _ROW_HEIGHT = 0.4
 _PANEL_HEIGHT = 0.5
@@ -39,11 +46,9 @@ def plot_replicates(axes: Axes, runs: pd.DataFrame) -> Axes:
         of_method = complete[complete["method"] == method].sort_values("seed")
         _draw_runs(axes, of_method, method, row + 0.16 + of_method["seed"].map(heights))
         _draw_mean(axes, of_method["accuracy"].to_numpy(dtype=np.float64), method, row - 0.2)
-        first = runs[runs["method"] == method].iloc[0]
-        paper = paper_value(first["dataset"], first["data"], method, first["loss_function"], "accuracy")
-        if paper is not None:
+        if (paper := papers_row(runs[runs["method"] == method])) is not None:
             look: Options = {"facecolors": "none", "edgecolors": PAPER_COLOUR, "marker": "d", "zorder": 3}
-            axes.scatter([paper], [row + 0.16], s=46, gid="paper", **look)
+            axes.scatter([paper.accuracy], [row + 0.16], s=46, gid="paper", **look)
     label_methods(axes, methods)
     _write_counts(axes, runs, methods)
     axes.set_xlabel("accuracy")
@@ -91,6 +96,8 @@ def _write_counts(axes: Axes, runs: pd.DataFrame, methods: Sequence[str]) -> Non
         complete = of_method[of_method["state"] == "complete"]
         n, planned = len(complete), len(of_method)
         text = f"{n if n == planned else f'{n} of {planned}'} ({int(complete['is_collapsed'].sum())})"
+        if num_diverged := count_diverged(of_method):
+            text += f", {num_diverged} diverged"
         axes.text(1.01, row, text, transform=axes.get_yaxis_transform(), fontsize=SMALL, va="center")
 
 
@@ -107,20 +114,34 @@ def draw_replicates(runs: pd.DataFrame) -> Iterator[Drawn]:
             axes.set_xlabel("")
         _limit_to_shares(rows[-1][0])
         rows[-1][0].set_xlabel("accuracy on the test set (share)")
-        complete = of_setting[of_setting["state"] == "complete"]
         yield Drawn(
             name=f"f1-replicates-{index}",
             title=f"F1. Every run: {setting}",
-            caption=(
-                "One small mark a complete run, marks of one seed at the same height within their rows "
-                f"({describe_n(complete.groupby('cell').size())} a cell; in brackets those collapsed). Red "
-                "crosses: runs in which a class is dead. Large marks: means over all runs with 95 % Student "
-                "t intervals, where there are two runs, cut where they leave 0 to 1. Open diamonds: the "
-                "paper's single runs, to be compared with single runs and not with means. "
-                f"{describe_dataset(of_setting)}"
-            ),
+            caption=_replicates_caption(of_setting),
             figure=figure,
         )
+
+
+def _replicates_caption(runs: pd.DataFrame) -> str:
+    complete = runs[runs["state"] == "complete"]
+    diamonds = (
+        "Open diamonds: the paper's single runs, to be compared with single runs and not with means."
+        if has_papers_numbers(runs)
+        else ""
+    )
+    return join(
+        [
+            "One small mark a complete run, marks of one seed at the same height within their rows "
+            f"({describe_n(complete.groupby('cell').size())} a cell; in brackets those collapsed). Red "
+            "crosses: "
+            "runs in which a class is dead. Large marks: means over complete runs with 95 % Student t "
+            "intervals, where there are two runs that differ, cut where they leave 0 to 1.",
+            diamonds,
+            describe_papers_numbers(runs),
+            describe_left_out(runs),
+            describe_dataset(runs),
+        ]
+    )
 
 
 def _limit_to_shares(axes: Axes) -> None:
@@ -164,11 +185,17 @@ def draw_wins(contrasts: pd.DataFrame) -> Iterator[Drawn]:
         yield Drawn(
             name=f"f3-wins-{index}",
             title=f"F3. How often the row beats the column: {setting}",
-            caption=(
-                "Share of seeds at which the row's accuracy is higher than the column's, ties half; "
-                f"{describe_n(of_setting['n_pairs'])} pairs. Orange: the row wins more often; purple: less "
-                "often. Described, not tested; no interval is drawn, the table of differences has one for "
-                f"each share (95 %, Clopper-Pearson). {describe_dataset(of_setting)}"
+            caption=join(
+                [
+                    "Share of seeds at which the row's accuracy is higher than the column's, ties half; "
+                    f"{describe_n(of_setting['n_pairs'])} pairs. Orange: the row wins more often; purple: "
+                    "less "
+                    "often. Described, not tested; no interval is drawn, the table of differences has one "
+                    "for "
+                    "each share (95 %, Clopper-Pearson).",
+                    describe_pairs_left_out(of_setting),
+                    describe_dataset(of_setting),
+                ]
             ),
             figure=figure,
         )

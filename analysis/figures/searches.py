@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.style import COLLAPSED_COLOUR, Drawn, make_figure
 from analysis.searches import SearchResults
+from analysis.sentences import describe_trial_bars
 
 # Colour and marker by how a trial ended.
 _STATES = {
@@ -42,8 +43,8 @@ def draw_search(search: SearchResults) -> Iterator[Drawn]:
         yield _drawn("s4-rungs", "S4. Rung survival", _rungs_caption(search), rungs_figure(search))
     if len(search.objectives) == 2 and search.front:
         caption = (
-            "Trials that ran to the end, by both objectives; mean over seeds, bars of one standard "
-            "deviation. Orange: the front, whose trials no other one betters in both."
+            f"Trials that ran to the end, by both objectives: {describe_trial_bars(len(search.seeds))}. "
+            "Orange: the front, whose trials no other one betters in both."
         )
         yield _drawn("s5-front", "S5. Both objectives", caption, front_figure(search))
 
@@ -58,16 +59,17 @@ def _label(search: SearchResults) -> str:
 
 def _history_caption(search: SearchResults) -> str:
     return (
-        f"Every trial at its last rung, by {_label(search)}: mean over n = {len(search.seeds)} seeds, bar of "
-        "one standard deviation. Line: best so far of the trials that ran to the end. Dashed: the untuned "
+        f"Every trial at its last rung, by {_label(search)}: {describe_trial_bars(len(search.seeds))}. "
+        "Line: best so far of the trials that ran to the end. Dashed: the untuned "
         "configuration. Diverged and failed trials stand at the lower edge. The best of many noisy means is "
         "too high on average: how good the choice is, its confirmation says."
     )
 
 
 def _rungs_caption(search: SearchResults) -> str:
+    shown, _, _ = describe_trial_bars(len(search.seeds)).partition(",")
     return (
-        "Left: trials that were measured at each rung. Right: mean over seeds of every trial at its rungs; "
+        f"Left: trials that were measured at each rung. Right: every trial at its rungs, {shown}; "
         "orange: the choice; grey: trials that were stopped early."
     )
 

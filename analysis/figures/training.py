@@ -18,6 +18,7 @@ from analysis.figures.style import (
     title_of,
 )
 from analysis.naming import data_rank, in_order
+from analysis.sentences import describe_left_out, join
 
 MAX_COLLAPSED_LINES = 20
 """collapsed runs of a method that are drawn as lines of their own"""
@@ -61,11 +62,16 @@ def draw_curves(rounds: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Drawn]:
         yield Drawn(
             name=f"f5-curves-{index}",
             title=f"F5. Learning curves: {setting}",
-            caption=(
-                "Median accuracy over runs after each round, band from the 10th to the 90th percentile of "
-                f"runs ({describe_n(per_cell)} runs a cell; the band is no confidence interval). Red lines: "
-                f"runs that end with a dead class, at most {MAX_COLLAPSED_LINES} a cell. "
-                f"{describe_dataset(of_setting)}"
+            caption=join(
+                [
+                    "Median accuracy over runs after each round, band from the 10th to the 90th percentile "
+                    "of "
+                    f"runs ({describe_n(per_cell)} runs a cell; the band is no confidence interval). Red "
+                    "lines: "
+                    f"runs that end with a dead class, at most {MAX_COLLAPSED_LINES} a cell.",
+                    describe_left_out(runs[runs["setting"] == setting], "every curve"),
+                    describe_dataset(of_setting),
+                ]
             ),
             figure=_curves_figure(of_setting, collapsed),
         )

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-from analysis.compare import ALPHA, MARGIN
+from analysis.compare import ALPHA, MARGIN, MIN_PAIRS
 from analysis.power import smallest_exact_p
+from analysis.sentences import describe_pairs_left_out, join
 from analysis.tables.formats import (
     DATA_COLUMN,
     count,
@@ -78,7 +79,8 @@ _NOTES = (
     "weights unless the change is to these. One point is 0.01 of accuracy. Mean with Student's t interval "
     "over pairs, its p value by the exact two-sided sign-flip test, corrected after Holm over all "
     "comparisons of the study. Equivalent: two one-sided t tests (TOST) within "
-    f"±{100 * MARGIN:g} points. A class is dead when none of its test images is recognised; the rates of "
+    f"±{100 * MARGIN:g} points, uncorrected. Below {MIN_PAIRS} pairs there is no verdict. A class is dead "
+    "when none of its test images is recognised; the rates of "
     "runs with dead classes are compared by Fisher's exact test, uncorrected.",
 )
 
@@ -87,7 +89,10 @@ def _meaning(frame: pd.DataFrame) -> str:
     if frame.empty:
         return "No study at hand compares cells with a reference cell."
     sentences = {str(name): _describe_study(rows) for name, rows in frame.groupby("setting", sort=False)}
-    return f"{per_setting(sentences)} Undecided means that these runs cannot tell."
+    undecided = (
+        "Undecided means that these runs cannot tell." if (frame["verdict"] == "undecided").any() else ""
+    )
+    return join([per_setting(sentences), describe_pairs_left_out(frame), undecided])
 
 
 def _describe_study(rows: pd.DataFrame) -> str:
@@ -97,9 +102,11 @@ def _describe_study(rows: pd.DataFrame) -> str:
     ]
     text = f"Of {count(len(rows), 'change')}: {listed(said)}."
     num_pairs = int(rows["n_pairs"].max())
-    if num_pairs and smallest_exact_p(num_pairs) >= ALPHA:
+    smallest = len(rows) * smallest_exact_p(num_pairs) if num_pairs else 0.0
+    if smallest >= ALPHA:
+        corrected = f", corrected over {len(rows)} changes" if len(rows) > 1 else ""
         text += (
-            f" With at most {count(num_pairs, 'pair')} the exact test cannot go below p = "
-            f"{smallest_exact_p(num_pairs):.3g}, whatever the difference."
+            f" With at most {count(num_pairs, 'pair')} the exact test{corrected} cannot go below p = "
+            f"{min(1.0, smallest):.3g}, whatever the difference."
         )
     return text

@@ -6,6 +6,7 @@ from analysis.aggregate import COLLAPSED_BELOW, SATURATION_SUM, SATURATION_TOLER
 from analysis.compare import ALPHA
 from analysis.estimates import rate_interval
 from analysis.power import first_significant_count
+from analysis.sentences import join
 from analysis.tables.formats import (
     ABSENT,
     DATA_COLUMN,
@@ -13,6 +14,7 @@ from analysis.tables.formats import (
     count,
     decimals,
     n_column,
+    named_data,
     number_column,
     p_value,
     per_setting,
@@ -25,6 +27,7 @@ from analysis.tables.formats import (
 )
 from analysis.tables.table import Column, Row, Table
 from lt_rebalance.paper import TABLE_1
+from lt_rebalance.statements import describe_diverged
 
 _RATE = ("num_collapsed", "n", "rate_low", "rate_high")
 
@@ -46,7 +49,10 @@ def collapsed_runs(collapse: pd.DataFrame) -> Table:
             text_column("classes that died, with counts", "dead_classes", is_long=True),
         ),
         meaning=per_setting(
-            {str(name): _rate_meaning(rows) for name, rows in collapse.groupby("setting", sort=False)}
+            {
+                str(name): join([_rate_meaning(rows), _left_out(rows, "runs", "every rate")])
+                for name, rows in collapse.groupby("setting", sort=False)
+            }
         ),
         notes=(
             "A class is dead when none of its test images is recognised. Means in T1 mix collapsed and other "
@@ -68,10 +74,14 @@ def _rate_meaning(rows: pd.DataFrame) -> str:
     if n == 0:
         return "No run is complete."
     if num_collapsed == 0:
-        high = rate_interval(0, int(rows["n"].max())).high
+        ends = [
+            percent(rate_interval(0, int(size)).high)
+            for size in (rows["n"].max(), rows.loc[rows["n"] > 0, "n"].min())
+        ]
+        up_to = ends[0] if ends[0] == ends[1] else f"{ends[0]}, and {ends[1]} where runs are fewest"
         return (
             f"None of {count(n, 'complete run')} has a dead class. In a single row that is compatible with a "
-            f"true rate of up to {percent(high)}."
+            f"true rate of up to {up_to}."
         )
     rates = rows["num_collapsed"] / rows["n"].where(rows["n"] > 0)
     worst = rows[rates == rates.max()]
@@ -79,10 +89,15 @@ def _rate_meaning(rows: pd.DataFrame) -> str:
     others = f" and {count(len(worst) - 1, 'other row')}" if len(worst) > 1 else ""
     return (
         f"{num_collapsed} of {count(n, 'complete run')} leave at least one class unrecognised. The highest "
-        f"rate is that of {first['method']} at C = {first['data']}{others}: "
-        f"{rate(*(first[name] for name in _RATE))}. Overlapping intervals rank no methods; X2 compares "
-        "them."
+        f"rate is that of {first['method']} on {named_data(first['data'])}{others}: "
+        f"{rate(*(first[name] for name in _RATE))}. Overlapping intervals rank no methods."
     )
+
+
+def _left_out(rows: pd.DataFrame, noun: str, what: str) -> str:
+    """Say how many planned runs or generators diverged, and what that means for their rates."""
+    diverged = describe_diverged(int(rows["n_diverged"].sum()), what)
+    return f"Of {int(rows['n_expected'].sum()):,} planned {noun}, {diverged}." if diverged else ""
 
 
 def collapsed_generators(generators: pd.DataFrame) -> Table:
@@ -119,10 +134,14 @@ def _generator_meaning(generators: pd.DataFrame) -> str:
     if generators.empty:
         return "These studies train no generator."
     num_collapsed, n = int(generators["num_collapsed"].sum()), int(generators["n"].sum())
-    return (
-        f"{num_collapsed} of {count(n, 'complete generator')} draw at least one class as one image. A "
-        "generator can pass here and still repeat its training images: look at the nearest real images and "
-        "their number. None of it says what a classifier makes of the samples; hypothesis H13 asks that."
+    return join(
+        [
+            f"{num_collapsed} of {count(n, 'complete generator')} draw at least one class as one image. A "
+            "generator can pass here and still repeat its training images: look at the nearest real images "
+            "and "
+            "their number. None of it says what a classifier makes of the samples; hypothesis H13 asks that.",
+            _left_out(generators, "generators", "every rate"),
+        ]
     )
 
 

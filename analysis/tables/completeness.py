@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.naming import CELL_COLUMNS
 from analysis.reader import UNKNOWN_CODE
+from analysis.sentences import join
 from analysis.tables.formats import (
     DATA_COLUMN,
     METHOD_COLUMN,
@@ -17,6 +18,7 @@ from analysis.tables.formats import (
     whole,
 )
 from analysis.tables.table import Table
+from lt_rebalance.statements import describe_diverged
 
 STATES = ("complete", "failed", "diverged", "missing")
 PROVENANCE = {
@@ -92,11 +94,13 @@ def _completeness_meaning(counts: Mapping[str, int], num_gaps: int) -> str:
     if counts["complete"] == counts["planned"]:
         return f"All {planned} are complete; nothing was left out."
     said = ", ".join(f"{counts[state]} {state}" for state in STATES)
-    return f"Of {planned}: {said}." + (
-        " Every n in this report counts complete runs only. If what is missing is not missing by chance, "
-        "estimates are biased."
-        if num_gaps
-        else " Diverged runs have no test result, and every n is lower by them."
+    diverged = describe_diverged(counts["diverged"], "every mean")
+    return join(
+        [
+            f"Of {planned}: {said}. Every n in this report counts complete runs only.",
+            "If what is missing is not missing by chance, estimates are biased." if num_gaps else "",
+            f"{diverged}." if diverged else "",
+        ]
     )
 
 
@@ -121,8 +125,14 @@ def provenance_table(runs: pd.DataFrame) -> Table:
             text_column("value", "value", is_long=True),
             number_column("finished runs", "num_runs", whole),
         ),
-        meaning=_provenance_meaning(
-            mixed, int(finished["is_dirty"].eq(True).sum()), int(finished["commit"].eq(UNKNOWN_CODE).sum())
+        meaning=(
+            _provenance_meaning(
+                mixed,
+                int(finished["is_dirty"].eq(True).sum()),
+                int(finished["commit"].eq(UNKNOWN_CODE).sum()),
+            )
+            if len(finished)
+            else "No run is finished yet."
         ),
     )
 

@@ -9,14 +9,18 @@ from analysis.compare import (
     ALPHA,
     EXPLORATORY,
     MARGIN,
+    MAX_SPAN,
+    MIN_PAIRS,
     Family,
     components_table,
     load_families,
     power_table,
 )
 from analysis.power import POWER, smallest_exact_p
+from analysis.sentences import describe_pairs_left_out, join, name_what_seeds_change
 from analysis.sources import SOURCES
 from analysis.tables.formats import (
+    ABSENT,
     CONTRAST_COLUMN,
     DATA_COLUMN,
     count,
@@ -24,6 +28,7 @@ from analysis.tables.formats import (
     estimate_column,
     listed,
     n_column,
+    named_data,
     number_column,
     p_value,
     per_setting,
@@ -43,7 +48,10 @@ _NO_OTHER_PAIR = "There is no pair that T2 does not show."
 
 
 def difference_table(contrasts: pd.DataFrame, families: Sequence[Family] | None = None) -> Table:
-    """Return T2, each method against none, undersample and oversample; the CSV holds every contrast."""
+    """Return T2, each method against none, undersample and oversample, and whatever else is declared.
+
+    The CSV holds every contrast.
+    """
     return Table(
         name="t2-differences",
         title="T2. Paired differences of accuracy",
@@ -69,9 +77,11 @@ def all_pairs_table(contrasts: pd.DataFrame) -> Table:
 
 
 def _against_references(contrasts: pd.DataFrame) -> pd.DataFrame:
+    """Return the contrasts of T2: those with a reference, and all that are declared."""
     if contrasts.empty:
         return contrasts
-    return contrasts[contrasts["method"].isin(REFERENCES) | contrasts["comparator"].isin(REFERENCES)]
+    has_reference = contrasts["method"].isin(REFERENCES) | contrasts["comparator"].isin(REFERENCES)
+    return contrasts[has_reference | (contrasts["family"] != EXPLORATORY)]
 
 
 def _say_verdict(row: Row) -> str:
@@ -102,7 +112,11 @@ _DIFFERENCE_COLUMNS = (
         "better_share_high",
         percent,
     ),
-    number_column(f"P(within ±{100 * MARGIN:g} points)", "p_inside", percent),
+    Column(
+        head=f"P(within ±{100 * MARGIN:g} points)",
+        text=lambda row: percent(row["p_inside"]) if row["n_pairs"] >= MIN_PAIRS else ABSENT,
+        value=lambda row: row["p_inside"] if row["n_pairs"] >= MIN_PAIRS else math.nan,
+    ),
     number_column("sign-flip p, uncorrected", "sign_flip_p", p_value),
     number_column("Holm p (declared family)", "holm_p", p_value, is_optional=True),
     number_column("BH q (exploratory)", "bh_q", p_value, is_optional=True),
@@ -116,9 +130,14 @@ def _difference_meaning(shown: pd.DataFrame, nothing: str) -> str:
     sentences = {
         str(setting): _describe_verdicts(rows) for setting, rows in shown.groupby("setting", sort=False)
     }
-    return (
-        f"{per_setting(sentences)} Undecided means that these runs cannot tell; it is not a sign of "
-        "equality, which only the verdict “equivalent” claims."
+    return join(
+        [
+            per_setting(sentences),
+            describe_pairs_left_out(shown),
+            "Undecided means that these runs cannot tell; it is not a sign of equality, which only the "
+            "verdict "
+            "“equivalent” claims.",
+        ]
     )
 
 
@@ -135,15 +154,34 @@ def _describe_verdicts(rows: pd.DataFrame) -> str:
         if name in counts
     ]
     text = f"Of {count(len(rows), 'difference')}: {listed(said)}."
+    return join([text, _describe_reach(rows)])
+
+
+def _describe_reach(rows: pd.DataFrame) -> str:
+    """Say where no difference, however large, could have had a verdict."""
     num_pairs = int(rows["n_pairs"].max())
-    smallest = smallest_exact_p(num_pairs) if num_pairs else math.nan
+    if num_pairs == 0:
+        return ""
+    smallest = smallest_exact_p(num_pairs)
     if smallest >= ALPHA:
-        text += (
-            f" With at most {count(num_pairs, 'pair')} the exact sign-flip test cannot go below p = "
+        return (
+            f"With at most {count(num_pairs, 'pair')} the exact sign-flip test cannot go below p = "
             f"{smallest:.3g}, so no difference, however large, can be called better or worse at the level "
             f"of {ALPHA:g}."
         )
-    return text
+    sizes = {family.name: family.size for family in load_families()}
+    declared = rows[rows["family"].isin(list(sizes))]
+    reached = [
+        smallest_exact_p(int(row.n_pairs)) * sizes[row.family] < ALPHA
+        for row in declared[declared["n_pairs"] > 0].itertuples()
+    ]
+    if not reached or any(reached):
+        return ""
+    return (
+        f"With at most {count(int(declared['n_pairs'].max()), 'pair')} no declared difference, however "
+        "large, "
+        f"can reach {ALPHA:g} after Holm's correction over its whole family."
+    )
 
 
 def _difference_notes(families: Sequence[Family]) -> tuple[str, ...]:
@@ -153,17 +191,17 @@ def _difference_notes(families: Sequence[Family]) -> tuple[str, ...]:
         "weights. One point is 0.01 of accuracy. Mean with Student's t interval over pairs. g_av: Hedges' "
         "standardised difference. r: correlation of the pairs; the higher, the more pairing helps. "
         "P(better): share of pairs won, ties half. P(within): posterior probability (Student t, flat "
-        "prior) that the mean difference is practically nil.",
-        f"The p value is that of the exact two-sided sign-flip test. Corrections: Holm over {declared}, "
-        "declared before results were read, members that were not run counted as p = 1; Benjamini-Hochberg "
+        f"prior) that the mean difference is practically nil, from {MIN_PAIRS} pairs on.",
+        f"The p value is that of the exact two-sided sign-flip test. Corrections: Holm over {declared}, as "
+        "analysis/families.toml declares, members that were not run counted as p = 1; Benjamini-Hochberg "
         "over all other contrasts of the setting. No contrast has both. Equivalent: two one-sided t tests "
-        f"(TOST) within ±{100 * MARGIN:g} points, each at {ALPHA:g}. The CSV file adds the paired t and "
-        "Wilcoxon tests, d_z and all pairs.",
+        f"(TOST) within ±{100 * MARGIN:g} points, each at {ALPHA:g} and uncorrected. Below {MIN_PAIRS} pairs "
+        "there is no verdict. The CSV file adds the paired t and Wilcoxon tests, d_z and all pairs.",
     )
 
 
-def components(runs: pd.DataFrame) -> Table:
-    """Return T4."""
+def components(runs: pd.DataFrame, cells: pd.DataFrame) -> Table:
+    """Return T4; `cells` of `Results`."""
     frame = components_table(runs)
     return Table(
         name="t4-components",
@@ -174,8 +212,10 @@ def components(runs: pd.DataFrame) -> Table:
         notes=(
             "Two-way analysis of variance, seeds by methods, methods fixed; a negative estimate is 0. "
             "Standard deviations in points with 90% percentile bootstrap intervals over seeds, which are "
-            "too narrow for few seeds. What a seed shares is the subset and the classifier's initial "
-            "weights together; T4b takes sources apart where a study has seeds for each.",
+            f"too narrow for few seeds and are not given below {MIN_RESAMPLED}. A seed changes "
+            f"{listed(name_what_seeds_change(cells))} together; T4b takes sources apart where a study has "
+            "seeds "
+            "for each.",
         ),
     )
 
@@ -257,7 +297,7 @@ def _sources_meaning(frame: pd.DataFrame) -> str:
     for row in known.to_dict("records"):
         largest = max(SOURCES, key=lambda source: row[f"{source}_sd"])
         sentences.append(
-            f"C = {row['data']}, {row['method']}: the largest share comes from the {largest} "
+            f"{named_data(row['data'])}, {row['method']}: the largest share comes from the {largest} "
             f"({spread(row[f'{largest}_sd'])} points), on {count(int(row['n_subsets']), 'subset')}."
         )
     return " ".join(sentences) + " Intervals that overlap leave the order of the sources open."
@@ -275,48 +315,107 @@ def power(contrasts: pd.DataFrame) -> Table:
         columns=_POWER_COLUMNS,
         meaning=_power_meaning(shown),
         notes=(
-            f"For a paired t test at {ALPHA:g}, power {POWER:.0%}, with the standard deviation of "
-            "differences observed here, itself an estimate. Under Holm: at the first step of the declared "
-            "family's correction; the same as alone for exploratory contrasts. Not possible: with so few "
-            "pairs the exact sign-flip test cannot reach the level, or it would take more than 100 points.",
+            f"For the exact sign-flip test at {ALPHA:g}, power {POWER:.0%}, differences taken as normal. In "
+            "brackets: at either end of the 95% chi-square interval of their standard deviation, which is "
+            "estimated from these very pairs. Under Holm: at the first step of the declared family's "
+            "correction; exploratory contrasts are corrected by how many others turn out significant, and "
+            "have "
+            "no such number. Not possible: with so few pairs the test cannot reach the level, or it would "
+            "take "
+            "more than 100 points. Not known: the two ends of the interval differ more than "
+            f"{MAX_SPAN}-fold in "
+            "seeds, or the differences do not vary.",
         ),
     )
+
+
+def _not_known(row: Row) -> str:
+    return f"cannot be told from n = {row['n_pairs']}"
+
+
+def _say_detectable(name: str) -> Column:
+    def text(row: Row) -> str:
+        if row["family"] == EXPLORATORY and name != "detectable":
+            return ABSENT
+        if math.isinf(row[name]):
+            return "not possible"
+        if not row["is_sd_known"]:
+            return _not_known(row)
+        low, high = (row[f"{name}_{end}"] for end in ("low", "high"))
+        return f"{spread(row[name])} ({spread(low)} to {_possible(high)})"
+
+    head = "detectable difference in points" if name == "detectable" else "detectable under Holm"
+    return Column(head=head, text=text, value=lambda row: row[name] if row["is_sd_known"] else math.nan)
 
 
 def _possible(value: float) -> str:
     return "not possible" if math.isinf(value) else spread(value)
 
 
+def _say_seeds(name: str) -> Column:
+    def text(row: Row) -> str:
+        if row["family"] == EXPLORATORY and name != "seeds":
+            return ABSENT
+        if not row["is_sd_known"]:
+            return _not_known(row)
+        return f"{whole(row[name])} ({whole(row[f'{name}_low'])} to {whole(row[f'{name}_high'])})"
+
+    head = f"seeds for {100 * MARGIN:g} points" if name == "seeds" else "seeds under Holm"
+    return Column(head=head, text=text, value=lambda row: row[name] if row["is_sd_known"] else math.nan)
+
+
 _POWER_COLUMNS = (
     DATA_COLUMN,
     CONTRAST_COLUMN,
     number_column("pairs", "n_pairs", whole),
-    number_column("sd of differences in points", "difference_sd", spread),
+    estimate_column(
+        "sd of differences in points (95% chi-square interval)", "difference_sd", "sd_low", "sd_high", spread
+    ),
     number_column("r", "r", lambda value: decimals(value, 2, "+")),
-    number_column("detectable difference in points", "detectable", _possible),
-    number_column("detectable under Holm", "detectable_in_family", _possible),
-    number_column(f"seeds for {100 * MARGIN:g} points", "seeds", whole),
-    number_column("seeds under Holm", "seeds_in_family", whole),
+    _say_detectable("detectable"),
+    _say_detectable("detectable_in_family"),
+    _say_seeds("seeds"),
+    _say_seeds("seeds_in_family"),
 )
 
 
 def _power_meaning(shown: pd.DataFrame) -> str:
-    known = shown.dropna(subset=["detectable"]) if len(shown) else shown
-    if known.empty:
+    if shown.empty or shown["n_pairs"].max() < 2:
         return "Power takes two pairs of complete runs; there are none yet."
-    possible = known[known["detectable_in_family"] < math.inf]
-    seeds = _range(known["seeds_in_family"])
-    text = f"To find {100 * MARGIN:g} points takes {seeds} seeds, corrected as declared."
-    if possible.empty:
-        return f"At this number of pairs no difference can be found after correction, however large. {text}"
-    middle = spread(possible["detectable_in_family"].median())
-    low, high = (spread(value) for value in possible["detectable_in_family"].quantile([0, 1]))
-    return (
-        f"In {len(possible)} of {count(len(known), 'contrast')} a true difference is found after "
-        f"correction with probability {POWER:.0%} if it is at least {low} to {high} points, depending on "
-        f"the contrast (median {middle}). {text} A smaller difference may be real and stay unseen."
+    known = shown[shown["is_sd_known"]]
+    unknown = len(shown) - len(known)
+    parts = []
+    for suffix, rows, how in (
+        ("_in_family", known[known["family"] != EXPLORATORY], "after Holm's correction"),
+        ("", known[known["family"] == EXPLORATORY], "before any correction"),
+    ):
+        if len(rows):
+            parts.append(_describe_power(rows, suffix, how))
+    if unknown:
+        fewest, most = (
+            int(value) for value in shown.loc[~shown["is_sd_known"], "n_pairs"].agg(["min", "max"])
+        )
+        ns = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        parts.append(
+            f"For {unknown} of {count(len(shown), 'contrast')} the number of seeds cannot be told from n = "
+            f"{ns}: "
+            "so few pairs leave the standard deviation open."
+        )
+    return join([*parts, "A smaller difference may be real and stay unseen."])
+
+
+def _describe_power(rows: pd.DataFrame, suffix: str, how: str) -> str:
+    seeds = f"{whole(rows[f'seeds{suffix}_low'].min())} to {whole(rows[f'seeds{suffix}_high'].max())} seeds"
+    text = (
+        f"To find {100 * MARGIN:g} points {how} takes {seeds}, over contrasts and the intervals of their sds."
     )
-
-
-def _range(values: pd.Series) -> str:
-    return f"{whole(values.min())} to {whole(values.max())}"
+    possible = rows[rows[f"detectable{suffix}"] < math.inf]
+    if possible.empty:
+        return f"At this number of pairs no difference can be found {how}, however large. {text}"
+    low, middle, high = (spread(value) for value in possible[f"detectable{suffix}"].quantile([0, 0.5, 1]))
+    return (
+        f"In {len(possible)} of {count(len(rows), 'contrast')} a true difference is found {how} with "
+        "probability "
+        f"{POWER:.0%} if it is at least {low} to {high} points, depending on the contrast (median "
+        f"{middle}). {text}"
+    )

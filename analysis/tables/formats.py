@@ -6,6 +6,7 @@ from typing import Any
 
 from analysis.naming import data_rank, method_rank
 from analysis.tables.table import Column
+from lt_rebalance.statements import count_used
 
 ABSENT = "–"
 NOT_ESTIMABLE = "not estimable"
@@ -83,6 +84,11 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"
 
 
+def named_data(data: str) -> str:
+    """Return training data as a sentence names it."""
+    return "the original set" if data == "original" else f"C = {data}"
+
+
 def listed(names: list[str]) -> str:
     """Return names as a list in a sentence."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
@@ -125,10 +131,10 @@ def estimate_column(head: str, name: str, low: str, high: str, text: Format) -> 
 
 
 def n_column(n: str, n_expected: str, head: str = "n of planned") -> Column:
-    """Return a column that counts what was used of what was planned."""
+    """Return a column that counts what was used of what was planned, and what of it diverged."""
     return Column(
         head=head,
-        text=lambda row: f"{row[n]:,} of {row[n_expected]:,}",
+        text=lambda row: count_used(row[n], row[n_expected], row.get("n_diverged", 0)),
         value=lambda row: row[n],
     )
 

@@ -5,13 +5,18 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.aggregate import PAPER_LOSS
 from analysis.naming import CELL_COLUMNS
+from analysis.sentences import (
+    describe_left_out,
+    describe_papers_numbers,
+    describe_reported_round,
+    has_papers_numbers,
+    join,
+)
 from analysis.tables.formats import (
     ABSENT,
     DATA_COLUMN,
     METHOD_COLUMN,
-    NOT_ESTIMABLE,
     count,
     decimals,
     estimate_column,
@@ -19,11 +24,11 @@ from analysis.tables.formats import (
     n_column,
     number_column,
     per_setting,
-    percent,
     rate_column,
     share,
 )
 from analysis.tables.table import Column, Row, Table
+from lt_rebalance.paper import MIN_COMPARED
 
 REPLICATED_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "loss": "loss"}
 FURTHER_METRICS = {
@@ -36,7 +41,7 @@ FURTHER_METRICS = {
     "ece": "expected calibration error",
 }
 PREDICTION_CONFIDENCE = 0.95
-PAPER_BUDGET = "30 epochs"
+_COUNTS = ("subset", "n_expected", "n", "n_diverged")
 _STATISTICS = (
     "mean",
     "mean_low",
@@ -53,40 +58,51 @@ _STATISTICS = (
 )
 
 
-def replication_tables(estimates: pd.DataFrame, collapse: pd.DataFrame) -> list[Table]:
+def replication_tables(
+    estimates: pd.DataFrame, collapse: pd.DataFrame, cells: pd.DataFrame, runs: pd.DataFrame
+) -> list[Table]:
     """Return T1 over all runs and over the runs without a dead class.
 
     Args:
         estimates: as `aggregate` returns them. collapse: as `collapse_table` does.
+        cells: of `Results`, with what was configured. runs: of `Results`.
     """
     frame = _widen(estimates).merge(
         collapse[["cell", "num_collapsed", "rate_low", "rate_high", "n"]].rename(columns={"n": "n_complete"}),
         on="cell",
     )
     every, healthy = (frame[frame["subset"] == subset] for subset in ("all", "healthy"))
+    notes = _notes(cells, runs)
+    by_setting = {str(setting): rows for setting, rows in runs.groupby("setting", sort=False)}
+    meanings = {
+        str(setting): join(
+            [_meaning(rows, by_setting[str(setting)]), describe_left_out(by_setting[str(setting)])]
+        )
+        for setting, rows in every.groupby("setting", sort=False)
+    }
     return [
         Table(
             name="t1-replication-all",
             title="T1a. Replication: all runs",
             frame=every,
             columns=_columns(),
-            meaning=per_setting({str(s): _meaning(rows) for s, rows in every.groupby("setting", sort=False)}),
-            notes=_NOTES,
+            meaning=per_setting(meanings),
+            notes=notes,
         ),
         Table(
             name="t1-replication-healthy",
             title="T1b. Replication: runs without a dead class, described, not tested",
             frame=healthy,
             columns=_columns(),
-            meaning=_healthy_meaning(healthy),
-            notes=_NOTES,
+            meaning=join([_healthy_meaning(healthy), describe_left_out(runs)]),
+            notes=notes,
         ),
     ]
 
 
 def _widen(estimates: pd.DataFrame) -> pd.DataFrame:
     """Return one row a cell and subset, with columns such as accuracy_mean and loss_paper."""
-    wide = estimates.loc[estimates["metric"] == "accuracy", [*CELL_COLUMNS, "subset", "n_expected", "n"]]
+    wide = estimates.loc[estimates["metric"] == "accuracy", [*CELL_COLUMNS, *_COUNTS]]
     for metric in REPLICATED_METRICS:
         of_metric = estimates[estimates["metric"] == metric].set_index(["cell", "subset"])
         statistics = of_metric.reindex(columns=_STATISTICS).add_prefix(f"{metric}_")
@@ -105,8 +121,8 @@ def _columns() -> tuple[Column, ...]:
     return (
         *columns,
         number_column("paper's accuracy", "accuracy_paper", share, is_optional=True),
-        _beside_paper("z", "accuracy_z", lambda row: decimals(row["accuracy_z"], 1, "+")),
-        _beside_paper("percentile", "accuracy_percentile", lambda row: percent(row["accuracy_percentile"])),
+        _beside_paper("z", "accuracy_z", _say_z),
+        _beside_paper("runs at most the paper's", "accuracy_percentile", _say_at_most),
         Column(
             head="95% prediction interval of accuracy",
             text=lambda row: interval(row["accuracy_prediction_low"], row["accuracy_prediction_high"], share),
@@ -131,47 +147,50 @@ def _beside_paper(head: str, name: str, text: Any) -> Column:  # Any: from a row
     )
 
 
+def _say_z(row: Row) -> str:
+    return ABSENT if math.isnan(row["accuracy_z"]) else decimals(row["accuracy_z"], 1, "+")
+
+
+def _say_at_most(row: Row) -> str:
+    share_of_runs = row["accuracy_percentile"]
+    return ABSENT if math.isnan(share_of_runs) else f"{round(share_of_runs * row['n'])} of {row['n']}"
+
+
 def _say_inside(row: Row) -> str:
-    if math.isnan(row["accuracy_prediction_low"]):
-        return NOT_ESTIMABLE
-    return "inside" if row["accuracy_is_inside"] else "outside"
+    is_inside = row["accuracy_is_inside"]
+    if is_inside is None or pd.isna(is_inside):
+        return ABSENT
+    return "inside" if is_inside else "outside"
 
 
-def _meaning(rows: pd.DataFrame) -> str:
-    listed = rows[rows["accuracy_paper"].notna()]
+def _meaning(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
+    return join([describe_papers_numbers(runs), _describe_inside(rows[rows["accuracy_paper"].notna()])])
+
+
+def _describe_inside(listed: pd.DataFrame) -> str:
+    """Say how often the paper's number lies outside, of the rows that have one."""
     if listed.empty:
-        return "The paper has no such rows; the table describes our runs alone."
-    testable = listed[listed["accuracy_prediction_low"].notna()]
+        return ""
+    testable = listed[listed["accuracy_is_inside"].notna()]
     if testable.empty:
         return (
-            f"The paper has {count(len(listed), 'such row')}, but a prediction interval takes two complete "
-            "runs, so nothing can be said of them yet."
+            f"The paper ran {count(len(listed), 'of these cells', 'of these cells')}; where its number lies "
+            f"among our runs is said from {MIN_COMPARED} runs that differ on, and no cell has these."
         )
     outside = int((testable["accuracy_is_inside"] == False).sum())  # noqa: E712  # absent is neither
     chance = (1 - PREDICTION_CONFIDENCE) * len(testable)
-    text = (
+    return (
         f"The paper's accuracy lies outside the {PREDICTION_CONFIDENCE:.0%} prediction interval in {outside} "
         f"of {count(len(testable), 'row')}; chance alone would put about {chance:.2g} there. Inside means "
         "that one more run of ours could well have given the paper's number, not that the number is right; "
         "the wider the interval, the less that says."
     )
-    return text if _is_papers_own(rows) else f"{text} {_OTHER_SETTING}"
-
-
-_OTHER_SETTING = (
-    f"This setting is not the paper's own ({PAPER_LOSS.replace('_', ' ')}, {PAPER_BUDGET}, full "
-    "Fashion-MNIST), so a difference may come from the setting alone."
-)
-
-
-def _is_papers_own(rows: pd.DataFrame) -> bool:
-    first = rows.iloc[0]
-    found = (first["dataset"], first["loss_function"], first["budget"])
-    return found == ("fashion_mnist", PAPER_LOSS, PAPER_BUDGET)
 
 
 def _healthy_meaning(healthy: pd.DataFrame) -> str:
     left_out = int((healthy["n_complete"] - healthy["n"]).sum())
+    if healthy["n_complete"].sum() == 0:
+        return "No run is complete."
     if left_out == 0:
         return "No complete run has a dead class, so this table repeats T1a."
     return (
@@ -181,17 +200,23 @@ def _healthy_meaning(healthy: pd.DataFrame) -> str:
     )
 
 
-_NOTES = (
-    "Accuracy and macro F1 are shares between 0 and 1 of the data set's test images, after the last round. "
-    "On a balanced test set macro F1 equals the paper's weighted F1.",
-    "n of planned: complete runs used, one a seed, of those planned. Mean with Student's t interval; sd with "
-    "n − 1 (its chi-square interval is in the CSV file).",
-    "The prediction interval, mean ± t · sd · √(1 + 1/n), is to hold one further run. z: how many sd the "
-    "paper's number lies above our mean; percentile: share of our runs at most as large. The paper gives "
-    "one run a row, and its losses, which come from a double softmax, stand beside no other loss.",
-    "Collapsed: at least one class of recall 0, of all complete runs of the cell. Intervals are not cut at "
-    "0 and 1; one that reaches beyond says that n is too small for it.",
-)
+def _notes(cells: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:
+    paper = (
+        f" z, from {MIN_COMPARED} runs on: how many sd the paper's number lies above our mean; beside it, "
+        "how many "
+        "of our runs are at most as large. The paper gives one run a row."
+    )
+    return (
+        "Accuracy and macro F1 are shares between 0 and 1 of the data set's test images, "
+        f"{describe_reported_round(cells)}. On a balanced test set macro F1 equals weighted F1.",
+        "n of planned: complete runs used, one a seed, of those planned. Mean with Student's t interval; sd "
+        "with n − 1 (its chi-square interval is in the CSV file).",
+        "The prediction interval, mean ± t · sd · √(1 + 1/n), is to hold one further run."
+        + (paper if has_papers_numbers(runs) else ""),
+        "Collapsed: at least one class of recall 0, of all complete runs of the cell. Intervals are not "
+        "cut at "
+        "0 and 1; one that reaches beyond says that n is too small for it.",
+    )
 
 
 def further_table(estimates: pd.DataFrame) -> Table:
@@ -235,7 +260,8 @@ def further_table(estimates: pd.DataFrame) -> Table:
         notes=(
             "All are shares between 0 and 1, but for the likelihood (nats) and the Brier score (0 to 2). "
             "Probabilities are one softmax of the logits, whatever the loss. Head, medium and tail are "
-            "classes by their number of training images before rebalancing; the original set has none.",
+            "classes by their number of training images before rebalancing; a set whose classes are of one "
+            "size has none.",
             "The bootstrap interval needs three runs that differ and is too narrow for few (about 84% "
             "instead of 95% at n = 5); the t interval of T1a is the one to quote.",
         ),

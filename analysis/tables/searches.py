@@ -6,12 +6,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.compare import ALPHA, MARGIN, MIN_PAIRS
+from analysis.confirmation import DECISIVE
 from analysis.searches import SearchResults
+from analysis.sentences import (
+    describe_fresh_seeds,
+    describe_pairs_left_out,
+    describe_search_choice,
+    describe_trial_ends,
+    describe_trials,
+    join,
+)
 from analysis.tables.formats import (
     ABSENT,
     estimate_column,
     listed,
+    n_column,
     number_column,
+    p_value,
     points,
     share,
     text_column,
@@ -53,14 +65,9 @@ def trials_table(search: SearchResults) -> Table:
             number_column("steps", "total_steps", whole, is_optional=True),
             text_column("reason", "reason", is_long=True),
         ),
-        meaning=(
-            f"{len(search.trials)} trials: {ends}. Every number is the mean over {len(search.seeds)} seeds "
-            "with its standard deviation, at the last rung that the trial reached; those of different rungs "
-            "are not comparable."
-        ),
+        meaning=describe_trials(len(search.trials), ends, len(search.seeds)),
         notes=(
-            "Pruned: stopped at a rung for being worse than others there. Diverged: at some seed a loss was "
-            "not finite; it counts as the worst. Failed: an error, of which the search learns nothing.",
+            *([told] if (told := describe_trial_ends(search.trials["state"])) else []),
             *(f"{name}: {_describe_domain(domain)}." for name, domain in search.space.items()),
         ),
     )
@@ -73,18 +80,21 @@ def confirmation_table(search: SearchResults) -> Table:
             {
                 "metric": each.metric,
                 "n_pairs": len(each.seeds),
+                "n_expected": each.num_planned,
+                "n_diverged": each.num_diverged,
                 "untuned": np.mean(each.untuned) if each.seeds else np.nan,
                 "tuned": np.mean(each.tuned) if each.seeds else np.nan,
                 "difference": np.mean(each.differences) if each.seeds else np.nan,
                 "difference_low": each.interval.low,
                 "difference_high": each.interval.high,
+                "sign_flip_p": each.p_value,
                 "verdict": each.verdict,
             }
             for each in search.confirmation
         ],
         columns=[
-            *("metric", "n_pairs", "untuned", "tuned"),
-            *("difference", "difference_low", "difference_high", "verdict"),
+            *("metric", "n_pairs", "n_expected", "n_diverged", "untuned", "tuned"),
+            *("difference", "difference_low", "difference_high", "sign_flip_p", "verdict"),
         ],
     )
     is_untuned = (
@@ -97,20 +107,28 @@ def confirmation_table(search: SearchResults) -> Table:
         frame=frame,
         columns=(
             text_column("metric", "metric", is_row_head=True),
-            number_column("n (pairs)", "n_pairs", whole),
+            n_column("n_pairs", "n_expected", "pairs of planned"),
             number_column("untuned", "untuned", share),
             number_column("tuned", "tuned", share),
             estimate_column(
                 "difference in points", "difference", "difference_low", "difference_high", points
             ),
+            number_column("sign-flip p", "sign_flip_p", p_value, is_optional=True),
             text_column("verdict", "verdict"),
         ),
-        meaning=_confirmation_meaning(is_untuned, frame.empty),
+        meaning=_confirmation_meaning(search, frame, is_untuned=bool(is_untuned)),
         notes=(
-            "Differences are tuned minus untuned, seed by seed, with Student's t interval at 95 %; better "
-            "and worse: the interval leaves 0 out. Test macro F1 is what the verdict on the search rests on; "
-            "no correction is made for the other rows.",
-        ),
+            "Differences are tuned minus untuned, seed by seed, with Student's t interval at 95 %. The "
+            "verdict "
+            f"on the search rests on {DECISIVE} alone, by the rule of T2: better or worse where the exact "
+            f"two-sided sign-flip test has p < {ALPHA:g}, equivalent where two one-sided t tests (TOST) "
+            "within "
+            f"±{100 * MARGIN:g} points do, none below {MIN_PAIRS} pairs. The other metrics are shown, and "
+            "not "
+            "tested.",
+        )
+        if len(frame)
+        else (),
     )
 
 
@@ -118,17 +136,24 @@ def _has_untuned_values(search: SearchResults) -> Any:  # Any: a mask of pandas
     return np.logical_and.reduce([search.trials[name] == value for name, value in search.untuned.items()])
 
 
-def _confirmation_meaning(is_untuned: bool, is_empty: bool) -> str:
+def _confirmation_meaning(search: SearchResults, frame: pd.DataFrame, *, is_untuned: bool) -> str:
     if is_untuned:
         return (
-            "The choice is the untuned configuration: no trial had a better mean on validation, so there is "
-            "no difference to confirm."
+            "The choice is the untuned configuration: no complete trial had a better mean, so there is no "
+            "difference to confirm."
         )
-    if is_empty:
+    if frame.empty:
         return "The choice has not been confirmed yet."
-    return (
-        "The search chose on validation images at seeds of its own; these runs have other seeds, and are "
-        "tested on the test images, which the search has not touched."
+    seeds = {seed for each in search.confirmation for seed in each.seeds}
+    (decisive,) = (each for each in search.confirmation if each.decides)
+    few = f"With fewer than {MIN_PAIRS} pairs there is no verdict, whatever the difference."
+    return join(
+        [
+            describe_search_choice(search.objectives.values()),
+            describe_fresh_seeds(search.seeds, seeds),
+            few if len(decisive.seeds) < MIN_PAIRS else "",
+            describe_pairs_left_out(frame[frame["metric"] == DECISIVE]),
+        ]
     )
 
 

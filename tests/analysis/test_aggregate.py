@@ -1,5 +1,6 @@
 """Summaries of cells: hand-computed estimates, the paper's number, collapse, completeness."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.aggregate import aggregate, collapse_table, generator_table, is_saturated, paper_value
+from analysis.aggregate import aggregate, collapse_table, generator_table, is_saturated
 from analysis.collect import Results, collect, read_results
-from lt_rebalance.paper import TABLE_1
-from lt_rebalance.plan import Plan
+from analysis.estimates import prediction_interval
+from lt_rebalance.paper import MIN_COMPARED, TABLE_1
+from lt_rebalance.plan import Plan, compile_study
+from lt_rebalance.protocols import get_protocol, make_cell
 from lt_rebalance.store import Store
+from lt_rebalance.study import Study
+from tests.analysis.simulation import is_share_of
 from tests.analysis.synthetic import collapse, confusion_of, make_record, make_store, plan_study
 
 
@@ -46,9 +51,79 @@ def test_aggregate_equals_hand_computation(tmp_path: Path) -> None:
     assert row["prediction_high"] == pytest.approx(0.65 + t * sd * np.sqrt(1.25))
     assert row["sd_low"] == pytest.approx(sd * np.sqrt(3 / stats.chi2.ppf(0.975, 3)))
     assert [row[name] for name in ("median", "iqm", "min", "max")] == pytest.approx([0.65, 0.65, 0.5, 0.8])
-    assert row["paper"] == 0.476 and row["percentile"] == 0
-    assert row["z"] == pytest.approx((0.476 - 0.65) / sd)
-    assert row["is_inside"] is True or row["is_inside"] is np.True_
+
+
+# The paper's number
+
+
+@pytest.mark.parametrize("n", [4, 5])
+def test_where_the_papers_number_lies_is_said_from_five_runs_on(tmp_path: Path, n: int) -> None:
+    values = np.array([0.5, 0.6, 0.7, 0.8, 0.4])[:n]
+    store, _ = write_accuracies(tmp_path, values.tolist(), protocol="paper")
+    row = row_of(aggregate(collect(store.location)), metric="accuracy", subset="all")
+    assert row["paper"] == 0.476 and row["percentile"] == {4: 0, 5: 0.2}[n]
+    if n < MIN_COMPARED:
+        assert np.isnan(row["z"]) and pd.isna(row["is_inside"])
+    else:
+        assert row["z"] == pytest.approx((0.476 - values.mean()) / values.std(ddof=1))
+        assert row["is_inside"] in (True, np.True_)
+
+
+def test_nothing_is_said_of_the_papers_number_beside_runs_that_do_not_vary(tmp_path: Path) -> None:
+    store, _ = write_accuracies(tmp_path, [0.5] * 6, protocol="paper")
+    row = row_of(aggregate(collect(store.location)), metric="accuracy", subset="all")
+    assert row["paper"] == 0.476 and np.isnan(row["z"]) and pd.isna(row["is_inside"])
+
+
+def test_prediction_intervals_hold_a_run_of_the_same_procedure_at_their_rate() -> None:
+    """The null of "outside": the paper's run is one more of ours. At each n from which it is said."""
+    rng = np.random.default_rng(5)
+    for n in (MIN_COMPARED, 10):
+        sets = rng.normal(0.8, 0.01, size=(2000, n + 1))
+        intervals = [prediction_interval(values[:-1]) for values in sets]
+        outside = [not low <= x <= high for (low, high), x in zip(intervals, sets[:, -1], strict=True)]
+        assert is_share_of(outside, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "dataset"), [("sound", "fashion_mnist"), ("paper", "fashion_mnist_mini"), ("paper", "mnist")]
+)
+def test_cells_that_the_paper_did_not_run_have_none_of_its_numbers(
+    tmp_path: Path, protocol: str, dataset: str
+) -> None:
+    plan = plan_study(protocols=(protocol,), dataset=dataset, num_seeds=6)
+    runs = collect(make_store(tmp_path, plan).location)
+    assert runs["paper_departure"].ne("").all()
+    assert aggregate(runs)[["paper", "z", "percentile", "is_inside"]].isna().all(axis=None)
+
+
+def test_every_row_of_the_paper_stands_beside_its_own_cell(tmp_path: Path) -> None:
+    runs = collect(make_store(tmp_path, plan_study(protocols=("paper",), num_seeds=2)).location)
+    table = aggregate(runs).query("subset == 'all'")
+    for (data, method), paper in TABLE_1.items():
+        of_cell = table[(table["data"] == data) & (table["method"] == method)].set_index("metric")["paper"]
+        named = {"accuracy": paper.accuracy, "macro_f1": paper.f1, "weighted_f1": paper.f1}
+        named |= {"loss": paper.loss}
+        assert of_cell[list(named)].to_dict() == named
+        assert of_cell.drop(list(named)).isna().all()
+
+
+def test_the_papers_cell_keeps_its_number_beside_another_draw_of_its_method(tmp_path: Path) -> None:
+    """Tables then tell the two apart by more than the method's name."""
+    paper, sound = get_protocol("paper"), get_protocol("sound")
+    cells = [
+        make_cell(protocol, dataset="fashion_mnist", c="1/2", method="oversample", generator=None)
+        for protocol in (paper, dataclasses.replace(paper, oversampling=sound.oversampling))
+    ]
+    cells[1] = dataclasses.replace(cells[1], protocol="paper+draw")
+    plan = plan_study(num_seeds=1)
+    plan = compile_study(Study(name="draws", cells=tuple(cells), seeds=(0, 1)), plan.execution)
+    table = aggregate(collect(make_store(tmp_path, plan).location)).query("metric == 'accuracy'")
+    papers = table[table["paper"].notna()]
+    assert set(papers["protocol"]) == {"paper"} and set(papers["paper"]) == {0.812}
+
+
+# Other summaries
 
 
 def test_a_run_with_a_dead_class_is_not_among_the_healthy(tmp_path: Path) -> None:
@@ -101,16 +176,6 @@ def test_row_order_changes_nothing(grid_results: Results) -> None:
         for runs in (grid_results.runs, shuffled)
     ]
     pd.testing.assert_frame_equal(*tables)
-
-
-@pytest.mark.parametrize(("data", "method"), list(TABLE_1))
-def test_the_papers_rows_stand_beside_ours(data: str, method: str) -> None:
-    row = TABLE_1[data, method]
-    assert paper_value("fashion_mnist", data, method, "double_softmax", "loss") == row.loss
-    assert paper_value("fashion_mnist", data, method, "cross_entropy", "loss") is None
-    assert paper_value("fashion_mnist", data, method, "cross_entropy", "macro_f1") == row.f1
-    assert paper_value("mnist", data, method, "cross_entropy", "accuracy") is None
-    assert paper_value("fashion_mnist", data, method, "cross_entropy", "ece") is None
 
 
 def test_the_two_replicates_of_the_paper_are_flagged_as_collapsed(tmp_path: Path) -> None:

@@ -89,13 +89,14 @@ def test_crosses_are_the_collapsed_runs_and_are_counted_beside_their_row(grid_re
     assert texts[:3] == ["n (×)", f"9 of 10 ({is_collapsed.sum()})", "10 (0)"]
 
 
-def test_the_papers_number_is_marked_only_where_it_has_a_row(grid_results: Results) -> None:
+def test_the_papers_number_is_marked_only_beside_its_own_cells(grid_results: Results) -> None:
     block = block_of(grid_results, "7/9")
+    assert marks(plot_replicates(blank_axes(), block), "paper") == []
+    block = block.assign(paper_departure="")
     papers = marks(plot_replicates(blank_axes(), block), "paper")
     assert [places[0, 0] for places in papers] == [
         row.accuracy for (data, _), row in TABLE_1.items() if data == "7/9"
     ]
-    assert marks(plot_replicates(blank_axes(), block.assign(dataset="mnist")), "paper") == []
 
 
 def test_no_interval_is_drawn_of_one_run(grid_results: Results) -> None:

@@ -78,7 +78,7 @@ def test_numbers_by_hand_stand_on_the_page_and_in_the_csv(report_dir: Path) -> N
         (row,) = [row for row in csv.DictReader(file) if row["method"] == "none"]
     assert float(row["accuracy_mean"]) == pytest.approx(0.75)
     assert float(row["accuracy_mean_low"]) == pytest.approx(0.75 - 12.7062 * 0.05, abs=1e-4)
-    assert float(row["accuracy_paper"]) == 0.476
+    assert row["accuracy_paper"] == ""  # the paper ran another loss and budget
 
 
 def test_every_table_and_figure_is_written_in_every_format(report_dir: Path) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.collect import read_results
-from analysis.confirmation import PairedDifference, describe_confirmation, read_confirmation
+from analysis.confirmation import describe_confirmation, read_confirmation
 from analysis.figures.searches import draw_search, plot_history
 from analysis.figures.style import make_figure
 from analysis.report import write_report
@@ -123,29 +122,16 @@ def test_differences_are_paired_by_seed_with_their_t_interval(store: Store) -> N
     # mean 0.2, sd 0.1, t(.975, 2) = 4.3027: half width 4.3027 * 0.1 / sqrt(3) = 0.2484
     assert accuracy.interval.low == pytest.approx(0.2 - 0.2484, abs=1e-4)
     assert accuracy.interval.high == pytest.approx(0.2 + 0.2484, abs=1e-4)
-    assert accuracy.verdict == "not decided"
+    assert (test.verdict, accuracy.verdict, validation.verdict) == ("undecided", "", "")
     assert (test.metric, validation.metric) == ("test macro F1", "validation macro F1")
     assert validation.untuned == pytest.approx([value - 0.25 for value in test.untuned])
-    line = describe_confirmation(store.location, "small-confirmation")[1]
+    decisive, line, _, too_few = describe_confirmation(store.location, "small-confirmation")
+    assert decisive.endswith("n=3 of 3 pairs: undecided (exact sign-flip test, p = 0.25)")
+    assert "with fewer than 6 pairs there is no verdict" in too_few
     assert line.startswith(
         "test accuracy: untuned 0.5000 ± 0.0000, tuned 0.7000 ± 0.1000; difference +0.2000"
     )
-    assert line.endswith("n=3 pairs: not decided")
-
-
-@pytest.mark.parametrize(
-    ("tuned", "verdict"),
-    [((0.6, 0.61, 0.62), "better"), ((0.4, 0.41, 0.42), "worse"), ((0.4, 0.5, 0.7), "not decided")],
-)
-def test_verdict_follows_the_interval(tuned: tuple[float, ...], verdict: str) -> None:
-    difference = PairedDifference(metric="m", seeds=(0, 1, 2), untuned=(0.5, 0.5, 0.5), tuned=tuned)
-    assert difference.verdict == verdict
-
-
-def test_difference_without_a_pair_says_so() -> None:
-    difference = PairedDifference(metric="m", seeds=(), untuned=(), tuned=())
-    assert str(difference) == "m: no seed at which both are complete"
-    assert math.isnan(difference.interval.low) and difference.verdict == "not decided"
+    assert line.endswith("n=3 of 3 pairs: shown, not tested")
 
 
 def test_untuned_choice_stands_alone(small_search: Search, tmp_path: Path) -> None:
@@ -153,7 +139,8 @@ def test_untuned_choice_stands_alone(small_search: Search, tmp_path: Path) -> No
     assert read_confirmation(store, "small-confirmation") == []
     lines = describe_confirmation(store.location, "small-confirmation")
     assert "nothing that was tried is better" in lines[0]
-    assert lines[2] == "test accuracy: untuned 0.5000 ± 0.0000, n=3, 95 % t interval [0.5000, 0.5000]"
+    # Three equal values say nothing of how others would differ.
+    assert lines[2] == "test accuracy: untuned 0.5000 ± 0.0000, n=3 of 3, 95 % t interval not estimable"
     (search,) = read_searches(store)
     _, confirmation = search_tables(search)
     assert "The choice is the untuned configuration" in confirmation.meaning

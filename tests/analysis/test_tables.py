@@ -37,10 +37,13 @@ def grid_tables(grid_results: Results) -> dict[str, Table]:
     return tables_of(grid_results)
 
 
-def make_results(tmp_path: Path, accuracies: Mapping[str, tuple[float, ...]] = ACCURACIES) -> Results:
+def make_results(
+    tmp_path: Path, accuracies: Mapping[str, tuple[float, ...]] = ACCURACIES, protocol: str = "sound"
+) -> Results:
     """Return results at C = 1/2 whose runs have these accuracies by seed; None where a run is missing."""
     num_seeds = len(next(iter(accuracies.values())))
-    plan = plan_study(methods=tuple(accuracies), generators=(), cs=("1/2",), num_seeds=num_seeds)
+    axes = {"methods": tuple(accuracies), "generators": (), "cs": ("1/2",), "protocols": (protocol,)}
+    plan = plan_study(num_seeds=num_seeds, **axes)
     store = make_store(tmp_path / "store", plan)
     for run in plan.runs:
         accuracy = accuracies[run.cell.method_label][run.seed]
@@ -75,16 +78,35 @@ def test_replication_states_mean_t_interval_and_sd(tmp_path: Path) -> None:
     assert cells["n of planned"].text == "3 of 3"
     # prediction: 4.3027 * 0.04 * sqrt(4 / 3) = 0.1987
     assert cells["95% prediction interval of accuracy"].text == "0.541 to 0.939"
-    assert cells["paper's accuracy"].text == "0.476" and cells["paper inside"].text == "outside"
-    assert cells["z"].text == "−6.6" and cells["percentile"].text == "0%"
+    absent = ("paper's accuracy", "z", "runs at most the paper's", "paper inside")
+    assert {cells[head].text for head in absent} == {"–"}
     assert cells["collapsed runs (95% Clopper-Pearson interval)"].text == "0/3 = 0% (0% to 71%)"
 
 
 def test_replication_counts_rows_outside_beside_what_chance_gives(tmp_path: Path) -> None:
-    # The paper's 0.476 lies outside that interval; its 0.812 inside that of 0.75, 0.80, 0.82.
+    # The paper's 0.476 lies outside the interval of the first; its 0.812 inside that of the second.
+    accuracies = {"none": (0.70, 0.74, 0.78, 0.72, 0.76), "oversample": (0.75, 0.80, 0.82, 0.79, 0.81)}
+    tables = tables_of(make_results(tmp_path, accuracies, protocol="paper"))
+    table = tables["t1-replication-all"]
+    assert "in 1 of 2 rows; chance alone would put about 0.1 there" in table.meaning
+    cells = cells_of(table, method="none")
+    assert cells["paper's accuracy"].text == "0.476" and cells["paper inside"].text == "outside"
+    # mean 0.74, sd sqrt(0.004 / 4)
+    assert cells["z"].text == "−8.3" and cells["runs at most the paper's"].text == "0 of 5"
+    assert cells_of(table, method="oversample")["runs at most the paper's"].text == "4 of 5"
+
+
+def test_replication_says_why_the_papers_numbers_do_not_stand_there(tmp_path: Path) -> None:
     meaning = tables_of(make_results(tmp_path))["t1-replication-all"].meaning
-    assert "in 1 of 2 rows; chance alone would put about 0.1 there" in meaning
-    assert "not the paper's own" in meaning
+    assert "stand beside none of these cells: its runs differ in loss, budget" in meaning
+
+
+def test_below_five_runs_nothing_is_said_of_where_the_papers_number_lies(tmp_path: Path) -> None:
+    table = tables_of(make_results(tmp_path, protocol="paper"))["t1-replication-all"]
+    cells = cells_of(table, method="none")
+    assert cells["paper's accuracy"].text == "0.476"
+    assert cells["z"].text == cells["paper inside"].text == "–"
+    assert "outside" not in table.meaning and "is said from 5 runs that differ on" in table.meaning
 
 
 def test_difference_is_in_points_and_paired_by_seed(tmp_path: Path) -> None:
@@ -200,7 +222,7 @@ def test_nothing_is_ever_shown_as_nan(tmp_path: Path, accuracies: tuple[float, .
     expected = "0.800 (interval not estimable)" if accuracies == (0.8,) else "not estimable"
     assert cells["accuracy: mean (95% t interval)"].text == expected
     assert cells["accuracy: sd"].text == "not estimable" and cells["accuracy: sd"].value == ""
-    assert cells["paper inside"].text == "not estimable"
+    assert cells["paper inside"].text == "–"
 
 
 def test_a_study_of_one_method_has_no_contrasts_and_says_so(tmp_path: Path) -> None:
@@ -251,10 +273,10 @@ def hostile_table(method: str) -> Table:
     return Table(name="hostile", title="T & 100%", frame=frame, columns=columns, meaning="A_b.", notes=("~",))
 
 
-def test_csv_keeps_every_digit_and_any_name() -> None:
+def test_csv_keeps_every_digit_and_any_name_in_a_line() -> None:
     name = 'a,"b"\n<script>'
     rows = list(csv.DictReader(io.StringIO(to_csv(hostile_table(name)))))
-    assert rows == [{"data": "1/2", "method": name, "accuracy": repr(1 / 3)}]
+    assert rows == [{"data": "1/2", "method": r'a,"b"\n<script>', "accuracy": repr(1 / 3)}]
 
 
 def test_latex_escapes_every_special_character() -> None:
