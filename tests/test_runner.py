@@ -349,7 +349,7 @@ def test_slots_are_counted_node_by_node(cpu_execution: Execution) -> None:
 def test_trial_that_never_fits_is_refused_where_no_node_can_come(cpu_execution: Execution) -> None:
     eight_threads = dataclasses.replace(cpu_execution, num_threads=8)
     assert plan_resources(eight_threads, 1, 3, None, {"CPU": 2}).num_slots == 3
-    with pytest.raises(ValueError, match="lower --threads or --gpus-per-trial$"):
+    with pytest.raises(ValueError, match=r"lower --threads or --gpus-per-trial$"):
         plan_resources(eight_threads, 1, 3, None, {"CPU": 2}, may_grow=False)
 
 
