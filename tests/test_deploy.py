@@ -31,7 +31,9 @@ SECRETS = {
     "private key": r"-----BEGIN",
     "hexadecimal token": r"\b[0-9a-fA-F]{32,}\b",
     "long random text": r"(?<![\w+/])(?=[\w+/]*[A-Z])(?=[\w+/]*[0-9])[A-Za-z0-9+/]{40,}(?![\w+/])",
-    "assigned secret": r"(?i)(secret(?!name:)|passw(or)?d|access_key|api_key|auth_token)\w*\s*[:=]\s*['\"]?[\w+/]",
+    "assigned secret": (
+        r"(?i)(secret(?!name:)|passw(or)?d|access_key|api_key|auth_token)\w*\s*[:=]\s*['\"]?[\w+/]"
+    ),
 }
 
 

@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -21,8 +23,7 @@ import ray
 from lt_rebalance import cluster
 from lt_rebalance.cluster import ClusterError, ray_cluster
 from lt_rebalance.interrupts import Interrupted, InterruptWatch
-from lt_rebalance.private_directory import private_directory
-from tests.other_user import needs_root, try_as_other
+from tests.other_user import OTHER, needs_root, try_as_other
 
 LOOPBACKS = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 LOCAL_RAY = """
@@ -83,9 +84,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory for temporary files with a path that is short enough for Ray's sockets."""
-    with private_directory(107) as path:
-        monkeypatch.setenv("TMPDIR", str(path))
-        yield path
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as path:
+        monkeypatch.setenv("TMPDIR", path)
+        yield Path(path)
 
 
 def mode_of(path: Path) -> int:
@@ -152,7 +153,7 @@ def connecting(path: Path) -> Callable[[], None]:
 def test_nothing_of_the_environment_reaches_a_file_of_a_sweep(home: Path, temporary: Path) -> None:
     store = home / "results"
     arguments = ["--storage", str(store), "--c", "1/2", "--methods", "none", "--seeds", "1", "--steps", "2"]
-    environment = os.environ | CANARIES | {"RAY_BACKEND_LOG_LEVEL": "debug"}
+    environment = os.environ | CANARIES | {"HOME": "/nonexistent/home", "RAY_BACKEND_LOG_LEVEL": "debug"}
     result = subprocess.run(
         [sys.executable, "-c", KEEPING, *arguments],
         env=environment,
@@ -168,13 +169,43 @@ def test_nothing_of_the_environment_reaches_a_file_of_a_sweep(home: Path, tempor
     values = [value.encode() for value in CANARIES.values()]
     found = {path for path in files if any(value in path.read_bytes() for value in values)}
     assert found == set()
-    assert not (home / ".ray").exists()
     assert not any(value in result.stdout + result.stderr for value in CANARIES.values())
     # Ray opens its own directories to all; only the one above keeps others out.
     (private,) = [path for path in temporary.glob("lt_rebalance-????????") if (path / "ray").is_dir()]
     assert mode_of(private) == 0o700 and mode_of(private / "ray") == 0o777
     assert mode_of(private / "token") == 0o600
     assert {mode_of(path) for path in temporary.iterdir()} == {0o700}
+
+
+# A cluster that runs already
+
+
+def stand_in(address: str, user: int) -> subprocess.Popen[bytes]:
+    """Start a process that looks like one of a Ray with that address."""
+    command = ["/bin/sh", "-c", "read line", "raylet", f"--gcs-address={address}"]
+    return subprocess.Popen(command, user=user, stdin=subprocess.PIPE)
+
+
+@needs_root
+def test_cluster_of_another_user_is_not_taken_for_ones_own() -> None:
+    others, own = "127.0.0.1:1", f"127.0.0.1:{free_port()}"
+    with stand_in(others, OTHER) as other:
+        try:
+            found = find_addresses()
+            assert others not in found
+            with stand_in(own, 0) as mine:
+                assert find_addresses() == found | {own}
+                mine.kill()
+        finally:
+            other.kill()
+
+
+def find_addresses() -> set[str]:
+    """Return what is found, however many Rays other tests have started meanwhile."""
+    try:
+        return {cluster.find_own_cluster()}
+    except ValueError as error:
+        return set(re.findall(r"[\d.]+:\d+", str(error)))
 
 
 # A Ray that does not start
