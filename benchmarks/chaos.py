@@ -40,6 +40,7 @@ from lt_rebalance.ledger import Ledger
 from lt_rebalance.machine import resolve_execution
 from lt_rebalance.notes import read_notes
 from lt_rebalance.plan import Plan, compile_study
+from lt_rebalance.private_directory import private_directory
 from lt_rebalance.stages import run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION
@@ -341,7 +342,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     print(f"seed of the kills: {seed}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="lt_rebalance-chaos-") as folder:
+    with tempfile.TemporaryDirectory(prefix="lt_rebalance-chaos-") as folder, private_directory(40) as closed:
+        os.environ["RAY_TMPDIR"] = str(closed)  # Ray opens its own directories to all
         account = run_chaos(
             options.kills,
             seed,

@@ -112,6 +112,8 @@ _QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": logging.ER
 
 @contextlib.contextmanager
 def _connection(address: str) -> Iterator[None]:
+    if address == "auto" and not os.environ.get(ray_constants.RAY_ADDRESS_ENVIRONMENT_VARIABLE):
+        address = find_own_cluster()
     try:
         with _import_path():
             ray.init(address=address, **_QUIET)
@@ -129,6 +131,33 @@ def _import_path() -> contextlib.AbstractContextManager[None]:
     Ray puts the directory in which it is connected to in that place, which may hold another lt_rebalance.
     """
     return contextlib.chdir(ROOT)
+
+
+def find_own_cluster() -> str:
+    """Return the address of the Ray of this user, or of root, that runs on this machine.
+
+    Ray itself would take that of anybody, and give it the token: it looks at all processes, and into a file
+    in a directory that it opens to all.
+
+    Raises:
+        ValueError: none runs, or several do.
+    """
+    addresses = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if process.stat().st_uid in (0, os.geteuid()):
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                addresses |= {
+                    word.partition(b"=")[2].decode() for word in words if word.startswith(b"--gcs-address=")
+                }
+    if len(addresses) > 1 and (newest := services.find_bootstrap_address(None)) in addresses:
+        return str(newest)
+    if len(addresses) != 1:
+        found = (
+            f"several run here: {', '.join(sorted(addresses))}" if addresses else "none of yours runs here"
+        )
+        raise ValueError(f"no Ray cluster could be found by --address auto ({found}); name its address")
+    return addresses.pop()
 
 
 def check_machine() -> None:

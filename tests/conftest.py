@@ -10,6 +10,7 @@ import pytest
 from lt_rebalance.configs import Budget, Execution
 from lt_rebalance.datasets import DATA_DIR_VARIABLE
 from lt_rebalance.machine import resolve_execution
+from lt_rebalance.private_directory import private_directory
 from lt_rebalance.protocols import PROTOCOLS, Protocol, make_cell
 from lt_rebalance.search import Search
 from lt_rebalance.study import ClassifierStage, GeneratorStage
@@ -18,6 +19,14 @@ from tests.s3_server import S3Server, environment, serve
 
 # Ray makes its workers yield to all else; beside other tests that would be most of the time.
 os.environ.setdefault("RAY_worker_niceness", "0")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _closed_ray() -> Iterator[None]:
+    """Let clusters that tests start by Ray's own means lie where no other user can look, too."""
+    with private_directory(40) as path:
+        os.environ["RAY_TMPDIR"] = str(path)
+        yield
 
 
 @pytest.fixture(scope="session")

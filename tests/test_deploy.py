@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
+
+from tests.other_user import OTHER, needs_root
 
 ROOT = Path(__file__).parents[1]
 AWS, LOCAL, KUBERAY = "cluster.yaml", "deploy/local.yaml", "deploy/kuberay.yaml"
@@ -28,7 +31,9 @@ SECRETS = {
     "private key": r"-----BEGIN",
     "hexadecimal token": r"\b[0-9a-fA-F]{32,}\b",
     "long random text": r"(?<![\w+/])(?=[\w+/]*[A-Z])(?=[\w+/]*[0-9])[A-Za-z0-9+/]{40,}(?![\w+/])",
-    "assigned secret": r"(?i)(secret|passw(or)?d|access_key|api_key|auth_token)\w*\s*[:=]\s*['\"]?[\w+/]",
+    "assigned secret": (
+        r"(?i)(secret(?!name:)|passw(or)?d|access_key|api_key|auth_token)\w*\s*[:=]\s*['\"]?[\w+/]"
+    ),
 }
 
 
@@ -254,10 +259,23 @@ def test_command_is_valid_bash(command: str) -> None:
 # Security
 
 
+USER = f"test-{os.getpid()}"
+PRIVATE = Path(f"/tmp/lt_rebalance-ray-{USER}")
 STUBS = {
-    "ray": 'echo "$* mode=$RAY_AUTH_MODE utf8=$PYTHONUTF8 v2=$RAY_enable_autoscaler_v2"',
+    "ray": 'echo "$* tmpdir=$RAY_TMPDIR mode=$RAY_AUTH_MODE utf8=$PYTHONUTF8 v2=$RAY_enable_autoscaler_v2"',
+    "id": f"echo {USER}",
     "ip": 'echo "10.0.0.1 dev eth0 src 10.0.0.7 uid 0 \\    cache"',
 }
+
+
+@pytest.fixture
+def _no_private_directory() -> Iterator[None]:
+    """Remove the directory that the start commands make."""
+    yield
+    if PRIVATE.is_symlink():
+        PRIVATE.unlink()
+    elif PRIVATE.exists():
+        PRIVATE.rmdir()
 
 
 def run_start_command(config: dict[str, Any], key: str, home: Path, *, has_token: bool) -> str:
@@ -283,6 +301,7 @@ def run_start_command(config: dict[str, Any], key: str, home: Path, *, has_token
     return result.stdout
 
 
+@pytest.mark.usefixtures("_no_private_directory")
 @pytest.mark.parametrize("name", LAUNCHED)
 @pytest.mark.parametrize("key", START_COMMANDS)
 def test_ray_starts_with_token_authentication_and_a_private_token(
@@ -293,12 +312,14 @@ def test_ray_starts_with_token_authentication_and_a_private_token(
     assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.usefixtures("_no_private_directory")
 @pytest.mark.parametrize("name", LAUNCHED)
 @pytest.mark.parametrize("key", START_COMMANDS)
 def test_ray_does_not_start_without_a_token(tmp_path: Path, name: str, key: str) -> None:
     assert run_start_command(read(name), key, tmp_path, has_token=False) == ""
 
 
+@pytest.mark.usefixtures("_no_private_directory")
 @pytest.mark.parametrize(("key", "address"), list(zip(START_COMMANDS, ["10.0.0.1", "10.0.0.7"], strict=True)))
 def test_machine_of_ones_own_takes_the_address_that_the_others_see(
     tmp_path: Path, key: str, address: str
@@ -306,6 +327,41 @@ def test_machine_of_ones_own_takes_the_address_that_the_others_see(
     output = run_start_command(read(LOCAL), key, tmp_path, has_token=True)
     assert f"--node-ip-address={address} " in output
     assert output.endswith("v2=0\n") == (key == "head_start_ray_commands")
+
+
+@pytest.mark.usefixtures("_no_private_directory")
+@pytest.mark.parametrize("name", LAUNCHED)
+@pytest.mark.parametrize("key", START_COMMANDS)
+@pytest.mark.parametrize("is_there", [False, True])
+def test_files_of_ray_lie_in_a_directory_of_mode_0700(
+    tmp_path: Path, name: str, key: str, is_there: bool
+) -> None:
+    if is_there:
+        PRIVATE.mkdir()
+        PRIVATE.chmod(0o777)
+    output = run_start_command(read(name), key, tmp_path, has_token=True)
+    assert f"--temp-dir={PRIVATE}/ray" in output and f" tmpdir={PRIVATE} " in output
+    assert PRIVATE.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.usefixtures("_no_private_directory")
+@pytest.mark.parametrize("name", LAUNCHED)
+@pytest.mark.parametrize("key", START_COMMANDS)
+def test_ray_does_not_start_in_a_directory_that_a_link_leads_to(tmp_path: Path, name: str, key: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    PRIVATE.symlink_to(tmp_path / "elsewhere")
+    assert run_start_command(read(name), key, tmp_path, has_token=True) == ""
+
+
+@needs_root
+@pytest.mark.usefixtures("_no_private_directory")
+@pytest.mark.parametrize("name", LAUNCHED)
+@pytest.mark.parametrize("key", START_COMMANDS)
+def test_ray_does_not_start_in_a_directory_of_somebody_else(tmp_path: Path, name: str, key: str) -> None:
+    PRIVATE.mkdir(mode=0o700)
+    os.chown(PRIVATE, OTHER, OTHER)
+    assert run_start_command(read(name), key, tmp_path, has_token=True) == ""
+    assert PRIVATE.stat().st_uid == OTHER
 
 
 @pytest.mark.parametrize("name", LAUNCHED)
@@ -390,7 +446,7 @@ def test_rayjob_has_only_fields_that_kuberay_knows() -> None:
         "workerGroupSpecs": list,
     }
     assert {name: type(value) for name, value in cluster.items()} == expected
-    assert set(cluster["autoscalerOptions"]) == {"idleTimeoutSeconds", "securityContext"}
+    assert set(cluster["autoscalerOptions"]) == {"idleTimeoutSeconds", "securityContext", "volumeMounts"}
     assert set(head) == {"rayStartParams", "template"}
     names = {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
     assert all(set(worker) == names for worker in workers)
@@ -446,6 +502,40 @@ def test_no_container_runs_as_root_or_may_become_root() -> None:
 def test_trials_on_kubernetes_hold_no_credentials_of_the_cluster() -> None:
     _, worker = pod_specs(read_manifests()[0])
     assert worker["automountServiceAccountToken"] is False
+
+
+def test_no_container_has_credentials_in_its_environment() -> None:
+    job, _ = read_manifests()
+    specs = pod_specs(job)
+    for spec in specs:
+        (container,) = spec["containers"]
+        assert "envFrom" not in container
+        (mount,) = [each for each in container["volumeMounts"] if each["name"] == "credentials"]
+        values = {variable["name"]: variable["value"] for variable in container["env"]}
+        assert values == {
+            "AWS_SHARED_CREDENTIALS_FILE": f"{mount['mountPath']}/credentials",
+            "AWS_CONFIG_FILE": f"{mount['mountPath']}/config",
+        }
+        (volume,) = [each for each in spec["volumes"] if each["name"] == "credentials"]
+        assert volume["secret"] == {"secretName": "lt-rebalance-s3", "defaultMode": 0o440}
+        assert (
+            spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsGroup"] and mount["readOnly"]
+        )
+
+
+def test_files_of_ray_on_kubernetes_lie_in_a_directory_of_mode_0700() -> None:
+    assert re.search(r"^RUN mkdir -m 700 /home/ray/private$", TEXTS[DOCKER], re.MULTILINE)
+    assert re.search(r"^ENV RAY_TMPDIR=/home/ray/private \\$", TEXTS[DOCKER], re.MULTILINE)
+    cluster = read_manifests()[0]["spec"]["rayClusterSpec"]
+    head = cluster["headGroupSpec"]["template"]["spec"]
+    shared = {
+        "name": "ray-files",
+        "mountPath": "/home/ray/private/ray",
+    }  # with the autoscaler beside the head
+    assert cluster["autoscalerOptions"]["volumeMounts"] == [shared]
+    assert shared in head["containers"][0]["volumeMounts"]
+    assert {"name": "ray-files", "emptyDir": {}} in head["volumes"]
+    assert "temp-dir" not in TEXTS[KUBERAY]
 
 
 def test_network_policy_covers_every_node() -> None:
