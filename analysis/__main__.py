@@ -5,24 +5,28 @@ that still runs.
 """
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 
 from analysis.collect import read_results
 from analysis.report import write_report
 from analysis.tables import account
-
-EXIT_USER_ERROR = 2
+from lt_rebalance.exits import Parser, describe_os_error, run_command
+from lt_rebalance.option_types import place
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(
+        prog="python -m analysis",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("store", metavar="STORE", help="what was given to a sweep as --storage")
+    parser.add_argument("store", type=place, metavar="STORE", help="what was given to a sweep as --storage")
     parser.add_argument(
-        "--out", default="report", metavar="DIR", help="where the report goes (default: report)"
+        "--out", type=place, default="report", metavar="DIR", help="where the report goes (default: report)"
     )
     parser.add_argument("--study", nargs="+", default=[], metavar="NAME", help="read these studies only")
     parser.add_argument("--partial", action="store_true", help="report also when runs failed or are missing")
@@ -38,21 +42,18 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report; return 0, or 2 for wrong input, with nothing written."""
-    options = make_parser().parse_args(arguments)
+    return run_command(make_parser(), _report, arguments)
+
+
+def _report(options: argparse.Namespace, _: contextlib.ExitStack) -> int:
     allow = [*options.allow, *(["gaps"] if options.partial else [])]
     try:
         results = read_results(options.store, studies=options.study, allow=allow)
         page = write_report(results, options.out)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
     except OSError as error:
-        reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
-        print(
-            f"error: {reason}; name a STORE that can be read and an --out that can be written",
-            file=sys.stderr,
-        )
-        return EXIT_USER_ERROR
+        raise ValueError(
+            f"{describe_os_error(error)}; name a STORE that can be read and an --out that can be written"
+        ) from error
     for note in results.notes:
         print(f"note: {note}")
     print(f"report: {page}")

@@ -1,6 +1,5 @@
 """Collect the records of a store as tidy frames: every planned run is a row, whatever became of it."""
 
-import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +21,7 @@ from analysis.reader import (
     is_apart,
 )
 from lt_rebalance.store import Store, StoreError, open_store
+from lt_rebalance.text import one_line
 
 _COST_COLUMNS = ("num_rounds", "num_steps", "wall_s", "train_s", "device_s", "num_errors")
 _PROVENANCE_COLUMNS = (
@@ -40,9 +40,6 @@ _PROVENANCE_COLUMNS = (
     "host",
     "dataset_identity",
 )
-
-
-_SHEETS, _SHEET_AXES = 3, 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +89,7 @@ class Results:
         record = self.store.read_record(key)
         if record is None or "samples" not in record.artifacts:
             return None
-        content = self.store.read_artifact(record, "samples")
-        try:
-            samples: NDArray[np.uint8] = np.load(io.BytesIO(content), allow_pickle=False)
-        except (ValueError, EOFError):
-            samples = np.empty(0, dtype=np.uint8)
-        if samples.dtype != np.uint8 or samples.ndim != _SHEET_AXES or len(samples) != _SHEETS:
-            raise StoreError(
-                f"{self.location}: stages/{key}/{record.artifacts['samples'].file} is not a sample sheet; "
-                f"move stages/{key} away and run the sweep again to remake it"
-            )
+        samples: NDArray[np.uint8] = self.store.read_array(record, "samples")
         return samples
 
 
@@ -127,7 +115,7 @@ def read_results(location: str, *, studies: Sequence[str] = (), allow: Collectio
     """
     if unknown := sorted(set(allow) - set(ALLOWANCES)):
         raise ValueError(f"unknown allowance {unknown[0]!r}; known: {', '.join(ALLOWANCES)}")
-    store = open_store(location, None, create=False) if location else None
+    store = open_store(location, None, create=False, is_read_only=True) if location else None
     if store is None:
         asked = location or "an empty name"
         raise StoreError(f"{asked}: there is no store; name the directory given to a sweep as --storage")
@@ -170,7 +158,9 @@ def _assemble(reader: StoreReader) -> Results:
         store=reader.store,
         studies=tuple(reader.studies),
         questions=tuple(
-            dict.fromkeys(study["question"] for study in reader.studies.values() if study["question"])
+            dict.fromkeys(
+                one_line(study["question"]) for study in reader.studies.values() if study["question"]
+            )
         ),
         cells=cells,
         comparisons=pd.DataFrame(reader.comparisons, columns=["study", "cell", "reference", "change"]),

@@ -73,7 +73,7 @@ def read_confirmation(store: Store, study: str) -> list[PairedDifference]:
 
 def describe_confirmation(location: str, study: str) -> Sequence[str]:
     """Return a line a metric on the study that confirms a search; errors as `read_confirmation`."""
-    store = open_store(location, None, create=False)
+    store = open_store(location, None, create=False, is_read_only=True)
     if store is None:
         raise StoreError(f"{location}: there is no store")
     lines = [str(difference) for difference in read_confirmation(store, study)]

@@ -20,8 +20,9 @@ from lt_rebalance.metrics import (
     precision_per_class,
     recall_per_class,
 )
-from lt_rebalance.records import Record, stage_key
-from lt_rebalance.store import Store, StoreError
+from lt_rebalance.records import Record
+from lt_rebalance.store import Store
+from lt_rebalance.text import one_line
 
 METRIC_NAMES = ("loss", *METRICS, *PROBABILITY_METRICS)
 GENERATOR_METRICS = (
@@ -36,7 +37,6 @@ OUTCOME_COLUMNS = ("predicted_count", "recall", "precision", "f1")
 QUALITY_MEASURES = ("diversity", "distinct_nearest", "nearest_distance_ratio")
 ROUND_METRICS = ("train_loss", *(f"test_{name}" for name in METRIC_NAMES))
 GENERATOR_ROUND_METRICS = GENERATOR_METRICS[:-1]
-_TOLERANCE = 1e-9
 
 UNKNOWN_CODE = "unknown"
 """stands for a commit that is not known"""
@@ -67,16 +67,10 @@ class StoreReader:
 
     def read(self) -> None:
         for name, study in self.studies.items():
-            try:
-                self._read_study(name, study)
-            except (KeyError, TypeError, IndexError, AttributeError) as error:
-                raise StoreError(
-                    f"{self.store.location}: studies/{name}.json is not what a sweep writes ({error!r}); "
-                    "run the sweep again to write it anew"
-                ) from None
+            self._read_study(name, study)
         present = set(self.store.list_keys())
         for key in [*self.generator_cells, *self.runs]:
-            self.rows[key] = self._read_stage_or_name_it(key) if key in present else {"state": "missing"}
+            self.rows[key] = self._read_stage(key) if key in present else {"state": "missing"}
         for key, run in self.runs.items():
             self._inherit_state(self.rows[key], run["generator_key"])
 
@@ -100,49 +94,24 @@ class StoreReader:
         if any(is_apart(run) for run in runs.values()):
             self.nested_runs += [{"study": name, "key": key} for key in runs]
 
-    def _read_stage_or_name_it(self, key: str) -> dict[str, Any]:
-        try:
-            return self._read_stage(key)
-        except StoreError:
-            raise
-        except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-            raise StoreError(
-                f"{self.store.location}: stages/{key}/result.json is not what a sweep writes ({error}); "
-                "move it away and run the sweep again to remake it"
-            ) from None
-
     def _read_stage(self, key: str) -> dict[str, Any]:
         record = self.store.read_record(key)
         if record is None:
             failure = self.store.read_failure(key)
-            return {"state": "missing"} if failure is None else {"state": "failed", "reason": failure.error}
-        self._check_record(record)
+            return (
+                {"state": "missing"}
+                if failure is None
+                else {"state": "failed", "reason": one_line(failure.error)}
+            )
         self.versions[record.stage["results_version"]] += 1
         is_classifier = record.kind == "classifier"
         self.rounds[key] = _round_table(record, ROUND_METRICS if is_classifier else GENERATOR_ROUND_METRICS)
-        _check_numbers(record)
         row = {"state": record.state, "seed": record.stage["seed"], "num_rounds": len(record.curves)}
         row |= _cost(record) | _provenance(record)
         if record.state == "complete":
             self.class_rows[key] = self._class_columns(record)
             row |= self._classifier_values(record) if is_classifier else dict(record.metrics)
         return row
-
-    def _check_record(self, record: Record) -> None:
-        if stage_key(record.stage) != record.key:
-            raise StoreError(
-                f"{self.store.location}: stages/{record.key}/result.json is foreign: what it says it was "
-                "made from does not hash to its key; move it away and run the sweep again"
-            )
-        if record.kind == "classifier" and record.state == "complete":
-            computed = compute_metrics(np.array(record.confusion))
-            for name, value in record.metrics.items():
-                if name in computed and abs(computed[name] - value) > _TOLERANCE:
-                    raise StoreError(
-                        f"{self.store.location}: stages/{record.key}/result.json contradicts itself: {name} "
-                        f"{value}, by its confusion matrix {computed[name]}; move it away and run the sweep "
-                        "again"
-                    )
 
     def _classifier_values(self, record: Record) -> dict[str, Any]:
         confusion_KK = np.array(record.confusion)
@@ -210,19 +179,6 @@ def _read_run(run: Mapping[str, Any], cell_ids: Sequence[str]) -> dict[str, Any]
 def is_apart(run: Mapping[str, Any]) -> bool:
     """Whether the sources of randomness of a run have seeds of their own."""
     return not {run["subset_seed"], run["generator_seed"]} <= {run["seed"], None}
-
-
-def _check_numbers(record: Record) -> None:
-    """Raise a ValueError unless what must be a number is one, and what goes by class has an entry a class."""
-    timing = record.timing
-    for name, value in {**record.metrics, "wall_s": timing.wall_s, "train_s": timing.train_s}.items():
-        if not isinstance(value, int | float):
-            raise ValueError(f"{name} must be a number, got {value!r}")
-    lengths = {len(record.class_counts), len(record.training_counts), len(record.synthetic_counts)}
-    lengths |= {len(values) for values in record.quality_per_class.values()}
-    lengths |= {len(record.confusion), *map(len, record.confusion)} - {0}
-    if len(lengths) > 1:
-        raise ValueError(f"entries for {' or '.join(map(str, sorted(lengths)))} classes")
 
 
 def digest(value: Any) -> str:  # Any: JSON values

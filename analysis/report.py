@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 
 from analysis.collect import Results
-from analysis.figures import Drawn, draw_figures, draw_search, to_png, to_svg
+from analysis.figures import Drawn, draw_figures, draw_search, own_settings, to_png, to_svg
 from analysis.searches import SearchResults, read_searches
 from analysis.summary import describe_design, describe_findings, describe_limits, describe_versions
 from analysis.tables import (
@@ -25,6 +25,7 @@ from analysis.tables import (
     to_latex,
     to_markdown,
 )
+from lt_rebalance.text import to_csv as to_raw_csv
 
 MAX_SVG_BYTES = 200_000
 """size above which a figure is embedded as PNG"""
@@ -154,6 +155,7 @@ CHAPTERS = (
 )
 
 
+@own_settings()
 def write_report(results: Results, out_dir: str | Path) -> Path:
     """Write `index.html`, a page a search, `tables/` and `figures/`, and return the path of `index.html`.
 
@@ -178,7 +180,7 @@ def write_report(results: Results, out_dir: str | Path) -> Path:
     for table in tables.values():
         files |= _table_files(table)
     for name, frame in {"runs": results.runs, "cells": results.cells}.items():
-        files[f"tables/{name}.csv"] = frame.to_csv(index=False, lineterminator="\n").encode()
+        files[f"tables/{name}.csv"] = to_raw_csv(frame).encode()
     pictures = []
     for drawn in draw_figures(results, frames.contrasts):
         picture, drawn_files = _embed(drawn)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.confirmation import PairedDifference, read_confirmation
-from lt_rebalance.store import Store, StoreError
+from lt_rebalance.store import Store
+from lt_rebalance.text import one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +54,8 @@ def read_searches(store: Store) -> list[SearchResults]:
     searches = []
     for name in store.list_searches():
         account = store.load_search(name)
-        try:
-            if account["trials"]:
-                searches.append(_read_search(store, account))
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise StoreError(
-                f"{store.location}: searches/{name}/account.json is not what a search writes ({error!r}); "
-                "run the search again to write it anew"
-            ) from None
+        if account["trials"]:
+            searches.append(_read_search(store, account))
     return searches
 
 
@@ -75,7 +70,7 @@ def _read_search(store: Store, account: Mapping[str, Any]) -> SearchResults:
     confirmation = account["confirmation"]
     return SearchResults(
         name=search["name"],
-        question=account["question"],
+        question=one_line(account["question"]),
         component=search["component"],
         scheduler=search["scheduler"],
         objectives=objectives,
@@ -95,7 +90,7 @@ def _read_search(store: Store, account: Mapping[str, Any]) -> SearchResults:
 
 
 def _trial_row(trial: Mapping[str, Any], space: Mapping[str, Any], objectives: list[str]) -> dict[str, Any]:
-    row = {name: trial[name] for name in ("number", "state", "reason")}
+    row = {"number": trial["number"], "state": trial["state"], "reason": one_line(trial["reason"])}
     row |= {name: trial["values"].get(name) for name in space}
     last = trial["rungs"][-1] if trial["rungs"] else None
     return row | (_rung_row(last, objectives) if last else dict.fromkeys(_rung_columns(objectives), np.nan))

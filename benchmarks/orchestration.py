@@ -13,15 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from benchmarks.measure import describe, make_parser, report
 from lt_rebalance.cluster import count_cpus, ray_cluster
 from lt_rebalance.configs import Execution
 from lt_rebalance.costs import Throughput
+from lt_rebalance.imbalance import rank_groups
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.machine import resolve_execution
-from lt_rebalance.metrics import METRICS, PROBABILITY_METRICS
+from lt_rebalance.metrics import PROBABILITY_METRICS, compute_metrics
 from lt_rebalance.plan import Plan, compile_study
 from lt_rebalance.progress import Progress
 from lt_rebalance.protocols import get_protocol, grid
@@ -49,26 +51,25 @@ def make_plan(num_runs: int, execution: Execution) -> Plan:
 
 def make_record(stage: AnyStage) -> Record:
     """Return a record of the usual size."""
-    metrics = dict.fromkeys(("loss", *METRICS, *PROBABILITY_METRICS), 0.123456789012345)
-    row: dict[str, Any] = {
-        "train_loss": 0.123456789012345,
-        "test_recall_K": [0.123456789012345] * NUM_CLASSES,
-    }
+    confusion_KK = np.full((NUM_CLASSES, NUM_CLASSES), 100)
+    loss = 0.123456789012345
+    metrics = compute_metrics(confusion_KK) | dict.fromkeys(("loss", *PROBABILITY_METRICS), loss)
+    row: dict[str, Any] = {"train_loss": loss, "test_recall_K": [loss] * NUM_CLASSES}
     row |= {f"test_{name}": value for name, value in metrics.items()}
     return Record(
         key=stage.key,
         kind=stage.kind,
         state="complete",
         stage=stage.to_dict(),
-        num_steps=18_000,
+        num_steps=600 * NUM_ROUNDS,
         class_counts=(100,) * NUM_CLASSES,
         training_counts=(100,) * NUM_CLASSES,
         synthetic_counts=(0,) * NUM_CLASSES,
-        rank_groups={},
+        rank_groups=rank_groups([100] * NUM_CLASSES),
         metrics=metrics,
-        confusion=([100] * NUM_CLASSES,) * NUM_CLASSES,
+        confusion=tuple(confusion_KK.tolist()),
         quality_per_class={},
-        curves=tuple(row | {"step": 600 * (index + 1)} for index in range(NUM_ROUNDS)),
+        curves=tuple({"step": 600 * (index + 1)} | row for index in range(NUM_ROUNDS)),
         artifacts={},
         timing=Timing(wall_s=1.0, train_s=1.0, num_errors=0),
         provenance={},

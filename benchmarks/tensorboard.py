@@ -35,7 +35,7 @@ from lt_rebalance.generator_quality import SHEET_IMAGES
 from lt_rebalance.generators import GENERATORS
 from lt_rebalance.machine import resolve_execution
 from lt_rebalance.methods import METHODS
-from lt_rebalance.metrics import confusion_matrix, precision_recall_counts
+from lt_rebalance.metrics import compute_metrics, confusion_matrix, precision_recall_counts
 from lt_rebalance.plan import Plan, compile_study, describe_plan
 from lt_rebalance.protocols import get_protocol, grid
 from lt_rebalance.records import Artifact, Record
@@ -97,8 +97,16 @@ class Simulation:
         ends = config.budget.round_ends(-(-60_000 // config.batch_size))
         names = ROUND_COLUMNS[stage.kind] if stage.kind == "generator" else list(make_record(stage).curves[0])
         rows = [{name: self._random(name) for name in names} | {"step": end} for end in ends]
-        record = dataclasses.replace(make_record(stage), curves=tuple(rows), num_steps=ends[-1])
+        record = dataclasses.replace(make_record(stage), num_steps=ends[-1])
         if stage.kind == "generator":
+            last: dict[str, Any] = {name: value for name, value in rows[-1].items() if name != "step"}
+            record = dataclasses.replace(
+                record,
+                confusion=(),
+                curves=tuple(rows),
+                metrics=last | {"num_collapsed_classes": 0.0},
+                rank_groups={} if stage.data.c is None else record.rank_groups,
+            )
             diversity = self._rng.uniform(0.3, 1, NUM_CLASSES).tolist()
             sheet = np.stack([self.draw_preview()[0]] * 3)
             samples = self._write(stage, "samples", sheet)
@@ -110,8 +118,13 @@ class Simulation:
         probabilities_NK = np.exp(logits_NK) / np.exp(logits_NK).sum(axis=1, keepdims=True)
         confusion_KK = confusion_matrix(labels_N, probabilities_NK.argmax(axis=1), NUM_CLASSES)
         counts = precision_recall_counts(probabilities_NK, labels_N).astype(np.uint32)
+        metrics = {**record.metrics, **compute_metrics(confusion_KK)}
+        rows[-1] |= {f"test_{name}": value for name, value in metrics.items()}
         return dataclasses.replace(
             record,
+            metrics=metrics,
+            curves=tuple(rows),
+            rank_groups={} if stage.data.c is None else record.rank_groups,
             confusion=tuple(confusion_KK.tolist()),
             artifacts={"precision_recall": self._write(stage, "precision_recall", counts)},
         )

@@ -9,6 +9,7 @@ from typing import Any
 from lt_rebalance.configs import Budget
 from lt_rebalance.generators import GENERATORS
 from lt_rebalance.methods import METHODS, get_method
+from lt_rebalance.option_types import repeats, whole
 from lt_rebalance.paper import PAPER_CS, PAPER_GENERATORS, PAPER_METHODS
 from lt_rebalance.protocols import PROTOCOLS, Protocol, get_protocol, grid, step_budget
 from lt_rebalance.study import Cell
@@ -88,12 +89,12 @@ def add_axes(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> 
     axes.add_argument("--generators", nargs="+", metavar="NAME", help=f"of {', '.join(GENERATORS)}")
     axes.add_argument("--protocol", nargs="+", metavar="NAME", help=f"of {', '.join(PROTOCOLS)}")
     axes.add_argument("--name", help="name of the study in the store (default: SWEEP-PRESET)")
-    axes.add_argument("--seeds", type=int, metavar="N", help="run seeds 0 to N - 1 of every cell")
+    axes.add_argument("--seeds", type=repeats, metavar="N", help="run seeds 0 to N - 1 of every cell")
     budgets = parser.add_argument_group("budgets, over those of the protocol")
-    budgets.add_argument("--steps", type=int, metavar="N", help="optimizer steps of every classifier")
-    budgets.add_argument("--epochs", type=int, metavar="N", help="epochs of every classifier")
-    budgets.add_argument("--generator-steps", type=int, metavar="N", help="steps of every CGAN")
-    budgets.add_argument("--generator-epochs", type=int, metavar="N", help="epochs of every CGAN")
+    budgets.add_argument("--steps", type=whole, metavar="N", help="optimizer steps of every classifier")
+    budgets.add_argument("--epochs", type=repeats, metavar="N", help="epochs of every classifier")
+    budgets.add_argument("--generator-steps", type=whole, metavar="N", help="steps of every CGAN")
+    budgets.add_argument("--generator-epochs", type=repeats, metavar="N", help="epochs of every CGAN")
 
 
 def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Preset]) -> Axes:
@@ -112,19 +113,21 @@ def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Pre
     if num_seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {num_seeds}")
     methods = options.methods or preset.methods
-    if options.methods and options.c == [ORIGINAL] and set(methods) & set(METHODS) - {"none"}:
+    is_original = set(options.c or ()) == {ORIGINAL}
+    if options.methods and is_original and set(methods) & set(METHODS) - {"none"}:
         raise ValueError(f"--c {ORIGINAL} goes with --methods none alone, got --methods {' '.join(methods)}")
-    if not any(get_method(method).needs_generator for method in methods):
+    if is_original or not any(get_method(method).needs_generator for method in methods):
         for option in ("generators", "generator_steps", "generator_epochs"):
             if getattr(options, option) is not None:
                 flag = f"--{option.replace('_', '-')}"
-                raise ValueError(f"{flag} needs a method with a generator, got --methods {' '.join(methods)}")
+                asked = f"--c {ORIGINAL}" if is_original else f"--methods {' '.join(methods)}"
+                raise ValueError(f"{flag} needs a method with a generator, got {asked}")
     changes = dict(preset.overrides) | _read_budgets(options)
     protocols = [
         dataclasses.replace(get_protocol(name), **changes) for name in options.protocol or preset.protocols
     ]
     return Axes(
-        name=options.name or f"{sweep}-{options.preset}",
+        name=f"{sweep}-{options.preset}" if options.name is None else options.name,
         dataset=options.dataset or preset.dataset,
         protocols=tuple(protocols),
         cs=tuple(_read_cs(options.c, preset.cs, methods)),

@@ -23,11 +23,33 @@ ANSWER_S = 10.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _REMIND_EVERY_S = 60.0
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_WORTH_WAITING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-"""HTTP statuses that another try may turn into an answer; 409 is said while another write is under way"""
+_WORTH_WAITING = frozenset({408, 409, 425, 429})
+"""HTTP statuses below 500 that another try may turn into an answer; 409: another write is under way"""
+_NEVER_SERVED = (501, 505)
+"""HTTP statuses from 500 on that no further try turns into an answer"""
+_PASSING = frozenset(
+    {
+        *("RequestTimeout", "RequestTimeoutException", "IncompleteBody", "BadDigest", "SlowDown"),
+        *("XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "InternalError", "ServiceUnavailable"),
+        *("Throttling", "ThrottlingException", "RequestLimitExceeded", "BandwidthLimitExceeded"),
+        *("TooManyRequests", "OperationAborted", "PriorRequestNotComplete"),
+    }
+)
+"""what S3 says, mostly with status 400, of a request that was too slow or did not arrive whole"""
 _MISSING = ("NoSuchKey", "404")
 _UNMET_CONDITION = 412
 _FORBIDDEN = (401, 403)
+_ELSEWHERE = (300, 301, 302, 303, 307, 308)
+_OTHER_REGION = ("AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
+_HINTS = {
+    "NoSuchBucket": "name a bucket that exists",
+    "InvalidBucketName": "name a bucket that exists",
+    "RequestTimeTooSkewed": "set the clock of this machine",
+    "ExpiredToken": "get new credentials",
+}
+_WRONG_REGION = (
+    "set AWS_DEFAULT_REGION to the region of the bucket, and AWS_ENDPOINT_URL, if set, to its endpoint"
+)
 
 Answer = Any
 """what boto3 returns, which carries no types"""
@@ -80,7 +102,10 @@ class Bucket:
                 reason = self._explain(error, request.get("Key", ""))
             except _transient_errors() as error:
                 reason = _one_line(error)
-            except botocore.exceptions.BotoCoreError as error:
+            except RecursionError:  # boto3 follows every redirect with another request from within
+                reason = f"S3 sends requests from one place to another without end; {_WRONG_REGION}"
+                raise StorageError(f"{SCHEME}{self.name} cannot be used: {reason}") from None
+            except Exception as error:  # of boto3's own, of its libraries', or of the system below them
                 raise StorageError(f"{SCHEME}{self.name} cannot be used: {_one_line(error)}") from None
             else:
                 self._silence.end()
@@ -92,7 +117,9 @@ class Bucket:
         answer, status = error.response.get("Error", {}), error.response["ResponseMetadata"]["HTTPStatusCode"]
         code = answer.get("Code", "")
         reason = f"{code}: {answer.get('Message')}"
-        if status in _WORTH_WAITING:
+        if status in _WORTH_WAITING or code in _PASSING:
+            return reason
+        if status >= 500 and status not in _NEVER_SERVED:
             return reason
         self._silence.end()
         name = f"{SCHEME}{self.name}/{key}"
@@ -100,12 +127,13 @@ class Bucket:
             raise FileNotFoundError(name) from None
         if status == _UNMET_CONDITION:
             raise FileExistsError(name) from None
-        hint = ""
-        if code == "NoSuchBucket":
-            hint = "; name a bucket that exists"
-        elif status in _FORBIDDEN:
-            hint = "; needed are valid credentials that may get, put, delete and list objects there"
-        raise StorageError(f"{name}: S3 refuses {error.operation_name} ({reason}){hint}") from None
+        hint = _HINTS.get(code, "")
+        if not hint and status in _FORBIDDEN:
+            hint = "needed are valid credentials that may get, put, delete and list objects there"
+        elif status in _ELSEWHERE or code in _OTHER_REGION:
+            hint = _WRONG_REGION
+        words = f"{name}: S3 refuses {error.operation_name} ({' '.join(reason.split())})"
+        raise StorageError("; ".join(filter(None, (words, hint)))) from None
 
 
 class _Silence:
@@ -191,10 +219,9 @@ def _make_client() -> Any:  # Any: boto3 ships no types
     try:
         import boto3
         import botocore.config
-        import botocore.exceptions
     except ImportError:
         raise StorageError(
-            "s3:// needs boto3, which is not installed; install the extra s3: pip install 'lt_rebalance[s3]'"
+            "s3:// needs boto3, which is not installed; in the checkout: pip install '.[s3]'"
         ) from None
     # Repetition is ours alone: it must be known what was sent again, and said what is waited for.
     config = botocore.config.Config(
@@ -202,15 +229,17 @@ def _make_client() -> Any:  # Any: boto3 ships no types
     )
     try:
         return boto3.session.Session().client("s3", config=config)
-    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+    except Exception as error:  # whatever the environment or a file of boto3's may hold
         raise StorageError(f"no connection to S3 can be made: {_one_line(error)}") from None
 
 
 def _transient_errors() -> tuple[type[Exception], ...]:
     """Return what is raised when an answer has not come, or not whole."""
     import botocore.exceptions
+    import botocore.parsers
 
     return (
+        botocore.parsers.ResponseParserError,  # an answer that is cut short, or of something in between
         # A connection that is refused, silent or lost; one that cannot be trusted is not worth waiting for.
         botocore.exceptions.EndpointConnectionError,
         botocore.exceptions.ConnectTimeoutError,
@@ -224,4 +253,4 @@ def _transient_errors() -> tuple[type[Exception], ...]:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()) or type(error).__name__

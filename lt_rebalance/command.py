@@ -2,36 +2,31 @@
 
 import argparse
 import contextlib
-import io
-import logging
-import shlex
-import signal
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from rich.console import Console
-from rich.text import Text
 
-from lt_rebalance.arguments import EXIT_INCOMPLETE, EXIT_USER_ERROR, Parser, require_utf8
 from lt_rebalance.axes import Preset, add_axes
 from lt_rebalance.cluster import ClusterSize, RaySession, count_cpus, ray_cluster
 from lt_rebalance.configs import DEVICES, PRECISIONS, Execution
 from lt_rebalance.console import make_console
 from lt_rebalance.costs import Throughput
-from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset, locate_data_dir
-from lt_rebalance.disk import takes_no_more
+from lt_rebalance.datasets import DATA_DIR_VARIABLE, are_embedded, load_dataset, locate_data_dir
+from lt_rebalance.errors import ClusterError
 from lt_rebalance.events.overview import refresh_events, write_overview
+from lt_rebalance.exits import EXIT_INCOMPLETE, Parser, note, run_command, this_command
 from lt_rebalance.filesystem import StorageError
 from lt_rebalance.forecast import Job, describe_study, expect, learn_throughput, measure_unknown, show_plan
 from lt_rebalance.installation import require_one_copy
 from lt_rebalance.interrupts import Interrupted
-from lt_rebalance.lease import Lease, LeaseLostError
+from lt_rebalance.lease import Lease
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.machine import AUTO, resolve_execution
 from lt_rebalance.nodes import require_store_on_all_nodes
 from lt_rebalance.notes import DriverBeat
 from lt_rebalance.observer import attempt
+from lt_rebalance.option_types import finite, place, price, whole
 from lt_rebalance.overrides import change_study, read_overrides
 from lt_rebalance.plan import compile_study
 from lt_rebalance.progress import Progress, render_cells
@@ -41,11 +36,11 @@ from lt_rebalance.space import check_space
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION, Study
 from lt_rebalance.tables import cells_frame, runs_frame
+from lt_rebalance.text import rich, to_csv
 
 StudyBuilder = Callable[[argparse.Namespace], Study]
 Answer = Callable[[str, str, int], tuple[str, str]]
 """From the location of a store, the name of a study in it and characters a line to text and CSV."""
-Preparation = Callable[[argparse.Namespace, contextlib.ExitStack], Callable[[], int]]
 
 
 def make_parser(question: str) -> argparse.ArgumentParser:
@@ -57,46 +52,47 @@ def make_parser(question: str) -> argparse.ArgumentParser:
     parser = Parser(
         description=question, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    place = parser.add_argument_group("where")
-    place.add_argument(
+    where = parser.add_argument_group("where")
+    where.add_argument(
         "--storage",
+        type=place,
         default="results",
         metavar="PLACE",
         help="the store of all results: a directory, or s3://BUCKET/PREFIX (default: results)",
     )
-    place.add_argument(
+    where.add_argument(
         "--data-dir",
+        type=place,
         metavar="DIR",
         help=f"holds FashionMNIST/raw and its like (default: the variable {DATA_DIR_VARIABLE}, else data)",
     )
-    place.add_argument(
+    where.add_argument(
         "--download", action="store_true", help="fetch a missing data set into the data directory"
     )
-    place.add_argument(
+    where.add_argument(
         "--address", help='a running Ray cluster, "auto" on its head (default: start Ray on this machine)'
     )
     how = parser.add_argument_group("how")
     how.add_argument("--device", default=AUTO, help=f"{', '.join(DEVICES)} or auto (default)")
     how.add_argument("--precision", default=AUTO, help=f"{', '.join(PRECISIONS)} or auto (default)")
     how.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="CPU threads of one trial (default: 1)"
+        "--threads", type=whole, default=1, metavar="N", help="CPU threads of one trial (default: 1)"
     )
     how.add_argument(
         "--gpus-per-trial",
-        type=float,
-        default=1.0,
+        type=finite,
         metavar="X",
         help="share of a GPU for one trial (default: 1)",
     )
     how.add_argument(
         "--lanes",
-        type=int,
+        type=whole,
         metavar="N",
         help="most seeds of one trial, trained as one program (default: 64 on a GPU, 1 on a CPU)",
     )
     how.add_argument(
         "--max-concurrent",
-        type=int,
+        type=whole,
         metavar="N",
         help="trials at a time (default: as many as fit the cluster)",
     )
@@ -105,7 +101,7 @@ def make_parser(question: str) -> argparse.ArgumentParser:
         "what to change in all cells: fields of data, method, generator and classifier"
     )
     changes.add_argument(
-        "--config", metavar="FILE", help="a TOML file with a table for each of these sections"
+        "--config", type=place, metavar="FILE", help="a TOML file with a table for each of these sections"
     )
     changes.add_argument(
         "--set",
@@ -120,7 +116,7 @@ def make_parser(question: str) -> argparse.ArgumentParser:
     )
     what.add_argument("--json", action="store_true", help="with --plan: print it as JSON")
     what.add_argument(
-        "--rate", type=float, metavar="PRICE", help="with --plan: price of a device-hour, to show prices"
+        "--rate", type=price, metavar="PRICE", help="with --plan: price of a device-hour, to show prices"
     )
     return parser
 
@@ -152,6 +148,7 @@ def main(
     """
 
     def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
+        check_options(options)
         study = change_study(build_study(options), read_overrides(options.config, options.set))
         job, lease = _prepare(study, first_line(parser), options, stack)
         if options.plan:
@@ -162,51 +159,13 @@ def main(
     return run_command(parser, prepare, arguments)
 
 
-def run_command(
-    parser: argparse.ArgumentParser, prepare: Preparation, arguments: Sequence[str] | None = None
-) -> int:
-    """Read a command line, prepare what it asks for, do it and return its exit code.
-
-    Args:
-        prepare: checks everything that can be wrong, raising ValueError, and returns what does the work.
-
-    Returns:
-        What the work returns; 1: it could not go on, for the store could not be reached any more or another
-        driver has taken over; 2: wrong input, nothing was started; 130, 143: stopped by Ctrl-C or SIGTERM.
-        After all but 2 the same command goes on from there.
-    """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # the log of a job should show each line as it comes
-    with contextlib.ExitStack() as stack:
-        try:
-            require_utf8()
-            work = prepare(parser.parse_args(arguments), stack)
-        except (ValueError, StorageError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return EXIT_USER_ERROR
-        except OSError as error:
-            if not takes_no_more(error):
-                raise
-            print(f"error: {error}; make room, or name another --storage", file=sys.stderr)
-            return EXIT_USER_ERROR
-        except KeyboardInterrupt:
-            print("stopped before anything was started")
-            return Interrupted(signal.SIGINT).exit_code
-        try:
-            return work()
-        except Interrupted as interrupt:
-            print(f"stopped by {interrupt.signal.name}; nothing finished is lost. To go on: {this_command()}")
-            return interrupt.exit_code
-        except LeaseLostError as error:
-            print(f"stopped: {error}", file=sys.stderr)
-            return EXIT_INCOMPLETE
-        except (StoreError, OSError) as error:
-            if not isinstance(error, StoreError | StorageError) and not takes_no_more(error):
-                raise
-            print(f"error: {error}", file=sys.stderr)
-            print(f"stopped; nothing finished is lost. To go on, once that is mended: {this_command()}")
-            return EXIT_INCOMPLETE
+def check_options(options: argparse.Namespace) -> None:
+    """Raise a ValueError for options that cannot act together, whatever a sweep asks."""
+    for name, is_given in {"json": options.json, "rate": options.rate is not None}.items():
+        if is_given and not options.plan:
+            raise ValueError(f"--{name} goes with --plan")
+    if options.download and options.plan:
+        raise ValueError("--download does not go with --plan, which fetches nothing; leave out one")
 
 
 def first_line(parser: argparse.ArgumentParser) -> str:
@@ -224,9 +183,7 @@ def _prepare(
     """
     execution, resources = prepare_machine(options, stack)
     plan = compile_study(study, execution)
-    if not options.plan:
-        for dataset in sorted({cell.data.dataset for cell in study.cells}):
-            load_dataset(dataset, options.data_dir, download=options.download)
+    read_data(sorted({cell.data.dataset for cell in study.cells}), options)
     store = open_results(options)
     ledger, lease = Ledger(plan, store), None
     if store is not None and not options.plan and (ledger.pending() or options.retry_failed):
@@ -248,18 +205,48 @@ def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) ->
     """
     require_one_copy()
     driver_source()
-    for name in ("json", "rate"):
-        if getattr(options, name) and not options.plan:
-            raise ValueError(f"--{name} goes with --plan")
     has_cuda = torch.cuda.is_available()
-    size: ClusterSize = {"CPU": count_cpus(), "GPU": torch.cuda.device_count()}
+    size: ClusterSize = [{"CPU": count_cpus(), "GPU": torch.cuda.device_count()}]
     if options.address is not None:
         size = stack.enter_context(ray_cluster(options.address))
         # A cluster may have no GPU before it grows, so "cuda" is taken at its word.
-        has_cuda = options.device == "cuda" or size.get("GPU", 0) > 0
+        has_cuda = options.device == "cuda" or any(node.get("GPU", 0) > 0 for node in size)
     execution = resolve_execution(options.device, options.precision, options.threads, has_cuda=has_cuda)
-    resources = plan_resources(execution, options.gpus_per_trial, options.max_concurrent, options.lanes, size)
-    return execution, resources
+    return execution, fit_trials(execution, options, size)
+
+
+def fit_trials(execution: Execution, options: argparse.Namespace, size: ClusterSize) -> Resources:
+    """Return what one trial takes of a cluster, and how many run at a time, as the options want it.
+
+    Raises:
+        ValueError: nothing fits, or GPUs are asked for while trials compute on a CPU.
+    """
+    share = options.gpus_per_trial
+    if share is not None and execution.device != "cuda":
+        raise ValueError(f"--gpus-per-trial is for trials on a GPU, got device {execution.device}")
+    return plan_resources(
+        execution,
+        1.0 if share is None else share,
+        options.max_concurrent,
+        options.lanes,
+        *size,
+        may_grow=options.address is not None,
+    )
+
+
+def read_data(datasets: Collection[str], options: argparse.Namespace) -> None:
+    """Load and verify data sets, unless only a plan is asked for; say which options have nothing to act on.
+
+    Raises:
+        DataError: one is missing or damaged.
+    """
+    asked = [f"--{name.replace('_', '-')}" for name in ("data_dir", "download") if getattr(options, name)]
+    if asked and are_embedded(datasets):
+        note(f"{' and '.join(asked)} changes nothing: {', '.join(datasets)} comes with the package")
+    elif asked and options.plan:
+        note(f"{' and '.join(asked)} changes nothing: a plan reads no data")
+    for name in () if options.plan else datasets:
+        load_dataset(name, options.data_dir, download=options.download)
 
 
 def open_results(options: argparse.Namespace) -> Store | None:
@@ -268,7 +255,7 @@ def open_results(options: argparse.Namespace) -> Store | None:
     Raises:
         StoreError: it cannot be used; errors as `open_store` and `require_store_on_all_nodes`.
     """
-    store = open_store(options.storage, RESULTS_VERSION, create=not options.plan)
+    store = open_store(options.storage, RESULTS_VERSION, create=not options.plan, is_read_only=options.plan)
     if store is not None and options.address is not None and not options.plan:
         require_store_on_all_nodes(store)
     return store
@@ -343,7 +330,7 @@ def run_pending(
 
         try:
             run_plan(ledger, store, data_dir, job.resources, progress, check, driver.note.name)
-        except (Interrupted, StorageError):
+        except (ClusterError, Interrupted, StorageError):
             console.print(ledger.summary())
             raise
 
@@ -354,7 +341,7 @@ def _show_results(job: Job, store: Store, console: Console, answer: Answer | Non
     study, runs = ledger.plan.study, runs_frame(ledger)
     cells = cells_frame(runs)
     paths = [
-        store.write_table(study.name, name, frame.to_csv(index=False))
+        store.write_table(study.name, name, to_csv(frame))
         for name, frame in (("cells", cells), ("runs", runs))
     ]
     console.print(
@@ -363,12 +350,16 @@ def _show_results(job: Job, store: Store, console: Console, answer: Answer | Non
         )
     )
     if answer is not None:
-        text, csv = answer(store.location, study.name, console.width)
-        paths.append(store.write_table(study.name, "answer", csv))
+        try:
+            text, csv = answer(store.location, study.name, console.width)
+        except ValueError as error:  # the account of the runs does not wait for it
+            text = f"no answer can be given: {error}"
+        else:
+            paths.append(store.write_table(study.name, "answer", csv))
         print(text)
     for run in ledger.plan.runs:
         if ledger.state(run.key) == "failed":
-            console.print(Text(f"failed: {run}: {ledger.reason(run.key)}"), soft_wrap=True)
+            console.print(rich(f"failed: {run}: {ledger.reason(run.key)}"), soft_wrap=True)
     for path in paths:
         print(f"table: {path}")
     print(f"records: {store.location}")
@@ -385,7 +376,3 @@ def _show_results(job: Job, store: Store, console: Console, answer: Answer | Non
         print(f"for twice the seeds: {this_command()} {job.seeds_option} {2 * len(study.seeds)}")
     print(ledger.summary())
     return EXIT_INCOMPLETE if counts["failed"] or counts["missing"] else 0
-
-
-def this_command() -> str:
-    return shlex.join(["python", *sys.argv])

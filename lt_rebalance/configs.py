@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import types
 import typing
 from collections.abc import Hashable, Mapping, Sequence
@@ -14,6 +15,7 @@ from lt_rebalance.generators import GENERATORS
 from lt_rebalance.imbalance import CLASS_ORDERS, SUBSET_DRAWS, parse_c
 from lt_rebalance.losses import LOSSES
 from lt_rebalance.methods import check_draw, check_fill_fraction, get_method
+from lt_rebalance.option_types import MOST, MOST_REPEATS
 from lt_rebalance.search_spaces import Choice, Range, SearchSpace
 
 DEVICES = ("cpu", "cuda")
@@ -24,6 +26,7 @@ SELECTIONS = ("last", "best_validation", "oracle_best_test")
 LATER = {"is_later": True}
 """metadata of a field that came after results were kept: at its default it stays out of the plain form, so
 that earlier results keep their keys"""
+
 
 ConfigT = TypeVar("ConfigT")
 
@@ -41,6 +44,16 @@ def require_positive(**values: float | None) -> None:
             raise ValueError(f"{name} must be above 0, got {value}")
 
 
+def require_numbers(config: Any) -> None:  # Any: a configuration, whatever its fields
+    """Raise a ValueError when a number in a configuration is infinite, none at all or beyond all use."""
+    for each in dataclasses.fields(config):
+        value = getattr(config, each.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{each.name} must be a finite number, got {value}")
+        if isinstance(value, int) and abs(value) > MOST:
+            raise ValueError(f"{each.name} must be at most {MOST:,}, got a larger one")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """How long to train: passes over the training set, or a number of steps whatever its size."""
@@ -53,6 +66,7 @@ class Budget:
     """tests spread evenly over a budget in steps; None for a budget in epochs"""
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         if (self.epochs is None) == (self.steps is None):
             raise ValueError(
                 f"a budget is in epochs or in steps, got epochs={self.epochs} steps={self.steps}"
@@ -60,6 +74,9 @@ class Budget:
         if (self.steps is None) != (self.rounds is None):
             raise ValueError("rounds belong to a budget in steps, and such a budget needs them")
         require_positive(epochs=self.epochs, steps=self.steps, rounds=self.rounds)
+        for name, count in {"epochs": self.epochs, "rounds": self.rounds}.items():
+            if count is not None and count > MOST_REPEATS:
+                raise ValueError(f"{name} must be at most {MOST_REPEATS:,}, got {count}")
         if self.steps is not None and self.rounds is not None and self.rounds > self.steps:
             raise ValueError(f"rounds must be at most steps, got {self.rounds} rounds in {self.steps} steps")
 
@@ -90,7 +107,8 @@ class DataConfig:
     """balanced images per class set aside before the long-tailed cut"""
 
     def __post_init__(self) -> None:
-        get_dataset_spec(self.dataset)
+        require_numbers(self)
+        smallest = min(get_dataset_spec(self.dataset).train_counts_K)
         if self.c is None:
             if self.subset_draw is not None or self.class_order is not None:
                 raise ValueError("the original set has neither a subset draw nor a class order")
@@ -100,8 +118,11 @@ class DataConfig:
                 raise ValueError(f"C must be given in lowest terms, {str(c)!r}, got {self.c!r}")
             require_known("subset draw", str(self.subset_draw), SUBSET_DRAWS)
             require_known("class order", str(self.class_order), CLASS_ORDERS)
-        if self.validation_per_class < 0:
-            raise ValueError(f"validation_per_class must be at least 0, got {self.validation_per_class}")
+        if not 0 <= self.validation_per_class < smallest:
+            raise ValueError(
+                f"validation_per_class must be at least 0 and below the smallest class of {self.dataset} "
+                f"({smallest} images), so that some are left to learn from, got {self.validation_per_class}"
+            )
 
     @property
     def label(self) -> str:
@@ -121,6 +142,7 @@ class MethodConfig:
     """share of each class's gap to the largest that synthetic images fill; 1 for a method that makes none"""
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         check_draw(self.name, self.draw)
         check_fill_fraction(self.name, self.fill_fraction)
 
@@ -141,6 +163,7 @@ class GeneratorConfig:
     beta2: float
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         require_known("generator", self.architecture, tuple(GENERATORS))
         if get_method(self.training_method.name).needs_generator:
             raise ValueError(f"a CGAN cannot learn from a set made by method {self.training_method.name!r}")
@@ -167,6 +190,7 @@ class ClassifierConfig:
     """which round is reported: "last", "best_validation", or "oracle_best_test", which peeks at the test"""
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         require_known("classifier", self.architecture, tuple(CLASSIFIERS))
         require_known("loss", self.loss, tuple(LOSSES))
         require_known("evaluation mode", self.evaluation_mode, EVALUATION_MODES)
@@ -194,6 +218,7 @@ class Execution:
     torch_version: str
 
     def __post_init__(self) -> None:
+        require_numbers(self)
         require_known("device", self.device, DEVICES)
         require_known("precision", self.precision, PRECISIONS)
         if self.precision == "tensorfloat32" and self.device != "cuda":

@@ -9,7 +9,7 @@ import io
 import math
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,9 +93,18 @@ def get_dataset_spec(name: str) -> DatasetSpec:
     return DATASETS[name]
 
 
+def are_embedded(names: Collection[str]) -> bool:
+    """Whether data sets all come with the package, so that no directory of data is read for them."""
+    return all(get_dataset_spec(name).is_embedded for name in names)
+
+
 def locate_data_dir(data_dir: str | Path | None) -> Path:
     """Return the absolute data directory: the one given, else the environment's, else "data" here."""
-    return Path(data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE) or "data").absolute()
+    named = Path(data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE) or "data")
+    try:
+        return named.expanduser().absolute()
+    except RuntimeError:
+        raise DataError(f"{named}: no home is known of this user; write the path in full") from None
 
 
 def load_dataset(name: str, data_dir: str | Path | None = None, *, download: bool = False) -> Dataset:
@@ -108,7 +117,6 @@ def load_dataset(name: str, data_dir: str | Path | None = None, *, download: boo
     """
     spec = get_dataset_spec(name)
     root = locate_data_dir(data_dir)
-    root = root.expanduser().absolute()
     remedies = _describe_remedies(spec, root)
     paths = _find_files(spec, root)
     if download and not spec.is_embedded and len(paths) < len(spec.sha256_by_file):

@@ -38,24 +38,6 @@ class StageFacts:
     """when its record was committed, in seconds since 1970; 0 where that was not kept"""
 
 
-def load_study(store: Store, name: str) -> dict[str, Any]:
-    """Return what a study plans, as `plan.describe_plan` describes it.
-
-    Raises:
-        StoreError: no such study, or its file is not what a sweep writes.
-    """
-    study = store.load_study(name)
-    try:
-        _ = study["study"], study["question"], [each["class_names"] for each in study["datasets"].values()]
-        read_facts(None, study)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise StoreError(
-            f"{store.location}: studies/{name}.json is not what a sweep writes ({error!r}); run the sweep "
-            "again to write it anew"
-        ) from None
-    return study
-
-
 def read_facts(store: Store | None, study: Mapping[str, Any]) -> dict[str, StageFacts]:
     """Return every stage of a study once, by key, a generator before the first that builds on it.
 

@@ -100,6 +100,7 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
         "stages": {kind: {"planned": planned[kind], "to_run": to_run[kind]} for kind in PLANNED_KINDS},
         "execution": to_plain(ledger.plan.execution),
         "num_slots": resources.num_slots,
+        "max_lanes": resources.max_lanes,
         "flop": sum(stage_flop(stage) for stage in pending.values()),
         "device_hours": None if eta_s is None else sum(seconds) / 3600,
         "eta_s": eta_s,
@@ -120,6 +121,7 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
     else:
         total, left, slots = format_duration(sum(seconds)), format_duration(eta_s), resources.num_slots
         print(f"time: {total} of one {ledger.plan.execution.device} slot, about {left} on {slots}")
+    print(f"lanes: at most {resources.max_lanes} seeds of one trial")
     for axis, of_axis in costs.items():
         for name, each in of_axis.items():
             print(f"device time, {axis} {name}: {each.describe(hourly_rate)}")

@@ -7,6 +7,7 @@ Generation", section 3.1, and the code published with it. Shape suffixes: K clas
 import itertools
 import math
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,6 +23,9 @@ PAPER_DRAW_SEED = 10707
 SUBSET_DRAWS = ("paper", "per_seed")
 CLASS_ORDERS = ("label", "permuted")
 RATIO_TOLERANCE = 0.05
+MAX_RATIO = 1e12
+"""more than any data set has images"""
+MAX_C_LETTERS = 40
 
 
 def parse_c(text: str) -> Fraction:
@@ -31,6 +35,8 @@ def parse_c(text: str) -> Fraction:
         ValueError: not a number, or not 0 < C < 1.
     """
     try:
+        if len(text) > MAX_C_LETTERS or re.search(r"e[+-]?\d{3}", text, re.IGNORECASE):
+            raise ValueError  # a power of ten of millions of digits would be written out
         c = Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"C must be a fraction such as 7/9 or a number such as 0.5, got {text!r}") from None
@@ -48,10 +54,10 @@ def c_of_ratio(ratio: float, num_classes: int) -> Fraction:
     and 500 gives 1/2, the paper's.
 
     Raises:
-        ValueError: the ratio is not above 1 and finite.
+        ValueError: the ratio is not above 1, or above `MAX_RATIO`.
     """
-    if not 1 < ratio < math.inf:
-        raise ValueError(f"an imbalance ratio is a number above 1, got {ratio:g}")
+    if not 1 < ratio <= MAX_RATIO:
+        raise ValueError(f"an imbalance ratio is a number above 1, and at most {MAX_RATIO:g}, got {ratio:g}")
     exponent = num_classes - 1
     for denominator in itertools.count(2):
         c = Fraction(round(ratio ** (-1 / exponent) * denominator), denominator)

@@ -122,12 +122,16 @@ class InputReader:
         if record is None or record.state != "complete":
             state = "missing" if record is None else record.state
             raise StoreError(f"{self._store.location}: generator stage {stage.key} is {state}")
-        weights = safetensors.torch.load(self._store.load_artifact(record, "weights"))
+        content = self._store.load_artifact(record, "weights")
         with torch.random.fork_rng(devices=[]):  # constructors draw from the global stream
             generator = build_generator(
                 stage.generator.architecture, self.spec.num_classes, self.spec.image_shape
             )
-        generator.load_state_dict(weights)
+        try:
+            generator.load_state_dict(safetensors.torch.load(content))
+        except Exception as error:  # of whatever kind: these are no weights of such a generator
+            reason = f"it holds no weights of {stage.generator.architecture}: {type(error).__name__}: {error}"
+            raise self._store.reject_artifact(record, "weights", reason) from None
         generator.to(self._device)
         labels_P = torch.from_numpy(_labels_by_class(plan.num_synthetic_K)).to(self._device)
         noise_stream = torch_stream(stage.seed, "sampling_noise", device=self._device)

@@ -7,6 +7,7 @@ lease on the store (`lease`) keeps two that live from opening it.
 
 import json
 import os
+import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,8 +15,14 @@ from typing import Any
 from optuna.storages.journal import BaseJournalBackend
 
 from lt_rebalance.filesystem import Filesystem, StorageError
+from lt_rebalance.store_documents import StoreError
+from lt_rebalance.values import anything, fields, list_of, parse_json, text, whole
 
 _READERS = 16
+_NAME = re.compile(r"[0-9]{8,12}\.json")
+OPERATION = fields({"op_code": whole()}, others=anything)
+"""what Optuna appends to a journal"""
+_OBJECT = fields({"operations": list_of(OPERATION)}, {"owner": text})
 
 
 class ObjectJournal(BaseJournalBackend):
@@ -34,10 +41,11 @@ class ObjectJournal(BaseJournalBackend):
         self._search = search
         self._directory = directory
         self._logs: list[dict[str, Any]] = []
-        names = files.list(directory)
+        names = [name for name in files.list(directory) if _NAME.fullmatch(name)]
+        paths = [f"{directory}/{name}" for name in names]
         with ThreadPoolExecutor(_READERS) as readers:
-            for content in readers.map(files.read, [f"{directory}/{name}" for name in names]):
-                self._logs += json.loads(content)["operations"]
+            for path, content in zip(paths, readers.map(files.read, paths), strict=True):
+                self._logs += _read_operations(path, content)
         self._next = 1 + int(names[-1].partition(".")[0]) if names else 0
         if not self._create({"owner": f"{socket.gethostname()}, process {os.getpid()}", "operations": []}):
             raise ValueError(describe_owned(search))
@@ -64,6 +72,19 @@ class ObjectJournal(BaseJournalBackend):
         is_ours = self._files.create(path, json.dumps(document, separators=(",", ":")).encode())
         self._next += is_ours
         return is_ours
+
+
+def _read_operations(path: str, content: bytes) -> list[dict[str, Any]]:
+    try:
+        document = parse_json(content)
+        _OBJECT(document)
+    except ValueError as error:
+        raise StoreError(
+            f"{path} holds no operations of a journal ({error}); move the journal away and run the search "
+            "again: what its trials have trained stays"
+        ) from None
+    operations: list[dict[str, Any]] = document["operations"]
+    return operations
 
 
 def describe_owned(search: str) -> str:

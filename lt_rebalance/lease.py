@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import re
 import threading
 import time
 import uuid
@@ -21,9 +22,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lt_rebalance.console import format_duration
-from lt_rebalance.filesystem import Filesystem
-from lt_rebalance.processes import Process
-from lt_rebalance.records import parse_json
+from lt_rebalance.filesystem import Filesystem, NotAFileError
+from lt_rebalance.processes import PROCESS, Process
+from lt_rebalance.values import LARGEST_S, fields, flag, number, parse_json, text, whole
 
 BEAT_S = 10.0
 """seconds between two signs of life of a holder"""
@@ -31,6 +32,9 @@ STALE_S = 60.0
 """seconds without one from which a holder counts as dead"""
 DIRECTORY = "lease"
 _POLL_S = 0.2
+_LOOKS = 10
+"""at files that are gone when they are to be read, before one counts as unreadable"""
+_NAME = re.compile(r"[0-9]{6,12}\.json")
 
 _log = logging.getLogger(__name__)
 
@@ -67,9 +71,17 @@ class Holder(Process):
     @classmethod
     def from_json(cls, content: bytes) -> "Holder | None":
         """Return who a file names; None of one that cannot be read, which only its standing still frees."""
-        with contextlib.suppress(ValueError, TypeError):
-            return cls(**parse_json(content))
+        with contextlib.suppress(ValueError):
+            values = parse_json(content)
+            _HOLDER(values)
+            return cls(**values)
         return None
+
+
+_HOLDER = fields(
+    {**PROCESS, "title": text, "attempt": text},
+    {"beats": whole(), "held_s": number(-LARGEST_S, LARGEST_S), "is_released": flag},
+)
 
 
 class Lease:
@@ -132,9 +144,18 @@ class Lease:
                 f"for {self._stale_s:g} s; it goes on there"
             )
 
+    def confirm(self) -> None:
+        """Look whether this driver has the lease at this moment; LeaseLostError where it has not.
+
+        For what must not happen after another has taken over: `check` knows of that only from the next beat.
+        """
+        if read_newest(self._files)[0] != self._generation:
+            self._lost.set()
+        self.check()
+
     def beat(self) -> None:
         """Give a sign of life, or find that the lease is lost."""
-        if self._read_newest()[0] > self._generation:
+        if read_newest(self._files)[0] > self._generation:
             self._lost.set()
         else:
             self._write(is_released=False)
@@ -160,7 +181,7 @@ class Lease:
         seen: tuple[int, bytes] | None = None
         seen_s = 0.0
         while True:
-            newest = generation, content = self._read_newest()
+            newest = generation, content = read_newest(self._files)
             holder = Holder.from_json(content)
             is_free = generation == 0 or (holder is not None and (holder.is_released or holder.has_died))
             if newest != seen:
@@ -179,21 +200,48 @@ class Lease:
             if not is_free:
                 time.sleep(_POLL_S)
             elif self._files.create(_path(generation + 1), self._holder.to_json()):
-                for earlier in self._list_generations():
+                for earlier in _list_generations(self._files):
                     if earlier <= generation:
-                        self._files.remove(_path(earlier))
+                        with contextlib.suppress(IsADirectoryError):  # not a lease of anybody
+                            self._files.remove(_path(earlier))
                 return generation + 1
 
-    def _list_generations(self) -> list[int]:
-        stems = [name.removesuffix(".json") for name in self._files.list(DIRECTORY)]
-        return sorted(int(stem) for stem in stems if stem.isdecimal())
 
-    def _read_newest(self) -> tuple[int, bytes]:
-        """Return the highest generation and its file; 0 where there is none."""
-        while generations := self._list_generations():
-            with contextlib.suppress(FileNotFoundError):  # someone has just taken the next
-                return generations[-1], self._files.read(_path(generations[-1]))
-        return 0, b""
+def find_holder(files: Filesystem) -> Holder | None:
+    """Return who may hold the lease on a store now; None where it is known to be free. Nothing is waited for.
+
+    One that cannot be read is held by somebody whose name is not known.
+    """
+    generation, content = read_newest(files)
+    if generation == 0:
+        return None
+    holder = Holder.from_json(content)
+    if holder is None:
+        return Holder(title="somebody whose lease cannot be read", host="unknown", pid_space="unknown")
+    return None if holder.is_released or holder.has_died else holder
+
+
+def read_newest(files: Filesystem) -> tuple[int, bytes]:
+    """Return the highest generation and its file, empty where that cannot be read; 0 where there is none."""
+    missed = 0
+    while generations := _list_generations(files):
+        newest = generations[-1]
+        try:
+            return newest, files.read(_path(newest))
+        except NotAFileError:
+            return newest, b""
+        except FileNotFoundError:  # someone has just taken the next, unless it is the same again
+            if newest == missed:
+                return newest, b""
+            missed = newest
+    return 0, b""
+
+
+def _list_generations(files: Filesystem) -> list[int]:
+    """Return the generations that have a file of just the name that a driver gives it."""
+    names = files.list(DIRECTORY)
+    numbers = {int(name[:-5]): name for name in names if re.fullmatch(r"[0-9]{6,18}\.json", name)}
+    return sorted(number for number, name in numbers.items() if number and _path(number).endswith(f"/{name}"))
 
 
 def _path(generation: int) -> str:

@@ -14,8 +14,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from lt_rebalance.filesystem import Filesystem, StorageError
-from lt_rebalance.processes import Process
-from lt_rebalance.records import parse_json
+from lt_rebalance.processes import PROCESS, Process
+from lt_rebalance.values import LARGEST_S, digest, fields, list_of, number, parse_json, text, whole
+from lt_rebalance.values import name as name_shape
 
 BEAT_S = 10.0
 """seconds between two signs of life of a driver"""
@@ -65,10 +66,36 @@ def read_notes(files: Filesystem) -> list[Note]:
     """Return all notes, those of the lost among them; what is not a note is passed over."""
     notes = []
     for name in files.list(DIRECTORY):
-        with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
-            values = parse_json(files.read(f"{DIRECTORY}/{name}"))
-            notes.append(Note(**{**values, "keys": tuple(values["keys"])}))
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            values = parse_json(_read(files, f"{DIRECTORY}/{name}"))
+            _NOTE(values)
+            if values["name"] == name:
+                notes.append(Note(**{**values, "keys": tuple(values.get("keys", ()))}))
     return notes
+
+
+def _read(files: Filesystem, path: str) -> bytes:
+    """Return a note's content; ValueError of what is no file."""
+    try:
+        return files.read(path)
+    except (StorageError, FileNotFoundError):
+        raise
+    except OSError as error:
+        raise ValueError(str(error)) from None
+
+
+_SECONDS = number(0, LARGEST_S)
+_NOTE = fields(
+    {**PROCESS, "name": name_shape, "title": text},
+    {
+        "keys": list_of(digest),
+        "driver": text,
+        "round": whole(),
+        "num_rounds": whole(),
+        "started_s": _SECONDS,
+        "beat_s": _SECONDS,
+    },
+)
 
 
 class DriverBeat:

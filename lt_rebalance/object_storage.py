@@ -5,7 +5,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 
 from lt_rebalance.bucket import SCHEME, Answer, Bucket
-from lt_rebalance.filesystem import StorageError
+from lt_rebalance.filesystem import StorageError, check_path
+from lt_rebalance.names import is_foreign
 
 _DELETED_AT_ONCE = 1000
 _TOKEN = "write"
@@ -43,7 +44,7 @@ class S3Filesystem:
         self._bucket.ask("put_object", Key=self._key(path), Body=content)
 
     def append(self, path: str, content: bytes) -> None:
-        number = self._next_parts.get(path)
+        number = self._next_parts.get(check_path(path))
         if number is None:
             number = self._count_parts(path)
         while not self.create(f"{path}.{number:08d}", content):
@@ -51,17 +52,17 @@ class S3Filesystem:
         self._next_parts[path] = number + 1
 
     def read_appended(self, path: str) -> bytes:
-        if not (names := self._list_parts(path)):
+        if not (names := self._list_parts(check_path(path))):
             raise FileNotFoundError(path)
         return b"".join(map(self.read, names))
 
     def list(self, path: str) -> list[str]:
-        start = self._key(f"{path}/" if path else "")
+        start = self._below(path)
         names = set()
         for page in self._list_pages(start, delimiter="/"):
             names |= {each["Prefix"][len(start) : -1] for each in page.get("CommonPrefixes", ())}
             names |= {each["Key"][len(start) :] for each in page.get("Contents", ())}
-        return sorted(names - {""})
+        return sorted(name for name in names if not is_foreign(name))
 
     def move(self, path: str, target: str) -> None:
         source = {"Bucket": self._bucket.name, "Key": self._key(path)}
@@ -73,18 +74,22 @@ class S3Filesystem:
 
     def remove_tree(self, path: str) -> None:
         self.remove(path)
-        keys = list(self._sizes_below(path))
+        keys = list(self._sizes(self._below(path)))
         for start in range(0, len(keys), _DELETED_AT_ONCE):
             listed = [{"Key": key} for key in keys[start : start + _DELETED_AT_ONCE]]
             answer = self._bucket.ask("delete_objects", Delete={"Objects": listed, "Quiet": True})
             if errors := answer.get("Errors"):
                 raise StorageError(f"{SCHEME}{self._bucket.name}: {errors[0]['Key']} cannot be deleted")
 
+    def is_behind_link(self, path: str) -> bool:
+        check_path(path)
+        return False  # a bucket has none
+
     def count_bytes(self, path: str) -> int:
         try:
             size: int = self._bucket.ask("head_object", Key=self._key(path))["ContentLength"]
         except FileNotFoundError:
-            return sum(self._sizes_below(path).values())
+            return sum(self._sizes(self._below(path)).values())
         return size
 
     def list_unfinished(self) -> Sequence[str]:
@@ -111,7 +116,11 @@ class S3Filesystem:
             )
 
     def _key(self, path: str) -> str:
-        return self._root + path
+        return self._root + check_path(path)
+
+    def _below(self, path: str) -> str:
+        """Return how the keys begin of all that lies in a directory."""
+        return f"{self._key(path)}/" if path else self._root
 
     def _read_token(self, path: str) -> str | None:
         try:
@@ -128,9 +137,6 @@ class S3Filesystem:
     def _list_parts(self, path: str) -> Sequence[str]:
         keys = (key[len(self._root) :] for key in self._sizes(self._key(f"{path}.")))
         return sorted(key for key in keys if re.fullmatch(r"\d{8}", key[len(path) + 1 :]))
-
-    def _sizes_below(self, path: str) -> dict[str, int]:
-        return self._sizes(self._key(f"{path}/" if path else ""))
 
     def _sizes(self, start: str) -> dict[str, int]:
         """Return the size in bytes of every object whose key begins like this, by key."""

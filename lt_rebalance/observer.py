@@ -67,10 +67,13 @@ class TrialObserver:
 
     @contextlib.contextmanager
     def listen(self) -> Iterator[None]:
-        """Put all that is logged within a block into the log of the stages."""
+        """Put all that is logged within a block into the log of the stages, and what it raises."""
         with capture(self._log_file):
             try:
                 yield
+            except Exception:
+                _log.exception("this attempt ends")
+                raise
             finally:
                 attempt(self._log_file.flush)
 

@@ -29,6 +29,8 @@ from lt_rebalance.study import Cell, Study
 NULL = "null"
 """how a file or a command line says that a field has no value; TOML has no word for it"""
 
+MAX_FILE_BYTES = 1_000_000
+
 Tables = Mapping[str, Any]  # Any: plain values, and tables of them
 
 
@@ -82,17 +84,25 @@ def _say(name: str, value: Any) -> str:  # Any: a plain value, as everywhere bel
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)  # a device or a pipe may have no end
+        if len(content) > MAX_FILE_BYTES:
+            raise ValueError(f"more than {MAX_FILE_BYTES:,} bytes")
+        # Some editors begin a file with a mark of its encoding, and end lines with two characters.
+        tables = tomllib.loads(content.decode("utf-8-sig").replace("\r\n", "\n"))
     except OSError as error:
         raise ValueError(f"--config {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:  # not TOML, or not UTF-8
+    except (ValueError, RecursionError) as error:  # not TOML, or not UTF-8
         raise ValueError(f"--config {path} is not a TOML file: {error}") from None
+    if not any(tables.values()):
+        raise ValueError(f"--config {path} sets nothing; it takes tables of {', '.join(SECTIONS)}")
+    return tables
 
 
 def _parse_value(text: str) -> Any:
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or a number of thousands of digits
         return text
     return parsed["value"] if len(parsed) == 1 else text
 
@@ -143,7 +153,10 @@ def _check(annotation: Any, value: Any, name: str) -> Any:
     if not isinstance(value, accepted) or isinstance(value, bool):
         empty = f", or {NULL!r} for none" if types.NoneType in members else ""
         raise ValueError(f"{name} must be a value of type {kind.__name__}{empty}, got {value!r}")
-    return kind(value)
+    try:
+        return kind(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be a finite number, got a whole number too large for one") from None
 
 
 def _check_table(config: type, value: Any, name: str) -> Tables:

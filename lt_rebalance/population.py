@@ -22,7 +22,7 @@ from lt_rebalance.search_trainables import (
     rung_result,
     unpack_member,
 )
-from lt_rebalance.store import Store
+from lt_rebalance.store import Store, StoreError
 from lt_rebalance.trainables import TrialConfig
 
 KEPT_CHECKPOINTS = 3
@@ -79,7 +79,13 @@ def _last_result(member: int, search: Search, store: Store) -> dict[str, Any]:
     content = store.load_member(search.name, member)
     if content is None:
         return {}
-    state, _ = unpack_member(content)
+    try:
+        state, _ = unpack_member(content)
+    except ValueError as error:
+        raise StoreError(
+            f"{store.location}: searches/{search.name}/members/{member}.safetensors cannot be used "
+            f"({error}); remove it and run the search again: that member begins anew"
+        ) from None
     result: dict[str, Any] = state["result"]
     return result
 

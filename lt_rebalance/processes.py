@@ -6,6 +6,11 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lt_rebalance.values import Shape, text, whole
+
+PROCESS: dict[str, Shape] = {"host": text, "pid": whole(1, 2**31 - 1), "pid_space": text}
+"""what a file has to say of a process"""
+
 
 @functools.cache
 def process_space() -> str:

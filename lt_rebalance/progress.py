@@ -8,7 +8,6 @@ import pandas as pd
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from lt_rebalance.concerns import find_concerns, find_disk_concern
 from lt_rebalance.console import format_duration
@@ -18,11 +17,12 @@ from lt_rebalance.ledger import Ledger
 from lt_rebalance.records import Record
 from lt_rebalance.study import AnyStage
 from lt_rebalance.tables import cells_frame, format_mean, runs_frame
+from lt_rebalance.text import rich
 
 
 def render_cells(cells: pd.DataFrame, title: str) -> Table:
     """Return the cells beside the paper's single runs as a table for the terminal."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=rich(title), title_justify="left")
     for name in ("protocol", "data", "method"):
         table.add_column(name)
     for name in ("n", "accuracy", "paper", "macro F1", "paper", "loss", "paper", "collapsed"):
@@ -34,7 +34,7 @@ def render_cells(cells: pd.DataFrame, title: str) -> Table:
             numbers.append("-" if pd.isna(row[f"paper_{paper}"]) else f"{row[f'paper_{paper}']:.3f}")
         n = f"{row['n']}/{row['planned']}"
         collapsed = str(row["collapsed"]) if row["n"] else "-"
-        table.add_row(row["protocol"], row["data"], row["method"], n, *numbers, collapsed)
+        table.add_row(*map(rich, (row["protocol"], row["data"], row["method"], n, *numbers, collapsed)))
     return table
 
 
@@ -120,7 +120,7 @@ class Progress:
             self._warn(stage, record)
         self._pending = self._ledger.pending()
         if self._live is None:
-            self._console.print(Text(self._describe_end(stage)), soft_wrap=True)
+            self._console.print(rich(self._describe_end(stage)), soft_wrap=True)
         else:
             self._update_cells()
             self._refresh()
@@ -129,7 +129,7 @@ class Progress:
         """Say what is worrying, once for all seeds of a configuration, and once of the disk."""
         if self._disk is not None and (concern := find_disk_concern(self._disk)) is not None:
             self._disk = None
-            self._console.print(Text(f"warning: {concern.text}"), soft_wrap=True)
+            self._console.print(rich(f"warning: {concern.text}"), soft_wrap=True)
         if record.state == "diverged":  # the line of its end says so
             return
         for concern in find_concerns(record, get_dataset_spec(stage.data.dataset).class_names):
@@ -137,7 +137,7 @@ class Progress:
             configuration = (concern.kind, stage.with_seed(0))
             if configuration not in self._warned:
                 self._warned.add(configuration)
-                self._console.print(Text(f"warning: {stage}: {concern.text}"), soft_wrap=True)
+                self._console.print(rich(f"warning: {stage}: {concern.text}"), soft_wrap=True)
 
     def _describe_end(self, stage: AnyStage) -> str:
         return f"{self._share_done()} {stage}: {self._outcome(stage)}; {self._time_left()}"
@@ -174,6 +174,6 @@ class Progress:
         if self._live is None:
             return
         status = f"{self._share_done()} stages done, {self._time_left()}; {self._ledger.summary()}"
-        running = [Text(f"running: {stage}") for stage in self._running.values()]
+        running = [rich(f"running: {stage}") for stage in self._running.values()]
         # The table comes last: it is what a low terminal may cut off.
-        self._live.update(Group(Text(status), *running, self._cells), refresh=True)
+        self._live.update(Group(rich(status), *running, self._cells), refresh=True)

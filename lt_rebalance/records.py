@@ -1,25 +1,43 @@
 """Records: everything a table or a figure needs of one finished training, as plain JSON values."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lt_rebalance.names import check_name
+from lt_rebalance.record_values import (
+    CAUSES,
+    FAILURE,
+    KINDS,
+    STATES,
+    TIMING,
+    check_outcome,
+    check_record,
+    stage_key,
+)
+from lt_rebalance.values import parse_json
+
+__all__ = [
+    "CAUSES",
+    "KINDS",
+    "STATES",
+    "Artifact",
+    "Failure",
+    "Record",
+    "Summary",
+    "Timing",
+    "name_seeds",
+    "stage_key",
+]
+
 _DECODER = json.JSONDecoder()
-
-KINDS = ("generator", "classifier", "validation")
-STATES = ("complete", "diverged")
-CAUSES = ("input", "memory", "code", "infrastructure", "unknown")
-"""of failures: wrong configuration or data; too little memory; any other exception; lost workers, nodes and
-storage; failures from before causes were kept"""
-
-
-def stage_key(stage: Mapping[str, Any]) -> str:
-    """Return the address of a stage in a store: the sha256 of its canonical JSON."""
-    canonical = json.dumps(stage, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+_SEAL = "sha256"
+_SEALED = re.compile(rb',"%b":"([0-9a-f]{64})"}\Z' % _SEAL.encode())
 
 
 def name_seeds(seed: int, subset_seed: int | None = None, generator_seed: int | None = None) -> str:
@@ -27,20 +45,6 @@ def name_seeds(seed: int, subset_seed: int | None = None, generator_seed: int | 
     subset = "" if subset_seed in (None, seed) else f" of subset {subset_seed}"
     generator = "" if generator_seed in (None, seed) else f" with generator {generator_seed}"
     return f"seed {seed}{subset}{generator}"
-
-
-def parse_json(
-    text: bytes | str, parse_constant: Callable[[str], Any] | None = None
-) -> Any:  # Any: a JSON value
-    """Return the value that a JSON text holds, as `json.loads` does.
-
-    Raises:
-        ValueError: not JSON, or nested more deeply than anything that is written here.
-    """
-    try:
-        return json.loads(text, parse_constant=parse_constant)
-    except RecursionError:
-        raise ValueError("JSON that is nested too deeply") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +58,7 @@ class Artifact:
 
     def __post_init__(self) -> None:
         # A record may come from a stranger, and this becomes a part of a path.
-        name = self.file
-        if not isinstance(name, str) or name[:1] in ("", ".") or "/" in name or "\0" in name:
-            raise ValueError(f"an artefact's file is a plain name without a leading dot, got {name!r}")
+        check_name("an artefact's file", self.file)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,31 +133,51 @@ class Record:
         return values
 
     def to_json(self) -> bytes:
-        """Return the record as UTF-8 JSON; numbers keep every bit, and none may be NaN or infinite."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return text.encode()
-
-    @classmethod
-    def from_json(cls, text: bytes) -> "Record":
-        """Read a record.
+        """Return the record as UTF-8 JSON that ends with the sha256 of all before; numbers keep every bit.
 
         Raises:
-            ValueError: not JSON, or not the fields of a record.
+            ValueError: it is not a record as it is read, such as for a number that is not finite.
         """
-        values = parse_json(text, parse_constant=_refuse_constant)
-        expected = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(values, dict) or set(values) != expected:
-            found = sorted(values) if isinstance(values, dict) else type(values).__name__
-            raise ValueError(f"a record has the fields {sorted(expected)}, got {found}")
-        try:
-            values["timing"] = Timing(**values["timing"])
-            values["artifacts"] = {role: Artifact(**given) for role, given in values["artifacts"].items()}
-        except (TypeError, AttributeError) as error:
-            raise ValueError(f"not a record: {error}") from None
+        text = _canonical(dataclasses.asdict(self))
+        check_record(parse_json(text))
+        return f'{text[:-1]},"{_SEAL}":"{_digest(text)}"}}'.encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Record":
+        """Read a record, sealed or from before records were; every value in it is checked.
+
+        Raises:
+            ValueError: not JSON, not a record, one that contradicts itself, or one that was altered.
+        """
+        values = parse_json(content)
+        is_sealed = isinstance(values, dict) and _SEAL in values
+        seal = values.pop(_SEAL) if is_sealed else None
+        check_record(values)
+        if is_sealed and not _has_whole_seal(content) and seal != _digest(_canonical(values)):
+            raise ValueError(f"its content does not have the {_SEAL} that it states")
+        values["timing"] = Timing(**values["timing"])
+        values["artifacts"] = {role: Artifact(**given) for role, given in values["artifacts"].items()}
         for name, value in values.items():
             if isinstance(value, list):
                 values[name] = tuple(value)
         return cls(**values)
+
+
+def _has_whole_seal(content: bytes) -> bool:
+    """Whether a record ends with the sha256 of the bytes before."""
+    seal = _SEALED.search(content[-80:])
+    if seal is None:
+        return False
+    body = content[: -len(seal.group())] + b"}"
+    return hashlib.sha256(body).hexdigest().encode() == seal.group(1)
+
+
+def _canonical(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,33 +190,33 @@ class Summary:
 
     @classmethod
     def from_json(cls, content: bytes) -> "Summary":
-        """Read these fields of a record, which takes a tenth of the time that all of it takes.
+        """Read these fields of a record whose seal is whole, in a tenth of the time that all of it takes.
 
-        Fields stand in the order of their names, so the last mention of each of these is the field. Damage
-        elsewhere goes unnoticed; where something is odd about these, the whole record is read.
+        Only `Record.to_json` seals, and it checks every value, so whatever has happened to a record since is
+        noticed here too. A record without a whole seal, or with odd fields, is read and checked as a whole.
+        Somebody who forges a seal can show a glance what the whole record is refused for; so this serves
+        counts that people see, and nothing is decided by it.
 
         Raises:
-            ValueError: not a record.
+            ValueError: not a record, or one that was altered.
         """
-        text = content.decode()
-        try:
-            state, metrics, timing = (_cut_field(text, name) for name in ("state", "metrics", "timing"))
-            is_whole = text.endswith("}") and state in STATES
-            if is_whole and all(isinstance(value, float) for value in metrics.values()):
-                return cls(state=state, metrics=metrics, timing=Timing(**timing))
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            pass
+        if _has_whole_seal(content):
+            with contextlib.suppress(ValueError, TypeError, RecursionError):
+                return cls._glance(content.decode())
         record = Record.from_json(content)
         return cls(state=record.state, metrics=record.metrics, timing=record.timing)
 
+    @classmethod
+    def _glance(cls, text: str) -> "Summary":
+        # Fields stand in the order of their names, so the last mention of each of these is the field.
+        state, metrics, timing = (_cut_field(text, name) for name in ("state", "metrics", "timing"))
+        check_outcome(state, metrics)
+        TIMING(timing)
+        return cls(state=state, metrics=metrics, timing=Timing(**timing))
+
 
 def _cut_field(text: str, name: str) -> Any:  # Any: a JSON value
-    position = text.rindex(f'"{name}":') + len(name) + 3
-    return _DECODER.raw_decode(text, position + (text[position : position + 1] == " "))[0]
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"a record holds finite numbers only, got {name}")
+    return _DECODER.raw_decode(text, text.rindex(f'"{name}":') + len(name) + 3)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,9 +243,5 @@ class Failure:
     def from_json(cls, text: bytes) -> "Failure":
         """Read a failure; ValueError when it is not one."""
         values = parse_json(text)
-        if not isinstance(values, dict):
-            raise ValueError(f"a failure is an object, got {type(values).__name__}")
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ValueError(f"not a failure: {error}") from None
+        FAILURE(values)
+        return cls(**values)

@@ -18,7 +18,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from lt_rebalance.cluster import ClusterSize
+from lt_rebalance.cluster import NodeSize
 from lt_rebalance.configs import Execution, require_positive
 from lt_rebalance.costs import stage_flop
 from lt_rebalance.disk import describe_disk, takes_no_more
@@ -38,6 +38,8 @@ MAX_LOST_WORKERS = 20
 """times that a trial goes on after its worker process or node was lost; what raises has `MAX_ERRORS`"""
 # A worker splits what its GPU cannot hold. On a CPU seeds side by side are faster than seeds in turn.
 DEFAULT_LANES = {"cpu": 1, "cuda": 64}
+GPU_STEP = 1e-4
+"""the smallest share of a GPU; Ray counts in whole numbers of it"""
 
 _log = logging.getLogger(__name__)
 
@@ -70,38 +72,63 @@ def plan_resources(
     gpus_per_trial: float,
     num_slots: int | None,
     max_lanes: int | None,
-    cluster: ClusterSize,
+    *nodes: NodeSize,
+    may_grow: bool = True,
 ) -> Resources:
     """Return what one trial asks for, and how many fit.
 
     Args:
         execution: how trials compute.
         gpus_per_trial: share of a GPU, or number of GPUs; ignored on the CPU.
-        num_slots: trials at a time; None for as many as the cluster holds now.
+        num_slots: trials at a time; None for as many as the nodes hold now.
         max_lanes: most seeds of one trial; None for what is fastest on the device.
-        cluster: the cluster's "CPU" and "GPU".
+        nodes: what each node has of "CPU" and "GPU".
+        may_grow: whether nodes may come on which a trial fits that fits on none of these.
 
     Raises:
-        ValueError: nothing fits, or a number is not positive.
+        ValueError: nothing fits, a number is not positive, or there is no such share of a GPU.
     """
     require_positive(gpus_per_trial=gpus_per_trial, max_concurrent=num_slots, lanes=max_lanes)
-    num_gpus = gpus_per_trial if execution.device == "cuda" else 0.0
-    if num_slots is None:
-        num_slots = int(cluster.get("CPU", 0) // execution.num_threads)
-        if num_gpus:
-            num_slots = min(num_slots, int(cluster.get("GPU", 0) / num_gpus))
-    if num_slots < 1:
+    num_gpus = _round_share(gpus_per_trial)
+    if execution.device != "cuda":
+        num_gpus = 0.0
+    fitting = sum(_count_slots(node, execution.num_threads, num_gpus) for node in nodes)
+    if fitting < 1 and (num_slots is None or not may_grow):
+        largest = {name: max((node.get(name, 0) for node in nodes), default=0) for name in ("CPU", "GPU")}
+        remedy = "lower --threads or --gpus-per-trial"
         raise ValueError(
-            f"no trial fits: one needs {execution.num_threads} CPUs and {num_gpus:g} GPUs, the cluster has "
-            f"{cluster.get('CPU', 0):g} and {cluster.get('GPU', 0):g} now; lower --threads, or name "
-            "--max-concurrent for a cluster that grows"
+            f"no trial fits: one needs {execution.num_threads} CPUs and {num_gpus:g} GPUs of one machine, "
+            f"and none has more than {largest['CPU']:g} and {largest['GPU']:g} now; {remedy}"
+            + (", or name --max-concurrent for a cluster that grows" if may_grow else "")
         )
     return Resources(
         num_cpus=execution.num_threads,
         num_gpus=num_gpus,
-        num_slots=num_slots,
+        num_slots=fitting if num_slots is None else num_slots,
         max_lanes=max_lanes or DEFAULT_LANES[execution.device],
     )
+
+
+def _round_share(gpus_per_trial: float) -> float:
+    """Return a share of a GPU, or a number of GPUs, as Ray counts it: in steps of `GPU_STEP`."""
+    if not math.isfinite(gpus_per_trial) or (gpus_per_trial > 1 and gpus_per_trial % 1):
+        raise ValueError(
+            f"gpus_per_trial must be a share of one GPU, or a whole number of them, got {gpus_per_trial:g}; "
+            "0.5 puts two trials on each GPU, 2 gives a trial two"
+        )
+    rounded = round(gpus_per_trial / GPU_STEP) * GPU_STEP
+    if not rounded:
+        raise ValueError(f"gpus_per_trial must be at least {GPU_STEP:g}, got {gpus_per_trial:g}")
+    return round(rounded, 4)
+
+
+def _count_slots(node: NodeSize, num_cpus: int, num_gpus: float) -> int:
+    """Return how many trials a node holds; a share of a GPU lies on one of them, several lie on one node."""
+    slots = int(node.get("CPU", 0) // num_cpus)
+    devices = int(node.get("GPU", 0))
+    if 0 < num_gpus < 1:
+        return min(slots, devices * (round(1 / GPU_STEP) // round(num_gpus / GPU_STEP)))
+    return min(slots, int(devices // num_gpus)) if num_gpus else slots
 
 
 class StoreFaults:

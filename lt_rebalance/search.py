@@ -21,6 +21,7 @@ from lt_rebalance.configs import (
     require_known,
     require_positive,
 )
+from lt_rebalance.names import check_name
 from lt_rebalance.records import Record
 from lt_rebalance.search_spaces import SearchSpace, Value
 from lt_rebalance.study import AnyStage, Cell
@@ -75,6 +76,7 @@ class Search:
     execution: Execution
 
     def __post_init__(self) -> None:
+        check_name("the name of a search with the ending of its confirmation", f"{self.name}-confirmation")
         require_known("component", self.component, tuple(SEARCH_SPACES))
         require_known("scheduler", self.scheduler, SCHEDULERS)
         for objective in self.objectives:
@@ -84,6 +86,8 @@ class Search:
                     f"objective {objective!r} is one of generators, got component {self.component!r}"
                 )
         require_positive(seeds=len(self.seeds), objectives=len(self.objectives))
+        if self.sampler_seed < 0:
+            raise ValueError(f"the seed of the suggestions must be at least 0, got {self.sampler_seed}")
         if self.reduction < 2:
             raise ValueError(f"the reduction must be at least 2, got {self.reduction}")
         if len(self.objectives) > 1 and self.scheduler != "none":

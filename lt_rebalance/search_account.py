@@ -1,13 +1,14 @@
 """The account of a search: every trial with its values, its rungs and its end, and the choice among them."""
 
 import dataclasses
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-TRIAL_STATES = ("complete", "pruned", "diverged", "failed", "running")
+from lt_rebalance.document_values import TRIAL_STATES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +98,8 @@ class SearchBudget:
     def __post_init__(self) -> None:
         limits = dataclasses.asdict(self)
         for name, limit in limits.items():
-            if limit is not None and not limit > 0:
-                raise ValueError(f"a budget in {name} must be above 0, got {limit}")
+            if limit is not None and not 0 < limit < math.inf:
+                raise ValueError(f"a budget in {name} must be above 0 and finite, got {limit}")
         if not any(limits.values()):
             raise ValueError("a search needs a budget in trials, steps or minutes")
 

@@ -3,41 +3,42 @@
 import argparse
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
-from lt_rebalance.arguments import EXIT_INCOMPLETE
 from lt_rebalance.bucket import SCHEME
 from lt_rebalance.cluster import RaySession
 from lt_rebalance.command import (
+    check_options,
     first_line,
     open_results,
     prepare_machine,
-    run_command,
+    read_data,
     run_job,
-    this_command,
 )
 from lt_rebalance.configs import Execution, require_positive
 from lt_rebalance.console import make_console
-from lt_rebalance.datasets import load_dataset, locate_data_dir
+from lt_rebalance.datasets import locate_data_dir
+from lt_rebalance.exits import EXIT_INCOMPLETE, run_command, this_command
 from lt_rebalance.forecast import Job
 from lt_rebalance.lease import Lease
 from lt_rebalance.ledger import Ledger
+from lt_rebalance.overrides import Overrides, change_cell, read_overrides
 from lt_rebalance.plan import compile_study
 from lt_rebalance.population import run_population
 from lt_rebalance.protocols import PROTOCOLS
 from lt_rebalance.runner import Resources
-from lt_rebalance.search import FIRST_SEARCH_SEED, OBJECTIVES, Search
+from lt_rebalance.search import FIRST_SEARCH_SEED, Search
 from lt_rebalance.search_account import SearchBudget, Trial, choose, summary
 from lt_rebalance.search_files import best_toml, confirmation_name, describe_search, make_account
+from lt_rebalance.search_forecast import SearchForecast
 from lt_rebalance.search_journal import SearchJournal, open_journal
 from lt_rebalance.store import Store
 from lt_rebalance.study import Study
+from lt_rebalance.text import rich
 from lt_rebalance.tuner import run_search
 
 SearchBuilder = Callable[[argparse.Namespace, Execution], Search]
@@ -58,22 +59,36 @@ def main(
     """
 
     def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
+        check_options(options)
+        overrides = read_overrides(options.config, options.set)
         execution, resources = prepare_machine(options, stack)
-        search = build_search(options, execution)
+        search = _change_base(build_search(options, execution), overrides)
+        search.ladder(search.untuned)  # a ValueError where no trial could be made
         budget = SearchBudget(trials=options.trials, steps=options.max_steps, minutes=options.max_minutes)
         require_positive(confirm_seeds=options.confirm_seeds)
         if search.scheduler == "pbt":
             _require_population(options)
+        if options.reduction is not None and search.scheduler != "asha":
+            raise ValueError(f"--reduction is of scheduler asha, got scheduler {search.scheduler!r}")
         if options.confirm_seeds > FIRST_SEARCH_SEED:
             raise ValueError(
                 f"--confirm-seeds must be at most {FIRST_SEARCH_SEED}, got {options.confirm_seeds}"
             )
-        if options.plan:
-            return lambda: _show_plan(search, budget, resources, as_json=options.json)
-        load_dataset(search.base.data.dataset, options.data_dir, download=options.download)
+        read_data([search.base.data.dataset], options)
         store = open_results(options)
+        if store is not None:
+            _require_same_search(search, store)
+        if options.plan:
+            forecast = SearchForecast(
+                search=search,
+                budget=budget,
+                resources=resources,
+                confirm_seeds=options.confirm_seeds,
+                store=store,
+                retry_failed=options.retry_failed,
+            )
+            return lambda: forecast.show(options.rate, as_json=options.json)
         assert store is not None
-        _require_same_search(search, store)
         lease = stack.enter_context(Lease(store.files, store.location, search.name))
         journal = stack.enter_context(open_journal(search, store))
         command = SearchCommand(
@@ -156,7 +171,7 @@ class SearchCommand:
         shown = f": {self._scores(trial)}" if last and trial.state != "diverged" else ""
         reason = f": {trial.reason}" if trial.reason else ""
         text = f"trial {trial.number} {trial.state}{where}{shown}{reason} ({describe_values(trial.values)})"
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(rich(text), soft_wrap=True)
         if trial.state != "running":
             self._write_account()
 
@@ -234,6 +249,21 @@ def _require_same_search(search: Search, store: Store) -> None:
         )
 
 
+def _change_base(search: Search, overrides: Overrides) -> Search:
+    """Return a search whose untuned configuration has some fields replaced.
+
+    Raises:
+        ValueError: values that do not go together, or that options of the search set.
+    """
+    if not overrides.tables:
+        return search
+    if "generator" in overrides.tables and search.base.generator is None:
+        raise ValueError(f"{overrides.label}: the method {search.base.method.name!r} has no generator")
+    if "budget" in overrides.tables.get(search.component, {}):
+        raise ValueError(f"{overrides.label}: how long a trial trains is what --steps says")
+    return dataclasses.replace(search, base=change_cell(search.base, overrides))
+
+
 def _require_population(options: argparse.Namespace) -> None:
     for name in ("max_steps", "max_minutes", "max_concurrent"):
         if getattr(options, name) is not None:
@@ -246,22 +276,3 @@ def _require_population(options: argparse.Namespace) -> None:
             "the members of a population hand checkpoints on through a directory that all nodes share: name "
             f"one as --storage, got {options.storage!r}, or leave out --address to stay on this machine"
         )
-
-
-def _show_plan(search: Search, budget: SearchBudget, resources: Resources, *, as_json: bool) -> int:
-    """Print what would be searched and return 0."""
-    answer = describe_search(search) | {
-        "budget": dataclasses.asdict(budget),
-        "num_slots": resources.num_slots,
-        "name": search.name,
-    }
-    if as_json:
-        print(json.dumps(answer, indent=2))
-        return 0
-    print(f"{search.name}: tunes the {search.component} of {search.base}, {search.budget}")
-    for name, domain in search.space.items():
-        print(f"  {name}: {domain}; untuned {search.untuned[name]}")
-    print(f"objectives: {'; '.join(OBJECTIVES[name].label for name in search.objectives)}")
-    print(f"seeds: {', '.join(map(str, search.seeds))}; measured after rounds {answer['rung_rounds']}")
-    print(f"budget: {dataclasses.asdict(budget)}; {resources.num_slots} trials at a time")
-    return 0

@@ -6,6 +6,7 @@ One process at a time owns it.
 
 import contextlib
 import fcntl
+import json
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,15 +15,18 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from lt_rebalance.journal_objects import ObjectJournal, describe_owned
+from lt_rebalance.document_values import RUNG
+from lt_rebalance.filesystem import StorageError
+from lt_rebalance.journal_objects import OPERATION, ObjectJournal, describe_owned
 from lt_rebalance.search import Search, Values
 from lt_rebalance.search_account import RungResult, SearchBudget, Trial
 from lt_rebalance.search_spaces import Choice, Domain, Value
-from lt_rebalance.store import Store
+from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store_documents import search_path
+from lt_rebalance.values import parse_json
 
 JOURNAL_FILE = "journal.jsonl"
 DIVERGED_SCORE = 0.0
@@ -155,7 +159,28 @@ def open_journal(search: Search, store: Store) -> Iterator[SearchJournal]:
             backend = ObjectJournal(store.files, search.name, f"{path}/journal")
         else:
             backend = stack.enter_context(_own_file(search.name, store.directory / path))
-        yield SearchJournal(search, optuna.storages.JournalStorage(backend))
+        yield _replay(search, backend, f"{store.location}: {path}")
+
+
+def _replay(search: Search, backend: BaseJournalBackend, place: str) -> SearchJournal:
+    """Return the journal with all that it says done again; StoreError where that cannot be."""
+    try:
+        journal = SearchJournal(search, optuna.storages.JournalStorage(backend))
+        for trial in journal.trials():
+            _check_trial(trial)
+        return journal
+    except (StorageError, StoreError):
+        raise
+    except Exception as error:  # whatever Optuna makes of operations that it has not written
+        raise StoreError(
+            f"{place}/{JOURNAL_FILE} says what no search says ({type(error).__name__}: {error}); move "
+            "that directory away and run the search again: what its trials have trained stays"
+        ) from None
+
+
+def _check_trial(trial: Trial) -> None:
+    for rung in trial.rungs:
+        RUNG(json.loads(json.dumps(rung.to_plain())))
 
 
 @contextlib.contextmanager
@@ -170,7 +195,9 @@ def _own_file(search: str, directory: Path) -> Iterator[JournalFileBackend]:
         # Left by a process that was killed while it wrote; nobody else can be writing now.
         Path(f"{path}.lock").unlink(missing_ok=True)
         _cut_torn_line(path)
-        yield JournalFileBackend(str(path))
+        _check_lines(path)
+        # Optuna's other lock is a link, which some disks have not.
+        yield JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
 
 
 def _cut_torn_line(path: Path) -> None:
@@ -179,6 +206,19 @@ def _cut_torn_line(path: Path) -> None:
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
         os.truncate(path, whole)
+
+
+def _check_lines(path: Path) -> None:
+    """Raise a StoreError that names the first line which is no operation of a journal."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            OPERATION(parse_json(line))
+        except ValueError as error:
+            raise StoreError(
+                f"{path}, line {number}: no operation of a journal ({error}); remove it if it is torn, or "
+                f"move {path.parent} away, and run the search again: what its trials have trained stays"
+            ) from None
 
 
 def _suggest(trial: Any, name: str, domain: Domain) -> Value:

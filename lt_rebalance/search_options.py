@@ -9,6 +9,7 @@ from typing import Any
 from lt_rebalance.command import make_parser
 from lt_rebalance.configs import Budget, require_known, require_positive
 from lt_rebalance.datasets import get_dataset_spec
+from lt_rebalance.option_types import finite, repeats, whole
 from lt_rebalance.protocols import PROTOCOLS, Protocol, get_protocol
 from lt_rebalance.search import FIRST_SEARCH_SEED, SCHEDULERS
 
@@ -16,6 +17,7 @@ VALIDATION_PER_CLASS = 500
 VALIDATION_SHARE = 12
 """of the smallest class, at most one image in so many is set aside for validation: 500 of 6,000"""
 NUM_RUNGS = 3
+DEFAULT_REDUCTION = 3
 NUM_INTERVALS = 6
 """rungs of a population, evenly spaced"""
 
@@ -48,19 +50,19 @@ def make_search_parser(question: str, presets: Mapping[str, SearchPreset]) -> ar
     what.add_argument("--c", default="1/2", metavar="C", help="7/9, 1/2 or any 0 < C < 1 (default: 1/2)")
     what.add_argument("--protocol", default="sound", help=f"of {', '.join(PROTOCOLS)} (default: sound)")
     what.add_argument(
-        "--steps", type=int, metavar="N", help="optimizer steps of a trial that runs to its end"
+        "--steps", type=whole, metavar="N", help="optimizer steps of a trial that runs to its end"
     )
-    what.add_argument("--seeds", type=int, metavar="N", help="seeds that every trial is averaged over")
+    what.add_argument("--seeds", type=repeats, metavar="N", help="seeds that every trial is averaged over")
     what.add_argument("--name", help="name of the search in the store")
     how = parser.add_argument_group("how to search")
     how.add_argument("--scheduler", help=f"of {', '.join(SCHEDULERS)} (default: asha, with one objective)")
-    how.add_argument("--reduction", type=int, default=3, metavar="N", help="asha keeps one in N (default: 3)")
-    how.add_argument("--search-seed", type=int, default=0, metavar="N", help="seed of the suggestions")
+    how.add_argument("--reduction", type=whole, metavar="N", help="asha keeps one in N (default: 3)")
+    how.add_argument("--search-seed", type=whole, default=0, metavar="N", help="seed of the suggestions")
     budget = parser.add_argument_group("when to stop; what has been spent counts, also in earlier calls")
-    budget.add_argument("--trials", type=int, metavar="N", help="trials in all")
-    budget.add_argument("--max-steps", type=int, metavar="N", help="optimizer steps of all trials together")
-    budget.add_argument("--max-minutes", type=float, metavar="X", help="minutes of training of all trials")
-    budget.add_argument("--confirm-seeds", type=int, metavar="N", help="fresh seeds of the confirmation")
+    budget.add_argument("--trials", type=whole, metavar="N", help="trials in all")
+    budget.add_argument("--max-steps", type=whole, metavar="N", help="optimizer steps of all trials together")
+    budget.add_argument("--max-minutes", type=finite, metavar="X", help="minutes of training of all trials")
+    budget.add_argument("--confirm-seeds", type=repeats, metavar="N", help="fresh seeds of the confirmation")
     return parser
 
 
@@ -82,9 +84,17 @@ def search_protocol(options: argparse.Namespace, **changes: Any) -> Protocol:  #
     return dataclasses.replace(get_protocol(options.protocol), validation_per_class=validation, **changes)
 
 
+def search_reduction(options: argparse.Namespace) -> int:
+    """Return in how many trials asha keeps one."""
+    reduction: int = DEFAULT_REDUCTION if options.reduction is None else options.reduction
+    if reduction < 2:
+        raise ValueError(f"the reduction must be at least 2, got {reduction}")
+    return reduction
+
+
 def trial_budget(options: argparse.Namespace) -> Budget:
     """Return the budget of a trial that runs to its end."""
-    rounds = NUM_INTERVALS if options.scheduler == "pbt" else options.reduction ** (NUM_RUNGS - 1)
+    rounds = NUM_INTERVALS if options.scheduler == "pbt" else search_reduction(options) ** (NUM_RUNGS - 1)
     if options.steps % rounds:
         nearest = rounds * max(1, round(options.steps / rounds))
         raise ValueError(

@@ -9,18 +9,24 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from ray.tune.result import DONE
+from safetensors import SafetensorError
 
+from lt_rebalance.attempt import DONE, StageErrors, StageValues, count_own, describe_failure
 from lt_rebalance.disk import describe_disk
 from lt_rebalance.provenance import driver_source
-from lt_rebalance.records import Record, parse_json
+from lt_rebalance.records import Record
 from lt_rebalance.search import Rung, Search, Values, score
 from lt_rebalance.search_account import RungResult
-from lt_rebalance.store import Checkpoint, StoreError, open_store
+from lt_rebalance.store import Checkpoint, Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, AnyStage, stage_from_dict
 from lt_rebalance.trainables import StageTrainable, TrialConfig, open_existing_store, trial_config
+from lt_rebalance.values import LARGEST_S, anything, fields, mapping_of, number, parse_json, whole
 
 MEMBER_FILE = "member.safetensors"
+MEMBER = fields(
+    {"next": whole(), "steps": whole(), "s": number(0, LARGEST_S), "result": mapping_of(anything)}
+)
+"""state of a member of a population"""
 
 
 def rung_trial_config(
@@ -49,8 +55,10 @@ class RungTrainable(StageTrainable):
     `StageTrainable`.
     """
 
-    def setup(self, config: TrialConfig) -> None:
-        """Take on a trial."""
+    def _begin(self, config: TrialConfig) -> None:
+        self._require_same_code(config)
+        self._store = open_existing_store(config["storage"])
+        self._keep_errors_with(config["rungs"][0]["groups"][0])
         self._rungs = [
             Rung(
                 round=rung["round"],
@@ -62,17 +70,13 @@ class RungTrainable(StageTrainable):
         self._next = 0
         self._lanes: dict[int, bytes] = {}
         self._measuring_steps, self._measuring_s = 0, 0.0
-        first, driver = self._rungs[0].groups[0], config["driver"]
-        super().setup(trial_config(first, config["storage"], config["data_dir"], driver=driver))
 
-    def step(self) -> dict[str, Any]:
-        """Run the stages of the next rung and measure it."""
-        if self._refusal:
-            return super().step()
-        try:
-            return self._climb()
-        except Exception as error:
-            return self._end_attempt(error)
+    def _keep_errors_with(self, stages: Sequence[StageValues]) -> None:
+        self._attempt.keep_in(StageErrors(self._store, stages, self.trial_id))
+
+    def _go_on(self) -> dict[str, Any]:
+        self._begin_once()
+        return self._climb()
 
     def _climb(self) -> dict[str, Any]:
         rung = self._rungs[self._next]
@@ -80,8 +84,7 @@ class RungTrainable(StageTrainable):
         is_last = self._next == len(self._rungs)
         records: list[Record] = []
         for group in rung.groups:
-            if (ended := self._finish(group))["outcome"] != "finished":
-                return ended
+            self._finish(group)
             if group is rung.groups[0] and not is_last:
                 self._hand_on(self._rungs[self._next].groups[0])
             records += [self._record(stage) for stage in group]
@@ -92,17 +95,16 @@ class RungTrainable(StageTrainable):
         outcome = "finished" if is_last else "running"
         return self._report(rung, records, scores) | {"outcome": outcome, DONE: is_last}
 
-    def _finish(self, group: Sequence[AnyStage]) -> dict[str, Any]:
-        """Run what is missing of stages that differ in the seed alone, to its end; return how it ended."""
+    def _finish(self, group: Sequence[AnyStage]) -> None:
+        """Run what is missing of stages that differ in the seed alone, to its end."""
+        self._keep_errors_with([stage.to_dict() for stage in group])
         self._run = None
-        missing = [stage for stage in group if self._store.load_record(stage.key) is None]
-        if not missing:
-            return {"outcome": "finished", DONE: True}
-        location, data_dir = self._store.location, self._data_dir
-        super().setup(trial_config(missing, location, data_dir, driver=self._driver))
-        while not (result := super().step())[DONE]:
-            pass
-        return {name: result[name] for name in ("outcome", "reason", DONE) if name in result}
+        if missing := [stage for stage in group if self._store.load_record(stage.key) is None]:
+            location, data_dir = self._store.location, self._config["data_dir"]
+            self._take_on(trial_config(missing, location, data_dir, driver=self._driver))
+            while not self._train_round()[DONE]:
+                pass
+            self.cleanup()
 
     def _hand_on(self, next_group: Sequence[AnyStage]) -> None:
         """Give the longer trainings of the next rung the state that those of this one have just reached."""
@@ -114,7 +116,7 @@ class RungTrainable(StageTrainable):
     def _start_from_lanes(self, group: Sequence[AnyStage]) -> None:
         rounds_done = self._rungs[self._next - 1].round
         for stage in (stage for stage in group if stage.seed in self._lanes):
-            self._stages = [stage]  # whose error it is, should this fail
+            self._keep_errors_with([stage.to_dict()])  # whose error it is, should this fail
             checkpoint = Checkpoint(round=rounds_done, content=self._lanes[stage.seed])
             self._store.save_checkpoint(stage.key, checkpoint)
 
@@ -150,21 +152,29 @@ class PopulationTrainable(RungTrainable):
     the errors of its attempts are kept in that of the search.
     """
 
-    def setup(self, config: TrialConfig) -> None:
-        """Take on a member."""
-        self._scratch = tempfile.TemporaryDirectory(prefix="lt_rebalance-member-")
-        open_store(self._scratch.name, RESULTS_VERSION, create=True)
-        super().setup(config | {"storage": self._scratch.name})
-        self._member: int = config["member"]
+    def step(self) -> dict[str, Any]:
+        """Go on with the member."""
+        result = super().step()
+        if result["outcome"] == "unwritable" and self._has_begun:  # of two stores, which may lie on two disks
+            result = result | {"reason": f"{result['reason']}; {describe_disk(self._scratch.name)}"}
+        return result
+
+    def _begin(self, config: TrialConfig) -> None:
+        self._kept_in = open_existing_store(config["storage"])
         self._search: str = config["search"]
+        self._member: int = config["member"]
+        tuned = config["rungs"][0]["groups"][0][0]
+        self._attempt.keep_in(MemberErrors(self._kept_in, self._search, self._member, tuned, self.trial_id))
         self._values: dict[str, Any] = config["values"]
         self._is_taken_up = False
         self._handed_over: bytes | None = None
         self._repeated: dict[str, Any] = {}
-        try:
-            self._kept_in = open_existing_store(config["storage"])
-        except StoreError as error:
-            self._refusal = str(error)
+        self._scratch = tempfile.TemporaryDirectory(prefix="lt_rebalance-member-")
+        open_store(self._scratch.name, RESULTS_VERSION, create=True)
+        super()._begin(config | {"storage": self._scratch.name})
+
+    def _keep_errors_with(self, stages: Sequence[StageValues]) -> None:
+        """Leave all errors with the member: its stages are thrown away."""
 
     def _climb(self) -> dict[str, Any]:
         self._take_up()
@@ -185,30 +195,19 @@ class PopulationTrainable(RungTrainable):
         if content is None:
             content = self._kept_in.load_member(self._search, self._member)
         if content is not None:
-            self._repeated = self._go_on(content)
+            self._repeated = self._resume(content)
 
-    def _end_attempt(self, error: Exception) -> dict[str, Any]:
-        result = super()._end_attempt(error)
-        if result["outcome"] == "unwritable":  # of two stores, which may lie on two disks
-            result["reason"] += f"; {describe_disk(self._scratch.name)}"
-        return result
-
-    def _note_error(self, error: Exception) -> None:
-        failure = self._describe_failure(self._stages[0], error)
-        self._kept_in.note_member_error(self._search, self._member, failure)
-
-    def _count_errors(self) -> int:
-        return self._count_own(self._kept_in.load_member_errors(self._search, self._member))
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
+    def _save(self, directory: Path) -> None:
         """Write what a member needs to go on, for itself or for one that takes over its weights."""
+        self._begin_once()
         self._take_up()
-        Path(checkpoint_dir, MEMBER_FILE).write_bytes(self._pack({}))
+        (directory / MEMBER_FILE).write_bytes(self._pack({}))
 
-    def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]  # a path, not a dict
-        """Go on, in the next step, from what `save_checkpoint` wrote, with this member's own values."""
+    def _load(self, directory: Path) -> None:
+        """Go on, in the next step, from what `_save` wrote, with this member's own values."""
+        self._begin_once()
         self._is_taken_up, self._repeated = False, {}
-        self._handed_over = Path(checkpoint_dir, MEMBER_FILE).read_bytes()
+        self._handed_over = (directory / MEMBER_FILE).read_bytes()
 
     def _pack(self, result: Mapping[str, Any]) -> bytes:
         state = {"next": self._next, "steps": self._measuring_steps, "s": self._measuring_s, "result": result}
@@ -219,7 +218,7 @@ class PopulationTrainable(RungTrainable):
             {name: torch.frombuffer(bytearray(each), dtype=torch.uint8) for name, each in content.items()}
         )
 
-    def _go_on(self, content: bytes) -> dict[str, Any]:
+    def _resume(self, content: bytes) -> dict[str, Any]:
         state, self._lanes = unpack_member(content)
         self._next, self._measuring_steps, self._measuring_s = state["next"], state["steps"], state["s"]
         if self._next:
@@ -231,6 +230,25 @@ class PopulationTrainable(RungTrainable):
         return result
 
 
+class MemberErrors:
+    """Keeps the errors of a member of a population beside the search that it belongs to."""
+
+    def __init__(self, store: Store, search: str, member: int, stage: StageValues, trial: str) -> None:
+        """Keep errors with a member, described by the first stage of its ladder."""
+        self._store, self._search, self._member = store, search, member
+        self._stage, self._trial = stage, trial
+
+    def note(self, error: BaseException) -> None:
+        failure = describe_failure(self._stage, error, self._trial)
+        self._store.note_member_error(self._search, self._member, failure)
+
+    def count(self) -> int:
+        return count_own(self._store.load_member_errors(self._search, self._member), self._trial)
+
+    def settle(self, error: BaseException) -> None:
+        """Leave it to the driver, which settles a member with the reason that its trial gives."""
+
+
 def member_trial_config(
     search: Search, member: int, values: Values, storage: str, data_dir: str | None
 ) -> TrialConfig:
@@ -240,10 +258,18 @@ def member_trial_config(
 
 
 def unpack_member(content: bytes) -> tuple[dict[str, Any], dict[int, bytes]]:
-    """Return what a member keeps: its state with its last result, and its lanes by seed."""
-    parts = {name: part.numpy().tobytes() for name, part in safetensors.torch.load(content).items()}
-    state: dict[str, Any] = parse_json(parts.pop("state"))
-    return state, {int(seed): lane for seed, lane in parts.items()}
+    """Return what a member keeps: its state with its last result, and its lanes by seed.
+
+    Raises:
+        ValueError: it is not what a member keeps.
+    """
+    try:
+        parts = {name: part.numpy().tobytes() for name, part in safetensors.torch.load(content).items()}
+        state: dict[str, Any] = parse_json(parts.pop("state"))
+        MEMBER(state)
+        return state, {int(seed): lane for seed, lane in parts.items()}
+    except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(f"no state of a member: {type(error).__name__}: {error}") from None
 
 
 def rung_result(result: Mapping[str, Any], objectives: Sequence[str]) -> RungResult:

@@ -23,11 +23,33 @@ from lt_rebalance.lane_stacks import Fusion
 from lt_rebalance.lanes import Training
 from lt_rebalance.machine import describe_machine, prepare_torch
 from lt_rebalance.metrics import COLLAPSED_BELOW, METRICS, PROBABILITY_METRICS, confusion_matrix
-from lt_rebalance.records import Artifact, Record, Timing, parse_json
+from lt_rebalance.records import Artifact, Record, Timing
 from lt_rebalance.seeding import torch_stream
 from lt_rebalance.store import Checkpoint, Store
 from lt_rebalance.study import AnyStage, ClassifierStage, GeneratorStage, ValidationStage
 from lt_rebalance.training import Lane
+from lt_rebalance.values import (
+    LARGEST_S,
+    anything,
+    as_object,
+    fields,
+    flag,
+    list_of,
+    number,
+    parse_json,
+    whole,
+)
+
+PROGRESS = fields(
+    {
+        **dict.fromkeys(("wall_s", "device_s", "train_s"), number(0, LARGEST_S)),
+        **dict.fromkeys(("round", "step"), whole()),
+        "curves": list_of(as_object),
+        "is_diverged": flag,
+    },
+    others=anything,
+)
+"""of a lane, in the header of its checkpoint"""
 
 StageT = TypeVar("StageT", bound=AnyStage)
 LaneT = TypeVar("LaneT", bound=Lane)
@@ -72,6 +94,8 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         fusion = choose_fusion(first, len(stages))
         if max_lanes is not None:
             fusion = dataclasses.replace(fusion, max_lanes=min(max_lanes, fusion.max_lanes))
+        # Each turn but the last finds another checkpoint of no use, and there are only so many.
+        self._useless: set[str] = set()
         while not self._take_up(fusion, started):
             pass
 
@@ -82,7 +106,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         self._device_s = [0.0 for _ in self.stages]
         self._charged_until = started
         for index, stage in enumerate(self.stages):
-            if (checkpoint := self._store.load_checkpoint(stage.key)) is None:
+            if (checkpoint := self._store.load_checkpoint(stage.key, but=self._useless)) is None:
                 continue
             try:
                 self.restore_lane(index, checkpoint.content)
@@ -91,6 +115,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
             except Exception as error:
                 reason = f"it cannot be restored: {type(error).__name__}: {error}"
                 self._store.reject_checkpoint(stage.key, checkpoint, reason)
+                self._useless.add(checkpoint.name)
                 return False
         return True
 
@@ -142,6 +167,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         """Go on from what `checkpoint_lane` returned; anything else raises, with the lane half restored."""
         lane = self.lanes[index]
         progress = parse_json(_safetensors_header(content)["progress"])
+        PROGRESS(progress)
         self._started[index] -= progress.pop("wall_s")
         self._device_s[index] += progress.pop("device_s")
         if set(progress) != set(lane.progress_fields):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lt_rebalance.facts import RUN_STATES, StageFacts, list_pending, load_study, read_facts, run_state
+from lt_rebalance.facts import RUN_STATES, StageFacts, list_pending, read_facts, run_state
 from lt_rebalance.notes import Note, read_notes
 from lt_rebalance.spending import (
     Estimator,
@@ -115,8 +115,8 @@ class Status:
 
 
 def read_status(store: Store, study: str, now_s: float) -> Status:
-    """Read where a study stands; errors as `facts.load_study`."""
-    plan = load_study(store, study)
+    """Read where a study stands; errors as `Store.load_study`."""
+    plan = store.load_study(study)
     return describe_status(plan, read_facts(store, plan), read_notes(store.files), now_s)
 
 

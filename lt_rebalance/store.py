@@ -32,20 +32,28 @@ Nothing committed is ever edited. Status is found by scanning, so there is no in
 
 import hashlib
 import logging
+import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from lt_rebalance.filesystem import Filesystem
+from numpy.typing import NDArray
+
+from lt_rebalance.arrays import parse_array
+from lt_rebalance.filesystem import Filesystem, ReadOnlyFilesystem
+from lt_rebalance.names import is_foreign
 from lt_rebalance.records import Artifact, Failure, Record, Summary
-from lt_rebalance.store_documents import StoreDocuments, StoreError
+from lt_rebalance.store_documents import IN_THE_WAY, StoreDocuments, StoreError, UnreadableError
 from lt_rebalance.store_location import STORE_FORMAT, find_place
+from lt_rebalance.text import one_line
 
 __all__ = ["KEPT_CHECKPOINTS", "STORE_FORMAT", "Checkpoint", "Store", "StoreError", "open_store"]
 
 KEPT_CHECKPOINTS = 2
+_KEY = re.compile(r"[0-9a-f]{64}")
+CHECKPOINT_NAME = re.compile(r"[0-9]{6,9}-[0-9a-f]{64}\.safetensors")
 _RUN_AGAIN = "run the sweep again: it puts the file into quarantine and remakes what it needs"
 
 ResultT = TypeVar("ResultT")
@@ -62,7 +70,7 @@ class _DamageError(Exception):
 
     def to_store_error(self, location: str, remedy: str) -> StoreError:
         return StoreError(
-            f"{location}: stages/{self.key}/{self.name} cannot be used: {self.reason}; {remedy}"
+            f"{location}: stages/{self.key}/{self.name} cannot be used: {one_line(self.reason)}; {remedy}"
         )
 
 
@@ -73,6 +81,11 @@ class Checkpoint:
     round: int
     """rounds finished"""
     content: bytes
+
+    @property
+    def name(self) -> str:
+        """The name of its file, which its content must agree with."""
+        return f"{self.round:06d}-{hashlib.sha256(self.content).hexdigest()}.safetensors"
 
 
 class Store(StoreDocuments):
@@ -88,8 +101,8 @@ class Store(StoreDocuments):
     # Results
 
     def list_keys(self) -> list[str]:
-        """Return the keys of all stages that have left anything here, sorted."""
-        return self._files.list("stages")
+        """Return the keys of all stages that have left anything here, sorted; what is no key is none's."""
+        return [name for name in self._files.list("stages") if _KEY.fullmatch(name)]
 
     def read_record(self, key: str) -> Record | None:
         """Return the record of a stage, or None where it has none; nothing is moved.
@@ -133,10 +146,10 @@ class Store(StoreDocuments):
 
     def _parse_result(self, key: str, parse: Callable[[bytes], ResultT]) -> ResultT | None:
         try:
-            return parse(self._files.read(_stage_path(key, "result.json")))
+            return parse(self._read(_stage_path(key, "result.json")))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except ValueError as error:
             raise _DamageError(key, "result.json", str(error)) from None
 
     def read_artifact(self, record: Record, role: str) -> bytes:
@@ -148,8 +161,26 @@ class Store(StoreDocuments):
         try:
             return self._verify_artifact(record, role)
         except _DamageError as damage:
-            remedy = f"restore it, or move stages/{record.key} away and run the sweep again"
-            raise damage.to_store_error(self.location, remedy) from None
+            raise self._refuse_artifact(damage) from None
+
+    def read_array(self, record: Record, role: str) -> NDArray[Any]:
+        """Return an artefact that is an array, of the axes and type that its role has; nothing is moved.
+
+        Raises:
+            StoreError: the artefact is missing, altered, or another array; it names the file.
+        """
+        try:
+            content = self._verify_artifact(record, role)
+            try:
+                return parse_array(content, role, len(record.class_counts))
+            except ValueError as error:
+                raise _DamageError(record.key, record.artifacts[role].file, str(error)) from None
+        except _DamageError as damage:
+            raise self._refuse_artifact(damage) from None
+
+    def _refuse_artifact(self, damage: _DamageError) -> StoreError:
+        remedy = f"restore it, or move stages/{damage.key} away and run the sweep again"
+        return damage.to_store_error(self.location, remedy)
 
     def load_artifact(self, record: Record, role: str) -> bytes:
         """Return the content of an artefact of a record.
@@ -162,16 +193,32 @@ class Store(StoreDocuments):
         try:
             return self._verify_artifact(record, role)
         except _DamageError as damage:
-            self._quarantine(damage)
-            self._quarantine(_DamageError(record.key, "result.json", damage.reason))
-            raise damage.to_store_error(self.location, "run the sweep again to remake it") from None
+            raise self._give_up_result(damage) from None
+
+    def reject_artifact(self, record: Record, role: str, reason: str) -> StoreError:
+        """Send an artefact that is intact but of no use to quarantine, with its record.
+
+        Returns:
+            What to raise.
+        """
+        return self._give_up_result(_DamageError(record.key, record.artifacts[role].file, reason))
+
+    def _give_up_result(self, damage: _DamageError) -> StoreError:
+        self._quarantine(damage)
+        if damage.name != "result.json":
+            self._quarantine(_DamageError(damage.key, "result.json", damage.reason))
+        return damage.to_store_error(self.location, "run the sweep again to remake it")
 
     def _verify_artifact(self, record: Record, role: str) -> bytes:
-        artifact = record.artifacts[role]
+        artifact = record.artifacts.get(role)
+        if artifact is None:
+            raise _DamageError(record.key, "result.json", f"it names no {role}")
         try:
-            content = self._files.read(_stage_path(record.key, artifact.file))
+            content = self._read(_stage_path(record.key, artifact.file))
         except FileNotFoundError:
             raise _DamageError(record.key, artifact.file, f"{artifact.file} is missing") from None
+        except UnreadableError as error:
+            raise _DamageError(record.key, artifact.file, str(error)) from None
         if hashlib.sha256(content).hexdigest() != artifact.sha256:
             reason = f"{artifact.file} does not have the sha256 that its record states"
             raise _DamageError(record.key, artifact.file, reason)
@@ -181,7 +228,7 @@ class Store(StoreDocuments):
         """Write an artefact of a result that is about to be committed."""
         digest = hashlib.sha256(content).hexdigest()
         artifact = Artifact(file=f"{role}-{digest[:12]}{suffix}", num_bytes=len(content), sha256=digest)
-        self._files.replace(_stage_path(key, artifact.file), content)
+        self._replace(_stage_path(key, artifact.file), content)
         return artifact
 
     def commit(self, record: Record) -> bool:
@@ -190,16 +237,32 @@ class Store(StoreDocuments):
         The first result stands. A second one that differs in more than time and place is reported as a
         violation of determinism.
         """
-        while not (created := self._files.create(_stage_path(record.key, "result.json"), record.to_json())):
-            first = self.load_record(record.key)  # quarantines a damaged one, which leaves its place free
-            if first is not None:
-                if first.deterministic() != record.deterministic():
-                    _log.warning("stage %s: a second result differs from the one committed", record.key)
-                break
+        created = self._publish(record)
         if created:
             self._files.remove(_stage_path(record.key, "failed.json"))
         self._remove_checkpoints(record.key, keep=0)
         return created
+
+    def _publish(self, record: Record) -> bool:
+        """Create the file of a result; where a useless one has its place, set that aside and try once more.
+
+        Raises:
+            StoreError: what stands there is no result and cannot be set aside.
+        """
+        path, content = _stage_path(record.key, "result.json"), record.to_json()
+        for _ in range(2):
+            try:
+                if self._files.create(path, content):
+                    return True
+            except OSError as error:
+                if error.errno not in IN_THE_WAY:
+                    raise
+                raise self._in_the_way(path, error.strerror) from None
+            if (first := self.load_record(record.key)) is not None:
+                if first.deterministic() != record.deterministic():
+                    _log.warning("stage %s: a second result differs from the one committed", record.key)
+                return False
+        raise self._in_the_way(path, "what stands there is no result, and cannot be set aside")
 
     # Failures
 
@@ -209,14 +272,14 @@ class Store(StoreDocuments):
 
     def count_errors(self, key: str) -> int:
         """Return how many attempts have raised."""
-        return len(self._files.list(_stage_path(key, "errors")))
+        return len(self._list_failures(_stage_path(key, "errors")))
 
     def load_errors(self, key: str) -> list[Failure]:
         """Return the errors of attempts that raised, in their order; damaged ones are quarantined."""
         errors = []
-        for name in self._files.list(_stage_path(key, "errors")):
+        for path in self._list_failures(_stage_path(key, "errors")):
             try:
-                if (failure := self._parse_failure(key, f"errors/{name}")) is not None:
+                if (failure := self._parse_failure(key, f"errors/{PurePosixPath(path).name}")) is not None:
                     errors.append(failure)
             except _DamageError as damage:
                 self._quarantine(damage)
@@ -224,7 +287,7 @@ class Store(StoreDocuments):
 
     def mark_failed(self, failure: Failure) -> None:
         """Record that a stage has failed for good."""
-        self._files.replace(_stage_path(failure.key, "failed.json"), failure.to_json())
+        self._replace(_stage_path(failure.key, "failed.json"), failure.to_json())
 
     def read_failure(self, key: str) -> Failure | None:
         """Return why a stage failed for good, or None if it did not; nothing is moved.
@@ -247,11 +310,14 @@ class Store(StoreDocuments):
 
     def _parse_failure(self, key: str, name: str) -> Failure | None:
         try:
-            return Failure.from_json(self._files.read(_stage_path(key, name)))
+            failure = Failure.from_json(self._read(_stage_path(key, name)))
         except FileNotFoundError:
             return None
         except ValueError as error:
             raise _DamageError(key, name, str(error)) from None
+        if failure.key != key:
+            raise _DamageError(key, name, f"it names the key {failure.key}")
+        return failure
 
     def clear_failure(self, key: str) -> None:
         """Let a failed stage be tried again."""
@@ -261,29 +327,32 @@ class Store(StoreDocuments):
 
     def save_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
         """Keep the state of a training; only the newest `KEPT_CHECKPOINTS` stay."""
-        digest = hashlib.sha256(checkpoint.content).hexdigest()
-        name = f"{checkpoint.round:06d}-{digest}.safetensors"
-        self._files.replace(_stage_path(key, f"checkpoints/{name}"), checkpoint.content)
+        self._replace(_stage_path(key, f"checkpoints/{checkpoint.name}"), checkpoint.content)
         self._remove_checkpoints(key, keep=KEPT_CHECKPOINTS)
 
     def reject_checkpoint(self, key: str, checkpoint: Checkpoint, reason: str) -> None:
         """Put a checkpoint that is intact but of no use into quarantine."""
-        digest = hashlib.sha256(checkpoint.content).hexdigest()
-        name = f"checkpoints/{checkpoint.round:06d}-{digest}.safetensors"
-        self._quarantine(_DamageError(key, name, reason))
+        self._quarantine(_DamageError(key, f"checkpoints/{checkpoint.name}", reason))
 
-    def load_checkpoint(self, key: str) -> Checkpoint | None:
-        """Return the most advanced intact checkpoint, or None; a damaged one is quarantined."""
+    def load_checkpoint(self, key: str, *, but: Collection[str] = ()) -> Checkpoint | None:
+        """Return the most advanced intact checkpoint, or None; a damaged one is quarantined.
+
+        Args:
+            but: names of checkpoints that are known to be of no use.
+        """
         directory = _stage_path(key, "checkpoints")
-        for name in reversed(self._files.list(directory)):
-            round_text, _, digest = name.removesuffix(".safetensors").partition("-")
+        for name in reversed(self._list_checkpoints(key)):
+            if name in but:
+                continue
+            reason = "its content does not have the sha256 in its name"
             try:
-                content = self._files.read(f"{directory}/{name}")
+                checkpoint = Checkpoint(round=_round_of(name), content=self._read(f"{directory}/{name}"))
+                if checkpoint.name == name:
+                    return checkpoint
             except FileNotFoundError:  # another attempt has just committed or moved on
                 continue
-            if round_text.isdecimal() and hashlib.sha256(content).hexdigest() == digest:
-                return Checkpoint(round=int(round_text), content=content)
-            reason = "its content does not have the sha256 in its name"
+            except UnreadableError as error:
+                reason = str(error)
             self._quarantine(_DamageError(key, f"checkpoints/{name}", reason))
         return None
 
@@ -292,39 +361,52 @@ class Store(StoreDocuments):
         self._remove_checkpoints(key, keep=0)
 
     def _remove_checkpoints(self, key: str, keep: int) -> None:
-        directory = _stage_path(key, "checkpoints")
-        names = self._files.list(directory)
+        names = self._list_checkpoints(key)
         for name in names[: len(names) - keep]:
-            self._files.remove(f"{directory}/{name}")
+            self._files.remove(_stage_path(key, f"checkpoints/{name}"))
+
+    def _list_checkpoints(self, key: str) -> list[str]:
+        """Return the names of the checkpoints of a stage, the most advanced one last."""
+        return list(filter(CHECKPOINT_NAME.fullmatch, self._files.list(_stage_path(key, "checkpoints"))))
 
     # Damage
 
     def list_quarantine(self) -> list[str]:
         """Return the names of the quarantined files' directories."""
-        return self._files.list("quarantine")
+        return [name for name in self._files.list("quarantine") if not is_foreign(name)]
 
     def _quarantine(self, damage: _DamageError) -> None:
         key, name = damage.key, damage.name
+        if self.is_read_only:
+            _log.warning("stage %s: %s counts as missing: %s", key, name, damage.reason)
+            return
         directory = f"quarantine/{key}-{uuid.uuid4().hex[:8]}"
         try:
             self._files.move(_stage_path(key, name), f"{directory}/{PurePosixPath(name).name}")
         except FileNotFoundError:
             return
         self._files.replace(f"{directory}/reason.txt", damage.reason.encode())
-        _log.warning("stage %s: %s moved to %s: %s", key, name, directory, damage.reason)
+        _log.warning("stage %s: %s moved to %s: %s", key, name, directory, one_line(damage.reason))
 
 
 def _stage_path(key: str, name: str) -> str:
     return f"stages/{key}/{name}"
 
 
-def open_store(location: str, results_version: int | None, *, create: bool) -> Store | None:
+def _round_of(name: str) -> int:
+    return int(name.partition("-")[0])
+
+
+def open_store(
+    location: str, results_version: int | None, *, create: bool, is_read_only: bool = False
+) -> Store | None:
     """Open the store at a location, and make it if asked to.
 
     Args:
         location: a directory, or s3://BUCKET/PREFIX.
         results_version: the version whose results are wanted; None to read those of any version.
         create: make a store where there is none, and check that it can be written.
+        is_read_only: let nothing in it be changed; what cannot be read counts as missing and stays.
 
     Returns:
         The store; None where there is none and none was to be made.
@@ -333,6 +415,7 @@ def open_store(location: str, results_version: int | None, *, create: bool) -> S
         StoreError: not a store, of another version, not writable, or not within reach.
     """
     assert results_version is not None or not create
+    assert not (create and is_read_only)
     place = find_place(location)
     try:
         found = place.read_version(results_version)
@@ -344,4 +427,5 @@ def open_store(location: str, results_version: int | None, *, create: bool) -> S
             place.write_version(version, is_new=found is None)
     except OSError as error:
         raise place.explain(error) from None
-    return Store(place.files, place.location, version, place.directory)
+    files = ReadOnlyFilesystem(place.files) if is_read_only else place.files
+    return Store(files, place.location, version, place.directory)

@@ -1,17 +1,30 @@
 """What a store keeps under a name, written anew each time: plans, tables, what searches leave."""
 
+import errno
 import json
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lt_rebalance.filesystem import Filesystem
-from lt_rebalance.records import Failure, parse_json
+from lt_rebalance.document_values import check_account, check_study
+from lt_rebalance.filesystem import Filesystem, NotAFileError, ReadOnlyFilesystem
+from lt_rebalance.names import check_name, is_foreign, is_name
+from lt_rebalance.records import Failure
+from lt_rebalance.values import parse_json
+
+IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+_OF_THE_FILE = (*IN_THE_WAY, errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENXIO)
+"""errors that are of one file, while the place as a whole may well be of use"""
+_REMEDY = "restore it, or move it away and run the command that made it again"
 
 
 class StoreError(ValueError):
     """The store cannot be used as asked: unwritable, foreign, or of another version."""
+
+
+class UnreadableError(ValueError):
+    """Something stands where a file is wanted, and is none that can be read."""
 
 
 class StoreDocuments:
@@ -28,16 +41,55 @@ class StoreDocuments:
         """The files under the location, for views that are kept beside results: events, logs, notes."""
         return self._files
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing here can be changed."""
+        return isinstance(self._files, ReadOnlyFilesystem)
+
+    def _read(self, path: str) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            FileNotFoundError: there is none.
+            UnreadableError: a directory, a link that leads nowhere or a device stands there, or it is locked.
+        """
+        try:
+            return self._files.read(path)
+        except FileNotFoundError:
+            raise
+        except NotAFileError as error:
+            raise UnreadableError(f"it cannot be read: {error}") from None
+        except OSError as error:
+            if error.errno not in _OF_THE_FILE:
+                raise
+            raise UnreadableError(f"it cannot be read: {error.strerror}") from None
+
+    def _replace(self, path: str, content: bytes) -> None:
+        """Write a file over what is there; StoreError where something stands in its way."""
+        try:
+            self._files.replace(path, content)
+        except OSError as error:
+            if error.errno not in IN_THE_WAY:
+                raise
+            raise self._in_the_way(path, error.strerror) from None
+
+    def _in_the_way(self, path: str, reason: str | None) -> StoreError:
+        return StoreError(
+            f"{self.location}: {path} cannot be written: {reason}; move what stands there away, and run the "
+            "same command again"
+        )
+
     # Studies
 
     def write_study(self, name: str, plan: Mapping[str, Any]) -> None:
         """Keep what a study plans, over an earlier plan of the same name."""
-        self._files.replace(f"studies/{name}.json", json.dumps(plan, indent=1, allow_nan=False).encode())
+        check_name("a study's name", name)
+        self._replace(f"studies/{name}.json", json.dumps(plan, indent=1, allow_nan=False).encode())
 
     def list_studies(self) -> list[str]:
         """Return the names of the studies planned here."""
-        names = self._files.list("studies")
-        return [name.removesuffix(".json") for name in names if name.endswith(".json") and name[0] != "."]
+        names = [name.removesuffix(".json") for name in self._files.list("studies") if name.endswith(".json")]
+        return [name for name in names if is_name(name)]
 
     def load_study(self, name: str) -> dict[str, Any]:
         """Return what a study plans.
@@ -45,26 +97,27 @@ class StoreDocuments:
         Raises:
             StoreError: no such study, or its file is damaged.
         """
+        path = f"studies/{name}.json"
         try:
-            return self._read_document(f"studies/{name}.json", "a plan")
+            study = parse_json(self._read(path)) if is_name(name) else None
+            if study is not None:
+                check_study(study, name)
+                return dict(study)
         except FileNotFoundError:
-            known = ", ".join(self.list_studies()) or "none"
-            raise StoreError(f"{self.location}: no study {name!r}; known: {known}") from None
-
-    def _read_document(self, path: str, what: str) -> dict[str, Any]:
-        """Return a JSON object; FileNotFoundError where there is none, StoreError where it is damaged."""
-        try:
-            document = parse_json(self._files.read(path))
+            pass
         except ValueError as error:
-            raise StoreError(f"{self.location}: {path} is damaged ({error})") from None
-        if not isinstance(document, dict):
-            raise StoreError(f"{self.location}: {path} is not {what}")
-        return document
+            raise self._is_damaged(path, error) from None
+        known = ", ".join(self.list_studies()) or "none"
+        raise StoreError(f"{self.location}: no study {name!r}; known: {known}")
+
+    def _is_damaged(self, path: str, error: ValueError) -> StoreError:
+        return StoreError(f"{self.location}: {path} is damaged: {error}; {_REMEDY}")
 
     def write_table(self, study: str, name: str, text: str) -> str:
         """Write a table of a study as CSV, over an earlier one, and return where it lies."""
+        check_name("a study's name", study)
         path = f"tables/{study}/{name}.csv"
-        self._files.replace(path, text.encode())
+        self._replace(path, text.encode())
         return f"{self.location}/{path}"
 
     # Searches
@@ -73,6 +126,7 @@ class StoreDocuments:
         """Return the directory of a search, made if it is new; None where the store does not lie in one."""
         if self.directory is None:
             return None
+        assert not self.is_read_only
         path = self.directory / search_path(name)
         path.mkdir(parents=True, exist_ok=True)
         return path
@@ -80,11 +134,11 @@ class StoreDocuments:
     def write_search(self, name: str, account: Mapping[str, Any]) -> None:
         """Write the account of a search, over an earlier one."""
         content = json.dumps(account, indent=1, allow_nan=False).encode()
-        self._files.replace(f"{search_path(name)}/account.json", content)
+        self._replace(f"{search_path(name)}/account.json", content)
 
     def list_searches(self) -> list[str]:
         """Return the names of the searches that have an account here."""
-        names = self._files.list("searches")
+        names = filter(is_name, self._files.list("searches"))
         return [name for name in names if "account.json" in self._files.list(search_path(name))]
 
     def load_search(self, name: str) -> dict[str, Any]:
@@ -93,22 +147,30 @@ class StoreDocuments:
         Raises:
             StoreError: no such search, or its account is damaged.
         """
+        path = f"{search_path(name)}/account.json"
         try:
-            return self._read_document(f"{search_path(name)}/account.json", "an account")
+            account = parse_json(self._read(path))
+            check_account(account, name)
         except FileNotFoundError:
             known = ", ".join(self.list_searches()) or "none"
             raise StoreError(f"{self.location}: no search {name!r}; known: {known}") from None
+        except ValueError as error:
+            raise self._is_damaged(path, error) from None
+        return dict(account)
 
     def save_member(self, name: str, member: int, content: bytes) -> None:
         """Keep what a member of a population needs to go on, over what it kept before."""
-        self._files.replace(_member_path(name, member), content)
+        self._replace(_member_path(name, member), content)
 
     def load_member(self, name: str, member: int) -> bytes | None:
         """Return what a member of a population keeps, or None."""
+        path = _member_path(name, member)
         try:
-            return self._files.read(_member_path(name, member))
+            return self._read(path)
         except FileNotFoundError:
             return None
+        except UnreadableError as error:
+            raise self._is_damaged(path, error) from None
 
     def discard_member(self, name: str, member: int) -> None:
         """Remove what a member of a population keeps, when it has ended."""
@@ -124,29 +186,34 @@ class StoreDocuments:
         Raises:
             StoreError: one is damaged; it names the file.
         """
-        directory = _member_errors_path(name, member)
         errors = []
-        for path in (f"{directory}/{each}" for each in self._files.list(directory)):
+        for path in self._list_failures(_member_errors_path(name, member)):
             try:
-                errors.append(Failure.from_json(self._files.read(path)))
+                errors.append(Failure.from_json(self._read(path)))
             except ValueError as error:
-                raise StoreError(f"{self.location}: {path} is damaged ({error})") from None
+                raise self._is_damaged(path, error) from None
         return errors
+
+    def _list_failures(self, directory: str) -> list[str]:
+        """Return the paths of the failures in a directory, in their order."""
+        names = self._files.list(directory)
+        return [f"{directory}/{name}" for name in names if name.endswith(".json") and not is_foreign(name)]
 
     def _add_failure(self, directory: str, failure: Failure) -> None:
         """Keep a failure in a directory, after those that are there."""
-        name = f"{len(self._files.list(directory)):04d}-{uuid.uuid4().hex}.json"
-        self._files.replace(f"{directory}/{name}", failure.to_json())
+        name = f"{len(self._list_failures(directory)):04d}-{uuid.uuid4().hex}.json"
+        self._replace(f"{directory}/{name}", failure.to_json())
 
     def write_best(self, name: str, text: str) -> str:
         """Write the configuration that a search chose, over an earlier one, and return where it lies."""
         path = f"{search_path(name)}/best.toml"
-        self._files.replace(path, text.encode())
+        self._replace(path, text.encode())
         return f"{self.location}/{path}"
 
 
 def search_path(name: str) -> str:
-    """Return the directory of a search in a store."""
+    """Return the directory of a search in a store; ValueError of a name that would lead elsewhere."""
+    check_name("a search's name", name)
     return f"searches/{name}"
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 from lt_rebalance.bucket import SCHEME, Bucket, parse_address
 from lt_rebalance.filesystem import Filesystem, LocalFilesystem, StorageError
+from lt_rebalance.names import is_foreign
 from lt_rebalance.object_storage import S3Filesystem
-from lt_rebalance.records import parse_json
 from lt_rebalance.store_documents import StoreError
+from lt_rebalance.values import fields, parse_json, whole
 
 STORE_FORMAT = 1
 
@@ -38,15 +40,16 @@ class Place:
         try:
             content = self.files.read("store.json")
         except FileNotFoundError:
-            if others := self.files.list(""):
+            if others := [name for name in self.files.list("") if not is_foreign(name)]:
                 raise StoreError(
                     f"{self.location} is not empty and not a store (it holds {others[0]!r}); "
                     "name another directory"
                 ) from None
             return None
         try:
-            found: dict[str, Any] = dict(parse_json(content))
-        except (ValueError, TypeError):
+            found = parse_json(content)
+            fields({"format": whole(), "results_version": whole()})(found)
+        except ValueError:
             raise StoreError(
                 f"{self.location}/store.json is damaged; restore it or use another --storage"
             ) from None
@@ -69,6 +72,14 @@ class Place:
         write("store.json", content)
         if isinstance(self.files, S3Filesystem):
             self.files.check_access()
+        elif not is_new:  # as a new store has just been asked by its first file
+            self._check_exclusive()
+
+    def _check_exclusive(self) -> None:
+        """Find out before anything is trained whether results can be committed here."""
+        path = f"running/access-{uuid.uuid4().hex}"
+        self.files.create(path, b"")
+        self.files.remove(path)
 
     def explain(self, error: OSError) -> StoreError:
         """Return in words why the place cannot be used."""

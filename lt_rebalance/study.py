@@ -24,6 +24,7 @@ from lt_rebalance.configs import (
 )
 from lt_rebalance.datasets import get_dataset_spec
 from lt_rebalance.methods import get_method
+from lt_rebalance.names import check_name
 from lt_rebalance.records import name_seeds, stage_key
 
 RESULTS_VERSION = 4
@@ -276,8 +277,7 @@ class Study:
     """fields of all cells that were replaced after the study was built, by section"""
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name or self.name.startswith("."):
-            raise ValueError(f"a study's name must be a file name without a leading dot, got {self.name!r}")
+        check_name("a study's name", self.name)
         if not self.cells:
             raise ValueError(f"study {self.name!r} has no cells: its axes select nothing")
         if not self.seeds:

@@ -18,6 +18,7 @@ from lt_rebalance.axes import Axes, make_presets, read_axes
 from lt_rebalance.command import main, make_axes_parser
 from lt_rebalance.datasets import get_dataset_spec
 from lt_rebalance.imbalance import c_of_ratio, kept_counts, parse_c
+from lt_rebalance.option_types import finite
 from lt_rebalance.study import Study
 
 PRESETS = make_presets(methods=("oversample", "cgan"), generators=("mlp_cgan_relu",))
@@ -28,7 +29,7 @@ def make_levels_parser() -> argparse.ArgumentParser:
     """Return the parser: the axes, and the levels."""
     parser = make_axes_parser(__doc__, PRESETS)
     parser.add_argument(
-        "--rho", type=float, nargs="+", metavar="RHO", help="imbalance ratios, instead of --c"
+        "--rho", type=finite, nargs="+", metavar="RHO", help="imbalance ratios, instead of --c"
     )
     return parser
 

@@ -15,6 +15,7 @@ from analysis.answers import answer_sources
 from lt_rebalance.ablation import nested_seeds
 from lt_rebalance.axes import make_presets, read_axes
 from lt_rebalance.command import main, make_axes_parser
+from lt_rebalance.option_types import repeats
 from lt_rebalance.study import Study
 
 PRESETS = make_presets(cs=("1/2",), methods=("cgan",), generators=("mlp_cgan_relu",))
@@ -26,7 +27,7 @@ def make_nested_parser() -> argparse.ArgumentParser:
     """Return the parser: the axes, and the seeds of each source."""
     parser = make_axes_parser(__doc__, PRESETS)
     for source in SOURCES:
-        parser.add_argument(f"--{source}", type=int, metavar="N", help=f"how many {source}")
+        parser.add_argument(f"--{source}", type=repeats, metavar="N", help=f"how many {source}")
     return parser
 
 

@@ -21,6 +21,7 @@ import sys
 from analysis.confirmation import describe_confirmation
 from lt_rebalance.configs import Budget, Execution
 from lt_rebalance.generators import GENERATORS
+from lt_rebalance.option_types import whole
 from lt_rebalance.protocols import make_cell
 from lt_rebalance.search import OBJECTIVES, Search
 from lt_rebalance.search_command import main
@@ -29,6 +30,7 @@ from lt_rebalance.search_options import (
     fill_in,
     make_search_parser,
     search_protocol,
+    search_reduction,
     search_seeds,
     trial_budget,
 )
@@ -56,7 +58,7 @@ def make_cgan_parser() -> argparse.ArgumentParser:
         "--objective", default="macro_f1", help=f"of {', '.join(OBJECTIVES)}, {BOTH} (default: macro_f1)"
     )
     parser.add_argument(
-        "--classifier-steps", type=int, metavar="N", help="steps of the classifier that measures a CGAN"
+        "--classifier-steps", type=whole, metavar="N", help="steps of the classifier that measures a CGAN"
     )
     return parser
 
@@ -75,7 +77,7 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
         classifier_budget=Budget(steps=options.classifier_steps, rounds=1),
     )
     return Search(
-        name=options.name or f"tune_cgan-{options.preset}",
+        name=f"tune_cgan-{options.preset}" if options.name is None else options.name,
         component="generator",
         base=make_cell(
             protocol, dataset=options.dataset, c=options.c, method="cgan", generator=options.generator
@@ -83,7 +85,7 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
         objectives=objectives,
         seeds=search_seeds(options),
         scheduler=options.scheduler or ("asha" if len(objectives) == 1 else "none"),
-        reduction=options.reduction,
+        reduction=search_reduction(options),
         sampler_seed=options.search_seed,
         execution=execution,
     )

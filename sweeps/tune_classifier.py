@@ -25,6 +25,7 @@ from lt_rebalance.search_options import (
     fill_in,
     make_search_parser,
     search_protocol,
+    search_reduction,
     search_seeds,
     trial_budget,
 )
@@ -54,13 +55,13 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
         raise ValueError(f"--method {options.method} has a generator; sweeps/tune_cgan.py tunes that")
     protocol = search_protocol(options, classifier_budget=trial_budget(options))
     return Search(
-        name=options.name or f"tune_classifier-{options.preset}",
+        name=f"tune_classifier-{options.preset}" if options.name is None else options.name,
         component="classifier",
         base=make_cell(protocol, dataset=options.dataset, c=options.c, method=options.method, generator=None),
         objectives=("macro_f1",),
         seeds=search_seeds(options),
         scheduler=options.scheduler or "asha",
-        reduction=options.reduction,
+        reduction=search_reduction(options),
         sampler_seed=options.search_seed,
         execution=execution,
     )

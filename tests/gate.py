@@ -1,4 +1,4 @@
-"""A gate before a server, for tests: forwards TCP, can be shut, lose answers and cut requests short."""
+"""A gate before a server, for tests: forwards TCP, can be shut, cut requests, lose or change answers."""
 
 import contextlib
 import socket
@@ -25,6 +25,10 @@ class Gate:
         """how many of the next answers are dropped, with their connections, once the server has begun them"""
         self.cut_after: int | None = None
         """bytes of each connection's requests after which it is dropped; None for never"""
+        self.answers: list[bytes] = []
+        """what is answered instead of the next answers, one each; the connection is dropped after it"""
+        self.endless_answer: bytes | None = None
+        """what is answered instead of every answer"""
         self.rewrite = (b"", b"")
         """what in requests becomes what, of the same length"""
         self.open()
@@ -71,6 +75,9 @@ class Gate:
             while piece := server.recv(PIECE_BYTES):
                 if self.answers_to_lose and not piece.startswith(_GO_AHEAD):
                     self.answers_to_lose -= 1
+                    break
+                if not piece.startswith(_GO_AHEAD) and (self.answers or self.endless_answer is not None):
+                    client.sendall(self.answers.pop(0) if self.answers else self.endless_answer or b"")
                     break
                 client.sendall(piece)
         self._close(client, server)

@@ -190,6 +190,108 @@ def test_upload_that_is_cut_off_leaves_the_old_object_and_nothing_else(
     assert place.read_all() == {"file": b"new" * 100_000}
 
 
+# Answers of a server, or of something before it, that is not well
+
+
+def http(status: int, body: str = "", *headers: str, length: int | None = None) -> bytes:
+    """Return an answer of HTTP; the length that it promises may be another than that of its body."""
+    lines = [f"HTTP/1.1 {status} Whatever", "Content-Type: application/xml", *headers]
+    lines.append(f"Content-Length: {len(body) if length is None else length}")
+    return "\r\n".join([*lines, "Connection: close", "", body]).encode()
+
+
+def error(code: str) -> str:
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>Words\nof S3</Message></Error>"
+
+
+PASSING = {
+    "RequestTimeout": http(400, error("RequestTimeout")),
+    "IncompleteBody": http(400, error("IncompleteBody")),
+    "BadDigest": http(400, error("BadDigest")),
+    "content altered on the way": http(400, error("XAmzContentSHA256Mismatch")),
+    "SlowDown": http(503, error("SlowDown")),
+    "too many": http(429, error("TooManyRequests")),
+    "InternalError": http(500, error("InternalError")),
+    "a gateway": http(502, "<html>bad gateway</html>"),
+    "a gateway of another kind": http(522),
+    "half an answer": http(200, "<ListBucketResult><Name>x", length=4000),
+    "half an answer that claims to be whole": http(200, "<ListBucketResult><Name>x"),
+    "nothing at all": b"",
+    "no HTTP": b"SSH-2.0-OpenSSH_9.2\r\n",
+}
+
+
+@pytest.mark.parametrize("answer", PASSING.values(), ids=PASSING)
+def test_answer_that_another_try_may_better_is_tried_again(
+    answer: bytes, place: BucketPlace, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket, "_FIRST_PAUSE_S", 0.01)
+    files = open_files(place)
+    files.replace("a", b"1")
+    for operation, expected in ((lambda: files.list(""), ["a"]), (lambda: files.create("b", b"2"), True)):
+        gate.answers = [answer, answer]
+        assert operation() == expected
+        assert gate.answers == []
+    assert place.read_all() == {"a": b"1", "b": b"2"}
+
+
+def test_object_that_arrives_short_is_read_again(place: BucketPlace, gate: Gate) -> None:
+    files = open_files(place)
+    files.replace("a", b"whole")
+    gate.answers = [http(200, "who", length=5)]
+    assert files.read("a") == b"whole" and gate.answers == []
+
+
+HOPELESS = {
+    "redirect": (
+        http(301, error("PermanentRedirect"), "x-amz-bucket-region: eu-west-1"),
+        "AWS_DEFAULT_REGION",
+    ),
+    "redirect without a place": (http(301, error("PermanentRedirect")), "AWS_DEFAULT_REGION"),
+    "redirect of HTTP": (http(307, "", "Location: http://127.0.0.1:1/"), "AWS_DEFAULT_REGION"),
+    "wrong region": (http(400, error("AuthorizationHeaderMalformed")), "AWS_DEFAULT_REGION"),
+    "clock": (http(403, error("RequestTimeTooSkewed")), "set the clock"),
+    "rights": (http(403, error("AccessDenied")), "credentials"),
+    "no rights, no words": (http(403), "credentials"),
+    "old credentials": (http(400, error("ExpiredToken")), "new credentials"),
+    "bucket": (http(404, error("NoSuchBucket")), "name a bucket that exists"),
+    "bucket's name": (http(400, error("InvalidBucketName")), "name a bucket that exists"),
+    "no such operation": (http(501, error("NotImplemented")), "NotImplemented"),
+}
+
+
+@pytest.mark.parametrize(("answer", "remedy"), HOPELESS.values(), ids=HOPELESS)
+def test_answer_that_no_further_try_betters_is_refused_at_once_with_a_remedy(
+    answer: bytes, remedy: str, place: BucketPlace, gate: Gate
+) -> None:
+    gate.endless_answer = answer
+    assert_refused_at_once(place.location, place.bucket, remedy)
+
+
+ENVIRONMENTS = {
+    "endpoint that is no address": {"AWS_ENDPOINT_URL": "nonsense"},
+    "endpoint without a host": {"AWS_ENDPOINT_URL": "http://"},
+    "endpoint of another kind": {"AWS_ENDPOINT_URL": "ftp://127.0.0.1/x"},
+    "endpoint with an impossible port": {"AWS_ENDPOINT_URL": "http://127.0.0.1:99999"},
+    "region that is none": {"AWS_DEFAULT_REGION": "a b/c"},
+    "profile that nobody wrote": {"AWS_PROFILE": "nobody"},
+    "file of certificates that is not there": {
+        "AWS_CA_BUNDLE": "/nowhere",
+        "AWS_ENDPOINT_URL": "https://127.0.0.1:1",
+    },
+}
+
+
+@pytest.mark.parametrize("variables", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
+def test_environment_of_no_use_is_refused_in_words(
+    variables: dict[str, str], place: BucketPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PATIENCE_VARIABLE, "0")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert_refused_at_once(place.location)
+
+
 # What waiting cannot mend
 
 
@@ -280,7 +382,7 @@ def test_missing_boto3_is_named_with_its_extra(tmp_path: Path) -> None:
         "    print(error)\n"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "pip install 'lt_rebalance[s3]'" in result.stdout
+    assert "pip install '.[s3]'" in result.stdout
 
 
 # Addresses

@@ -18,6 +18,7 @@ from analysis.collect import collect, read_results
 from lt_rebalance.cli.completion import list_commands
 from lt_rebalance.cli.main import main
 from lt_rebalance.cli.parser import make_parser
+from lt_rebalance.lease import find_holder
 from lt_rebalance.notes import Note, write_note
 from lt_rebalance.store import Store, open_store
 from tests.test_store import make_checkpoint, make_failure
@@ -269,7 +270,8 @@ def test_gc_deletes_what_no_result_needs_and_nothing_else(call: Call, store: Sto
     assert {path for path in root.rglob("*") if path.is_file()} == full
     assert call("gc", store.location).out.splitlines()[-1].startswith("deleted: 4 things")
     left = {path for path in root.rglob("*") if path.is_file()} - before
-    assert sorted(path.name for path in left) == [".writing-fresh", "driver-y.json"]
+    assert sorted(path.name for path in left) == [".writing-fresh", "000001.json", "driver-y.json"]
+    assert find_holder(store.files) is None
     assert len(collect(store.location)) == 12
     assert call("gc", store.location, "--json").json["garbage"] == []
 

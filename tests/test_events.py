@@ -146,7 +146,9 @@ def test_results_of_the_best_validation_round_are_its_test_metrics(record: Recor
 
 def test_diverged_run_shows_its_rounds_and_no_result(record: Record, store: Store) -> None:
     diverged = dataclasses.replace(
-        record, state="diverged", metrics={}, confusion=(), curves=record.curves[:3], num_steps=400
+        record,
+        **{"metrics": {}, "confusion": (), "artifacts": {}},
+        **{"state": "diverged", "curves": record.curves[:3], "num_steps": 400},
     )
     RunEvents(store, "classifier", RUN).finish(diverged)
     found = read_scalars(store, RUN)

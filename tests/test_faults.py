@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import safetensors.torch
-import torch
 
+from lt_rebalance.attempt import MAX_ERRORS, AttemptError
 from lt_rebalance.classifier_training import ClassifierTraining
 from lt_rebalance.cli.main import main as cli
 from lt_rebalance.command import main
@@ -26,7 +26,7 @@ from lt_rebalance.protocols import Protocol, make_cell
 from lt_rebalance.stages import open_run, run_stage
 from lt_rebalance.store import Checkpoint, Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, ClassifierStage, GeneratorStage, Study
-from lt_rebalance.trainables import MAX_ERRORS, CNNTrainable, trial_config
+from lt_rebalance.trainables import CNNTrainable, trial_config
 from sweeps import full_grid
 from tests.test_store import make_failure
 
@@ -181,39 +181,13 @@ def test_attempts_that_raise_end_as_a_failure_but_lost_workers_and_earlier_trial
         CNNTrainable(trial_config([classifier_stage], store.location, None))
     monkeypatch.setattr(ClassifierTraining, "_train_round", fail)
     for _ in range(MAX_ERRORS - 1):
-        with pytest.raises(RuntimeError, match="made up"):
+        with pytest.raises(AttemptError, match="RuntimeError: made up"):
             CNNTrainable(trial_config([classifier_stage], store.location, None)).train()
         assert store.load_failure(classifier_stage.key) is None
     result = CNNTrainable(trial_config([classifier_stage], store.location, None)).train()
     assert (result["outcome"], result["done"]) == ("failed", True)
     failure = store.load_failure(classifier_stage.key)
     assert failure is not None and (failure.cause, failure.error) == ("code", "RuntimeError: made up")
-
-
-@pytest.mark.parametrize(
-    ("error", "cause"),
-    [
-        (torch.OutOfMemoryError("made up"), "memory"),
-        (MemoryError("made up"), "memory"),
-        (ConnectionError("made up"), "infrastructure"),
-        (KeyError("made up"), "code"),
-    ],
-)
-def test_error_is_kept_with_its_cause(
-    error: Exception,
-    cause: str,
-    classifier_stage: ClassifierStage,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fail(training: ClassifierTraining, *rest: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(ClassifierTraining, "_train_round", fail)
-    store = open_at(tmp_path)
-    with pytest.raises(type(error)):
-        CNNTrainable(trial_config([classifier_stage], store.location, None)).train()
-    assert [failure.cause for failure in store.load_errors(classifier_stage.key)] == [cause]
 
 
 def test_sweep_with_failures_exits_1_with_a_summary_by_cause_and_the_number_in_quarantine(

@@ -18,14 +18,14 @@ from lt_rebalance.command import main
 from lt_rebalance.configs import Budget
 from lt_rebalance.machine import resolve_execution
 from lt_rebalance.plan import Plan, compile_study
-from lt_rebalance.records import Failure, Record, Timing
+from lt_rebalance.records import Failure, Timing
 from lt_rebalance.store import STORE_FORMAT, Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, AnyStage, Study
 from sweeps import full_grid
+from tests.made_up import make_up
 
 CPU = ["--device", "cpu", "--precision", "float32"]
 CNN_FLOP = 31_964_672
-METRICS = {"accuracy": 0.8124, "macro_f1": 0.75, "loss": 1.5, "num_dead_classes": 0.0}
 
 
 def parse(*arguments: str) -> argparse.Namespace:
@@ -237,7 +237,7 @@ WRONG_INPUT: dict[str, tuple[list[str], list[str]]] = {
     "c not a number": (["--c", "abc"], ["C must be a fraction", "'abc'"]),
     "c over zero": (["--c", "1/0"], ["C must be a fraction", "'1/0'"]),
     "no seeds": (["--seeds", "0"], ["--seeds must be at least 1", "got 0"]),
-    "seeds not a number": (["--seeds", "ten"], ["--seeds", "invalid int value: 'ten'"]),
+    "seeds not a number": (["--seeds", "ten"], ["--seeds", "must be a whole number, got 'ten'"]),
     "no steps": (["--steps", "0"], ["steps must be above 0", "got 0"]),
     "negative steps": (["--steps", "-5"], ["steps must be above 0", "got -5"]),
     "no epochs": (["--epochs", "0"], ["epochs must be above 0", "got 0"]),
@@ -260,7 +260,7 @@ WRONG_INPUT: dict[str, tuple[list[str], list[str]]] = {
     ),
     "no threads": (["--threads", "0"], ["num_threads must be above 0", "got 0"]),
     "no trials at a time": (["--max-concurrent", "0"], ["max_concurrent must be above 0", "got 0"]),
-    "no share of a GPU": (["--gpus-per-trial", "0"], ["gpus_per_trial must be above 0", "got 0"]),
+    "share of a GPU on a CPU": (["--device", "cpu", "--gpus-per-trial", "0.5"], ["is for trials on a GPU"]),
     "more threads than CPUs": (["--device", "cpu", "--threads", "9999"], ["no trial fits", "9999 CPUs"]),
     "storage elsewhere": (["--storage", "ftp://host/x"], ["--storage must be a directory", "'ftp://host/x'"]),
     # Names that nothing would ever read.
@@ -460,7 +460,8 @@ def test_plan_counts_stages_in_words_and_creates_nothing(call: Call, tmp_path: P
     assert lines[2] == "classifier runs: 45 planned, 45 to run"
     assert re.fullmatch(r"arithmetic: [\d.]+ PFLOP in float32", lines[3])
     assert re.fullmatch(r"time: .+ of one cpu slot, about .+ on \d+", lines[4])
-    assert all(line.startswith("device time, ") for line in lines[5:])
+    assert lines[5] == "lanes: at most 1 seeds of one trial"
+    assert all(line.startswith("device time, ") for line in lines[6:])
     assert list_tree(tmp_path) == {"cwd": None}
 
 
@@ -479,7 +480,7 @@ def test_plan_needs_no_data(call: Call, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(datasets, "DEBIAN_DIR", tmp_path / "no-package")
     selection = ["--preset", "paper", "--methods", "none", "--c", "1/2", "--seeds", "1"]
     answer = call([*CPU, *selection, "--data-dir", str(tmp_path / "nowhere"), "--plan", "--json"])
-    assert (answer.code, answer.err) == (0, "")
+    assert (answer.code, answer.err) == (0, "note: --data-dir changes nothing: a plan reads no data\n")
     assert json.loads(answer.out)["runs"]["planned"] == 1
 
 
@@ -500,24 +501,7 @@ class Finished:
         self.stages: list[AnyStage] = [run.stage for run in self.plan.runs]
 
     def commit(self, stage: AnyStage, state: str = "complete") -> None:
-        record = Record(
-            key=stage.key,
-            kind=stage.kind,
-            state=state,
-            stage=stage.to_dict(),
-            num_steps=100,
-            class_counts=(2,),
-            training_counts=(2,),
-            synthetic_counts=(0,),
-            rank_groups={},
-            metrics=METRICS if state == "complete" else {},
-            confusion=(),
-            quality_per_class={},
-            curves=(),
-            artifacts={},
-            timing=Timing(wall_s=7.0, train_s=6.0, num_errors=0),
-            provenance={},
-        )
+        record = make_up(stage, state, timing=Timing(wall_s=7.0, train_s=6.0, num_errors=0))
         assert self.store.commit(record)
 
     def fail(self, stage: AnyStage, error: str) -> None:
@@ -581,7 +565,7 @@ def test_finished_study_is_shown_again_without_running_anything(call: Call, fini
     assert (answer.code, answer.err) == (0, "")
     lines = answer.out.splitlines()
     assert lines[-1] == "planned=4 complete=4 failed=0 diverged=0 missing=0"
-    first, second = (line for line in lines if "0.812 ± 0.000" in line)
+    first, second = (line for line in lines if "0.500 ± 0.000" in line)
     assert re.search(r" 7/9 .* none .* 2/2 ", first)
     assert re.search(r" 1/2 .* none .* 2/2 ", second)
     tables = Path("results/tables/full_grid-quick")

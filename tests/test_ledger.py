@@ -2,7 +2,6 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,9 +11,10 @@ from lt_rebalance.ledger import Ledger
 from lt_rebalance.machine import torch_version
 from lt_rebalance.plan import Plan, PlannedRun, compile_study
 from lt_rebalance.protocols import get_protocol, make_cell
-from lt_rebalance.records import Failure, Record, Timing
+from lt_rebalance.records import Failure, Record
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, AnyStage, Cell, GeneratorStage, Study
+from tests.made_up import make_up
 
 EXECUTION = Execution(device="cpu", precision="float32", num_threads=1, torch_version=torch_version())
 WEIGHTS = b"the weights of a generator"
@@ -30,6 +30,7 @@ CGAN = make_sound_cell("cgan", "small_mlp_cgan_leaky")
 CGAN_OTHER_LOSS = dataclasses.replace(
     CGAN, protocol="double", classifier=dataclasses.replace(CGAN.classifier, loss="double_softmax")
 )
+
 CELLS = (CGAN, NONE, CGAN_OTHER_LOSS)
 
 
@@ -60,25 +61,7 @@ def commit(store: Store, stage: AnyStage, state: str = "complete") -> Record:
     artifacts = {}
     if isinstance(stage, GeneratorStage) and state == "complete":
         artifacts["weights"] = store.write_artifact(stage.key, "weights", ".safetensors", WEIGHTS)
-    values: dict[str, Any] = {
-        "key": stage.key,
-        "kind": stage.kind,
-        "state": state,
-        "stage": stage.to_dict(),
-        "num_steps": 7,
-        "class_counts": (2,),
-        "training_counts": (2,),
-        "synthetic_counts": (0,),
-        "rank_groups": {},
-        "metrics": {"accuracy": 0.5} if state == "complete" else {},
-        "confusion": (),
-        "quality_per_class": {},
-        "curves": (),
-        "artifacts": artifacts,
-        "timing": Timing(wall_s=2.0, train_s=1.0, num_errors=0),
-        "provenance": {},
-    }
-    record = Record(**values)
+    record = make_up(stage, state, artifacts=artifacts)
     assert store.commit(record)
     return record
 
@@ -126,7 +109,7 @@ def test_ledger_finds_what_the_store_holds_of_each_run(plan: Plan, store: Store)
     ledger = Ledger(plan, store)
     assert states(ledger) == ["complete", "failed", "diverged"]
     assert ledger.reason(none.key) == "ValueError: no such thing"
-    assert ledger.records[first.key].metrics == {"accuracy": 0.5}
+    assert ledger.records[first.key].metrics["accuracy"] == 0.5
     assert ledger.pending() == {}
 
 

@@ -197,7 +197,7 @@ def test_wrong_setting_is_refused_with_what_is_known(setting: str, expected: str
     ("settings", "expected"),
     [
         (["classifier.loss=mse"], "classifier.loss=mse does not go with sound 1/2 none: unknown loss 'mse'"),
-        (["classifier.learning_rate=nan"], "learning_rate must be above 0, got nan"),
+        (["classifier.learning_rate=nan"], "learning_rate must be a finite number, got nan"),
         (["classifier.budget={steps=9, epochs=9}"], "a budget is in epochs or in steps"),
         (["classifier.budget.steps=0"], "steps must be above 0"),
         (["data.c=2/4"], "C must be given in lowest terms"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lt_rebalance.attempt import MAX_ERRORS, AttemptError
 from lt_rebalance.cluster import ray_cluster
 from lt_rebalance.filesystem import StorageError
 from lt_rebalance.population import MemberCallback, run_population
@@ -20,7 +21,6 @@ from lt_rebalance.search_journal import SearchJournal, open_journal
 from lt_rebalance.search_trainables import PopulationTrainable, member_trial_config, rung_result
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION
-from lt_rebalance.trainables import MAX_ERRORS
 from tests.test_faults import finish
 from tests.test_store import make_failure
 
@@ -182,7 +182,7 @@ def test_member_that_raises_fails_after_three_attempts_of_which_lost_workers_and
         PopulationTrainable(config)  # a worker that dies leaves no error
     monkeypatch.setattr(FAULTY_PARTS[part], fail)
     for _ in range(MAX_ERRORS - 1):
-        with pytest.raises(RuntimeError, match="made up"):
+        with pytest.raises(AttemptError, match="RuntimeError: made up"):
             finish(PopulationTrainable(config))
     result = finish(PopulationTrainable(config))
     assert (result["outcome"], result["reason"]) == ("failed", "RuntimeError: made up")

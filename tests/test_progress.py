@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from rich.console import Console
 
@@ -24,10 +23,10 @@ from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, AnyStage, Cell, Study
 from lt_rebalance.tables import cells_frame, runs_frame
 from sweeps import full_grid
+from tests.made_up import make_up
 
 EXECUTION = Execution(device="cpu", precision="float32", num_threads=1, torch_version=torch_version())
 SMALL = "small_mlp_cgan_leaky"
-METRICS = {"accuracy": 0.8124, "macro_f1": 0.75, "loss": 1.5, "num_dead_classes": 1.0}
 
 
 def make_sound_cell(method: str, generator: str | None = None) -> Cell:
@@ -51,31 +50,20 @@ def store(tmp_path: Path) -> Store:
 
 
 def make_record(
-    store: Store, stage: AnyStage, state: str, metrics: dict[str, float], affected: Sequence[int] = ()
+    store: Store, stage: AnyStage, state: str = "complete", affected: Sequence[int] = (), hits: int = 80
 ) -> Record:
     """Return a record; the affected classes are dead, or drawn as one image."""
-    healthy_K = np.ones(10)
-    healthy_K[list(affected)] = 0
     artifacts = {}
     if stage.kind == "generator" and state == "complete":
         artifacts["weights"] = store.write_artifact(stage.key, "weights", ".safetensors", b"weights")
-    return Record(
-        key=stage.key,
-        kind=stage.kind,
-        state=state,
-        stage=stage.to_dict(),
-        num_steps=70,
-        class_counts=(2,),
-        training_counts=(2,),
-        synthetic_counts=(0,),
-        rank_groups={},
-        metrics=metrics if state == "complete" else {},
-        confusion=tuple(np.diag(healthy_K).tolist()),
-        quality_per_class={"diversity": healthy_K.tolist()},
-        curves=(),
+    return make_up(
+        stage,
+        state,
+        hits=hits,
+        dead=affected,
+        diversity_K=[0.0 if label in affected else 1.0 for label in range(10)],
         artifacts=artifacts,
         timing=Timing(wall_s=65.0, train_s=60.0, num_errors=0),
-        provenance={},
     )
 
 
@@ -90,9 +78,9 @@ class Follower:
         self.progress = Progress(self.ledger, self.throughput, 1, console(self.screen))
 
     def complete(
-        self, stage: AnyStage, state: str = "complete", affected: Sequence[int] = (), **metrics: float
+        self, stage: AnyStage, state: str = "complete", affected: Sequence[int] = (), hits: int = 80
     ) -> None:
-        self.store.commit(make_record(self.store, stage, state, METRICS | metrics, affected))
+        self.store.commit(make_record(self.store, stage, state, affected, hits))
         self.settle(stage)
 
     def fail(self, stage: AnyStage, error: str) -> None:
@@ -166,13 +154,13 @@ def test_plain_progress_prints_one_line_for_each_finished_stage(store: Store) ->
         assert follower.lines() == []
         follower.complete(none)
         assert len(follower.lines()) == 1
-        follower.complete(generator, num_collapsed_classes=2.0)
+        follower.complete(generator)
         assert len(follower.lines()) == 2
         progress.start(classifier)
-        follower.complete(classifier, accuracy=0.5)
+        follower.complete(classifier, hits=50)
     first, second, third = follower.lines()
-    assert first.startswith("1/3 classifier 1/2 none seed 0: accuracy 0.812 in 65 s; ")
-    assert second.startswith(f"2/3 generator 1/2 {SMALL} seed 0: collapsed classes 2 in 65 s; ")
+    assert first.startswith("1/3 classifier 1/2 none seed 0: accuracy 0.800 in 65 s; ")
+    assert second.startswith(f"2/3 generator 1/2 {SMALL} seed 0: collapsed classes 0 in 65 s; ")
     assert third == f"3/3 classifier 1/2 {SMALL} seed 0: accuracy 0.500 in 65 s; nothing left"
 
 
@@ -182,7 +170,7 @@ def test_plain_progress_of_a_diverged_stage_says_when(store: Store) -> None:
     with follower.progress as progress:
         progress.start(plan.runs[0].stage)
         follower.complete(plan.runs[0].stage, "diverged")
-    expected = "1/2 classifier 1/2 none seed 0: diverged after 70 steps; time left not known yet"
+    expected = "1/2 classifier 1/2 none seed 0: diverged after 18000 steps; time left not known yet"
     assert follower.lines() == [expected]
 
 
@@ -237,7 +225,7 @@ def test_plain_progress_of_a_stage_without_any_result_leaves_it_to_do(store: Sto
 
 def test_plain_progress_counts_only_what_was_to_do_at_the_start(store: Store) -> None:
     plan = make_plan(NONE, num_seeds=3)
-    store.commit(make_record(store, plan.runs[0].stage, "complete", METRICS))
+    store.commit(make_record(store, plan.runs[0].stage))
     follower = Follower(plan, store, plain)
     with follower.progress as progress:
         for done, run in enumerate(plan.runs[1:], 1):
@@ -251,7 +239,7 @@ def test_plain_progress_never_counts_below_zero_when_a_generator_is_lost(store: 
     classifier = plan.runs[0].stage
     generator = classifier.generator_stage
     assert generator is not None
-    record = make_record(store, generator, "complete", {"num_collapsed_classes": 0.0})
+    record = make_record(store, generator)
     store.commit(record)
     follower = Follower(plan, store, plain)
     with follower.progress as progress:
@@ -293,11 +281,11 @@ def test_live_progress_shows_cells_counts_and_running_stages(store: Store) -> No
         assert "test study" in screen
         assert "0/9 stages done" in screen
         assert "planned=6 complete=0 failed=0 diverged=0 missing=6" in screen
-        assert "0.812" not in screen
+        assert "0.800" not in screen
         follower.complete(plan.runs[0].stage)
     screen = "\n".join(follower.lines())
     assert re.search(
-        r"sound .* 1/2 .* none .* 1/3 .* 0.812 .* 0.476 .* 0.750 .* 0.342 .* 1.500 .* 1.983", screen
+        r"sound .* 1/2 .* none .* 1/3 .* 0.800 .* 0.476 .* 0.800 .* 0.342 .* 1.500 .* 1.983", screen
     )
     assert "1/9 stages done" in screen
     assert "planned=6 complete=1 failed=0 diverged=0 missing=5" in screen
@@ -334,7 +322,7 @@ def test_progress_on_a_terminal_without_cursor_prints_plain_lines(store: Store) 
         progress.start(plan.runs[0].stage)
         follower.complete(plan.runs[0].stage)
         assert len(follower.lines()) == 1
-        assert follower.lines()[0].startswith("1/1 classifier 1/2 none seed 0: accuracy 0.812 in 65 s")
+        assert follower.lines()[0].startswith("1/1 classifier 1/2 none seed 0: accuracy 0.800 in 65 s")
 
 
 # The table itself
@@ -348,7 +336,7 @@ def test_progress_warns_once_for_all_seeds_of_a_cell_and_counts_the_rest(store: 
     follower = Follower(plan, store, plain)
     with follower.progress:
         for stage in plan.stages.values():
-            follower.complete(stage, affected=(4, 6), num_collapsed_classes=2.0)
+            follower.complete(stage, affected=(4, 6))
     warnings = [line for line in follower.lines() if line.startswith("warning: ")]
     dead, classes = "has dead classes: not one test image is recognised of", "Coat, Shirt"
     collapsed = "collapsed: it draws nearly one and the same image of"
@@ -365,15 +353,15 @@ def test_progress_of_healthy_results_warns_of_nothing(store: Store) -> None:
     follower = Follower(plan, store, plain)
     with follower.progress:
         for stage in plan.stages.values():
-            follower.complete(stage, num_collapsed_classes=0.0)
+            follower.complete(stage)
     assert not [line for line in follower.lines() if "warning" in line]
 
 
 def test_render_cells_shows_dashes_where_there_is_no_number(store: Store) -> None:
     plan = make_plan(NONE, make_sound_cell("undersample"), num_seeds=2)
     follower = Follower(plan, store, plain)
-    for run, accuracy in zip(plan.runs[::2], (0.5, 0.7), strict=True):
-        record = make_record(store, run.stage, "complete", METRICS | {"accuracy": accuracy})
+    for run, hits in zip(plan.runs[::2], (50, 70), strict=True):
+        record = make_record(store, run.stage, affected=(3,), hits=hits)
         store.commit(record)
         follower.ledger.refresh(run.key)
     plain(follower.screen).print(render_cells(cells_frame(runs_frame(follower.ledger)), "a title"))
@@ -383,7 +371,7 @@ def test_render_cells_shows_dashes_where_there_is_no_number(store: Store) -> Non
     assert rows == [
         [
             *("sound", "1/2", "none", "2/2"),
-            *("0.600 ± 0.141", "0.476", "0.750 ± 0.000", "0.342", "1.500 ± 0.000", "1.983", "2"),
+            *("0.540 ± 0.127", "0.476", "0.526 ± 0.122", "0.342", "1.500 ± 0.000", "1.983", "2"),
         ],
         ["sound", "1/2", "undersample", "0/2", "-", "0.698", "-", "0.670", "-", "1.763", "-"],
     ]

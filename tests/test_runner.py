@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
 from rich.console import Console
 
 from benchmarks.chaos import list_workers
@@ -283,8 +286,20 @@ def test_plan_resources_counts_slots(cpu_execution: Execution) -> None:
     [
         (0, None, {"CPU": 2, "GPU": 1}, "gpus_per_trial must be above 0, got 0"),
         (1, 0, {"CPU": 2, "GPU": 1}, "max_concurrent must be above 0, got 0"),
-        (1, None, {"CPU": 2}, "no trial fits: one needs 1 CPUs and 1 GPUs, the cluster has 2 and 0 now"),
+        (
+            1,
+            None,
+            {"CPU": 2},
+            "one needs 1 CPUs and 1 GPUs of one machine, and none has more than 2 and 0 now",
+        ),
         (1, None, {"GPU": 1}, "no trial fits"),
+        (1.5, None, {"CPU": 8, "GPU": 8}, "a share of one GPU, or a whole number of them, got 1.5"),
+        (1.0001, 2, {}, "a share of one GPU, or a whole number of them"),
+        (math.inf, 1, {"CPU": 2, "GPU": 1}, "a share of one GPU, or a whole number of them, got inf"),
+        (math.nan, 1, {"CPU": 2, "GPU": 1}, "gpus_per_trial must be above 0, got nan"),
+        (-0.5, 1, {"CPU": 2, "GPU": 1}, "gpus_per_trial must be above 0"),
+        (0.00004, 1, {"CPU": 2, "GPU": 1}, "gpus_per_trial must be at least 0.0001, got 4e-05"),
+        (2, None, {"CPU": 8, "GPU": 1}, "no trial fits"),
     ],
 )
 def test_plan_resources_refuses(
@@ -297,3 +312,68 @@ def test_plan_resources_refuses(
     cuda = dataclasses.replace(cpu_execution, device="cuda")
     with pytest.raises(ValueError, match=message):
         plan_resources(cuda, gpus_per_trial, num_slots, None, cluster)
+
+
+@pytest.mark.parametrize(
+    ("gpus_per_trial", "num_gpus", "expected"),
+    [
+        (0.15, 8, 48),  # six on each, not 8 / 0.15
+        (0.6, 2, 2),  # one on each, not 2 / 0.6
+        (1 / 3, 2, 6),  # Ray counts in steps of 0.0001
+        (0.3334, 2, 4),
+        (0.5, 3, 6),
+        (0.99999, 3, 3),
+        (2, 5, 2),
+        (8, 8, 1),
+    ],
+)
+def test_slots_are_counted_device_by_device(
+    gpus_per_trial: float, num_gpus: int, expected: int, cpu_execution: Execution
+) -> None:
+    cuda = dataclasses.replace(cpu_execution, device="cuda")
+    node = {"CPU": 100, "GPU": num_gpus}
+    assert plan_resources(cuda, gpus_per_trial, None, None, node).num_slots == expected
+
+
+def test_slots_are_counted_node_by_node(cpu_execution: Execution) -> None:
+    cuda = dataclasses.replace(cpu_execution, device="cuda", num_threads=2)
+    three_threads = dataclasses.replace(cpu_execution, num_threads=3)
+    head, small, large = {"CPU": 0}, {"CPU": 4, "GPU": 3}, {"CPU": 16, "GPU": 1}
+    assert plan_resources(cuda, 1, None, None, head, small, large).num_slots == 2 + 1
+    assert plan_resources(cuda, 2, None, None, head, small, large).num_slots == 1
+    assert plan_resources(three_threads, 1, None, None, {"CPU": 4}, {"CPU": 5}).num_slots == 2
+    with pytest.raises(ValueError, match="no trial fits"):
+        plan_resources(three_threads, 1, None, None, {"CPU": 2}, {"CPU": 2})
+
+
+def test_trial_that_never_fits_is_refused_where_no_node_can_come(cpu_execution: Execution) -> None:
+    eight_threads = dataclasses.replace(cpu_execution, num_threads=8)
+    assert plan_resources(eight_threads, 1, 3, None, {"CPU": 2}).num_slots == 3
+    with pytest.raises(ValueError, match=r"lower --threads or --gpus-per-trial$"):
+        plan_resources(eight_threads, 1, 3, None, {"CPU": 2}, may_grow=False)
+
+
+@pytest.mark.slow
+def test_ray_places_as_many_trials_at_once_as_are_planned(
+    cpu_execution: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_gpus, num_cpus = 3, 1000
+    init, cuda = ray.init, dataclasses.replace(cpu_execution, device="cuda")
+    made_up = {"num_gpus": num_gpus, "num_cpus": num_cpus}
+    monkeypatch.setattr(ray, "init", lambda **options: init(**options | made_up))
+    with ray_cluster(None):
+        for share in (0.15, 0.29, 1 / 3, 0.3334, 0.33339, 0.57, 0.6, 0.99996, 1, 2, 3):
+            resources = plan_resources(cuda, share, None, None, {"CPU": num_cpus, "GPU": num_gpus})
+            assert count_placed(resources, more=2) == resources.num_slots, share
+
+
+def count_placed(resources: Resources, more: int) -> int:
+    """Return how many trials Ray places at once of some more than are planned."""
+    bundles = resources.placement().bundles
+    groups = [placement_group(bundles) for _ in range(resources.num_slots + more)]
+    waiting = [group.ready() for group in groups]
+    done, _ = ray.wait(waiting, num_returns=resources.num_slots, timeout=60)
+    late, _ = ray.wait(waiting, num_returns=len(done) + 1, timeout=1)
+    for group in groups:
+        remove_placement_group(group)
+    return max(len(done), len(late))

@@ -13,37 +13,29 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lt_rebalance.configs import Execution
+from lt_rebalance.protocols import get_protocol, make_cell
 from lt_rebalance.records import Artifact, Failure, Record, Timing
 from lt_rebalance.store import KEPT_CHECKPOINTS, STORE_FORMAT, Checkpoint, Store, StoreError, open_store
+from tests.made_up import make_search, make_study, make_up
 from tests.places import DirectoryPlace, Place
 
-KEY, OTHER_KEY = "a" * 64, "b" * 64
+CELL = make_cell(
+    get_protocol("sound"), dataset="fashion_mnist_mini", c="1/2", method="undersample", generator=None
+)
+EXECUTION = Execution(device="cpu", precision="float32", num_threads=1, torch_version="2.15.0")
+STAGES = {stage.key: stage for stage in (CELL.stage(seed, EXECUTION) for seed in range(3))}
+KEY, OTHER_KEY, THIRD_KEY = STAGES
 
 
 def make_record(key: str = KEY, **changes: Any) -> Record:
-    values: dict[str, Any] = {
-        "key": key,
-        "kind": "classifier",
-        "state": "complete",
-        "stage": {"kind": "classifier", "seed": 0},
-        "num_steps": 60,
-        "class_counts": (6, 3),
-        "training_counts": (6, 6),
-        "synthetic_counts": (0, 3),
-        "rank_groups": {"head": [0], "tail": [1]},
-        "metrics": {"loss": 0.5},
-        "confusion": ([6, 0], [3, 3]),
-        "quality_per_class": {"diversity": [0.9, None]},
-        "curves": ({"step": 60, "test_recall_K": [1.0, 0.5]},),
-        "artifacts": {},
-        "timing": Timing(wall_s=1.5, train_s=1.25, num_errors=0),
-        "provenance": {"host": "one"},
-    }
-    return Record(**(values | changes))
+    return make_up(STAGES[key], **{"loss": 0.5} | changes)
 
 
 def make_failure(key: str = KEY, error: str = "RuntimeError: no") -> Failure:
-    return Failure(key=key, kind="classifier", stage={"seed": 0}, error=error, traceback="", provenance={})
+    return Failure(
+        key=key, kind="classifier", stage=STAGES[key].to_dict(), error=error, traceback="", provenance={}
+    )
 
 
 def make_checkpoint(round_: int, content: bytes | None = None) -> Checkpoint:
@@ -90,7 +82,7 @@ def test_first_commit_wins_and_a_differing_second_is_reported(
 ) -> None:
     store.commit(make_record())
     with caplog.at_level(logging.WARNING):
-        assert store.commit(make_record(metrics={"loss": 0.5000000001})) is False
+        assert store.commit(make_record(loss=0.5000000001)) is False
     assert store.load_record(KEY) == make_record()
     (message,) = caplog.messages
     assert KEY in message
@@ -112,10 +104,10 @@ def test_commit_over_a_damaged_result_publishes_the_new_one(store: Store, place:
     store.commit(make_record())
     place.write(stage_path("result.json"), b"{")
     store.save_checkpoint(KEY, make_checkpoint(1))
-    store.commit(make_record(metrics={"loss": 0.25}))
+    store.commit(make_record(loss=0.25))
     record = store.load_record(KEY)
     assert record is not None
-    assert record.metrics == {"loss": 0.25}
+    assert record.metrics["loss"] == 0.25
 
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
@@ -190,10 +182,10 @@ def test_damaged_results_of_one_stage_are_all_kept_in_quarantine(store: Store, p
 
 
 def test_list_keys_shows_every_stage_that_left_anything(store: Store) -> None:
-    store.commit(make_record("c"))
-    store.mark_failed(make_failure("b"))
-    store.save_checkpoint("a", make_checkpoint(1))
-    assert store.list_keys() == ["a", "b", "c"]
+    store.commit(make_record(THIRD_KEY))
+    store.mark_failed(make_failure(OTHER_KEY))
+    store.save_checkpoint(KEY, make_checkpoint(1))
+    assert store.list_keys() == sorted(STAGES)
 
 
 # Artefacts
@@ -408,10 +400,10 @@ def test_checkpoints_are_removed_by_a_commit_also_by_the_second(store: Store, pl
 
 
 def test_study_written_is_loaded_again_and_listed(store: Store) -> None:
-    store.write_study("full grid", {"cells": [1, 2]})
-    store.write_study("full grid", {"cells": [3]})
-    store.write_study("another", {})
-    assert store.load_study("full grid") == {"cells": [3]}
+    store.write_study("full grid", make_study("full grid", question="First?"))
+    store.write_study("full grid", make_study("full grid", question="Second?"))
+    store.write_study("another", make_study("another"))
+    assert store.load_study("full grid") == make_study("full grid", question="Second?")
     assert store.list_studies() == ["another", "full grid"]
 
 
@@ -436,10 +428,10 @@ def test_load_study_of_a_damaged_file_names_it(damaged: bytes, store: Store, pla
 
 def test_search_written_is_loaded_again_and_listed(store: Store, place: Place) -> None:
     place.write("searches/begun/journal.jsonl", b"")
-    store.write_search("b", {"trials": [1]})
-    store.write_search("b", {"trials": [1, 2]})
-    store.write_search("a", {})
-    assert store.load_search("b") == {"trials": [1, 2]}
+    store.write_search("b", make_search("b", question="First?"))
+    store.write_search("b", make_search("b", question="Second?"))
+    store.write_search("a", make_search("a"))
+    assert store.load_search("b") == make_search("b", question="Second?")
     assert store.list_searches() == ["a", "b"]
     with pytest.raises(StoreError, match="no search 'x'; known: a, b"):
         store.load_search("x")
@@ -647,7 +639,7 @@ def test_no_file_of_the_store_is_unpickled(store: Store, place: Place, tmp_path:
     artifacts = {
         role: store.write_artifact(KEY, role, suffix, content)
         for role, suffix, content in [
-            ("predictions", ".npy", array.getvalue()),
+            ("samples", ".npy", array.getvalue()),
             ("weights", ".safetensors", trap),
         ]
     }
@@ -665,9 +657,8 @@ def test_no_file_of_the_store_is_unpickled(store: Store, place: Place, tmp_path:
     record = store.load_record(KEY)
     assert record is not None
     assert store.read_artifact(record, "weights") == trap
-    predictions = store.read_artifact(record, "predictions")
-    with pytest.raises(ValueError, match="allow_pickle=False"):
-        np.load(io.BytesIO(predictions), allow_pickle=False)
+    with pytest.raises(StoreError, match=r"samples-.* cannot be used"):
+        store.read_array(record, "samples")
     assert store.load_record(OTHER_KEY) is None
     assert store.load_failure(OTHER_KEY) is None
     assert store.load_checkpoint(OTHER_KEY) == make_checkpoint(1, trap)

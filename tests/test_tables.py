@@ -12,11 +12,12 @@ from lt_rebalance.machine import torch_version
 from lt_rebalance.paper import TABLE_1
 from lt_rebalance.plan import compile_study
 from lt_rebalance.protocols import get_protocol, make_cell
-from lt_rebalance.records import Failure, Record, Timing
+from lt_rebalance.records import Failure
 from lt_rebalance.store import open_store
-from lt_rebalance.study import RESULTS_VERSION, AnyStage, Study
+from lt_rebalance.study import RESULTS_VERSION, Study
 from lt_rebalance.tables import cells_frame, format_mean, runs_frame
 from sweeps import full_grid
+from tests.made_up import make_up
 
 EXECUTION = Execution(device="cpu", precision="float32", num_threads=1, torch_version=torch_version())
 
@@ -54,28 +55,6 @@ RUNS = pd.DataFrame(
         make_run("1/3", "none", 2, accuracy=0.30, macro_f1=0.20, loss=2.4, num_dead_classes=4),
     ]
 )
-
-
-def make_record(stage: AnyStage, state: str, **metrics: float) -> Record:
-    return Record(
-        key=stage.key,
-        kind=stage.kind,
-        state=state,
-        stage=stage.to_dict(),
-        num_steps=70,
-        class_counts=(2,),
-        training_counts=(2,),
-        synthetic_counts=(0,),
-        rank_groups={},
-        metrics=metrics,
-        confusion=(),
-        quality_per_class={},
-        curves=(),
-        artifacts={},
-        timing=Timing(wall_s=9.0, train_s=8.0, num_errors=0),
-        provenance={},
-    )
-
 
 # One row a cell
 
@@ -174,8 +153,8 @@ def test_runs_frame_has_a_row_for_every_planned_run_and_numbers_where_there_is_a
     store = open_store(str(tmp_path / "results"), RESULTS_VERSION, create=True)
     assert store is not None
     first, second, third, fourth = (run.stage for run in plan.runs)
-    store.commit(make_record(first, "complete", accuracy=0.9, loss=1.5))
-    store.commit(make_record(second, "diverged"))
+    store.commit(make_up(first, hits=90))
+    store.commit(make_up(second, "diverged"))
     store.mark_failed(
         Failure(key=third.key, kind=third.kind, stage={}, error="no", traceback="", provenance={})
     )
@@ -189,7 +168,7 @@ def test_runs_frame_has_a_row_for_every_planned_run_and_numbers_where_there_is_a
     assert set(runs["dataset"]) == {"fashion_mnist"}
     assert runs["accuracy"].tolist()[0] == 0.9
     assert runs["accuracy"].isna().tolist() == [False, True, True, True]
-    assert runs["num_steps"].tolist()[:2] == [70, 70]
+    assert runs["num_steps"].tolist()[:2] == [3000, 3000]
     assert runs["train_s"].isna().tolist() == [False, False, True, True]
 
 

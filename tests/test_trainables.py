@@ -10,6 +10,7 @@ import ray
 import torch
 from ray import tune
 
+from lt_rebalance.attempt import AttemptError
 from lt_rebalance.bucket import PATIENCE_VARIABLE
 from lt_rebalance.classifier_training import ClassifierTraining
 from lt_rebalance.configs import Execution
@@ -171,7 +172,7 @@ def test_lane_alone_without_memory_is_an_error(
     monkeypatch.setattr(ClassifierTraining, "_train_round", run_out)
     store = open_at(tmp_path)
     trainable = CNNTrainable(trial_config([classifier_stage], store.location, None))
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(AttemptError, match="OutOfMemoryError: made up"):
         trainable.train()
     assert store.count_errors(classifier_stage.key) == 1
 
@@ -187,7 +188,7 @@ def test_lanes_whose_inputs_never_fit_are_an_error_in_the_end(
     stages = [classifier_stage.with_seed(seed) for seed in range(5)]
     trainable = CNNTrainable(trial_config(stages, store.location, None))
     assert [trainable.train()["outcome"] for _ in range(2)] == ["running"] * 2  # with 5 lanes, with 2
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(AttemptError, match="OutOfMemoryError: made up"):
         trainable.train()
     assert [store.count_errors(stage.key) for stage in stages] == [1] * 5
 
@@ -213,8 +214,9 @@ def test_trial_takes_up_all_its_lanes_and_leaves_those_that_are_done(
 
 def test_wrong_kind_of_stage_is_refused(classifier_stage: ClassifierStage, tmp_path: Path) -> None:
     store = open_at(tmp_path)
-    with pytest.raises(ValueError, match="CGANTrainable runs generator stages, got a classifier stage"):
-        CGANTrainable(trial_config([classifier_stage], store.location, None))
+    result = CGANTrainable(trial_config([classifier_stage], store.location, None)).train()
+    assert (result["outcome"], result["done"], result["cause"]) == ("failed", True, "input")
+    assert result["reason"] == "ValueError: CGANTrainable runs generator stages, got a classifier stage"
 
 
 def test_store_that_this_node_does_not_see_blocks_the_trial_and_charges_nothing(
@@ -281,7 +283,7 @@ def test_other_error_is_noted_and_raised_for_tune_to_retry(
     blocked = tmp_path / "stages" / classifier_stage.key / "checkpoints"
     blocked.parent.mkdir(parents=True)
     blocked.touch()
-    with pytest.raises(OSError, match="checkpoints"):
+    with pytest.raises(AttemptError, match=r"Error: .*checkpoints"):
         trainable.train()
     assert store.count_errors(classifier_stage.key) == 1
     assert store.load_failure(classifier_stage.key) is None

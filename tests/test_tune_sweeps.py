@@ -112,8 +112,8 @@ WRONG_INPUT: dict[str, tuple[ModuleType, list[str], str]] = {
     "method": (tune_classifier, ["--method", "cgan"], "sweeps/tune_cgan.py tunes that"),
     "unknown method": (tune_classifier, ["--method", "smote"], "unknown method 'smote'"),
     "seeds": (tune_classifier, ["--seeds", "0"], "seeds must be above 0, got 0"),
-    "trials": (tune_classifier, ["--trials", "0"], "a budget in trials must be above 0, got 0"),
-    "minutes": (tune_classifier, ["--max-minutes", "-1"], "a budget in minutes must be above 0, got -1"),
+    "trials": (tune_classifier, ["--trials", "0"], "a budget in trials must be above 0 and finite, got 0"),
+    "minutes": (tune_classifier, ["--max-minutes", "-1"], "minutes must be above 0 and finite, got -1"),
     "confirmation": (tune_classifier, ["--confirm-seeds", "0"], "confirm_seeds must be above 0"),
     "seeds that meet": (tune_classifier, ["--confirm-seeds", "1001"], "--confirm-seeds must be at most 1000"),
     "reduction": (tune_classifier, ["--reduction", "1"], "the reduction must be at least 2, got 1"),
@@ -126,6 +126,24 @@ WRONG_INPUT: dict[str, tuple[ModuleType, list[str], str]] = {
         "ranks trials by one objective",
     ),
     "budget of a population": (tune_cgan, ["--scheduler", "pbt", "--max-steps", "9"], "does not go with"),
+    "no validation": (
+        tune_classifier,
+        ["--set", "data.validation_per_class=0"],
+        "needs validation_per_class",
+    ),
+    "test that is read": (
+        tune_classifier,
+        ["--set", "classifier.selection=oracle_best_test"],
+        "it reads the test",
+    ),
+    "budget in a field": (tune_classifier, ["--set", "classifier.budget.steps=9"], "is what --steps says"),
+    "no generator": (tune_classifier, ["--set", "generator.beta1=0.5"], "has no generator"),
+    "untuned outside the space": (tune_classifier, ["--set", "classifier.beta1=0.1"], "outside of what is"),
+    "reduction of what stops nothing": (
+        tune_cgan,
+        ["--objective", "both", "--reduction", "2", "--steps", "88"],
+        "--reduction is of scheduler asha",
+    ),
     "flag": (tune_cgan, ["--colour", "red"], "unrecognized arguments: --colour red"),
 }
 
@@ -161,6 +179,21 @@ def test_plan_shows_the_space_and_writes_nothing(
     assert answer["rung_rounds"] == [1, 3, 9]
     assert answer["budget"] == {"trials": 6, "steps": None, "minutes": None}
     assert not (tmp_path / "store").exists()
+
+
+def test_fields_that_are_set_change_what_all_trials_share(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fields.toml").write_text("[classifier]\nlearning_rate = 0.002\n")
+    fields = ["--config", str(tmp_path / "fields.toml"), "--set", "classifier.loss=double_softmax"]
+    arguments = [*CPU, "--storage", str(tmp_path / "store"), "--plan", "--json", *fields, "--rate", "2"]
+    assert call(tune_classifier, arguments) == 0
+    answer = json.loads(capsys.readouterr().out)
+    base = answer["search"]["base"]
+    assert (base["classifier"]["loss"], base["classifier"]["learning_rate"]) == ("double_softmax", 0.002)
+    assert base["protocol"] == "sound+fields+classifier.loss=double_softmax"
+    assert answer["untuned"]["learning_rate"] == 0.002
+    assert answer["price_at_most"] == pytest.approx(2 * answer["device_hours_at_most"]) != 0
 
 
 def start(module: str, storage: Path, *arguments: str, package: Path = ROOT) -> subprocess.Popen[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.collect import Results
+from analysis.drawing import own_settings  # before all that imports matplotlib
 from analysis.figures.ablations import draw_changes
 from analysis.figures.classes import draw_confusions, draw_recalls
 from analysis.figures.differences import draw_differences
@@ -15,7 +16,7 @@ from analysis.figures.searches import draw_search
 from analysis.figures.style import Drawn, to_png, to_svg
 from analysis.figures.training import draw_curves
 
-__all__ = ["Drawn", "draw_figures", "draw_search", "to_png", "to_svg"]
+__all__ = ["Drawn", "draw_figures", "draw_search", "own_settings", "to_png", "to_svg"]
 
 
 def draw_figures(results: Results, contrasts: pd.DataFrame) -> Iterator[Drawn]:

@@ -7,6 +7,7 @@ import rich.table
 from rich.console import Console
 
 from analysis.tables.table import Block, Cell, Table
+from lt_rebalance import text
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -32,8 +33,7 @@ _MARKDOWN = {character: f"\\{character}" for character in "\\`*_[]<>|#"} | {"\n"
 
 def to_csv(table: Table) -> str:
     """Return the raw numbers; what is absent or cannot be estimated is empty."""
-    text: str = table.frame.to_csv(index=False, lineterminator="\n")
-    return text
+    return text.to_csv(table.frame)
 
 
 def to_markdown(table: Table) -> str:
@@ -71,8 +71,8 @@ def to_text(table: Table, width: int) -> str:
         for row in block.rows:
             shown.add_row(*(cell.text for cell in row))
         console.print(shown)
-    for text in (table.meaning, *table.notes):
-        console.print(text)
+    for sentence in (table.meaning, *table.notes):
+        console.print(sentence)
     return file.getvalue()
 
 

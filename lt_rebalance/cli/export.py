@@ -1,10 +1,12 @@
 """`lt-rebalance export`: the tidy frames of the analysis as files."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
 from lt_rebalance.installation import import_beside
+from lt_rebalance.text import to_csv
 
 ENDINGS = (".csv", ".parquet")
 
@@ -19,12 +21,12 @@ def run(options: argparse.Namespace) -> int:
     choose_studies(store, options.study)
     frame = _read_frame(options)
     if options.out is None:
-        text = frame.to_json(orient="records", indent=2) + "\n" if options.json else frame.to_csv(index=False)
+        text = frame.to_json(orient="records", indent=2) + "\n" if options.json else to_csv(frame)
         print(text, end="")
         return 0
     try:
         if options.out.endswith(".csv"):
-            frame.to_csv(options.out, index=False)
+            Path(options.out).write_text(to_csv(frame), encoding="utf-8")
         else:
             frame.to_parquet(options.out, index=False)
     except OSError as error:

@@ -2,8 +2,9 @@
 
 import argparse
 
-from lt_rebalance.arguments import Parser
 from lt_rebalance.events.server import DEFAULT_PORT, LOOPBACK
+from lt_rebalance.exits import Parser
+from lt_rebalance.option_types import finite, place, price, whole
 
 DEFAULT_STORE = "results"
 FRAMES = ("runs", "rounds", "classes", "generators", "generator_rounds", "generator_classes")
@@ -17,8 +18,8 @@ examples:
   lt-rebalance export results --out runs.parquet
   source <(lt-rebalance completion bash)
 
-exit codes: 0 done; 1 it did not come out well: verify found a difference, retry left failures; 2 wrong input;
-130 Ctrl-C"""
+exit codes: 0 done; 1 it did not come out well: verify found a difference, retry left failures, something
+broke on the way; 2 refused: wrong input, or a store that cannot be used; 130 Ctrl-C"""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -51,7 +52,9 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:  # type: ignore[typ
         usage="lt-rebalance plan SWEEP.py [ITS OPTIONS] [--rate PRICE] [--json]\n"
         "       lt-rebalance plan STORE [--study NAME ...] [--rate PRICE] [--json]",
     )
-    parser.add_argument("what", metavar="SWEEP.py | STORE", help="a sweep, with its own options, or a store")
+    parser.add_argument(
+        "what", type=place, metavar="SWEEP.py | STORE", help="a sweep, with its own options, or a store"
+    )
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
@@ -74,7 +77,7 @@ def _add_status(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
         "--watch", action="store_true", help="show it anew until Ctrl-C, or until nothing is left to run"
     )
     parser.add_argument(
-        "--every", type=float, default=5.0, metavar="SECONDS", help="with --watch: how often (default: 5)"
+        "--every", type=finite, metavar="SECONDS", help="with --watch: how often (default: 5)"
     )
     _add_rate(parser)
     _add_json(parser)
@@ -101,9 +104,9 @@ def _add_retry(commands: argparse._SubParsersAction) -> None:  # type: ignore[ty
     parser.add_argument("--study", metavar="NAME", help="the study (needed where there are several)")
     _add_data_dir(parser)
     parser.add_argument("--address", help='a running Ray cluster, "auto" on its head (default: this machine)')
-    parser.add_argument("--gpus-per-trial", type=float, default=1.0, metavar="X", help="share of a GPU (1)")
-    parser.add_argument("--max-concurrent", type=int, metavar="N", help="trials at a time")
-    parser.add_argument("--lanes", type=int, metavar="N", help="most seeds of one trial")
+    parser.add_argument("--gpus-per-trial", type=finite, metavar="X", help="share of a GPU (1)")
+    parser.add_argument("--max-concurrent", type=whole, metavar="N", help="trials at a time")
+    parser.add_argument("--lanes", type=whole, metavar="N", help="most seeds of one trial")
     parser.add_argument("--dry-run", action="store_true", help="name them, run nothing")
     _add_json(parser)
 
@@ -135,7 +138,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
         help="accept results of several executions, or of several versions of the code, side by side",
     )
     parser.add_argument(
-        "--out", metavar="FILE", help="a name in .csv or .parquet (default: CSV to the terminal)"
+        "--out", type=place, metavar="FILE", help="a name in .csv or .parquet (default: CSV to the terminal)"
     )
     _add_json(parser)
 
@@ -146,7 +149,7 @@ def _add_tensorboard(commands: argparse._SubParsersAction) -> None:  # type: ign
     )
     _add_store(parser)
     parser.add_argument("--study", metavar="NAME", help="the study (needed where there are several)")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"default: {DEFAULT_PORT}; 0: any")
+    parser.add_argument("--port", type=whole, default=DEFAULT_PORT, help=f"default: {DEFAULT_PORT}; 0: any")
     parser.add_argument("--host", default=LOOPBACK, help=f"address to listen at (default: {LOOPBACK})")
     parser.add_argument(
         "--listen-publicly",
@@ -183,6 +186,7 @@ def _add(
 def _add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "store",
+        type=place,
         nargs="?",
         default=DEFAULT_STORE,
         metavar="STORE",
@@ -193,11 +197,12 @@ def _add_store(parser: argparse.ArgumentParser) -> None:
 def _add_record(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "record",
+        type=place,
         metavar="RECORD",
         help="the key of a stage, the first letters of it, or the path of its directory",
     )
     parser.add_argument(
-        "--storage", default=DEFAULT_STORE, metavar="STORE", help=f"the store (default: {DEFAULT_STORE})"
+        "--storage", type=place, metavar="STORE", help=f"the store (default: {DEFAULT_STORE})"
     )
 
 
@@ -206,11 +211,11 @@ def _add_studies(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_rate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rate", type=float, metavar="PRICE", help="price of a device-hour, to show prices")
+    parser.add_argument("--rate", type=price, metavar="PRICE", help="price of a device-hour, to show prices")
 
 
 def _add_data_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data-dir", metavar="DIR", help="holds FashionMNIST/raw and its like")
+    parser.add_argument("--data-dir", type=place, metavar="DIR", help="holds FashionMNIST/raw and its like")
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

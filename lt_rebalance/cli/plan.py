@@ -10,6 +10,7 @@ from lt_rebalance.cli.parser import make_store_plan_parser
 from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
 from lt_rebalance.console import format_duration
 from lt_rebalance.status import Status, read_status
+from lt_rebalance.text import one_line
 
 SHOWN = (
     *("study", "runs", "stages", "num_slots", "eta_s"),
@@ -46,14 +47,22 @@ def _plan_store(location: str, arguments: list[str]) -> int:
 
 def _print_plan(status: Status, hourly_rate: float | None) -> None:
     runs = status.runs
-    print(f"{status.study}: {runs['planned']} runs, {runs['complete']} complete, {runs['missing']} to run")
+    print(
+        one_line(
+            f"{status.study}: {runs['planned']} runs, {runs['complete']} complete, {runs['missing']} to run"
+        )
+    )
     for kind, count in status.stages.items():
         spending = status.spending_by_kind[kind].describe(hourly_rate)
-        print(f"  {kind} stages: {count['planned']} planned, {count['to_run']} to run; {spending}")
+        print(one_line(f"  {kind} stages: {count['planned']} planned, {count['to_run']} to run; {spending}"))
     for method, each in status.spending_by_method.items():
-        print(f"  method {method}: {each.describe(hourly_rate)}")
+        print(one_line(f"  method {method}: {each.describe(hourly_rate)}"))
     for cell in status.cells:
-        print(f"  cell {cell.protocol} {cell.data} {cell.method}: {cell.spending.describe(hourly_rate)}")
-    print(f"  in all: {status.spending.describe(hourly_rate)}")
+        print(
+            one_line(
+                f"  cell {cell.protocol} {cell.data} {cell.method}: {cell.spending.describe(hourly_rate)}"
+            )
+        )
+    print(one_line(f"  in all: {status.spending.describe(hourly_rate)}"))
     if status.eta_s is not None:
-        print(f"  about {format_duration(status.eta_s)} on {status.num_slots} at a time")
+        print(one_line(f"  about {format_duration(status.eta_s)} on {status.num_slots} at a time"))

@@ -1,6 +1,7 @@
 """`lt-rebalance show`: one stage, from its record, its failures and its log."""
 
 import argparse
+import contextlib
 import json
 from typing import Any
 
@@ -16,6 +17,7 @@ from lt_rebalance.metrics import recall_per_class
 from lt_rebalance.records import Failure, Record
 from lt_rebalance.stage_log import log_path
 from lt_rebalance.store import Store, StoreError
+from lt_rebalance.text import lines, rich
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--log prints the log as it is, so --json does not go with it; name one of the two")
     store, key = find_stage(options.record, options.storage)
     if options.log:
-        print(read_log(store, key), end="")
+        print(lines(read_log(store, key)), end="")
         return 0
     record = store.read_record(key)
     failure = None if record is not None else store.read_failure(key)
@@ -60,9 +62,10 @@ def _to_dict(store: Store, key: str, record: Record | None, failure: Failure | N
 def _render(store: Store, key: str, record: Record | None, failure: Failure | None) -> RenderableType:
     if record is not None:
         names = _class_names(store, record)
-        return Group(*map(Text, _describe(record, names)), _render_classes(record, names))
+        return Group(*map(rich, _describe(record, names)), _render_classes(record, names))
     if failure is not None:
-        return Text(f"{failure.kind} {key}\nstate: failed\nerror: {failure.error}\n{failure.traceback}")
+        told = [f"{failure.kind} {key}", "state: failed", f"error: {failure.error}"]
+        return Group(*map(rich, told), Text(lines(failure.traceback, indent="  ")))
     return Text(f"stage {key} is not finished; {store.count_errors(key)} attempts have raised")
 
 
@@ -90,9 +93,10 @@ def _describe(record: Record, class_names: list[str]) -> list[str]:
 def _class_names(store: Store, record: Record) -> list[str]:
     """Return the names of the classes as a study of the store tells them, or else their numbers."""
     for name in store.list_studies():
-        datasets = store.load_study(name)["datasets"]
-        if (dataset := datasets.get(record.stage["data"]["dataset"])) is not None:
-            return [str(each) for each in dataset["class_names"]]
+        with contextlib.suppress(StoreError):  # a damaged plan is no reason to show no stage
+            dataset = store.load_study(name)["datasets"].get(record.stage["data"]["dataset"], {})
+            if len(names := dataset.get("class_names", ())) == len(record.class_counts):
+                return list(names)
     return [str(label) for label in range(len(record.class_counts))]
 
 
@@ -109,7 +113,7 @@ def _render_classes(record: Record, class_names: list[str]) -> Table:
         columns[name.replace("_", " ")] = ["-" if value is None else f"{value:.3g}" for value in values]
     table = Table()
     for name in columns:
-        table.add_column(name, justify="left" if name == "class" else "right")
+        table.add_column(rich(name), justify="left" if name == "class" else "right")
     for row in zip(*columns.values(), strict=True):
-        table.add_row(*row)
+        table.add_row(*map(rich, row))
     return table

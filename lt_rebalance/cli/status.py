@@ -14,6 +14,9 @@ from lt_rebalance.facts import RUN_STATES
 from lt_rebalance.notes import STALE_S, Note
 from lt_rebalance.status import Running, Status, read_status
 from lt_rebalance.store import Store
+from lt_rebalance.text import one_line, rich
+
+DEFAULT_EVERY_S = 5.0
 
 
 def run(options: argparse.Namespace) -> int:
@@ -22,6 +25,8 @@ def run(options: argparse.Namespace) -> int:
     studies = choose_studies(store, options.study)
     if options.watch and options.json:
         raise ValueError("--watch shows, and --json answers once; give one of them")
+    if options.every is not None and not (options.watch and options.every > 0):
+        raise ValueError(f"--every is a number of seconds above 0, with --watch, got {options.every:g}")
     if options.json:
         print_json([status.to_dict(options.rate) for status in _read(store, studies)])
     elif not options.watch:
@@ -37,18 +42,19 @@ def _read(store: Store, studies: list[str]) -> list[Status]:
 
 def _watch(store: Store, studies: list[str], options: argparse.Namespace) -> None:
     console = make_console()
+    every_s = DEFAULT_EVERY_S if options.every is None else options.every
     statuses = _read(store, studies)
     if not console.is_terminal:
-        _watch_plainly(store, studies, options, console)
+        _watch_plainly(store, studies, every_s, console)
         return
     with Live(render(statuses, options.rate), console=console, auto_refresh=False, screen=False) as live:
         while not all(map(is_over, statuses)):
-            time.sleep(options.every)
+            time.sleep(every_s)
             statuses = _read(store, studies)
             live.update(render(statuses, options.rate), refresh=True)
 
 
-def _watch_plainly(store: Store, studies: list[str], options: argparse.Namespace, console: Console) -> None:
+def _watch_plainly(store: Store, studies: list[str], every_s: float, console: Console) -> None:
     """Print a line a study whenever something has changed."""
     shown: dict[str, str] = {}
     while True:
@@ -57,10 +63,10 @@ def _watch_plainly(store: Store, studies: list[str], options: argparse.Namespace
             line = f"{status.study}: {_account(status)}; {_time_left(status)}"
             if shown.get(status.study) != line:
                 shown[status.study] = line
-                console.print(Text(line), soft_wrap=True)
+                console.print(rich(line), soft_wrap=True)
         if all(map(is_over, statuses)):
             return
-        time.sleep(options.every)
+        time.sleep(every_s)
 
 
 def is_over(status: Status) -> bool:
@@ -95,7 +101,9 @@ def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
     lines += [f"unreadable: {each.title}: {each.reason}" for each in status.unreadable]
     if status.collapsed_generators:
         lines.append(f"collapsed generators: {status.collapsed_generators}")
-    return Group(*(Text(line, overflow="fold") for line in lines), _render_cells(status, hourly_rate))
+    return Group(
+        *(Text(one_line(line), overflow="fold") for line in lines), _render_cells(status, hourly_rate)
+    )
 
 
 def _describe_clock(note: Note) -> str:
@@ -141,5 +149,5 @@ def _render_cells(status: Status, hourly_rate: float | None) -> Table:
         collapsed = str(cell.collapsed) if cell.complete else "-"
         cost = cell.spending.describe(hourly_rate)
         n = f"{cell.complete}/{cell.planned}"
-        table.add_row(cell.protocol, cell.data, cell.method, n, accuracy, collapsed, cost)
+        table.add_row(*map(rich, (cell.protocol, cell.data, cell.method, n, accuracy, collapsed, cost)))
     return table

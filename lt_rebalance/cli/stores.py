@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from lt_rebalance.bucket import SCHEME
+from lt_rebalance.cli.parser import DEFAULT_STORE
 from lt_rebalance.store import Store, StoreError, open_store
 
 SHORTEST_PREFIX = 4
 _NAMED = 5
 
 
-def open_existing(location: str) -> Store:
-    """Open a store of any results version.
+def open_existing(location: str, *, is_read_only: bool = True) -> Store:
+    """Open a store of any results version, as a rule so that nothing in it can be changed.
 
     Raises:
         StoreError: there is none.
     """
-    store = open_store(location, None, create=False) if location else None
+    store = open_store(location, None, create=False, is_read_only=is_read_only) if location else None
     if store is None:
         raise StoreError(f"there is no store at {location!r}; name the place given to a sweep as --storage")
     return store
@@ -51,13 +52,13 @@ def choose_study(store: Store, name: str | None) -> str:
     return names[0]
 
 
-def find_stage(record: str, location: str) -> tuple[Store, str]:
+def find_stage(record: str, location: str | None) -> tuple[Store, str]:
     """Return the store and the key of a stage.
 
     Args:
         record: a key, the first letters of one, or the path or address of a stage's directory or of its
             result.json.
-        location: the store, unless the record is a path.
+        location: the store, unless the record is a path; None for the default one.
 
     Raises:
         StoreError: no store, or not exactly one such stage.
@@ -65,9 +66,11 @@ def find_stage(record: str, location: str) -> tuple[Store, str]:
     scheme = SCHEME if record.startswith(SCHEME) else ""
     path = Path(record.removeprefix(scheme))
     if len(path.parts) > 1:
+        if location is not None:
+            raise StoreError(f"--storage does not go with a path, which names its store: {record!r}")
         folder = path.parent if path.name == "result.json" else path
         location, record = f"{scheme}{folder.parent.parent}", folder.name
-    store = open_existing(location)
+    store = open_existing(DEFAULT_STORE if location is None else location)
     if len(record) < SHORTEST_PREFIX:
         raise StoreError(f"give at least {SHORTEST_PREFIX} letters of a key, got {record!r}")
     keys = [key for key in store.list_keys() if key.startswith(record)]

@@ -9,9 +9,11 @@ from lt_rebalance.events.means import DIRECTORY as MEANS
 from lt_rebalance.events.naming import study_directory
 from lt_rebalance.events.overview import refresh_events
 from lt_rebalance.events.server import LOOPBACK, server_command
-from lt_rebalance.facts import load_study
+from lt_rebalance.filesystem import StorageError
+from lt_rebalance.store import Store, StoreError
 
 LOOPBACKS = (LOOPBACK, "localhost", "::1")
+MAX_PORT = 65535
 RELOAD_S = 2
 RELOAD_FROM_BUCKET_S = 30
 """every look takes two requests for each object that holds events"""
@@ -24,9 +26,13 @@ def run(options: argparse.Namespace) -> int:
             f"--host {options.host} can be reached by others, and TensorBoard asks nobody for a password; "
             "use a tunnel to 127.0.0.1 instead, or agree with --listen-publicly"
         )
-    store = open_existing(options.store)
+    if options.host in LOOPBACKS and options.listen_publicly:
+        raise ValueError(f"--listen-publicly agrees to another --host, and {options.host} is this machine")
+    if not 0 <= options.port <= MAX_PORT:
+        raise ValueError(f"--port must be at least 0 and at most {MAX_PORT}, got {options.port}")
+    store = open_existing(options.store, is_read_only=False)
     study = choose_study(store, options.study)
-    count = refresh_events(store, load_study(store, study))
+    count = _refresh(store, study)
     logdir = f"{store.location}/{study_directory(study)}"
     reload_s = RELOAD_FROM_BUCKET_S if store.directory is None else RELOAD_S
     command = server_command(logdir, host=options.host, port=options.port, reload_s=reload_s)
@@ -43,3 +49,22 @@ def run(options: argparse.Namespace) -> int:
         return 0
     sys.stdout.flush()
     os.execv(command[0], command)
+
+
+def _refresh(store: Store, study: str) -> int:
+    """Make what events are missing, where events can be written; return of how many runs.
+
+    Raises:
+        StoreError: they cannot be, and there are none that could be shown as they are.
+    """
+    try:
+        return refresh_events(store, store.load_study(study))
+    except StorageError:
+        raise
+    except OSError as error:
+        reason = f"{store.location}: no events can be written here ({error.strerror or error})"
+        if not store.files.list(study_directory(study)):
+            remedy = "and there are none; copy the store to where it can be written, and look there"
+            raise StoreError(f"{reason}, {remedy}") from None
+        print(f"note: {reason}; shown are those that there are", file=sys.stderr)
+        return 0

@@ -3,8 +3,10 @@
 import argparse
 import dataclasses
 
-from lt_rebalance.arguments import EXIT_INCOMPLETE
 from lt_rebalance.cli.stores import find_stage, print_json
+from lt_rebalance.datasets import are_embedded
+from lt_rebalance.exits import EXIT_INCOMPLETE, note
+from lt_rebalance.text import one_line
 from lt_rebalance.verification import Verification, verify_stage
 
 SHOWN = 20
@@ -14,6 +16,10 @@ SHOWN = 20
 def run(options: argparse.Namespace) -> int:
     """Verify a stage; 0 when every bit agrees, 1 otherwise."""
     store, key = find_stage(options.record, options.storage)
+    record = store.read_record(key)
+    datasets = [] if record is None else [record.stage["data"]["dataset"]]
+    if options.data_dir is not None and are_embedded(datasets):
+        note("--data-dir changes nothing: the data set of this stage comes with the package")
     found = verify_stage(store, key, options.data_dir)
     if options.json:
         print_json(dataclasses.asdict(found) | {"is_equal": found.is_equal})
@@ -23,11 +29,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print(found: Verification) -> None:
-    print(f"{found.title}: {found.key}")
+    print(one_line(f"{found.title}: {found.key}"))
     for fault in found.faults:
-        print(f"fault: {fault}")
+        print(one_line(f"fault: {fault}"))
     for difference in found.differences[:SHOWN]:
-        print(f"difference: {difference}")
+        print(one_line(f"difference: {difference}"))
     if len(found.differences) > SHOWN:
         print(f"and {len(found.differences) - SHOWN} more differences")
     if found.is_equal:

@@ -3,7 +3,6 @@
 Shape suffixes: K classes, S samples, C H W image, T thresholds.
 """
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -84,11 +83,13 @@ def show_record(record: Record, store: Store, class_names: Sequence[str]) -> lis
     if record.state != "complete":
         return []
     if record.kind == "generator":
-        sheet_3KSCHW = _read_array(store, record, "samples")
+        if "samples" not in record.artifacts:
+            return []
+        sheet_3KSCHW = store.read_array(record, "samples")
         return show_preview(sheet_3KSCHW[0], record.quality_per_class["diversity"], class_names)
     values = [image("confusion", draw_confusion(np.array(record.confusion), class_names), _CONFUSION_LEGEND)]
     if "precision_recall" in record.artifacts:
-        counts_K2T = _read_array(store, record, "precision_recall")
+        counts_K2T = store.read_array(record, "precision_recall")
         values += [
             precision_recall(f"precision_recall/{name}", counts_2T, _CURVE_LEGEND)
             for name, counts_2T in zip(_label(class_names), counts_K2T, strict=True)
@@ -99,7 +100,8 @@ def show_record(record: Record, store: Store, class_names: Sequence[str]) -> lis
 def _show_results(record: Record) -> Iterator[Value]:
     for selection, row in _selected_rows(record.curves).items():
         for name in RESULT_METRICS:
-            yield scalar(result_tag(selection, name), row[f"test_{name}"])
+            if f"test_{name}" in row:
+                yield scalar(result_tag(selection, name), row[f"test_{name}"])
 
 
 def _selected_rows(curves: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
@@ -125,8 +127,3 @@ def _label(class_names: Sequence[str]) -> list[str]:
     """Return the names with their numbers, which keep them in order."""
     digits = len(str(len(class_names) - 1))
     return [f"{label:0{digits}d} {name}" for label, name in enumerate(class_names)]
-
-
-def _read_array(store: Store, record: Record, role: str) -> NDArray[Any]:
-    array: NDArray[Any] = np.load(io.BytesIO(store.read_artifact(record, role)), allow_pickle=False)
-    return array

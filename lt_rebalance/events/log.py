@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
@@ -87,4 +88,10 @@ def parse_events(content: bytes) -> Iterator[event_pb2.Event]:
         position = start + length + _FOOTER_BYTES
         if checksum != masked_crc32c(struct.pack("<Q", length)) or position > len(content):
             return
-        yield event_pb2.Event.FromString(content[start : start + length])
+        body = content[start : start + length]
+        if content[start + length : position] != struct.pack("<I", masked_crc32c(body)):
+            return
+        try:
+            yield event_pb2.Event.FromString(body)
+        except DecodeError:
+            return

@@ -4,10 +4,12 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lt_rebalance.document_values import ORIGINAL
 from lt_rebalance.events.content import is_shown, planned_rounds
 from lt_rebalance.events.log import EventLog
-from lt_rebalance.events.naming import ORIGINAL, name_data, path_name, study_directory
+from lt_rebalance.events.naming import name_data, path_name, study_directory
 from lt_rebalance.events.protos import Value, scalar
+from lt_rebalance.events.writer import remove_events
 from lt_rebalance.records import Record
 from lt_rebalance.store import Store
 
@@ -38,7 +40,8 @@ def band_tags(cell: Mapping[str, Any]) -> tuple[str, str, str]:
 def write_means(store: Store, study: Mapping[str, Any]) -> None:
     """Write the curves of each cell anew, averaged over the seeds that are complete."""
     root = f"{study_directory(study['study'])}/{DIRECTORY}"
-    store.files.remove_tree(root)
+    for name in store.files.list(root):
+        remove_events(store, f"{root}/{name}")
     keys: list[list[str]] = [[] for _ in study["cells"]]
     for run in study["runs"]:
         keys[run["cell"]].append(run["key"])

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lt_rebalance.document_values import ORIGINAL
 from lt_rebalance.events.protos import HParam
 from lt_rebalance.facts import name_generator_replicate, name_replicate
-
-ORIGINAL = "original"
-"""how a study names the training data of the original set"""
+from lt_rebalance.names import check_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +111,6 @@ def path_name(name: str) -> str:
     """Return a name as a part of a path.
 
     Raises:
-        ValueError: a name that begins with a dot, such as one that would lead out of the directory.
+        ValueError: a name that keeps not to the rule, such as one that would lead out of the directory.
     """
-    if name.startswith("."):
-        raise ValueError(f"{name!r} cannot name a part of a path: it begins with a dot")
-    return name.replace("/", "-")
+    return check_name("a part of a path", name.replace("/", "-"))

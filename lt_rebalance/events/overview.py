@@ -4,13 +4,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lt_rebalance.document_values import ORIGINAL
 from lt_rebalance.events.content import RESULT_METRICS, RESULTS, result_tag
 from lt_rebalance.events.log import EventLog
 from lt_rebalance.events.means import BANDED, COMPARED, band_tags, mean_tag, write_means
-from lt_rebalance.events.naming import ORIGINAL, flatten_cell, name_data, name_runs, study_directory
+from lt_rebalance.events.naming import flatten_cell, name_data, name_runs, study_directory
 from lt_rebalance.events.protos import Chart, HParam, experiment, layout
 from lt_rebalance.events.writer import fill_in, remove_events
-from lt_rebalance.store import Store
+from lt_rebalance.filesystem import StorageError
+from lt_rebalance.store import Store, StoreError
 
 ALWAYS_SHOWN = ("data.dataset", "protocol", "data.c", "method.name", "generator.architecture")
 """hyperparameters that are shown even where they do not vary"""
@@ -89,9 +91,18 @@ def refresh_events(store: Store, study: Mapping[str, Any]) -> int:
     """Bring the events of a study up to date with its records; return how many runs were missing there.
 
     Raises:
-        StoreError: a record or an artefact cannot be read.
+        StoreError: a record or an artefact cannot be read, or something is in the way of the events.
     """
-    count = fill_in(store, name_runs(study))
-    write_overview(store, study)
-    write_means(store, study)
+    try:
+        count = fill_in(store, name_runs(study))
+        write_overview(store, study)
+        write_means(store, study)
+    except StorageError:
+        raise
+    except OSError as error:
+        root = study_directory(study["study"])
+        raise StoreError(
+            f"{store.location}: {root} cannot be brought up to date: {error}; remove that directory, and its "
+            "events are made again from the records"
+        ) from None
     return count

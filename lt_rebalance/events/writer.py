@@ -83,7 +83,7 @@ class RunEvents:
 def read_end(store: Store, run: EventRun) -> str | None:
     """Return the state in which a run has ended by its events, or None."""
     try:
-        return store.files.read(f"{run.directory}/{ENDED}").decode()
+        return store.files.read(f"{run.directory}/{ENDED}").decode(errors="replace")
     except FileNotFoundError:
         return None
 

@@ -20,6 +20,7 @@ from lt_rebalance.protocols import get_protocol, grid
 from lt_rebalance.records import Record, Timing
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, ClassifierStage, GeneratorStage, Study
+from tests.made_up import GENERATOR_CURVES, round_steps
 
 NUM_CLASSES = 10
 TEST_PER_CLASS = 1000
@@ -143,16 +144,17 @@ def make_record(
         "ece": 0.1,
     }
     recall_K = recall_per_class(confusion_KK).tolist()
+    steps = round_steps(stage.classifier.budget)[:num_rounds]
     curves = [
-        {"step": 100 * (index + 1), "train_loss": 1.0 / (index + 1), "test_recall_K": recall_K}
-        | {f"test_{name}": value * (index + 1) / num_rounds for name, value in metrics.items()}
-        for index in range(num_rounds)
+        {"step": step, "train_loss": 1.0 / (index + 1), "test_recall_K": recall_K}
+        | {f"test_{name}": value * ((index + 1) / len(steps)) for name, value in metrics.items()}
+        for index, step in enumerate(steps)
     ]
     counts = class_counts(stage)
     return _record(
         stage,
         counts,
-        num_steps=100 * num_rounds,
+        num_steps=steps[-1],
         metrics=metrics,
         confusion=tuple(confusion_KK.tolist()),
         quality_per_class=quality or {},
@@ -168,16 +170,11 @@ def invent_generator(store: Store, stage: GeneratorStage, rng: np.random.Generat
     file = io.BytesIO()
     sheet = rng.integers(0, 256, (3, NUM_CLASSES, 10, 1, 28, 28), dtype=np.uint8)
     np.save(file, sheet, allow_pickle=False)
-    values = {
-        "discriminator_loss": 0.6,
-        "generator_loss": 0.9,
-        "probability_real": 0.6,
-        "probability_fake": 0.4,
-    }
+    values, steps = GENERATOR_CURVES, round_steps(stage.generator.budget)[:5]
     return _record(
         stage,
         class_counts(stage),
-        num_steps=500,
+        num_steps=steps[-1],
         metrics=values | {"num_collapsed_classes": float((diversity_K < 0.1).sum())},
         confusion=(),
         quality_per_class={
@@ -185,7 +182,7 @@ def invent_generator(store: Store, stage: GeneratorStage, rng: np.random.Generat
             "distinct_nearest": np.rint(100 * diversity_K).tolist(),
             "nearest_distance_ratio": (0.5 + diversity_K / 2).tolist(),
         },
-        curves=tuple({"step": 100 * (index + 1)} | values for index in range(5)),
+        curves=tuple({"step": step} | values for step in steps),
         artifacts={"samples": store.write_artifact(stage.key, "samples", ".npy", file.getvalue())},
     )
 

@@ -174,7 +174,7 @@ def test_curves_show_the_median_and_collapsed_runs(grid_results: Results, unit: 
     axes = plot_curves(blank_axes(), rounds, collapsed, "black", unit)
     of_round = rounds.groupby("round")["test_accuracy"]
     assert axes.lines[0].get_ydata() == pytest.approx(of_round.median().to_numpy())
-    assert axes.lines[0].get_xdata()[-1] == {"step": 1200, "epoch": 12}[unit]
+    assert axes.lines[0].get_xdata()[-1] == {"step": 7200, "epoch": 12}[unit]
     assert len(axes.lines) == 1 + len(collapsed) > 1
 
 

@@ -67,10 +67,9 @@ def fill_store(root: Path, search: Search, trials: list[Trial], num_cells: int =
         gain = 0.1 * (run.seed + 1) if run.cell.protocol == "small-tuned" else 0.0
         record = make_record(run.stage, confusion_of(np.full(10, 0.5 + gain)))
         # The last round is the one that is reported.
-        values = [0.0, record.metrics["macro_f1"] - 0.25]
+        values = [0.0] * (len(record.curves) - 1) + [record.metrics["macro_f1"] - 0.25]
         curves = [
-            {**row, "validation_macro_f1": value}
-            for row, value in zip(record.curves[-2:], values, strict=True)
+            {**row, "validation_macro_f1": value} for row, value in zip(record.curves, values, strict=True)
         ]
         store.commit(dataclasses.replace(record, curves=tuple(curves)))
     return store

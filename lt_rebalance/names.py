@@ -1,0 +1,45 @@
+"""The one rule for names that become parts of paths: of studies, searches, runs, artefacts, directories."""
+
+from typing import TypeGuard
+
+MAX_NAME_BYTES = 200
+"""what file systems take, less the endings that are put to a name"""
+_RULE = (
+    f"a plain file name: 1 to {MAX_NAME_BYTES} bytes of printable characters, without slashes, a leading dot "
+    "or spaces at its ends"
+)
+
+
+def check_name(what: str, name: object) -> str:
+    """Return a name that can be a part of a path, and lead nowhere else.
+
+    Raises:
+        ValueError: it cannot; the text begins with `what` it names.
+    """
+    if is_name(name):
+        return name
+    raise ValueError(f"{what} must be {_RULE}; got {name!r:.120}")
+
+
+def is_name(name: object) -> TypeGuard[str]:
+    """Whether something keeps to the rule."""
+    return (
+        isinstance(name, str)
+        and name[:1] not in ("", ".")
+        and name.isprintable()
+        and name == name.strip()
+        and "/" not in name
+        and "\\" not in name
+        and len(name.encode()) <= MAX_NAME_BYTES
+    )
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a file was left by a file system, a desktop or an editor, and says nothing of a store."""
+    return name.startswith(".") or not name or name.endswith("~") or name.casefold() in _LEFT_BY_OTHERS
+
+
+_LEFT_BY_OTHERS = {
+    *("lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "aquota.user", "aquota.group"),
+    *("$recycle.bin", "system volume information", "@eadir", "#recycle", "#snapshot", "__macosx"),
+}

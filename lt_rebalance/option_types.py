@@ -1,0 +1,63 @@
+"""Kinds of values that options take: what no option could make sense of is refused where it is read."""
+
+import argparse
+import math
+from pathlib import Path
+
+MOST = 10**9
+"""the largest whole number that any option takes: steps, threads, ports"""
+MOST_REPEATS = 100_000
+"""the largest number of things that are listed one by one: seeds, epochs"""
+
+
+def whole(text: str) -> int:
+    """Return a whole number that is not beyond all use."""
+    return _read_whole(text, MOST)
+
+
+def repeats(text: str) -> int:
+    """Return how often something is done, where every time is planned by itself."""
+    return _read_whole(text, MOST_REPEATS)
+
+
+def finite(text: str) -> float:
+    """Return a number that is neither infinite nor none at all."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number, got {text!r}")
+    return value
+
+
+def price(text: str) -> float:
+    """Return a finite number of at least 0."""
+    value = finite(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {text!r}")
+    return value
+
+
+def place(text: str) -> str:
+    """Return a file, directory or address, with the home of a user in place of a tilde."""
+    try:
+        return str(Path(text).expanduser()) if text.startswith("~") else text
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: no home is known of this user; write the path in full"
+        ) from None
+
+
+def _read_whole(text: str, most: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {_shorten(text)!r}") from None
+    if abs(value) > most:
+        raise argparse.ArgumentTypeError(f"must be at most {most:,}, got {_shorten(text)}")
+    return value
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:30]}... ({len(text)} characters)"

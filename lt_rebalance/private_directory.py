@@ -1,0 +1,123 @@
+"""A directory of one process that no other user can enter, removed at its end or by the next such process."""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+PREFIX = "lt_rebalance-"
+_NAME = re.compile(re.escape(PREFIX) + "[a-z0-9_]{8}")  # as `tempfile.mkdtemp` makes them
+_NAME_BYTES = len(PREFIX) + 8
+
+
+@contextlib.contextmanager
+def private_directory(max_bytes: int) -> Iterator[Path]:
+    """Make a directory of mode 0700 under a new name, yield its path, and remove it with all that is in it.
+
+    Its owner holds a lock on it, so that what a killed one has left can be told and removed by the next.
+
+    Raises:
+        ValueError: there is no place for it; see `find_parent`.
+        OSError: it cannot be made there.
+    """
+    parent = find_parent(max_bytes)
+    remove_left_overs(parent)
+    path, lock = _make(parent)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+def find_parent(max_bytes: int) -> Path:
+    """Return the first directory for temporary files that will do.
+
+    Args:
+        max_bytes: longest path that the private directory may have; Unix sockets allow 107 bytes for theirs.
+
+    Raises:
+        ValueError: none will do; it says why of each.
+    """
+    candidates = [os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp", "/var/tmp"]
+    candidates.append(os.environ.get("XDG_RUNTIME_DIR"))
+    faults = []
+    for candidate in dict.fromkeys(filter(None, candidates)):
+        path = Path(os.path.realpath(candidate))
+        fault = _find_fault(path, max_bytes)
+        if not fault:
+            return path
+        faults.append(f"{path} {fault}")
+    raise ValueError(
+        f"there is no place for the files of Ray ({'; '.join(faults)}); let the variable TMPDIR name a "
+        f"directory of yours with a path of at most {max_bytes - _NAME_BYTES - 1} bytes"
+    )
+
+
+def _find_fault(parent: Path, max_bytes: int) -> str:
+    """Return why a directory cannot hold a private one; empty when it can."""
+    if len(os.fsencode(parent)) + 1 + _NAME_BYTES > max_bytes:
+        return "is too long a path for sockets"
+    if not parent.is_dir():
+        return "is no directory"
+    if not os.access(parent, os.W_OK | os.X_OK):
+        return "cannot be written"
+    trusted = _trusted_owners()
+    for place in (parent, *parent.parents):
+        status = place.stat()
+        writable = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if status.st_uid not in trusted or (writable and not status.st_mode & stat.S_ISVTX):
+            return f"can be replaced by other users (owner and mode of {place})"
+    return ""
+
+
+def _trusted_owners() -> set[int]:
+    """Return the numbers of this user and of root, also as a user namespace shows a root from outside it."""
+    owners = {0, os.geteuid()}
+    with contextlib.suppress(OSError, ValueError):
+        if Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
+            owners.add(int(Path("/proc/sys/kernel/overflowuid").read_text()))
+    return owners
+
+
+def remove_left_overs(parent: Path) -> None:
+    """Remove the private directories of this user whose owner has died; what cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(parent)):
+            if _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+                _remove_if_left(entry.path)
+
+
+def _remove_if_left(path: str) -> None:
+    with contextlib.suppress(OSError), _opened(path) as lock:
+        status = os.fstat(lock)
+        if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == 0o700:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _make(parent: Path) -> tuple[Path, int]:
+    """Return a new private directory and the descriptor that holds its lock."""
+    while True:
+        path = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
+        # Somebody who looks for left-overs may hold the lock first, and remove it.
+        with contextlib.suppress(FileNotFoundError):
+            os.chmod(path, 0o700)  # whatever the umask
+            with _opened(path) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if os.path.samestat(os.fstat(lock), os.stat(path, follow_symlinks=False)):
+                    return Path(path), os.dup(lock)
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
