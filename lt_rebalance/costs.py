@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from lt_rebalance.batching import example_classifier, example_discriminator, example_generator
-from lt_rebalance.calibration import measure_step_s
+from lt_rebalance.calibration import measure_image_s
 from lt_rebalance.datasets import DatasetSpec, get_dataset_spec
 from lt_rebalance.generators import Generator
 from lt_rebalance.plan import upstream_key
 from lt_rebalance.records import Record
 from lt_rebalance.study import AnyStage, ClassifierStage
-from lt_rebalance.workload import stage_batching, stage_round_ends, training_config
+from lt_rebalance.workload import stage_batching, stage_round_ends
 
 # Multiples of a forward pass. Training a network: forward, and backward to inputs and to weights. A step of a
 # CGAN passes real and fake images through the discriminator to train it, and fake ones once more, forward and
@@ -115,8 +115,8 @@ class Throughput:
 
 def _measure(stage: AnyStage) -> float:
     """Return the FLOP/s of a few training steps of a stage."""
-    batch_size = training_config(stage).batch_size
-    return _training_flop_per_image(stage) * batch_size / measure_step_s(stage)
+    image_flop = _training_flop_per_image(stage)
+    return image_flop / measure_image_s(stage, image_flop)
 
 
 def estimate_remaining_s(
