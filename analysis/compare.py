@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.estimates import mean_interval, sd_interval
+from analysis.estimates import Interval, mean_interval, sd_interval
 from analysis.naming import CELL_COLUMNS, in_order
 from analysis.power import fewest_seeds, find_seeds, sign_flip_effect
 from analysis.significance import (
+    Share,
     benjamini_hochberg,
     better_share,
     correlation,
@@ -36,7 +37,8 @@ MARGIN = 0.005
 MIN_PAIRS = fewest_seeds(ALPHA)
 """pairs below which there is no verdict: the sign-flip test cannot reach .05, and a sd says too little"""
 MAX_SPAN = 10
-"""factor between the numbers of seeds for either end of a sd's interval above which they are not known"""
+"""factor between the squares of the ends of a sd's interval, and so between the seeds that they ask for, from
+which the sd is not known; it is below 8 pairs"""
 EXPLORATORY = "exploratory"
 """what the column `family` says of contrasts that no family names"""
 BLOCK_COLUMNS = ["setting", "protocol", "dataset", "data"]
@@ -110,13 +112,14 @@ def describe_difference(paired: pd.DataFrame, margin: float = MARGIN) -> dict[st
 
     `mean_difference` with its Student t interval at 95 % (`difference_low`, `difference_high`) and its
     standard deviation `difference_sd`; `g_av` (Hedges) and `d_z`; `r`, the correlation of the pairs; p values
-    `sign_flip_p` (exact, primary), `t_p` and `wilcoxon_p`; `better_share` of pairs won with a Clopper-Pearson
-    interval; `p_below`, `p_inside` and `p_above` the margin (Student t posterior); `tost_p` of equivalence
+    `sign_flip_p` (exact, primary), `t_p` and `wilcoxon_p`; `better_share` of pairs won, ties half, with a
+    Clopper-Pearson interval; `p_below`, `p_inside` and `p_above` the margin (Student t posterior); `tost_p`
+    of equivalence
     within it.
     """
     first, second, differences = (paired[name].to_numpy() for name in ("first", "second", "difference"))
     interval = mean_interval(differences)
-    share, share_interval = better_share(differences)
+    share, share_interval = _better_share(differences)
     rope = rope_probabilities(differences, margin)
     n = len(differences)
     return {
@@ -139,6 +142,14 @@ def describe_difference(paired: pd.DataFrame, margin: float = MARGIN) -> dict[st
         "p_above": rope.above,
         "tost_p": tost_p(differences, margin),
     }
+
+
+def _better_share(differences: NDArray[np.float64]) -> Share:
+    """Return `better_share` with its interval on the same scale: ties count half there too."""
+    share, (low, high) = better_share(differences)
+    untied = float(np.mean(differences != 0)) if len(differences) else math.nan
+    ends = ((1 - untied) / 2 + untied * end for end in (low, high))
+    return Share(share, Interval(*ends))
 
 
 def compare(
@@ -289,8 +300,7 @@ def power_table(contrasts: pd.DataFrame, families: Sequence[Family] | None = Non
                 described[f"seeds{suffix}{end}"] = (
                     math.nan if size is None or not sd > 0 else find_seeds(MARGIN, value, size)
                 )
-        seeds = described["seeds_low"], described["seeds_high"]
-        described["is_sd_known"] = bool(seeds[1] <= MAX_SPAN * seeds[0] < math.inf)
+        described["is_sd_known"] = bool((high / low) ** 2 <= MAX_SPAN)
         rows.append(described)
     return pd.DataFrame(rows)
 

@@ -149,7 +149,7 @@ def _read_cells(store: Store, study: str) -> list[dict[int, Record | None]]:
 
 
 def _describe_untuned(records: Mapping[int, Record | None]) -> list[str]:
-    lines = ["nothing that was tried is better than the untuned configuration, which therefore stands alone"]
+    lines = ["no complete trial had a better mean than the untuned configuration, which stands alone"]
     known = [record for record in records.values() if record is not None]
     complete = [record for record in known if record.state == "complete"]
     num_diverged = sum(record.state == "diverged" for record in known)

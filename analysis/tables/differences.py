@@ -322,7 +322,7 @@ def power(contrasts: pd.DataFrame) -> Table:
             "have "
             "no such number. Not possible: with so few pairs the test cannot reach the level, or it would "
             "take "
-            "more than 100 points. Not known: the two ends of the interval differ more than "
+            "more than 100 points. Cannot be told: the two ends of the interval differ more than "
             f"{MAX_SPAN}-fold in "
             "seeds, or the differences do not vary.",
         ),

@@ -11,15 +11,21 @@ from statsmodels.stats.multitest import multipletests
 from analysis.collect import Results, read_results
 from analysis.compare import (
     EXPLORATORY,
+    MARGIN,
+    MIN_PAIRS,
     compare,
     compare_collapse,
     components_table,
+    decide,
     describe_difference,
     load_families,
     pair,
     power_table,
 )
+from analysis.significance import sign_flip_p, tost_p
+from analysis.tables.differences import power
 from tests.analysis.conftest import ACCURACY
+from tests.analysis.simulation import is_share_at_most
 from tests.analysis.synthetic import Truth, make_store, plan_study
 
 
@@ -170,11 +176,38 @@ def test_compare_collapse_is_fisher_against_none(grid_results: Results) -> None:
 def test_power_table_asks_more_of_a_family(contrasts: pd.DataFrame) -> None:
     table = power_table(contrasts)
     assert len(table) == len(contrasts)
-    declared = table[contrasts["family"] != EXPLORATORY]
+    is_declared = contrasts["family"] != EXPLORATORY
+    declared, explored = table[is_declared], table[~is_declared]
     assert (declared["detectable_in_family"] > declared["detectable"]).all()
     assert (declared["seeds_in_family"] >= declared["seeds"]).all()
-    row = table.iloc[0]
-    assert row["detectable"] == pytest.approx(1.0 * row["difference_sd"], rel=0.01)  # n = 10, alone
+    assert explored[["detectable_in_family", "seeds_in_family"]].isna().all(axis=None)
+    row = declared.iloc[0]
+    assert row["detectable"] == pytest.approx(0.995 * row["difference_sd"], rel=0.01)  # n = 10, alone
+    assert row["detectable_in_family"] == pytest.approx(2.01 * row["difference_sd"], rel=0.01)
+
+
+def test_power_is_stated_within_what_the_standard_deviation_leaves_open(contrasts: pd.DataFrame) -> None:
+    """At n = 10 the interval of a sd runs from 0.69 to 1.83 of it."""
+    row = power_table(contrasts).iloc[0]
+    for name in ("difference_sd", "detectable"):
+        low = row["sd_low"] if name == "difference_sd" else row["detectable_low"]
+        high = row["sd_high"] if name == "difference_sd" else row["detectable_high"]
+        assert (low / row[name], high / row[name]) == pytest.approx((0.688, 1.826), abs=0.001)
+    assert row["seeds_low"] <= row["seeds"] <= row["seeds_high"] and row["is_sd_known"]
+
+
+@pytest.mark.parametrize(("num_seeds", "is_known"), [(2, False), (3, False), (5, False), (10, True)])
+def test_seeds_are_told_only_where_the_standard_deviation_is_known(
+    grid_results: Results, num_seeds: int, is_known: bool
+) -> None:
+    runs = grid_results.runs
+    contrasts = compare(runs[(runs["seed"] < num_seeds) & (runs["data"] == "7/9")])
+    assert set(power_table(contrasts)["is_sd_known"]) == {is_known}
+    table = power(contrasts)
+    texts = {row[-1].text for block in table.blocks() for row in block.rows}
+    unknown = f"cannot be told from n = {num_seeds}"
+    assert (unknown in texts) != is_known and (unknown in table.meaning) != is_known
+    assert ("takes" in table.meaning) == is_known
 
 
 def test_what_the_sign_flip_test_cannot_reach_is_not_detectable(grid_results: Results) -> None:
@@ -186,6 +219,74 @@ def test_what_the_sign_flip_test_cannot_reach_is_not_detectable(grid_results: Re
         assert (declared["detectable"] < np.inf).all() == alone
         assert (declared["detectable_in_family"] < np.inf).all() == in_family
         assert (declared["seeds"] >= 6).all() and (declared["seeds_in_family"] >= 10).all()
+
+
+def test_differences_that_do_not_vary_tell_nothing_of_power(grid_results: Results) -> None:
+    runs = grid_results.runs.assign(accuracy=0.8)
+    table = power_table(compare(runs[runs["data"] == "7/9"]))
+    assert not table["is_sd_known"].any() and table[["detectable", "seeds"]].isna().all(axis=None)
+
+
+# The null, through all that is shipped
+
+
+def null_runs(runs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Return runs of methods that do not differ: what a seed shares at a C, and each run's own."""
+    shared = rng.normal(0, 0.01, size=(3, 10))
+    codes = runs["data"].astype("category").cat.codes.to_numpy()
+    own = rng.normal(0, 0.01, len(runs))
+    return runs.assign(accuracy=0.8 + shared[codes, runs["seed"].to_numpy()] + own)
+
+
+@pytest.mark.slow
+def test_no_method_wins_where_none_differs(grid_results: Results) -> None:
+    """Family-wise: any declared verdict, and any exploratory one, in one study of twenty at most."""
+    rng = np.random.default_rng(8)
+    declared, explored = [], []
+    for _ in range(60):
+        found = compare(null_runs(grid_results.runs, rng))
+        is_called = found["verdict"].isin(["better", "worse"])
+        is_declared = found["family"] != EXPLORATORY
+        declared.append(bool((is_called & is_declared).any()))
+        explored.append(bool((is_called & ~is_declared).any()))
+    assert is_share_at_most(declared, 0.05) and is_share_at_most(explored, 0.05)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 6, 8, 10])
+def test_any_verdict_on_a_difference_at_the_edge_is_rare(n: int) -> None:
+    """One rule: "better" or "worse" at no difference, "equivalent" at the margin, .05 each at most."""
+    rng = np.random.default_rng(n)
+    called, equal = [], []
+    for differences in rng.normal(0, 0.005, size=(1000, n)):
+        called.append(decide_alone(differences) in ("better", "worse"))
+        equal.append(decide_alone(differences + MARGIN) == "equivalent")
+    assert is_share_at_most(called, 0.05) and is_share_at_most(equal, 0.05)
+    assert any(called) == any(equal) == (n >= MIN_PAIRS)
+
+
+def decide_alone(differences: np.ndarray) -> str:
+    row = {
+        "n_pairs": len(differences),
+        "mean_difference": differences.mean(),
+        "tost_p": tost_p(differences, MARGIN),
+    }
+    return decide(row, sign_flip_p(differences), "accuracy")
+
+
+def test_the_share_of_pairs_won_lies_in_its_interval_and_is_covered_by_it_with_ties() -> None:
+    rng = np.random.default_rng(3)
+    outcomes = rng.choice([1.0, 0.0, -1.0], p=[0.5, 0.3, 0.2], size=(1000, 12))
+    rows = [
+        describe_difference(
+            pd.DataFrame({"first": 0.01 * each, "second": 0 * each, "difference": 0.01 * each})
+        )
+        for each in outcomes
+    ]
+    table = pd.DataFrame(rows)
+    assert (table["better_share"] >= table["better_share_low"] - 1e-12).all()
+    assert (table["better_share"] <= table["better_share_high"] + 1e-12).all()
+    covered = table["better_share_low"].le(0.65) & table["better_share_high"].ge(0.65)
+    assert covered.mean() > 0.93
 
 
 def test_components_recover_planted_spreads(tmp_path: Path) -> None:

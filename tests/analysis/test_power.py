@@ -10,11 +10,14 @@ from statsmodels.stats.power import TTestIndPower, TTestPower
 from analysis.estimates import mean_half_width, prediction_half_width, rate_interval
 from analysis.power import (
     MAX_SEEDS,
+    fewest_seeds,
+    find_seeds,
     first_significant_count,
     largest_holm_family,
     minimum_detectable_difference,
     noether_n,
     seeds_needed,
+    sign_flip_effect,
     smallest_exact_p,
     tost_power,
     unpaired_seeds_needed,
@@ -145,6 +148,48 @@ def test_detectable_difference_is_found_at_its_power(n: int, family_size: int) -
     difference = minimum_detectable_difference(n, 2, family_size=family_size)
     samples = np.random.default_rng(n).normal(difference, 2, size=(NUM_SETS, n))
     assert is_share_of([paired_t_p(sample) < 0.05 / family_size for sample in samples], 0.8)
+
+
+def sign_flip_rejections(effect: float, n: int, family_size: int) -> list[bool]:
+    """Whether the shipped test rejects at Holm's first step, for samples with this true effect."""
+    samples = np.random.default_rng(n).normal(effect, 1, size=(NUM_SETS, n))
+    return [family_size * sign_flip_p(sample) < 0.05 for sample in samples]
+
+
+@pytest.mark.parametrize(
+    ("n", "family_size"), [(6, 1), (7, 3), (8, 6), (10, 1), (10, 24), (11, 24), (12, 24), (13, 24), (12, 1)]
+)
+def test_sign_flip_effect_is_found_at_its_power(n: int, family_size: int) -> None:
+    found = sign_flip_rejections(sign_flip_effect(n, family_size), n, family_size)
+    assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+
+
+def test_the_power_of_a_t_test_is_not_that_of_the_test_in_use() -> None:
+    """At n = 10 the first step of Holm over 24 takes ten equal signs."""
+    by_t_test = minimum_detectable_difference(10, 1, family_size=24)
+    assert stats.norm.cdf(by_t_test) ** 10 == pytest.approx(0.625, abs=0.001)
+    assert np.mean(sign_flip_rejections(by_t_test, 10, 24)) < 0.7
+    all_positive = stats.norm.ppf(0.8 ** (1 / 10))
+    assert sign_flip_effect(10, 24) == pytest.approx(all_positive, rel=0.01)
+    assert sign_flip_effect(6, 1) == pytest.approx(stats.norm.ppf(0.8 ** (1 / 6)), rel=0.01)
+
+
+@pytest.mark.parametrize(("n", "family_size"), [(2, 1), (5, 1), (6, 2), (9, 24), (10, 26)])
+def test_what_the_sign_flip_test_cannot_reach_has_no_effect_size(n: int, family_size: int) -> None:
+    assert sign_flip_effect(n, family_size) == math.inf
+    assert not any(sign_flip_rejections(100.0, n, family_size))
+    assert fewest_seeds(family_size=family_size) > n
+
+
+def test_find_seeds_is_the_first_n_that_is_enough() -> None:
+    for family_size in (1, 24):
+        n = find_seeds(1.5, 1.0, family_size)
+        assert sign_flip_effect(int(n), family_size) <= 1.5 < sign_flip_effect(int(n) - 1, family_size)
+    assert find_seeds(0.5, 0.5, 24) == seeds_needed(0.5, 0.5, family_size=24) == 21
+    assert find_seeds(100.0, 1.0) == 6 and find_seeds(100.0, 1.0, 24) == 10
+    assert find_seeds(1e-6, 1.0) == math.inf
+    assert math.isnan(find_seeds(0.5, math.nan)) and math.isnan(find_seeds(0.5, 0.0))
+    assert math.isnan(sign_flip_effect(1))
 
 
 @pytest.mark.parametrize(("n", "margin"), [(5, 1.0), (10, 0.75), (10, 1.0), (20, 0.75)])

@@ -138,7 +138,7 @@ def test_untuned_choice_stands_alone(small_search: Search, tmp_path: Path) -> No
     store = fill_store(tmp_path, small_search, make_trials(small_search)[:1], num_cells=1)
     assert read_confirmation(store, "small-confirmation") == []
     lines = describe_confirmation(store.location, "small-confirmation")
-    assert "nothing that was tried is better" in lines[0]
+    assert "no complete trial had a better mean" in lines[0]
     # Three equal values say nothing of how others would differ.
     assert lines[2] == "test accuracy: untuned 0.5000 ± 0.0000, n=3 of 3, 95 % t interval not estimable"
     (search,) = read_searches(store)
