@@ -94,9 +94,10 @@ class LocalFilesystem:
             if full.is_symlink():
                 raise OSError(errno.ELOOP, "a link that leads nowhere", str(full)) from None
             raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EISDIR, "not a file", str(full))
         with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EINVAL, "not a file", str(full))
             return file.read()
 
     def create(self, path: str, content: bytes) -> bool:
