@@ -153,6 +153,7 @@ def write_report(results: Results, out_dir: str | Path) -> Path:
         raise ValueError(
             f"--out {out} lies in the store {store}, which only sweeps write; name another directory"
         )
+    searches = read_searches(results.store)
     frames = compute_frames(results)
     tables = build_tables(results, frames)
     files: dict[str, bytes] = {}
@@ -165,7 +166,6 @@ def write_report(results: Results, out_dir: str | Path) -> Path:
         picture, drawn_files = _embed(drawn)
         files |= drawn_files
         pictures.append(picture)
-    searches = read_searches(results.store)
     for search in searches:
         files |= _search_files(search)
     files["index.html"] = render(results, frames, tables, pictures, searches).encode()

@@ -31,7 +31,7 @@ def parse_array(content: bytes, role: str, num_classes: int) -> NDArray[Any]:
     except (ValueError, EOFError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         raise ValueError(f"it is no npy file: {error}") from None
     if dtype.hasobject:
-        raise ValueError("it holds objects, which are read with allow_pickle=False only")
+        raise ValueError("it holds objects, which could run code when they are read")
     lengths = {"K": num_classes, "T": NUM_THRESHOLDS}
     axes = _AXES[role]
     fits = len(shape) == len(axes) and all(

@@ -16,13 +16,13 @@ from optuna.storages.journal import BaseJournalBackend
 
 from lt_rebalance.filesystem import Filesystem, StorageError
 from lt_rebalance.store_documents import StoreError
-from lt_rebalance.values import anything, fields, list_of, parse_json, text, whole
+from lt_rebalance.values import anything, fields, list_of, mapping_of, parse_json, text, whole
 
 _READERS = 16
 _NAME = re.compile(r"[0-9]{8,12}\.json")
 OPERATION = fields({"op_code": whole()}, others=anything)
 """what Optuna appends to a journal"""
-_OBJECT = fields({"operations": list_of(OPERATION)}, {"owner": text})
+_OBJECT = fields({"operations": list_of(mapping_of(anything))}, {"owner": text})
 
 
 class ObjectJournal(BaseJournalBackend):

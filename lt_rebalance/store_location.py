@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lt_rebalance.bucket import SCHEME, Bucket, parse_address
-from lt_rebalance.filesystem import Filesystem, LocalFilesystem, StorageError
+from lt_rebalance.filesystem import Filesystem, LocalFilesystem, NotAFileError, StorageError
 from lt_rebalance.names import is_foreign
 from lt_rebalance.object_storage import S3Filesystem
 from lt_rebalance.store_documents import StoreError
-from lt_rebalance.values import fields, parse_json, whole
+from lt_rebalance.values import as_object, parse_json
 
 STORE_FORMAT = 1
 
@@ -46,9 +46,12 @@ class Place:
                     "name another directory"
                 ) from None
             return None
+        except NotAFileError as error:
+            raise StoreError(
+                f"{self.location}/store.json cannot be read ({error}); restore it or use another --storage"
+            ) from None
         try:
-            found = parse_json(content)
-            fields({"format": whole(), "results_version": whole()})(found)
+            found = as_object(parse_json(content))
         except ValueError:
             raise StoreError(
                 f"{self.location}/store.json is damaged; restore it or use another --storage"
@@ -57,12 +60,15 @@ class Place:
 
     def _check_version(self, found: Mapping[str, Any], wanted: int | None) -> int:
         version = found.get("results_version") if wanted is None else wanted
-        if not isinstance(version, int) or found != {"format": STORE_FORMAT, "results_version": version}:
+        expected = {"format": STORE_FORMAT, "results_version": version}
+        # As `True == 1`, the values alone would not tell.
+        if found != expected or {type(each) for each in found.values()} != {int}:
             takes = {"format": STORE_FORMAT, "results_version": "any" if wanted is None else version}
             raise StoreError(
                 f"{self.location} holds results of version {found}, this code takes {takes}; "
                 "use another --storage, or the code that made it"
             )
+        assert isinstance(version, int)
         return version
 
     def write_version(self, version: int, *, is_new: bool) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from analysis.__main__ import main as analyse
 from analysis.collect import read_results
 from analysis.searches import read_searches
 from lt_rebalance import verification
@@ -33,7 +34,7 @@ from tests.analysis.synthetic import Truth, make_store, plan_study
 from tests.made_up import forge, make_search
 
 PLAN = plan_study(
-    cs=["1/2"], methods=["none", "oversample", "cgan"], generators=["mlp_cgan_relu"], num_seeds=2
+    cs=["1/2"], methods=["none", "oversample", "cgan"], generators=["mlp_cgan_relu"], num_seeds=1
 )
 GENERATOR, FAILED = next(iter(PLAN.stages)), PLAN.runs[-1].key
 COMPLETE = PLAN.runs[0].key
@@ -290,17 +291,28 @@ def read(root: Path, key: str) -> Record:
 def test_damage_to_any_document_ends_no_command_in_a_traceback(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    json_documents = [pattern for pattern in DOCUMENTS if pattern.endswith(".json")]
-    cases: list[tuple[str, str | None]] = [(pattern, None) for pattern in DOCUMENTS]
-    cases += [(pattern, "values") for pattern in json_documents]
-    fuzz(cases, whole, tmp_path, monkeypatch)
+    cases: Cases = [(pattern, None) for pattern in DOCUMENTS]
+    fuzz(cases + [(pattern, "values") for pattern in DOCUMENTS[:4]], whole, tmp_path, monkeypatch)
+
+
+def test_search_that_names_a_path_makes_the_analysis_write_nowhere(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "a" / "b" / "c" / "store"
+    shutil.copytree(whole, root)
+    account = root / "searches" / "search" / "account.json"
+    values = json.loads(account.read_bytes())
+    values["search"]["name"] = "../../../../p/README"
+    account.write_text(json.dumps(values))
+    before = list_tree(tmp_path, but=root / "nothing")
+    assert analyse([str(root), "--partial", "--out", str(tmp_path / "a" / "out")]) == 2
+    assert "searches/search/account.json is damaged: search.name must be" in capsys.readouterr().err
+    assert list_tree(tmp_path, but=root / "nothing") == before
 
 
 @pytest.mark.slow
 def test_every_kind_of_damage_to_every_document_ends_no_command_in_a_traceback(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cases: list[tuple[str, str | None]] = [
-        (pattern, way) for pattern in DOCUMENTS for way in (*TEXTS, *FILES, *["values"] * 8)
-    ]
-    fuzz(cases[::4], whole, tmp_path, monkeypatch)
+    cases: Cases = [(pattern, way) for pattern in DOCUMENTS for way in (*TEXTS, *FILES, *["values"] * 8)]
+    fuzz(cases[::5], whole, tmp_path, monkeypatch)

@@ -88,7 +88,7 @@ def test_payload_acts_when_something_unpickles_it(witness: Path) -> None:
 def test_samples_with_objects_are_refused_by_views(copied: Store, witness: Path) -> None:
     record = copied.read_record(plant_samples(copied, object_array(witness)))
     assert record is not None
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(ValueError, match="holds objects"):
         show_record(record, copied, [str(label) for label in range(10)])
     assert not witness.exists()
 
@@ -98,7 +98,7 @@ def test_samples_with_objects_are_refused_by_the_analysis(copied: Store, witness
     content = object_array(witness) if form == "object array" else pickle.dumps(Payload(witness))
     key = plant_samples(copied, content)
     results = read_results(copied.location, allow=("gaps",))
-    with pytest.raises(StoreError, match="is not a sample sheet"):
+    with pytest.raises(StoreError, match=r"samples-.* cannot be used"):
         results.read_samples(key)
     assert not witness.exists()
 
@@ -192,7 +192,7 @@ def test_summary_with_a_deeply_nested_field_is_refused() -> None:
 
 def test_store_and_study_that_are_nested_too_deeply_are_named(copied: Store) -> None:
     (Path(copied.location) / "studies/deep.json").write_bytes(DEEP)
-    with pytest.raises(StoreError, match=r"studies/deep.json is damaged \(JSON that is nested too deeply"):
+    with pytest.raises(StoreError, match=r"studies/deep.json is damaged: JSON that is nested too deeply"):
         copied.load_study("deep")
     (Path(copied.location) / "store.json").write_bytes(DEEP)
     with pytest.raises(StoreError, match=r"store.json is damaged"):

@@ -47,6 +47,8 @@ def read_log(store: Store, key: str) -> str:
         return store.files.read_appended(log_path(key)).decode(errors="replace")
     except FileNotFoundError:
         raise StoreError(f"{store.location}: stage {key} has no log") from None
+    except IsADirectoryError as error:
+        raise StoreError(f"{store.location}: {log_path(key)} cannot be read: {error.strerror}") from None
 
 
 def _to_dict(store: Store, key: str, record: Record | None, failure: Failure | None) -> dict[str, Any]:

@@ -259,7 +259,8 @@ def test_a_missing_run_is_named_with_its_studies_where_there_are_several(tmp_pat
     store = make_store(tmp_path / "store", plan)
     result_path(store, plan.runs[0].key).unlink()
     store.write_study("again", describe_plan(plan) | {"study": "again"})
-    store.write_study("other", describe_plan(dataclasses.replace(plan, runs=plan.runs[1:])))
+    shorter = describe_plan(dataclasses.replace(plan, runs=plan.runs[1:]))
+    store.write_study("other", shorter | {"study": "other"})
     names = " and ".join(sorted(["again", plan.study.name]))
     with pytest.raises(IncompleteError, match=rf"sound 1/2 none seed 0 of {names} \(missing\)"):
         collect(store.location)
@@ -322,7 +323,7 @@ def test_a_damaged_study_is_named(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store", small_plan())
     path = Path(store.location) / "studies" / "synthetic.json"
     path.write_text(json.dumps({"runs": []}))
-    with pytest.raises(StoreError, match=r"studies/synthetic\.json is not what a sweep writes"):
+    with pytest.raises(StoreError, match=r"studies/synthetic\.json is damaged: it must be an object"):
         collect(store.location)
 
 
@@ -384,7 +385,7 @@ def test_a_file_that_is_no_sheet_is_refused_in_our_words(tmp_path: Path, content
     assert record is not None
     artifact = store.write_artifact(key, "samples", ".npy", content)
     replace_record(store, dataclasses.replace(record, artifacts={"samples": artifact}))
-    with pytest.raises(StoreError, match=f"{artifact.file} is not a sample sheet; move .* away") as caught:
+    with pytest.raises(StoreError, match=f"{artifact.file} cannot be used: .* move .* away") as caught:
         read_results(store.location).read_samples(key)
     assert "allow_pickle" not in str(caught.value)
 
