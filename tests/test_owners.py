@@ -260,6 +260,23 @@ def test_lease_under_a_name_that_no_driver_gives_is_none(name: str, tmp_path: Pa
         assert "000001.json" in files.list("lease")
 
 
+class ListedAndNotThere(LocalFilesystem):
+    """A directory that lists what it does not have, as a network may for long."""
+
+    num_reads = 0
+
+    def read(self, path: str) -> bytes:
+        self.num_reads += 1
+        assert self.num_reads < 10, "it is asked again and again"
+        raise FileNotFoundError(path)
+
+
+def test_lease_that_is_listed_and_not_there_is_not_waited_for_in_a_loop(tmp_path: Path) -> None:
+    DirectoryPlace(tmp_path).write("lease/000001.json", b"{}")
+    holder = find_holder(ListedAndNotThere(tmp_path))
+    assert holder is not None and "cannot be read" in holder.title
+
+
 def test_note_is_deleted_under_the_name_of_its_file(
     directory: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

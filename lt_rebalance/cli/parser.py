@@ -119,7 +119,7 @@ def _add_gc(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-
     parser.add_argument(
         "--orphans",
         action="store_true",
-        help="also delete the results, events and logs of stages that no study of the store plans any more",
+        help="also delete the results, events and logs of stages that nothing in the store owns any more",
     )
     parser.add_argument("--dry-run", action="store_true", help="name them, delete nothing")
     _add_json(parser)
