@@ -15,3 +15,6 @@ class ClusterError(RuntimeError):
         super().__init__(words)
         self.remedy = remedy
         self.was_lost = was_lost
+
+    def __str__(self) -> str:
+        return "; ".join(filter(None, (super().__str__(), self.remedy)))

@@ -150,7 +150,7 @@ def _name_cause(error: BaseException, *, has_begun: bool) -> tuple[str, str]:
     """Return the cause of an error that is no wish to stop, and what it says with what to do about it."""
     words = str(error)
     if isinstance(error, ClusterError):
-        return "cluster", "; ".join(filter(None, (words, error.remedy)))
+        return "cluster", words
     if isinstance(error, StoreError | StorageError):
         return "storage", words
     if takes_no_more(error):

@@ -200,6 +200,8 @@ def test_every_option_of_every_sweep_acts_or_is_refused(name: str, call: Call, t
         if flag not in SAYS_SO:
             values = [str(tmp_path / each) if each.isupper() else each for each in VALUES[flag]]
             found[flag] = act(call, run, base, [flag, *values])
+    priced = json.loads(call(run, [*base, "--rate", "2"]).out)
+    assert "price" in json.dumps(priced)
     assert [flag for flag in sorted(MUST_ACT) if found[flag] != "acts"] == []
     assert found["--download"] == found["--storage"] == "refused"
     assert not list(Path.cwd().iterdir()), "a plan has written"
