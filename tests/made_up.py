@@ -27,7 +27,7 @@ GENERATOR_CURVES = {
 
 def round_steps(budget: Budget) -> list[int]:
     """Return the step at which each round ends, of passes that take 100 steps."""
-    return budget.round_ends(num_items=100, batch_size=1)
+    return budget.round_ends(100)
 
 
 def make_up(
