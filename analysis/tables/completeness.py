@@ -112,7 +112,7 @@ def provenance_table(runs: pd.DataFrame) -> Table:
         counts = finished[name].value_counts().sort_index()
         said = {_say(value): num_runs for value, num_runs in counts.items()}
         if num_unknown := len(finished) - int(counts.sum()):
-            said[UNKNOWN_CODE] = num_unknown
+            said[UNKNOWN_CODE] = said.get(UNKNOWN_CODE, 0) + num_unknown
         rows += [{"name": label, "value": value, "num_runs": num_runs} for value, num_runs in said.items()]
     frame = pd.DataFrame(rows, columns=["name", "value", "num_runs"])
     mixed = sorted({label for label, same in frame.groupby("name") if len(same) > 1})
@@ -159,4 +159,4 @@ def _provenance_meaning(mixed: list[str], num_dirty: int, num_untold: int) -> st
 def _say(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value) or UNKNOWN_CODE

@@ -96,3 +96,11 @@ def test_one_unknown_result_among_known_ones_is_counted(tmp_path: Path) -> None:
     assert rows_of(results, "commit") == {FIRST: 3, "unknown": 1}
     assert rows_of(results, "with uncommitted changes") == {"no": 3, "unknown": 1}
     assert "1 result came from code of which neither" in provenance_table(results.planned).meaning
+
+
+def test_result_without_versions_is_counted_with_unknown_ones(tmp_path: Path) -> None:
+    versions = {"lt_rebalance": None, "python": None, "numpy": None, "ray": None}
+    results = results_made_by(tmp_path, code(FIRST, False, "1") | {"versions": versions})
+    for name in ("lt_rebalance", "Python", "numpy", "Ray"):
+        assert rows_of(results, name) == {"unknown": 4}
+    assert rows_of(results, "commit") == {FIRST: 4}
