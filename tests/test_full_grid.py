@@ -270,7 +270,7 @@ WRONG_INPUT: dict[str, tuple[list[str], list[str]]] = {
     ),
     "generator beside original alone": (
         ["--c", "original", "--generators", "mpl_cgan"],
-        ["unknown generator 'mpl_cgan'"],
+        ["--generators needs a method with a generator, got --c original"],
     ),
     "rebalancing of the balanced set": (
         ["--c", "original", "--methods", "none", "oversample"],
