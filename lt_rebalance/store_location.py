@@ -49,7 +49,8 @@ class Place:
             if error.errno not in (errno.EISDIR, errno.ELOOP):
                 raise
             raise StoreError(
-                f"{self.location}/store.json cannot be read: {error.strerror}; restore it or use another --storage"
+                f"{self.location}/store.json cannot be read: {error.strerror}; restore it or use another "
+                "--storage"
             ) from None
         try:
             found = as_object(parse_json(content))
