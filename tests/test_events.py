@@ -148,11 +148,11 @@ def test_diverged_run_shows_its_rounds_and_no_result(record: Record, store: Stor
     diverged = dataclasses.replace(
         record,
         **{"metrics": {}, "confusion": (), "artifacts": {}},
-        **{"state": "diverged", "curves": record.curves[:3], "num_steps": 400},
+        **{"state": "diverged", "curves": record.curves[:3], "num_steps": 2400},
     )
     RunEvents(store, "classifier", RUN).finish(diverged)
     found = read_scalars(store, RUN)
-    assert [step for step, _ in found["classifier/test_accuracy"]] == [100, 200, 300]
+    assert [step for step, _ in found["classifier/test_accuracy"]] == [600, 1200, 1800]
     assert not [tag for tag in found if tag.startswith(("result/", "confusion", "precision_recall/"))]
     assert read_end(store, RUN) == "diverged"
 

@@ -190,10 +190,10 @@ def test_driver_leaves_a_note_while_it_works(tmp_path: Path) -> None:
 
 def test_file_that_is_no_note_is_passed_over(tmp_path: Path) -> None:
     files = LocalFilesystem(tmp_path)
-    write_note(files, make_note(["a"]))
+    write_note(files, make_note([NONE[0]]))
     for index, content in enumerate([b"", b"[]", b"{}", b'{"keys": []}', b'{"keys": ["a"], "surplus": 1}']):
         files.replace(f"running/{index}.json", content)
-    assert [note.keys for note in read_notes(files)] == [("a",)]
+    assert [note.keys for note in read_notes(files)] == [(NONE[0],)]
 
 
 # Reading a store

@@ -34,7 +34,12 @@ def make_record(key: str = KEY, **changes: Any) -> Record:
 
 def make_failure(key: str = KEY, error: str = "RuntimeError: no") -> Failure:
     return Failure(
-        key=key, kind="classifier", stage=STAGES[key].to_dict(), error=error, traceback="", provenance={}
+        key=key,
+        kind="classifier",
+        stage=STAGES.get(key, STAGES[KEY]).to_dict(),
+        error=error,
+        traceback="",
+        provenance={},
     )
 
 
