@@ -197,6 +197,7 @@ def _local_ray() -> Iterator[None]:
                 RAY_AUTH_TOKEN_PATH=str(token),
                 # On a busy machine Ray's own limits end what would have come up.
                 RAY_gcs_server_port_wait_time_s=f"{START_S:.0f}",
+                RAY_gcs_rpc_server_connect_timeout_s=f"{START_S:.0f}",
                 RAY_worker_register_timeout_seconds=f"{START_S:.0f}",
             )
         )
