@@ -273,6 +273,14 @@ def decide_alone(differences: np.ndarray) -> str:
     return decide(row, sign_flip_p(differences), "accuracy")
 
 
+def test_the_share_of_pairs_won_lies_in_its_interval_also_where_half_of_them_tie() -> None:
+    # 20 of 20 untied pairs: 0.83 to 1 of these; with as many ties, which count half, 0.67 to 0.75.
+    differences = np.repeat([0.01, 0.0], 20)
+    row = describe_difference(pd.DataFrame({"first": differences, "second": 0.0, "difference": differences}))
+    assert row["better_share"] == 0.75
+    assert (row["better_share_low"], row["better_share_high"]) == pytest.approx((0.666, 0.75), abs=0.001)
+
+
 def test_the_share_of_pairs_won_lies_in_its_interval_and_is_covered_by_it_with_ties() -> None:
     rng = np.random.default_rng(3)
     outcomes = rng.choice([1.0, 0.0, -1.0], p=[0.5, 0.3, 0.2], size=(1000, 12))
