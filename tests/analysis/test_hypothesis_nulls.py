@@ -12,9 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from analysis.collect import Results, read_results
 from analysis.hypotheses import HYPOTHESES, LOGIT_METHODS
+from analysis.hypotheses.directed import (
+    Test,
+    equivalence,
+    lead,
+    non_inferiority,
+    rising_trend,
+    shrinking_gap,
+    wider_spread,
+)
 from analysis.hypotheses.evidence import CONTRADICTED, NOT_TESTED, SUPPORTED, Evidence, Finding
 from lt_rebalance.overrides import change_cell, make_overrides
 from lt_rebalance.paper import PAPER_CS, PAPER_GENERATORS
@@ -85,7 +95,7 @@ def _study_cells() -> dict[str, list[Cell]]:
         "training set": beside(["cgan"], generator_training_method="none"),
         "beta1": beside(["none", "oversample"], classifier_beta1=0.99),
         "fill": _cells([sound], ["none"]) + filled,
-        "epochs": _cells([get_protocol("paper")], ["none", "oversample"]),
+        "epochs": _cells([get_protocol("paper")], METHODS),
         "data set": _cells([sound], ["oversample", "cgan"])
         + _cells([sound], ["oversample", "cgan"], "mnist"),
     }
@@ -295,3 +305,58 @@ def test_three_seeds_give_no_verdict(studies: dict[str, Results], case: str, eff
     (finding, *_) = fewer.judge(hypothesis)
     assert finding.verdict == NOT_TESTED and finding.n == 3
     assert finding.evidence.startswith("fewer than ")
+
+
+SHARES = (0.0, 0.25, 0.5, 1.0)
+NUM_SAMPLES = 2000
+
+
+def at_the_edge(kind: str, seed: int = 3) -> NDArray[np.float64]:
+    """Return many samples (sets, seeds, cells) of a null that is as near to the claim as can be."""
+    rng = np.random.default_rng(seed)
+    of_seed = rng.normal(0, 2, (NUM_SAMPLES, NUM_SEEDS, 1))
+    own = rng.standard_t(3, (NUM_SAMPLES, NUM_SEEDS, 4))
+    match kind:
+        case "shared generator":  # cells 1 to 3 go together, cell 0 does not
+            return np.concatenate([rng.normal(0, 2, of_seed.shape), of_seed + 0.3 * own[..., 1:]], axis=2)
+        case "no gap":
+            return of_seed + own
+        case "one short":
+            return of_seed + own - np.array([1, 0, 0, 0])
+        case "one over":
+            return of_seed + 0.1 * own + np.array([1, 0, 0, 0])
+    raise AssertionError(kind)
+
+
+def rejected(test: Test, samples: NDArray[np.float64]) -> list[bool]:
+    return [test(sample).p_value < 0.05 for sample in samples]
+
+
+@pytest.mark.parametrize(
+    ("test", "kind"),
+    [
+        (lead, "no gap"),
+        (rising_trend(SHARES), "shared generator"),
+        (rising_trend(range(4)), "no gap"),
+        (shrinking_gap, "no gap"),
+        (wider_spread, "no gap"),
+        (non_inferiority(1.0), "one short"),
+        (equivalence(1.0), "one over"),
+    ],
+)
+def test_both_sides_of_a_directed_test_together_keep_its_level(test: Test, kind: str) -> None:
+    assert is_share_at_most(rejected(test, at_the_edge(kind)), 0.05)
+
+
+def test_a_direction_chosen_after_looking_would_not_keep_the_level() -> None:
+    """What `rising_trend` and `shrinking_gap` guard against, on the same samples."""
+    trends = at_the_edge("shared generator")
+    looked = [sample if sample[:, 3].mean() >= sample[:, 0].mean() else sample[:, ::-1] for sample in trends]
+    assert not is_share_at_most(
+        [stats.page_trend_test(sample).pvalue < 0.05 for sample in looked[:600]], 0.05
+    )
+    gaps_SM = at_the_edge("no gap")
+    first, second = gaps_SM[..., 0] - gaps_SM[..., 1], gaps_SM[..., 2] - gaps_SM[..., 3]
+    turned = np.sign(first.mean(axis=1, keepdims=True)) * (first - second)
+    one_sided = [stats.ttest_1samp(each, 0, alternative="greater").pvalue < 0.05 for each in turned]
+    assert not is_share_at_most(one_sided, 0.05)
