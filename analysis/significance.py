@@ -1,10 +1,11 @@
-"""Tests of paired differences, rates and trends, effect sizes, and corrections for many tests.
+"""Tests of paired differences, rates and associations, effect sizes, and corrections for many tests.
 
 Differences are one number a seed. Nothing here raises or warns on degenerate data: what cannot be tested, for
 want of values or of spread or because a value is not finite, is nan.
 """
 
 import functools
+import itertools
 import math
 from typing import NamedTuple
 
@@ -19,6 +20,10 @@ MAX_EXACT = 20
 """pairs up to which all sign vectors are enumerated"""
 NUM_FLIPS = 99_999
 """random sign vectors above that"""
+MAX_PERMUTED = 7
+"""seeds up to which all permutations are enumerated"""
+NUM_PERMUTATIONS = 9_999
+"""random permutations above that"""
 FLIP_SEED = 20_261_124
 
 
@@ -170,29 +175,63 @@ def binomial_p(num_events: int, n: int, rate: float, alternative: str = "two-sid
     return float(stats.binomtest(num_events, n, rate, alternative).pvalue) if n else math.nan
 
 
-def page_trend_p(blocks: NDArray[np.float64]) -> float:
-    """Return the one-sided p value of Page's trend test; needs two blocks and three columns.
-
-    Ties make it conservative.
-
-    Args:
-        blocks: rows are blocks, columns are in the order expected to rise.
-    """
-    if len(blocks) < 2 or blocks.shape[1] < 3 or np.isnan(blocks).any():
+def welch_p(first: Values, second: Values) -> float:
+    """Return the two-sided p value of Welch's t test; nan below two values each or where neither varies."""
+    sds = sample_sd(first), sample_sd(second)
+    if not sum(sds) > 0:
         return math.nan
-    return float(stats.page_trend_test(blocks).pvalue)
+    means = float(np.mean(first)), float(np.mean(second))
+    sides = means[0], sds[0], len(first), means[1], sds[1], len(second)
+    return float(stats.ttest_ind_from_stats(*sides, equal_var=False).pvalue)
 
 
-def brown_forsythe_p(first: Values, second: Values) -> float:
-    """Return the p value of the Brown-Forsythe test that two samples have equal spread.
+class Association(NamedTuple):
+    """Whether two sets of columns go together, row by row."""
 
-    Nan where deviations from the median are constant within both, as they are for two values each: nothing is
-    left to judge a difference of spreads by.
+    correlation: float
+    """mean rank correlation of matching columns"""
+    p_value: float
+
+
+def association(first_SF: NDArray[np.float64], second_SF: NDArray[np.float64]) -> Association:
+    """Return the mean rank correlation of matching columns over seeds, and its two-sided permutation p value.
+
+    Seeds are what is permuted, whole rows of them, so that whatever ties the columns of a seed to each other
+    stays as it is; and as each column is ranked for itself, what sets columns apart plays no part. It assumes
+    that seeds are independent of each other, nothing else. Exact up to `MAX_PERMUTED` seeds, then Monte Carlo
+    with `NUM_PERMUTATIONS` fixed draws and the + 1 correction. Columns without any spread say nothing; nan
+    where none has any, below three seeds, and where a value is not finite.
     """
-    if min(len(first), len(second)) < 2:
-        return math.nan
-    deviations = [np.abs(sample - np.median(sample)) for sample in (np.asarray(first), np.asarray(second))]
-    return float(stats.f_oneway(*deviations).pvalue) if sum(map(sample_sd, deviations)) > 0 else math.nan
+    n = len(first_SF)
+    if n < 3 or not (np.isfinite(first_SF).all() and np.isfinite(second_SF).all()):
+        return Association(math.nan, math.nan)
+    ranks_SF, other_ranks_SF = _standard_ranks(first_SF), _standard_ranks(second_SF)
+    num_telling = int((ranks_SF.any(axis=0) & other_ranks_SF.any(axis=0)).sum())
+    if num_telling == 0:
+        return Association(math.nan, math.nan)
+    products_SS = ranks_SF @ other_ranks_SF.T / num_telling
+    found = float(np.trace(products_SS))
+    permuted = products_SS[np.arange(n), _permutations(n)].sum(axis=1)
+    hits = int((np.abs(permuted) >= abs(found) - TOLERANCE).sum())
+    is_exact = n <= MAX_PERMUTED
+    return Association(found, hits / len(permuted) if is_exact else (hits + 1) / (len(permuted) + 1))
+
+
+def _standard_ranks(values_SF: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the ranks of each column with mean 0 and length 1; 0 where a column does not vary."""
+    ranks_SF = stats.rankdata(values_SF, axis=0)
+    ranks_SF -= ranks_SF.mean(axis=0)
+    lengths_F = np.linalg.norm(ranks_SF, axis=0)
+    standard_SF: NDArray[np.float64] = ranks_SF / np.where(lengths_F > 0, lengths_F, 1.0)
+    return standard_SF
+
+
+@functools.lru_cache(maxsize=4)
+def _permutations(n: int) -> NDArray[np.int64]:
+    if n <= MAX_PERMUTED:
+        return np.array(list(itertools.permutations(range(n))))
+    rows = np.broadcast_to(np.arange(n), (NUM_PERMUTATIONS, n))
+    return np.random.default_rng(FLIP_SEED).permuted(rows, axis=1)
 
 
 def holm(p_values: Values, num_declared: int | None = None) -> NDArray[np.float64]:

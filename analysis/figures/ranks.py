@@ -1,6 +1,8 @@
 """Figure F4: mean ranks of methods, and which of them cannot be told apart."""
 
+import functools
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,18 +18,21 @@ from analysis.figures.style import (
     make_figure,
 )
 from analysis.naming import in_order
+from analysis.power import fewest_seeds
 from analysis.significance import holm, wilcoxon_p
-
-MIN_BLOCKS = 6
-"""blocks below which no pair of methods can differ at 0.05"""
+from analysis.tables.formats import listed
 
 
 def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
-    """F4 for each setting: mean ranks over C and seed, joined where Wilcoxon and Holm find no difference."""
+    """F4 for each setting: mean ranks over seeds, joined where Wilcoxon and Holm find no difference.
+
+    Not drawn below the seeds at which Holm's first step could tell any two methods apart.
+    """
     for index, (setting, of_setting) in enumerate(runs.groupby("setting", sort=False), start=1):
-        table = _rank_table(of_setting)
-        if len(table) < MIN_BLOCKS or len(table.columns) < 2:
+        table = rank_table(of_setting)
+        if len(table) < fewest_blocks(len(table.columns)):
             continue
+        num_seeds = of_setting.loc[of_setting["data"] != "original", "seed"].nunique()
         ranks = table.rank(axis=1, ascending=False).mean()
         figure, ((axes,),) = make_figure(1, 1, 8, 1.4 + 0.24 * len(ranks))
         plot_ranks(axes, ranks, rank_p_values(table))
@@ -35,14 +40,33 @@ def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
             name=f"f4-ranks-{index}",
             title=f"F4. Mean ranks: {setting}",
             caption=(
-                f"Mean rank of accuracy over n = {len(table)} blocks (C by seed), 1 is best. A bar joins the "
+                f"Mean rank of accuracy over n = {len(table)} blocks, which are seeds, 1 is best. "
+                f"{_describe_blocks(of_setting, len(table), num_seeds)}A bar joins the "
                 "methods that have a dot on it: no two of these are told apart by pairwise Wilcoxon "
-                f"tests with Holm's correction over all pairs at {ALPHA}; no interval is drawn. Blocks of "
+                f"tests with Holm's correction over all pairs at {ALPHA}; no interval is drawn. Seeds of "
                 "one data set are not independent data sets: the diagram speaks of this data set alone. "
                 f"{describe_dataset(of_setting)}"
             ),
             figure=figure,
         )
+
+
+def _describe_blocks(runs: pd.DataFrame, num_blocks: int, num_seeds: int) -> str:
+    """Say what a block averages, and which seeds are left out."""
+    cs = [str(data) for data in dict.fromkeys(runs["data"]) if data != "original"]
+    said = f"Accuracy is the mean over C = {listed(cs)} of a seed. " if len(cs) > 1 else ""
+    if num_blocks < num_seeds:
+        said += (
+            f"{num_seeds - num_blocks} of {num_seeds} seeds are left out, as runs of theirs are "
+            "missing, failed or diverged; whether a run diverges depends on its outcome. "
+        )
+    return said
+
+
+def fewest_blocks(num_methods: int) -> float:
+    """Return the seeds below which no pair of methods can differ at `ALPHA`; infinite without a pair."""
+    num_pairs = math.comb(num_methods, 2)
+    return fewest_seeds(family_size=num_pairs) if num_pairs else math.inf
 
 
 def plot_ranks(axes: Axes, ranks: pd.Series, p_values: pd.DataFrame) -> Axes:
@@ -77,15 +101,20 @@ def rank_p_values(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(matrix, index=names, columns=names)
 
 
-def _rank_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return accuracies, C and seed as rows, for the methods of the imbalanced sets that have them all."""
-    blocks = []
-    for data, block in runs[runs["data"] != "original"].groupby("data", sort=False):
+def rank_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracies with seeds as rows and the methods that every imbalanced set has as columns.
+
+    Each is the mean over Cs: the runs of one seed share its streams and are one block, not one for each C.
+    Only seeds at which all of them are complete.
+    """
+    tables = []
+    for _, block in runs[runs["data"] != "original"].groupby("data", sort=False):
         cells = block.drop_duplicates("method").set_index("method")["cell"]
         table = complete_table(block, list(cells), "accuracy")
-        table.columns = list(cells.index)
-        blocks.append(table.assign(data=data).set_index("data", append=True))
-    if not blocks:
+        table.columns = pd.Index(cells.index)
+        tables.append(table)
+    if not tables:
         return pd.DataFrame()
-    joined = pd.concat(blocks, join="inner").dropna()
-    return joined[in_order(joined.columns)]
+    methods = in_order(set.intersection(*(set(table.columns) for table in tables)))
+    summed = functools.reduce(pd.DataFrame.add, (table[methods] for table in tables))
+    return (summed / len(tables)).dropna()

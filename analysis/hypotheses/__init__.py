@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.collect import Results
+from analysis.compare import MARGIN
 from analysis.hypotheses.axes import (
     judge_axis,
     judge_class_order,
@@ -13,15 +14,17 @@ from analysis.hypotheses.axes import (
     judge_fill,
     judge_interaction,
 )
+from analysis.hypotheses.directed import non_inferiority
 from analysis.hypotheses.evidence import NOT_TESTED, Evidence, Finding
 from analysis.hypotheses.methods import (
     judge_across_c,
-    judge_contrasts,
     judge_datasets,
+    judge_declared,
     judge_equivalence,
+    judge_leads,
     judge_trend,
 )
-from analysis.hypotheses.training import judge_convergence, judge_generator_collapse, late_spread
+from analysis.hypotheses.training import FLAT, judge_convergence, judge_generator_collapse, late_spread
 from lt_rebalance.paper import PAPER_GENERATORS
 
 LOGIT_METHODS = ("balanced_softmax", "logit_adjustment", "crt")
@@ -36,23 +39,26 @@ class Hypothesis:
     source: str
     """section of the paper, or "new\""""
     comparison: str
+    """what is compared; positive speaks for the claim, whatever the data say"""
     family: str
     """how its p values are corrected"""
     test: str
+    unit: str = "seed"
+    """of replication: what counts once in n"""
+    limits: str
+    """what of the design differs along with what is compared, or bounds what a verdict speaks of"""
     needs: str
     """what a store must hold for it"""
     judge: Callable[[Evidence], Iterable[Finding]]
 
 
-def judge_hypotheses(results: Results, contrasts: pd.DataFrame | None = None) -> pd.DataFrame:
+def judge_hypotheses(results: Results) -> pd.DataFrame:
     """Return one row for each hypothesis and setting in which it was tested, or one that says it was not.
 
-    `contrasts` are those of accuracy, as `compare` returns them; they are computed where not given.
-
-    Columns: `hypothesis`, `claim`, `source`, `test`, `where`, `verdict` (supported, contradicted, undecided,
-    not tested), `n`, `evidence`.
+    Columns: `hypothesis`, `claim`, `source`, `comparison`, `test`, `where`, `verdict` (supported,
+    contradicted, undecided, not tested), `n`, `evidence`, `limits`.
     """
-    evidence = Evidence(results, contrasts)
+    evidence = Evidence(results)
     rows = []
     for hypothesis in HYPOTHESES:
         missing = Finding(where="", verdict=NOT_TESTED, n=0, evidence=f"needs {hypothesis.needs}")
@@ -68,6 +74,7 @@ def judge_hypotheses(results: Results, contrasts: pd.DataFrame | None = None) ->
                     "verdict": finding.verdict,
                     "n": finding.n,
                     "evidence": finding.evidence,
+                    "limits": hypothesis.limits,
                 }
             )
     return pd.DataFrame(rows)
@@ -75,6 +82,9 @@ def judge_hypotheses(results: Results, contrasts: pd.DataFrame | None = None) ->
 
 _DECLARED = "Holm over the declared family of 24"
 _PARTS = "every part must be significant; Holm over the parts against it"
+_PAIRED = "exact sign-flip test, paired by seed"
+_STEPS = "in a budget of epochs, a smaller training set has fewer steps"
+_GENERATORS = "a seed has one generator, which differs with the subset and the initial weights at once"
 
 HYPOTHESES = (
     Hypothesis(
@@ -83,9 +93,10 @@ HYPOTHESES = (
         source="5.1",
         comparison="oversample - each CGAN, per C",
         family="intersection-union for the claim, Holm over the parts against it",
-        test="exact sign-flip test, paired by seed",
+        test=_PAIRED,
+        limits=_GENERATORS,
         needs="oversample and a CGAN at the same C",
-        judge=lambda evidence: judge_contrasts(evidence, "oversample", PAPER_GENERATORS, -1, corrected=False),
+        judge=lambda evidence: judge_leads(evidence, ["oversample"], PAPER_GENERATORS),
     ),
     Hypothesis(
         name="H2",
@@ -93,9 +104,10 @@ HYPOTHESES = (
         source="5.1",
         comparison="each CGAN - undersample, per C",
         family=_DECLARED,
-        test="exact sign-flip test, paired by seed",
+        test=_PAIRED,
+        limits=_STEPS,
         needs="undersample and a CGAN at the same C",
-        judge=lambda evidence: judge_contrasts(evidence, "undersample", PAPER_GENERATORS, 1, corrected=True),
+        judge=lambda evidence: judge_declared(evidence, "H2", "undersample"),
     ),
     Hypothesis(
         name="H3",
@@ -103,19 +115,21 @@ HYPOTHESES = (
         source="3",
         comparison="each CGAN - none, per C",
         family=_DECLARED,
-        test="exact sign-flip test, paired by seed",
+        test=_PAIRED,
+        limits=_STEPS,
         needs="none and a CGAN at the same C",
-        judge=lambda evidence: judge_contrasts(evidence, "none", PAPER_GENERATORS, 1, corrected=True),
+        judge=lambda evidence: judge_declared(evidence, "H3", "none"),
     ),
     Hypothesis(
         name="H4",
-        claim="Undersampling helps slightly.",
+        claim="Undersampling helps.",
         source="1",
         comparison="undersample - none, per C",
-        family="Benjamini-Hochberg over the exploratory contrasts",
-        test="exact sign-flip test, paired by seed",
+        family=_PARTS,
+        test=_PAIRED,
+        limits=f'the paper says "slightly", which is not tested; {_STEPS}',
         needs="none and undersample at the same C",
-        judge=lambda evidence: judge_contrasts(evidence, "none", ["undersample"], 1, corrected=True),
+        judge=lambda evidence: judge_leads(evidence, ["undersample"], ["none"]),
     ),
     Hypothesis(
         name="H5",
@@ -123,7 +137,8 @@ HYPOTHESES = (
         source="5.2",
         comparison="SMALL and RELU within 1 point; each - LEAKY",
         family=_PARTS,
-        test="TOST within 1 point; exact sign-flip tests",
+        test="exact sign-flip tests, paired by seed, of both ends of ±1 point and of differences",
+        limits=_GENERATORS,
         needs="small_mlp_cgan_leaky, mlp_cgan_relu and mlp_cgan_leaky at the same C",
         judge=lambda evidence: judge_equivalence(
             evidence, "small_mlp_cgan_leaky", "mlp_cgan_relu", "mlp_cgan_leaky", margin=0.01
@@ -131,11 +146,12 @@ HYPOTHESES = (
     ),
     Hypothesis(
         name="H6",
-        claim="A smaller generator overfits less, and so serves better.",
+        claim="A smaller generator serves better.",
         source="5.2",
-        comparison="accuracy over BIG, LEAKY, SMALL",
+        comparison="slope of accuracy over BIG, LEAKY, SMALL",
         family=_PARTS,
-        test="Page's trend test over seeds",
+        test="exact sign-flip test on the slope of each seed",
+        limits=f"that it overfits less, the paper's reason, is not tested; {_GENERATORS}",
         needs="big_mlp_cgan_leaky, mlp_cgan_leaky and small_mlp_cgan_leaky at the same C",
         judge=lambda evidence: judge_trend(
             evidence, ["big_mlp_cgan_leaky", "mlp_cgan_leaky", "small_mlp_cgan_leaky"]
@@ -145,11 +161,12 @@ HYPOTHESES = (
         name="H7",
         claim="Stronger imbalance (C = 1/2) lowers the losses.",
         source="5.3",
-        comparison="loss at the strongest C - loss at the mildest, per method",
+        comparison="loss at the mildest C - loss at the strongest, per method",
         family=_PARTS,
-        test="exact sign-flip test, paired by seed",
+        test=_PAIRED,
+        limits=f"both Cs of a seed have subsets of their own; {_STEPS}",
         needs="a method at two Cs",
-        judge=lambda evidence: judge_across_c(evidence, "loss", -1, "of loss"),
+        judge=lambda evidence: judge_across_c(evidence, evidence.metric("loss"), "of loss", rises=False),
     ),
     Hypothesis(
         name="H8",
@@ -158,16 +175,21 @@ HYPOTHESES = (
         comparison="log sd of test accuracy over the last 10 rounds, strongest C - mildest, per method",
         family=_PARTS,
         test="exact sign-flip test on logs, paired by seed",
+        limits="in a budget of epochs, a round of a smaller training set has fewer steps",
         needs="a method at two Cs with at least 10 rounds",
-        judge=lambda evidence: judge_across_c(evidence, late_spread(evidence), 1, "log sd"),
+        judge=lambda evidence: judge_across_c(
+            evidence, late_spread(evidence), "log sd", rises=True, lost_because=FLAT
+        ),
     ),
     Hypothesis(
         name="H9",
         claim="30 epochs suffice for convergence.",
         source="3.1",
-        comparison="jumps of more than 5 points after epoch 15",
-        family="none; one test a setting",
-        test="exact binomial test against a rate of 5 %",
+        comparison="5 % - share of runs that jump by more than 5 points after epoch 15, per cell",
+        family="Holm over the cells of a setting",
+        test="exact binomial test against a rate of 5 %, one-sided",
+        unit="run of one cell",
+        limits="can refute the claim and not show it, which takes longer budgets",
         needs="budgets of at least 30 epochs",
         judge=judge_convergence,
     ),
@@ -175,19 +197,22 @@ HYPOTHESES = (
         name="H10",
         claim="Double softmax causes dead classes.",
         source="new",
-        comparison="share of runs with a dead class, double softmax against cross-entropy, per C and method",
-        family="Holm over C x method",
+        comparison="share of runs with a dead class, double softmax - cross-entropy, per C and method",
+        family="Holm over C x method; some part must be significant and none the other way",
         test="Fisher's exact test",
+        unit="run of one cell",
+        limits="no verdict from cells that differ in more than the loss",
         needs="the same C and method under both losses",
         judge=judge_dead_classes,
     ),
     Hypothesis(
         name="H11",
-        claim="Under cross-entropy the gaps between methods shrink or reverse.",
+        claim="Under cross-entropy the gap between oversampling and none shrinks or reverses.",
         source="new",
-        comparison="(oversample - none) under double softmax minus the same under cross-entropy, per C",
+        comparison="gap under double softmax, as it points there - the same under cross-entropy, per C",
         family=_PARTS,
-        test="exact sign-flip test on differences of differences",
+        test="exact sign-flip tests, paired by seed, of the gap and of its change",
+        limits="no verdict from cells that differ in more than the loss",
         needs="none and oversample at the same C under both losses",
         judge=judge_interaction,
     ),
@@ -195,9 +220,10 @@ HYPOTHESES = (
         name="H12",
         claim="Which class is in the tail confounds the result.",
         source="new",
-        comparison="spread of (oversample - none) over permuted class orders against label order",
+        comparison="deviation of (oversample - none) from its median, permuted class orders - label order",
         family=_PARTS,
-        test="Brown-Forsythe test",
+        test="exact sign-flip test on deviations, paired by seed",
+        limits="a seed has one permutation, which differs with the subset and the initial weights at once",
         needs="none and oversample under the class orders label and permuted",
         judge=judge_class_order,
     ),
@@ -205,21 +231,29 @@ HYPOTHESES = (
         name="H13",
         claim="Collapse of the generator explains failure of the classifier.",
         source="new",
-        comparison="gain in recall over none against the generator's diversity, over classes",
+        comparison="gain in recall over none against the generator's diversity, within a class",
         family=_PARTS,
-        test="sign-flip test over seeds on rank correlations",
-        needs="none and a CGAN at the same C",
+        test="permutation of seeds on the mean rank correlation within a class of an architecture",
+        limits="whatever else makes a generator of one seed worse than that of another goes along",
+        needs="none and a CGAN at the same C, with classes in one order",
         judge=judge_generator_collapse,
     ),
     Hypothesis(
         name="H14",
         claim="Logit-level methods match or beat oversampling.",
         source="new",
-        comparison=f"{', '.join(LOGIT_METHODS)} - oversample, per C",
-        family="Benjamini-Hochberg over the exploratory contrasts",
-        test="exact sign-flip test, paired by seed",
+        comparison=f"{', '.join(LOGIT_METHODS)} - oversample, per C, + {100 * MARGIN:g} points",
+        family=_PARTS,
+        test=f"exact sign-flip test, paired by seed, of falling short by less than {100 * MARGIN:g} points",
+        limits=_STEPS,
         needs=f"oversample and one of {', '.join(LOGIT_METHODS)} at the same C",
-        judge=lambda evidence: judge_contrasts(evidence, "oversample", LOGIT_METHODS, 1, corrected=True),
+        judge=lambda evidence: judge_leads(
+            evidence,
+            LOGIT_METHODS,
+            ["oversample"],
+            non_inferiority(MARGIN),
+            f"+ {100 * MARGIN:g} points minus",
+        ),
     ),
     Hypothesis(
         name="H15",
@@ -227,7 +261,8 @@ HYPOTHESES = (
         source="3",
         comparison="CGAN training set oversampled - raw, all else equal",
         family=_PARTS,
-        test="exact sign-flip test, paired by seed",
+        test=_PAIRED,
+        limits=f"in a budget of epochs, a CGAN on the raw set has fewer steps; {_GENERATORS}",
         needs="cells that differ in the CGAN's training set alone",
         judge=lambda evidence: judge_axis(evidence, "generator.training_method.name", "oversample", "none"),
     ),
@@ -235,19 +270,21 @@ HYPOTHESES = (
         name="H16",
         claim="More synthetic images are better.",
         source="new",
-        comparison="accuracy over the share of the gap that is filled",
+        comparison="slope of accuracy over the share of the gap that is filled",
         family=_PARTS,
-        test="Page's trend test over seeds",
+        test="exact sign-flip test on the slope of each seed",
+        limits=f"shares above 0 of a seed have one generator; {_STEPS}",
         needs="cells that differ in method.fill_fraction alone, at three shares or more, none as 0",
         judge=judge_fill,
     ),
     Hypothesis(
         name="H17",
-        claim="CGANs gain on natural data with many classes.",
+        claim="CGANs gain more on GTSRB (natural, many classes) than on Fashion-MNIST, over oversampling.",
         source="5.4",
-        comparison="(CGAN - oversample) on GTSRB against Fashion-MNIST",
+        comparison="(mean of CGANs - oversample) on GTSRB - the same on Fashion-MNIST, per C",
         family="every C must be significant; Holm over the Cs against it",
         test="Welch's t test",
+        limits="two data sets differ in everything, so that none of it can be named as the cause",
         needs="oversample and a CGAN on the data sets gtsrb and fashion_mnist",
         judge=lambda evidence: judge_datasets(evidence, "gtsrb", "fashion_mnist", PAPER_GENERATORS),
     ),
@@ -257,7 +294,8 @@ HYPOTHESES = (
         source="new",
         comparison="beta1 0.99 - 0.9, all else equal",
         family=_PARTS,
-        test="exact sign-flip test, paired by seed",
+        test=_PAIRED,
+        limits="speaks of the classifier's beta1 alone; the CGAN has its own",
         needs="cells that differ in classifier.beta1 alone, at 0.9 and 0.99",
         judge=lambda evidence: judge_axis(evidence, "classifier.beta1", 0.99, 0.9),
     ),

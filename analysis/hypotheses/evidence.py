@@ -1,8 +1,15 @@
 """What a claim rests on: its parts, and the verdict that they give together.
 
-A claim of several parts, say one for each C, is supported when every part is significant in its direction (an
-intersection-union test, which needs no further correction), and contradicted when any part is significant the
-other way after Holm's correction over the parts. Neither: undecided.
+Only `conclude` gives verdicts. What it holds for every hypothesis:
+
+- The unit of replication is the seed: a part has one value a seed, or one run a seed and cell.
+- The direction is that of the claim, fixed beforehand (see `directed`). - A claim of several parts, say one
+  for each C, is supported when every part is significant in its direction (an intersection-union test, which
+  needs no further correction), and contradicted when any part is significant the other way after Holm's
+  correction over the parts. Neither: undecided.
+- A part of too few seeds to reach `ALPHA` decides nothing; where all are, the claim is not tested.
+- A part that lost seeds for a reason that depends on the outcome, such as divergence, decides nothing either.
+- Cells that differ in more than what is claimed give no verdict.
 """
 
 from collections.abc import Sequence
@@ -11,15 +18,20 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.collect import Results
-from analysis.compare import ALPHA, compare
+from analysis.compare import ALPHA, Family, load_families
+from analysis.hypotheses.directed import FloatArray, Outcome, Test, lead
 from analysis.naming import data_rank, matched_cells
-from analysis.significance import holm, page_trend_p, sign_flip_p
+from analysis.power import fewest_seeds
+from analysis.significance import holm
 from lt_rebalance.paper import PAPER_CS
 
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = "supported", "contradicted", "undecided", "not tested"
 VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED)
+FEWEST = fewest_seeds()
+"""seeds below which no two-sided sign-flip test can reach `ALPHA`"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +39,19 @@ class Part:
     """One comparison that a claim rests on."""
 
     name: str
-    effect: float
+    effect: float = np.nan
     """positive where it points as the claim says; in the unit of the comparison"""
-    p_value: float
-    """two-sided, or of the one direction that `effect` has"""
-    n: int
-    """pairs, clusters or runs of the smaller side"""
+    p_value: float = np.nan
+    """two-sided, or of the one direction that a claim can be tested in"""
+    n: int = 0
+    """seeds, or runs of the smaller side"""
+    num_planned: int = 0
+    num_lost: int = 0
+    """of those planned, how many have no value for a reason that depends on the outcome"""
+    lost_because: str = "diverged"
+    """that reason"""
+    finding: str = ""
+    """the effect in words, where it is not a number in a unit"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,35 +67,94 @@ class Finding:
     """a sentence with the numbers"""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Replicates:
+    """Values of the seeds at which every cell of a comparison has one."""
+
+    seeds: tuple[int, ...]
+    values_SM: FloatArray
+    num_planned: int
+    """seeds at which every cell is planned"""
+    num_lost: int
+    """of these, seeds without a value for a reason that depends on the outcome"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchedPair:
+    """Two cells that differ in nothing but one choice."""
+
+    where: str
+    """their settings"""
+    data: str
+    method: str
+    first: str
+    second: str
+
+
 class Evidence:
     """Results, with what several judges need of them computed once."""
 
-    def __init__(self, results: Results, contrasts: pd.DataFrame | None = None) -> None:
-        """Judge these results; `contrasts` of accuracy as `compare` returns them, where they are at hand."""
+    def __init__(self, results: Results) -> None:
+        """Judge these results."""
         self.results = results
-        self._contrasts = contrasts
         self.cells = results.cells
         self.runs = results.runs
+        self._metrics: dict[str, pd.DataFrame] = {}
+        self._matched: dict[str, list[tuple[str, list[tuple[object, str]]]]] = {}
 
     @cached_property
-    def contrasts(self) -> pd.DataFrame:
-        """All contrasts of accuracy."""
-        return compare(self.runs) if self._contrasts is None else self._contrasts
-
-    @property
     def settings(self) -> list[str]:
         """The settings, in order."""
         return list(dict.fromkeys(self.cells["setting"]))
 
+    @cached_property
+    def by_id(self) -> dict[str, dict[str, str]]:
+        """Setting, data and method of each cell."""
+        names = self.cells[["cell", "dataset", "setting", "data", "method"]].astype(str)
+        return {row["cell"]: row for row in names.to_dict("records")}
+
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, str, str], str]:
+        return {
+            (row["setting"], row["data"], row["method"]): cell
+            for cell, row in reversed(list(self.by_id.items()))
+        }
+
     def cell(self, setting: str, data: str, method: str) -> str | None:
         """Return the id of a cell, or None where the study has none."""
-        cells = self.cells
-        found = cells[(cells["setting"] == setting) & (cells["data"] == data) & (cells["method"] == method)]
-        return None if found.empty else str(found["cell"].iloc[0])
+        return self._by_name.get((setting, data, method))
+
+    def methods(self, setting: str) -> list[str]:
+        """Return the methods of a setting, in order."""
+        return list(dict.fromkeys(method for name, _, method in reversed(self._by_name) if name == setting))
 
     def matched(self, column: str) -> list[tuple[str, list[tuple[object, str]]]]:
         """Return groups of cells that differ in one dotted column alone; none where no cell has it."""
-        return matched_cells(self.cells, column) if column in self.cells else []
+        if column not in self._matched:
+            self._matched[column] = matched_cells(self.cells, column) if column in self.cells else []
+        return self._matched[column]
+
+    def matched_pairs(self, column: str, first: object, second: object) -> list[MatchedPair]:
+        """Return pairs of cells with two values of a dotted column that differ in nothing else."""
+        return [
+            self.pair_of(cell, other)
+            for _, cells in self.matched(column)
+            for value, cell in cells
+            for other_value, other in cells
+            if value == first and other_value == second
+        ]
+
+    def pair_of(self, first: str, second: str) -> MatchedPair:
+        """Return two cells as a pair."""
+        names = self.by_id[first], self.by_id[second]
+        settings, methods = ([row[key] for row in names] for key in ("setting", "method"))
+        return MatchedPair(
+            where=" against ".join(dict.fromkeys(settings)),
+            data=names[0]["data"],
+            method=" minus ".join(dict.fromkeys(methods)),
+            first=first,
+            second=second,
+        )
 
     def claimed(self, setting: str) -> list[str]:
         """Return the Cs that a claim of the paper speaks of, and others of a setting."""
@@ -91,59 +169,167 @@ class Evidence:
             if data != "original"
         ]
 
+    @cached_property
+    def _states(self) -> pd.DataFrame:
+        return self.runs.pivot(index="seed", columns="cell", values="state")
+
+    @cached_property
+    def _states_SC(self) -> NDArray[np.object_]:
+        states_SC: NDArray[np.object_] = self._states.to_numpy(dtype=object)
+        return states_SC
+
+    def metric(self, name: str) -> pd.DataFrame:
+        """Return a metric of the runs, with seeds as rows and cells as columns."""
+        if name not in self._metrics:
+            wide = self.runs.pivot(index="seed", columns="cell", values=name)
+            self._metrics[name] = wide.astype(np.float64)
+        return self._metrics[name]
+
+    def replicates(self, cells: Sequence[str], values: pd.DataFrame | None = None) -> Replicates:
+        """Return values, accuracy by default, at the seeds at which all cells are complete and have one.
+
+        Args:
+            values: seeds as rows, cells as columns. Absent where there is nothing to speak of; infinite where
+                an outcome cannot be put into numbers, and such seeds count as lost.
+        """
+        wide = self.metric("accuracy") if values is None else values
+        if not (wide.index.equals(self._states.index) and wide.columns.equals(self._states.columns)):
+            wide = wide.reindex(index=self._states.index, columns=self._states.columns)
+        columns = self._states.columns.get_indexer(list(cells))
+        states_SM, values_SM = self._states_SC[:, columns], wide.to_numpy(dtype=np.float64)[:, columns]
+        is_planned = ~pd.isna(states_SM).any(axis=1)
+        is_known = (states_SM == "complete").all(axis=1) & ~np.isnan(values_SM).any(axis=1)
+        is_used = is_known & np.isfinite(values_SM).all(axis=1)
+        is_lost = (states_SM == "diverged").any(axis=1) | (is_known & ~is_used)
+        return Replicates(
+            seeds=tuple(self._states.index[is_used]),
+            values_SM=values_SM[is_used],
+            num_planned=int(is_planned.sum()),
+            num_lost=int((is_planned & is_lost).sum()),
+        )
+
+    def part(
+        self,
+        name: str,
+        cells: Sequence[str | None],
+        test: Test = lead,
+        values: pd.DataFrame | None = None,
+        lost_because: str = "diverged",
+    ) -> Part:
+        """Return what a test says of cells, seed by seed; a part that is not at hand where one is None.
+
+        Args:
+            values: as in `replicates`. lost_because: why seeds are lost.
+        """
+        known = [cell for cell in cells if cell is not None]
+        if len(known) < len(cells):
+            return Part(name=name)
+        found = self.replicates(known, values)
+        n = len(found.values_SM)
+        outcome = test(found.values_SM) if n else Outcome(np.nan, np.nan)
+        return Part(
+            name=name,
+            effect=outcome.effect,
+            p_value=outcome.p_value,
+            n=n,
+            num_planned=found.num_planned,
+            num_lost=found.num_lost,
+            lost_because=lost_because,
+        )
+
+    def declared_p(self, family: Family, setting: str) -> dict[tuple[str, str, str], float]:
+        """Return p values of a declared family by C, method and comparator, with its Holm correction."""
+        contrasts = [
+            (data, method, comparator)
+            for data in family.data
+            for method in family.methods
+            for comparator in family.comparators
+            if self.cell(setting, data, method) and self.cell(setting, data, comparator)
+        ]
+        found = [
+            self.part("", [self.cell(setting, data, method), self.cell(setting, data, comparator)]).p_value
+            for data, method, comparator in contrasts
+        ]
+        return dict(zip(contrasts, holm(found, family.size), strict=True))
+
+
+def declared_family(hypothesis: str) -> Family:
+    """Return the family of families.toml that declares a hypothesis."""
+    return next(family for family in load_families() if hypothesis in family.hypotheses)
+
 
 def conclude(
-    where: str, parts: Sequence[Part], unit: str = "points", *, is_corrected: bool = False
+    where: str,
+    parts: Sequence[Part],
+    unit: str = "points",
+    *,
+    fewest: int = FEWEST,
+    is_corrected: bool = False,
+    is_of_some: bool = False,
+    is_confounded: bool = False,
 ) -> list[Finding]:
     """Return the finding that all parts together give; none without parts.
 
     Args:
+        fewest: n below which a part decides nothing.
         is_corrected: the p values have been corrected for a family that holds the parts.
+        is_of_some: the claim is that some part is so and none the other way, rather than that every part is;
+            p values count after Holm's correction over the parts.
+        is_confounded: the cells differ in more than the claim is about, so that there is no verdict.
     """
-    tested = [part for part in parts if part.n > 0 and not np.isnan(part.effect)]
-    if not tested:
+    at_hand = [part for part in parts if part.num_planned]
+    if not at_hand:
         return []
-    against = np.array([part.p_value if part.effect < 0 else 1.0 for part in tested])
-    if not is_corrected:
-        against = holm(against)
-    if len(tested) == len(parts) and all(part.effect > 0 and part.p_value < ALPHA for part in tested):
-        verdict = SUPPORTED
-    elif (against < ALPHA).any():
-        verdict = CONTRADICTED
-    else:
+    evidence = "; ".join(_describe(part, unit, "corrected p" if is_corrected else "p") for part in parts)
+    if lost := sorted({part.lost_because for part in at_hand if part.num_lost}):
+        evidence += f"; no part is decided by the seeds that are left where others {' or '.join(lost)}"
+    verdict = _verdict(parts, fewest, is_corrected=is_corrected, is_of_some=is_of_some)
+    if verdict == NOT_TESTED:
+        evidence = f"fewer than {fewest} seeds, which cannot reach p < {ALPHA:g}: {evidence}"
+    elif is_confounded:
         verdict = UNDECIDED
-    label = "corrected p" if is_corrected else "p"
-    evidence = "; ".join(_describe(part, unit, label) for part in parts)
-    return [Finding(where=where, verdict=verdict, n=min(part.n for part in tested), evidence=evidence)]
+        evidence += "; no verdict, as the cells differ in more than what is claimed"
+    return [Finding(where=where, verdict=verdict, n=min(part.n for part in at_hand), evidence=evidence)]
+
+
+def _verdict(parts: Sequence[Part], fewest: int, *, is_corrected: bool, is_of_some: bool) -> str:
+    if all(part.n < fewest for part in parts):
+        return NOT_TESTED
+    p_values = np.array([_deciding_p(part, fewest) for part in parts])
+    is_for = np.array([part.effect > 0 for part in parts])
+    is_at_hand = np.array([part.num_planned > 0 for part in parts])
+    in_favour, against = np.where(is_for, p_values, 1.0), np.where(is_for, 1.0, p_values)
+    if not is_corrected:
+        against[is_at_hand] = holm(against[is_at_hand])
+    if is_of_some:
+        corrected = holm(p_values[is_at_hand])
+        in_favour, against = (np.where(is_for[is_at_hand] == side, corrected, 1.0) for side in (True, False))
+    if (against < ALPHA).any():
+        return CONTRADICTED
+    is_supported = (in_favour < ALPHA).any() if is_of_some else (in_favour < ALPHA).all()
+    return SUPPORTED if is_supported else UNDECIDED
+
+
+def _deciding_p(part: Part, fewest: int) -> float:
+    """Return the p value with which a part counts; 1 where it decides nothing."""
+    is_decisive = part.n >= fewest and part.num_lost == 0 and part.effect != 0
+    return part.p_value if is_decisive and not np.isnan([part.effect, part.p_value]).any() else 1.0
 
 
 def _describe(part: Part, unit: str, label: str) -> str:
-    if part.n == 0:
+    if not part.num_planned:
         return f"{part.name}: not at hand"
+    n = f"n = {part.n}"
+    if part.n < part.num_planned:
+        n += f" of {part.num_planned} planned"
+    if part.num_lost:
+        n += f" ({_count_lost(part)})"
     if np.isnan(part.effect):
-        return f"{part.name}: not estimable (n = {part.n})"
+        return f"{part.name}: not estimable, {n}"
     effect = f"{100 * part.effect:+.2f} points" if unit == "points" else f"{part.effect:+.3g} {unit}"
     p_value = "p not estimable" if np.isnan(part.p_value) else f"{label} = {part.p_value:.3g}"
-    return f"{part.name}: {effect}, {p_value}, n = {part.n}"
+    return f"{part.name}: {part.finding or effect}, {p_value}, {n}"
 
 
-def missing_part(name: str) -> Part:
-    """Return a part that the cells at hand cannot speak of; a claim that has one is never supported."""
-    return Part(name=name, effect=np.nan, p_value=np.nan, n=0)
-
-
-def paired_part(name: str, differences: pd.Series | np.ndarray, sign: int = 1) -> Part:
-    """Return the part of a claim that differences have this sign; sign-flip test."""
-    values = np.asarray(differences, dtype=np.float64)
-    effect = sign * float(values.mean()) if len(values) else np.nan
-    return Part(name=name, effect=effect, p_value=sign_flip_p(values), n=len(values))
-
-
-def trend_part(name: str, table: pd.DataFrame) -> Part:
-    """Return the part that values rise along the columns of a table with seeds as rows."""
-    values = table.to_numpy(dtype=np.float64)
-    if len(values) < 2:
-        return Part(name=name, effect=np.nan, p_value=np.nan, n=len(values))
-    effect = float((values[:, -1] - values[:, 0]).mean())
-    blocks = values if effect >= 0 else values[:, ::-1]
-    return Part(name=name, effect=effect, p_value=page_trend_p(blocks), n=len(values))
+def _count_lost(part: Part) -> str:
+    return f"{part.num_lost} {part.lost_because}"

@@ -1,175 +1,179 @@
-"""Judge claims on methods within a setting: contrasts, equivalence, trends, and changes along C."""
+"""Judge claims on methods within a setting: leads, equivalence, trends, and changes along C."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from analysis.compare import complete_table, pair
-from analysis.hypotheses.evidence import (
-    Evidence,
-    Finding,
-    Part,
-    conclude,
-    missing_part,
-    paired_part,
-    trend_part,
-)
-from analysis.significance import tost_p
+from analysis.hypotheses.directed import FloatArray, Test, equivalence, lead, rising_trend
+from analysis.hypotheses.evidence import Evidence, Finding, Part, conclude, declared_family
+from analysis.power import fewest_seeds
+from analysis.significance import welch_p
 
 
-def judge_contrasts(
-    evidence: Evidence, comparator: str, methods: Sequence[str], sign: int, *, corrected: bool
+def judge_leads(
+    evidence: Evidence, leaders: Sequence[str], others: Sequence[str], test: Test = lead, label: str = "minus"
 ) -> Iterator[Finding]:
-    """Judge that `methods` minus `comparator` has a sign at every C of a setting; accuracy.
+    """Judge that every leader has more accuracy than every other method, at every C of a setting.
 
-    Args:
-        corrected: take p values as the declared family corrects them, rather than as they are, which an
-            intersection-union claim ("better than every") allows.
+    Unit: seed, at which both are paired. Test: exact sign-flip test on differences, or `test`. Correction:
+    none for support, as every part must hold; Holm over the parts against it.
     """
-    contrasts = evidence.contrasts
     for setting in evidence.settings:
+        parts = [
+            evidence.part(
+                f"C = {data}, {leader} {label} {other}",
+                [evidence.cell(setting, data, leader), evidence.cell(setting, data, other)],
+                test,
+            )
+            for data in evidence.claimed(setting)
+            for leader in leaders
+            for other in others
+        ]
+        yield from conclude(setting, parts)
+
+
+def judge_declared(evidence: Evidence, hypothesis: str, comparator: str) -> Iterator[Finding]:
+    """Judge that every method of a hypothesis' declared family has more accuracy than a comparator of it.
+
+    Unit: seed, at which both are paired. Test: exact sign-flip test on differences. Correction: Holm over the
+    whole family, for support and against it, so that n has to reach ALPHA at its first step. Cs that the
+    family does not name are exploratory and decide nothing.
+    """
+    family = declared_family(hypothesis)
+    fewest = fewest_seeds(family_size=family.size)
+    for setting in evidence.settings:
+        p_values = evidence.declared_p(family, setting)
         parts = []
-        for data in evidence.claimed(setting):
-            for method in methods:
-                rows = _rows(contrasts, setting, data, method, comparator)
-                if not rows:
-                    parts.append(missing_part(f"C = {data}, {method} and {comparator}"))
-                for row in rows:
-                    p_value = row["sign_flip_p"]
-                    if corrected:
-                        p_value = row["bh_q"] if np.isnan(row["holm_p"]) else row["holm_p"]
-                    names = (method, comparator) if sign > 0 else (comparator, method)
-                    name = f"C = {data}, {' minus '.join(names)}"
-                    effect = sign * row["mean_difference"]
-                    parts.append(Part(name=name, effect=effect, p_value=p_value, n=int(row["n_pairs"])))
-        yield from conclude(setting, parts, is_corrected=corrected)
+        for data in family.data:
+            for method in family.methods:
+                cells = [evidence.cell(setting, data, name) for name in (method, comparator)]
+                p_value = p_values.get((data, method, comparator), np.nan)
+                parts.append(
+                    evidence.part(f"C = {data}, {method} minus {comparator}", cells, _with_p(lead, p_value))
+                )
+        yield from conclude(setting, parts, fewest=fewest, is_corrected=True)
 
 
-def _rows(
-    contrasts: pd.DataFrame, setting: str, data: str, method: str, comparator: str
-) -> list[dict[str, float]]:
-    if contrasts.empty:
-        return []
-    chosen = contrasts[
-        (contrasts["setting"] == setting)
-        & (contrasts["data"] == data)
-        & (contrasts["method"] == method)
-        & (contrasts["comparator"] == comparator)
-    ]
-    rows: list[dict[str, float]] = chosen.to_dict("records")
-    return rows
+def _with_p(test: Test, p_value: float) -> Test:
+    """Return a test with its p value as a family corrects it."""
+    return lambda values_SM: test(values_SM)._replace(p_value=p_value)
 
 
 def judge_equivalence(
     evidence: Evidence, first: str, second: str, both_above: str, margin: float
 ) -> Iterator[Finding]:
-    """Judge that two methods are equivalent within a margin and both better than a third, at every C."""
+    """Judge that two methods are equivalent within a margin and both better than a third, at every C.
+
+    Unit: seed, at which all are paired. Test: exact sign-flip tests, against both ends of the margin and on
+    differences. Correction: none for support, as every part must hold; Holm over the parts against it. Beside
+    each other a CGAN's architectures have one generator a seed, so that seeds stand for generators too.
+    """
     for setting in evidence.settings:
         parts = []
         for data in evidence.claimed(setting):
-            ids = [evidence.cell(setting, data, method) for method in (first, second, both_above)]
-            if None in ids:
-                parts.append(missing_part(f"C = {data}, {first}, {second} and {both_above}"))
-                continue
-            cells = [str(each) for each in ids]
-            differences = pair(evidence.runs, cells[0], cells[1], "accuracy")["difference"].to_numpy()
-            equivalence_p = tost_p(differences, margin)
-            room = margin - abs(float(differences.mean())) if len(differences) else np.nan
-            # Beyond the margin the p value must speak of being beyond it.
-            beyond_p = equivalence_p if room > 0 else _beyond_p(differences, margin)
+            one, other, third = (evidence.cell(setting, data, name) for name in (first, second, both_above))
             name = f"C = {data}, {first} and {second} within {100 * margin:g} points (room left)"
-            parts.append(Part(name=name, effect=room, p_value=beyond_p, n=len(differences)))
-            for method, cell in ((first, cells[0]), (second, cells[1])):
-                above = pair(evidence.runs, cell, cells[2], "accuracy")["difference"]
-                parts.append(paired_part(f"C = {data}, {method} minus {both_above}", above))
+            parts.append(evidence.part(name, [one, other], equivalence(margin)))
+            parts += [
+                evidence.part(f"C = {data}, {name} minus {both_above}", [cell, third])
+                for name, cell in ((first, one), (second, other))
+            ]
         yield from conclude(setting, parts)
 
 
-def _beyond_p(differences: np.ndarray, margin: float) -> float:
-    """p value of the mean difference being no further from 0 than the margin."""
-    if len(differences) < 2 or np.ptp(differences) == 0:
-        return np.nan
-    return float(
-        stats.ttest_1samp(np.abs(differences.mean()) + differences - differences.mean(), margin).pvalue
-    )
-
-
 def judge_trend(evidence: Evidence, methods: Sequence[str]) -> Iterator[Finding]:
-    """Judge that accuracy rises along `methods` at every C; Page's test over seeds as blocks."""
+    """Judge that accuracy rises along `methods` at every C.
+
+    Unit: seed, at which all are paired. Test: exact sign-flip test on the slope of each seed. Correction:
+    none for support, as every part must hold; Holm over the parts against it.
+    """
+    test = rising_trend(range(len(methods)))
     for setting in evidence.settings:
-        parts = []
-        for data in evidence.claimed(setting):
-            ids = [evidence.cell(setting, data, method) for method in methods]
-            if None in ids:
-                parts.append(missing_part(f"C = {data}, {', '.join(methods)}"))
-                continue
-            table = complete_table(evidence.runs, [str(each) for each in ids], "accuracy")
-            parts.append(trend_part(f"C = {data}", table))
+        parts = [
+            evidence.part(
+                f"C = {data}, slope over {', '.join(methods)}",
+                [evidence.cell(setting, data, method) for method in methods],
+                test,
+            )
+            for data in evidence.claimed(setting)
+        ]
         yield from conclude(setting, parts)
 
 
 def judge_across_c(
-    evidence: Evidence, values: Mapping[str, pd.Series] | str, sign: int, unit: str
+    evidence: Evidence,
+    values: pd.DataFrame,
+    unit: str,
+    *,
+    rises: bool,
+    lost_because: str = "diverged",
 ) -> Iterator[Finding]:
-    """Judge that a value changes from the mildest to the strongest C, for every method of a setting.
+    """Judge that a value rises, or falls, from the mildest to the strongest C, for every method of a setting.
+
+    Unit: seed, whose runs at both Cs are a pair. Test: exact sign-flip test on differences. Correction: none
+    for support, as every part must hold; Holm over the parts against it.
 
     Args:
-        values: a column of the runs, or by cell a series of values by seed.
+        values: seeds as rows, cells as columns. lost_because: why seeds are lost that have no finite value.
     """
     for setting in evidence.settings:
-        parts = []
         levels = evidence.imbalanced(setting)
         if len(levels) < 2:
             continue
-        mild, strong = levels[0], levels[-1]
-        of_setting = evidence.cells[evidence.cells["setting"] == setting]
-        for method in dict.fromkeys(of_setting["method"]):
-            ids = [evidence.cell(setting, data, method) for data in (strong, mild)]
-            if None in ids:
-                continue
-            first, second = (str(each) for each in ids)
-            if isinstance(values, str):
-                differences = pair(evidence.runs, first, second, values)["difference"]
-            else:
-                differences = (values[first] - values[second]).dropna()
-            order = (strong, mild) if sign > 0 else (mild, strong)
-            parts.append(paired_part(f"{method}, C = {' minus '.join(order)}", differences, sign))
+        ends = (levels[-1], levels[0]) if rises else (levels[0], levels[-1])
+        parts = [
+            evidence.part(
+                f"{method}, C = {' minus '.join(ends)}",
+                [evidence.cell(setting, data, method) for data in ends],
+                values=values,
+                lost_because=lost_because,
+            )
+            for method in evidence.methods(setting)
+            if any(evidence.cell(setting, data, method) for data in ends)
+        ]
         yield from conclude(setting, parts, unit)
 
 
 def judge_datasets(
     evidence: Evidence, dataset: str, baseline: str, methods: Sequence[str]
 ) -> Iterator[Finding]:
-    """Judge that `methods` gain more over oversampling on one data set than on another; Welch's t test.
+    """Judge that `methods` gain more over oversampling on one data set than on another, at every C.
 
-    Settings that differ in the data set alone are matched by protocol, loss, budget and C. Gains are averaged
-    over the methods of a seed; seeds of different data sets share nothing and are not paired.
+    Unit: seed; what methods gain is averaged within a seed first. Seeds of different data sets share nothing
+    and are not paired. Test: Welch's t test. Correction: none for support, as every part must hold; Holm over
+    the parts against it. Cells are matched that differ in the data set alone.
     """
-    keys = ["protocol", "loss_function", "budget", "data"]
-    cells = evidence.cells[evidence.cells["data"] != "original"]
+    by_block: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
+    for pair in evidence.matched_pairs("data.dataset", dataset, baseline):
+        if pair.data != "original":
+            by_block.setdefault((pair.where, pair.data), {})[pair.method] = (pair.first, pair.second)
     parts: dict[str, list[Part]] = {}
-    for names, same in cells.groupby(keys, sort=False):
-        gains = [_gains(evidence, same[same["dataset"] == name], methods) for name in (dataset, baseline)]
-        if min(map(len, gains)) > 1:
-            test = stats.ttest_ind(*gains, equal_var=False)
-            effect = float(gains[0].mean() - gains[1].mean())
-            part = Part(
-                name=f"C = {names[3]}", effect=effect, p_value=float(test.pvalue), n=min(map(len, gains))
-            )
-            parts.setdefault(", ".join(names[:3]), []).append(part)
+    for (where, data), cells in by_block.items():
+        names = ["oversample", *(method for method in methods if method in cells)]
+        if "oversample" in cells and len(names) > 1:
+            sides = [[cells[name][side] for name in names] for side in (0, 1)]
+            part = _gain_part(evidence, f"C = {data}, mean lead of {', '.join(names[1:])}", *sides)
+            parts.setdefault(where, []).append(part)
     for where, found in parts.items():
         yield from conclude(where, found)
 
 
-def _gains(evidence: Evidence, cells: pd.DataFrame, methods: Sequence[str]) -> pd.Series:
-    by_method = cells.drop_duplicates("method").set_index("method")["cell"]
-    if "oversample" not in by_method:
-        return pd.Series(dtype=float)
-    gains = [
-        pair(evidence.runs, by_method[method], by_method["oversample"], "accuracy")["difference"]
-        for method in methods
-        if method in by_method
-    ]
-    return pd.concat(gains, axis=1).mean(axis=1) if gains else pd.Series(dtype=float)
+def _gain_part(evidence: Evidence, name: str, first: Sequence[str], second: Sequence[str]) -> Part:
+    sides = [evidence.replicates(cells) for cells in (first, second)]
+    gains = [_mean_gain(side.values_SM) for side in sides]
+    n = min(map(len, gains))
+    return Part(
+        name=name,
+        effect=float(gains[0].mean() - gains[1].mean()) if n else np.nan,
+        p_value=welch_p(*gains),
+        n=n,
+        num_planned=min(side.num_planned for side in sides),
+        num_lost=sum(side.num_lost for side in sides),
+    )
+
+
+def _mean_gain(values_SM: FloatArray) -> FloatArray:
+    """Return by how much the mean of all cells but the first exceeds the first."""
+    gains: FloatArray = values_SM[:, 1:].mean(axis=1) - values_SM[:, 0]
+    return gains

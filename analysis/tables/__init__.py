@@ -67,7 +67,7 @@ def compute_frames(results: Results) -> Frames:
         collapse=collapse_table(results.runs, results.classes),
         generators=generator_table(results.generators, results.generator_classes),
         compared_collapse=compare_collapse(results.runs),
-        judged=judge_hypotheses(results, contrasts),
+        judged=judge_hypotheses(results),
         ablations=compare_with_references(results.runs, results.comparisons),
         sources=sources_table(results.nested_runs),
     )

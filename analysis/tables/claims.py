@@ -36,9 +36,10 @@ def hypothesis_table(judged: pd.DataFrame) -> Table:
         meaning=_meaning(judged),
         notes=(
             f"Supported: every part of the claim points its way with p < {ALPHA:g} under the test and the "
-            "correction named. Contradicted: some part points the other way, after that correction. "
-            "Undecided: neither. n is that of the smallest part. Effects in the evidence count as "
-            "positive where they point as the claim says.",
+            "correction named (H10: some part, and none the other way). Contradicted: some part points the "
+            "other way, after that correction. Undecided: neither. Not tested: no cells for it, or too few "
+            "seeds to reach that p. n is that of the smallest part. Effects in the evidence count as "
+            "positive where they point as the claim says, a direction fixed beforehand.",
         ),
     )
 

@@ -27,11 +27,12 @@ from analysis.figures.generators import (
     sheet_figure,
 )
 from analysis.figures.methods import plot_replicates, plot_wins
-from analysis.figures.ranks import MIN_BLOCKS, draw_ranks, plot_ranks, rank_p_values
+from analysis.figures.ranks import draw_ranks, fewest_blocks, plot_ranks, rank_p_values, rank_table
 from analysis.figures.style import colour_of, marker_of
 from analysis.figures.training import MAX_COLLAPSED_LINES, draw_curves, plot_curves
 from lt_rebalance.paper import TABLE_1
 from tests.analysis.conftest import ACCURACY
+from tests.analysis.simulation import is_share_at_most
 from tests.analysis.synthetic import Truth, make_store, plan_study
 
 
@@ -162,9 +163,53 @@ def test_equal_methods_are_not_told_apart() -> None:
 
 
 def test_ranks_are_not_drawn_of_too_few_blocks(grid_results: Results) -> None:
-    few = grid_results.runs.query("seed < 2")
-    assert len(few["data"].unique()) * 2 == MIN_BLOCKS and list(draw_ranks(few)) == []
-    assert len(list(draw_ranks(grid_results.runs.query("seed < 3")))) == 1
+    """Seven methods make 21 pairs, which 9 seeds cannot tell apart; three make 3, which 7 can."""
+    assert fewest_blocks(7) == 10 and fewest_blocks(3) == 7 and fewest_blocks(2) == 6
+    assert list(draw_ranks(grid_results.runs.query("seed < 9"))) == []
+    three = grid_results.runs.query("method in ['none', 'undersample', 'oversample']")
+    assert list(draw_ranks(three.query("seed < 6"))) == []
+    assert len(list(draw_ranks(three.query("seed < 7")))) == 1
+
+
+def test_ranks_take_seeds_as_blocks_and_average_their_cs(grid_results: Results) -> None:
+    table = rank_table(grid_results.runs)
+    assert list(table.index) == list(range(10)) and len(table.columns) == 7
+    of_none = grid_results.runs.query("method == 'none' and seed == 4 and data != 'original'")
+    assert len(of_none) == 2 and table.loc[4, "none"] == pytest.approx(of_none["accuracy"].mean())
+
+
+def test_ranks_say_which_seeds_are_left_out(grid_results: Results) -> None:
+    runs = grid_results.runs.query("method in ['none', 'undersample', 'oversample']").copy()
+    runs.loc[runs.index[(runs["seed"] == 3) & (runs["data"] == "1/2")][:1], "state"] = "diverged"
+    (drawn,) = draw_ranks(runs)
+    assert "n = 9 blocks" in drawn.caption and "1 of 10 seeds are left out" in drawn.caption
+    (drawn,) = draw_ranks(runs[runs["state"] == "complete"].query("seed != 3"))
+    assert "left out" not in drawn.caption
+
+
+def test_ranks_keep_the_family_wise_error_where_the_cs_of_a_seed_share_its_luck(
+    grid_results: Results,
+) -> None:
+    """Nine Cs and four methods of equal merit; what a method has of a seed is the same at every C."""
+    rng = np.random.default_rng(31)
+    num_seeds, num_cs, names = 10, 9, ["none", "undersample", "oversample", "balanced_softmax"]
+    index = pd.MultiIndex.from_product(
+        [range(num_seeds), range(num_cs), names], names=["seed", "data", "method"]
+    )
+    frame = index.to_frame(index=False).assign(state="complete")
+    frame["data"] = "C" + frame["data"].astype(str)
+    frame["cell"] = frame["data"] + frame["method"]
+    is_found = []
+    for _ in range(300):
+        luck = rng.normal(0, 0.01, (num_seeds, 1, len(names))) + rng.normal(0, 0.02, (num_seeds, 1, 1))
+        noise = rng.normal(0, 0.004, (num_seeds, num_cs, len(names)))
+        runs = frame.assign(accuracy=(0.8 + luck + noise).ravel())
+        is_found.append(bool((rank_p_values(rank_table(runs)) < 0.05).to_numpy().any()))
+    assert is_share_at_most(is_found, 0.05)
+    better = frame["method"].eq("oversample") * 0.05
+    assert (
+        (rank_p_values(rank_table(runs.assign(accuracy=runs["accuracy"] + better))) < 0.05).to_numpy().any()
+    )
 
 
 @pytest.mark.parametrize("unit", ["step", "epoch"])
@@ -312,7 +357,10 @@ def test_every_figure_of_a_whole_grid_is_drawn_and_says_what_it_shows(drawn: lis
     assert "(n = 10 a cell;" in captions["f1-replicates-1"]
     assert "95 % Student t interval" in captions["f1-replicates-1"]
     assert "(n = 10 pairs)" in captions["f2-differences-1"]
-    assert "n = 20 blocks" in captions["f4-ranks-1"] and "not independent" in captions["f4-ranks-1"]
+    assert (
+        "n = 10 blocks, which are seeds" in captions["f4-ranks-1"]
+        and "not independent" in captions["f4-ranks-1"]
+    )
 
 
 def test_no_text_is_smaller_than_eight_points(drawn: list[Drawn]) -> None:

@@ -30,7 +30,7 @@ def make_frames(results: Results) -> dict[str, pd.DataFrame]:
         "contrasts": contrasts,
         "collapse": collapse_table(results.runs, results.classes),
         "generators": generator_table(results.generators, results.generator_classes),
-        "hypotheses": judge_hypotheses(results, contrasts),
+        "hypotheses": judge_hypotheses(results),
     }
 
 

@@ -17,20 +17,20 @@ from analysis.estimates import NOT_ESTIMABLE, mean_interval, rate_interval
 from analysis.significance import (
     MAX_EXACT,
     NUM_FLIPS,
+    association,
     benjamini_hochberg,
     better_share,
     binomial_p,
-    brown_forsythe_p,
     correlation,
     d_z,
     fisher_p,
     hedges_g_av,
     holm,
-    page_trend_p,
     paired_t_p,
     rope_probabilities,
     sign_flip_p,
     tost_p,
+    welch_p,
     wilcoxon_p,
 )
 from tests.analysis.simulation import is_share_at_most, is_share_of, null_differences
@@ -288,39 +288,57 @@ def test_binomial_p_keeps_its_level(alternative: str) -> None:
         assert stats.binom.pmf(rejected, 20, rate).sum() <= ALPHA
 
 
-def test_page_trend_of_two_perfect_blocks() -> None:
-    assert page_trend_p(np.array([[1.0, 2, 3], [4, 5, 6]])) == pytest.approx(1 / 36)
-    assert page_trend_p(np.array([[3.0, 2, 1], [6, 5, 4]])) == 1
+def test_welch_agrees_with_scipy_and_needs_spread() -> None:
+    first, second = np.random.default_rng(16).normal(size=(2, 8))
+    expected = stats.ttest_ind(first, second, equal_var=False).pvalue
+    assert welch_p(first, second) == pytest.approx(expected)
+    assert welch_p([0.1] * 8, second) < 1
+    for pair in (([0.1] * 8, [0.2] * 8), ([0.1], [0.2, 0.3]), ([], [])):
+        assert math.isnan(welch_p(*pair))
 
 
-@pytest.mark.parametrize("kind", ["normal", "t3", "ties"])
-@pytest.mark.parametrize("num_blocks", [8, 25])
-def test_page_trend_keeps_its_level(kind: str, num_blocks: int) -> None:
-    samples = null_differences(kind, 2000 * num_blocks, 4, seed=16).reshape(2000, num_blocks, 4)
-    assert is_share_at_most([page_trend_p(blocks) <= ALPHA for blocks in samples], ALPHA)
+def test_welch_keeps_its_level_at_unequal_spreads() -> None:
+    samples = null_differences("normal", 4000, 10, seed=17).reshape(2000, 2, 10) * np.array([[1.0], [4.0]])
+    assert is_share_at_most([welch_p(*pair) <= ALPHA for pair in samples], 0.06)  # Welch is approximate
 
 
-def test_page_trend_finds_a_planted_trend() -> None:
-    samples = null_differences("normal", 200 * 8, 4, seed=17).reshape(200, 8, 4) + 0.5 * np.arange(4)
-    assert np.mean([page_trend_p(blocks) <= ALPHA for blocks in samples]) > 0.8
+def test_association_by_hand() -> None:
+    """Of the 6 permutations of three seeds, the identity and its mirror have a rank correlation of 1."""
+    column = np.array([[1.0], [2.0], [5.0]])
+    assert association(column, column) == pytest.approx((1, 2 / 6))
+    assert association(column, -column) == pytest.approx((-1, 2 / 6))
+    assert association(column, np.array([[1.0], [9.0], [2.0]])) == pytest.approx((0.5, 6 / 6))
 
 
-def test_brown_forsythe_is_a_t_test_of_deviations_from_the_median() -> None:
-    first, second = np.array([1.0, 2, 4, 8, 9]), np.array([3.0, 3.5, 4, 6])
-    expected = stats.ttest_ind(np.abs(first - 4), np.abs(second - 3.75)).pvalue
-    assert brown_forsythe_p(first, second) == pytest.approx(expected)
-    assert brown_forsythe_p(first + 7, -2 * first + 3) < 1
+def test_association_is_the_mean_of_rank_correlations() -> None:
+    first, second = np.random.default_rng(18).normal(size=(2, 9, 4))
+    expected = [stats.spearmanr(first[:, column], second[:, column]).statistic for column in range(4)]
+    assert association(first, second).correlation == pytest.approx(np.mean(expected))
 
 
-@pytest.mark.parametrize("kind", ["normal", "t3", "ties"])
-def test_brown_forsythe_keeps_its_level(kind: str) -> None:
-    samples = null_differences(kind, 4000, 15, seed=18).reshape(2000, 2, 15)
-    assert is_share_at_most([brown_forsythe_p(*pair) <= ALPHA for pair in samples], ALPHA)
+@pytest.mark.parametrize("num_seeds", [6, 10])
+def test_association_keeps_its_level_whatever_columns_and_seeds_share(num_seeds: int) -> None:
+    """Columns differ in their means on both sides, and all columns of a seed go together on each."""
+    rng = np.random.default_rng(19)
+    shape = (1000, num_seeds, 5)
+    first, second = (
+        rng.normal(size=shape) + 3 * np.arange(5) + 2 * rng.standard_t(3, (1000, num_seeds, 1))
+        for _ in range(2)
+    )
+    rejected = [association(*pair).p_value <= ALPHA for pair in zip(first, second, strict=True)]
+    assert is_share_at_most(rejected, ALPHA)
+    assert association(first[0], first[0] + 0.1 * second[0]).p_value < 0.01
 
 
-def test_brown_forsythe_finds_a_planted_ratio_of_spreads() -> None:
-    samples = null_differences("normal", 400, 15, seed=19).reshape(200, 2, 15) * np.array([[1.0], [4.0]])
-    assert np.mean([brown_forsythe_p(*pair) <= ALPHA for pair in samples]) > 0.9
+def test_association_needs_seeds_spread_and_finite_values() -> None:
+    column, constant = np.arange(6.0)[:, None], np.ones((6, 1))
+    assert math.isnan(association(column, constant).p_value)
+    assert association(
+        np.hstack([column, constant]), np.hstack([column, column])
+    ).correlation == pytest.approx(1)
+    assert math.isnan(association(column[:2], column[:2]).p_value)
+    assert math.isnan(association(column, np.where(column == 3, math.nan, column)).p_value)
+    assert math.isnan(association(np.empty((6, 0)), np.empty((6, 0))).p_value)
 
 
 def test_holm_by_hand() -> None:
@@ -392,7 +410,6 @@ def test_everything_is_nan_where_values_are_missing(values: list[float]) -> None
         assert math.isnan(test(values))
     assert all(map(math.isnan, rope_probabilities(values, 1))) and math.isnan(tost_p(values, 1))
     assert math.isnan(hedges_g_av(values, others)) and math.isnan(correlation(values, others))
-    assert math.isnan(brown_forsythe_p(values, others)) and math.isnan(brown_forsythe_p(others, values))
 
 
 def test_better_share_is_nan_where_values_are_missing() -> None:
@@ -415,35 +432,7 @@ def test_exact_tests_of_equal_differences() -> None:
     assert sign_flip_p([0.4]) == wilcoxon_p([0.4]) == 1
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ([0.1, 0.3], [0.1, 0.9]),
-        ([0.1] * 4, [0.0, 1.0, 0.0, 1.0]),
-        ([0.1] * 3, [0.2] * 5),
-        ([0.1], [0.1, 0.2, 0.4]),
-    ],
-)
-def test_brown_forsythe_is_nan_where_deviations_do_not_vary(first: list[float], second: list[float]) -> None:
-    assert math.isnan(brown_forsythe_p(first, second)) and math.isnan(brown_forsythe_p(second, first))
-
-
-def test_brown_forsythe_compares_a_constant_with_a_spread_sample() -> None:
-    assert brown_forsythe_p([0.1] * 8, [0.0, 0.5, 0.1, 0.9, 0.3, 0.7, 0.2, 1.0]) < 0.01
-
-
 def test_rates_without_runs_are_nan() -> None:
     assert math.isnan(fisher_p(0, 0, 1, 5)) and math.isnan(fisher_p(1, 5, 0, 0))
     assert fisher_p(0, 5, 0, 5) == fisher_p(5, 5, 5, 5) == 1
     assert math.isnan(binomial_p(0, 0, 0.5))
-
-
-@pytest.mark.parametrize(
-    "blocks", [np.ones((0, 3)), np.ones((1, 3)), np.ones((4, 2)), np.array([[1, 2, math.nan]] * 3)]
-)
-def test_page_trend_is_nan_on_too_small_or_incomplete_blocks(blocks: NDArray[np.float64]) -> None:
-    assert math.isnan(page_trend_p(blocks))
-
-
-def test_page_trend_of_ties_alone_shows_nothing() -> None:
-    assert page_trend_p(np.ones((6, 4))) > 0.5
