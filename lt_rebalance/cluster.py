@@ -14,6 +14,7 @@ from ray._private import ray_constants
 
 from lt_rebalance.interrupts import InterruptWatch
 from lt_rebalance.lease import Lease
+from lt_rebalance.ray_watch import RayWatch, check_ray, watch_ray
 
 ClusterSize = Mapping[str, float]
 """how much a cluster has of each resource, "CPU" and "GPU" among them"""
@@ -39,6 +40,8 @@ class RaySession:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if RayWatch.active is not None:
+            RayWatch.active.note_leaving()
         self._stack.close()
 
     def start(self) -> None:
@@ -48,14 +51,21 @@ class RaySession:
             if self._address is None:
                 self._stack.enter_context(ray_cluster(None))
             interrupts.install()  # Ray has put its own handlers in place
+            if RayWatch.active is not None and self._lease is not None:
+                RayWatch.active.guard(self._lease.release)
             self._interrupts = interrupts
 
     def check(self) -> None:
-        """Raise `Interrupted` if a signal has come, LeaseLostError if another driver has taken over."""
+        """Raise `Interrupted` if a signal has come, LeaseLostError if another driver has taken over.
+
+        Raises:
+            ClusterError: Ray was lost.
+        """
         if self._interrupts is not None:
             self._interrupts.check()
         if self._lease is not None:
             self._lease.check()
+        check_ray()
 
 
 @contextlib.contextmanager
@@ -79,10 +89,12 @@ def ray_cluster(address: str | None) -> Iterator[ClusterSize]:
             ray.init(address=address, **quiet)
     except (OSError, RuntimeError) as error:
         raise ValueError(f"no Ray cluster could be reached or started ({error})") from None
-    try:
-        yield ray.cluster_resources() if address is not None else {}
-    finally:
-        ray.shutdown()
+    with watch_ray(is_local=address is None) as watch:
+        try:
+            yield ray.cluster_resources() if address is not None else {}
+        finally:
+            watch.note_leaving()
+            ray.shutdown()
 
 
 @contextlib.contextmanager
@@ -127,3 +139,13 @@ def keep_token_private() -> None:
 def count_cpus() -> int:
     """Return the CPUs this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_room() -> str:
+    """Return what the cluster has, and how much of it is free."""
+    try:
+        has, free = ray.cluster_resources(), ray.available_resources()
+    except Exception as error:  # it is only told of
+        return f"what the cluster has cannot be told ({error})"
+    parts = [f"{has.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU")]
+    return f"the cluster has {' and '.join(parts)} now"

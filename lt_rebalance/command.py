@@ -21,7 +21,9 @@ from lt_rebalance.console import make_console
 from lt_rebalance.costs import Throughput
 from lt_rebalance.datasets import DATA_DIR_VARIABLE, load_dataset, locate_data_dir
 from lt_rebalance.disk import takes_no_more
+from lt_rebalance.errors import ClusterError
 from lt_rebalance.events.overview import refresh_events, write_overview
+from lt_rebalance.faults import advise_on
 from lt_rebalance.filesystem import StorageError
 from lt_rebalance.forecast import Job, describe_study, expect, learn_throughput, measure_unknown, show_plan
 from lt_rebalance.interrupts import Interrupted
@@ -180,7 +182,7 @@ def run_command(
         try:
             require_utf8()
             work = prepare(parser.parse_args(arguments), stack)
-        except (ValueError, StorageError) as error:
+        except (ValueError, StorageError, ClusterError) as error:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_USER_ERROR
         except OSError as error:
@@ -199,8 +201,8 @@ def run_command(
         except LeaseLostError as error:
             print(f"stopped: {error}", file=sys.stderr)
             return EXIT_INCOMPLETE
-        except (StoreError, OSError) as error:
-            if not isinstance(error, StoreError | StorageError) and not takes_no_more(error):
+        except (StoreError, ClusterError, OSError) as error:
+            if not isinstance(error, StoreError | ClusterError | StorageError) and not takes_no_more(error):
                 raise
             print(f"error: {error}", file=sys.stderr)
             print(f"stopped; nothing finished is lost. To go on, once that is mended: {this_command()}")
@@ -338,7 +340,7 @@ def run_pending(
 
         try:
             run_plan(ledger, store, data_dir, job.resources, progress, check, driver.note.name)
-        except (Interrupted, StorageError):
+        except (Interrupted, StorageError, ClusterError):
             console.print(ledger.summary())
             raise
 
@@ -371,9 +373,9 @@ def _show_results(job: Job, store: Store, console: Console, answer: Answer | Non
     if quarantined := len(store.list_quarantine()):
         print(f"quarantine: {quarantined} damaged files were set aside in {store.location}/quarantine")
     if counts["failed"]:
-        causes = ", ".join(f"{cause} {count}" for cause, count in sorted(ledger.count_causes().items()))
-        print(f"failed runs by cause: {causes}")
-        print(f"to try again what failed: {this_command()} --retry-failed")
+        causes = ledger.count_causes()
+        print("failed runs by cause: " + ", ".join(f"{name} {num}" for name, num in sorted(causes.items())))
+        print(f"{advise_on(causes)}: {this_command()} --retry-failed")
     if counts["missing"]:
         print(f"to run what is missing: {this_command()}")
     if counts["complete"] == len(ledger.plan.runs) and all(isinstance(seed, int) for seed in study.seeds):

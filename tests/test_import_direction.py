@@ -50,10 +50,12 @@ LAYERS = [
     ["ledger"],
     ["tables"],
     ["progress"],
-    ["cluster", "nodes"],
-    ["attempt"],
+    ["ray_watch"],
+    ["cluster"],
+    ["attempt", "waiting"],
     ["trainables"],
     ["search_trainables"],
+    ["faults", "nodes"],
     ["runner"],
     ["tuner", "population"],
     ["forecast"],
@@ -63,7 +65,10 @@ LAYERS = [
     ["cli"],
     ["__main__"],
 ]
-MAY_IMPORT_RAY = {"cluster", "nodes", "trainables", "search_trainables", "runner", "tuner", "population"}
+MAY_IMPORT_RAY = {
+    *("ray_watch", "cluster", "nodes", "faults", "trainables", "search_trainables"),
+    *("runner", "tuner", "population"),
+}
 MAY_IMPORT_ANALYSIS = {"cli"}
 ANALYSIS_MAY_IMPORT = {"metrics", "paper", "records", "store"}
 ANALYSIS_NEVER_IMPORTS = {"torch", "torchvision", "ray"}
