@@ -181,7 +181,7 @@ def test_command_whose_ray_dies_says_so_lets_go_of_the_store_and_leaves_no_proce
     name: str, words: str, tmp_path: Path
 ) -> None:
     command = start_command(tmp_path)
-    while not list(tmp_path.glob("stages/*/checkpoints/0*")):
+    while not list(tmp_path.glob("running/trial-*")):  # a trial has begun
         assert command.poll() is None
         time.sleep(0.2)
     processes = psutil.Process(command.pid).children(recursive=True)
