@@ -22,6 +22,7 @@ from lt_rebalance.installation import ROOT
 from lt_rebalance.interrupts import InterruptWatch, pause
 from lt_rebalance.lease import Lease
 from lt_rebalance.private_directory import find_parent, private_directory
+from lt_rebalance.ray_watch import RayWatch, check_ray, watch_ray
 
 NodeSize = Mapping[str, float]
 """how much a node has of each resource, "CPU" and "GPU" among them"""
@@ -63,6 +64,8 @@ class RaySession:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if RayWatch.active is not None:
+            RayWatch.active.note_leaving()
         self._stack.close()
 
     def start(self) -> None:
@@ -72,14 +75,21 @@ class RaySession:
             if self._address is None:
                 self._stack.enter_context(ray_cluster(None))
             interrupts.install()  # Ray has put its own handlers in place
+            if RayWatch.active is not None and self._lease is not None:
+                RayWatch.active.guard(self._lease.release)
             self._interrupts = interrupts
 
     def check(self) -> None:
-        """Raise `Interrupted` if a signal has come, LeaseLostError if another driver has taken over."""
+        """Raise `Interrupted` if a signal has come, LeaseLostError if another driver has taken over.
+
+        Raises:
+            ClusterError: Ray was lost.
+        """
         if self._interrupts is not None:
             self._interrupts.check()
         if self._lease is not None:
             self._lease.check()
+        check_ray()
 
 
 @contextlib.contextmanager
@@ -119,10 +129,19 @@ def _connection(address: str) -> Iterator[None]:
             ray.init(address=address, **_QUIET)
     except Exception as error:  # Ray raises many kinds, the plain base class among them
         raise ValueError(f"no Ray cluster could be reached at {address} ({_in_one_line(error)})") from None
-    try:
+    with _watched(is_local=False):
         yield
-    finally:
-        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _watched(*, is_local: bool) -> Iterator[None]:
+    """Watch the Ray that this process is connected to, and leave it in the end."""
+    with watch_ray(is_local=is_local) as watch:
+        try:
+            yield
+        finally:
+            watch.note_leaving()
+            ray.shutdown()
 
 
 def _import_path() -> contextlib.AbstractContextManager[None]:
@@ -204,8 +223,8 @@ def _local_ray() -> Iterator[None]:
         stack.callback(AuthenticationTokenLoader.instance().reset_cache)
         AuthenticationTokenLoader.instance().reset_cache()
         _start(directory / "ray")
-        stack.callback(ray.shutdown)
-        yield
+        with _watched(is_local=True):
+            yield
 
 
 def _start(directory: Path) -> None:
@@ -353,3 +372,13 @@ def _replaced(
 def count_cpus() -> int:
     """Return the CPUs this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_room() -> str:
+    """Return what the cluster has, and how much of it is free."""
+    try:
+        has, free = ray.cluster_resources(), ray.available_resources()
+    except Exception as error:  # it is only told of
+        return f"what the cluster has cannot be told ({error})"
+    parts = [f"{has.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU")]
+    return f"the cluster has {' and '.join(parts)} now"

@@ -16,6 +16,7 @@ from lt_rebalance.datasets import DATA_DIR_VARIABLE, are_embedded, load_dataset,
 from lt_rebalance.errors import ClusterError
 from lt_rebalance.events.overview import refresh_events, write_overview
 from lt_rebalance.exits import EXIT_INCOMPLETE, Parser, note, run_command, this_command
+from lt_rebalance.faults import advise_on
 from lt_rebalance.filesystem import StorageError
 from lt_rebalance.forecast import Job, describe_study, expect, learn_throughput, measure_unknown, show_plan
 from lt_rebalance.installation import require_one_copy
@@ -363,9 +364,9 @@ def _show_results(job: Job, store: Store, console: Console, answer: Answer | Non
     if quarantined := len(store.list_quarantine()):
         print(f"quarantine: {quarantined} damaged files were set aside in {store.location}/quarantine")
     if counts["failed"]:
-        causes = ", ".join(f"{cause} {count}" for cause, count in sorted(ledger.count_causes().items()))
-        print(f"failed runs by cause: {causes}")
-        print(f"to try again what failed: {this_command()} --retry-failed")
+        causes = ledger.count_causes()
+        print("failed runs by cause: " + ", ".join(f"{name} {num}" for name, num in sorted(causes.items())))
+        print(f"{advise_on(causes)}: {this_command()} --retry-failed")
     if counts["missing"]:
         print(f"to run what is missing: {this_command()}")
     if counts["complete"] == len(ledger.plan.runs) and all(isinstance(seed, int) for seed in study.seeds):

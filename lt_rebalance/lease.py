@@ -130,6 +130,10 @@ class Lease:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let others have it; also from another thread, before the process is ended."""
         self._stop.set()
         self._thread.join()
         if not self._lost.is_set():

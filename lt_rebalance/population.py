@@ -11,7 +11,8 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import PopulationBasedTraining
 
-from lt_rebalance.runner import Resources, StoreFaults, describe_lost_worker, run_trials
+from lt_rebalance.faults import StoreFaults, describe_lost_worker
+from lt_rebalance.runner import Resources, run_trials
 from lt_rebalance.search import Search, Values
 from lt_rebalance.search_account import SearchBudget, Trial
 from lt_rebalance.search_journal import SearchJournal

@@ -4,12 +4,11 @@ Tune only schedules. The store holds the truth, so Tune's own files are temporar
 scanning the store.
 """
 
-import contextlib
 import logging
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +17,19 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from lt_rebalance.cluster import NodeSize
+from lt_rebalance.cluster import NodeSize, describe_room
 from lt_rebalance.configs import Execution, require_positive
 from lt_rebalance.costs import stage_flop
-from lt_rebalance.disk import describe_disk, takes_no_more
 from lt_rebalance.events.naming import name_runs
 from lt_rebalance.events.writer import RunEvents
-from lt_rebalance.filesystem import StorageError
+from lt_rebalance.faults import (
+    MAX_LOST_WORKERS,
+    StoreFaults,
+    WorkerFaults,
+    describe_lost_worker,
+    lost_ray_told,
+    name_trial,
+)
 from lt_rebalance.ledger import Ledger
 from lt_rebalance.observer import Watch, attempt
 from lt_rebalance.plan import Schedule, describe_plan
@@ -33,9 +38,8 @@ from lt_rebalance.records import Failure
 from lt_rebalance.store import Store
 from lt_rebalance.study import AnyStage
 from lt_rebalance.trainables import StageTrainable, trial_config
+from lt_rebalance.waiting import Waiting
 
-MAX_LOST_WORKERS = 20
-"""times that a trial goes on after its worker process or node was lost; what raises has `MAX_ERRORS`"""
 # A worker splits what its GPU cannot hold. On a CPU seeds side by side are faster than seeds in turn.
 DEFAULT_LANES = {"cpu": 1, "cuda": 64}
 GPU_STEP = 1e-4
@@ -58,6 +62,9 @@ class Resources:
     def num_devices(self) -> float:
         """The GPUs, or else CPU cores, that one trial holds."""
         return self.num_gpus or self.num_cpus
+
+    def __str__(self) -> str:
+        return f"{self.num_cpus} CPU" + (f" and {self.num_gpus:g} GPU" if self.num_gpus else "")
 
     def placement(self) -> tune.PlacementGroupFactory:
         """Return the resources of one trial as Tune wants them."""
@@ -131,62 +138,6 @@ def _count_slots(node: NodeSize, num_cpus: int, num_gpus: float) -> int:
     return min(slots, int(devices // num_gpus)) if num_gpus else slots
 
 
-class StoreFaults:
-    """Keeps a fault of the whole store, where Tune would take it for one of the trial at hand and go on."""
-
-    def __init__(self, location: str) -> None:
-        """Keep nothing yet of the store at a location."""
-        self._location = location
-        self._first: StorageError | None = None
-
-    @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
-        """Keep what is raised within a block."""
-        try:
-            yield
-        except OSError as error:
-            if takes_no_more(error):
-                self._keep_unwritable(str(error))
-            elif isinstance(error, StorageError):
-                self._first = self._first or error
-            else:
-                raise
-
-    def note(self, subject: object, result: Mapping[str, Any]) -> None:
-        """Say why a trial could not go on, and keep it where that is a fault of the whole store."""
-        if result.get("outcome") == "unwritable":
-            self._keep_unwritable(result["reason"])
-        elif result.get("outcome") == "blocked":
-            _log.warning("%s: %s", subject, result["reason"])
-
-    def suspends(self, subject: object, result: Mapping[str, Any]) -> bool:
-        """Return whether a trial of a search is to go on when the search is run again, and keep why."""
-        outcome = result.get("outcome")
-        if outcome == "unwritable":
-            self._keep_unwritable(result["reason"])
-        elif outcome == "blocked":
-            self._first = self._first or StorageError(f"{subject}: {result['reason']}")
-        return outcome in ("unwritable", "blocked")
-
-    def _keep_unwritable(self, reason: str) -> None:
-        text = f"the store takes no more: {reason}; {describe_disk(self._location)}"
-        self._first = self._first or StorageError(text)
-
-    def check(self) -> None:
-        """Raise what was kept."""
-        if self._first is not None:
-            raise self._first
-
-    def before(self, check_interrupt: Callable[[], None]) -> Callable[[], None]:
-        """Return a check of both."""
-
-        def check() -> None:
-            self.check()
-            check_interrupt()
-
-        return check
-
-
 class StageSearcher(Searcher):
     """Feeds Tune with stages as they become ready, and settles each one by what the store holds."""
 
@@ -248,12 +199,13 @@ class StageSearcher(Searcher):
         self.faults.note(self._running[trial_id][0], result or {})
         for stage in self._running.pop(trial_id):
             with self.faults.kept():
-                self._settle(stage, error=error)
+                self._settle(stage, result or {}, error=error)
 
-    def _settle(self, stage: AnyStage, *, error: bool) -> None:
+    def _settle(self, stage: AnyStage, result: Mapping[str, Any], *, error: bool) -> None:
         self._ledger.refresh(stage.key)
-        if error and self._ledger.state(stage.key) == "missing":
-            self._store.mark_failed(_lost_worker_failure(stage))
+        has_failed = error or result.get("outcome") == "failed"
+        if has_failed and self._ledger.state(stage.key) == "missing":  # the worker could not keep why
+            self._store.mark_failed(_describe_failure(stage, {} if error else result))
             self._ledger.refresh(stage.key)
         if self._ledger.state(stage.key) == "failed":
             attempt(lambda: RunEvents(self._store, stage.kind, self._watch.runs[stage.key]).fail())
@@ -271,20 +223,16 @@ class StageSearcher(Searcher):
         return {}
 
 
-def describe_lost_worker() -> str:
-    """Return why a trial failed whose worker died again and again, without an error of its own."""
-    return f"its worker process or node was lost {MAX_LOST_WORKERS + 1} times"
-
-
-def _lost_worker_failure(stage: AnyStage) -> Failure:
+def _describe_failure(stage: AnyStage, told: Mapping[str, Any]) -> Failure:
+    """Return the failure that a trial told of; one that told nothing has lost its workers."""
     return Failure(
         key=stage.key,
         kind=stage.kind,
         stage=stage.to_dict(),
-        error=describe_lost_worker(),
-        traceback="",
+        error=told.get("reason") or describe_lost_worker(),
+        traceback=told.get("traceback", ""),
         provenance={},
-        cause="infrastructure",
+        cause=told.get("cause", "infrastructure"),
     )
 
 
@@ -307,6 +255,7 @@ def run_plan(
 
     Raises:
         StorageError: the store cannot be reached or takes no more; what is finished is in it.
+        ClusterError: Ray was lost, or workers cannot start.
     """
     schedule = Schedule(ledger.pending(), stage_flop)
     watch = Watch(driver=driver, runs=name_runs(describe_plan(ledger.plan)))
@@ -334,8 +283,17 @@ def run_trials(
         checkpoints: what Tune keeps of trials for a scheduler; None for nothing.
         scratch_parent: a directory that all nodes see, where trials hand checkpoints on; None for the
             temporary directory of this machine.
+
+    Raises:
+        ClusterError: Ray was lost, or workers cannot start.
     """
     _quiet_tune(num_pending)
+    workers = WorkerFaults()
+
+    def check() -> None:
+        workers.check()
+        check_interrupt()
+
     with tempfile.TemporaryDirectory(prefix="lt_rebalance-tune-", dir=scratch_parent) as scratch_dir:
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources.placement()),
@@ -345,13 +303,14 @@ def run_trials(
                 name="study",
                 storage_path=scratch_dir,
                 verbose=0,
-                callbacks=[_StepCallback(check_interrupt), *callbacks],
+                callbacks=[_StepCallback(check), workers, WaitCallback(resources), *callbacks],
                 failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
                 # By itself Tune would save every trial at its end, and fail where nodes share no disk.
                 checkpoint_config=checkpoints or tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
-        tuner.fit()
+        with lost_ray_told():
+            tuner.fit()
 
 
 def run_searcher(
@@ -372,6 +331,33 @@ def run_searcher(
         num_samples=-1,
         max_concurrent_trials=resources.num_slots,
     )
+
+
+class WaitCallback(tune.Callback):
+    """Says what a run waits for when no trial has told of anything for a while."""
+
+    def __init__(self, resources: Resources, waiting: Waiting | None = None) -> None:
+        """Begin to wait for trials that ask for these resources."""
+        self._resources = resources
+        self._waiting = waiting or Waiting()
+        for name in ("on_trial_start", "on_trial_result", "on_trial_complete", "on_trial_recover"):
+            setattr(self, name, self._note_event)
+
+    def _note_event(self, *_: Any, **info: Any) -> None:
+        self._waiting.note_event()
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._waiting.look(lambda: self._describe(trials))
+
+    def _describe(self, trials: Sequence[Trial]) -> str:
+        if running := [trial for trial in trials if trial.status == Trial.RUNNING]:
+            others = f" and {len(running) - 1} more" if len(running) > 1 else ""
+            return f"for a sign of {name_trial(running[0])}{others}, in training"
+        return f"for room for a trial, which asks for {self._resources}; {describe_room()}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
+        return {}
 
 
 class _StepCallback(tune.Callback):

@@ -116,7 +116,6 @@ class RungTrainable(StageTrainable):
     def _start_from_lanes(self, group: Sequence[AnyStage]) -> None:
         rounds_done = self._rungs[self._next - 1].round
         for stage in (stage for stage in group if stage.seed in self._lanes):
-            self._keep_errors_with([stage.to_dict()])  # whose error it is, should this fail
             checkpoint = Checkpoint(round=rounds_done, content=self._lanes[stage.seed])
             self._store.save_checkpoint(stage.key, checkpoint)
 

@@ -8,7 +8,8 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from lt_rebalance.runner import Resources, StoreFaults, describe_lost_worker, run_searcher
+from lt_rebalance.faults import StoreFaults, describe_lost_worker
+from lt_rebalance.runner import Resources, run_searcher
 from lt_rebalance.search import Rung, Search
 from lt_rebalance.search_account import SearchBudget, Trial
 from lt_rebalance.search_journal import SearchJournal

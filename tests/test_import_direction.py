@@ -60,10 +60,12 @@ LAYERS = [
     ["ledger"],
     ["tables"],
     ["progress"],
-    ["cluster", "nodes"],
-    ["attempt"],
+    ["ray_watch"],
+    ["cluster"],
+    ["attempt", "waiting"],
     ["trainables"],
     ["search_trainables"],
+    ["faults", "nodes"],
     ["runner"],
     ["tuner", "population"],
     ["forecast", "search_forecast"],
@@ -73,7 +75,10 @@ LAYERS = [
     ["cli"],
     ["__main__"],
 ]
-MAY_IMPORT_RAY = {"cluster", "nodes", "trainables", "search_trainables", "runner", "tuner", "population"}
+MAY_IMPORT_RAY = {
+    *("ray_watch", "cluster", "nodes", "faults", "trainables", "search_trainables"),
+    *("runner", "tuner", "population"),
+}
 MAY_IMPORT_ANALYSIS = {"cli"}
 ANALYSIS_MAY_IMPORT = {"exits", "metrics", "option_types", "paper", "records", "statements", "store", "text"}
 ANALYSIS_NEVER_IMPORTS = {"torch", "torchvision", "ray"}

@@ -9,11 +9,13 @@ import ray
 from ray.cluster_utils import Cluster
 
 from lt_rebalance.command import main
+from lt_rebalance.errors import ClusterError
 from lt_rebalance.nodes import require_store_on_all_nodes
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.study import RESULTS_VERSION
 from sweeps import full_grid
 from tests.places import BucketPlace
+from tests.ray_faults import BROKEN_WORKER
 from tests.s3_server import S3Server, environment
 
 pytestmark = pytest.mark.cluster
@@ -101,3 +103,21 @@ def test_sweep_on_a_store_that_is_not_shared_is_refused_before_anything_is_run(
     assert "not all nodes of the cluster see --storage" in capsys.readouterr().err
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["store.json"]
     ray.init(address=cluster.address, log_to_driver=False)
+
+
+def test_node_that_cannot_import_the_project_is_refused_by_its_error(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(BROKEN_WORKER)
+    path = os.pathsep.join([str(tmp_path), str(Path.cwd())])
+    broken = cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": path})
+    try:
+        with pytest.raises(
+            ClusterError, match="ModuleNotFoundError: No module named 'lt_rebalance'"
+        ) as error:
+            require_store_on_all_nodes(open_at(str(tmp_path / "store")))
+    finally:
+        cluster.remove_node(broken)
+    assert broken.node_id[:8] in str(error.value)
+    assert cluster.head_node.node_id[:8] not in str(error.value)
+    assert not error.value.was_lost and "this version of lt_rebalance" in error.value.remedy

@@ -12,9 +12,10 @@ import pytest
 
 from lt_rebalance.attempt import MAX_ERRORS, AttemptError
 from lt_rebalance.cluster import ray_cluster
+from lt_rebalance.faults import StoreFaults
 from lt_rebalance.filesystem import StorageError
 from lt_rebalance.population import MemberCallback, run_population
-from lt_rebalance.runner import Resources, StoreFaults
+from lt_rebalance.runner import Resources
 from lt_rebalance.search import Search
 from lt_rebalance.search_account import SearchBudget, Trial
 from lt_rebalance.search_journal import SearchJournal, open_journal

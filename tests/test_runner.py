@@ -1,6 +1,7 @@
 """Plans on a real Ray: order, sharing, resuming, failures that stay by themselves."""
 
 import dataclasses
+import functools
 import io
 import math
 import os
@@ -22,6 +23,7 @@ from lt_rebalance.events.naming import name_runs
 from lt_rebalance.events.writer import read_end
 from lt_rebalance.interrupts import Interrupted
 from lt_rebalance.ledger import Ledger
+from lt_rebalance.methods import METHODS
 from lt_rebalance.notes import read_notes
 from lt_rebalance.plan import compile_study, describe_plan, upstream_key
 from lt_rebalance.progress import Progress
@@ -31,6 +33,7 @@ from lt_rebalance.stage_log import log_path
 from lt_rebalance.stages import run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, Cell, Study
+from lt_rebalance.waiting import Waiting
 
 RESOURCES = Resources(num_cpus=1, num_gpus=0, num_slots=2, max_lanes=1)
 
@@ -165,6 +168,53 @@ def test_stage_that_fails_or_diverges_takes_only_its_dependants_with_it(
     assert len(ledger.pending()) == 3
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+def test_stage_that_workers_do_not_know_is_told_and_final_on_ray(
+    small_protocol: Protocol,
+    cpu_execution: Execution,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Registered in this process alone, as by a user's own sweep.
+    monkeypatch.setitem(METHODS, "my_own", METHODS["none"])
+    mini = {"dataset": "fashion_mnist_mini", "c": "1/2"}
+    cells = tuple(
+        make_cell(small_protocol, method=name, generator=None, **mini) for name in ("my_own", "none")
+    )
+    store = open_at(tmp_path)
+    ledger = Ledger(compile_study(Study(name="study", cells=cells, seeds=(0,)), cpu_execution), store)
+    assert "failed, ValueError: unknown method 'my_own'" in run_on_ray(ledger, store)
+    assert ledger.summary() == "planned=2 complete=1 failed=1 diverged=0 missing=0"
+    assert ledger.count_causes() == {"input": 1}
+    assert [message for message in caplog.messages if "lost" in message or "tried again" in message] == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+def test_run_without_room_for_a_trial_says_what_it_waits_for(
+    cells: Sequence[Cell],
+    cpu_execution: Execution,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("lt_rebalance.runner.Waiting", functools.partial(Waiting, 0.5))
+
+    def stop_when_said() -> None:
+        if any(message.startswith("waiting") for message in caplog.messages):
+            raise Interrupted(signal.SIGTERM)
+
+    store = open_at(tmp_path)
+    ledger = Ledger(compile_study(Study(name="study", cells=cells[:1], seeds=(0,)), cpu_execution), store)
+    with pytest.raises(Interrupted):
+        run_on_ray(ledger, store, check=stop_when_said, resources=dataclasses.replace(RESOURCES, num_gpus=1))
+    (said,) = caplog.messages
+    assert "for room for a trial, which asks for 1 CPU and 1 GPU; the cluster has " in said
+    assert "and 0 GPU (0 free) now" in said
+
+
 class KillWorkers:
     """Kills the training workers whenever there is a new checkpoint, so many times."""
 
@@ -212,6 +262,7 @@ def test_worker_that_dies_again_and_again_ends_as_a_recorded_failure(
     long_cell: Cell, cpu_execution: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lt_rebalance.runner.MAX_LOST_WORKERS", 2)
+    monkeypatch.setattr("lt_rebalance.faults.MAX_LOST_WORKERS", 2)
     store = open_at(tmp_path)
     plan = compile_study(Study(name="study", cells=(long_cell,), seeds=(0,)), cpu_execution)
     ledger = Ledger(plan, store)
