@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import psutil  # type: ignore[import-untyped]  # Ray brings it along
 import ray
 import ray.util.client
 
@@ -121,10 +120,18 @@ class RayWatch:
                 sys.stderr.flush()
         with contextlib.suppress(Exception):
             self._let_go()
-        for child in psutil.Process().children(recursive=True) if self._is_local else ():
-            with contextlib.suppress(psutil.Error):
-                child.kill()
+        if self._is_local:
+            _kill_children()
         os._exit(1)
+
+
+def _kill_children() -> None:
+    # Ray brings it along, and puts it onto the path when it is imported.
+    import psutil  # type: ignore[import-untyped]
+
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.kill()
 
 
 def watch_ray(*, is_local: bool) -> RayWatch:
