@@ -102,7 +102,7 @@ class Bucket:
                 reason = self._explain(error, request.get("Key", ""))
             except _transient_errors() as error:
                 reason = _one_line(error)
-            except RecursionError:  # boto3 follows every redirect with another request from within
+            except _EndlessRedirectError:
                 reason = f"S3 sends requests from one place to another without end; {_WRONG_REGION}"
                 raise StorageError(f"{SCHEME}{self.name} cannot be used: {reason}") from None
             except Exception as error:  # of boto3's own, of its libraries', or of the system below them
@@ -228,9 +228,23 @@ def _make_client() -> Any:  # Any: boto3 ships no types
         connect_timeout=ANSWER_S, read_timeout=ANSWER_S, retries={"total_max_attempts": 1}
     )
     try:
-        return boto3.session.Session().client("s3", config=config)
+        client = boto3.session.Session().client("s3", config=config)
+        client.meta.events.register_first("needs-retry.s3.HeadBucket", _refuse_endless_redirect)
+        return client
     except Exception as error:  # whatever the environment or a file of boto3's may hold
         raise StorageError(f"no connection to S3 can be made: {_one_line(error)}") from None
+
+
+class _EndlessRedirectError(Exception):
+    """S3 redirects a request, and the question where to."""
+
+
+def _refuse_endless_redirect(response: Any, **_: Any) -> None:  # Any: botocore's own
+    """Refuse a redirect of the request by which boto3 asks where a bucket lies: it would ask without end."""
+    if response is None or response[0].status_code not in (301, 302, 307):
+        return
+    if "x-amz-bucket-region" not in response[1].get("ResponseMetadata", {}).get("HTTPHeaders", {}):
+        raise _EndlessRedirectError
 
 
 def _transient_errors() -> tuple[type[Exception], ...]:

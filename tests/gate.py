@@ -29,6 +29,8 @@ class Gate:
         """what is answered instead of the next answers, one each; the connection is dropped after it"""
         self.endless_answer: bytes | None = None
         """what is answered instead of every answer"""
+        self.num_replaced = 0
+        """answers that gave way to one of these"""
         self.rewrite = (b"", b"")
         """what in requests becomes what, of the same length"""
         self.open()
@@ -77,6 +79,7 @@ class Gate:
                     self.answers_to_lose -= 1
                     break
                 if not piece.startswith(_GO_AHEAD) and (self.answers or self.endless_answer is not None):
+                    self.num_replaced += 1
                     client.sendall(self.answers.pop(0) if self.answers else self.endless_answer or b"")
                     break
                 client.sendall(piece)
