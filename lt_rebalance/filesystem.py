@@ -32,6 +32,10 @@ class ReadOnlyError(StorageError):
     """Something was to be changed in a place that was opened to be read."""
 
 
+class NoDirectoryError(StorageError):
+    """What has the name of a directory on the way to a file is none."""
+
+
 class NotAFileError(OSError, ValueError):
     """What has the name of a file is none: a directory, a link that leads nowhere, a pipe.
 
@@ -231,7 +235,7 @@ class LocalFilesystem:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            raise StorageError(
+            raise NoDirectoryError(
                 f"{target.parent} is no directory, and one is needed there; move away what has its name"
             ) from None
 

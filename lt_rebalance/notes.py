@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from lt_rebalance.filesystem import Filesystem, StorageError
 from lt_rebalance.processes import PROCESS, Process
-from lt_rebalance.values import LARGEST_S, digest, fields, list_of, number, parse_json, text, whole
+from lt_rebalance.values import LARGEST_S, as_object, digest, fields, list_of, number, parse_json, text, whole
 from lt_rebalance.values import name as name_shape
 
 BEAT_S = 10.0
@@ -63,14 +63,13 @@ def remove_note(files: Filesystem, note: Note) -> None:
 
 
 def read_notes(files: Filesystem) -> list[Note]:
-    """Return all notes, those of the lost among them; what is not a note is passed over."""
+    """Return all notes, under the names of their files, those of the lost among them; no others are told."""
     notes = []
     for name in files.list(DIRECTORY):
         with contextlib.suppress(FileNotFoundError, ValueError):
-            values = parse_json(_read(files, f"{DIRECTORY}/{name}"))
+            values = as_object(parse_json(_read(files, f"{DIRECTORY}/{name}"))) | {"name": name}
             _NOTE(values)
-            if values["name"] == name:
-                notes.append(Note(**{**values, "keys": tuple(values.get("keys", ()))}))
+            notes.append(Note(**{**values, "keys": tuple(values.get("keys", ()))}))
     return notes
 
 

@@ -45,7 +45,7 @@ from lt_rebalance.arrays import parse_array
 from lt_rebalance.filesystem import Filesystem, ReadOnlyFilesystem
 from lt_rebalance.names import is_foreign
 from lt_rebalance.records import Artifact, Failure, Record, Summary
-from lt_rebalance.store_documents import IN_THE_WAY, StoreDocuments, StoreError, UnreadableError
+from lt_rebalance.store_documents import StoreDocuments, StoreError, UnreadableError
 from lt_rebalance.store_location import STORE_FORMAT, find_place
 from lt_rebalance.text import one_line
 
@@ -255,9 +255,7 @@ class Store(StoreDocuments):
                 if self._files.create(path, content):
                     return True
             except OSError as error:
-                if error.errno not in IN_THE_WAY:
-                    raise
-                raise self._in_the_way(path, error.strerror) from None
+                raise self._explain(path, error) from None
             if (first := self.load_record(record.key)) is not None:
                 if first.deterministic() != record.deterministic():
                     _log.warning("stage %s: a second result differs from the one committed", record.key)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from lt_rebalance.document_values import check_account, check_study
-from lt_rebalance.filesystem import Filesystem, NotAFileError, ReadOnlyFilesystem
+from lt_rebalance.filesystem import Filesystem, NoDirectoryError, NotAFileError, ReadOnlyFilesystem
 from lt_rebalance.names import check_name, is_foreign, is_name
 from lt_rebalance.records import Failure
 from lt_rebalance.values import parse_json
 
-IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-_OF_THE_FILE = (*IN_THE_WAY, errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENXIO)
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+_OF_THE_FILE = (*_IN_THE_WAY, errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENXIO)
 """errors that are of one file, while the place as a whole may well be of use"""
 _REMEDY = "restore it, or move it away and run the command that made it again"
 
@@ -69,9 +69,13 @@ class StoreDocuments:
         try:
             self._files.replace(path, content)
         except OSError as error:
-            if error.errno not in IN_THE_WAY:
-                raise
-            raise self._in_the_way(path, error.strerror) from None
+            raise self._explain(path, error) from None
+
+    def _explain(self, path: str, error: OSError) -> Exception:
+        """Return the StoreError that names what stands in the way of a file; any other error as it is."""
+        if isinstance(error, NoDirectoryError):
+            return StoreError(f"{self.location}: {path} cannot be written: {error}")
+        return self._in_the_way(path, error.strerror) if error.errno in _IN_THE_WAY else error
 
     def _in_the_way(self, path: str, reason: str | None) -> StoreError:
         return StoreError(

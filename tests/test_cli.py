@@ -252,7 +252,7 @@ def plant_garbage(store: Store) -> list[str]:
     os.utime(old, (1, 1))
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         dead.wait()
-    write_note(store.files, Note(name="trial-x.json", title="lost", keys=("x",), pid=dead.pid))
+    write_note(store.files, Note(name="trial-x.json", title="lost", keys=(key,), pid=dead.pid))
     write_note(store.files, Note(name="driver-y.json", title="alive"))
     stage = f"stages/{key}"
     return [f"{stage}/checkpoints", f"{stage}/{artifact}", f"{stage}/.writing-old", "running/trial-x.json"]

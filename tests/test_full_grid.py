@@ -560,19 +560,19 @@ def test_plan_with_retry_failed_counts_what_would_be_tried_again(
 
 def test_finished_study_is_shown_again_without_running_anything(call: Call, finished: Finished) -> None:
     for stage in finished.stages:
-        finished.commit(stage)
+        finished.store.commit(make_up(stage, dead=[9]))
     answer = call(finished.arguments)
     assert (answer.code, answer.err) == (0, "")
     lines = answer.out.splitlines()
     assert lines[-1] == "planned=4 complete=4 failed=0 diverged=0 missing=0"
-    first, second = (line for line in lines if "0.500 ± 0.000" in line)
+    first, second = (line for line in lines if "0.440 ± 0.000" in line)
     assert re.search(r" 7/9 .* none .* 2/2 ", first)
     assert re.search(r" 1/2 .* none .* 2/2 ", second)
     tables = Path("results/tables/full_grid-quick")
     assert f"table: {tables.absolute()}/cells.csv" in lines
     assert f"table: {tables.absolute()}/runs.csv" in lines
     cells, runs = pd.read_csv(tables / "cells.csv"), pd.read_csv(tables / "runs.csv")
-    assert cells["accuracy_mean"].tolist() == pytest.approx([0.8124, 0.8124])
+    assert cells["accuracy_mean"].tolist() == pytest.approx([0.45, 0.45])
     assert cells["n"].tolist() == [2, 2]
     assert runs["key"].tolist() == [run.key for run in finished.plan.runs]
     study = finished.store.load_study("full_grid-quick")

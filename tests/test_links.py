@@ -1,5 +1,6 @@
 """A directory of files with links, foreign things and pipes in it, and one on a disk without hard links."""
 
+import json
 import os
 import platform
 import subprocess
@@ -24,7 +25,7 @@ from lt_rebalance.study import RESULTS_VERSION
 from lt_rebalance.trees import LinkError
 from tests.places import Place
 from tests.test_deletion import make_outside, snapshot
-from tests.test_store import make_record
+from tests.test_store import KEY, make_record
 
 SYSCALLS = {
     "x86_64": {"link": (86, 265), "symlink": (88, 266), "renameat2": (316,)},
@@ -133,7 +134,7 @@ def test_directory_that_becomes_a_link_while_it_is_deleted_leads_nowhere(
 def test_gc_of_a_store_with_a_link_in_it_deletes_nothing_behind_it(
     name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    key = "a" * 64
+    key = KEY
     store = open_store(str(root), RESULTS_VERSION, create=True)
     assert store is not None
     store.commit(make_record(key))
@@ -141,8 +142,8 @@ def test_gc_of_a_store_with_a_link_in_it_deletes_nothing_behind_it(
     store.files.replace(f"logs/{key}.log", b"1")
     store.files.replace("events/none/seed-0/events.out.tfevents.0", b"1")
     store.files.replace("quarantine/x/result.json", b"1")
-    note = b'{"name": "x", "title": "t", "keys": ["k"], "host": "h", "pid_space": "s"}'
-    store.files.replace("running/x.json", note)
+    note = {"name": "x.json", "title": "t", "keys": [key], "host": "h", "pid": 1, "pid_space": "s"}
+    store.files.replace("running/x.json", json.dumps(note).encode())
     place = root / name.replace("KEY", key)
     place.rename(tmp_path / "moved")
     place.symlink_to(tmp_path / "moved")
@@ -196,7 +197,7 @@ def test_what_has_the_name_of_a_file_and_is_none_is_told_and_can_be_moved_away(
 def test_commit_over_a_link_to_nowhere_sets_it_aside_and_ends(root: Path) -> None:
     store = open_store(str(root), RESULTS_VERSION, create=True)
     assert store is not None
-    key = "a" * 64
+    key = KEY
     (root / "stages" / key).mkdir(parents=True)
     (root / "stages" / key / "result.json").symlink_to("nowhere")
     done = threading.Thread(target=store.commit, args=(make_record(key),), daemon=True)

@@ -16,20 +16,21 @@ from lt_rebalance.cli.main import main
 from lt_rebalance.filesystem import LocalFilesystem
 from lt_rebalance.lease import Holder, Lease, LeaseLostError, find_holder
 from lt_rebalance.owners import OWN_NOTHING, OWNERS, list_owned
-from lt_rebalance.plan import upstream_key
 from lt_rebalance.search import Search
 from lt_rebalance.search_account import SearchBudget
 from lt_rebalance.search_files import make_account
 from lt_rebalance.search_journal import open_journal
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION
+from lt_rebalance.values import LARGEST_S
+from tests.made_up import make_up
 from tests.places import DirectoryPlace, Place
-from tests.test_deletion import add_search, paths_of, snapshot
+from tests.test_deletion import add_search, list_stages, paths_of, snapshot
 from tests.test_search_journal import rung
-from tests.test_store import make_checkpoint, make_record
+from tests.test_store import CELL, EXECUTION, KEY, make_checkpoint, make_record
 
 ROOT = Path(__file__).parent.parent
-ORPHAN = "0" * 64
+ORPHAN = KEY
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -67,14 +68,11 @@ def begin_and_stop(store: Store, search: Search) -> dict[str, list[str]]:
         number = journal.begin()
         journal.note_rung(number, rung(search.rung_rounds[0], 0.1, 0.2))
         first, *later = search.ladder(journal.trials()[number].values)
-    keys: dict[str, list[str]] = {"finished": [], "to come": []}
-    for state, rungs in (("finished", [first]), ("to come", later)):
-        for stage in (stage for each in rungs for group in each.groups for stage in group):
-            keys[state] += [key for key in (stage.key, upstream_key(stage)) if key is not None]
-    for key in keys["finished"]:
-        store.commit(make_record(key))
-    store.save_checkpoint(keys["to come"][0], make_checkpoint(1))
-    return keys
+    finished, to_come = list_stages([first]), list_stages(later)
+    for stage in finished.values():
+        store.commit(make_up(stage))
+    store.save_checkpoint(next(iter(to_come)), make_checkpoint(1))
+    return {"finished": [*finished], "to come": [*to_come]}
 
 
 def test_rungs_of_a_search_that_was_stopped_are_its_own_and_stay(
@@ -227,9 +225,10 @@ def test_gc_beside_a_search_in_another_space_of_processes_deletes_nothing(
 def test_gc_whose_lease_is_taken_over_stops_before_the_next_deletion(
     directory: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = [f"{number:064x}" for number in range(4)]
-    for key in keys:
-        directory.commit(make_record(key))
+    stages = sorted((CELL.stage(seed, EXECUTION) for seed in range(4)), key=lambda stage: stage.key)
+    keys = [stage.key for stage in stages]
+    for stage in stages:
+        directory.commit(make_up(stage))
     remove_tree = LocalFilesystem.remove_tree
 
     def remove_and_lose(files: LocalFilesystem, path: str) -> None:
@@ -280,8 +279,15 @@ def test_lease_that_is_listed_and_not_there_is_not_waited_for_in_a_loop(tmp_path
 def test_note_is_deleted_under_the_name_of_its_file(
     directory: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    note = {"name": "../store.json", "title": "t", "keys": ["k"], "host": "elsewhere", "pid_space": "another"}
-    directory.files.replace("running/lost.json", json.dumps({**note, "beat_s": 1e12}).encode())
+    note = {
+        "name": "../store.json",
+        "title": "t",
+        "keys": [KEY],
+        "host": "elsewhere",
+        "pid": 1,
+        "pid_space": "another",
+    }
+    directory.files.replace("running/lost.json", json.dumps({**note, "beat_s": LARGEST_S}).encode())
     assert main(["gc", directory.location, "--json"]) == 0
     assert paths_of(json.loads(capsys.readouterr().out)) == {"running/lost.json"}
     assert directory.files.list("running") == [] and directory.files.read("store.json")
