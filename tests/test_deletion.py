@@ -353,9 +353,7 @@ def test_gc_of_a_random_directory_deletes_garbage_and_nothing_else(
 
 
 @pytest.mark.usefixtures("s3")
-@pytest.mark.parametrize(
-    "seed", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_gc_of_a_random_bucket_deletes_garbage_and_nothing_else(
     seed: int,
     plans: list[Plan],

@@ -20,10 +20,11 @@ from lt_rebalance.protocols import Protocol, make_cell
 from lt_rebalance.search import Search
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, Study
+from tests.made_up import make_up
 from tests.places import Place
 from tests.test_deletion import snapshot
 from tests.test_owners import begin_and_stop
-from tests.test_store import make_checkpoint, make_failure, make_record
+from tests.test_store import make_checkpoint, make_failure
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "store"
@@ -87,10 +88,10 @@ def test_commands_that_read_leave_a_damaged_store_as_it_is(
     damage(store, plan, small_search)
     before = place.read_all()
     assert any(path.endswith("failed.json") for path in before)
-    for key in plan.stages:
-        for command in list_reading_commands(place.location, key):
-            assert main(command) in (0, 1, 2), command
-            assert place.read_all() == before, command
+    asked = [command for key in plan.stages for command in list_reading_commands(place.location, key)]
+    for command in dict.fromkeys(map(tuple, asked)):  # most name no stage
+        assert main([*command]) in (0, 1, 2), command
+        assert place.read_all() == before, command
     for options in ([], ["--partial"]):
         assert analyse([place.location, *options, "--out", str(tmp_path / "report")]) in (0, 2)
         assert place.read_all() == before
@@ -104,7 +105,7 @@ def test_plan_of_a_sweep_reads_a_damaged_store_and_counts_as_a_run_would(
     damage(store, plan, small_search)
     generator = next(key for key, stage in plan.stages.items() if stage.kind == "generator")
     weights = store.write_artifact(generator, "weights", ".safetensors", b"weights")
-    store.commit(make_record(generator, kind="generator", artifacts={"weights": weights}))
+    store.commit(make_up(plan.stages[generator], artifacts={"weights": weights}))
     place.write(f"stages/{generator}/{weights.file}", b"altered")
     before = place.read_all()
     opened = open_results(argparse.Namespace(storage=place.location, plan=True, address=None))
