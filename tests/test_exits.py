@@ -113,7 +113,7 @@ def test_command_tells_its_end_in_one_line_or_two_and_lets_go_of_all_it_holds(
 
 def test_words_of_an_error_are_one_line_that_does_nothing_to_a_terminal(ends: Ends) -> None:
     _, _, shown = ends(StoreError("red \x1b[31m\nplanned=1 complete=1\u202e"))
-    assert shown.splitlines()[0] == "error: red \\x1b[31m planned=1 complete=1\\u202e"
+    assert shown.splitlines()[0] == "error: red \\x1b[31m\\nplanned=1 complete=1\\u202e"
 
 
 def test_command_that_is_to_go_on_is_the_one_that_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 @contextlib.contextmanager
 def _made_up_cluster(address: str) -> Iterator[ClusterSize]:
-    yield {"CPU": 123, "GPU": 0}
+    yield [{"CPU": 123, "GPU": 0}]
 
 
 def _read_tree(root: Path) -> dict[str, bytes]:
@@ -261,9 +261,16 @@ def test_plan_with_retry_failed_plans_what_would_be_run_again(name: str, call: C
     if name in SEARCHES:
         account = {part: planned[part] for part in ("results_version", "search", "objectives", "space")}
         account |= {part: planned[part] for part in ("untuned", "rung_rounds")}
-        store.write_search(
-            planned["name"], account | {"trials": [{"state": "failed"}, {"state": "complete"}]}
-        )
+        trial = {"values": planned["untuned"], "reason": "", "rungs": []}
+        account |= {
+            "question": "",
+            "trials": [trial | {"number": 0, "state": "failed"}, trial | {"number": 1, "state": "running"}],
+            "importance": {},
+            "best": None,
+            "front": [],
+            "confirmation": f"{planned['name']}-confirmation",
+        }
+        store.write_search(planned["name"], account)
         count = lambda answer: answer["to_try_again"]  # noqa: E731
     else:
         with pytest.MonkeyPatch.context() as patch:
