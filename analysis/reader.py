@@ -21,7 +21,7 @@ from lt_rebalance.metrics import (
     recall_per_class,
 )
 from lt_rebalance.records import Record
-from lt_rebalance.store import Store
+from lt_rebalance.store import Store, StoreError
 from lt_rebalance.text import one_line
 
 METRIC_NAMES = ("loss", *METRICS, *PROBABILITY_METRICS)
@@ -109,9 +109,22 @@ class StoreReader:
         row = {"state": record.state, "seed": record.stage["seed"], "num_rounds": len(record.curves)}
         row |= _cost(record) | _provenance(record)
         if record.state == "complete":
+            self._require_names(record)
             self.class_rows[key] = self._class_columns(record)
             row |= self._classifier_values(record) if is_classifier else dict(record.metrics)
         return row
+
+    def _require_names(self, record: Record) -> None:
+        """Raise a StoreError where a study does not name each class that a record has."""
+        dataset, num_classes = record.stage["data"]["dataset"], len(record.class_counts)
+        for name, study in self.studies.items():
+            found = study["datasets"].get(dataset)
+            if found is not None and (num_names := len(found["class_names"])) != num_classes:
+                raise StoreError(
+                    f"{self.store.location}: studies/{name}.json names {num_names} classes of {dataset}, and "
+                    f"stages/{record.key}/result.json has {num_classes}; restore the one that is altered, or "
+                    "move it away and run the command that made it again"
+                )
 
     def _classifier_values(self, record: Record) -> dict[str, Any]:
         confusion_KK = np.array(record.confusion)

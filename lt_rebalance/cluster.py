@@ -5,7 +5,9 @@ import logging
 import os
 import resource
 import secrets
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +34,7 @@ LOCAL_OBJECT_STORE_BYTES = 200_000_000
 MIN_OPEN_FILES = 1024
 START_S = 120.0
 """how long a Ray of this machine may take until its node is known; by itself Ray waits a quarter of it"""
+CONNECT_S = 10.0
 SLOW_S = 20.0
 """when it is said that this takes long"""
 
@@ -124,13 +127,27 @@ _QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": logging.ER
 def _connection(address: str) -> Iterator[None]:
     if address == "auto" and not os.environ.get(ray_constants.RAY_ADDRESS_ENVIRONMENT_VARIABLE):
         address = find_own_cluster()
+    waiting = threading.Timer(
+        SLOW_S, _log.warning, (f"the Ray cluster at {address} does not answer yet; waiting for it",)
+    )
     try:
+        _require_listener(address)
+        waiting.start()
         with _import_path():
             ray.init(address=address, **_QUIET)
     except Exception as error:  # Ray raises many kinds, the plain base class among them
         raise ValueError(f"no Ray cluster could be reached at {address} ({_in_one_line(error)})") from None
+    finally:
+        waiting.cancel()
     with _watched(is_local=False):
         yield
+
+
+def _require_listener(address: str) -> None:
+    """Raise an OSError where nothing takes connections at HOST:PORT, which Ray would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
 
 
 @contextlib.contextmanager

@@ -78,6 +78,7 @@ def check_study(values: Any, of_file: str) -> None:  # Any: a JSON value
     if values["study"] != of_file:
         raise MisfitError(f"{of_file!r} as its file", values["study"], ("study",))
     cells = values["cells"]
+    _require(cells, "cells", "a list of at least one", cells)
     for index, cell in enumerate(cells):
         data, where = cell["config"]["data"], f"cells.{index}"
         _require(

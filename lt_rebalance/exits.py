@@ -82,6 +82,9 @@ def run_command(
     """
     settle_streams()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # torch makes a directory for what it compiles, in that of temporary files and under a name that another
+    # user may have taken. Nothing is compiled here, so one that is there and trusted will do.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", sys.prefix)
     try:
         with contextlib.ExitStack() as stack:
             code = _run(parser, prepare, arguments, stack)

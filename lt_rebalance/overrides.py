@@ -5,6 +5,7 @@ the configurations that cells consist of; a configuration inside one is a table 
 """
 
 import dataclasses
+import os
 import tomllib
 import types
 import typing
@@ -84,7 +85,7 @@ def _say(name: str, value: Any) -> str:  # Any: a plain value, as everywhere bel
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             content = file.read(MAX_FILE_BYTES + 1)  # a device or a pipe may have no end
         if len(content) > MAX_FILE_BYTES:
             raise ValueError(f"more than {MAX_FILE_BYTES:,} bytes")
@@ -97,6 +98,13 @@ def _read_file(path: Path) -> dict[str, Any]:
     if not any(tables.values()):
         raise ValueError(f"--config {path} sets nothing; it takes tables of {', '.join(SECTIONS)}")
     return tables
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe that nobody writes to is empty, where it would be waited for."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _parse_value(text: str) -> Any:

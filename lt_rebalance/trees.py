@@ -22,7 +22,7 @@ def delete_tree(root: Path, path: str) -> None:
         LinkError: a directory on the way to it is a link, or something in it is a disk of its own.
     """
     with contextlib.suppress(FileNotFoundError), _open_parent(root, path) as parent:
-        _delete(parent, path.rpartition("/")[2], os.fstat(parent).st_dev)
+        _delete(parent, path.rpartition("/")[2], _mount_of(parent))
 
 
 def count_tree_bytes(root: Path, path: str) -> int:
@@ -69,18 +69,27 @@ def _open_directory(name: str, parent: int) -> int:
     return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
 
 
-def _delete(parent: int, name: str, device: int) -> None:
+def _mount_of(descriptor: int) -> tuple[int, str]:
+    """Return what differs where another disk, or a directory from elsewhere, is mounted."""
+    number = ""
+    with contextlib.suppress(OSError):  # Linux alone has this
+        fields = Path(f"/proc/self/fdinfo/{descriptor}").read_text().split()
+        number = fields[fields.index("mnt_id:") + 1]
+    return os.fstat(descriptor).st_dev, number
+
+
+def _delete(parent: int, name: str, mount: tuple[int, str]) -> None:
     status = os.lstat(name, dir_fd=parent)
     if not stat.S_ISDIR(status.st_mode):
         os.unlink(name, dir_fd=parent)
         return
-    if status.st_dev != device:
-        raise LinkError(f"{name} is a disk of its own")
     directory = _open_directory(name, parent)
     try:
+        if _mount_of(directory) != mount:
+            raise LinkError(f"{name} is a disk of its own")
         for inner in os.listdir(directory):
             with contextlib.suppress(FileNotFoundError):  # somebody else was faster
-                _delete(directory, inner, device)
+                _delete(directory, inner, mount)
     finally:
         os.close(directory)
     os.rmdir(name, dir_fd=parent)

@@ -311,6 +311,38 @@ def test_search_that_names_a_path_makes_the_analysis_write_nowhere(
     assert list_tree(tmp_path, but=root / "nothing") == before
 
 
+def name_3_classes(study: dict[str, Any]) -> None:
+    study["datasets"] = {name: {"class_names": ["a", "b", "c"]} for name in study["datasets"]}
+
+
+def drop_cells(study: dict[str, Any]) -> None:
+    study |= {"cells": [], "runs": [], "comparisons": []}
+
+
+@pytest.mark.parametrize(
+    ("alter_study", "words"),
+    [
+        (name_3_classes, "names 3 classes of "),
+        (drop_cells, "is damaged: cells must be a list of at least one"),
+    ],
+)
+def test_study_that_does_not_go_with_its_records_is_refused_by_its_file(
+    alter_study: Callable[[dict[str, Any]], None],
+    words: str,
+    whole: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(whole, tmp_path / "store")
+    (path,) = (tmp_path / "store" / "studies").iterdir()
+    study = json.loads(path.read_bytes())
+    alter_study(study)
+    path.write_text(json.dumps(study))
+    assert analyse([str(tmp_path / "store"), "--partial", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert f"studies/{path.name} {words}" in error and "Traceback" not in error
+
+
 @pytest.mark.slow
 def test_every_kind_of_damage_to_every_document_ends_no_command_in_a_traceback(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,7 +3,10 @@
 import argparse
 import contextlib
 import errno
+import getpass
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,6 +122,25 @@ def test_words_of_an_error_are_one_line_that_does_nothing_to_a_terminal(ends: En
 def test_command_that_is_to_go_on_is_the_one_that_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python3", "-m", "analysis", "my store", "--out", "x"])
     assert this_command() == "python -m analysis 'my store' --out x"
+
+
+def test_directory_that_torch_makes_is_none_that_another_user_may_have_taken(tmp_path: Path) -> None:
+    taken = tmp_path / f"torchinductor_{getpass.getuser()}"
+    taken.touch()
+    script = (
+        "from lt_rebalance.exits import Parser, run_command; run_command(Parser(), lambda *_: 0, [])\n"
+        "from torch._inductor.runtime.cache_dir_utils import cache_dir; print(cache_dir())"
+    )
+    variables = {key: value for key, value in os.environ.items() if key != "TORCHINDUCTOR_CACHE_DIR"}
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        env=variables | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    assert not result.stdout.startswith(str(tmp_path)) and list(tmp_path.iterdir()) == [taken]
 
 
 TELLING = ('print(f"error:', "EXIT_USER_ERROR", "print_exc", "interrupt.exit_code")

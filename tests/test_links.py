@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import threading
@@ -303,3 +304,21 @@ def test_files_that_are_only_read_are_not_changed(place: Place) -> None:
     with pytest.raises(ReadOnlyError):
         only_read.move("a/b", "c")
     assert place.read_all() == before
+
+
+def test_directory_from_elsewhere_that_is_mounted_in_a_store_is_not_deleted(
+    root: Path, files: Filesystem, outside: Path
+) -> None:
+    (place := root / "a" / "b").mkdir(parents=True)
+    command = ["mount", "--bind", str(outside), str(place)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("needs root, to mount a directory")
+    before = snapshot(outside)
+    try:
+        with pytest.raises(LinkError, match="disk of its own"):
+            files.remove_tree("a")
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+    assert snapshot(outside) == before
+    files.remove_tree("a")
+    assert list(root.iterdir()) == []

@@ -1,6 +1,7 @@
 """Checks of overrides: what files and settings may say, what cells become, what the command records."""
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 
@@ -247,6 +248,20 @@ def test_wrong_file_is_refused(tmp_path: Path, content: bytes, expected: str) ->
 def test_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"--config .*nowhere.toml cannot be read: No such file"):
         read_overrides(str(tmp_path / "nowhere.toml"), [])
+
+
+def test_pipe_is_read_to_its_end_and_not_waited_for_where_nobody_writes(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=r"--config .*pipe sets nothing"):
+        read_overrides(str(tmp_path / "pipe"), [])
+    reading, writing = os.pipe()
+    os.write(writing, b"[classifier]\nlearning_rate = 0.002\n")
+    os.close(writing)
+    try:
+        found = read_overrides(f"/dev/fd/{reading}", [])
+    finally:
+        os.close(reading)
+    assert found.tables == {"classifier": {"learning_rate": 0.002}}
 
 
 # The whole grid takes them

@@ -208,6 +208,36 @@ def find_addresses() -> set[str]:
         return set(re.findall(r"[\d.]+:\d+", str(error)))
 
 
+def test_address_at_which_nothing_listens_is_refused_before_ray_tries_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray would try for minutes"))
+    for scheme in ("", "ray://"):
+        address = f"{scheme}127.0.0.1:{free_port()}"
+        with (
+            pytest.raises(ValueError, match=f"no Ray cluster could be reached at {address} .*refused"),
+            ray_cluster(address),
+        ):
+            pytest.fail("it is connected")
+
+
+def test_cluster_that_is_slow_to_answer_is_told_of(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def connect(**_: object) -> None:
+        wait_until(lambda: "does not answer yet; waiting for it" in caplog.text)
+        raise RuntimeError("no answer")
+
+    monkeypatch.setattr(cluster, "SLOW_S", 0.0)
+    monkeypatch.setattr(ray, "init", connect)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        pytest.raises(ValueError, match="no answer"),
+        ray_cluster(f"127.0.0.1:{server.getsockname()[1]}"),
+    ):
+        pytest.fail("it is connected")
+
+
 # A Ray that does not start
 
 
