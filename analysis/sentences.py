@@ -63,10 +63,15 @@ def describe_seeds(cells: pd.DataFrame) -> str:
     return text
 
 
-def describe_spread(cells: pd.DataFrame, *, has_seeds_apart: bool) -> str:
-    """Say whose spread the intervals show, and which tables take it apart."""
+def describe_spread(cells: pd.DataFrame, contrasts: pd.DataFrame, *, has_seeds_apart: bool) -> str:
+    """Say whose spread the intervals show, and which tables take it apart.
+
+    Args:
+        contrasts: as `analysis.compare.compare` returns them; spread is taken apart from two pairs on.
+    """
     apart = "T4b the sources where a study has seeds for each" if has_seeds_apart else ""
-    shared = "T4a separates what all methods of a seed share" if _num_paired(cells) else ""
+    has_components = not contrasts.empty and bool((contrasts["n_pairs"] >= 2).any())
+    shared = "T4a separates what all methods of a seed share" if has_components else ""
     tables = "; ".join(each for each in (shared, apart) if each)
     return join(
         [
@@ -87,9 +92,9 @@ def describe_pairs(cells: pd.DataFrame) -> str:
         return ""
     order = ", the order of classes" if "permuted" in _values(cells, "data.class_order") else ""
     return (
-        f"Runs of one seed share the real images{order}, the initial weights of the classifier, and the "
-        "order "
-        "of batches where their sets are of one size; they are compared in pairs."
+        f"Within a setting and a C, runs of one seed share the real images{order}, the initial weights of "
+        "the classifier, and the order of batches where their sets are of one size; they are compared in "
+        "pairs."
     )
 
 

@@ -21,7 +21,7 @@ from analysis.sentences import (
     join,
 )
 from analysis.tables import Frames, account, count_verdicts
-from analysis.tables.formats import count, listed, named_data, percent, spread
+from analysis.tables.formats import count, count_between, listed, named_data, percent, spread
 
 ANALYSIS_PACKAGES = ("numpy", "pandas", "scipy", "statsmodels", "scikit-posthocs", "matplotlib")
 
@@ -30,11 +30,11 @@ def describe_findings(results: Results, frames: Frames) -> list[str]:
     """Return what a hurried reader should know."""
     counts, planned = account(results.runs), account(results.planned)
     n = frames.collapse["n"]
-    fewest_most = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
     collapsed = int(frames.collapse["num_collapsed"].sum())
     sentences = [
-        f"{planned['complete']:,} of {count(planned['planned'], 'planned run')} are complete: "
-        f"{count(len(results.cells), 'cell')} with {fewest_most} complete runs each.",
+        f"{planned['complete']:,} of {count(planned['planned'], 'planned run')} "
+        f"{'is' if planned['planned'] == 1 else 'are'} complete: {count(len(results.cells), 'cell')} with "
+        f"{count_between(int(n.min()), int(n.max()), 'complete run')} a cell.",
     ]
     if apart := describe_seeds_apart(planned["planned"] - counts["planned"], counts["planned"]):
         sentences.append(apart)
@@ -61,11 +61,11 @@ def describe_design(results: Results) -> dict[str, str]:
     design = {}
     for setting, cells in results.cells.groupby("setting", sort=False):
         seeds = num_seeds[cells["cell"]]
-        planned = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
+        planned = count_between(int(seeds.min()), int(seeds.max()), "seed")
         data = [named_data(each) for each in dict.fromkeys(cells["data"])]
         design[str(setting)] = (
             f"data set {cells['dataset'].iloc[0]}; {listed(data)}; "
-            f"{count(cells['method'].nunique(), 'method')}; {planned} seeds planned a cell."
+            f"{count(cells['method'].nunique(), 'method')}; {planned} planned a cell."
         )
     return design
 
@@ -107,7 +107,7 @@ def describe_limits(results: Results, frames: Frames) -> list[str]:
     limits = [
         _describe_test_images(results, frames),
         describe_sample(cells),
-        describe_spread(cells, has_seeds_apart=len(results.nested_runs) > 0),
+        describe_spread(cells, frames.contrasts, has_seeds_apart=len(results.nested_runs) > 0),
         describe_left_out(runs),
         describe_assumptions(runs),
         describe_single_runs(runs),

@@ -118,12 +118,23 @@ def _read_variable() -> dict[str, Any]:
 
 
 def _find_changes(root: Path) -> bool | None:
-    """Whether tracked files below a directory were changed, or its packages hold code that is not tracked."""
+    """Whether tracked files below a directory were changed, or its packages hold code that is not tracked.
+
+    None where git cannot tell.
+    """
     changed = _git(root, "status", "--porcelain", "--untracked-files=no", "-z", "--", ".")
     others = _git(root, "ls-files", "--others", "-z", "--", *_PACKAGES)
     if changed is None or others is None:
         return None
-    return bool(changed) or any(name.endswith(".py") for name in others.split("\0"))
+    if changed or any(name.endswith(".py") for name in others.split("\0")):
+        return True
+    return False if _compares_all(root) else None
+
+
+def _compares_all(root: Path) -> bool:
+    """Whether git compares every file of the packages, and was told to pass none over."""
+    tagged = _git(root, "ls-files", "-v", "-z", "--", *_PACKAGES)
+    return tagged is not None and all(name.startswith("H ") for name in tagged.split("\0") if name)
 
 
 def _git(directory: Path, *arguments: str) -> str | None:

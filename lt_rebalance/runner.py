@@ -44,6 +44,8 @@ from lt_rebalance.waiting import Waiting
 DEFAULT_LANES = {"cpu": 1, "cuda": 64}
 GPU_STEP = 1e-4
 """the smallest share of a GPU; Ray counts in whole numbers of it"""
+_OVERLOOKED_STEPS = 2
+"""by how much Ray lets some shares exceed a device, as 3 x 0.3334 do; it cannot run the last of them"""
 
 _log = logging.getLogger(__name__)
 
@@ -123,10 +125,14 @@ def _round_share(gpus_per_trial: float) -> float:
             f"gpus_per_trial must be a share of one GPU, or a whole number of them, got {gpus_per_trial:g}; "
             "0.5 puts two trials on each GPU, 2 gives a trial two"
         )
-    rounded = round(gpus_per_trial / GPU_STEP) * GPU_STEP
-    if not rounded:
+    steps = round(gpus_per_trial / GPU_STEP)
+    if not steps:
         raise ValueError(f"gpus_per_trial must be at least {GPU_STEP:g}, got {gpus_per_trial:g}")
-    return round(rounded, 4)
+    device = round(1 / GPU_STEP)
+    # A share just above what divides a device is asked for as one that Ray, too, sees to be above it.
+    if 0 < (device // steps + 1) * steps - device <= _OVERLOOKED_STEPS:
+        steps += 1
+    return round(steps * GPU_STEP, 4)
 
 
 def _count_slots(node: NodeSize, num_cpus: int, num_gpus: float) -> int:

@@ -96,6 +96,19 @@ def test_checkout_names_its_commit_and_only_changes_that_matter_are_changes(tmp_
     assert source_of(package) == clean
 
 
+@pytest.mark.parametrize("flag", ["assume-unchanged", "skip-worktree"])
+def test_files_that_git_was_told_to_pass_over_are_not_said_to_be_unchanged(tmp_path: Path, flag: str) -> None:
+    package = make_package(tmp_path / "project")
+    root = make_repository(tmp_path / "project")
+    git(root, "update-index", f"--{flag}", "README.md")  # no code
+    assert source_of(package)["is_dirty"] is False
+    git(root, "update-index", f"--{flag}", "lt_rebalance/stages.py")
+    (package / "stages.py").write_text("changed\n")
+    assert source_of(package) == {"commit": git(root, "rev-parse", "HEAD"), "is_dirty": None}
+    (package / "new.py").touch()
+    assert source_of(package)["is_dirty"] is True
+
+
 def test_reading_writes_nothing_into_the_repository(tmp_path: Path) -> None:
     package = make_package(tmp_path / "project")
     root = make_repository(tmp_path / "project")

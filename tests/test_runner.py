@@ -372,6 +372,9 @@ def test_plan_resources_refuses(
         (0.6, 2, 2),  # one on each, not 2 / 0.6
         (1 / 3, 2, 6),  # Ray counts in steps of 0.0001
         (0.3334, 2, 4),
+        (0.1667, 2, 10),
+        (0.2501, 2, 6),
+        (0.5001, 2, 2),
         (0.5, 3, 6),
         (0.99999, 3, 3),
         (2, 5, 2),
@@ -384,6 +387,21 @@ def test_slots_are_counted_device_by_device(
     cuda = dataclasses.replace(cpu_execution, device="cuda")
     node = {"CPU": 100, "GPU": num_gpus}
     assert plan_resources(cuda, gpus_per_trial, None, None, node).num_slots == expected
+
+
+@pytest.mark.parametrize("num_trials", range(2, 40))
+def test_no_share_that_is_asked_for_is_one_that_ray_takes_to_divide_a_device(
+    num_trials: int, cpu_execution: Execution
+) -> None:
+    """Ray lets shares exceed a device by two steps of 0.0001, and fails to run the last of them."""
+    cuda = dataclasses.replace(cpu_execution, device="cuda")
+    node = {"CPU": 100, "GPU": 1}
+    for steps in range(round(10_000 / num_trials) - 3, round(10_000 / num_trials) + 4):
+        resources = plan_resources(cuda, steps / 10_000, None, None, node)
+        asked = round(resources.num_gpus * 10_000)
+        assert asked in (steps, steps + 1) and resources.num_slots == 10_000 // steps
+        assert resources.num_slots * asked <= 10_000
+        assert not 0 < (resources.num_slots + 1) * asked - 10_000 <= 2
 
 
 def test_slots_are_counted_node_by_node(cpu_execution: Execution) -> None:
@@ -413,7 +431,7 @@ def test_ray_places_as_many_trials_at_once_as_are_planned(
     made_up = {"num_gpus": num_gpus, "num_cpus": num_cpus}
     monkeypatch.setattr(ray, "init", lambda **options: init(**options | made_up))
     with ray_cluster(None):
-        for share in (0.15, 0.29, 1 / 3, 0.3334, 0.33339, 0.57, 0.6, 0.99996, 1, 2, 3):
+        for share in (0.0834, 0.15, 1 / 6, 0.1667, 0.29, 1 / 3, 0.3334, 0.5001, 0.57, 0.6, 0.99996, 1, 2, 3):
             resources = plan_resources(cuda, share, None, None, {"CPU": num_cpus, "GPU": num_gpus})
             assert count_placed(resources, more=2) == resources.num_slots, share
 

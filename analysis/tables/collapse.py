@@ -88,7 +88,7 @@ def _rate_meaning(rows: pd.DataFrame) -> str:
     first = worst.iloc[0]
     others = f" and {count(len(worst) - 1, 'other row')}" if len(worst) > 1 else ""
     return (
-        f"{num_collapsed} of {count(n, 'complete run')} leave at least one class unrecognised. The highest "
+        f"At least one class is unrecognised in {num_collapsed} of {count(n, 'complete run')}. The highest "
         f"rate is that of {first['method']} on {named_data(first['data'])}{others}: "
         f"{rate(*(first[name] for name in _RATE))}. Overlapping intervals rank no methods."
     )
@@ -136,10 +136,10 @@ def _generator_meaning(generators: pd.DataFrame) -> str:
     num_collapsed, n = int(generators["num_collapsed"].sum()), int(generators["n"].sum())
     return join(
         [
-            f"{num_collapsed} of {count(n, 'complete generator')} draw at least one class as one image. A "
-            "generator can pass here and still repeat its training images: look at the nearest real images "
-            "and "
-            "their number. None of it says what a classifier makes of the samples; hypothesis H13 asks that.",
+            f"At least one class is drawn as one image by {num_collapsed} of "
+            f"{count(n, 'complete generator')}. A generator can pass here and still repeat its training "
+            "images: look at the nearest real images and their number. None of it says what a classifier "
+            "makes of the samples; hypothesis H13 asks that.",
             _left_out(generators, "generators", "every rate"),
         ]
     )

@@ -1,7 +1,9 @@
 """T6: what was planned and what became of it, and with what code, libraries, devices and data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.naming import CELL_COLUMNS
@@ -37,6 +39,16 @@ PROVENANCE = {
     "host": "host",
     "dataset_identity": "hash of the data",
 }
+_NAMED_OTHERS = (
+    "code_version",
+    "python_version",
+    "numpy_version",
+    "ray_version",
+    "torch_version",
+    "device",
+    "host",
+)
+"""what results name beside their code and their data"""
 _S_PER_MIN = 60
 
 
@@ -107,56 +119,69 @@ def _completeness_meaning(counts: Mapping[str, int], num_gaps: int) -> str:
 def provenance_table(runs: pd.DataFrame) -> Table:
     """Return what results were made with: each value with the number of finished runs that have it."""
     finished = runs[runs["code_version"].notna()]
-    rows = []
-    for name, label in PROVENANCE.items():
-        counts = finished[name].value_counts().sort_index()
-        said = {_say(value): num_runs for value, num_runs in counts.items()}
-        if num_unknown := len(finished) - int(counts.sum()):
-            said[UNKNOWN_CODE] = said.get(UNKNOWN_CODE, 0) + num_unknown
-        rows += [{"name": label, "value": value, "num_runs": num_runs} for value, num_runs in said.items()]
-    frame = pd.DataFrame(rows, columns=["name", "value", "num_runs"])
-    mixed = sorted({label for label, same in frame.groupby("name") if len(same) > 1})
+    said = pd.DataFrame({name: finished[name].map(_say) for name in PROVENANCE})
+    rows = [
+        {"name": label, "value": value, "num_runs": num_runs}
+        for name, label in PROVENANCE.items()
+        for value, num_runs in said[name].value_counts().sort_index().items()
+    ]
     return Table(
         name="t6-provenance",
         title="T6b. Provenance",
-        frame=frame,
+        frame=pd.DataFrame(rows, columns=["name", "value", "num_runs"]),
         columns=(
             text_column("what", "name", is_row_head=True),
             text_column("value", "value", is_long=True),
             number_column("finished runs", "num_runs", whole),
         ),
-        meaning=(
-            _provenance_meaning(
-                mixed,
-                int(finished["is_dirty"].eq(True).sum()),
-                int(finished["commit"].eq(UNKNOWN_CODE).sum()),
-            )
-            if len(finished)
-            else "No run is finished yet."
-        ),
+        meaning=_provenance_meaning(finished, said) if len(finished) else "No run is finished yet.",
     )
 
 
-def _provenance_meaning(mixed: list[str], num_dirty: int, num_untold: int) -> str:
-    text = (
-        f"Results differ in {listed(mixed)}; whatever these change is mixed into every spread."
-        if mixed
-        else f"All finished runs name the same {'' if num_untold else 'code, '}libraries, device and data."
-    )
-    if num_untold:
-        text += (
-            f" {count(num_untold, 'result')} came from code of which neither the commit nor the hash of its "
+def _provenance_meaning(finished: pd.DataFrame, said: pd.DataFrame) -> str:
+    """Return what values at hand mean; `said` are those of `PROVENANCE`, as texts."""
+    within = [name for name in said if (said[name].groupby(finished["cell"]).nunique() > 1).any()]
+    between = [name for name in said if name not in within and said[name].nunique() > 1]
+    if has_data_sets := "dataset_identity" in between:
+        between.remove(
+            "dataset_identity"
+        )  # every data set has its own, and no spread or difference holds two
+    num_untold, num_dirty = int(said["commit"].eq(UNKNOWN_CODE).sum()), int(said["is_dirty"].eq("yes").sum())
+    code = "" if num_untold else "code, "
+    data = ", and those of one data set the same data" if has_data_sets else ""
+    same = f"{code}libraries and device{data}" if has_data_sets else f"{code}libraries, device and data"
+    unnamed = [name for name in _NAMED_OTHERS if said[name].eq(UNKNOWN_CODE).any()]
+    return join(
+        [
+            f"Results differ in {_labels(within)} within a cell; whatever these change is mixed into its "
+            "spread."
+            if within
+            else "",
+            f"Cells differ in {_labels(between)}; whatever these change is mixed into the differences "
+            "between them."
+            if between
+            else "",
+            "" if within or between else f"All finished runs name the same {same}.",
+            f"Not every result names its {_labels(unnamed)}." if unnamed else "",
+            f"{count(num_untold, 'result')} came from code of which neither the commit nor the hash of its "
             "files is known: results of different code cannot be told apart there."
-        )
-    if num_dirty:
-        text += (
-            f" {count(num_dirty, 'result')} came from code with uncommitted changes, which the commit does "
+            if num_untold
+            else "",
+            f"{count(num_dirty, 'result')} came from code with uncommitted changes, which the commit does "
             "not tell."
-        )
-    return text
+            if num_dirty
+            else "",
+        ]
+    )
 
 
-def _say(value: object) -> str:
-    if isinstance(value, bool):
+def _labels(names: Sequence[str]) -> str:
+    return listed([PROVENANCE[name] for name in names])
+
+
+def _say(value: Any) -> str:  # Any: a value of a frame
+    if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
+    if pd.isna(value):
+        return UNKNOWN_CODE
     return f"{value:g}" if isinstance(value, float) else str(value) or UNKNOWN_CODE

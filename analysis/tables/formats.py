@@ -84,6 +84,11 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"
 
 
+def count_between(fewest: int, most: int, noun: str) -> str:
+    """Return how many there are of something that several have."""
+    return count(most, noun) if fewest == most else f"{fewest:,} to {count(most, noun)}"
+
+
 def named_data(data: str) -> str:
     """Return training data as a sentence names it."""
     return "the original set" if data == "original" else f"C = {data}"

@@ -15,6 +15,7 @@ from tests.analysis.synthetic import (
     PROVENANCE,
     Truth,
     invent_records,
+    make_store,
     plan_study,
 )
 
@@ -104,3 +105,33 @@ def test_result_without_versions_is_counted_with_unknown_ones(tmp_path: Path) ->
     for name in ("lt_rebalance", "Python", "numpy", "Ray"):
         assert rows_of(results, name) == {"unknown": 4}
     assert rows_of(results, "commit") == {FIRST: 4}
+
+
+def meaning_of(results: Results, **changed: Any) -> str:
+    """Return what T6b says where columns of the runs, by name, are these functions of a row."""
+    runs = results.planned.copy()
+    for name, value in changed.items():
+        runs[name] = [value(run) for run in runs.to_dict("records")]
+    return provenance_table(runs).meaning
+
+
+def test_what_differs_is_mixed_into_a_spread_only_within_a_cell(tmp_path: Path) -> None:
+    plan = plan_study(cs=("1/2",), methods=("none", "oversample"), num_seeds=2)
+    results = read_results(make_store(tmp_path, plan).location)
+    of_method = meaning_of(results, device=lambda run: run["method"])
+    assert "Cells differ in device; " in of_method and "spread" not in of_method
+    of_seed = meaning_of(results, device=lambda run: f"processor {run['seed']}")
+    assert "Results differ in device within a cell; " in of_seed and "Cells differ" not in of_seed
+    partly_known = meaning_of(results, is_dirty=lambda run: False if run["seed"] else None)
+    assert "Results differ in with uncommitted changes within a cell" in partly_known
+    data_sets = {name: lambda run: run["method"] for name in ("dataset", "dataset_identity")}
+    two_sets = meaning_of(results, **data_sets)
+    assert "libraries and device, and those of one data set the same data." in two_sets
+    assert "spread" not in two_sets and "differ" not in two_sets
+
+
+def test_what_results_do_not_name_is_not_said_to_be_the_same_without_a_word(tmp_path: Path) -> None:
+    results = results_made_by(tmp_path, code(FIRST, False, "1"))
+    assert "Not every result names its numpy and Ray." in meaning_of(results)
+    named = meaning_of(results, numpy_version=lambda run: "2", ray_version=lambda run: "2")
+    assert named == "All finished runs name the same code, libraries, device and data."

@@ -79,6 +79,13 @@ CASES: list[tuple[str, Sentence, str, Any, Any]] = [
     ("generator", sentences.describe_seeds, "generator", frame_of(cell(method="cgan")), SOUND),
     ("pairs", sentences.describe_pairs, "compared in pairs", TWO_METHODS, SOUND),
     ("pairs of one C each", sentences.describe_pairs, "pairs", TWO_METHODS, frame_of(cell(), cell(c="7/9"))),
+    (
+        "shared within a C of a setting",
+        sentences.describe_pairs,
+        "Within a setting and a C,",
+        TWO_METHODS,
+        SOUND,
+    ),
     ("reported last", sentences.describe_reported_round, "after the last round", SOUND, ORACLE),
     ("reported by oracle", sentences.describe_reported_round, "on the test images", ORACLE, SOUND),
     ("test never chose", sentences.describe_choice, "to report, never to choose", SOUND, ORACLE),
@@ -193,11 +200,13 @@ def test_every_sentence_has_its_two_stores() -> None:
 
 
 def test_tables_that_take_spread_apart_are_named_only_where_they_do() -> None:
-    said = sentences.describe_spread(TWO_METHODS, has_seeds_apart=True)
+    pairs, single = pd.DataFrame({"n_pairs": [0, 2]}), pd.DataFrame({"n_pairs": [0, 1]})
+    said = sentences.describe_spread(TWO_METHODS, pairs, has_seeds_apart=True)
     assert "T4a separates" in said and "T4b the sources" in said
-    said = sentences.describe_spread(SOUND, has_seeds_apart=False)
-    assert "T4a" not in said and "T4b" not in said
-    assert "holds none of it" in sentences.describe_spread(PAPER, has_seeds_apart=False)
+    for cells, contrasts in ((SOUND, pd.DataFrame()), (TWO_METHODS, single)):
+        said = sentences.describe_spread(cells, contrasts, has_seeds_apart=False)
+        assert "T4a" not in said and "T4b" not in said
+    assert "holds none of it" in sentences.describe_spread(PAPER, pairs, has_seeds_apart=False)
 
 
 def test_what_looks_across_settings_is_named_only_where_there_are_several() -> None:

@@ -172,7 +172,10 @@ def test_completeness_adds_up_where_runs_are_missing(tmp_path: Path) -> None:
 def test_provenance_says_what_is_mixed(grid_tables: dict[str, Table]) -> None:
     table = grid_tables["t6-provenance"]
     assert cells_of(table, what="commit")["value"].text == "0123456789abcdef"
-    assert table.meaning == "All finished runs name the same code, libraries, device and data."
+    assert table.meaning == (
+        "All finished runs name the same code, libraries, device and data. Not every result names its numpy "
+        "and Ray."
+    )
 
 
 def test_cost_adds_up_by_cell_method_and_stage(grid_tables: dict[str, Table]) -> None:
