@@ -274,7 +274,7 @@ def test_command_plans_a_last_batch_of_one_and_refuses_what_is_nothing_else(
     assert re.search(r"error: cell sound\S* 1/10 big_mlp_cgan_leaky: .*6\d+ items in batches of 1;", refusal)
     assert "generator.batch_size to 2" in refusal
     assert plan_ablation("--c", "1/10", "--set", "data.validation_per_class=600", *storage) == 2
-    assert "validation_per_class must be below the smallest class" in capsys.readouterr().err
+    assert "and below the smallest class" in capsys.readouterr().err
 
 
 def test_set_of_one_item_in_all_is_refused_with_its_number(
