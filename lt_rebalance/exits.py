@@ -172,6 +172,8 @@ def describe_os_error(error: OSError) -> str:
     if error.errno is None:
         return str(error)
     reason = error.strerror or os.strerror(error.errno)
+    if isinstance(error, FileNotFoundError) and not error.filename:  # only the question where one is
+        return f"{reason}: the current directory; change to one that is there"
     return f"{reason}: {error.filename}" if error.filename else reason
 
 

@@ -40,6 +40,7 @@ ENDINGS: list[tuple[BaseException, bool, tuple[str, int, str, bool]]] = [
     (TOO_MANY_FILES, False, ("system", 2, "error: Too many open files: /store/y", False)),
     (TOO_MANY_FILES, True, ("system", 1, "error: Too many open files: /store/y", True)),
     (PermissionError(errno.EACCES, "Permission denied", "/x"), False, ("system", 2, "denied: /x", False)),
+    (FileNotFoundError(errno.ENOENT, "No such file"), False, ("system", 2, "the current directory;", False)),
     (REFUSED, False, ("cluster", 2, "error: Ray did not start; lower --threads", False)),
     (REFUSED, True, ("cluster", 2, "error: Ray did not start; lower --threads", False)),
     (LOST, False, ("cluster", 1, "error: Ray was lost", True)),

@@ -205,3 +205,14 @@ def test_sweeps_of_wheel_and_checkout_run_their_own_code_in_workers_too(site: Pa
         assert made["is_dirty"] is (True if commit else None)
         assert made["source_sha256"] == hash_source(packages / "lt_rebalance")
         assert made["versions"]["lt_rebalance"] == "0.1.0"
+
+
+def test_user_of_whom_no_home_is_known_can_use_the_commands() -> None:
+    script = (
+        "import os, pwd\n"
+        "pwd.getpwuid = {}.__getitem__\n"
+        "os.environ.pop('HOME', None)\n"
+        "import lt_rebalance.cluster"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
