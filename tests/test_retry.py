@@ -97,7 +97,7 @@ def test_retry_runs_what_failed_and_what_waits_for_it_and_nothing_else(
     study = store.files.read("studies/study.json")
     assert main(["retry", store.location, "--failed", "--max-concurrent", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "2 failed runs, 0 of them have no result still"
+    assert lines[-1] == "failed runs: 2; still without a result: 0"
     found = [store.load_record(run.key) is not None for run in plan.runs]
     assert found == [True, False, False, True]
     assert store.read_failure(plan.runs[0].key) is None

@@ -153,12 +153,12 @@ def _provenance_meaning(finished: pd.DataFrame, said: pd.DataFrame) -> str:
     unnamed = [name for name in _NAMED_OTHERS if said[name].eq(UNKNOWN_CODE).any()]
     return join(
         [
-            f"Results differ in {_labels(within)} within a cell; whatever these change is mixed into its "
+            f"Within a cell, results differ in: {_labels(within)}. Whatever these change is mixed into its "
             "spread."
             if within
             else "",
-            f"Cells differ in {_labels(between)}; whatever these change is mixed into the differences "
-            "between them."
+            f"Between cells, results differ in: {_labels(between)}. Whatever these change is mixed into the "
+            "differences between them."
             if between
             else "",
             "" if within or between else f"All finished runs name the same {same}.",

@@ -68,7 +68,7 @@ def _show(plan: Plan, store: Store, options: argparse.Namespace) -> int:
                     + failed.get(title, "has a result now")
                 )
             )
-        print(f"{len(titles)} failed runs, {len(failed)} of them have no result still")
+        print(f"failed runs: {len(titles)}; still without a result: {len(failed)}")
     return EXIT_INCOMPLETE if failed and not options.dry_run else 0
 
 

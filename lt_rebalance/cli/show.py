@@ -83,7 +83,7 @@ def _describe(record: Record, class_names: list[str]) -> list[str]:
         f"device time {device}"
     )
     lines.append(
-        f"work: {record.num_steps} steps, {len(record.curves)} rounds, {timing.num_errors} errors on the way"
+        f"work: steps {record.num_steps}, rounds {len(record.curves)}, errors on the way {timing.num_errors}"
     )
     lines.append(f"made: on {made.get('host')}, {made.get('device')}, torch {made.get('torch_build')}")
     lines.append(f"commit: {made.get('commit') or 'unknown'}{', changed' if made.get('is_dirty') else ''}")

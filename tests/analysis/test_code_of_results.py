@@ -70,7 +70,7 @@ def test_files_tell_code_apart_where_no_commit_is_known(tmp_path: Path) -> None:
         "unknown, source 111111111111": 2,
         "unknown, source 222222222222": 2,
     }
-    assert "Results differ in commit" in provenance_table(mixed.planned).meaning
+    assert "results differ in: commit" in provenance_table(mixed.planned).meaning
     assert "results come from 2 states of the code" in mixed.notes
 
 
@@ -119,11 +119,11 @@ def test_what_differs_is_mixed_into_a_spread_only_within_a_cell(tmp_path: Path) 
     plan = plan_study(cs=("1/2",), methods=("none", "oversample"), num_seeds=2)
     results = read_results(make_store(tmp_path, plan).location)
     of_method = meaning_of(results, device=lambda run: run["method"])
-    assert "Cells differ in device; " in of_method and "spread" not in of_method
+    assert "Between cells, results differ in: device." in of_method and "spread" not in of_method
     of_seed = meaning_of(results, device=lambda run: f"processor {run['seed']}")
-    assert "Results differ in device within a cell; " in of_seed and "Cells differ" not in of_seed
+    assert "Within a cell, results differ in: device." in of_seed and "Between cells" not in of_seed
     partly_known = meaning_of(results, is_dirty=lambda run: False if run["seed"] else None)
-    assert "Results differ in with uncommitted changes within a cell" in partly_known
+    assert "Within a cell, results differ in: with uncommitted changes" in partly_known
     data_sets = {name: lambda run: run["method"] for name in ("dataset", "dataset_identity")}
     two_sets = meaning_of(results, **data_sets)
     assert "libraries and device, and those of one data set the same data." in two_sets
