@@ -14,6 +14,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from benchmarks import chaos
+from lt_rebalance.attempt import MAX_ERRORS
 from lt_rebalance.cluster import ray_cluster
 from lt_rebalance.configs import Budget, Execution
 from lt_rebalance.ledger import Ledger
@@ -21,7 +22,6 @@ from lt_rebalance.plan import compile_study
 from lt_rebalance.protocols import Protocol, make_cell
 from lt_rebalance.stages import run_stage
 from lt_rebalance.study import Cell, Study
-from lt_rebalance.trainables import MAX_ERRORS
 from tests.test_full_disk import mounted, open_at
 from tests.test_resume import AXES, BUDGETS, EXECUTION, NUM_STAGES, ROOT, find_results, start_command
 from tests.test_runner import RESOURCES, KillWorkers, run_on_ray

@@ -16,7 +16,7 @@ from lt_rebalance.classifier_training import ClassifierTraining
 from lt_rebalance.configs import Execution
 from lt_rebalance.lane_stacks import Fusion
 from lt_rebalance.protocols import Protocol, make_cell
-from lt_rebalance.stages import run_stage
+from lt_rebalance.stages import StageRun, run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.study import RESULTS_VERSION, ClassifierStage, GeneratorStage
 from lt_rebalance.trainables import CGANTrainable, CNNTrainable, StageTrainable, trial_config
@@ -275,19 +275,16 @@ def test_error_that_a_retry_cannot_mend_is_recorded_at_once(
 
 
 def test_other_error_is_noted_and_raised_for_tune_to_retry(
-    classifier_stage: ClassifierStage, tmp_path: Path
+    classifier_stage: ClassifierStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_at(tmp_path)
     trainable = CNNTrainable(trial_config([classifier_stage], store.location, None))
-    # A file where the directory of checkpoints should be: writing one raises an OSError.
-    blocked = tmp_path / "stages" / classifier_stage.key / "checkpoints"
-    blocked.parent.mkdir(parents=True)
-    blocked.touch()
-    with pytest.raises(AttemptError, match=r"Error: .*checkpoints"):
-        trainable.train()
+    with monkeypatch.context() as patch:
+        patch.setattr(StageRun, "run_round", lambda run: run.no_such_thing)
+        with pytest.raises(AttemptError, match="AttributeError: .*no_such_thing"):
+            trainable.train()
     assert store.count_errors(classifier_stage.key) == 1
     assert store.load_failure(classifier_stage.key) is None
-    blocked.unlink()
     successor = CNNTrainable(trial_config([classifier_stage], store.location, None))
     while not successor.train()["done"]:
         pass
