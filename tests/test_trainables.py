@@ -281,7 +281,7 @@ def test_other_error_is_noted_and_raised_for_tune_to_retry(
     trainable = CNNTrainable(trial_config([classifier_stage], store.location, None))
     with monkeypatch.context() as patch:
         patch.setattr(StageRun, "run_round", lambda run: run.no_such_thing)
-        with pytest.raises(AttemptError, match="AttributeError: .*no_such_thing"):
+        with pytest.raises(AttemptError, match=r"AttributeError: .*no_such_thing"):
             trainable.train()
     assert store.count_errors(classifier_stage.key) == 1
     assert store.load_failure(classifier_stage.key) is None
