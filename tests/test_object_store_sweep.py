@@ -99,7 +99,9 @@ def test_sweep_in_a_bucket_equals_one_in_a_directory_and_is_not_run_twice(
     out, err = finish(start(place.location))
     assert "planned=2 complete=2 failed=0 diverged=0 missing=0" in out
     assert f"records: {place.location}" in out and f"table: {place.location}/tables/" in out
-    assert err == ""
+    # What a busy machine may make it say is no fault.
+    slow = ("waiting for ", "Ray is slow to start")
+    assert [line for line in err.splitlines() if not line.startswith(slow)] == []
     assert_equal(read_records(place.location), expected)
     before = {path: content for path, content in place.read_all().items() if path.startswith("stages/")}
     finish(start(place.location))
