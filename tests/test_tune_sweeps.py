@@ -196,22 +196,23 @@ def test_fields_that_are_set_change_what_all_trials_share(
     assert answer["price_at_most"] == pytest.approx(2 * answer["device_hours_at_most"]) != 0
 
 
-def start(module: str, storage: Path, *arguments: str, package: Path = ROOT) -> subprocess.Popen[str]:
-    """Start a command, with the package of a directory; Ray's workers look in the working one first."""
-    command = [sys.executable, str(ROOT / "sweeps" / f"{module}.py"), *CPU, *TINY, "--storage", str(storage)]
+def start(module: str, storage: Path, *arguments: str, checkout: Path = ROOT) -> subprocess.Popen[str]:
+    """Start a command of a checkout."""
+    sweep = checkout / "sweeps" / f"{module}.py"
+    command = [sys.executable, str(sweep), *CPU, *TINY, "--storage", str(storage)]
     return subprocess.Popen(
         [*command, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        env=os.environ | {"PYTHONPATH": str(package)},
-        cwd=package,
+        env=os.environ | {"PYTHONPATH": str(checkout)},
+        cwd=checkout,
     )
 
 
-def finish(module: str, storage: Path, *arguments: str, package: Path = ROOT) -> str:
-    process = start(module, storage, *arguments, package=package)
+def finish(module: str, storage: Path, *arguments: str, checkout: Path = ROOT) -> str:
+    process = start(module, storage, *arguments, checkout=checkout)
     output, _ = process.communicate()
     assert process.returncode == 0, output
     return output
@@ -299,21 +300,22 @@ def test_search_that_is_done_trains_nothing_again(undisturbed: Path) -> None:
 
 @pytest.mark.slow
 def test_search_never_sees_a_test_image(undisturbed: Path, tmp_path: Path) -> None:
-    """Replace the test images by noise, in a copy of the package: every choice stays as it was."""
-    copy = tmp_path / "copy" / "lt_rebalance"
-    shutil.copytree(ROOT / "lt_rebalance", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    data = copy / "data" / "fashion_mnist_mini.npz"
+    """Replace the test images by noise, in a copy of the checkout: every choice stays as it was."""
+    copy = tmp_path / "copy"
+    for name in ("lt_rebalance", "analysis", "sweeps"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    data = copy / "lt_rebalance" / "data" / "fashion_mnist_mini.npz"
     with np.load(data) as archive:
         arrays = dict(archive)
     arrays["test_images"] = np.random.default_rng(0).integers(0, 256, arrays["test_images"].shape, np.uint8)
     np.savez(data, **arrays)
-    registry = copy / "datasets.py"
+    registry = copy / "lt_rebalance" / "datasets.py"
     digests = [hash_file(path) for path in (ROOT / "lt_rebalance" / "data" / data.name, data)]
     text = registry.read_text(encoding="utf-8")
     assert digests[0] in text
     registry.write_text(text.replace(*digests), encoding="utf-8")
 
-    finish("tune_classifier", tmp_path / "noise", package=copy.parent)
+    finish("tune_classifier", tmp_path / "noise", checkout=copy)
     real, noise = (load_account(storage, "tune_classifier") for storage in (undisturbed, tmp_path / "noise"))
     assert choices(noise) == choices(real)
     accuracies = [read_test_accuracy(storage) for storage in (undisturbed, tmp_path / "noise")]
