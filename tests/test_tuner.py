@@ -108,16 +108,19 @@ def test_ends_of_trials_are_told_apart(small_search: Search, tmp_path: Path) -> 
         # Optuna takes queued values as they are: this one explodes.
         journal.enqueue({**small_search.untuned, "learning_rate": 1e30})
         journal.enqueue({**small_search.untuned, "learning_rate": 1e-3})
-        # A file where the directory of checkpoints should be makes every attempt at this one fail.
+        # A file where the directory of checkpoints should be keeps this one from going on.
         journal.enqueue(small_search.untuned)
         blocked = tmp_path / "stages" / small_search.ladder(small_search.untuned)[1].groups[0][0].key
         blocked.mkdir(parents=True)
         (blocked / "checkpoints").touch()
+        with pytest.raises(StorageError, match=r"trial 2: .*checkpoints.* cannot be written"):
+            run_on_ray(journal, store, 3)
+        assert [trial.state for trial in journal.trials()] == ["diverged", "complete", "running"]
+        (blocked / "checkpoints").unlink()
         run_on_ray(journal, store, 3)
         trials = journal.trials()
-    assert [trial.state for trial in trials] == ["diverged", "complete", "failed"]
-    assert trials[2].reason.startswith("FileExistsError")
-    assert [rung.round for rung in trials[2].rungs] == [1]
+    assert [trial.state for trial in trials[:2]] == ["diverged", "complete"]
+    assert trials[2].state in ("complete", "pruned") and trials[2].rungs[0].round == 1
     assert trials[0].rungs[-1].scores == {"macro_f1": (0.0, 0.0)}
 
 

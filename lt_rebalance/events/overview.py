@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lt_rebalance.disk import takes_no_more
 from lt_rebalance.document_values import ORIGINAL
 from lt_rebalance.events.content import RESULT_METRICS, RESULTS, result_tag
 from lt_rebalance.events.log import EventLog
@@ -100,6 +101,8 @@ def refresh_events(store: Store, study: Mapping[str, Any]) -> int:
     except StorageError:
         raise
     except OSError as error:
+        if takes_no_more(error):  # what is there can be shown as it is
+            raise
         root = study_directory(study["study"])
         raise StoreError(
             f"{store.location}: {root} cannot be brought up to date: {error}; remove that directory, and its "
