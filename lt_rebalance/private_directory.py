@@ -13,6 +13,8 @@ from pathlib import Path
 PREFIX = "lt_rebalance-"
 _NAME = re.compile(re.escape(PREFIX) + "[a-z0-9_]{8}")  # as `tempfile.mkdtemp` makes them
 _NAME_BYTES = len(PREFIX) + 8
+MARK = ".private-directory"
+"""file in it without which nothing is removed: a user may give a directory of results such a name"""
 
 
 @contextlib.contextmanager
@@ -96,22 +98,20 @@ def remove_left_overs(parent: Path) -> None:
 def _remove_if_left(path: str) -> None:
     with contextlib.suppress(OSError), _opened(path) as lock:
         status = os.fstat(lock)
-        if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == 0o700:
+        is_ours = status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == 0o700
+        if is_ours and stat.S_ISREG(os.stat(MARK, dir_fd=lock, follow_symlinks=False).st_mode):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(path, ignore_errors=True)
 
 
 def _make(parent: Path) -> tuple[Path, int]:
     """Return a new private directory and the descriptor that holds its lock."""
-    while True:
-        path = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
-        # Somebody who looks for left-overs may hold the lock first, and remove it.
-        with contextlib.suppress(FileNotFoundError):
-            os.chmod(path, 0o700)  # whatever the umask
-            with _opened(path) as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if os.path.samestat(os.fstat(lock), os.stat(path, follow_symlinks=False)):
-                    return Path(path), os.dup(lock)
+    path = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
+    os.chmod(path, 0o700)  # whatever the umask
+    with _opened(path) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        Path(path, MARK).touch(mode=0o600)  # under the lock, so that nobody takes it for left
+        return Path(path), os.dup(lock)
 
 
 @contextlib.contextmanager

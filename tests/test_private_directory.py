@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lt_rebalance.cluster import MAX_DIRECTORY_BYTES
-from lt_rebalance.private_directory import PREFIX, find_parent, private_directory
+from lt_rebalance.private_directory import MARK, PREFIX, find_parent, private_directory
 from tests.other_user import OTHER, needs_root, try_as_other
 
 OWNER = """
@@ -168,20 +168,29 @@ def test_nothing_else_is_taken_for_left_overs(parent: Path) -> None:
     ]
     for name in names:
         (parent / name).mkdir(mode=0o700)
+        (parent / name / MARK).touch()
     (parent / "real").mkdir(mode=0o700)
     (parent / "real" / "file").touch()
     (parent / f"{PREFIX}aaaaaaaa").symlink_to("real")
     (parent / f"{PREFIX}bbbbbbbb").touch()
     (parent / f"{PREFIX}cccccccc").mkdir(mode=0o755)
-    (parent / f"{PREFIX}dddddddd").mkdir(mode=0o700)
+    (parent / f"{PREFIX}cccccccc" / MARK).touch()
+    (parent / f"{PREFIX}baseline").mkdir(mode=0o700)  # a user's own results, of which nobody holds a lock
+    (parent / f"{PREFIX}baseline" / "store.json").touch()
+    (parent / f"{PREFIX}dddddddd" / MARK).mkdir(parents=True)
+    (parent / f"{PREFIX}dddddddd").chmod(0o700)
+    (parent / f"{PREFIX}ffffffff").mkdir(mode=0o700)
+    (parent / f"{PREFIX}ffffffff" / MARK).touch()
     before = set(os.listdir(parent))
     if os.geteuid() == 0:
         (parent / f"{PREFIX}eeeeeeee").mkdir(mode=0o700)
+        (parent / f"{PREFIX}eeeeeeee" / MARK).touch()
         os.chown(parent / f"{PREFIX}eeeeeeee", OTHER, OTHER)
         before.add(f"{PREFIX}eeeeeeee")
     with private_directory(107):
         pass
-    assert set(os.listdir(parent)) == before - {f"{PREFIX}dddddddd"}
+    assert set(os.listdir(parent)) == before - {f"{PREFIX}ffffffff"}
+    assert (parent / f"{PREFIX}baseline" / "store.json").exists()
     assert (parent / "real" / "file").exists()
 
 
