@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from lt_rebalance.configs import Budget, Execution
 from lt_rebalance.datasets import DATA_DIR_VARIABLE
@@ -152,3 +153,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         return DirectoryPlace(tmp_path / "röot with space")
     request.getfixturevalue("s3")
     return BucketPlace("röot with space")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, whatever ran before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,7 @@ NEEDS_TWO = {"big_mlp_cgan_leaky"}
 OPTIMIZER = {"learning_rate": 1e-4, "beta1": 0.9, "beta2": 0.999}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Compute with one thread, whatever ran before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def linear_classifier(*layers: nn.Module) -> Callable[..., nn.Module]:

@@ -1,7 +1,7 @@
 """Checks of the conditional GAN on toy images: one step by an independent recipe, lanes, samples."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,13 +38,7 @@ SPEC = DatasetSpec(
 SMALL, BIG = "small_mlp_cgan_leaky", "big_mlp_cgan_leaky"
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Compute with one thread, whatever ran before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_config(**changes: Any) -> GeneratorConfig:

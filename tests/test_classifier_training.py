@@ -1,7 +1,7 @@
 """Checks of the training of classifiers on toy images: learning, lanes, resumption, divergence, tests."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,13 +31,7 @@ SPEC = DatasetSpec(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Compute with one thread, whatever ran before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_config(**changes: Any) -> ClassifierConfig:

@@ -1,7 +1,7 @@
 """Checks of the measures of a generator: by hand on few pixels, on images as a generator is told them."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -30,13 +30,7 @@ K = 4
 SMALL, BIG = "small_mlp_cgan_leaky", "big_mlp_cgan_leaky"
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Compute with one thread, whatever ran before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Recital(Generator):

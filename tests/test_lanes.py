@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,13 +39,7 @@ CONVOLUTIONAL = ["classifier", "dccgan_leaky"]
 ADAM = {"batch_size": 8, "learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Compute with one thread, whatever ran before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_images(num_images: int, seed: int, noise: float = 0.5) -> tuple[Tensor, Tensor]:

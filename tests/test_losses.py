@@ -1,7 +1,6 @@
 """Checks of the losses: known values, independent formulas, one contract over LOSSES."""
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,13 +12,7 @@ from lt_rebalance.losses import LOSSES
 FLOOR, UNIFORM, CEILING = 1.4612, 2.3026, 2.4612
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Compute with one thread, whatever ran before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def saturated(predictions_B: torch.Tensor, num_classes: int = 10) -> torch.Tensor:

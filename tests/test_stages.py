@@ -8,7 +8,7 @@ import hashlib
 import io
 import pickle
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,7 @@ TOY_COUNTS = (32, 16, 8, 4)  # kept at C = 1/2
 MINI_COUNTS = (600, 300, 150, 75, 38, 19, 10, 5, 3, 2)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Compute with one thread, whatever ran before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_toy_images(images_per_class: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
