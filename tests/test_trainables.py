@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 import torch
 from ray import tune
 
 from lt_rebalance.attempt import AttemptError
 from lt_rebalance.bucket import PATIENCE_VARIABLE
 from lt_rebalance.classifier_training import ClassifierTraining
+from lt_rebalance.cluster import ray_cluster
 from lt_rebalance.configs import Execution
 from lt_rebalance.lane_stacks import Fusion
 from lt_rebalance.protocols import Protocol, make_cell
@@ -313,9 +313,8 @@ def test_classifier_without_its_generator_is_blocked_not_failed(
 
 @pytest.fixture
 def local_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with ray_cluster(None):  # waits for a Ray that is slow to start, and tries twice
+        yield
 
 
 @pytest.mark.slow
