@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from analysis.collect import read_results
 from analysis.report import write_report
 from analysis.tables import account
-from lt_rebalance.exits import Parser, describe_os_error, run_command
-from lt_rebalance.option_types import place
+from lt_rebalance.ground.exits import Parser, describe_os_error, run_command
+from lt_rebalance.ground.option_types import place
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ from analysis.estimates import (
     z_score,
 )
 from analysis.naming import CELL_COLUMNS
-from lt_rebalance.paper import MIN_COMPARED, PaperRow, find_row
+from lt_rebalance.ground.paper import MIN_COMPARED, PaperRow, find_row
 
 AGGREGATED_METRICS = (
     "accuracy",

@@ -20,8 +20,8 @@ from analysis.reader import (
     StoreReader,
     is_apart,
 )
+from lt_rebalance.ground.text import one_line
 from lt_rebalance.store import Store, StoreError, open_store
-from lt_rebalance.text import one_line
 
 _COST_COLUMNS = ("num_rounds", "num_steps", "wall_s", "train_s", "device_s", "num_errors")
 _PROVENANCE_COLUMNS = (

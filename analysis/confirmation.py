@@ -10,9 +10,9 @@ import pandas as pd
 from analysis.compare import ALPHA, MIN_PAIRS, decide, describe_difference
 from analysis.estimates import Interval, mean_interval, sample_sd
 from analysis.significance import sign_flip_p
-from lt_rebalance.records import Record
-from lt_rebalance.statements import count_used, describe_diverged
+from lt_rebalance.ground.statements import count_used, describe_diverged
 from lt_rebalance.store import Store, StoreError, open_store
+from lt_rebalance.store.records import Record
 
 DECISIVE = "test macro F1"
 """the metric that the verdict on a search rests on, whatever others show"""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from lt_rebalance.paper import TABLE_1, find_departures, flatten, say_departures
+from lt_rebalance.ground.paper import TABLE_1, find_departures, flatten, say_departures
 
 CELL_COLUMNS = (
     "setting",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_rebalance.metrics import (
+from lt_rebalance.ground.metrics import (
     METRICS,
     PROBABILITY_METRICS,
     compute_metrics,
@@ -20,9 +20,9 @@ from lt_rebalance.metrics import (
     precision_per_class,
     recall_per_class,
 )
-from lt_rebalance.records import Record
+from lt_rebalance.ground.text import one_line
 from lt_rebalance.store import Store, StoreError
-from lt_rebalance.text import one_line
+from lt_rebalance.store.records import Record
 
 METRIC_NAMES = ("loss", *METRICS, *PROBABILITY_METRICS)
 GENERATOR_METRICS = (

@@ -32,7 +32,7 @@ from analysis.tables import (
     to_latex,
     to_markdown,
 )
-from lt_rebalance.text import to_csv as to_raw_csv
+from lt_rebalance.ground.text import to_csv as to_raw_csv
 
 MAX_SVG_BYTES = 200_000
 """size above which a figure is embedded as PNG"""

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.confirmation import PairedDifference, read_confirmation
+from lt_rebalance.ground.text import one_line
 from lt_rebalance.store import Store
-from lt_rebalance.text import one_line
 
 
 @dataclass(frozen=True, kw_only=True)

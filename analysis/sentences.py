@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from analysis.compare import EXPLORATORY
-from lt_rebalance.paper import explain_absence
-from lt_rebalance.statements import describe_diverged
+from lt_rebalance.ground.paper import explain_absence
+from lt_rebalance.ground.statements import describe_diverged
 
 ORACLE = "oracle_best_test"
 _SELECTIONS = {

@@ -36,15 +36,15 @@ import pandas as pd
 from ray.cluster_utils import Cluster
 
 from benchmarks.measure import describe, make_parser, report
-from lt_rebalance.ledger import Ledger
-from lt_rebalance.machine import resolve_execution
-from lt_rebalance.notes import read_notes
-from lt_rebalance.plan import Plan, compile_study
-from lt_rebalance.private_directory import private_directory
-from lt_rebalance.stages import run_stage
+from lt_rebalance.files.private_directory import private_directory
+from lt_rebalance.stages.base import run_stage
 from lt_rebalance.store import Store, open_store
-from lt_rebalance.study import RESULTS_VERSION
-from lt_rebalance.tables import cells_frame, runs_frame
+from lt_rebalance.store.presence import read_notes
+from lt_rebalance.studies.ledger import Ledger
+from lt_rebalance.studies.plan import Plan, compile_study
+from lt_rebalance.studies.stage import RESULTS_VERSION
+from lt_rebalance.studies.tables import cells_frame, runs_frame
+from lt_rebalance.training.device import resolve_execution
 from sweeps import full_grid
 
 ROOT = Path(__file__).parent.parent

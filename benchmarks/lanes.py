@@ -14,9 +14,9 @@ import torch
 
 from benchmarks.measure import alternate, describe, make_parser, median, report, synchronize
 from benchmarks.training import SideBySide, build_training
-from lt_rebalance.configs import Execution
-from lt_rebalance.lane_stacks import FORMS, Fusion
-from lt_rebalance.machine import resolve_execution
+from lt_rebalance.training.configs import Execution
+from lt_rebalance.training.device import resolve_execution
+from lt_rebalance.training.stacks import FORMS, Fusion
 
 KINDS = ("classifier", "cgan")
 # A GPU needs many lanes and long rounds to show what it can do; a CPU shows it, or not, with few.

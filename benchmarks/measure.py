@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from lt_rebalance.configs import Execution
-from lt_rebalance.machine import describe_machine
+from lt_rebalance.stages.machine import describe_machine
+from lt_rebalance.training.configs import Execution
 
 MATRIX_SIZE = 2048
 

@@ -17,20 +17,21 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.measure import describe, make_parser, report
-from lt_rebalance.cluster import count_cpus, ray_cluster
-from lt_rebalance.configs import Execution
-from lt_rebalance.costs import Throughput
-from lt_rebalance.imbalance import rank_groups
-from lt_rebalance.ledger import Ledger
-from lt_rebalance.machine import resolve_execution
-from lt_rebalance.metrics import PROBABILITY_METRICS, compute_metrics
-from lt_rebalance.plan import Plan, compile_study
-from lt_rebalance.progress import Progress
-from lt_rebalance.protocols import get_protocol, grid
-from lt_rebalance.records import Record, Timing
-from lt_rebalance.runner import plan_resources, run_plan
+from lt_rebalance.cluster.dispatch import plan_resources, run_plan
+from lt_rebalance.cluster.session import count_cpus, ray_cluster
+from lt_rebalance.data.long_tail import rank_groups
+from lt_rebalance.ground.metrics import PROBABILITY_METRICS, compute_metrics
+from lt_rebalance.stages.arithmetic import Throughput
+from lt_rebalance.stages.progress import Progress
 from lt_rebalance.store import Store, open_store
-from lt_rebalance.study import RESULTS_VERSION, AnyStage, Study
+from lt_rebalance.store.records import Record, Timing
+from lt_rebalance.studies.ledger import Ledger
+from lt_rebalance.studies.plan import Plan, compile_study
+from lt_rebalance.studies.protocols import get_protocol, grid
+from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage
+from lt_rebalance.studies.study import Study
+from lt_rebalance.training.configs import Execution
+from lt_rebalance.training.device import resolve_execution
 
 NUM_CLASSES = 10
 NUM_ROUNDS = 30

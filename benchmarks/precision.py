@@ -18,12 +18,12 @@ import torch
 
 from analysis.compare import describe_difference
 from benchmarks.measure import describe, make_parser, report
-from lt_rebalance.configs import Budget, Execution
-from lt_rebalance.machine import resolve_execution
-from lt_rebalance.protocols import get_protocol, make_cell
-from lt_rebalance.stages import run_stage
+from lt_rebalance.stages.base import run_stage
 from lt_rebalance.store import open_store
-from lt_rebalance.study import RESULTS_VERSION, ClassifierStage
+from lt_rebalance.studies.protocols import get_protocol, make_cell
+from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
+from lt_rebalance.training.configs import Budget, Execution
+from lt_rebalance.training.device import resolve_execution
 
 MARGIN = 0.01
 

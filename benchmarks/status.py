@@ -12,9 +12,9 @@ from typing import Any
 
 from benchmarks.measure import describe, make_parser, median, report
 from benchmarks.orchestration import make_plan, make_store
-from lt_rebalance.configs import Execution
-from lt_rebalance.machine import resolve_execution
-from lt_rebalance.plan import describe_plan
+from lt_rebalance.studies.plan import describe_plan
+from lt_rebalance.training.configs import Execution
+from lt_rebalance.training.device import resolve_execution
 
 
 def time_status(num_records: int, execution: Execution, repetitions: int) -> dict[str, Any]:

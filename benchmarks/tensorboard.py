@@ -24,23 +24,24 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import describe, make_parser, median, report
 from benchmarks.orchestration import NUM_CLASSES, make_record
-from lt_rebalance.configs import Execution
-from lt_rebalance.datasets import load_dataset
-from lt_rebalance.events.content import ROUND_COLUMNS
-from lt_rebalance.events.naming import name_runs, study_directory
-from lt_rebalance.events.overview import refresh_events
-from lt_rebalance.events.server import LOOPBACK, server_command
-from lt_rebalance.events.writer import RunEvents
-from lt_rebalance.generator_quality import SHEET_IMAGES
-from lt_rebalance.generators import GENERATORS
-from lt_rebalance.machine import resolve_execution
-from lt_rebalance.methods import METHODS
-from lt_rebalance.metrics import compute_metrics, confusion_matrix, precision_recall_counts
-from lt_rebalance.plan import Plan, compile_study, describe_plan
-from lt_rebalance.protocols import get_protocol, grid
-from lt_rebalance.records import Artifact, Record
+from lt_rebalance.data.files import load_dataset
+from lt_rebalance.ground.metrics import compute_metrics, confusion_matrix, precision_recall_counts
+from lt_rebalance.methods.registry import METHODS
+from lt_rebalance.monitoring.tensorboard.content import ROUND_COLUMNS
+from lt_rebalance.monitoring.tensorboard.naming import name_runs, study_directory
+from lt_rebalance.monitoring.tensorboard.overview import refresh_events
+from lt_rebalance.monitoring.tensorboard.server import LOOPBACK, server_command
+from lt_rebalance.monitoring.tensorboard.writer import RunEvents
+from lt_rebalance.networks.generators import GENERATORS
 from lt_rebalance.store import Store, open_store
-from lt_rebalance.study import RESULTS_VERSION, AnyStage, GeneratorStage, Study
+from lt_rebalance.store.records import Artifact, Record
+from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
+from lt_rebalance.studies.protocols import get_protocol, grid
+from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, GeneratorStage
+from lt_rebalance.studies.study import Study
+from lt_rebalance.training.cgan_quality import SHEET_IMAGES
+from lt_rebalance.training.configs import Execution
+from lt_rebalance.training.device import resolve_execution
 
 POLL_S = 0.05
 """seconds between two questions to the server"""

@@ -20,17 +20,17 @@ from torch.utils.data import DataLoader
 
 from benchmarks.measure import alternate, describe, make_parser, measure_peak, median, report
 from benchmarks.plain import CGAN_BATCH, CLASSIFIER_BATCH, PlainCGAN, PlainClassifier, make_loader
-from lt_rebalance.cgan import CGANTraining
-from lt_rebalance.classifier_training import ClassifierTraining, EvaluationSet
-from lt_rebalance.configs import Budget, Execution
-from lt_rebalance.costs import stage_flop
-from lt_rebalance.datasets import get_dataset_spec
-from lt_rebalance.lane_stacks import ALONE, Fusion
-from lt_rebalance.lanes import Training
-from lt_rebalance.machine import prepare_torch, resolve_execution
-from lt_rebalance.protocols import get_protocol, make_cell
-from lt_rebalance.study import Cell
-from lt_rebalance.training import TrainingSet
+from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.stages.arithmetic import stage_flop
+from lt_rebalance.studies.protocols import get_protocol, make_cell
+from lt_rebalance.studies.study import Cell
+from lt_rebalance.training.cgan import CGANTraining
+from lt_rebalance.training.classifier import ClassifierTraining, EvaluationSet
+from lt_rebalance.training.configs import Budget, Execution
+from lt_rebalance.training.device import prepare_torch, resolve_execution
+from lt_rebalance.training.lane import TrainingSet
+from lt_rebalance.training.rounds import Training
+from lt_rebalance.training.stacks import ALONE, Fusion
 
 DATASET = "fashion_mnist"
 NUM_TEST = 10_000

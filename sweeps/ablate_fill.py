@@ -12,11 +12,11 @@ import argparse
 import sys
 
 from analysis.answers import answer_differences
-from lt_rebalance.ablation import Ablation, beside, combine
-from lt_rebalance.axes import Axes, make_presets, read_axes
-from lt_rebalance.command import main, make_axes_parser
-from lt_rebalance.overrides import change_cell, make_overrides
-from lt_rebalance.study import Cell, Study
+from lt_rebalance.commands.sweep import main, make_axes_parser
+from lt_rebalance.studies.ablation import Ablation, beside, combine
+from lt_rebalance.studies.axes import Axes, make_presets, read_axes
+from lt_rebalance.studies.overrides import change_cell, make_overrides
+from lt_rebalance.studies.study import Cell, Study
 
 PRESETS = make_presets(methods=("cgan",), generators=("mlp_cgan_relu",))
 SHARES = (0.25, 0.5)

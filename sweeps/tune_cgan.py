@@ -19,13 +19,8 @@ import argparse
 import sys
 
 from analysis.confirmation import describe_confirmation
-from lt_rebalance.configs import Budget, Execution
-from lt_rebalance.generators import GENERATORS
-from lt_rebalance.option_types import whole
-from lt_rebalance.protocols import make_cell
-from lt_rebalance.search import OBJECTIVES, Search
-from lt_rebalance.search_command import main
-from lt_rebalance.search_options import (
+from lt_rebalance.commands.search import main
+from lt_rebalance.commands.search_options import (
     SearchPreset,
     fill_in,
     make_search_parser,
@@ -34,6 +29,11 @@ from lt_rebalance.search_options import (
     search_seeds,
     trial_budget,
 )
+from lt_rebalance.ground.option_types import whole
+from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.search.search import OBJECTIVES, Search
+from lt_rebalance.studies.protocols import make_cell
+from lt_rebalance.training.configs import Budget, Execution
 
 BOTH = "both"
 PRESETS = {

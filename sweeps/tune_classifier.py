@@ -15,12 +15,8 @@ import argparse
 import sys
 
 from analysis.confirmation import describe_confirmation
-from lt_rebalance.configs import Execution
-from lt_rebalance.methods import METHODS, get_method
-from lt_rebalance.protocols import make_cell
-from lt_rebalance.search import Search
-from lt_rebalance.search_command import main
-from lt_rebalance.search_options import (
+from lt_rebalance.commands.search import main
+from lt_rebalance.commands.search_options import (
     SearchPreset,
     fill_in,
     make_search_parser,
@@ -29,6 +25,10 @@ from lt_rebalance.search_options import (
     search_seeds,
     trial_budget,
 )
+from lt_rebalance.methods.registry import METHODS, get_method
+from lt_rebalance.search.search import Search
+from lt_rebalance.studies.protocols import make_cell
+from lt_rebalance.training.configs import Execution
 
 PRESETS = {
     "quick": SearchPreset(dataset="fashion_mnist_mini", steps=90, seeds=2, trials=6, confirm_seeds=3),

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from lt_rebalance.configs import Budget, Execution
-from lt_rebalance.datasets import DATA_DIR_VARIABLE
-from lt_rebalance.machine import resolve_execution
-from lt_rebalance.private_directory import private_directory
-from lt_rebalance.protocols import PROTOCOLS, Protocol, make_cell
-from lt_rebalance.search import Search
-from lt_rebalance.study import ClassifierStage, GeneratorStage
+from lt_rebalance.data.spec import DATA_DIR_VARIABLE
+from lt_rebalance.files.private_directory import private_directory
+from lt_rebalance.search.search import Search
+from lt_rebalance.studies.protocols import PROTOCOLS, Protocol, make_cell
+from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage
+from lt_rebalance.training.configs import Budget, Execution
+from lt_rebalance.training.device import resolve_execution
 from tests.places import BucketPlace, DirectoryPlace, Place
 from tests.s3_server import S3Server, environment, serve
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_rebalance.configs import Budget, Execution
-from lt_rebalance.imbalance import rank_groups
-from lt_rebalance.metrics import compute_metrics, recall_per_class
-from lt_rebalance.plan import compile_study, describe_plan
-from lt_rebalance.protocols import get_protocol, make_cell
-from lt_rebalance.records import Record, Timing
-from lt_rebalance.study import AnyStage, GeneratorStage, Study, ValidationStage
+from lt_rebalance.data.long_tail import rank_groups
+from lt_rebalance.ground.metrics import compute_metrics, recall_per_class
+from lt_rebalance.store.records import Record, Timing
+from lt_rebalance.studies.plan import compile_study, describe_plan
+from lt_rebalance.studies.protocols import get_protocol, make_cell
+from lt_rebalance.studies.stage import AnyStage, GeneratorStage, ValidationStage
+from lt_rebalance.studies.study import Study
+from lt_rebalance.training.configs import Budget, Execution
 
 NUM_CLASSES = 10
 GENERATOR_CURVES = {

@@ -1,98 +1,37 @@
-"""A module imports only from layers above it, Ray and torch stay in their place, nothing reads a pickle."""
+"""A wing imports only wings before it, Ray and torch stay in their place, nothing reads a pickle."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "lt_rebalance"
-LAYERS = [
-    ["seeding", "metrics", "paper", "errors", "streams", "interrupts", "search_spaces", "names", "text"],
-    ["values", "arrays", "statements"],
-    ["config_values"],
-    ["record_values", "document_values"],
-    ["records"],
-    ["concerns", "console", "option_types"],
-    ["datasets"],
-    ["data"],
-    ["imbalance"],
-    ["methods"],
-    ["generators", "classifiers", "losses"],
-    ["provenance"],
-    ["installation"],
-    ["initialization"],
-    ["batching", "configs"],
-    ["training"],
-    ["lane_stacks", "step_program"],
-    ["lanes"],
-    ["cgan", "classifier_training"],
-    ["generator_quality"],
-    ["study"],
-    ["workload"],
-    ["protocols", "machine"],
-    ["calibration"],
-    ["overrides", "axes"],
-    ["ablation"],
-    ["trees", "exclusive", "processes", "disk", "private_directory"],
-    ["filesystem"],
-    ["bucket"],
-    ["object_storage"],
-    ["notes", "stage_log", "lease"],
-    ["store_documents"],
-    ["store_location", "exits"],
-    ["store"],
-    ["facts"],
-    ["spending"],
-    ["status"],
-    ["events"],
-    ["cleanup"],
-    ["inputs"],
-    ["stages"],
-    ["observer", "verification"],
-    ["search"],
-    ["search_account"],
-    ["journal_objects"],
-    ["search_journal", "search_files"],
-    ["plan"],
-    ["owners"],
-    ["costs", "space"],
-    ["ledger"],
-    ["tables"],
-    ["progress"],
-    ["ray_watch"],
-    ["cluster"],
-    ["attempt", "waiting"],
-    ["trainables"],
-    ["search_trainables"],
-    ["faults", "nodes"],
-    ["runner"],
-    ["tuner", "population"],
-    ["forecast", "search_forecast"],
-    ["command"],
-    ["search_options"],
-    ["search_command"],
-    ["cli"],
-    ["__main__"],
+WINGS = [
+    *("ground", "files", "store", "monitoring"),
+    *("data", "methods", "networks", "training"),
+    *("studies", "stages", "search", "cluster", "commands"),
 ]
-MAY_IMPORT_RAY = {
-    *("ray_watch", "cluster", "nodes", "faults", "trainables", "search_trainables"),
-    *("runner", "tuner", "population"),
-}
-MAY_IMPORT_ANALYSIS = {"cli"}
-ANALYSIS_MAY_IMPORT = {"exits", "metrics", "option_types", "paper", "records", "statements", "store", "text"}
-ANALYSIS_NEVER_IMPORTS = {"torch", "torchvision", "ray"}
+"""from the ground up; `analysis` stands beside them, on the ground and the store"""
+MOST_LINES = 2500
+MOST_ENTRIES = 20
+MAY_IMPORT_RAY = {"cluster"}
+MAY_IMPORT_ANALYSIS = {"commands"}
+ANALYSIS_MAY_IMPORT = {"ground", "store"}
+NEVER_REACH_TORCH = ["files", "store", "monitoring", "analysis"]
+HEAVY = {"torch", "torchvision", "ray"}
 BELOW_THE_PACKAGE = {"sweeps", "analysis", "benchmarks", "tests"}
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "shelve"}
-RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
+RANK = {wing: rank for rank, wing in enumerate([*WINGS, "__main__"])}
 
 
 def list_files(folder: str) -> list[Path]:
     return sorted((ROOT / folder).rglob("*.py"))
 
 
-def module_of(path: Path) -> str:
-    """Return the module, or the package that stands for one, directly below lt_rebalance; "" for its root."""
+def wing_of(path: Path) -> str:
+    """Return the wing that a file of lt_rebalance stands in; its own name, or "" for __init__."""
     return path.relative_to(ROOT / PACKAGE).with_suffix("").parts[0].removesuffix("__init__")
 
 
@@ -109,46 +48,54 @@ def list_imports(source: str, package: tuple[str, ...] = ()) -> list[tuple[str, 
     return names
 
 
-def list_own_modules(imports: list[tuple[str, ...]]) -> set[str]:
-    """Return the modules of the package among imports; lt_rebalance.__version__ and its like are none."""
+def list_wings(imports: list[tuple[str, ...]]) -> set[str]:
+    """Return the wings among imports; lt_rebalance.__version__ and its like are none."""
     own = {name[1] for name in imports if name[0] == PACKAGE and len(name) > 1}
     return {name for name in own if not name.startswith("__")}
 
 
-def check_module(module: str, source: str, package: tuple[str, ...] = (PACKAGE,)) -> list[str]:
-    if module and module not in RANK:
-        return [f"{module} is not in LAYERS"]
+def check_module(wing: str, source: str, package: tuple[str, ...] = (PACKAGE,)) -> list[str]:
+    if wing and wing not in RANK:
+        return [f"{wing} is not in WINGS"]
     imports = list_imports(source, package)
     errors = []
-    for name in sorted(list_own_modules(imports) - {module}):
-        if RANK.get(name, len(LAYERS)) >= RANK.get(module, 0):
-            errors.append(f"{module or PACKAGE} imports {name}, which does not stand above it")
+    for name in sorted(list_wings(imports) - {wing}):
+        if RANK.get(name, len(RANK)) >= RANK.get(wing, 0):
+            errors.append(f"{wing or PACKAGE} imports {name}, which does not stand before it")
     tops = {name[0] for name in imports}
-    if "ray" in tops and module not in MAY_IMPORT_RAY:
-        errors.append(f"{module or PACKAGE} imports ray")
+    if "ray" in tops and wing not in MAY_IMPORT_RAY:
+        errors.append(f"{wing or PACKAGE} imports ray")
     below = tops & BELOW_THE_PACKAGE
-    if module in MAY_IMPORT_ANALYSIS:
+    if wing in MAY_IMPORT_ANALYSIS:
         below -= {"analysis"}
-    return errors + [f"{module or PACKAGE} imports {top}" for top in sorted(below)]
+    return errors + [f"{wing or PACKAGE} imports {top}" for top in sorted(below)]
 
 
 def check_analysis(source: str, package: tuple[str, ...] = ("analysis",)) -> list[str]:
     imports = list_imports(source, package)
-    found = {name[0] for name in imports} & ANALYSIS_NEVER_IMPORTS
-    found |= list_own_modules(imports) - ANALYSIS_MAY_IMPORT
+    found = {name[0] for name in imports} & HEAVY
+    found |= list_wings(imports) - ANALYSIS_MAY_IMPORT
     return [f"analysis imports {name}" for name in sorted(found)]
 
 
-def check_torch_stays_out_of_analysis(sources: dict[str, str]) -> list[str]:
-    """Follow the imports of ANALYSIS_MAY_IMPORT through `sources`, by module: none may reach torch or ray."""
-    errors, open_modules, seen = [], sorted(ANALYSIS_MAY_IMPORT & set(sources)), set[str]()
-    while open_modules:
-        module = open_modules.pop()
-        seen.add(module)
-        imports = list_imports(sources[module], (PACKAGE,))
-        errors += [f"{module} imports {n[0]}" for n in imports if n[0] in ANALYSIS_NEVER_IMPORTS]
-        open_modules += sorted((list_own_modules(imports) & set(sources)) - seen)
-    return errors
+def find_module(name: tuple[str, ...], modules: set[str]) -> str:
+    """Return the module that a dotted name stands for or lies in; "" for none of these modules."""
+    starts = (".".join(name[:end]) for end in range(len(name), 0, -1))
+    return next((start for start in starts if start in modules), "")
+
+
+def reach(imports: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Return what each module imports, by whatever way round."""
+    reached = {module: set(direct) for module, direct in imports.items()}
+    is_growing = True
+    while is_growing:
+        is_growing = False
+        for module, found in reached.items():
+            further = set[str]().union(*(reached.get(name, set()) for name in found)) - found
+            if further:
+                reached[module] = found | further
+                is_growing = True
+    return reached
 
 
 def check_loads(source: str) -> list[str]:
@@ -179,8 +126,8 @@ def package_of(path: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("path", list_files(PACKAGE), ids=lambda path: str(path.relative_to(ROOT)))
-def test_module_imports_only_from_above(path: Path) -> None:
-    assert check_module(module_of(path), path.read_text(encoding="utf-8"), package_of(path)) == []
+def test_module_imports_only_from_wings_before_its_own(path: Path) -> None:
+    assert check_module(wing_of(path), path.read_text(encoding="utf-8"), package_of(path)) == []
 
 
 def test_analysis_imports_only_what_it_may() -> None:
@@ -188,11 +135,44 @@ def test_analysis_imports_only_what_it_may() -> None:
         assert check_analysis(path.read_text(encoding="utf-8"), package_of(path)) == [], path
 
 
-def test_analysis_does_not_reach_torch_or_ray_through_the_package() -> None:
-    sources: dict[str, str] = {}
+@pytest.fixture(scope="module")
+def reached() -> dict[str, set[str]]:
+    """Return what each module of the package and the analysis reaches: their modules, and what is heavy."""
+    files = [*list_files(PACKAGE), *list_files("analysis")]
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in files}
+    modules = {module.removesuffix(".__init__"): path for module, path in modules.items()}
+    imports = {}
+    for module, path in modules.items():
+        names = list_imports(path.read_text(encoding="utf-8"), package_of(path))
+        imports[module] = {find_module(name, {*modules, *HEAVY}) for name in names} - {""}
+    return reach(imports)
+
+
+def test_no_module_imports_itself_by_a_way_round(reached: dict[str, set[str]]) -> None:
+    assert [module for module, found in reached.items() if module in found] == []
+
+
+def test_records_and_their_readers_never_reach_torch_or_ray(reached: dict[str, set[str]]) -> None:
+    readers = [module for module in reached if {*module.split(".")[:2]} & {*NEVER_REACH_TORCH}]
+    assert {module.split(".")[0] for module in readers} == {PACKAGE, "analysis"}
+    assert {
+        module: found & HEAVY for module, found in reached.items() if module in readers and found & HEAVY
+    } == {}
+
+
+def test_no_wing_is_too_large_and_the_root_shows_little() -> None:
+    lines = dict.fromkeys(WINGS, 0)
     for path in list_files(PACKAGE):
-        sources[module_of(path)] = sources.get(module_of(path), "") + path.read_text(encoding="utf-8") + "\n"
-    assert check_torch_stays_out_of_analysis(sources) == []
+        if wing_of(path) in lines:
+            lines[wing_of(path)] += len(path.read_text(encoding="utf-8").splitlines())
+    assert {wing: n for wing, n in lines.items() if n > MOST_LINES} == {}
+    entries = [entry.name for entry in (ROOT / PACKAGE).iterdir() if entry.name != "__pycache__"]
+    assert len(entries) <= MOST_ENTRIES
+
+
+def test_architecture_names_the_wings_in_their_order() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([a-z]+)/` \|", text, flags=re.MULTILINE) == [*WINGS, "analysis"]
 
 
 def test_no_code_reads_a_pickle() -> None:
@@ -205,67 +185,51 @@ def test_no_code_reads_a_pickle() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "source", "error"),
+    ("wing", "source", "error"),
     [
-        ("metrics", "from lt_rebalance.store import Store", "imports store"),
-        ("metrics", "from lt_rebalance import store", "imports store"),
-        ("metrics", "import lt_rebalance.store as s", "imports store"),
-        ("metrics", "from . import store", "imports store"),
-        ("metrics", "def f():\n    from .store import Store", "imports store"),
-        ("metrics", "from lt_rebalance.seeding import numpy_stream", "imports seeding"),
-        ("runner", "from lt_rebalance.nowhere import x", "imports nowhere"),
-        ("", "from lt_rebalance.metrics import METRICS", "imports metrics"),
+        ("ground", "from lt_rebalance.store import Store", "imports store"),
+        ("ground", "from lt_rebalance import store", "imports store"),
+        ("ground", "import lt_rebalance.store.records as s", "imports store"),
+        ("ground", "from . import store", "imports store"),
+        ("ground", "def f():\n    from .store import Store", "imports store"),
+        ("cluster", "from lt_rebalance.nowhere import x", "imports nowhere"),
+        ("", "from lt_rebalance.ground.metrics import METRICS", "imports ground"),
         ("stages", "import ray.tune", "imports ray"),
         ("stages", "from ray import tune", "imports ray"),
-        ("runner", "import analysis.collect", "imports analysis"),
-        ("cli", "import sweeps.full_grid", "imports sweeps"),
-        ("newcomer", "", "newcomer is not in LAYERS"),
+        ("cluster", "import analysis.collect", "imports analysis"),
+        ("commands", "import sweeps.full_grid", "imports sweeps"),
+        ("newcomer", "", "newcomer is not in WINGS"),
     ],
 )
-def test_check_module_reports(module: str, source: str, error: str) -> None:
-    assert [error in found for found in check_module(module, source)] == [True]
+def test_check_module_reports(wing: str, source: str, error: str) -> None:
+    assert [error in found for found in check_module(wing, source)] == [True]
 
 
 @pytest.mark.parametrize(
-    ("module", "source", "package"),
+    ("wing", "source", "package"),
     [
-        ("runner", "import ray\nfrom lt_rebalance import __version__, store", (PACKAGE,)),
-        ("trainables", "import ray.tune\nfrom . import stages", (PACKAGE,)),
-        ("cli", "from analysis.collect import collect", (PACKAGE, "cli")),
-        ("cgan", "from .stack import f\nfrom lt_rebalance.cgan import g", (PACKAGE, "cgan")),
-        ("cgan", "from ..seeding import torch_stream", (PACKAGE, "cgan")),
+        ("cluster", "import ray\nfrom lt_rebalance import __version__, store", (PACKAGE,)),
+        ("commands", "from analysis.collect import collect", (PACKAGE, "commands")),
+        ("training", "from .step import f\nfrom lt_rebalance.training.cgan import g", (PACKAGE, "training")),
+        ("training", "from ..ground.seeding import torch_stream", (PACKAGE, "training")),
     ],
 )
-def test_check_module_accepts(module: str, source: str, package: tuple[str, ...]) -> None:
-    assert check_module(module, source, package) == []
+def test_check_module_accepts(wing: str, source: str, package: tuple[str, ...]) -> None:
+    assert check_module(wing, source, package) == []
 
 
-def test_check_module_follows_relative_import_out_of_a_package() -> None:
-    assert check_module("cgan", "from ..store import Store", (PACKAGE, "cgan")) != []
+def test_check_module_follows_relative_import_out_of_a_wing() -> None:
+    assert check_module("files", "from ..store import Store", (PACKAGE, "files")) != []
 
 
-def test_module_of_names_the_package_of_a_nested_file() -> None:
-    names = ["__init__.py", "metrics.py", "lanes/__init__.py", "lanes/stack.py"]
-    assert [module_of(ROOT / PACKAGE / name) for name in names] == ["", "metrics", "lanes", "lanes"]
+def test_wing_of_names_the_folder_of_a_nested_file() -> None:
+    names = ["__init__.py", "__main__.py", "store/__init__.py", "monitoring/tensorboard/log.py"]
+    assert [wing_of(ROOT / PACKAGE / name) for name in names] == ["", "__main__", "store", "monitoring"]
 
 
-@pytest.mark.parametrize(
-    "source",
-    ["import torch.nn", "from ray import tune", "from lt_rebalance import stages", "import torchvision"],
-)
-def test_check_analysis_reports(source: str) -> None:
-    assert len(check_analysis(source)) == 1
-    assert check_analysis("import pandas\nfrom lt_rebalance import store\nfrom . import collect") == []
-
-
-def test_check_torch_stays_out_of_analysis_reports_indirect_import() -> None:
-    sources = {
-        "store": "from lt_rebalance.seeding import f",
-        "seeding": "import torch",
-        "lanes": "import torch",
-    }
-    assert check_torch_stays_out_of_analysis(sources) == ["seeding imports torch"]
-    assert check_torch_stays_out_of_analysis(sources | {"store": "import json"}) == []
+def test_reach_follows_any_way_round() -> None:
+    reached = reach({"a": {"b"}, "b": {"c"}, "c": {"a", "torch"}, "d": {"e"}, "e": set()})
+    assert reached == {name: {"a", "b", "c", "torch"} for name in "abc"} | {"d": {"e"}, "e": set()}
 
 
 @pytest.mark.parametrize(

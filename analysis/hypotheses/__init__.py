@@ -25,7 +25,7 @@ from analysis.hypotheses.methods import (
     judge_trend,
 )
 from analysis.hypotheses.training import FLAT, judge_convergence, judge_generator_collapse, late_spread
-from lt_rebalance.paper import PAPER_GENERATORS
+from lt_rebalance.ground.paper import PAPER_GENERATORS
 
 LOGIT_METHODS = ("balanced_softmax", "logit_adjustment", "crt")
 

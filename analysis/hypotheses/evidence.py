@@ -26,7 +26,7 @@ from analysis.hypotheses.directed import FloatArray, Outcome, Test, lead
 from analysis.naming import data_rank, matched_cells
 from analysis.power import fewest_seeds
 from analysis.significance import holm
-from lt_rebalance.paper import PAPER_CS
+from lt_rebalance.ground.paper import PAPER_CS
 
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = "supported", "contradicted", "undecided", "not tested"
 VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED)

@@ -26,8 +26,8 @@ from analysis.tables.formats import (
     whole,
 )
 from analysis.tables.table import Column, Row, Table
-from lt_rebalance.paper import TABLE_1
-from lt_rebalance.statements import describe_diverged
+from lt_rebalance.ground.paper import TABLE_1
+from lt_rebalance.ground.statements import describe_diverged
 
 _RATE = ("num_collapsed", "n", "rate_low", "rate_high")
 

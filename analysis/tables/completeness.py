@@ -20,7 +20,7 @@ from analysis.tables.formats import (
     whole,
 )
 from analysis.tables.table import Table
-from lt_rebalance.statements import describe_diverged
+from lt_rebalance.ground.statements import describe_diverged
 
 STATES = ("complete", "failed", "diverged", "missing")
 PROVENANCE = {

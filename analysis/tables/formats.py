@@ -6,7 +6,7 @@ from typing import Any
 
 from analysis.naming import data_rank, method_rank
 from analysis.tables.table import Column
-from lt_rebalance.statements import count_used
+from lt_rebalance.ground.statements import count_used
 
 ABSENT = "–"
 NOT_ESTIMABLE = "not estimable"

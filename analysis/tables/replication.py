@@ -28,7 +28,7 @@ from analysis.tables.formats import (
     share,
 )
 from analysis.tables.table import Column, Row, Table
-from lt_rebalance.paper import MIN_COMPARED
+from lt_rebalance.ground.paper import MIN_COMPARED
 
 REPLICATED_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "loss": "loss"}
 FURTHER_METRICS = {

@@ -7,7 +7,7 @@ import rich.table
 from rich.console import Console
 
 from analysis.tables.table import Block, Cell, Table
-from lt_rebalance import text
+from lt_rebalance.ground import text
 
 _LATEX = {
     "\\": r"\textbackslash{}",

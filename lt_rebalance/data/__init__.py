@@ -1,1 +1,1 @@
-"""Files that ship with the package: the embedded mini set, its licence, and the script that made it."""
+"""Image sets and their long-tailed cuts."""

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_rebalance.ablation import nested_seeds
-from lt_rebalance.imbalance import rank_groups
-from lt_rebalance.machine import resolve_execution
-from lt_rebalance.metrics import compute_metrics, recall_per_class
-from lt_rebalance.paper import PAPER_CS, PAPER_GENERATORS, PAPER_METHODS
-from lt_rebalance.plan import Plan, PlannedRun, compile_study, describe_plan
-from lt_rebalance.protocols import get_protocol, grid
-from lt_rebalance.records import Record, Timing
+from lt_rebalance.data.long_tail import rank_groups
+from lt_rebalance.ground.metrics import compute_metrics, recall_per_class
+from lt_rebalance.ground.paper import PAPER_CS, PAPER_GENERATORS, PAPER_METHODS
 from lt_rebalance.store import Store, open_store
-from lt_rebalance.study import RESULTS_VERSION, ClassifierStage, GeneratorStage, Study
+from lt_rebalance.store.records import Record, Timing
+from lt_rebalance.studies.ablation import nested_seeds
+from lt_rebalance.studies.plan import Plan, PlannedRun, compile_study, describe_plan
+from lt_rebalance.studies.protocols import get_protocol, grid
+from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage, GeneratorStage
+from lt_rebalance.studies.study import Study
+from lt_rebalance.training.device import resolve_execution
 from tests.made_up import GENERATOR_CURVES, round_steps
 
 NUM_CLASSES = 10

@@ -15,11 +15,11 @@ from analysis.completeness import IncompleteError
 from analysis.figures.ablations import draw_changes
 from analysis.sources import SOURCES, sources_table
 from analysis.tables import account, build_tables, compute_frames
-from lt_rebalance.ablation import ablate, nested_seeds
-from lt_rebalance.plan import Plan, PlannedRun, compile_study
-from lt_rebalance.protocols import get_protocol, make_cell
 from lt_rebalance.store import Store
-from lt_rebalance.study import Study
+from lt_rebalance.studies.ablation import ablate, nested_seeds
+from lt_rebalance.studies.plan import Plan, PlannedRun, compile_study
+from lt_rebalance.studies.protocols import get_protocol, make_cell
+from lt_rebalance.studies.study import Study
 from tests.analysis.synthetic import Truth, confusion_of, make_record, make_store, plan_study
 
 CHANGES = [{"classifier.loss": "double_softmax"}, {"classifier.beta1": 0.99}]

@@ -11,11 +11,11 @@ from scipy import stats
 from analysis.aggregate import aggregate, collapse_table, generator_table, is_saturated
 from analysis.collect import Results, collect, read_results
 from analysis.estimates import prediction_interval
-from lt_rebalance.paper import MIN_COMPARED, TABLE_1
-from lt_rebalance.plan import Plan, compile_study
-from lt_rebalance.protocols import get_protocol, make_cell
+from lt_rebalance.ground.paper import MIN_COMPARED, TABLE_1
 from lt_rebalance.store import Store
-from lt_rebalance.study import Study
+from lt_rebalance.studies.plan import Plan, compile_study
+from lt_rebalance.studies.protocols import get_protocol, make_cell
+from lt_rebalance.studies.study import Study
 from tests.analysis.simulation import is_share_of
 from tests.analysis.synthetic import collapse, confusion_of, make_record, make_store, plan_study
 

@@ -8,9 +8,9 @@ import pytest
 
 from analysis.collect import Results, read_results
 from analysis.tables.completeness import provenance_table
-from lt_rebalance.plan import describe_plan
 from lt_rebalance.store import open_store
-from lt_rebalance.study import RESULTS_VERSION
+from lt_rebalance.studies.plan import describe_plan
+from lt_rebalance.studies.stage import RESULTS_VERSION
 from tests.analysis.synthetic import (
     PROVENANCE,
     Truth,

@@ -14,9 +14,9 @@ import pytest
 
 from analysis.collect import Results, collect, read_results
 from analysis.completeness import IncompleteError
-from lt_rebalance.plan import Plan, describe_plan
-from lt_rebalance.records import Failure, Record
 from lt_rebalance.store import Store, StoreError
+from lt_rebalance.store.records import Failure, Record
+from lt_rebalance.studies.plan import Plan, describe_plan
 from tests.analysis.synthetic import (
     PROVENANCE,
     Truth,

@@ -11,7 +11,7 @@ from analysis.compare import MIN_PAIRS, decide, describe_difference
 from analysis.confirmation import DECISIVE, PairedDifference, describe_confirmation, read_confirmation
 from analysis.searches import read_searches
 from analysis.tables.searches import search_tables
-from lt_rebalance.search import Search
+from lt_rebalance.search.search import Search
 from lt_rebalance.store import Store
 from tests.analysis.simulation import is_share_at_most
 from tests.analysis.test_searches import confirmation_plan, fill_store, make_trials

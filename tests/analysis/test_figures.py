@@ -30,7 +30,7 @@ from analysis.figures.methods import plot_replicates, plot_wins
 from analysis.figures.ranks import draw_ranks, fewest_blocks, plot_ranks, rank_p_values, rank_table
 from analysis.figures.style import colour_of, marker_of
 from analysis.figures.training import MAX_COLLAPSED_LINES, draw_curves, plot_curves
-from lt_rebalance.paper import TABLE_1
+from lt_rebalance.ground.paper import TABLE_1
 from tests.analysis.conftest import ACCURACY
 from tests.analysis.simulation import is_share_at_most
 from tests.analysis.synthetic import Truth, make_store, plan_study

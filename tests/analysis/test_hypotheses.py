@@ -23,11 +23,11 @@ from analysis.hypotheses.evidence import (
     conclude,
     declared_family,
 )
-from lt_rebalance.command import make_axes_parser
-from lt_rebalance.paper import PAPER_GENERATORS
-from lt_rebalance.plan import PlannedRun, compile_study
-from lt_rebalance.protocols import Protocol, get_protocol, grid
-from lt_rebalance.study import Study
+from lt_rebalance.commands.sweep import make_axes_parser
+from lt_rebalance.ground.paper import PAPER_GENERATORS
+from lt_rebalance.studies.plan import PlannedRun, compile_study
+from lt_rebalance.studies.protocols import Protocol, get_protocol, grid
+from lt_rebalance.studies.study import Study
 from sweeps import ablate_beta1, ablate_cgan_training_set, ablate_class_order, ablate_fill, ablate_loss
 from tests.analysis.synthetic import Truth, make_store, plan_study
 

@@ -26,11 +26,11 @@ from analysis.hypotheses.directed import (
     wider_spread,
 )
 from analysis.hypotheses.evidence import CONTRADICTED, NOT_TESTED, SUPPORTED, Evidence, Finding
-from lt_rebalance.overrides import change_cell, make_overrides
-from lt_rebalance.paper import PAPER_CS, PAPER_GENERATORS
-from lt_rebalance.plan import compile_study
-from lt_rebalance.protocols import Protocol, get_protocol, grid
-from lt_rebalance.study import Cell, Study
+from lt_rebalance.ground.paper import PAPER_CS, PAPER_GENERATORS
+from lt_rebalance.studies.overrides import change_cell, make_overrides
+from lt_rebalance.studies.plan import compile_study
+from lt_rebalance.studies.protocols import Protocol, get_protocol, grid
+from lt_rebalance.studies.study import Cell, Study
 from tests.analysis.simulation import is_share_at_most
 from tests.analysis.synthetic import Truth, make_store, plan_study
 

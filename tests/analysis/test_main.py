@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main
-from lt_rebalance.plan import Plan
 from lt_rebalance.store import Store
+from lt_rebalance.studies.plan import Plan
 from tests.analysis.synthetic import make_store, plan_study
 
 ROOT = Path(__file__).parents[2]

@@ -8,10 +8,10 @@ import pytest
 from analysis.collect import read_results
 from analysis.compare import compare
 from analysis.naming import data_rank, in_order, matched_cells
-from lt_rebalance.configs import Budget
-from lt_rebalance.plan import compile_study
-from lt_rebalance.protocols import Protocol, get_protocol, grid
-from lt_rebalance.study import Study
+from lt_rebalance.studies.plan import compile_study
+from lt_rebalance.studies.protocols import Protocol, get_protocol, grid
+from lt_rebalance.studies.study import Study
+from lt_rebalance.training.configs import Budget
 from tests.analysis.synthetic import make_store, plan_study
 
 

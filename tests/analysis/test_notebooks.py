@@ -11,12 +11,13 @@ import nbformat
 import pytest
 
 import analysis
-from lt_rebalance.configs import Budget
-from lt_rebalance.plan import compile_study, describe_plan
-from lt_rebalance.protocols import get_protocol, grid
-from lt_rebalance.stages import run_stage
+from lt_rebalance.stages.base import run_stage
 from lt_rebalance.store import open_store
-from lt_rebalance.study import RESULTS_VERSION, Study
+from lt_rebalance.studies.plan import compile_study, describe_plan
+from lt_rebalance.studies.protocols import get_protocol, grid
+from lt_rebalance.studies.stage import RESULTS_VERSION
+from lt_rebalance.studies.study import Study
+from lt_rebalance.training.configs import Budget
 from tests.analysis.synthetic import plan_study
 
 FOLDER = Path(analysis.__file__).parent / "notebooks"

@@ -15,8 +15,8 @@ import pytest
 
 from analysis.collect import Results, read_results
 from analysis.report import write_report
-from lt_rebalance.plan import Plan
 from lt_rebalance.store import Store, StoreError
+from lt_rebalance.studies.plan import Plan
 from tests.analysis.synthetic import confusion_of, make_record, make_store, plan_study
 
 TOUCH = b"cbuiltins\nopen\n(V%s\nVw\ntR."

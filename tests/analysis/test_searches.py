@@ -16,12 +16,13 @@ from analysis.figures.style import make_figure
 from analysis.report import write_report
 from analysis.searches import SearchResults, read_searches
 from analysis.tables.searches import search_tables
-from lt_rebalance.plan import Plan, compile_study, describe_plan
-from lt_rebalance.search import Search
-from lt_rebalance.search_account import RungResult, SearchBudget, Trial
-from lt_rebalance.search_files import confirmation_name, make_account
+from lt_rebalance.search.account import RungResult, SearchBudget, Trial
+from lt_rebalance.search.files import confirmation_name, make_account
+from lt_rebalance.search.search import Search
 from lt_rebalance.store import Store, StoreError, open_store
-from lt_rebalance.study import RESULTS_VERSION, Study
+from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
+from lt_rebalance.studies.stage import RESULTS_VERSION
+from lt_rebalance.studies.study import Study
 from tests.analysis.synthetic import confusion_of, make_record
 
 TUNED = {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "batch_size": 50}

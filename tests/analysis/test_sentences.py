@@ -15,13 +15,13 @@ from analysis.compare import EXPLORATORY, compare
 from analysis.naming import describe_cells
 from analysis.report import write_report
 from analysis.tables import build_tables, compute_frames
-from lt_rebalance.ablation import ablate
-from lt_rebalance.paper import NO_ROW
-from lt_rebalance.plan import compile_study, describe_plan
-from lt_rebalance.protocols import get_protocol, make_cell
-from lt_rebalance.statements import describe_diverged, describe_statistic
+from lt_rebalance.ground.paper import NO_ROW
+from lt_rebalance.ground.statements import describe_diverged, describe_statistic
 from lt_rebalance.store import Store
-from lt_rebalance.study import Cell, Study
+from lt_rebalance.studies.ablation import ablate
+from lt_rebalance.studies.plan import compile_study, describe_plan
+from lt_rebalance.studies.protocols import get_protocol, make_cell
+from lt_rebalance.studies.study import Cell, Study
 from tests.analysis.synthetic import make_store, plan_study
 
 

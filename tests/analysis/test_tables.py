@@ -23,8 +23,8 @@ from analysis.tables.formats import (
     share,
     text_column,
 )
-from lt_rebalance.plan import Plan
 from lt_rebalance.store import Store
+from lt_rebalance.studies.plan import Plan
 from tests.analysis.synthetic import Truth, collapse, confusion_of, make_record, make_store, plan_study
 
 NAN = float("nan")

@@ -1,1 +1,0 @@
-"""The command `lt-rebalance`: look at a store, check it, tidy it. One module a command."""

@@ -1,0 +1,190 @@
+"""Faults that end a whole run, told from those of one trial; and what is said of workers that are lost."""
+
+import contextlib
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+
+from lt_rebalance.cluster.attempt import MAX_ERRORS, AttemptError
+from lt_rebalance.ground.disk import describe_disk, takes_no_more
+from lt_rebalance.ground.errors import ClusterError, StorageError
+from lt_rebalance.studies.stage import stage_from_dict
+
+MAX_LOST_WORKERS = 20
+"""times that a trial goes on after its worker process or node was lost; what raises has `MAX_ERRORS`"""
+_START_FAILED = "error raised in its creation task"
+"""how Ray says that a worker raised before it held a trial"""
+_ADDRESS = re.compile(r"\bip=([^,)\s]+)")
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+_REMEDIES = {"input": "mend the configuration or data that is named", "code": "mend the code that raised"}
+"""by cause of a failure, of those that trying again alone does not mend"""
+
+_log = logging.getLogger(__name__)
+
+
+class StoreFaults:
+    """Keeps a fault of the whole store, where Tune would take it for one of the trial at hand and go on."""
+
+    def __init__(self, location: str) -> None:
+        """Keep nothing yet of the store at a location."""
+        self._location = location
+        self._first: StorageError | None = None
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep what is raised within a block."""
+        try:
+            yield
+        except OSError as error:
+            if takes_no_more(error):
+                self._keep_unwritable(str(error))
+            elif isinstance(error, StorageError):
+                self._first = self._first or error
+            else:
+                raise
+
+    def note(self, subject: object, result: Mapping[str, Any]) -> None:
+        """Say why a trial could not go on, and keep it where that is a fault of the whole store."""
+        if result.get("outcome") == "unwritable":
+            self._keep_unwritable(result["reason"])
+        elif result.get("outcome") == "blocked":
+            _log.warning("%s: %s", subject, result["reason"])
+
+    def suspends(self, subject: object, result: Mapping[str, Any]) -> bool:
+        """Return whether a trial of a search is to go on when the search is run again, and keep why."""
+        outcome = result.get("outcome")
+        if outcome == "unwritable":
+            self._keep_unwritable(result["reason"])
+        elif outcome == "blocked":
+            self._first = self._first or StorageError(f"{subject}: {result['reason']}")
+        return outcome in ("unwritable", "blocked")
+
+    def _keep_unwritable(self, reason: str) -> None:
+        text = f"the store takes no more: {reason}; {describe_disk(self._location)}"
+        self._first = self._first or StorageError(text)
+
+    def check(self) -> None:
+        """Raise what was kept."""
+        if self._first is not None:
+            raise self._first
+
+    def before(self, check_interrupt: Callable[[], None]) -> Callable[[], None]:
+        """Return a check of both."""
+
+        def check() -> None:
+            self.check()
+            check_interrupt()
+
+        return check
+
+
+class WorkerFaults(tune.Callback):
+    """Says at once why a trial is tried again, and keeps that workers cannot even start.
+
+    What an attempt raises is kept with its stages. Here arrives the rest: workers that died, and those whose
+    Python cannot import the project. These are no fault of a trial, and would take one after the other.
+    """
+
+    def __init__(self) -> None:
+        """Keep nothing yet."""
+        self._failed_starts: Counter[str] = Counter()
+        self._first: ClusterError | None = None
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Say why a trial goes on in another worker."""
+        self.note(trial.trial_id, name_trial(trial), _last_error(trial), trial.run_metadata.num_failures)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Say why a trial does not go on any more."""
+        self.on_trial_recover(iteration, trials, trial)
+
+    def note(self, trial_id: str, title: str, text: str, num_failures: int) -> None:
+        """Say why a trial was stopped.
+
+        Args:
+            text: what Ray says of it.
+            num_failures: how often it was.
+        """
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        last = lines[-1] if lines else "Ray does not say why"
+        if _START_FAILED in text:
+            self._failed_starts[trial_id] += 1
+            where = found.group(1) if (found := _ADDRESS.search(text)) else "a node"
+            words = f"a worker on {where} cannot start: {last}"
+            _log.warning("%s: %s (%d of %d)", title, words, self._failed_starts[trial_id], MAX_ERRORS)
+            if self._failed_starts[trial_id] >= MAX_ERRORS:
+                remedy = "every node needs this version of lt_rebalance and all that it imports"
+                self._first = self._first or ClusterError(words, remedy=remedy, was_lost=True)
+        elif (mark := f"{AttemptError.__name__}: ") in last:
+            _log.warning("%s: %s; it is tried again", title, last.partition(mark)[2])
+        else:
+            reason = last.rpartition("exit detail: ")[2]
+            limit = MAX_LOST_WORKERS + 1
+            _log.warning("%s: its worker was lost (%d of %d): %s", title, num_failures, limit, reason)
+
+    def check(self) -> None:
+        """Raise what was kept."""
+        if self._first is not None:
+            raise self._first
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
+        return {}
+
+
+@contextlib.contextmanager
+def lost_ray_told() -> Iterator[None]:
+    """Raise a ClusterError for what Ray or Tune raises within a block when a process of Ray's has died."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        raise _describe_loss(error) from error
+    except RuntimeError as error:  # Tune wraps what it does not expect
+        if not isinstance(error.__cause__, ray.exceptions.RayError):
+            raise
+        raise _describe_loss(error.__cause__) from error
+
+
+def _describe_loss(error: Exception) -> ClusterError:
+    return ClusterError(f"Ray cannot go on: {' '.join(str(error).split())}", was_lost=True)
+
+
+def name_trial(trial: Trial) -> str:
+    """Return what a trial trains, in words."""
+    config = trial.config or {}
+    if "member" in config:
+        return f"member {config['member']}"
+    try:
+        stages = config["stages"] if "stages" in config else config["rungs"][0]["groups"][0]
+        return str(stage_from_dict(stages[0]))
+    except (KeyError, IndexError, TypeError, ValueError):
+        return f"trial {trial.trial_id}"
+
+
+def _last_error(trial: Trial) -> str:
+    """Return what Ray says of the last failure of a trial; Tune appends it to a file."""
+    try:
+        text = Path(str(trial.error_file)).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return _ESCAPES.sub("", text).rpartition("Failure # ")[2].partition("\n")[2]
+
+
+def describe_lost_worker() -> str:
+    """Return why a trial failed whose worker died again and again, without an error of its own."""
+    return f"its worker process or node was lost {MAX_LOST_WORKERS + 1} times"
+
+
+def advise_on(causes: Collection[str]) -> str:
+    """Return what to do about failures of these causes before they are tried again."""
+    remedies = [remedy for cause, remedy in _REMEDIES.items() if cause in causes]
+    first = f"first {' and '.join(remedies)}, for else it fails again; " if remedies else ""
+    return f"{first}to try again what failed"

@@ -1,0 +1,171 @@
+"""Run a search on Ray Tune: Optuna suggests, successive halving stops, the journal remembers."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from lt_rebalance.cluster.dispatch import Resources, run_searcher
+from lt_rebalance.cluster.faults import StoreFaults, describe_lost_worker
+from lt_rebalance.cluster.rungs import RungTrainable, rung_result, rung_trial_config
+from lt_rebalance.search.account import SearchBudget, Trial
+from lt_rebalance.search.journal import SearchJournal
+from lt_rebalance.search.search import Rung, Search
+from lt_rebalance.store import Store
+
+Show = Callable[[Trial], None]
+
+
+class TrialSearcher(OptunaSearch):
+    """Asks Optuna for trials and settles each one: complete, pruned, diverged or failed.
+
+    Trials that were running when the search was last stopped come first. They go on from what the store holds
+    of them, and are told from the start what they showed, so that they are judged again.
+    """
+
+    def __init__(
+        self,
+        journal: SearchJournal,
+        store: Store,
+        data_dir: str | None,
+        budget: SearchBudget,
+        show: Show,
+    ) -> None:
+        objectives = list(journal.search.objectives)
+        is_single = len(objectives) == 1
+        super().__init__(
+            space=journal.suggest,
+            metric=objectives[0] if is_single else objectives,
+            mode="max" if is_single else ["max"] * len(objectives),
+            study_name=journal.search.name,
+            storage=journal.storage,
+            sampler=journal.make_sampler(0),
+        )
+        self._journal = journal
+        self._search = journal.search
+        self._store = store
+        self._data_dir = data_dir
+        self._budget = budget
+        self._show = show
+        self._in_flight = journal.in_flight()
+        self._running: dict[str, tuple[int, tuple[Rung, ...]]] = {}
+        self.faults = StoreFaults(store.location)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the next trial; FINISHED when the budget is spent."""
+        number = len(self._journal.trials())
+        if self._in_flight:
+            self._ot_trials[trial_id] = self._in_flight.pop(0)
+            number = self._ot_trials[trial_id].number
+        elif not self._journal.has_more(self._budget):
+            finished: Any = Searcher.FINISHED  # a string, which Ray's own signature leaves out
+            return finished  # type: ignore[no-any-return]
+        study: Any = self._ot_study  # Ray has no annotation for it
+        study.sampler = self._journal.make_sampler(number)
+        values: Any = super().suggest(trial_id)
+        ladder = self._search.ladder(values)
+        self._running[trial_id] = (self._ot_trials[trial_id].number, ladder)
+        return rung_trial_config(ladder, self._search.objectives, self._store.location, self._data_dir)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Keep what a trial showed at a rung."""
+        if "round" in result:
+            number, _ = self._running[trial_id]
+            with self.faults.kept():
+                self._journal.note_rung(number, rung_result(result, self._search.objectives))
+                self._show(self._journal.trials()[number])
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Settle a trial, after its last retry, or when the scheduler stops it.
+
+        One that a fault of the store has ended stays as it is, and goes on when the search is run again.
+        """
+        number, ladder = self._running.pop(trial_id)
+        result = result or {}
+        if self.faults.suspends(f"trial {number}", result):
+            return
+        with self.faults.kept():
+            self._settle(number, ladder, result, error=error)
+
+    def _settle(self, number: int, ladder: tuple[Rung, ...], result: dict[str, Any], *, error: bool) -> None:
+        if "round" in result:
+            self._journal.note_rung(number, rung_result(result, self._search.objectives))
+        outcome = "failed" if error else result.get("outcome", "failed")
+        state = {"finished": "complete", "running": "pruned", "diverged": "diverged"}.get(outcome, "failed")
+        reason = result.get("reason") or last_error(ladder, self._store) if state == "failed" else ""
+        self._journal.settle(number, state, reason)
+        for stage in (stage for rung in ladder for group in rung.groups for stage in group):
+            self._store.discard_checkpoints(stage.key)
+        self._show(self._journal.trials()[number])
+
+    def save(self, checkpoint_path: str) -> None:
+        """Keep nothing: the journal is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing: the journal is the state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
+        return {}
+
+
+def last_error(ladder: tuple[Rung, ...], store: Store) -> str:
+    """Return the error of the stage of a ladder that failed, or that its worker died."""
+    for stage in (stage for rung in ladder for group in rung.groups for stage in group):
+        failure = store.load_failure(stage.key)
+        if failure is None and store.load_record(stage.key) is None:
+            failure = next(reversed(store.load_errors(stage.key)), None)
+        if failure is not None:
+            return failure.error
+    return describe_lost_worker()
+
+
+def make_scheduler(search: Search, ended: list[Trial]) -> TrialScheduler | None:
+    """Return the scheduler that stops trials early, knowing what ended ones have shown; or None."""
+    if search.scheduler == "none":
+        return None
+    (objective,) = search.objectives
+    first, last = search.rung_rounds[0], search.rung_rounds[-1]
+    scheduler = AsyncHyperBandScheduler(
+        time_attr="round",
+        metric=objective,
+        mode="max",
+        grace_period=first,
+        max_t=last,
+        reduction_factor=search.reduction,
+    )
+    # Of controller and trial, this scheduler reads nothing but the trial's name.
+    controller: Any = None
+    for trial in ended:
+        earlier: Any = SimpleNamespace(trial_id=f"earlier-{trial.number}")
+        scheduler.on_trial_add(controller, earlier)
+        for rung in trial.rungs:
+            scheduler.on_trial_result(
+                controller, earlier, {"round": rung.round, objective: rung.mean(objective)}
+            )
+    return scheduler
+
+
+def run_search(
+    journal: SearchJournal,
+    store: Store,
+    data_dir: str | None,
+    budget: SearchBudget,
+    resources: Resources,
+    show: Show,
+    check_interrupt: Callable[[], None],
+) -> None:
+    """Run trials on the Ray that this process is connected to until the budget is spent.
+
+    `check_interrupt` is called several times a second; what it raises ends the search at once.
+    """
+    searcher = TrialSearcher(journal, store, data_dir, budget, show)
+    ended = [trial for trial in journal.trials() if trial.state != "running"]
+    scheduler = make_scheduler(journal.search, ended)
+    run_searcher(RungTrainable, searcher, resources, searcher.faults.before(check_interrupt), scheduler)
+    searcher.faults.check()

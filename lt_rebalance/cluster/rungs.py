@@ -1,0 +1,285 @@
+"""Trials of a search as Ray Tune trainables: the stages of a ladder, rung by rung."""
+
+import json
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from lt_rebalance.cluster.attempt import DONE, StageErrors, StageValues, count_own, describe_failure
+from lt_rebalance.cluster.trainable import StageTrainable, TrialConfig, open_existing_store, trial_config
+from lt_rebalance.ground.disk import describe_disk
+from lt_rebalance.ground.values import LARGEST_S, anything, fields, mapping_of, number, parse_json, whole
+from lt_rebalance.search.account import RungResult
+from lt_rebalance.search.search import Rung, Search, Values, score
+from lt_rebalance.stages.provenance import driver_source
+from lt_rebalance.store.records import Record
+from lt_rebalance.store.store import Checkpoint, Store, open_store
+from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, stage_from_dict
+
+MEMBER_FILE = "member.safetensors"
+MEMBER = fields(
+    {"next": whole(), "steps": whole(), "s": number(0, LARGEST_S), "result": mapping_of(anything)}
+)
+"""state of a member of a population"""
+
+
+def rung_trial_config(
+    ladder: Sequence[Rung], objectives: Sequence[str], storage: str, data_dir: str | None
+) -> TrialConfig:
+    """Return the Tune configuration of a trial of a search; `storage` and `data_dir` as in `trial_config`."""
+    rungs = [
+        {"round": rung.round, "groups": [[stage.to_dict() for stage in group] for group in rung.groups]}
+        for rung in ladder
+    ]
+    return {
+        "rungs": rungs,
+        "objectives": list(objectives),
+        "storage": storage,
+        "data_dir": data_dir,
+        "driver": driver_source(),
+    }
+
+
+class RungTrainable(StageTrainable):
+    """One trial of a search: one rung of its ladder a step, whatever of it is not in the store yet.
+
+    The configuration is that of `rung_trial_config`. A step returns what `RungResult` holds of a rung, the
+    mean of every objective under its name, and `outcome`: "running"; "finished" at the last rung; "diverged",
+    with all objectives at 0, their worst, when some seed has; "failed", "blocked" or "unwritable" as
+    `StageTrainable`.
+    """
+
+    def _begin(self, config: TrialConfig) -> None:
+        self._require_same_code(config)
+        self._store = open_existing_store(config["storage"])
+        self._keep_errors_with(config["rungs"][0]["groups"][0])
+        self._rungs = [
+            Rung(
+                round=rung["round"],
+                groups=tuple(tuple(map(stage_from_dict, group)) for group in rung["groups"]),
+            )
+            for rung in config["rungs"]
+        ]
+        self._objectives: list[str] = config["objectives"]
+        self._next = 0
+        self._lanes: dict[int, bytes] = {}
+        self._measuring_steps, self._measuring_s = 0, 0.0
+
+    def _keep_errors_with(self, stages: Sequence[StageValues]) -> None:
+        self._attempt.keep_in(StageErrors(self._store, stages, self.trial_id))
+
+    def _go_on(self) -> dict[str, Any]:
+        self._begin_once()
+        return self._climb()
+
+    def _climb(self) -> dict[str, Any]:
+        rung = self._rungs[self._next]
+        self._next += 1
+        is_last = self._next == len(self._rungs)
+        records: list[Record] = []
+        for group in rung.groups:
+            self._finish(group)
+            if group is rung.groups[0] and not is_last:
+                self._hand_on(self._rungs[self._next].groups[0])
+            records += [self._record(stage) for stage in group]
+            if any(record.state == "diverged" for record in records):
+                scores = {name: [0.0] * len(group) for name in self._objectives}
+                return self._report(rung, records, scores) | {"outcome": "diverged", DONE: True}
+        scores = {name: score(name, records) for name in self._objectives}
+        outcome = "finished" if is_last else "running"
+        return self._report(rung, records, scores) | {"outcome": outcome, DONE: is_last}
+
+    def _finish(self, group: Sequence[AnyStage]) -> None:
+        """Run what is missing of stages that differ in the seed alone, to its end."""
+        self._keep_errors_with([stage.to_dict() for stage in group])
+        self._run = None
+        if missing := [stage for stage in group if self._store.load_record(stage.key) is None]:
+            location, data_dir = self._store.location, self._config["data_dir"]
+            self._take_on(trial_config(missing, location, data_dir, driver=self._driver))
+            while not self._train_round()[DONE]:
+                pass
+            self.cleanup()
+
+    def _hand_on(self, next_group: Sequence[AnyStage]) -> None:
+        """Give the longer trainings of the next rung the state that those of this one have just reached."""
+        if self._run is not None:
+            lanes = enumerate(self._run.lanes)
+            self._lanes = {lane.seed: self._run.checkpoint_lane(index) for index, lane in lanes}
+            self._start_from_lanes(next_group)
+
+    def _start_from_lanes(self, group: Sequence[AnyStage]) -> None:
+        rounds_done = self._rungs[self._next - 1].round
+        for stage in (stage for stage in group if stage.seed in self._lanes):
+            checkpoint = Checkpoint(round=rounds_done, content=self._lanes[stage.seed])
+            self._store.save_checkpoint(stage.key, checkpoint)
+
+    def _record(self, stage: AnyStage) -> Record:
+        record = self._store.load_record(stage.key)
+        assert record is not None
+        return record
+
+    def _report(
+        self, rung: Rung, records: Sequence[Record], scores: Mapping[str, Sequence[float]]
+    ) -> dict[str, Any]:
+        num_lanes = len(rung.groups[0])
+        tuned, measuring = records[:num_lanes], records[num_lanes:]
+        self._measuring_steps += sum(record.num_steps for record in measuring)
+        self._measuring_s += sum(record.timing.train_s for record in measuring)
+        result: dict[str, Any] = {
+            "round": rung.round,
+            "num_steps": max(record.num_steps for record in tuned),
+            "total_steps": self._measuring_steps + sum(record.num_steps for record in tuned),
+            "train_s": self._measuring_s + sum(record.timing.train_s for record in tuned),
+        }
+        for name, values in scores.items():
+            result |= {name: statistics.fmean(values), by_seed(name): list(values)}
+        return result
+
+
+class PopulationTrainable(RungTrainable):
+    """A member of a population of CGANs, whose settings change between rungs: one rung a step.
+
+    The configuration is that of `member_trial_config`. The first step takes the member up where it stood when
+    its process or the whole search was stopped, and repeats what it showed there. What a member trains is not
+    the result of any stage, so it has a store of its own, which is thrown away. What it needs to go on and
+    the errors of its attempts are kept in that of the search.
+    """
+
+    def step(self) -> dict[str, Any]:
+        """Go on with the member."""
+        result = super().step()
+        if result["outcome"] == "unwritable" and self._has_begun:  # of two stores, which may lie on two disks
+            result = result | {"reason": f"{result['reason']}; {describe_disk(self._scratch.name)}"}
+        return result
+
+    def _begin(self, config: TrialConfig) -> None:
+        self._kept_in = open_existing_store(config["storage"])
+        self._search: str = config["search"]
+        self._member: int = config["member"]
+        tuned = config["rungs"][0]["groups"][0][0]
+        self._attempt.keep_in(MemberErrors(self._kept_in, self._search, self._member, tuned, self.trial_id))
+        self._values: dict[str, Any] = config["values"]
+        self._is_taken_up = False
+        self._handed_over: bytes | None = None
+        self._repeated: dict[str, Any] = {}
+        self._scratch = tempfile.TemporaryDirectory(prefix="lt_rebalance-member-")
+        open_store(self._scratch.name, RESULTS_VERSION, create=True)
+        super()._begin(config | {"storage": self._scratch.name})
+
+    def _keep_errors_with(self, stages: Sequence[StageValues]) -> None:
+        """Leave all errors with the member: its stages are thrown away."""
+
+    def _climb(self) -> dict[str, Any]:
+        self._take_up()
+        if self._repeated:
+            result, self._repeated = self._repeated, {}
+            return result
+        result = super()._climb() | {"values": self._values}
+        if not result[DONE]:
+            self._kept_in.save_member(self._search, self._member, self._pack(result))
+        return result
+
+    def _take_up(self) -> None:
+        """Go on from what was handed over, or else from what is kept, unless that is done."""
+        if self._is_taken_up:
+            return
+        self._is_taken_up = True
+        content, self._handed_over = self._handed_over, None
+        if content is None:
+            content = self._kept_in.load_member(self._search, self._member)
+        if content is not None:
+            self._repeated = self._resume(content)
+
+    def _save(self, directory: Path) -> None:
+        """Write what a member needs to go on, for itself or for one that takes over its weights."""
+        self._begin_once()
+        self._take_up()
+        (directory / MEMBER_FILE).write_bytes(self._pack({}))
+
+    def _load(self, directory: Path) -> None:
+        """Go on, in the next step, from what `_save` wrote, with this member's own values."""
+        self._begin_once()
+        self._is_taken_up, self._repeated = False, {}
+        self._handed_over = (directory / MEMBER_FILE).read_bytes()
+
+    def _pack(self, result: Mapping[str, Any]) -> bytes:
+        state = {"next": self._next, "steps": self._measuring_steps, "s": self._measuring_s, "result": result}
+        content = {"state": json.dumps(state).encode()} | {
+            str(seed): lane for seed, lane in self._lanes.items()
+        }
+        return safetensors.torch.save(
+            {name: torch.frombuffer(bytearray(each), dtype=torch.uint8) for name, each in content.items()}
+        )
+
+    def _resume(self, content: bytes) -> dict[str, Any]:
+        state, self._lanes = unpack_member(content)
+        self._next, self._measuring_steps, self._measuring_s = state["next"], state["steps"], state["s"]
+        if self._next:
+            group = self._rungs[self._next].groups[0]
+            for stage in group:  # what this member itself had come to is as far, and must not be taken for it
+                self._store.discard_checkpoints(stage.key)
+            self._start_from_lanes(group)
+        result: dict[str, Any] = state["result"]
+        return result
+
+
+class MemberErrors:
+    """Keeps the errors of a member of a population beside the search that it belongs to."""
+
+    def __init__(self, store: Store, search: str, member: int, stage: StageValues, trial: str) -> None:
+        """Keep errors with a member, described by the first stage of its ladder."""
+        self._store, self._search, self._member = store, search, member
+        self._stage, self._trial = stage, trial
+
+    def note(self, error: BaseException) -> None:
+        failure = describe_failure(self._stage, error, self._trial)
+        self._store.note_member_error(self._search, self._member, failure)
+
+    def count(self) -> int:
+        return count_own(self._store.load_member_errors(self._search, self._member), self._trial)
+
+    def settle(self, error: BaseException) -> None:
+        """Leave it to the driver, which settles a member with the reason that its trial gives."""
+
+
+def member_trial_config(
+    search: Search, member: int, values: Values, storage: str, data_dir: str | None
+) -> TrialConfig:
+    """Return the Tune configuration of a member of a population with these values."""
+    rungs = rung_trial_config(search.ladder(values), search.objectives, storage, data_dir)
+    return rungs | {"search": search.name, "member": member, "values": dict(values)}
+
+
+def unpack_member(content: bytes) -> tuple[dict[str, Any], dict[int, bytes]]:
+    """Return what a member keeps: its state with its last result, and its lanes by seed.
+
+    Raises:
+        ValueError: it is not what a member keeps.
+    """
+    try:
+        parts = {name: part.numpy().tobytes() for name, part in safetensors.torch.load(content).items()}
+        state: dict[str, Any] = parse_json(parts.pop("state"))
+        MEMBER(state)
+        return state, {int(seed): lane for seed, lane in parts.items()}
+    except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(f"no state of a member: {type(error).__name__}: {error}") from None
+
+
+def rung_result(result: Mapping[str, Any], objectives: Sequence[str]) -> RungResult:
+    """Return what the result of a step says of its rung."""
+    return RungResult(
+        scores={name: tuple(result[by_seed(name)]) for name in objectives},
+        values=dict(result.get("values", {})),
+        **{name: result[name] for name in ("round", "num_steps", "total_steps", "train_s")},
+    )
+
+
+def by_seed(objective: str) -> str:
+    """Return under which name a `RungTrainable` reports the values of an objective, one a seed."""
+    return f"{objective}_by_seed"

@@ -1,0 +1,401 @@
+"""The Ray that a command uses: one of this machine, closed to others, or a cluster that runs already."""
+
+import contextlib
+import logging
+import os
+import resource
+import secrets
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private import ray_constants, services
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+from ray.train.constants import RAY_CHDIR_TO_TRIAL_DIR
+from ray.tune.execution import class_cache
+
+from lt_rebalance.cluster.installation import ROOT
+from lt_rebalance.cluster.ray_watch import RayWatch, check_ray, watch_ray
+from lt_rebalance.files.private_directory import find_parent, private_directory
+from lt_rebalance.ground.errors import ClusterError
+from lt_rebalance.ground.interrupts import InterruptWatch, pause
+from lt_rebalance.store.lease import Lease
+
+NodeSize = Mapping[str, float]
+"""how much a node has of each resource, "CPU" and "GPU" among them"""
+ClusterSize = Sequence[NodeSize]
+
+LOCAL_OBJECT_STORE_BYTES = 200_000_000
+MIN_OPEN_FILES = 1024
+START_S = 120.0
+"""how long a Ray of this machine may take until its node is known; by itself Ray waits a quarter of it"""
+CONNECT_S = 10.0
+SLOW_S = 20.0
+"""when it is said that this takes long"""
+
+# A Unix socket's path has at most 107 bytes; this is the longest one of Ray's below the private directory.
+MAX_DIRECTORY_BYTES = 107 - len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+
+_log = logging.getLogger(__name__)
+
+
+class RaySession:
+    """Ray, started when it is first needed, and a watch for reasons to stop; both until the command ends."""
+
+    def __init__(self, address: str | None, lease: Lease | None) -> None:
+        """Start Ray on this machine unless an address says where it runs, and is connected to already.
+
+        Args:
+            lease: on the store; None where nothing will be run.
+
+        Raises:
+            ValueError: something will be run, and Ray cannot be started here.
+        """
+        if address is None and lease is not None:
+            check_machine()
+        self._address = address
+        self._lease = lease
+        self._stack = contextlib.ExitStack()
+        self._interrupts: InterruptWatch | None = None
+
+    def __enter__(self) -> "RaySession":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if RayWatch.active is not None:
+            RayWatch.active.note_leaving()
+        self._stack.close()
+
+    def start(self) -> None:
+        """Return once Ray can be used."""
+        if self._interrupts is None:
+            interrupts = self._stack.enter_context(InterruptWatch())
+            if self._address is None:
+                self._stack.enter_context(ray_cluster(None))
+            interrupts.install()  # Ray has put its own handlers in place
+            if RayWatch.active is not None and self._lease is not None:
+                RayWatch.active.guard(self._lease.release)
+            self._interrupts = interrupts
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal has come, LeaseLostError if another driver has taken over.
+
+        Raises:
+            ClusterError: Ray was lost.
+        """
+        if self._interrupts is not None:
+            self._interrupts.check()
+        if self._lease is not None:
+            self._lease.check()
+        check_ray()
+
+
+@contextlib.contextmanager
+def ray_cluster(address: str | None) -> Iterator[ClusterSize]:
+    """Connect to a running cluster and yield what its nodes have, or start Ray on this machine.
+
+    A Ray that is started here listens on loopback only, asks for a token of its own, and has all its files in
+    a directory that nobody else can enter. Neither kind is told anything of this process's environment.
+
+    Raises:
+        ValueError: no cluster answers at the address, or Ray cannot be started on such a machine.
+        ClusterError: Ray does not start.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Tune would copy credentials into the environment of its actors, which Ray writes into its logs. Workers
+    # have what their node has. The switch that is left is one that we set.
+    class_cache.ENV_VARS_TO_PROPAGATE &= {RAY_CHDIR_TO_TRIAL_DIR}
+    # Under `uv run` Ray would copy the working directory and the command line of uv to all nodes.
+    with _replaced(ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", False):
+        if address is None:
+            with _local_ray():
+                yield []
+        else:
+            with _connection(address):
+                yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+_QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+
+
+@contextlib.contextmanager
+def _connection(address: str) -> Iterator[None]:
+    if address == "auto" and not os.environ.get(ray_constants.RAY_ADDRESS_ENVIRONMENT_VARIABLE):
+        address = find_own_cluster()
+    waiting = threading.Timer(
+        SLOW_S, _log.warning, (f"the Ray cluster at {address} does not answer yet; waiting for it",)
+    )
+    try:
+        _require_listener(address)
+        waiting.start()
+        with _import_path():
+            ray.init(address=address, **_QUIET)
+    except Exception as error:  # Ray raises many kinds, the plain base class among them
+        raise ValueError(f"no Ray cluster could be reached at {address} ({_in_one_line(error)})") from None
+    finally:
+        waiting.cancel()
+    with _watched(is_local=False):
+        yield
+
+
+def _require_listener(address: str) -> None:
+    """Raise an OSError where nothing takes connections at HOST:PORT, which Ray would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+
+
+@contextlib.contextmanager
+def _watched(*, is_local: bool) -> Iterator[None]:
+    """Watch the Ray that this process is connected to, and leave it in the end."""
+    with watch_ray(is_local=is_local) as watch:
+        try:
+            yield
+        finally:
+            watch.note_leaving()
+            ray.shutdown()
+
+
+def _import_path() -> contextlib.AbstractContextManager[None]:
+    """Let workers import from where the driver's own package lies, before all else.
+
+    Ray puts the directory in which it is connected to in that place, which may hold another lt_rebalance.
+    """
+    return contextlib.chdir(ROOT)
+
+
+def find_own_cluster() -> str:
+    """Return the address of the Ray of this user, or of root, that runs on this machine.
+
+    Ray itself would take that of anybody, and give it the token: it looks at all processes, and into a file
+    in a directory that it opens to all.
+
+    Raises:
+        ValueError: none runs, or several do.
+    """
+    addresses = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if process.stat().st_uid in (0, os.geteuid()):
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                addresses |= {
+                    word.partition(b"=")[2].decode() for word in words if word.startswith(b"--gcs-address=")
+                }
+    if len(addresses) > 1 and (newest := services.find_bootstrap_address(None)) in addresses:
+        return str(newest)
+    if len(addresses) != 1:
+        found = (
+            f"several run here: {', '.join(sorted(addresses))}" if addresses else "none of yours runs here"
+        )
+        raise ValueError(f"no Ray cluster could be found by --address auto ({found}); name its address")
+    return addresses.pop()
+
+
+def check_machine() -> None:
+    """Check what can be known to keep Ray from starting here.
+
+    Raises:
+        ValueError: too few files may be open, or there is no place for Ray's own.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # Ray takes what there is
+    if most != resource.RLIM_INFINITY and most < MIN_OPEN_FILES:
+        raise ValueError(
+            f"Ray needs at least {MIN_OPEN_FILES} open files, and this process may have {most}; "
+            f"raise the limit: ulimit -n {MIN_OPEN_FILES}"
+        )
+    find_parent(MAX_DIRECTORY_BYTES)
+
+
+@contextlib.contextmanager
+def _local_ray() -> Iterator[None]:
+    check_machine()
+    with contextlib.ExitStack() as stack:
+        try:
+            directory = stack.enter_context(private_directory(MAX_DIRECTORY_BYTES))
+            token = directory / "token"
+            token.touch(mode=0o600)
+            token.write_text(secrets.token_hex(32))
+        except OSError as error:
+            raise ClusterError(
+                f"there is no place for the files of Ray: {error}",
+                remedy="make room, or let the variable TMPDIR name another directory",
+            ) from None
+        # All processes of this Ray inherit these.
+        stack.enter_context(
+            _environment(
+                RAY_TMPDIR=str(directory),
+                RAY_AUTH_TOKEN=None,
+                RAY_AUTH_TOKEN_PATH=str(token),
+                # On a busy machine Ray's own limits end what would have come up.
+                RAY_gcs_server_port_wait_time_s=f"{START_S:.0f}",
+                RAY_gcs_rpc_server_connect_timeout_s=f"{START_S:.0f}",
+                RAY_worker_register_timeout_seconds=f"{START_S:.0f}",
+            )
+        )
+        stack.callback(AuthenticationTokenLoader.instance().reset_cache)
+        AuthenticationTokenLoader.instance().reset_cache()
+        _start(directory / "ray")
+        with _watched(is_local=True):
+            yield
+
+
+def _start(directory: Path) -> None:
+    """Start Ray, in a second attempt where the first one fails."""
+    # Any: Ray's own signature takes anything.
+    size: dict[str, Any] = {"num_cpus": count_cpus(), "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
+    place = {"address": "local", "include_dashboard": False, "_temp_dir": str(directory)}
+    try:
+        _try_to_start(**place, **size)
+    except Exception as error:  # Ray raises many kinds, the plain base class among them
+        _log.warning("Ray did not start (%s); trying once more", _in_one_line(error))
+    else:
+        return
+    try:
+        _try_to_start(**place, **size)
+    except Exception as error:
+        raise ClusterError(
+            f"Ray did not start on this machine, twice ({_in_one_line(error)})",
+            remedy="it may be short of memory, processes or time: end other work on it, then run the same "
+            "command again",
+        ) from None
+
+
+def _try_to_start(**options: Any) -> None:  # Any: whatever Ray takes
+    """Start Ray, or leave nothing of it."""
+    processes = _StartedProcesses()
+    try:
+        with _loopback_only(), _import_path(), processes.watched():
+            ray.init(**options, **_QUIET)
+    except BaseException:
+        ray.shutdown()
+        processes.end()
+        if InterruptWatch.active is not None:
+            InterruptWatch.active.install()  # Ray has put its own handlers in place
+            InterruptWatch.active.check()
+        raise
+
+
+class _StartedProcesses:
+    """The processes of a Ray that is being started: waits longer for them than Ray does, and can end them."""
+
+    def __init__(self) -> None:
+        # Any: functions of Ray's without types
+        self._start_process: Any = services.start_ray_process
+        self._get_node: Any = services.get_node
+        self._started: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self._start_s = time.monotonic()
+        self._has_spoken = False
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Take note of what Ray starts within a block, and have it wait."""
+        with (
+            _replaced(services, "start_ray_process", self._start),
+            _replaced(services, "get_node", self._wait_for_node),
+        ):
+            yield
+
+    def end(self) -> None:
+        """End all that was started; workers go with their raylet."""
+        for _, process in self._started:
+            process.kill()
+        for _, process in self._started:
+            process.wait()
+
+    def _start(self, command: Any, process_type: str, *arguments: Any, **options: Any) -> Any:
+        information = self._start_process(command, process_type, *arguments, **options)
+        self._started.append((process_type, information.process))
+        return information
+
+    def _wait_for_node(self, *arguments: Any) -> Any:
+        """Return what is known of a node as soon as something is.
+
+        Raises:
+            TimeoutError: nothing is, and `START_S` are over. Ray would go on after a RuntimeError.
+            ChildProcessError: nothing is, and its raylet has ended.
+        """
+        while True:
+            with contextlib.suppress(RuntimeError):
+                return self._get_node(*arguments)
+            waited_s = time.monotonic() - self._start_s
+            if not self._has_raylet():
+                raise ChildProcessError("its raylet has ended")
+            if waited_s > START_S:
+                raise TimeoutError(f"its node was not known after {waited_s:.0f} s")
+            if waited_s > SLOW_S and not self._has_spoken:
+                _log.warning("Ray is slow to start on this machine; waiting up to %.0f s", START_S)
+                self._has_spoken = True
+            pause(0.5)
+
+    def _has_raylet(self) -> bool:
+        return any(
+            kind == ray_constants.PROCESS_TYPE_RAYLET and process.poll() is None
+            for kind, process in self._started
+        )
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+@contextlib.contextmanager
+def _loopback_only() -> Iterator[None]:
+    """Let a Ray that is started meanwhile, and all its processes, take 127.0.0.1 for their address.
+
+    Else it takes the one that other machines see, and listens on every interface. `ray.init` replaces a
+    loopback address that it is given; its switch for macOS and Windows does what is wanted everywhere.
+    """
+    variable = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}  # inherited by the processes
+    with _environment(**variable), _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False):
+        yield
+
+
+@contextlib.contextmanager
+def _environment(**values: str | None) -> Iterator[None]:
+    """Set variables of the environment, or none of a name, for as long as a block takes."""
+    before = {name: os.environ.get(name) for name in values}
+    _set_environment(values)
+    try:
+        yield
+    finally:
+        _set_environment(before)
+
+
+def _set_environment(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _replaced(
+    owner: Any, name: str, value: Any
+) -> Iterator[None]:  # Any: a module of Ray's and what is in it
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def count_cpus() -> int:
+    """Return the CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_room() -> str:
+    """Return what the cluster has, and how much of it is free."""
+    try:
+        has, free = ray.cluster_resources(), ray.available_resources()
+    except Exception as error:  # it is only told of
+        return f"what the cluster has cannot be told ({error})"
+    parts = [f"{has.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU")]
+    return f"the cluster has {' and '.join(parts)} now"

@@ -1,0 +1,251 @@
+"""Stages as Ray Tune trainables: `CGANTrainable` and `CNNTrainable`, thin classes over `stages`."""
+
+import logging
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from ray import tune
+
+from lt_rebalance.cluster.attempt import DONE, Attempt, StageErrors, UnfitWorkerError
+from lt_rebalance.stages.base import StageRun, open_run
+from lt_rebalance.stages.observer import TrialObserver, Watch
+from lt_rebalance.stages.provenance import driver_source, find_mismatch
+from lt_rebalance.store import Store, StoreError, open_store
+from lt_rebalance.studies.stage import (
+    RESULTS_VERSION,
+    AnyStage,
+    ClassifierStage,
+    GeneratorStage,
+    stage_from_dict,
+)
+
+TrialConfig = dict[str, Any]
+
+_log = logging.getLogger(__name__)
+
+
+def trial_config(
+    stages: Sequence[AnyStage],
+    storage: str,
+    data_dir: str | None,
+    *,
+    watch: Watch | None = None,
+    num_devices: float = 1.0,
+    driver: Mapping[str, Any] | None = None,
+) -> TrialConfig:
+    """Return the Tune configuration of the trial that runs these stages, which differ only in the seed.
+
+    Args:
+        stages: the lanes of the trial, at least one.
+        storage: location of the store that results are committed to.
+        data_dir: where the data set lies on the workers; None leaves it to the environment.
+        watch: where to show how the trial goes on; without it there are no events.
+        num_devices: GPUs, or else CPU cores, that the trial holds.
+        driver: the code of the driver; that of this process unless given.
+    """
+    return {
+        "stages": [stage.to_dict() for stage in stages],
+        "storage": storage,
+        "data_dir": data_dir,
+        "watch": (watch or Watch()).to_dict(),
+        "num_devices": num_devices,
+        "driver": driver_source() if driver is None else driver,
+    }
+
+
+class StageTrainable(tune.Trainable):
+    """One trial: stages as lanes, one round a step; each lane commits to the store when it is done.
+
+    The configuration is that of `trial_config`. The first step opens the store, reads the inputs and takes
+    every lane up where its last checkpoint left it. A step returns `round`, `num_rounds`, the numbers of the
+    last row of the curves averaged over the lanes, and `outcome`: "running"; "finished"; or how `Attempt`
+    says that an error ends the trial, with the `reason`.
+    """
+
+    stage_types: ClassVar[tuple[type[AnyStage], ...]] = (GeneratorStage, ClassifierStage)
+
+    def setup(self, config: TrialConfig) -> None:
+        """Take on a trial.
+
+        Nothing is done about it yet: what is raised here would reach Tune, which cannot tell it from a
+        worker that was lost, and tries it as often.
+        """
+        self._config = config
+        self._attempt = Attempt()
+        self._has_begun = False
+        self._stages: list[AnyStage] = []
+        self._run: StageRun[Any, Any] | None = None
+        self._max_lanes: int | None = None
+        self._observer: TrialObserver | None = None
+
+    def reset_config(self, new_config: TrialConfig) -> bool:
+        """Take on another trial; nothing of the one before stays."""
+        self.cleanup()
+        self.setup(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """End the trial."""
+        if self._observer is not None:
+            self._observer.close()
+
+    def step(self) -> dict[str, Any]:
+        """Go on with the trial."""
+        result = self._attempt.run(self._go_on)
+        if result[DONE]:
+            self.cleanup()
+        return result
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write what the trial needs to go on, for schedulers that pause or copy trials."""
+        with self._attempt.guarded():
+            self._save(Path(checkpoint_dir))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]  # a path, not a dict
+        """Go on from what `save_checkpoint` wrote."""
+        with self._attempt.guarded():
+            self._load(Path(checkpoint_dir))
+
+    # What follows is called within the attempt, whatever it raises.
+
+    def _go_on(self) -> dict[str, Any]:
+        self._begin_once()
+        return self._train_round()
+
+    def _begin_once(self) -> None:
+        if not self._has_begun:
+            self._begin(self._config)
+            self._has_begun = True
+
+    def _begin(self, config: TrialConfig) -> None:
+        """Open the store and make the stages."""
+        self._require_same_code(config)
+        self._store = open_existing_store(config["storage"])
+        self._attempt.keep_in(StageErrors(self._store, config["stages"], self.trial_id))
+        self._take_on(config)
+
+    def _require_same_code(self, config: TrialConfig) -> None:
+        """Refuse to work for a driver of other code; an UnfitWorkerError."""
+        self._driver: Mapping[str, Any] = config["driver"]
+        if (mismatch := find_mismatch(self._driver)) is not None:
+            raise UnfitWorkerError(mismatch)
+
+    def _take_on(self, config: TrialConfig) -> None:
+        """Make the stages that are to be trained next.
+
+        Raises:
+            ValueError: a stage that cannot be made, or of a kind that this trainable does not run.
+        """
+        self._stages = [stage_from_dict(values) for values in config["stages"]]
+        for stage in self._stages:
+            if not isinstance(stage, self.stage_types):
+                known = " and ".join(stage_type.kind for stage_type in self.stage_types)
+                raise ValueError(f"{type(self).__name__} runs {known} stages, got a {stage.kind} stage")
+        self._data_dir: str | None = config["data_dir"]
+        self._num_devices: float = config["num_devices"]
+        self._run, self._max_lanes = None, None
+        self._observer = TrialObserver(self._store, self._stages, Watch.from_dict(config["watch"]))
+
+    def _train_round(self) -> dict[str, Any]:
+        assert self._observer is not None
+        with self._observer.listen():
+            try:
+                return self._train()
+            except torch.OutOfMemoryError:
+                if not self._halve_lanes():
+                    raise
+        return {"outcome": "running", DONE: False}
+
+    def _train(self) -> dict[str, Any]:
+        unfinished = self._list_unfinished()
+        if not unfinished:
+            return {"outcome": "finished", DONE: True}
+        run = self._open_run(unfinished)
+        run.run_round()
+        self._follow(run)
+        outcome = {"outcome": "finished" if run.is_finished else "running", DONE: run.is_finished}
+        return outcome | _summarize(run)
+
+    def _save(self, directory: Path) -> None:
+        if self._run is not None:
+            for index, stage in enumerate(self._run.stages):
+                self._lane_path(directory, stage).write_bytes(self._run.checkpoint_lane(index))
+
+    def _load(self, directory: Path) -> None:
+        self._begin_once()
+        run = self._open_run(self._list_unfinished())
+        for index, stage in enumerate(run.stages):
+            path = self._lane_path(directory, stage)
+            if path.exists():
+                run.restore_lane(index, path.read_bytes())
+
+    def _lane_path(self, directory: Path, stage: AnyStage) -> Path:
+        return directory / f"lane-{self._stages.index(stage)}.safetensors"
+
+    def _list_unfinished(self) -> list[AnyStage]:
+        return [stage for stage in self._stages if self._store.load_record(stage.key) is None]
+
+    def _open_run(self, stages: Sequence[AnyStage]) -> StageRun[Any, Any]:
+        if self._run is None:
+            options: dict[str, Any] = {
+                "max_lanes": self._max_lanes,
+                "num_devices": self._num_devices,
+                "driver": self._driver,
+            }
+            self._run = open_run(stages, self._store, self._data_dir, **options)
+            self._follow(self._run)
+        return self._run
+
+    def _follow(self, run: StageRun[Any, Any]) -> None:
+        assert self._observer is not None
+        self._observer.follow(run)
+
+    def _halve_lanes(self) -> bool:
+        """Go on from the last checkpoints with half the lanes in a program; False where there is only one."""
+        if self._run is not None:
+            num_lanes = self._run.fusion.max_lanes
+        else:  # not even the inputs of all lanes could be held
+            num_lanes = self._max_lanes or len(self._stages)
+        if num_lanes == 1:
+            return False
+        _log.warning("%s: out of memory with %d lanes, going on with half", self._stages[0], num_lanes)
+        self._max_lanes = num_lanes // 2
+        self._run = None
+        torch.cuda.empty_cache()
+        return True
+
+
+class CGANTrainable(StageTrainable):
+    """Trains conditional GANs."""
+
+    stage_types = (GeneratorStage,)
+
+
+class CNNTrainable(StageTrainable):
+    """Trains and tests classifiers."""
+
+    stage_types = (ClassifierStage,)
+
+
+def open_existing_store(location: str) -> Store:
+    """Return the store at a location; StoreError when this node sees none there."""
+    store = open_store(location, RESULTS_VERSION, create=False)
+    if store is None:
+        raise StoreError(f"there is no store at {location}, or this node cannot see it")
+    return store
+
+
+def _summarize(run: StageRun[Any, Any]) -> dict[str, Any]:
+    """Return how far the slowest lane is, and the mean of the last numbers of all lanes."""
+    slowest = min(run.lanes, key=lambda lane: lane.round)
+    rows = [lane.curves[-1] for lane in run.lanes if lane.curves]
+    names = [name for name, value in rows[0].items() if isinstance(value, int | float)] if rows else []
+    means = {name: statistics.fmean(row[name] for row in rows) for name in names}
+    return means | {
+        "round": slowest.round,
+        "num_rounds": len(slowest.round_ends),
+        "train_s": sum(lane.train_s for lane in run.lanes),
+    }

@@ -1,0 +1,1 @@
+"""The command lines: sweeps, searches, lt-rebalance."""

@@ -1,0 +1,154 @@
+"""What a job will take: how fast it trains here, time, device time and price, by stage, cell and method."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lt_rebalance.cluster.dispatch import Resources
+from lt_rebalance.ground.interrupts import InterruptWatch
+from lt_rebalance.ground.plain import to_plain
+from lt_rebalance.ground.text import format_duration
+from lt_rebalance.monitoring.estimates import (
+    Spending,
+    add_up,
+    spending_by_cell,
+    spending_by_kind,
+    total_spending,
+)
+from lt_rebalance.stages.arithmetic import Throughput, estimate_remaining_s, stage_flop
+from lt_rebalance.store import Store
+from lt_rebalance.store.facts import RUN_STATES, StageFacts, read_facts
+from lt_rebalance.studies.ledger import Ledger
+from lt_rebalance.studies.plan import describe_plan
+from lt_rebalance.studies.stage import AnyStage
+
+PLANNED_KINDS = ("generator", "classifier")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a command has to do, once all its input is known to be right."""
+
+    question: str
+    """what the sweep asks, in one line"""
+    ledger: Ledger
+    store: Store | None
+    """None where there is none, and only a plan was asked for"""
+    resources: Resources
+    seeds_option: str = "--seeds"
+    """the option that grows the study"""
+
+
+def describe_study(job: Job) -> dict[str, Any]:
+    """Return what the store keeps of a study: its plan, and the slots that it runs on."""
+    plan = job.ledger.plan
+    flop = {key: stage_flop(stage) for key, stage in plan.stages.items()}
+    resources = {"num_slots": job.resources.num_slots, "devices_per_slot": job.resources.num_devices}
+    return describe_plan(plan, job.question, flop) | resources
+
+
+def measure_unknown(throughput: Throughput, pending: Mapping[str, AnyStage]) -> None:
+    """Measure a few steps of kinds of stages that nothing is known of, where that takes no GPU's memory.
+
+    Raises:
+        Interrupted: a signal asked for it.
+    """
+    with InterruptWatch() as interrupts:
+        for stage in pending.values():
+            if stage.execution.device == "cpu":
+                throughput.calibrate(stage)
+            interrupts.check()
+
+
+def expect(throughput: Throughput, pending: Mapping[str, AnyStage]) -> dict[str, float]:
+    """Return, by kind of stage, the seconds that a floating-point operation is expected to take in training.
+
+    Whoever watches goes by it until stages of that kind are finished.
+    """
+    expected = {}
+    for stage in pending.values():
+        if stage.kind not in expected and (seconds := throughput.seconds(stage)) is not None:
+            expected[stage.kind] = seconds / stage_flop(stage)
+    return expected
+
+
+def learn_throughput(ledger: Ledger) -> Throughput:
+    """Return how fast the finished stages of a plan have trained."""
+    throughput = Throughput()
+    for key, record in ledger.records.items():
+        throughput.observe_record(ledger.plan.stages[key], record)
+    return throughput
+
+
+def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
+    """Print what would run, its cost and its time, measured here where the store knows nothing; return 0."""
+    ledger, resources = job.ledger, job.resources
+    pending = ledger.pending()
+    throughput = learn_throughput(ledger)
+    if ledger.plan.execution.device == "cpu" or torch.cuda.is_available():
+        for stage in pending.values():
+            throughput.calibrate(stage)
+    eta_s = estimate_remaining_s(pending, throughput, resources.num_slots, {})
+    seconds = [throughput.seconds(stage) or 0.0 for stage in pending.values()]
+    planned = ledger.plan.count_stages()
+    to_run = Counter(stage.kind for stage in pending.values())
+    costs = _estimate_costs(job, throughput)
+    answer = {
+        "study": ledger.plan.study.name,
+        "runs": {
+            "planned": len(ledger.plan.runs),
+            **{state: ledger.count_runs()[state] for state in RUN_STATES},
+        },
+        "stages": {kind: {"planned": planned[kind], "to_run": to_run[kind]} for kind in PLANNED_KINDS},
+        "execution": to_plain(ledger.plan.execution),
+        "num_slots": resources.num_slots,
+        "max_lanes": resources.max_lanes,
+        "flop": sum(stage_flop(stage) for stage in pending.values()),
+        "device_hours": None if eta_s is None else sum(seconds) / 3600,
+        "eta_s": eta_s,
+        "costs": {
+            axis: {name: each.to_dict(hourly_rate) for name, each in of_axis.items()}
+            for axis, of_axis in costs.items()
+        },
+    }
+    if as_json:
+        print(json.dumps(answer, indent=2))
+        return 0
+    print(f"{answer['study']}: {ledger.summary()}")
+    for kind in PLANNED_KINDS:
+        print(f"{kind} runs: {planned[kind]} planned, {to_run[kind]} to run")
+    print(f"arithmetic: {answer['flop'] / 1e15:.3g} PFLOP in {ledger.plan.execution.precision}")
+    if eta_s is None:
+        print("time: not known here; it needs a finished run in the store, or a GPU to measure on")
+    else:
+        total, left, slots = format_duration(sum(seconds)), format_duration(eta_s), resources.num_slots
+        print(f"time: {total} of one {ledger.plan.execution.device} slot, about {left} on {slots}")
+    print(f"lanes: at most {resources.max_lanes} seeds of one trial")
+    for axis, of_axis in costs.items():
+        for name, each in of_axis.items():
+            print(f"device time, {axis} {name}: {each.describe(hourly_rate)}")
+    return 0
+
+
+def _estimate_costs(job: Job, throughput: Throughput) -> dict[str, dict[str, Spending]]:
+    """Return device time spent and left by kind of stage, by method and by cell, and in all."""
+    study, stages = describe_study(job), job.ledger.plan.stages
+    facts = read_facts(job.store, study)
+    pending = [facts[key] for key in job.ledger.pending()]
+
+    def device_s(fact: StageFacts) -> float | None:
+        seconds = throughput.seconds(stages[fact.key])
+        return None if seconds is None else seconds * job.resources.num_devices
+
+    by_cell = spending_by_cell(study, facts, pending, device_s)
+    cells = study["cells"]
+    return {
+        "stage": spending_by_kind(facts.values(), pending, device_s),
+        "cell": add_up(by_cell, [f"{cell['protocol']} {cell['data']} {cell['method']}" for cell in cells]),
+        "method": add_up(by_cell, [cell["method"] for cell in cells]),
+        "in": {"all": total_spending(facts.values(), pending, device_s)},
+    }

@@ -1,0 +1,82 @@
+"""`lt-rebalance gc`: delete what no result needs."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+
+from lt_rebalance.commands.cleanup import Garbage, find_garbage, remove_garbage
+from lt_rebalance.commands.stores import open_existing, print_json
+from lt_rebalance.ground.errors import StorageError
+from lt_rebalance.ground.exits import EXIT_INCOMPLETE
+from lt_rebalance.ground.text import one_line
+from lt_rebalance.store import Store, StoreError
+from lt_rebalance.store.lease import Lease, find_holder
+from lt_rebalance.store.presence import read_notes
+
+TITLE = "lt-rebalance gc"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Delete garbage, or name it; 1 where some of it could not be deleted."""
+    store = open_existing(options.store, is_read_only=options.dry_run)
+    if options.dry_run:
+        holder = find_holder(store.files)
+        if holder is not None:
+            print(f"note: {store.location} is held by {holder}; gc would wait for its end", file=sys.stderr)
+        return _show(_find(store, options, is_held=holder is not None), options)
+    try:
+        # Nobody may begin to need what is about to be deleted, so the one who deletes is the driver at work.
+        with Lease(store.files, store.location, TITLE) as lease:
+            garbage = _find(store, options, is_held=False)
+            return _show(remove_garbage(store, garbage, lease.confirm), options)
+    except StorageError:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise StoreError(f"{store.location}: nothing can be deleted here ({reason})") from None
+
+
+def _find(store: Store, options: argparse.Namespace, *, is_held: bool) -> Sequence[Garbage]:
+    if not options.orphans:
+        return find_garbage(store, owned=None, is_held=is_held)
+    if not options.dry_run:
+        _require_nobody(store)
+    from lt_rebalance.search.owners import list_owned  # here, for it needs torch, whose import takes seconds
+
+    return find_garbage(store, owned=list_owned(store), is_held=is_held)
+
+
+def _require_nobody(store: Store) -> None:
+    """Raise a StoreError where a process of this machine says that it works here, with a lease or without."""
+    for note in read_notes(store.files):
+        if note.is_visible and not note.has_died:
+            raise StoreError(
+                f"{store.location}: a sweep is at work, process {note.pid}; look for orphans when it is "
+                f"done, or delete running/{note.name} if that process is another"
+            )
+
+
+def _show(found: Sequence[Garbage], options: argparse.Namespace) -> int:
+    """Name what is garbage and what of it stays; return the exit code."""
+    garbage = [each for each in found if not each.hindrance]
+    left = [each for each in found if each.hindrance]
+    num_bytes = sum(each.num_bytes for each in garbage)
+    code = EXIT_INCOMPLETE if left and not options.dry_run else 0
+    if options.json:
+        listed = [_describe(each, "path", "num_bytes", "reason") for each in garbage]
+        hindered = [_describe(each, "path", "reason", "hindrance") for each in left]
+        answer = {"is_dry_run": options.dry_run, "num_bytes": num_bytes, "garbage": listed, "left": hindered}
+        print_json(answer)
+        return code
+    for each in garbage:
+        print(one_line(f"{each.path}: {each.reason}, {each.num_bytes} bytes"))
+    for each in left:
+        print(one_line(f"left: {each.path}: {each.reason}, but {each.hindrance}"))
+    print(f"{'would delete' if options.dry_run else 'deleted'}: {len(garbage)} things, {num_bytes} bytes")
+    return code
+
+
+def _describe(garbage: Garbage, *names: str) -> dict[str, object]:
+    values = dataclasses.asdict(garbage)
+    return {name: values[name] for name in names}

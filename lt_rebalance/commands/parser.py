@@ -1,0 +1,222 @@
+"""The arguments of every command; nothing is imported for what they do."""
+
+import argparse
+
+from lt_rebalance.ground.exits import Parser
+from lt_rebalance.ground.option_types import finite, place, price, whole
+from lt_rebalance.monitoring.tensorboard.server import DEFAULT_PORT, LOOPBACK
+
+DEFAULT_STORE = "results"
+FRAMES = ("runs", "rounds", "classes", "generators", "generator_rounds", "generator_classes")
+EXAMPLES = """\
+examples:
+  lt-rebalance plan sweeps/full_grid.py --preset paper
+  lt-rebalance status results --watch
+  lt-rebalance show 3f2a                              a record, by the first letters of its key
+  lt-rebalance verify 3f2a --storage results
+  lt-rebalance tensorboard results
+  lt-rebalance export results --out runs.parquet
+  source <(lt-rebalance completion bash)
+
+exit codes: 0 done; 1 it did not come out well: verify found a difference, retry left failures, something
+broke on the way; 2 refused: wrong input, or a store that cannot be used; 130 Ctrl-C"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser; `options.command` is the name of a module of this package."""
+    parser = Parser(
+        prog="lt-rebalance",
+        description="Look at sweeps, check them, tidy up after them.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_plan(commands)
+    _add_status(commands)
+    _add_show(commands)
+    _add_verify(commands)
+    _add_retry(commands)
+    _add_gc(commands)
+    _add_export(commands)
+    _add_tensorboard(commands)
+    _add_completion(commands)
+    return parser
+
+
+def _add_plan(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]  # not subscriptable
+    parser = _add(
+        commands,
+        "plan",
+        "stages, what is done, device-hours, time left, price",
+        usage="lt-rebalance plan SWEEP.py [ITS OPTIONS] [--rate PRICE] [--json]\n"
+        "       lt-rebalance plan STORE [--study NAME ...] [--rate PRICE] [--json]",
+    )
+    parser.add_argument(
+        "what", type=place, metavar="SWEEP.py | STORE", help="a sweep, with its own options, or a store"
+    )
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def make_store_plan_parser() -> argparse.ArgumentParser:
+    """Return the parser of what may follow the store of the command `plan`."""
+    parser = Parser(prog="lt-rebalance plan STORE", allow_abbrev=False)
+    _add_studies(parser)
+    _add_rate(parser)
+    _add_json(parser)
+    return parser
+
+
+def _add_status(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _add(
+        commands, "status", "done, running where and since when, failed and why, stragglers, time left"
+    )
+    _add_store(parser)
+    _add_studies(parser)
+    parser.add_argument(
+        "--watch", action="store_true", help="show it anew until Ctrl-C, or until nothing is left to run"
+    )
+    parser.add_argument(
+        "--every", type=finite, metavar="SECONDS", help="with --watch: how often (default: 5)"
+    )
+    _add_rate(parser)
+    _add_json(parser)
+
+
+def _add_show(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _add(commands, "show", "one stage: its record or why it failed, its classes, its log")
+    _add_record(parser)
+    parser.add_argument("--log", action="store_true", help="print its log and nothing else")
+    _add_json(parser)
+
+
+def _add_verify(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _add(commands, "verify", "run a finished stage again elsewhere and compare, bit by bit")
+    _add_record(parser)
+    _add_data_dir(parser)
+    _add_json(parser)
+
+
+def _add_retry(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _add(commands, "retry", "run again what failed")
+    _add_store(parser)
+    parser.add_argument("--failed", action="store_true", required=True, help="say that failed runs are meant")
+    parser.add_argument("--study", metavar="NAME", help="the study (needed where there are several)")
+    _add_data_dir(parser)
+    parser.add_argument("--address", help='a running Ray cluster, "auto" on its head (default: this machine)')
+    parser.add_argument("--gpus-per-trial", type=finite, metavar="X", help="share of a GPU (1)")
+    parser.add_argument("--max-concurrent", type=whole, metavar="N", help="trials at a time")
+    parser.add_argument("--lanes", type=whole, metavar="N", help="most seeds of one trial")
+    parser.add_argument("--dry-run", action="store_true", help="name them, run nothing")
+    _add_json(parser)
+
+
+def _add_gc(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _add(
+        commands, "gc", "delete what no result needs: checkpoints of finished stages, leftovers of writes"
+    )
+    _add_store(parser)
+    parser.add_argument(
+        "--orphans",
+        action="store_true",
+        help="also delete the results, events and logs of stages that nothing in the store owns any more",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="name them, delete nothing")
+    _add_json(parser)
+
+
+def _add_export(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _add(commands, "export", "the tidy frame as CSV or parquet, one row a cell and seed")
+    _add_store(parser)
+    _add_studies(parser)
+    parser.add_argument("--frame", choices=FRAMES, default="runs", help="which frame (default: runs)")
+    parser.add_argument(
+        "--allow",
+        nargs="+",
+        default=[],
+        choices=("duplicates", "versions"),
+        help="accept results of several executions, or of several versions of the code, side by side",
+    )
+    parser.add_argument(
+        "--out", type=place, metavar="FILE", help="a name in .csv or .parquet (default: CSV to the terminal)"
+    )
+    _add_json(parser)
+
+
+def _add_tensorboard(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _add(
+        commands, "tensorboard", "bring the events up to date and start TensorBoard, on this machine only"
+    )
+    _add_store(parser)
+    parser.add_argument("--study", metavar="NAME", help="the study (needed where there are several)")
+    parser.add_argument("--port", type=whole, default=DEFAULT_PORT, help=f"default: {DEFAULT_PORT}; 0: any")
+    parser.add_argument("--host", default=LOOPBACK, help=f"address to listen at (default: {LOOPBACK})")
+    parser.add_argument(
+        "--listen-publicly",
+        action="store_true",
+        help="agree to another --host: whoever reaches it can read everything",
+    )
+    parser.add_argument(
+        "--no-server", action="store_true", help="bring the events up to date, and that is all"
+    )
+    _add_json(parser)
+
+
+def _add_completion(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _add(commands, "completion", "print what makes a shell complete this command")
+    parser.add_argument("shell", choices=("bash", "zsh"))
+
+
+def _add(
+    commands: argparse._SubParsersAction,  # type: ignore[type-arg]
+    name: str,
+    summary: str,
+    usage: str | None = None,
+) -> argparse.ArgumentParser:
+    added: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        usage=usage,
+        allow_abbrev=False,
+    )
+    return added
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "store",
+        type=place,
+        nargs="?",
+        default=DEFAULT_STORE,
+        metavar="STORE",
+        help=f"a directory or s3://BUCKET/PREFIX (default: {DEFAULT_STORE})",
+    )
+
+
+def _add_record(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "record",
+        type=place,
+        metavar="RECORD",
+        help="the key of a stage, the first letters of it, or the path of its directory",
+    )
+    parser.add_argument(
+        "--storage", type=place, metavar="STORE", help=f"the store (default: {DEFAULT_STORE})"
+    )
+
+
+def _add_studies(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--study", nargs="+", default=[], metavar="NAME", help="these studies (default: all)")
+
+
+def _add_rate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rate", type=price, metavar="PRICE", help="price of a device-hour, to show prices")
+
+
+def _add_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dir", type=place, metavar="DIR", help="holds FashionMNIST/raw and its like")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="answer in JSON")

@@ -1,0 +1,67 @@
+"""`lt-rebalance plan`: what a sweep would run, or what is left of the studies in a store, and its cost."""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lt_rebalance.commands.parser import make_store_plan_parser
+from lt_rebalance.commands.stores import choose_studies, open_existing, print_json
+from lt_rebalance.ground.text import format_duration, one_line
+from lt_rebalance.monitoring.status import Status, read_status
+
+SHOWN = (
+    *("study", "runs", "stages", "num_slots", "eta_s"),
+    *("spending", "spending_by_kind", "spending_by_method", "cells"),
+)
+"""parts of a status that make a plan"""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show the plan of a sweep or of a store."""
+    if options.what.endswith(".py"):
+        return _plan_sweep(options.what, options.arguments)
+    return _plan_store(options.what, options.arguments)
+
+
+def _plan_sweep(sweep: str, arguments: list[str]) -> int:
+    if not Path(sweep).is_file():
+        raise ValueError(f"there is no sweep {sweep!r}; name a file such as sweeps/full_grid.py")
+    return subprocess.run([sys.executable, sweep, *arguments, "--plan"], check=False).returncode
+
+
+def _plan_store(location: str, arguments: list[str]) -> int:
+    options = make_store_plan_parser().parse_args(arguments)
+    store = open_existing(location)
+    statuses = [read_status(store, study, time.time()) for study in choose_studies(store, options.study)]
+    if options.json:
+        described = [status.to_dict(options.rate) for status in statuses]
+        print_json([{name: values[name] for name in SHOWN} for values in described])
+        return 0
+    for status in statuses:
+        _print_plan(status, options.rate)
+    return 0
+
+
+def _print_plan(status: Status, hourly_rate: float | None) -> None:
+    runs = status.runs
+    print(
+        one_line(
+            f"{status.study}: {runs['planned']} runs, {runs['complete']} complete, {runs['missing']} to run"
+        )
+    )
+    for kind, count in status.stages.items():
+        spending = status.spending_by_kind[kind].describe(hourly_rate)
+        print(one_line(f"  {kind} stages: {count['planned']} planned, {count['to_run']} to run; {spending}"))
+    for method, each in status.spending_by_method.items():
+        print(one_line(f"  method {method}: {each.describe(hourly_rate)}"))
+    for cell in status.cells:
+        print(
+            one_line(
+                f"  cell {cell.protocol} {cell.data} {cell.method}: {cell.spending.describe(hourly_rate)}"
+            )
+        )
+    print(one_line(f"  in all: {status.spending.describe(hourly_rate)}"))
+    if status.eta_s is not None:
+        print(one_line(f"  about {format_duration(status.eta_s)} on {status.num_slots} at a time"))

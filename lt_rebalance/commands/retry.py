@@ -1,0 +1,108 @@
+"""`lt-rebalance retry`: run again what failed in a study, as the sweep would."""
+
+import argparse
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable
+
+import torch
+
+from lt_rebalance.cluster.nodes import require_store_on_all_nodes
+from lt_rebalance.cluster.session import ClusterSize, RaySession, count_cpus, ray_cluster
+from lt_rebalance.commands.forecast import Job, learn_throughput
+from lt_rebalance.commands.stores import choose_study, print_json
+from lt_rebalance.commands.sweep import fit_trials, run_pending
+from lt_rebalance.data.catalog import are_embedded
+from lt_rebalance.ground.exits import EXIT_INCOMPLETE, Work, note
+from lt_rebalance.ground.text import make_console, one_line
+from lt_rebalance.monitoring.tensorboard.overview import refresh_events
+from lt_rebalance.stages.observer import attempt
+from lt_rebalance.store import Store, StoreError, open_store
+from lt_rebalance.store.lease import Lease
+from lt_rebalance.studies.ledger import Ledger
+from lt_rebalance.studies.plan import Plan, plan_from_description
+from lt_rebalance.studies.stage import RESULTS_VERSION
+
+
+def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work:
+    """Return what runs failed runs again; its exit code is 0 when all of them have a result now."""
+    store = open_store(options.store, RESULTS_VERSION, create=False, is_read_only=True)
+    if store is None:
+        raise StoreError(f"there is no store at {options.store!r}")
+    study = store.load_study(choose_study(store, options.study))
+    plan = keep_failed(plan_from_description(study), store)
+    if options.dry_run:
+        for name in ("address", "data_dir", "gpus_per_trial", "lanes", "max_concurrent"):
+            if getattr(options, name) is not None:
+                raise ValueError(f"--{name.replace('_', '-')} does not go with --dry-run, which runs nothing")
+    datasets = {stage.data.dataset for stage in plan.stages.values()}
+    if options.data_dir is not None and are_embedded(datasets):
+        note(f"--data-dir changes nothing: {', '.join(sorted(datasets))} comes with the package")
+    if options.dry_run or not plan.runs:
+        return lambda: _show(plan, store, options)
+    writable = _open_to_write(options.store)
+    again = _prepare_again(plan, writable, options, stack)
+
+    def work() -> int:
+        again()
+        attempt(lambda: refresh_events(writable, study))
+        return _show(plan, writable, options)
+
+    return work
+
+
+def _show(plan: Plan, store: Store, options: argparse.Namespace) -> int:
+    """Say what has a result now, and return the exit code."""
+    ledger = Ledger(plan, store)
+    titles = [str(planned) for planned in plan.runs]
+    failed = {str(each): ledger.reason(each.key) for each in plan.runs if ledger.state(each.key) == "failed"}
+    if options.json:
+        print_json({"is_dry_run": options.dry_run, "runs": titles, "failed": failed})
+    else:
+        for title in titles:
+            print(
+                one_line(
+                    f"{'failed' if title in failed else 'done'}: {title}: "
+                    + failed.get(title, "has a result now")
+                )
+            )
+        print(f"failed runs: {len(titles)}; still without a result: {len(failed)}")
+    return EXIT_INCOMPLETE if failed and not options.dry_run else 0
+
+
+def keep_failed(plan: Plan, store: Store) -> Plan:
+    """Return the part of a plan that failed."""
+    ledger = Ledger(plan, store)
+    failed = tuple(planned for planned in plan.runs if ledger.state(planned.key) == "failed")
+    return dataclasses.replace(plan, runs=failed)
+
+
+def _open_to_write(location: str) -> Store:
+    store = open_store(location, RESULTS_VERSION, create=True)
+    assert store is not None
+    return store
+
+
+def _prepare_again(
+    plan: Plan, store: Store, options: argparse.Namespace, stack: contextlib.ExitStack
+) -> Callable[[], None]:
+    """Take hold of the store and return what runs a plan of failed runs again."""
+    size: ClusterSize = [{"CPU": count_cpus(), "GPU": torch.cuda.device_count()}]
+    if options.address is not None:
+        size = stack.enter_context(ray_cluster(options.address))
+        require_store_on_all_nodes(store)
+    resources = fit_trials(plan.execution, options, size)
+    lease = stack.enter_context(Lease(store.files, store.location, plan.study.name))
+    session = stack.enter_context(RaySession(options.address, lease))
+
+    def again() -> None:
+        ledger = Ledger(plan, store)
+        for key in list(ledger.failures):
+            store.clear_failure(key)
+        ledger.forget_failures()
+        job = Job(question="", ledger=ledger, store=store, resources=resources)
+        console = make_console(sys.stderr if options.json else None)
+        run_pending(job, store, options.data_dir, session, console, learn_throughput(ledger))
+
+    return again

@@ -1,0 +1,110 @@
+"""The options that every search shares, and what they say of it."""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lt_rebalance.commands.sweep import make_parser
+from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.ground.option_types import finite, repeats, whole
+from lt_rebalance.ground.plain import require_known, require_positive
+from lt_rebalance.search.search import FIRST_SEARCH_SEED, SCHEDULERS
+from lt_rebalance.studies.protocols import PROTOCOLS, Protocol, get_protocol
+from lt_rebalance.training.configs import Budget
+
+VALIDATION_PER_CLASS = 500
+VALIDATION_SHARE = 12
+"""of the smallest class, at most one image in so many is set aside for validation: 500 of 6,000"""
+NUM_RUNGS = 3
+DEFAULT_REDUCTION = 3
+NUM_INTERVALS = 6
+"""rungs of a population, evenly spaced"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchPreset:
+    """Defaults of the options of the same names."""
+
+    dataset: str
+    steps: int
+    seeds: int
+    trials: int
+    confirm_seeds: int
+    classifier_steps: int | None = None
+
+
+def make_search_parser(question: str, presets: Mapping[str, SearchPreset]) -> argparse.ArgumentParser:
+    """Return the parser of a search with the options that all searches share.
+
+    Args:
+        question: the docstring of the search; shown by --help.
+        presets: by name; the first one is the default.
+    """
+    parser = make_parser(question)
+    what = parser.add_argument_group("what to tune")
+    what.add_argument(
+        "--preset", default=next(iter(presets)), help=f"{', '.join(presets)} (default: the first)"
+    )
+    what.add_argument("--dataset", metavar="NAME", help="a data set by name")
+    what.add_argument("--c", default="1/2", metavar="C", help="7/9, 1/2 or any 0 < C < 1 (default: 1/2)")
+    what.add_argument("--protocol", default="sound", help=f"of {', '.join(PROTOCOLS)} (default: sound)")
+    what.add_argument(
+        "--steps", type=whole, metavar="N", help="optimizer steps of a trial that runs to its end"
+    )
+    what.add_argument("--seeds", type=repeats, metavar="N", help="seeds that every trial is averaged over")
+    what.add_argument("--name", help="name of the search in the store")
+    how = parser.add_argument_group("how to search")
+    how.add_argument("--scheduler", help=f"of {', '.join(SCHEDULERS)} (default: asha, with one objective)")
+    how.add_argument("--reduction", type=whole, metavar="N", help="asha keeps one in N (default: 3)")
+    how.add_argument("--search-seed", type=whole, default=0, metavar="N", help="seed of the suggestions")
+    budget = parser.add_argument_group("when to stop; what has been spent counts, also in earlier calls")
+    budget.add_argument("--trials", type=whole, metavar="N", help="trials in all")
+    budget.add_argument("--max-steps", type=whole, metavar="N", help="optimizer steps of all trials together")
+    budget.add_argument("--max-minutes", type=finite, metavar="X", help="minutes of training of all trials")
+    budget.add_argument("--confirm-seeds", type=repeats, metavar="N", help="fresh seeds of the confirmation")
+    return parser
+
+
+def fill_in(options: argparse.Namespace, presets: Mapping[str, SearchPreset]) -> None:
+    """Give the options that were not set the values of the preset; ValueError when its name is unknown."""
+    require_known("preset", options.preset, tuple(presets))
+    values = dataclasses.asdict(presets[options.preset])
+    if options.max_steps is not None or options.max_minutes is not None:
+        del values["trials"]
+    for name, value in values.items():
+        if getattr(options, name, None) is None:
+            setattr(options, name, value)
+
+
+def search_protocol(options: argparse.Namespace, **changes: Any) -> Protocol:  # Any: fields of a protocol
+    """Return the protocol that the options name, with a validation set."""
+    smallest = min(get_dataset_spec(options.dataset).train_counts_K)
+    validation = min(VALIDATION_PER_CLASS, smallest // VALIDATION_SHARE)
+    return dataclasses.replace(get_protocol(options.protocol), validation_per_class=validation, **changes)
+
+
+def search_reduction(options: argparse.Namespace) -> int:
+    """Return in how many trials asha keeps one."""
+    reduction: int = DEFAULT_REDUCTION if options.reduction is None else options.reduction
+    if reduction < 2:
+        raise ValueError(f"the reduction must be at least 2, got {reduction}")
+    return reduction
+
+
+def trial_budget(options: argparse.Namespace) -> Budget:
+    """Return the budget of a trial that runs to its end."""
+    rounds = NUM_INTERVALS if options.scheduler == "pbt" else search_reduction(options) ** (NUM_RUNGS - 1)
+    if options.steps % rounds:
+        nearest = rounds * max(1, round(options.steps / rounds))
+        raise ValueError(
+            f"--steps must divide into {rounds} rounds, got {options.steps}; the nearest is {nearest}"
+        )
+    return Budget(steps=options.steps, rounds=rounds)
+
+
+def search_seeds(options: argparse.Namespace) -> tuple[int, ...]:
+    """Return the seeds of all trials."""
+    require_positive(seeds=options.seeds)
+    return tuple(range(FIRST_SEARCH_SEED, FIRST_SEARCH_SEED + options.seeds))

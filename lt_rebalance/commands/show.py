@@ -1,0 +1,120 @@
+"""`lt-rebalance show`: one stage, from its record, its failures and its log."""
+
+import argparse
+import contextlib
+import json
+from typing import Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lt_rebalance.commands.stores import find_stage, print_json
+from lt_rebalance.ground.metrics import recall_per_class
+from lt_rebalance.ground.text import format_duration, lines, make_console, rich
+from lt_rebalance.monitoring.concerns import find_concerns
+from lt_rebalance.store import Store, StoreError
+from lt_rebalance.store.log import log_path
+from lt_rebalance.store.records import Failure, Record
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show a stage."""
+    if options.log and options.json:
+        raise ValueError("--log prints the log as it is, so --json does not go with it; name one of the two")
+    store, key = find_stage(options.record, options.storage)
+    if options.log:
+        print(lines(read_log(store, key)), end="")
+        return 0
+    record = store.read_record(key)
+    failure = None if record is not None else store.read_failure(key)
+    if options.json:
+        print_json(_to_dict(store, key, record, failure))
+    else:
+        make_console().print(_render(store, key, record, failure), soft_wrap=True)
+    return 0
+
+
+def read_log(store: Store, key: str) -> str:
+    """Return the log of a stage.
+
+    Raises:
+        StoreError: it has none.
+    """
+    try:
+        return store.files.read_appended(log_path(key)).decode(errors="replace")
+    except FileNotFoundError:
+        raise StoreError(f"{store.location}: stage {key} has no log") from None
+    except IsADirectoryError as error:
+        raise StoreError(f"{store.location}: {log_path(key)} cannot be read: {error.strerror}") from None
+
+
+def _to_dict(store: Store, key: str, record: Record | None, failure: Failure | None) -> dict[str, Any]:
+    found = record or failure
+    return {
+        "key": key,
+        "state": record.state if record is not None else "failed" if failure is not None else "unfinished",
+        "num_errors": store.count_errors(key),
+        "record": json.loads(found.to_json()) if found is not None else None,
+    }
+
+
+def _render(store: Store, key: str, record: Record | None, failure: Failure | None) -> RenderableType:
+    if record is not None:
+        names = _class_names(store, record)
+        return Group(*map(rich, _describe(record, names)), _render_classes(record, names))
+    if failure is not None:
+        told = [f"{failure.kind} {key}", "state: failed", f"error: {failure.error}"]
+        return Group(*map(rich, told), Text(lines(failure.traceback, indent="  ")))
+    return Text(f"stage {key} is not finished; {store.count_errors(key)} attempts have raised")
+
+
+def _describe(record: Record, class_names: list[str]) -> list[str]:
+    stage, timing, made = record.stage, record.timing, record.provenance
+    lines = [f"{record.kind} {record.key}", f"state: {record.state}, seed {stage['seed']}"]
+    lines.append(f"data: {stage['data']['dataset']}, C {stage['data']['c'] or 'none, the original set'}")
+    lines += [f"{name}: {value:.6g}" for name, value in record.metrics.items()]
+    lines += [f"concern: {concern.text}" for concern in find_concerns(record, class_names)]
+    device = "not kept" if timing.device_s is None else format_duration(timing.device_s)
+    lines.append(
+        f"took: {format_duration(timing.wall_s)}, of them training {format_duration(timing.train_s)}; "
+        f"device time {device}"
+    )
+    lines.append(
+        f"work: steps {record.num_steps}, rounds {len(record.curves)}, errors on the way {timing.num_errors}"
+    )
+    lines.append(f"made: on {made.get('host')}, {made.get('device')}, torch {made.get('torch_build')}")
+    lines.append(f"commit: {made.get('commit') or 'unknown'}{', changed' if made.get('is_dirty') else ''}")
+    lines.append(f"source: {made.get('source_sha256') or 'unknown'}")
+    lines += [f"{role}: {each.file}, {each.num_bytes} bytes" for role, each in record.artifacts.items()]
+    return lines
+
+
+def _class_names(store: Store, record: Record) -> list[str]:
+    """Return the names of the classes as a study of the store tells them, or else their numbers."""
+    for name in store.list_studies():
+        with contextlib.suppress(StoreError):  # a damaged plan is no reason to show no stage
+            dataset = store.load_study(name)["datasets"].get(record.stage["data"]["dataset"], {})
+            if len(names := dataset.get("class_names", ())) == len(record.class_counts):
+                return list(names)
+    return [str(label) for label in range(len(record.class_counts))]
+
+
+def _render_classes(record: Record, class_names: list[str]) -> Table:
+    columns: dict[str, list[str]] = {
+        "class": class_names,
+        "real": list(map(str, record.class_counts)),
+        "trained on": list(map(str, record.training_counts)),
+        "synthetic": list(map(str, record.synthetic_counts)),
+    }
+    if record.confusion:
+        columns["recall"] = [f"{recall:.3f}" for recall in recall_per_class(np.array(record.confusion))]
+    for name, values in record.quality_per_class.items():
+        columns[name.replace("_", " ")] = ["-" if value is None else f"{value:.3g}" for value in values]
+    table = Table()
+    for name in columns:
+        table.add_column(rich(name), justify="left" if name == "class" else "right")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*map(rich, row))
+    return table

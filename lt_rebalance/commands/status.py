@@ -1,0 +1,152 @@
+"""`lt-rebalance status`: where studies stand, once or live."""
+
+import argparse
+import time
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from lt_rebalance.commands.stores import choose_studies, open_existing, print_json
+from lt_rebalance.ground.text import format_duration, make_console, one_line, rich
+from lt_rebalance.monitoring.status import Running, Status, read_status
+from lt_rebalance.store import Store
+from lt_rebalance.store.facts import RUN_STATES
+from lt_rebalance.store.presence import STALE_S, Note
+
+DEFAULT_EVERY_S = 5.0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show the status."""
+    store = open_existing(options.store)
+    studies = choose_studies(store, options.study)
+    if options.watch and options.json:
+        raise ValueError("--watch shows, and --json answers once; give one of them")
+    if options.every is not None and not (options.watch and options.every > 0):
+        raise ValueError(f"--every is a number of seconds above 0, with --watch, got {options.every:g}")
+    if options.json:
+        print_json([status.to_dict(options.rate) for status in _read(store, studies)])
+    elif not options.watch:
+        make_console().print(render(_read(store, studies), options.rate), soft_wrap=True)
+    else:
+        _watch(store, studies, options)
+    return 0
+
+
+def _read(store: Store, studies: list[str]) -> list[Status]:
+    return [read_status(store, study, time.time()) for study in studies]
+
+
+def _watch(store: Store, studies: list[str], options: argparse.Namespace) -> None:
+    console = make_console()
+    every_s = DEFAULT_EVERY_S if options.every is None else options.every
+    statuses = _read(store, studies)
+    if not console.is_terminal:
+        _watch_plainly(store, studies, every_s, console)
+        return
+    with Live(render(statuses, options.rate), console=console, auto_refresh=False, screen=False) as live:
+        while not all(map(is_over, statuses)):
+            time.sleep(every_s)
+            statuses = _read(store, studies)
+            live.update(render(statuses, options.rate), refresh=True)
+
+
+def _watch_plainly(store: Store, studies: list[str], every_s: float, console: Console) -> None:
+    """Print a line a study whenever something has changed."""
+    shown: dict[str, str] = {}
+    while True:
+        statuses = _read(store, studies)
+        for status in statuses:
+            line = f"{status.study}: {_account(status)}; {_time_left(status)}"
+            if shown.get(status.study) != line:
+                shown[status.study] = line
+                console.print(rich(line), soft_wrap=True)
+        if all(map(is_over, statuses)):
+            return
+        time.sleep(every_s)
+
+
+def is_over(status: Status) -> bool:
+    """Whether nothing is left to run."""
+    return status.runs["missing"] == 0
+
+
+def render(statuses: list[Status], hourly_rate: float | None) -> RenderableType:
+    """Return what is shown of studies."""
+    return Group(*(_render_study(status, hourly_rate) for status in statuses))
+
+
+def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
+    lines = [f"{status.study}: {_account(status)}"]
+    stages = ", ".join(
+        f"{kind} {count['done']} of {count['planned']}" for kind, count in status.stages.items()
+    )
+    lines.append(f"stages done: {stages}; {_time_left(status)}")
+    lines.append(f"device time: {status.spending.describe(hourly_rate)}")
+    for name, spending in (*status.spending_by_kind.items(), *status.spending_by_method.items()):
+        lines.append(f"  {name}: {spending.describe(hourly_rate)}")
+    for note in status.drivers:
+        lines.append(f"sweep at work: process {note.pid} on {note.host}{_describe_clock(note)}")
+    if not status.drivers and not is_over(status):
+        lines.append("no sweep is at work: run the same command again to go on")
+    lines += [f"running: {_describe_trial(trial)}" for trial in status.running]
+    lines += [f"straggler: {_describe_straggler(trial)}" for trial in status.running if trial.is_straggler]
+    lines += [
+        f"lost: {_describe_trial(trial)}; it goes on when the sweep runs again" for trial in status.lost
+    ]
+    lines += [f"failed: {each.title}: {each.reason}" for each in status.failed]
+    lines += [f"unreadable: {each.title}: {each.reason}" for each in status.unreadable]
+    if status.collapsed_generators:
+        lines.append(f"collapsed generators: {status.collapsed_generators}")
+    return Group(
+        *(Text(one_line(line), overflow="fold") for line in lines), _render_cells(status, hourly_rate)
+    )
+
+
+def _describe_clock(note: Note) -> str:
+    """Say when whether a sweep lives cannot be told by its last sign of life, which lies in the future."""
+    ahead_s = note.beat_s - time.time()
+    if note.is_visible or ahead_s < STALE_S:
+        return ""
+    return f", seen {format_duration(ahead_s)} ahead of this clock: whether it lives cannot be told"
+
+
+def _account(status: Status) -> str:
+    return f"planned={status.runs['planned']} " + " ".join(
+        f"{state}={status.runs[state]}" for state in RUN_STATES
+    )
+
+
+def _time_left(status: Status) -> str:
+    if is_over(status):
+        return "nothing is left to run"
+    if status.eta_s is None:
+        return "time left is not known before something is done"
+    return f"about {format_duration(status.eta_s)} left, {status.num_slots} at a time"
+
+
+def _describe_trial(trial: Running) -> str:
+    rounds = f", round {trial.round} of {trial.num_rounds}" if trial.num_rounds else ""
+    return f"{trial.title} on {trial.host}, process {trial.pid}, for {format_duration(trial.for_s)}{rounds}"
+
+
+def _describe_straggler(trial: Running) -> str:
+    expected = format_duration(trial.expected_s or 0)
+    return f"{trial.title} has taken {format_duration(trial.for_s)}; its like take {expected}"
+
+
+def _render_cells(status: Status, hourly_rate: float | None) -> Table:
+    table = Table()
+    for name in ("protocol", "data", "method"):
+        table.add_column(name, overflow="fold")
+    for name in ("n", "accuracy", "collapsed", "device time and price"):
+        table.add_column(name, justify="right")
+    for cell in status.cells:
+        accuracy = "-" if cell.accuracy is None else f"{cell.accuracy:.3f}"
+        collapsed = str(cell.collapsed) if cell.complete else "-"
+        cost = cell.spending.describe(hourly_rate)
+        n = f"{cell.complete}/{cell.planned}"
+        table.add_row(*map(rich, (cell.protocol, cell.data, cell.method, n, accuracy, collapsed, cost)))
+    return table

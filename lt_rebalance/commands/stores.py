@@ -1,0 +1,89 @@
+"""Find what arguments name: a store, studies in it, a stage by the first letters of its key."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lt_rebalance.commands.parser import DEFAULT_STORE
+from lt_rebalance.files.bucket import SCHEME
+from lt_rebalance.store import Store, StoreError, open_store
+
+SHORTEST_PREFIX = 4
+_NAMED = 5
+
+
+def open_existing(location: str, *, is_read_only: bool = True) -> Store:
+    """Open a store of any results version, as a rule so that nothing in it can be changed.
+
+    Raises:
+        StoreError: there is none.
+    """
+    store = open_store(location, None, create=False, is_read_only=is_read_only) if location else None
+    if store is None:
+        raise StoreError(f"there is no store at {location!r}; name the place given to a sweep as --storage")
+    return store
+
+
+def choose_studies(store: Store, names: Sequence[str]) -> list[str]:
+    """Return the names that were given, or those of all studies.
+
+    Raises:
+        StoreError: no study at all, or an unknown one.
+    """
+    known = store.list_studies()
+    if not known:
+        raise StoreError(f"{store.location}: no study has been started here; run a sweep first")
+    for name in names:
+        if name not in known:
+            raise StoreError(f"{store.location}: no study {name!r}; known: {', '.join(known)}")
+    return list(names) or known
+
+
+def choose_study(store: Store, name: str | None) -> str:
+    """Return the study of a name, or the only one.
+
+    Raises:
+        StoreError: as `choose_studies`, or several could be meant.
+    """
+    names = choose_studies(store, [] if name is None else [name])
+    if len(names) > 1:
+        raise StoreError(f"{store.location} has several studies; name one with --study: {', '.join(names)}")
+    return names[0]
+
+
+def find_stage(record: str, location: str | None) -> tuple[Store, str]:
+    """Return the store and the key of a stage.
+
+    Args:
+        record: a key, the first letters of one, or the path or address of a stage's directory or of its
+            result.json.
+        location: the store, unless the record is a path; None for the default one.
+
+    Raises:
+        StoreError: no store, or not exactly one such stage.
+    """
+    scheme = SCHEME if record.startswith(SCHEME) else ""
+    path = Path(record.removeprefix(scheme))
+    if len(path.parts) > 1:
+        if location is not None:
+            raise StoreError(f"--storage does not go with a path, which names its store: {record!r}")
+        folder = path.parent if path.name == "result.json" else path
+        location, record = f"{scheme}{folder.parent.parent}", folder.name
+    store = open_existing(DEFAULT_STORE if location is None else location)
+    if len(record) < SHORTEST_PREFIX:
+        raise StoreError(f"give at least {SHORTEST_PREFIX} letters of a key, got {record!r}")
+    keys = [key for key in store.list_keys() if key.startswith(record)]
+    if not keys:
+        raise StoreError(f"{store.location}: no stage has a key that begins with {record!r}")
+    if len(keys) > 1:
+        some = ", ".join(key[:12] for key in keys[:_NAMED])
+        raise StoreError(
+            f"{store.location}: {len(keys)} keys begin with {record!r}: {some}; give more letters"
+        )
+    return store, keys[0]
+
+
+def print_json(value: Any) -> None:
+    """Print plain values as JSON."""
+    print(json.dumps(value, indent=2, default=str))

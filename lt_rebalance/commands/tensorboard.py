@@ -1,0 +1,70 @@
+"""`lt-rebalance tensorboard`: bring the events of a study up to date and become TensorBoard."""
+
+import argparse
+import os
+import sys
+
+from lt_rebalance.commands.stores import choose_study, open_existing, print_json
+from lt_rebalance.ground.errors import StorageError
+from lt_rebalance.monitoring.tensorboard.means import DIRECTORY as MEANS
+from lt_rebalance.monitoring.tensorboard.naming import study_directory
+from lt_rebalance.monitoring.tensorboard.overview import refresh_events
+from lt_rebalance.monitoring.tensorboard.server import LOOPBACK, server_command
+from lt_rebalance.store import Store, StoreError
+
+LOOPBACKS = (LOOPBACK, "localhost", "::1")
+MAX_PORT = 65535
+RELOAD_S = 2
+RELOAD_FROM_BUCKET_S = 30
+"""every look takes two requests for each object that holds events"""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make missing events, then replace this process by the server."""
+    if options.host not in LOOPBACKS and not options.listen_publicly:
+        raise ValueError(
+            f"--host {options.host} can be reached by others, and TensorBoard asks nobody for a password; "
+            "use a tunnel to 127.0.0.1 instead, or agree with --listen-publicly"
+        )
+    if options.host in LOOPBACKS and options.listen_publicly:
+        raise ValueError(f"--listen-publicly agrees to another --host, and {options.host} is this machine")
+    if not 0 <= options.port <= MAX_PORT:
+        raise ValueError(f"--port must be at least 0 and at most {MAX_PORT}, got {options.port}")
+    store = open_existing(options.store, is_read_only=False)
+    study = choose_study(store, options.study)
+    count = _refresh(store, study)
+    logdir = f"{store.location}/{study_directory(study)}"
+    reload_s = RELOAD_FROM_BUCKET_S if store.directory is None else RELOAD_S
+    command = server_command(logdir, host=options.host, port=options.port, reload_s=reload_s)
+    if options.json:
+        print_json({"study": study, "logdir": logdir, "runs_made": count, "command": command})
+    else:
+        made = f"made the events of {count} finished runs" if count else "events are up to date"
+        print(f"{study}: {made}; {logdir}")
+        if options.port:
+            url = f"http://{options.host}:{options.port}"
+            print(f"all runs: {url}; methods side by side: {url}/#custom_scalars&regexInput={MEANS}/")
+            print("of more than 40 runs none is selected at first: filter them, such as by C=1-2/.*seed-0")
+    if options.no_server:
+        return 0
+    sys.stdout.flush()
+    os.execv(command[0], command)
+
+
+def _refresh(store: Store, study: str) -> int:
+    """Make what events are missing, where events can be written; return of how many runs.
+
+    Raises:
+        StoreError: they cannot be, and there are none that could be shown as they are.
+    """
+    try:
+        return refresh_events(store, store.load_study(study))
+    except StorageError:
+        raise
+    except OSError as error:
+        reason = f"{store.location}: no events can be written here ({error.strerror or error})"
+        if not store.files.list(study_directory(study)):
+            remedy = "and there are none; copy the store to where it can be written, and look there"
+            raise StoreError(f"{reason}, {remedy}") from None
+        print(f"note: {reason}; shown are those that there are", file=sys.stderr)
+        return 0

@@ -1,0 +1,44 @@
+"""`lt-rebalance verify`: run a finished stage again, elsewhere, and compare."""
+
+import argparse
+import dataclasses
+
+from lt_rebalance.commands.stores import find_stage, print_json
+from lt_rebalance.data.catalog import are_embedded
+from lt_rebalance.ground.exits import EXIT_INCOMPLETE, note
+from lt_rebalance.ground.text import one_line
+from lt_rebalance.stages.verification import Verification, verify_stage
+
+SHOWN = 20
+"""differences that are printed"""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Verify a stage; 0 when every bit agrees, 1 otherwise."""
+    store, key = find_stage(options.record, options.storage)
+    record = store.read_record(key)
+    datasets = [] if record is None else [record.stage["data"]["dataset"]]
+    if options.data_dir is not None and are_embedded(datasets):
+        note("--data-dir changes nothing: the data set of this stage comes with the package")
+    found = verify_stage(store, key, options.data_dir)
+    if options.json:
+        print_json(dataclasses.asdict(found) | {"is_equal": found.is_equal})
+    else:
+        _print(found)
+    return 0 if found.is_equal else EXIT_INCOMPLETE
+
+
+def _print(found: Verification) -> None:
+    print(one_line(f"{found.title}: {found.key}"))
+    for fault in found.faults:
+        print(one_line(f"fault: {fault}"))
+    for difference in found.differences[:SHOWN]:
+        print(one_line(f"difference: {difference}"))
+    if len(found.differences) > SHOWN:
+        print(f"and {len(found.differences) - SHOWN} more differences")
+    if found.is_equal:
+        print("equal, bit for bit: record, curves, confusion matrix and the sha256 of every artefact")
+    elif not found.is_same_device:
+        print("the record was made with another kind of processor, on which the last bits may differ")
+    elif found.is_same_source is False:
+        print("the record was made with other code of the same results version")

@@ -1,0 +1,270 @@
+"""Ask an S3 bucket, and keep asking while it does not answer.
+
+Endpoint, region and credentials are those that boto3 finds in the environment, in its own files or in the
+instance profile; nothing here keeps any of them.
+"""
+
+import logging
+import os
+import random
+import re
+import time
+from typing import Any
+
+from lt_rebalance.ground.errors import StorageError
+from lt_rebalance.ground.interrupts import pause
+
+SCHEME = "s3://"
+PATIENCE_VARIABLE = "LT_REBALANCE_STORE_PATIENCE_S"
+DEFAULT_PATIENCE_S = 600.0
+"""how long a bucket may give no answer before an operation fails"""
+ANSWER_S = 10.0
+"""how long one request may take to connect, and then between two pieces of the answer"""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
+_REMIND_EVERY_S = 60.0
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_WORTH_WAITING = frozenset({408, 409, 425, 429})
+"""HTTP statuses below 500 that another try may turn into an answer; 409: another write is under way"""
+_NEVER_SERVED = (501, 505)
+"""HTTP statuses from 500 on that no further try turns into an answer"""
+_PASSING = frozenset(
+    {
+        *("RequestTimeout", "RequestTimeoutException", "IncompleteBody", "BadDigest", "SlowDown"),
+        *("XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "InternalError", "ServiceUnavailable"),
+        *("Throttling", "ThrottlingException", "RequestLimitExceeded", "BandwidthLimitExceeded"),
+        *("TooManyRequests", "OperationAborted", "PriorRequestNotComplete"),
+    }
+)
+"""what S3 says, mostly with status 400, of a request that was too slow or did not arrive whole"""
+_MISSING = ("NoSuchKey", "404")
+_UNMET_CONDITION = 412
+_FORBIDDEN = (401, 403)
+_ELSEWHERE = (300, 301, 302, 303, 307, 308)
+_OTHER_REGION = ("AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
+_HINTS = {
+    "NoSuchBucket": "name a bucket that exists",
+    "InvalidBucketName": "name a bucket that exists",
+    "RequestTimeTooSkewed": "set the clock of this machine",
+    "ExpiredToken": "get new credentials",
+}
+_WRONG_REGION = (
+    "set AWS_DEFAULT_REGION to the region of the bucket, and AWS_ENDPOINT_URL, if set, to its endpoint"
+)
+
+Answer = Any
+"""what boto3 returns, which carries no types"""
+
+_log = logging.getLogger(__name__)
+
+
+class Bucket:
+    """A bucket of objects.
+
+    While it does not answer, requests wait and are sent again, up to a patience that begins when it fell
+    silent; then they raise StorageError, and are sent but once until it answers again. What waiting cannot
+    mend, such as missing rights, is raised at once, as StorageError too.
+    """
+
+    def __init__(self, name: str, *, patience_s: float | None = None) -> None:
+        """Make a client; nothing is sent yet.
+
+        Args:
+            name: of a bucket that exists.
+            patience_s: how long to wait for a bucket that does not answer; None for what the environment
+                says in `PATIENCE_VARIABLE`, or else `DEFAULT_PATIENCE_S`.
+
+        Raises:
+            StorageError: boto3 is not installed, or cannot make sense of the environment.
+        """
+        self.name = name
+        self._client = _make_client()
+        self._silence = _Silence(f"{SCHEME}{name}", _read_patience() if patience_s is None else patience_s)
+
+    def ask(self, operation: str, **request: Any) -> Answer:  # Any: whatever the operation takes
+        """Return the answer to a request, an operation of boto3's client; the content too when it gets one.
+
+        The request may be sent more than once.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+            FileExistsError: the condition of the request was not met.
+            StorageError: as the class says.
+        """
+        import botocore.exceptions  # only where there is a bucket
+
+        call = getattr(self._client, operation)
+        while True:
+            try:
+                answer = call(Bucket=self.name, **request)
+                if operation == "get_object":  # which may be cut off, too
+                    answer["Body"] = answer["Body"].read()
+            except botocore.exceptions.ClientError as error:
+                reason = self._explain(error, request.get("Key", ""))
+            except _transient_errors() as error:
+                reason = _one_line(error)
+            except _EndlessRedirectError:
+                reason = f"S3 sends requests from one place to another without end; {_WRONG_REGION}"
+                raise StorageError(f"{SCHEME}{self.name} cannot be used: {reason}") from None
+            except Exception as error:  # of boto3's own, of its libraries', or of the system below them
+                raise StorageError(f"{SCHEME}{self.name} cannot be used: {_one_line(error)}") from None
+            else:
+                self._silence.end()
+                return answer
+            self._silence.wait(reason)
+
+    def _explain(self, error: Any, key: str) -> str:
+        """Return why a request failed that may be sent again; raise where that is of no use."""
+        answer, status = error.response.get("Error", {}), error.response["ResponseMetadata"]["HTTPStatusCode"]
+        code = answer.get("Code", "")
+        reason = f"{code}: {answer.get('Message')}"
+        if status in _WORTH_WAITING or code in _PASSING:
+            return reason
+        if status >= 500 and status not in _NEVER_SERVED:
+            return reason
+        self._silence.end()
+        name = f"{SCHEME}{self.name}/{key}"
+        if code in _MISSING and key:
+            raise FileNotFoundError(name) from None
+        if status == _UNMET_CONDITION:
+            raise FileExistsError(name) from None
+        hint = _HINTS.get(code, "")
+        if not hint and status in _FORBIDDEN:
+            hint = "needed are valid credentials that may get, put, delete and list objects there"
+        elif status in _ELSEWHERE or code in _OTHER_REGION:
+            hint = _WRONG_REGION
+        words = f"{name}: S3 refuses {error.operation_name} ({' '.join(reason.split())})"
+        raise StorageError("; ".join(filter(None, (words, hint)))) from None
+
+
+class _Silence:
+    """How long a bucket has not answered, said in words."""
+
+    def __init__(self, name: str, patience_s: float) -> None:
+        self._name = name
+        self._patience_s = patience_s
+        self._since: float | None = None
+        self._since_text = ""
+        self._reminded = 0.0
+        self._pause_s = _FIRST_PAUSE_S
+
+    def wait(self, reason: str) -> None:
+        """Wait a little longer than the last time; StorageError when patience has run out."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since, self._since_text = now, time.strftime("%H:%M:%S")
+            self._pause_s = _FIRST_PAUSE_S
+            self._remind(reason, now)
+        left_s = self._since + self._patience_s - now
+        if left_s <= 0:
+            raise StorageError(
+                f"{self._name} has not answered since {self._since_text}, which is longer than "
+                f"{self._patience_s:g} s ({PATIENCE_VARIABLE}): {reason}"
+            )
+        if now - self._reminded >= _REMIND_EVERY_S:
+            self._remind(reason, now)
+        # Not all processes that wait should come back at once.
+        pause(min(self._pause_s * random.uniform(0.5, 1.0), left_s))
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+    def end(self) -> None:
+        """Take note of an answer."""
+        if self._since is not None:
+            _log.warning("%s answers again, after %.0f s", self._name, time.monotonic() - self._since)
+            self._since = None
+
+    def _remind(self, reason: str, now: float) -> None:
+        self._reminded = now
+        _log.warning(
+            "%s has not answered since %s (%s); waiting for it, up to %g s in all",
+            self._name,
+            self._since_text,
+            reason,
+            self._patience_s,
+        )
+
+
+def parse_address(address: str) -> tuple[str, str]:
+    """Return bucket and prefix of s3://BUCKET/PREFIX.
+
+    Raises:
+        ValueError: it is not of this form.
+    """
+    name, _, prefix = address.removeprefix(SCHEME).partition("/")
+    prefix = prefix.rstrip("/")
+    parts = prefix.split("/") if prefix else []
+    if not _NAME.fullmatch(name) or any(part in ("", ".", "..") for part in parts):
+        # What is no bucket's name is not repeated: it may hold someone's credentials.
+        raise ValueError(
+            "an address of S3 must be s3://BUCKET or s3://BUCKET/PREFIX, with the name of a bucket (3 to 63 "
+            "lower-case letters, digits, dots and hyphens) and nothing else; credentials and endpoint come "
+            "from the environment"
+        )
+    return name, prefix
+
+
+def _read_patience() -> float:
+    text = os.environ.get(PATIENCE_VARIABLE)
+    if not text:
+        return DEFAULT_PATIENCE_S
+    try:
+        patience_s = float(text)
+    except ValueError:
+        patience_s = -1.0
+    if not patience_s >= 0:
+        raise StorageError(f"{PATIENCE_VARIABLE} must be a number of seconds, got {text!r}")
+    return patience_s
+
+
+def _make_client() -> Any:  # Any: boto3 ships no types
+    try:
+        import boto3
+        import botocore.config
+    except ImportError:
+        raise StorageError(
+            "s3:// needs boto3, which is not installed; in the checkout: pip install '.[s3]'"
+        ) from None
+    # Repetition is ours alone: it must be known what was sent again, and said what is waited for.
+    config = botocore.config.Config(
+        connect_timeout=ANSWER_S, read_timeout=ANSWER_S, retries={"total_max_attempts": 1}
+    )
+    try:
+        client = boto3.session.Session().client("s3", config=config)
+        client.meta.events.register_first("needs-retry.s3.HeadBucket", _refuse_endless_redirect)
+        return client
+    except Exception as error:  # whatever the environment or a file of boto3's may hold
+        raise StorageError(f"no connection to S3 can be made: {_one_line(error)}") from None
+
+
+class _EndlessRedirectError(Exception):
+    """S3 redirects a request, and the question where to."""
+
+
+def _refuse_endless_redirect(response: Any, **_: Any) -> None:  # Any: botocore's own
+    """Refuse a redirect of the request by which boto3 asks where a bucket lies: it would ask without end."""
+    if response is None or response[0].status_code not in (301, 302, 307):
+        return
+    if "x-amz-bucket-region" not in response[1].get("ResponseMetadata", {}).get("HTTPHeaders", {}):
+        raise _EndlessRedirectError
+
+
+def _transient_errors() -> tuple[type[Exception], ...]:
+    """Return what is raised when an answer has not come, or not whole."""
+    import botocore.exceptions
+    import botocore.parsers
+
+    return (
+        botocore.parsers.ResponseParserError,  # an answer that is cut short, or of something in between
+        # A connection that is refused, silent or lost; one that cannot be trusted is not worth waiting for.
+        botocore.exceptions.EndpointConnectionError,
+        botocore.exceptions.ConnectTimeoutError,
+        botocore.exceptions.ProxyConnectionError,
+        botocore.exceptions.HTTPClientError,
+        botocore.exceptions.IncompleteReadError,
+        botocore.exceptions.FlexibleChecksumError,
+        ConnectionError,
+        TimeoutError,
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,46 @@
+"""Arrays out of files: npy read without objects, of the type and the axes that their role has.
+
+Shape suffixes: K classes, N images, S samples of a class, C H W image, T thresholds.
+"""
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_rebalance.ground.metrics import NUM_THRESHOLDS
+
+_AXES = {"predictions": "N", "precision_recall": "K2T", "samples": "3KSCHW"}
+"""axes of each role; a digit is a fixed length, and so are K and T"""
+_TYPES = {"predictions": "uint8", "precision_recall": "uint32", "samples": "uint8"}
+
+
+def parse_array(content: bytes, role: str, num_classes: int) -> NDArray[Any]:
+    """Return the array that a file of a role holds.
+
+    Raises:
+        ValueError: not an npy file, one with objects or of another length, or not such an array.
+    """
+    file = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else None
+        shape, _, dtype = (read_header or np.lib.format.read_array_header_2_0)(file)
+    except (ValueError, EOFError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(f"it is no npy file: {error}") from None
+    if dtype.hasobject:
+        raise ValueError("it holds objects, which could run code when they are read")
+    lengths = {"K": num_classes, "T": NUM_THRESHOLDS}
+    axes = _AXES[role]
+    fits = len(shape) == len(axes) and all(
+        length == (int(axis) if axis.isdigit() else lengths.get(axis, length)) and length > 0
+        for axis, length in zip(axes, shape, strict=True)
+    )
+    if not fits or dtype.name != _TYPES[role]:
+        raise ValueError(f"it must be {_TYPES[role]} with axes {axes}, got {dtype} {shape}")
+    if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise ValueError(f"it has another length than {shape} takes")
+    array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+    return array

@@ -1,0 +1,93 @@
+"""Turn frozen dataclasses into plain data and back, and check their values."""
+
+import dataclasses
+import functools
+import math
+import types
+import typing
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from lt_rebalance.ground.option_types import MOST
+
+LATER = {"is_later": True}
+"""metadata of a field that came after results were kept: at its default it stays out of the plain form, so
+that earlier results keep their keys"""
+
+ConfigT = TypeVar("ConfigT")
+
+
+def require_known(rule: str, value: str, known: Sequence[str]) -> None:
+    """Raise a ValueError naming the known values unless `value` is one of them."""
+    if value not in known:
+        raise ValueError(f"unknown {rule} {value!r}; known: {', '.join(known)}")
+
+
+def require_positive(**values: float | None) -> None:
+    """Raise a ValueError unless every given value that is not None is above 0."""
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be above 0, got {value}")
+
+
+def require_numbers(config: Any) -> None:  # Any: a configuration, whatever its fields
+    """Raise a ValueError when a number in a configuration is infinite, none at all or beyond all use."""
+    for each in dataclasses.fields(config):
+        value = getattr(config, each.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{each.name} must be a finite number, got {value}")
+        if isinstance(value, int) and abs(value) > MOST:
+            raise ValueError(f"{each.name} must be at most {MOST:,}, got a larger one")
+
+
+@functools.cache
+def field_types(cls: type) -> dict[str, Any]:  # Any: an annotation may be a class or a union
+    """Return the type of each field of a configuration."""
+    return typing.get_type_hints(cls)
+
+
+def to_plain(value: Any) -> Any:  # Any: walks configurations down to JSON values
+    """Return a configuration, and all configurations inside it, as dicts of plain JSON values.
+
+    Equal configurations give equal JSON: a whole number in a field of floats becomes a float.
+    """
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    types_of = field_types(type(value))
+    plain = {
+        each.name: to_plain(getattr(value, each.name))
+        for each in dataclasses.fields(value)
+        if not (each.metadata == LATER and getattr(value, each.name) == each.default)
+    }
+    return {name: float(each) if types_of[name] is float else each for name, each in plain.items()}
+
+
+def config_from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    """Return the configuration dataclass `cls` from plain values.
+
+    Raises:
+        ValueError: unknown or missing keys, or something other than a mapping, here or in a nested one.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{cls.__name__} is made from a mapping of its fields, got {values!r}")
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # ConfigT is always a dataclass
+    known = [each.name for each in fields]
+    for name in values:
+        require_known(f"key of {cls.__name__}", name, known)
+    missing = [
+        each.name for each in fields if each.name not in values and each.default is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(f"{cls.__name__} needs {', '.join(missing)}")
+    types_of = field_types(typing.cast(Hashable, cls))
+    return cls(**{name: _from_plain(types_of[name], value) for name, value in values.items()})
+
+
+def _from_plain(annotation: Any, value: Any) -> Any:  # Any: follows the annotations of configurations
+    if isinstance(annotation, types.UnionType):
+        if value is None:
+            return None
+        annotation = next(member for member in typing.get_args(annotation) if member is not types.NoneType)
+    if dataclasses.is_dataclass(annotation):
+        return config_from_dict(typing.cast(type, annotation), value)
+    return value

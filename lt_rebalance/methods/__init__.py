@@ -1,0 +1,1 @@
+"""Rebalancing methods and losses."""

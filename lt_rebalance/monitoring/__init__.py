@@ -1,0 +1,1 @@
+"""How a study stands: status, costs, concerns, TensorBoard."""

@@ -1,0 +1,54 @@
+"""What should worry someone about a result or a machine, in words."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lt_rebalance.ground.metrics import COLLAPSED_BELOW, recall_per_class
+from lt_rebalance.store.records import Record
+
+FREE_BYTES, FREE_SHARE = 5 * 2**30, 0.05
+"""a disk with less left than both is nearly full"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concern:
+    """Something that matters."""
+
+    kind: str
+    """"diverged", "dead classes", "collapsed generator" or "disk nearly full\""""
+    text: str
+    """what is the matter, to follow the name of the stage"""
+
+
+def find_concerns(record: Record, class_names: Sequence[str]) -> list[Concern]:
+    """Return what is worrying about a result."""
+    if record.state == "diverged":
+        text = f"diverged after {record.num_steps} steps: a loss was not finite, and there is no result"
+        return [Concern(kind="diverged", text=text)]
+    if record.kind == "generator":
+        diversity_K = record.quality_per_class["diversity"]
+        collapsed = [value is not None and value < COLLAPSED_BELOW for value in diversity_K]
+        meaning = "collapsed: it draws nearly one and the same image of"
+        return _name_classes("collapsed generator", meaning, collapsed, class_names)
+    recall_K = recall_per_class(np.array(record.confusion))
+    meaning = "has dead classes: not one test image is recognised of"
+    return _name_classes("dead classes", meaning, list(recall_K == 0), class_names)
+
+
+def _name_classes(
+    kind: str, meaning: str, is_affected_K: Sequence[bool], class_names: Sequence[str]
+) -> list[Concern]:
+    names = [name for name, affected in zip(class_names, is_affected_K, strict=True) if affected]
+    return [Concern(kind=kind, text=f"{meaning} {', '.join(names)}")] if names else []
+
+
+def find_disk_concern(location: str) -> Concern | None:
+    """Return a concern when the disk that a directory lies on is nearly full."""
+    usage = shutil.disk_usage(location)
+    if usage.free >= min(FREE_BYTES, FREE_SHARE * usage.total):
+        return None
+    left = f"{usage.free / 2**30:.1f} of {usage.total / 2**30:.0f} GiB left"
+    return Concern(kind="disk nearly full", text=f"the disk of {location} is nearly full: {left}")

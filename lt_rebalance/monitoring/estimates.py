@@ -1,0 +1,212 @@
+"""What a study has cost and will cost, in device time, from what its finished stages took; no torch.
+
+A device is a GPU, or else a CPU core.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lt_rebalance.ground.text import format_duration
+from lt_rebalance.store.facts import StageFacts
+from lt_rebalance.store.records import KINDS
+
+LATEST = 10
+"""finished stages of a kind that estimates go by: a machine's other work comes and goes"""
+
+DeviceTime = Callable[[StageFacts], float | None]
+"""tells the device seconds that a stage will take; None while that is not known"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """Device seconds, of what is done and of what is left. None: nothing finished tells how long it takes."""
+
+    spent_s: float
+    left_s: float | None
+
+    def to_dict(self, hourly_rate: float | None = None) -> dict[str, float | None]:
+        """Return it in hours, and its price where a rate for a device-hour is given."""
+        spent_h = self.spent_s / 3600
+        left_h = None if self.left_s is None else self.left_s / 3600
+        values = {"device_hours_spent": spent_h, "device_hours_left": left_h}
+        if hourly_rate is not None:
+            values |= {
+                "price_spent": spent_h * hourly_rate,
+                "price_left": None if left_h is None else left_h * hourly_rate,
+            }
+        return values
+
+    def describe(self, hourly_rate: float | None = None) -> str:
+        """Return "12 min spent, 3.4 h left", with prices where there is a rate."""
+        left = "?" if self.left_s is None else format_duration(self.left_s)
+        text = f"{format_duration(self.spent_s)} spent, {left} left"
+        if hourly_rate is None:
+            return text
+        prices = self.to_dict(hourly_rate)
+        price_left = "?" if prices["price_left"] is None else f"{prices['price_left']:.2f}"
+        return f"{text}; price {prices['price_spent']:.2f} spent, {price_left} left"
+
+
+class Estimator:
+    """How long stages take: as the latest finished ones of their kind, in proportion to their arithmetic."""
+
+    def __init__(
+        self,
+        finished: Collection[StageFacts],
+        expected_s: Mapping[str, float] | None = None,
+        num_devices: float = 1.0,
+    ) -> None:
+        """Learn from finished stages.
+
+        Args:
+            expected_s: by kind, the seconds of a floating-point operation, measured before the sweep began; a
+                kind goes by it until a stage of it is finished.
+            num_devices: devices that a trial holds, for the same.
+        """
+        self._rates: dict[tuple[str, str], float] = {}
+        expected_s = expected_s or {}
+        complete = sorted(
+            (fact for fact in finished if fact.state == "complete"), key=lambda fact: fact.finished_s
+        )
+        by_kind = {kind: [fact for fact in complete if fact.kind == kind][-LATEST:] for kind in KINDS}
+        for kind, peers in by_kind.items():
+            for measure in ("wall_s", "device_s") if peers else ():
+                self._rates[kind, measure] = _median_rate(peers, measure)
+        slowdowns = [
+            _median_rate(peers, "train_s") / expected_s[kind]
+            for kind, peers in by_kind.items()
+            if peers and kind in expected_s
+        ]
+        # Of what slows one kind down, part is the machine's doing and meets the other as well.
+        slowdown = math.sqrt(statistics.fmean(slowdowns)) if slowdowns else 1.0
+        for kind, seconds in expected_s.items():
+            self._rates.setdefault((kind, "wall_s"), slowdown * seconds)
+            self._rates.setdefault((kind, "device_s"), slowdown * seconds * num_devices)
+        self._can_borrow = all(fact.flop is not None for fact in complete)
+
+    def wall_s(self, fact: StageFacts) -> float | None:
+        """Return the seconds from the start to the end of a stage, or None while nothing is known."""
+        return self._estimate(fact, "wall_s")
+
+    def device_s(self, fact: StageFacts) -> float | None:
+        """Return the device seconds of a stage, or None while nothing is known."""
+        return self._estimate(fact, "device_s")
+
+    def _estimate(self, fact: StageFacts, measure: str) -> float | None:
+        rate = self._rates.get((fact.kind, measure))
+        if rate is None and self._can_borrow and fact.flop is not None:
+            # A kind of which none is finished yet goes by the other.
+            rate = next((rate for (_, name), rate in self._rates.items() if name == measure), None)
+        return None if rate is None else rate * _work(fact)
+
+
+def _median_rate(peers: Collection[StageFacts], measure: str) -> float:
+    seconds: list[float] = [getattr(fact, measure) / _work(fact) for fact in peers]
+    return statistics.median(seconds)
+
+
+def _work(fact: StageFacts) -> float:
+    """Return the arithmetic of a stage; where it is unknown, all stages of a kind count as equal."""
+    return fact.flop or 1.0
+
+
+def estimate_left(
+    pending: Sequence[StageFacts],
+    estimator: Estimator,
+    num_devices: float,
+    done_shares: Mapping[str, float],
+) -> float | None:
+    """Return the seconds until all pending stages are done, or None while that is not known.
+
+    Args:
+        num_devices: devices at work at a time.
+        done_shares: how much of a stage that is under way is done, by key; others have not begun.
+    """
+    device_s, wall_s = [], {}
+    for fact in pending:
+        left = 1 - done_shares.get(fact.key, 0.0)
+        device, wall = estimator.device_s(fact), estimator.wall_s(fact)
+        if device is None or wall is None:
+            return None
+        device_s.append(left * device)
+        wall_s[fact.key] = left * wall
+    chains = (wall_s[fact.key] + wall_s.get(fact.upstream or "", 0.0) for fact in pending)
+    return max(sum(device_s) / num_devices, max(chains, default=0.0))
+
+
+def total_spending(
+    facts: Collection[StageFacts], pending: Collection[StageFacts], device_s: DeviceTime
+) -> Spending:
+    """Return what stages cost together."""
+    left = [device_s(fact) for fact in pending]
+    known = [seconds for seconds in left if seconds is not None]
+    return Spending(
+        spent_s=sum(fact.device_s for fact in facts),
+        left_s=sum(known) if len(known) == len(left) else None,
+    )
+
+
+def spending_by_kind(
+    facts: Collection[StageFacts], pending: Collection[StageFacts], device_s: DeviceTime
+) -> dict[str, Spending]:
+    """Return what the stages of each kind cost together."""
+    return {
+        kind: total_spending(
+            [fact for fact in facts if fact.kind == kind],
+            [fact for fact in pending if fact.kind == kind],
+            device_s,
+        )
+        for kind in dict.fromkeys(fact.kind for fact in facts)
+    }
+
+
+def spending_by_cell(
+    study: Mapping[str, Any],
+    facts: Mapping[str, StageFacts],
+    pending: Collection[StageFacts],
+    device_s: DeviceTime,
+) -> list[Spending]:
+    """Return what each cell costs; the runs that share a generator share its cost evenly.
+
+    So the cells' costs add up to that of all stages.
+    """
+    users: dict[str, int] = {}
+    for run in study["runs"]:
+        for key in _keys_of(run):
+            users[key] = users.get(key, 0) + 1
+    is_pending = {fact.key for fact in pending}
+
+    def left_s(key: str) -> float | None:
+        return device_s(facts[key]) if key in is_pending else 0.0
+
+    spent, left = [0.0 for _ in study["cells"]], [0.0 for _ in study["cells"]]
+    unknown = set()
+    for run in study["runs"]:
+        for key in _keys_of(run):
+            spent[run["cell"]] += facts[key].device_s / users[key]
+            if (seconds := left_s(key)) is None:
+                unknown.add(run["cell"])
+            else:
+                left[run["cell"]] += seconds / users[key]
+    return [
+        Spending(spent_s=spent[cell], left_s=None if cell in unknown else left[cell])
+        for cell in range(len(spent))
+    ]
+
+
+def _keys_of(run: Mapping[str, Any]) -> list[str]:
+    return [key for key in (run["generator_key"], run["key"]) if key is not None]
+
+
+def add_up(spendings: Sequence[Spending], names: Sequence[str]) -> dict[str, Spending]:
+    """Return the sums over those of equal name, in the order in which the names come."""
+    sums: dict[str, Spending] = {}
+    for name, each in zip(names, spendings, strict=True):
+        before = sums.get(name, Spending(spent_s=0.0, left_s=0.0))
+        is_known = before.left_s is not None and each.left_s is not None
+        left_s = (before.left_s or 0.0) + (each.left_s or 0.0) if is_known else None
+        sums[name] = Spending(spent_s=before.spent_s + each.spent_s, left_s=left_s)
+    return sums

@@ -1,0 +1,221 @@
+"""Where a study stands, from what its store holds: counts, who is at work, failures, time left; no torch."""
+
+import dataclasses
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lt_rebalance.monitoring.estimates import (
+    Estimator,
+    Spending,
+    add_up,
+    estimate_left,
+    spending_by_cell,
+    spending_by_kind,
+    total_spending,
+)
+from lt_rebalance.store import Store
+from lt_rebalance.store.facts import RUN_STATES, StageFacts, list_pending, read_facts, run_state
+from lt_rebalance.store.presence import Note, read_notes
+
+STRAGGLER_FACTOR = 2.0
+"""times the expected duration from which a trial is called a straggler"""
+STRAGGLER_LEAST_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A trial at work, or lost."""
+
+    title: str
+    keys: tuple[str, ...]
+    host: str
+    pid: int
+    for_s: float
+    """since it started"""
+    round: int
+    num_rounds: int
+    expected_s: float | None
+    """how long such a trial takes, going by finished ones"""
+
+    @property
+    def is_straggler(self) -> bool:
+        """Whether it takes far longer than its like."""
+        if self.expected_s is None:
+            return False
+        return self.for_s > max(STRAGGLER_FACTOR * self.expected_s, STRAGGLER_LEAST_S)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageReason:
+    """Why a stage has no result."""
+
+    key: str
+    title: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellStatus:
+    """How far a cell is, and what it has shown so far."""
+
+    protocol: str
+    data: str
+    method: str
+    planned: int
+    complete: int
+    accuracy: float | None
+    """mean over the complete runs"""
+    collapsed: int
+    """complete runs with a dead class"""
+    spending: Spending
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Where a study stands."""
+
+    study: str
+    question: str
+    runs: Mapping[str, int]
+    """planned, and how many are in each of `RUN_STATES`"""
+    stages: Mapping[str, Mapping[str, int]]
+    """by kind: planned, done and to run"""
+    drivers: tuple[Note, ...]
+    """sweeps of this study that are at work"""
+    running: tuple[Running, ...]
+    lost: tuple[Running, ...]
+    """trials whose worker or sweep has died before they ended"""
+    failed: tuple[StageReason, ...]
+    unreadable: tuple[StageReason, ...]
+    """stages with a record or a failure that cannot be read"""
+    collapsed_generators: int
+    """generators with a class that they draw as nearly one image"""
+    num_slots: int | None
+    """trials at a time; None where the study was written without"""
+    eta_s: float | None
+    cells: tuple[CellStatus, ...]
+    spending: Spending
+    spending_by_kind: Mapping[str, Spending]
+    spending_by_method: Mapping[str, Spending]
+
+    def to_dict(self, hourly_rate: float | None = None) -> dict[str, Any]:
+        """Return plain JSON values."""
+        values = dataclasses.asdict(self)
+        values["spending"] = self.spending.to_dict(hourly_rate)
+        for name in ("spending_by_kind", "spending_by_method"):
+            values[name] = {each: value.to_dict(hourly_rate) for each, value in getattr(self, name).items()}
+        for cell, described in zip(self.cells, values["cells"], strict=True):
+            described["spending"] = cell.spending.to_dict(hourly_rate)
+        for trial, described in zip(self.running, values["running"], strict=True):
+            described["is_straggler"] = trial.is_straggler
+        return values
+
+
+def read_status(store: Store, study: str, now_s: float) -> Status:
+    """Read where a study stands; errors as `Store.load_study`."""
+    plan = store.load_study(study)
+    return describe_status(plan, read_facts(store, plan), read_notes(store.files), now_s)
+
+
+def describe_status(
+    study: Mapping[str, Any], facts: Mapping[str, StageFacts], notes: Sequence[Note], now_s: float
+) -> Status:
+    """Return where a study stands.
+
+    Args:
+        study: as `plan.describe_plan` describes it.
+        now_s: seconds since 1970.
+    """
+    pending = list_pending(facts)
+    is_open = {fact.key for fact in pending}
+    num_slots, per_slot = study.get("num_slots"), study.get("devices_per_slot", 1.0)
+    estimator = Estimator(facts.values(), study.get("expected_s"), per_slot)
+    drivers = [note for note in notes if not note.keys and not note.is_lost(now_s, ())]
+    names = {note.name for note in drivers}
+    trials = [note for note in notes if is_open.intersection(note.keys)]
+    running = [note for note in trials if not note.is_lost(now_s, names)]
+    done_shares = {key: note.round / max(note.num_rounds, 1) for note in running for key in note.keys}
+    by_cell = spending_by_cell(study, facts, pending, estimator.device_s)
+    return Status(
+        study=study["study"],
+        question=study["question"],
+        runs=_count_runs(study, facts),
+        stages=_count_stages(facts, pending),
+        drivers=tuple(note for note in drivers if note.title == study["study"]),
+        running=tuple(_describe_trial(note, facts, estimator, now_s) for note in running),
+        lost=tuple(_describe_trial(note, facts, estimator, now_s) for note in trials if note not in running),
+        failed=tuple(_give_reason(fact) for fact in facts.values() if fact.state == "failed"),
+        unreadable=tuple(_give_reason(fact) for fact in facts.values() if _is_unreadable(fact)),
+        collapsed_generators=sum(fact.metrics.get("num_collapsed_classes", 0) > 0 for fact in facts.values()),
+        num_slots=num_slots,
+        eta_s=estimate_left(pending, estimator, num_slots * per_slot, done_shares) if num_slots else None,
+        cells=_describe_cells(study, facts, by_cell),
+        spending=total_spending(facts.values(), pending, estimator.device_s),
+        spending_by_kind=spending_by_kind(facts.values(), pending, estimator.device_s),
+        spending_by_method=add_up(by_cell, [cell["method"] for cell in study["cells"]]),
+    )
+
+
+def _is_unreadable(fact: StageFacts) -> bool:
+    return fact.state == "missing" and bool(fact.reason)
+
+
+def _give_reason(fact: StageFacts) -> StageReason:
+    return StageReason(key=fact.key, title=fact.title, reason=fact.reason)
+
+
+def _count_runs(study: Mapping[str, Any], facts: Mapping[str, StageFacts]) -> dict[str, int]:
+    counts = Counter(run_state(facts, run["key"]) for run in study["runs"])
+    return {"planned": len(study["runs"])} | {state: counts[state] for state in RUN_STATES}
+
+
+def _count_stages(
+    facts: Mapping[str, StageFacts], pending: Sequence[StageFacts]
+) -> dict[str, dict[str, int]]:
+    planned = Counter(fact.kind for fact in facts.values())
+    done = Counter(fact.kind for fact in facts.values() if fact.state in ("complete", "diverged"))
+    to_run = Counter(fact.kind for fact in pending)
+    return {kind: {"planned": planned[kind], "done": done[kind], "to_run": to_run[kind]} for kind in planned}
+
+
+def _describe_trial(
+    note: Note, facts: Mapping[str, StageFacts], estimator: Estimator, now_s: float
+) -> Running:
+    known = [facts[key] for key in note.keys if key in facts]
+    return Running(
+        title=note.title,
+        keys=note.keys,
+        host=note.host,
+        pid=note.pid,
+        for_s=max(0.0, now_s - note.started_s),  # clocks of two machines may differ
+        round=note.round,
+        num_rounds=note.num_rounds,
+        expected_s=estimator.wall_s(known[0]),
+    )
+
+
+def _describe_cells(
+    study: Mapping[str, Any], facts: Mapping[str, StageFacts], spendings: Sequence[Spending]
+) -> tuple[CellStatus, ...]:
+    runs: list[list[StageFacts]] = [[] for _ in study["cells"]]
+    for run in study["runs"]:
+        runs[run["cell"]].append(facts[run["key"]])
+    cells = []
+    for cell, repeats, spending in zip(study["cells"], runs, spendings, strict=True):
+        complete = [fact.metrics for fact in repeats if fact.state == "complete"]
+        cells.append(
+            CellStatus(
+                protocol=cell["protocol"],
+                data=cell["data"],
+                method=cell["method"],
+                planned=len(repeats),
+                complete=len(complete),
+                accuracy=statistics.fmean(each["accuracy"] for each in complete) if complete else None,
+                collapsed=sum(each["num_dead_classes"] > 0 for each in complete),
+                spending=spending,
+            )
+        )
+    return tuple(cells)

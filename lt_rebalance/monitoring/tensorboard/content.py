@@ -1,0 +1,129 @@
+"""What TensorBoard shows of a stage, as functions of its curves and its record alone.
+
+Shape suffixes: K classes, S samples, C H W image, T thresholds.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_rebalance.monitoring.tensorboard.pictures import draw_confusion, draw_samples
+from lt_rebalance.monitoring.tensorboard.protos import Value, image, precision_recall, scalar
+from lt_rebalance.store import Store
+from lt_rebalance.store.records import Record
+
+MAX_POINTS = 50
+"""points of a scalar at most; rounds between them are left out"""
+MAX_PREVIEWS = 3
+"""sample grids of a generator in training at most, besides the one of its end"""
+ROUND_COLUMNS = {
+    "classifier": (
+        "train_loss",
+        *(
+            f"{split}_{name}"
+            for split in ("test", "validation")
+            for name in ("loss", "accuracy", "macro_f1", "worst_class_recall", "num_dead_classes", "ece")
+        ),
+    ),
+    "generator": ("discriminator_loss", "generator_loss", "probability_real", "probability_fake"),
+}
+"""columns of the curves that become scalars, by kind of stage, where the curves have them"""
+RESULT_METRICS = ("accuracy", "macro_f1", "worst_class_recall", "num_dead_classes", "loss", "ece")
+RESULTS = {"last": "last round", "best_validation": "round of best validation macro F1"}
+"""which rounds the table of hyperparameters shows, in the words of `configs.SELECTIONS`"""
+_CONFUSION_LEGEND = "Test images by true class (rows) and prediction (columns); darker is more of a row."
+_SAMPLES_LEGEND = "One row a class, drawn from the same noise every time, for every seed and generator."
+_CURVE_LEGEND = "One class against all others, at 51 thresholds of its softmax probability."
+
+
+def is_shown(round_index: int, num_rounds: int) -> bool:
+    """Whether a round, counted from 1, is among the at most `MAX_POINTS` that are shown; the last one is."""
+    return _is_due(round_index, num_rounds, MAX_POINTS)
+
+
+def is_previewed(round_index: int, num_rounds: int) -> bool:
+    """Whether a generator's samples are drawn after a round; after the last, the record's sheet is shown."""
+    return 0 < round_index < num_rounds and _is_due(round_index, num_rounds, MAX_PREVIEWS + 1)
+
+
+def _is_due(round_index: int, num_rounds: int, most: int) -> bool:
+    return round_index == num_rounds or round_index % -(-num_rounds // most) == 0
+
+
+def planned_rounds(stage: Mapping[str, Any]) -> int:
+    """Return how many rounds a stage has, which a diverged one did not reach."""
+    budget = stage[stage["kind"]]["budget"]
+    return int(budget["epochs"] or budget["rounds"])
+
+
+def show_round(kind: str, row: Mapping[str, Any], class_names: Sequence[str]) -> list[Value]:
+    """Return the scalars of a row of the curves."""
+    values = [scalar(f"{kind}/{name}", row[name]) for name in ROUND_COLUMNS[kind] if name in row]
+    return values + _by_class("recall", row.get("test_recall_K", ()), class_names)
+
+
+def show_preview(
+    samples_KSCHW: NDArray[np.uint8], diversity_K: Sequence[float | None], class_names: Sequence[str]
+) -> list[Value]:
+    """Return what a generator draws, and how diverse each class is."""
+    return [
+        image("samples", draw_samples(samples_KSCHW), _SAMPLES_LEGEND),
+        *_by_class("diversity", diversity_K, class_names),
+    ]
+
+
+def show_record(record: Record, store: Store, class_names: Sequence[str]) -> list[Value]:
+    """Return what is shown of a finished stage at its last step; of a diverged one, nothing.
+
+    Raises:
+        StoreError: an artefact is missing or altered.
+    """
+    if record.state != "complete":
+        return []
+    if record.kind == "generator":
+        if "samples" not in record.artifacts:
+            return []
+        sheet_3KSCHW = store.read_array(record, "samples")
+        return show_preview(sheet_3KSCHW[0], record.quality_per_class["diversity"], class_names)
+    values = [image("confusion", draw_confusion(np.array(record.confusion), class_names), _CONFUSION_LEGEND)]
+    if "precision_recall" in record.artifacts:
+        counts_K2T = store.read_array(record, "precision_recall")
+        values += [
+            precision_recall(f"precision_recall/{name}", counts_2T, _CURVE_LEGEND)
+            for name, counts_2T in zip(_label(class_names), counts_K2T, strict=True)
+        ]
+    return values + list(_show_results(record))
+
+
+def _show_results(record: Record) -> Iterator[Value]:
+    for selection, row in _selected_rows(record.curves).items():
+        for name in RESULT_METRICS:
+            if f"test_{name}" in row:
+                yield scalar(result_tag(selection, name), row[f"test_{name}"])
+
+
+def _selected_rows(curves: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    rows = {"last": curves[-1]}
+    if "validation_macro_f1" in curves[-1]:
+        rows["best_validation"] = max(curves, key=lambda row: row["validation_macro_f1"])
+    return rows
+
+
+def result_tag(selection: str, metric: str) -> str:
+    """Return the tag of a metric in the table of hyperparameters."""
+    return f"result/{selection}_{metric}"
+
+
+def _by_class(prefix: str, values_K: Sequence[float | None], class_names: Sequence[str]) -> list[Value]:
+    if not values_K:
+        return []
+    labelled = zip(_label(class_names), values_K, strict=True)
+    return [scalar(f"{prefix}/{name}", value) for name, value in labelled if value is not None]
+
+
+def _label(class_names: Sequence[str]) -> list[str]:
+    """Return the names with their numbers, which keep them in order."""
+    digits = len(str(len(class_names) - 1))
+    return [f"{label:0{digits}d} {name}" for label, name in enumerate(class_names)]

@@ -1,0 +1,74 @@
+"""Curves of methods averaged over seeds: one run of TensorBoard a method, so that each has its own colour."""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lt_rebalance.monitoring.tensorboard.content import is_shown, planned_rounds
+from lt_rebalance.monitoring.tensorboard.log import EventLog
+from lt_rebalance.monitoring.tensorboard.naming import name_data, path_name, study_directory
+from lt_rebalance.monitoring.tensorboard.protos import Value, scalar
+from lt_rebalance.monitoring.tensorboard.writer import remove_events
+from lt_rebalance.store import Store
+from lt_rebalance.store.document_values import ORIGINAL
+from lt_rebalance.store.records import Record
+
+COMPARED = {
+    "test_macro_f1": "macro F1",
+    "test_accuracy": "accuracy",
+    "test_worst_class_recall": "worst-class recall",
+    "test_num_dead_classes": "dead classes",
+    "test_loss": "test loss",
+}
+"""columns of the curves that are averaged over seeds, and the titles of their charts"""
+BANDED = "test_macro_f1"
+"""the column whose range over seeds is shown as well"""
+DIRECTORY = "means"
+
+
+def mean_tag(cell: Mapping[str, Any], column: str) -> str:
+    """Return the tag that all methods at one C and protocol share."""
+    return f"means/{cell['dataset']}/{cell['protocol']}/{name_data(cell['data'])}/{column}"
+
+
+def band_tags(cell: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the tags of mean, lowest and highest seed of the column that has them."""
+    tag = mean_tag(cell, BANDED)
+    return tag, f"{tag}/low", f"{tag}/high"
+
+
+def write_means(store: Store, study: Mapping[str, Any]) -> None:
+    """Write the curves of each cell anew, averaged over the seeds that are complete."""
+    root = f"{study_directory(study['study'])}/{DIRECTORY}"
+    for name in store.files.list(root):
+        remove_events(store, f"{root}/{name}")
+    keys: list[list[str]] = [[] for _ in study["cells"]]
+    for run in study["runs"]:
+        keys[run["cell"]].append(run["key"])
+    logs: dict[str, EventLog] = {}
+    for cell, of_cell in zip(study["cells"], keys, strict=True):
+        records = [record for key in of_cell if (record := store.read_record(key)) is not None]
+        if complete := [record for record in records if record.state == "complete"]:
+            # The original set stands for itself, beside the methods of every C.
+            name = path_name(ORIGINAL if cell["data"] == ORIGINAL else cell["method"])
+            log = logs.setdefault(name, EventLog(store.files, f"{root}/{name}"))
+            for step, values in _average(cell, complete):
+                log.add(step, values)
+    for log in logs.values():
+        log.flush()
+
+
+def _average(cell: Mapping[str, Any], repeats: Sequence[Record]) -> Iterator[tuple[int, list[Value]]]:
+    """Yield step and values of each round that is shown and that all seeds have reached."""
+    num_rounds = planned_rounds(repeats[0].stage)
+    for index, rows in enumerate(zip(*(record.curves for record in repeats), strict=False), start=1):
+        if is_shown(index, num_rounds):
+            found = {column: [row[column] for row in rows] for column in COMPARED}
+            values = [
+                scalar(mean_tag(cell, column), statistics.fmean(each)) for column, each in found.items()
+            ]
+            _, low, high = band_tags(cell)
+            yield (
+                rows[0]["step"],
+                [*values, scalar(low, min(found[BANDED])), scalar(high, max(found[BANDED]))],
+            )

@@ -1,0 +1,111 @@
+"""What stands at the root of a study's events: the table of hyperparameters, and methods side by side."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lt_rebalance.ground.disk import takes_no_more
+from lt_rebalance.ground.errors import StorageError
+from lt_rebalance.monitoring.tensorboard.content import RESULT_METRICS, RESULTS, result_tag
+from lt_rebalance.monitoring.tensorboard.log import EventLog
+from lt_rebalance.monitoring.tensorboard.means import BANDED, COMPARED, band_tags, mean_tag, write_means
+from lt_rebalance.monitoring.tensorboard.naming import flatten_cell, name_data, name_runs, study_directory
+from lt_rebalance.monitoring.tensorboard.protos import Chart, HParam, experiment, layout
+from lt_rebalance.monitoring.tensorboard.writer import fill_in, remove_events
+from lt_rebalance.store import Store, StoreError
+from lt_rebalance.store.document_values import ORIGINAL
+
+ALWAYS_SHOWN = ("data.dataset", "protocol", "data.c", "method.name", "generator.architecture")
+"""hyperparameters that are shown even where they do not vary"""
+APPLY_TO_SOME = ("data.class_order", "data.subset_draw", "method.draw")
+"""hyperparameters that are absent where they mean nothing, as on the original set"""
+
+
+def write_overview(store: Store, study: Mapping[str, Any]) -> None:
+    """Write the table and the charts of a study anew.
+
+    A TensorBoard that is running goes on with the table that it has read before.
+    """
+    root = study_directory(study["study"])
+    remove_events(store, root)
+    log = EventLog(store.files, root)
+    log.add(0, [experiment(hparam_domains(study), _metric_titles()), layout(_categories(study))])
+    log.flush()
+
+
+def hparam_domains(study: Mapping[str, Any]) -> dict[str, list[HParam]]:
+    """Return the values of every hyperparameter that varies between cells, and of those always shown.
+
+    Being absent counts as a value where it is a choice, such as epochs of a budget in steps. A cell without a
+    generator does not make all settings of generators vary.
+    """
+    cells = [flatten_cell(cell) for cell in study["cells"]]
+    names = dict.fromkeys([*ALWAYS_SHOWN, *sorted({name for cell in cells for name in cell})])
+    domains = {}
+    for name in names:
+        section = name[: name.rfind(".") + 1]
+        values = {cell.get(name) for cell in cells if any(each.startswith(section) for each in cell)}
+        present = [value for value in values if value is not None]
+        num_values = len(present) if name in APPLY_TO_SOME else len(values)
+        if num_values > 1 or (present and name in ALWAYS_SHOWN):
+            domains[name] = sorted(present, key=lambda value: (isinstance(value, str), value))
+    return domains
+
+
+def _metric_titles() -> dict[str, str]:
+    titles = {}
+    for selection, meaning in RESULTS.items():
+        for name in RESULT_METRICS:
+            titles[result_tag(selection, name)] = f"{name.replace('_', ' ')}, {meaning}"
+    return titles
+
+
+def _categories(study: Mapping[str, Any]) -> dict[str, list[Chart]]:
+    """Return charts of all methods at each C and protocol, and after them those of single runs."""
+    blocks = {mean_tag(cell, BANDED): cell for cell in study["cells"]}
+    categories = {}
+    for cell in blocks.values():
+        ceiling = {**cell, "data": ORIGINAL}
+        shown = [cell, *([ceiling] if mean_tag(ceiling, BANDED) in blocks else [])]
+        if cell["data"] == ORIGINAL and len(blocks) > 1:  # it stands beside the methods of every C
+            continue
+        title = f"Methods side by side: {cell['dataset']}, {cell['protocol']}, {name_data(cell['data'])}"
+        categories[title] = _compare(shown)
+    categories["All selected runs"] = [
+        Chart(title=title, tags=(f"^classifier/{column}$",)) for column, title in COMPARED.items()
+    ]
+    return categories
+
+
+def _compare(cells: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Return charts of the means of all methods that stand beside each other in these cells."""
+    charts = []
+    for column, title in COMPARED.items():
+        tags = dict.fromkeys(f"^{re.escape(mean_tag(cell, column))}$" for cell in cells)
+        charts.append(Chart(title=f"{title}, mean over seeds", tags=tuple(tags)))
+    bands = dict.fromkeys(band_tags(cell) for cell in cells)
+    charts.insert(1, Chart(title=f"{COMPARED[BANDED]}, lowest to highest seed", bands=tuple(bands)))
+    return charts
+
+
+def refresh_events(store: Store, study: Mapping[str, Any]) -> int:
+    """Bring the events of a study up to date with its records; return how many runs were missing there.
+
+    Raises:
+        StoreError: a record or an artefact cannot be read, or something is in the way of the events.
+    """
+    try:
+        count = fill_in(store, name_runs(study))
+        write_overview(store, study)
+        write_means(store, study)
+    except StorageError:
+        raise
+    except OSError as error:
+        if takes_no_more(error):  # what is there can be shown as it is
+            raise
+        root = study_directory(study["study"])
+        raise StoreError(
+            f"{store.location}: {root} cannot be brought up to date: {error}; remove that directory, and its "
+            "events are made again from the records"
+        ) from None
+    return count

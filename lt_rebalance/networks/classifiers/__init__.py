@@ -1,0 +1,1 @@
+"""Classifiers, one file each, and the registry that names them."""

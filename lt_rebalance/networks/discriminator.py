@@ -1,0 +1,56 @@
+"""The discriminator that every generator is trained against."""
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+
+from lt_rebalance.ground.seeding import random_words
+from lt_rebalance.networks.generators import LABEL_DIM, LEAKY_SLOPE
+from lt_rebalance.networks.initialization import ImageShape
+
+DROPOUT = 0.3
+
+HIDDEN_WIDTHS = (1024, 512, 256)
+"""of the discriminator; all are multiples of 4, as `draw_kept` needs"""
+
+KEPT_FROM = torch.iinfo(torch.int16).min + round(DROPOUT * 2**16)
+
+
+class Discriminator(nn.Module):
+    """Judge images under their labels: `(images_NCHW, labels_N, kept_NH) -> logits_N`, positive for real."""
+
+    def __init__(self, num_classes: int, image_shape: ImageShape) -> None:
+        super().__init__()
+        self.label_embedding = nn.Embedding(num_classes, LABEL_DIM)
+        widths = (math.prod(image_shape) + LABEL_DIM, *HIDDEN_WIDTHS)
+        self.hidden = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(widths))
+        self.output = nn.Linear(widths[-1], 1)
+
+    def forward(self, images_NCHW: Tensor, labels_N: Tensor, kept_NH: Tensor) -> Tensor:
+        """Return `logits_N`; dropout is always active and keeps what is true in `kept_NH`."""
+        hidden = torch.cat([images_NCHW.flatten(1), self.label_embedding(labels_N)], dim=1)
+        for layer, kept in zip(self.hidden, kept_NH.split(HIDDEN_WIDTHS, dim=1), strict=True):
+            hidden = nn.functional.leaky_relu(layer(hidden), LEAKY_SLOPE)
+            hidden = hidden * kept / (1 - DROPOUT)
+        logits_N: Tensor = self.output(hidden).squeeze(1)
+        return logits_N
+
+
+def draw_kept(keys_L: Tensor, step: Tensor, num_items: int) -> Tensor:
+    """Return `kept_LNH`, bool: what dropout keeps of all hidden layers of the discriminator, side by side.
+
+    A counter-based stream: a mask depends on its lane's key, the step and its place, and on nothing else, so
+    it needs no state and all lanes are drawn at once. Four masks of 16 bits come from each random word; the
+    rate is `DROPOUT` to the nearest 2^-16.
+
+    Args:
+        keys_L: int64, from `seeding.stream_key`.
+        step: int64 without axes, on the same device.
+        num_items: N, below 2^21.
+    """
+    num_lanes, width = len(keys_L), sum(HIDDEN_WIDTHS)
+    places_W = torch.arange(num_items * width // 4, device=keys_L.device)
+    words_LW = random_words(keys_L.unsqueeze(1), places_W + (step << 32))
+    return words_LW.view(torch.int16).view(num_lanes, num_items, width) >= KEPT_FROM

@@ -1,0 +1,48 @@
+"""Build a network whose every weight comes from one named random stream."""
+
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+def build_network(build: Callable[[], ModuleT], generator: torch.Generator) -> ModuleT:
+    """Return the network made by `build`, on the CPU, initialised from `generator`.
+
+    The distributions are torch's own: uniform within 1 / sqrt(fan_in) for the weights and biases of linear
+    and convolutional layers, standard normal for embeddings, ones and zeros for batch normalisation.
+
+    Raises:
+        TypeError: a layer with parameters whose distribution is not stated here.
+    """
+    with torch.random.fork_rng(devices=[]):  # constructors draw from the global stream
+        network = build()
+    for module in network.modules():
+        if next(module.parameters(recurse=False), None) is not None:
+            _initialize(module, generator)
+    return network
+
+
+@torch.no_grad()
+def _initialize(module: nn.Module, generator: torch.Generator) -> None:
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        fan_in = module.weight.shape[1] * module.weight[0, 0].numel()
+        bound = 1 / math.sqrt(fan_in)
+        module.weight.uniform_(-bound, bound, generator=generator)
+        if module.bias is not None:
+            module.bias.uniform_(-bound, bound, generator=generator)
+    elif isinstance(module, nn.Embedding):
+        module.weight.normal_(generator=generator)
+    elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        module.reset_running_stats()
+        module.weight.fill_(1)
+        module.bias.zero_()
+    else:
+        raise TypeError(f"no initial distribution is stated for {type(module).__name__}")
+
+
+ImageShape = tuple[int, int, int]

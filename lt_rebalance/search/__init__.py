@@ -1,0 +1,1 @@
+"""What is tuned, its journal and its account."""

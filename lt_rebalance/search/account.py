@@ -1,0 +1,137 @@
+"""The account of a search: every trial with its values, its rungs and its end, and the choice among them."""
+
+import dataclasses
+import math
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lt_rebalance.store.document_values import TRIAL_STATES
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungResult:
+    """What a trial showed at a rung."""
+
+    round: int
+    num_steps: int
+    """steps of the tuned training until here, of one seed"""
+    scores: Mapping[str, tuple[float, ...]]
+    """by objective, one value a seed"""
+    total_steps: int
+    """steps of all trainings of the trial until here, over seeds"""
+    train_s: float
+    """seconds spent in them"""
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """what the trial was trained with since the rung before, where that changes; else empty"""
+
+    def mean(self, objective: str) -> float:
+        """Return the mean of an objective over seeds."""
+        return statistics.fmean(self.scores[objective])
+
+    def sd(self, objective: str) -> float | None:
+        """Return the standard deviation of an objective over seeds, None of a single one."""
+        values = self.scores[objective]
+        return statistics.stdev(values) if len(values) > 1 else None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the result as plain JSON values, with mean and standard deviation."""
+        scores = {
+            name: {"mean": self.mean(name), "sd": self.sd(name), "by_seed": list(values)}
+            for name, values in self.scores.items()
+        }
+        return dataclasses.asdict(self) | {"scores": scores}
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> "RungResult":
+        """Return the result that `to_plain` described."""
+        scores = {name: tuple(score["by_seed"]) for name, score in values["scores"].items()}
+        return cls(**{**values, "scores": scores})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One configuration of a search."""
+
+    number: int
+    values: Mapping[str, Any]
+    state: str
+    """"complete"; "pruned", stopped at a rung for being worse; "diverged", a loss was not finite at some
+    seed; "failed", by an error; "running", also when the search was stopped"""
+    reason: str = ""
+    """why it failed"""
+    rungs: tuple[RungResult, ...] = ()
+    retry_of: int | None = None
+    """the failed trial that it repeats"""
+
+    def __post_init__(self) -> None:
+        assert self.state in TRIAL_STATES, self.state
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of all its trainings."""
+        return self.rungs[-1].total_steps if self.rungs else 0
+
+    @property
+    def train_s(self) -> float:
+        """Seconds spent in its trainings."""
+        return self.rungs[-1].train_s if self.rungs else 0.0
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the trial as plain JSON values."""
+        return dataclasses.asdict(self) | {"rungs": [rung.to_plain() for rung in self.rungs]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchBudget:
+    """When a search starts no further trial; what runs is finished."""
+
+    trials: int | None = None
+    """trials in all, but for those that repeat one that failed"""
+    steps: int | None = None
+    """optimizer steps of all trainings of all trials"""
+    minutes: float | None = None
+    """minutes of training, summed over trials that run side by side"""
+
+    def __post_init__(self) -> None:
+        limits = dataclasses.asdict(self)
+        for name, limit in limits.items():
+            if limit is not None and not 0 < limit < math.inf:
+                raise ValueError(f"a budget in {name} must be above 0 and finite, got {limit}")
+        if not any(limits.values()):
+            raise ValueError("a search needs a budget in trials, steps or minutes")
+
+    def is_spent(self, trials: Sequence[Trial]) -> bool:
+        """Whether these trials reach any of the limits."""
+        spent = {
+            "trials": sum(trial.retry_of is None for trial in trials),
+            "steps": sum(trial.total_steps for trial in trials),
+            "minutes": sum(trial.train_s for trial in trials) / 60,
+        }
+        limits = dataclasses.asdict(self)
+        return any(limit is not None and spent[name] >= limit for name, limit in limits.items())
+
+
+def choose(trials: Sequence[Trial], objective: str) -> Trial | None:
+    """Return the complete trial with the best mean at its last rung, of equals the first; or None."""
+    complete = [trial for trial in trials if trial.state == "complete"]
+    return max(complete, key=lambda trial: (trial.rungs[-1].mean(objective), -trial.number), default=None)
+
+
+def pareto_front(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Trial]:
+    """Return the complete trials that no other one betters in one objective and equals in the rest."""
+    complete = [trial for trial in trials if trial.state == "complete"]
+    means = [[trial.rungs[-1].mean(name) for name in objectives] for trial in complete]
+    return [
+        trial
+        for trial, own in zip(complete, means, strict=True)
+        if not any(other != own and all(b >= a for a, b in zip(own, other, strict=True)) for other in means)
+    ]
+
+
+def summary(trials: Sequence[Trial]) -> str:
+    """Return the line that accounts for every trial."""
+    counts = Counter(trial.state for trial in trials)
+    return f"trials={len(trials)} " + " ".join(f"{state}={counts[state]}" for state in TRIAL_STATES)

@@ -1,0 +1,60 @@
+"""What a search writes for others to read: its account, and the configuration that it chose."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lt_rebalance.ground.plain import to_plain
+from lt_rebalance.search.account import SearchBudget, Trial, choose, pareto_front
+from lt_rebalance.search.search import OBJECTIVES, Search
+from lt_rebalance.studies.stage import RESULTS_VERSION
+
+
+def make_account(
+    search: Search,
+    question: str,
+    budget: SearchBudget,
+    trials: Sequence[Trial],
+    importance: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return the account of a search as plain JSON values: all that a report reads of it."""
+    best = choose(trials, search.objectives[0])
+    return describe_search(search) | {
+        "question": question,
+        "budget": dataclasses.asdict(budget),
+        "trials": [trial.to_plain() for trial in trials],
+        "importance": dict(importance),
+        "best": None if best is None else best.number,
+        "front": [trial.number for trial in pareto_front(trials, search.objectives)],
+        "confirmation": confirmation_name(search),
+    }
+
+
+def confirmation_name(search: Search) -> str:
+    """Return the name of the study that confirms the choice of a search."""
+    return f"{search.name}-confirmation"
+
+
+def best_toml(search: Search, trial: Trial) -> str:
+    """Return the values of a trial as the file that a study takes as its configuration."""
+    lines = [f"# The best of search {search.name}: trial {trial.number}.", f"[{search.component}]"]
+    # Of strings and finite numbers, JSON and TOML write the same.
+    return "\n".join([*lines, *(f"{name} = {json.dumps(value)}" for name, value in trial.values.items()), ""])
+
+
+def describe_search(search: Search) -> dict[str, Any]:
+    """Return what a search is, as plain JSON values: two that agree in this are one."""
+    description = {
+        "results_version": RESULTS_VERSION,
+        "search": to_plain(search),
+        "objectives": {name: OBJECTIVES[name].label for name in search.objectives},
+        "space": {
+            name: {"kind": type(domain).__name__.lower(), **to_plain(domain)}
+            for name, domain in search.space.items()
+        },
+        "untuned": dict(search.untuned),
+        "rung_rounds": list(search.rung_rounds),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(description, allow_nan=False))
+    return plain

@@ -1,0 +1,137 @@
+"""Which stages of a store belong to something that is kept there, so that nothing else may be thrown away.
+
+Whatever comes to own stages has its place in `OWNERS`. Where one owner cannot be read, no orphan can be told.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import optuna
+from optuna.storages.journal import BaseJournalBackend
+from optuna.trial import TrialState
+
+from lt_rebalance.files.filesystem import Filesystem
+from lt_rebalance.ground.plain import config_from_dict
+from lt_rebalance.ground.values import parse_json
+from lt_rebalance.search.journal import JOURNAL_FILE
+from lt_rebalance.search.search import Search, Values
+from lt_rebalance.store import Store, StoreError
+from lt_rebalance.store.documents import search_path
+from lt_rebalance.studies.plan import upstream_key
+from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage
+
+
+def list_owned(store: Store) -> dict[str, str]:
+    """Return whose each stage is that something in a store owns, by key; the stage need not exist yet.
+
+    Raises:
+        StoreError: an owner cannot be read, so that what belongs to it cannot be told.
+    """
+    owned: dict[str, str] = {}
+    for list_stages in OWNERS.values():
+        for key, owner in list_stages(store):
+            owned.setdefault(key, owner)
+    return owned
+
+
+def _list_of_studies(store: Store) -> Iterator[tuple[str, str]]:
+    for name in store.list_studies():
+        for run in store.load_study(name)["runs"]:
+            for key in (run["key"], run["generator_key"]):
+                if key is not None:
+                    if not isinstance(key, str):
+                        raise _refuse(store, f"studies/{name}.json", f"it names the key {key!r}")
+                    yield key, f"study {name}"
+
+
+def _list_of_searches(store: Store) -> Iterator[tuple[str, str]]:
+    for name in store.files.list("searches"):
+        path = search_path(name)
+        trials = _read_trials(store, path)
+        if "account.json" not in store.files.list(path):
+            if trials:
+                raise _refuse(store, path, "it has trials and no account.json that tells what it tunes")
+            continue
+        for stage in _list_stages(store, name, trials):
+            for key in (stage.key, upstream_key(stage)):
+                if key is not None:
+                    yield key, f"search {name}"
+
+
+OWNERS: Mapping[str, Callable[[Store], Iterator[tuple[str, str]]]] = {
+    "studies": _list_of_studies,
+    "searches": _list_of_searches,
+}
+"""by directory of a store: what yields the key and the owner of every stage that something in it owns"""
+OWN_NOTHING = ("stages", "tables", "quarantine", "lease", "events", "logs", "running")
+"""the other directories of a store"""
+
+
+def _list_stages(store: Store, name: str, trials: list[Values]) -> Iterator[AnyStage]:
+    """Yield every stage of every ladder that a trial of a search has climbed or may climb."""
+    path = f"{search_path(name)}/account.json"
+    account = store.load_search(name)
+    if (version := account.get("results_version")) != RESULTS_VERSION:
+        raise _refuse(store, path, f"it is of results version {version!r}, this code knows {RESULTS_VERSION}")
+    try:
+        search = config_from_dict(Search, account["search"])
+        if account["rung_rounds"] != list(search.rung_rounds):
+            raise ValueError(f"its rungs are {account['rung_rounds']}, this code has {search.rung_rounds}")
+        kept = [dict(trial["values"]) for trial in account["trials"]]
+        for values in _without_repeats([*kept, *trials]):
+            if set(values) >= set(search.space):  # else it was stopped before it began to train
+                for rung in search.ladder(values):
+                    for group in rung.groups:
+                        yield from group
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _refuse(store, path, f"{type(error).__name__}: {error}") from None
+
+
+def _without_repeats(values: list[Any]) -> list[Values]:
+    return list({tuple(sorted(each.items())): each for each in values}.values())
+
+
+def _read_trials(store: Store, path: str) -> list[Values]:
+    """Return the values of all trials that have begun, by the journal of a search; nothing is written."""
+    try:
+        operations = [*_read_lines(store.files, path), *_read_objects(store.files, path)]
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        storage = optuna.storages.JournalStorage(_Journal(operations))
+        trials = [
+            trial for study in storage.get_all_studies() for trial in storage.get_all_trials(study._study_id)
+        ]
+    except Exception as error:  # of Optuna, which takes every operation at its word
+        name = JOURNAL_FILE if JOURNAL_FILE in store.files.list(path) else "journal"
+        raise _refuse(store, f"{path}/{name}", f"{type(error).__name__}: {error}") from None
+    return [dict(trial.params) for trial in trials if trial.state != TrialState.WAITING]
+
+
+def _read_lines(files: Filesystem, path: str) -> Iterator[dict[str, Any]]:
+    if JOURNAL_FILE in files.list(path):
+        *lines, _ = files.read(f"{path}/{JOURNAL_FILE}").split(b"\n")  # the last one may not be whole
+        yield from map(parse_json, lines)
+
+
+def _read_objects(files: Filesystem, path: str) -> Iterator[dict[str, Any]]:
+    for name in files.list(f"{path}/journal"):
+        yield from parse_json(files.read(f"{path}/journal/{name}"))["operations"]
+
+
+class _Journal(BaseJournalBackend):
+    """Operations that were read, and that no other follows."""
+
+    def __init__(self, operations: list[dict[str, Any]]) -> None:
+        self._operations = operations
+
+    def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+        return self._operations[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        raise AssertionError(f"a journal that is only read is written to: {logs}")
+
+
+def _refuse(store: Store, path: str, reason: str) -> StoreError:
+    return StoreError(
+        f"{store.location}: {path} does not tell which stages it owns ({reason}), so orphans cannot be told "
+        "from what it needs; mend it, or move it away if nothing of it is wanted, and ask again"
+    )

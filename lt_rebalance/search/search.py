@@ -1,0 +1,214 @@
+"""What a search tunes, on which seeds and by which objectives, and the ladder of stages a trial climbs.
+
+A trial is one configuration on a fixed list of seeds. Its ladder has rungs: the tuned training up to some
+round, with all that it takes to measure it there. Since nothing in a training depends on how long it will
+last, the training of a rung is the first part of that of the next, and each is an ordinary stage.
+"""
+
+import dataclasses
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from lt_rebalance.ground.names import check_name
+from lt_rebalance.ground.plain import require_known, require_positive
+from lt_rebalance.search.spaces import SEARCH_SPACES, SearchSpace, Value
+from lt_rebalance.store.records import Record
+from lt_rebalance.studies.stage import AnyStage
+from lt_rebalance.studies.study import Cell
+from lt_rebalance.studies.workload import require_workable
+from lt_rebalance.training.configs import Budget, ClassifierConfig, Execution, GeneratorConfig
+
+FIRST_SEARCH_SEED = 1000
+"""the seeds of searches begin here, so that those of studies, which begin at 0, are fresh"""
+SCHEDULERS = ("asha", "none", "pbt")
+
+Values = Mapping[str, Value]
+"""what a trial sets, by name of the setting"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """A number in [0, 1] that a search makes as large as it can."""
+
+    label: str
+    kind: str
+    """kind of the stage whose record holds it"""
+    measure: Callable[[Record], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """The stages that measure a trial after so many rounds of the tuned training."""
+
+    round: int
+    groups: tuple[tuple[AnyStage, ...], ...]
+    """run in this order; stages of a group differ in the seed alone; the first group is the tuned training"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """A question: which values of a space make a component best, averaged over seeds?"""
+
+    name: str
+    """names the search in the store"""
+    component: str
+    """the part of the cell that is tuned, a name in SEARCH_SPACES"""
+    base: Cell
+    """the untuned configuration; the budget of the component is that of the last rung"""
+    objectives: tuple[str, ...]
+    """names in OBJECTIVES; the first one decides where a single one must"""
+    seeds: tuple[int, ...]
+    scheduler: str
+    """"asha": successive halving; "pbt": population-based training; "none": every trial runs to its end"""
+    reduction: int
+    """successive halving keeps one trial in so many at a rung; rungs are as many times further apart"""
+    sampler_seed: int
+    """seed of the suggestions"""
+    execution: Execution
+
+    def __post_init__(self) -> None:
+        check_name("the name of a search with the ending of its confirmation", f"{self.name}-confirmation")
+        require_known("component", self.component, tuple(SEARCH_SPACES))
+        require_known("scheduler", self.scheduler, SCHEDULERS)
+        for objective in self.objectives:
+            require_known("objective", objective, tuple(OBJECTIVES))
+            if OBJECTIVES[objective].kind == "generator" and self.component != "generator":
+                raise ValueError(
+                    f"objective {objective!r} is one of generators, got component {self.component!r}"
+                )
+        require_positive(seeds=len(self.seeds), objectives=len(self.objectives))
+        if self.sampler_seed < 0:
+            raise ValueError(f"the seed of the suggestions must be at least 0, got {self.sampler_seed}")
+        if self.reduction < 2:
+            raise ValueError(f"the reduction must be at least 2, got {self.reduction}")
+        if len(self.objectives) > 1 and self.scheduler != "none":
+            raise ValueError(
+                f"scheduler {self.scheduler!r} ranks trials by one objective, got {len(self.objectives)}; "
+                'several take "none"'
+            )
+        if self.scheduler == "pbt" and self.component != "generator":
+            raise ValueError(f'scheduler "pbt" trains populations of CGANs, this tunes a {self.component}')
+        for name in self.space:
+            require_known(f"setting of the {self.component}", name, [field.name for field in self._fields()])
+        for name, value in self.untuned.items():
+            if value not in self.space[name]:
+                raise ValueError(
+                    f"the untuned {name} is {value}, outside of what is searched: {self.space[name]}"
+                )
+        steps, rounds = self.budget.steps, self.budget.rounds
+        if steps is None or rounds is None or steps % rounds:
+            raise ValueError(f"a search needs a budget in steps that its rounds divide, got {self.budget!r}")
+        for seed in self.seeds:
+            try:
+                require_workable(self.base.stage(seed, self.execution))
+            except ValueError as error:
+                raise ValueError(f"cell {self.base}: {error}") from None
+
+    def _fields(self) -> tuple[dataclasses.Field[object], ...]:
+        return dataclasses.fields(self.tuned(self.base))
+
+    def tuned(self, cell: Cell) -> ClassifierConfig | GeneratorConfig:
+        """Return the configuration that this search tunes, as a cell has it."""
+        config = cell.classifier if self.component == "classifier" else cell.generator
+        if config is None:
+            raise ValueError(f"method {cell.method.name!r} has no {self.component} that could be tuned")
+        return config
+
+    @property
+    def space(self) -> SearchSpace:
+        """What trials may set."""
+        return SEARCH_SPACES[self.component]
+
+    @property
+    def budget(self) -> Budget:
+        """How long a trial trains that is not stopped early."""
+        return self.tuned(self.base).budget
+
+    @property
+    def untuned(self) -> Values:
+        """The values that the untuned configuration has."""
+        return self.values_of(self.base)
+
+    def values_of(self, cell: Cell) -> Values:
+        """Return the values that a cell has in place of those of a trial."""
+        config = self.tuned(cell)
+        return {name: getattr(config, name) for name in self.space}
+
+    @cached_property
+    def rung_rounds(self) -> tuple[int, ...]:
+        """The rounds after which a trial is measured, the last round among them."""
+        assert self.budget.rounds is not None
+        last = self.budget.rounds
+        if self.scheduler == "none":
+            return (last,)
+        if self.scheduler == "pbt":
+            return tuple(range(1, last + 1))
+        rounds = [last]
+        while rounds[-1] % self.reduction == 0:
+            rounds.append(rounds[-1] // self.reduction)
+        return tuple(reversed(rounds))
+
+    def cell(self, values: Values, protocol: str | None = None) -> Cell:
+        """Return the base with the values of a trial; ValueError for unknown or missing names.
+
+        Args:
+            protocol: name of the protocol of the cell; None keeps that of the base.
+        """
+        for name in values:
+            require_known(f"setting of this search of a {self.component}", name, tuple(self.space))
+        if missing := set(self.space) - set(values):
+            raise ValueError(f"a trial needs a value for {', '.join(sorted(missing))}")
+        cell = dataclasses.replace(self.base, protocol=protocol or self.base.protocol)
+        return self._replace_tuned(cell, **values)
+
+    def _replace_tuned(self, cell: Cell, **changes: Any) -> Cell:  # Any: checked by the configuration itself
+        if self.component == "classifier":
+            return dataclasses.replace(cell, classifier=dataclasses.replace(cell.classifier, **changes))
+        assert cell.generator is not None
+        return dataclasses.replace(cell, generator=dataclasses.replace(cell.generator, **changes))
+
+    def ladder(self, values: Values) -> tuple[Rung, ...]:
+        """Return the rungs of the trial with these values."""
+        return tuple(self._rung(values, round_index) for round_index in self.rung_rounds)
+
+    def _rung(self, values: Values, round_index: int) -> Rung:
+        assert self.budget.steps is not None and self.budget.rounds is not None
+        budget = Budget(steps=self.budget.steps * round_index // self.budget.rounds, rounds=round_index)
+        cell = self._replace_tuned(self.cell(values), budget=budget)
+        stages = [cell.stage(seed, self.execution) for seed in self.seeds]
+        groups: list[tuple[AnyStage, ...]] = []
+        if self.component == "generator":
+            groups.append(tuple(stage.generator_stage for stage in stages if stage.generator_stage))
+        if any(OBJECTIVES[name].kind == "validation" for name in self.objectives):
+            groups.append(tuple(stage.on_validation() for stage in stages))
+        return Rung(round=round_index, groups=tuple(groups))
+
+
+def score(objective: str, records: Sequence[Record]) -> list[float]:
+    """Return the value of an objective at every seed, from the records of a rung's stages."""
+    of = OBJECTIVES[objective]
+    return [of.measure(record) for record in records if record.kind == of.kind]
+
+
+def _macro_f1(record: Record) -> float:
+    return record.metrics["macro_f1"]
+
+
+def _diversity_match(record: Record) -> float:
+    """Return the mean over classes of min(d, 1 / d), where d is the diversity of generated over real images.
+
+    It is 1 where every class is drawn as varied as it is, and falls for copies of one image as for noise.
+    """
+    measured = [diversity for diversity in record.quality_per_class["diversity"] if diversity is not None]
+    return statistics.fmean(min(d, 1 / d) if d > 0 else 0.0 for d in measured)
+
+
+OBJECTIVES = {
+    "macro_f1": Objective(label="macro F1 on validation", kind="validation", measure=_macro_f1),
+    "diversity": Objective(
+        label="match of generated with real diversity", kind="generator", measure=_diversity_match
+    ),
+}

@@ -1,0 +1,160 @@
+"""Assemble what one stage learns from and is tested on: data set, subset, rebalancing, synthetic images.
+
+Shape suffixes: P images in a pool, N items or images, C H W image, K classes.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.data.files import load_dataset
+from lt_rebalance.data.long_tail import Subset, draw_subset, parse_c
+from lt_rebalance.data.spec import Dataset, DatasetSpec
+from lt_rebalance.ground.seeding import numpy_stream, torch_stream
+from lt_rebalance.methods.contract import RebalancePlan
+from lt_rebalance.methods.registry import plan_rebalancing
+from lt_rebalance.networks.generators import build_generator
+from lt_rebalance.store import Store, StoreError
+from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage
+from lt_rebalance.training.cgan import sample_images
+from lt_rebalance.training.classifier import EvaluationSet
+from lt_rebalance.training.lane import TrainingSet
+
+
+@functools.lru_cache(maxsize=2)
+def _load_dataset_once(name: str, data_dir: str | None) -> Dataset:
+    return load_dataset(name, data_dir)
+
+
+def _normalize(images_NCHW: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Scale bytes to float32 in [-1, 1] on the device: x / 127.5 - 1."""
+    return torch.from_numpy(images_NCHW).to(device).float().div_(127.5).sub_(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageInputs:
+    """What one seed learns from and is tested on, on the device."""
+
+    subset: Subset
+    plan: RebalancePlan
+    training_set: TrainingSet
+    validation_set: EvaluationSet | None
+    quality_per_class: Mapping[str, list[float | None]]
+    """of the generator that made the synthetic images; empty without one"""
+
+
+class InputReader:
+    """Reads the inputs of stages on one data set, for one device."""
+
+    def __init__(self, dataset: str, data_dir: str | None, store: Store, device: torch.device) -> None:
+        """Load the data set, once a process.
+
+        Raises:
+            DataError: the data set is missing or damaged.
+        """
+        self.spec: DatasetSpec = get_dataset_spec(dataset)
+        self._dataset = _load_dataset_once(dataset, data_dir)
+        self._store = store
+        self._device = device
+
+    def read(self, stage: AnyStage) -> StageInputs:
+        """Return the inputs of a stage.
+
+        Raises:
+            StoreError: the generator stage it builds on has no usable result.
+        """
+        subset = draw_subset(
+            self._dataset.train_labels_N,
+            self.spec.num_classes,
+            c=None if stage.data.c is None else parse_c(stage.data.c),
+            subset_draw=stage.data.subset_draw,
+            class_order=stage.data.class_order,
+            validation_per_class=stage.data.validation_per_class,
+            seed=stage.data_seed,
+        )
+        method = stage.training_method
+        rng = numpy_stream(stage.seed, "resampling")
+        plan = plan_rebalancing(method.name, method.draw, subset.counts_K, rng, method.fill_fraction)
+        images = self.real_by_class(subset)
+        quality: Mapping[str, list[float | None]] = {}
+        if isinstance(stage, ClassifierStage) and stage.generator_stage is not None:
+            synthetic_PCHW, quality = self._synthesize(stage.generator_stage, plan)
+            images.append(synthetic_PCHW)
+        return StageInputs(
+            subset=subset,
+            plan=plan,
+            training_set=_build_training_set(torch.cat(images), subset, plan),
+            validation_set=self._validation_set(subset),
+            quality_per_class=quality,
+        )
+
+    def real_by_class(self, subset: Subset) -> list[Tensor]:
+        """Return K tensors (N, C, H, W), the subset's images in [-1, 1], in their drawn order."""
+        images_NCHW = self._dataset.train_images_NCHW
+        return [_normalize(images_NCHW[indices], self._device) for indices in subset.indices_by_class]
+
+    def test_set(self) -> EvaluationSet:
+        """Return the whole test split."""
+        return self._evaluation_set(self._dataset.test_images_NCHW, self._dataset.test_labels_N)
+
+    def _validation_set(self, subset: Subset) -> EvaluationSet | None:
+        indices = subset.validation_indices
+        if len(indices) == 0:
+            return None
+        dataset = self._dataset
+        return self._evaluation_set(dataset.train_images_NCHW[indices], dataset.train_labels_N[indices])
+
+    def _evaluation_set(self, images_NCHW: NDArray[np.uint8], labels_N: NDArray[np.int64]) -> EvaluationSet:
+        return EvaluationSet(
+            images_NCHW=_normalize(images_NCHW, self._device),
+            labels_N=torch.from_numpy(labels_N).to(self._device),
+        )
+
+    def _synthesize(
+        self, stage: GeneratorStage, plan: RebalancePlan
+    ) -> tuple[Tensor, Mapping[str, list[float | None]]]:
+        """Return `synthetic_PCHW` in [-1, 1], class by class, and the quality of their generator."""
+        record = self._store.load_record(stage.key)
+        if record is None or record.state != "complete":
+            state = "missing" if record is None else record.state
+            raise StoreError(f"{self._store.location}: generator stage {stage.key} is {state}")
+        content = self._store.load_artifact(record, "weights")
+        with torch.random.fork_rng(devices=[]):  # constructors draw from the global stream
+            generator = build_generator(
+                stage.generator.architecture, self.spec.num_classes, self.spec.image_shape
+            )
+        try:
+            generator.load_state_dict(safetensors.torch.load(content))
+        except Exception as error:  # of whatever kind: these are no weights of such a generator
+            reason = f"it holds no weights of {stage.generator.architecture}: {type(error).__name__}: {error}"
+            raise self._store.reject_artifact(record, "weights", reason) from None
+        generator.to(self._device)
+        labels_P = torch.from_numpy(_labels_by_class(plan.num_synthetic_K)).to(self._device)
+        noise_stream = torch_stream(stage.seed, "sampling_noise", device=self._device)
+        return sample_images(generator, labels_P, noise_stream), record.quality_per_class
+
+
+def _labels_by_class(counts_K: list[int] | tuple[int, ...]) -> NDArray[np.int64]:
+    return np.repeat(np.arange(len(counts_K)), counts_K)
+
+
+def _build_training_set(images_PCHW: Tensor, subset: Subset, plan: RebalancePlan) -> TrainingSet:
+    """List the items of a pool of real images, class by class, followed by synthetic ones, class by class."""
+    counts_K = subset.counts_K
+    starts_K = np.cumsum([0, *counts_K])
+    items = [start + positions for start, positions in zip(starts_K, plan.positions_by_class, strict=False)]
+    items.append(np.arange(starts_K[-1], len(images_PCHW)))
+    labels_P = np.concatenate([_labels_by_class(counts_K), _labels_by_class(plan.num_synthetic_K)])
+    device = images_PCHW.device
+    return TrainingSet(
+        images_PCHW=images_PCHW,
+        labels_P=torch.from_numpy(labels_P).to(device),
+        items_N=torch.from_numpy(np.concatenate(items)).to(device),
+    )

@@ -1,0 +1,131 @@
+"""Watch a trial for others: its events, its note and its log. No result depends on any of it."""
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lt_rebalance.monitoring.concerns import find_concerns
+from lt_rebalance.monitoring.tensorboard.naming import EventRun
+from lt_rebalance.monitoring.tensorboard.writer import RunEvents
+from lt_rebalance.stages.base import GeneratorRun, StageRun
+from lt_rebalance.store import Store
+from lt_rebalance.store.log import StageLog, capture
+from lt_rebalance.store.presence import Note, remove_note, write_note
+from lt_rebalance.studies.stage import AnyStage
+from lt_rebalance.training.lane import Lane
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What a trial has to know to be watched."""
+
+    driver: str = ""
+    """name of the driver's note"""
+    runs: Mapping[str, EventRun] = field(default_factory=dict)
+    """by key of a stage, the run that its events belong to; without one it has no events"""
+
+    def of(self, keys: Iterable[str]) -> "Watch":
+        """Return what a trial of these stages has to know."""
+        return dataclasses.replace(self, runs={key: self.runs[key] for key in keys})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Watch":
+        """Return what `to_dict` described."""
+        runs = {key: EventRun.from_dict(run) for key, run in values["runs"].items()}
+        return cls(driver=values["driver"], runs=runs)
+
+
+class TrialObserver:
+    """Follows the stages of one trial from its start to its end."""
+
+    def __init__(self, store: Store, stages: Sequence[AnyStage], watch: Watch) -> None:
+        """Leave a note that the trial has started."""
+        self._store = store
+        self._watch = watch
+        self._events: dict[str, RunEvents] = {}
+        self._seen: dict[str, tuple[int, bool]] = {}
+        keys = tuple(stage.key for stage in stages)
+        self._log_file = StageLog(store.files, keys)
+        self._note = Note(
+            name=f"trial-{keys[0]}.json",
+            title=str(stages[0]) + (f" and {len(keys) - 1} more seeds" if len(keys) > 1 else ""),
+            keys=keys,
+            driver=watch.driver,
+        )
+        attempt(lambda: write_note(store.files, self._note))
+
+    @contextlib.contextmanager
+    def listen(self) -> Iterator[None]:
+        """Put all that is logged within a block into the log of the stages, and what it raises."""
+        with capture(self._log_file):
+            try:
+                yield
+            except Exception:
+                _log.exception("this attempt ends")
+                raise
+            finally:
+                attempt(self._log_file.flush)
+
+    def follow(self, run: StageRun[Any, Any]) -> None:
+        """Take note of the lanes that have got further, from what they hold and what the store holds."""
+        for index, (stage, lane) in enumerate(zip(run.stages, run.lanes, strict=True)):
+            state = (lane.round, lane.is_finished)
+            if self._seen.get(stage.key) != state:
+                is_first = stage.key not in self._seen
+                self._seen[stage.key] = state
+                _log.info("%s: %s", stage, _describe_begin(lane) if is_first else _describe(lane))
+                attempt(functools.partial(self._show, run, index))
+        slowest = min(run.lanes, key=lambda lane: lane.round)
+        self._note = dataclasses.replace(
+            self._note, round=slowest.round, num_rounds=len(slowest.round_ends), beat_s=time.time()
+        )
+        attempt(lambda: write_note(self._store.files, self._note))
+
+    def _show(self, run: StageRun[Any, Any], index: int) -> None:
+        stage, lane = run.stages[index], run.lanes[index]
+        event_run = self._watch.runs.get(stage.key)
+        if event_run is None:
+            return
+        if stage.key not in self._events:
+            self._events[stage.key] = RunEvents(self._store, stage.kind, event_run)
+        preview = (lambda: run.preview(index)) if isinstance(run, GeneratorRun) else None
+        self._events[stage.key].note_rounds(lane.curves, len(lane.round_ends), preview)
+        if lane.is_finished and (record := self._store.load_record(stage.key)) is not None:
+            for concern in find_concerns(record, event_run.class_names):
+                _log.warning("%s: %s", stage, concern.text)
+            self._events[stage.key].finish(record)
+
+    def close(self) -> None:
+        """Take the note away; events and logs stay."""
+        attempt(lambda: remove_note(self._store.files, self._note))
+
+
+def attempt(show: Callable[[], object]) -> None:
+    """Show something, but let no fault of it reach the work that is shown."""
+    try:
+        show()
+    except Exception:
+        _log.warning("could not be shown", exc_info=True)
+
+
+def _describe_begin(lane: Lane) -> str:
+    return f"goes on after round {lane.round}/{len(lane.round_ends)}" if lane.round else "begins"
+
+
+def _describe(lane: Lane) -> str:
+    if lane.is_diverged:
+        return f"diverged at step {lane.step}"
+    numbers = {name: value for name, value in lane.curves[-1].items() if isinstance(value, float)}
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+    return f"round {lane.round}/{len(lane.round_ends)}, {lane.train_s:.1f} s: {shown}"

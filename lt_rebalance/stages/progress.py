@@ -1,0 +1,185 @@
+"""Show a running study: a table that fills in cell by cell, or plain lines where there is no terminal."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pandas as pd
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.ground.text import format_duration, rich
+from lt_rebalance.monitoring.concerns import find_concerns, find_disk_concern
+from lt_rebalance.stages.arithmetic import Throughput, estimate_remaining_s
+from lt_rebalance.store.records import Record
+from lt_rebalance.studies.ledger import Ledger
+from lt_rebalance.studies.stage import AnyStage
+from lt_rebalance.studies.tables import cells_frame, describe_cells, explain_cells, format_mean, runs_frame
+
+
+def render_cells(cells: pd.DataFrame, title: str) -> Table:
+    """Return the cells as a table for the terminal, with the paper's numbers where they are of the same cell.
+
+    Names are shown as they are, whatever they hold; what a mean leaves out is said below.
+    """
+    caption = Text("\n".join(explain_cells(cells)), justify="left")
+    table = Table(title=rich(title), title_justify="left", caption=caption, caption_justify="left")
+    for name in ("protocol", "data", "method"):
+        table.add_column(name)
+    for name in ("n", "accuracy", "paper", "macro F1", "paper", "loss", "paper", "collapsed"):
+        table.add_column(name, justify="right")
+    for row in cells.to_dict("records"):
+        numbers = []
+        for metric, paper in (("accuracy", "accuracy"), ("macro_f1", "f1"), ("loss", "loss")):
+            numbers.append(format_mean(row[f"{metric}_mean"], row[f"{metric}_sd"], row["n"]))
+            numbers.append("-" if pd.isna(row[f"paper_{paper}"]) else f"{row[f'paper_{paper}']:.3f}")
+        n = f"{row['n']}/{row['planned']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
+        collapsed = str(row["collapsed"]) if row["n"] else "-"
+        table.add_row(*map(rich, (row["protocol"], row["data"], row["method"], n, *numbers, collapsed)))
+    return table
+
+
+@dataclass
+class RunningStage:
+    """A stage in training, as far as it has reported."""
+
+    stage: AnyStage
+    started: float = field(default_factory=time.monotonic)
+    round: int = 0
+    num_rounds: int = 0
+
+    @property
+    def done_share(self) -> float:
+        """How much of its training is done, in [0, 1]."""
+        return self.round / self.num_rounds if self.num_rounds else 0.0
+
+    def __str__(self) -> str:
+        share = f", {self.round}/{self.num_rounds}" if self.num_rounds else ""
+        return f"{self.stage} ({format_duration(time.monotonic() - self.started)}{share})"
+
+
+class Progress:
+    """Follows the stages of one execution of a plan and shows where it stands."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        throughput: Throughput,
+        num_slots: int,
+        console: Console,
+        disk: str | None = None,
+    ) -> None:
+        """Show on a console how the pending stages go.
+
+        Args:
+            disk: directory on the disk that may fill up.
+        """
+        self._disk = disk
+        self._concerns: Counter[str] = Counter()
+        self._warned: set[tuple[str, AnyStage]] = set()
+        self._ledger = ledger
+        self._throughput = throughput
+        self._num_slots = num_slots
+        self._console = console
+        self._pending = ledger.pending()
+        self._num_pending = len(self._pending)
+        self._running: dict[str, RunningStage] = {}
+        self._cells = Table()
+        has_cursor = console.is_terminal and not console.is_dumb_terminal
+        self._live = Live(console=console, auto_refresh=False) if has_cursor else None
+
+    def __enter__(self) -> "Progress":
+        self._update_cells()
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+        if sum(self._concerns.values()) > len(self._warned):
+            counts = ", ".join(f"{kind}: {count}" for kind, count in sorted(self._concerns.items()))
+            self._console.print(f"warnings in all: {counts}")
+
+    def start(self, stage: AnyStage) -> None:
+        """Note that a stage has begun."""
+        self._running[stage.key] = RunningStage(stage)
+        self._refresh()
+
+    def advance(self, stage: AnyStage, round_index: int, num_rounds: int, train_s: float) -> None:
+        """Note that a running stage has finished a round, after so many seconds of training in all."""
+        running = self._running[stage.key]
+        running.round, running.num_rounds = round_index, num_rounds
+        self._throughput.observe(stage, running.done_share, train_s)
+        self._refresh()
+
+    def finish(self, stage: AnyStage) -> None:
+        """Note that a stage has ended, well or not; the ledger knows how."""
+        self._running.pop(stage.key, None)
+        if (record := self._ledger.records.get(stage.key)) is not None:
+            self._throughput.observe_record(stage, record)
+            self._warn(stage, record)
+        self._pending = self._ledger.pending()
+        if self._live is None:
+            self._console.print(rich(self._describe_end(stage)), soft_wrap=True)
+        else:
+            self._update_cells()
+            self._refresh()
+
+    def _warn(self, stage: AnyStage, record: Record) -> None:
+        """Say what is worrying, once for all seeds of a configuration, and once of the disk."""
+        if self._disk is not None and (concern := find_disk_concern(self._disk)) is not None:
+            self._disk = None
+            self._console.print(rich(f"warning: {concern.text}"), soft_wrap=True)
+        if record.state == "diverged":  # the line of its end says so
+            return
+        for concern in find_concerns(record, get_dataset_spec(stage.data.dataset).class_names):
+            self._concerns[concern.kind] += 1
+            configuration = (concern.kind, stage.with_seed(0))
+            if configuration not in self._warned:
+                self._warned.add(configuration)
+                self._console.print(rich(f"warning: {stage}: {concern.text}"), soft_wrap=True)
+
+    def _describe_end(self, stage: AnyStage) -> str:
+        return f"{self._share_done()} {stage}: {self._outcome(stage)}; {self._time_left()}"
+
+    def _share_done(self) -> str:
+        # More can be pending than at first: a generator whose weights were lost meanwhile.
+        return f"{max(0, self._num_pending - len(self._pending))}/{self._num_pending}"
+
+    def _outcome(self, stage: AnyStage) -> str:
+        record = self._ledger.records.get(stage.key)
+        if record is None:
+            failure = self._ledger.failures.get(stage.key)
+            return f"failed, {failure.error}" if failure is not None else "no result"
+        if record.state == "diverged":
+            return f"diverged after {record.num_steps} steps"
+        result = (
+            f"accuracy {record.metrics['accuracy']:.3f}"
+            if record.kind == "classifier"
+            else f"collapsed classes {record.metrics['num_collapsed_classes']:.0f}"
+        )
+        return f"{result} in {format_duration(record.timing.wall_s)}"
+
+    def _time_left(self) -> str:
+        if not self._pending:
+            return "nothing left"
+        done_shares = {key: running.done_share for key, running in self._running.items()}
+        seconds = estimate_remaining_s(self._pending, self._throughput, self._num_slots, done_shares)
+        return "time left not known yet" if seconds is None else f"about {format_duration(seconds)} left"
+
+    def _update_cells(self) -> None:
+        runs = runs_frame(self._ledger)
+        cells = cells_frame(runs)
+        self._cells = render_cells(cells, describe_cells(self._ledger.plan.study.name, runs, cells))
+
+    def _refresh(self) -> None:
+        if self._live is None:
+            return
+        status = f"{self._share_done()} stages done, {self._time_left()}; {self._ledger.summary()}"
+        running = [rich(f"running: {stage}") for stage in self._running.values()]
+        # The table comes last: it is what a low terminal may cut off.
+        self._live.update(Group(rich(status), *running, self._cells), refresh=True)

@@ -1,0 +1,123 @@
+"""Run a finished stage again, elsewhere, and tell where its record and the new one differ."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lt_rebalance.stages.base import run_stage
+from lt_rebalance.stages.machine import describe_machine
+from lt_rebalance.store import Store, StoreError, open_store
+from lt_rebalance.store.records import Record
+from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, ClassifierStage, stage_from_dict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What became of running a stage again."""
+
+    key: str
+    title: str
+    faults: tuple[str, ...]
+    """what contradicts itself in the store, without any training"""
+    differences: tuple[str, ...]
+    """where the two records part, as "path: stored X, now Y\""""
+    is_same_device: bool
+    """whether both were made with the same kind of processor, which equal bits need"""
+    is_same_source: bool | None
+    """whether both were made with the same files of the package; None where the record does not say"""
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether every bit agrees."""
+        return not self.faults and not self.differences
+
+
+def verify_stage(store: Store, key: str, data_dir: str | None) -> Verification:
+    """Run a finished stage again in a temporary store and compare.
+
+    A classifier learns again from its stored generator, which is a stage of its own.
+
+    Raises:
+        StoreError: the stage, or the generator it builds on, has no usable record.
+        ValueError: this machine cannot run the stage as it was run.
+    """
+    record = _read(store, key)
+    faults = tuple(_find_faults(store, record))
+    if (version := record.stage["results_version"]) != RESULTS_VERSION:
+        raise ValueError(
+            f"stage {key[:12]} is of results version {version}, this code makes version {RESULTS_VERSION}; "
+            "verify it with the code that made it"
+        )
+    stage = stage_from_dict(record.stage)
+    if stage.execution.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"stage {key[:12]} was run on a GPU, and this machine has none")
+    with tempfile.TemporaryDirectory(prefix="lt_rebalance-verify-") as folder:
+        elsewhere = open_store(folder, RESULTS_VERSION, create=True)
+        assert elsewhere is not None
+        if isinstance(stage, ClassifierStage) and stage.generator_stage is not None:
+            _copy(_read(store, stage.generator_stage.key), store, elsewhere)
+        again = run_stage(stage, elsewhere, data_dir)
+    return Verification(
+        key=key,
+        title=str(stage),
+        faults=faults,
+        differences=tuple(list_differences(record.deterministic(), again.deterministic())),
+        is_same_device=_is_same_device(record, stage),
+        is_same_source=_is_same_source(record, again),
+    )
+
+
+def _read(store: Store, key: str) -> Record:
+    record = store.read_record(key)
+    if record is None:
+        raise StoreError(
+            f"{store.location}: stage {key} has no record; only a finished stage can be verified"
+        )
+    return record
+
+
+def _copy(record: Record, store: Store, elsewhere: Store) -> None:
+    for role, artifact in record.artifacts.items():
+        suffix = artifact.file[artifact.file.rindex(".") :]
+        elsewhere.write_artifact(record.key, role, suffix, store.read_artifact(record, role))
+    elsewhere.commit(record)
+
+
+def _find_faults(store: Store, record: Record) -> Iterator[str]:
+    for role in record.artifacts:
+        try:
+            store.read_artifact(record, role)
+        except StoreError as error:
+            yield str(error)
+
+
+def _is_same_device(record: Record, stage: AnyStage) -> bool:
+    return bool(record.provenance.get("device") == describe_machine(stage.execution)["device"])
+
+
+def _is_same_source(record: Record, again: Record) -> bool | None:
+    stored = record.provenance.get("source_sha256")
+    return None if stored is None else bool(stored == again.provenance["source_sha256"])
+
+
+def list_differences(stored: Any, now: Any, path: str = "") -> Iterator[str]:  # Any: JSON values
+    """Yield where two values differ, by the path to it."""
+    if isinstance(stored, Mapping) and isinstance(now, Mapping):
+        for name in sorted({*stored, *now}):
+            inner = f"{path}.{name}" if path else str(name)
+            if name not in stored or name not in now:
+                yield f"{inner}: only {'now' if name in now else 'stored'}"
+            else:
+                yield from list_differences(stored[name], now[name], inner)
+    elif _is_sequence(stored) and _is_sequence(now) and len(stored) == len(now):
+        for index, (first, second) in enumerate(zip(stored, now, strict=True)):
+            yield from list_differences(first, second, f"{path}[{index}]")
+    elif stored != now:
+        yield f"{path}: stored {stored!r}, now {now!r}"
+
+
+def _is_sequence(value: Any) -> bool:  # Any: JSON values
+    return isinstance(value, Sequence) and not isinstance(value, str)

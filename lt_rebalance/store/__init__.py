@@ -1,0 +1,5 @@
+"""What is kept: records, files, buckets, and the lease on them."""
+
+from lt_rebalance.store.store import Store, StoreError, open_store
+
+__all__ = ["Store", "StoreError", "open_store"]

@@ -1,0 +1,222 @@
+"""What a store keeps under a name, written anew each time: plans, tables, what searches leave."""
+
+import errno
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lt_rebalance.files.filesystem import Filesystem, ReadOnlyFilesystem
+from lt_rebalance.ground.errors import NoDirectoryError, NotAFileError, StoreError, UnreadableError
+from lt_rebalance.ground.names import check_name, is_foreign, is_name
+from lt_rebalance.ground.values import parse_json
+from lt_rebalance.store.document_values import check_account, check_study
+from lt_rebalance.store.records import Failure
+
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+_OF_THE_FILE = (*_IN_THE_WAY, errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENXIO)
+"""errors that are of one file, while the place as a whole may well be of use"""
+_REMEDY = "restore it, or move it away and run the command that made it again"
+
+
+class StoreDocuments:
+    """The named documents of a store; what is written last stands."""
+
+    def __init__(self, filesystem: Filesystem, location: str, directory: Path | None) -> None:
+        self._files = filesystem
+        self.location = location
+        self.directory = directory
+        """where the store lies on this machine's file system; None where it does not"""
+
+    @property
+    def files(self) -> Filesystem:
+        """The files under the location, for views that are kept beside results: events, logs, notes."""
+        return self._files
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing here can be changed."""
+        return isinstance(self._files, ReadOnlyFilesystem)
+
+    def _read(self, path: str) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            FileNotFoundError: there is none.
+            UnreadableError: a directory, a link that leads nowhere or a device stands there, or it is locked.
+        """
+        try:
+            return self._files.read(path)
+        except FileNotFoundError:
+            raise
+        except NotAFileError as error:
+            raise UnreadableError(f"it cannot be read: {error}") from None
+        except OSError as error:
+            if error.errno not in _OF_THE_FILE:
+                raise
+            raise UnreadableError(f"it cannot be read: {error.strerror}") from None
+
+    def _replace(self, path: str, content: bytes) -> None:
+        """Write a file over what is there; StoreError where something stands in its way."""
+        try:
+            self._files.replace(path, content)
+        except OSError as error:
+            raise self._explain(path, error) from None
+
+    def _explain(self, path: str, error: OSError) -> Exception:
+        """Return the StoreError that names what stands in the way of a file; any other error as it is."""
+        if isinstance(error, NoDirectoryError):
+            return StoreError(f"{self.location}: {path} cannot be written: {error}")
+        return self._in_the_way(path, error.strerror) if error.errno in _IN_THE_WAY else error
+
+    def _in_the_way(self, path: str, reason: str | None) -> StoreError:
+        return StoreError(
+            f"{self.location}: {path} cannot be written: {reason}; move what stands there away, and run the "
+            "same command again"
+        )
+
+    # Studies
+
+    def write_study(self, name: str, plan: Mapping[str, Any]) -> None:
+        """Keep what a study plans, over an earlier plan of the same name."""
+        check_name("a study's name", name)
+        self._replace(f"studies/{name}.json", json.dumps(plan, indent=1, allow_nan=False).encode())
+
+    def list_studies(self) -> list[str]:
+        """Return the names of the studies planned here."""
+        names = [name.removesuffix(".json") for name in self._files.list("studies") if name.endswith(".json")]
+        return [name for name in names if is_name(name)]
+
+    def load_study(self, name: str) -> dict[str, Any]:
+        """Return what a study plans.
+
+        Raises:
+            StoreError: no such study, or its file is damaged.
+        """
+        path = f"studies/{name}.json"
+        try:
+            study = parse_json(self._read(path)) if is_name(name) else None
+            if study is not None:
+                check_study(study, name)
+                return dict(study)
+        except FileNotFoundError:
+            pass
+        except ValueError as error:
+            raise self._is_damaged(path, error) from None
+        known = ", ".join(self.list_studies()) or "none"
+        raise StoreError(f"{self.location}: no study {name!r}; known: {known}")
+
+    def _is_damaged(self, path: str, error: ValueError) -> StoreError:
+        return StoreError(f"{self.location}: {path} is damaged: {error}; {_REMEDY}")
+
+    def write_table(self, study: str, name: str, text: str) -> str:
+        """Write a table of a study as CSV, over an earlier one, and return where it lies."""
+        check_name("a study's name", study)
+        path = f"tables/{study}/{name}.csv"
+        self._replace(path, text.encode())
+        return f"{self.location}/{path}"
+
+    # Searches
+
+    def search_directory(self, name: str) -> Path | None:
+        """Return the directory of a search, made if it is new; None where the store does not lie in one."""
+        if self.directory is None:
+            return None
+        assert not self.is_read_only
+        path = self.directory / search_path(name)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def write_search(self, name: str, account: Mapping[str, Any]) -> None:
+        """Write the account of a search, over an earlier one."""
+        content = json.dumps(account, indent=1, allow_nan=False).encode()
+        self._replace(f"{search_path(name)}/account.json", content)
+
+    def list_searches(self) -> list[str]:
+        """Return the names of the searches that have an account here."""
+        names = filter(is_name, self._files.list("searches"))
+        return [name for name in names if "account.json" in self._files.list(search_path(name))]
+
+    def load_search(self, name: str) -> dict[str, Any]:
+        """Return the account of a search.
+
+        Raises:
+            StoreError: no such search, or its account is damaged.
+        """
+        path = f"{search_path(name)}/account.json"
+        try:
+            account = parse_json(self._read(path))
+            check_account(account, name)
+        except FileNotFoundError:
+            known = ", ".join(self.list_searches()) or "none"
+            raise StoreError(f"{self.location}: no search {name!r}; known: {known}") from None
+        except ValueError as error:
+            raise self._is_damaged(path, error) from None
+        return dict(account)
+
+    def save_member(self, name: str, member: int, content: bytes) -> None:
+        """Keep what a member of a population needs to go on, over what it kept before."""
+        self._replace(_member_path(name, member), content)
+
+    def load_member(self, name: str, member: int) -> bytes | None:
+        """Return what a member of a population keeps, or None."""
+        path = _member_path(name, member)
+        try:
+            return self._read(path)
+        except FileNotFoundError:
+            return None
+        except UnreadableError as error:
+            raise self._is_damaged(path, error) from None
+
+    def discard_member(self, name: str, member: int) -> None:
+        """Remove what a member of a population keeps, when it has ended."""
+        self._files.remove(_member_path(name, member))
+
+    def note_member_error(self, name: str, member: int, failure: Failure) -> None:
+        """Keep the error of an attempt at a member of a population; it stays when the member has ended."""
+        self._add_failure(_member_errors_path(name, member), failure)
+
+    def load_member_errors(self, name: str, member: int) -> list[Failure]:
+        """Return the errors of attempts at a member of a population that raised, in their order.
+
+        Raises:
+            StoreError: one is damaged; it names the file.
+        """
+        errors = []
+        for path in self._list_failures(_member_errors_path(name, member)):
+            try:
+                errors.append(Failure.from_json(self._read(path)))
+            except ValueError as error:
+                raise self._is_damaged(path, error) from None
+        return errors
+
+    def _list_failures(self, directory: str) -> list[str]:
+        """Return the paths of the failures in a directory, in their order."""
+        names = self._files.list(directory)
+        return [f"{directory}/{name}" for name in names if name.endswith(".json") and not is_foreign(name)]
+
+    def _add_failure(self, directory: str, failure: Failure) -> None:
+        """Keep a failure in a directory, after those that are there."""
+        name = f"{len(self._list_failures(directory)):04d}-{uuid.uuid4().hex}.json"
+        self._replace(f"{directory}/{name}", failure.to_json())
+
+    def write_best(self, name: str, text: str) -> str:
+        """Write the configuration that a search chose, over an earlier one, and return where it lies."""
+        path = f"{search_path(name)}/best.toml"
+        self._replace(path, text.encode())
+        return f"{self.location}/{path}"
+
+
+def search_path(name: str) -> str:
+    """Return the directory of a search in a store; ValueError of a name that would lead elsewhere."""
+    check_name("a search's name", name)
+    return f"searches/{name}"
+
+
+def _member_path(name: str, member: int) -> str:
+    return f"{search_path(name)}/members/{member}.safetensors"
+
+
+def _member_errors_path(name: str, member: int) -> str:
+    return f"{search_path(name)}/errors/{member}"

@@ -1,0 +1,245 @@
+"""The lease on a store: one driver at a time works there; the lease of one that has died is taken over.
+
+A lease only saves work. That no result is lost or replaced rests on the exclusive commits of the store, which
+hold also while a driver that was taken for dead goes on for a moment.
+
+Leases are files `lease/<generation>.json`, and the highest generation counts. A lease is taken by creating
+the next generation, which exactly one can; so two that find the same stale lease do not both get it. The
+holder rewrites its file every few seconds. Whoever wants the lease watches that file: if it stands still for
+`STALE_S` by the watcher's own monotonic clock, or its process is seen to have ended, it is stale. No clock of
+two machines is ever compared. The last file stays when it is released, so that generations only grow.
+"""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lt_rebalance.files.filesystem import Filesystem
+from lt_rebalance.ground.errors import LeaseError, LeaseLostError, NotAFileError
+from lt_rebalance.ground.text import format_duration
+from lt_rebalance.ground.values import LARGEST_S, fields, flag, number, parse_json, text, whole
+from lt_rebalance.store.processes import PROCESS, Process
+
+BEAT_S = 10.0
+"""seconds between two signs of life of a holder"""
+STALE_S = 60.0
+"""seconds without one from which a holder counts as dead"""
+DIRECTORY = "lease"
+_POLL_S = 0.2
+_LOOKS = 10
+"""at files that are gone when they are to be read, before one counts as unreadable"""
+_NAME = re.compile(r"[0-9]{6,12}\.json")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder(Process):
+    """Who has, or had, a lease."""
+
+    title: str
+    """the study or search"""
+    attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """tells apart holders that have the same process number"""
+    beats: int = 0
+    """signs of life given"""
+    held_s: float = 0.0
+    """since the lease was taken, by the clock of the holder"""
+    is_released: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.title}, process {self.pid} on {self.host}, for {format_duration(self.held_s)}"
+
+    def to_json(self) -> bytes:
+        """Return the holder as UTF-8 JSON."""
+        return json.dumps(dataclasses.asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Holder | None":
+        """Return who a file names; None of one that cannot be read, which only its standing still frees."""
+        with contextlib.suppress(ValueError):
+            values = parse_json(content)
+            _HOLDER(values)
+            return cls(**values)
+        return None
+
+
+_HOLDER = fields(
+    {**PROCESS, "title": text, "attempt": text},
+    {"beats": whole(), "held_s": number(-LARGEST_S, LARGEST_S), "is_released": flag},
+)
+
+
+class Lease:
+    """A driver's hold on a store, from entering to leaving a `with` block."""
+
+    def __init__(
+        self,
+        files: Filesystem,
+        location: str,
+        title: str,
+        *,
+        beat_s: float = BEAT_S,
+        stale_s: float = STALE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare to take the lease.
+
+        Args:
+            location: of the store, for messages.
+            title: the study or search that works there.
+            beat_s: seconds between signs of life, of every driver of this store.
+            stale_s: seconds without one from which a holder counts as dead.
+            clock: seconds that only grow, read nowhere else.
+        """
+        self._files = files
+        self._location = location
+        self._holder = Holder(title=title)
+        self._beat_s = beat_s
+        self._stale_s = stale_s
+        self._clock = clock
+        self._generation = 0
+        self._since_s = 0.0
+        self._stop = threading.Event()
+        self._lost = threading.Event()
+        self._thread = threading.Thread(target=self._beat_until_stopped, name="lease", daemon=True)
+
+    def __enter__(self) -> "Lease":
+        """Take the lease; after the death of a holder elsewhere this takes up to `stale_s`.
+
+        Raises:
+            LeaseError: another driver has it and lives.
+        """
+        self._generation = self._take()
+        self._since_s = self._clock()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let others have it; also from another thread, before the process is ended."""
+        self._stop.set()
+        self._thread.join()
+        if not self._lost.is_set():
+            with contextlib.suppress(OSError):  # it will be found stale instead
+                self._write(is_released=True)
+
+    def check(self) -> None:
+        """Raise a LeaseLostError if another driver has taken over."""
+        if self._lost.is_set():
+            raise LeaseLostError(
+                f"{self._location} was taken over by another driver, because this one gave no sign of life "
+                f"for {self._stale_s:g} s; it goes on there"
+            )
+
+    def confirm(self) -> None:
+        """Look whether this driver has the lease at this moment; LeaseLostError where it has not.
+
+        For what must not happen after another has taken over: `check` knows of that only from the next beat.
+        """
+        if read_newest(self._files)[0] != self._generation:
+            self._lost.set()
+        self.check()
+
+    def beat(self) -> None:
+        """Give a sign of life, or find that the lease is lost."""
+        if read_newest(self._files)[0] > self._generation:
+            self._lost.set()
+        else:
+            self._write(is_released=False)
+
+    def _beat_until_stopped(self) -> None:
+        while not self._lost.is_set() and not self._stop.wait(self._beat_s):
+            try:
+                self.beat()
+            except Exception as error:  # whatever it is, the next one may come through
+                _log.warning("no sign of life could be given: %s", error)
+
+    def _write(self, *, is_released: bool) -> None:
+        self._holder = dataclasses.replace(
+            self._holder,
+            beats=self._holder.beats + 1,
+            held_s=self._clock() - self._since_s,
+            is_released=is_released,
+        )
+        self._files.replace(_path(self._generation), self._holder.to_json())
+
+    def _take(self) -> int:
+        """Wait until it is clear whether the newest lease is held, take the next, return its generation."""
+        seen: tuple[int, bytes] | None = None
+        seen_s = 0.0
+        while True:
+            newest = generation, content = read_newest(self._files)
+            holder = Holder.from_json(content)
+            is_free = generation == 0 or (holder is not None and (holder.is_released or holder.has_died))
+            if newest != seen:
+                if seen is not None and not is_free:
+                    raise LeaseError(
+                        f"{self._location} is in use: {holder or 'by an unreadable lease'}; wait for its "
+                        "end, or name another --storage"
+                    )
+                if not is_free:
+                    _log.warning(
+                        "%s has a holder, %s; watching for up to %g s whether it lives",
+                        *(self._location, holder or "unreadable", self._stale_s),
+                    )
+                seen, seen_s = newest, self._clock()
+            is_free = is_free or self._clock() - seen_s >= self._stale_s
+            if not is_free:
+                time.sleep(_POLL_S)
+            elif self._files.create(_path(generation + 1), self._holder.to_json()):
+                for earlier in _list_generations(self._files):
+                    if earlier <= generation:
+                        with contextlib.suppress(IsADirectoryError):  # not a lease of anybody
+                            self._files.remove(_path(earlier))
+                return generation + 1
+
+
+def find_holder(files: Filesystem) -> Holder | None:
+    """Return who may hold the lease on a store now; None where it is known to be free. Nothing is waited for.
+
+    One that cannot be read is held by somebody whose name is not known.
+    """
+    generation, content = read_newest(files)
+    if generation == 0:
+        return None
+    holder = Holder.from_json(content)
+    if holder is None:
+        return Holder(title="somebody whose lease cannot be read", host="unknown", pid_space="unknown")
+    return None if holder.is_released or holder.has_died else holder
+
+
+def read_newest(files: Filesystem) -> tuple[int, bytes]:
+    """Return the highest generation and its file, empty where that cannot be read; 0 where there is none."""
+    missed = 0
+    while generations := _list_generations(files):
+        newest = generations[-1]
+        try:
+            return newest, files.read(_path(newest))
+        except NotAFileError:
+            return newest, b""
+        except FileNotFoundError:  # someone has just taken the next, unless it is the same again
+            if newest == missed:
+                return newest, b""
+            missed = newest
+    return 0, b""
+
+
+def _list_generations(files: Filesystem) -> list[int]:
+    """Return the generations that have a file of just the name that a driver gives it."""
+    names = files.list(DIRECTORY)
+    numbers = {int(name[:-5]): name for name in names if re.fullmatch(r"[0-9]{6,18}\.json", name)}
+    return sorted(number for number, name in numbers.items() if number and _path(number).endswith(f"/{name}"))
+
+
+def _path(generation: int) -> str:
+    return f"{DIRECTORY}/{generation:06d}.json"

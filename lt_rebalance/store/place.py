@@ -1,0 +1,117 @@
+"""Where a store lies, in a directory or in a bucket, and whether what lies there is a store of use."""
+
+import errno
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lt_rebalance.files.bucket import SCHEME, Bucket, parse_address
+from lt_rebalance.files.bucket_files import S3Filesystem
+from lt_rebalance.files.filesystem import Filesystem, LocalFilesystem
+from lt_rebalance.ground.errors import NotAFileError, StorageError, StoreError
+from lt_rebalance.ground.names import is_foreign
+from lt_rebalance.ground.values import as_object, parse_json
+
+STORE_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a store lies, or may come to lie."""
+
+    location: str
+    """by which other processes find it too"""
+    files: Filesystem
+    directory: Path | None
+    """the same as a directory of this machine; None in a bucket"""
+
+    def read_version(self, wanted: int | None) -> int | None:
+        """Return the results version of the store that lies here; None where nothing lies here.
+
+        Args:
+            wanted: the only version that will do; None for any.
+
+        Raises:
+            StoreError: something else lies here, or a store that is damaged or of another version.
+        """
+        try:
+            content = self.files.read("store.json")
+        except FileNotFoundError:
+            if others := [name for name in self.files.list("") if not is_foreign(name)]:
+                raise StoreError(
+                    f"{self.location} is not empty and not a store (it holds {others[0]!r}); "
+                    "name another directory"
+                ) from None
+            return None
+        except NotAFileError as error:
+            raise StoreError(
+                f"{self.location}/store.json cannot be read ({error}); restore it or use another --storage"
+            ) from None
+        try:
+            found = as_object(parse_json(content))
+        except ValueError:
+            raise StoreError(
+                f"{self.location}/store.json is damaged; restore it or use another --storage"
+            ) from None
+        return self._check_version(found, wanted)
+
+    def _check_version(self, found: Mapping[str, Any], wanted: int | None) -> int:
+        version = found.get("results_version") if wanted is None else wanted
+        expected = {"format": STORE_FORMAT, "results_version": version}
+        # As `True == 1`, the values alone would not tell.
+        if found != expected or {type(each) for each in found.values()} != {int}:
+            takes = {"format": STORE_FORMAT, "results_version": "any" if wanted is None else version}
+            raise StoreError(
+                f"{self.location} holds results of version {found}, this code takes {takes}; "
+                "use another --storage, or the code that made it"
+            )
+        assert isinstance(version, int)
+        return version
+
+    def write_version(self, version: int, *, is_new: bool) -> None:
+        """Write what `read_version` reads, and so find out whether anything can be written."""
+        content = json.dumps({"format": STORE_FORMAT, "results_version": version}).encode()
+        write = self.files.create if is_new else self.files.replace
+        write("store.json", content)
+        if isinstance(self.files, S3Filesystem):
+            self.files.check_access()
+        elif not is_new:  # as a new store has just been asked by its first file
+            self._check_exclusive()
+
+    def _check_exclusive(self) -> None:
+        """Find out before anything is trained whether results can be committed here."""
+        path = f"running/access-{uuid.uuid4().hex}"
+        self.files.create(path, b"")
+        self.files.remove(path)
+
+    def explain(self, error: OSError) -> StoreError:
+        """Return in words why the place cannot be used."""
+        if isinstance(error, StorageError):
+            return StoreError(f"{self.location} cannot be used as a store: {error}")
+        reason = errno.errorcode.get(error.errno or 0, "") if not error.strerror else error.strerror
+        return StoreError(
+            f"{self.location} cannot be used as a store: {reason}; name a directory that can be written, "
+            "which sweeps take as --storage"
+        )
+
+
+def find_place(location: str) -> Place:
+    """Return the place that a location names; a directory is made absolute.
+
+    Raises:
+        StoreError: it names neither a directory nor s3://BUCKET/PREFIX, or boto3 is missing for the latter.
+    """
+    if location.startswith(SCHEME):
+        try:
+            name, prefix = parse_address(location)
+            files = S3Filesystem(Bucket(name), prefix)
+        except (ValueError, StorageError) as error:
+            raise StoreError(f"--storage: {error}") from None
+        return Place(location=f"{SCHEME}{name}/{prefix}".rstrip("/"), files=files, directory=None)
+    if "://" in location:
+        raise StoreError(f"--storage must be a directory or s3://BUCKET/PREFIX, got {location!r}")
+    root = Path(location).expanduser().absolute()
+    return Place(location=str(root), files=LocalFilesystem(root), directory=root)

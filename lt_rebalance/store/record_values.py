@@ -1,0 +1,291 @@
+"""What a record has to be, as a value: every field of its kind, and what follows from others following.
+
+Shape suffixes: K classes.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lt_rebalance.ground.metrics import COLLAPSED_BELOW, compute_metrics
+from lt_rebalance.ground.values import (
+    LARGEST,
+    LARGEST_S,
+    MisfitError,
+    anything,
+    as_object,
+    digest,
+    fields,
+    flag,
+    inside,
+    label,
+    list_of,
+    mapping_of,
+    name,
+    number,
+    one_of,
+    optional,
+    text,
+    whole,
+)
+from lt_rebalance.store.config_values import CLASSIFIER_STAGE, GENERATOR_STAGE
+
+KINDS = ("generator", "classifier", "validation")
+STATES = ("complete", "diverged")
+CAUSES = ("input", "memory", "code", "infrastructure", "unknown")
+"""of failures: wrong configuration or data; too little memory; any other exception; lost workers, nodes and
+storage; failures from before causes were kept"""
+
+ROUNDING = 1e-9
+"""by which a number may be away from what it follows from"""
+_SUFFIXES = (".npy", ".safetensors")
+_NPY_HEADER_BYTES = 128
+"""of an array with one axis, as numpy writes it"""
+_GROUPS = ("head", "medium", "tail")
+_SPLITS = {"classifier": "test", "validation": "validation"}
+_NEEDED = {
+    "generator": ("num_collapsed_classes",),
+    **dict.fromkeys(_SPLITS, ("loss", "accuracy", "macro_f1", "num_dead_classes")),
+}
+"""metrics that readers of a complete record rely on, by kind"""
+_SHARES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "worst_class_recall", "ece")
+_RANGES = {
+    **dict.fromkeys((*_SHARES, "recall_K", "probability_real", "probability_fake"), (0.0, 1.0)),
+    "brier": (0.0, 2.0),
+    **dict.fromkeys(("nll", "num_dead_classes", "num_collapsed_classes"), (0.0, LARGEST)),
+}
+_RANGES |= {f"{split}_{each}": bounds for each, bounds in _RANGES.items() for split in _SPLITS.values()}
+_ANY = (-LARGEST, LARGEST)
+
+
+def _plain_object(value: Any) -> None:
+    anything(as_object(value))
+
+
+_WORDS = optional(label)
+PROVENANCE = fields(
+    {},
+    {
+        "commit": _WORDS,
+        "is_dirty": optional(flag),
+        "versions": mapping_of(_WORDS),
+        "torch_build": _WORDS,
+        "host": _WORDS,
+        "device": _WORDS,
+        "lanes": whole(1),
+    },
+    anything,
+)
+_SECONDS = number(0, LARGEST_S)
+TIMING = fields(
+    {"wall_s": _SECONDS, "train_s": _SECONDS, "num_errors": whole()},
+    {"device_s": optional(_SECONDS), "finished_s": optional(_SECONDS)},
+)
+_COUNTS = list_of(whole())
+_ARTIFACT = fields({"file": name, "num_bytes": whole(), "sha256": digest})
+_RECORD = fields(
+    {
+        "key": digest,
+        "kind": one_of(*KINDS),
+        "state": one_of(*STATES),
+        "stage": as_object,
+        "num_steps": whole(),
+        "class_counts": _COUNTS,
+        "training_counts": _COUNTS,
+        "synthetic_counts": _COUNTS,
+        "rank_groups": mapping_of(_COUNTS),
+        "metrics": as_object,
+        "confusion": list_of(_COUNTS),
+        "quality_per_class": mapping_of(list_of(optional(number(0, LARGEST)))),
+        "curves": list_of(as_object),
+        "artifacts": mapping_of(_ARTIFACT, name),
+        "timing": TIMING,
+        "provenance": PROVENANCE,
+    }
+)
+FAILURE = fields(
+    {
+        "key": digest,
+        "kind": one_of(*KINDS),
+        "stage": _plain_object,
+        "error": text,
+        "traceback": text,
+        "provenance": PROVENANCE,
+    },
+    {"cause": one_of(*CAUSES)},
+)
+
+
+def stage_key(stage: Mapping[str, Any]) -> str:
+    """Return the address of a stage in a store: the sha256 of its canonical JSON."""
+    canonical = json.dumps(stage, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def check_record(values: Any) -> None:  # Any: a JSON value
+    """Raise a ValueError unless plain values are those of a record that contradicts itself nowhere."""
+    _RECORD(values)
+    _check_stage(values)
+    _check_classes(values)
+    _check_curves(values)
+    _check_artifacts(values)
+    if values["state"] == "complete":
+        _check_complete(values)
+    else:
+        for each in ("metrics", "confusion", "artifacts"):
+            _require(not values[each], each, "empty where training diverged", values[each])
+
+
+def check_outcome(state: Any, metrics: Any) -> None:  # Any: JSON values
+    """Raise a ValueError unless these could be the state and the metrics of a record."""
+    one_of(*STATES)(state)
+    mapping_of(number())(metrics)
+    is_full = any(set(needed) <= metrics.keys() for needed in _NEEDED.values())
+    _require(is_full == (state == "complete"), "metrics", f"those of a {state} training", sorted(metrics))
+
+
+def _require(is_so: bool, where: str, rule: str, value: Any) -> None:
+    if not is_so:
+        raise MisfitError(rule, value, tuple(where.split(".")))
+
+
+def _check_stage(values: Mapping[str, Any]) -> None:
+    kind, stage = values["kind"], values["stage"]
+    inside("stage", GENERATOR_STAGE if kind == "generator" else CLASSIFIER_STAGE, stage)
+    _require(stage["kind"] == kind, "stage.kind", f"{kind!r} as the record's kind", stage["kind"])
+    what = "the sha256 of what it says it was made from; the record is foreign"
+    _require(stage_key(stage) == values["key"], "key", what, values["key"])
+
+
+def _check_classes(values: Mapping[str, Any]) -> None:
+    """Check that what goes by class has an entry a class, and counts that agree with each other."""
+    num_classes = len(values["class_counts"])
+    by_class = {each: values[each] for each in ("class_counts", "training_counts", "synthetic_counts")}
+    by_class |= {f"quality_per_class.{each}": found for each, found in values["quality_per_class"].items()}
+    for where, found in by_class.items():
+        _require(len(found) == num_classes > 0, where, f"of {num_classes} classes", found)
+    synthetic, trained = values["synthetic_counts"], values["training_counts"]
+    is_part = all(made <= all_of for made, all_of in zip(synthetic, trained, strict=True))
+    _require(is_part, "synthetic_counts", "at most the training_counts", synthetic)
+    groups = values["rank_groups"]
+    if values["stage"]["data"]["c"] is None:
+        _require(not groups, "rank_groups", "empty for the original set", groups)
+        return
+    grouped = [label_of for labels in groups.values() for label_of in labels]
+    _require(sorted(grouped) == list(range(num_classes)), "rank_groups", "all classes, each once", groups)
+    _require(set(groups) <= set(_GROUPS), "rank_groups", f"of {', '.join(_GROUPS)}", sorted(groups))
+    counts = [
+        [values["class_counts"][each] for each in groups[name_of]] for name_of in _GROUPS if name_of in groups
+    ]
+    falls = all(min(more) >= max(fewer) for more, fewer in itertools.pairwise(counts))
+    _require(falls, "rank_groups", "in the order of class_counts", groups)
+
+
+def _check_curves(values: Mapping[str, Any]) -> None:
+    """Check the type and range of every number, and that there are as many rounds as were trained."""
+    rows, stage, num_classes = values["curves"], values["stage"], len(values["class_counts"])
+    columns = rows[0].keys() if rows else set()
+    for index, row in enumerate(rows):
+        _require(row.keys() == columns, f"curves.{index}", "a row of the same columns", sorted(row))
+    _require(not rows or "step" in columns, "curves", "of rows that have step", sorted(columns))
+    for column in columns:
+        found = [row[column] for row in rows]
+        if column.endswith("_K"):
+            is_list = all(type(each) is list and len(each) == num_classes for each in found)
+            _require(is_list, f"curves.{column}", f"lists of {num_classes}", found)
+            found = list(itertools.chain.from_iterable(found))
+        low, high = _RANGES.get(column, _ANY)
+        is_number = set(map(type, found)) <= {float, int}
+        # Whole columns at once: this is most of what a sweep does when it opens a store.
+        fits = is_number and low <= min(found) and max(found) <= high
+        _require(fits, f"curves.{column}", f"numbers from {low:g} to {high:g}", found)
+    budget = stage["generator" if values["kind"] == "generator" else "classifier"]["budget"]
+    _check_rounds([row["step"] for row in rows], budget, values)
+
+
+def _check_rounds(steps: Sequence[Any], budget: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Check that rounds end where the budget has them end, and training where the last of them does."""
+    num_rounds, num_steps = budget["epochs"] or budget["rounds"], values["num_steps"]
+    for index, step in enumerate(steps, start=1):
+        total = steps[0] * num_rounds if budget["steps"] is None else budget["steps"]
+        is_due = type(step) is int and 0 < index <= num_rounds and step == total * index // num_rounds
+        _require(is_due, f"curves.{index - 1}.step", f"where round {index} of {num_rounds} ends", step)
+    last_step = steps[-1] if steps else 0
+    if values["state"] == "complete":
+        _require(num_steps == last_step > 0, "num_steps", f"{last_step}, where the curves end", num_steps)
+    else:
+        _require(num_steps >= last_step, "num_steps", f"at least {last_step}", num_steps)
+
+
+def _is_within(value: Any, low: float, high: float) -> bool:
+    return type(value) in (float, int) and low <= value <= high
+
+
+def _check_artifacts(values: Mapping[str, Any]) -> None:
+    for role, artifact in values["artifacts"].items():
+        file = artifact["file"]
+        fits = file.startswith(f"{role}-") and file.endswith(_SUFFIXES)
+        _require(fits, f"artifacts.{role}.file", f"{role}-... with an ending of {_SUFFIXES}", file)
+
+
+def _check_complete(values: Mapping[str, Any]) -> None:
+    metrics = values["metrics"]
+    for each, value in metrics.items():
+        label(each)
+        low, high = _RANGES.get(each, _ANY)
+        _require(_is_within(value, low, high), f"metrics.{each}", f"from {low:g} to {high:g}", value)
+    for each in _NEEDED[values["kind"]]:
+        _require(each in metrics, "metrics", f"a mapping that has {each}", sorted(metrics))
+    if values["kind"] == "generator":
+        _check_generator(values)
+    else:
+        _check_classifier(values)
+
+
+def _check_generator(values: Mapping[str, Any]) -> None:
+    metrics, quality = values["metrics"], values["quality_per_class"]
+    _require(not values["confusion"], "confusion", "empty of a generator", values["confusion"])
+    _require("diversity" in quality, "quality_per_class", "a mapping that has diversity", sorted(quality))
+    collapsed = sum(each is not None and each < COLLAPSED_BELOW for each in quality["diversity"])
+    _follow(metrics, {"num_collapsed_classes": collapsed}, "by the diversity of its classes")
+    _follow(metrics, values["curves"][-1], "by the last row of its curves")
+
+
+def _check_classifier(values: Mapping[str, Any]) -> None:
+    metrics, confusion, stage = values["metrics"], values["confusion"], values["stage"]
+    num_classes = len(values["class_counts"])
+    is_square = len(confusion) == num_classes and all(len(row) == num_classes for row in confusion)
+    _require(is_square, "confusion", f"{num_classes} rows of {num_classes}", f"{len(confusion)} rows")
+    confusion_KK = np.array(confusion)
+    measured_K = confusion_KK.sum(axis=1)
+    _require(bool(measured_K.all()), "confusion", "of images of every class", measured_K.tolist())
+    if values["kind"] == "validation":
+        size = stage["data"]["validation_per_class"]
+        is_all = bool((measured_K == size).all())
+        _require(is_all, "confusion", f"of {size} images a class", measured_K.tolist())
+    if (predictions := values["artifacts"].get("predictions")) is not None:
+        total, size = int(measured_K.sum()), predictions["num_bytes"] - _NPY_HEADER_BYTES
+        _require(total == size, "confusion", f"of {size} images, as many as were predicted", total)
+    _follow(metrics, compute_metrics(confusion_KK), "by its confusion matrix")
+    prefix = f"{_SPLITS[values['kind']]}_"
+    rows = values["curves"][-1:] if stage["classifier"]["selection"] == "last" else values["curves"]
+    is_reported = any(
+        all(row.get(f"{prefix}{each}", value) == value for each, value in metrics.items()) for row in rows
+    )
+    _require(is_reported, "metrics", "those of the round that is reported", metrics)
+    needed = {f"{prefix}{each}" for each in _NEEDED["classifier"]}
+    if values["kind"] == "classifier" and stage["data"]["validation_per_class"]:
+        needed.add("validation_macro_f1")
+    missing = sorted(needed - values["curves"][0].keys())
+    _require(not missing, "curves", f"of rows that have {', '.join(missing)}", sorted(values["curves"][0]))
+
+
+def _follow(metrics: Mapping[str, float], found: Mapping[str, float], from_what: str) -> None:
+    for each, value in metrics.items():
+        expected = found.get(each, value)
+        is_near = abs(expected - value) <= ROUNDING
+        _require(is_near, f"metrics.{each}", f"{expected} {from_what}", value)

@@ -1,0 +1,247 @@
+"""Records: everything a table or a figure needs of one finished training, as plain JSON values."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lt_rebalance.ground.names import check_name
+from lt_rebalance.ground.values import parse_json
+from lt_rebalance.store.record_values import (
+    CAUSES,
+    FAILURE,
+    KINDS,
+    STATES,
+    TIMING,
+    check_outcome,
+    check_record,
+    stage_key,
+)
+
+__all__ = [
+    "CAUSES",
+    "KINDS",
+    "STATES",
+    "Artifact",
+    "Failure",
+    "Record",
+    "Summary",
+    "Timing",
+    "name_seeds",
+    "stage_key",
+]
+
+_DECODER = json.JSONDecoder()
+_SEAL = "sha256"
+_SEALED = re.compile(rb',"%b":"([0-9a-f]{64})"}\Z' % _SEAL.encode())
+
+
+def name_seeds(seed: int, subset_seed: int | None = None, generator_seed: int | None = None) -> str:
+    """Return how a replicate is named: by its seed, and by those of its subset and generator that differ."""
+    subset = "" if subset_seed in (None, seed) else f" of subset {subset_seed}"
+    generator = "" if generator_seed in (None, seed) else f" with generator {generator_seed}"
+    return f"seed {seed}{subset}{generator}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A file of a record that is too large for JSON."""
+
+    file: str
+    """name in the directory of the stage"""
+    num_bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        # A record may come from a stranger, and this becomes a part of a path.
+        check_name("an artefact's file", self.file)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What a training cost; differs from run to run."""
+
+    wall_s: float
+    """from the first read to the commit, all attempts that led to it together"""
+    train_s: float
+    """spent in rounds"""
+    num_errors: int
+    """earlier attempts that ended in an error"""
+    device_s: float | None = None
+    """device time it is charged with: a GPU's, or else a CPU core's, shared evenly by the lanes that held it
+    together; None in records from before it was kept"""
+    finished_s: float | None = None
+    """when it was committed, in seconds since 1970 by the clock of its machine; None as above"""
+
+    @property
+    def charged_s(self) -> float:
+        """The device time, or the wall time of records from before it was kept."""
+        return self.wall_s if self.device_s is None else self.device_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The result of one stage. Times and provenance aside, it is a function of the stage alone."""
+
+    key: str
+    """sha256 that names the stage"""
+    kind: str
+    """"generator", "classifier", or "validation": a classifier measured on its validation set alone"""
+    state: str
+    """"complete", or "diverged": a loss was not finite, and training stopped there"""
+    stage: Mapping[str, Any]
+    """what the training read: configuration, seed, generator stage, execution"""
+    num_steps: int
+    """optimizer steps done"""
+    class_counts: tuple[int, ...]
+    """distinct real images of each class before rebalancing"""
+    training_counts: tuple[int, ...]
+    """items of each class trained on, real and synthetic"""
+    synthetic_counts: tuple[int, ...]
+    """generated items of each class among them"""
+    rank_groups: Mapping[str, list[int]]
+    """classes of head, medium and tail by `class_counts`; empty for the original set"""
+    metrics: Mapping[str, float]
+    """reported values; empty when diverged"""
+    confusion: tuple[list[int], ...]
+    """images measured on by true class (rows) and prediction (columns); empty for generators, if diverged"""
+    quality_per_class: Mapping[str, list[float | None]]
+    """how the generator draws each class, by measure of `generator_quality`; empty without a generator"""
+    curves: tuple[Mapping[str, Any], ...]
+    """one row a round"""
+    artifacts: Mapping[str, Artifact]
+    """by role: "predictions" (npy, one test prediction an image), "precision_recall" (npy, counts by class
+    and threshold), "weights" (safetensors), "samples" (npy)"""
+    timing: Timing
+    provenance: Mapping[str, Any]
+    """commit, versions, device, host"""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind of record {self.kind!r}; known: {', '.join(KINDS)}")
+        if self.state not in STATES:
+            raise ValueError(f"unknown state of a record {self.state!r}; known: {', '.join(STATES)}")
+
+    def deterministic(self) -> dict[str, Any]:
+        """Return the part that two trainings of the stage must agree on, bit for bit on one kind of CPU."""
+        values = dataclasses.asdict(self)
+        del values["timing"], values["provenance"]
+        return values
+
+    def to_json(self) -> bytes:
+        """Return the record as UTF-8 JSON that ends with the sha256 of all before; numbers keep every bit.
+
+        Raises:
+            ValueError: it is not a record as it is read, such as for a number that is not finite.
+        """
+        text = _canonical(dataclasses.asdict(self))
+        check_record(parse_json(text))
+        return f'{text[:-1]},"{_SEAL}":"{_digest(text)}"}}'.encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Record":
+        """Read a record, sealed or from before records were; every value in it is checked.
+
+        Raises:
+            ValueError: not JSON, not a record, one that contradicts itself, or one that was altered.
+        """
+        values = parse_json(content)
+        is_sealed = isinstance(values, dict) and _SEAL in values
+        seal = values.pop(_SEAL) if is_sealed else None
+        check_record(values)
+        if is_sealed and not _has_whole_seal(content) and seal != _digest(_canonical(values)):
+            raise ValueError(f"its content does not have the {_SEAL} that it states")
+        values["timing"] = Timing(**values["timing"])
+        values["artifacts"] = {role: Artifact(**given) for role, given in values["artifacts"].items()}
+        for name, value in values.items():
+            if isinstance(value, list):
+                values[name] = tuple(value)
+        return cls(**values)
+
+
+def _has_whole_seal(content: bytes) -> bool:
+    """Whether a record ends with the sha256 of the bytes before."""
+    seal = _SEALED.search(content[-80:])
+    if seal is None:
+        return False
+    body = content[: -len(seal.group())] + b"}"
+    return hashlib.sha256(body).hexdigest().encode() == seal.group(1)
+
+
+def _canonical(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a glance at a record shows."""
+
+    state: str
+    metrics: Mapping[str, float]
+    timing: Timing
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Summary":
+        """Read these fields of a record whose seal is whole, in a tenth of the time that all of it takes.
+
+        Only `Record.to_json` seals, and it checks every value, so whatever has happened to a record since is
+        noticed here too. A record without a whole seal, or with odd fields, is read and checked as a whole.
+        Somebody who forges a seal can show a glance what the whole record is refused for; so this serves
+        counts that people see, and nothing is decided by it.
+
+        Raises:
+            ValueError: not a record, or one that was altered.
+        """
+        if _has_whole_seal(content):
+            with contextlib.suppress(ValueError, TypeError, RecursionError):
+                return cls._glance(content.decode())
+        record = Record.from_json(content)
+        return cls(state=record.state, metrics=record.metrics, timing=record.timing)
+
+    @classmethod
+    def _glance(cls, text: str) -> "Summary":
+        # Fields stand in the order of their names, so the last mention of each of these is the field.
+        state, metrics, timing = (_cut_field(text, name) for name in ("state", "metrics", "timing"))
+        check_outcome(state, metrics)
+        TIMING(timing)
+        return cls(state=state, metrics=metrics, timing=Timing(**timing))
+
+
+def _cut_field(text: str, name: str) -> Any:  # Any: a JSON value
+    return _DECODER.raw_decode(text, text.rindex(f'"{name}":') + len(name) + 3)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A stage that ended without a result."""
+
+    key: str
+    kind: str
+    """one of `KINDS`"""
+    stage: Mapping[str, Any]
+    error: str
+    """one line"""
+    traceback: str
+    """of the last attempt; empty when the worker died"""
+    provenance: Mapping[str, Any]
+    cause: str = "unknown"
+    """one of `CAUSES`"""
+
+    def to_json(self) -> bytes:
+        """Return the failure as UTF-8 JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "Failure":
+        """Read a failure; ValueError when it is not one."""
+        values = parse_json(text)
+        FAILURE(values)
+        return cls(**values)

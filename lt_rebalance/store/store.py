@@ -1,0 +1,430 @@
+"""The store: results addressed by content, committed atomically, verified when read.
+
+Layout under the root, all JSON but for artefacts and checkpoints:
+
+    store.json                          format and results version
+    studies/<name>.json                 what a study plans: its cells and seeds with their keys
+    tables/<name>/cells.csv, runs.csv   the tables last made of a study, and answer.csv of one
+        that asks a question; made anew from the records
+    searches/<name>/account.json        what a search tunes, its trials, its choice; remade from its journal
+    searches/<name>/best.toml           the configuration that it chose
+    searches/<name>/journal.jsonl       Optuna's own log of the trials, one JSON object a line; in a bucket,
+        journal/<number>.json, an object each time that it was written to
+    searches/<name>/members/<number>.safetensors   members of a population in training
+    searches/<name>/errors/<number>/<n>-<id>.json   attempts at members that raised
+    stages/<key>/result.json            the record; a result that exists is complete
+    stages/<key>/predictions-<hash>.npy, precision_recall-<hash>.npy, weights-<hash>.safetensors,
+        samples-<hash>.npy
+    stages/<key>/failed.json            the last failure, until a retry succeeds
+    stages/<key>/errors/<n>-<id>.json   attempts that raised
+    stages/<key>/checkpoints/<round>-<hash>.safetensors
+    quarantine/<key>-<id>/<file>        files that could not be read, with the reason beside them
+    lease/<generation>.json             the driver at work, or the last one
+
+and beside these, for people who watch and needed by nothing:
+
+    events/<study>/<run>/               what TensorBoard reads
+    logs/<key>.log                      what a stage's attempts logged; in a bucket, several objects
+    running/<name>.json                 who is at work
+
+Nothing committed is ever edited. Status is found by scanning, so there is no index to go wrong.
+"""
+
+import hashlib
+import logging
+import re
+import uuid
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
+
+from lt_rebalance.files.filesystem import Filesystem, ReadOnlyFilesystem
+from lt_rebalance.ground.arrays import parse_array
+from lt_rebalance.ground.errors import StoreError, UnreadableError
+from lt_rebalance.ground.names import is_foreign
+from lt_rebalance.ground.text import one_line
+from lt_rebalance.store.documents import StoreDocuments
+from lt_rebalance.store.place import STORE_FORMAT, find_place
+from lt_rebalance.store.records import Artifact, Failure, Record, Summary
+
+__all__ = ["KEPT_CHECKPOINTS", "STORE_FORMAT", "Checkpoint", "Store", "StoreError", "open_store"]
+
+KEPT_CHECKPOINTS = 2
+_KEY = re.compile(r"[0-9a-f]{64}")
+CHECKPOINT_NAME = re.compile(r"[0-9]{6,9}-[0-9a-f]{64}\.safetensors")
+_RUN_AGAIN = "run the sweep again: it puts the file into quarantine and remakes what it needs"
+
+ResultT = TypeVar("ResultT")
+
+_log = logging.getLogger(__name__)
+
+
+class _DamageError(Exception):
+    """A file of a stage cannot be used."""
+
+    def __init__(self, key: str, name: str, reason: str) -> None:
+        super().__init__(key, name, reason)
+        self.key, self.name, self.reason = key, name, reason
+
+    def to_store_error(self, location: str, remedy: str) -> StoreError:
+        return StoreError(
+            f"{location}: stages/{self.key}/{self.name} cannot be used: {one_line(self.reason)}; {remedy}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Where a training stood at the end of a round."""
+
+    round: int
+    """rounds finished"""
+    content: bytes
+
+    @property
+    def name(self) -> str:
+        """The name of its file, which its content must agree with."""
+        return f"{self.round:06d}-{hashlib.sha256(self.content).hexdigest()}.safetensors"
+
+
+class Store(StoreDocuments):
+    """Results of stages, under one location."""
+
+    def __init__(
+        self, filesystem: Filesystem, location: str, results_version: int, directory: Path | None = None
+    ) -> None:
+        """Use `open_store`, which checks what is there first."""
+        super().__init__(filesystem, location, directory)
+        self.results_version = results_version
+
+    # Results
+
+    def list_keys(self) -> list[str]:
+        """Return the keys of all stages that have left anything here, sorted; what is no key is none's."""
+        return [name for name in self._files.list("stages") if _KEY.fullmatch(name)]
+
+    def read_record(self, key: str) -> Record | None:
+        """Return the record of a stage, or None where it has none; nothing is moved.
+
+        Raises:
+            StoreError: the record cannot be read; it names the file.
+        """
+        try:
+            return self._parse_record(key)
+        except _DamageError as damage:
+            raise damage.to_store_error(self.location, _RUN_AGAIN) from None
+
+    def read_summary(self, key: str) -> Summary | None:
+        """Return what a glance at the record of a stage shows, or None where it has none; nothing is moved.
+
+        Raises:
+            StoreError: the record cannot be read; it names the file.
+        """
+        try:
+            return self._parse_result(key, Summary.from_json)
+        except _DamageError as damage:
+            raise damage.to_store_error(self.location, _RUN_AGAIN) from None
+
+    def load_record(self, key: str) -> Record | None:
+        """Return the record of a stage, or None where it has no usable result.
+
+        A record that cannot be read is moved to quarantine with a warning; the stage then counts as not
+        done. Artefacts are checked when they are read.
+        """
+        try:
+            return self._parse_record(key)
+        except _DamageError as damage:
+            self._quarantine(damage)
+            return None
+
+    def _parse_record(self, key: str) -> Record | None:
+        record = self._parse_result(key, Record.from_json)
+        if record is not None and record.key != key:
+            raise _DamageError(key, "result.json", f"it names the key {record.key}")
+        return record
+
+    def _parse_result(self, key: str, parse: Callable[[bytes], ResultT]) -> ResultT | None:
+        try:
+            return parse(self._read(_stage_path(key, "result.json")))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise _DamageError(key, "result.json", str(error)) from None
+
+    def read_artifact(self, record: Record, role: str) -> bytes:
+        """Return the content of an artefact of a record; nothing is moved.
+
+        Raises:
+            StoreError: the artefact is missing or altered; it names the file.
+        """
+        try:
+            return self._verify_artifact(record, role)
+        except _DamageError as damage:
+            raise self._refuse_artifact(damage) from None
+
+    def read_array(self, record: Record, role: str) -> NDArray[Any]:
+        """Return an artefact that is an array, of the axes and type that its role has; nothing is moved.
+
+        Raises:
+            StoreError: the artefact is missing, altered, or another array; it names the file.
+        """
+        try:
+            content = self._verify_artifact(record, role)
+            try:
+                return parse_array(content, role, len(record.class_counts))
+            except ValueError as error:
+                raise _DamageError(record.key, record.artifacts[role].file, str(error)) from None
+        except _DamageError as damage:
+            raise self._refuse_artifact(damage) from None
+
+    def _refuse_artifact(self, damage: _DamageError) -> StoreError:
+        remedy = f"restore it, or move stages/{damage.key} away and run the sweep again"
+        return damage.to_store_error(self.location, remedy)
+
+    def load_artifact(self, record: Record, role: str) -> bytes:
+        """Return the content of an artefact of a record.
+
+        A missing or altered artefact sends the record to quarantine, so that the stage runs again.
+
+        Raises:
+            StoreError: the artefact is missing or altered; it names the file.
+        """
+        try:
+            return self._verify_artifact(record, role)
+        except _DamageError as damage:
+            raise self._give_up_result(damage) from None
+
+    def reject_artifact(self, record: Record, role: str, reason: str) -> StoreError:
+        """Send an artefact that is intact but of no use to quarantine, with its record.
+
+        Returns:
+            What to raise.
+        """
+        return self._give_up_result(_DamageError(record.key, record.artifacts[role].file, reason))
+
+    def _give_up_result(self, damage: _DamageError) -> StoreError:
+        self._quarantine(damage)
+        if damage.name != "result.json":
+            self._quarantine(_DamageError(damage.key, "result.json", damage.reason))
+        return damage.to_store_error(self.location, "run the sweep again to remake it")
+
+    def _verify_artifact(self, record: Record, role: str) -> bytes:
+        artifact = record.artifacts.get(role)
+        if artifact is None:
+            raise _DamageError(record.key, "result.json", f"it names no {role}")
+        try:
+            content = self._read(_stage_path(record.key, artifact.file))
+        except FileNotFoundError:
+            raise _DamageError(record.key, artifact.file, f"{artifact.file} is missing") from None
+        except UnreadableError as error:
+            raise _DamageError(record.key, artifact.file, str(error)) from None
+        if hashlib.sha256(content).hexdigest() != artifact.sha256:
+            reason = f"{artifact.file} does not have the sha256 that its record states"
+            raise _DamageError(record.key, artifact.file, reason)
+        return content
+
+    def write_artifact(self, key: str, role: str, suffix: str, content: bytes) -> Artifact:
+        """Write an artefact of a result that is about to be committed."""
+        digest = hashlib.sha256(content).hexdigest()
+        artifact = Artifact(file=f"{role}-{digest[:12]}{suffix}", num_bytes=len(content), sha256=digest)
+        self._replace(_stage_path(key, artifact.file), content)
+        return artifact
+
+    def commit(self, record: Record) -> bool:
+        """Publish a result, whose artefacts are written; return False if another attempt was first.
+
+        The first result stands. A second one that differs in more than time and place is reported as a
+        violation of determinism.
+        """
+        created = self._publish(record)
+        if created:
+            self._files.remove(_stage_path(record.key, "failed.json"))
+        self._remove_checkpoints(record.key, keep=0)
+        return created
+
+    def _publish(self, record: Record) -> bool:
+        """Create the file of a result; where a useless one has its place, set that aside and try once more.
+
+        Raises:
+            StoreError: what stands there is no result and cannot be set aside.
+        """
+        path, content = _stage_path(record.key, "result.json"), record.to_json()
+        for _ in range(2):
+            try:
+                if self._files.create(path, content):
+                    return True
+            except OSError as error:
+                raise self._explain(path, error) from None
+            if (first := self.load_record(record.key)) is not None:
+                if first.deterministic() != record.deterministic():
+                    _log.warning("stage %s: a second result differs from the one committed", record.key)
+                return False
+        raise self._in_the_way(path, "what stands there is no result, and cannot be set aside")
+
+    # Failures
+
+    def note_error(self, failure: Failure) -> None:
+        """Keep the error of an attempt that may be tried again."""
+        self._add_failure(_stage_path(failure.key, "errors"), failure)
+
+    def count_errors(self, key: str) -> int:
+        """Return how many attempts have raised."""
+        return len(self._list_failures(_stage_path(key, "errors")))
+
+    def load_errors(self, key: str) -> list[Failure]:
+        """Return the errors of attempts that raised, in their order; damaged ones are quarantined."""
+        errors = []
+        for path in self._list_failures(_stage_path(key, "errors")):
+            try:
+                if (failure := self._parse_failure(key, f"errors/{PurePosixPath(path).name}")) is not None:
+                    errors.append(failure)
+            except _DamageError as damage:
+                self._quarantine(damage)
+        return errors
+
+    def mark_failed(self, failure: Failure) -> None:
+        """Record that a stage has failed for good."""
+        self._replace(_stage_path(failure.key, "failed.json"), failure.to_json())
+
+    def read_failure(self, key: str) -> Failure | None:
+        """Return why a stage failed for good, or None if it did not; nothing is moved.
+
+        Raises:
+            StoreError: the failure cannot be read; it names the file.
+        """
+        try:
+            return self._parse_failure(key, "failed.json")
+        except _DamageError as damage:
+            raise damage.to_store_error(self.location, _RUN_AGAIN) from None
+
+    def load_failure(self, key: str) -> Failure | None:
+        """Return why a stage failed for good, or None if it did not; a damaged one is quarantined."""
+        try:
+            return self._parse_failure(key, "failed.json")
+        except _DamageError as damage:
+            self._quarantine(damage)
+            return None
+
+    def _parse_failure(self, key: str, name: str) -> Failure | None:
+        try:
+            failure = Failure.from_json(self._read(_stage_path(key, name)))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise _DamageError(key, name, str(error)) from None
+        if failure.key != key:
+            raise _DamageError(key, name, f"it names the key {failure.key}")
+        return failure
+
+    def clear_failure(self, key: str) -> None:
+        """Let a failed stage be tried again."""
+        self._files.remove(_stage_path(key, "failed.json"))
+
+    # Checkpoints
+
+    def save_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
+        """Keep the state of a training; only the newest `KEPT_CHECKPOINTS` stay."""
+        self._replace(_stage_path(key, f"checkpoints/{checkpoint.name}"), checkpoint.content)
+        self._remove_checkpoints(key, keep=KEPT_CHECKPOINTS)
+
+    def reject_checkpoint(self, key: str, checkpoint: Checkpoint, reason: str) -> None:
+        """Put a checkpoint that is intact but of no use into quarantine."""
+        self._quarantine(_DamageError(key, f"checkpoints/{checkpoint.name}", reason))
+
+    def load_checkpoint(self, key: str, *, but: Collection[str] = ()) -> Checkpoint | None:
+        """Return the most advanced intact checkpoint, or None; a damaged one is quarantined.
+
+        Args:
+            but: names of checkpoints that are known to be of no use.
+        """
+        directory = _stage_path(key, "checkpoints")
+        for name in reversed(self._list_checkpoints(key)):
+            if name in but:
+                continue
+            reason = "its content does not have the sha256 in its name"
+            try:
+                checkpoint = Checkpoint(round=_round_of(name), content=self._read(f"{directory}/{name}"))
+                if checkpoint.name == name:
+                    return checkpoint
+            except FileNotFoundError:  # another attempt has just committed or moved on
+                continue
+            except UnreadableError as error:
+                reason = str(error)
+            self._quarantine(_DamageError(key, f"checkpoints/{name}", reason))
+        return None
+
+    def discard_checkpoints(self, key: str) -> None:
+        """Remove the checkpoints of a training that nobody will go on with."""
+        self._remove_checkpoints(key, keep=0)
+
+    def _remove_checkpoints(self, key: str, keep: int) -> None:
+        names = self._list_checkpoints(key)
+        for name in names[: len(names) - keep]:
+            self._files.remove(_stage_path(key, f"checkpoints/{name}"))
+
+    def _list_checkpoints(self, key: str) -> list[str]:
+        """Return the names of the checkpoints of a stage, the most advanced one last."""
+        return list(filter(CHECKPOINT_NAME.fullmatch, self._files.list(_stage_path(key, "checkpoints"))))
+
+    # Damage
+
+    def list_quarantine(self) -> list[str]:
+        """Return the names of the quarantined files' directories."""
+        return [name for name in self._files.list("quarantine") if not is_foreign(name)]
+
+    def _quarantine(self, damage: _DamageError) -> None:
+        key, name = damage.key, damage.name
+        if self.is_read_only:
+            _log.warning("stage %s: %s counts as missing: %s", key, name, damage.reason)
+            return
+        directory = f"quarantine/{key}-{uuid.uuid4().hex[:8]}"
+        try:
+            self._files.move(_stage_path(key, name), f"{directory}/{PurePosixPath(name).name}")
+        except FileNotFoundError:
+            return
+        self._files.replace(f"{directory}/reason.txt", damage.reason.encode())
+        _log.warning("stage %s: %s moved to %s: %s", key, name, directory, one_line(damage.reason))
+
+
+def _stage_path(key: str, name: str) -> str:
+    return f"stages/{key}/{name}"
+
+
+def _round_of(name: str) -> int:
+    return int(name.partition("-")[0])
+
+
+def open_store(
+    location: str, results_version: int | None, *, create: bool, is_read_only: bool = False
+) -> Store | None:
+    """Open the store at a location, and make it if asked to.
+
+    Args:
+        location: a directory, or s3://BUCKET/PREFIX.
+        results_version: the version whose results are wanted; None to read those of any version.
+        create: make a store where there is none, and check that it can be written.
+        is_read_only: let nothing in it be changed; what cannot be read counts as missing and stays.
+
+    Returns:
+        The store; None where there is none and none was to be made.
+
+    Raises:
+        StoreError: not a store, of another version, not writable, or not within reach.
+    """
+    assert results_version is not None or not create
+    assert not (create and is_read_only)
+    place = find_place(location)
+    try:
+        found = place.read_version(results_version)
+        if found is None and not create:
+            return None
+        version = results_version if found is None else found
+        assert version is not None
+        if create:
+            place.write_version(version, is_new=found is None)
+    except OSError as error:
+        raise place.explain(error) from None
+    files = ReadOnlyFilesystem(place.files) if is_read_only else place.files
+    return Store(files, place.location, version, place.directory)

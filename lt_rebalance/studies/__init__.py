@@ -1,0 +1,1 @@
+"""What is asked: cells, seeds, stages and the plan."""

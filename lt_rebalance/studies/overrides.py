@@ -1,0 +1,238 @@
+"""Replace fields of a study's cells: by a TOML file, on the command line, or in an ablation.
+
+An override names a section of a `Cell` and a field in it, such as "classifier.learning_rate". Sections are
+the configurations that cells consist of; a configuration inside one is a table inside its table.
+"""
+
+import dataclasses
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lt_rebalance.data.long_tail import DataConfig
+from lt_rebalance.ground.plain import config_from_dict, field_types, require_known, to_plain
+from lt_rebalance.methods.registry import MethodConfig
+from lt_rebalance.studies.protocols import step_budget
+from lt_rebalance.studies.study import Cell, Study
+from lt_rebalance.training.configs import ClassifierConfig, GeneratorConfig
+
+NULL = "null"
+"""how a file or a command line says that a field has no value; TOML has no word for it"""
+
+MAX_FILE_BYTES = 1_000_000
+
+Tables = Mapping[str, Any]  # Any: plain values, and tables of them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """New values for fields of cells, checked against the types of the fields."""
+
+    tables: Tables
+    """by section, as a TOML file has them"""
+    label: str
+    """what tables append to the name of a protocol; empty when nothing is replaced"""
+
+
+def make_overrides(changes: Mapping[str, Any]) -> Overrides:
+    """Return the overrides that dotted names give, "classifier.loss" and its like; None where there is none.
+
+    Raises:
+        ValueError: an unknown name or a value of another type.
+    """
+    tables: dict[str, Any] = {}
+    for name, value in changes.items():
+        tables = _merge(tables, _nest(name, value))
+    label = "+".join(_say(name, value) for name, value in changes.items())
+    return Overrides(tables=_check_sections(tables), label=label)
+
+
+def read_overrides(path: str | None, settings: Sequence[str]) -> Overrides:
+    """Return the overrides of a TOML file and of settings such as "classifier.budget.steps=600".
+
+    Settings replace what the file says, later ones what earlier ones say. The value of a setting is a TOML
+    value; anything else is taken as a string. "null" empties a field that may be empty.
+
+    Raises:
+        ValueError: a file that cannot be read, an unknown name or a value of another type.
+    """
+    tables: dict[str, Any] = {} if path is None else _read_file(Path(path))
+    labels = [] if path is None else [Path(path).stem]
+    for setting in settings:
+        name, text = (part.strip() for part in setting.partition("=")[::2])
+        if not name or not text:
+            raise ValueError(f"--set takes section.field=value, got {setting!r}")
+        value = _parse_value(text)
+        tables = _merge(tables, _nest(name, value))
+        labels.append(_say(name, value))
+    return Overrides(tables=_check_sections(tables), label="+".join(labels))
+
+
+def _say(name: str, value: Any) -> str:  # Any: a plain value, as everywhere below
+    return f"{name}={NULL if value is None else value}"
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            content = file.read(MAX_FILE_BYTES + 1)  # a device or a pipe may have no end
+        if len(content) > MAX_FILE_BYTES:
+            raise ValueError(f"more than {MAX_FILE_BYTES:,} bytes")
+        # Some editors begin a file with a mark of its encoding, and end lines with two characters.
+        tables = tomllib.loads(content.decode("utf-8-sig").replace("\r\n", "\n"))
+    except OSError as error:
+        raise ValueError(f"--config {path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # not TOML, or not UTF-8
+        raise ValueError(f"--config {path} is not a TOML file: {error}") from None
+    if not any(tables.values()):
+        raise ValueError(f"--config {path} sets nothing; it takes tables of {', '.join(SECTIONS)}")
+    return tables
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe that nobody writes to is empty, where it would be waited for."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):  # no TOML, or a number of thousands of digits
+        return text
+    return parsed["value"] if len(parsed) == 1 else text
+
+
+def _nest(name: str, value: Any) -> dict[str, Any]:
+    """Return "a.b.c" and a value as tables inside each other."""
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
+def _merge(tables: Tables, changes: Tables) -> dict[str, Any]:
+    """Return tables with some of their values replaced."""
+    merged = dict(tables)
+    for name, value in changes.items():
+        earlier = merged.get(name)
+        if isinstance(earlier, Mapping) and isinstance(value, Mapping):
+            kept = _without_other_unit(earlier, value) if name == "budget" else earlier
+            value = _merge(kept, value)
+        merged[name] = value
+    return merged
+
+
+def _without_other_unit(budget: Tables, changes: Tables) -> Tables:
+    """Return what stays of a budget that is given anew in one of the units."""
+    replaced = {"epochs": ("steps", "rounds"), "steps": ("epochs",)}
+    gone = {name for unit in changes for name in replaced.get(unit, ())}
+    return {name: value for name, value in budget.items() if name not in gone}
+
+
+def _check_sections(tables: Tables) -> Tables:
+    for name in tables:
+        require_known("section of a cell", name, tuple(SECTIONS))
+    return {name: _check(SECTIONS[name], value, name) for name, value in tables.items()}
+
+
+def _check(annotation: Any, value: Any, name: str) -> Any:
+    """Return a value as a field of this type holds it."""
+    is_union = isinstance(annotation, types.UnionType)
+    members = typing.get_args(annotation) if is_union else (annotation,)
+    if value in (None, NULL) and types.NoneType in members:
+        return None
+    (kind,) = (member for member in members if member is not types.NoneType)
+    if dataclasses.is_dataclass(kind):
+        return _check_table(typing.cast(type, kind), value, name)
+    accepted = (int, float) if kind is float else (kind,)
+    if not isinstance(value, accepted) or isinstance(value, bool):
+        empty = f", or {NULL!r} for none" if types.NoneType in members else ""
+        raise ValueError(f"{name} must be a value of type {kind.__name__}{empty}, got {value!r}")
+    try:
+        return kind(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be a finite number, got a whole number too large for one") from None
+
+
+def _check_table(config: type, value: Any, name: str) -> Tables:
+    known = field_types(config)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} is a table of {', '.join(known)}; got {value!r}")
+    for key in value:
+        require_known(f"field of {name}", key, tuple(known))
+    return {key: _check(known[key], each, f"{name}.{key}") for key, each in value.items()}
+
+
+def change_cell(cell: Cell, overrides: Overrides) -> Cell:
+    """Return a cell with some fields replaced, and named so.
+
+    A budget given in one unit replaces one in the other; a number of steps alone gets rounds as `step_budget`
+    spreads them. The section "generator" passes by a cell that has no generator.
+
+    Raises:
+        ValueError: values that do not go together.
+    """
+    changes: dict[str, Any] = {}
+    for section, table in overrides.tables.items():
+        if (config := getattr(cell, section)) is not None:
+            try:
+                changes[section] = config_from_dict(type(config), _replace(to_plain(config), table))
+            except ValueError as error:
+                raise ValueError(f"{overrides.label} does not go with {cell}: {error}") from None
+    return dataclasses.replace(cell, protocol=f"{cell.protocol}+{overrides.label}", **changes)
+
+
+def _replace(plain: Tables, changes: Tables) -> dict[str, Any]:
+    replaced = dict(plain)
+    for name, value in changes.items():
+        if name == "budget":
+            replaced[name] = _replace_budget(plain[name], value)
+        else:
+            replaced[name] = _replace(plain[name], value) if isinstance(value, Mapping) else value
+    return replaced
+
+
+def _replace_budget(plain: Tables, changes: Tables) -> Tables:
+    if "epochs" not in changes and "steps" not in changes:
+        return {**plain, **changes}
+    if changes.get("steps") is not None and "rounds" not in changes:
+        return {**to_plain(step_budget(changes["steps"])), **changes}
+    return changes
+
+
+def change_study(study: Study, overrides: Overrides) -> Study:
+    """Return a study with some fields of all its cells replaced, and a note of them.
+
+    Raises:
+        ValueError: values that do not go together, a generator's where no cell has one, or cells that differ
+            in nothing any more.
+    """
+    if not overrides.tables:
+        return study
+    if "generator" in overrides.tables and all(cell.generator is None for cell in study.cells):
+        raise ValueError(f"{overrides.label}: no cell of study {study.name!r} has a generator")
+    cells = tuple(change_cell(cell, overrides) for cell in study.cells)
+    if _count_configurations(cells) < _count_configurations(study.cells):
+        raise ValueError(
+            f"{overrides.label} replaces what study {study.name!r} compares: some of its cells would be equal"
+        )
+    return dataclasses.replace(study, cells=cells, overrides=overrides.tables)
+
+
+def _count_configurations(cells: Sequence[Cell]) -> int:
+    return len({cell.unnamed() for cell in cells})
+
+
+SECTIONS: Mapping[str, type] = {
+    "data": DataConfig,
+    "method": MethodConfig,
+    "generator": GeneratorConfig,
+    "classifier": ClassifierConfig,
+}

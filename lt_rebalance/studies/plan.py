@@ -1,0 +1,252 @@
+"""Compile a study to a graph of stages, each once, and decide which may start next; no IO."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.ground.plain import config_from_dict, to_plain
+from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, ClassifierStage
+from lt_rebalance.studies.study import Cell, Comparison, Seed, Seeds, Study
+from lt_rebalance.studies.workload import require_workable
+from lt_rebalance.training.configs import Execution
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """One cell at one seed: what becomes one row of results."""
+
+    cell: Cell
+    stage: ClassifierStage
+
+    @property
+    def seed(self) -> int:
+        """The replicate index; that of the classifier where sources of randomness are taken apart."""
+        return self.stage.seed
+
+    @property
+    def generator_seed(self) -> int | None:
+        """The replicate index of the generator, or None where there is none."""
+        return None if self.stage.generator_stage is None else self.stage.generator_stage.seed
+
+    @property
+    def key(self) -> str:
+        """The key of the classifier stage."""
+        return self.stage.key
+
+    def __str__(self) -> str:
+        return f"{self.cell} {self.stage.seeds_label}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The runs of a study and the stages they need."""
+
+    study: Study
+    execution: Execution
+    runs: tuple[PlannedRun, ...]
+
+    @cached_property
+    def stages(self) -> Mapping[str, AnyStage]:
+        """Every stage once, by key; a stage comes after the one it builds on."""
+        stages: dict[str, AnyStage] = {}
+        for run in self.runs:
+            for stage in _chain(run.stage):
+                stages.setdefault(stage.key, stage)
+        return stages
+
+    def count_stages(self) -> Counter[str]:
+        """Return how many stages there are of each kind."""
+        return Counter(stage.kind for stage in self.stages.values())
+
+
+def compile_study(study: Study, execution: Execution) -> Plan:
+    """Return the plan of a study.
+
+    Raises:
+        ValueError: a stage has too little to learn from; it is named.
+    """
+    runs = tuple(PlannedRun(cell=cell, stage=cell.stage(seed, execution)) for cell, seed in study.runs())
+    for run in runs:
+        try:
+            require_workable(run.stage)
+        except ValueError as error:
+            raise ValueError(f"cell {run.cell}: {error}") from None
+    return Plan(study=study, execution=execution, runs=runs)
+
+
+def upstream_key(stage: AnyStage) -> str | None:
+    """Return the key of the stage that a stage builds on, or None."""
+    return None if stage.upstream is None else stage.upstream.key
+
+
+def _chain(stage: AnyStage) -> list[AnyStage]:
+    """Return a stage after all that it builds on, the first of them first."""
+    return [stage] if stage.upstream is None else [*_chain(stage.upstream), stage]
+
+
+def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """Return what a study plans, as plain JSON values: enough to name also a run that has no result.
+
+    Keys: "study", "question", "results_version", "execution"; "overrides", fields of all cells that were
+    replaced; "datasets", by name the names of their classes; "cells", each with the names that tables give it
+    and its "config"; "comparisons", pairs of indices of cells; "runs", each with the index of its cell, its
+    seed, those of its subset and its generator, the keys of its stages and their arithmetic.
+
+    Args:
+        question: what the study asks, in one line.
+        flop: floating-point operations of each stage, by key; unknown without it.
+    """
+    flop = flop or {}
+    cells = list(plan.study.cells)
+    index = {cell: position for position, cell in enumerate(cells)}
+    names = sorted({cell.data.dataset for cell in cells})
+    return {
+        "study": plan.study.name,
+        "question": question,
+        "overrides": dict(plan.study.overrides),
+        "results_version": RESULTS_VERSION,
+        "execution": to_plain(plan.execution),
+        "datasets": {name: {"class_names": list(get_dataset_spec(name).class_names)} for name in names},
+        "cells": [_describe_cell(cell) for cell in cells],
+        "comparisons": [to_plain(comparison) for comparison in plan.study.comparisons],
+        "runs": [
+            {
+                "cell": index[run.cell],
+                "seed": run.seed,
+                "subset_seed": run.stage.data_seed,
+                "generator_seed": run.generator_seed,
+                "key": run.key,
+                "generator_key": upstream_key(run.stage),
+                "flop": flop.get(run.key),
+                "generator_flop": flop.get(upstream_key(run.stage) or ""),
+            }
+            for run in plan.runs
+        ],
+    }
+
+
+def plan_from_description(study: Mapping[str, Any]) -> Plan:
+    """Return the plan that `describe_plan` described.
+
+    Where some run takes its seeds apart, the seeds of all runs are given as `Seeds`; the stages are the same.
+
+    Raises:
+        ValueError: it was described by another version of this code, which planned other stages.
+    """
+    execution = config_from_dict(Execution, study["execution"])
+    cells = [
+        config_from_dict(Cell, {"protocol": cell["protocol"], **cell["config"]}) for cell in study["cells"]
+    ]
+    seeds = _read_seeds(study["runs"])
+    runs = []
+    for run, seed in zip(study["runs"], seeds, strict=True):
+        cell = cells[run["cell"]]
+        planned = PlannedRun(cell=cell, stage=cell.stage(seed, execution))
+        if planned.key != run["key"]:
+            raise ValueError(
+                f"study {study['study']!r} was planned by another version of this code: {planned} has "
+                "another key now; run its sweep again to plan it anew"
+            )
+        runs.append(planned)
+    rebuilt = Study(
+        name=study["study"],
+        cells=tuple(cells),
+        seeds=tuple(dict.fromkeys(seeds)),
+        comparisons=tuple(config_from_dict(Comparison, each) for each in study.get("comparisons", ())),
+        overrides=study.get("overrides", {}),
+    )
+    return Plan(study=rebuilt, execution=execution, runs=tuple(runs))
+
+
+def _read_seeds(runs: Sequence[Mapping[str, Any]]) -> list[Seed]:
+    """Return the seeds of each run: one for everything, unless some run takes its seeds apart."""
+    seeds = []
+    for run in runs:
+        seed, generator_seed = run["seed"], run.get("generator_seed")
+        seeds.append(
+            Seeds(
+                subset=run.get("subset_seed", seed),
+                generator=seed if generator_seed is None else generator_seed,
+                classifier=seed,
+            )
+        )
+    if any({each.subset, each.generator} != {each.classifier} for each in seeds):
+        return list(seeds)
+    return [each.classifier for each in seeds]
+
+
+def _describe_cell(cell: Cell) -> dict[str, Any]:
+    config = to_plain(cell)
+    return {
+        "protocol": config.pop("protocol"),
+        "dataset": cell.data.dataset,
+        "data": cell.data.label,
+        "method": cell.method_label,
+        "config": config,
+    }
+
+
+class Schedule:
+    """Which pending stage may start next: what it builds on is done, longest chain of work first."""
+
+    def __init__(self, pending: Mapping[str, AnyStage], cost: Callable[[AnyStage], float]) -> None:
+        """Schedule the pending stages.
+
+        Args:
+            pending: the stages still to run; a stage they build on is pending as well, or done.
+            cost: how long a stage takes, in any unit.
+        """
+        self._stages = dict(pending)
+        self._waiting: dict[str, list[str]] = {}
+        costs = {key: cost(stage) for key, stage in pending.items()}
+        self._chain_costs = dict(costs)
+        ready = []
+        for key, stage in pending.items():
+            upstream = upstream_key(stage)
+            if upstream is not None and upstream in pending:
+                self._waiting.setdefault(upstream, []).append(key)
+                self._chain_costs[upstream] = max(self._chain_costs[upstream], costs[upstream] + costs[key])
+            else:
+                ready.append(key)
+        self._ready = ready
+        self._running: set[str] = set()
+        self._sort()
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether nothing is ready and nothing that runs could make anything ready."""
+        return not self._ready and not self._running
+
+    @property
+    def num_ready(self) -> int:
+        """How many stages could start now."""
+        return len(self._ready)
+
+    def next_ready(self, max_lanes: int = 1) -> list[AnyStage]:
+        """Start the next stage, with up to `max_lanes - 1` more that differ from it only in the seed.
+
+        Empty while every stage left waits for one that runs, or none is left.
+        """
+        if not self._ready:
+            return []
+        first = self._stages[self._ready[-1]].with_seed(0)
+        keys = [key for key in reversed(self._ready) if self._stages[key].with_seed(0) == first][:max_lanes]
+        self._running.update(keys)
+        self._ready = [key for key in self._ready if key not in self._running]
+        return [self._stages[key] for key in keys]
+
+    def finish(self, key: str, *, releases: bool) -> None:
+        """Note the end of a running stage; those that build on it become ready only if `releases`."""
+        self._running.remove(key)
+        waiting = self._waiting.pop(key, [])
+        if releases:
+            self._ready += waiting
+            self._sort()
+
+    def _sort(self) -> None:
+        # Equal costs keep the order of the plan, so that a schedule is reproducible.
+        order = {key: index for index, key in enumerate(self._stages)}
+        self._ready.sort(key=lambda key: (self._chain_costs[key], -order[key]))

@@ -1,0 +1,165 @@
+"""The protocols `paper` and `sound`: every choice on which the paper's text, code and good practice part."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lt_rebalance.data.long_tail import DataConfig, parse_c
+from lt_rebalance.ground.plain import require_known
+from lt_rebalance.methods.registry import MethodConfig, get_method
+from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.studies.study import Cell
+from lt_rebalance.training.configs import Budget, ClassifierConfig, GeneratorConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Every choice of the paper on which text, code and good practice part, by name.
+
+    Defaults are the values on which all three agree.
+    """
+
+    name: str
+    """how tables name the protocol"""
+    loss: str
+    evaluation_mode: str
+    selection: str
+    classifier_budget: Budget
+    oversampling: str
+    undersampling: str
+    subset_draw: str
+    class_order: str
+    generator_training_method: str
+    """method that makes the set the CGAN learns from"""
+    generator_budget: Budget
+    classifier_architecture: str = "paper_cnn"
+    classifier_batch_size: int = 100
+    classifier_learning_rate: float = 5e-4
+    classifier_beta1: float = 0.9
+    classifier_beta2: float = 0.999
+    generator_batch_size: int = 256
+    generator_learning_rate: float = 2e-4
+    generator_beta1: float = 0.9
+    generator_beta2: float = 0.999
+    validation_per_class: int = 0
+
+    def method_config(self, name: str) -> MethodConfig:
+        """Return the named method with the draw this protocol gives it."""
+        draws = {"oversample": self.oversampling, "undersample": self.undersampling}
+        return MethodConfig(name=name, draw=draws.get(name))
+
+
+def get_protocol(name: str) -> Protocol:
+    """Return a protocol by name; ValueError for an unknown one."""
+    require_known("protocol", name, tuple(PROTOCOLS))
+    return PROTOCOLS[name]
+
+
+def make_cell(protocol: Protocol, *, dataset: str, c: str | None, method: str, generator: str | None) -> Cell:
+    """Return the cell of one protocol at one point of the axes.
+
+    Raises:
+        ValueError: unknown names, C outside (0, 1), or a method and a generator that do not go together.
+    """
+    generator_config = None
+    if generator is not None:
+        generator_config = GeneratorConfig(
+            architecture=generator,
+            training_method=protocol.method_config(protocol.generator_training_method),
+            budget=protocol.generator_budget,
+            batch_size=protocol.generator_batch_size,
+            learning_rate=protocol.generator_learning_rate,
+            beta1=protocol.generator_beta1,
+            beta2=protocol.generator_beta2,
+        )
+    return Cell(
+        protocol=protocol.name,
+        data=DataConfig(
+            dataset=dataset,
+            c=None if c is None else str(parse_c(c)),
+            subset_draw=None if c is None else protocol.subset_draw,
+            class_order=None if c is None else protocol.class_order,
+            validation_per_class=protocol.validation_per_class,
+        ),
+        method=protocol.method_config(method),
+        generator=generator_config,
+        classifier=ClassifierConfig(
+            architecture=protocol.classifier_architecture,
+            loss=protocol.loss,
+            budget=protocol.classifier_budget,
+            batch_size=protocol.classifier_batch_size,
+            learning_rate=protocol.classifier_learning_rate,
+            beta1=protocol.classifier_beta1,
+            beta2=protocol.classifier_beta2,
+            evaluation_mode=protocol.evaluation_mode,
+            selection=protocol.selection,
+        ),
+    )
+
+
+def grid(
+    protocols: Sequence[Protocol],
+    *,
+    dataset: str,
+    cs: Sequence[str | None],
+    methods: Sequence[str],
+    generators: Sequence[str],
+) -> tuple[Cell, ...]:
+    """Return the cells of the product of the axes, without duplicates and without pointless combinations.
+
+    Generators multiply only the methods that need one; the original balanced set (None among `cs`) stands
+    for itself, under the method "none" alone.
+
+    Raises:
+        ValueError: unknown names, values out of range, or a method that needs a generator and has none.
+    """
+    for generator in generators:
+        require_known("generator", generator, tuple(GENERATORS))
+    for method in methods:
+        if get_method(method).needs_generator and not generators:
+            raise ValueError(f"method {method!r} needs at least one generator, got none")
+    cells = {
+        make_cell(protocol, dataset=dataset, c=c, method=method, generator=generator): None
+        for protocol in protocols
+        for c in cs
+        for method in (methods if c is not None else ["none"])
+        for generator in (generators if get_method(method).needs_generator else [None])
+    }
+    return tuple(cells)
+
+
+def step_budget(steps: int, max_rounds: int = 30) -> Budget:
+    """Return a budget in steps with rounds of at least 100 steps, and at most so many of them."""
+    return Budget(steps=steps, rounds=max(1, min(max_rounds, steps // 100)))
+
+
+PROTOCOLS = {
+    # What the published code did. It trained CGANs for 100 epochs and used the weights saved after 96,
+    # which no later step can change: 96 epochs are trained.
+    "paper": Protocol(
+        name="paper",
+        loss="double_softmax",
+        evaluation_mode="batch_statistics",
+        selection="last",
+        classifier_budget=Budget(epochs=30),
+        oversampling="cyclic",
+        undersampling="first",
+        subset_draw="paper",
+        class_order="label",
+        generator_training_method="oversample",
+        generator_budget=Budget(epochs=96),
+    ),
+    # What good practice asks: logits in the loss, evaluation mode, random draws per seed, equal steps.
+    "sound": Protocol(
+        name="sound",
+        loss="cross_entropy",
+        evaluation_mode="running_statistics",
+        selection="last",
+        classifier_budget=step_budget(18_000),
+        oversampling="random",
+        undersampling="random",
+        subset_draw="per_seed",
+        class_order="label",
+        generator_training_method="oversample",
+        generator_budget=step_budget(23_500, max_rounds=100),
+    ),
+}

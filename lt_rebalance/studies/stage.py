@@ -1,0 +1,167 @@
+"""Stages: what one training reads, and the key that follows from it."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+from lt_rebalance.data.long_tail import DataConfig
+from lt_rebalance.ground.plain import LATER, config_from_dict, require_known, to_plain
+from lt_rebalance.methods.registry import MethodConfig
+from lt_rebalance.store.records import name_seeds, stage_key
+from lt_rebalance.training.configs import ClassifierConfig, Execution, GeneratorConfig
+
+RESULTS_VERSION = 4
+"""Raised by hand whenever any result may change; part of every key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What one training reads, exactly."""
+
+    kind: ClassVar[str]
+    seed: int
+    """replicate index; every random stream derives from it, but those of `subset_seed`"""
+    data: DataConfig
+    dataset_identity: str
+    """hash that names the content of the data set"""
+    execution: Execution
+    results_version: int = RESULTS_VERSION
+    subset_seed: int | None = field(default=None, metadata=LATER)
+    """replicate index of the real images, where it is another than `seed`"""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"a seed must be at least 0, got {self.seed}")
+        if self.subset_seed == self.seed:
+            raise ValueError(
+                f"a subset_seed is given only where it differs from the seed, got {self.seed} twice"
+            )
+
+    @property
+    def data_seed(self) -> int:
+        """The replicate index from which the real images are drawn."""
+        return self.seed if self.subset_seed is None else self.subset_seed
+
+    @property
+    def seeds_label(self) -> str:
+        """How tables and progress name its replicate."""
+        return name_seeds(self.seed, self.subset_seed)
+
+    @property
+    def upstream(self) -> "AnyStage | None":
+        """The stage that has to be complete before this one starts; it may have one of its own."""
+        return None
+
+    @cached_property
+    def key(self) -> str:
+        """Its address in the store."""
+        return stage_key(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the stage as plain JSON values, with its kind."""
+        return {"kind": self.kind, **to_plain(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorStage(Stage):
+    """Train a conditional GAN."""
+
+    kind: ClassVar[str] = "generator"
+    generator: GeneratorConfig
+
+    def __str__(self) -> str:
+        return f"generator {self.data.label} {self.generator.architecture} {self.seeds_label}"
+
+    @property
+    def training_method(self) -> MethodConfig:
+        """How the set it learns from is rebalanced."""
+        return self.generator.training_method
+
+    def with_seed(self, seed: int) -> "GeneratorStage":
+        """Return the same stage with one seed for all its sources of randomness."""
+        return dataclasses.replace(self, seed=seed, subset_seed=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierStage(Stage):
+    """Train and test a classifier on a rebalanced set."""
+
+    kind: ClassVar[str] = "classifier"
+    method: MethodConfig
+    generator_stage: GeneratorStage | None
+    """the stage whose generator fills the classes; None for a method that needs none"""
+    classifier: ClassifierConfig
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.generator_stage is not None and self.generator_stage.data_seed != self.data_seed:
+            raise ValueError(
+                "a generator must have learned from the subset that its classifier learns from, "
+                f"{self.data_seed}, got {self.generator_stage.data_seed}"
+            )
+
+    @property
+    def seeds_label(self) -> str:
+        """How tables and progress name its replicate."""
+        generator_seed = None if self.generator_stage is None else self.generator_stage.seed
+        return name_seeds(self.seed, self.subset_seed, generator_seed)
+
+    @property
+    def upstream(self) -> "AnyStage | None":
+        """The generator stage, where there is one."""
+        return self.generator_stage
+
+    def __str__(self) -> str:
+        method = self.generator_stage.generator.architecture if self.generator_stage else self.method.name
+        return f"classifier {self.data.label} {method} {self.seeds_label}"
+
+    @property
+    def training_method(self) -> MethodConfig:
+        """How the set it learns from is rebalanced."""
+        return self.method
+
+    def with_seed(self, seed: int) -> "ClassifierStage":
+        """Return the same stage with one seed for all its sources of randomness."""
+        generator_stage = self.generator_stage and self.generator_stage.with_seed(seed)
+        return dataclasses.replace(self, seed=seed, subset_seed=None, generator_stage=generator_stage)
+
+    def on_validation(self) -> "ValidationStage":
+        """Return the same training, measured on its validation set alone."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return ValidationStage(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationStage(ClassifierStage):
+    """Train a classifier and measure it on its validation set; no test image is touched."""
+
+    kind: ClassVar[str] = "validation"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.data.validation_per_class == 0:
+            raise ValueError("a validation stage needs validation_per_class above 0, got 0")
+        if self.classifier.selection == "oracle_best_test":
+            raise ValueError('a validation stage takes no selection "oracle_best_test": it reads the test')
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} on validation"
+
+
+AnyStage = GeneratorStage | ClassifierStage
+
+STAGE_TYPES: tuple[type[AnyStage], ...] = (GeneratorStage, ClassifierStage, ValidationStage)
+
+
+def stage_from_dict(values: Mapping[str, Any]) -> AnyStage:
+    """Return the stage that `Stage.to_dict` described.
+
+    Raises:
+        ValueError: unknown kind, or unknown or missing keys anywhere inside.
+    """
+    known: dict[str, type[AnyStage]] = {cls.kind: cls for cls in STAGE_TYPES}
+    kind = str(values.get("kind"))
+    require_known("kind of stage", kind, tuple(known))
+    return config_from_dict(known[kind], {name: value for name, value in values.items() if name != "kind"})

@@ -1,0 +1,155 @@
+"""Stages, cells and studies: what is asked, and the trainings it is made of.
+
+A cell is a full configuration without its seed. A stage is what one training reads, exactly, and nothing
+else; the hash of that is its key.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.data.long_tail import DataConfig
+from lt_rebalance.ground.names import check_name
+from lt_rebalance.methods.registry import MethodConfig, get_method
+from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage
+from lt_rebalance.training.configs import ClassifierConfig, Execution, GeneratorConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """Replicate indices of one run, where its sources of randomness are taken apart."""
+
+    subset: int
+    """of the real images: those set aside, the class order, the subset"""
+    generator: int
+    """of all that a CGAN draws, and of the images it makes"""
+    classifier: int
+    """of all that a classifier draws"""
+
+    def __post_init__(self) -> None:
+        if min(self.subset, self.generator, self.classifier) < 0:
+            raise ValueError(f"a seed must be at least 0, got {self}")
+
+
+Seed = int | Seeds
+"""one index for all sources of randomness, or one each"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A full configuration without its seed: the unit of comparison."""
+
+    protocol: str
+    """name of the protocol it follows, for tables; results do not depend on the name"""
+    data: DataConfig
+    method: MethodConfig
+    generator: GeneratorConfig | None
+    """None for a method that needs no generator"""
+    classifier: ClassifierConfig
+
+    def __post_init__(self) -> None:
+        needs_generator = get_method(self.method.name).needs_generator
+        if needs_generator != (self.generator is not None):
+            raise ValueError(
+                f"method {self.method.name!r} {'needs a' if needs_generator else 'takes no'} generator"
+            )
+        if self.classifier.selection == "best_validation" and self.data.validation_per_class == 0:
+            raise ValueError('selection "best_validation" needs validation_per_class above 0, got 0')
+
+    @property
+    def method_label(self) -> str:
+        """How tables name the method: the generator's architecture when there is one."""
+        return self.generator.architecture if self.generator is not None else self.method.name
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {self.data.label} {self.method_label}"
+
+    def unnamed(self) -> "Cell":
+        """Return the cell without the name of its protocol: all that results depend on."""
+        return dataclasses.replace(self, protocol="")
+
+    def stage(self, seed: Seed, execution: Execution) -> ClassifierStage:
+        """Return the classifier stage of one seed, with its generator stage inside where it has one."""
+        if isinstance(seed, int):
+            seed = Seeds(subset=seed, generator=seed, classifier=seed)
+        identity = get_dataset_spec(self.data.dataset).identity
+        generator_stage = None
+        if self.generator is not None:
+            generator_stage = GeneratorStage(
+                seed=seed.generator,
+                subset_seed=None if seed.subset == seed.generator else seed.subset,
+                data=self.data,
+                dataset_identity=identity,
+                execution=execution,
+                generator=self.generator,
+            )
+        return ClassifierStage(
+            seed=seed.classifier,
+            subset_seed=None if seed.subset == seed.classifier else seed.subset,
+            data=self.data,
+            dataset_identity=identity,
+            execution=execution,
+            method=self.method,
+            generator_stage=generator_stage,
+            classifier=self.classifier,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two cells of a study whose difference, seed by seed, is an answer."""
+
+    cell: int
+    """index among the cells"""
+    reference: int
+    """index of the cell whose values are subtracted"""
+    change: str
+    """what sets the cell apart from its reference"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A question: cells x seeds."""
+
+    name: str
+    """names the study in the store"""
+    cells: tuple[Cell, ...]
+    seeds: tuple[Seed, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    """the answers, where the question is about certain pairs of cells"""
+    overrides: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """fields of all cells that were replaced after the study was built, by section"""
+
+    def __post_init__(self) -> None:
+        check_name("a study's name", self.name)
+        if not self.cells:
+            raise ValueError(f"study {self.name!r} has no cells: its axes select nothing")
+        if not self.seeds:
+            raise ValueError(f"study {self.name!r} needs at least one seed, got 0")
+        if negative := [seed for seed in self.seeds if isinstance(seed, int) and seed < 0]:
+            raise ValueError(f"study {self.name!r}: a seed must be at least 0, got {negative[0]}")
+        if not all(isinstance(seed, int) for seed in self.seeds) and any(
+            cell.generator is None for cell in self.cells
+        ):
+            raise ValueError(f"study {self.name!r} takes seeds apart, for which every cell needs a generator")
+        for name, values in {"cells": self.cells, "seeds": self.seeds}.items():
+            if len(set(values)) < len(values):
+                raise ValueError(f"study {self.name!r} repeats some of its {name}")
+        places = range(len(self.cells))
+        if any(each.cell not in places or each.reference not in places for each in self.comparisons):
+            raise ValueError(f"study {self.name!r} compares cells that it does not have")
+        labels = Counter((cell.data.dataset, str(cell)) for cell in self.cells)
+        if repeated := [label for (_, label), count in labels.items() if count > 1]:
+            raise ValueError(
+                f"study {self.name!r} has different cells that tables would both name {repeated[0]!r}; "
+                "give their protocols different names"
+            )
+
+    def runs(self) -> Iterator[tuple[Cell, Seed]]:
+        """Yield every cell at every seed, seeds outermost, so that whole replicates complete early."""
+        for seed in self.seeds:
+            for cell in self.cells:
+                yield cell, seed

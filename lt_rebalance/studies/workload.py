@@ -1,0 +1,96 @@
+"""What a stage has to do: the items it learns from and the batches they come in; refused where it cannot."""
+
+import functools
+
+from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.data.long_tail import DataConfig, kept_counts, parse_c
+from lt_rebalance.ground.seeding import numpy_stream
+from lt_rebalance.methods.registry import MethodConfig, plan_rebalancing
+from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage
+from lt_rebalance.training.batching import Batching, smallest_classifier_batch, smallest_generator_batch
+from lt_rebalance.training.configs import ClassifierConfig, GeneratorConfig
+
+
+def training_config(stage: AnyStage) -> GeneratorConfig | ClassifierConfig:
+    """Return the configuration of what a stage trains."""
+    return stage.generator if isinstance(stage, GeneratorStage) else stage.classifier
+
+
+def count_items(stage: AnyStage) -> int:
+    """Return how many items a stage learns from, synthetic ones among them.
+
+    Raises:
+        ValueError: nothing is left of some class.
+    """
+    # Only a permuted order makes the counts depend on the seed.
+    counts_seed = stage.data_seed if stage.data.class_order == "permuted" else 0
+    return _count_items(stage.data, stage.training_method, counts_seed)
+
+
+def stage_batching(stage: AnyStage) -> Batching:
+    """Return how the items of a stage come in batches.
+
+    Raises:
+        ValueError: as `count_items`, or its network cannot learn from batches this small.
+    """
+    config = training_config(stage)
+    section = "generator" if isinstance(stage, GeneratorStage) else "classifier"
+    num_items, smallest = count_items(stage), _smallest_batch(stage)
+    if min(num_items, config.batch_size) < smallest:
+        raise ValueError(
+            f"{config.architecture} normalises over a batch and cannot learn from fewer than {smallest} "
+            f"items at once, got {num_items} items in batches of {config.batch_size}; set "
+            f"{section}.batch_size to {smallest} or more and learn from at least {smallest} images, or take "
+            f"another {section}"
+        )
+    return Batching(num_items=num_items, batch_size=config.batch_size, smallest=smallest)
+
+
+def require_workable(stage: AnyStage) -> None:
+    """Raise a ValueError that names a stage unless it, and the one it builds on, can learn and be tested."""
+    if isinstance(stage, ClassifierStage) and stage.generator_stage is not None:
+        require_workable(stage.generator_stage)
+    try:
+        stage_batching(stage)
+        if isinstance(stage, ClassifierStage) and stage.classifier.evaluation_mode == "batch_statistics":
+            _require_testable(stage)
+    except ValueError as error:
+        raise ValueError(f"{stage}: {error}") from None
+
+
+def _require_testable(stage: ClassifierStage) -> None:
+    spec, smallest = get_dataset_spec(stage.data.dataset), _smallest_batch(stage)
+    if (num_tested := sum(spec.test_counts_K)) < smallest:
+        raise ValueError(
+            f"{stage.classifier.architecture} normalises over a batch, and with classifier.evaluation_mode "
+            f"batch_statistics it cannot be tested on fewer than {smallest} images, got {num_tested}; set it "
+            "to running_statistics"
+        )
+
+
+def stage_round_ends(stage: AnyStage) -> list[int]:
+    """Return the step at which each round of a stage ends; errors as `stage_batching`."""
+    return training_config(stage).budget.round_ends(stage_batching(stage).steps_per_pass)
+
+
+def _smallest_batch(stage: AnyStage) -> int:
+    spec = get_dataset_spec(stage.data.dataset)
+    if isinstance(stage, GeneratorStage):
+        return smallest_generator_batch(stage.generator.architecture, spec)
+    return smallest_classifier_batch(stage.classifier.architecture, spec)
+
+
+@functools.cache
+def _count_items(data: DataConfig, method: MethodConfig, seed: int) -> int:
+    spec = get_dataset_spec(data.dataset)
+    smallest_class = min(spec.train_counts_K)
+    if data.validation_per_class >= smallest_class:
+        raise ValueError(
+            f"data.validation_per_class must be below the smallest class of {data.dataset} ({smallest_class} "
+            f"images), so that some are left to learn from, got {data.validation_per_class}"
+        )
+    available_K = [count - data.validation_per_class for count in spec.train_counts_K]
+    c = None if data.c is None else parse_c(data.c)
+    counts_K = kept_counts(available_K, c, data.class_order, seed)
+    rng = numpy_stream(seed, "resampling")
+    return sum(plan_rebalancing(method.name, method.draw, counts_K, rng, method.fill_fraction).counts_K)

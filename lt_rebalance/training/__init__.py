@@ -1,0 +1,1 @@
+"""Lanes of one configuration, from their images to their curves; plain torch."""

@@ -1,0 +1,123 @@
+"""How the items of a pass become batches, and the smallest batch that a network can learn from.
+
+Batch normalisation that sees one value a channel cannot be trained: torch refuses it. Where a network holds
+such a layer, a last batch that is too small joins the one before it; elsewhere it stays a batch of its own.
+
+Shape suffixes: N items, C H W image.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, ClassifierBuilder, build_classifier
+from lt_rebalance.networks.discriminator import HIDDEN_WIDTHS, Discriminator
+from lt_rebalance.networks.generators import GENERATORS, NOISE_DIM, GeneratorBuilder, build_generator
+from lt_rebalance.networks.initialization import build_network
+
+Example = tuple[nn.Module, tuple[Tensor, ...]]
+"""a network with weights of no meaning, and inputs of two items"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batching:
+    """How a pass over some items is cut into batches; every item is in one of them."""
+
+    num_items: int
+    batch_size: int
+    smallest: int
+    """fewest items of a batch; what is left over at the end and is fewer joins the batch before it"""
+
+    def __post_init__(self) -> None:
+        if min(self.num_items, self.batch_size) < self.smallest:
+            raise ValueError(
+                f"a batch needs at least {self.smallest} items, got {self.num_items} items in batches of "
+                f"{self.batch_size}"
+            )
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Batches of a pass."""
+        full, rest = divmod(self.num_items, self.batch_size)
+        return full + (rest >= self.smallest)
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many items each batch of a pass has."""
+        return [len(self.items_of(position)) for position in range(self.steps_per_pass)]
+
+    def items_of(self, position: int) -> range:
+        """Return where the items of the batch at a position of a pass stand in its order."""
+        first = position * self.batch_size
+        is_last = position == self.steps_per_pass - 1
+        return range(first, self.num_items if is_last else first + self.batch_size)
+
+    def images_seen(self, num_steps: int) -> int:
+        """Return the images in so many steps together."""
+        passes, steps = divmod(num_steps, self.steps_per_pass)
+        return passes * self.num_items + steps * self.batch_size
+
+
+def smallest_generator_batch(architecture: str, spec: DatasetSpec) -> int:
+    """Return the fewest real images that a CGAN learns from at once."""
+    return max(_try_generator(GENERATORS[architecture], architecture, spec), _try_discriminator(spec))
+
+
+def smallest_classifier_batch(architecture: str, spec: DatasetSpec) -> int:
+    """Return the fewest images that a classifier takes at once in training mode."""
+    return _try_classifier(CLASSIFIERS[architecture], architecture, spec)
+
+
+def example_generator(architecture: str, spec: DatasetSpec) -> Example:
+    """Return a generator to try things with."""
+    network = build_network(
+        lambda: build_generator(architecture, spec.num_classes, spec.image_shape), torch.Generator()
+    )
+    return network, (torch.zeros(2, NOISE_DIM), torch.zeros(2, dtype=torch.int64))
+
+
+def example_discriminator(spec: DatasetSpec) -> Example:
+    """Return a discriminator to try things with."""
+    network = build_network(lambda: Discriminator(spec.num_classes, spec.image_shape), torch.Generator())
+    kept_NH = torch.ones(2, sum(HIDDEN_WIDTHS), dtype=torch.bool)
+    return network, (torch.zeros(2, *spec.image_shape), torch.zeros(2, dtype=torch.int64), kept_NH)
+
+
+def example_classifier(architecture: str, spec: DatasetSpec) -> Example:
+    """Return a classifier to try things with."""
+    network = build_network(
+        lambda: build_classifier(architecture, spec.num_classes, spec.image_shape), torch.Generator()
+    )
+    return network, (torch.zeros(2, *spec.image_shape),)
+
+
+# The builder is an argument of its own, so that what is kept is known to be of the network of that name.
+@functools.cache
+def _try_generator(_: GeneratorBuilder, architecture: str, spec: DatasetSpec) -> int:
+    return _smallest_batch(*example_generator(architecture, spec))
+
+
+@functools.cache
+def _try_classifier(_: ClassifierBuilder, architecture: str, spec: DatasetSpec) -> int:
+    return _smallest_batch(*example_classifier(architecture, spec))
+
+
+@functools.cache
+def _try_discriminator(spec: DatasetSpec) -> int:
+    return _smallest_batch(*example_discriminator(spec))
+
+
+@torch.no_grad()
+def _smallest_batch(network: nn.Module, inputs_of_two: tuple[Tensor, ...]) -> int:
+    """Return 1, or 2 where one item is refused in training mode; found by trying."""
+    network.train()
+    with torch.random.fork_rng(devices=[]):  # a layer may draw from the global stream
+        network(*inputs_of_two)  # what two items cannot pass either is another fault
+        try:
+            network(*(tensor[:1] for tensor in inputs_of_two))
+        except ValueError:
+            return 2
+    return 1

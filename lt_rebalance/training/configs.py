@@ -1,0 +1,131 @@
+"""Typed, frozen configuration of data, methods, trainings and execution, checked when it is made."""
+
+from dataclasses import dataclass
+
+from lt_rebalance.ground.option_types import MOST_REPEATS
+from lt_rebalance.ground.plain import require_known, require_numbers, require_positive
+from lt_rebalance.methods.losses import LOSSES
+from lt_rebalance.methods.registry import MethodConfig, get_method
+from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
+from lt_rebalance.networks.generators import GENERATORS
+
+DEVICES = ("cpu", "cuda")
+PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
+EVALUATION_MODES = ("running_statistics", "batch_statistics")
+SELECTIONS = ("last", "best_validation", "oracle_best_test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long to train: passes over the training set, or a number of steps whatever its size."""
+
+    epochs: int | None = None
+    """passes over the training set; each is a round, tested at its end"""
+    steps: int | None = None
+    """optimizer steps"""
+    rounds: int | None = None
+    """tests spread evenly over a budget in steps; None for a budget in epochs"""
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError(
+                f"a budget is in epochs or in steps, got epochs={self.epochs} steps={self.steps}"
+            )
+        if (self.steps is None) != (self.rounds is None):
+            raise ValueError("rounds belong to a budget in steps, and such a budget needs them")
+        require_positive(epochs=self.epochs, steps=self.steps, rounds=self.rounds)
+        for name, count in {"epochs": self.epochs, "rounds": self.rounds}.items():
+            if count is not None and count > MOST_REPEATS:
+                raise ValueError(f"{name} must be at most {MOST_REPEATS:,}, got {count}")
+        if self.steps is not None and self.rounds is not None and self.rounds > self.steps:
+            raise ValueError(f"rounds must be at most steps, got {self.rounds} rounds in {self.steps} steps")
+
+    def round_ends(self, steps_per_pass: int) -> list[int]:
+        """Return the step at which each round ends, where a pass over the training set takes so many."""
+        if self.epochs is not None:
+            return [steps_per_pass * (index + 1) for index in range(self.epochs)]
+        assert self.steps is not None and self.rounds is not None
+        return [self.steps * (index + 1) // self.rounds for index in range(self.rounds)]
+
+    def __str__(self) -> str:
+        return f"{self.epochs} epochs" if self.epochs is not None else f"{self.steps} steps"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorConfig:
+    """A conditional GAN and its training."""
+
+    architecture: str
+    """a name in GENERATORS"""
+    training_method: MethodConfig
+    """how the set that the CGAN itself learns from is rebalanced; must not need a generator"""
+    budget: Budget
+    batch_size: int
+    learning_rate: float
+    """Adam's, for both networks"""
+    beta1: float
+    beta2: float
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
+        require_known("generator", self.architecture, tuple(GENERATORS))
+        if get_method(self.training_method.name).needs_generator:
+            raise ValueError(f"a CGAN cannot learn from a set made by method {self.training_method.name!r}")
+        _check_optimization(self.batch_size, self.learning_rate, self.beta1, self.beta2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+    """A classifier, its training and its test."""
+
+    architecture: str
+    """a name in CLASSIFIERS"""
+    loss: str
+    """a name in LOSSES"""
+    budget: Budget
+    batch_size: int
+    learning_rate: float
+    """Adam's"""
+    beta1: float
+    beta2: float
+    evaluation_mode: str
+    """"running_statistics": evaluation mode; "batch_statistics": batch normalisation as in training"""
+    selection: str
+    """which round is reported: "last", "best_validation", or "oracle_best_test", which peeks at the test"""
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
+        require_known("classifier", self.architecture, tuple(CLASSIFIERS))
+        require_known("loss", self.loss, tuple(LOSSES))
+        require_known("evaluation mode", self.evaluation_mode, EVALUATION_MODES)
+        require_known("selection", self.selection, SELECTIONS)
+        _check_optimization(self.batch_size, self.learning_rate, self.beta1, self.beta2)
+
+
+def _check_optimization(batch_size: int, learning_rate: float, beta1: float, beta2: float) -> None:
+    require_positive(batch_size=batch_size, learning_rate=learning_rate)
+    for name, beta in {"beta1": beta1, "beta2": beta2}.items():
+        if not 0 <= beta < 1:
+            raise ValueError(f"{name} must be at least 0 and below 1, got {beta}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How the arithmetic is done: results of different executions agree only within rounding."""
+
+    device: str
+    """"cpu" or "cuda\""""
+    precision: str
+    """of products in forward and backward passes; weights are always float32"""
+    num_threads: int
+    """CPU threads of one training"""
+    torch_version: str
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
+        require_known("device", self.device, DEVICES)
+        require_known("precision", self.precision, PRECISIONS)
+        if self.precision == "tensorfloat32" and self.device != "cuda":
+            raise ValueError(f"precision tensorfloat32 is arithmetic of a GPU, got device {self.device!r}")
+        require_positive(num_threads=self.num_threads)

@@ -1,0 +1,178 @@
+"""What training a CGAN and training a classifier share: lanes, data on the device, batch order, state.
+
+Shape suffixes: L lanes, P images in the pool, N items (images with repetition), B items of a batch, C H W
+image.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lt_rebalance.ground.seeding import numpy_stream
+from lt_rebalance.training.batching import Batching
+
+TrainingState = dict[str, Tensor]
+
+STEPS_READ_AT_ONCE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSet:
+    """Items to train on: a pool of images on the device, and which of them each item is."""
+
+    images_PCHW: Tensor
+    """float32 in [-1, 1]"""
+    labels_P: Tensor
+    """int64"""
+    items_N: Tensor
+    """int64 positions in the pool; an image may be several items"""
+
+    def __len__(self) -> int:
+        return len(self.items_N)
+
+    def batch(self, items_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `images_BCHW, labels_B` of the items with these numbers."""
+        positions_B = self.items_N[items_B]
+        return self.images_PCHW[positions_B], self.labels_P[positions_B]
+
+
+class BatchOrder:
+    """The endless sequence of batches of one seed: each pass is a fresh permutation of all items.
+
+    Any step can be asked for directly, so a resumed run needs no state.
+    """
+
+    def __init__(self, batching: Batching, seed: int, purpose: str, device: torch.device) -> None:
+        self.batching = batching
+        self._seed = seed
+        self._purpose = purpose
+        self._device = device
+        self._pass = -1
+        self._order_N = torch.empty(0, dtype=torch.int64)
+
+    def size(self, step: int) -> int:
+        """Return how many items the batch of this step has."""
+        return len(self.batching.items_of(step % self.batching.steps_per_pass))
+
+    def __getitem__(self, step: int) -> Tensor:
+        """Return `items_B`, the item numbers of the batch of this step."""
+        pass_index, position = divmod(step, self.batching.steps_per_pass)
+        if pass_index != self._pass:
+            order_N = numpy_stream(self._seed, self._purpose, pass_index).permutation(self.batching.num_items)
+            self._order_N = torch.from_numpy(order_N).to(self._device)
+            self._pass = pass_index
+        items = self.batching.items_of(position)
+        return self._order_N[items.start : items.stop]
+
+
+@dataclass(kw_only=True, eq=False)
+class Lane:
+    """One seed in training: its budget, and how far it has come."""
+
+    progress_fields: ClassVar[tuple[str, ...]] = ("round", "step", "curves", "is_diverged", "train_s")
+    """what a checkpoint keeps beside tensors, as plain JSON values"""
+
+    seed: int
+    training_set: TrainingSet
+    batches: BatchOrder
+    round_ends: Sequence[int]
+    """the step at which each round ends; a round is an epoch, or a fixed share of a budget in steps"""
+    round: int = 0
+    """rounds finished"""
+    step: int = 0
+    """steps finished"""
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    """one row a round; values are numbers, or lists of one number a class"""
+    is_diverged: bool = False
+    """a loss was not finite; the lane trains no further"""
+    train_s: float = 0.0
+    """seconds spent in rounds"""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the lane has used its budget or has diverged."""
+        return self.is_diverged or self.round == len(self.round_ends)
+
+
+LaneT = TypeVar("LaneT", bound=Lane)
+
+
+def next_lanes(lanes: Sequence[LaneT]) -> list[LaneT]:
+    """Return the unfinished lanes that are furthest behind: those that train in the next round."""
+    unfinished = [lane for lane in lanes if not lane.is_finished]
+    first = min((lane.round for lane in unfinished), default=0)
+    return [lane for lane in unfinished if lane.round == first]
+
+
+def read_batches(lanes: Sequence[Lane], steps: range) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield `images_LBCHW, labels_LB` of each step; the lanes' training sets are of one size."""
+    for first in steps[::STEPS_READ_AT_ONCE]:
+        near = range(first, min(first + STEPS_READ_AT_ONCE, steps.stop))
+        sizes = [lanes[0].batches.size(step) for step in near]
+        read = [lane.training_set.batch(torch.cat([lane.batches[step] for step in near])) for lane in lanes]
+        images, labels = (stack(tensors) for tensors in zip(*read, strict=True))
+        yield from zip(images.split(sizes, dim=1), labels.split(sizes, dim=1), strict=True)
+
+
+def stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Return tensors under a new first axis; a single one is not copied."""
+    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(tuple(tensors))
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
+    """Return the context in which forward passes run."""
+    if precision == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+class AdamConfig(Protocol):
+    """The hyperparameters of Adam, as generators and classifiers both have them."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def beta1(self) -> float: ...
+    @property
+    def beta2(self) -> float: ...
+
+
+def build_adam(network: nn.Module, config: AdamConfig) -> torch.optim.Optimizer:
+    """Return Adam over all parameters of a network, in its fused form."""
+    betas = (config.beta1, config.beta2)
+    parameters = list(network.parameters())
+    # A CUDA graph cannot hold an optimizer that counts its steps on the host.
+    on_gpu = parameters[0].is_cuda
+    return torch.optim.Adam(parameters, config.learning_rate, betas, fused=True, capturable=on_gpu)
+
+
+def get_state(network: nn.Module, optimizer: torch.optim.Optimizer, prefix: str) -> TrainingState:
+    """Return parameters, buffers and optimizer moments as flat, named, contiguous copies on the CPU."""
+    state = {f"{prefix}.network.{name}": tensor for name, tensor in network.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        state |= {f"{prefix}.optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+
+
+def set_state(
+    network: nn.Module, optimizer: torch.optim.Optimizer, prefix: str, state: Mapping[str, Tensor]
+) -> None:
+    """Restore what `get_state` returned."""
+    network.load_state_dict(dict(_below(f"{prefix}.network.", state)))
+    parameters = list(network.parameters())
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _below(f"{prefix}.optimizer.", state):
+        index, _, moment = name.partition(".")
+        parameter = parameters[int(index)]
+        # The fused optimizer walks through memory, so moments must lie as their parameter does.
+        like = parameter if tensor.shape == parameter.shape else tensor
+        moments.setdefault(int(index), {})[moment] = torch.empty_like(like).copy_(tensor)
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    return ((name.removeprefix(prefix), tensor) for name, tensor in state.items() if name.startswith(prefix))

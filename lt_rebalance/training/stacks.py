@@ -1,0 +1,191 @@
+"""Networks of several lanes that compute at once: the forms, and the choice among them.
+
+A lane keeps its own networks and optimizers whatever the form. In a stacked form they are views into tensors
+with an axis for the lanes, so that states, samples and tests need to know nothing of it. A lane's slices are
+computed from its own alone: a lane that diverges leaves the others as they are. Shape suffix: L lanes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
+
+from lt_rebalance.training.lane import stack
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""of Adam, as torch names them"""
+
+
+class LaneStack:
+    """A network of several lanes with its optimizers, one lane after another."""
+
+    def __init__(self, networks: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        """Take the networks, equal in structure, and the optimizers, equal in settings and steps."""
+        self.networks = networks
+        self._optimizers = optimizers
+
+    def __call__(self, *inputs_L: Tensor) -> Tensor:
+        """Return the outputs of every lane's network on its slice of the inputs."""
+        return stack([network(*each) for network, *each in zip(self.networks, *inputs_L, strict=True)])
+
+    def train(self, mode: bool = True) -> None:
+        """Set training or evaluation mode."""
+        for network in self.networks:
+            network.train(mode)
+
+    def requires_grad_(self, requires_grad: bool) -> None:
+        """Say whether backward passes reach the parameters."""
+        for network in self.networks:
+            network.requires_grad_(requires_grad)
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
+
+    def step(self) -> None:
+        """Update the parameters of every lane."""
+        for optimizer in self._optimizers:
+            optimizer.step()
+
+
+class VmapStack(LaneStack):
+    """Stacked parameters, applied by `torch.vmap`: batched matrix products and grouped convolutions."""
+
+    _unfolds_convolutions = False
+
+    def __init__(self, networks: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        super().__init__(networks, optimizers)
+        self._parameters = _stack_named([dict(network.named_parameters()) for network in networks])
+        self._buffers = _stack_named([dict(network.named_buffers()) for network in networks])
+        for parameter in self._parameters.values():
+            parameter.requires_grad_()
+        self._optimizers = [_stack_optimizers(optimizers, list(self._parameters.values()))]
+
+    def __call__(self, *inputs_L: Tensor) -> Tensor:
+        """Return the outputs of every lane's network on its slice of the inputs."""
+        with _VmapLayers(unfolds_convolutions=self._unfolds_convolutions):
+            outputs_L: Tensor = torch.vmap(self._apply)(self._parameters, self._buffers, *inputs_L)
+        return outputs_L
+
+    def _apply(self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], *inputs: Tensor) -> Any:
+        return functional_call(self.networks[0], (dict(parameters), dict(buffers)), inputs)
+
+    def requires_grad_(self, requires_grad: bool) -> None:
+        """Say whether backward passes reach the parameters."""
+        for parameter in self._parameters.values():
+            parameter.requires_grad_(requires_grad)
+
+
+class UnfoldStack(VmapStack):
+    """As `VmapStack`, with convolutions as batched matrix products of unfolded images."""
+
+    _unfolds_convolutions = True
+
+
+class _VmapLayers(TorchFunctionMode):
+    """Makes layers compute under vmap as they do without it.
+
+    Autocast does not see all convolutions there, and batch normalisation takes float32 alone.
+    """
+
+    def __init__(self, *, unfolds_convolutions: bool) -> None:
+        super().__init__()
+        self._unfolds_convolutions = unfolds_convolutions
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is nn.functional.batch_norm:
+            args = (args[0].float(), *args[1:])
+        elif func in (nn.functional.conv2d, nn.functional.conv_transpose2d):
+            args = (*(_autocast(tensor) for tensor in args[:3]), *args[3:])
+            if func is nn.functional.conv2d and self._unfolds_convolutions:
+                func = _unfolded_conv2d
+        return func(*args, **(kwargs or {}))
+
+
+def _autocast(tensor: Tensor | None) -> Tensor | None:
+    if tensor is None or not torch.is_autocast_enabled(tensor.device.type):
+        return tensor
+    return tensor.to(torch.get_autocast_dtype(tensor.device.type))
+
+
+def _unfolded_conv2d(
+    images_NCHW: Tensor,
+    weight_OCHW: Tensor,
+    bias_O: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Tensor:
+    assert groups == 1 and tuple(stride) == (1, 1)
+    kernel = weight_OCHW.shape[2:]
+    sides = [
+        side + 2 * pad - (size - 1) * gap
+        for side, pad, size, gap in zip(images_NCHW.shape[2:], padding, kernel, dilation, strict=True)
+    ]
+    columns = nn.functional.unfold(images_NCHW, kernel, dilation, padding)
+    outputs = weight_OCHW.flatten(1) @ columns
+    if bias_O is not None:
+        outputs = outputs + bias_O.unsqueeze(1)
+    return outputs.view(*outputs.shape[:2], *sides)
+
+
+def _stack_named(named: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Stack tensors of one name, and make each of them a view of its slice."""
+    stacked = {}
+    for name in named[0]:
+        lanes = [tensors[name] for tensors in named]
+        stacked[name] = torch.stack([tensor.detach() for tensor in lanes])
+        for tensor, slice_ in zip(lanes, stacked[name], strict=True):
+            tensor.data = slice_
+    return stacked
+
+
+def _stack_optimizers(
+    optimizers: Sequence[torch.optim.Optimizer], parameters: Sequence[Tensor]
+) -> torch.optim.Optimizer:
+    """Return Adam over stacked parameters, and make the moments of every lane views of its slices."""
+    stacked = torch.optim.Adam(parameters, **optimizers[0].defaults)
+    lanes = zip(*(optimizer.param_groups[0]["params"] for optimizer in optimizers), strict=True)
+    for parameter, of_lanes in zip(parameters, lanes, strict=True):
+        states = [optimizer.state[each] for optimizer, each in zip(optimizers, of_lanes, strict=True)]
+        for state, each in zip(states, of_lanes, strict=True):
+            if not state:  # no step has been made
+                state["step"] = torch.zeros((), device=each.device)
+                state |= {name: torch.zeros_like(each, requires_grad=False) for name in MOMENTS}
+        assert len({float(state["step"]) for state in states}) == 1
+        moments = _stack_named([{name: state[name] for name in MOMENTS} for state in states])
+        stacked.state[parameter] = {"step": states[0]["step"].clone()} | moments
+        for state in states:
+            state["step"] = stacked.state[parameter]["step"]
+    return stacked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fusion:
+    """How lanes become programs. It changes results within rounding, and speed."""
+
+    form: str
+    """a name in FORMS"""
+    max_lanes: int
+    """most lanes of one program; the others take turns with them, round by round"""
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise ValueError(f"unknown form {self.form!r}; known: {', '.join(FORMS)}")
+        if self.max_lanes < 1:
+            raise ValueError(f"max_lanes must be at least 1, got {self.max_lanes}")
+
+
+FORMS: dict[str, type[LaneStack]] = {
+    "separate": LaneStack,
+    "vmap": VmapStack,
+    "unfold": UnfoldStack,
+}
+
+ALONE = Fusion(form="separate", max_lanes=1)

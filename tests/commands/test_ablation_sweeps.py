@@ -1,0 +1,166 @@
+"""Every ablation runs at a quick size on one Ray, answers its question, and trains nothing when run again."""
+
+import contextlib
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from analysis.answers import answer_differences, answer_sources
+from lt_rebalance.cluster import session as cluster
+from lt_rebalance.cluster.session import ClusterSize, ray_cluster
+from lt_rebalance.commands import sweep as command
+from lt_rebalance.commands.sweep import main, make_axes_parser
+from sweeps import (
+    ablate_beta1,
+    ablate_budget,
+    ablate_cgan_training_set,
+    ablate_class_order,
+    ablate_fill,
+    ablate_loss,
+    imbalance_levels,
+    nested_seeds,
+)
+
+ROOT = Path(__file__).parents[2]
+QUICK = ["--device", "cpu", "--precision", "float32", "--steps", "2", "--c", "1/2"]
+GENERATOR = ["--generator-steps", "2", "--generators", "small_mlp_cgan_leaky"]
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where all of these studies keep their results, so that they share runs."""
+    return tmp_path_factory.mktemp("ablations") / "results"
+
+
+@pytest.fixture(scope="module")
+def one_ray() -> Iterator[None]:
+    """Start one Ray for all commands of this module."""
+    with ray_cluster(None):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def shared_ray(one_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands use the Ray that runs instead of starting one each."""
+
+    @contextlib.contextmanager
+    def running(address: str | None) -> Iterator[ClusterSize]:
+        yield {}
+
+    monkeypatch.setattr(cluster, "ray_cluster", running)
+
+
+def call(sweep: ModuleType, arguments: list[str], storage: Path) -> int:
+    makers = {imbalance_levels: "make_levels_parser", nested_seeds: "make_nested_parser"}
+    if sweep in makers:
+        parser = getattr(sweep, makers[sweep])()
+    else:
+        parser = make_axes_parser(sweep.__doc__, sweep.PRESETS)
+    answer = answer_sources if sweep is nested_seeds else answer_differences
+    return main(parser, sweep.build_study, [*arguments, "--storage", str(storage)], answer=answer)
+
+
+def run_and_run_again(
+    sweep: ModuleType,
+    arguments: list[str],
+    storage: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[str, pd.DataFrame]:
+    """Return what the first run printed and its answer as a table; check that the second trains nothing."""
+    assert call(sweep, arguments, storage) == 0
+    first = capsys.readouterr().out
+    results = {path: path.stat().st_mtime_ns for path in storage.glob("stages/*/result.json")}
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "run_plan", lambda *_: pytest.fail("trained again"))
+        assert call(sweep, arguments, storage) == 0
+    again = capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in storage.glob("stages/*/result.json")} == results
+    assert "stages to run" not in again
+    assert again.splitlines()[-1] == first.splitlines()[-1]
+    assert re.fullmatch(r"planned=(\d+) complete=\1 failed=0 diverged=0 missing=0", again.splitlines()[-1])
+    (path,) = re.findall(r"^table: (.*/answer\.csv)$", first, re.MULTILINE)
+    return first, pd.read_csv(path)
+
+
+def check_differences(printed: str, answer: pd.DataFrame, num_comparisons: int) -> None:
+    assert "Changes to reference cells: paired differences of accuracy" in printed
+    assert "Student's t interval" in " ".join(printed.split())
+    assert len(answer) == num_comparisons
+    assert set(answer["n_pairs"]) == {2}
+    # Two differences that are the same have no spread from which an interval could be told.
+    told = answer["difference_low"].notna()
+    assert (answer["difference_high"].notna() == told).all()
+    assert (answer["difference_low"] <= answer["mean_difference"])[told].all()
+    assert (answer["mean_difference"] <= answer["difference_high"])[told].all()
+
+
+@pytest.mark.slow
+def test_loss_is_ablated_and_run_again_for_nothing(
+    storage: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [*QUICK, "--seeds", "2", "--methods", "none"]
+    printed, answer = run_and_run_again(ablate_loss, arguments, storage, capsys, monkeypatch)
+    check_differences(printed, answer, 1)
+    assert answer["change"].tolist() == ["classifier.loss=double_softmax"]
+
+
+@pytest.mark.slow
+def test_example_of_the_documentation_is_20_lines_and_runs(
+    storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(code.splitlines()) <= 20
+    path = tmp_path / "ablate_batch_size.py"
+    path.write_text(code)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    arguments = [*QUICK, "--seeds", "2", "--methods", "none", "--set", "classifier.beta2=0.99"]
+    printed, answer = run_and_run_again(example, arguments, storage, capsys, monkeypatch)
+    check_differences(printed, answer, 2)
+    assert "sound+classifier.beta2=0.99" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sweep", "arguments", "num_comparisons"),
+    [
+        (ablate_budget, ["--epochs", "1", "--methods", "none", "undersample"], 2),
+        (ablate_class_order, [], 2),
+        (ablate_cgan_training_set, GENERATOR, 1),
+        (ablate_fill, GENERATOR, 3),
+        (ablate_beta1, [*GENERATOR, "--methods", "none", "cgan"], 4),
+        (imbalance_levels, GENERATOR, 2),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_choice_is_ablated_and_run_again_for_nothing(
+    sweep: ModuleType,
+    arguments: list[str],
+    num_comparisons: int,
+    storage: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command_line = [*QUICK, "--seeds", "2", *arguments]
+    printed, answer = run_and_run_again(sweep, command_line, storage, capsys, monkeypatch)
+    check_differences(printed, answer, num_comparisons)
+
+
+@pytest.mark.slow
+def test_seeds_are_nested_and_run_again_for_nothing(
+    storage: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed, answer = run_and_run_again(nested_seeds, [*QUICK, *GENERATOR], storage, capsys, monkeypatch)
+    assert "with seeds taken apart" in printed
+    shape = answer[["n_subsets", "num_generators", "num_classifiers"]].iloc[0]
+    assert shape.tolist() == [2, 2, 2]
+    assert answer[["subset_sd", "generator_sd", "classifier_sd", "residual_sd"]].notna().all(axis=None)

@@ -1,0 +1,149 @@
+"""A sweep with its store in a bucket equals one in a directory, also when the bucket fails midway."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lt_rebalance.commands.main import main
+from lt_rebalance.files.bucket import PATIENCE_VARIABLE
+from lt_rebalance.store import open_store
+from lt_rebalance.store.records import Record
+from lt_rebalance.studies.stage import RESULTS_VERSION
+from tests.gate import Gate, open_gate
+from tests.places import BucketPlace
+from tests.s3_server import S3Server
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+SWEEP = [sys.executable, str(ROOT / "sweeps" / "full_grid.py"), "--preset", "quick", "--c", "1/2"]
+CELLS = ["--methods", "none", "cgan", "--generators", "small_mlp_cgan_leaky", "--seeds", "1"]
+BUDGETS = ["--steps", "200", "--generator-steps", "200", "--device", "cpu", "--precision", "float32"]
+FROZEN_S = 25.0
+END_S = 300
+
+
+def start(location: str) -> "subprocess.Popen[str]":
+    """Start the sweep with its store at a location."""
+    return subprocess.Popen(
+        [*SWEEP, *CELLS, *BUDGETS, "--storage", location],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+
+
+def finish(process: "subprocess.Popen[str]", code: int = 0) -> tuple[str, str]:
+    """Wait for the end of a sweep and return what it printed to stdout and stderr."""
+    try:
+        out, err = process.communicate(timeout=END_S)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == code, f"{out}\n{err}"
+    assert "Traceback" not in err
+    return out, err
+
+
+def read_records(location: str) -> dict[str, Record]:
+    store = open_store(location, RESULTS_VERSION, create=False)
+    assert store is not None
+    found = {key: store.read_record(key) for key in store.list_keys()}
+    return {key: record for key, record in found.items() if record is not None}
+
+
+def assert_equal(records: dict[str, Record], expected: dict[str, Record]) -> None:
+    assert records.keys() == expected.keys()
+    for key, record in records.items():
+        assert record.deterministic() == expected[key].deterministic()
+        assert record.timing.num_errors == 0
+
+
+def wait_for_checkpoint(place: BucketPlace) -> None:
+    """Wait until some stage is being trained."""
+    deadline = time.monotonic() + END_S
+    while not any("/checkpoints/" in path for path in place.read_all()):
+        assert time.monotonic() < deadline, "nothing was trained"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
+    """Return the records of the sweep with its store in a directory."""
+    location = str(tmp_path_factory.mktemp("local") / "store")
+    finish(start(location))
+    return read_records(location)
+
+
+@pytest.fixture
+def gate(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Return a gate before the server, to which the environment leads from now on."""
+    with open_gate(s3.port) as opened:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", opened.url)
+        yield opened
+
+
+@pytest.mark.usefixtures("s3")
+def test_sweep_in_a_bucket_equals_one_in_a_directory_and_is_not_run_twice(
+    expected: dict[str, Record], capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = BucketPlace("störe")
+    out, err = finish(start(place.location))
+    assert "planned=2 complete=2 failed=0 diverged=0 missing=0" in out
+    assert f"records: {place.location}" in out and f"table: {place.location}/tables/" in out
+    # What a busy machine may make it say is no fault.
+    slow = ("waiting for ", "Ray is slow to start")
+    assert [line for line in err.splitlines() if not line.startswith(slow)] == []
+    assert_equal(read_records(place.location), expected)
+    before = {path: content for path, content in place.read_all().items() if path.startswith("stages/")}
+    finish(start(place.location))
+    after = {path: content for path, content in place.read_all().items() if path.startswith("stages/")}
+    assert after == before
+    generator = next(key for key, record in expected.items() if record.kind == "generator")
+    assert main(["verify", generator, "--storage", place.location]) == 0
+    assert "equal, bit for bit" in capsys.readouterr().out
+    assert main(["show", generator, "--storage", place.location, "--log"]) == 0
+    assert "round 1/" in capsys.readouterr().out
+
+
+def test_sweep_waits_for_a_frozen_bucket_and_charges_nothing(
+    expected: dict[str, Record], s3: S3Server
+) -> None:
+    place = BucketPlace("store")
+    process = start(place.location)
+    wait_for_checkpoint(place)
+    s3.freeze()
+    time.sleep(FROZEN_S)
+    s3.thaw()
+    out, err = finish(process)
+    assert "planned=2 complete=2 failed=0 diverged=0 missing=0" in out
+    assert "has not answered since" in err and "answers again, after" in err
+    assert_equal(read_records(place.location), expected)
+
+
+def test_sweep_whose_bucket_is_gone_ends_unfinished_and_goes_on_later(
+    expected: dict[str, Record], gate: Gate, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = BucketPlace("store")
+    monkeypatch.setenv(PATIENCE_VARIABLE, "5")
+    process = start(place.location)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    wait_for_checkpoint(place)
+    gate.shut()
+    _, err = finish(process, code=1)
+    assert f"error: s3://{place.bucket} has not answered since" in err
+    assert "nothing finished is lost. To go on, once that is mended:" in err
+    gate.open()
+    store = open_store(place.location, RESULTS_VERSION, create=False)
+    assert store is not None
+    assert not any(store.load_failure(key) for key in store.list_keys())
+    finish(start(place.location))
+    assert_equal(read_records(place.location), expected)

@@ -1,0 +1,331 @@
+"""The commands that search: killed and run again, blind to test images, and their answers to wrong input."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+
+from lt_rebalance.commands import search as search_command
+from lt_rebalance.search.search import Search
+from lt_rebalance.studies.overrides import change_study, read_overrides
+from lt_rebalance.training.configs import Budget
+from lt_rebalance.training.device import resolve_execution
+from sweeps import full_grid, tune_cgan, tune_classifier
+
+ROOT = Path(__file__).parents[2]
+CPU = ["--device", "cpu", "--precision", "float32"]
+TINY = [
+    "--steps",
+    "4",
+    "--reduction",
+    "2",
+    "--seeds",
+    "2",
+    "--trials",
+    "4",
+    "--confirm-seeds",
+    "1",
+    "--max-concurrent",
+    "1",
+]
+NO_COMPARISON = lambda location, study: []  # noqa: E731
+
+
+def build(module: ModuleType, *arguments: str) -> Search:
+    make_parser = {
+        tune_classifier: tune_classifier.make_classifier_parser,
+        tune_cgan: tune_cgan.make_cgan_parser,
+    }
+    options = make_parser[module]().parse_args(arguments)
+    search: Search = module.build_search(options, resolve_execution("cpu", "float32", 1, has_cuda=False))
+    return search
+
+
+# What the options describe
+
+
+def test_quick_classifier_search_is_on_the_sample_with_validation_images_set_aside() -> None:
+    search = build(tune_classifier)
+    assert (search.name, search.component) == ("tune_classifier-quick", "classifier")
+    assert search.base.data.dataset == "fashion_mnist_mini"
+    assert search.base.data.validation_per_class == 50
+    assert search.base.method.name == "oversample"
+    assert search.seeds == (1000, 1001)
+    assert search.rung_rounds == (1, 3, 9)
+    assert search.budget == Budget(steps=90, rounds=9)
+
+
+def test_full_searches_set_500_images_of_a_class_aside() -> None:
+    for module in (tune_classifier, tune_cgan):
+        assert build(module, "--preset", "full").base.data.validation_per_class == 500
+
+
+def test_cgan_search_measures_with_a_short_classifier() -> None:
+    search = build(tune_cgan, "--classifier-steps", "30", "--generator", "dccgan_leaky")
+    assert search.base.generator is not None
+    assert search.base.generator.architecture == "dccgan_leaky"
+    assert search.base.generator.budget == Budget(steps=90, rounds=9)
+    assert search.base.classifier.budget == Budget(steps=30, rounds=1)
+    assert (search.objectives, search.scheduler) == (("macro_f1",), "asha")
+
+
+def test_two_objectives_stop_nothing_early() -> None:
+    search = build(tune_cgan, "--objective", "both")
+    assert (search.objectives, search.scheduler) == (("macro_f1", "diversity"), "none")
+    assert search.rung_rounds == (9,)
+
+
+def test_population_is_measured_at_even_intervals() -> None:
+    search = build(tune_cgan, "--scheduler", "pbt")
+    assert search.rung_rounds == (1, 2, 3, 4, 5, 6)
+
+
+# The commands
+
+
+def call(module: ModuleType, arguments: Sequence[str]) -> int:
+    make_parser = {
+        tune_classifier: tune_classifier.make_classifier_parser,
+        tune_cgan: tune_cgan.make_cgan_parser,
+    }
+    return search_command.main(make_parser[module](), module.build_search, NO_COMPARISON, arguments)
+
+
+WRONG_INPUT: dict[str, tuple[ModuleType, list[str], str]] = {
+    "preset": (tune_classifier, ["--preset", "huge"], "unknown preset 'huge'; known: quick, full"),
+    "steps": (tune_classifier, ["--steps", "100"], "must divide into 9 rounds, got 100; the nearest is 99"),
+    "method": (tune_classifier, ["--method", "cgan"], "sweeps/tune_cgan.py tunes that"),
+    "unknown method": (tune_classifier, ["--method", "smote"], "unknown method 'smote'"),
+    "seeds": (tune_classifier, ["--seeds", "0"], "seeds must be above 0, got 0"),
+    "trials": (tune_classifier, ["--trials", "0"], "a budget in trials must be above 0 and finite, got 0"),
+    "minutes": (tune_classifier, ["--max-minutes", "-1"], "minutes must be above 0 and finite, got -1"),
+    "confirmation": (tune_classifier, ["--confirm-seeds", "0"], "confirm_seeds must be above 0"),
+    "seeds that meet": (tune_classifier, ["--confirm-seeds", "1001"], "--confirm-seeds must be at most 1000"),
+    "reduction": (tune_classifier, ["--reduction", "1"], "the reduction must be at least 2, got 1"),
+    "scheduler": (tune_classifier, ["--scheduler", "median"], "unknown scheduler 'median'"),
+    "populations": (tune_classifier, ["--scheduler", "pbt"], "trains populations of CGANs"),
+    "objective": (tune_cgan, ["--objective", "fid"], "unknown objective 'fid'; known: macro_f1, diversity"),
+    "early stop": (
+        tune_cgan,
+        ["--objective", "both", "--scheduler", "asha"],
+        "ranks trials by one objective",
+    ),
+    "budget of a population": (tune_cgan, ["--scheduler", "pbt", "--max-steps", "9"], "does not go with"),
+    "no validation": (
+        tune_classifier,
+        ["--set", "data.validation_per_class=0"],
+        "needs validation_per_class",
+    ),
+    "test that is read": (
+        tune_classifier,
+        ["--set", "classifier.selection=oracle_best_test"],
+        "it reads the test",
+    ),
+    "budget in a field": (tune_classifier, ["--set", "classifier.budget.steps=9"], "is what --steps says"),
+    "no generator": (tune_classifier, ["--set", "generator.beta1=0.5"], "has no generator"),
+    "untuned outside the space": (tune_classifier, ["--set", "classifier.beta1=0.1"], "outside of what is"),
+    "reduction of what stops nothing": (
+        tune_cgan,
+        ["--objective", "both", "--reduction", "2", "--steps", "88"],
+        "--reduction is of scheduler asha",
+    ),
+    "flag": (tune_cgan, ["--colour", "red"], "unrecognized arguments: --colour red"),
+}
+
+
+@pytest.mark.parametrize(("module", "arguments", "message"), WRONG_INPUT.values(), ids=WRONG_INPUT)
+def test_wrong_input_is_one_line_and_starts_nothing(
+    module: ModuleType,
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(ray, "init", lambda **options: pytest.fail("Ray was started"))
+    code = call(module, [*CPU, "--storage", str(tmp_path / "store"), *arguments])
+    shown = capsys.readouterr()
+    assert code == 2
+    assert shown.out == ""
+    assert re.fullmatch(r"error: [^\n]+\n", shown.err), shown.err
+    assert message in shown.err
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("module", [tune_classifier, tune_cgan], ids=["classifier", "cgan"])
+def test_plan_shows_the_space_and_writes_nothing(
+    module: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*CPU, "--storage", str(tmp_path / "store"), "--plan"]
+    assert call(module, arguments) == 0
+    assert "learning_rate" in capsys.readouterr().out
+    assert call(module, [*arguments, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["rung_rounds"] == [1, 3, 9]
+    assert answer["budget"] == {"trials": 6, "steps": None, "minutes": None}
+    assert not (tmp_path / "store").exists()
+
+
+def test_fields_that_are_set_change_what_all_trials_share(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fields.toml").write_text("[classifier]\nlearning_rate = 0.002\n")
+    fields = ["--config", str(tmp_path / "fields.toml"), "--set", "classifier.loss=double_softmax"]
+    arguments = [*CPU, "--storage", str(tmp_path / "store"), "--plan", "--json", *fields, "--rate", "2"]
+    assert call(tune_classifier, arguments) == 0
+    answer = json.loads(capsys.readouterr().out)
+    base = answer["search"]["base"]
+    assert (base["classifier"]["loss"], base["classifier"]["learning_rate"]) == ("double_softmax", 0.002)
+    assert base["protocol"] == "sound+fields+classifier.loss=double_softmax"
+    assert answer["untuned"]["learning_rate"] == 0.002
+    assert answer["price_at_most"] == pytest.approx(2 * answer["device_hours_at_most"]) != 0
+
+
+def start(module: str, storage: Path, *arguments: str, checkout: Path = ROOT) -> subprocess.Popen[str]:
+    """Start a command of a checkout."""
+    sweep = checkout / "sweeps" / f"{module}.py"
+    command = [sys.executable, str(sweep), *CPU, *TINY, "--storage", str(storage)]
+    return subprocess.Popen(
+        [*command, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": str(checkout)},
+        cwd=checkout,
+    )
+
+
+def finish(module: str, storage: Path, *arguments: str, checkout: Path = ROOT) -> str:
+    process = start(module, storage, *arguments, checkout=checkout)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    return output
+
+
+def load_account(storage: Path, module: str) -> dict[str, Any]:
+    path = storage / "searches" / f"{module}-quick" / "account.json"
+    account: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return account
+
+
+def choices(account: dict[str, Any]) -> dict[str, Any]:
+    """Return all that a search decided, without times."""
+    trials = [
+        trial | {"rungs": [{**rung, "train_s": None} for rung in trial["rungs"]]}
+        for trial in account["trials"]
+    ]
+    return {name: account[name] for name in ("importance", "best", "front")} | {"trials": trials}
+
+
+def find_results(storage: Path) -> dict[Path, tuple[int, int]]:
+    stats = {path: path.stat() for path in storage.glob("stages/*/result.json")}
+    return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in stats.items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the store of a search of a classifier that ran from its beginning to its end."""
+    storage = tmp_path_factory.mktemp("undisturbed") / "store"
+    output = finish("tune_classifier", storage)
+    assert re.search(r"trials=4 complete=\d pruned=\d diverged=0 failed=0 running=0", output)
+    return storage
+
+
+def kill_at_work(module: str, storage: Path, *arguments: str) -> None:
+    """Start a search and kill it when it has finished three stages."""
+    process = start(module, storage, *arguments)
+    while len(find_results(storage)) < 3 and process.poll() is None:
+        time.sleep(0.1)
+    assert process.poll() is None
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def plan_grid(*arguments: str) -> dict[str, Any]:
+    """Return the configuration of a CGAN cell of the full grid with the given options."""
+    options = full_grid.make_grid_parser().parse_args(["--methods", "cgan", *arguments])
+    study = change_study(full_grid.build_study(options), read_overrides(options.config, options.set))
+    return dataclasses.asdict(study.cells[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["tune_classifier", "tune_cgan"])
+def test_search_killed_at_work_goes_on_with_the_same_study_and_confirms_its_choice(
+    module: str, undisturbed: Path, tmp_path: Path
+) -> None:
+    short = ["--classifier-steps", "3"] if module == "tune_cgan" else []
+    kill_at_work(module, tmp_path, *short)
+    results = find_results(tmp_path)
+    output = finish(module, tmp_path, *short)
+    assert results.items() <= find_results(tmp_path).items(), "a finished stage was run again"
+    account = load_account(tmp_path, module)
+    if module == "tune_classifier":
+        assert choices(account) == choices(load_account(undisturbed, module))
+
+    best = account["trials"][account["best"]]
+    component = account["search"]["component"]
+    written = (tmp_path / "searches" / f"{module}-quick" / "best.toml").read_text(encoding="utf-8")
+    assert tomllib.loads(written) == {component: best["values"]}
+    taken = plan_grid("--config", str(tmp_path / "searches" / f"{module}-quick" / "best.toml"))
+    assert best["values"].items() <= taken[component].items()
+    study = json.loads((tmp_path / "studies" / f"{account['confirmation']}.json").read_text(encoding="utf-8"))
+    assert {run["seed"] for run in study["runs"]} == {0}
+    assert account["search"]["seeds"] == [1000, 1001]
+    assert study["cells"][-1]["config"][component] == account["search"]["base"][component] | best["values"]
+    assert "test macro F1: untuned" in output
+
+
+@pytest.mark.slow
+def test_search_that_is_done_trains_nothing_again(undisturbed: Path) -> None:
+    results = find_results(undisturbed)
+    assert "stages to run" not in finish("tune_classifier", undisturbed)
+    assert find_results(undisturbed) == results
+
+
+@pytest.mark.slow
+def test_search_never_sees_a_test_image(undisturbed: Path, tmp_path: Path) -> None:
+    """Replace the test images by noise, in a copy of the checkout: every choice stays as it was."""
+    copy = tmp_path / "copy"
+    for name in ("lt_rebalance", "analysis", "sweeps"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    data = copy / "lt_rebalance" / "data" / "fashion_mnist_mini.npz"
+    with np.load(data) as archive:
+        arrays = dict(archive)
+    arrays["test_images"] = np.random.default_rng(0).integers(0, 256, arrays["test_images"].shape, np.uint8)
+    np.savez(data, **arrays)
+    registry = copy / "lt_rebalance" / "datasets.py"
+    digests = [hash_file(path) for path in (ROOT / "lt_rebalance" / "data" / data.name, data)]
+    text = registry.read_text(encoding="utf-8")
+    assert digests[0] in text
+    registry.write_text(text.replace(*digests), encoding="utf-8")
+
+    finish("tune_classifier", tmp_path / "noise", checkout=copy)
+    real, noise = (load_account(storage, "tune_classifier") for storage in (undisturbed, tmp_path / "noise"))
+    assert choices(noise) == choices(real)
+    accuracies = [read_test_accuracy(storage) for storage in (undisturbed, tmp_path / "noise")]
+    assert accuracies[0] != accuracies[1], "the test images were not replaced"
+
+
+def hash_file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_test_accuracy(storage: Path) -> list[float]:
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in storage.glob("stages/*/result.json")]
+    return sorted(each["metrics"]["accuracy"] for each in records if each["kind"] == "classifier")

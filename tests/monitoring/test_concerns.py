@@ -1,0 +1,57 @@
+"""What is worrying is found, and said in words."""
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.test_store import make_record
+
+from lt_rebalance.monitoring.concerns import find_concerns, find_disk_concern
+
+NAMES = ("cat", "dog", "owl")
+Usage = namedtuple("Usage", "total used free")
+
+
+def test_dead_classes_are_named() -> None:
+    record = make_record(confusion=tuple(np.array([[0, 5, 0], [0, 5, 0], [2, 3, 0]]).tolist()))
+    (concern,) = find_concerns(record, NAMES)
+    assert concern.kind == "dead classes"
+    assert concern.text == "has dead classes: not one test image is recognised of cat, owl"
+
+
+def test_class_whose_diversity_is_unknown_has_not_collapsed() -> None:
+    record = make_record(kind="generator", confusion=(), quality_per_class={"diversity": [0.09, None, 0.1]})
+    (concern,) = find_concerns(record, NAMES)
+    assert (concern.kind, concern.text) == (
+        "collapsed generator",
+        "collapsed: it draws nearly one and the same image of cat",
+    )
+
+
+def test_diverged_result_says_when() -> None:
+    record = make_record(state="diverged", metrics={}, confusion=(), num_steps=7)
+    assert [concern.kind for concern in find_concerns(record, NAMES)] == ["diverged"]
+    assert "after 7 steps" in find_concerns(record, NAMES)[0].text
+
+
+@pytest.mark.parametrize(
+    ("total_gib", "free_gib", "is_concern"),
+    [
+        (100, 4.9, True),
+        (100, 5.0, False),
+        (10_000, 100, False),
+        (10_000, 4, True),
+        (1, 0.04, True),
+        (1, 0.2, False),
+    ],
+)
+def test_disk_is_nearly_full_when_little_is_left_of_it(
+    total_gib: float, free_gib: float, is_concern: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = Usage(total_gib * 2**30, 0, free_gib * 2**30)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    concern = find_disk_concern(str(tmp_path))
+    assert (concern is not None) == is_concern
+    assert concern is None or f"{free_gib:.1f} of {total_gib} GiB left" in concern.text

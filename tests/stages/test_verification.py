@@ -1,0 +1,127 @@
+"""A finished stage is run again and compared: equal bits, or the difference where something was changed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lt_rebalance.commands.main import main
+from lt_rebalance.stages.base import run_stage
+from lt_rebalance.stages.verification import list_differences
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.store.records import stage_key
+from lt_rebalance.studies.protocols import Protocol, make_cell
+from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
+from lt_rebalance.training.configs import Execution
+from tests.made_up import forge
+
+Verify = Callable[[str], tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    opened = open_store(str(tmp_path_factory.mktemp("verified") / "store"), RESULTS_VERSION, create=True)
+    assert opened is not None
+    return opened
+
+
+@pytest.fixture(scope="module")
+def stage(store: Store, small_protocol: Protocol, cpu_execution: Execution) -> ClassifierStage:
+    """Return a classifier on images of a generator, both finished."""
+    cgan = {"method": "cgan", "generator": "small_mlp_cgan_leaky"}
+    cell = make_cell(small_protocol, dataset="fashion_mnist_mini", c="1/2", **cgan)
+    stage = cell.stage(0, cpu_execution)
+    assert stage.generator_stage is not None
+    for each in (stage.generator_stage, stage):
+        run_stage(each, store)
+    return stage
+
+
+@pytest.fixture
+def verify(store: Store, capsys: pytest.CaptureFixture[str]) -> Verify:
+    def verify_(key: str) -> tuple[int, dict[str, Any]]:
+        code = main(["verify", key, "--storage", store.location, "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    return verify_
+
+
+def list_tree(store: Store) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in Path(store.location).rglob("*") if path.is_file()}
+
+
+def test_untouched_stages_are_equal_bit_for_bit(store: Store, stage: ClassifierStage, verify: Verify) -> None:
+    before = list_tree(store)
+    assert stage.generator_stage is not None
+    for key in (stage.key, stage.generator_stage.key):
+        code, found = verify(key)
+        assert (code, found["is_equal"], found["faults"], found["differences"]) == (0, True, [], [])
+    assert list_tree(store) == before
+
+
+def test_tampered_record_is_told_by_its_difference(
+    store: Store, stage: ClassifierStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(store.location) / "stages" / stage.key / "result.json"
+    content = path.read_bytes()
+    values = json.loads(content)
+    loss, recall = values["curves"][0]["train_loss"], values["curves"][1]["test_recall_K"][3]
+    values["curves"][0]["train_loss"] = loss + 1e-9
+    values["curves"][1]["test_recall_K"][3] = 0.75
+    try:
+        path.write_bytes(forge(values))
+        assert main(["verify", stage.key[:8], "--storage", store.location]) == 1
+    finally:
+        path.write_bytes(content)
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        f"difference: curves[0].train_loss: stored {loss + 1e-9!r}, now {loss!r}",
+        f"difference: curves[1].test_recall_K[3]: stored 0.75, now {recall!r}",
+    ]
+
+
+def test_altered_artefact_is_a_fault(store: Store, stage: ClassifierStage, verify: Verify) -> None:
+    record = store.read_record(stage.key)
+    assert record is not None
+    artifact = Path(store.location) / "stages" / stage.key / record.artifacts["predictions"].file
+    content = artifact.read_bytes()
+    try:
+        artifact.write_bytes(b"other predictions")
+        code, found = verify(stage.key)
+    finally:
+        artifact.write_bytes(content)
+    assert code == 1
+    (fault,) = found["faults"]
+    assert "does not have the sha256" in fault
+    assert found["differences"] == []
+
+
+def test_stage_that_cannot_be_run_here_is_refused(
+    store: Store, stage: ClassifierStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = Path(store.location) / "stages"
+    values = json.loads((stages / stage.key / "result.json").read_bytes())
+    for name, value, message in (
+        ("results_version", RESULTS_VERSION + 1, "verify it with the code that made it"),
+        ("execution", {**values["stage"]["execution"], "torch_version": "0.1"}, "torch 0.1"),
+    ):
+        other = {**values["stage"], name: value}
+        key = stage_key(other)
+        (stages / key).mkdir()
+        (stages / key / "result.json").write_bytes(forge({**values, "stage": other, "key": key}))
+        assert main(["verify", key, "--storage", store.location]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["verify", stage.with_seed(1).key, "--storage", store.location]) == 2
+
+
+def test_differences_are_named_by_their_path() -> None:
+    stored = {"a": [1, {"b": 2}], "c": "text", "e": [1, 2], "only": 0}
+    now = {"a": [1, {"b": 3}], "c": "test", "e": [1, 2, 3]}
+    assert list(list_differences(stored, now)) == [
+        "a[1].b: stored 2, now 3",
+        "c: stored 'text', now 'test'",
+        "e: stored [1, 2], now [1, 2, 3]",
+        "only: only stored",
+    ]
+    assert list(list_differences(stored, stored)) == []

@@ -1,0 +1,381 @@
+"""Checks of the plan: each stage once, stable keys, and which stage may start next."""
+
+import dataclasses
+import json
+import random
+from collections.abc import Mapping
+
+import pytest
+
+from lt_rebalance.ground.plain import config_from_dict
+from lt_rebalance.studies.plan import Plan, Schedule, compile_study, describe_plan, upstream_key
+from lt_rebalance.studies.protocols import get_protocol, make_cell
+from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, ClassifierStage, GeneratorStage
+from lt_rebalance.studies.study import Cell, Study
+from lt_rebalance.training.configs import Execution
+from lt_rebalance.training.device import torch_version
+from sweeps import full_grid
+
+EXECUTION = Execution(device="cpu", precision="float32", num_threads=1, torch_version=torch_version())
+SMALL, BIG = "small_mlp_cgan_leaky", "big_mlp_cgan_leaky"
+
+
+def make_paper_cell(
+    method: str, generator: str | None = None, c: str | None = "7/9", **classifier: object
+) -> Cell:
+    """Return a cell of the protocol "paper", with some fields of its classifier set otherwise."""
+    cell = make_cell(get_protocol("paper"), dataset="fashion_mnist", c=c, method=method, generator=generator)
+    name = " ".join(["paper", *map(str, classifier.values())])
+    return dataclasses.replace(
+        cell, protocol=name, classifier=dataclasses.replace(cell.classifier, **classifier)
+    )
+
+
+NONE = make_paper_cell("none")
+CGAN = make_paper_cell("cgan", SMALL)
+CGAN_OTHER_LOSS = make_paper_cell("cgan", SMALL, loss="cross_entropy")
+
+
+def make_plan(*cells: Cell, num_seeds: int = 1, execution: Execution = EXECUTION) -> Plan:
+    return compile_study(Study(name="test", cells=cells, seeds=tuple(range(num_seeds))), execution)
+
+
+# Compiling
+
+
+def test_compile_study_trains_a_generator_once_for_all_its_classifiers() -> None:
+    plan = make_plan(CGAN, CGAN_OTHER_LOSS, NONE, num_seeds=2)
+    assert len(plan.runs) == 6
+    assert plan.count_stages() == {"generator": 2, "classifier": 6}
+    for seed in (0, 1):
+        first, second, none = (run.stage for run in plan.runs if run.seed == seed)
+        assert first.generator_stage is not None and second.generator_stage is not None
+        assert first.generator_stage.key == second.generator_stage.key
+        assert first.key != second.key
+        assert none.generator_stage is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        make_paper_cell("cgan", BIG),
+        make_paper_cell("cgan", SMALL, c="1/2"),
+        dataclasses.replace(
+            CGAN, protocol="other", generator=dataclasses.replace(CGAN.generator, batch_size=128)
+        ),
+    ],
+)
+def test_compile_study_trains_different_generators_apart(other: Cell) -> None:
+    assert make_plan(CGAN, other).count_stages() == {"generator": 2, "classifier": 2}
+
+
+def test_compile_study_lists_every_stage_by_its_key_after_what_it_builds_on() -> None:
+    plan = make_plan(CGAN, NONE, CGAN_OTHER_LOSS, make_paper_cell("cgan", BIG), num_seeds=3)
+    order = list(plan.stages)
+    assert [stage.key for stage in plan.stages.values()] == order
+    upstream = {key: upstream_key(stage) for key, stage in plan.stages.items()}
+    assert sum(key is not None for key in upstream.values()) == 9
+    for key, needed in upstream.items():
+        assert needed is None or order.index(needed) < order.index(key)
+
+
+def test_compile_study_completes_replicates_before_it_begins_others() -> None:
+    plan = make_plan(CGAN, NONE, num_seeds=3)
+    assert [(run.cell, run.seed) for run in plan.runs] == [
+        *((CGAN, 0), (NONE, 0)),
+        *((CGAN, 1), (NONE, 1)),
+        *((CGAN, 2), (NONE, 2)),
+    ]
+    assert [stage.seed for stage in plan.stages.values()] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_compile_study_grown_by_seeds_and_cells_keeps_all_earlier_keys() -> None:
+    small = make_plan(CGAN, NONE, num_seeds=2)
+    more_seeds = make_plan(CGAN, NONE, num_seeds=4)
+    more_cells = make_plan(make_paper_cell("cgan", BIG), NONE, CGAN_OTHER_LOSS, CGAN, num_seeds=2)
+    for grown in (more_seeds, more_cells):
+        keys = {(run.cell, run.seed): run.key for run in grown.runs}
+        assert all(keys[run.cell, run.seed] == run.key for run in small.runs)
+        assert set(small.stages) < set(grown.stages)
+    assert len(more_seeds.stages) == 2 * len(small.stages)
+
+
+def test_compile_study_of_another_execution_shares_no_key() -> None:
+    other = dataclasses.replace(EXECUTION, precision="bfloat16")
+    first, second = make_plan(CGAN, NONE), make_plan(CGAN, NONE, execution=other)
+    assert not set(first.stages) & set(second.stages)
+
+
+def test_compile_study_keys_do_not_depend_on_the_name_of_the_protocol() -> None:
+    renamed = make_plan(dataclasses.replace(CGAN, protocol="other"))
+    assert list(renamed.stages) == list(make_plan(CGAN).stages)
+
+
+@pytest.mark.parametrize(("num_seeds", "num_classifiers", "num_generators"), [(1, 15, 8), (10, 150, 80)])
+def test_compile_study_of_the_paper_trains_150_classifiers_and_80_generators_in_ten_seeds(
+    num_seeds: int, num_classifiers: int, num_generators: int
+) -> None:
+    arguments = ["--preset", "paper", "--seeds", str(num_seeds)]
+    study = full_grid.build_study(full_grid.make_grid_parser().parse_args(arguments))
+    plan = compile_study(study, EXECUTION)
+    assert len(plan.runs) == num_classifiers
+    assert plan.count_stages() == {"classifier": num_classifiers, "generator": num_generators}
+
+
+def test_upstream_key_is_that_of_the_generator_stage_where_there_is_one() -> None:
+    classifier = CGAN.stage(0, EXECUTION)
+    assert isinstance(classifier.generator_stage, GeneratorStage)
+    assert upstream_key(classifier) == classifier.generator_stage.key
+    assert upstream_key(classifier.generator_stage) is None
+    assert upstream_key(NONE.stage(0, EXECUTION)) is None
+
+
+# Describing
+
+
+def test_describe_plan_names_every_run_and_its_stages() -> None:
+    plan = make_plan(CGAN, NONE, num_seeds=2)
+    flop = {key: 1e9 * position for position, key in enumerate(plan.stages)}
+    described = describe_plan(plan, "Which is best?", flop)
+    assert json.loads(json.dumps(described)) == described
+    assert {name: described[name] for name in ("study", "question", "results_version")} == {
+        "study": "test",
+        "question": "Which is best?",
+        "results_version": RESULTS_VERSION,
+    }
+    assert config_from_dict(Execution, described["execution"]) == EXECUTION
+    generators = [CGAN.stage(seed, EXECUTION).generator_stage for seed in (0, 1)]
+    assert described["runs"] == [
+        {
+            "cell": 0,
+            "seed": seed,
+            "subset_seed": seed,
+            "generator_seed": seed,
+            "key": CGAN.stage(seed, EXECUTION).key,
+            "generator_key": generator and generator.key,
+            "flop": flop[CGAN.stage(seed, EXECUTION).key],
+            "generator_flop": generator and flop[generator.key],
+        }
+        if cell is CGAN
+        else {
+            "cell": 1,
+            "seed": seed,
+            "subset_seed": seed,
+            "generator_seed": None,
+            "key": NONE.stage(seed, EXECUTION).key,
+            "generator_key": None,
+            "flop": flop[NONE.stage(seed, EXECUTION).key],
+            "generator_flop": None,
+        }
+        for seed, generator in enumerate(generators)
+        for cell in (CGAN, NONE)
+    ]
+
+
+def test_describe_plan_holds_the_whole_configuration_of_a_cell_beside_its_names() -> None:
+    described = describe_plan(make_plan(CGAN, NONE))
+    assert described["question"] == ""
+    for cell, written in zip((CGAN, NONE), described["cells"], strict=True):
+        assert config_from_dict(Cell, {"protocol": written["protocol"], **written["config"]}) == cell
+        assert "protocol" not in written["config"]
+        assert (written["protocol"], written["dataset"], written["data"]) == ("paper", "fashion_mnist", "7/9")
+    assert [written["method"] for written in described["cells"]] == [SMALL, "none"]
+
+
+def test_describe_plan_names_the_classes_of_every_data_set() -> None:
+    other = make_cell(get_protocol("paper"), dataset="mnist", c="7/9", method="none", generator=None)
+    datasets = describe_plan(make_plan(NONE, other))["datasets"]
+    assert set(datasets) == {"fashion_mnist", "mnist"}
+    assert datasets["fashion_mnist"]["class_names"][0] == "T-shirt/top"
+    assert len(datasets["mnist"]["class_names"]) == 10
+
+
+# Scheduling
+
+
+def make_generator(number: int) -> GeneratorStage:
+    """Return one of many different generator stages."""
+    stage = CGAN.stage(number, EXECUTION).generator_stage
+    assert stage is not None
+    return stage
+
+
+def make_dependent(generator: GeneratorStage, number: int) -> ClassifierStage:
+    """Return one of many different classifier stages that build on a generator."""
+    cell = make_paper_cell("cgan", SMALL, batch_size=number + 1)
+    stage = cell.stage(generator.seed, EXECUTION)
+    assert upstream_key(stage) == generator.key
+    return stage
+
+
+def make_single(number: int) -> ClassifierStage:
+    """Return one of many different classifier stages that need no generator."""
+    return NONE.stage(number, EXECUTION)
+
+
+def make_schedule(costs: Mapping[AnyStage, float]) -> Schedule:
+    """Schedule stages, in this order, with these costs."""
+    cost_by_key = {stage.key: cost for stage, cost in costs.items()}
+    return Schedule({stage.key: stage for stage in costs}, lambda stage: cost_by_key[stage.key])
+
+
+def drain(schedule: Schedule) -> list[AnyStage]:
+    """Start and finish one stage at a time, all well, and return the order."""
+    order = []
+    while stages := schedule.next_ready():
+        (stage,) = stages
+        order.append(stage)
+        schedule.finish(stage.key, releases=True)
+    assert schedule.is_exhausted
+    return order
+
+
+def test_schedule_starts_the_longest_chain_first() -> None:
+    short, long = make_generator(0), make_generator(1)
+    after_short, after_long = make_dependent(short, 0), make_dependent(long, 0)
+    single = make_single(0)
+    # Chains: 1 + 9 = 10, 4 + 2 = 6, and 7 on its own.
+    schedule = make_schedule({short: 1, after_short: 9, long: 4, after_long: 2, single: 7})
+    assert drain(schedule) == [short, after_short, single, long, after_long]
+
+
+def test_schedule_counts_the_longest_dependent_of_a_generator_once() -> None:
+    shared, other = make_generator(0), make_generator(1)
+    dependents = [make_dependent(shared, number) for number in range(3)]
+    after_other = make_dependent(other, 0)
+    # Chains: 1 + max(3, 5, 4) = 6 and 1 + 7 = 8, although the three dependents cost 12 together.
+    costs = {shared: 1, **dict(zip(dependents, (3, 5, 4), strict=True)), other: 1, after_other: 7}
+    assert drain(make_schedule(costs)) == [other, after_other, shared, *(dependents[i] for i in (1, 2, 0))]
+
+
+def test_schedule_of_equal_costs_keeps_the_order_of_the_plan() -> None:
+    stages: list[AnyStage] = [make_single(number) for number in (3, 1, 2, 0)]
+    assert drain(make_schedule(dict.fromkeys(stages, 1))) == stages
+
+
+def test_schedule_of_equal_costs_puts_released_stages_at_their_place_in_the_plan() -> None:
+    generator = make_generator(0)
+    before, between, after = make_single(0), make_dependent(generator, 0), make_single(1)
+    schedule = make_schedule({generator: 1, before: 1, between: 1, after: 1})
+    assert drain(schedule) == [generator, before, between, after]
+
+
+def test_schedule_releases_dependents_only_when_their_generator_finishes() -> None:
+    generator = make_generator(0)
+    first, second, single = make_dependent(generator, 0), make_dependent(generator, 1), make_single(0)
+    schedule = make_schedule({generator: 9, first: 3, second: 4, single: 1})
+    assert [schedule.next_ready(), schedule.next_ready()] == [[generator], [single]]
+    schedule.finish(single.key, releases=True)
+    for _ in range(3):
+        assert schedule.next_ready() == []
+    assert not schedule.is_exhausted
+    schedule.finish(generator.key, releases=True)
+    assert [schedule.next_ready(), schedule.next_ready(), schedule.next_ready()] == [[second], [first], []]
+
+
+def test_schedule_drops_dependents_of_a_generator_that_releases_nothing() -> None:
+    good, bad = make_generator(0), make_generator(1)
+    after_good = make_dependent(good, 0)
+    after_bad = [make_dependent(bad, number) for number in range(2)]
+    schedule = make_schedule({bad: 5, after_bad[0]: 5, after_bad[1]: 5, good: 1, after_good: 1})
+    assert schedule.next_ready() == [bad]
+    schedule.finish(bad.key, releases=False)
+    assert drain(schedule) == [good, after_good]
+
+
+def test_schedule_of_a_dependent_whose_generator_is_done_starts_it_at_once() -> None:
+    dependent = make_dependent(make_generator(0), 0)
+    assert drain(make_schedule({dependent: 1})) == [dependent]
+
+
+@pytest.mark.parametrize("releases", [True, False])
+def test_schedule_is_exhausted_exactly_at_the_end(releases: bool) -> None:
+    generator = make_generator(0)
+    dependent = make_dependent(generator, 0)
+    schedule = make_schedule({generator: 1, dependent: 1})
+    assert not schedule.is_exhausted
+    schedule.next_ready()
+    assert not schedule.is_exhausted
+    schedule.finish(generator.key, releases=releases)
+    assert schedule.is_exhausted == (not releases)
+    if releases:
+        assert schedule.next_ready() == [dependent]
+        assert not schedule.is_exhausted
+        schedule.finish(dependent.key, releases=False)
+        assert schedule.is_exhausted
+    assert schedule.next_ready() == []
+
+
+def test_schedule_of_nothing_is_exhausted() -> None:
+    schedule = make_schedule({})
+    assert schedule.next_ready() == []
+    assert schedule.is_exhausted
+
+
+def draw_graph(rng: random.Random) -> dict[AnyStage, float]:
+    """Return some stages in a random order with small costs, so that ties are frequent."""
+    stages: list[AnyStage] = [make_single(number) for number in range(rng.randrange(4))]
+    for number in range(rng.randrange(1, 5)):
+        generator = make_generator(number)
+        stages += [make_dependent(generator, index) for index in range(rng.randrange(4))]
+        if rng.random() < 0.8:  # else it is done already
+            stages.append(generator)
+    rng.shuffle(stages)
+    return {stage: rng.randrange(1, 4) for stage in stages}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_schedule_hands_out_every_stage_once_in_order_of_its_chain(seed: int) -> None:
+    rng = random.Random(seed)
+    costs = draw_graph(rng)
+    schedule = make_schedule(costs)
+    places = {stage: place for place, stage in enumerate(costs)}
+    dependents = {stage: [other for other in costs if upstream_key(other) == stage.key] for stage in costs}
+
+    def rank(stage: AnyStage) -> tuple[float, int]:
+        longest = max((costs[other] for other in dependents[stage]), default=0)
+        return -(costs[stage] + longest), places[stage]
+
+    waiting = {other for others in dependents.values() for other in others}
+    ready = [stage for stage in costs if stage not in waiting]
+    running: list[AnyStage] = []
+    started: list[AnyStage] = []
+    dropped: set[AnyStage] = set()
+    while True:
+        assert schedule.is_exhausted == (not ready and not running)
+        if schedule.is_exhausted:
+            break
+        if len(running) < 3 and rng.random() < 0.7:
+            expected = min(ready, key=rank, default=None)
+            assert schedule.next_ready() == ([] if expected is None else [expected])
+            if expected is not None:
+                ready.remove(expected)
+                running.append(expected)
+                started.append(expected)
+        elif running:
+            ended = running.pop(rng.randrange(len(running)))
+            releases = rng.random() < 0.7
+            schedule.finish(ended.key, releases=releases)
+            if releases:
+                ready += dependents[ended]
+            else:
+                dropped.update(dependents[ended])
+    assert len(started) == len(set(started))
+    assert set(started) == set(costs) - dropped
+
+
+def test_schedule_hands_out_seeds_of_one_stage_together_up_to_the_limit() -> None:
+    generators = [make_generator(seed) for seed in range(4)]
+    others = [make_single(seed) for seed in range(2)]
+    costs: dict[AnyStage, float] = {stage: 5 for stage in generators} | {stage: 3 for stage in others}
+    schedule = make_schedule(costs)
+    assert schedule.num_ready == 6
+    assert schedule.next_ready(3) == generators[:3]
+    assert schedule.num_ready == 3
+    assert schedule.next_ready(3) == generators[3:]
+    assert schedule.next_ready(3) == others
+    assert schedule.next_ready(3) == []
+    for stage in generators + others:
+        assert not schedule.is_exhausted
+        schedule.finish(stage.key, releases=True)
+    assert schedule.is_exhausted
