@@ -4,31 +4,19 @@ Tune only schedules. The store holds the truth, so Tune's own files are temporar
 scanning the store.
 """
 
-import logging
 import math
-import os
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ray import tune
-from ray.tune.experiment import Trial
-from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from lt_rebalance.cluster.faults import (
-    MAX_LOST_WORKERS,
     StoreFaults,
-    WorkerFaults,
     describe_lost_worker,
-    lost_ray_told,
-    name_trial,
 )
-from lt_rebalance.cluster.session import NodeSize, describe_room
+from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.cluster.trainable import StageTrainable, trial_config
-from lt_rebalance.cluster.waiting import Waiting
-from lt_rebalance.ground.plain import require_positive
+from lt_rebalance.cluster.tuner import run_searcher
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.monitoring.tensorboard.writer import RunEvents
 from lt_rebalance.stages.arithmetic import stage_flop
@@ -39,110 +27,6 @@ from lt_rebalance.store.records import Failure
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import Schedule, describe_plan
 from lt_rebalance.studies.stage import AnyStage
-from lt_rebalance.training.configs import Execution
-
-# A worker splits what its GPU cannot hold. On a CPU seeds side by side are faster than seeds in turn.
-DEFAULT_LANES = {"cpu": 1, "cuda": 64}
-GPU_STEP = 1e-4
-"""the smallest share of a GPU; Ray counts in whole numbers of it"""
-_OVERLOOKED_STEPS = 2
-"""by how much Ray lets some shares exceed a device, as 3 x 0.3334 do; it cannot run the last of them"""
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """What one trial asks of Ray, and how many trials run at a time."""
-
-    num_cpus: int
-    num_gpus: float
-    num_slots: int
-    max_lanes: int
-    """most seeds of one trial"""
-
-    @property
-    def num_devices(self) -> float:
-        """The GPUs, or else CPU cores, that one trial holds."""
-        return self.num_gpus or self.num_cpus
-
-    def __str__(self) -> str:
-        return f"{self.num_cpus} CPU" + (f" and {self.num_gpus:g} GPU" if self.num_gpus else "")
-
-    def placement(self) -> tune.PlacementGroupFactory:
-        """Return the resources of one trial as Tune wants them."""
-        bundle: dict[str, float] = {"CPU": self.num_cpus}
-        if self.num_gpus:
-            bundle["GPU"] = self.num_gpus
-        return tune.PlacementGroupFactory([bundle])
-
-
-def plan_resources(
-    execution: Execution,
-    gpus_per_trial: float,
-    num_slots: int | None,
-    max_lanes: int | None,
-    *nodes: NodeSize,
-    may_grow: bool = True,
-) -> Resources:
-    """Return what one trial asks for, and how many fit.
-
-    Args:
-        execution: how trials compute.
-        gpus_per_trial: share of a GPU, or number of GPUs; ignored on the CPU.
-        num_slots: trials at a time; None for as many as the nodes hold now.
-        max_lanes: most seeds of one trial; None for what is fastest on the device.
-        nodes: what each node has of "CPU" and "GPU".
-        may_grow: whether nodes may come on which a trial fits that fits on none of these.
-
-    Raises:
-        ValueError: nothing fits, a number is not positive, or there is no such share of a GPU.
-    """
-    require_positive(gpus_per_trial=gpus_per_trial, max_concurrent=num_slots, lanes=max_lanes)
-    num_gpus = _round_share(gpus_per_trial)
-    if execution.device != "cuda":
-        num_gpus = 0.0
-    fitting = sum(_count_slots(node, execution.num_threads, num_gpus) for node in nodes)
-    if fitting < 1 and (num_slots is None or not may_grow):
-        largest = {name: max((node.get(name, 0) for node in nodes), default=0) for name in ("CPU", "GPU")}
-        remedy = "lower --threads or --gpus-per-trial"
-        raise ValueError(
-            f"no trial fits: one needs {execution.num_threads} CPUs and {num_gpus:g} GPUs of one machine, "
-            f"and none has more than {largest['CPU']:g} and {largest['GPU']:g} now; {remedy}"
-            + (", or name --max-concurrent for a cluster that grows" if may_grow else "")
-        )
-    return Resources(
-        num_cpus=execution.num_threads,
-        num_gpus=num_gpus,
-        num_slots=fitting if num_slots is None else num_slots,
-        max_lanes=max_lanes or DEFAULT_LANES[execution.device],
-    )
-
-
-def _round_share(gpus_per_trial: float) -> float:
-    """Return a share of a GPU, or a number of GPUs, as Ray counts it: in steps of `GPU_STEP`."""
-    if not math.isfinite(gpus_per_trial) or (gpus_per_trial > 1 and gpus_per_trial % 1):
-        raise ValueError(
-            f"gpus_per_trial must be a share of one GPU, or a whole number of them, got {gpus_per_trial:g}; "
-            "0.5 puts two trials on each GPU, 2 gives a trial two"
-        )
-    steps = round(gpus_per_trial / GPU_STEP)
-    if not steps:
-        raise ValueError(f"gpus_per_trial must be at least {GPU_STEP:g}, got {gpus_per_trial:g}")
-    device = round(1 / GPU_STEP)
-    # A share just above what divides a device is asked for as one that Ray, too, sees to be above it.
-    if 0 < (device // steps + 1) * steps - device <= _OVERLOOKED_STEPS:
-        steps += 1
-    return round(steps * GPU_STEP, 4)
-
-
-def _count_slots(node: NodeSize, num_cpus: int, num_gpus: float) -> int:
-    """Return how many trials a node holds; a share of a GPU lies on one of them, several lie on one node."""
-    slots = int(node.get("CPU", 0) // num_cpus)
-    devices = int(node.get("GPU", 0))
-    if 0 < num_gpus < 1:
-        return min(slots, devices * (round(1 / GPU_STEP) // round(num_gpus / GPU_STEP)))
-    return min(slots, int(devices // num_gpus)) if num_gpus else slots
 
 
 class StageSearcher(Searcher):
@@ -269,136 +153,3 @@ def run_plan(
     searcher = StageSearcher(schedule, ledger, store, data_dir, resources, progress, watch)
     run_searcher(StageTrainable, searcher, resources, searcher.faults.before(check_interrupt))
     searcher.faults.check()
-
-
-def run_trials(
-    trainable: type[tune.Trainable],
-    resources: Resources,
-    check_interrupt: Callable[[], None],
-    *,
-    num_pending: int,
-    param_space: Any = None,  # Any: whatever Tune takes
-    callbacks: Sequence[tune.Callback] = (),
-    checkpoints: tune.CheckpointConfig | None = None,
-    scratch_parent: str | None = None,
-    **tune_options: Any,  # Any: fields of TuneConfig
-) -> None:
-    """Run one Tuner to its end and keep nothing of Tune's own files.
-
-    Args:
-        num_pending: how many trials may wait to be started.
-        checkpoints: what Tune keeps of trials for a scheduler; None for nothing.
-        scratch_parent: a directory that all nodes see, where trials hand checkpoints on; None for the
-            temporary directory of this machine.
-
-    Raises:
-        ClusterError: Ray was lost, or workers cannot start.
-    """
-    _quiet_tune(num_pending)
-    workers = WorkerFaults()
-
-    def check() -> None:
-        workers.check()
-        check_interrupt()
-
-    with tempfile.TemporaryDirectory(prefix="lt_rebalance-tune-", dir=scratch_parent) as scratch_dir:
-        tuner = tune.Tuner(
-            tune.with_resources(trainable, resources.placement()),
-            param_space=param_space,
-            tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=_trial_name, **tune_options),
-            run_config=tune.RunConfig(
-                name="study",
-                storage_path=scratch_dir,
-                verbose=0,
-                callbacks=[_StepCallback(check), workers, WaitCallback(resources), *callbacks],
-                failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
-                # By itself Tune would save every trial at its end, and fail where nodes share no disk.
-                checkpoint_config=checkpoints or tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        )
-        with lost_ray_told():
-            tuner.fit()
-
-
-def run_searcher(
-    trainable: type[tune.Trainable],
-    searcher: Searcher,
-    resources: Resources,
-    check_interrupt: Callable[[], None],
-    scheduler: TrialScheduler | None = None,
-) -> None:
-    """Run what a searcher suggests until it has finished."""
-    run_trials(
-        trainable,
-        resources,
-        check_interrupt,
-        num_pending=resources.num_slots,
-        search_alg=searcher,
-        scheduler=scheduler,
-        num_samples=-1,
-        max_concurrent_trials=resources.num_slots,
-    )
-
-
-class WaitCallback(tune.Callback):
-    """Says what a run waits for when no trial has told of anything for a while."""
-
-    def __init__(self, resources: Resources, waiting: Waiting | None = None) -> None:
-        """Begin to wait for trials that ask for these resources."""
-        self._resources = resources
-        self._waiting = waiting or Waiting()
-        for name in ("on_trial_start", "on_trial_result", "on_trial_complete", "on_trial_recover"):
-            setattr(self, name, self._note_event)
-
-    def _note_event(self, *_: Any, **info: Any) -> None:
-        self._waiting.note_event()
-
-    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        self._waiting.look(lambda: self._describe(trials))
-
-    def _describe(self, trials: Sequence[Trial]) -> str:
-        if running := [trial for trial in trials if trial.status == Trial.RUNNING]:
-            others = f" and {len(running) - 1} more" if len(running) > 1 else ""
-            return f"for a sign of {name_trial(running[0])}{others}, in training"
-        return f"for room for a trial, which asks for {self._resources}; {describe_room()}"
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
-        return {}
-
-
-class _StepCallback(tune.Callback):
-    """Calls a function at every turn of Tune's loop, outside of Ray's native code."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call = call
-
-    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        self._call()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
-        return {}
-
-
-def _trial_name(trial: Trial) -> str:
-    return str(trial.trial_id)
-
-
-def _quiet_tune(num_pending: int) -> None:
-    """Set the switches that Tune reads from the environment."""
-    os.environ |= {
-        # Results go to the store; Tune's loggers and snapshots would only cost time.
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-        # A searcher gets one pending trial unless told otherwise.
-        "TUNE_MAX_PENDING_TRIALS_PG": str(num_pending),
-        # A trial that fails or is blocked ends with a result that has no scores.
-        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-        # The command decides what Ctrl-C does.
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "RAY_CHDIR_TO_TRIAL_DIR": "0",
-        # The newer output prints a banner however quiet it is told to be.
-        "RAY_AIR_NEW_OUTPUT": "0",
-    }
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

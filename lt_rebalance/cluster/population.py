@@ -11,8 +11,8 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import PopulationBasedTraining
 
-from lt_rebalance.cluster.dispatch import Resources, run_trials
 from lt_rebalance.cluster.faults import StoreFaults, describe_lost_worker
+from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.cluster.rungs import (
     PopulationTrainable,
     member_trial_config,
@@ -20,6 +20,7 @@ from lt_rebalance.cluster.rungs import (
     unpack_member,
 )
 from lt_rebalance.cluster.trainable import TrialConfig
+from lt_rebalance.cluster.tuner import run_trials
 from lt_rebalance.search.account import SearchBudget, Trial
 from lt_rebalance.search.journal import SearchJournal
 from lt_rebalance.search.search import Search, Values

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lt_rebalance.cluster.dispatch import Resources
+from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.ground.interrupts import InterruptWatch
 from lt_rebalance.ground.plain import to_plain
 from lt_rebalance.ground.text import format_duration

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import torch
 
 from lt_rebalance.cluster.nodes import require_store_on_all_nodes
-from lt_rebalance.cluster.session import ClusterSize, RaySession, count_cpus, ray_cluster
+from lt_rebalance.cluster.resources import ClusterSize, count_cpus
+from lt_rebalance.cluster.session import RaySession, ray_cluster
 from lt_rebalance.commands.forecast import Job, learn_throughput
 from lt_rebalance.commands.stores import choose_study, print_json
 from lt_rebalance.commands.sweep import fit_trials, run_pending

@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
-from lt_rebalance.cluster.dispatch import Resources
 from lt_rebalance.cluster.halving import run_search
 from lt_rebalance.cluster.population import run_population
+from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.cluster.session import RaySession
 from lt_rebalance.commands.forecast import Job
 from lt_rebalance.commands.search_forecast import SearchForecast

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lt_rebalance.cluster.dispatch import Resources
+from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.ground.text import format_duration
 from lt_rebalance.search.account import SearchBudget
 from lt_rebalance.search.files import describe_search

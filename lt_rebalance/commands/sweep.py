@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import torch
 from rich.console import Console
 
-from lt_rebalance.cluster.dispatch import Resources, plan_resources, run_plan
+from lt_rebalance.cluster.dispatch import run_plan
 from lt_rebalance.cluster.faults import advise_on
 from lt_rebalance.cluster.installation import require_one_copy
 from lt_rebalance.cluster.nodes import require_store_on_all_nodes
-from lt_rebalance.cluster.session import ClusterSize, RaySession, count_cpus, ray_cluster
+from lt_rebalance.cluster.resources import ClusterSize, Resources, count_cpus, plan_resources
+from lt_rebalance.cluster.session import RaySession, ray_cluster
 from lt_rebalance.commands.forecast import (
     Job,
     describe_study,

@@ -16,7 +16,8 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from rich.console import Console
 
 from benchmarks.chaos import list_workers
-from lt_rebalance.cluster.dispatch import Resources, plan_resources, run_plan
+from lt_rebalance.cluster.dispatch import run_plan
+from lt_rebalance.cluster.resources import Resources, plan_resources
 from lt_rebalance.cluster.session import ray_cluster
 from lt_rebalance.cluster.waiting import Waiting
 from lt_rebalance.ground.interrupts import Interrupted
@@ -201,7 +202,7 @@ def test_run_without_room_for_a_trial_says_what_it_waits_for(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("lt_rebalance.cluster.dispatch.Waiting", functools.partial(Waiting, 0.5))
+    monkeypatch.setattr("lt_rebalance.cluster.tuner.Waiting", functools.partial(Waiting, 0.5))
 
     def stop_when_said() -> None:
         if any(message.startswith("waiting") for message in caplog.messages):
@@ -262,7 +263,7 @@ def test_killed_worker_is_replaced_and_goes_on_from_its_checkpoint(
 def test_worker_that_dies_again_and_again_ends_as_a_recorded_failure(
     long_cell: Cell, cpu_execution: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lt_rebalance.cluster.dispatch.MAX_LOST_WORKERS", 2)
+    monkeypatch.setattr("lt_rebalance.cluster.tuner.MAX_LOST_WORKERS", 2)
     monkeypatch.setattr("lt_rebalance.cluster.faults.MAX_LOST_WORKERS", 2)
     store = open_at(tmp_path)
     plan = compile_study(Study(name="study", cells=(long_cell,), seeds=(0,)), cpu_execution)
@@ -329,8 +330,8 @@ def test_plan_resources_counts_slots(cpu_execution: Execution) -> None:
     assert plan_resources(cuda, 1, None, None, cluster).num_slots == 2
     assert plan_resources(cuda, 0.25, None, None, cluster).num_slots == 8
     assert plan_resources(cuda, 0.25, 3, None, {}).num_slots == 3
-    assert plan_resources(cuda, 0.25, None, None, cluster).placement().bundles == [{"CPU": 1.0, "GPU": 0.25}]
-    assert plan_resources(cpu_execution, 1, None, None, cluster).placement().bundles == [{"CPU": 1.0}]
+    assert plan_resources(cuda, 0.25, None, None, cluster).bundle() == {"CPU": 1.0, "GPU": 0.25}
+    assert plan_resources(cpu_execution, 1, None, None, cluster).bundle() == {"CPU": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -439,7 +440,7 @@ def test_ray_places_as_many_trials_at_once_as_are_planned(
 
 def count_placed(resources: Resources, more: int) -> int:
     """Return how many trials Ray places at once of some more than are planned."""
-    bundles = resources.placement().bundles
+    bundles = [resources.bundle()]
     groups = [placement_group(bundles) for _ in range(resources.num_slots + more)]
     waiting = [group.ready() for group in groups]
     done, _ = ray.wait(waiting, num_returns=resources.num_slots, timeout=60)

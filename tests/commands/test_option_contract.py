@@ -20,7 +20,7 @@ from tests.test_store import make_failure
 
 import analysis.__main__
 from lt_rebalance.cluster import session as cluster
-from lt_rebalance.cluster.session import ClusterSize
+from lt_rebalance.cluster.resources import ClusterSize
 from lt_rebalance.commands import search as search_command
 from lt_rebalance.commands import sweep as command
 from lt_rebalance.commands.completion import list_commands

@@ -1,0 +1,155 @@
+"""Run one Tuner of Ray Tune and keep nothing of its own files."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from lt_rebalance.cluster.faults import (
+    MAX_LOST_WORKERS,
+    WorkerFaults,
+    lost_ray_told,
+    name_trial,
+)
+from lt_rebalance.cluster.resources import Resources
+from lt_rebalance.cluster.session import describe_room
+from lt_rebalance.cluster.waiting import Waiting
+
+
+def run_trials(
+    trainable: type[tune.Trainable],
+    resources: Resources,
+    check_interrupt: Callable[[], None],
+    *,
+    num_pending: int,
+    param_space: Any = None,  # Any: whatever Tune takes
+    callbacks: Sequence[tune.Callback] = (),
+    checkpoints: tune.CheckpointConfig | None = None,
+    scratch_parent: str | None = None,
+    **tune_options: Any,  # Any: fields of TuneConfig
+) -> None:
+    """Run one Tuner to its end and keep nothing of Tune's own files.
+
+    Args:
+        num_pending: how many trials may wait to be started.
+        checkpoints: what Tune keeps of trials for a scheduler; None for nothing.
+        scratch_parent: a directory that all nodes see, where trials hand checkpoints on; None for the
+            temporary directory of this machine.
+
+    Raises:
+        ClusterError: Ray was lost, or workers cannot start.
+    """
+    _quiet_tune(num_pending)
+    workers = WorkerFaults()
+
+    def check() -> None:
+        workers.check()
+        check_interrupt()
+
+    with tempfile.TemporaryDirectory(prefix="lt_rebalance-tune-", dir=scratch_parent) as scratch_dir:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, tune.PlacementGroupFactory([resources.bundle()])),
+            param_space=param_space,
+            tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=_trial_name, **tune_options),
+            run_config=tune.RunConfig(
+                name="study",
+                storage_path=scratch_dir,
+                verbose=0,
+                callbacks=[_StepCallback(check), workers, WaitCallback(resources), *callbacks],
+                failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
+                # By itself Tune would save every trial at its end, and fail where nodes share no disk.
+                checkpoint_config=checkpoints or tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        with lost_ray_told():
+            tuner.fit()
+
+
+def run_searcher(
+    trainable: type[tune.Trainable],
+    searcher: Searcher,
+    resources: Resources,
+    check_interrupt: Callable[[], None],
+    scheduler: TrialScheduler | None = None,
+) -> None:
+    """Run what a searcher suggests until it has finished."""
+    run_trials(
+        trainable,
+        resources,
+        check_interrupt,
+        num_pending=resources.num_slots,
+        search_alg=searcher,
+        scheduler=scheduler,
+        num_samples=-1,
+        max_concurrent_trials=resources.num_slots,
+    )
+
+
+class WaitCallback(tune.Callback):
+    """Says what a run waits for when no trial has told of anything for a while."""
+
+    def __init__(self, resources: Resources, waiting: Waiting | None = None) -> None:
+        """Begin to wait for trials that ask for these resources."""
+        self._resources = resources
+        self._waiting = waiting or Waiting()
+        for name in ("on_trial_start", "on_trial_result", "on_trial_complete", "on_trial_recover"):
+            setattr(self, name, self._note_event)
+
+    def _note_event(self, *_: Any, **info: Any) -> None:
+        self._waiting.note_event()
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._waiting.look(lambda: self._describe(trials))
+
+    def _describe(self, trials: Sequence[Trial]) -> str:
+        if running := [trial for trial in trials if trial.status == Trial.RUNNING]:
+            others = f" and {len(running) - 1} more" if len(running) > 1 else ""
+            return f"for a sign of {name_trial(running[0])}{others}, in training"
+        return f"for room for a trial, which asks for {self._resources}; {describe_room()}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
+        return {}
+
+
+class _StepCallback(tune.Callback):
+    """Calls a function at every turn of Tune's loop, outside of Ray's native code."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._call()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
+        return {}
+
+
+def _trial_name(trial: Trial) -> str:
+    return str(trial.trial_id)
+
+
+def _quiet_tune(num_pending: int) -> None:
+    """Set the switches that Tune reads from the environment."""
+    os.environ |= {
+        # Results go to the store; Tune's loggers and snapshots would only cost time.
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+        # A searcher gets one pending trial unless told otherwise.
+        "TUNE_MAX_PENDING_TRIALS_PG": str(num_pending),
+        # A trial that fails or is blocked ends with a result that has no scores.
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+        # The command decides what Ctrl-C does.
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        # The newer output prints a banner however quiet it is told to be.
+        "RAY_AIR_NEW_OUTPUT": "0",
+    }
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
