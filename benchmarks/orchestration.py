@@ -1,15 +1,23 @@
-"""What does running cost beside the training itself: a stage through Ray Tune, planning, scanning a store?
+"""What does running cost beside the training itself: a stage through Ray Tune, the driver, planning, scanning?
 
-The stages of the first part are done before they start: each trial opens the store, finds its record and
-returns, so what is timed is the way there and back. Planning compiles a study of so many runs; scanning opens
-a store of so many records, as resuming does.
+Planning compiles a study of so many runs, in a process of its own whose largest memory is told, that of the
+imports included: seeds of one cell, or seeds taken apart. Scanning opens a store of so many records, as
+resuming does. The driver's part is what a run spends in this project's own code on each stage that ends, while
+so many are pending: real searcher, schedule, ledger and progress, a loop in place of Tune's. The stages that go
+through Ray Tune are done before they start: each trial opens the store, finds its record and returns, so what
+is timed is the way there and back.
 """
 
+import dataclasses
+import multiprocessing
 import os
+import resource
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +25,41 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.measure import describe, make_parser, report
-from lt_rebalance.cluster.dispatch import run_plan
+from lt_rebalance.cluster.dispatch import StageSearcher, run_plan
 from lt_rebalance.cluster.resources import count_cpus, plan_resources
 from lt_rebalance.cluster.session import ray_cluster
 from lt_rebalance.data.long_tail import rank_groups
 from lt_rebalance.ground.metrics import PROBABILITY_METRICS, compute_metrics
-from lt_rebalance.stages.arithmetic import Throughput
+from lt_rebalance.monitoring.tensorboard.naming import name_runs
+from lt_rebalance.stages.arithmetic import Throughput, estimate_remaining_s, stage_flop
+from lt_rebalance.stages.observer import Watch
 from lt_rebalance.stages.progress import Progress
 from lt_rebalance.store import Store, open_store
-from lt_rebalance.store.records import Record, Timing
+from lt_rebalance.store.records import Artifact, Record, Timing
+from lt_rebalance.studies.ablation import nested_seeds
 from lt_rebalance.studies.ledger import Ledger
-from lt_rebalance.studies.plan import Plan, compile_study
+from lt_rebalance.studies.plan import Plan, Schedule, compile_study, describe_plan
 from lt_rebalance.studies.protocols import get_protocol, grid
-from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage
+from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, GeneratorStage, stage_from_dict
 from lt_rebalance.studies.study import Study
+from lt_rebalance.studies.workload import stage_round_ends
 from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import resolve_execution
 
 NUM_CLASSES = 10
 NUM_ROUNDS = 30
+NUM_SLOTS = 2
+OTHER_LOSS = "double_softmax"
+GENERATOR_CURVES = ("discriminator_loss", "generator_loss", "probability_real", "probability_fake")
 
 
 def make_plan(num_runs: int, execution: Execution) -> Plan:
     """Return a plan of at least so many runs, without generators."""
+    return compile_study(make_study(num_runs), execution)
+
+
+def make_study(num_runs: int) -> Study:
+    """Return a study of at least so many runs, without generators."""
     cells = grid(
         [get_protocol("sound")],
         dataset="fashion_mnist",
@@ -48,31 +68,65 @@ def make_plan(num_runs: int, execution: Execution) -> Plan:
         generators=[],
     )
     num_seeds = -(-num_runs // len(cells))
-    return compile_study(Study(name="noop", cells=cells, seeds=tuple(range(num_seeds))), execution)
+    return Study(name="noop", cells=cells, seeds=tuple(range(num_seeds)))
 
 
-def make_record(stage: AnyStage) -> Record:
+def make_chains(num_stages: int, execution: Execution) -> Plan:
+    """Return a plan of at least so many stages, a sixth of them generators that two classifiers build on."""
+    protocols = [get_protocol("sound"), dataclasses.replace(get_protocol("sound"), name="2", loss=OTHER_LOSS)]
+    cells = grid(
+        protocols,
+        dataset="fashion_mnist",
+        cs=["7/9", "1/2"],
+        methods=["none", "oversample", "cgan"],
+        generators=["mlp_cgan_relu"],
+    )
+    num_seeds = -(-num_stages // (len(cells) + 2))
+    return compile_study(Study(name="chains", cells=cells, seeds=tuple(range(num_seeds))), execution)
+
+
+def make_nested(num_each: int) -> Study:
+    """Return a study that takes seeds apart: so many subsets, CGANs on each, classifiers on each of these."""
+    cells = grid(
+        [get_protocol("sound")],
+        dataset="fashion_mnist",
+        cs=["1/2"],
+        methods=["cgan"],
+        generators=["mlp_cgan_relu"],
+    )
+    return Study(name="nested", cells=cells, seeds=nested_seeds(num_each, num_each, num_each))
+
+
+def make_record(stage: AnyStage, weights: Artifact | None = None) -> Record:
     """Return a record of the usual size."""
     confusion_KK = np.full((NUM_CLASSES, NUM_CLASSES), 100)
     loss = 0.123456789012345
-    metrics = compute_metrics(confusion_KK) | dict.fromkeys(("loss", *PROBABILITY_METRICS), loss)
-    row: dict[str, Any] = {"train_loss": loss, "test_recall_K": [loss] * NUM_CLASSES}
-    row |= {f"test_{name}": value for name, value in metrics.items()}
+    row: dict[str, Any] = {}
+    quality: dict[str, list[float | None]] = {}
+    if isinstance(stage, GeneratorStage):
+        row = dict.fromkeys(GENERATOR_CURVES, loss)
+        metrics: dict[str, float] = row | {"num_collapsed_classes": 0.0}
+        quality = {"diversity": [1.0] * NUM_CLASSES}
+    else:
+        metrics = compute_metrics(confusion_KK) | dict.fromkeys(("loss", *PROBABILITY_METRICS), loss)
+        row = {"train_loss": loss, "test_recall_K": [loss] * NUM_CLASSES}
+        row |= {f"test_{name}": value for name, value in metrics.items()}
+    num_rounds = len(stage_round_ends(stage))
     return Record(
         key=stage.key,
         kind=stage.kind,
         state="complete",
         stage=stage.to_dict(),
-        num_steps=600 * NUM_ROUNDS,
+        num_steps=600 * num_rounds,
         class_counts=(100,) * NUM_CLASSES,
         training_counts=(100,) * NUM_CLASSES,
         synthetic_counts=(0,) * NUM_CLASSES,
         rank_groups=rank_groups([100] * NUM_CLASSES),
         metrics=metrics,
-        confusion=tuple(confusion_KK.tolist()),
-        quality_per_class={},
-        curves=tuple({"step": 600 * (index + 1)} | row for index in range(NUM_ROUNDS)),
-        artifacts={},
+        confusion=() if isinstance(stage, GeneratorStage) else tuple(confusion_KK.tolist()),
+        quality_per_class=quality,
+        curves=tuple({"step": 600 * (index + 1)} | row for index in range(num_rounds)),
+        artifacts={} if weights is None else {"weights": weights},
         timing=Timing(wall_s=1.0, train_s=1.0, num_errors=0),
         provenance={},
     )
@@ -107,17 +161,88 @@ def time_stages(num_stages: int, execution: Execution) -> dict[str, Any]:
         "count": num_stages,
         "s": seconds,
         "ms each": 1e3 * seconds / num_stages,
+        "peak MB": peak_mb(),
     }
 
 
-def time_planning(num_runs: int, execution: Execution) -> dict[str, Any]:
-    """Return the seconds to compile a study and order its stages."""
+def time_driver(num_pending: int, num_ends: int, shown: str, execution: Execution) -> dict[str, Any]:
+    """Return the seconds that the driver spends on each stage that ends while so many are pending.
+
+    Args:
+        num_ends: how many stages are started and end.
+        shown: "lines", or "table" for the live one.
+    """
+    plan = make_chains(num_pending, execution)
+    seconds = 0.0
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w", encoding="utf-8") as nowhere:
+        store = open_store(folder, RESULTS_VERSION, create=True)
+        assert store is not None
+        ledger = Ledger(plan, store)
+        schedule = Schedule(ledger.pending(), stage_flop)
+        console = Console(
+            file=nowhere, width=140, force_terminal=shown == "table", _environ={"TERM": "xterm"}
+        )
+        resources = plan_resources(execution, 1.0, NUM_SLOTS, 1, {"CPU": NUM_SLOTS, "GPU": 0})
+        progress = Progress(ledger, Throughput(), NUM_SLOTS, console)
+        watch = Watch(runs=name_runs(describe_plan(plan)))
+        searcher = StageSearcher(schedule, ledger, store, None, resources, progress, watch)
+        running: deque[tuple[str, AnyStage]] = deque()
+        with progress:
+            for number in range(num_ends + NUM_SLOTS):
+                start = time.perf_counter()
+                config = searcher.suggest(str(number))
+                seconds += time.perf_counter() - start
+                assert config is not None
+                running.append((str(number), stage_from_dict(config["stages"][0])))
+                if len(running) <= NUM_SLOTS:
+                    continue
+                trial, stage = running.popleft()
+                is_generator = isinstance(stage, GeneratorStage)
+                weights = store.write_artifact(stage.key, "weights", ".st", b"0") if is_generator else None
+                store.commit(make_record(stage, weights))
+                start = time.perf_counter()
+                searcher.on_trial_result(trial, {"round": 1, "num_rounds": NUM_ROUNDS, "train_s": 0.1})
+                searcher.on_trial_complete(trial, {"outcome": "finished"})
+                seconds += time.perf_counter() - start
+    return {
+        "what": f"stages that end, shown in {shown}",
+        "count": num_pending,
+        "s": seconds,
+        "ms each": 1e3 * seconds / num_ends,
+        "peak MB": peak_mb(),
+    }
+
+
+def time_planning(study: Study, execution: Execution) -> dict[str, Any]:
+    """Return the seconds to compile a study, to find what is pending and to describe it."""
     start = time.perf_counter()
-    ledger = Ledger(make_plan(num_runs, execution), None)
-    pending = len(ledger.pending())
+    plan = compile_study(study, execution)
+    ledger = Ledger(plan, None)
+    pending = ledger.pending()
+    describe_plan(plan, flop={key: stage_flop(stage) for key, stage in plan.stages.items()})
+    estimate_remaining_s(pending, Throughput(), NUM_SLOTS, {})
     seconds = time.perf_counter() - start
-    assert pending >= num_runs
-    return {"what": "runs planned", "count": num_runs, "s": seconds, "ms each": 1e3 * seconds / num_runs}
+    count = len(plan.runs)
+    assert len(pending) >= count
+    what = "runs planned" + ("" if isinstance(study.seeds[0], int) else ", seeds taken apart")
+    return {
+        "what": what,
+        "count": count,
+        "s": seconds,
+        "ms each": 1e3 * seconds / count,
+        "peak MB": peak_mb(),
+    }
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process has held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def alone(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """Return what a measurement finds in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(measure, *arguments).result()
 
 
 def time_scan(num_records: int, execution: Execution) -> dict[str, Any]:
@@ -134,21 +259,33 @@ def time_scan(num_records: int, execution: Execution) -> dict[str, Any]:
         "count": num_records,
         "s": seconds,
         "ms each": 1e3 * seconds / num_records,
+        "peak MB": peak_mb(),
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
     parser = make_parser(__doc__ or "")
-    parser.add_argument("--stages", type=int, nargs="+", default=[30, 300, 1000], metavar="N")
-    parser.add_argument("--records", type=int, nargs="+", default=[1000, 10_000], metavar="N")
+    parser.add_argument("--stages", type=int, nargs="*", default=[30, 300, 1000], metavar="N")
+    parser.add_argument("--records", type=int, nargs="*", default=[1000, 10_000], metavar="N")
+    parser.add_argument("--runs", type=int, nargs="*", default=[10_000, 100_000], metavar="N")
+    parser.add_argument("--nested", type=int, nargs="*", default=[60], metavar="N", help="N x N x N seeds")
+    parser.add_argument("--pending", type=int, nargs="*", default=[1400, 14_000, 50_000], metavar="N")
+    parser.add_argument(
+        "--ends", type=int, default=300, metavar="N", help="stages that end while others pend"
+    )
     options = parser.parse_args(arguments)
     execution = resolve_execution("cpu", "auto", 1, has_cuda=False)
-    rows = [time_planning(count, execution) for count in options.records]
+    studies = [make_study(count) for count in options.runs]
+    studies += [make_nested(count) for count in options.nested]
+    rows = [alone(time_planning, study, execution) for study in studies]
+    for shown in ("lines", "table"):
+        rows += [alone(time_driver, count, options.ends, shown, execution) for count in options.pending]
     rows += [time_scan(count, execution) for count in options.records]
-    with ray_cluster(None):
-        time_stages(2, execution)  # workers start
-        rows += [time_stages(count, execution) for count in options.stages]
+    if options.stages:
+        with ray_cluster(None):
+            time_stages(2, execution)  # workers start
+            rows += [time_stages(count, execution) for count in options.stages]
     report("orchestration", rows, describe(execution), options.json)
     return 0
 

@@ -151,5 +151,10 @@ def run_plan(
     schedule = Schedule(ledger.pending(), stage_flop)
     watch = Watch(driver=driver, runs=name_runs(describe_plan(ledger.plan)))
     searcher = StageSearcher(schedule, ledger, store, data_dir, resources, progress, watch)
-    run_searcher(StageTrainable, searcher, resources, searcher.faults.before(check_interrupt))
+
+    def check() -> None:
+        progress.tick()
+        check_interrupt()
+
+    run_searcher(StageTrainable, searcher, resources, searcher.faults.before(check))
     searcher.faults.check()

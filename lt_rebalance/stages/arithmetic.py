@@ -1,7 +1,9 @@
 """What a stage costs: arithmetic counted from its networks, throughput measured, time left estimated."""
 
+import bisect
 import functools
 import statistics
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
@@ -12,9 +14,10 @@ from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.networks.generators import Generator
 from lt_rebalance.stages.calibration import measure_image_s
 from lt_rebalance.store.records import Record
-from lt_rebalance.studies.plan import upstream_key
+from lt_rebalance.studies.keys import lanes_of
+from lt_rebalance.studies.plan import group_by_upstream
 from lt_rebalance.studies.stage import AnyStage, ClassifierStage
-from lt_rebalance.studies.workload import stage_batching, stage_round_ends
+from lt_rebalance.studies.workload import counts_seed, stage_batching, stage_round_ends
 from lt_rebalance.training.batching import example_classifier, example_discriminator, example_generator
 
 # Multiples of a forward pass. Training a network: forward, and backward to inputs and to weights. A step of a
@@ -22,10 +25,20 @@ from lt_rebalance.training.batching import example_classifier, example_discrimin
 # backward to the inputs, to train the generator.
 _TRAINING_PASSES = 3
 _DISCRIMINATOR_PASSES = 2 * _TRAINING_PASSES + 2
+_FLOP: dict[str, dict[int, float]] = {}
+"""what `stage_flop` has found, by what all seeds of a stage share and what the counts take from the seed"""
 
 
 def stage_flop(stage: AnyStage) -> float:
     """Return the floating-point operations of a stage, but for drawing synthetic images."""
+    of_seeds = _FLOP.setdefault(lanes_of(stage), {})
+    seed = counts_seed(stage)
+    if seed not in of_seeds:
+        of_seeds[seed] = _count_flop(stage)
+    return of_seeds[seed]
+
+
+def _count_flop(stage: AnyStage) -> float:
     spec = get_dataset_spec(stage.data.dataset)
     round_ends = stage_round_ends(stage)
     flop = _training_flop_per_image(stage) * stage_batching(stage).images_seen(round_ends[-1])
@@ -84,16 +97,37 @@ def _forward_flop(network: nn.Module, *inputs_of_two: Tensor) -> float:
     return float(total)
 
 
+class Median:
+    """The median of values by key, of which some change and more come; each change costs next to nothing."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, float] = {}
+        self._sorted: list[float] = []
+
+    def set(self, key: str, value: float) -> None:
+        """Take a value in, in place of an earlier one of the same key."""
+        if (earlier := self._values.get(key)) is not None:
+            del self._sorted[bisect.bisect_left(self._sorted, earlier)]
+        self._values[key] = value
+        bisect.insort(self._sorted, value)
+
+    def get(self) -> float:
+        """Return the median of at least one value."""
+        middle = len(self._sorted) // 2
+        return statistics.median(self._sorted[middle - 1 + len(self._sorted) % 2 : middle + 1])
+
+
 class Throughput:
     """How fast stages of each kind train here, in FLOP/s, from what has been observed of them."""
 
     def __init__(self) -> None:
-        self._observed: dict[str, dict[str, float]] = {}
+        self._observed: dict[str, Median] = {}
 
     def observe(self, stage: AnyStage, share: float, train_s: float) -> None:
         """Learn that this share of a stage took so many seconds."""
         if share > 0 and train_s > 0:
-            self._observed.setdefault(stage.kind, {})[stage.key] = share * stage_flop(stage) / train_s
+            flop_per_s = share * stage_flop(stage) / train_s
+            self._observed.setdefault(stage.kind, Median()).set(stage.key, flop_per_s)
 
     def observe_record(self, stage: AnyStage, record: Record) -> None:
         """Learn from a finished stage; one that diverged on the way says nothing."""
@@ -103,21 +137,110 @@ class Throughput:
     def calibrate(self, stage: AnyStage) -> None:
         """Measure a few training steps of a stage on made-up images, unless its kind is known already."""
         if stage.kind not in self._observed:
-            self._observed[stage.kind] = {stage.key: _measure(stage)}
+            flop_per_s = _measure(stage)
+            self._observed.setdefault(stage.kind, Median()).set(stage.key, flop_per_s)
 
     def seconds(self, stage: AnyStage) -> float | None:
         """Return how long a stage will train, going by the other kind until its own has been observed.
 
         None while nothing at all is known.
         """
-        observed = self._observed.get(stage.kind) or next(iter(self._observed.values()), None)
-        return stage_flop(stage) / statistics.median(observed.values()) if observed else None
+        return self.seconds_of(stage.kind, stage_flop(stage))
+
+    def seconds_of(self, kind: str, flop: float) -> float | None:
+        """Return the same of a stage of this kind and arithmetic."""
+        observed = self._observed.get(kind) or next(iter(self._observed.values()), None)
+        return None if observed is None else flop / observed.get()
 
 
 def _measure(stage: AnyStage) -> float:
     """Return the FLOP/s of a few training steps of a stage."""
     image_flop = _training_flop_per_image(stage)
     return image_flop / measure_image_s(stage, image_flop)
+
+
+Work = tuple[str, float]
+"""kind and arithmetic of a stage: all that its time follows from"""
+
+
+class Remaining:
+    """Stages that are still to run, and how long they take together.
+
+    What is asked of it, and what it is told, takes as long as there are different amounts of work, however
+    many stages have them. Stages are alike here, of one shape, where they and all that build on them have the
+    same work to do.
+    """
+
+    def __init__(self, pending: Mapping[str, AnyStage]) -> None:
+        """Begin with these stages; one that they build on is among them, or done."""
+        self._works: dict[str, Work] = {
+            key: (stage.kind, stage_flop(stage)) for key, stage in pending.items()
+        }
+        self._num_works = Counter(self._works.values())
+        self._after = group_by_upstream(pending)
+        self._shapes: dict[tuple[Work, frozenset[int]], int] = {}
+        """numbered, each after those that build on it"""
+        self._shape_of: dict[str, int] = {}
+        first = self._after.pop(None, [])
+        self._num_first = Counter(self._find_shape(key) for key in first)
+        """how many stages of each shape wait for nothing"""
+        self._first = set(first)
+
+    def _find_shape(self, key: str) -> int:
+        behind = frozenset(self._find_shape(after) for after in self._after.get(key, ()))
+        self._shape_of[key] = self._shapes.setdefault((self._works[key], behind), len(self._shapes))
+        return self._shape_of[key]
+
+    def __len__(self) -> int:
+        return len(self._works)
+
+    def finish(self, key: str, *, releases: bool) -> None:
+        """Note that a stage has ended; unless it `releases` them, all that build on it go with it."""
+        if key not in self._works:
+            return
+        self._drop(key)
+        for after in self._after.pop(key, []):
+            if after in self._works and releases:
+                self._first.add(after)
+                self._num_first[self._shape_of[after]] += 1
+            else:
+                self.finish(after, releases=False)
+
+    def _drop(self, key: str) -> None:
+        self._num_works[self._works.pop(key)] -= 1
+        if key in self._first:
+            self._first.remove(key)
+            self._num_first[self._shape_of[key]] -= 1
+
+    def seconds(
+        self, throughput: Throughput, num_slots: int, done_shares: Mapping[str, float]
+    ) -> float | None:
+        """Return how long all of it takes on so many slots, or None while that is not known.
+
+        Args:
+            done_shares: how much of a stage that is under way is done, by key; others have not begun.
+        """
+        if not self._works:
+            return 0.0
+        chain_s: list[float] = []
+        work_s: dict[Work, float] = {}
+        for work, behind in self._shapes:
+            if (seconds := throughput.seconds_of(*work)) is None:
+                return None
+            work_s[work] = seconds
+            chain_s.append(seconds + max((chain_s[each] for each in behind), default=0.0))
+        total_s = sum(work_s[work] * number for work, number in self._num_works.items())
+        waiting = Counter(self._num_first)
+        chains = []
+        for key, share in done_shares.items():
+            if key in self._first:
+                done_s = share * work_s[self._works[key]]
+                total_s -= done_s
+                chains.append(chain_s[self._shape_of[key]] - done_s)
+                waiting[self._shape_of[key]] -= 1
+        chains += [chain_s[shape] for shape, number in waiting.items() if number > 0]
+        # Never less than the longest chain, however many slots there are.
+        return max(total_s / num_slots, max(chains, default=0.0))
 
 
 def estimate_remaining_s(
@@ -128,12 +251,4 @@ def estimate_remaining_s(
     Args:
         done_shares: how much of a stage that is under way is done, by key; others have not begun.
     """
-    seconds: dict[str, float] = {}
-    for key, stage in pending.items():
-        full_s = throughput.seconds(stage)
-        if full_s is None:
-            return None
-        seconds[key] = full_s * (1 - done_shares.get(key, 0.0))
-    chains = (seconds[key] + seconds.get(upstream_key(stage) or "", 0.0) for key, stage in pending.items())
-    # Never less than the longest chain, however many slots there are.
-    return max(sum(seconds.values()) / num_slots, max(chains, default=0.0))
+    return Remaining(pending).seconds(throughput, num_slots, done_shares)

@@ -13,11 +13,11 @@ from rich.text import Text
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground.text import format_duration, rich
 from lt_rebalance.monitoring.concerns import find_concerns, find_disk_concern
-from lt_rebalance.stages.arithmetic import Throughput, estimate_remaining_s
+from lt_rebalance.stages.arithmetic import Remaining, Throughput
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.stage import AnyStage
-from lt_rebalance.studies.tables import cells_frame, describe_cells, explain_cells, format_mean, runs_frame
+from lt_rebalance.studies.tables import CellTally, describe_means, explain_cells, format_mean
 
 
 def render_cells(cells: pd.DataFrame, title: str) -> Table:
@@ -71,11 +71,14 @@ class Progress:
         num_slots: int,
         console: Console,
         disk: str | None = None,
+        painting_share: float = 0.05,
     ) -> None:
         """Show on a console how the pending stages go.
 
         Args:
             disk: directory on the disk that may fill up.
+            painting_share: most of the time that the live table is painted; what happens in between is shown
+                by the next `tick`.
         """
         self._disk = disk
         self._concerns: Counter[str] = Counter()
@@ -84,21 +87,25 @@ class Progress:
         self._throughput = throughput
         self._num_slots = num_slots
         self._console = console
-        self._pending = ledger.pending()
-        self._num_pending = len(self._pending)
+        self._remaining = Remaining(ledger.pending())
+        self._num_pending = len(self._remaining)
         self._running: dict[str, RunningStage] = {}
-        self._cells = Table()
         has_cursor = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(console=console, auto_refresh=False) if has_cursor else None
+        self._tally = CellTally(ledger) if has_cursor else None
+        self._painting_share = painting_share
+        self._is_painted = True
+        self._paint_again_s = 0.0
 
     def __enter__(self) -> "Progress":
-        self._update_cells()
         if self._live is not None:
             self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
+            if not self._is_painted:
+                self._paint()
             self._live.stop()
         if sum(self._concerns.values()) > len(self._warned):
             counts = ", ".join(f"{kind}: {count}" for kind, count in sorted(self._concerns.items()))
@@ -107,14 +114,14 @@ class Progress:
     def start(self, stage: AnyStage) -> None:
         """Note that a stage has begun."""
         self._running[stage.key] = RunningStage(stage)
-        self._refresh()
+        self._note_change()
 
     def advance(self, stage: AnyStage, round_index: int, num_rounds: int, train_s: float) -> None:
         """Note that a running stage has finished a round, after so many seconds of training in all."""
         running = self._running[stage.key]
         running.round, running.num_rounds = round_index, num_rounds
         self._throughput.observe(stage, running.done_share, train_s)
-        self._refresh()
+        self._note_change()
 
     def finish(self, stage: AnyStage) -> None:
         """Note that a stage has ended, well or not; the ledger knows how."""
@@ -122,12 +129,14 @@ class Progress:
         if (record := self._ledger.records.get(stage.key)) is not None:
             self._throughput.observe_record(stage, record)
             self._warn(stage, record)
-        self._pending = self._ledger.pending()
-        if self._live is None:
+        state = self._ledger.state(stage.key)
+        if state != "missing":
+            self._remaining.finish(stage.key, releases=state == "complete")
+        if self._tally is None:
             self._console.print(rich(self._describe_end(stage)), soft_wrap=True)
         else:
-            self._update_cells()
-            self._refresh()
+            self._tally.update(self._ledger.with_all_that_build_on(stage.key))
+            self._note_change()
 
     def _warn(self, stage: AnyStage, record: Record) -> None:
         """Say what is worrying, once for all seeds of a configuration, and once of the disk."""
@@ -147,8 +156,7 @@ class Progress:
         return f"{self._share_done()} {stage}: {self._outcome(stage)}; {self._time_left()}"
 
     def _share_done(self) -> str:
-        # More can be pending than at first: a generator whose weights were lost meanwhile.
-        return f"{max(0, self._num_pending - len(self._pending))}/{self._num_pending}"
+        return f"{self._num_pending - len(self._remaining)}/{self._num_pending}"
 
     def _outcome(self, stage: AnyStage) -> str:
         record = self._ledger.records.get(stage.key)
@@ -165,21 +173,32 @@ class Progress:
         return f"{result} in {format_duration(record.timing.wall_s)}"
 
     def _time_left(self) -> str:
-        if not self._pending:
+        if not len(self._remaining):
             return "nothing left"
         done_shares = {key: running.done_share for key, running in self._running.items()}
-        seconds = estimate_remaining_s(self._pending, self._throughput, self._num_slots, done_shares)
+        seconds = self._remaining.seconds(self._throughput, self._num_slots, done_shares)
         return "time left not known yet" if seconds is None else f"about {format_duration(seconds)} left"
 
-    def _update_cells(self) -> None:
-        runs = runs_frame(self._ledger)
-        cells = cells_frame(runs)
-        self._cells = render_cells(cells, describe_cells(self._ledger.plan.study.name, runs, cells))
+    def _note_change(self) -> None:
+        self._is_painted = False
+        self.tick()
 
-    def _refresh(self) -> None:
-        if self._live is None:
-            return
+    def tick(self) -> None:
+        """Show what has changed, unless painting has taken its share of the time already."""
+        if self._live is not None and not self._is_painted and time.monotonic() >= self._paint_again_s:
+            start_s = time.monotonic()
+            self._paint()
+            end_s = time.monotonic()
+            self._paint_again_s = end_s + (end_s - start_s) / self._painting_share
+
+    def _paint(self) -> None:
+        assert self._live is not None and self._tally is not None
+        cells = self._tally.frame()
+        title = describe_means(
+            self._ledger.plan.study.name, cells, has_shared_subsets=self._tally.has_shared_subsets
+        )
         status = f"{self._share_done()} stages done, {self._time_left()}; {self._ledger.summary()}"
         running = [rich(f"running: {stage}") for stage in self._running.values()]
         # The table comes last: it is what a low terminal may cut off.
-        self._live.update(Group(rich(status), *running, self._cells), refresh=True)
+        self._live.update(Group(rich(status), *running, render_cells(cells, title)), refresh=True)
+        self._is_painted = True

@@ -1,16 +1,21 @@
 """Account for every planned run: complete, failed, diverged or missing. The store alone decides."""
 
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.facts import RUN_STATES
 from lt_rebalance.store.records import Failure, Record
-from lt_rebalance.studies.plan import Plan, upstream_key
+from lt_rebalance.studies.plan import Plan, chain_of, group_by_upstream, upstream_key
 from lt_rebalance.studies.stage import AnyStage
 
 
 class Ledger:
-    """What the store holds of a plan. A run whose generator failed or diverged shares its fate."""
+    """What the store holds of a plan. A run whose generator failed or diverged shares its fate.
+
+    Looking up a stage again and counting runs take no longer in a larger plan.
+    """
 
     def __init__(self, plan: Plan, store: Store | None) -> None:
         """Scan the store; None stands for an empty one."""
@@ -21,10 +26,29 @@ class Ledger:
         self._intact_weights: set[str] = set()
         if store is not None:
             for key in set(plan.stages).intersection(store.list_keys()):
-                self.refresh(key)
+                self._look_up(key)
+
+    @cached_property
+    def _runs_of(self) -> Mapping[str, int]:
+        """How many runs end in each stage: two cells that differ in name only share their stages."""
+        return Counter(run.key for run in self.plan.runs)
+
+    @cached_property
+    def _built_on(self) -> Mapping[str | None, Sequence[str]]:
+        return group_by_upstream(self.plan.stages)
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        """Planned runs in each state; kept by `refresh`."""
+        return Counter(self.state(run.key) for run in self.plan.runs)
 
     def refresh(self, key: str) -> None:
         """Look up one stage again."""
+        self._count(key, -1)
+        self._look_up(key)
+        self._count(key, 1)
+
+    def _look_up(self, key: str) -> None:
         assert self._store is not None
         self.records.pop(key, None)
         self.failures.pop(key, None)
@@ -32,6 +56,17 @@ class Ledger:
             self.records[key] = record
         elif (failure := self._store.load_failure(key)) is not None:
             self.failures[key] = failure
+
+    def _count(self, key: str, times: int) -> None:
+        """Add to the counts, or take from them, the runs that a stage decides on."""
+        for each in self.with_all_that_build_on(key):
+            self._counts[self.state(each)] += times * self._runs_of.get(each, 0)
+
+    def with_all_that_build_on(self, key: str) -> Iterator[str]:
+        """Yield the key of a stage, and of every planned stage that builds on it, by however many links."""
+        yield key
+        for after in self._built_on.get(key, ()):
+            yield from self.with_all_that_build_on(after)
 
     def state(self, key: str) -> str:
         """Return the state of a stage, one of `RUN_STATES`."""
@@ -45,55 +80,60 @@ class Ledger:
 
     def reason(self, key: str) -> str:
         """Return why a stage counts as failed."""
-        if key in self.failures:
-            return self.failures[key].error
-        upstream = upstream_key(self.plan.stages[key])
-        assert upstream is not None
-        return f"its generator failed, {self.failures[upstream].error}"
+        stage = self._failed_stage(key)
+        error = self.failures[stage.key].error
+        return error if stage.key == key else f"its {stage.kind} failed, {error}"
+
+    def _failed_stage(self, key: str) -> AnyStage:
+        """Return the stage for which a stage counts as failed: itself, or one that it builds on."""
+        chain = reversed(chain_of(self.plan.stages[key]))
+        return next(stage for stage in chain if stage.key in self.failures)
 
     def count_causes(self) -> Counter[str]:
         """Return how many failed runs there are by cause, one of `records.CAUSES`."""
-        causes: Counter[str] = Counter()
-        for run in self.plan.runs:
-            if self.state(run.key) == "failed":
-                key = run.key if run.key in self.failures else str(upstream_key(run.stage))
-                causes[self.failures[key].cause] += 1
-        return causes
+        failed = (run.key for run in self.plan.runs if self.state(run.key) == "failed")
+        return Counter(self.failures[self._failed_stage(key).key].cause for key in failed)
 
     def pending(self) -> dict[str, AnyStage]:
-        """Return the stages that are still to run, a generator before the first that builds on it.
+        """Return the stages that are still to run, each after what it builds on.
 
-        A generator that nothing unfinished builds on is not among them, even when its result is gone; one
-        that is needed again, because its weights are missing or altered, is.
+        What nothing unfinished builds on is not among them but for runs, even when its result is gone; what
+        is needed again, because its weights are missing or altered, is.
         """
         pending: dict[str, AnyStage] = {}
         for run in self.plan.runs:
-            if run.key in pending or self.state(run.key) != "missing":
-                continue
-            generator_stage = run.stage.generator_stage
-            if generator_stage is not None and not self._has_weights(generator_stage.key):
-                pending[generator_stage.key] = generator_stage
-            pending[run.key] = run.stage
+            if run.key not in pending and self.state(run.key) == "missing":
+                self._need(run.stage, pending)
         return pending
 
+    def _need(self, stage: AnyStage, pending: dict[str, AnyStage]) -> None:
+        """Add to what is pending a stage, after what it builds on and cannot be used."""
+        upstream = stage.upstream
+        if upstream is not None and upstream.key not in pending and not self._has_weights(upstream.key):
+            self._need(upstream, pending)
+        pending[stage.key] = stage
+
     def _has_weights(self, key: str) -> bool:
-        """Whether a generator's result is usable; a damaged one is quarantined by the store."""
+        """Whether what a stage builds on is usable; a damaged result is quarantined by the store."""
         if key in self.records and key not in self._intact_weights:
             assert self._store is not None
             try:
                 self._store.load_artifact(self.records[key], "weights")
                 self._intact_weights.add(key)
             except StoreError:
+                self._count(key, -1)
                 del self.records[key]
+                self._count(key, 1)
         return key in self.records
 
     def forget_failures(self) -> None:
         """Count failed stages as missing, here but not in the store."""
         self.failures.clear()
+        vars(self).pop("_counts", None)
 
     def count_runs(self) -> Counter[str]:
         """Return how many planned runs there are in each state."""
-        return Counter(self.state(run.key) for run in self.plan.runs)
+        return +self._counts
 
     def summary(self) -> str:
         """Return the line that accounts for every planned run."""

@@ -1,16 +1,18 @@
 """Compile a study to a graph of stages, each once, and decide which may start next; no IO."""
 
+import heapq
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground.plain import config_from_dict, to_plain
+from lt_rebalance.studies.keys import lanes_of
 from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, ClassifierStage
 from lt_rebalance.studies.study import Cell, Comparison, Seed, Seeds, Study
-from lt_rebalance.studies.workload import require_workable
+from lt_rebalance.studies.workload import counts_seed, require_workable
 from lt_rebalance.training.configs import Execution
 
 
@@ -53,7 +55,7 @@ class Plan:
         """Every stage once, by key; a stage comes after the one it builds on."""
         stages: dict[str, AnyStage] = {}
         for run in self.runs:
-            for stage in _chain(run.stage):
+            for stage in chain_of(run.stage):
                 stages.setdefault(stage.key, stage)
         return stages
 
@@ -69,7 +71,12 @@ def compile_study(study: Study, execution: Execution) -> Plan:
         ValueError: a stage has too little to learn from; it is named.
     """
     runs = tuple(PlannedRun(cell=cell, stage=cell.stage(seed, execution)) for cell, seed in study.runs())
+    checked = set()
     for run in runs:
+        # Other seeds of a cell have the same work to do.
+        if (work := (run.cell, counts_seed(run.stage))) in checked:
+            continue
+        checked.add(work)
         try:
             require_workable(run.stage)
         except ValueError as error:
@@ -82,9 +89,18 @@ def upstream_key(stage: AnyStage) -> str | None:
     return None if stage.upstream is None else stage.upstream.key
 
 
-def _chain(stage: AnyStage) -> list[AnyStage]:
+def chain_of(stage: AnyStage) -> list[AnyStage]:
     """Return a stage after all that it builds on, the first of them first."""
-    return [stage] if stage.upstream is None else [*_chain(stage.upstream), stage]
+    return [stage] if stage.upstream is None else [*chain_of(stage.upstream), stage]
+
+
+def group_by_upstream(stages: Mapping[str, AnyStage]) -> dict[str | None, list[str]]:
+    """Return the keys of what builds on each stage, in order; under None what builds on none of them."""
+    groups: dict[str | None, list[str]] = {}
+    for key, stage in stages.items():
+        upstream = upstream_key(stage)
+        groups.setdefault(upstream if upstream in stages else None, []).append(key)
+    return groups
 
 
 def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | None = None) -> dict[str, Any]:
@@ -190,7 +206,10 @@ def _describe_cell(cell: Cell) -> dict[str, Any]:
 
 
 class Schedule:
-    """Which pending stage may start next: what it builds on is done, longest chain of work first."""
+    """Which pending stage may start next: what it builds on is done, longest chain of work first.
+
+    Starting a stage and noting its end take a time that grows with the logarithm of what is ready.
+    """
 
     def __init__(self, pending: Mapping[str, AnyStage], cost: Callable[[AnyStage], float]) -> None:
         """Schedule the pending stages.
@@ -200,42 +219,58 @@ class Schedule:
             cost: how long a stage takes, in any unit.
         """
         self._stages = dict(pending)
-        self._waiting: dict[str, list[str]] = {}
-        costs = {key: cost(stage) for key, stage in pending.items()}
-        self._chain_costs = dict(costs)
-        ready = []
-        for key, stage in pending.items():
-            upstream = upstream_key(stage)
-            if upstream is not None and upstream in pending:
-                self._waiting.setdefault(upstream, []).append(key)
-                self._chain_costs[upstream] = max(self._chain_costs[upstream], costs[upstream] + costs[key])
-            else:
-                ready.append(key)
-        self._ready = ready
+        self._waiting = group_by_upstream(pending)
+        self._chain_costs: dict[str, float] = {}
+        for key in self._waiting.get(None, []):
+            self._add_up(key, cost)
+        # Equal costs keep the order of the plan, so that a schedule is reproducible.
+        self._places = {key: place for place, key in enumerate(pending)}
+        self._groups: dict[str, int] = {}
+        self._group_of: dict[str, int] = {}
+        self._ready: list[tuple[float, int, str]] = []
+        """a heap of all that is ready, and of some that have started since, as lanes of another"""
+        self._ready_lanes: dict[int, list[tuple[float, int, str]]] = {}
+        """by group, a heap of what is ready: stages that differ only in the seed"""
         self._running: set[str] = set()
-        self._sort()
+        self.num_ready = 0
+        """how many stages could start now"""
+        self._release(self._waiting.pop(None, []))
+
+    def _add_up(self, key: str, cost: Callable[[AnyStage], float]) -> float:
+        """Return the cost of the longest chain that a stage begins, and keep it of all that build on it."""
+        behind = max((self._add_up(after, cost) for after in self._waiting.get(key, [])), default=0.0)
+        self._chain_costs[key] = cost(self._stages[key]) + behind
+        return self._chain_costs[key]
+
+    def _release(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            group = self._groups.setdefault(lanes_of(self._stages[key]), len(self._groups))
+            self._group_of[key] = group
+            entry = (-self._chain_costs[key], self._places[key], key)
+            heapq.heappush(self._ready, entry)
+            heapq.heappush(self._ready_lanes.setdefault(group, []), entry)
+            self.num_ready += 1
 
     @property
     def is_exhausted(self) -> bool:
         """Whether nothing is ready and nothing that runs could make anything ready."""
-        return not self._ready and not self._running
-
-    @property
-    def num_ready(self) -> int:
-        """How many stages could start now."""
-        return len(self._ready)
+        return not self.num_ready and not self._running
 
     def next_ready(self, max_lanes: int = 1) -> list[AnyStage]:
         """Start the next stage, with up to `max_lanes - 1` more that differ from it only in the seed.
 
         Empty while every stage left waits for one that runs, or none is left.
         """
+        while self._ready and self._ready[0][-1] not in self._group_of:
+            heapq.heappop(self._ready)
         if not self._ready:
             return []
-        first = self._stages[self._ready[-1]].with_seed(0)
-        keys = [key for key in reversed(self._ready) if self._stages[key].with_seed(0) == first][:max_lanes]
+        lanes = self._ready_lanes[self._group_of[self._ready[0][-1]]]
+        keys = [heapq.heappop(lanes)[-1] for _ in range(min(max_lanes, len(lanes)))]
+        for key in keys:
+            del self._group_of[key]
+        self.num_ready -= len(keys)
         self._running.update(keys)
-        self._ready = [key for key in self._ready if key not in self._running]
         return [self._stages[key] for key in keys]
 
     def finish(self, key: str, *, releases: bool) -> None:
@@ -243,10 +278,4 @@ class Schedule:
         self._running.remove(key)
         waiting = self._waiting.pop(key, [])
         if releases:
-            self._ready += waiting
-            self._sort()
-
-    def _sort(self) -> None:
-        # Equal costs keep the order of the plan, so that a schedule is reproducible.
-        order = {key: index for index, key in enumerate(self._stages)}
-        self._ready.sort(key=lambda key: (self._chain_costs[key], -order[key]))
+            self._release(waiting)

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from lt_rebalance.data.long_tail import DataConfig
 from lt_rebalance.ground.plain import LATER, config_from_dict, require_known, to_plain
 from lt_rebalance.methods.registry import MethodConfig
-from lt_rebalance.store.records import name_seeds, stage_key
+from lt_rebalance.store.records import name_seeds
+from lt_rebalance.studies.keys import key_of
 from lt_rebalance.training.configs import ClassifierConfig, Execution, GeneratorConfig
 
 RESULTS_VERSION = 4
@@ -57,7 +58,7 @@ class Stage:
     @cached_property
     def key(self) -> str:
         """Its address in the store."""
-        return stage_key(self.to_dict())
+        return key_of(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the stage as plain JSON values, with its kind."""

@@ -1,6 +1,8 @@
 """Tables of a study: one row a run, one row a cell, and the cells beside the paper's numbers."""
 
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -9,26 +11,33 @@ from lt_rebalance.ground.plain import to_plain
 from lt_rebalance.ground.statements import describe_diverged, describe_statistic
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import PlannedRun
+from lt_rebalance.studies.study import Cell
 
 SUMMARIZED_METRICS = ("accuracy", "macro_f1", "loss")
 CELL_COLUMNS = ["protocol", "dataset", "data", "method"]
+_OWN_COLUMNS = {*CELL_COLUMNS, "paper_departure", "seed", "subset_seed", "generator_seed", "state", "key"}
 LEFT_OUT = ("diverged", "failed", "missing")
 """states of planned runs that are in no mean"""
 
 
 def runs_frame(ledger: Ledger) -> pd.DataFrame:
     """Return one row for each planned run: its cell, seed, state, metrics, counts, cost and key."""
-    return pd.DataFrame([_run_row(run, ledger) for run in ledger.plan.runs])
+    columns = {cell: _cell_columns(cell) for cell in ledger.plan.study.cells}
+    return pd.DataFrame([columns[run.cell] | _run_columns(run, ledger) for run in ledger.plan.runs])
 
 
-def _run_row(run: PlannedRun, ledger: Ledger) -> dict[str, object]:
-    cell = run.cell
-    row: dict[str, object] = {
+def _cell_columns(cell: Cell) -> dict[str, object]:
+    return {
         "protocol": cell.protocol,
         "dataset": cell.data.dataset,
         "data": cell.data.label,
         "method": cell.method_label,
         "paper_departure": say_departures(find_departures(to_plain(cell))),
+    }
+
+
+def _run_columns(run: PlannedRun, ledger: Ledger) -> dict[str, object]:
+    row: dict[str, object] = {
         "seed": run.seed,
         "subset_seed": run.stage.data_seed,
         "generator_seed": run.generator_seed,
@@ -36,7 +45,7 @@ def _run_row(run: PlannedRun, ledger: Ledger) -> dict[str, object]:
         "key": run.key,
     }
     if (record := ledger.records.get(run.key)) is not None:
-        row |= {name: value for name, value in record.metrics.items() if name not in row}
+        row |= {name: value for name, value in record.metrics.items() if name not in _OWN_COLUMNS}
         row |= {"num_steps": record.num_steps, "train_s": record.timing.train_s}
     return row
 
@@ -64,6 +73,11 @@ def cells_frame(runs: pd.DataFrame) -> pd.DataFrame:
     cells = cells.join(of_cells["paper_departure"].first()).reset_index()
     counts = ["n", *LEFT_OUT, "collapsed"]
     cells[counts] = cells[counts].fillna(0).astype(int)
+    return _beside_the_paper(cells)
+
+
+def _beside_the_paper(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells with the paper's numbers and what is to be said of each."""
     named = zip(cells["data"], cells["method"], cells["paper_departure"], strict=True)
     paper = [find_row(data, method, departure) for data, method, departure in named]
     for name in ("accuracy", "f1", "loss"):
@@ -72,12 +86,108 @@ def cells_frame(runs: pd.DataFrame) -> pd.DataFrame:
     return cells[[*(name for name in cells.columns if name != "paper_departure"), "paper_departure"]]
 
 
+class CellTally:
+    """The table of `cells_frame` while runs end: kept up to date by what each end changes."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Count what the ledger holds."""
+        self._ledger = ledger
+        cells = ledger.plan.study.cells
+        self._columns = [_cell_columns(cell) for cell in cells]
+        self._states = [Counter[str]() for _ in cells]
+        self._moments = [{name: Moments() for name in SUMMARIZED_METRICS} for _ in cells]
+        self._collapsed = [0 for _ in cells]
+        self._state_of: dict[str, str] = {}
+        self._cells_of: dict[str, list[int]] = {}
+        places = {cell: place for place, cell in enumerate(cells)}
+        for run in ledger.plan.runs:
+            self._cells_of.setdefault(run.key, []).append(places[run.cell])
+        self.has_shared_subsets = any(
+            run.stage.subset_seed is not None or run.generator_seed not in (None, run.seed)
+            for run in ledger.plan.runs
+        )
+        self.update(self._cells_of)
+
+    def update(self, keys: Iterable[str]) -> None:
+        """Look at stages again, whose state may have changed; a result that is counted stays one."""
+        for key in keys:
+            for cell in self._cells_of.get(key, ()):
+                self._move(key, cell)
+            if key in self._cells_of:
+                self._state_of[key] = self._ledger.state(key)
+
+    def _move(self, key: str, cell: int) -> None:
+        before, state = self._state_of.get(key), self._ledger.state(key)
+        if state == before:
+            return
+        states = self._states[cell]
+        states[state] += 1
+        if before is not None:
+            states[before] -= 1
+        if state == "complete":
+            metrics = self._ledger.records[key].metrics
+            for name, moments in self._moments[cell].items():
+                moments.add(metrics.get(name, math.nan))
+            self._collapsed[cell] += metrics.get("num_dead_classes", 0) > 0
+
+    def frame(self) -> pd.DataFrame:
+        """Return what `cells_frame` returns of all runs, within rounding."""
+        rows = [self._row(cell) for cell, states in enumerate(self._states) if states.total()]
+        return _beside_the_paper(pd.DataFrame(rows))
+
+    def _row(self, cell: int) -> dict[str, object]:
+        states, moments = self._states[cell], self._moments[cell]
+        row = {name: self._columns[cell][name] for name in CELL_COLUMNS}
+        row |= {"planned": states.total(), "n": states["complete"]}
+        row |= {state: states[state] for state in LEFT_OUT}
+        for name in SUMMARIZED_METRICS:
+            row |= {f"{name}_mean": moments[name].mean, f"{name}_sd": moments[name].sd}
+        return row | {
+            "collapsed": self._collapsed[cell],
+            "paper_departure": self._columns[cell]["paper_departure"],
+        }
+
+
+class Moments:
+    """Mean and standard deviation of values that come one by one, by Welford's recurrence (1962)."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._mean = 0.0
+        self._squares = 0.0
+        """of the distances from the mean, added up"""
+
+    def add(self, value: float) -> None:
+        """Take one more value in; what is not a number does not count."""
+        if math.isnan(value):
+            return
+        self._number += 1
+        distance = value - self._mean
+        self._mean += distance / self._number
+        self._squares += distance * (value - self._mean)
+
+    @property
+    def mean(self) -> float:
+        """Of no value: not a number."""
+        return self._mean if self._number else math.nan
+
+    @property
+    def sd(self) -> float:
+        """With n - 1; of fewer than two values: not a number."""
+        return math.sqrt(self._squares / (self._number - 1)) if self._number > 1 else math.nan
+
+
 def describe_cells(name: str, runs: pd.DataFrame, cells: pd.DataFrame) -> str:
     """Return the title of a table of cells: what its numbers are, of a study of this name."""
     apart = (runs["subset_seed"] != runs["seed"]) | runs["generator_seed"].fillna(runs["seed"]).ne(
         runs["seed"]
     )
-    text = f"{name}: {describe_statistic(int(cells['n'].max()), has_shared_subsets=bool(apart.any()))}"
+    return describe_means(name, cells, has_shared_subsets=bool(apart.any()))
+
+
+def describe_means(name: str, cells: pd.DataFrame, *, has_shared_subsets: bool) -> str:
+    """Return the same, where it is known whether runs share their subsets."""
+    text = f"{name}: {describe_statistic(int(cells['n'].max()), has_shared_subsets=has_shared_subsets)}"
     return f"{text}, beside the paper's single runs" if cells["paper_accuracy"].notna().any() else text
 
 

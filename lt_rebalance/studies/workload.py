@@ -22,9 +22,12 @@ def count_items(stage: AnyStage) -> int:
     Raises:
         ValueError: nothing is left of some class.
     """
-    # Only a permuted order makes the counts depend on the seed.
-    counts_seed = stage.data_seed if stage.data.class_order == "permuted" else 0
-    return _count_items(stage.data, stage.training_method, counts_seed)
+    return _count_items(stage.data, stage.training_method, counts_seed(stage))
+
+
+def counts_seed(stage: AnyStage) -> int:
+    """Return all that the class counts of a stage, and so its work, take from its seeds; 0 for nothing."""
+    return stage.data_seed if stage.data.class_order == "permuted" else 0
 
 
 def stage_batching(stage: AnyStage) -> Batching:

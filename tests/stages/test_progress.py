@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -76,7 +77,9 @@ class Follower:
         self.ledger = Ledger(plan, store)
         self.throughput = Throughput()
         self.screen = io.StringIO()
-        self.progress = Progress(self.ledger, self.throughput, 1, console(self.screen))
+        self.progress = Progress(
+            self.ledger, self.throughput, 1, console(self.screen), painting_share=math.inf
+        )
 
     def complete(
         self, stage: AnyStage, state: str = "complete", affected: Sequence[int] = (), hits: int = 80
