@@ -1,11 +1,11 @@
-"""What does running cost beside the training itself: a stage through Ray Tune, the driver, planning, scanning?
+"""What does running cost beside the training itself: planning, the driver, scanning, stages through Ray Tune?
 
-Planning compiles a study of so many runs, in a process of its own whose largest memory is told, that of the
-imports included: seeds of one cell, or seeds taken apart. Scanning opens a store of so many records, as
-resuming does. The driver's part is what a run spends in this project's own code on each stage that ends, while
-so many are pending: real searcher, schedule, ledger and progress, a loop in place of Tune's. The stages that go
-through Ray Tune are done before they start: each trial opens the store, finds its record and returns, so what
-is timed is the way there and back.
+Planning compiles a study of so many runs: seeds of a few cells, or seeds taken apart. The driver's part is
+what a run spends in this project's own code on each stage that ends while so many are pending: the real
+searcher, schedule, ledger and progress, with a loop in place of Tune's. Both are in seconds of a CPU, and in
+a process of their own, whose largest memory is told with all that it imports. Scanning opens a store of so
+many records, as resuming does. The stages that go through Ray Tune are done before they start: each trial
+opens the store, finds its record and returns, so what is timed is the way there and back.
 """
 
 import dataclasses
@@ -111,13 +111,13 @@ def make_record(stage: AnyStage, weights: Artifact | None = None) -> Record:
         metrics = compute_metrics(confusion_KK) | dict.fromkeys(("loss", *PROBABILITY_METRICS), loss)
         row = {"train_loss": loss, "test_recall_K": [loss] * NUM_CLASSES}
         row |= {f"test_{name}": value for name, value in metrics.items()}
-    num_rounds = len(stage_round_ends(stage))
+    steps = stage_round_ends(stage)
     return Record(
         key=stage.key,
         kind=stage.kind,
         state="complete",
         stage=stage.to_dict(),
-        num_steps=600 * num_rounds,
+        num_steps=steps[-1],
         class_counts=(100,) * NUM_CLASSES,
         training_counts=(100,) * NUM_CLASSES,
         synthetic_counts=(0,) * NUM_CLASSES,
@@ -125,7 +125,7 @@ def make_record(stage: AnyStage, weights: Artifact | None = None) -> Record:
         metrics=metrics,
         confusion=() if isinstance(stage, GeneratorStage) else tuple(confusion_KK.tolist()),
         quality_per_class=quality,
-        curves=tuple({"step": 600 * (index + 1)} | row for index in range(num_rounds)),
+        curves=tuple({"step": step} | row for step in steps),
         artifacts={} if weights is None else {"weights": weights},
         timing=Timing(wall_s=1.0, train_s=1.0, num_errors=0),
         provenance={},
@@ -189,21 +189,21 @@ def time_driver(num_pending: int, num_ends: int, shown: str, execution: Executio
         running: deque[tuple[str, AnyStage]] = deque()
         with progress:
             for number in range(num_ends + NUM_SLOTS):
-                start = time.perf_counter()
+                start = time.process_time()
                 config = searcher.suggest(str(number))
-                seconds += time.perf_counter() - start
+                seconds += time.process_time() - start
                 assert config is not None
                 running.append((str(number), stage_from_dict(config["stages"][0])))
                 if len(running) <= NUM_SLOTS:
                     continue
                 trial, stage = running.popleft()
-                is_generator = isinstance(stage, GeneratorStage)
-                weights = store.write_artifact(stage.key, "weights", ".st", b"0") if is_generator else None
+                is_generator, suffix = isinstance(stage, GeneratorStage), ".safetensors"
+                weights = store.write_artifact(stage.key, "weights", suffix, b"0") if is_generator else None
                 store.commit(make_record(stage, weights))
-                start = time.perf_counter()
+                start = time.process_time()
                 searcher.on_trial_result(trial, {"round": 1, "num_rounds": NUM_ROUNDS, "train_s": 0.1})
                 searcher.on_trial_complete(trial, {"outcome": "finished"})
-                seconds += time.perf_counter() - start
+                seconds += time.process_time() - start
     return {
         "what": f"stages that end, shown in {shown}",
         "count": num_pending,
@@ -215,13 +215,13 @@ def time_driver(num_pending: int, num_ends: int, shown: str, execution: Executio
 
 def time_planning(study: Study, execution: Execution) -> dict[str, Any]:
     """Return the seconds to compile a study, to find what is pending and to describe it."""
-    start = time.perf_counter()
+    start = time.process_time()
     plan = compile_study(study, execution)
     ledger = Ledger(plan, None)
     pending = ledger.pending()
     describe_plan(plan, flop={key: stage_flop(stage) for key, stage in plan.stages.items()})
     estimate_remaining_s(pending, Throughput(), NUM_SLOTS, {})
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     count = len(plan.runs)
     assert len(pending) >= count
     what = "runs planned" + ("" if isinstance(study.seeds[0], int) else ", seeds taken apart")
@@ -271,9 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, nargs="*", default=[10_000, 100_000], metavar="N")
     parser.add_argument("--nested", type=int, nargs="*", default=[60], metavar="N", help="N x N x N seeds")
     parser.add_argument("--pending", type=int, nargs="*", default=[1400, 14_000, 50_000], metavar="N")
-    parser.add_argument(
-        "--ends", type=int, default=300, metavar="N", help="stages that end while others pend"
-    )
+    parser.add_argument("--ends", type=int, default=300, metavar="N", help="stages that end meanwhile")
     options = parser.parse_args(arguments)
     execution = resolve_execution("cpu", "auto", 1, has_cuda=False)
     studies = [make_study(count) for count in options.runs]

@@ -48,6 +48,9 @@ from lt_rebalance.studies.tables import cells_frame, describe_cells, runs_frame
 from lt_rebalance.training.configs import DEVICES, PRECISIONS, Execution
 from lt_rebalance.training.device import AUTO, resolve_execution
 
+MANY_RUNS = 30_000
+"""from which on it takes seconds to plan them"""
+
 StudyBuilder = Callable[[argparse.Namespace], Study]
 Answer = Callable[[str, str, int], tuple[str, str]]
 """From the location of a store, the name of a study in it and characters a line to text and CSV."""
@@ -192,6 +195,8 @@ def _prepare(
         What there is to do, and the lease on the store; None where nothing is left to run.
     """
     execution, resources = prepare_machine(options, stack)
+    if (num_runs := len(study.cells) * len(study.seeds)) >= MANY_RUNS:
+        note(f"planning {num_runs:,} runs, which takes a while")
     plan = compile_study(study, execution)
     read_data(sorted({cell.data.dataset for cell in study.cells}), options)
     store = open_results(options)
