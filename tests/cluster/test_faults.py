@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import safetensors.torch
-from tests.test_store import make_failure
 
 from lt_rebalance.cluster.attempt import MAX_ERRORS, AttemptError
 from lt_rebalance.cluster.trainable import CNNTrainable, trial_config
@@ -30,6 +29,7 @@ from lt_rebalance.training.classifier import ClassifierTraining
 from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import resolve_execution
 from sweeps import full_grid
+from tests.store.test_store import make_failure
 
 ROOT = Path(__file__).parents[2]
 AXES = ["--c", "1/2", "--methods", "none", "--seeds", "2", "--device", "cpu", "--precision", "float32"]

@@ -9,8 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.test_faults import finish
-from tests.test_store import make_failure
 
 from lt_rebalance.cluster.attempt import MAX_ERRORS, AttemptError
 from lt_rebalance.cluster.dispatch import Resources
@@ -24,6 +22,8 @@ from lt_rebalance.search.journal import SearchJournal, open_journal
 from lt_rebalance.search.search import Search
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION
+from tests.cluster.test_faults import finish
+from tests.store.test_store import make_failure
 
 RESOURCES = Resources(num_cpus=1, num_gpus=0, num_slots=2, max_lanes=1)
 NUM_MEMBERS = 3

@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from tests.test_store import make_checkpoint, make_failure
 
 from analysis.collect import collect, read_results
 from lt_rebalance.commands.completion import list_commands
@@ -22,6 +21,7 @@ from lt_rebalance.commands.parser import make_parser
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.lease import find_holder
 from lt_rebalance.store.presence import Note, write_note
+from tests.store.test_store import make_checkpoint, make_failure
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "store"

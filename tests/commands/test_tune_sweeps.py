@@ -304,13 +304,13 @@ def test_search_never_sees_a_test_image(undisturbed: Path, tmp_path: Path) -> No
     copy = tmp_path / "copy"
     for name in ("lt_rebalance", "analysis", "sweeps"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    data = copy / "lt_rebalance" / "data" / "fashion_mnist_mini.npz"
+    data = copy / "lt_rebalance" / "data" / "sample" / "fashion_mnist_mini.npz"
     with np.load(data) as archive:
         arrays = dict(archive)
     arrays["test_images"] = np.random.default_rng(0).integers(0, 256, arrays["test_images"].shape, np.uint8)
     np.savez(data, **arrays)
-    registry = copy / "lt_rebalance" / "datasets.py"
-    digests = [hash_file(path) for path in (ROOT / "lt_rebalance" / "data" / data.name, data)]
+    registry = copy / "lt_rebalance" / "data" / "catalog.py"
+    digests = [hash_file(path) for path in (ROOT / "lt_rebalance" / "data" / "sample" / data.name, data)]
     text = registry.read_text(encoding="utf-8")
     assert digests[0] in text
     registry.write_text(text.replace(*digests), encoding="utf-8")

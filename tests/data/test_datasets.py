@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from lt_rebalance.data import files as datasets
-from lt_rebalance.data import make_mini
 from lt_rebalance.data.catalog import DATASETS, get_dataset_spec
 from lt_rebalance.data.files import load_dataset, locate_data_dir, parse_idx
+from lt_rebalance.data.sample import make_mini
 from lt_rebalance.data.spec import DATA_DIR_VARIABLE, DatasetSpec
 from lt_rebalance.ground.errors import DataError
 

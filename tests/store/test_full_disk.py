@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.test_faults import finish, open_at, run_sweep
 
 from lt_rebalance.cluster.trainable import CGANTrainable, CNNTrainable, trial_config
 from lt_rebalance.files.filesystem import LocalFilesystem
@@ -22,6 +21,7 @@ from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
+from tests.cluster.test_faults import finish, open_at, run_sweep
 
 
 @contextlib.contextmanager
