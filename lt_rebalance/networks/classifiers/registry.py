@@ -24,4 +24,7 @@ def build_classifier(name: str, num_classes: int, image_shape: ImageShape) -> "n
 # From the number of classes and the image shape to a network: the module and the function that builds it.
 CLASSIFIERS: dict[str, str] = {
     "paper_cnn": "lt_rebalance.networks.classifiers.paper_cnn:build_paper_cnn",
+    "paper_cnn_dropout": "lt_rebalance.networks.classifiers.paper_cnn_dropout:build_paper_cnn_dropout",
+    "resnet20": "lt_rebalance.networks.classifiers.resnet20:build_resnet20",
+    "resnet20_group_norm": "lt_rebalance.networks.classifiers.resnet20_group_norm:build_resnet20_group_norm",
 }
