@@ -23,7 +23,7 @@ from lt_rebalance.training.batching import (
     example_discriminator,
     example_generator,
 )
-from lt_rebalance.training.lane import TrainingState, get_state, stack
+from lt_rebalance.training.lane import TrainingState, stack
 from lt_rebalance.training.stacks import FORMS, LaneStack
 
 NUM_LANES = 2
@@ -123,9 +123,11 @@ def _state(networks: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optim
     """Return the gradients of all layers together, and every buffer."""
     results: TrainingState = {}
     for lane, (network, optimizer) in enumerate(zip(networks, optimizers, strict=True)):
-        moments = get_state(nn.Identity(), optimizer, "")
-        gradients = [tensor.flatten() for name, tensor in moments.items() if name.endswith("exp_avg")]
-        results[f"gradients of lane {lane}"] = torch.cat(gradients)
+        moments = [
+            optimizer.state[parameter].get("exp_avg", torch.zeros_like(parameter)).flatten()
+            for parameter in network.parameters()
+        ]
+        results[f"gradients of lane {lane}"] = torch.cat([*moments, torch.empty(0)]).detach().clone()
         for name, buffer in network.named_buffers():
             results[f"buffer {name} of lane {lane}"] = buffer.clone()
     return results

@@ -131,34 +131,34 @@ def _autocast(tensor: Tensor) -> Tensor:
 
 
 def _unfolded_conv2d(
-    images_NCHW: Tensor,
-    weight_OIHW: Tensor,
-    bias_O: Tensor | None = None,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
     stride: Any = 1,
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Compute as `torch.nn.functional.conv2d`, but for padding by name."""
+    """Compute as `torch.nn.functional.conv2d`, whose arguments it has, but for padding by name."""
     if isinstance(padding, str):
         raise NotImplementedError(f"convolutions with padding {padding!r} are not unfolded")
-    kernel = weight_OIHW.shape[2:]
+    kernel = weight.shape[2:]
     steps, pads, gaps = (
         (each, each) if isinstance(each, int) else tuple(each) for each in (stride, padding, dilation)
     )
     sides = [
         (side + 2 * pad - (size - 1) * gap - 1) // step + 1
-        for side, pad, size, gap, step in zip(images_NCHW.shape[2:], pads, kernel, gaps, steps, strict=True)
+        for side, pad, size, gap, step in zip(input.shape[2:], pads, kernel, gaps, steps, strict=True)
     ]
-    columns = nn.functional.unfold(images_NCHW, kernel, gaps, pads, steps)
-    weight = weight_OIHW.flatten(1)
+    columns = nn.functional.unfold(input, kernel, gaps, pads, steps)
+    weight = weight.flatten(1)
     if groups == 1:
         outputs = weight @ columns
     else:
         outputs = weight.unflatten(0, (groups, -1)) @ columns.unflatten(1, (groups, -1))
         outputs = outputs.flatten(1, 2)
-    if bias_O is not None:
-        outputs = outputs + bias_O.unsqueeze(1)
+    if bias is not None:
+        outputs = outputs + bias.unsqueeze(1)
     return outputs.view(*outputs.shape[:2], *sides)
 
 
