@@ -31,6 +31,7 @@ STREAMS = {
     "classifier_init": 11,
     "classifier_batches": 12,
     "sheet_noise": 13,
+    "classifier_dropout": 14,
 }
 
 

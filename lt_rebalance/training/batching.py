@@ -7,17 +7,22 @@ Shape suffixes: N items, C H W image.
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from lt_rebalance.data.spec import DatasetSpec
-from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, ClassifierBuilder, build_classifier
+from lt_rebalance.networks.builders import find_builder
+from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, build_classifier
 from lt_rebalance.networks.discriminator import HIDDEN_WIDTHS, Discriminator
-from lt_rebalance.networks.generators import GENERATORS, NOISE_DIM, GeneratorBuilder, build_generator
+from lt_rebalance.networks.dropout import name_masks
+from lt_rebalance.networks.generators.generator import NOISE_DIM
+from lt_rebalance.networks.generators.registry import GENERATORS, build_generator
 from lt_rebalance.networks.initialization import build_network
 
+Builder = Callable[..., nn.Module]
 Example = tuple[nn.Module, tuple[Tensor, ...]]
 """a network with weights of no meaning, and inputs of two items"""
 
@@ -63,45 +68,52 @@ class Batching:
 
 def smallest_generator_batch(architecture: str, spec: DatasetSpec) -> int:
     """Return the fewest real images that a CGAN learns from at once."""
-    return max(_try_generator(GENERATORS[architecture], architecture, spec), _try_discriminator(spec))
+    builder = find_builder("generator", GENERATORS, architecture)
+    return max(_try_generator(builder, architecture, spec), _try_discriminator(spec))
 
 
 def smallest_classifier_batch(architecture: str, spec: DatasetSpec) -> int:
     """Return the fewest images that a classifier takes at once in training mode."""
-    return _try_classifier(CLASSIFIERS[architecture], architecture, spec)
+    builder = find_builder("classifier", CLASSIFIERS, architecture)
+    return _try_classifier(builder, architecture, spec)
 
 
-def example_generator(architecture: str, spec: DatasetSpec) -> Example:
-    """Return a generator to try things with."""
+def example_generator(architecture: str, spec: DatasetSpec, seed: int = 0) -> Example:
+    """Return a generator to try things with; as all examples, it has its weights from a seed."""
     network = build_network(
-        lambda: build_generator(architecture, spec.num_classes, spec.image_shape), torch.Generator()
+        lambda: build_generator(architecture, spec.num_classes, spec.image_shape), _stream(seed)
     )
     return network, (torch.zeros(2, NOISE_DIM), torch.zeros(2, dtype=torch.int64))
 
 
-def example_discriminator(spec: DatasetSpec) -> Example:
+def example_discriminator(spec: DatasetSpec, seed: int = 0) -> Example:
     """Return a discriminator to try things with."""
-    network = build_network(lambda: Discriminator(spec.num_classes, spec.image_shape), torch.Generator())
+    network = build_network(lambda: Discriminator(spec.num_classes, spec.image_shape), _stream(seed))
     kept_NH = torch.ones(2, sum(HIDDEN_WIDTHS), dtype=torch.bool)
     return network, (torch.zeros(2, *spec.image_shape), torch.zeros(2, dtype=torch.int64), kept_NH)
 
 
-def example_classifier(architecture: str, spec: DatasetSpec) -> Example:
+def example_classifier(architecture: str, spec: DatasetSpec, seed: int = 0) -> Example:
     """Return a classifier to try things with."""
     network = build_network(
-        lambda: build_classifier(architecture, spec.num_classes, spec.image_shape), torch.Generator()
+        lambda: build_classifier(architecture, spec.num_classes, spec.image_shape), _stream(seed)
     )
+    name_masks(network, seed)
     return network, (torch.zeros(2, *spec.image_shape),)
+
+
+def _stream(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 # The builder is an argument of its own, so that what is kept is known to be of the network of that name.
 @functools.cache
-def _try_generator(_: GeneratorBuilder, architecture: str, spec: DatasetSpec) -> int:
+def _try_generator(_: Builder, architecture: str, spec: DatasetSpec) -> int:
     return _smallest_batch(*example_generator(architecture, spec))
 
 
 @functools.cache
-def _try_classifier(_: ClassifierBuilder, architecture: str, spec: DatasetSpec) -> int:
+def _try_classifier(_: Builder, architecture: str, spec: DatasetSpec) -> int:
     return _smallest_batch(*example_classifier(architecture, spec))
 
 
@@ -112,10 +124,20 @@ def _try_discriminator(spec: DatasetSpec) -> int:
 
 @torch.no_grad()
 def _smallest_batch(network: nn.Module, inputs_of_two: tuple[Tensor, ...]) -> int:
-    """Return 1, or 2 where one item is refused in training mode; found by trying."""
+    """Return 1, or 2 where one item is refused in training mode; found by trying.
+
+    Raises:
+        ValueError: a layer draws from the global stream.
+    """
     network.train()
-    with torch.random.fork_rng(devices=[]):  # a layer may draw from the global stream
+    with torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
         network(*inputs_of_two)  # what two items cannot pass either is another fault
+        if not torch.equal(before, torch.get_rng_state()):
+            raise ValueError(
+                "a network must not draw random numbers from torch's global stream, as nn.Dropout does: what "
+                "a seed sees would depend on what runs beside it; use Dropout of networks/dropout.py"
+            )
         try:
             network(*(tensor[:1] for tensor in inputs_of_two))
         except ValueError:

@@ -25,6 +25,7 @@ from lt_rebalance.ground.metrics import (
 from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.methods.losses import LOSSES
 from lt_rebalance.networks.classifiers.registry import build_classifier
+from lt_rebalance.networks.dropout import name_masks
 from lt_rebalance.networks.initialization import build_network
 from lt_rebalance.training.batching import Batching, smallest_classifier_batch
 from lt_rebalance.training.configs import ClassifierConfig
@@ -128,6 +129,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
             torch_stream(seed, "classifier_init"),
         ).to(self._device)
         network.to(memory_format=torch.channels_last)
+        name_masks(network, seed)
         return ClassifierLane(
             seed=seed,
             round_ends=config.budget.round_ends(batching.steps_per_pass),
