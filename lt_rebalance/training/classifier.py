@@ -15,13 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_rebalance.data.spec import DatasetSpec
-from lt_rebalance.ground.confusion import MAX_DETAILED, Confusion
+from lt_rebalance.ground.confusion import MAX_DETAILED
 from lt_rebalance.ground.metrics import (
     SELECTION_METRIC,
-    confusion_metrics,
     is_better,
     precision_recall_counts,
-    probability_metrics,
     selection_column,
 )
 from lt_rebalance.ground.seeding import torch_stream
@@ -42,6 +40,7 @@ from lt_rebalance.training.lane import (
     set_state,
     stack,
 )
+from lt_rebalance.training.measuring import measure
 from lt_rebalance.training.rounds import Training
 from lt_rebalance.training.stacks import ALONE, Fusion, LaneStack
 from lt_rebalance.training.step import StepProgram
@@ -49,12 +48,9 @@ from lt_rebalance.training.step import StepProgram
 # The published code tests in batches of 100, which matters when each batch makes its own statistics.
 BATCH_STATISTICS_BATCH = 100
 EVALUATION_BATCH = 500
-MEASURED_AT_ONCE = 2**22
-"""logits whose loss and softmax are computed at a time"""
 
 Outputs = tuple[NDArray[np.int64], NDArray[np.int64]]
 """predictions_N, and the counts of `metrics.precision_recall_counts`, empty where they are not kept"""
-_NONE: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,9 +184,9 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
             lanes, self._predict(networks, sets), sets, rows, strict=True
         ):
             labels_N = evaluation_set.labels_N
-            values, predictions_N, probabilities_NK = self._measure(logits_NK, labels_N)
+            values, predictions_N, probabilities_NK = measure(logits_NK, labels_N, self._loss)
             row |= {f"{name}_{column}": value for column, value in values.items()}
-            counts_K2T = _NONE
+            counts_K2T = np.empty(0, dtype=np.int64)
             if is_reported_on and len(predictions_N) and self._keeps_counts(lane, row):
                 counts_K2T = precision_recall_counts(probabilities_NK, labels_N.cpu().numpy())
             outputs.append((predictions_N, counts_K2T))
@@ -211,33 +207,6 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
             with autocast(self._device, self._precision):
                 logits.append(networks(stack(batches)))
         return torch.cat(logits, dim=1).double()
-
-    def _measure(
-        self, logits_NK: Tensor, labels_N: Tensor
-    ) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.float64]]:
-        """Return every metric, `predictions_N` and `probabilities_NK`; the logits become the latter.
-
-        Of logits without a finite loss, the loss alone.
-        """
-        num_items, num_classes = logits_NK.shape
-        size = max(1, MEASURED_AT_ONCE // num_classes)
-        spans = [slice(first, min(first + size, num_items)) for first in range(0, num_items, size)]
-        losses = [float(self._loss(logits_NK[span], labels_N[span], "mean")) for span in spans]
-        sizes = [span.stop - span.start for span in spans]
-        loss = losses[0] if len(spans) == 1 else float(np.average(losses, weights=sizes))
-        if not math.isfinite(loss):  # nothing else can be computed of such logits
-            return {"loss": loss}, _NONE, np.empty((0, num_classes))
-        predictions_N = logits_NK.argmax(dim=1).cpu().numpy()
-        for span in spans:
-            logits_NK[span] = logits_NK[span].softmax(dim=1)
-        probabilities_NK = logits_NK.cpu().numpy()
-        true_N = labels_N.cpu().numpy()
-        confusion = Confusion.of_predictions(true_N, predictions_N, num_classes)
-        values: dict[str, Any] = {"loss": loss}
-        if num_classes <= MAX_DETAILED:
-            values["recall_K"] = confusion.recall_K.tolist()
-        values |= confusion_metrics(confusion) | probability_metrics(probabilities_NK, true_N)
-        return values, predictions_N, probabilities_NK
 
     def _keeps_counts(self, lane: ClassifierLane, row: dict[str, Any]) -> bool:
         """Whether the round may be the one that is reported in the end, of classes that are shown singly."""
