@@ -16,9 +16,11 @@ from typing import Any
 import torch
 
 from analysis.ablations import compare_with_references
+from analysis.aggregate import aggregate
 from analysis.collect import Results, read_results
 from analysis.compare import compare
-from analysis.tables import build_tables, compute_frames, to_csv, to_markdown
+from analysis.tables import to_csv, to_markdown
+from analysis.tables.replication import further_table
 from lt_rebalance.commands.main import main
 from lt_rebalance.methods.losses import LOSSES
 from lt_rebalance.monitoring.tensorboard.log import list_event_files, parse_events
@@ -55,11 +57,11 @@ def make_store(root: Path, plan: Plan, *, is_old: bool) -> Store:
 
 def follow(root: Path, *, is_old: bool) -> dict[str, Any]:
     """Return what is said of the metrics from the record to the report."""
-    plan = plan_study(cs=["1/2"], methods=list(ACCURACY), generators=[])
+    plan = plan_study(cs=["1/2"], methods=list(ACCURACY), generators=[], num_seeds=8)
     store = make_store(root / "store", plan, is_old=is_old)
     results = read_results(store.location)
     run = results.runs.iloc[0]
-    further = build_tables(results, compute_frames(results))["t1-further"]
+    further = further_table(aggregate(results.runs))
     refresh_events(store, store.load_study(plan.study.name))
     with contextlib.redirect_stdout(io.StringIO()) as shown:
         main(["show", f"{store.location}/stages/{run['key']}"])
