@@ -20,6 +20,7 @@ from analysis.reader import (
     StoreReader,
     is_apart,
 )
+from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.store import Store, StoreError, open_store
 
@@ -64,8 +65,8 @@ class Results:
     """one row a run and round: step and metrics"""
     classes: pd.DataFrame
     """one row a complete run and class: counts, recall, precision, F1, quality of its generator"""
-    confusions: Mapping[str, NDArray[np.int64]]
-    """`confusion_KK` of every complete run, by key"""
+    confusions: Mapping[str, Confusion]
+    """of every complete run, by key"""
     generators: pd.DataFrame
     """one row a generator stage: state, metrics, cost"""
     generator_rounds: pd.DataFrame

@@ -12,19 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_rebalance.ground.metrics import (
-    METRICS,
-    PROBABILITY_METRICS,
-    compute_metrics,
-    f1_per_class,
-    precision_per_class,
-    recall_per_class,
-)
+from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.metrics import confusion_metrics, metric_names
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.records import Record
 
-METRIC_NAMES = ("loss", *METRICS, *PROBABILITY_METRICS)
+METRIC_NAMES = metric_names()
 GENERATOR_METRICS = (
     "discriminator_loss",
     "generator_loss",
@@ -62,7 +56,7 @@ class StoreReader:
         self.rows: dict[str, dict[str, Any]] = {}
         self.rounds: dict[str, NDArray[np.float64]] = {}
         self.class_rows: dict[str, dict[str, Any]] = {}
-        self.confusions: dict[str, NDArray[np.int64]] = {}
+        self.confusions: dict[str, Confusion] = {}
         self.versions: Counter[int] = Counter()
 
     def read(self) -> None:
@@ -110,6 +104,8 @@ class StoreReader:
         row |= _cost(record) | _provenance(record)
         if record.state == "complete":
             self._require_names(record)
+            if is_classifier:
+                self.confusions[key] = record.read_confusion()
             self.class_rows[key] = self._class_columns(record)
             row |= self._classifier_values(record) if is_classifier else dict(record.metrics)
         return row
@@ -127,13 +123,12 @@ class StoreReader:
                 )
 
     def _classifier_values(self, record: Record) -> dict[str, Any]:
-        confusion_KK = np.array(record.confusion)
-        self.confusions[record.key] = confusion_KK
-        recall_K, predicted_K = recall_per_class(confusion_KK), confusion_KK.sum(axis=0)
+        confusion = self.confusions[record.key]
+        recall_K, predicted_K = confusion.recall_K, confusion.predicted_K
         groups = {f"recall_{name}": recall_K[labels].mean() for name, labels in record.rank_groups.items()}
         return (
             {name: record.metrics[name] for name in record.metrics if name in METRIC_NAMES}
-            | compute_metrics(confusion_KK)
+            | confusion_metrics(confusion)
             | groups
             | {
                 "num_silent_classes": int((predicted_K == 0).sum()),
@@ -155,12 +150,12 @@ class StoreReader:
             "synthetic_count": record.synthetic_counts,
         }
         if record.kind == "classifier":
-            confusion_KK = np.array(record.confusion)
+            confusion = self.confusions[record.key]
             columns |= {
-                "predicted_count": confusion_KK.sum(axis=0),
-                "recall": recall_per_class(confusion_KK),
-                "precision": precision_per_class(confusion_KK),
-                "f1": f1_per_class(confusion_KK),
+                "predicted_count": confusion.predicted_K,
+                "recall": confusion.recall_K,
+                "precision": confusion.precision_K,
+                "f1": confusion.f1_K,
             }
         for name in QUALITY_MEASURES:
             values = record.quality_per_class.get(name, [None] * num_classes)

@@ -20,7 +20,8 @@ from benchmarks.measure import describe, make_parser, report
 from lt_rebalance.cluster.dispatch import plan_resources, run_plan
 from lt_rebalance.cluster.session import count_cpus, ray_cluster
 from lt_rebalance.data.long_tail import rank_groups
-from lt_rebalance.ground.metrics import PROBABILITY_METRICS, compute_metrics
+from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.metrics import confusion_metrics, metric_names
 from lt_rebalance.stages.arithmetic import Throughput
 from lt_rebalance.stages.progress import Progress
 from lt_rebalance.store import Store, open_store
@@ -52,9 +53,9 @@ def make_plan(num_runs: int, execution: Execution) -> Plan:
 
 def make_record(stage: AnyStage) -> Record:
     """Return a record of the usual size."""
-    confusion_KK = np.full((NUM_CLASSES, NUM_CLASSES), 100)
+    confusion = Confusion.of_matrix(np.full((NUM_CLASSES, NUM_CLASSES), 100))
     loss = 0.123456789012345
-    metrics = compute_metrics(confusion_KK) | dict.fromkeys(("loss", *PROBABILITY_METRICS), loss)
+    metrics = dict.fromkeys(metric_names(), loss) | confusion_metrics(confusion)
     row: dict[str, Any] = {"train_loss": loss, "test_recall_K": [loss] * NUM_CLASSES}
     row |= {f"test_{name}": value for name, value in metrics.items()}
     return Record(
@@ -68,7 +69,7 @@ def make_record(stage: AnyStage) -> Record:
         synthetic_counts=(0,) * NUM_CLASSES,
         rank_groups=rank_groups([100] * NUM_CLASSES),
         metrics=metrics,
-        confusion=tuple(confusion_KK.tolist()),
+        confusion=confusion.to_rows(),
         quality_per_class={},
         curves=tuple({"step": 600 * (index + 1)} | row for index in range(NUM_ROUNDS)),
         artifacts={},

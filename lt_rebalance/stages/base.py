@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from lt_rebalance.data.long_tail import rank_groups
-from lt_rebalance.ground.metrics import COLLAPSED_BELOW, METRICS, PROBABILITY_METRICS, confusion_matrix
+from lt_rebalance.ground.arrays import predictions_type
+from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.metrics import COLLAPSED_BELOW, metric_names
 from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.ground.values import (
     LARGEST_S,
@@ -294,22 +296,22 @@ class ClassifierRun(StageRun[ClassifierStage, ClassifierLane]):
         return self._reader.test_set()
 
     def _results(self, stage: ClassifierStage, lane: ClassifierLane, inputs: StageInputs) -> dict[str, Any]:
-        artifacts = {
-            "predictions": self._write_array(stage, "predictions", lane.predictions_N.astype(np.uint8)),
-            "precision_recall": self._write_array(
-                stage, "precision_recall", lane.precision_recall_K2T.astype(np.uint32)
-            ),
-        }
+        dtype = predictions_type(self._reader.spec.num_classes)
+        arrays = {"predictions": lane.predictions_N.astype(dtype)}
+        if lane.precision_recall_K2T.size:
+            arrays["precision_recall"] = lane.precision_recall_K2T.astype(np.uint32)
+        artifacts = {role: self._write_array(stage, role, array) for role, array in arrays.items()}
         return self._measured(lane, "test", self._reader.test_set()) | {"artifacts": artifacts}
 
     def _measured(self, lane: ClassifierLane, measured_on: str, images: EvaluationSet) -> dict[str, Any]:
         selected = lane.curves[lane.selected_round]
-        names = ("loss", *METRICS, *PROBABILITY_METRICS)
+        found = {name: selected.get(f"{measured_on}_{name}") for name in metric_names()}
         labels_N = images.labels_N.cpu().numpy()
-        confusion_KK = confusion_matrix(labels_N, lane.predictions_N, self._reader.spec.num_classes)
+        num_classes = self._reader.spec.num_classes
+        confusion = Confusion.of_predictions(labels_N, lane.predictions_N, num_classes)
         return {
-            "metrics": {name: selected[f"{measured_on}_{name}"] for name in names},
-            "confusion": tuple(confusion_KK.tolist()),
+            "metrics": {name: value for name, value in found.items() if value is not None},
+            "confusion": confusion.to_rows(),
         }
 
 

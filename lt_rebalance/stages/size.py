@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -16,9 +17,14 @@ from lt_rebalance.networks.discriminator import Discriminator
 from lt_rebalance.networks.generators.registry import build_generator
 from lt_rebalance.networks.initialization import build_network
 from lt_rebalance.studies.stage import AnyStage, GeneratorStage
+from lt_rebalance.training.cgan_quality import SHEET_IMAGES
 
 KEPT_BYTES = 2_000_000
-"""most that a stage keeps beside weights: record, predictions, counts, samples, events and log"""
+"""most that a stage keeps, beside weights, predictions and what goes by class: record, counts, events, log"""
+_BYTES_PER_CLASS = 150
+"""of a record: counts, rank groups, three measures of quality"""
+_BYTES_PER_TESTED = 12
+"""of an image: its prediction, and its cell of the confusion matrix"""
 _BYTES_PER_VALUE = 4
 _VALUES_PER_PARAMETER = 3
 """of a checkpoint: the parameter and Adam's two moments"""
@@ -30,10 +36,12 @@ _log = logging.getLogger(__name__)
 
 def kept_bytes(stage: AnyStage) -> int:
     """Return an upper estimate of what a finished stage keeps."""
-    if not isinstance(stage, GeneratorStage):
-        return KEPT_BYTES
     spec = get_dataset_spec(stage.data.dataset)
-    return KEPT_BYTES + _BYTES_PER_VALUE * _count_generator(stage.generator.architecture, spec)
+    kept = KEPT_BYTES + _BYTES_PER_CLASS * spec.num_classes
+    if not isinstance(stage, GeneratorStage):
+        return kept + _BYTES_PER_TESTED * sum(spec.test_counts_K)
+    sheet = 3 * SHEET_IMAGES * math.prod(spec.image_shape) * spec.num_classes
+    return kept + sheet + _BYTES_PER_VALUE * _count_generator(stage.generator.architecture, spec)
 
 
 def checkpoint_bytes(stage: AnyStage) -> int:

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from lt_rebalance.ground.metrics import HEADLINE, shown_metrics
 from lt_rebalance.ground.paper import explain_absence, find_departures, find_row, say_departures
 from lt_rebalance.ground.plain import to_plain
 from lt_rebalance.ground.statements import describe_diverged, describe_statistic
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import PlannedRun
 
-SUMMARIZED_METRICS = ("accuracy", "macro_f1", "loss")
+SUMMARIZED_METRICS = shown_metrics(HEADLINE)
 CELL_COLUMNS = ["protocol", "dataset", "data", "method"]
 LEFT_OUT = ("diverged", "failed", "missing")
 """states of planned runs that are in no mean"""
@@ -36,7 +37,7 @@ def _run_row(run: PlannedRun, ledger: Ledger) -> dict[str, object]:
         "key": run.key,
     }
     if (record := ledger.records.get(run.key)) is not None:
-        row |= {name: value for name, value in record.metrics.items() if name not in row}
+        row |= {name: value for name, value in record.all_metrics().items() if name not in row}
         row |= {"num_steps": record.num_steps, "train_s": record.timing.train_s}
     return row
 

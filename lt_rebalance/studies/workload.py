@@ -4,6 +4,8 @@ import functools
 
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.long_tail import DataConfig, kept_counts, parse_c
+from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.ground.arrays import MAX_CLASSES
 from lt_rebalance.ground.seeding import numpy_stream
 from lt_rebalance.methods.registry import MethodConfig, plan_rebalancing
 from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage
@@ -51,11 +53,20 @@ def require_workable(stage: AnyStage) -> None:
     if isinstance(stage, ClassifierStage) and stage.generator_stage is not None:
         require_workable(stage.generator_stage)
     try:
+        _require_countable(get_dataset_spec(stage.data.dataset))
         stage_batching(stage)
         if isinstance(stage, ClassifierStage) and stage.classifier.evaluation_mode == "batch_statistics":
             _require_testable(stage)
     except ValueError as error:
         raise ValueError(f"{stage}: {error}") from None
+
+
+def _require_countable(spec: DatasetSpec) -> None:
+    if spec.num_classes > MAX_CLASSES:
+        raise ValueError(
+            f"a data set may have up to {MAX_CLASSES:,} classes, as predictions are kept in 16 bits, got "
+            f"{spec.num_classes:,} of {spec.name}; merge its rarest classes, or take another data set"
+        )
 
 
 def _require_testable(stage: ClassifierStage) -> None:

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.ground.confusion import MAX_DETAILED
 from lt_rebalance.ground.metrics import (
-    compute_metrics,
-    compute_probability_metrics,
-    confusion_matrix,
+    SELECTION_METRIC,
+    is_better,
     precision_recall_counts,
-    recall_per_class,
+    selection_column,
 )
 from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.methods.losses import LOSSES
@@ -41,6 +41,7 @@ from lt_rebalance.training.lane import (
     set_state,
     stack,
 )
+from lt_rebalance.training.measuring import measure
 from lt_rebalance.training.rounds import Training
 from lt_rebalance.training.stacks import ALONE, Fusion, LaneStack
 from lt_rebalance.training.step import StepProgram
@@ -50,7 +51,7 @@ BATCH_STATISTICS_BATCH = 100
 EVALUATION_BATCH = 500
 
 Outputs = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""predictions_N, and the counts of `metrics.precision_recall_counts`"""
+"""predictions_N, and the counts of `metrics.precision_recall_counts`, empty where they are not kept"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class ClassifierLane(Lane):
     predictions_N: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """predictions of the selected round: of test images, or of validation images where none are tested"""
     precision_recall_K2T: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    """counts of `metrics.precision_recall_counts` of the selected round"""
+    """counts of `metrics.precision_recall_counts` of the selected round, once it may be the one reported"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,23 +163,35 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
             sums_L += program.step(images_LBCHW, labels_LB)
         rows = [{"step": steps.stop, "train_loss": loss} for loss in (sums_L / len(steps)).tolist()]
         validation_sets = [lane.validation_set for lane in lanes if lane.validation_set is not None]
-        outputs = self._test(program.networks, "validation", validation_sets, rows)
+        outputs = self._test(program.networks, "validation", lanes, validation_sets, rows)
         if self._test_set is not None:
-            outputs = self._test(program.networks, "test", [self._test_set] * len(lanes), rows)
+            outputs = self._test(program.networks, "test", lanes, [self._test_set] * len(lanes), rows)
         for lane, row, of_lane in zip(lanes, rows, outputs, strict=True):
             self._finish_round(lane, row, of_lane)
 
     def _test(
-        self, networks: LaneStack, name: str, sets: Sequence[EvaluationSet], rows: Sequence[dict[str, Any]]
+        self,
+        networks: LaneStack,
+        name: str,
+        lanes: Sequence[ClassifierLane],
+        sets: Sequence[EvaluationSet],
+        rows: Sequence[dict[str, Any]],
     ) -> list[Outputs]:
         """Add columns with a name's prefix to the row of every lane; return its outputs."""
         if not sets:
             return []
+        is_reported_on = name == ("validation" if self._test_set is None else "test")
         outputs = []
-        for logits_NK, evaluation_set, row in zip(self._predict(networks, sets), sets, rows, strict=True):
-            values, of_lane = self._measure(logits_NK, evaluation_set.labels_N)
+        for lane, logits_NK, evaluation_set, row in zip(
+            lanes, self._predict(networks, sets), sets, rows, strict=True
+        ):
+            labels_N = evaluation_set.labels_N
+            values, predictions_N, probabilities_NK = measure(logits_NK, labels_N, self._loss)
             row |= {f"{name}_{column}": value for column, value in values.items()}
-            outputs.append(of_lane)
+            counts_K2T = np.empty(0, dtype=np.int64)
+            if is_reported_on and len(predictions_N) and self._keeps_counts(lane, row):
+                counts_K2T = precision_recall_counts(probabilities_NK, labels_N.cpu().numpy())
+            outputs.append((predictions_N, counts_K2T))
         return outputs
 
     @torch.no_grad()
@@ -197,27 +210,32 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
                 logits.append(networks(stack(batches)))
         return torch.cat(logits, dim=1).double()
 
-    def _measure(self, logits_NK: Tensor, labels_N: Tensor) -> tuple[dict[str, Any], Outputs]:
-        """Return every metric and the outputs; of logits without a finite loss, the loss alone."""
-        loss = float(self._loss(logits_NK, labels_N, "mean"))
-        if not math.isfinite(loss):  # nothing else can be computed of such logits
-            return {"loss": loss}, (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-        probabilities_NK = logits_NK.softmax(dim=1).cpu().numpy()
-        predictions_N = logits_NK.argmax(dim=1).cpu().numpy()
-        true_N = labels_N.cpu().numpy()
-        confusion_KK = confusion_matrix(true_N, predictions_N, self._spec.num_classes)
-        values: dict[str, Any] = {"loss": loss, "recall_K": recall_per_class(confusion_KK).tolist()}
-        values |= compute_metrics(confusion_KK) | compute_probability_metrics(probabilities_NK, true_N)
-        return values, (predictions_N, precision_recall_counts(probabilities_NK, true_N))
+    def _keeps_counts(self, lane: ClassifierLane, row: dict[str, Any]) -> bool:
+        """Whether the round may be the one that is reported in the end, of classes that are shown singly."""
+        if self._spec.num_classes > MAX_DETAILED:
+            return False
+        is_last = lane.round == len(lane.round_ends)
+        is_chosen = selection_column(self._config.selection) is not None
+        return is_last if not is_chosen else self._is_best(lane, row)
+
+    def _is_best(self, lane: ClassifierLane, row: dict[str, Any]) -> bool:
+        """Whether the round that has just ended is the one to report, of those so far."""
+        column = selection_column(self._config.selection)
+        if column is None or lane.selected_round < 0:
+            return True
+        best = lane.curves[lane.selected_round][column]
+        return is_better(SELECTION_METRIC, row.get(column, best), best)
 
     def _finish_round(self, lane: ClassifierLane, row: dict[str, Any], outputs: Outputs) -> None:
         """Add a row to the curves and select a round, or mark the lane as diverged."""
         if not all(math.isfinite(value) for name, value in row.items() if name.endswith("_loss")):
             lane.is_diverged = True
             return
+        is_best = self._is_best(lane, row)
+        if lane.curves:  # a lane that began before a metric was added goes on without it
+            row = {name: value for name, value in row.items() if name in lane.curves[0]}
         lane.curves.append(row)
-        score = SELECTION_SCORES.get(self._config.selection)
-        if score is None or lane.selected_round < 0 or row[score] > lane.curves[lane.selected_round][score]:
+        if is_best:
             lane.selected_round = lane.round - 1
             lane.predictions_N, lane.precision_recall_K2T = outputs
 
@@ -233,6 +251,3 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
 
 
 _OUTPUTS = ("predictions_N", "precision_recall_K2T")
-
-# The column of the curves whose largest value chooses the reported round; absent: the last round.
-SELECTION_SCORES = {"best_validation": "validation_macro_f1", "oracle_best_test": "test_macro_f1"}
