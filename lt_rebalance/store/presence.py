@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import partial
 
 from lt_rebalance.files.filesystem import Filesystem
 from lt_rebalance.ground.errors import StorageError
@@ -76,22 +77,23 @@ def remove_note(files: Filesystem, note: Note) -> None:
 def read_notes(files: Filesystem) -> list[Note]:
     """Return all notes, under the names of their files, those of the lost among them; no others are told."""
     notes = []
-    for name in files.list(DIRECTORY):
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            values = as_object(parse_json(_read(files, f"{DIRECTORY}/{name}"))) | {"name": name}
+    names = files.list(DIRECTORY)
+    for name, content in zip(names, files.read_each(partial(_read, files), names), strict=True):
+        with contextlib.suppress(ValueError):
+            values = as_object(parse_json(content)) | {"name": name}
             _NOTE(values)
             notes.append(Note(**{**values, "keys": tuple(values.get("keys", ()))}))
     return notes
 
 
-def _read(files: Filesystem, path: str) -> bytes:
-    """Return a note's content; ValueError of what is no file."""
+def _read(files: Filesystem, name: str) -> bytes:
+    """Return a note's content; nothing of one that is gone or no file."""
     try:
-        return files.read(path)
-    except (StorageError, FileNotFoundError):
+        return files.read(f"{DIRECTORY}/{name}")
+    except StorageError:
         raise
-    except OSError as error:
-        raise ValueError(str(error)) from None
+    except OSError:
+        return b""
 
 
 _SECONDS = number(0, LARGEST_S)

@@ -46,7 +46,7 @@ from lt_rebalance.ground.arrays import parse_array
 from lt_rebalance.ground.errors import StoreError, UnreadableError
 from lt_rebalance.ground.names import is_foreign
 from lt_rebalance.ground.text import one_line
-from lt_rebalance.store.documents import StoreDocuments
+from lt_rebalance.store.documents import StoreDocuments, telling_unreadable
 from lt_rebalance.store.place import STORE_FORMAT, find_place
 from lt_rebalance.store.records import Artifact, Failure, Record, Summary
 
@@ -116,6 +116,15 @@ class Store(StoreDocuments):
         except _DamageError as damage:
             raise damage.to_store_error(self.location, _RUN_AGAIN) from None
 
+    def read_outcome(self, key: str) -> Record | Failure | None:
+        """Return the record of a stage, or else why it failed for good, or None; nothing is moved.
+
+        Raises:
+            StoreError: the one or the other cannot be read; it names the file.
+        """
+        record = self.read_record(key)
+        return self.read_failure(key) if record is None else record
+
     def read_summary(self, key: str) -> Summary | None:
         """Return what a glance at the record of a stage shows, or None where it has none; nothing is moved.
 
@@ -182,6 +191,20 @@ class Store(StoreDocuments):
     def _refuse_artifact(self, damage: _DamageError) -> StoreError:
         remedy = f"restore it, or move stages/{damage.key} away and run the sweep again"
         return damage.to_store_error(self.location, remedy)
+
+    def has_artifact(self, record: Record, role: str) -> bool:
+        """Whether an artefact of a record is there and whole, as cheaply as its place can tell.
+
+        Whoever uses it reads it, and so checks it again.
+        """
+        if (artifact := record.artifacts.get(role)) is None:
+            return False
+        path = _stage_path(record.key, artifact.file)
+        try:
+            with telling_unreadable():
+                return self._files.has_content(path, artifact.sha256, artifact.num_bytes)
+        except (FileNotFoundError, UnreadableError):
+            return False
 
     def load_artifact(self, record: Record, role: str) -> bytes:
         """Return the content of an artefact of a record.
