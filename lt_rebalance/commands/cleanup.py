@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 from lt_rebalance.files.filesystem import Filesystem
 from lt_rebalance.monitoring.tensorboard.naming import EventRun, name_runs, path_name
+from lt_rebalance.store.checkpoints import CHECKPOINT_NAME
 from lt_rebalance.store.log import DIRECTORY as LOGS
 from lt_rebalance.store.presence import DIRECTORY as NOTES
 from lt_rebalance.store.presence import read_notes
-from lt_rebalance.store.store import CHECKPOINT_NAME, Store, StoreError
+from lt_rebalance.store.store import Store, StoreError
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _OF_AN_ATTEMPT = re.compile(r"failed\.json|[a-z_]+-[0-9a-f]{12}\.[a-z]+")

@@ -35,26 +35,23 @@ import logging
 import re
 import uuid
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from lt_rebalance.files.filesystem import Filesystem, ReadOnlyFilesystem
+from lt_rebalance.files.filesystem import Filesystem
 from lt_rebalance.ground.arrays import parse_array
 from lt_rebalance.ground.errors import StoreError, UnreadableError
 from lt_rebalance.ground.names import is_foreign
 from lt_rebalance.ground.text import one_line
+from lt_rebalance.store.checkpoints import CHECKPOINT_NAME, KEPT_CHECKPOINTS, Checkpoint, round_of
 from lt_rebalance.store.documents import StoreDocuments, telling_unreadable
-from lt_rebalance.store.place import STORE_FORMAT, find_place
 from lt_rebalance.store.records import Artifact, Failure, Record, Summary
 
-__all__ = ["KEPT_CHECKPOINTS", "STORE_FORMAT", "Checkpoint", "Store", "StoreError", "open_store"]
+__all__ = ["Store", "StoreError"]
 
-KEPT_CHECKPOINTS = 2
 _KEY = re.compile(r"[0-9a-f]{64}")
-CHECKPOINT_NAME = re.compile(r"[0-9]{6,9}-[0-9a-f]{64}\.safetensors")
 _RUN_AGAIN = "run the sweep again: it puts the file into quarantine and remakes what it needs"
 
 ResultT = TypeVar("ResultT")
@@ -73,20 +70,6 @@ class _DamageError(Exception):
         return StoreError(
             f"{location}: stages/{self.key}/{self.name} cannot be used: {one_line(self.reason)}; {remedy}"
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """Where a training stood at the end of a round."""
-
-    round: int
-    """rounds finished"""
-    content: bytes
-
-    @property
-    def name(self) -> str:
-        """The name of its file, which its content must agree with."""
-        return f"{self.round:06d}-{hashlib.sha256(self.content).hexdigest()}.safetensors"
 
 
 class Store(StoreDocuments):
@@ -368,7 +351,7 @@ class Store(StoreDocuments):
                 continue
             reason = "its content does not have the sha256 in its name"
             try:
-                checkpoint = Checkpoint(round=_round_of(name), content=self._read(f"{directory}/{name}"))
+                checkpoint = Checkpoint(round=round_of(name), content=self._read(f"{directory}/{name}"))
                 if checkpoint.name == name:
                     return checkpoint
             except FileNotFoundError:  # another attempt has just committed or moved on
@@ -413,41 +396,3 @@ class Store(StoreDocuments):
 
 def _stage_path(key: str, name: str) -> str:
     return f"stages/{key}/{name}"
-
-
-def _round_of(name: str) -> int:
-    return int(name.partition("-")[0])
-
-
-def open_store(
-    location: str, results_version: int | None, *, create: bool, is_read_only: bool = False
-) -> Store | None:
-    """Open the store at a location, and make it if asked to.
-
-    Args:
-        location: a directory, or s3://BUCKET/PREFIX.
-        results_version: the version whose results are wanted; None to read those of any version.
-        create: make a store where there is none, and check that it can be written.
-        is_read_only: let nothing in it be changed; what cannot be read counts as missing and stays.
-
-    Returns:
-        The store; None where there is none and none was to be made.
-
-    Raises:
-        StoreError: not a store, of another version, not writable, or not within reach.
-    """
-    assert results_version is not None or not create
-    assert not (create and is_read_only)
-    place = find_place(location)
-    try:
-        found = place.read_version(results_version)
-        if found is None and not create:
-            return None
-        version = results_version if found is None else found
-        assert version is not None
-        if create:
-            place.write_version(version, is_new=found is None)
-    except OSError as error:
-        raise place.explain(error) from None
-    files = ReadOnlyFilesystem(place.files) if is_read_only else place.files
-    return Store(files, place.location, version, place.directory)
