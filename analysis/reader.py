@@ -16,7 +16,7 @@ from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.metrics import confusion_metrics, metric_names
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.store import Store, StoreError
-from lt_rebalance.store.records import Record
+from lt_rebalance.store.records import Failure, Record
 
 METRIC_NAMES = metric_names()
 GENERATOR_METRICS = (
@@ -63,8 +63,11 @@ class StoreReader:
         for name, study in self.studies.items():
             self._read_study(name, study)
         present = set(self.store.list_keys())
-        for key in [*self.generator_cells, *self.runs]:
-            self.rows[key] = self._read_stage(key) if key in present else {"state": "missing"}
+        self.rows = {key: {"state": "missing"} for key in (*self.generator_cells, *self.runs)}
+        keys = [key for key in self.rows if key in present]
+        for key, outcome in zip(keys, self.store.files.read_each(self.store.read_outcome, keys), strict=True):
+            if outcome is not None:
+                self.rows[key] = self._describe(outcome)
         for key, run in self.runs.items():
             self._inherit_state(self.rows[key], run["generator_key"])
 
@@ -88,15 +91,10 @@ class StoreReader:
         if any(is_apart(run) for run in runs.values()):
             self.nested_runs += [{"study": name, "key": key} for key in runs]
 
-    def _read_stage(self, key: str) -> dict[str, Any]:
-        record = self.store.read_record(key)
-        if record is None:
-            failure = self.store.read_failure(key)
-            return (
-                {"state": "missing"}
-                if failure is None
-                else {"state": "failed", "reason": one_line(failure.error)}
-            )
+    def _describe(self, outcome: Record | Failure) -> dict[str, Any]:
+        if isinstance(outcome, Failure):
+            return {"state": "failed", "reason": one_line(outcome.error)}
+        record, key = outcome, outcome.key
         self.versions[record.stage["results_version"]] += 1
         is_classifier = record.kind == "classifier"
         self.rounds[key] = _round_table(record, ROUND_METRICS if is_classifier else GENERATOR_ROUND_METRICS)

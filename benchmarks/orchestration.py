@@ -142,8 +142,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__ or "")
     parser.add_argument("--stages", type=int, nargs="+", default=[30, 300, 1000], metavar="N")
     parser.add_argument("--records", type=int, nargs="+", default=[1000, 10_000], metavar="N")
+    parser.add_argument("--bucket", action="store_true", help="measure only the scan of a slow bucket")
     options = parser.parse_args(arguments)
     execution = resolve_execution("cpu", "auto", 1, has_cuda=False)
+    if options.bucket:
+        from benchmarks.bucket_scan import time_bucket  # here, for it makes its plans and stores as this does
+
+        rows = [row for count in options.records for row in time_bucket(count, execution)]
+        report("bucket", rows, describe(execution), options.json)
+        return 0
     rows = [time_planning(count, execution) for count in options.records]
     rows += [time_scan(count, execution) for count in options.records]
     with ray_cluster(None):

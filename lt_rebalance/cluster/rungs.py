@@ -18,8 +18,9 @@ from lt_rebalance.ground.values import LARGEST_S, anything, fields, mapping_of, 
 from lt_rebalance.search.account import RungResult
 from lt_rebalance.search.search import Rung, Search, Values, score
 from lt_rebalance.stages.provenance import driver_source
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.store.checkpoints import Checkpoint
 from lt_rebalance.store.records import Record
-from lt_rebalance.store.store import Checkpoint, Store, open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, stage_from_dict
 
 MEMBER_FILE = "member.safetensors"

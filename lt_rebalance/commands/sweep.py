@@ -197,7 +197,7 @@ def _prepare(
     ledger, lease = Ledger(plan, store), None
     if store is not None and not options.plan and (ledger.pending() or options.retry_failed):
         lease = stack.enter_context(Lease(store.files, store.location, study.name))
-        ledger = Ledger(plan, store)  # what the last holder finished may have been missing before
+        ledger.look_again()  # what the last holder finished may have been missing before
     if options.retry_failed:
         ledger.forget_failures()
     if store is not None and lease is not None:

@@ -113,8 +113,9 @@ def _read_lines(files: Filesystem, path: str) -> Iterator[dict[str, Any]]:
 
 
 def _read_objects(files: Filesystem, path: str) -> Iterator[dict[str, Any]]:
-    for name in files.list(f"{path}/journal"):
-        yield from parse_json(files.read(f"{path}/journal/{name}"))["operations"]
+    paths = [f"{path}/journal/{name}" for name in files.list(f"{path}/journal")]
+    for content in files.read_each(files.read, paths):
+        yield from parse_json(content)["operations"]
 
 
 class _Journal(BaseJournalBackend):

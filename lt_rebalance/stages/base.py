@@ -32,8 +32,9 @@ from lt_rebalance.ground.values import (
 from lt_rebalance.stages.calibration import choose_fusion
 from lt_rebalance.stages.inputs import InputReader, StageInputs
 from lt_rebalance.stages.machine import describe_machine
+from lt_rebalance.store import Store
+from lt_rebalance.store.checkpoints import Checkpoint
 from lt_rebalance.store.records import Artifact, Record, Timing
-from lt_rebalance.store.store import Checkpoint, Store
 from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage, ValidationStage
 from lt_rebalance.training.cgan import CGANLane, CGANTraining
 from lt_rebalance.training.cgan_quality import diversity, draw_sheet, measure_quality, sample_sheet

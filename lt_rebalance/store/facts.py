@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from lt_rebalance.store.records import name_seeds
@@ -75,11 +76,11 @@ def read_facts(store: Store | None, study: Mapping[str, Any]) -> dict[str, Stage
                 "upstream": generator_key,
             },
         )
-    present = set() if store is None else set(store.list_keys())
-    return {
-        key: StageFacts(key=key, **values, **(_read_outcome(store, key) if key in present else {}))
-        for key, values in planned.items()
-    }
+    outcomes: dict[str, dict[str, Any]] = {}
+    if store is not None:
+        keys = sorted(set(planned).intersection(store.list_keys()))
+        outcomes.update(zip(keys, store.files.read_each(partial(_read_outcome, store), keys), strict=True))
+    return {key: StageFacts(key=key, **values, **outcomes.get(key, {})) for key, values in planned.items()}
 
 
 def name_replicate(run: Mapping[str, Any]) -> str:
@@ -92,8 +93,7 @@ def name_generator_replicate(run: Mapping[str, Any]) -> str:
     return name_seeds(run.get("generator_seed", run["seed"]), run.get("subset_seed"))
 
 
-def _read_outcome(store: Store | None, key: str) -> dict[str, Any]:
-    assert store is not None
+def _read_outcome(store: Store, key: str) -> dict[str, Any]:
     try:
         summary = store.read_summary(key)
         if summary is None:

@@ -1,6 +1,7 @@
 """Account for every planned run: complete, failed, diverged or missing. The store alone decides."""
 
 from collections import Counter
+from functools import partial
 
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.facts import RUN_STATES
@@ -19,8 +20,21 @@ class Ledger:
         self.records: dict[str, Record] = {}
         self.failures: dict[str, Failure] = {}
         self._intact_weights: set[str] = set()
-        if store is not None:
-            for key in set(plan.stages).intersection(store.list_keys()):
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Look up every stage that has no record here."""
+        if (store := self._store) is None:
+            return
+        self.failures.clear()
+        present = set(store.list_keys())
+        keys = [key for key in self.plan.stages if key in present and key not in self.records]
+        for key, found in zip(keys, store.files.read_each(partial(_read_outcome, store), keys), strict=True):
+            if isinstance(found, Record):
+                self.records[key] = found
+            elif isinstance(found, Failure):
+                self.failures[key] = found
+            elif found is not None:  # it is set aside, which changes something, and so here
                 self.refresh(key)
 
     def refresh(self, key: str) -> None:
@@ -66,26 +80,31 @@ class Ledger:
         A generator that nothing unfinished builds on is not among them, even when its result is gone; one
         that is needed again, because its weights are missing or altered, is.
         """
+        missing = [run.stage for run in self.plan.runs if self.state(run.key) == "missing"]
+        self._check_weights({key for stage in missing if (key := upstream_key(stage)) is not None})
         pending: dict[str, AnyStage] = {}
-        for run in self.plan.runs:
-            if run.key in pending or self.state(run.key) != "missing":
-                continue
-            generator_stage = run.stage.generator_stage
-            if generator_stage is not None and not self._has_weights(generator_stage.key):
+        for stage in missing:
+            generator_stage = stage.generator_stage
+            if generator_stage is not None and generator_stage.key not in self.records:
                 pending[generator_stage.key] = generator_stage
-            pending[run.key] = run.stage
+            pending[stage.key] = stage
         return pending
 
-    def _has_weights(self, key: str) -> bool:
-        """Whether a generator's result is usable; a damaged one is quarantined by the store."""
-        if key in self.records and key not in self._intact_weights:
-            assert self._store is not None
+    def _check_weights(self, generator_keys: set[str]) -> None:
+        """Forget the records of generators whose weights are of no use; the store quarantines those."""
+        keys = sorted(self.records.keys() & generator_keys - self._intact_weights)
+        store = self._store
+        if store is None:
+            return
+        records = [self.records[key] for key in keys]
+        has_weights = partial(store.has_artifact, role="weights")
+        for record, is_whole in zip(records, store.files.read_each(has_weights, records), strict=True):
             try:
-                self._store.load_artifact(self.records[key], "weights")
-                self._intact_weights.add(key)
+                if not is_whole:
+                    store.load_artifact(record, "weights")  # which says why, and sets it aside
+                self._intact_weights.add(record.key)
             except StoreError:
-                del self.records[key]
-        return key in self.records
+                del self.records[record.key]
 
     def forget_failures(self) -> None:
         """Count failed stages as missing, here but not in the store."""
@@ -101,3 +120,10 @@ class Ledger:
         assert sum(counts.values()) == len(self.plan.runs)
         states = " ".join(f"{state}={counts[state]}" for state in RUN_STATES)
         return f"planned={len(self.plan.runs)} {states}"
+
+
+def _read_outcome(store: Store, key: str) -> Record | Failure | StoreError | None:
+    try:
+        return store.read_outcome(key)
+    except StoreError as error:
+        return error

@@ -17,9 +17,10 @@ from lt_rebalance.cluster.trainable import CNNTrainable, trial_config
 from lt_rebalance.commands.main import main as cli
 from lt_rebalance.commands.sweep import main
 from lt_rebalance.stages.base import open_run, run_stage
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.store.checkpoints import Checkpoint
 from lt_rebalance.store.lease import Lease
 from lt_rebalance.store.presence import Note, write_note
-from lt_rebalance.store.store import Checkpoint, Store, open_store
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell

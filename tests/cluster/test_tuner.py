@@ -13,7 +13,8 @@ from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.search.account import RungResult, SearchBudget, Trial
 from lt_rebalance.search.journal import SearchJournal, open_journal
 from lt_rebalance.search.search import Search
-from lt_rebalance.store.store import Checkpoint, Store, open_store
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.store.checkpoints import Checkpoint
 from lt_rebalance.studies.stage import RESULTS_VERSION
 
 ONE_SLOT = Resources(num_cpus=1, num_gpus=0, num_slots=1, max_lanes=1)

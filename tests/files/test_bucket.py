@@ -376,7 +376,7 @@ def test_missing_boto3_is_named_with_its_extra(tmp_path: Path) -> None:
     script = (
         "import sys\n"
         "sys.modules['boto3'] = None\n"
-        "from lt_rebalance.store.store import StoreError, open_store\n"
+        "from lt_rebalance.store import StoreError, open_store\n"
         "try:\n"
         "    open_store('s3://bucket/store', 1, create=True)\n"
         "except StoreError as error:\n"

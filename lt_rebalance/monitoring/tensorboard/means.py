@@ -45,8 +45,8 @@ def write_means(store: Store, study: Mapping[str, Any]) -> None:
         keys[run["cell"]].append(run["key"])
     logs: dict[str, EventLog] = {}
     for cell, of_cell in zip(study["cells"], keys, strict=True):
-        records = [record for key in of_cell if (record := store.read_record(key)) is not None]
-        if complete := [record for record in records if record.state == "complete"]:
+        records = store.files.read_each(store.read_record, of_cell)
+        if complete := [record for record in records if record is not None and record.state == "complete"]:
             # The original set stands for itself, beside the methods of every C.
             name = path_name(ORIGINAL if cell["data"] == ORIGINAL else cell["method"])
             log = logs.setdefault(name, EventLog(store.files, f"{root}/{name}"))
