@@ -2,10 +2,24 @@
 
 import dataclasses
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Before torch, which takes its threads from here: two processes of tests with two threads each would get in
+# each other's way on two cores. What a test computes with more threads, it says.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Tests start hundreds of processes. Where Python is told to keep no bytecode, each would compile torch, Ray
+# and pandas anew, which takes longer than all else it does; so it is kept, out of everybody's way.
+if sys.dont_write_bytecode and sys.pycache_prefix is None:
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
 import torch
 
 from lt_rebalance.data.spec import DATA_DIR_VARIABLE
