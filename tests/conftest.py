@@ -1,6 +1,7 @@
 """Fixtures that several test modules share."""
 
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -148,7 +149,11 @@ def generator_stage(small_protocol: Protocol, cpu_execution: Execution) -> Gener
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """Return a server of the S3 protocol that all tests share; each makes buckets of its own."""
-    with serve() as server:
+    import botocore.loaders  # here, so that tests without a bucket need it not
+
+    with pytest.MonkeyPatch.context() as patch, serve() as server:
+        # The descriptions that every client reads anew take longer than what a test asks of it.
+        patch.setattr("botocore.session.create_loader", functools.cache(botocore.loaders.create_loader))
         yield server
 
 
