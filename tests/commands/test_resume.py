@@ -52,7 +52,7 @@ def stop_at_first_result(storage: Path, number: signal.Signals) -> tuple[int, st
 
 
 @pytest.mark.slow
-def test_command_that_is_asked_to_stop_says_how_to_go_on_and_when_done_trains_nothing_and_starts_no_ray(
+def test_command_that_is_asked_to_stop_says_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage = tmp_path / "store"
