@@ -3,7 +3,6 @@
 import dataclasses
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +14,6 @@ from lt_rebalance.cluster.dispatch import Resources
 from lt_rebalance.cluster.faults import StoreFaults
 from lt_rebalance.cluster.population import MemberCallback, run_population
 from lt_rebalance.cluster.rungs import PopulationTrainable, member_trial_config, rung_result
-from lt_rebalance.cluster.session import ray_cluster
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.search.account import SearchBudget, Trial
 from lt_rebalance.search.journal import SearchJournal, open_journal
@@ -27,12 +25,6 @@ from tests.store.test_store import make_failure
 
 RESOURCES = Resources(num_cpus=1, num_gpus=0, num_slots=2, max_lanes=1)
 NUM_MEMBERS = 3
-
-
-@pytest.fixture
-def local_ray() -> Iterator[None]:
-    with ray_cluster(None):
-        yield
 
 
 @pytest.fixture
@@ -50,7 +42,7 @@ def open_at(directory: Path) -> Store:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.usefixtures("shared_ray")
 def test_population_that_was_stopped_goes_on_to_its_end_with_settings_that_change(
     population: Search, tmp_path: Path
 ) -> None:
@@ -129,7 +121,7 @@ def test_member_whose_process_was_killed_repeats_its_last_rung_and_goes_on(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.usefixtures("shared_ray")
 def test_member_whose_workers_die_more_often_than_code_may_raise_still_ends_complete(
     population: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

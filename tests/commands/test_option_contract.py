@@ -6,6 +6,7 @@ do not know fails the test: whoever adds one says here what it does.
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import re
 import runpy
@@ -32,7 +33,7 @@ from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
-from lt_rebalance.training.configs import Execution
+from lt_rebalance.training.configs import Budget, Execution
 from tests.store.test_store import make_failure
 
 ROOT = Path(__file__).parents[2]
@@ -119,7 +120,11 @@ def list_flags(parser: argparse.ArgumentParser) -> list[str]:
 
 def act(call: Call, run: Callable[[Sequence[str]], int], base: Sequence[str], extra: Sequence[str]) -> str:
     """Return how a command with more arguments differs from the one without; in nothing is a failure."""
-    without, with_it = call(run, base), call(run, [*base, *extra])
+    return differ(call(run, base), call(run, [*base, *extra]), extra)
+
+
+def differ(without: Answer, with_it: Answer, extra: Sequence[str]) -> str:
+    """Return how the answer to more arguments differs from the one without; in nothing is a failure."""
     assert without.code == 0, without.err
     assert "Traceback" not in with_it.err
     if with_it.code == 2:
@@ -375,14 +380,21 @@ def test_every_option_of_every_command_that_looks_acts_or_is_refused(
     base, values = LOOKS[name]
     known = {flag.lstrip("-").replace("-", "_") for flag in values} | set(ELSEWHERE)
     assert {action.dest for action in actions} <= known, "say in LOOKS what the new option changes"
-    if is_new := name in ("retry", "verify"):
-        planted = plant_new(tmp_path, small_protocol, cpu_execution)
+    if name in ("retry", "verify"):  # which train, or would, and change nothing
+        one_round = dataclasses.replace(small_protocol, classifier_budget=Budget(steps=2, rounds=1))
+        named = name_planted(base, *plant_new(tmp_path, one_round, cpu_execution))
+        without = call(look, named)
+        for flag, extra in values.items():
+            differ(without, call(look, [*named, flag, *extra]), [flag, *extra])
+        return
     for flag, extra in values.items():
-        if flag.startswith("-"):
-            store, stage = planted if is_new else plant(tmp_path / flag.lstrip("-"))
-            named = [{"STORE": store, "STAGE": stage}.get(part, part) for part in base]
-            if flag != "--allow":
-                act(call, look, named, [flag, *extra])
+        if flag.startswith("-") and flag != "--allow":
+            named = name_planted(base, *plant(tmp_path / flag.lstrip("-")))
+            act(call, look, named, [flag, *extra])
+
+
+def name_planted(base: Sequence[str], store: str, stage: str) -> list[str]:
+    return [{"STORE": store, "STAGE": stage}.get(part, part) for part in base]
 
 
 @pytest.mark.parametrize(

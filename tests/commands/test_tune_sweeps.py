@@ -292,9 +292,14 @@ def test_search_killed_at_work_goes_on_with_the_same_study_and_confirms_its_choi
 
 
 @pytest.mark.slow
-def test_search_that_is_done_trains_nothing_again(undisturbed: Path) -> None:
+def test_search_that_is_done_trains_nothing_again(
+    undisturbed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ray, "init", lambda **options: pytest.fail("Ray was started"))
     results = find_results(undisturbed)
-    assert "stages to run" not in finish("tune_classifier", undisturbed)
+    assert call(tune_classifier, [*CPU, *TINY, "--storage", str(undisturbed)]) == 0
+    shown = capsys.readouterr().out
+    assert "trials=4 " in shown and "stages to run" not in shown
     assert find_results(undisturbed) == results
 
 

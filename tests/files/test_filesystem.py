@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from lt_rebalance.files import bucket_files
 from lt_rebalance.files.filesystem import Filesystem, LocalFilesystem
 from lt_rebalance.store.place import find_place
 from tests.places import DirectoryPlace, Place
+from tests.s3_server import PAGE_SIZE
 
 NAMES = ["plain.json", "with space.json", "Zürich 東京.json", "a/b/c.json", "über/mit leer/ñ.bin"]
 
@@ -235,13 +237,16 @@ def test_append_goes_on_where_another_process_left_off(files: Filesystem, place:
         files.read_appended("a")
 
 
-def test_lists_of_more_than_a_thousand_files_are_whole(files: Filesystem, place: Place) -> None:
-    names = [f"{index:04d}" for index in range(1005)]
+def test_lists_of_more_files_than_one_answer_holds_are_whole(
+    files: Filesystem, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_files, "_DELETED_AT_ONCE", PAGE_SIZE)
+    names = [f"{index:04d}" for index in range(2 * PAGE_SIZE + 5)]
     for name in names:
         place.write(f"d/{name}", b"1")
-    place.write("d/1004x/inside", b"12")
-    assert files.list("d") == sorted([*names, "1004x"])
-    assert files.count_bytes("d") == 1007
+    place.write("d/0204x/inside", b"12")
+    assert files.list("d") == sorted([*names, "0204x"])
+    assert files.count_bytes("d") == len(names) + 2
     files.remove_tree("d")
     assert place.read_all() == {}
 
