@@ -62,8 +62,8 @@ class VmapStack(LaneStack):
         super().__init__(networks, optimizers)
         self._parameters = _stack_named([dict(network.named_parameters()) for network in networks])
         self._buffers = _stack_named([dict(network.named_buffers()) for network in networks])
-        for parameter in self._parameters.values():
-            parameter.requires_grad_()
+        for name, parameter in self._parameters.items():
+            parameter.requires_grad_(networks[0].get_parameter(name).requires_grad)
         self._optimizers = [_stack_optimizers(optimizers, list(self._parameters.values()))]
 
     def __call__(self, *inputs_L: Tensor) -> Tensor:

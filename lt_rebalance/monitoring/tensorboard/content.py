@@ -28,6 +28,7 @@ ROUND_COLUMNS = {
         ),
     ),
     "generator": ("discriminator_loss", "generator_loss", "probability_real", "probability_fake"),
+    "representation": ("train_loss",),
 }
 """columns of the curves that become scalars, by kind of stage, where the curves have them"""
 RESULT_METRICS = ("accuracy", "macro_f1", "worst_class_recall", "num_dead_classes", "loss", "ece")
@@ -54,7 +55,7 @@ def _is_due(round_index: int, num_rounds: int, most: int) -> bool:
 
 def planned_rounds(stage: Mapping[str, Any]) -> int:
     """Return how many rounds a stage has, which a diverged one did not reach."""
-    budget = stage[stage["kind"]]["budget"]
+    budget = stage["generator" if stage["kind"] == "generator" else "classifier"]["budget"]
     return int(budget["epochs"] or budget["rounds"])
 
 
@@ -80,7 +81,7 @@ def show_record(record: Record, store: Store, class_names: Sequence[str]) -> lis
     Raises:
         StoreError: an artefact is missing or altered.
     """
-    if record.state != "complete":
+    if record.state != "complete" or record.kind == "representation":
         return []
     if record.kind == "generator":
         if "samples" not in record.artifacts:
