@@ -7,10 +7,15 @@ from typing import Any
 import numpy as np
 
 from lt_rebalance.ground.plain import LATER, config_from_dict, field_types, require_numbers
+from lt_rebalance.methods.balanced_softmax import BALANCED_SOFTMAX
 from lt_rebalance.methods.cgan import CGAN
 from lt_rebalance.methods.contract import Method, RebalancePlan
+from lt_rebalance.methods.crt import CRT
+from lt_rebalance.methods.logit_adjustment import LOGIT_ADJUSTMENT
+from lt_rebalance.methods.mixup import MIXUP
 from lt_rebalance.methods.none import NONE
 from lt_rebalance.methods.oversample import OVERSAMPLE
+from lt_rebalance.methods.sqrt_sampling import SQRT_SAMPLING
 from lt_rebalance.methods.undersample import UNDERSAMPLE
 
 
@@ -99,6 +104,11 @@ METHODS: dict[str, Method] = {
     "undersample": UNDERSAMPLE,
     "oversample": OVERSAMPLE,
     "cgan": CGAN,
+    "balanced_softmax": BALANCED_SOFTMAX,
+    "sqrt_sampling": SQRT_SAMPLING,
+    "mixup": MIXUP,
+    "logit_adjustment": LOGIT_ADJUSTMENT,
+    "crt": CRT,
 }
 
 
