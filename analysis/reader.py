@@ -53,6 +53,8 @@ class StoreReader:
         """by study: cell, the reference it is compared with, and the change between them"""
         self.generator_cells: dict[str, str] = {}
         """by key of a generator: the first cell that uses it"""
+        self.first_keys: dict[str, str] = {}
+        """by key of a run: the first training that it starts from, where it is a second"""
         self.rows: dict[str, dict[str, Any]] = {}
         self.rounds: dict[str, NDArray[np.float64]] = {}
         self.class_rows: dict[str, dict[str, Any]] = {}
@@ -63,13 +65,25 @@ class StoreReader:
         for name, study in self.studies.items():
             self._read_study(name, study)
         present = set(self.store.list_keys())
-        self.rows = {key: {"state": "missing"} for key in (*self.generator_cells, *self.runs)}
+        self.rows = {
+            key: {"state": "missing"}
+            for key in (*self.generator_cells, *self.runs, *self.first_keys.values())
+        }
         keys = [key for key in self.rows if key in present]
         for key, outcome in zip(keys, self.store.files.read_each(self.store.read_outcome, keys), strict=True):
             if outcome is not None:
                 self.rows[key] = self._describe(outcome)
         for key, run in self.runs.items():
-            self._inherit_state(self.rows[key], run["generator_key"])
+            self._inherit_state(self.rows[key], run["generator_key"], "generator")
+            self._inherit_state(self.rows[key], self.first_keys.get(key), "first training")
+        self._share_first_trainings()
+
+    def _share_first_trainings(self) -> None:
+        """Charge each run with its share of the first training that it starts from."""
+        users = Counter(self.first_keys.values())
+        for key, first_key in self.first_keys.items():
+            if "device_s" in self.rows[key]:
+                self.rows[key]["device_s"] += self.rows[first_key].get("device_s", 0.0) / users[first_key]
 
     def _read_study(self, name: str, study: Mapping[str, Any]) -> None:
         execution = study["execution"]
@@ -86,6 +100,8 @@ class StoreReader:
         runs = {run["key"]: _read_run(run, ids) for run in study["runs"]}
         for key, run in runs.items():
             self.runs.setdefault(key, run)
+        self.first_keys |= {run["key"]: run["first_key"] for run in study["runs"] if "first_key" in run}
+        for run in runs.values():
             if run["generator_key"] is not None:
                 self.generator_cells.setdefault(run["generator_key"], run["cell"])
         if any(is_apart(run) for run in runs.values()):
@@ -96,6 +112,8 @@ class StoreReader:
             return {"state": "failed", "reason": one_line(outcome.error)}
         record, key = outcome, outcome.key
         self.versions[record.stage["results_version"]] += 1
+        if record.kind == "representation":
+            return {"state": record.state} | _cost(record)
         is_classifier = record.kind == "classifier"
         self.rounds[key] = _round_table(record, ROUND_METRICS if is_classifier else GENERATOR_ROUND_METRICS)
         row = {"state": record.state, "seed": record.stage["seed"], "num_rounds": len(record.curves)}
@@ -160,14 +178,12 @@ class StoreReader:
             columns[name] = np.array(values, dtype=np.float64)
         return columns
 
-    def _inherit_state(self, row: dict[str, Any], generator_key: str | None) -> None:
-        if row["state"] == "missing" and generator_key is not None:
-            generator = self.rows[generator_key]
-            if generator["state"] in ("failed", "diverged"):
-                row["state"] = generator["state"]
-                row["reason"] = (
-                    f"its generator {generator['state']}: {generator.get('reason', 'loss not finite')}"
-                )
+    def _inherit_state(self, row: dict[str, Any], upstream_key: str | None, what: str) -> None:
+        if row["state"] == "missing" and upstream_key is not None:
+            upstream = self.rows[upstream_key]
+            if upstream["state"] in ("failed", "diverged"):
+                row["state"] = upstream["state"]
+                row["reason"] = f"its {what} {upstream['state']}: {upstream.get('reason', 'loss not finite')}"
 
 
 def _read_run(run: Mapping[str, Any], cell_ids: Sequence[str]) -> dict[str, Any]:

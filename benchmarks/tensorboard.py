@@ -27,7 +27,7 @@ from benchmarks.orchestration import NUM_CLASSES, make_record
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.metrics import confusion_metrics, precision_recall_counts
-from lt_rebalance.methods.registry import METHODS
+from lt_rebalance.ground.paper import PAPER_METHODS
 from lt_rebalance.monitoring.tensorboard.content import ROUND_COLUMNS
 from lt_rebalance.monitoring.tensorboard.naming import name_runs, study_directory
 from lt_rebalance.monitoring.tensorboard.overview import refresh_events
@@ -56,7 +56,7 @@ def make_plan(num_runs: int, execution: Execution) -> Plan:
         [get_protocol("paper"), get_protocol("sound")],
         dataset="fashion_mnist",
         cs=[None, "7/9", "1/2"],
-        methods=tuple(METHODS),
+        methods=PAPER_METHODS,
         generators=tuple(GENERATORS),
     )
     per_seed = compile_study(Study(name="simulated", cells=cells, seeds=(0,)), execution)

@@ -39,7 +39,7 @@ PRESETS = {
 def make_classifier_parser() -> argparse.ArgumentParser:
     """Return the parser: what is tuned, and the options of every search."""
     parser = make_search_parser(__doc__ or "", PRESETS)
-    known = [name for name, method in METHODS.items() if not method.needs_generator]
+    known = [name for name, each in METHODS.items() if not each.needs_generator and each.then is None]
     parser.add_argument("--method", default="oversample", help=f"of {', '.join(known)} (default: oversample)")
     return parser
 

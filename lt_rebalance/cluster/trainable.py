@@ -10,7 +10,8 @@ import torch
 from ray import tune
 
 from lt_rebalance.cluster.attempt import DONE, Attempt, StageErrors, UnfitWorkerError
-from lt_rebalance.stages.base import StageRun, open_run
+from lt_rebalance.stages.base import StageRun
+from lt_rebalance.stages.kinds import open_run
 from lt_rebalance.stages.observer import TrialObserver, Watch
 from lt_rebalance.stages.provenance import driver_source, find_mismatch
 from lt_rebalance.store import Store, StoreError, open_store

@@ -96,6 +96,7 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
     seconds = [throughput.seconds(stage) or 0.0 for stage in pending.values()]
     planned = ledger.plan.count_stages()
     to_run = Counter(stage.kind for stage in pending.values())
+    kinds = dict.fromkeys((*PLANNED_KINDS, *planned))
     costs = _estimate_costs(job, throughput)
     answer = {
         "study": ledger.plan.study.name,
@@ -103,7 +104,7 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
             "planned": len(ledger.plan.runs),
             **{state: ledger.count_runs()[state] for state in RUN_STATES},
         },
-        "stages": {kind: {"planned": planned[kind], "to_run": to_run[kind]} for kind in PLANNED_KINDS},
+        "stages": {kind: {"planned": planned[kind], "to_run": to_run[kind]} for kind in kinds},
         "execution": to_plain(ledger.plan.execution),
         "num_slots": resources.num_slots,
         "max_lanes": resources.max_lanes,
@@ -119,7 +120,7 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
         print(json.dumps(answer, indent=2))
         return 0
     print(f"{answer['study']}: {ledger.summary()}")
-    for kind in PLANNED_KINDS:
+    for kind in kinds:
         print(f"{kind} runs: {planned[kind]} planned, {to_run[kind]} to run")
     print(f"arithmetic: {answer['flop'] / 1e15:.3g} PFLOP in {ledger.plan.execution.precision}")
     if eta_s is None:

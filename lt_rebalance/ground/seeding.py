@@ -5,6 +5,9 @@ methods are paired by seed, and what a seed sees does not depend on what runs be
 consumed while training take the index of the pass as well, so that a resumed run needs no generator state.
 """
 
+import functools
+import hashlib
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -36,11 +39,26 @@ STREAMS = {
 
 
 def _seed_sequence(seed: int, purpose: str, index: int) -> np.random.SeedSequence:
-    if purpose not in STREAMS:
-        raise ValueError(f"unknown stream {purpose!r}; known: {', '.join(STREAMS)}")
     if seed < 0:
         raise ValueError(f"a seed must be at least 0, got {seed}")
-    return np.random.SeedSequence([ROOT_ENTROPY, seed], spawn_key=(STREAMS[purpose], index))
+    return np.random.SeedSequence([ROOT_ENTROPY, seed], spawn_key=(*_number(purpose), index))
+
+
+def _number(purpose: str) -> tuple[int, ...]:
+    """Return what stands for a purpose: its number, or eight words of a hash, which no number equals."""
+    if "/" in purpose:
+        return _hash(purpose)
+    if purpose not in STREAMS:
+        raise ValueError(
+            f"unknown stream {purpose!r}; known: {', '.join(STREAMS)}, and those that a method names after "
+            'itself, such as "mixup/pairs"'
+        )
+    return (STREAMS[purpose],)
+
+
+@functools.cache
+def _hash(purpose: str) -> tuple[int, ...]:
+    return tuple(np.frombuffer(hashlib.sha256(purpose.encode()).digest(), dtype="<u4").tolist())
 
 
 def numpy_stream(seed: int, purpose: str, index: int = 0) -> np.random.Generator:
@@ -48,8 +66,8 @@ def numpy_stream(seed: int, purpose: str, index: int = 0) -> np.random.Generator
 
     Args:
         seed: replicate index, at least 0.
-        purpose: a name in `STREAMS`.
-        index: the pass (epoch) that consumes the stream; 0 for streams consumed once.
+        purpose: a name in `STREAMS`, or a method's own: its name, a slash, and what is drawn.
+        index: the pass (epoch) or the step that consumes the stream; 0 for streams consumed once.
 
     Raises:
         ValueError: unknown purpose or negative seed.

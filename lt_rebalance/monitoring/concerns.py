@@ -33,6 +33,8 @@ def find_concerns(record: Record, class_names: Sequence[str]) -> list[Concern]:
         collapsed = [value is not None and value < COLLAPSED_BELOW for value in diversity_K]
         meaning = "collapsed: it draws nearly one and the same image of"
         return _name_classes("collapsed generator", meaning, collapsed, class_names)
+    if record.kind == "representation":
+        return []
     is_dead_K = (record.read_confusion().recall_K == 0).tolist()
     meaning = "has dead classes: not one test image is recognised of"
     return _name_classes("dead classes", meaning, is_dead_K, class_names)

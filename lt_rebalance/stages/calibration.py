@@ -190,7 +190,7 @@ def build_made_up_training(
     tested = stage_batching(stage).smallest
     test_set = EvaluationSet(images_NCHW=items.images_PCHW[:tested], labels_N=items.labels_P[:tested])
     classifier = dataclasses.replace(stage.classifier, budget=budget, batch_size=batch_size, selection="last")
-    return ClassifierTraining(classifier, *common, [None] * num_lanes, test_set, fusion)
+    return ClassifierTraining(classifier, *common, [None] * num_lanes, test_set, fusion, stage.method)
 
 
 def _made_up_items(num_items: int, spec: DatasetSpec, device: torch.device) -> TrainingSet:

@@ -36,7 +36,7 @@ from lt_rebalance.ground.values import (
 )
 from lt_rebalance.store.config_values import CLASSIFIER_STAGE, GENERATOR_STAGE
 
-KINDS = ("generator", "classifier", "validation")
+KINDS = ("generator", "classifier", "validation", "representation")
 STATES = ("complete", "diverged")
 CAUSES = ("input", "memory", "code", "infrastructure", "unknown")
 """of failures: wrong configuration or data; too little memory; any other exception; lost workers, nodes and
@@ -52,6 +52,7 @@ _SPLITS = {"classifier": "test", "validation": "validation"}
 _NEEDED = {
     "generator": ("num_collapsed_classes",),
     **dict.fromkeys(_SPLITS, ("loss", "accuracy", "macro_f1", "num_dead_classes")),
+    "representation": ("train_loss",),
 }
 """metrics that readers of a complete record rely on, by kind"""
 _RANGES: dict[str, tuple[float, float]] = {
@@ -252,6 +253,9 @@ def _check_complete(values: Mapping[str, Any]) -> None:
         _require(each in metrics, "metrics", f"a mapping that has {each}", sorted(metrics))
     if values["kind"] == "generator":
         _check_generator(values)
+    elif values["kind"] == "representation":
+        _follow(metrics, values["curves"][-1], "by the last row of its curves")
+        _require(not values["confusion"], "confusion", "empty of a representation", values["confusion"])
     else:
         _check_classifier(values)
 

@@ -92,7 +92,8 @@ class Record:
     key: str
     """sha256 that names the stage"""
     kind: str
-    """"generator", "classifier", or "validation": a classifier measured on its validation set alone"""
+    """"generator", "classifier", "validation": a classifier measured on its validation set alone, or
+    "representation": one that is measured on nothing and that others start from"""
     state: str
     """"complete", or "diverged": a loss was not finite, and training stopped there"""
     stage: Mapping[str, Any]

@@ -61,38 +61,50 @@ class Ledger:
         """Return why a stage counts as failed."""
         if key in self.failures:
             return self.failures[key].error
-        upstream = upstream_key(self.plan.stages[key])
-        assert upstream is not None
-        return f"its generator failed, {self.failures[upstream].error}"
+        failed = self.plan.stages[self._failed_upstream(key)]
+        what = "generator" if failed.kind == "generator" else "first training"
+        return f"its {what} failed, {self.failures[failed.key].error}"
+
+    def _failed_upstream(self, key: str) -> str:
+        """Return the key of the stage whose failure a failed stage shares; its own where it failed itself."""
+        while key not in self.failures:
+            upstream = upstream_key(self.plan.stages[key])
+            assert upstream is not None
+            key = upstream
+        return key
 
     def count_causes(self) -> Counter[str]:
         """Return how many failed runs there are by cause, one of `records.CAUSES`."""
         causes: Counter[str] = Counter()
         for run in self.plan.runs:
             if self.state(run.key) == "failed":
-                key = run.key if run.key in self.failures else str(upstream_key(run.stage))
-                causes[self.failures[key].cause] += 1
+                causes[self.failures[self._failed_upstream(run.key)].cause] += 1
         return causes
 
     def pending(self) -> dict[str, AnyStage]:
-        """Return the stages that are still to run, a generator before the first that builds on it.
+        """Return the stages that are still to run, each after those that it builds on.
 
-        A generator that nothing unfinished builds on is not among them, even when its result is gone; one
-        that is needed again, because its weights are missing or altered, is.
+        One that nothing unfinished builds on is not among them, even when its result is gone; one that is
+        needed again, because its weights are missing or altered, is.
         """
         missing = [run.stage for run in self.plan.runs if self.state(run.key) == "missing"]
         self._check_weights({key for stage in missing if (key := upstream_key(stage)) is not None})
         pending: dict[str, AnyStage] = {}
         for stage in missing:
-            generator_stage = stage.generator_stage
-            if generator_stage is not None and generator_stage.key not in self.records:
-                pending[generator_stage.key] = generator_stage
+            for each in self._lacking(stage.upstream):
+                pending.setdefault(each.key, each)
             pending[stage.key] = stage
         return pending
 
-    def _check_weights(self, generator_keys: set[str]) -> None:
-        """Forget the records of generators whose weights are of no use; the store quarantines those."""
-        keys = sorted(self.records.keys() & generator_keys - self._intact_weights)
+    def _lacking(self, stage: AnyStage | None) -> list[AnyStage]:
+        """Return a stage that others build on and all that it builds on, as far as they have to run."""
+        if stage is None or stage.key in self.records:
+            return []
+        return [*self._lacking(stage.upstream), stage]
+
+    def _check_weights(self, upstream_keys: set[str]) -> None:
+        """Forget the records of stages whose kept weights are of no use; the store quarantines those."""
+        keys = sorted(self.records.keys() & upstream_keys - self._intact_weights)
         store = self._store
         if store is None:
             return

@@ -49,9 +49,9 @@ def stage_batching(stage: AnyStage) -> Batching:
 
 
 def require_workable(stage: AnyStage) -> None:
-    """Raise a ValueError that names a stage unless it, and the one it builds on, can learn and be tested."""
-    if isinstance(stage, ClassifierStage) and stage.generator_stage is not None:
-        require_workable(stage.generator_stage)
+    """Raise a ValueError that names a stage unless it, and all it builds on, can learn and be tested."""
+    if stage.upstream is not None:
+        require_workable(stage.upstream)
     try:
         _require_countable(get_dataset_spec(stage.data.dataset))
         stage_batching(stage)

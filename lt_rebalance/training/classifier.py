@@ -4,8 +4,9 @@ Source of the protocol: Mankikar, Patel, Zhang, sections 3.4 and 4. Shape suffix
 items of a batch, C H W image, K classes.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -24,6 +25,7 @@ from lt_rebalance.ground.metrics import (
 )
 from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.methods.losses import LOSSES
+from lt_rebalance.methods.registry import MethodConfig
 from lt_rebalance.networks.classifiers.registry import build_classifier
 from lt_rebalance.networks.dropout import name_masks
 from lt_rebalance.networks.initialization import build_network
@@ -42,6 +44,7 @@ from lt_rebalance.training.lane import (
     stack,
 )
 from lt_rebalance.training.measuring import measure
+from lt_rebalance.training.method import PLAIN, MethodInTraining, stack_counts
 from lt_rebalance.training.rounds import Training
 from lt_rebalance.training.stacks import ALONE, Fusion, LaneStack
 from lt_rebalance.training.step import StepProgram
@@ -52,6 +55,8 @@ EVALUATION_BATCH = 500
 
 Outputs = tuple[NDArray[np.int64], NDArray[np.int64]]
 """predictions_N, and the counts of `metrics.precision_recall_counts`, empty where they are not kept"""
+NO_OUTPUTS: Outputs = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+"""of a lane that is measured on nothing"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +78,8 @@ class ClassifierLane(Lane):
     validation_set: EvaluationSet | None
     network: nn.Module
     optimizer: torch.optim.Optimizer
+    counts_K: Tensor
+    """items of each class, at least 1 each so that a logarithm can be taken"""
     selected_round: int = -1
     """index of the round whose predictions are reported; -1 before the first"""
     predictions_N: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
@@ -103,10 +110,13 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         validation_sets: Sequence[EvaluationSet | None],
         test_set: EvaluationSet | None,
         fusion: Fusion = ALONE,
+        method: MethodConfig = PLAIN,
+        first_weights: Sequence[Mapping[str, Tensor] | None] | None = None,
     ) -> None:
         """Build one lane for each seed, its training set and its validation set; they share the test set.
 
-        Without a test set, lanes are measured on their validation sets alone.
+        Without a test set, lanes are measured on their validation sets alone, if they have any. A second
+        training starts from the weights of a first, one mapping a lane.
         """
         self._config = config
         self._spec = spec
@@ -115,11 +125,18 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         self._loss = LOSSES[config.loss]
         self._smallest_batch = smallest_classifier_batch(config.architecture, spec)
         self._test_set = test_set
-        inputs = zip(seeds, training_sets, validation_sets, strict=True)
+        self._method = MethodInTraining(method, config.loss)
+        firsts = first_weights or [None] * len(seeds)
+        inputs = zip(seeds, training_sets, validation_sets, firsts, strict=True)
         super().__init__([self._build_lane(*lane_inputs) for lane_inputs in inputs], fusion)
+        self._lanes_by_network = {lane.network: lane for lane in self.lanes}
 
     def _build_lane(
-        self, seed: int, training_set: TrainingSet, validation_set: EvaluationSet | None
+        self,
+        seed: int,
+        training_set: TrainingSet,
+        validation_set: EvaluationSet | None,
+        first_weights: Mapping[str, Tensor] | None,
     ) -> ClassifierLane:
         config, spec = self._config, self._spec
         batching = Batching(
@@ -128,27 +145,39 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         network = build_network(
             lambda: build_classifier(config.architecture, spec.num_classes, spec.image_shape),
             torch_stream(seed, "classifier_init"),
-        ).to(self._device)
-        network.to(memory_format=torch.channels_last)
+        )
+        self._method.prepare(network, seed, first_weights)
+        network.to(self._device).to(memory_format=torch.channels_last)
         name_masks(network, seed)
+        round_ends = config.budget.round_ends(batching.steps_per_pass)
+        counts_K = training_set.count_classes(spec.num_classes).clamp(min=1)
+        weigh = functools.partial(self._method.weigh_items, training_set, counts_K, num_steps=round_ends[-1])
+        chances = weigh if self._method.orders else None
         return ClassifierLane(
             seed=seed,
-            round_ends=config.budget.round_ends(batching.steps_per_pass),
+            round_ends=round_ends,
             training_set=training_set,
             validation_set=validation_set,
             network=network,
             optimizer=build_adam(network, config),
-            batches=BatchOrder(batching, seed, "classifier_batches", self._device),
+            batches=BatchOrder(batching, seed, "classifier_batches", self._device, chances),
+            counts_K=counts_K,
         )
+
+    @property
+    def _uses_batch_statistics(self) -> bool:
+        return self._config.evaluation_mode == "batch_statistics"
 
     def _build_program(self, lanes: Sequence[ClassifierLane]) -> _Program:
         networks = self.stack([lane.network for lane in lanes], [lane.optimizer for lane in lanes])
+        counts_LK = stack_counts(lanes)
 
-        def step(images_LBCHW: Tensor, labels_LB: Tensor) -> Tensor:
+        def step(images_LBCHW: Tensor, labels_LB: Tensor, *extras: Tensor) -> Tensor:
+            mixed = self._method.mix(images_LBCHW, labels_LB, extras)
             with autocast(self._device, self._precision):
-                logits_LBK = networks(images_LBCHW)
-            losses_N = self._loss(logits_LBK.float().flatten(0, 1), labels_LB.flatten(), "none")
-            loss_L = losses_N.view(labels_LB.shape).mean(dim=1)
+                logits_LBK = networks(images_LBCHW if mixed is None else mixed.images_LBCHW)
+            losses_LB = self._method.losses(logits_LBK.float(), labels_LB, counts_LK, extras, mixed)
+            loss_L = losses_LB.mean(dim=1)
             networks.zero_grad()
             loss_L.sum().backward()
             networks.step()
@@ -157,13 +186,18 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         return _Program(networks=networks, step=StepProgram(step, self._device))
 
     def _train_round(self, lanes: Sequence[ClassifierLane], program: _Program, steps: range) -> None:
-        program.networks.train()
+        # What a second training keeps stays as it is, statistics of batches too, unless they are made anew
+        # for every batch that is tested.
+        program.networks.train(not self._method.starts_again or self._uses_batch_statistics)
         sums_L = torch.zeros(len(lanes), device=self._device)
-        for images_LBCHW, labels_LB in read_batches(lanes, steps):
-            sums_L += program.step(images_LBCHW, labels_LB)
+        extras = self._method.read_extras(lanes, steps)
+        for batch, more in zip(read_batches(lanes, steps), extras, strict=True):
+            sums_L += program.step(*batch, *more)
         rows = [{"step": steps.stop, "train_loss": loss} for loss in (sums_L / len(steps)).tolist()]
         validation_sets = [lane.validation_set for lane in lanes if lane.validation_set is not None]
-        outputs = self._test(program.networks, "validation", lanes, validation_sets, rows)
+        outputs = [NO_OUTPUTS] * len(lanes)
+        if validation_sets:
+            outputs = self._test(program.networks, "validation", lanes, validation_sets, rows)
         if self._test_set is not None:
             outputs = self._test(program.networks, "test", lanes, [self._test_set] * len(lanes), rows)
         for lane, row, of_lane in zip(lanes, rows, outputs, strict=True):
@@ -197,7 +231,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
     @torch.no_grad()
     def _predict(self, networks: LaneStack, sets: Sequence[EvaluationSet]) -> Tensor:
         """Return `logits_LNK` in double precision."""
-        uses_batch_statistics = self._config.evaluation_mode == "batch_statistics"
+        uses_batch_statistics = self._uses_batch_statistics
         networks.train(uses_batch_statistics)
         batching = Batching(
             num_items=len(sets[0].labels_N),
@@ -208,7 +242,8 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         for batches in zip(*(each.images_NCHW.split(batching.sizes) for each in sets), strict=True):
             with autocast(self._device, self._precision):
                 logits.append(networks(stack(batches)))
-        return torch.cat(logits, dim=1).double()
+        counts_LK = stack_counts([self._lanes_by_network[network] for network in networks.networks])
+        return self._method.adjust(torch.cat(logits, dim=1).double(), counts_LK)
 
     def _keeps_counts(self, lane: ClassifierLane, row: dict[str, Any]) -> bool:
         """Whether the round may be the one that is reported in the end, of classes that are shown singly."""

@@ -48,6 +48,14 @@ class Budget:
         assert self.steps is not None and self.rounds is not None
         return [self.steps * (index + 1) // self.rounds for index in range(self.rounds)]
 
+    def shorten(self, share: float) -> "Budget":
+        """Return a share of the budget, at least a step and a round."""
+        if self.epochs is not None:
+            return Budget(epochs=max(1, round(share * self.epochs)))
+        assert self.steps is not None and self.rounds is not None
+        steps = max(1, round(share * self.steps))
+        return Budget(steps=steps, rounds=min(steps, max(1, round(share * self.rounds))))
+
     def __str__(self) -> str:
         return f"{self.epochs} epochs" if self.epochs is not None else f"{self.steps} steps"
 
@@ -72,6 +80,11 @@ class GeneratorConfig:
         require_known("generator", self.architecture, tuple(GENERATORS))
         if get_method(self.training_method.name).needs_generator:
             raise ValueError(f"a CGAN cannot learn from a set made by method {self.training_method.name!r}")
+        if not get_method(self.training_method.name).only_plans:
+            raise ValueError(
+                f"method {self.training_method.name!r} acts on the training of a classifier; a CGAN learns "
+                "from a set that a method plans"
+            )
         _check_optimization(self.batch_size, self.learning_rate, self.beta1, self.beta2)
 
 

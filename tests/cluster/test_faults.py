@@ -16,7 +16,7 @@ from lt_rebalance.cluster.attempt import MAX_ERRORS, AttemptError
 from lt_rebalance.cluster.trainable import CNNTrainable, trial_config
 from lt_rebalance.commands.main import main as cli
 from lt_rebalance.commands.sweep import main
-from lt_rebalance.stages.base import open_run, run_stage
+from lt_rebalance.stages.kinds import open_run, run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.checkpoints import Checkpoint
 from lt_rebalance.store.lease import Lease
@@ -269,7 +269,7 @@ def test_zombie_that_commits_while_its_successor_trains_wins_and_both_agree(
 FUTURE = "import time\n_now = time.time\ntime.time = lambda: _now() + 10 * 365 * 86400\n"
 TRAIN_ONE_ROUND = """
 import json, sys, time
-from lt_rebalance.stages.base import open_run
+from lt_rebalance.stages.kinds import open_run
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION, stage_from_dict
 assert time.time() > 2_000_000_000

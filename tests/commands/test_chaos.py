@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 from benchmarks import chaos
 from lt_rebalance.cluster.attempt import MAX_ERRORS
 from lt_rebalance.cluster.session import ray_cluster
-from lt_rebalance.stages.base import run_stage
+from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import compile_study
 from lt_rebalance.studies.protocols import Protocol, make_cell

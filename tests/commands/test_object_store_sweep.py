@@ -13,7 +13,7 @@ import pytest
 from lt_rebalance.commands import sweep
 from lt_rebalance.commands.main import main
 from lt_rebalance.files.bucket import PATIENCE_VARIABLE
-from lt_rebalance.stages.base import run_stage
+from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.plan import compile_study

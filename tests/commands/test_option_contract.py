@@ -27,7 +27,7 @@ from lt_rebalance.commands.completion import list_commands
 from lt_rebalance.commands.main import main as look
 from lt_rebalance.commands.parser import make_parser, make_store_plan_parser
 from lt_rebalance.stages import arithmetic as costs
-from lt_rebalance.stages.base import run_stage
+from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell

@@ -20,7 +20,7 @@ from lt_rebalance.networks.discriminator import Discriminator
 from lt_rebalance.networks.generators.generator import Generator
 from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.stages import calibration
-from lt_rebalance.stages.arithmetic import Throughput, _training_flop_per_image, stage_flop
+from lt_rebalance.stages.arithmetic import Throughput, stage_flop
 from lt_rebalance.stages.calibration import (
     LARGEST_BATCH,
     LARGEST_STEP_FLOP,
@@ -30,6 +30,7 @@ from lt_rebalance.stages.calibration import (
     choose_fusion,
     measure_step_s,
 )
+from lt_rebalance.stages.kinds import KINDS
 from lt_rebalance.studies.axes import make_presets, read_axes
 from lt_rebalance.studies.protocols import PROTOCOLS, Protocol, make_cell
 from lt_rebalance.studies.stage import AnyStage, ClassifierStage
@@ -105,7 +106,7 @@ def count_measurement(stage: AnyStage, image_s: float, monkeypatch: pytest.Monke
     throughput = Throughput()
     throughput.calibrate(stage)
     flop_per_s = stage_flop(stage) / (throughput.seconds(stage) or math.nan)
-    assert flop_per_s * image_s == pytest.approx(_training_flop_per_image(stage))
+    assert flop_per_s * image_s == pytest.approx(KINDS[stage.kind].image_flop(stage))
     (training,) = made
     return training
 
@@ -147,7 +148,7 @@ def test_measurement_is_never_larger_than_its_work_nor_than_its_bounds(
         assert found.images <= batching.images_seen(planned_steps)
         assert batching.smallest <= found.num_images <= min(batching.num_items, batching.batch_size)
         assert found.num_images <= LARGEST_BATCH
-        step_flop = found.num_images * _training_flop_per_image(stage)
+        step_flop = found.num_images * KINDS[stage.kind].image_flop(stage)
         bound = LARGEST_STEP_FLOP[stage.execution.device]
         assert step_flop <= bound or found.num_images == batching.smallest
         if stage.execution.device == "cpu":

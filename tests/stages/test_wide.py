@@ -16,7 +16,7 @@ from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.monitoring.concerns import MAX_NAMED, find_concerns
 from lt_rebalance.monitoring.tensorboard.content import show_record, show_round
-from lt_rebalance.stages.base import run_stage
+from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
 from lt_rebalance.studies.protocols import get_protocol, make_cell

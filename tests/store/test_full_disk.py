@@ -13,7 +13,7 @@ from lt_rebalance.cluster.trainable import CGANTrainable, CNNTrainable, trial_co
 from lt_rebalance.files.filesystem import LocalFilesystem
 from lt_rebalance.ground.disk import takes_no_more
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
-from lt_rebalance.stages.base import open_run, run_stage
+from lt_rebalance.stages.kinds import open_run, run_stage
 from lt_rebalance.stages.observer import Watch
 from lt_rebalance.stages.size import check_space, checkpoint_bytes, kept_bytes
 from lt_rebalance.studies.plan import compile_study, describe_plan

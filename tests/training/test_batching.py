@@ -20,7 +20,7 @@ from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
 from lt_rebalance.networks.generators.generator import LABEL_DIM, NOISE_DIM
 from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.stages.arithmetic import stage_flop
-from lt_rebalance.stages.base import run_stage
+from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.plan import compile_study
 from lt_rebalance.studies.protocols import PROTOCOLS, make_cell

@@ -34,6 +34,7 @@ ROUND_COLUMNS = {
         *(f"{split}_{name}" for split in ("test", "validation") for name in shown_metrics(HEADLINE, FURTHER)),
     ),
     "generator": ("discriminator_loss", "generator_loss", "probability_real", "probability_fake"),
+    "representation": ("train_loss",),
 }
 """columns of the curves that become scalars, by kind of stage, where the curves have them"""
 RESULT_METRICS = shown_metrics(HEADLINE, FURTHER)
@@ -63,7 +64,7 @@ def _is_due(round_index: int, num_rounds: int, most: int) -> bool:
 
 def planned_rounds(stage: Mapping[str, Any]) -> int:
     """Return how many rounds a stage has, which a diverged one did not reach."""
-    budget = stage[stage["kind"]]["budget"]
+    budget = stage["generator" if stage["kind"] == "generator" else "classifier"]["budget"]
     return int(budget["epochs"] or budget["rounds"])
 
 
@@ -89,7 +90,7 @@ def show_record(record: Record, store: Store, class_names: Sequence[str]) -> lis
     Raises:
         StoreError: an artefact is missing or altered.
     """
-    if record.state != "complete":
+    if record.state != "complete" or record.kind == "representation":
         return []
     if record.kind == "generator":
         if "samples" not in record.artifacts:

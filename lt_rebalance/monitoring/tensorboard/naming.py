@@ -13,12 +13,12 @@ from lt_rebalance.store.facts import name_generator_replicate, name_replicate
 
 @dataclass(frozen=True, kw_only=True)
 class EventRun:
-    """One run of TensorBoard: a cell at its seeds, or a generator that classifiers share."""
+    """One run of TensorBoard: a cell at its seeds, or a generator or a first training that they share."""
 
     directory: str
     """where its events lie in the store"""
     group: str
-    """the cell, whose seeds are repeats of each other; empty for a generator"""
+    """the cell, whose seeds are repeats of each other; empty for what cells share"""
     hparams: Mapping[str, HParam]
     """the cell's configuration in dotted names; what it has not is absent"""
     class_names: tuple[str, ...]
@@ -60,6 +60,18 @@ def name_runs(study: Mapping[str, Any]) -> dict[str, EventRun]:
                 EventRun(
                     directory=f"{root}/generator-{path_name(architecture)}/"
                     + _path_words(name_generator_replicate(run)),
+                    group="",
+                    hparams={},
+                    class_names=class_names,
+                ),
+            )
+        if (first_key := run.get("first_key")) is not None:
+            architecture = cell["config"]["classifier"]["architecture"]
+            runs.setdefault(
+                first_key,
+                EventRun(
+                    directory=f"{root}/representation-{path_name(architecture)}/"
+                    + _path_words(name_replicate(run)),
                     group="",
                     hparams={},
                     class_names=class_names,
