@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from lt_rebalance.ground.own_file import check_sha256, get_own, is_at_hand, is_own
 from lt_rebalance.ground.plain import LATER, require_numbers
+from lt_rebalance.methods.checking import check_plan
 from lt_rebalance.methods.contract import Method, PositionArray, RebalancePlan
 
 
@@ -51,13 +53,16 @@ def _plan_cgan(counts_K: Sequence[int], draw: str | None, rng: np.random.Generat
 
 
 def get_method(name: str) -> Method:
-    """Return a method by name.
+    """Return a method by name: one in METHODS, or one in a file of a user's own that is at hand.
 
     Raises:
         ValueError: unknown name.
     """
+    if is_own(name):
+        method: Method = get_own(name, Method)
+        return method
     if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}; known: {', '.join(METHODS)}")
+        raise ValueError(f"unknown method {name!r}; known: {', '.join(METHODS)}, or PATH.py:NAME")
     return METHODS[name]
 
 
@@ -99,7 +104,7 @@ def plan_rebalancing(
     check_fill_fraction(name, fill_fraction)
     if min(counts_K) < 1:
         raise ValueError(f"every class needs at least one image, got counts {list(counts_K)}")
-    plan = get_method(name).plan(counts_K, draw, rng)
+    plan = check_plan(name, get_method(name).plan(counts_K, draw, rng), counts_K)
     num_synthetic_K = tuple(round(fill_fraction * count) for count in plan.num_synthetic_K)
     return replace(plan, num_synthetic_K=num_synthetic_K)
 
@@ -137,13 +142,18 @@ class MethodConfig:
     """A rebalancing method and how it chooses images."""
 
     name: str
-    """a name in METHODS"""
+    """a name in METHODS, or that of a method in a file of a user's own"""
     draw: str | None
     """one of the method's draws; None for a method without any"""
     fill_fraction: float = field(default=1.0, metadata=LATER)
     """share of each class's gap to the largest that synthetic images fill; 1 for a method that makes none"""
+    file_sha256: str | None = field(default=None, metadata=LATER)
+    """of the user's own file that the method is in; follows from the name where that file is at hand"""
 
     def __post_init__(self) -> None:
         require_numbers(self)
+        object.__setattr__(self, "file_sha256", check_sha256(self.name, self.file_sha256))
+        if not is_at_hand(self.name):
+            return  # a description of what was run; to be used, it needs the file
         check_draw(self.name, self.draw)
         check_fill_fraction(self.name, self.fill_fraction)

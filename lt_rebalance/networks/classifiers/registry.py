@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from torch import nn
 
+from lt_rebalance.ground.own_file import get_own, is_own
+from lt_rebalance.ground.plain import require_known
 from lt_rebalance.networks.classifiers.paper_cnn import build_paper_cnn
 from lt_rebalance.networks.initialization import ImageShape
 
@@ -19,9 +21,20 @@ def build_classifier(name: str, num_classes: int, image_shape: ImageShape) -> nn
     Raises:
         ValueError: unknown name, or an image shape the architecture cannot read.
     """
-    if name not in CLASSIFIERS:
-        raise ValueError(f"unknown classifier {name!r}; known: {', '.join(CLASSIFIERS)}")
-    return CLASSIFIERS[name](num_classes, image_shape)
+    return get_classifier(name)(num_classes, image_shape)
+
+
+def get_classifier(name: str) -> ClassifierBuilder:
+    """Return what builds a classifier: one in CLASSIFIERS, or one in a file of a user's own that is at hand.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if is_own(name):
+        builder: ClassifierBuilder = get_own(name)
+        return builder
+    require_known("classifier", name, tuple(CLASSIFIERS))
+    return CLASSIFIERS[name]
 
 
 CLASSIFIERS: dict[str, ClassifierBuilder] = {
