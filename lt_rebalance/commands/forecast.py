@@ -10,6 +10,7 @@ import torch
 
 from lt_rebalance.cluster.dispatch import Resources
 from lt_rebalance.ground.interrupts import InterruptWatch
+from lt_rebalance.ground.own_file import find_place
 from lt_rebalance.ground.plain import to_plain
 from lt_rebalance.ground.text import format_duration
 from lt_rebalance.monitoring.estimates import (
@@ -60,7 +61,12 @@ def measure_unknown(throughput: Throughput, pending: Mapping[str, AnyStage]) -> 
     with InterruptWatch() as interrupts:
         for stage in pending.values():
             if stage.execution.device == "cpu":
-                throughput.calibrate(stage)
+                try:
+                    throughput.calibrate(stage)
+                except Exception as error:
+                    if find_place(error) is None:
+                        raise
+                    return  # the stage will raise it again in its worker, where it is kept and told
             interrupts.check()
 
 

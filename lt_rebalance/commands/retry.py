@@ -15,6 +15,7 @@ from lt_rebalance.commands.stores import choose_study, print_json
 from lt_rebalance.commands.sweep import fit_trials, run_pending
 from lt_rebalance.data.catalog import are_embedded
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, Work, note
+from lt_rebalance.ground.own_file import bring, require_at_hand
 from lt_rebalance.ground.text import make_console, one_line
 from lt_rebalance.monitoring.tensorboard.overview import refresh_events
 from lt_rebalance.stages.observer import attempt
@@ -33,14 +34,19 @@ def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work:
     study = store.load_study(choose_study(store, options.study))
     plan = keep_failed(plan_from_description(study), store)
     if options.dry_run:
-        for name in ("address", "data_dir", "gpus_per_trial", "lanes", "max_concurrent"):
+        for name in ("address", "data_dir", "own_file", "gpus_per_trial", "lanes", "max_concurrent"):
             if getattr(options, name) is not None:
                 raise ValueError(f"--{name.replace('_', '-')} does not go with --dry-run, which runs nothing")
     datasets = {stage.data.dataset for stage in plan.stages.values()}
     if options.data_dir is not None and are_embedded(datasets):
         note(f"--data-dir changes nothing: {', '.join(sorted(datasets))} comes with the package")
+    for path in options.own_file or ():
+        bring(path)
     if options.dry_run or not plan.runs:
         return lambda: _show(plan, store, options)
+    needs_own = require_at_hand([stage.to_dict() for stage in plan.stages.values()])
+    if options.own_file and not needs_own:
+        note("--own-file changes nothing: what failed was run without a file of your own")
     writable = _open_to_write(options.store)
     again = _prepare_again(plan, writable, options, stack)
 

@@ -8,7 +8,6 @@ import torch
 from rich.console import Console
 
 from lt_rebalance.cluster.dispatch import Resources, plan_resources, run_plan
-from lt_rebalance.cluster.faults import advise_on
 from lt_rebalance.cluster.installation import require_one_copy
 from lt_rebalance.cluster.nodes import require_store_on_all_nodes
 from lt_rebalance.cluster.session import ClusterSize, RaySession, count_cpus, ray_cluster
@@ -28,6 +27,7 @@ from lt_rebalance.ground.exits import EXIT_INCOMPLETE, Parser, note, run_command
 from lt_rebalance.ground.interrupts import Interrupted
 from lt_rebalance.ground.option_types import finite, place, price, whole
 from lt_rebalance.ground.text import make_console, rich, to_csv
+from lt_rebalance.monitoring.concerns import advise_on
 from lt_rebalance.monitoring.tensorboard.overview import refresh_events, write_overview
 from lt_rebalance.stages.arithmetic import Throughput
 from lt_rebalance.stages.observer import attempt

@@ -6,6 +6,7 @@ import dataclasses
 from lt_rebalance.commands.stores import find_stage, print_json
 from lt_rebalance.data.catalog import are_embedded
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, note
+from lt_rebalance.ground.own_file import bring, list_needed
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.stages.verification import Verification, verify_stage
 
@@ -20,6 +21,10 @@ def run(options: argparse.Namespace) -> int:
     datasets = [] if record is None else [record.stage["data"]["dataset"]]
     if options.data_dir is not None and are_embedded(datasets):
         note("--data-dir changes nothing: the data set of this stage comes with the package")
+    for path in options.own_file or ():
+        bring(path)
+    if options.own_file and record is not None and not any(list_needed(record.stage)):
+        note("--own-file changes nothing: this stage was run without a file of your own")
     found = verify_stage(store, key, options.data_dir)
     if options.json:
         print_json(dataclasses.asdict(found) | {"is_equal": found.is_equal})

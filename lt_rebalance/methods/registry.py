@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from lt_rebalance.ground.own_file import check_sha256, get_own, is_at_hand, is_own
 from lt_rebalance.ground.plain import LATER, config_from_dict, field_types, require_numbers
 from lt_rebalance.methods.balanced_softmax import BALANCED_SOFTMAX
 from lt_rebalance.methods.cgan import CGAN
+from lt_rebalance.methods.checking import check_plan
 from lt_rebalance.methods.contract import Method, RebalancePlan
 from lt_rebalance.methods.crt import CRT
 from lt_rebalance.methods.logit_adjustment import LOGIT_ADJUSTMENT
@@ -20,13 +22,16 @@ from lt_rebalance.methods.undersample import UNDERSAMPLE
 
 
 def get_method(name: str) -> Method:
-    """Return a method by name.
+    """Return a method by name: one in METHODS, or one in a file of a user's own that is at hand.
 
     Raises:
         ValueError: unknown name.
     """
+    if is_own(name):
+        method: Method = get_own(name, Method)
+        return method
     if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}; known: {', '.join(METHODS)}")
+        raise ValueError(f"unknown method {name!r}; known: {', '.join(METHODS)}, or PATH.py:NAME")
     return METHODS[name]
 
 
@@ -94,7 +99,7 @@ def plan_rebalancing(
     check_fill_fraction(name, fill_fraction)
     if min(counts_K) < 1:
         raise ValueError(f"every class needs at least one image, got counts {list(counts_K)}")
-    plan = get_method(name).plan(counts_K, draw, rng)
+    plan = check_plan(name, get_method(name).plan(counts_K, draw, rng), counts_K)
     num_synthetic_K = tuple(round(fill_fraction * count) for count in plan.num_synthetic_K)
     return replace(plan, num_synthetic_K=num_synthetic_K)
 
@@ -112,21 +117,36 @@ METHODS: dict[str, Method] = {
 }
 
 
+class _Described(dict[str, Any]):
+    """Options of a method whose file is not at hand, as they were described; hashable as a dataclass is."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
 @dataclass(frozen=True, kw_only=True)
 class MethodConfig:
     """A rebalancing method and how it chooses images."""
 
     name: str
-    """a name in METHODS"""
+    """a name in METHODS, or that of a method in a file of a user's own"""
     draw: str | None
     """one of the method's draws; None for a method without any"""
     fill_fraction: float = field(default=1.0, metadata=LATER)
     """share of each class's gap to the largest that synthetic images fill; 1 for a method that makes none"""
     options: Any = field(default=None, metadata=LATER)
     """the method's own, given as a mapping or as its dataclass and kept as that; None where it has none"""
+    file_sha256: str | None = field(default=None, metadata=LATER)
+    """of the user's own file that the method is in; follows from the name where that file is at hand"""
 
     def __post_init__(self) -> None:
         require_numbers(self)
+        object.__setattr__(self, "file_sha256", check_sha256(self.name, self.file_sha256))
+        if not is_at_hand(self.name):
+            # A description of what was run; to be used, it needs the file.
+            if self.options is not None:
+                object.__setattr__(self, "options", _Described(self.options))
+            return
         check_draw(self.name, self.draw)
         check_fill_fraction(self.name, self.fill_fraction)
         object.__setattr__(self, "options", fill_in_options(self.name, self.options))

@@ -1,7 +1,7 @@
 """What should worry someone about a result or a machine, in words."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lt_rebalance.ground.metrics import COLLAPSED_BELOW
@@ -55,3 +55,18 @@ def find_disk_concern(location: str) -> Concern | None:
         return None
     left = f"{usage.free / 2**30:.1f} of {usage.total / 2**30:.0f} GiB left"
     return Concern(kind="disk nearly full", text=f"the disk of {location} is nearly full: {left}")
+
+
+_REMEDIES = {
+    "input": "mend the configuration or data that is named",
+    "own file": "mend the file of your own that raised",
+    "code": "mend the code that raised",
+}
+"""by cause of a failure, of those that trying again alone does not mend"""
+
+
+def advise_on(causes: Collection[str]) -> str:
+    """Return what to do about failures of these causes before they are tried again."""
+    remedies = [remedy for cause, remedy in _REMEDIES.items() if cause in causes]
+    first = f"first {' and '.join(remedies)}, for else it fails again; " if remedies else ""
+    return f"{first}to try again what failed"

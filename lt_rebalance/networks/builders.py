@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lt_rebalance.ground.own_file import get_own, is_own
 from lt_rebalance.ground.plain import require_known
 
 ImageShape = tuple[int, int, int]
@@ -14,7 +15,7 @@ ImageShape = tuple[int, int, int]
 
 
 def find_builder(kind: str, registry: Mapping[str, str], name: str) -> Callable[..., Any]:
-    """Return the function that a registry names as "module:function".
+    """Return the function that a registry names as "module:function", or one in a file of a user's own.
 
     Args:
         kind: what the registry holds, for messages.
@@ -22,6 +23,9 @@ def find_builder(kind: str, registry: Mapping[str, str], name: str) -> Callable[
     Raises:
         ValueError: unknown name.
     """
+    if is_own(name):
+        own: Callable[..., Any] = get_own(name)
+        return own
     require_known(kind, name, tuple(registry))
     module, _, function = registry[name].partition(":")
     builder: Callable[..., Any] = getattr(importlib.import_module(module), function)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lt_rebalance.ground.own_file import require_at_hand
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.stages.machine import describe_machine
 from lt_rebalance.store import Store, StoreError, open_store
@@ -43,9 +44,11 @@ def verify_stage(store: Store, key: str, data_dir: str | None) -> Verification:
 
     Raises:
         StoreError: the stage, or one that it builds on, has no usable record.
-        ValueError: this machine cannot run the stage as it was run.
+        ValueError: this machine cannot run the stage as it was run, or it needs a file of a user's own that
+            is not at hand.
     """
     record = _read(store, key)
+    require_at_hand(record.stage)
     faults = tuple(_find_faults(store, record))
     if (version := record.stage["results_version"]) != RESULTS_VERSION:
         raise ValueError(

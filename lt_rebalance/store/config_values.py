@@ -61,12 +61,14 @@ DATA = fields(
 )
 METHOD = fields(
     {"name": name, "draw": optional(label)},
-    {"fill_fraction": number(0, 1), "options": mapping_of(scalar, name)},
+    {"fill_fraction": number(0, 1), "options": mapping_of(scalar, name), "file_sha256": digest},
     scalar,
 )
 GENERATOR = fields({**_OPTIMIZATION, "training_method": METHOD}, others=scalar)
 CLASSIFIER = fields(
-    {**_OPTIMIZATION, "loss": label, "evaluation_mode": label, "selection": label}, others=scalar
+    {**_OPTIMIZATION, "loss": label, "evaluation_mode": label, "selection": label},
+    {"file_sha256": digest},
+    scalar,
 )
 EXECUTION = fields(
     {"device": label, "precision": label, "num_threads": whole(1), "torch_version": label}, others=scalar

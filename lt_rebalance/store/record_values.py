@@ -38,9 +38,9 @@ from lt_rebalance.store.config_values import CLASSIFIER_STAGE, GENERATOR_STAGE
 
 KINDS = ("generator", "classifier", "validation", "representation")
 STATES = ("complete", "diverged")
-CAUSES = ("input", "memory", "code", "infrastructure", "unknown")
-"""of failures: wrong configuration or data; too little memory; any other exception; lost workers, nodes and
-storage; failures from before causes were kept"""
+CAUSES = ("input", "memory", "own file", "code", "infrastructure", "unknown")
+"""of failures: wrong configuration or data; too little memory; an exception in a file of the user's own; any
+other exception; lost workers, nodes and storage; failures from before causes were kept"""
 
 ROUNDING = 1e-9
 """by which a number may be away from what it follows from"""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_rebalance.data.long_tail import DataConfig
+from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.ground.plain import config_from_dict, field_types, require_known, to_plain
 from lt_rebalance.methods.registry import MethodConfig, get_method
 from lt_rebalance.studies.protocols import step_budget
@@ -46,6 +47,7 @@ def make_overrides(changes: Mapping[str, Any]) -> Overrides:
         ValueError: an unknown name or a value of another type.
     """
     tables: dict[str, Any] = {}
+    changes = {name: _resolve_own(name, value) for name, value in changes.items()}
     for name, value in changes.items():
         tables = _merge(tables, _nest(name, value))
     label = "+".join(_say(name, value) for name, value in changes.items())
@@ -61,16 +63,30 @@ def read_overrides(path: str | None, settings: Sequence[str]) -> Overrides:
     Raises:
         ValueError: a file that cannot be read, an unknown name or a value of another type.
     """
-    tables: dict[str, Any] = {} if path is None else _read_file(Path(path))
+    tables: dict[str, Any] = {} if path is None else _resolve_all(_read_file(Path(path)))
     labels = [] if path is None else [Path(path).stem]
     for setting in settings:
         name, text = (part.strip() for part in setting.partition("=")[::2])
         if not name or not text:
             raise ValueError(f"--set takes section.field=value, got {setting!r}")
-        value = _parse_value(text)
+        value = _resolve_own(name, _parse_value(text))
         tables = _merge(tables, _nest(name, value))
         labels.append(_say(name, value))
     return Overrides(tables=_check_sections(tables), label="+".join(labels))
+
+
+def _resolve_own(name: str, value: Any) -> Any:
+    """Return a value; where a field names code and a user gives a file of their own, the name of that."""
+    return resolve(value) if name in NAMES_OF_CODE and isinstance(value, str) else value
+
+
+def _resolve_all(tables: Tables, section: str = "") -> dict[str, Any]:
+    return {
+        name: _resolve_all(value, f"{section}{name}.")
+        if isinstance(value, Mapping)
+        else _resolve_own(section + name, value)
+        for name, value in tables.items()
+    }
 
 
 def _say(name: str, value: Any) -> str:  # Any: a plain value, as everywhere below
@@ -218,6 +234,8 @@ def change_cell(cell: Cell, overrides: Overrides) -> Cell:
 
 def _replace(plain: Tables, changes: Tables) -> dict[str, Any]:
     replaced = dict(plain)
+    if not changes.keys().isdisjoint(("name", "architecture")):
+        replaced.pop("file_sha256", None)  # of what is replaced
     for name, value in changes.items():
         if name == "budget":
             replaced[name] = _replace_budget(plain[name], value)
@@ -269,6 +287,9 @@ def _require_options(cells: Sequence[Cell], overrides: Overrides) -> None:
 def _count_configurations(cells: Sequence[Cell]) -> int:
     return len({cell.unnamed() for cell in cells})
 
+
+NAMES_OF_CODE = ("method.name", "classifier.architecture", "generator.training_method.name")
+"""fields that take PATH.py:NAME, of a file of the user's own"""
 
 SECTIONS: Mapping[str, type] = {
     "data": DataConfig,

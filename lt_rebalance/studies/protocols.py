@@ -43,9 +43,10 @@ class Protocol:
     validation_per_class: int = 0
 
     def method_config(self, name: str) -> MethodConfig:
-        """Return the named method with the draw this protocol gives it."""
+        """Return the named method with the draw this protocol gives it, else its first, where it has any."""
         draws = {"oversample": self.oversampling, "undersample": self.undersampling}
-        return MethodConfig(name=name, draw=draws.get(name))
+        first = next(iter(get_method(name).draws), None)
+        return MethodConfig(name=name, draw=draws.get(name, first))
 
 
 def get_protocol(name: str) -> Protocol:

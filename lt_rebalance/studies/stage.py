@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from lt_rebalance.data.long_tail import DataConfig
+from lt_rebalance.ground.own_file import is_at_hand
 from lt_rebalance.ground.plain import LATER, config_from_dict, require_known, to_plain
 from lt_rebalance.methods.registry import MethodConfig, get_method
 from lt_rebalance.store.records import name_seeds, stage_key
@@ -106,8 +107,11 @@ class ClassifierStage(Stage):
             )
 
     def _check_first(self) -> None:
-        starts_again = get_method(self.method.name).then is not None
-        if starts_again != (self.first_stage is not None):
+        has_first = self.first_stage is not None
+        starts_again = (
+            get_method(self.method.name).then is not None if is_at_hand(self.method.name) else has_first
+        )
+        if starts_again != has_first:
             needs = "starts from a" if starts_again else "takes no"
             raise ValueError(f"method {self.method.name!r} {needs} first training")
         if self.first_stage is not None and self.first_stage.data_seed != self.data_seed:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.ground.own_file import is_own, say_error
 from lt_rebalance.networks.builders import find_builder
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, build_classifier
 from lt_rebalance.networks.discriminator import HIDDEN_WIDTHS, Discriminator
@@ -75,6 +76,8 @@ def smallest_generator_batch(architecture: str, spec: DatasetSpec) -> int:
 def smallest_classifier_batch(architecture: str, spec: DatasetSpec) -> int:
     """Return the fewest images that a classifier takes at once in training mode."""
     builder = find_builder("classifier", CLASSIFIERS, architecture)
+    if is_own(architecture):
+        _require_logits(builder, architecture, spec)
     return _try_classifier(builder, architecture, spec)
 
 
@@ -115,6 +118,27 @@ def _try_generator(_: Builder, architecture: str, spec: DatasetSpec) -> int:
 @functools.cache
 def _try_classifier(_: Builder, architecture: str, spec: DatasetSpec) -> int:
     return _smallest_batch(*example_classifier(architecture, spec))
+
+
+@functools.cache
+def _require_logits(_: Builder, architecture: str, spec: DatasetSpec) -> None:
+    """Raise a ValueError unless a network of a user's own makes logits of the images of a data set."""
+    channels, height, width = spec.image_shape
+    images = f"images of {channels}x{height}x{width}"
+    try:
+        network, inputs = example_classifier(architecture, spec)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            logits = network(*inputs)
+    except Exception as error:  # whatever a user's code raises, or torch for it
+        raise ValueError(f"{architecture} cannot be computed on {images}: {say_error(error)}") from error
+    if not isinstance(logits, Tensor) or logits.shape != (2, spec.num_classes):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(
+            f"{architecture} must make {spec.num_classes} logits an image, {(2, spec.num_classes)} of 2 "
+            f"{images}, got {got}"
+        )
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ValueError(f"{architecture} must have parameters to train, got none")
 
 
 @functools.cache

@@ -306,12 +306,20 @@ LOOKS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
         {"--study": ["other"], "--watch": [], "--every": ["1"], "--rate": ["2"], "--json": []},
     ),
     "show": (["show", "STAGE"], {"--storage": ["nowhere"], "--log": [], "--json": []}),
-    "verify": (["verify", "STAGE"], {"--storage": ["nowhere"], "--data-dir": ["/nowhere"], "--json": []}),
+    "verify": (
+        ["verify", "STAGE"],
+        {"--storage": ["nowhere"], "--data-dir": ["/nowhere"], "--own-file": [__file__], "--json": []},
+    ),
     "retry": (
         ["retry", "STORE", "--failed", "--dry-run"],
         {
             **{"--study": ["other"], "--data-dir": ["/nowhere"], "--address": ["10.0.0.1:1"], "--json": []},
-            **{"--gpus-per-trial": ["0.5"], "--max-concurrent": ["3"], "--lanes": ["3"]},
+            **{
+                "--own-file": [__file__],
+                "--gpus-per-trial": ["0.5"],
+                "--max-concurrent": ["3"],
+                "--lanes": ["3"],
+            },
         },
     ),
     "gc": (["gc", "STORE"], {"--orphans": [], "--dry-run": [], "--json": []}),
