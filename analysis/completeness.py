@@ -90,7 +90,7 @@ def describe_oddities(reader: StoreReader) -> tuple[str, ...]:
             notes.append(f"{counts[state]} of {len(reader.runs)} planned runs {meaning}: {_some(named)}")
     if len(reader.versions) > 1:
         notes.append(f"results of {len(reader.versions)} versions of the code stand side by side")
-    known = set(reader.runs) | set(reader.generator_cells)
+    known = {*reader.runs, *reader.generator_cells, *reader.first_keys.values()}
     if others := len(set(reader.store.list_keys()) - known):
         notes.append(f"{others} stages in the store belong to none of these studies and were not read")
     if quarantined := len(reader.store.list_quarantine()):
