@@ -32,7 +32,7 @@ from lt_rebalance.monitoring.tensorboard.naming import name_runs, study_director
 from lt_rebalance.monitoring.tensorboard.overview import refresh_events
 from lt_rebalance.monitoring.tensorboard.server import LOOPBACK, server_command
 from lt_rebalance.monitoring.tensorboard.writer import RunEvents
-from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import Artifact, Record
 from lt_rebalance.studies.plan import Plan, compile_study, describe_plan

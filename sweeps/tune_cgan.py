@@ -30,7 +30,7 @@ from lt_rebalance.commands.search_options import (
     trial_budget,
 )
 from lt_rebalance.ground.option_types import whole
-from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.search.search import OBJECTIVES, Search
 from lt_rebalance.studies.protocols import make_cell
 from lt_rebalance.training.configs import Budget, Execution

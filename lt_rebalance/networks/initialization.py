@@ -43,6 +43,3 @@ def _initialize(module: nn.Module, generator: torch.Generator) -> None:
         module.bias.zero_()
     else:
         raise TypeError(f"no initial distribution is stated for {type(module).__name__}")
-
-
-ImageShape = tuple[int, int, int]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.spec import DatasetSpec
-from lt_rebalance.networks.generators import Generator
+from lt_rebalance.networks.generators.generator import Generator
 from lt_rebalance.stages.calibration import measure_image_s
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.plan import upstream_key

@@ -20,7 +20,7 @@ from lt_rebalance.data.spec import Dataset, DatasetSpec
 from lt_rebalance.ground.seeding import numpy_stream, torch_stream
 from lt_rebalance.methods.contract import RebalancePlan
 from lt_rebalance.methods.registry import plan_rebalancing
-from lt_rebalance.networks.generators import build_generator
+from lt_rebalance.networks.generators.registry import build_generator
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage
 from lt_rebalance.training.cgan import sample_images

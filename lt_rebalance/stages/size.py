@@ -13,7 +13,7 @@ from lt_rebalance.ground.disk import free_bytes
 from lt_rebalance.ground.text import format_bytes
 from lt_rebalance.networks.classifiers.registry import build_classifier
 from lt_rebalance.networks.discriminator import Discriminator
-from lt_rebalance.networks.generators import build_generator
+from lt_rebalance.networks.generators.registry import build_generator
 from lt_rebalance.networks.initialization import build_network
 from lt_rebalance.studies.stage import AnyStage, GeneratorStage
 

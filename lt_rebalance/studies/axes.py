@@ -9,7 +9,7 @@ from typing import Any
 from lt_rebalance.ground.option_types import repeats, whole
 from lt_rebalance.ground.paper import PAPER_CS, PAPER_GENERATORS, PAPER_METHODS
 from lt_rebalance.methods.registry import METHODS, get_method
-from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.studies.protocols import PROTOCOLS, Protocol, get_protocol, grid, step_budget
 from lt_rebalance.studies.study import Cell
 from lt_rebalance.training.configs import Budget

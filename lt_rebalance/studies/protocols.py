@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lt_rebalance.data.long_tail import DataConfig, parse_c
 from lt_rebalance.ground.plain import require_known
 from lt_rebalance.methods.registry import MethodConfig, get_method
-from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.studies.study import Cell
 from lt_rebalance.training.configs import Budget, ClassifierConfig, GeneratorConfig
 

@@ -7,17 +7,21 @@ Shape suffixes: N items, C H W image.
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from lt_rebalance.data.spec import DatasetSpec
-from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, ClassifierBuilder, build_classifier
+from lt_rebalance.networks.builders import find_builder
+from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, build_classifier
 from lt_rebalance.networks.discriminator import HIDDEN_WIDTHS, Discriminator
-from lt_rebalance.networks.generators import GENERATORS, NOISE_DIM, GeneratorBuilder, build_generator
+from lt_rebalance.networks.generators.generator import NOISE_DIM
+from lt_rebalance.networks.generators.registry import GENERATORS, build_generator
 from lt_rebalance.networks.initialization import build_network
 
+Builder = Callable[..., nn.Module]
 Example = tuple[nn.Module, tuple[Tensor, ...]]
 """a network with weights of no meaning, and inputs of two items"""
 
@@ -63,12 +67,14 @@ class Batching:
 
 def smallest_generator_batch(architecture: str, spec: DatasetSpec) -> int:
     """Return the fewest real images that a CGAN learns from at once."""
-    return max(_try_generator(GENERATORS[architecture], architecture, spec), _try_discriminator(spec))
+    builder = find_builder("generator", GENERATORS, architecture)
+    return max(_try_generator(builder, architecture, spec), _try_discriminator(spec))
 
 
 def smallest_classifier_batch(architecture: str, spec: DatasetSpec) -> int:
     """Return the fewest images that a classifier takes at once in training mode."""
-    return _try_classifier(CLASSIFIERS[architecture], architecture, spec)
+    builder = find_builder("classifier", CLASSIFIERS, architecture)
+    return _try_classifier(builder, architecture, spec)
 
 
 def example_generator(architecture: str, spec: DatasetSpec) -> Example:
@@ -96,12 +102,12 @@ def example_classifier(architecture: str, spec: DatasetSpec) -> Example:
 
 # The builder is an argument of its own, so that what is kept is known to be of the network of that name.
 @functools.cache
-def _try_generator(_: GeneratorBuilder, architecture: str, spec: DatasetSpec) -> int:
+def _try_generator(_: Builder, architecture: str, spec: DatasetSpec) -> int:
     return _smallest_batch(*example_generator(architecture, spec))
 
 
 @functools.cache
-def _try_classifier(_: ClassifierBuilder, architecture: str, spec: DatasetSpec) -> int:
+def _try_classifier(_: Builder, architecture: str, spec: DatasetSpec) -> int:
     return _smallest_batch(*example_classifier(architecture, spec))
 
 

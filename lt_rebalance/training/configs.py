@@ -7,7 +7,7 @@ from lt_rebalance.ground.plain import require_known, require_numbers, require_po
 from lt_rebalance.methods.losses import LOSSES
 from lt_rebalance.methods.registry import MethodConfig, get_method
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
-from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS
 
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")

@@ -3,6 +3,8 @@
 import copy
 import itertools
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +14,8 @@ from torch import nn
 from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, build_classifier
 from lt_rebalance.networks.discriminator import Discriminator, draw_kept
-from lt_rebalance.networks.generators import GENERATORS, NOISE_DIM, build_generator
+from lt_rebalance.networks.generators.generator import NOISE_DIM
+from lt_rebalance.networks.generators.registry import GENERATORS, build_generator
 from lt_rebalance.networks.initialization import build_network
 
 FASHION = (1, 28, 28)
@@ -407,3 +410,28 @@ def test_build_network_of_a_layer_without_stated_distribution_is_refused(
     name = type(build()).__name__
     with pytest.raises(TypeError, match=f"no initial distribution is stated for {name}"):
         build_network(lambda: nn.Sequential(nn.Linear(2, 3), build()), torch.Generator())
+
+
+# Registries
+
+
+@pytest.mark.parametrize(
+    ("registry", "build"), [(CLASSIFIERS, build_classifier), (GENERATORS, build_generator)]
+)
+def test_registry_names_functions_that_build(
+    registry: dict[str, str], build: Callable[..., nn.Module]
+) -> None:
+    for name, place in registry.items():
+        assert place.startswith("lt_rebalance.networks.")
+        assert isinstance(build(name, 3, COLOUR), nn.Module)
+
+
+def test_names_of_networks_are_listed_without_torch() -> None:
+    """In a process of its own: this one has imported torch."""
+    script = (
+        "import sys; from lt_rebalance.networks.classifiers.registry import CLASSIFIERS; "
+        "from lt_rebalance.networks.generators.registry import GENERATORS; "
+        "print(len(CLASSIFIERS), len(GENERATORS), 'torch' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert shown.split() == [str(len(CLASSIFIERS)), str(len(GENERATORS)), "False"]

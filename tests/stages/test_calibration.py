@@ -14,7 +14,7 @@ from torch import nn
 
 from lt_rebalance.commands.sweep import main, make_axes_parser
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
-from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.stages import calibration
 from lt_rebalance.stages.arithmetic import Throughput, _training_flop_per_image, stage_flop
 from lt_rebalance.stages.calibration import (
@@ -33,6 +33,7 @@ from lt_rebalance.studies.study import Study
 from lt_rebalance.studies.workload import stage_batching, stage_round_ends
 from lt_rebalance.training.configs import Budget, Execution
 from lt_rebalance.training.stacks import ALONE, Fusion
+from tests.own_networks import register
 
 
 @pytest.fixture
@@ -199,7 +200,8 @@ def test_lanes_that_diverge_while_they_are_measured_are_still_timed(stage: Class
 def test_every_way_to_test_a_classifier_can_be_measured(
     selection: str, mode: str, stage: ClassifierStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(
+    register(
+        monkeypatch,
         CLASSIFIERS,
         "over_items",
         lambda num_classes, image_shape: nn.Sequential(

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.long_tail import draw_subset, parse_c
-from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.stages.arithmetic import Throughput, estimate_remaining_s, stage_flop
 from lt_rebalance.store.records import Record, Timing
 from lt_rebalance.studies.protocols import get_protocol, make_cell

@@ -24,7 +24,7 @@ from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.methods.registry import MethodConfig
-from lt_rebalance.networks.generators import build_generator
+from lt_rebalance.networks.generators.registry import build_generator
 from lt_rebalance.stages.base import StageRun, open_run, run_stage
 from lt_rebalance.stages.inputs import InputReader
 from lt_rebalance.store import Store, StoreError, open_store

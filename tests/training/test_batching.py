@@ -17,7 +17,8 @@ from lt_rebalance.commands.sweep import main, make_axes_parser
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.methods.registry import MethodConfig
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
-from lt_rebalance.networks.generators import GENERATORS, LABEL_DIM, NOISE_DIM
+from lt_rebalance.networks.generators.generator import LABEL_DIM, NOISE_DIM
+from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.stages.arithmetic import stage_flop
 from lt_rebalance.stages.base import run_stage
 from lt_rebalance.store import open_store
@@ -33,6 +34,7 @@ from lt_rebalance.training.configs import Budget, ClassifierConfig, Execution, G
 from lt_rebalance.training.lane import BatchOrder, TrainingSet
 from lt_rebalance.training.stacks import ALONE, FORMS, Fusion
 from sweeps import ablate_cgan_training_set
+from tests.own_networks import register
 
 CPU = torch.device("cpu")
 K = 2
@@ -77,8 +79,8 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> None:
         "over_points": linear_classifier(nn.Unflatten(1, (4, 1, 1)), nn.BatchNorm2d(4)),
         "over_maps": linear_classifier(nn.Unflatten(1, (1, 2, 2)), nn.BatchNorm2d(1)),
     }.items():
-        monkeypatch.setitem(CLASSIFIERS, name, build)
-    monkeypatch.setitem(GENERATORS, "narrow", narrow_generator)
+        register(monkeypatch, CLASSIFIERS, name, build)
+    register(monkeypatch, GENERATORS, "narrow", narrow_generator)
 
 
 def make_items(num_items: int) -> TrainingSet:
@@ -168,7 +170,7 @@ def test_smallest_batch_is_a_property_of_the_network_and_not_of_its_name() -> No
 
 def test_network_that_takes_the_name_of_another_is_tried_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     for layers, expected in (((), 1), ((nn.BatchNorm1d(4),), 2), ((), 1)):
-        monkeypatch.setitem(CLASSIFIERS, "changing", linear_classifier(*layers))
+        register(monkeypatch, CLASSIFIERS, "changing", linear_classifier(*layers))
         assert smallest_classifier_batch("changing", SPEC) == expected
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.methods.registry import MethodConfig
-from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.training.cgan import CGANTraining
 from lt_rebalance.training.classifier import ClassifierTraining, EvaluationSet
 from lt_rebalance.training.configs import Budget, ClassifierConfig, GeneratorConfig
