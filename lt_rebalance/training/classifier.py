@@ -26,7 +26,8 @@ from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.methods.losses import LOSSES
 from lt_rebalance.networks.classifiers.registry import build_classifier
 from lt_rebalance.networks.initialization import build_network
-from lt_rebalance.training.batching import Batching, smallest_classifier_batch
+from lt_rebalance.training.batches import Batching
+from lt_rebalance.training.batching import smallest_classifier_batch
 from lt_rebalance.training.configs import ClassifierConfig
 from lt_rebalance.training.lane import (
     BatchOrder,

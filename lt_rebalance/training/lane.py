@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lt_rebalance.ground.seeding import numpy_stream
-from lt_rebalance.training.batching import Batching
+from lt_rebalance.training.batches import Batching
 
 TrainingState = dict[str, Tensor]
 
