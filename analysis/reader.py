@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.metrics import confusion_metrics, metric_names
 from lt_rebalance.ground.text import one_line
-from lt_rebalance.store import Store, StoreError
+from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.store.records import Failure, Record
 
 METRIC_NAMES = metric_names()
@@ -34,6 +34,24 @@ GENERATOR_ROUND_METRICS = GENERATOR_METRICS[:-1]
 
 UNKNOWN_CODE = "unknown"
 """stands for a commit that is not known"""
+
+
+def find_studies(location: str, studies: Sequence[str]) -> tuple[Store, Sequence[str]]:
+    """Return a store and the names of the studies to read of it, all of them where none are given.
+
+    Raises:
+        StoreError: no store, no study, or none of that name.
+    """
+    store = open_store(location, None, create=False, is_read_only=True) if location else None
+    if store is None:
+        asked = location or "an empty name"
+        raise StoreError(f"{asked}: there is no store; name the directory given to a sweep as --storage")
+    known = store.list_studies()
+    if not known and not studies:
+        raise StoreError(f"{store.location}: no study has been started here; run a sweep first")
+    for name in set(studies) - set(known):
+        store.load_study(name)  # it says which ones there are
+    return store, tuple(studies) or tuple(known)
 
 
 class StoreReader:

@@ -17,8 +17,9 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.measure import describe, make_parser, report
-from lt_rebalance.cluster.dispatch import plan_resources, run_plan
-from lt_rebalance.cluster.session import count_cpus, ray_cluster
+from lt_rebalance.cluster.dispatch import run_plan
+from lt_rebalance.cluster.resources import count_cpus, plan_resources
+from lt_rebalance.cluster.session import ray_cluster
 from lt_rebalance.data.long_tail import rank_groups
 from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.metrics import confusion_metrics, metric_names

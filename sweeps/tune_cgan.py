@@ -18,7 +18,7 @@ the best macro F1 is taken.
 import argparse
 import sys
 
-from analysis.confirmation import describe_confirmation
+from analysis.answers import answer_search
 from lt_rebalance.commands.search import main
 from lt_rebalance.commands.search_options import (
     SearchPreset,
@@ -92,4 +92,4 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
 
 
 if __name__ == "__main__":
-    sys.exit(main(make_cgan_parser(), build_search, describe_confirmation))
+    sys.exit(main(make_cgan_parser(), build_search, answer_search))

@@ -14,7 +14,7 @@ Trials are kept in --storage: the same command goes on where it was stopped, and
 import argparse
 import sys
 
-from analysis.confirmation import describe_confirmation
+from analysis.answers import answer_search
 from lt_rebalance.commands.search import main
 from lt_rebalance.commands.search_options import (
     SearchPreset,
@@ -72,4 +72,4 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
 
 
 if __name__ == "__main__":
-    sys.exit(main(make_classifier_parser(), build_search, describe_confirmation))
+    sys.exit(main(make_classifier_parser(), build_search, answer_search))

@@ -8,8 +8,9 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from lt_rebalance.cluster.dispatch import Resources, run_searcher
+from lt_rebalance.cluster.dispatch import run_searcher
 from lt_rebalance.cluster.faults import StoreFaults, describe_lost_worker
+from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.cluster.rungs import RungTrainable, rung_result, rung_trial_config
 from lt_rebalance.search.account import SearchBudget, Trial
 from lt_rebalance.search.journal import SearchJournal

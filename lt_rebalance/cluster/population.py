@@ -11,8 +11,9 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import PopulationBasedTraining
 
-from lt_rebalance.cluster.dispatch import Resources, run_trials
+from lt_rebalance.cluster.dispatch import run_trials
 from lt_rebalance.cluster.faults import StoreFaults, describe_lost_worker
+from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.cluster.rungs import (
     PopulationTrainable,
     member_trial_config,

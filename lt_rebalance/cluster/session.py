@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,13 @@ from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from ray.train.constants import RAY_CHDIR_TO_TRIAL_DIR
 from ray.tune.execution import class_cache
 
-from lt_rebalance.cluster.installation import ROOT
 from lt_rebalance.cluster.ray_watch import RayWatch, check_ray, watch_ray
+from lt_rebalance.cluster.resources import ClusterSize, count_cpus
 from lt_rebalance.files.private_directory import find_parent, private_directory
 from lt_rebalance.ground.errors import ClusterError
 from lt_rebalance.ground.interrupts import InterruptWatch, pause
+from lt_rebalance.stages.installation import ROOT
 from lt_rebalance.store.lease import Lease
-
-NodeSize = Mapping[str, float]
-"""how much a node has of each resource, "CPU" and "GPU" among them"""
-ClusterSize = Sequence[NodeSize]
 
 LOCAL_OBJECT_STORE_BYTES = 200_000_000
 MIN_OPEN_FILES = 1024
@@ -384,11 +381,6 @@ def _replaced(
         yield
     finally:
         setattr(owner, name, before)
-
-
-def count_cpus() -> int:
-    """Return the CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_room() -> str:

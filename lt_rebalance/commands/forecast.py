@@ -2,13 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from lt_rebalance.cluster.dispatch import Resources
+from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.ground.interrupts import InterruptWatch
 from lt_rebalance.ground.own_file import find_place
 from lt_rebalance.ground.plain import to_plain
@@ -26,8 +24,11 @@ from lt_rebalance.store.facts import RUN_STATES, StageFacts, read_facts
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import describe_plan
 from lt_rebalance.studies.stage import AnyStage
+from lt_rebalance.training.device import count_gpus
 
 PLANNED_KINDS = ("generator", "classifier")
+Answer = Callable[[str, str, int], tuple[str, str]]
+"""From the location of a store, the name of a study in it and characters a line to text and CSV."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,8 @@ class Job:
     resources: Resources
     seeds_option: str = "--seeds"
     """the option that grows the study"""
+    answer: Answer | None = None
+    """what the run ends with, beside the account of its runs"""
 
 
 def describe_study(job: Job) -> dict[str, Any]:
@@ -95,7 +98,7 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
     ledger, resources = job.ledger, job.resources
     pending = ledger.pending()
     throughput = learn_throughput(ledger)
-    if ledger.plan.execution.device == "cpu" or torch.cuda.is_available():
+    if ledger.plan.execution.device == "cpu" or count_gpus():
         for stage in pending.values():
             throughput.calibrate(stage)
     eta_s = estimate_remaining_s(pending, throughput, resources.num_slots, {})

@@ -258,8 +258,9 @@ class LocalFilesystem:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError:
+        except OSError as error:
             temporary.unlink(missing_ok=True)
+            error.filename = str(target)  # a write says of no file that it was refused
             raise
         return temporary
 

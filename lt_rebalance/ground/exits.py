@@ -6,6 +6,7 @@ there is refused. Its work comes after that, and can be taken up again by the sa
 
 import argparse
 import contextlib
+import errno
 import logging
 import os
 import shlex
@@ -172,6 +173,8 @@ def describe_os_error(error: OSError) -> str:
     if error.errno is None:
         return str(error)
     reason = error.strerror or os.strerror(error.errno)
+    if error.errno == errno.EFBIG:
+        reason += " for this process (to lift the limit: ulimit -f unlimited)"
     if isinstance(error, FileNotFoundError) and not error.filename:  # only the question where one is
         return f"{reason}: the current directory; change to one that is there"
     return f"{reason}: {error.filename}" if error.filename else reason

@@ -7,10 +7,13 @@ consumed while training take the index of the pass as well, so that a resumed ru
 
 import functools
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # only what trains waits for torch
+    import torch
+    from torch import Tensor
 
 ROOT_ENTROPY = 10707
 
@@ -76,9 +79,11 @@ def numpy_stream(seed: int, purpose: str, index: int = 0) -> np.random.Generator
 
 
 def torch_stream(
-    seed: int, purpose: str, index: int = 0, device: torch.device | str = "cpu"
-) -> torch.Generator:
+    seed: int, purpose: str, index: int = 0, device: "torch.device | str" = "cpu"
+) -> "torch.Generator":
     """Return the torch generator of one purpose of one seed; arguments and errors as `numpy_stream`."""
+    import torch
+
     return torch.Generator(device).manual_seed(stream_key(seed, purpose, index))
 
 
@@ -88,7 +93,7 @@ def stream_key(seed: int, purpose: str, index: int = 0) -> int:
     return int(state >> np.uint64(1))
 
 
-def random_words(key: Tensor, counter: Tensor) -> Tensor:
+def random_words(key: "Tensor", counter: "Tensor") -> "Tensor":
     """Return random int64, one for each counter, as a function of key and counter alone.
 
     SplitMix64: Steele, Lea, Flood 2014, Fast splittable pseudorandom number generators, in signed arithmetic.
@@ -100,6 +105,6 @@ def random_words(key: Tensor, counter: Tensor) -> Tensor:
     return words.bitwise_xor_(_shift_right(words, 31))
 
 
-def _shift_right(words: Tensor, num_bits: int) -> Tensor:
+def _shift_right(words: "Tensor", num_bits: int) -> "Tensor":
     """Shift zeros in from the left, where torch's own shift of int64 repeats the sign."""
     return (words >> num_bits).bitwise_and_((1 << (64 - num_bits)) - 1)

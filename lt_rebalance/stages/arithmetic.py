@@ -1,9 +1,11 @@
-"""What a stage costs: its arithmetic, throughput measured, time left estimated."""
+"""What a stage costs: its arithmetic, throughput measured, time left estimated.
+
+No torch, but where a network must be counted or a speed be measured.
+"""
 
 import statistics
 from collections.abc import Mapping
 
-from lt_rebalance.stages.calibration import measure_image_s
 from lt_rebalance.stages.kinds import KINDS
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.plan import upstream_key
@@ -50,6 +52,8 @@ class Throughput:
 
 def _measure(stage: AnyStage) -> float:
     """Return the FLOP/s of a few training steps of a stage."""
+    from lt_rebalance.stages.calibration import measure_image_s
+
     image_flop = KINDS[stage.kind].image_flop(stage)
     return image_flop / measure_image_s(stage, image_flop)
 

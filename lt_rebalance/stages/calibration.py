@@ -15,7 +15,7 @@ import torch
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.studies.stage import AnyStage, GeneratorStage
-from lt_rebalance.studies.workload import stage_batching, stage_round_ends, training_config
+from lt_rebalance.studies.workload import smallest_batch, stage_batching, stage_round_ends, training_config
 from lt_rebalance.training.cgan import CGANTraining
 from lt_rebalance.training.classifier import ClassifierTraining, EvaluationSet
 from lt_rebalance.training.configs import Budget
@@ -54,8 +54,7 @@ def measure_image_s(stage: AnyStage, image_flop: float) -> float:
 def bounded_batch(stage: AnyStage, image_flop: float) -> int:
     """Return how many images a step has that is measured for a forecast: those of the work, or fewer."""
     affordable = int(LARGEST_STEP_FLOP[stage.execution.device] / image_flop)
-    smallest = stage_batching(stage).smallest
-    return max(smallest, min(largest_batch(stage), LARGEST_BATCH, affordable))
+    return max(smallest_batch(stage), min(largest_batch(stage), LARGEST_BATCH, affordable))
 
 
 def largest_batch(stage: AnyStage) -> int:
@@ -187,7 +186,7 @@ def build_made_up_training(
     if isinstance(stage, GeneratorStage):
         generator = dataclasses.replace(stage.generator, budget=budget, batch_size=batch_size)
         return CGANTraining(generator, *common, fusion)
-    tested = stage_batching(stage).smallest
+    tested = smallest_batch(stage)
     test_set = EvaluationSet(images_NCHW=items.images_PCHW[:tested], labels_N=items.labels_P[:tested])
     classifier = dataclasses.replace(stage.classifier, budget=budget, batch_size=batch_size, selection="last")
     return ClassifierTraining(classifier, *common, [None] * num_lanes, test_set, fusion, stage.method)

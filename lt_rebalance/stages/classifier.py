@@ -1,26 +1,17 @@
 """Classifier stages: train a classifier on a rebalanced set and measure it."""
 
-import functools
 from typing import Any
 
 import numpy as np
 
-from lt_rebalance.data.catalog import get_dataset_spec
-from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.arrays import predictions_type
 from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.metrics import metric_names
-from lt_rebalance.networks.classifiers.registry import build_classifier
 from lt_rebalance.stages.base import StageRun
-from lt_rebalance.stages.counting import TRAINING_PASSES, count_forward_flop, count_parameters
 from lt_rebalance.stages.inputs import StageInputs
 from lt_rebalance.studies.stage import ClassifierStage
-from lt_rebalance.training.batching import example_classifier
 from lt_rebalance.training.classifier import ClassifierLane, ClassifierTraining, EvaluationSet
 from lt_rebalance.training.stacks import Fusion
-
-_BYTES_PER_TESTED = 12
-"""of an image: its prediction, and its cell of the confusion matrix"""
 
 
 class ClassifierRun(StageRun[ClassifierStage, ClassifierLane]):
@@ -93,37 +84,3 @@ class RepresentationRun(ClassifierRun):
             "metrics": {"train_loss": lane.curves[-1]["train_loss"]},
             "artifacts": {"weights": self._write_weights(stage, lane.network)},
         }
-
-
-def classifier_image_flop(stage: ClassifierStage) -> float:
-    """Return the arithmetic of an image in training."""
-    spec = get_dataset_spec(stage.data.dataset)
-    return TRAINING_PASSES * _classifier_flop(stage.classifier.architecture, spec)
-
-
-def measuring_flop(stage: ClassifierStage) -> float:
-    """Return the arithmetic of measuring a classifier once, on its test and its validation set."""
-    spec = get_dataset_spec(stage.data.dataset)
-    num_tested = sum(spec.test_counts_K) + stage.data.validation_per_class * spec.num_classes
-    return _classifier_flop(stage.classifier.architecture, spec) * num_tested
-
-
-def tested_bytes(stage: ClassifierStage) -> int:
-    """Return what a result keeps of the images that it is tested on."""
-    return _BYTES_PER_TESTED * sum(get_dataset_spec(stage.data.dataset).test_counts_K)
-
-
-def count_classifier(stage: ClassifierStage) -> int:
-    """Return the parameters of the classifier of a stage."""
-    return _count_classifier(stage.classifier.architecture, get_dataset_spec(stage.data.dataset))
-
-
-@functools.cache
-def _classifier_flop(name: str, spec: DatasetSpec) -> float:
-    network, inputs = example_classifier(name, spec)
-    return count_forward_flop(network, *inputs)
-
-
-@functools.cache
-def _count_classifier(name: str, spec: DatasetSpec) -> int:
-    return count_parameters(lambda: build_classifier(name, spec.num_classes, spec.image_shape))

@@ -1,18 +1,48 @@
-"""Count the arithmetic and the parameters of networks."""
+"""Count the arithmetic and the parameters of networks, with inputs of no meaning."""
 
+import functools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.networks.initialization import build_network
+from lt_rebalance.networks.known_work import ForwardWork
+from lt_rebalance.training.batching import (
+    Example,
+    example_classifier,
+    example_discriminator,
+    example_generator,
+)
 
-TRAINING_PASSES = 3
-"""of a network in training, in multiples of a forward pass: forward, and backward to inputs and to weights"""
+
+@functools.cache
+def count_generator(architecture: str, spec: DatasetSpec) -> ForwardWork:
+    """Return the work of a generator."""
+    return _count(example_generator(architecture, spec))
+
+
+@functools.cache
+def count_discriminator(spec: DatasetSpec) -> ForwardWork:
+    """Return the work of a discriminator."""
+    return _count(example_discriminator(spec))
+
+
+@functools.cache
+def count_classifier(architecture: str, spec: DatasetSpec) -> ForwardWork:
+    """Return the work of a classifier."""
+    return _count(example_classifier(architecture, spec))
+
+
+def _count(example: Example) -> ForwardWork:
+    network, inputs = example
+    has_batch_norm = any(isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d) for each in network.modules())
+    return ForwardWork(flop=_forward_flop(network, *inputs), has_batch_norm=has_batch_norm)
 
 
 @torch.no_grad()
-def count_forward_flop(network: nn.Module, *inputs_of_two: Tensor) -> float:
+def _forward_flop(network: nn.Module, *inputs_of_two: Tensor) -> float:
     """Return the multiplications and additions of all linear and convolutional layers for one item."""
     total = 0
 

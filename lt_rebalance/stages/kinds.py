@@ -1,36 +1,34 @@
 """The kinds of stages: the only place that tells them apart."""
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lt_rebalance.stages.base import StageRun
-from lt_rebalance.stages.classifier import (
-    ClassifierRun,
-    RepresentationRun,
-    ValidationRun,
+from lt_rebalance.stages.work import (
     classifier_image_flop,
-    count_classifier,
-    measuring_flop,
-    tested_bytes,
-)
-from lt_rebalance.stages.generator import (
-    GeneratorRun,
     count_cgan,
+    count_classifier,
     count_generator,
     generator_image_flop,
+    measuring_flop,
     sheet_bytes,
+    tested_bytes,
 )
 from lt_rebalance.store import Store
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.stage import AnyStage
+
+if TYPE_CHECKING:  # it needs torch, and a plan goes without
+    from lt_rebalance.stages.base import StageRun
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """What is done differently for a kind of stage."""
 
-    run: type[StageRun[Any, Any]]
+    run: str
+    """what runs it, as "module:class"; imported when something is run"""
     image_flop: Callable[[Any], float]
     """arithmetic of an image in training"""
     measuring_flop: Callable[[Any], float] = lambda _: 0.0
@@ -44,7 +42,7 @@ class Kind:
 
 
 _CLASSIFIER = Kind(
-    run=ClassifierRun,
+    run="lt_rebalance.stages.classifier:ClassifierRun",
     image_flop=classifier_image_flop,
     measuring_flop=measuring_flop,
     count_trained=count_classifier,
@@ -52,16 +50,16 @@ _CLASSIFIER = Kind(
 )
 KINDS: Mapping[str, Kind] = {
     "generator": Kind(
-        run=GeneratorRun,
+        run="lt_rebalance.stages.generator:GeneratorRun",
         image_flop=generator_image_flop,
         count_trained=count_cgan,
         count_kept=count_generator,
         array_bytes=sheet_bytes,
     ),
     "classifier": _CLASSIFIER,
-    "validation": replace(_CLASSIFIER, run=ValidationRun),
+    "validation": replace(_CLASSIFIER, run="lt_rebalance.stages.classifier:ValidationRun"),
     "representation": Kind(
-        run=RepresentationRun,
+        run="lt_rebalance.stages.classifier:RepresentationRun",
         image_flop=classifier_image_flop,
         count_trained=count_classifier,
         count_kept=count_classifier,
@@ -77,7 +75,7 @@ def open_run(
     max_lanes: int | None = None,
     num_devices: float = 1.0,
     driver: Mapping[str, Any] | None = None,
-) -> StageRun[Any, Any]:
+) -> "StageRun[Any, Any]":
     """Open stages that differ in nothing but the seed, as lanes of one run; the rest as for `StageRun`.
 
     Raises:
@@ -85,7 +83,8 @@ def open_run(
     """
     if len({stage.with_seed(0) for stage in stages}) != 1:
         raise ValueError("stages that run together must differ in nothing but the seed")
-    run = KINDS[stages[0].kind].run
+    module, _, name = KINDS[stages[0].kind].run.partition(":")
+    run: type[StageRun[Any, Any]] = getattr(importlib.import_module(module), name)
     return run(stages, store, data_dir, max_lanes=max_lanes, num_devices=num_devices, driver=driver)
 
 

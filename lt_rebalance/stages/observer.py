@@ -5,10 +5,11 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lt_rebalance.ground.errors import attempt
 from lt_rebalance.monitoring.concerns import find_concerns
 from lt_rebalance.monitoring.tensorboard.naming import EventRun
 from lt_rebalance.monitoring.tensorboard.writer import RunEvents
@@ -110,14 +111,6 @@ class TrialObserver:
     def close(self) -> None:
         """Take the note away; events and logs stay."""
         attempt(lambda: remove_note(self._store.files, self._note))
-
-
-def attempt(show: Callable[[], object]) -> None:
-    """Show something, but let no fault of it reach the work that is shown."""
-    try:
-        show()
-    except Exception:
-        _log.warning("could not be shown", exc_info=True)
 
 
 def _describe_begin(lane: Lane) -> str:

@@ -29,7 +29,8 @@ from lt_rebalance.methods.registry import MethodConfig
 from lt_rebalance.networks.classifiers.registry import build_classifier
 from lt_rebalance.networks.dropout import name_masks
 from lt_rebalance.networks.initialization import build_network
-from lt_rebalance.training.batching import Batching, smallest_classifier_batch
+from lt_rebalance.training.batches import Batching
+from lt_rebalance.training.batching import smallest_classifier_batch
 from lt_rebalance.training.configs import ClassifierConfig
 from lt_rebalance.training.lane import (
     BatchOrder,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_rebalance.ground.seeding import numpy_stream
-from lt_rebalance.training.batching import Batching
+from lt_rebalance.training.batches import Batching
 
 TrainingState = dict[str, Tensor]
 

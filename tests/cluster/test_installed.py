@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lt_rebalance.cluster import installation
-from lt_rebalance.cluster.installation import ROOT, require_one_copy
+from lt_rebalance.stages import installation
+from lt_rebalance.stages.installation import ROOT, require_one_copy
 from lt_rebalance.stages.provenance import COMMIT_VARIABLE, hash_source
 
 CHECKOUT = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from lt_rebalance.cluster.attempt import MAX_ERRORS, AttemptError
-from lt_rebalance.cluster.dispatch import Resources
 from lt_rebalance.cluster.faults import StoreFaults
 from lt_rebalance.cluster.population import MemberCallback, run_population
+from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.cluster.rungs import PopulationTrainable, member_trial_config, rung_result
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.search.account import SearchBudget, Trial

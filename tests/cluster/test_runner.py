@@ -16,7 +16,8 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from rich.console import Console
 
 from benchmarks.chaos import list_workers
-from lt_rebalance.cluster.dispatch import Resources, plan_resources, run_plan
+from lt_rebalance.cluster.dispatch import run_plan
+from lt_rebalance.cluster.resources import Resources, plan_resources
 from lt_rebalance.cluster.session import ray_cluster
 from lt_rebalance.cluster.waiting import Waiting
 from lt_rebalance.ground.interrupts import Interrupted

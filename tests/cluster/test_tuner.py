@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lt_rebalance.cluster.dispatch import Resources
 from lt_rebalance.cluster.halving import TrialSearcher, make_scheduler, run_search
+from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.search.account import RungResult, SearchBudget, Trial
 from lt_rebalance.search.journal import SearchJournal, open_journal

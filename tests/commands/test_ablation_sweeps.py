@@ -12,7 +12,8 @@ import pytest
 
 from analysis.answers import answer_differences, answer_sources
 from lt_rebalance.cluster import session as cluster
-from lt_rebalance.cluster.session import ClusterSize, ray_cluster
+from lt_rebalance.cluster.resources import ClusterSize
+from lt_rebalance.cluster.session import ray_cluster
 from lt_rebalance.commands import sweep as command
 from lt_rebalance.commands.sweep import main, make_axes_parser
 from sweeps import (

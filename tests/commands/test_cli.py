@@ -224,6 +224,8 @@ def test_tensorboard_without_a_server_makes_missing_events(call: Call, store: St
     assert (answer["runs_made"], answer["study"]) == (15, "full_grid-quick")
     assert "--host=127.0.0.1" in answer["command"]
     assert call("tensorboard", store.location, "--no-server", "--json").json["runs_made"] == 0
+    shown = call("tensorboard", store.location, "--no-server").out
+    assert "to start the server: " in shown and "http://" not in shown
     assert len(list((Path(store.location) / "events").rglob("*tfevents*"))) == 15 + 4 + 1
 
 

@@ -20,7 +20,7 @@ import pytest
 
 import analysis.__main__
 from lt_rebalance.cluster import session as cluster
-from lt_rebalance.cluster.session import ClusterSize
+from lt_rebalance.cluster.resources import ClusterSize
 from lt_rebalance.commands import search as search_command
 from lt_rebalance.commands import sweep as command
 from lt_rebalance.commands.completion import list_commands
@@ -63,8 +63,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     """Return what calls a command in an empty directory."""
     # How fast this machine is, is no option's doing; and no cluster is to be had.
     monkeypatch.setattr(costs, "_measure", lambda stage: 1e9)
-    monkeypatch.setattr(command, "ray_cluster", _made_up_cluster)
-    monkeypatch.setattr(cluster, "ray_cluster", lambda address: pytest.fail("Ray was started"))
+    monkeypatch.setattr(cluster, "ray_cluster", _made_up_cluster)
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
 
@@ -77,7 +76,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 @contextlib.contextmanager
-def _made_up_cluster(address: str) -> Iterator[ClusterSize]:
+def _made_up_cluster(address: str | None) -> Iterator[ClusterSize]:
+    if address is None:
+        pytest.fail("Ray was started")
     yield [{"CPU": 123, "GPU": 0}]
 
 

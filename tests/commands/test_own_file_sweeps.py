@@ -26,7 +26,7 @@ from lt_rebalance.search.files import make_account
 from lt_rebalance.search.journal import open_journal
 from lt_rebalance.search.owners import list_owned
 from lt_rebalance.search.search import Search
-from lt_rebalance.stages.base import run_stage
+from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.stages.verification import verify_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import Failure

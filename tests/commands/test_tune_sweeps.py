@@ -173,7 +173,8 @@ def test_plan_shows_the_space_and_writes_nothing(
 ) -> None:
     arguments = [*CPU, "--storage", str(tmp_path / "store"), "--plan"]
     assert call(module, arguments) == 0
-    assert "learning_rate" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "learning_rate" in shown and "budget: 6 trials; " in shown
     assert call(module, [*arguments, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["rung_rounds"] == [1, 3, 9]

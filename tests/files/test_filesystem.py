@@ -289,3 +289,17 @@ def test_write_that_fails_leaves_the_old_file_and_nothing_else(operation: str, t
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "refused"
     assert place.read_all() == before
+
+
+def test_write_that_is_refused_names_the_file(tmp_path: Path) -> None:
+    """What the system says of a write names none, as under a limit on the size of files."""
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from lt_rebalance.files.filesystem import LocalFilesystem\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))\n"
+        "try: LocalFilesystem(Path(sys.argv[1])).create('records/large', bytes(2048))\n"
+        "except OSError as error: print(error.strerror, error.filename)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert done.stdout == f"File too large {tmp_path}/records/large\n", done.stderr
+    assert list((tmp_path / "records").iterdir()) == []

@@ -8,7 +8,7 @@ import pytest
 from lt_rebalance.ground.seeding import numpy_stream
 from lt_rebalance.methods.contract import RebalancePlan
 from lt_rebalance.methods.registry import METHODS, check_draw, get_method, plan_rebalancing
-from lt_rebalance.training.batching import Batching
+from lt_rebalance.training.batches import Batching
 from lt_rebalance.training.configs import Budget
 
 COUNTS = [8, 4, 2, 1]

@@ -35,7 +35,7 @@ from lt_rebalance.studies.axes import make_presets, read_axes
 from lt_rebalance.studies.protocols import PROTOCOLS, Protocol, make_cell
 from lt_rebalance.studies.stage import AnyStage, ClassifierStage
 from lt_rebalance.studies.study import Study
-from lt_rebalance.studies.workload import stage_batching, stage_round_ends
+from lt_rebalance.studies.workload import smallest_batch, stage_batching, stage_round_ends
 from lt_rebalance.training import forms
 from lt_rebalance.training.configs import Budget, Execution
 from lt_rebalance.training.stacks import ALONE, FORMS, Fusion
@@ -146,11 +146,11 @@ def test_measurement_is_never_larger_than_its_work_nor_than_its_bounds(
         found = count_measurement(stage, image_s, monkeypatch)
         assert 1 <= found.steps <= planned_steps
         assert found.images <= batching.images_seen(planned_steps)
-        assert batching.smallest <= found.num_images <= min(batching.num_items, batching.batch_size)
+        assert smallest_batch(stage) <= found.num_images <= min(batching.num_items, batching.batch_size)
         assert found.num_images <= LARGEST_BATCH
         step_flop = found.num_images * KINDS[stage.kind].image_flop(stage)
         bound = LARGEST_STEP_FLOP[stage.execution.device]
-        assert step_flop <= bound or found.num_images == batching.smallest
+        assert step_flop <= bound or found.num_images == smallest_batch(stage)
         if stage.execution.device == "cpu":
             first_s = found.num_images * image_s
             assert found.lanes[0].train_s <= first_s + PATIENCE_S * (1 + 1e-9)

@@ -27,7 +27,8 @@ from lt_rebalance.studies.protocols import PROTOCOLS, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
 from lt_rebalance.studies.workload import count_items, stage_batching, stage_round_ends
-from lt_rebalance.training.batching import Batching, smallest_classifier_batch, smallest_generator_batch
+from lt_rebalance.training.batches import Batching
+from lt_rebalance.training.batching import smallest_classifier_batch, smallest_generator_batch
 from lt_rebalance.training.cgan import CGANTraining
 from lt_rebalance.training.classifier import ClassifierTraining, EvaluationSet
 from lt_rebalance.training.configs import Budget, ClassifierConfig, Execution, GeneratorConfig

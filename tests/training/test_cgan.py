@@ -16,7 +16,7 @@ from lt_rebalance.networks.discriminator import Discriminator, draw_kept
 from lt_rebalance.networks.generators.generator import Generator
 from lt_rebalance.networks.generators.registry import build_generator
 from lt_rebalance.networks.initialization import build_network
-from lt_rebalance.training.batching import Batching
+from lt_rebalance.training.batches import Batching
 from lt_rebalance.training.cgan import (
     SAMPLING_BATCH,
     CGANLane,

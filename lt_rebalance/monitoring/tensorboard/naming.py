@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lt_rebalance.ground.names import check_name
-from lt_rebalance.monitoring.tensorboard.protos import HParam
 from lt_rebalance.store.document_values import ORIGINAL
 from lt_rebalance.store.facts import name_generator_replicate, name_replicate
+
+if TYPE_CHECKING:  # who only needs names does not wait for TensorBoard
+    from lt_rebalance.monitoring.tensorboard.protos import HParam
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +21,7 @@ class EventRun:
     """where its events lie in the store"""
     group: str
     """the cell, whose seeds are repeats of each other; empty for what cells share"""
-    hparams: Mapping[str, HParam]
+    hparams: "Mapping[str, HParam]"
     """the cell's configuration in dotted names; what it has not is absent"""
     class_names: tuple[str, ...]
 
@@ -99,12 +101,12 @@ def name_data(data: str) -> str:
     return data if data == ORIGINAL else f"C={data}"
 
 
-def flatten_cell(cell: Mapping[str, Any]) -> dict[str, HParam]:
+def flatten_cell(cell: Mapping[str, Any]) -> "dict[str, HParam]":
     """Return a cell's protocol and configuration in dotted names, without what it has not."""
     return {"protocol": cell["protocol"], **_flatten(cell["config"])}
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, HParam]:
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> "dict[str, HParam]":
     flat: dict[str, HParam] = {}
     for name, value in config.items():
         if isinstance(value, Mapping):
