@@ -1,14 +1,20 @@
 """From committed records to tables, figures and reports; imports neither torch nor ray.
 
-Some functions bear the name of their module: `analysis.collect` is the function, and `from analysis.collect
-import ...` gives the rest of its module. They are imported at once, so that this holds whoever comes first.
+What is handed on is imported when it is asked for: `python -m analysis --help` waits for no pandas.
 """
 
+import importlib
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
 import analysis.beside  # noqa: F401  # before anything of lt_rebalance is imported
-from analysis.aggregate import aggregate, collapse_table, generator_table
-from analysis.collect import Results, collect, read_results
-from analysis.compare import compare, compare_collapse, components_table, power_table
-from analysis.hypotheses import judge_hypotheses
+
+if TYPE_CHECKING:
+    from analysis.aggregate import aggregate, collapse_table, generator_table
+    from analysis.collect import Results, collect, read_results
+    from analysis.compare import compare, compare_collapse, components_table, power_table
+    from analysis.hypotheses import judge_hypotheses
 
 __all__ = [
     "Results",
@@ -23,3 +29,27 @@ __all__ = [
     "power_table",
     "read_results",
 ]
+
+_MODULES = {
+    "aggregate": ("aggregate", "collapse_table", "generator_table"),
+    "collect": ("Results", "collect", "read_results"),
+    "compare": ("compare", "compare_collapse", "components_table", "power_table"),
+    "hypotheses": ("judge_hypotheses",),
+}
+_HOMES = {name: f"analysis.{module}" for module, names in _MODULES.items() for name in names}
+
+
+class _Analysis(types.ModuleType):
+    """Hands on what it names, whoever imports what first.
+
+    Some functions bear the name of their module: `analysis.collect` is the function, also once that module
+    has been imported, which would otherwise put itself in its place.
+    """
+
+    def __getattribute__(self, name: str) -> Any:  # Any: what a module holds
+        if name in _HOMES:
+            return getattr(importlib.import_module(_HOMES[name]), name)
+        return super().__getattribute__(name)
+
+
+sys.modules[__name__].__class__ = _Analysis

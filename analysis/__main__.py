@@ -9,9 +9,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 
-from analysis.collect import read_results
-from analysis.report import write_report
-from analysis.tables import account
+from analysis.reader import find_studies
 from lt_rebalance.ground.exits import Parser, describe_os_error, run_command
 from lt_rebalance.ground.option_types import place
 
@@ -48,6 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(options: argparse.Namespace, _: contextlib.ExitStack) -> int:
     allow = [*options.allow, *(["gaps"] if options.partial else [])]
     try:
+        find_studies(options.store, options.study)
+        # Here, not above: pandas, scipy and matplotlib take longer than a wrong store to refuse.
+        from analysis.collect import read_results
+        from analysis.report import write_report
+        from analysis.tables import account
+
         results = read_results(options.store, studies=options.study, allow=allow)
         page = write_report(results, options.out)
     except OSError as error:

@@ -16,34 +16,23 @@ from analysis.estimates import (
     z_score,
 )
 from analysis.naming import CELL_COLUMNS
+from lt_rebalance.ground.metrics import COLLAPSED_BELOW, HEADLINE, METRICS, shown_metrics
 from lt_rebalance.ground.paper import MIN_COMPARED, PaperRow, find_row
 
-AGGREGATED_METRICS = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "weighted_f1",
-    "loss",
-    "nll",
-    "brier",
-    "ece",
-    "worst_class_recall",
-    "num_dead_classes",
-    "recall_head",
-    "recall_medium",
-    "recall_tail",
-)
+GROUP_RECALLS = {f"recall_{group}": f"recall of {group}" for group in ("head", "medium", "tail")}
+"""labels of what is measured over groups of classes, beside `METRICS`"""
+AGGREGATED_METRICS = (*METRICS, *GROUP_RECALLS)
 SUBSETS = ("all", "healthy")
 """all complete runs, which is what tests use; and those without a dead class, described but never tested"""
-HEADLINE_METRICS = ("accuracy", "macro_f1", "loss")
+HEADLINE_METRICS = shown_metrics(HEADLINE)
 """metrics that have rows also where no run is complete yet"""
 BOOTSTRAPPED_METRICS = ("accuracy", "macro_f1")
 PAPER_METRICS = {"accuracy": "accuracy", "weighted_f1": "f1", "macro_f1": "f1", "loss": "loss"}
 PAPER_LOSS = "double_softmax"
 SATURATION_SUM = 2.4612
 SATURATION_TOLERANCE = 0.003
-COLLAPSED_BELOW = 0.1
-"""diversity of a class below which a generator draws it as one image"""
+MAX_NAMED = 20
+"""classes that a cell of a table names at most"""
 _BOOTSTRAP_SEED = 0
 
 
@@ -172,7 +161,8 @@ def _rate(num_collapsed: int, n: int) -> dict[str, float]:
 
 def _count_classes(classes: pd.DataFrame) -> str:
     counts = classes.groupby("class_name", observed=True, sort=False).size()
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
+    named = ", ".join(f"{name} {count}" for name, count in counts.iloc[:MAX_NAMED].items())
+    return f"{named} and {len(counts) - MAX_NAMED:,} more classes" if len(counts) > MAX_NAMED else named
 
 
 def is_saturated(loss: pd.Series, accuracy: pd.Series) -> pd.Series:

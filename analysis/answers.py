@@ -1,12 +1,14 @@
-"""The table that a sweep's run ends with: what its study answers, read from the store like any report."""
+"""What a sweep's run ends with: the answer of its study, read from the store like any report.
 
-from analysis.ablations import compare_with_references
-from analysis.collect import Results, read_results
-from analysis.sources import sources_table
-from analysis.tables.ablations import ablation_table
-from analysis.tables.differences import sources
-from analysis.tables.table import Table
-from analysis.tables.writers import to_csv, to_text
+Sweeps import these functions before they read their options, so pandas and scipy come with the answer alone.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analysis.collect import Results
+    from analysis.tables.table import Table
 
 
 def answer_differences(location: str, study: str, width: int) -> tuple[str, str]:
@@ -15,18 +17,35 @@ def answer_differences(location: str, study: str, width: int) -> tuple[str, str]
     Args:
         width: characters a line.
     """
+    from analysis.ablations import compare_with_references
+    from analysis.tables.ablations import ablation_table
+
     results = _read(location, study)
     return _write(ablation_table(compare_with_references(results.runs, results.comparisons)), width)
 
 
 def answer_sources(location: str, study: str, width: int) -> tuple[str, str]:
     """Return where the spread of a study comes from that takes seeds apart; as `answer_differences`."""
+    from analysis.sources import sources_table
+    from analysis.tables.differences import sources
+
     return _write(sources(sources_table(_read(location, study).nested_runs)), width)
 
 
-def _read(location: str, study: str) -> Results:
+def answer_search(location: str, study: str) -> Sequence[str]:
+    """Return a line a metric on the study that confirms a search: how its two cells differ."""
+    from analysis.confirmation import describe_confirmation
+
+    return describe_confirmation(location, study)
+
+
+def _read(location: str, study: str) -> "Results":
+    from analysis.collect import read_results
+
     return read_results(location, studies=[study], allow=["gaps"])
 
 
-def _write(table: Table, width: int) -> tuple[str, str]:
+def _write(table: "Table", width: int) -> tuple[str, str]:
+    from analysis.tables.writers import to_csv, to_text
+
     return to_text(table, width), to_csv(table)

@@ -18,10 +18,12 @@ from analysis.reader import (
     QUALITY_MEASURES,
     ROUND_METRICS,
     StoreReader,
+    find_studies,
     is_apart,
 )
+from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.text import one_line
-from lt_rebalance.store import Store, StoreError, open_store
+from lt_rebalance.store import Store
 
 _COST_COLUMNS = ("num_rounds", "num_steps", "wall_s", "train_s", "device_s", "num_errors")
 _PROVENANCE_COLUMNS = (
@@ -64,8 +66,8 @@ class Results:
     """one row a run and round: step and metrics"""
     classes: pd.DataFrame
     """one row a complete run and class: counts, recall, precision, F1, quality of its generator"""
-    confusions: Mapping[str, NDArray[np.int64]]
-    """`confusion_KK` of every complete run, by key"""
+    confusions: Mapping[str, Confusion]
+    """of every complete run, by key"""
     generators: pd.DataFrame
     """one row a generator stage: state, metrics, cost"""
     generator_rounds: pd.DataFrame
@@ -115,13 +117,7 @@ def read_results(location: str, *, studies: Sequence[str] = (), allow: Collectio
     """
     if unknown := sorted(set(allow) - set(ALLOWANCES)):
         raise ValueError(f"unknown allowance {unknown[0]!r}; known: {', '.join(ALLOWANCES)}")
-    store = open_store(location, None, create=False, is_read_only=True) if location else None
-    if store is None:
-        asked = location or "an empty name"
-        raise StoreError(f"{asked}: there is no store; name the directory given to a sweep as --storage")
-    names = tuple(studies) or tuple(store.list_studies())
-    if not names:
-        raise StoreError(f"{store.location}: no study has been started here; run a sweep first")
+    store, names = find_studies(location, studies)
     reader = StoreReader(store, {name: store.load_study(name) for name in names})
     reader.read()
     check_completeness(reader, allow)

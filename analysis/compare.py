@@ -30,6 +30,7 @@ from analysis.significance import (
     wilcoxon_p,
 )
 from analysis.variance import seed_components
+from lt_rebalance.ground.metrics import is_higher_better
 
 ALPHA = 0.05
 MARGIN = 0.005
@@ -42,7 +43,6 @@ which the sd is not known; it is below 8 pairs"""
 EXPLORATORY = "exploratory"
 """what the column `family` says of contrasts that no family names"""
 BLOCK_COLUMNS = ["setting", "protocol", "dataset", "data"]
-HIGHER_IS_WORSE = {"loss", "nll", "brier", "ece", "num_dead_classes"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,12 +237,14 @@ def decide(difference: Mapping[str, Any], p_value: float, metric: str) -> str:
         difference: as `describe_difference` returns it. p_value: of the sign-flip test, corrected as
         declared.
         metric: says which direction is better.
+
+    Raises:
+        ValueError: nothing is known of that metric.
     """
     if difference["n_pairs"] < MIN_PAIRS:
         return "undecided"
     if p_value < ALPHA:
-        is_higher_better = metric not in HIGHER_IS_WORSE
-        return "better" if (difference["mean_difference"] > 0) == is_higher_better else "worse"
+        return "better" if (difference["mean_difference"] > 0) == is_higher_better(metric) else "worse"
     return "equivalent" if difference["tost_p"] < ALPHA else "undecided"
 
 

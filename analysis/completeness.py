@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from analysis.reader import UNKNOWN_CODE, StoreReader, digest, is_apart
+from lt_rebalance.ground.confusion import MAX_DETAILED
 
 ALLOWANCES = ("gaps", "duplicates", "versions")
 _NAMED = 10
@@ -89,11 +90,17 @@ def describe_oddities(reader: StoreReader) -> tuple[str, ...]:
             notes.append(f"{counts[state]} of {len(reader.runs)} planned runs {meaning}: {_some(named)}")
     if len(reader.versions) > 1:
         notes.append(f"results of {len(reader.versions)} versions of the code stand side by side")
-    known = set(reader.runs) | set(reader.generator_cells)
+    known = {*reader.runs, *reader.generator_cells, *reader.first_keys.values()}
     if others := len(set(reader.store.list_keys()) - known):
         notes.append(f"{others} stages in the store belong to none of these studies and were not read")
     if quarantined := len(reader.store.list_quarantine()):
         notes.append(f"{quarantined} damaged files lie in quarantine")
+    wide = [name for name, names in reader.class_names.items() if len(names) > MAX_DETAILED]
+    if wide:
+        notes.append(
+            f"figures of single classes (F6, F7, F8) are drawn for up to {MAX_DETAILED} classes, and so not "
+            f"for {', '.join(wide)}"
+        )
     notes += _describe_mixtures(reader)
     return tuple(notes)
 

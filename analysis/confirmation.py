@@ -10,11 +10,12 @@ import pandas as pd
 from analysis.compare import ALPHA, MIN_PAIRS, decide, describe_difference
 from analysis.estimates import Interval, mean_interval, sample_sd
 from analysis.significance import sign_flip_p
+from lt_rebalance.ground.metrics import METRICS, SELECTION_METRIC, reported_round
 from lt_rebalance.ground.statements import count_used, describe_diverged
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.store.records import Record
 
-DECISIVE = "test macro F1"
+DECISIVE = f"test {METRICS[SELECTION_METRIC].label}"
 """the metric that the verdict on a search rests on, whatever others show"""
 
 
@@ -59,7 +60,7 @@ class PairedDifference:
             return ""
         columns = {"first": self.tuned, "second": self.untuned, "difference": self.differences}
         paired = pd.DataFrame(columns, dtype=np.float64)
-        return decide(describe_difference(paired), self.p_value, "macro_f1")
+        return decide(describe_difference(paired), self.p_value, SELECTION_METRIC)
 
     def __str__(self) -> str:
         n = f"n={count_used(len(self.seeds), self.num_planned, self.num_diverged)} pairs"
@@ -169,18 +170,14 @@ def _mean_sd(values: Sequence[float]) -> str:
     return f"{mean} ± {sample_sd(values):.4f}" if len(values) > 1 else mean
 
 
-def _validation_macro_f1(record: Record) -> float:
-    """Return the value of the round that is reported: the first of the best ones, where a round is chosen."""
-    score = _SELECTION_SCORES.get(str(record.stage["classifier"]["selection"]))
-    rows = record.curves
-    reported = rows[-1] if score is None else max(rows, key=lambda row: float(row[score]))
-    return float(reported["validation_macro_f1"])
+def _on_validation(record: Record) -> float:
+    """Return the value of the round that is reported."""
+    reported = reported_round(record.curves, str(record.stage["classifier"]["selection"]))
+    return float(record.curves[reported][f"validation_{SELECTION_METRIC}"])
 
 
-_SELECTION_SCORES = {"best_validation": "validation_macro_f1", "oracle_best_test": "test_macro_f1"}
-"""column of the curves whose largest value chooses the reported round, by selection; else the last is"""
 CONFIRMED: Mapping[str, Callable[[Record], float]] = {
-    DECISIVE: lambda record: record.metrics["macro_f1"],
+    DECISIVE: lambda record: record.metrics[SELECTION_METRIC],
     "test accuracy": lambda record: record.metrics["accuracy"],
-    "validation macro F1": _validation_macro_f1,
+    f"validation {METRICS[SELECTION_METRIC].label}": _on_validation,
 }

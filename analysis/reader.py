@@ -12,19 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_rebalance.ground.metrics import (
-    METRICS,
-    PROBABILITY_METRICS,
-    compute_metrics,
-    f1_per_class,
-    precision_per_class,
-    recall_per_class,
-)
+from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.metrics import confusion_metrics, metric_names
 from lt_rebalance.ground.text import one_line
-from lt_rebalance.store import Store, StoreError
-from lt_rebalance.store.records import Record
+from lt_rebalance.store import Store, StoreError, open_store
+from lt_rebalance.store.records import Failure, Record
 
-METRIC_NAMES = ("loss", *METRICS, *PROBABILITY_METRICS)
+METRIC_NAMES = metric_names()
 GENERATOR_METRICS = (
     "discriminator_loss",
     "generator_loss",
@@ -40,6 +34,24 @@ GENERATOR_ROUND_METRICS = GENERATOR_METRICS[:-1]
 
 UNKNOWN_CODE = "unknown"
 """stands for a commit that is not known"""
+
+
+def find_studies(location: str, studies: Sequence[str]) -> tuple[Store, Sequence[str]]:
+    """Return a store and the names of the studies to read of it, all of them where none are given.
+
+    Raises:
+        StoreError: no store, no study, or none of that name.
+    """
+    store = open_store(location, None, create=False, is_read_only=True) if location else None
+    if store is None:
+        asked = location or "an empty name"
+        raise StoreError(f"{asked}: there is no store; name the directory given to a sweep as --storage")
+    known = store.list_studies()
+    if not known and not studies:
+        raise StoreError(f"{store.location}: no study has been started here; run a sweep first")
+    for name in set(studies) - set(known):
+        store.load_study(name)  # it says which ones there are
+    return store, tuple(studies) or tuple(known)
 
 
 class StoreReader:
@@ -59,20 +71,37 @@ class StoreReader:
         """by study: cell, the reference it is compared with, and the change between them"""
         self.generator_cells: dict[str, str] = {}
         """by key of a generator: the first cell that uses it"""
+        self.first_keys: dict[str, str] = {}
+        """by key of a run: the first training that it starts from, where it is a second"""
         self.rows: dict[str, dict[str, Any]] = {}
         self.rounds: dict[str, NDArray[np.float64]] = {}
         self.class_rows: dict[str, dict[str, Any]] = {}
-        self.confusions: dict[str, NDArray[np.int64]] = {}
+        self.confusions: dict[str, Confusion] = {}
         self.versions: Counter[int] = Counter()
 
     def read(self) -> None:
         for name, study in self.studies.items():
             self._read_study(name, study)
         present = set(self.store.list_keys())
-        for key in [*self.generator_cells, *self.runs]:
-            self.rows[key] = self._read_stage(key) if key in present else {"state": "missing"}
+        self.rows = {
+            key: {"state": "missing"}
+            for key in (*self.generator_cells, *self.runs, *self.first_keys.values())
+        }
+        keys = [key for key in self.rows if key in present]
+        for key, outcome in zip(keys, self.store.files.read_each(self.store.read_outcome, keys), strict=True):
+            if outcome is not None:
+                self.rows[key] = self._describe(outcome)
         for key, run in self.runs.items():
-            self._inherit_state(self.rows[key], run["generator_key"])
+            self._inherit_state(self.rows[key], run["generator_key"], "generator")
+            self._inherit_state(self.rows[key], self.first_keys.get(key), "first training")
+        self._share_first_trainings()
+
+    def _share_first_trainings(self) -> None:
+        """Charge each run with its share of the first training that it starts from."""
+        users = Counter(self.first_keys.values())
+        for key, first_key in self.first_keys.items():
+            if "device_s" in self.rows[key]:
+                self.rows[key]["device_s"] += self.rows[first_key].get("device_s", 0.0) / users[first_key]
 
     def _read_study(self, name: str, study: Mapping[str, Any]) -> None:
         execution = study["execution"]
@@ -89,27 +118,28 @@ class StoreReader:
         runs = {run["key"]: _read_run(run, ids) for run in study["runs"]}
         for key, run in runs.items():
             self.runs.setdefault(key, run)
+        self.first_keys |= {run["key"]: run["first_key"] for run in study["runs"] if "first_key" in run}
+        for run in runs.values():
             if run["generator_key"] is not None:
                 self.generator_cells.setdefault(run["generator_key"], run["cell"])
         if any(is_apart(run) for run in runs.values()):
             self.nested_runs += [{"study": name, "key": key} for key in runs]
 
-    def _read_stage(self, key: str) -> dict[str, Any]:
-        record = self.store.read_record(key)
-        if record is None:
-            failure = self.store.read_failure(key)
-            return (
-                {"state": "missing"}
-                if failure is None
-                else {"state": "failed", "reason": one_line(failure.error)}
-            )
+    def _describe(self, outcome: Record | Failure) -> dict[str, Any]:
+        if isinstance(outcome, Failure):
+            return {"state": "failed", "reason": one_line(outcome.error)}
+        record, key = outcome, outcome.key
         self.versions[record.stage["results_version"]] += 1
+        if record.kind == "representation":
+            return {"state": record.state} | _cost(record)
         is_classifier = record.kind == "classifier"
         self.rounds[key] = _round_table(record, ROUND_METRICS if is_classifier else GENERATOR_ROUND_METRICS)
         row = {"state": record.state, "seed": record.stage["seed"], "num_rounds": len(record.curves)}
         row |= _cost(record) | _provenance(record)
         if record.state == "complete":
             self._require_names(record)
+            if is_classifier:
+                self.confusions[key] = record.read_confusion()
             self.class_rows[key] = self._class_columns(record)
             row |= self._classifier_values(record) if is_classifier else dict(record.metrics)
         return row
@@ -127,13 +157,12 @@ class StoreReader:
                 )
 
     def _classifier_values(self, record: Record) -> dict[str, Any]:
-        confusion_KK = np.array(record.confusion)
-        self.confusions[record.key] = confusion_KK
-        recall_K, predicted_K = recall_per_class(confusion_KK), confusion_KK.sum(axis=0)
+        confusion = self.confusions[record.key]
+        recall_K, predicted_K = confusion.recall_K, confusion.predicted_K
         groups = {f"recall_{name}": recall_K[labels].mean() for name, labels in record.rank_groups.items()}
         return (
             {name: record.metrics[name] for name in record.metrics if name in METRIC_NAMES}
-            | compute_metrics(confusion_KK)
+            | confusion_metrics(confusion)
             | groups
             | {
                 "num_silent_classes": int((predicted_K == 0).sum()),
@@ -155,26 +184,24 @@ class StoreReader:
             "synthetic_count": record.synthetic_counts,
         }
         if record.kind == "classifier":
-            confusion_KK = np.array(record.confusion)
+            confusion = self.confusions[record.key]
             columns |= {
-                "predicted_count": confusion_KK.sum(axis=0),
-                "recall": recall_per_class(confusion_KK),
-                "precision": precision_per_class(confusion_KK),
-                "f1": f1_per_class(confusion_KK),
+                "predicted_count": confusion.predicted_K,
+                "recall": confusion.recall_K,
+                "precision": confusion.precision_K,
+                "f1": confusion.f1_K,
             }
         for name in QUALITY_MEASURES:
             values = record.quality_per_class.get(name, [None] * num_classes)
             columns[name] = np.array(values, dtype=np.float64)
         return columns
 
-    def _inherit_state(self, row: dict[str, Any], generator_key: str | None) -> None:
-        if row["state"] == "missing" and generator_key is not None:
-            generator = self.rows[generator_key]
-            if generator["state"] in ("failed", "diverged"):
-                row["state"] = generator["state"]
-                row["reason"] = (
-                    f"its generator {generator['state']}: {generator.get('reason', 'loss not finite')}"
-                )
+    def _inherit_state(self, row: dict[str, Any], upstream_key: str | None, what: str) -> None:
+        if row["state"] == "missing" and upstream_key is not None:
+            upstream = self.rows[upstream_key]
+            if upstream["state"] in ("failed", "diverged"):
+                row["state"] = upstream["state"]
+                row["reason"] = f"its {what} {upstream['state']}: {upstream.get('reason', 'loss not finite')}"
 
 
 def _read_run(run: Mapping[str, Any], cell_ids: Sequence[str]) -> dict[str, Any]:

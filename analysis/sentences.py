@@ -31,7 +31,7 @@ def _values(cells: pd.DataFrame, column: str) -> list[object]:
     return list(dict.fromkeys(cells[column].dropna())) if column in cells else []
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
@@ -55,7 +55,7 @@ def name_what_seeds_change(cells: pd.DataFrame) -> list[str]:
 
 def describe_seeds(cells: pd.DataFrame) -> str:
     """Say what a seed changes, and what all seeds share."""
-    text = f"A seed changes {_listed(name_what_seeds_change(cells))}."
+    text = f"A seed changes {listed(name_what_seeds_change(cells))}."
     draws = _values(cells, "data.subset_draw")
     if "paper" in draws:
         where = "" if draws == ["paper"] else " where it is the paper's"

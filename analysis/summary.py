@@ -127,7 +127,7 @@ def _describe_test_images(results: Results, frames: Frames) -> str:
     means = frames.estimates.query("metric == 'accuracy' and subset == 'all'")["mean"].dropna()
     if means.empty:
         return text
-    num_images = min(int(confusion_KK.sum()) for confusion_KK in results.confusions.values())
+    num_images = min(confusion.num_images for confusion in results.confusions.values())
     middle = float(means.median())
     noise = spread(accuracy_sd(middle, num_images))
     return (

@@ -37,7 +37,7 @@ from ray.cluster_utils import Cluster
 
 from benchmarks.measure import describe, make_parser, report
 from lt_rebalance.files.private_directory import private_directory
-from lt_rebalance.stages.base import run_stage
+from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.presence import read_notes
 from lt_rebalance.studies.ledger import Ledger

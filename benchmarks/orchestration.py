@@ -29,7 +29,8 @@ from lt_rebalance.cluster.dispatch import StageSearcher, run_plan
 from lt_rebalance.cluster.resources import count_cpus, plan_resources
 from lt_rebalance.cluster.session import ray_cluster
 from lt_rebalance.data.long_tail import rank_groups
-from lt_rebalance.ground.metrics import PROBABILITY_METRICS, compute_metrics
+from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.metrics import confusion_metrics, metric_names
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.stages.arithmetic import Throughput, estimate_remaining_s, stage_flop
 from lt_rebalance.stages.observer import Watch
@@ -99,7 +100,7 @@ def make_nested(num_each: int) -> Study:
 
 def make_record(stage: AnyStage, weights: Artifact | None = None) -> Record:
     """Return a record of the usual size."""
-    confusion_KK = np.full((NUM_CLASSES, NUM_CLASSES), 100)
+    confusion = Confusion.of_matrix(np.full((NUM_CLASSES, NUM_CLASSES), 100))
     loss = 0.123456789012345
     row: dict[str, Any] = {}
     quality: dict[str, list[float | None]] = {}
@@ -108,7 +109,7 @@ def make_record(stage: AnyStage, weights: Artifact | None = None) -> Record:
         metrics: dict[str, float] = row | {"num_collapsed_classes": 0.0}
         quality = {"diversity": [1.0] * NUM_CLASSES}
     else:
-        metrics = compute_metrics(confusion_KK) | dict.fromkeys(("loss", *PROBABILITY_METRICS), loss)
+        metrics = dict.fromkeys(metric_names(), loss) | confusion_metrics(confusion)
         row = {"train_loss": loss, "test_recall_K": [loss] * NUM_CLASSES}
         row |= {f"test_{name}": value for name, value in metrics.items()}
     steps = stage_round_ends(stage)
@@ -123,7 +124,7 @@ def make_record(stage: AnyStage, weights: Artifact | None = None) -> Record:
         synthetic_counts=(0,) * NUM_CLASSES,
         rank_groups=rank_groups([100] * NUM_CLASSES),
         metrics=metrics,
-        confusion=() if isinstance(stage, GeneratorStage) else tuple(confusion_KK.tolist()),
+        confusion=() if isinstance(stage, GeneratorStage) else confusion.to_rows(),
         quality_per_class=quality,
         curves=tuple({"step": step} | row for step in steps),
         artifacts={} if weights is None else {"weights": weights},
@@ -268,12 +269,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__ or "")
     parser.add_argument("--stages", type=int, nargs="*", default=[30, 300, 1000], metavar="N")
     parser.add_argument("--records", type=int, nargs="*", default=[1000, 10_000], metavar="N")
+    parser.add_argument("--bucket", action="store_true", help="measure only the scan of a slow bucket")
     parser.add_argument("--runs", type=int, nargs="*", default=[10_000, 100_000], metavar="N")
     parser.add_argument("--nested", type=int, nargs="*", default=[60], metavar="N", help="N x N x N seeds")
     parser.add_argument("--pending", type=int, nargs="*", default=[1400, 14_000, 50_000], metavar="N")
     parser.add_argument("--ends", type=int, default=300, metavar="N", help="stages that end meanwhile")
     options = parser.parse_args(arguments)
     execution = resolve_execution("cpu", "auto", 1, has_cuda=False)
+    if options.bucket:
+        from benchmarks.bucket_scan import time_bucket  # here, for it makes its plans and stores as this does
+
+        rows = [row for count in options.records for row in time_bucket(count, execution)]
+        report("bucket", rows, describe(execution), options.json)
+        return 0
     studies = [make_study(count) for count in options.runs]
     studies += [make_nested(count) for count in options.nested]
     rows = [alone(time_planning, study, execution) for study in studies]

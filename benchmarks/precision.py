@@ -18,7 +18,7 @@ import torch
 
 from analysis.compare import describe_difference
 from benchmarks.measure import describe, make_parser, report
-from lt_rebalance.stages.base import run_stage
+from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.protocols import get_protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage

@@ -25,14 +25,15 @@ from numpy.typing import NDArray
 from benchmarks.measure import describe, make_parser, median, report
 from benchmarks.orchestration import NUM_CLASSES, make_record
 from lt_rebalance.data.files import load_dataset
-from lt_rebalance.ground.metrics import compute_metrics, confusion_matrix, precision_recall_counts
-from lt_rebalance.methods.registry import METHODS
+from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.metrics import confusion_metrics, precision_recall_counts
+from lt_rebalance.ground.paper import PAPER_METHODS
 from lt_rebalance.monitoring.tensorboard.content import ROUND_COLUMNS
 from lt_rebalance.monitoring.tensorboard.naming import name_runs, study_directory
 from lt_rebalance.monitoring.tensorboard.overview import refresh_events
 from lt_rebalance.monitoring.tensorboard.server import LOOPBACK, server_command
 from lt_rebalance.monitoring.tensorboard.writer import RunEvents
-from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import Artifact, Record
 from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
@@ -55,7 +56,7 @@ def make_plan(num_runs: int, execution: Execution) -> Plan:
         [get_protocol("paper"), get_protocol("sound")],
         dataset="fashion_mnist",
         cs=[None, "7/9", "1/2"],
-        methods=tuple(METHODS),
+        methods=PAPER_METHODS,
         generators=tuple(GENERATORS),
     )
     per_seed = compile_study(Study(name="simulated", cells=cells, seeds=(0,)), execution)
@@ -117,16 +118,16 @@ class Simulation:
         labels_N = np.repeat(np.arange(NUM_CLASSES), 1000)
         logits_NK = 2 * np.eye(NUM_CLASSES)[labels_N] + self._rng.normal(size=(len(labels_N), NUM_CLASSES))
         probabilities_NK = np.exp(logits_NK) / np.exp(logits_NK).sum(axis=1, keepdims=True)
-        confusion_KK = confusion_matrix(labels_N, probabilities_NK.argmax(axis=1), NUM_CLASSES)
+        confusion = Confusion.of_predictions(labels_N, probabilities_NK.argmax(axis=1), NUM_CLASSES)
         counts = precision_recall_counts(probabilities_NK, labels_N).astype(np.uint32)
-        metrics = {**record.metrics, **compute_metrics(confusion_KK)}
+        metrics = {**record.metrics, **confusion_metrics(confusion)}
         rows[-1] |= {f"test_{name}": value for name, value in metrics.items()}
         return dataclasses.replace(
             record,
             metrics=metrics,
             curves=tuple(rows),
             rank_groups={} if stage.data.c is None else record.rank_groups,
-            confusion=tuple(confusion_KK.tolist()),
+            confusion=confusion.to_rows(),
             artifacts={"precision_recall": self._write(stage, "precision_recall", counts)},
         )
 

@@ -18,7 +18,7 @@ the best macro F1 is taken.
 import argparse
 import sys
 
-from analysis.confirmation import describe_confirmation
+from analysis.answers import answer_search
 from lt_rebalance.commands.search import main
 from lt_rebalance.commands.search_options import (
     SearchPreset,
@@ -30,7 +30,7 @@ from lt_rebalance.commands.search_options import (
     trial_budget,
 )
 from lt_rebalance.ground.option_types import whole
-from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.search.search import OBJECTIVES, Search
 from lt_rebalance.studies.protocols import make_cell
 from lt_rebalance.training.configs import Budget, Execution
@@ -92,4 +92,4 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
 
 
 if __name__ == "__main__":
-    sys.exit(main(make_cgan_parser(), build_search, describe_confirmation))
+    sys.exit(main(make_cgan_parser(), build_search, answer_search))

@@ -14,7 +14,7 @@ Trials are kept in --storage: the same command goes on where it was stopped, and
 import argparse
 import sys
 
-from analysis.confirmation import describe_confirmation
+from analysis.answers import answer_search
 from lt_rebalance.commands.search import main
 from lt_rebalance.commands.search_options import (
     SearchPreset,
@@ -25,6 +25,7 @@ from lt_rebalance.commands.search_options import (
     search_seeds,
     trial_budget,
 )
+from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.methods.registry import METHODS, get_method
 from lt_rebalance.search.search import Search
 from lt_rebalance.studies.protocols import make_cell
@@ -39,8 +40,10 @@ PRESETS = {
 def make_classifier_parser() -> argparse.ArgumentParser:
     """Return the parser: what is tuned, and the options of every search."""
     parser = make_search_parser(__doc__ or "", PRESETS)
-    known = [name for name, method in METHODS.items() if not method.needs_generator]
-    parser.add_argument("--method", default="oversample", help=f"of {', '.join(known)} (default: oversample)")
+    known = [name for name, each in METHODS.items() if not each.needs_generator and each.then is None]
+    parser.add_argument(
+        "--method", default="oversample", help=f"of {', '.join(known)} (default: oversample), or PATH.py:NAME"
+    )
     return parser
 
 
@@ -51,13 +54,14 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
         ValueError: unknown names, or values out of range.
     """
     fill_in(options, PRESETS)
-    if get_method(options.method).needs_generator:
+    method = resolve(options.method)
+    if get_method(method).needs_generator:
         raise ValueError(f"--method {options.method} has a generator; sweeps/tune_cgan.py tunes that")
     protocol = search_protocol(options, classifier_budget=trial_budget(options))
     return Search(
         name=f"tune_classifier-{options.preset}" if options.name is None else options.name,
         component="classifier",
-        base=make_cell(protocol, dataset=options.dataset, c=options.c, method=options.method, generator=None),
+        base=make_cell(protocol, dataset=options.dataset, c=options.c, method=method, generator=None),
         objectives=("macro_f1",),
         seeds=search_seeds(options),
         scheduler=options.scheduler or "asha",
@@ -68,4 +72,4 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
 
 
 if __name__ == "__main__":
-    sys.exit(main(make_classifier_parser(), build_search, describe_confirmation))
+    sys.exit(main(make_classifier_parser(), build_search, answer_search))

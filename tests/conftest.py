@@ -1,11 +1,26 @@
 """Fixtures that several test modules share."""
 
 import dataclasses
+import functools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Before torch, which takes its threads from here: two processes of tests with two threads each would get in
+# each other's way on two cores. What a test computes with more threads, it says.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Tests start hundreds of processes. Where Python is told to keep no bytecode, each would compile torch, Ray
+# and pandas anew, which takes longer than all else it does; so it is kept, out of everybody's way.
+if sys.dont_write_bytecode and sys.pycache_prefix is None:
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
 import torch
 
 from lt_rebalance.data.spec import DATA_DIR_VARIABLE
@@ -134,7 +149,11 @@ def generator_stage(small_protocol: Protocol, cpu_execution: Execution) -> Gener
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """Return a server of the S3 protocol that all tests share; each makes buckets of its own."""
-    with serve() as server:
+    import botocore.loaders  # here, so that tests without a bucket need it not
+
+    with pytest.MonkeyPatch.context() as patch, serve() as server:
+        # The descriptions that every client reads anew take longer than what a test asks of it.
+        patch.setattr("botocore.session.create_loader", functools.cache(botocore.loaders.create_loader))
         yield server
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_rebalance.data.long_tail import rank_groups
-from lt_rebalance.ground.metrics import compute_metrics, recall_per_class
+from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.metrics import confusion_metrics
 from lt_rebalance.store.records import Record, Timing
 from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import get_protocol, make_cell
@@ -93,8 +94,9 @@ def make_confusion(per_class: int, hits: int, dead: Sequence[int] = ()) -> NDArr
 def _measure(
     stage: AnyStage, confusion_KK: NDArray[np.int64], loss: float
 ) -> tuple[dict[str, float], Mapping[str, Any]]:
-    metrics = compute_metrics(confusion_KK) | {"loss": loss, "nll": loss, "brier": 0.5, "ece": 0.1}
-    recall_K = recall_per_class(confusion_KK).tolist()
+    confusion = Confusion.of_matrix(confusion_KK)
+    metrics = confusion_metrics(confusion) | {"loss": loss, "nll": loss, "brier": 0.5, "ece": 0.1}
+    recall_K = confusion.recall_K.tolist()
     splits = ["validation"] if stage.data.validation_per_class else []
     splits += [] if isinstance(stage, ValidationStage) else ["test"]
     row: dict[str, Any] = {"train_loss": loss}

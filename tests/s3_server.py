@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 LOOPBACK = "127.0.0.1"
 START_S = 60
+PAGE_SIZE = 100
+"""names that one answer lists at most; of S3 itself 1,000, which takes long to fill"""
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -52,7 +54,8 @@ def serve() -> Iterator[S3Server]:
     """Start a server on a free port, and stop it in the end."""
     port = find_free_port()
     command = [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    variables = os.environ | {"MOTO_S3_DEFAULT_MAX_KEYS": str(PAGE_SIZE)}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=variables)
     server = S3Server(port, process)
     try:
         deadline = time.monotonic() + START_S

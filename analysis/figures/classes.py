@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
 from analysis.figures.style import SMALL, Drawn, describe_dataset, describe_n, make_figure, title_of
 from analysis.naming import data_rank, in_order
 from analysis.sentences import describe_left_out, join
+from lt_rebalance.ground.confusion import MAX_DETAILED, Confusion
 
 MAX_WRITTEN = 20
 """classes up to which a matrix has room for numbers"""
@@ -56,6 +56,8 @@ def draw_recalls(classes: pd.DataFrame, all_runs: pd.DataFrame) -> Iterator[Draw
     """F6 for each setting, one panel a C."""
     names = ["setting", "data", "method", "dataset"]
     classes = classes.astype(dict.fromkeys(names, "object"))
+    num_classes = classes.groupby("setting", sort=False)["class"].transform("max") + 1
+    classes = classes[num_classes <= MAX_DETAILED]
     for index, (setting, of_setting) in enumerate(classes.groupby("setting", sort=False), start=1):
         levels = sorted(dict.fromkeys(of_setting["data"]), key=data_rank)
         numbers = [of_setting.loc[of_setting["data"] == data, "method"].nunique() for data in levels]
@@ -89,10 +91,11 @@ def draw_recalls(classes: pd.DataFrame, all_runs: pd.DataFrame) -> Iterator[Draw
         )
 
 
-def plot_confusion(axes: Axes, confusions: Sequence[NDArray[np.int64]], names: Sequence[str]) -> Axes:
+def plot_confusion(axes: Axes, confusions: Sequence[Confusion], names: Sequence[str]) -> Axes:
     """Draw the mean of confusion matrices, as shares of each true class."""
-    totals = [np.maximum(confusion.sum(axis=1, keepdims=True), 1) for confusion in confusions]
-    shares = np.mean([confusion / total for confusion, total in zip(confusions, totals, strict=True)], axis=0)
+    totals = [np.maximum(confusion.true_K[:, None], 1) for confusion in confusions]
+    matrices = [confusion.to_matrix() for confusion in confusions]
+    shares = np.mean([matrix / total for matrix, total in zip(matrices, totals, strict=True)], axis=0)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     has_room = len(names) <= MAX_WRITTEN
     for (i, j), value in np.ndenumerate(shares):
@@ -110,14 +113,14 @@ def plot_confusion(axes: Axes, confusions: Sequence[NDArray[np.int64]], names: S
 
 
 def draw_confusions(
-    runs: pd.DataFrame, confusions: Mapping[str, NDArray[np.int64]], class_names: Mapping[str, Sequence[str]]
+    runs: pd.DataFrame, confusions: Mapping[str, Confusion], class_names: Mapping[str, Sequence[str]]
 ) -> Iterator[Drawn]:
     """F7 for each setting and C in which runs collapse: collapsed beside healthy ones of the same methods."""
     complete = runs[runs["state"] == "complete"]
     number = 0
     for (setting, data, dataset), block in complete.groupby(["setting", "data", "dataset"], sort=False):
         is_collapsed = block["is_collapsed"].astype(bool)
-        if not is_collapsed.any():
+        if not is_collapsed.any() or len(class_names[str(dataset)]) > MAX_DETAILED:
             continue
         # Other methods would differ from the collapsed runs by method as well.
         healthy = block[~is_collapsed & block["cell"].isin(block.loc[is_collapsed, "cell"])]

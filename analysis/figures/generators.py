@@ -14,7 +14,6 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from analysis.aggregate import COLLAPSED_BELOW
 from analysis.collect import Results
 from analysis.figures.style import (
     COLLAPSED_COLOUR,
@@ -30,6 +29,8 @@ from analysis.figures.style import (
     title_of,
 )
 from analysis.naming import data_rank, in_order
+from lt_rebalance.ground.confusion import MAX_DETAILED
+from lt_rebalance.ground.metrics import COLLAPSED_BELOW
 
 Images = NDArray[np.uint8]
 Flags = Sequence[bool] | NDArray[np.bool_]
@@ -107,11 +108,11 @@ def draw_sheets(results: Results) -> Iterator[Drawn]:
     for (setting, data, dataset), block in results.generators.groupby(
         ["setting", "data", "dataset"], sort=False
     ):
-        sheets = read_sheets(results, block)
+        names = results.class_names[str(dataset)]
+        sheets = read_sheets(results, block) if len(names) <= MAX_DETAILED else {}
         if not sheets:
             continue
         number += 1
-        names = results.class_names[str(dataset)]
         seeds = ", ".join(f"{method} {sheet.seed}" for method, sheet in sheets.items())
         which = f"n = 1 generator each, of the lowest complete seed ({seeds}), hence no interval"
         yield Drawn(

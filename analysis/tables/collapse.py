@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.aggregate import COLLAPSED_BELOW, SATURATION_SUM, SATURATION_TOLERANCE, is_saturated
+from analysis.aggregate import SATURATION_SUM, SATURATION_TOLERANCE, is_saturated
 from analysis.compare import ALPHA
 from analysis.estimates import rate_interval
 from analysis.power import first_significant_count
@@ -26,6 +26,7 @@ from analysis.tables.formats import (
     whole,
 )
 from analysis.tables.table import Column, Row, Table
+from lt_rebalance.ground.metrics import COLLAPSED_BELOW
 from lt_rebalance.ground.paper import TABLE_1
 from lt_rebalance.ground.statements import describe_diverged
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.aggregate import GROUP_RECALLS
 from analysis.naming import CELL_COLUMNS
 from analysis.sentences import (
     describe_left_out,
@@ -12,6 +13,7 @@ from analysis.sentences import (
     describe_reported_round,
     has_papers_numbers,
     join,
+    listed,
 )
 from analysis.tables.formats import (
     ABSENT,
@@ -28,18 +30,11 @@ from analysis.tables.formats import (
     share,
 )
 from analysis.tables.table import Column, Row, Table
+from lt_rebalance.ground.metrics import FURTHER, HEADLINE, METRICS, Metric, metric_names, shown_metrics
 from lt_rebalance.ground.paper import MIN_COMPARED
+from lt_rebalance.ground.values import LARGEST
 
-REPLICATED_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "loss": "loss"}
-FURTHER_METRICS = {
-    "worst_class_recall": "worst-class recall",
-    "recall_head": "recall of head",
-    "recall_medium": "recall of medium",
-    "recall_tail": "recall of tail",
-    "nll": "negative log likelihood",
-    "brier": "Brier score",
-    "ece": "expected calibration error",
-}
+REPLICATED_METRICS = {name: METRICS[name].label for name in shown_metrics(HEADLINE)}
 PREDICTION_CONFIDENCE = 0.95
 _COUNTS = ("subset", "n_expected", "n", "n_diverged")
 _STATISTICS = (
@@ -219,6 +214,20 @@ def _notes(cells: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
+def further_metrics() -> dict[str, str]:
+    """Return labels of what T1c shows: of confusion matrices, of groups of classes, of probabilities."""
+    names = sorted(shown_metrics(FURTHER), key=metric_names().index)
+    labels = {name: METRICS[name].label for name in names}
+    of_confusions = {name: label for name, label in labels.items() if METRICS[name].of_confusion}
+    return of_confusions | GROUP_RECALLS | labels
+
+
+def _say_range(metric: Metric) -> str:
+    if metric.high < LARGEST:
+        return f"the {metric.label} ({metric.low:g} to {metric.high:g})"
+    return f"the {metric.label} ({metric.low:g} or more)" if metric.low > -LARGEST else f"the {metric.label}"
+
+
 def further_table(estimates: pd.DataFrame) -> Table:
     """Return medians, extremes, recalls by rank and calibration of all runs; the CSV holds all estimates."""
     every = estimates[estimates["subset"] == "all"]
@@ -240,13 +249,16 @@ def further_table(estimates: pd.DataFrame) -> Table:
             value=lambda row: row["bootstrap_low"],
         ),
     ]
-    for metric, label in FURTHER_METRICS.items():
+    for metric, label in further_metrics().items():
         of_metric = every[every["metric"] == metric]
         if not of_metric.empty:
             statistics = of_metric.set_index("cell")[["mean", "mean_low", "mean_high"]]
             shown = shown.join(statistics.add_prefix(f"{metric}_"), on="cell")
             names = (f"{metric}_mean", f"{metric}_mean_low", f"{metric}_mean_high")
             columns.append(_optional_estimate(f"{label}: mean (95% t interval)", *names))
+    registered = [METRICS[name] for name in shown_metrics(FURTHER)]
+    falling = [metric.label for metric in registered if not metric.is_higher_better]
+    others = [_say_range(metric) for metric in registered if (metric.low, metric.high) != (0, 1)]
     return Table(
         name="t1-further",
         title="T1c. Further metrics: all runs",
@@ -255,13 +267,12 @@ def further_table(estimates: pd.DataFrame) -> Table:
         columns=tuple(columns),
         meaning=(
             "A mean accuracy hides which classes pay for it: recall of the tail and of the worst class show "
-            "it. Nothing here is tested. For likelihood, Brier score and calibration error, lower is better."
+            f"it. Nothing here is tested. Lower is better for {listed(falling)}."
         ),
         notes=(
-            "All are shares between 0 and 1, but for the likelihood (nats) and the Brier score (0 to 2). "
-            "Probabilities are one softmax of the logits, whatever the loss. Head, medium and tail are "
-            "classes by their number of training images before rebalancing; a set whose classes are of one "
-            "size has none.",
+            f"All are shares between 0 and 1, but for {listed(others)}. Probabilities are one softmax of the "
+            "logits, whatever the loss. Head, medium and tail are classes by their number of training images "
+            "before rebalancing; a set whose classes are of one size has none.",
             "The bootstrap interval needs three runs that differ and is too narrow for few (about 84% "
             "instead of 95% at n = 5); the t interval of T1a is the one to quote.",
         ),

@@ -10,6 +10,7 @@ import torch
 
 from lt_rebalance.ground.disk import takes_no_more
 from lt_rebalance.ground.errors import StorageError
+from lt_rebalance.ground.own_file import describe_own, find_place, say_error
 from lt_rebalance.stages.machine import describe_machine
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.records import Failure, stage_key
@@ -60,6 +61,7 @@ class Attempt:
     | StoreError | "blocked", and kept | infrastructure |
     | ValueError | "failed" at once | input |
     | torch's OutOfMemoryError, MemoryError | tried again, "failed" at the last of `MAX_ERRORS` | memory |
+    | anything else in a file of a user's own | "failed" at once for a ValueError, else the same | own file |
     | any other OSError | the same | infrastructure |
     | anything else, SystemExit too | the same; "failed" at once where it cannot be kept | code |
 
@@ -144,12 +146,8 @@ def _fail(error: BaseException) -> Result:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an error in one line."""
-    try:
-        text = str(error)
-    except Exception:  # of a class that a user wrote
-        text = "an error that cannot say what it is"
-    return " ".join(f"{type(error).__name__}: {text}".split())
+    """Return an error in one line, with its own where it arose in a file of a user's own."""
+    return " ".join((describe_own(error) or say_error(error)).split())
 
 
 def describe_way(error: BaseException) -> str:
@@ -161,7 +159,11 @@ def find_cause(error: BaseException) -> str:
     """Return which of `CAUSES` an error belongs to."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return "memory"
-    if isinstance(error, StoreError | OSError):
+    if isinstance(error, StoreError | StorageError):
+        return "infrastructure"
+    if find_place(error) is not None:
+        return "own file"
+    if isinstance(error, OSError):
         return "infrastructure"
     return "input" if isinstance(error, ValueError) else "code"
 

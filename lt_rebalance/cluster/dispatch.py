@@ -17,10 +17,11 @@ from lt_rebalance.cluster.faults import (
 from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.cluster.trainable import StageTrainable, trial_config
 from lt_rebalance.cluster.tuner import run_searcher
+from lt_rebalance.ground.errors import attempt
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.monitoring.tensorboard.writer import RunEvents
 from lt_rebalance.stages.arithmetic import stage_flop
-from lt_rebalance.stages.observer import Watch, attempt
+from lt_rebalance.stages.observer import Watch
 from lt_rebalance.stages.progress import Progress
 from lt_rebalance.store import Store
 from lt_rebalance.store.records import Failure

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,6 @@ _START_FAILED = "error raised in its creation task"
 _ADDRESS = re.compile(r"\bip=([^,)\s]+)")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
-_REMEDIES = {"input": "mend the configuration or data that is named", "code": "mend the code that raised"}
-"""by cause of a failure, of those that trying again alone does not mend"""
 
 _log = logging.getLogger(__name__)
 
@@ -181,10 +179,3 @@ def _last_error(trial: Trial) -> str:
 def describe_lost_worker() -> str:
     """Return why a trial failed whose worker died again and again, without an error of its own."""
     return f"its worker process or node was lost {MAX_LOST_WORKERS + 1} times"
-
-
-def advise_on(causes: Collection[str]) -> str:
-    """Return what to do about failures of these causes before they are tried again."""
-    remedies = [remedy for cause, remedy in _REMEDIES.items() if cause in causes]
-    first = f"first {' and '.join(remedies)}, for else it fails again; " if remedies else ""
-    return f"{first}to try again what failed"

@@ -14,12 +14,14 @@ from safetensors import SafetensorError
 from lt_rebalance.cluster.attempt import DONE, StageErrors, StageValues, count_own, describe_failure
 from lt_rebalance.cluster.trainable import StageTrainable, TrialConfig, open_existing_store, trial_config
 from lt_rebalance.ground.disk import describe_disk
+from lt_rebalance.ground.own_file import hand_on, take_in
 from lt_rebalance.ground.values import LARGEST_S, anything, fields, mapping_of, number, parse_json, whole
 from lt_rebalance.search.account import RungResult
 from lt_rebalance.search.search import Rung, Search, Values, score
 from lt_rebalance.stages.provenance import driver_source
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.store.checkpoints import Checkpoint
 from lt_rebalance.store.records import Record
-from lt_rebalance.store.store import Checkpoint, Store, open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, stage_from_dict
 
 MEMBER_FILE = "member.safetensors"
@@ -39,6 +41,7 @@ def rung_trial_config(
     ]
     return {
         "rungs": rungs,
+        "own_files": hand_on(rungs),
         "objectives": list(objectives),
         "storage": storage,
         "data_dir": data_dir,
@@ -57,6 +60,7 @@ class RungTrainable(StageTrainable):
 
     def _begin(self, config: TrialConfig) -> None:
         self._require_same_code(config)
+        take_in(config["own_files"])
         self._store = open_existing_store(config["storage"])
         self._keep_errors_with(config["rungs"][0]["groups"][0])
         self._rungs = [

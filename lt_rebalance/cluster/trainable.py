@@ -10,7 +10,9 @@ import torch
 from ray import tune
 
 from lt_rebalance.cluster.attempt import DONE, Attempt, StageErrors, UnfitWorkerError
-from lt_rebalance.stages.base import StageRun, open_run
+from lt_rebalance.ground.own_file import hand_on, take_in
+from lt_rebalance.stages.base import StageRun
+from lt_rebalance.stages.kinds import open_run
 from lt_rebalance.stages.observer import TrialObserver, Watch
 from lt_rebalance.stages.provenance import driver_source, find_mismatch
 from lt_rebalance.store import Store, StoreError, open_store
@@ -46,8 +48,10 @@ def trial_config(
         num_devices: GPUs, or else CPU cores, that the trial holds.
         driver: the code of the driver; that of this process unless given.
     """
+    described = [stage.to_dict() for stage in stages]
     return {
-        "stages": [stage.to_dict() for stage in stages],
+        "stages": described,
+        "own_files": hand_on(described),
         "storage": storage,
         "data_dir": data_dir,
         "watch": (watch or Watch()).to_dict(),
@@ -123,6 +127,7 @@ class StageTrainable(tune.Trainable):
     def _begin(self, config: TrialConfig) -> None:
         """Open the store and make the stages."""
         self._require_same_code(config)
+        take_in(config["own_files"])
         self._store = open_existing_store(config["storage"])
         self._attempt.keep_in(StageErrors(self._store, config["stages"], self.trial_id))
         self._take_on(config)

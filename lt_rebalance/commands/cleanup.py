@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 from lt_rebalance.files.filesystem import Filesystem
 from lt_rebalance.monitoring.tensorboard.naming import EventRun, name_runs, path_name
+from lt_rebalance.store.checkpoints import CHECKPOINT_NAME
 from lt_rebalance.store.log import DIRECTORY as LOGS
 from lt_rebalance.store.presence import DIRECTORY as NOTES
 from lt_rebalance.store.presence import read_notes
-from lt_rebalance.store.store import CHECKPOINT_NAME, Store, StoreError
+from lt_rebalance.store.store import Store, StoreError
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _OF_AN_ATTEMPT = re.compile(r"failed\.json|[a-z_]+-[0-9a-f]{12}\.[a-z]+")
@@ -67,21 +68,25 @@ def remove_garbage(store: Store, garbage: Sequence[Garbage], confirm: Callable[[
 
 
 def _find_in_stages(store: Store) -> Iterator[Garbage]:
-    for key in _list_keys(store):
-        stage = f"stages/{key}"
-        try:
-            record = store.read_record(key)
-        except (StoreError, OSError):  # a sweep will put it into quarantine
-            continue
-        if record is None or store.files.is_behind_link(f"{stage}/result.json"):
-            continue
-        kept = {artifact.file for artifact in record.artifacts.values()}
-        for name in store.files.list(stage):
-            if name == "checkpoints":
-                for path in _list_checkpoints(store.files, f"{stage}/{name}"):
-                    yield _describe(store.files, path, "checkpoints of a finished stage")
-            elif _OF_AN_ATTEMPT.fullmatch(name) and name not in kept:
-                yield _describe(store.files, f"{stage}/{name}", "left by another attempt")
+    for found in store.files.read_each(lambda key: list(_find_in_stage(store, key)), _list_keys(store)):
+        yield from found
+
+
+def _find_in_stage(store: Store, key: str) -> Iterator[Garbage]:
+    stage = f"stages/{key}"
+    try:
+        record = store.read_record(key)
+    except (StoreError, OSError):  # a sweep will put it into quarantine
+        return
+    if record is None or store.files.is_behind_link(f"{stage}/result.json"):
+        return
+    kept = {artifact.file for artifact in record.artifacts.values()}
+    for name in store.files.list(stage):
+        if name == "checkpoints":
+            for path in _list_checkpoints(store.files, f"{stage}/{name}"):
+                yield _describe(store.files, path, "checkpoints of a finished stage")
+        elif _OF_AN_ATTEMPT.fullmatch(name) and name not in kept:
+            yield _describe(store.files, f"{stage}/{name}", "left by another attempt")
 
 
 def _list_checkpoints(files: Filesystem, directory: str) -> list[str]:

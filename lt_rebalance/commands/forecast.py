@@ -2,14 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.ground.interrupts import InterruptWatch
+from lt_rebalance.ground.own_file import find_place
 from lt_rebalance.ground.plain import to_plain
 from lt_rebalance.ground.text import format_duration
 from lt_rebalance.monitoring.estimates import (
@@ -25,8 +24,11 @@ from lt_rebalance.store.facts import RUN_STATES, StageFacts, read_facts
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import describe_plan
 from lt_rebalance.studies.stage import AnyStage
+from lt_rebalance.training.device import count_gpus
 
 PLANNED_KINDS = ("generator", "classifier")
+Answer = Callable[[str, str, int], tuple[str, str]]
+"""From the location of a store, the name of a study in it and characters a line to text and CSV."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,8 @@ class Job:
     resources: Resources
     seeds_option: str = "--seeds"
     """the option that grows the study"""
+    answer: Answer | None = None
+    """what the run ends with, beside the account of its runs"""
 
 
 def describe_study(job: Job) -> dict[str, Any]:
@@ -60,7 +64,12 @@ def measure_unknown(throughput: Throughput, pending: Mapping[str, AnyStage]) -> 
     with InterruptWatch() as interrupts:
         for stage in pending.values():
             if stage.execution.device == "cpu":
-                throughput.calibrate(stage)
+                try:
+                    throughput.calibrate(stage)
+                except Exception as error:
+                    if find_place(error) is None:
+                        raise
+                    return  # the stage will raise it again in its worker, where it is kept and told
             interrupts.check()
 
 
@@ -89,13 +98,14 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
     ledger, resources = job.ledger, job.resources
     pending = ledger.pending()
     throughput = learn_throughput(ledger)
-    if ledger.plan.execution.device == "cpu" or torch.cuda.is_available():
+    if ledger.plan.execution.device == "cpu" or count_gpus():
         for stage in pending.values():
             throughput.calibrate(stage)
     eta_s = estimate_remaining_s(pending, throughput, resources.num_slots, {})
     seconds = [throughput.seconds(stage) or 0.0 for stage in pending.values()]
     planned = ledger.plan.count_stages()
     to_run = Counter(stage.kind for stage in pending.values())
+    kinds = dict.fromkeys((*PLANNED_KINDS, *planned))
     costs = _estimate_costs(job, throughput)
     answer = {
         "study": ledger.plan.study.name,
@@ -103,7 +113,7 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
             "planned": len(ledger.plan.runs),
             **{state: ledger.count_runs()[state] for state in RUN_STATES},
         },
-        "stages": {kind: {"planned": planned[kind], "to_run": to_run[kind]} for kind in PLANNED_KINDS},
+        "stages": {kind: {"planned": planned[kind], "to_run": to_run[kind]} for kind in kinds},
         "execution": to_plain(ledger.plan.execution),
         "num_slots": resources.num_slots,
         "max_lanes": resources.max_lanes,
@@ -119,7 +129,7 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
         print(json.dumps(answer, indent=2))
         return 0
     print(f"{answer['study']}: {ledger.summary()}")
-    for kind in PLANNED_KINDS:
+    for kind in kinds:
         print(f"{kind} runs: {planned[kind]} planned, {to_run[kind]} to run")
     print(f"arithmetic: {answer['flop'] / 1e15:.3g} PFLOP in {ledger.plan.execution.precision}")
     if eta_s is None:

@@ -42,7 +42,7 @@ def _find(store: Store, options: argparse.Namespace, *, is_held: bool) -> Sequen
         return find_garbage(store, owned=None, is_held=is_held)
     if not options.dry_run:
         _require_nobody(store)
-    from lt_rebalance.search.owners import list_owned  # here, for it needs torch, whose import takes seconds
+    from lt_rebalance.search.owners import list_owned  # here, for it needs Optuna
 
     return find_garbage(store, owned=list_owned(store), is_held=is_held)
 

@@ -94,6 +94,7 @@ def _add_verify(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
     parser = _add(commands, "verify", "run a finished stage again elsewhere and compare, bit by bit")
     _add_record(parser)
     _add_data_dir(parser)
+    _add_own_file(parser)
     _add_json(parser)
 
 
@@ -103,6 +104,7 @@ def _add_retry(commands: argparse._SubParsersAction) -> None:  # type: ignore[ty
     parser.add_argument("--failed", action="store_true", required=True, help="say that failed runs are meant")
     parser.add_argument("--study", metavar="NAME", help="the study (needed where there are several)")
     _add_data_dir(parser)
+    _add_own_file(parser)
     parser.add_argument("--address", help='a running Ray cluster, "auto" on its head (default: this machine)')
     parser.add_argument("--gpus-per-trial", type=finite, metavar="X", help="share of a GPU (1)")
     parser.add_argument("--max-concurrent", type=whole, metavar="N", help="trials at a time")
@@ -216,6 +218,16 @@ def _add_rate(parser: argparse.ArgumentParser) -> None:
 
 def _add_data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=place, metavar="DIR", help="holds FashionMNIST/raw and its like")
+
+
+def _add_own_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--own-file",
+        type=place,
+        nargs="+",
+        metavar="FILE",
+        help="files of your own that the stages were run with; nothing is taken from the store",
+    )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

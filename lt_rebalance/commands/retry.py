@@ -6,19 +6,14 @@ import dataclasses
 import sys
 from collections.abc import Callable
 
-import torch
-
-from lt_rebalance.cluster.nodes import require_store_on_all_nodes
-from lt_rebalance.cluster.resources import ClusterSize, count_cpus
-from lt_rebalance.cluster.session import RaySession, ray_cluster
 from lt_rebalance.commands.forecast import Job, learn_throughput
 from lt_rebalance.commands.stores import choose_study, print_json
-from lt_rebalance.commands.sweep import fit_trials, run_pending
+from lt_rebalance.commands.sweep import find_size, fit_trials
 from lt_rebalance.data.catalog import are_embedded
+from lt_rebalance.ground.errors import attempt
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, Work, note
+from lt_rebalance.ground.own_file import bring, require_at_hand
 from lt_rebalance.ground.text import make_console, one_line
-from lt_rebalance.monitoring.tensorboard.overview import refresh_events
-from lt_rebalance.stages.observer import attempt
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.store.lease import Lease
 from lt_rebalance.studies.ledger import Ledger
@@ -34,18 +29,25 @@ def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work:
     study = store.load_study(choose_study(store, options.study))
     plan = keep_failed(plan_from_description(study), store)
     if options.dry_run:
-        for name in ("address", "data_dir", "gpus_per_trial", "lanes", "max_concurrent"):
+        for name in ("address", "data_dir", "own_file", "gpus_per_trial", "lanes", "max_concurrent"):
             if getattr(options, name) is not None:
                 raise ValueError(f"--{name.replace('_', '-')} does not go with --dry-run, which runs nothing")
     datasets = {stage.data.dataset for stage in plan.stages.values()}
     if options.data_dir is not None and are_embedded(datasets):
         note(f"--data-dir changes nothing: {', '.join(sorted(datasets))} comes with the package")
+    for path in options.own_file or ():
+        bring(path)
     if options.dry_run or not plan.runs:
         return lambda: _show(plan, store, options)
+    needs_own = require_at_hand([stage.to_dict() for stage in plan.stages.values()])
+    if options.own_file and not needs_own:
+        note("--own-file changes nothing: what failed was run without a file of your own")
     writable = _open_to_write(options.store)
     again = _prepare_again(plan, writable, options, stack)
 
     def work() -> int:
+        from lt_rebalance.monitoring.tensorboard.overview import refresh_events
+
         again()
         attempt(lambda: refresh_events(writable, study))
         return _show(plan, writable, options)
@@ -89,11 +91,16 @@ def _prepare_again(
     plan: Plan, store: Store, options: argparse.Namespace, stack: contextlib.ExitStack
 ) -> Callable[[], None]:
     """Take hold of the store and return what runs a plan of failed runs again."""
-    size: ClusterSize = [{"CPU": count_cpus(), "GPU": torch.cuda.device_count()}]
+    size = find_size(options.address, plan.execution.device, stack)
     if options.address is not None:
-        size = stack.enter_context(ray_cluster(options.address))
+        from lt_rebalance.cluster.nodes import require_store_on_all_nodes
+
         require_store_on_all_nodes(store)
     resources = fit_trials(plan.execution, options, size)
+    # Here, not above: with these come Ray, torch and pandas.
+    from lt_rebalance.cluster.session import RaySession
+    from lt_rebalance.commands.running import run_pending
+
     lease = stack.enter_context(Lease(store.files, store.location, plan.study.name))
     session = stack.enter_context(RaySession(options.address, lease))
 

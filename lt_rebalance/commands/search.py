@@ -1,49 +1,28 @@
-"""The command line that every search shares: trials, the choice, its confirmation on fresh seeds."""
+"""The command line that every search shares: options, checks and the plan.
+
+Until something is run, torch, Ray and Optuna are not imported: what is wrong is refused at once.
+"""
 
 import argparse
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from rich.console import Console
-
-from lt_rebalance.cluster.halving import run_search
-from lt_rebalance.cluster.population import run_population
-from lt_rebalance.cluster.resources import Resources
-from lt_rebalance.cluster.session import RaySession
-from lt_rebalance.commands.forecast import Job
-from lt_rebalance.commands.search_forecast import SearchForecast
-from lt_rebalance.commands.sweep import (
-    check_options,
-    first_line,
-    open_results,
-    prepare_machine,
-    read_data,
-    run_job,
-)
-from lt_rebalance.data.files import locate_data_dir
+from lt_rebalance.commands.search_forecast import Comparison, SearchForecast
+from lt_rebalance.commands.sweep import check_options, first_line, open_results, prepare_machine, read_data
 from lt_rebalance.files.bucket import SCHEME
-from lt_rebalance.ground.exits import EXIT_INCOMPLETE, run_command, this_command
+from lt_rebalance.ground.exits import run_command
 from lt_rebalance.ground.plain import require_positive
-from lt_rebalance.ground.text import make_console, rich
-from lt_rebalance.search.account import SearchBudget, Trial, choose, summary
-from lt_rebalance.search.files import best_toml, confirmation_name, describe_search, make_account
-from lt_rebalance.search.journal import SearchJournal, open_journal
+from lt_rebalance.ground.text import make_console
+from lt_rebalance.search.account import SearchBudget
+from lt_rebalance.search.files import describe_search
 from lt_rebalance.search.search import FIRST_SEARCH_SEED, Search
 from lt_rebalance.store import Store
 from lt_rebalance.store.lease import Lease
-from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.overrides import Overrides, change_cell, read_overrides
-from lt_rebalance.studies.plan import compile_study
-from lt_rebalance.studies.protocols import PROTOCOLS
-from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
 
 SearchBuilder = Callable[[argparse.Namespace, Execution], Search]
-Comparison = Callable[[str, str], Sequence[str]]
-"""from the location of a store and the name of a study to lines that say how its two cells differ"""
 
 
 def main(
@@ -89,6 +68,10 @@ def main(
             )
             return lambda: forecast.show(options.rate, as_json=options.json)
         assert store is not None
+        from lt_rebalance.cluster.session import RaySession
+        from lt_rebalance.commands.searching import SearchCommand
+        from lt_rebalance.search.journal import open_journal
+
         lease = stack.enter_context(Lease(store.files, store.location, search.name))
         journal = stack.enter_context(open_journal(search, store))
         command = SearchCommand(
@@ -105,133 +88,6 @@ def main(
         return lambda: command.run(compare)
 
     return run_command(parser, prepare, arguments)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchCommand:
-    """What a command has to do, once all its input is known to be right."""
-
-    search: Search
-    journal: SearchJournal
-    store: Store
-    budget: SearchBudget
-    resources: Resources
-    session: RaySession
-    options: argparse.Namespace
-    question: str
-    console: Console
-
-    @property
-    def objective(self) -> str:
-        """The objective that decides."""
-        return self.search.objectives[0]
-
-    def run(self, compare: Comparison) -> int:
-        """Search until the budget is spent, choose, confirm the choice and return the exit code."""
-        self._enqueue_known()
-        self._write_account()
-        if self.journal.in_flight() or self.journal.has_more(self.budget):
-            self._search()
-        trials = self.journal.trials()
-        best = choose(trials, self.objective)
-        print(summary(trials))
-        if any(trial.state == "failed" for trial in trials):
-            print(f"to try again what failed: {this_command()} --retry-failed")
-        if best is None:
-            print("no trial was completed, so there is nothing to choose")
-            return EXIT_INCOMPLETE
-        self._show_choice(trials, best)
-        return self._confirm(best, compare)
-
-    def _enqueue_known(self) -> None:
-        """Put the untuned configuration first, then the values that the protocols give."""
-        component, space = self.search.component, self.search.space
-        self.journal.enqueue(self.search.untuned)
-        for protocol in PROTOCOLS.values():
-            self.journal.enqueue({name: getattr(protocol, f"{component}_{name}") for name in space})
-        if self.options.retry_failed:
-            self.journal.enqueue_failed()
-
-    def _search(self) -> None:
-        # Workers have a working directory and an environment of their own.
-        data_dir = str(locate_data_dir(self.options.data_dir))
-        self.session.start()
-        common = (self.resources, self._show_trial, self.session.check)
-        if self.search.scheduler == "pbt":
-            # Members hand checkpoints on, and nodes of a cluster do so through a directory that they share.
-            directory = self.store.search_directory(self.search.name)
-            shared = None if self.options.address is None or directory is None else str(directory)
-            run_population(self.journal, self.store, data_dir, self.budget, *common, shared)
-        else:
-            run_search(self.journal, self.store, data_dir, self.budget, *common)
-
-    def _show_trial(self, trial: Trial) -> None:
-        last = trial.rungs[-1] if trial.rungs else None
-        where = f", round {last.round} of {self.search.rung_rounds[-1]}" if last else ""
-        shown = f": {self._scores(trial)}" if last and trial.state != "diverged" else ""
-        reason = f": {trial.reason}" if trial.reason else ""
-        text = f"trial {trial.number} {trial.state}{where}{shown}{reason} ({describe_values(trial.values)})"
-        self.console.print(rich(text), soft_wrap=True)
-        if trial.state != "running":
-            self._write_account()
-
-    def _scores(self, trial: Trial) -> str:
-        last = trial.rungs[-1]
-        parts = []
-        for name in self.search.objectives:
-            sd = last.sd(name)
-            spread = "" if sd is None else f" ± {sd:.4f}"
-            parts.append(f"{name} {last.mean(name):.4f}{spread}")
-        return ", ".join(parts)
-
-    def _write_account(self) -> None:
-        # Settings that change while a member trains do not explain what it reaches.
-        importance = {} if self.search.scheduler == "pbt" else self.journal.importance()
-        account = make_account(self.search, self.question, self.budget, self.journal.trials(), importance)
-        self.store.write_search(self.search.name, account)
-
-    def _show_choice(self, trials: Sequence[Trial], best: Trial) -> None:
-        num_seeds = len(self.search.seeds)
-        for trial in trials:
-            if trial.values == self.search.untuned and trial.state == "complete":
-                print(f"untuned: {self._scores(trial)}, n={num_seeds} ({describe_values(trial.values)})")
-        print(
-            f"best, trial {best.number}: {self._scores(best)}, n={num_seeds} ({describe_values(best.values)})"
-        )
-        path = self.store.write_best(self.search.name, best_toml(self.search, best))
-        print(f"configuration: {path}")
-
-    def _confirm(self, best: Trial, compare: Comparison) -> int:
-        """Run the choice on fresh seeds, as any study runs, beside the untuned one if it is another."""
-        base = self.search.base
-        tuned = self.search.cell(best.values, protocol=f"{base.protocol}-tuned")
-        study = Study(
-            name=confirmation_name(self.search),
-            cells=(base,) if best.values == self.search.untuned else (base, tuned),
-            seeds=tuple(range(self.options.confirm_seeds)),
-        )
-        ledger = Ledger(compile_study(study, self.search.execution), self.store)
-        if self.options.retry_failed:
-            ledger.forget_failures()
-        job = Job(
-            question=f"Confirmation on fresh seeds: {self.question}",
-            ledger=ledger,
-            store=self.store,
-            resources=self.resources,
-            seeds_option="--confirm-seeds",
-        )
-        exit_code = run_job(job, self.options, self.session)
-        for line in compare(self.store.location, study.name):
-            print(line)
-        return exit_code
-
-
-def describe_values(values: Mapping[str, Any]) -> str:
-    """Return the values of a trial in one line."""
-    return ", ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in values.items()
-    )
 
 
 def _require_same_search(search: Search, store: Store) -> None:

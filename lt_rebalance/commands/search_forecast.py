@@ -3,11 +3,9 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import torch
 
 from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.ground.text import format_duration
@@ -19,6 +17,10 @@ from lt_rebalance.store import Store
 from lt_rebalance.store.document_values import TRIAL_STATES
 from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.studies.study import Cell
+from lt_rebalance.training.device import count_gpus
+
+Comparison = Callable[[str, str], Sequence[str]]
+"""from the location of a store and the name of a study to lines that say how its two cells differ"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,7 @@ class SearchForecast:
             print(f"  {name}: {domain}; untuned {search.untuned[name]}")
         print(f"objectives: {'; '.join(OBJECTIVES[name].label for name in search.objectives)}")
         print(f"seeds: {', '.join(map(str, search.seeds))}; measured after rounds {answer['rung_rounds']}")
-        print(f"budget: {answer['budget']}; {answer['num_slots']} trials at a time")
+        print(f"budget: {self.budget}; {answer['num_slots']} trials at a time")
         print(f"confirmation: {self.confirm_seeds} fresh seeds, at most {answer['max_lanes']} in one trial")
         states = " ".join(f"{state}={count}" for state, count in answer["trials"].items())
         print(f"trials so far: {states}; to try again: {answer['to_try_again']}")
@@ -86,7 +88,7 @@ class SearchForecast:
     def _device_hours_at_most(self) -> float | None:
         """Return the device time if no trial is stopped early; None where nothing can be measured."""
         search = self.search
-        if search.execution.device != "cpu" and not torch.cuda.is_available():
+        if search.execution.device != "cpu" and not count_gpus():
             return None
         throughput = Throughput()
         trial = self._stages_of_a_trial()

@@ -5,13 +5,11 @@ import contextlib
 import json
 from typing import Any
 
-import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from lt_rebalance.commands.stores import find_stage, print_json
-from lt_rebalance.ground.metrics import recall_per_class
 from lt_rebalance.ground.text import format_duration, lines, make_console, rich
 from lt_rebalance.monitoring.concerns import find_concerns
 from lt_rebalance.store import Store, StoreError
@@ -74,7 +72,7 @@ def _describe(record: Record, class_names: list[str]) -> list[str]:
     stage, timing, made = record.stage, record.timing, record.provenance
     lines = [f"{record.kind} {record.key}", f"state: {record.state}, seed {stage['seed']}"]
     lines.append(f"data: {stage['data']['dataset']}, C {stage['data']['c'] or 'none, the original set'}")
-    lines += [f"{name}: {value:.6g}" for name, value in record.metrics.items()]
+    lines += [f"{name}: {value:.6g}" for name, value in record.all_metrics().items()]
     lines += [f"concern: {concern.text}" for concern in find_concerns(record, class_names)]
     device = "not kept" if timing.device_s is None else format_duration(timing.device_s)
     lines.append(
@@ -109,7 +107,7 @@ def _render_classes(record: Record, class_names: list[str]) -> Table:
         "synthetic": list(map(str, record.synthetic_counts)),
     }
     if record.confusion:
-        columns["recall"] = [f"{recall:.3f}" for recall in recall_per_class(np.array(record.confusion))]
+        columns["recall"] = [f"{recall:.3f}" for recall in record.read_confusion().recall_K]
     for name, values in record.quality_per_class.items():
         columns[name.replace("_", " ")] = ["-" if value is None else f"{value:.3g}" for value in values]
     table = Table()

@@ -1,59 +1,39 @@
-"""The command line that every sweep shares: options, plan, run, tables, exit code."""
+"""The command line that every sweep shares: options, checks and the plan.
+
+Until something is run, neither torch nor Ray is imported: what is wrong is refused at once.
+"""
 
 import argparse
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-import torch
-from rich.console import Console
-
-from lt_rebalance.cluster.dispatch import run_plan
-from lt_rebalance.cluster.faults import advise_on
-from lt_rebalance.cluster.installation import require_one_copy
-from lt_rebalance.cluster.nodes import require_store_on_all_nodes
 from lt_rebalance.cluster.resources import ClusterSize, Resources, count_cpus, plan_resources
-from lt_rebalance.cluster.session import RaySession, ray_cluster
-from lt_rebalance.commands.forecast import (
-    Job,
-    describe_study,
-    expect,
-    learn_throughput,
-    measure_unknown,
-    show_plan,
-)
+from lt_rebalance.commands.forecast import Answer, Job, show_plan
 from lt_rebalance.data.catalog import are_embedded
-from lt_rebalance.data.files import load_dataset, locate_data_dir
+from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import DATA_DIR_VARIABLE
-from lt_rebalance.ground.errors import ClusterError, StorageError
-from lt_rebalance.ground.exits import EXIT_INCOMPLETE, Parser, note, run_command, this_command
-from lt_rebalance.ground.interrupts import Interrupted
+from lt_rebalance.ground.exits import Parser, note, run_command
 from lt_rebalance.ground.option_types import finite, place, price, whole
-from lt_rebalance.ground.text import make_console, rich, to_csv
-from lt_rebalance.monitoring.tensorboard.overview import refresh_events, write_overview
-from lt_rebalance.stages.arithmetic import Throughput
-from lt_rebalance.stages.observer import attempt
-from lt_rebalance.stages.progress import Progress, render_cells
+from lt_rebalance.stages.installation import require_one_copy
 from lt_rebalance.stages.provenance import driver_source
-from lt_rebalance.stages.size import check_space
-from lt_rebalance.store import Store, StoreError, open_store
+from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.lease import Lease
-from lt_rebalance.store.presence import DriverBeat
 from lt_rebalance.studies.axes import Preset, add_axes
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.overrides import change_study, read_overrides
 from lt_rebalance.studies.plan import compile_study
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
-from lt_rebalance.studies.tables import cells_frame, describe_cells, runs_frame
 from lt_rebalance.training.configs import DEVICES, PRECISIONS, Execution
-from lt_rebalance.training.device import AUTO, resolve_execution
+from lt_rebalance.training.device import AUTO, count_gpus, resolve_execution
+
+MANY_RUNS = 30_000
+"""from which on it takes seconds to plan them"""
 
 MANY_RUNS = 30_000
 """from which on it takes seconds to plan them"""
 
 StudyBuilder = Callable[[argparse.Namespace], Study]
-Answer = Callable[[str, str, int], tuple[str, str]]
-"""From the location of a store, the name of a study in it and characters a line to text and CSV."""
 
 
 def make_parser(question: str) -> argparse.ArgumentParser:
@@ -163,11 +143,14 @@ def main(
     def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
         check_options(options)
         study = change_study(build_study(options), read_overrides(options.config, options.set))
-        job, lease = _prepare(study, first_line(parser), options, stack)
+        job, lease = _prepare(study, first_line(parser), answer, options, stack)
         if options.plan:
             return lambda: show_plan(job, options.rate, as_json=options.json)
+        from lt_rebalance.cluster.session import RaySession
+        from lt_rebalance.commands.running import run_job
+
         session = stack.enter_context(RaySession(options.address, lease))
-        return lambda: run_job(job, options, session, answer)
+        return lambda: run_job(job, options, session)
 
     return run_command(parser, prepare, arguments)
 
@@ -187,7 +170,11 @@ def first_line(parser: argparse.ArgumentParser) -> str:
 
 
 def _prepare(
-    study: Study, question: str, options: argparse.Namespace, stack: contextlib.ExitStack
+    study: Study,
+    question: str,
+    answer: Answer | None,
+    options: argparse.Namespace,
+    stack: contextlib.ExitStack,
 ) -> tuple[Job, Lease | None]:
     """Check everything that can be wrong before anything is trained; ValueError when something is.
 
@@ -197,18 +184,23 @@ def _prepare(
     execution, resources = prepare_machine(options, stack)
     if (num_runs := len(study.cells) * len(study.seeds)) >= MANY_RUNS:
         note(f"planning {num_runs:,} runs, which takes a while")
+    if (num_runs := len(study.cells) * len(study.seeds)) >= MANY_RUNS:
+        note(f"planning {num_runs:,} runs, which takes a while")
     plan = compile_study(study, execution)
     read_data(sorted({cell.data.dataset for cell in study.cells}), options)
     store = open_results(options)
     ledger, lease = Ledger(plan, store), None
     if store is not None and not options.plan and (ledger.pending() or options.retry_failed):
         lease = stack.enter_context(Lease(store.files, store.location, study.name))
-        ledger = Ledger(plan, store)  # what the last holder finished may have been missing before
+        ledger.look_again()  # what the last holder finished may have been missing before
     if options.retry_failed:
         ledger.forget_failures()
     if store is not None and lease is not None:
+        from lt_rebalance.stages.size import check_space
+
         check_space(store.location, ledger.pending(), resources.num_slots * resources.max_lanes)
-    return Job(question=question, ledger=ledger, store=store, resources=resources), lease
+    job = Job(question=question, answer=answer, ledger=ledger, store=store, resources=resources)
+    return job, lease
 
 
 def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Execution, Resources]:
@@ -220,14 +212,25 @@ def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) ->
     """
     require_one_copy()
     driver_source()
-    has_cuda = torch.cuda.is_available()
-    size: ClusterSize = [{"CPU": count_cpus(), "GPU": torch.cuda.device_count()}]
-    if options.address is not None:
-        size = stack.enter_context(ray_cluster(options.address))
-        # A cluster may have no GPU before it grows, so "cuda" is taken at its word.
-        has_cuda = options.device == "cuda" or any(node.get("GPU", 0) > 0 for node in size)
+    size = find_size(options.address, options.device, stack)
+    has_cuda = any(node.get("GPU", 0) > 0 for node in size)
+    # A cluster may have no GPU before it grows, so "cuda" is taken at its word.
+    has_cuda = has_cuda or (options.device == "cuda" and options.address is not None)
     execution = resolve_execution(options.device, options.precision, options.threads, has_cuda=has_cuda)
     return execution, fit_trials(execution, options, size)
+
+
+def find_size(address: str | None, device: str, stack: contextlib.ExitStack) -> ClusterSize:
+    """Return what this machine has, or the nodes of the cluster at an address, connected to from now on.
+
+    Args:
+        device: where trials compute; this machine's GPUs are not looked for where it is "cpu".
+    """
+    if address is None:
+        return [{"CPU": count_cpus(), "GPU": 0 if device == "cpu" else count_gpus()}]
+    from lt_rebalance.cluster.session import ray_cluster
+
+    return stack.enter_context(ray_cluster(address))
 
 
 def fit_trials(execution: Execution, options: argparse.Namespace, size: ClusterSize) -> Resources:
@@ -254,13 +257,18 @@ def read_data(datasets: Collection[str], options: argparse.Namespace) -> None:
 
     Raises:
         DataError: one is missing or damaged.
+        StoreError: the place of the results cannot be used.
     """
     asked = [f"--{name.replace('_', '-')}" for name in ("data_dir", "download") if getattr(options, name)]
     if asked and are_embedded(datasets):
         note(f"{' and '.join(asked)} changes nothing: {', '.join(datasets)} comes with the package")
     elif asked and options.plan:
         note(f"{' and '.join(asked)} changes nothing: a plan reads no data")
-    for name in () if options.plan else datasets:
+    if options.plan:
+        return
+    # Data sets take long to unpack: first look whether the place for results is another's.
+    open_store(options.storage, RESULTS_VERSION, create=False, is_read_only=True)
+    for name in datasets:
         load_dataset(name, options.data_dir, download=options.download)
 
 
@@ -272,118 +280,7 @@ def open_results(options: argparse.Namespace) -> Store | None:
     """
     store = open_store(options.storage, RESULTS_VERSION, create=not options.plan, is_read_only=options.plan)
     if store is not None and options.address is not None and not options.plan:
+        from lt_rebalance.cluster.nodes import require_store_on_all_nodes
+
         require_store_on_all_nodes(store)
     return store
-
-
-def run_job(job: Job, options: argparse.Namespace, session: RaySession, answer: Answer | None = None) -> int:
-    """Run what is pending, show the results and return the exit code."""
-    ledger, store, console = job.ledger, job.store, make_console()
-    assert store is not None
-    _note_replaced_runs(ledger, store, console)
-    pending = ledger.pending()
-    throughput = learn_throughput(ledger)
-    if options.address is None:
-        measure_unknown(throughput, pending)
-    study = describe_study(job) | {"expected_s": expect(throughput, pending)}
-    store.write_study(study["study"], study)
-    if pending:
-        console.print(
-            f"{ledger.summary()}: {len(pending)} stages to run, {job.resources.num_slots} at a time"
-        )
-        if options.retry_failed:
-            for key in pending:
-                store.clear_failure(key)
-        attempt(lambda: write_overview(store, study))
-        run_pending(job, store, options.data_dir, session, console, throughput)
-        attempt(lambda: refresh_events(store, study))
-    return _show_results(job, store, console, answer)
-
-
-def _note_replaced_runs(ledger: Ledger, store: Store, console: Console) -> None:
-    """Say when a study of the same name planned runs that the new plan does not have."""
-    name = ledger.plan.study.name
-    try:
-        earlier = {run["key"] for run in store.load_study(name)["runs"]}
-    except (StoreError, KeyError, TypeError):  # none yet, or not readable: there is nothing to keep
-        return
-    if others := len(earlier - set(ledger.plan.stages)):
-        console.print(
-            f"note: study {name} planned {others} other runs before. Their results stay in the store, but "
-            "reports no longer name them; give one of the two studies another --name to have both."
-        )
-
-
-def run_pending(
-    job: Job,
-    store: Store,
-    data_dir: str | None,
-    session: RaySession,
-    console: Console,
-    throughput: Throughput,
-) -> None:
-    """Run what is pending of a job, and show on a console how it goes.
-
-    Args:
-        throughput: what is known of how fast stages train.
-
-    Raises:
-        Interrupted: a signal asked for it.
-    """
-    ledger, slots = job.ledger, job.resources.num_slots
-    # Workers have a working directory and an environment of their own.
-    data_dir = str(locate_data_dir(data_dir))
-    disk = None if store.directory is None else str(store.directory)
-    progress = Progress(ledger, throughput, slots, console, disk)
-    driver = DriverBeat(store.files, ledger.plan.study.name)
-    session.start()
-    with driver, progress:
-
-        def check() -> None:
-            driver.beat()
-            session.check()
-
-        try:
-            run_plan(ledger, store, data_dir, job.resources, progress, check, driver.note.name)
-        except (ClusterError, Interrupted, StorageError):
-            console.print(ledger.summary())
-            raise
-
-
-def _show_results(job: Job, store: Store, console: Console, answer: Answer | None) -> int:
-    """Print the tables, where everything lies and the account of all runs; return the exit code."""
-    ledger = job.ledger
-    study, runs = ledger.plan.study, runs_frame(ledger)
-    cells = cells_frame(runs)
-    paths = [
-        store.write_table(study.name, name, to_csv(frame))
-        for name, frame in (("cells", cells), ("runs", runs))
-    ]
-    console.print(render_cells(cells, describe_cells(study.name, runs, cells)))
-    if answer is not None:
-        try:
-            text, csv = answer(store.location, study.name, console.width)
-        except ValueError as error:  # the account of the runs does not wait for it
-            text = f"no answer can be given: {error}"
-        else:
-            paths.append(store.write_table(study.name, "answer", csv))
-        print(text)
-    for run in ledger.plan.runs:
-        if ledger.state(run.key) == "failed":
-            console.print(rich(f"failed: {run}: {ledger.reason(run.key)}"), soft_wrap=True)
-    for path in paths:
-        print(f"table: {path}")
-    print(f"records: {store.location}")
-    counts = ledger.count_runs()
-    if quarantined := len(store.list_quarantine()):
-        print(f"quarantine: {quarantined} damaged files were set aside in {store.location}/quarantine")
-    if counts["failed"]:
-        causes = ledger.count_causes()
-        print("failed runs by cause: " + ", ".join(f"{name} {num}" for name, num in sorted(causes.items())))
-        print(f"{advise_on(causes)}: {this_command()} --retry-failed")
-    if counts["missing"]:
-        print(f"to run what is missing: {this_command()}")
-    if counts["complete"] == len(ledger.plan.runs) and all(isinstance(seed, int) for seed in study.seeds):
-        print(f"for twice the seeds: {this_command()} {job.seeds_option} {2 * len(study.seeds)}")
-    print(ledger.summary())
-    return EXIT_INCOMPLETE if counts["failed"] or counts["missing"] else 0

@@ -2,13 +2,12 @@
 
 import argparse
 import os
+import shlex
 import sys
 
 from lt_rebalance.commands.stores import choose_study, open_existing, print_json
 from lt_rebalance.ground.errors import StorageError
-from lt_rebalance.monitoring.tensorboard.means import DIRECTORY as MEANS
 from lt_rebalance.monitoring.tensorboard.naming import study_directory
-from lt_rebalance.monitoring.tensorboard.overview import refresh_events
 from lt_rebalance.monitoring.tensorboard.server import LOOPBACK, server_command
 from lt_rebalance.store import Store, StoreError
 
@@ -32,6 +31,8 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--port must be at least 0 and at most {MAX_PORT}, got {options.port}")
     store = open_existing(options.store, is_read_only=False)
     study = choose_study(store, options.study)
+    from lt_rebalance.monitoring.tensorboard.means import DIRECTORY as MEANS
+
     count = _refresh(store, study)
     logdir = f"{store.location}/{study_directory(study)}"
     reload_s = RELOAD_FROM_BUCKET_S if store.directory is None else RELOAD_S
@@ -41,7 +42,9 @@ def run(options: argparse.Namespace) -> int:
     else:
         made = f"made the events of {count} finished runs" if count else "events are up to date"
         print(f"{study}: {made}; {logdir}")
-        if options.port:
+        if options.no_server:
+            print(f"to start the server: {shlex.join(command)}")
+        elif options.port:
             url = f"http://{options.host}:{options.port}"
             print(f"all runs: {url}; methods side by side: {url}/#custom_scalars&regexInput={MEANS}/")
             print("of more than 40 runs none is selected at first: filter them, such as by C=1-2/.*seed-0")
@@ -57,6 +60,8 @@ def _refresh(store: Store, study: str) -> int:
     Raises:
         StoreError: they cannot be, and there are none that could be shown as they are.
     """
+    from lt_rebalance.monitoring.tensorboard.overview import refresh_events
+
     try:
         return refresh_events(store, store.load_study(study))
     except StorageError:

@@ -2,12 +2,16 @@
 
 import argparse
 import dataclasses
+from typing import TYPE_CHECKING
 
 from lt_rebalance.commands.stores import find_stage, print_json
 from lt_rebalance.data.catalog import are_embedded
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, note
+from lt_rebalance.ground.own_file import bring, list_needed
 from lt_rebalance.ground.text import one_line
-from lt_rebalance.stages.verification import Verification, verify_stage
+
+if TYPE_CHECKING:  # it needs torch, and a key that is not there is refused without it
+    from lt_rebalance.stages.verification import Verification
 
 SHOWN = 20
 """differences that are printed"""
@@ -20,6 +24,12 @@ def run(options: argparse.Namespace) -> int:
     datasets = [] if record is None else [record.stage["data"]["dataset"]]
     if options.data_dir is not None and are_embedded(datasets):
         note("--data-dir changes nothing: the data set of this stage comes with the package")
+    for path in options.own_file or ():
+        bring(path)
+    if options.own_file and record is not None and not any(list_needed(record.stage)):
+        note("--own-file changes nothing: this stage was run without a file of your own")
+    from lt_rebalance.stages.verification import verify_stage
+
     found = verify_stage(store, key, options.data_dir)
     if options.json:
         print_json(dataclasses.asdict(found) | {"is_equal": found.is_equal})
@@ -28,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     return 0 if found.is_equal else EXIT_INCOMPLETE
 
 
-def _print(found: Verification) -> None:
+def _print(found: "Verification") -> None:
     print(one_line(f"{found.title}: {found.key}"))
     for fault in found.faults:
         print(one_line(f"fault: {fault}"))

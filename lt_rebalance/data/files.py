@@ -121,7 +121,7 @@ def _read_verified(file: str, path: Path, sha256: str, num_bytes: int | None) ->
     """Return the unpacked content; ValueError says what is wrong with it, the size before the sha256."""
     try:
         stored = path.read_bytes()
-        content = gzip.decompress(stored) if path.suffix == ".gz" else stored
+        content = _unpack_gzip(stored, num_bytes) if path.suffix == ".gz" else stored
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"corrupt gzip ({error})") from error
     except OSError as error:
@@ -131,6 +131,16 @@ def _read_verified(file: str, path: Path, sha256: str, num_bytes: int | None) ->
     found = hashlib.sha256(stored if path.name == file else content).hexdigest()
     if found != sha256:
         raise ValueError(f"sha256 differs ({found} instead of {sha256})")
+    return content
+
+
+def _unpack_gzip(stored: bytes, num_bytes: int | None) -> bytes:
+    """Return the content of a gzip file; ValueError, before it fills the memory, where it is too much."""
+    assert num_bytes is not None  # as of all that are packed
+    with gzip.GzipFile(fileobj=io.BytesIO(stored)) as file:
+        content = file.read(num_bytes + 1)
+    if len(content) > num_bytes:
+        raise ValueError(f"at least {len(content)} bytes instead of {num_bytes}")
     return content
 
 

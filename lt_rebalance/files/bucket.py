@@ -8,8 +8,12 @@ import logging
 import os
 import random
 import re
+import threading
 import time
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
 
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.ground.interrupts import pause
@@ -20,7 +24,10 @@ DEFAULT_PATIENCE_S = 600.0
 """how long a bucket may give no answer before an operation fails"""
 ANSWER_S = 10.0
 """how long one request may take to connect, and then between two pieces of the answer"""
+MOST_AT_ONCE = 32
+"""requests under way at a time; the answers that wait for their turn are at most four times as many"""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
+_LOOK_EVERY_S = 0.1
 _REMIND_EVERY_S = 60.0
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _WORTH_WAITING = frozenset({408, 409, 425, 429})
@@ -53,8 +60,14 @@ _WRONG_REGION = (
 
 Answer = Any
 """what boto3 returns, which carries no types"""
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 _log = logging.getLogger(__name__)
+
+
+class _NoAnswerError(BaseException):
+    """A request that is sent but once got no answer; no outcome of any work, so nothing may handle it."""
 
 
 class Bucket:
@@ -78,6 +91,7 @@ class Bucket:
         """
         self.name = name
         self._client = _make_client()
+        self._thread = threading.local()
         self._silence = _Silence(f"{SCHEME}{name}", _read_patience() if patience_s is None else patience_s)
 
     def ask(self, operation: str, **request: Any) -> Answer:  # Any: whatever the operation takes
@@ -110,7 +124,35 @@ class Bucket:
             else:
                 self._silence.end()
                 return answer
+            if hasattr(self._thread, "asks_once"):
+                raise _NoAnswerError(reason)
             self._silence.wait(reason)
+
+    def ask_each(self, work: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> Iterator[ResultT]:
+        """Yield what some work returns or raises for each item, in their order, doing it for many at a time.
+
+        Threads do the work ahead. They ask once and wait for nothing: where the bucket gives one of them no
+        answer, the caller's own thread does that work again at its turn, with all patience, and can be
+        interrupted. When the iteration ends, by whatever it is ended, so have the threads.
+
+        Args:
+            work: asks for what may be asked for more than once.
+        """
+        pool = ThreadPoolExecutor(MOST_AT_ONCE, "bucket", self._ask_once)
+        ahead: deque[tuple[ItemT, Future[ResultT]]] = deque()
+        try:
+            for item in items:
+                ahead.append((item, pool.submit(work, item)))
+                if len(ahead) > 4 * MOST_AT_ONCE:
+                    yield _take(work, *ahead.popleft())
+            while ahead:
+                yield _take(work, *ahead.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _ask_once(self) -> None:
+        """Let the requests of this thread be sent but once."""
+        self._thread.asks_once = True
 
     def _explain(self, error: Any, key: str) -> str:
         """Return why a request failed that may be sent again; raise where that is of no use."""
@@ -136,8 +178,19 @@ class Bucket:
         raise StorageError("; ".join(filter(None, (words, hint)))) from None
 
 
+def _take(work: Callable[[ItemT], ResultT], item: ItemT, future: "Future[ResultT]") -> ResultT:
+    """Return what a thread has done; do it here where it got no answer."""
+    while not future.done():
+        wait((future,), timeout=_LOOK_EVERY_S)
+        pause(0)
+    try:
+        return future.result()
+    except _NoAnswerError:
+        return work(item)
+
+
 class _Silence:
-    """How long a bucket has not answered, said in words."""
+    """How long a bucket has not answered, said in words; several threads may ask it."""
 
     def __init__(self, name: str, patience_s: float) -> None:
         self._name = name
@@ -146,9 +199,15 @@ class _Silence:
         self._since_text = ""
         self._reminded = 0.0
         self._pause_s = _FIRST_PAUSE_S
+        self._lock = threading.Lock()
 
     def wait(self, reason: str) -> None:
         """Wait a little longer than the last time; StorageError when patience has run out."""
+        with self._lock:
+            pause_s = self._find_pause(reason)
+        pause(pause_s)
+
+    def _find_pause(self, reason: str) -> float:
         now = time.monotonic()
         if self._since is None:
             self._since, self._since_text = now, time.strftime("%H:%M:%S")
@@ -163,14 +222,16 @@ class _Silence:
         if now - self._reminded >= _REMIND_EVERY_S:
             self._remind(reason, now)
         # Not all processes that wait should come back at once.
-        pause(min(self._pause_s * random.uniform(0.5, 1.0), left_s))
+        pause_s = min(self._pause_s * random.uniform(0.5, 1.0), left_s)
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        return pause_s
 
     def end(self) -> None:
         """Take note of an answer."""
-        if self._since is not None:
-            _log.warning("%s answers again, after %.0f s", self._name, time.monotonic() - self._since)
-            self._since = None
+        with self._lock:
+            if self._since is not None:
+                _log.warning("%s answers again, after %.0f s", self._name, time.monotonic() - self._since)
+                self._since = None
 
     def _remind(self, reason: str, now: float) -> None:
         self._reminded = now
@@ -225,7 +286,10 @@ def _make_client() -> Any:  # Any: boto3 ships no types
         ) from None
     # Repetition is ours alone: it must be known what was sent again, and said what is waited for.
     config = botocore.config.Config(
-        connect_timeout=ANSWER_S, read_timeout=ANSWER_S, retries={"total_max_attempts": 1}
+        connect_timeout=ANSWER_S,
+        read_timeout=ANSWER_S,
+        retries={"total_max_attempts": 1},
+        max_pool_connections=MOST_AT_ONCE + 2,  # and one each for the caller and its lease
     )
     try:
         client = boto3.session.Session().client("s3", config=config)

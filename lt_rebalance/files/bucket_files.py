@@ -1,10 +1,13 @@
 """Files as the objects of an S3 bucket, with the guarantees of a local file system."""
 
+import base64
+import hashlib
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
-from lt_rebalance.files.bucket import SCHEME, Answer, Bucket
+from lt_rebalance.files.bucket import SCHEME, Answer, Bucket, ItemT, ResultT
 from lt_rebalance.files.filesystem import check_path
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.ground.names import is_foreign
@@ -31,18 +34,30 @@ class S3Filesystem:
         content: bytes = self._bucket.ask("get_object", Key=self._key(path))["Body"]
         return content
 
+    def read_each(self, read: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> Iterator[ResultT]:
+        return self._bucket.ask_each(read, items)
+
+    def has_content(self, path: str, sha256: str, num_bytes: int) -> bool:
+        head = self._bucket.ask("head_object", Key=self._key(path), ChecksumMode="ENABLED")
+        if head["ContentLength"] != num_bytes:
+            return False
+        kept: str = head.get("ChecksumSHA256", "")
+        if not kept or "-" in kept:  # the service keeps none, or one of the parts that others put it in
+            kept = _checksum(self.read(path))
+        return kept == base64.b64encode(bytes.fromhex(sha256)).decode()
+
     def create(self, path: str, content: bytes) -> bool:
         token = uuid.uuid4().hex
         condition = {"IfNoneMatch": "*", "Metadata": {_TOKEN: token}}
         try:
-            self._bucket.ask("put_object", Key=self._key(path), Body=content, **condition)
+            self._put(path, content, **condition)
         except FileExistsError:
             # A put whose answer was lost has made the object that stands in the way of its repetition.
             return self._read_token(path) == token
         return True
 
     def replace(self, path: str, content: bytes) -> None:
-        self._bucket.ask("put_object", Key=self._key(path), Body=content)
+        self._put(path, content)
 
     def append(self, path: str, content: bytes) -> None:
         number = self._next_parts.get(check_path(path))
@@ -55,7 +70,7 @@ class S3Filesystem:
     def read_appended(self, path: str) -> bytes:
         if not (names := self._list_parts(check_path(path))):
             raise FileNotFoundError(path)
-        return b"".join(map(self.read, names))
+        return b"".join(self.read_each(self.read, names))
 
     def list(self, path: str) -> list[str]:
         start = self._below(path)
@@ -116,6 +131,11 @@ class S3Filesystem:
                 "workers could commit one result; use a bucket of a service that has them"
             )
 
+    def _put(self, path: str, content: bytes, **condition: Any) -> None:  # Any: what boto3 takes
+        """Write an object, whose sha256 the service checks and keeps where it can."""
+        checksum = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _checksum(content)}
+        self._bucket.ask("put_object", Key=self._key(path), Body=content, **checksum, **condition)
+
     def _key(self, path: str) -> str:
         return self._root + check_path(path)
 
@@ -152,3 +172,8 @@ class S3Filesystem:
             if not page.get("IsTruncated"):
                 return
             request["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _checksum(content: bytes) -> str:
+    """Return the sha256 of some content as S3 writes it."""
+    return base64.b64encode(hashlib.sha256(content).digest()).decode()

@@ -5,19 +5,22 @@ Writing is atomic: nobody ever sees a part of a file that was created or replace
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from lt_rebalance.files.exclusive import NoExclusiveNameError, name_exclusively
 from lt_rebalance.files.trees import count_tree_bytes, delete_tree, is_behind_link, walk_files
 from lt_rebalance.ground.errors import NoDirectoryError, NotAFileError, ReadOnlyError, StorageError
 from lt_rebalance.ground.names import is_foreign
 
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """what a disk answers that cannot be asked to write down a directory at once"""
 
@@ -44,6 +47,21 @@ class Filesystem(Protocol):
 
     def read(self, path: str) -> bytes:
         """Return the content; FileNotFoundError when nothing is there, NotAFileError when no file is."""
+        ...
+
+    def read_each(self, read: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> Iterator[ResultT]:
+        """Yield what some reading here returns or raises for each item, in their order.
+
+        Where answers are waited for it is done for many items at a time, by threads, and for some of them
+        twice; so it must change nothing.
+        """
+        ...
+
+    def has_content(self, path: str, sha256: str, num_bytes: int) -> bool:
+        """Whether a file has this content, by the sha256 that the place keeps of it or else by reading it.
+
+        Errors as `read`.
+        """
         ...
 
     def create(self, path: str, content: bytes) -> bool:
@@ -115,6 +133,20 @@ class LocalFilesystem:
         self._root = root
 
     def read(self, path: str) -> bytes:
+        with open(self._open(path), "rb") as file:
+            return file.read()
+
+    def read_each(self, read: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> Iterator[ResultT]:
+        return map(read, items)
+
+    def has_content(self, path: str, sha256: str, num_bytes: int) -> bool:
+        with open(self._open(path), "rb") as file:
+            if os.fstat(file.fileno()).st_size != num_bytes:
+                return False
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+    def _open(self, path: str) -> int:
+        """Return the descriptor of a file that is open to be read; errors as `read`."""
         target = self._path(path)
         try:
             # A pipe that nobody writes to would be waited for.
@@ -132,8 +164,7 @@ class LocalFilesystem:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise NotAFileError(f"{target} is no file")
-        with open(descriptor, "rb") as file:
-            return file.read()
+        return descriptor
 
     def create(self, path: str, content: bytes) -> bool:
         temporary = self._write_temporary(path, content)
@@ -227,8 +258,9 @@ class LocalFilesystem:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError:
+        except OSError as error:
             temporary.unlink(missing_ok=True)
+            error.filename = str(target)  # a write says of no file that it was refused
             raise
         return temporary
 
@@ -249,6 +281,8 @@ class ReadOnlyFilesystem:
     def __init__(self, files: Filesystem) -> None:
         self._files = files
         self.read = files.read
+        self.read_each = files.read_each
+        self.has_content = files.has_content
         self.read_appended = files.read_appended
         self.list = files.list
         self.is_behind_link = files.is_behind_link

@@ -14,7 +14,16 @@ from lt_rebalance.ground.metrics import NUM_THRESHOLDS
 
 _AXES = {"predictions": "N", "precision_recall": "K2T", "samples": "3KSCHW"}
 """axes of each role; a digit is a fixed length, and so are K and T"""
-_TYPES = {"predictions": "uint8", "precision_recall": "uint32", "samples": "uint8"}
+_TYPES = {"precision_recall": "uint32", "samples": "uint8"}
+
+
+MAX_CLASSES = 2**16
+"""whose numbers a prediction can be"""
+
+
+def predictions_type(num_classes: int) -> str:
+    """Return the smallest unsigned type that numbers classes: uint8, or beyond 256 classes uint16."""
+    return np.min_scalar_type(num_classes - 1).name
 
 
 def parse_array(content: bytes, role: str, num_classes: int) -> NDArray[Any]:
@@ -38,8 +47,9 @@ def parse_array(content: bytes, role: str, num_classes: int) -> NDArray[Any]:
         length == (int(axis) if axis.isdigit() else lengths.get(axis, length)) and length > 0
         for axis, length in zip(axes, shape, strict=True)
     )
-    if not fits or dtype.name != _TYPES[role]:
-        raise ValueError(f"it must be {_TYPES[role]} with axes {axes}, got {dtype} {shape}")
+    needed = _TYPES.get(role) or predictions_type(num_classes)
+    if not fits or dtype.name != needed:
+        raise ValueError(f"it must be {needed} with axes {axes}, got {dtype} {shape}")
     if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
         raise ValueError(f"it has another length than {shape} takes")
     array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)

@@ -1,5 +1,10 @@
 """Errors that several wings raise and one place tells; nothing is imported for them."""
 
+import logging
+from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
+
 
 class ClusterError(RuntimeError):
     """Ray could not be started or reached, or was lost while it worked."""
@@ -60,3 +65,11 @@ class LeaseLostError(RuntimeError):
 
 class DataError(ValueError):
     """Data that is missing, damaged or cannot be downloaded; one line that says what helps."""
+
+
+def attempt(show: Callable[[], object]) -> None:
+    """Show something, but let no fault of it reach the work that is shown."""
+    try:
+        show()
+    except Exception:
+        _log.warning("could not be shown", exc_info=True)

@@ -6,6 +6,7 @@ there is refused. Its work comes after that, and can be taken up again by the sa
 
 import argparse
 import contextlib
+import errno
 import logging
 import os
 import shlex
@@ -19,6 +20,7 @@ from typing import Any, NoReturn
 from lt_rebalance.ground.disk import takes_no_more
 from lt_rebalance.ground.errors import ClusterError, LeaseLostError, StorageError, StoreError
 from lt_rebalance.ground.interrupts import Interrupted
+from lt_rebalance.ground.own_file import describe_own
 from lt_rebalance.ground.streams import output_failure, settle_streams
 from lt_rebalance.ground.text import one_line
 
@@ -57,7 +59,7 @@ class Ending:
     """How a command ends that did not come to its own end."""
 
     cause: str
-    """a word: input, storage, system, cluster, lease, signal, memory or code"""
+    """a word: input, own file, storage, system, cluster, lease, signal, memory or code"""
     words: str
     """what happened, in one line"""
     exit_code: int
@@ -155,6 +157,8 @@ def _name_cause(error: BaseException, *, has_begun: bool) -> tuple[str, str]:
         return "storage", words
     if takes_no_more(error):
         return "storage", f"{words}; make room, or name another --storage"
+    if (own := describe_own(error)) is not None:
+        return "own file", own
     if isinstance(error, OSError) and error.errno is not None:
         return "system", describe_os_error(error)
     if isinstance(error, MemoryError):
@@ -169,6 +173,8 @@ def describe_os_error(error: OSError) -> str:
     if error.errno is None:
         return str(error)
     reason = error.strerror or os.strerror(error.errno)
+    if error.errno == errno.EFBIG:
+        reason += " for this process (to lift the limit: ulimit -f unlimited)"
     if isinstance(error, FileNotFoundError) and not error.filename:  # only the question where one is
         return f"{reason}: the current directory; change to one that is there"
     return f"{reason}: {error.filename}" if error.filename else reason

@@ -1,71 +1,52 @@
-"""Metrics of a classifier: functions of its confusion matrix, and functions of its probabilities.
+"""METRICS: what is said of a trained classifier in one number, and which way each is better.
 
-Shape suffixes: K classes, N items, T thresholds. `confusion_KK[i, j]` counts test images of class i predicted
-as j.
+A metric is one entry of the dict at the end of the file. Tables, TensorBoard, verdicts, the choice of the
+reported round, and the check of records take its name, label, direction and range from there. A metric of the
+confusion matrix is had of results from before it was added as well: where a record lacks it, it is computed
+when the record is read.
+
+Shape suffixes: K classes, N items, T thresholds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from lt_rebalance.ground.confusion import Confusion, FloatArray, IntArray
+from lt_rebalance.ground.values import LARGEST
 
 ECE_BINS = 15
 NUM_THRESHOLDS = 51
 COLLAPSED_BELOW = 0.1
 """diversity of a class below which a generator draws almost the same image of it every time"""
+_BLOCK_VALUES = 2**18
+"""probabilities that are worked on at a time, so that they stay in the cache"""
+
+HEADLINE, FURTHER, FILES = "headline", "further", "files"
+"""where a metric is shown: in every table and all of TensorBoard; in the table of further metrics and all of
+TensorBoard; in CSV files alone"""
 
 
-def confusion_matrix(labels_N: IntArray, predictions_N: NDArray[np.integer], num_classes: int) -> IntArray:
-    """Return `confusion_KK`: rows are true classes, columns predictions."""
-    pairs_N = labels_N * num_classes + predictions_N.astype(np.int64)
-    return np.bincount(pairs_N, minlength=num_classes**2).reshape(num_classes, num_classes)
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One number of a trained classifier, from the one of its two functions that it has."""
 
-
-def recall_per_class(confusion_KK: IntArray) -> FloatArray:
-    """Return `recall_K` in [0, 1]; 0 for a class without test images."""
-    return _ratio(np.diag(confusion_KK), confusion_KK.sum(axis=1))
-
-
-def precision_per_class(confusion_KK: IntArray) -> FloatArray:
-    """Return `precision_K` in [0, 1]; 0 for a class that is never predicted."""
-    return _ratio(np.diag(confusion_KK), confusion_KK.sum(axis=0))
-
-
-def f1_per_class(confusion_KK: IntArray) -> FloatArray:
-    """Return `f1_K` in [0, 1]; 0 where precision and recall are both 0."""
-    return _ratio(2 * np.diag(confusion_KK), confusion_KK.sum(axis=0) + confusion_KK.sum(axis=1))
-
-
-def _ratio(numerator: IntArray, denominator: IntArray) -> FloatArray:
-    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
-
-
-def _accuracy(confusion_KK: IntArray) -> float:
-    return float(np.trace(confusion_KK) / confusion_KK.sum())
-
-
-def _balanced_accuracy(confusion_KK: IntArray) -> float:
-    return float(recall_per_class(confusion_KK).mean())
-
-
-def _macro_f1(confusion_KK: IntArray) -> float:
-    return float(f1_per_class(confusion_KK).mean())
-
-
-def _weighted_f1(confusion_KK: IntArray) -> float:
-    return float(np.average(f1_per_class(confusion_KK), weights=confusion_KK.sum(axis=1)))
-
-
-def _worst_class_recall(confusion_KK: IntArray) -> float:
-    return float(recall_per_class(confusion_KK).min())
-
-
-def _num_dead_classes(confusion_KK: IntArray) -> float:
-    return float((recall_per_class(confusion_KK) == 0).sum())
+    label: str
+    """How tables and plots name it."""
+    is_higher_better: bool
+    """Its direction, for verdicts and choices."""
+    of_confusion: Callable[[Confusion], float] | None = None
+    """From the confusion matrix to the value."""
+    of_probabilities: Callable[[FloatArray, IntArray], float] | None = None
+    """From `probabilities_NK`, the softmax of the logits whatever the loss, and `labels_N` to the value."""
+    low: float = -LARGEST
+    """Its smallest value."""
+    high: float = LARGEST
+    """Its largest value."""
+    shown: str = FURTHER
+    """Of `HEADLINE`, `FURTHER`, `FILES`."""
 
 
 def _nll(probabilities_NK: FloatArray, labels_N: IntArray) -> float:
@@ -76,8 +57,14 @@ def _nll(probabilities_NK: FloatArray, labels_N: IntArray) -> float:
 
 def _brier(probabilities_NK: FloatArray, labels_N: IntArray) -> float:
     """Mean over images of the squared distance to the one-hot label, between 0 and 2; Brier 1950."""
-    one_hot_NK = np.eye(probabilities_NK.shape[1])[labels_N]
-    return float(((probabilities_NK - one_hot_NK) ** 2).sum(axis=1).mean())
+    num_items, num_classes = probabilities_NK.shape
+    distances_N = np.empty(num_items)
+    size = max(1, _BLOCK_VALUES // num_classes)
+    for block in (slice(first, first + size) for first in range(0, num_items, size)):
+        errors_BK = probabilities_NK[block].copy()
+        errors_BK[np.arange(len(errors_BK)), labels_N[block]] -= 1
+        distances_N[block] = np.square(errors_BK, out=errors_BK).sum(axis=1)
+    return float(distances_N.mean())
 
 
 def _ece(probabilities_NK: FloatArray, labels_N: IntArray) -> float:
@@ -97,59 +84,145 @@ def precision_recall_counts(probabilities_NK: FloatArray, labels_N: IntArray) ->
     """
     num_classes = probabilities_NK.shape[1]
     thresholds_T = np.linspace(0, 1, NUM_THRESHOLDS)
-    last_NK = np.searchsorted(thresholds_T, probabilities_NK, side="right") - 1
-    is_class_NK = labels_N[:, None] == np.arange(num_classes)
-    cells_NK = (2 * np.arange(num_classes) + ~is_class_NK) * NUM_THRESHOLDS + last_NK
-    exact = np.bincount(cells_NK.ravel(), minlength=2 * num_classes * NUM_THRESHOLDS)
+    # Of many classes, nearly all probabilities lie below the first threshold above 0: count the others.
+    items_M, classes_M = np.nonzero(probabilities_NK >= thresholds_T[1])
+    last_M = np.searchsorted(thresholds_T, probabilities_NK[items_M, classes_M], side="right") - 1
+    cells_M = (2 * classes_M + (labels_N[items_M] != classes_M)) * NUM_THRESHOLDS + last_M
+    exact = np.bincount(cells_M, minlength=2 * num_classes * NUM_THRESHOLDS)
     exact_K2T = exact.reshape(num_classes, 2, NUM_THRESHOLDS)
+    of_class_K = np.bincount(labels_N, minlength=num_classes)
+    all_K2 = np.stack([of_class_K, len(labels_N) - of_class_K], axis=1)
+    exact_K2T[:, :, 0] = all_K2 - exact_K2T[:, :, 1:].sum(axis=2)
     return np.flip(np.flip(exact_K2T, axis=2).cumsum(axis=2), axis=2)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """One number of a trained classifier that its confusion matrix gives."""
-
-    label: str
-    """How tables and plots name it."""
-    is_higher_better: bool
-    compute: Callable[[IntArray], float]
-    """From `confusion_KK` to the value."""
+def confusion_metrics(confusion: Confusion) -> dict[str, float]:
+    """Return every metric of a confusion matrix by name."""
+    return {
+        name: metric.of_confusion(confusion)
+        for name, metric in METRICS.items()
+        if metric.of_confusion is not None
+    }
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProbabilityMetric:
-    """One number of a trained classifier that takes its probabilities; lower is better."""
+def probability_metrics(probabilities_NK: FloatArray, labels_N: IntArray) -> dict[str, float]:
+    """Return every metric of the probabilities by name."""
+    return {
+        name: metric.of_probabilities(probabilities_NK, labels_N)
+        for name, metric in METRICS.items()
+        if metric.of_probabilities is not None
+    }
 
-    label: str
-    """How tables and plots name it."""
-    compute: Callable[[FloatArray, IntArray], float]
-    """From `probabilities_NK`, the softmax of the logits whatever the loss, and `labels_N` to the value."""
+
+def metric_names() -> tuple[str, ...]:
+    """Return all names: what the training measures itself, then what confusions and probabilities give."""
+    kinds: tuple[list[str], list[str], list[str]] = ([], [], [])
+    for name, metric in METRICS.items():
+        kinds[1 if metric.of_confusion else 2 if metric.of_probabilities else 0].append(name)
+    return tuple(name for kind in kinds for name in kind)
+
+
+def shown_metrics(*places: str) -> tuple[str, ...]:
+    """Return the names that are shown in one of these places, in the order of the registry."""
+    return tuple(name for name, metric in METRICS.items() if metric.shown in places)
+
+
+def is_higher_better(name: str) -> bool:
+    """Return the direction of a metric, or of the recall of a group of classes.
+
+    Raises:
+        ValueError: nothing is known of it.
+    """
+    if name.startswith("recall_"):
+        return True
+    if name not in METRICS:
+        raise ValueError(f"unknown metric {name!r}, so which way it is better; known: {', '.join(METRICS)}")
+    return METRICS[name].is_higher_better
+
+
+def is_better(name: str, value: float, other: float) -> bool:
+    """Whether a value of a metric is better than another; equal ones are not."""
+    return value > other if is_higher_better(name) else value < other
+
+
+# Which round is reported
+
+SELECTION_METRIC = "macro_f1"
+_SELECTING_SPLITS = {"best_validation": "validation", "oracle_best_test": "test"}
+
+
+def selection_column(selection: str) -> str | None:
+    """Return the column of the curves whose first best value chooses the reported round; None: the last."""
+    split = _SELECTING_SPLITS.get(selection)
+    return None if split is None else f"{split}_{SELECTION_METRIC}"
+
+
+def reported_round(curves: Sequence[Mapping[str, Any]], selection: str) -> int:
+    """Return the index of the round that a training with this selection reports."""
+    column, best = selection_column(selection), len(curves) - 1
+    if column is None:
+        return best
+    best = 0
+    for index, row in enumerate(curves):
+        if is_better(SELECTION_METRIC, row[column], curves[best][column]):
+            best = index
+    return best
 
 
 METRICS = {
-    "accuracy": Metric(label="accuracy", is_higher_better=True, compute=_accuracy),
-    "balanced_accuracy": Metric(label="balanced accuracy", is_higher_better=True, compute=_balanced_accuracy),
-    "macro_f1": Metric(label="macro F1", is_higher_better=True, compute=_macro_f1),
-    "weighted_f1": Metric(label="weighted F1", is_higher_better=True, compute=_weighted_f1),
-    "worst_class_recall": Metric(
-        label="worst-class recall", is_higher_better=True, compute=_worst_class_recall
+    "accuracy": Metric(
+        label="accuracy",
+        is_higher_better=True,
+        of_confusion=lambda confusion: float(confusion.hits_K.sum() / confusion.num_images),
+        low=0,
+        high=1,
+        shown=HEADLINE,
     ),
-    "num_dead_classes": Metric(label="dead classes", is_higher_better=False, compute=_num_dead_classes),
+    "balanced_accuracy": Metric(
+        label="balanced accuracy",
+        is_higher_better=True,
+        of_confusion=lambda confusion: float(confusion.recall_K.mean()),
+        low=0,
+        high=1,
+        shown=FILES,
+    ),
+    "macro_f1": Metric(
+        label="macro F1",
+        is_higher_better=True,
+        of_confusion=lambda confusion: float(confusion.f1_K.mean()),
+        low=0,
+        high=1,
+        shown=HEADLINE,
+    ),
+    "weighted_f1": Metric(
+        label="weighted F1",
+        is_higher_better=True,
+        of_confusion=lambda confusion: float(np.average(confusion.f1_K, weights=confusion.true_K)),
+        low=0,
+        high=1,
+        shown=FILES,
+    ),
+    "loss": Metric(label="loss", is_higher_better=False, shown=HEADLINE),  # the training's own
+    "nll": Metric(label="negative log likelihood", is_higher_better=False, of_probabilities=_nll, low=0),
+    "brier": Metric(label="Brier score", is_higher_better=False, of_probabilities=_brier, low=0, high=2),
+    "ece": Metric(
+        label="expected calibration error",
+        is_higher_better=False,
+        of_probabilities=_ece,
+        low=0,
+        high=1,
+    ),
+    "worst_class_recall": Metric(
+        label="worst-class recall",
+        is_higher_better=True,
+        of_confusion=lambda confusion: float(confusion.recall_K.min()),
+        low=0,
+        high=1,
+    ),
+    "num_dead_classes": Metric(
+        label="dead classes",
+        is_higher_better=False,
+        of_confusion=lambda confusion: float((confusion.recall_K == 0).sum()),
+        low=0,
+    ),
 }
-
-
-PROBABILITY_METRICS = {
-    "nll": ProbabilityMetric(label="negative log likelihood", compute=_nll),
-    "brier": ProbabilityMetric(label="Brier score", compute=_brier),
-    "ece": ProbabilityMetric(label="expected calibration error", compute=_ece),
-}
-
-
-def compute_metrics(confusion_KK: IntArray) -> dict[str, float]:
-    """Return every metric of `METRICS` by name."""
-    return {name: metric.compute(confusion_KK) for name, metric in METRICS.items()}
-
-
-def compute_probability_metrics(probabilities_NK: FloatArray, labels_N: IntArray) -> dict[str, float]:
-    """Return every metric of `PROBABILITY_METRICS` by name."""
-    return {name: metric.compute(probabilities_NK, labels_N) for name, metric in PROBABILITY_METRICS.items()}

@@ -5,9 +5,15 @@ methods are paired by seed, and what a seed sees does not depend on what runs be
 consumed while training take the index of the pass as well, so that a resumed run needs no generator state.
 """
 
+import functools
+import hashlib
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # only what trains waits for torch
+    import torch
+    from torch import Tensor
 
 ROOT_ENTROPY = 10707
 
@@ -31,15 +37,31 @@ STREAMS = {
     "classifier_init": 11,
     "classifier_batches": 12,
     "sheet_noise": 13,
+    "classifier_dropout": 14,
 }
 
 
 def _seed_sequence(seed: int, purpose: str, index: int) -> np.random.SeedSequence:
-    if purpose not in STREAMS:
-        raise ValueError(f"unknown stream {purpose!r}; known: {', '.join(STREAMS)}")
     if seed < 0:
         raise ValueError(f"a seed must be at least 0, got {seed}")
-    return np.random.SeedSequence([ROOT_ENTROPY, seed], spawn_key=(STREAMS[purpose], index))
+    return np.random.SeedSequence([ROOT_ENTROPY, seed], spawn_key=(*_number(purpose), index))
+
+
+def _number(purpose: str) -> tuple[int, ...]:
+    """Return what stands for a purpose: its number, or eight words of a hash, which no number equals."""
+    if "/" in purpose:
+        return _hash(purpose)
+    if purpose not in STREAMS:
+        raise ValueError(
+            f"unknown stream {purpose!r}; known: {', '.join(STREAMS)}, and those that a method names after "
+            'itself, such as "mixup/pairs"'
+        )
+    return (STREAMS[purpose],)
+
+
+@functools.cache
+def _hash(purpose: str) -> tuple[int, ...]:
+    return tuple(np.frombuffer(hashlib.sha256(purpose.encode()).digest(), dtype="<u4").tolist())
 
 
 def numpy_stream(seed: int, purpose: str, index: int = 0) -> np.random.Generator:
@@ -47,8 +69,8 @@ def numpy_stream(seed: int, purpose: str, index: int = 0) -> np.random.Generator
 
     Args:
         seed: replicate index, at least 0.
-        purpose: a name in `STREAMS`.
-        index: the pass (epoch) that consumes the stream; 0 for streams consumed once.
+        purpose: a name in `STREAMS`, or a method's own: its name, a slash, and what is drawn.
+        index: the pass (epoch) or the step that consumes the stream; 0 for streams consumed once.
 
     Raises:
         ValueError: unknown purpose or negative seed.
@@ -57,9 +79,11 @@ def numpy_stream(seed: int, purpose: str, index: int = 0) -> np.random.Generator
 
 
 def torch_stream(
-    seed: int, purpose: str, index: int = 0, device: torch.device | str = "cpu"
-) -> torch.Generator:
+    seed: int, purpose: str, index: int = 0, device: "torch.device | str" = "cpu"
+) -> "torch.Generator":
     """Return the torch generator of one purpose of one seed; arguments and errors as `numpy_stream`."""
+    import torch
+
     return torch.Generator(device).manual_seed(stream_key(seed, purpose, index))
 
 
@@ -69,7 +93,7 @@ def stream_key(seed: int, purpose: str, index: int = 0) -> int:
     return int(state >> np.uint64(1))
 
 
-def random_words(key: Tensor, counter: Tensor) -> Tensor:
+def random_words(key: "Tensor", counter: "Tensor") -> "Tensor":
     """Return random int64, one for each counter, as a function of key and counter alone.
 
     SplitMix64: Steele, Lea, Flood 2014, Fast splittable pseudorandom number generators, in signed arithmetic.
@@ -81,6 +105,6 @@ def random_words(key: Tensor, counter: Tensor) -> Tensor:
     return words.bitwise_xor_(_shift_right(words, 31))
 
 
-def _shift_right(words: Tensor, num_bits: int) -> Tensor:
+def _shift_right(words: "Tensor", num_bits: int) -> "Tensor":
     """Shift zeros in from the left, where torch's own shift of int64 repeats the sign."""
     return (words >> num_bits).bitwise_and_((1 << (64 - num_bits)) - 1)

@@ -7,10 +7,11 @@ of the analysis.
 
 import math
 import re
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
-from rich.text import Text
+if TYPE_CHECKING:  # rich takes longer to import than a wrong option to refuse
+    from rich.console import Console
+    from rich.text import Text
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """what makes a spreadsheet take a cell for a formula, also in its wide form"""
@@ -34,8 +35,10 @@ def lines(text: str, indent: str = "") -> str:
     return "\n".join(indent + one_line(line.replace("\t", "    ")) for line in re.split("\r\n|\r|\n", text))
 
 
-def rich(text: object) -> Text:
+def rich(text: object) -> "Text":
     """Return a line for rich, which takes nothing in it for markup."""
+    from rich.text import Text
+
     return Text(one_line(text))
 
 
@@ -70,11 +73,13 @@ PLAIN_WIDTH = 140
 NARROWEST = 40
 
 
-def make_console(file: TextIO | None = None) -> Console:
+def make_console(file: TextIO | None = None) -> "Console":
     """Return the console for standard output or a file; wide enough for the tables without a terminal.
 
     It shows texts as they are: a name such as "[red]" or ":tada:" is one, and no markup.
     """
+    from rich.console import Console
+
     plain: dict[str, Any] = {"file": file, "highlight": False, "markup": False, "emoji": False}
     console = Console(**plain)
     if not console.is_terminal:

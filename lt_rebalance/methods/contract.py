@@ -1,12 +1,26 @@
-"""What a rebalancing method is."""
+"""What a rebalancing method is: one object that acts at named moments of a training, each of them optional.
+
+A method is a file of its own with an object `Method`, listed in `registry.METHODS`. It needs no torch to be
+imported: what works on tensors imports torch inside. Shape suffixes: L lanes, B items of a batch, N images or
+items, C H W image, K classes, P labels of a mixed item.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
 PositionArray = NDArray[np.int64]
+Options = Any
+"""the frozen dataclass that a method names as its `options`, filled in; None for a method without"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +41,94 @@ class RebalancePlan:
         ]
 
 
+def keep_all(counts_K: Sequence[int]) -> list[PositionArray]:
+    """Return the positions of every image once."""
+    return [np.arange(count) for count in counts_K]
+
+
+def without_synthesis(positions_by_class: Sequence[PositionArray]) -> RebalancePlan:
+    """Return the plan of these real images alone."""
+    return RebalancePlan(
+        positions_by_class=tuple(positions_by_class), num_synthetic_K=(0,) * len(positions_by_class)
+    )
+
+
+def plan_all(counts_K: Sequence[int], draw: str | None, rng: np.random.Generator) -> RebalancePlan:
+    """Plan the set as it is: every image once."""
+    return without_synthesis(keep_all(counts_K))
+
+
+class Mixed(NamedTuple):
+    """Images made of others, each with several labels that share its loss."""
+
+    images_LBCHW: Tensor
+    labels_LBP: Tensor
+    weights_LBP: Tensor
+    """the share of each label; those of an item add up to 1"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """What becomes of a batch before it is learned from."""
+
+    stream: str
+    """names the random stream, the method's name before a slash: "mixup/pairs\""""
+    draw: Callable[[np.random.Generator, int, Options], tuple[NDArray[Any], ...]]
+    """from the stream of a step, the items B of its batch and the options to arrays whose first axis is B"""
+    apply: Callable[..., Mixed]
+    """from images_LBCHW, labels_LB and what was drawn, on the device as float32 or int64 with a first axis L,
+    to what is learned from"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondTraining:
+    """A training after the first, which starts from the weights that the first ended with.
+
+    The first is that of the method "none", and is done once for all that start from it. The method's other
+    moments act in the second.
+    """
+
+    stream: str
+    """names the random stream of `prepare`, the method's name before a slash: "crt/classifier\""""
+    prepare: Callable[[nn.Module, torch.Generator], None]
+    """changes the trained network in place: gives some of it new weights from the stream, and takes
+    `requires_grad` from what is to stay as it is; what the stream draws is on the CPU, as the network is"""
+    budget_share: Callable[[Options], float]
+    """how long it lasts, as a share of the first"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A rebalancing method: what it is, the draws it offers, and the plan it makes."""
+    """A rebalancing method: what it is, and what it does at which moment. What it leaves out stays as it is.
+
+    Counts of classes are those of the items trained on, at least 1 each. What works on batches gets all lanes
+    at once, each with counts of its own. It runs in every step, so nothing may be read back from a tensor.
+    """
 
     description: str
-    draws: tuple[str, ...]
+    draws: tuple[str, ...] = ()
     """named ways of choosing images, of which a configuration names one; empty when there is no choice"""
-    needs_generator: bool
-    plan: Callable[[Sequence[int], str | None, np.random.Generator], RebalancePlan]
-    """from counts_K, the draw and the stream "resampling" to a plan"""
+    options: type | None = None
+    """a frozen dataclass of numbers and words with defaults that checks itself; part of a result's key"""
+    needs_generator: bool = False
+    """whether `plan` asks for images that a generator makes"""
+    plan: Callable[[Sequence[int], str | None, np.random.Generator], RebalancePlan] = plan_all
+    """which items: from counts_K, the draw and the stream "resampling" to a plan"""
+    order: Callable[[NDArray[np.int64], float, Options], NDArray[np.float64]] | None = None
+    """how often: from counts_K, the share of the budget that is used when a pass begins, and the options to
+    the chance of each class, in any unit, that the next item is of it; items are drawn with replacement, all
+    of a class alike. None: a pass shows every item once"""
+    mix: Mix | None = None
+    """batches: what becomes of images and labels"""
+    loss: Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor] | None = None
+    """from logits_LBK, labels_LB, counts_LK, the share of the budget that is used (a scalar) and the options
+    to losses_LB; in training alone: what is measured is the loss that the classifier names. None: that one"""
+    adjust: Callable[[Tensor, Tensor, Options], Tensor] | None = None
+    """logits after training: from logits_LNK, counts_LK and the options to what is measured in their place"""
+    then: SecondTraining | None = None
+    """a second training"""
+
+    @property
+    def only_plans(self) -> bool:
+        """Whether it chooses the set and leaves training as it is, so that it can serve any network."""
+        return not any((self.order, self.mix, self.loss, self.adjust, self.then))

@@ -1,63 +1,37 @@
-"""Rebalancing methods: from the class counts of a long-tailed set to a plan that evens them out.
+"""The rebalancing methods by name, and the configuration of one. Shape suffix: K classes."""
 
-Source of all four: Mankikar, Patel, Zhang, section 3.2. Shape suffix: K classes.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from lt_rebalance.ground.plain import LATER, require_numbers
-from lt_rebalance.methods.contract import Method, PositionArray, RebalancePlan
-
-
-def _keep_all(counts_K: Sequence[int]) -> list[PositionArray]:
-    return [np.arange(count) for count in counts_K]
-
-
-def _no_synthesis(positions_by_class: Sequence[PositionArray]) -> RebalancePlan:
-    return RebalancePlan(
-        positions_by_class=tuple(positions_by_class), num_synthetic_K=(0,) * len(positions_by_class)
-    )
-
-
-def _plan_none(counts_K: Sequence[int], draw: str | None, rng: np.random.Generator) -> RebalancePlan:
-    return _no_synthesis(_keep_all(counts_K))
-
-
-def _plan_undersample(counts_K: Sequence[int], draw: str | None, rng: np.random.Generator) -> RebalancePlan:
-    smallest = min(counts_K)
-    if draw == "first":
-        return _no_synthesis([np.arange(smallest) for _ in counts_K])
-    return _no_synthesis([rng.permutation(count)[:smallest] for count in counts_K])
-
-
-def _plan_oversample(counts_K: Sequence[int], draw: str | None, rng: np.random.Generator) -> RebalancePlan:
-    largest = max(counts_K)
-    if draw == "cyclic":
-        return _no_synthesis([np.arange(largest) % count for count in counts_K])
-    return _no_synthesis(
-        [np.concatenate([np.arange(count), rng.integers(count, size=largest - count)]) for count in counts_K]
-    )
-
-
-def _plan_cgan(counts_K: Sequence[int], draw: str | None, rng: np.random.Generator) -> RebalancePlan:
-    largest = max(counts_K)
-    return RebalancePlan(
-        positions_by_class=tuple(_keep_all(counts_K)),
-        num_synthetic_K=tuple(largest - count for count in counts_K),
-    )
+from lt_rebalance.ground.own_file import check_sha256, get_own, is_at_hand, is_own
+from lt_rebalance.ground.plain import LATER, config_from_dict, field_types, require_numbers
+from lt_rebalance.methods.balanced_softmax import BALANCED_SOFTMAX
+from lt_rebalance.methods.cgan import CGAN
+from lt_rebalance.methods.checking import check_plan
+from lt_rebalance.methods.contract import Method, RebalancePlan
+from lt_rebalance.methods.crt import CRT
+from lt_rebalance.methods.logit_adjustment import LOGIT_ADJUSTMENT
+from lt_rebalance.methods.mixup import MIXUP
+from lt_rebalance.methods.none import NONE
+from lt_rebalance.methods.oversample import OVERSAMPLE
+from lt_rebalance.methods.sqrt_sampling import SQRT_SAMPLING
+from lt_rebalance.methods.undersample import UNDERSAMPLE
 
 
 def get_method(name: str) -> Method:
-    """Return a method by name.
+    """Return a method by name: one in METHODS, or one in a file of a user's own that is at hand.
 
     Raises:
         ValueError: unknown name.
     """
+    if is_own(name):
+        method: Method = get_own(name, Method)
+        return method
     if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}; known: {', '.join(METHODS)}")
+        raise ValueError(f"unknown method {name!r}; known: {', '.join(METHODS)}, or PATH.py:NAME")
     return METHODS[name]
 
 
@@ -74,6 +48,32 @@ def check_fill_fraction(name: str, fill_fraction: float) -> None:
         raise ValueError(f"fill_fraction must be at least 0 and at most 1, got {fill_fraction}")
     if fill_fraction < 1 and not get_method(name).needs_generator:
         raise ValueError(f"method {name!r} makes no images: its fill_fraction stays 1, got {fill_fraction}")
+
+
+def fill_in_options(name: str, options: Any) -> Any:  # Any: a dataclass of the method's own, or its fields
+    """Return the options of a method as it declares them: those given, and its defaults for the others.
+
+    Raises:
+        ValueError: options that the method does not have, or values that it refuses.
+    """
+    declared = get_method(name).options
+    if declared is None:
+        if options is not None:
+            raise ValueError(f"method {name!r} has no options, got {options!r}")
+        return None
+    if isinstance(options, declared):
+        return options
+    given = {} if options is None else options
+    for each, kind in field_types(declared).items():
+        accepted = (int, float) if kind is float else (kind,)
+        value = given.get(each) if isinstance(given, Mapping) else None
+        if value is not None and (
+            not isinstance(value, accepted) or isinstance(value, bool) > (kind is bool)
+        ):
+            raise ValueError(f"method.options.{each} must be a value of type {kind.__name__}, got {value!r}")
+    filled: Any = config_from_dict(declared, given)
+    require_numbers(filled)
+    return filled
 
 
 def plan_rebalancing(
@@ -99,37 +99,29 @@ def plan_rebalancing(
     check_fill_fraction(name, fill_fraction)
     if min(counts_K) < 1:
         raise ValueError(f"every class needs at least one image, got counts {list(counts_K)}")
-    plan = get_method(name).plan(counts_K, draw, rng)
+    plan = check_plan(name, get_method(name).plan(counts_K, draw, rng), counts_K)
     num_synthetic_K = tuple(round(fill_fraction * count) for count in plan.num_synthetic_K)
     return replace(plan, num_synthetic_K=num_synthetic_K)
 
 
-METHODS = {
-    "none": Method(
-        description="train on the long-tailed set as it is",
-        draws=(),
-        needs_generator=False,
-        plan=_plan_none,
-    ),
-    "undersample": Method(
-        description="cut every class to the count of the smallest",
-        draws=("first", "random"),
-        needs_generator=False,
-        plan=_plan_undersample,
-    ),
-    "oversample": Method(
-        description="fill every class to the count of the largest with copies",
-        draws=("cyclic", "random"),
-        needs_generator=False,
-        plan=_plan_oversample,
-    ),
-    "cgan": Method(
-        description="fill every class to the count of the largest with images from a conditional GAN",
-        draws=(),
-        needs_generator=True,
-        plan=_plan_cgan,
-    ),
+METHODS: dict[str, Method] = {
+    "none": NONE,
+    "undersample": UNDERSAMPLE,
+    "oversample": OVERSAMPLE,
+    "cgan": CGAN,
+    "balanced_softmax": BALANCED_SOFTMAX,
+    "sqrt_sampling": SQRT_SAMPLING,
+    "mixup": MIXUP,
+    "logit_adjustment": LOGIT_ADJUSTMENT,
+    "crt": CRT,
 }
+
+
+class _Described(dict[str, Any]):
+    """Options of a method whose file is not at hand, as they were described; hashable as a dataclass is."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +129,24 @@ class MethodConfig:
     """A rebalancing method and how it chooses images."""
 
     name: str
-    """a name in METHODS"""
+    """a name in METHODS, or that of a method in a file of a user's own"""
     draw: str | None
     """one of the method's draws; None for a method without any"""
     fill_fraction: float = field(default=1.0, metadata=LATER)
     """share of each class's gap to the largest that synthetic images fill; 1 for a method that makes none"""
+    options: Any = field(default=None, metadata=LATER)
+    """the method's own, given as a mapping or as its dataclass and kept as that; None where it has none"""
+    file_sha256: str | None = field(default=None, metadata=LATER)
+    """of the user's own file that the method is in; follows from the name where that file is at hand"""
 
     def __post_init__(self) -> None:
         require_numbers(self)
+        object.__setattr__(self, "file_sha256", check_sha256(self.name, self.file_sha256))
+        if not is_at_hand(self.name):
+            # A description of what was run; to be used, it needs the file.
+            if self.options is not None:
+                object.__setattr__(self, "options", _Described(self.options))
+            return
         check_draw(self.name, self.draw)
         check_fill_fraction(self.name, self.fill_fraction)
+        object.__setattr__(self, "options", fill_in_options(self.name, self.options))

@@ -1,14 +1,14 @@
 """What should worry someone about a result or a machine, in words."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from lt_rebalance.ground.metrics import COLLAPSED_BELOW, recall_per_class
+from lt_rebalance.ground.metrics import COLLAPSED_BELOW
 from lt_rebalance.store.records import Record
 
+MAX_NAMED = 20
+"""classes that are named at most"""
 FREE_BYTES, FREE_SHARE = 5 * 2**30, 0.05
 """a disk with less left than both is nearly full"""
 
@@ -33,16 +33,19 @@ def find_concerns(record: Record, class_names: Sequence[str]) -> list[Concern]:
         collapsed = [value is not None and value < COLLAPSED_BELOW for value in diversity_K]
         meaning = "collapsed: it draws nearly one and the same image of"
         return _name_classes("collapsed generator", meaning, collapsed, class_names)
-    recall_K = recall_per_class(np.array(record.confusion))
+    if record.kind == "representation":
+        return []
+    is_dead_K = (record.read_confusion().recall_K == 0).tolist()
     meaning = "has dead classes: not one test image is recognised of"
-    return _name_classes("dead classes", meaning, list(recall_K == 0), class_names)
+    return _name_classes("dead classes", meaning, is_dead_K, class_names)
 
 
 def _name_classes(
     kind: str, meaning: str, is_affected_K: Sequence[bool], class_names: Sequence[str]
 ) -> list[Concern]:
     names = [name for name, affected in zip(class_names, is_affected_K, strict=True) if affected]
-    return [Concern(kind=kind, text=f"{meaning} {', '.join(names)}")] if names else []
+    more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
+    return [Concern(kind=kind, text=f"{meaning} {', '.join(names[:MAX_NAMED])}{more}")] if names else []
 
 
 def find_disk_concern(location: str) -> Concern | None:
@@ -52,3 +55,18 @@ def find_disk_concern(location: str) -> Concern | None:
         return None
     left = f"{usage.free / 2**30:.1f} of {usage.total / 2**30:.0f} GiB left"
     return Concern(kind="disk nearly full", text=f"the disk of {location} is nearly full: {left}")
+
+
+_REMEDIES = {
+    "input": "mend the configuration or data that is named",
+    "own file": "mend the file of your own that raised",
+    "code": "mend the code that raised",
+}
+"""by cause of a failure, of those that trying again alone does not mend"""
+
+
+def advise_on(causes: Collection[str]) -> str:
+    """Return what to do about failures of these causes before they are tried again."""
+    remedies = [remedy for cause, remedy in _REMEDIES.items() if cause in causes]
+    first = f"first {' and '.join(remedies)}, for else it fails again; " if remedies else ""
+    return f"{first}to try again what failed"

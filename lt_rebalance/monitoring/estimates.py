@@ -198,7 +198,8 @@ def spending_by_cell(
 
 
 def _keys_of(run: Mapping[str, Any]) -> list[str]:
-    return [key for key in (run["generator_key"], run["key"]) if key is not None]
+    keys = (run["generator_key"], run.get("first_key"), run["key"])
+    return [key for key in keys if key is not None]
 
 
 def add_up(spendings: Sequence[Spending], names: Sequence[str]) -> dict[str, Spending]:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from lt_rebalance.ground.seeding import random_words
-from lt_rebalance.networks.generators import LABEL_DIM, LEAKY_SLOPE
-from lt_rebalance.networks.initialization import ImageShape
+from lt_rebalance.networks.builders import ImageShape
+from lt_rebalance.networks.generators.generator import LABEL_DIM, LEAKY_SLOPE
 
 DROPOUT = 0.3
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import nn
@@ -10,14 +10,22 @@ from torch import nn
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
+@runtime_checkable
+class DrawsItself(Protocol):
+    """A layer that states the distribution of its own parameters."""
+
+    def draw_weights(self, generator: torch.Generator) -> None:
+        """Set the parameters that the layer itself holds, not those of layers inside it."""
+
+
 def build_network(build: Callable[[], ModuleT], generator: torch.Generator) -> ModuleT:
     """Return the network made by `build`, on the CPU, initialised from `generator`.
 
     The distributions are torch's own: uniform within 1 / sqrt(fan_in) for the weights and biases of linear
-    and convolutional layers, standard normal for embeddings, ones and zeros for batch normalisation.
+    and convolutional layers, standard normal for embeddings, ones and zeros for layers that normalise.
 
     Raises:
-        TypeError: a layer with parameters whose distribution is not stated here.
+        ValueError: a layer with parameters whose distribution is not stated here nor by the layer.
     """
     with torch.random.fork_rng(devices=[]):  # constructors draw from the global stream
         network = build()
@@ -29,7 +37,9 @@ def build_network(build: Callable[[], ModuleT], generator: torch.Generator) -> M
 
 @torch.no_grad()
 def _initialize(module: nn.Module, generator: torch.Generator) -> None:
-    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+    if isinstance(module, DrawsItself):
+        module.draw_weights(generator)
+    elif isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
         fan_in = module.weight.shape[1] * module.weight[0, 0].numel()
         bound = 1 / math.sqrt(fan_in)
         module.weight.uniform_(-bound, bound, generator=generator)
@@ -41,8 +51,12 @@ def _initialize(module: nn.Module, generator: torch.Generator) -> None:
         module.reset_running_stats()
         module.weight.fill_(1)
         module.bias.zero_()
+    elif isinstance(module, nn.GroupNorm | nn.LayerNorm):
+        module.weight.fill_(1)
+        if module.bias is not None:
+            module.bias.zero_()
     else:
-        raise TypeError(f"no initial distribution is stated for {type(module).__name__}")
-
-
-ImageShape = tuple[int, int, int]
+        raise ValueError(
+            f"no initial distribution is stated for {type(module).__name__}; use layers of "
+            "networks/initialization.py, or give it a method draw_weights(generator) that sets its parameters"
+        )

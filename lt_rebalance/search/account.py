@@ -103,6 +103,10 @@ class SearchBudget:
         if not any(limits.values()):
             raise ValueError("a search needs a budget in trials, steps or minutes")
 
+    def __str__(self) -> str:
+        limits = {name: limit for name, limit in dataclasses.asdict(self).items() if limit is not None}
+        return " or ".join(f"{limit:,} {name}" for name, limit in limits.items())
+
     def is_spent(self, trials: Sequence[Trial]) -> bool:
         """Whether these trials reach any of the limits."""
         spent = {

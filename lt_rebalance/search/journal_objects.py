@@ -9,7 +9,6 @@ import json
 import os
 import re
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
@@ -18,7 +17,6 @@ from lt_rebalance.files.filesystem import Filesystem
 from lt_rebalance.ground.errors import StorageError, StoreError
 from lt_rebalance.ground.values import anything, fields, list_of, mapping_of, parse_json, text, whole
 
-_READERS = 16
 _NAME = re.compile(r"[0-9]{8,12}\.json")
 OPERATION = fields({"op_code": whole()}, others=anything)
 """what Optuna appends to a journal"""
@@ -43,9 +41,8 @@ class ObjectJournal(BaseJournalBackend):
         self._logs: list[dict[str, Any]] = []
         names = [name for name in files.list(directory) if _NAME.fullmatch(name)]
         paths = [f"{directory}/{name}" for name in names]
-        with ThreadPoolExecutor(_READERS) as readers:
-            for path, content in zip(paths, readers.map(files.read, paths), strict=True):
-                self._logs += _read_operations(path, content)
+        for path, content in zip(paths, files.read_each(files.read, paths), strict=True):
+            self._logs += _read_operations(path, content)
         self._next = 1 + int(names[-1].partition(".")[0]) if names else 0
         if not self._create({"owner": f"{socket.gethostname()}, process {os.getpid()}", "operations": []}):
             raise ValueError(describe_owned(search))

@@ -37,7 +37,7 @@ def list_owned(store: Store) -> dict[str, str]:
 def _list_of_studies(store: Store) -> Iterator[tuple[str, str]]:
     for name in store.list_studies():
         for run in store.load_study(name)["runs"]:
-            for key in (run["key"], run["generator_key"]):
+            for key in (run["key"], run["generator_key"], run.get("first_key")):
                 if key is not None:
                     if not isinstance(key, str):
                         raise _refuse(store, f"studies/{name}.json", f"it names the key {key!r}")
@@ -113,8 +113,9 @@ def _read_lines(files: Filesystem, path: str) -> Iterator[dict[str, Any]]:
 
 
 def _read_objects(files: Filesystem, path: str) -> Iterator[dict[str, Any]]:
-    for name in files.list(f"{path}/journal"):
-        yield from parse_json(files.read(f"{path}/journal/{name}"))["operations"]
+    paths = [f"{path}/journal/{name}" for name in files.list(f"{path}/journal")]
+    for content in files.read_each(files.read, paths):
+        yield from parse_json(content)["operations"]
 
 
 class _Journal(BaseJournalBackend):

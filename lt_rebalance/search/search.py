@@ -14,6 +14,7 @@ from typing import Any
 
 from lt_rebalance.ground.names import check_name
 from lt_rebalance.ground.plain import require_known, require_positive
+from lt_rebalance.methods.registry import get_method
 from lt_rebalance.search.spaces import SEARCH_SPACES, SearchSpace, Value
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.stage import AnyStage
@@ -98,6 +99,11 @@ class Search:
                 raise ValueError(
                     f"the untuned {name} is {value}, outside of what is searched: {self.space[name]}"
                 )
+        if get_method(self.base.method.name).then is not None:
+            raise ValueError(
+                f"a search tunes one training, and method {self.base.method.name!r} has two; tune method "
+                "'none', from which it starts"
+            )
         steps, rounds = self.budget.steps, self.budget.rounds
         if steps is None or rounds is None or steps % rounds:
             raise ValueError(f"a search needs a budget in steps that its rounds divide, got {self.budget!r}")

@@ -1,30 +1,20 @@
-"""What a stage costs: arithmetic counted from its networks, throughput measured, time left estimated."""
+"""What a stage costs: its arithmetic, throughput measured, time left estimated.
+
+No torch, but where a network must be counted or a speed be measured.
+"""
 
 import bisect
-import functools
 import statistics
 from collections import Counter
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor, nn
-
-from lt_rebalance.data.catalog import get_dataset_spec
-from lt_rebalance.data.spec import DatasetSpec
-from lt_rebalance.networks.generators import Generator
-from lt_rebalance.stages.calibration import measure_image_s
+from lt_rebalance.stages.kinds import KINDS
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.keys import lanes_of
 from lt_rebalance.studies.plan import group_by_upstream
-from lt_rebalance.studies.stage import AnyStage, ClassifierStage
+from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.studies.workload import counts_seed, stage_batching, stage_round_ends
-from lt_rebalance.training.batching import example_classifier, example_discriminator, example_generator
 
-# Multiples of a forward pass. Training a network: forward, and backward to inputs and to weights. A step of a
-# CGAN passes real and fake images through the discriminator to train it, and fake ones once more, forward and
-# backward to the inputs, to train the generator.
-_TRAINING_PASSES = 3
-_DISCRIMINATOR_PASSES = 2 * _TRAINING_PASSES + 2
 _FLOP: dict[str, dict[int, float]] = {}
 """what `stage_flop` has found, by what all seeds of a stage share and what the counts take from the seed"""
 
@@ -39,62 +29,9 @@ def stage_flop(stage: AnyStage) -> float:
 
 
 def _count_flop(stage: AnyStage) -> float:
-    spec = get_dataset_spec(stage.data.dataset)
-    round_ends = stage_round_ends(stage)
-    flop = _training_flop_per_image(stage) * stage_batching(stage).images_seen(round_ends[-1])
-    if isinstance(stage, ClassifierStage):
-        num_tested = sum(spec.test_counts_K) + stage.data.validation_per_class * spec.num_classes
-        flop += _classifier_flop(stage.classifier.architecture, spec) * num_tested * len(round_ends)
-    return flop
-
-
-def _training_flop_per_image(stage: AnyStage) -> float:
-    spec = get_dataset_spec(stage.data.dataset)
-    if isinstance(stage, ClassifierStage):
-        return _TRAINING_PASSES * _classifier_flop(stage.classifier.architecture, spec)
-    generator_flop, has_batch_norm = _generator_flop(stage.generator.architecture, spec)
-    # Batch normalisation makes a step run the generator forward a second time.
-    generator_passes = _TRAINING_PASSES + has_batch_norm
-    return generator_passes * generator_flop + _DISCRIMINATOR_PASSES * _discriminator_flop(spec)
-
-
-@functools.cache
-def _generator_flop(name: str, spec: DatasetSpec) -> tuple[float, bool]:
-    """Return the arithmetic of a forward pass, and whether the generator has batch normalisation."""
-    generator, inputs = example_generator(name, spec)
-    assert isinstance(generator, Generator)
-    return _forward_flop(generator, *inputs), generator.has_batch_norm
-
-
-@functools.cache
-def _discriminator_flop(spec: DatasetSpec) -> float:
-    network, inputs = example_discriminator(spec)
-    return _forward_flop(network, *inputs)
-
-
-@functools.cache
-def _classifier_flop(name: str, spec: DatasetSpec) -> float:
-    network, inputs = example_classifier(name, spec)
-    return _forward_flop(network, *inputs)
-
-
-@torch.no_grad()
-def _forward_flop(network: nn.Module, *inputs_of_two: Tensor) -> float:
-    """Return the multiplications and additions of all linear and convolutional layers for one item."""
-    total = 0
-
-    def count(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        nonlocal total
-        weight = layer.get_parameter("weight")
-        # A transposed convolution applies its kernel at every input position, the others at every output.
-        positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
-        total += 2 * weight.numel() * positions[0, 0].numel() if weight.dim() == 4 else 2 * weight.numel()
-
-    for layer in network.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            layer.register_forward_hook(count)
-    network(*inputs_of_two)
-    return float(total)
+    kind, round_ends = KINDS[stage.kind], stage_round_ends(stage)
+    flop = kind.image_flop(stage) * stage_batching(stage).images_seen(round_ends[-1])
+    return flop + kind.measuring_flop(stage) * len(round_ends)
 
 
 class Median:
@@ -155,7 +92,9 @@ class Throughput:
 
 def _measure(stage: AnyStage) -> float:
     """Return the FLOP/s of a few training steps of a stage."""
-    image_flop = _training_flop_per_image(stage)
+    from lt_rebalance.stages.calibration import measure_image_s
+
+    image_flop = KINDS[stage.kind].image_flop(stage)
     return image_flop / measure_image_s(stage, image_flop)
 
 

@@ -1,4 +1,7 @@
-"""Run one stage: read its inputs, train, test, commit. The table of contents of an experiment; no Ray."""
+"""Run one stage: read its inputs, train, test, commit. The table of contents of an experiment; no Ray.
+
+What kinds of stages do differently is in a file of each; `kinds` lists them.
+"""
 
 import dataclasses
 import io
@@ -12,10 +15,9 @@ import numpy as np
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from lt_rebalance.data.long_tail import rank_groups
-from lt_rebalance.ground.metrics import COLLAPSED_BELOW, METRICS, PROBABILITY_METRICS, confusion_matrix
-from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.ground.values import (
     LARGEST_S,
     anything,
@@ -30,12 +32,10 @@ from lt_rebalance.ground.values import (
 from lt_rebalance.stages.calibration import choose_fusion
 from lt_rebalance.stages.inputs import InputReader, StageInputs
 from lt_rebalance.stages.machine import describe_machine
+from lt_rebalance.store import Store
+from lt_rebalance.store.checkpoints import Checkpoint
 from lt_rebalance.store.records import Artifact, Record, Timing
-from lt_rebalance.store.store import Checkpoint, Store
-from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage, ValidationStage
-from lt_rebalance.training.cgan import CGANLane, CGANTraining
-from lt_rebalance.training.cgan_quality import diversity, draw_sheet, measure_quality, sample_sheet
-from lt_rebalance.training.classifier import ClassifierLane, ClassifierTraining, EvaluationSet
+from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.training.device import prepare_torch
 from lt_rebalance.training.lane import Lane
 from lt_rebalance.training.rounds import Training
@@ -81,7 +81,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
 
         Raises:
             DataError: the data set is missing or damaged.
-            StoreError: a generator stage that it builds on has no usable result.
+            StoreError: a stage that it builds on has no usable result.
         """
         started = time.perf_counter()
         first = stages[0]
@@ -225,141 +225,15 @@ class StageRun(ABC, Generic[StageT, LaneT]):
             **fields,
         )
 
+    def _write_weights(self, stage: StageT, network: nn.Module) -> Artifact:
+        weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+        content = safetensors.torch.save(weights)
+        return self._store.write_artifact(stage.key, "weights", ".safetensors", content)
+
     def _write_array(self, stage: StageT, role: str, array: NDArray[np.unsignedinteger]) -> Artifact:
         file = io.BytesIO()
         np.save(file, array, allow_pickle=False)
         return self._store.write_artifact(stage.key, role, ".npy", file.getvalue())
-
-
-class GeneratorRun(StageRun[GeneratorStage, CGANLane]):
-    """Train a conditional GAN, measure it, keep the generator's weights and a sheet of its samples."""
-
-    def _build_training(self, fusion: Fusion) -> CGANTraining:
-        first = self.stages[0]
-        return CGANTraining(
-            first.generator,
-            self._reader.spec,
-            self._device,
-            first.execution.precision,
-            [stage.seed for stage in self.stages],
-            [inputs.training_set for inputs in self._inputs],
-            fusion,
-        )
-
-    def preview(self, index: int) -> tuple[NDArray[np.uint8], list[float | None]]:
-        """Return `samples_KSCHW` of a lane's generator as it stands, and the diversity of each class."""
-        generator = self.lanes[index].generator
-        noise_stream = torch_stream(self.stages[index].seed, "diversity_noise", device=self._device)
-        real_by_class = self._reader.real_by_class(self._inputs[index].subset)
-        quality = measure_quality(generator, real_by_class, noise_stream, {"diversity": diversity})
-        return draw_sheet(generator, self._reader.spec.num_classes, self._device), quality["diversity"]
-
-    def _results(self, stage: GeneratorStage, lane: CGANLane, inputs: StageInputs) -> dict[str, Any]:
-        noise_stream = torch_stream(stage.seed, "diversity_noise", device=self._device)
-        real_by_class = self._reader.real_by_class(inputs.subset)
-        quality = measure_quality(lane.generator, real_by_class, noise_stream)
-        measured = [value for value in quality["diversity"] if value is not None]
-        metrics = {name: value for name, value in lane.curves[-1].items() if name != "step"}
-        metrics["num_collapsed_classes"] = float(sum(value < COLLAPSED_BELOW for value in measured))
-        weights = {name: tensor.cpu().contiguous() for name, tensor in lane.generator.state_dict().items()}
-        content = safetensors.torch.save(weights)
-        return {
-            "metrics": metrics,
-            "quality_per_class": quality,
-            "artifacts": {
-                "weights": self._store.write_artifact(stage.key, "weights", ".safetensors", content),
-                "samples": self._write_array(stage, "samples", sample_sheet(lane.generator, real_by_class)),
-            },
-        }
-
-
-class ClassifierRun(StageRun[ClassifierStage, ClassifierLane]):
-    """Train a classifier on a rebalanced set, test it, keep its predictions."""
-
-    def _build_training(self, fusion: Fusion) -> ClassifierTraining:
-        first = self.stages[0]
-        return ClassifierTraining(
-            first.classifier,
-            self._reader.spec,
-            self._device,
-            first.execution.precision,
-            [stage.seed for stage in self.stages],
-            [inputs.training_set for inputs in self._inputs],
-            [inputs.validation_set for inputs in self._inputs],
-            self._test_set(),
-            fusion,
-        )
-
-    def _test_set(self) -> EvaluationSet | None:
-        return self._reader.test_set()
-
-    def _results(self, stage: ClassifierStage, lane: ClassifierLane, inputs: StageInputs) -> dict[str, Any]:
-        artifacts = {
-            "predictions": self._write_array(stage, "predictions", lane.predictions_N.astype(np.uint8)),
-            "precision_recall": self._write_array(
-                stage, "precision_recall", lane.precision_recall_K2T.astype(np.uint32)
-            ),
-        }
-        return self._measured(lane, "test", self._reader.test_set()) | {"artifacts": artifacts}
-
-    def _measured(self, lane: ClassifierLane, measured_on: str, images: EvaluationSet) -> dict[str, Any]:
-        selected = lane.curves[lane.selected_round]
-        names = ("loss", *METRICS, *PROBABILITY_METRICS)
-        labels_N = images.labels_N.cpu().numpy()
-        confusion_KK = confusion_matrix(labels_N, lane.predictions_N, self._reader.spec.num_classes)
-        return {
-            "metrics": {name: selected[f"{measured_on}_{name}"] for name in names},
-            "confusion": tuple(confusion_KK.tolist()),
-        }
-
-
-class ValidationRun(ClassifierRun):
-    """Train a classifier on a rebalanced set, measure it on its validation set, keep the numbers alone."""
-
-    def _test_set(self) -> EvaluationSet | None:
-        return None
-
-    def _results(self, stage: ClassifierStage, lane: ClassifierLane, inputs: StageInputs) -> dict[str, Any]:
-        assert inputs.validation_set is not None
-        return self._measured(lane, "validation", inputs.validation_set) | {"artifacts": {}}
-
-
-def open_run(
-    stages: Sequence[AnyStage],
-    store: Store,
-    data_dir: str | None,
-    *,
-    max_lanes: int | None = None,
-    num_devices: float = 1.0,
-    driver: Mapping[str, Any] | None = None,
-) -> StageRun[Any, Any]:
-    """Open stages that differ in nothing but the seed, as lanes of one run; the rest as for `StageRun`.
-
-    Raises:
-        ValueError: the stages differ in more.
-    """
-    if len({stage.with_seed(0) for stage in stages}) != 1:
-        raise ValueError("stages that run together must differ in nothing but the seed")
-    options: dict[str, Any] = {"max_lanes": max_lanes, "num_devices": num_devices, "driver": driver}
-    generator_stages = [stage for stage in stages if isinstance(stage, GeneratorStage)]
-    if generator_stages:
-        return GeneratorRun(generator_stages, store, data_dir, **options)
-    classifier_stages = [stage for stage in stages if isinstance(stage, ClassifierStage)]
-    if isinstance(classifier_stages[0], ValidationStage):
-        return ValidationRun(classifier_stages, store, data_dir, **options)
-    return ClassifierRun(classifier_stages, store, data_dir, **options)
-
-
-def run_stage(stage: AnyStage, store: Store, data_dir: str | None = None) -> Record:
-    """Run one stage to its end and return its record; a stage that is done is not run again."""
-    record = store.load_record(stage.key)
-    if record is None:
-        run = open_run([stage], store, data_dir)
-        while not run.is_finished:
-            run.run_round()
-        record = store.load_record(stage.key)
-        assert record is not None
-    return record
 
 
 def _safetensors_header(content: bytes) -> dict[str, str]:

@@ -6,6 +6,7 @@ in the arithmetic and the images of a step, and in seconds.
 
 import dataclasses
 import functools
+import logging
 import math
 from typing import Any
 
@@ -14,11 +15,12 @@ import torch
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.studies.stage import AnyStage, GeneratorStage
-from lt_rebalance.studies.workload import stage_batching, stage_round_ends
+from lt_rebalance.studies.workload import smallest_batch, stage_batching, stage_round_ends, training_config
 from lt_rebalance.training.cgan import CGANTraining
 from lt_rebalance.training.classifier import ClassifierTraining, EvaluationSet
 from lt_rebalance.training.configs import Budget
 from lt_rebalance.training.device import prepare_torch
+from lt_rebalance.training.forms import classifier_fault, describe, generator_fault
 from lt_rebalance.training.lane import TrainingSet
 from lt_rebalance.training.rounds import Training
 from lt_rebalance.training.stacks import ALONE, FORMS, Fusion
@@ -36,6 +38,8 @@ USED_SHARE_OF_MEMORY = 0.8
 _MEMORY_LANES = 4
 """most lanes whose memory is measured, to learn what one of them needs"""
 
+_log = logging.getLogger(__name__)
+
 
 def measure_image_s(stage: AnyStage, image_flop: float) -> float:
     """Return the seconds that an image takes in training, measured within bounds.
@@ -50,8 +54,7 @@ def measure_image_s(stage: AnyStage, image_flop: float) -> float:
 def bounded_batch(stage: AnyStage, image_flop: float) -> int:
     """Return how many images a step has that is measured for a forecast: those of the work, or fewer."""
     affordable = int(LARGEST_STEP_FLOP[stage.execution.device] / image_flop)
-    smallest = stage_batching(stage).smallest
-    return max(smallest, min(largest_batch(stage), LARGEST_BATCH, affordable))
+    return max(smallest_batch(stage), min(largest_batch(stage), LARGEST_BATCH, affordable))
 
 
 def largest_batch(stage: AnyStage) -> int:
@@ -116,16 +119,40 @@ def _choose_on_gpu(stage: AnyStage, num_lanes: int) -> Fusion:
     max_lanes = min(num_lanes, _count_fitting_lanes(stage, num_lanes))
     # Programs of one size waste nothing: 12 lanes of which 10 fit become 6 and 6.
     max_lanes = math.ceil(num_lanes / math.ceil(num_lanes / max_lanes))
-    candidates = [Fusion(form=form, max_lanes=max_lanes) for form in FORMS]
+    faults = {form: _find_fault(form, stage) for form in FORMS}
+    for form, fault in faults.items():
+        if fault is not None:
+            _pass_over(form, _architecture(stage), fault)
+    candidates = [Fusion(form=form, max_lanes=max_lanes) for form, fault in faults.items() if fault is None]
     return min(candidates, key=lambda fusion: _step_s_or_infinity(stage, max_lanes, fusion))
+
+
+def _architecture(stage: AnyStage) -> str:
+    return training_config(stage).architecture
+
+
+def _find_fault(form: str, stage: AnyStage) -> str | None:
+    """Return why a form cannot compute the networks of a stage, or None where it can."""
+    find = generator_fault if isinstance(stage, GeneratorStage) else classifier_fault
+    return find(form, _architecture(stage), get_dataset_spec(stage.data.dataset))
+
+
+@functools.cache
+def _pass_over(form: str, architecture: str, fault: str) -> None:
+    """Say once why lanes of an architecture are not computed in a form."""
+    _log.warning("lanes of %s are not computed in the form %s: %s", architecture, form, fault)
 
 
 def _step_s_or_infinity(stage: AnyStage, num_lanes: int, fusion: Fusion) -> float:
     try:
         return measure_step_s(stage, num_lanes, fusion)
-    except torch.OutOfMemoryError:  # a form may need more memory than another
+    # A form may need more memory than another, or what this device does not have.
+    except Exception as error:
+        fault = describe(error)
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()
-        return math.inf
+    _pass_over(fusion.form, _architecture(stage), fault)
+    return math.inf
 
 
 def _count_fitting_lanes(stage: AnyStage, num_lanes: int) -> int:
@@ -159,10 +186,10 @@ def build_made_up_training(
     if isinstance(stage, GeneratorStage):
         generator = dataclasses.replace(stage.generator, budget=budget, batch_size=batch_size)
         return CGANTraining(generator, *common, fusion)
-    tested = stage_batching(stage).smallest
+    tested = smallest_batch(stage)
     test_set = EvaluationSet(images_NCHW=items.images_PCHW[:tested], labels_N=items.labels_P[:tested])
     classifier = dataclasses.replace(stage.classifier, budget=budget, batch_size=batch_size, selection="last")
-    return ClassifierTraining(classifier, *common, [None] * num_lanes, test_set, fusion)
+    return ClassifierTraining(classifier, *common, [None] * num_lanes, test_set, fusion, stage.method)
 
 
 def _made_up_items(num_items: int, spec: DatasetSpec, device: torch.device) -> TrainingSet:

@@ -11,7 +11,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.files import load_dataset
@@ -20,8 +20,10 @@ from lt_rebalance.data.spec import Dataset, DatasetSpec
 from lt_rebalance.ground.seeding import numpy_stream, torch_stream
 from lt_rebalance.methods.contract import RebalancePlan
 from lt_rebalance.methods.registry import plan_rebalancing
-from lt_rebalance.networks.generators import build_generator
+from lt_rebalance.networks.classifiers.registry import build_classifier
+from lt_rebalance.networks.generators.registry import build_generator
 from lt_rebalance.store import Store, StoreError
+from lt_rebalance.store.records import Record
 from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage
 from lt_rebalance.training.cgan import sample_images
 from lt_rebalance.training.classifier import EvaluationSet
@@ -48,6 +50,8 @@ class StageInputs:
     validation_set: EvaluationSet | None
     quality_per_class: Mapping[str, list[float | None]]
     """of the generator that made the synthetic images; empty without one"""
+    first_weights: Mapping[str, Tensor] | None
+    """of the training that a second one starts from; None for a first"""
 
 
 class InputReader:
@@ -68,7 +72,7 @@ class InputReader:
         """Return the inputs of a stage.
 
         Raises:
-            StoreError: the generator stage it builds on has no usable result.
+            StoreError: a stage that it builds on has no usable result.
         """
         subset = draw_subset(
             self._dataset.train_labels_N,
@@ -93,6 +97,7 @@ class InputReader:
             training_set=_build_training_set(torch.cat(images), subset, plan),
             validation_set=self._validation_set(subset),
             quality_per_class=quality,
+            first_weights=self._read_first(stage),
         )
 
     def real_by_class(self, subset: Subset) -> list[Tensor]:
@@ -121,24 +126,38 @@ class InputReader:
         self, stage: GeneratorStage, plan: RebalancePlan
     ) -> tuple[Tensor, Mapping[str, list[float | None]]]:
         """Return `synthetic_PCHW` in [-1, 1], class by class, and the quality of their generator."""
-        record = self._store.load_record(stage.key)
-        if record is None or record.state != "complete":
-            state = "missing" if record is None else record.state
-            raise StoreError(f"{self._store.location}: generator stage {stage.key} is {state}")
-        content = self._store.load_artifact(record, "weights")
+        architecture = stage.generator.architecture
         with torch.random.fork_rng(devices=[]):  # constructors draw from the global stream
-            generator = build_generator(
-                stage.generator.architecture, self.spec.num_classes, self.spec.image_shape
-            )
-        try:
-            generator.load_state_dict(safetensors.torch.load(content))
-        except Exception as error:  # of whatever kind: these are no weights of such a generator
-            reason = f"it holds no weights of {stage.generator.architecture}: {type(error).__name__}: {error}"
-            raise self._store.reject_artifact(record, "weights", reason) from None
+            generator = build_generator(architecture, self.spec.num_classes, self.spec.image_shape)
+        record = self._load_weights(stage, generator, architecture)
         generator.to(self._device)
         labels_P = torch.from_numpy(_labels_by_class(plan.num_synthetic_K)).to(self._device)
         noise_stream = torch_stream(stage.seed, "sampling_noise", device=self._device)
         return sample_images(generator, labels_P, noise_stream), record.quality_per_class
+
+    def _read_first(self, stage: AnyStage) -> Mapping[str, Tensor] | None:
+        """Return the weights that a second training starts from, on the CPU."""
+        if not isinstance(stage, ClassifierStage) or stage.first_stage is None:
+            return None
+        architecture = stage.first_stage.classifier.architecture
+        with torch.random.fork_rng(devices=[]):
+            network = build_classifier(architecture, self.spec.num_classes, self.spec.image_shape)
+        self._load_weights(stage.first_stage, network, architecture)
+        return network.state_dict()
+
+    def _load_weights(self, stage: AnyStage, network: nn.Module, architecture: str) -> Record:
+        """Give a network the weights that a finished stage has kept; return the record of that stage."""
+        record = self._store.load_record(stage.key)
+        if record is None or record.state != "complete":
+            state = "missing" if record is None else record.state
+            raise StoreError(f"{self._store.location}: {stage.kind} stage {stage.key} is {state}")
+        content = self._store.load_artifact(record, "weights")
+        try:
+            network.load_state_dict(safetensors.torch.load(content))
+        except Exception as error:  # of whatever kind: these are no weights of such a network
+            reason = f"it holds no weights of {architecture}: {type(error).__name__}: {error}"
+            raise self._store.reject_artifact(record, "weights", reason) from None
+        return record
 
 
 def _labels_by_class(counts_K: list[int] | tuple[int, ...]) -> NDArray[np.int64]:

@@ -5,14 +5,16 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lt_rebalance.ground.errors import attempt
 from lt_rebalance.monitoring.concerns import find_concerns
 from lt_rebalance.monitoring.tensorboard.naming import EventRun
 from lt_rebalance.monitoring.tensorboard.writer import RunEvents
-from lt_rebalance.stages.base import GeneratorRun, StageRun
+from lt_rebalance.stages.base import StageRun
+from lt_rebalance.stages.generator import GeneratorRun
 from lt_rebalance.store import Store
 from lt_rebalance.store.log import StageLog, capture
 from lt_rebalance.store.presence import Note, remove_note, write_note
@@ -109,14 +111,6 @@ class TrialObserver:
     def close(self) -> None:
         """Take the note away; events and logs stay."""
         attempt(lambda: remove_note(self._store.files, self._note))
-
-
-def attempt(show: Callable[[], object]) -> None:
-    """Show something, but let no fault of it reach the work that is shown."""
-    try:
-        show()
-    except Exception:
-        _log.warning("could not be shown", exc_info=True)
 
 
 def _describe_begin(lane: Lane) -> str:

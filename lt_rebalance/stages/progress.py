@@ -42,6 +42,14 @@ def render_cells(cells: pd.DataFrame, title: str) -> Table:
     return table
 
 
+_TOLD = {
+    "generator": ("collapsed classes", "num_collapsed_classes", 0),
+    "classifier": ("accuracy", "accuracy", 3),
+    "representation": ("training loss", "train_loss", 3),
+}
+"""of a finished stage, by kind: a number's name, its metric, and digits after the point"""
+
+
 @dataclass
 class RunningStage:
     """A stage in training, as far as it has reported."""
@@ -165,11 +173,8 @@ class Progress:
             return f"failed, {failure.error}" if failure is not None else "no result"
         if record.state == "diverged":
             return f"diverged after {record.num_steps} steps"
-        result = (
-            f"accuracy {record.metrics['accuracy']:.3f}"
-            if record.kind == "classifier"
-            else f"collapsed classes {record.metrics['num_collapsed_classes']:.0f}"
-        )
+        name, metric, digits = _TOLD[record.kind]
+        result = f"{name} {record.metrics[metric]:.{digits}f}"
         return f"{result} in {format_duration(record.timing.wall_s)}"
 
     def _time_left(self) -> str:

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
-from lt_rebalance.stages.base import run_stage
+from lt_rebalance.ground.own_file import require_at_hand
+from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.stages.machine import describe_machine
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.store.records import Record
-from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, ClassifierStage, stage_from_dict
+from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, stage_from_dict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +39,16 @@ class Verification:
 def verify_stage(store: Store, key: str, data_dir: str | None) -> Verification:
     """Run a finished stage again in a temporary store and compare.
 
-    A classifier learns again from its stored generator, which is a stage of its own.
+    A classifier learns again from its stored generator and its stored first training, which are stages of
+    their own.
 
     Raises:
-        StoreError: the stage, or the generator it builds on, has no usable record.
-        ValueError: this machine cannot run the stage as it was run.
+        StoreError: the stage, or one that it builds on, has no usable record.
+        ValueError: this machine cannot run the stage as it was run, or it needs a file of a user's own that
+            is not at hand.
     """
     record = _read(store, key)
+    require_at_hand(record.stage)
     faults = tuple(_find_faults(store, record))
     if (version := record.stage["results_version"]) != RESULTS_VERSION:
         raise ValueError(
@@ -57,8 +61,10 @@ def verify_stage(store: Store, key: str, data_dir: str | None) -> Verification:
     with tempfile.TemporaryDirectory(prefix="lt_rebalance-verify-") as folder:
         elsewhere = open_store(folder, RESULTS_VERSION, create=True)
         assert elsewhere is not None
-        if isinstance(stage, ClassifierStage) and stage.generator_stage is not None:
-            _copy(_read(store, stage.generator_stage.key), store, elsewhere)
+        upstream = stage.upstream
+        while upstream is not None:
+            _copy(_read(store, upstream.key), store, elsewhere)
+            upstream = upstream.upstream
         again = run_stage(stage, elsewhere, data_dir)
     return Verification(
         key=key,

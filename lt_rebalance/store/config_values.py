@@ -14,6 +14,7 @@ from lt_rebalance.ground.values import (
     digest,
     fields,
     label,
+    mapping_of,
     name,
     number,
     optional,
@@ -58,10 +59,16 @@ DATA = fields(
     },
     others=scalar,
 )
-METHOD = fields({"name": name, "draw": optional(label)}, {"fill_fraction": number(0, 1)}, scalar)
+METHOD = fields(
+    {"name": name, "draw": optional(label)},
+    {"fill_fraction": number(0, 1), "options": mapping_of(scalar, name), "file_sha256": digest},
+    scalar,
+)
 GENERATOR = fields({**_OPTIMIZATION, "training_method": METHOD}, others=scalar)
 CLASSIFIER = fields(
-    {**_OPTIMIZATION, "loss": label, "evaluation_mode": label, "selection": label}, others=scalar
+    {**_OPTIMIZATION, "loss": label, "evaluation_mode": label, "selection": label},
+    {"file_sha256": digest},
+    scalar,
 )
 EXECUTION = fields(
     {"device": label, "precision": label, "num_threads": whole(1), "torch_version": label}, others=scalar
@@ -82,4 +89,7 @@ _CLASSIFIER: dict[str, Shape] = {
     "classifier": CLASSIFIER,
 }
 GENERATOR_STAGE = fields({"kind": label, **_GENERATOR}, _LATER, scalar)
-CLASSIFIER_STAGE = fields({"kind": label, **_CLASSIFIER}, _LATER, scalar)
+_FIRST_STAGE = fields(_CLASSIFIER, _LATER, scalar)
+CLASSIFIER_STAGE = fields(
+    {"kind": label, **_CLASSIFIER}, {**_LATER, "first_stage": optional(_FIRST_STAGE)}, scalar
+)

@@ -56,6 +56,8 @@ _STUDY = fields(
                     "generator_seed": optional(SEED),
                     "flop": _FLOP,
                     "generator_flop": _FLOP,
+                    "first_key": digest,
+                    "first_flop": _FLOP,
                 },
             )
         ),

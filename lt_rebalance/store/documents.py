@@ -1,9 +1,10 @@
 """What a store keeps under a name, written anew each time: plans, tables, what searches leave."""
 
+import contextlib
 import errno
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +41,9 @@ class StoreDocuments:
         return isinstance(self._files, ReadOnlyFilesystem)
 
     def _read(self, path: str) -> bytes:
-        """Return the content of a file.
-
-        Raises:
-            FileNotFoundError: there is none.
-            UnreadableError: a directory, a link that leads nowhere or a device stands there, or it is locked.
-        """
-        try:
+        """Return the content of a file; errors as `telling_unreadable`."""
+        with telling_unreadable():
             return self._files.read(path)
-        except FileNotFoundError:
-            raise
-        except NotAFileError as error:
-            raise UnreadableError(f"it cannot be read: {error}") from None
-        except OSError as error:
-            if error.errno not in _OF_THE_FILE:
-                raise
-            raise UnreadableError(f"it cannot be read: {error.strerror}") from None
 
     def _replace(self, path: str, content: bytes) -> None:
         """Write a file over what is there; StoreError where something stands in its way."""
@@ -206,6 +194,27 @@ class StoreDocuments:
         path = f"{search_path(name)}/best.toml"
         self._replace(path, text.encode())
         return f"{self.location}/{path}"
+
+
+@contextlib.contextmanager
+def telling_unreadable() -> Iterator[None]:
+    """Tell what is the matter with one file from what is with the place of all.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UnreadableError: a directory, a link that leads nowhere or a device stands there, or it is locked.
+        OSError: nothing in the place can be read.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except NotAFileError as error:
+        raise UnreadableError(f"it cannot be read: {error}") from None
+    except OSError as error:
+        if error.errno not in _OF_THE_FILE:
+            raise
+        raise UnreadableError(f"it cannot be read: {error.strerror}") from None
 
 
 def search_path(name: str) -> str:

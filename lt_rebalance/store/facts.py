@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from lt_rebalance.store.records import name_seeds
@@ -16,13 +17,13 @@ class StageFacts:
 
     key: str
     kind: str
-    """"generator" or "classifier\""""
+    """"generator", "representation" or "classifier\""""
     title: str
     """tells it apart from all others of the study"""
     cell: int
     """position of the cell in the study; of the first one that uses a generator"""
     upstream: str | None
-    """key of the generator stage that it builds on"""
+    """key of the stage that it builds on, which may have one of its own"""
     flop: float | None
     """floating-point operations; None where the study was written without"""
     state: str = "missing"
@@ -39,7 +40,7 @@ class StageFacts:
 
 
 def read_facts(store: Store | None, study: Mapping[str, Any]) -> dict[str, StageFacts]:
-    """Return every stage of a study once, by key, a generator before the first that builds on it.
+    """Return every stage of a study once, by key, after those that it builds on.
 
     None stands for an empty store. A record that cannot be read counts as missing, and its reason says so;
     nothing is moved.
@@ -65,6 +66,18 @@ def read_facts(store: Store | None, study: Mapping[str, Any]) -> dict[str, Stage
                     "flop": run.get("generator_flop"),
                 },
             )
+        if (first_key := run.get("first_key")) is not None:
+            architecture = cell["config"]["classifier"]["architecture"]
+            planned.setdefault(
+                first_key,
+                common
+                | {
+                    "kind": "representation",
+                    "title": f"representation {dataset}{protocol}{cell['data']} {architecture} "
+                    + name_replicate(run),
+                    "flop": run.get("first_flop"),
+                },
+            )
         planned.setdefault(
             run["key"],
             common
@@ -72,14 +85,14 @@ def read_facts(store: Store | None, study: Mapping[str, Any]) -> dict[str, Stage
                 "kind": "classifier",
                 "title": f"{dataset}{cell['protocol']} {cell['data']} {cell['method']} {name_replicate(run)}",
                 "flop": run.get("flop"),
-                "upstream": generator_key,
+                "upstream": first_key or generator_key,
             },
         )
-    present = set() if store is None else set(store.list_keys())
-    return {
-        key: StageFacts(key=key, **values, **(_read_outcome(store, key) if key in present else {}))
-        for key, values in planned.items()
-    }
+    outcomes: dict[str, dict[str, Any]] = {}
+    if store is not None:
+        keys = sorted(set(planned).intersection(store.list_keys()))
+        outcomes.update(zip(keys, store.files.read_each(partial(_read_outcome, store), keys), strict=True))
+    return {key: StageFacts(key=key, **values, **outcomes.get(key, {})) for key, values in planned.items()}
 
 
 def name_replicate(run: Mapping[str, Any]) -> str:
@@ -92,8 +105,7 @@ def name_generator_replicate(run: Mapping[str, Any]) -> str:
     return name_seeds(run.get("generator_seed", run["seed"]), run.get("subset_seed"))
 
 
-def _read_outcome(store: Store | None, key: str) -> dict[str, Any]:
-    assert store is not None
+def _read_outcome(store: Store, key: str) -> dict[str, Any]:
     try:
         summary = store.read_summary(key)
         if summary is None:
@@ -113,21 +125,22 @@ def _read_outcome(store: Store | None, key: str) -> dict[str, Any]:
 
 
 def run_state(facts: Mapping[str, StageFacts], key: str) -> str:
-    """Return the state of a run, which shares the fate of a generator that failed or diverged."""
+    """Return the state of a run, which shares the fate of what it builds on and that failed or diverged."""
     fact = facts[key]
     if fact.state != "missing" or fact.upstream is None:
         return fact.state
-    upstream = facts[fact.upstream].state
+    upstream = run_state(facts, fact.upstream)
     return upstream if upstream in ("failed", "diverged") else "missing"
 
 
 def list_pending(facts: Mapping[str, StageFacts]) -> list[StageFacts]:
-    """Return the stages that are still to run, a generator before the first that builds on it."""
+    """Return the stages that are still to run, each after those that it builds on."""
     pending: dict[str, StageFacts] = {}
     for key, fact in facts.items():
         if fact.kind == "classifier" and run_state(facts, key) == "missing":
-            upstream = None if fact.upstream is None else facts[fact.upstream]
-            if upstream is not None and upstream.state != "complete":
-                pending.setdefault(upstream.key, upstream)
-            pending[key] = fact
+            chain, upstream = [fact], fact.upstream
+            while upstream is not None and facts[upstream].state != "complete":
+                chain.append(facts[upstream])
+                upstream = facts[upstream].upstream
+            pending |= {each.key: each for each in reversed(chain) if each.key not in pending}
     return list(pending.values())

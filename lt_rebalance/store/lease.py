@@ -25,7 +25,7 @@ from lt_rebalance.files.filesystem import Filesystem
 from lt_rebalance.ground.errors import LeaseError, LeaseLostError, NotAFileError
 from lt_rebalance.ground.text import format_duration
 from lt_rebalance.ground.values import LARGEST_S, fields, flag, number, parse_json, text, whole
-from lt_rebalance.store.processes import PROCESS, Process
+from lt_rebalance.store.presence import PROCESS, Process
 
 BEAT_S = 10.0
 """seconds between two signs of life of a holder"""

@@ -1,4 +1,4 @@
-"""Where a store lies, in a directory or in a bucket, and whether what lies there is a store of use."""
+"""Open a store: where it lies, in a directory or in a bucket, and whether what lies there is one of use."""
 
 import errno
 import json
@@ -10,10 +10,11 @@ from typing import Any
 
 from lt_rebalance.files.bucket import SCHEME, Bucket, parse_address
 from lt_rebalance.files.bucket_files import S3Filesystem
-from lt_rebalance.files.filesystem import Filesystem, LocalFilesystem
+from lt_rebalance.files.filesystem import Filesystem, LocalFilesystem, ReadOnlyFilesystem
 from lt_rebalance.ground.errors import NotAFileError, StorageError, StoreError
 from lt_rebalance.ground.names import is_foreign
 from lt_rebalance.ground.values import as_object, parse_json
+from lt_rebalance.store.store import Store
 
 STORE_FORMAT = 1
 
@@ -115,3 +116,37 @@ def find_place(location: str) -> Place:
         raise StoreError(f"--storage must be a directory or s3://BUCKET/PREFIX, got {location!r}")
     root = Path(location).expanduser().absolute()
     return Place(location=str(root), files=LocalFilesystem(root), directory=root)
+
+
+def open_store(
+    location: str, results_version: int | None, *, create: bool, is_read_only: bool = False
+) -> Store | None:
+    """Open the store at a location, and make it if asked to.
+
+    Args:
+        location: a directory, or s3://BUCKET/PREFIX.
+        results_version: the version whose results are wanted; None to read those of any version.
+        create: make a store where there is none, and check that it can be written.
+        is_read_only: let nothing in it be changed; what cannot be read counts as missing and stays.
+
+    Returns:
+        The store; None where there is none and none was to be made.
+
+    Raises:
+        StoreError: not a store, of another version, not writable, or not within reach.
+    """
+    assert results_version is not None or not create
+    assert not (create and is_read_only)
+    place = find_place(location)
+    try:
+        found = place.read_version(results_version)
+        if found is None and not create:
+            return None
+        version = results_version if found is None else found
+        assert version is not None
+        if create:
+            place.write_version(version, is_new=found is None)
+    except OSError as error:
+        raise place.explain(error) from None
+    files = ReadOnlyFilesystem(place.files) if is_read_only else place.files
+    return Store(files, place.location, version, place.directory)

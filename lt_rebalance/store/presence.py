@@ -1,22 +1,26 @@
-"""Notes in the store on who is at work: a driver says that it lives, its trials say how far they are.
+"""Which process wrote something into a store, and notes in it on who is at work.
 
-For people who watch, and for nothing else. Whoever is killed leaves its note behind; such notes are told
-apart by the process, where it was on this machine, or by the driver, whose signs of life have stopped.
+A driver says in its note that it lives, its trials say how far they are: for people who watch, and for
+nothing else. Whoever is killed leaves its note behind; such notes are told apart by the process, where it was
+on this machine, or by the driver, whose signs of life have stopped.
 """
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import socket
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lt_rebalance.files.filesystem import Filesystem
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.ground.values import (
     LARGEST_S,
+    Shape,
     as_object,
     digest,
     fields,
@@ -27,13 +31,55 @@ from lt_rebalance.ground.values import (
     whole,
 )
 from lt_rebalance.ground.values import name as name_shape
-from lt_rebalance.store.processes import PROCESS, Process
 
 BEAT_S = 10.0
 """seconds between two signs of life of a driver"""
 STALE_S = 60.0
 """age of its last sign of life from which a driver on another machine counts as lost"""
 DIRECTORY = "running"
+
+
+PROCESS: dict[str, Shape] = {"host": text, "pid": whole(1, 2**31 - 1), "pid_space": text}
+"""what a file has to say of a process"""
+
+
+@functools.cache
+def process_space() -> str:
+    """Return what tells apart the process numbers of machines, of their boots and of their containers."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # not Linux
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """A process of some machine."""
+
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    pid_space: str = field(default_factory=process_space)
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether its end could be seen from here."""
+        return (self.host, self.pid_space) == (socket.gethostname(), process_space())
+
+    @property
+    def has_died(self) -> bool:
+        """Whether it is known to have ended; False of processes that cannot be seen from here."""
+        return self.is_visible and not _is_alive(self.pid)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # someone else's
+        return True
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,22 +122,23 @@ def remove_note(files: Filesystem, note: Note) -> None:
 def read_notes(files: Filesystem) -> list[Note]:
     """Return all notes, under the names of their files, those of the lost among them; no others are told."""
     notes = []
-    for name in files.list(DIRECTORY):
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            values = as_object(parse_json(_read(files, f"{DIRECTORY}/{name}"))) | {"name": name}
+    names = files.list(DIRECTORY)
+    for name, content in zip(names, files.read_each(functools.partial(_read, files), names), strict=True):
+        with contextlib.suppress(ValueError):
+            values = as_object(parse_json(content)) | {"name": name}
             _NOTE(values)
             notes.append(Note(**{**values, "keys": tuple(values.get("keys", ()))}))
     return notes
 
 
-def _read(files: Filesystem, path: str) -> bytes:
-    """Return a note's content; ValueError of what is no file."""
+def _read(files: Filesystem, name: str) -> bytes:
+    """Return a note's content; nothing of one that is gone or no file."""
     try:
-        return files.read(path)
-    except (StorageError, FileNotFoundError):
+        return files.read(f"{DIRECTORY}/{name}")
+    except StorageError:
         raise
-    except OSError as error:
-        raise ValueError(str(error)) from None
+    except OSError:
+        return b""
 
 
 _SECONDS = number(0, LARGEST_S)

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from lt_rebalance.ground.metrics import COLLAPSED_BELOW, compute_metrics
+from lt_rebalance.ground.arrays import predictions_type
+from lt_rebalance.ground.confusion import MAX_DETAILED, SPARSE_ROW, Confusion
+from lt_rebalance.ground.metrics import COLLAPSED_BELOW, METRICS, SELECTION_METRIC, confusion_metrics
 from lt_rebalance.ground.values import (
     LARGEST,
     LARGEST_S,
@@ -34,11 +36,11 @@ from lt_rebalance.ground.values import (
 )
 from lt_rebalance.store.config_values import CLASSIFIER_STAGE, GENERATOR_STAGE
 
-KINDS = ("generator", "classifier", "validation")
+KINDS = ("generator", "classifier", "validation", "representation")
 STATES = ("complete", "diverged")
-CAUSES = ("input", "memory", "code", "infrastructure", "unknown")
-"""of failures: wrong configuration or data; too little memory; any other exception; lost workers, nodes and
-storage; failures from before causes were kept"""
+CAUSES = ("input", "memory", "own file", "code", "infrastructure", "unknown")
+"""of failures: wrong configuration or data; too little memory; an exception in a file of the user's own; any
+other exception; lost workers, nodes and storage; failures from before causes were kept"""
 
 ROUNDING = 1e-9
 """by which a number may be away from what it follows from"""
@@ -50,13 +52,13 @@ _SPLITS = {"classifier": "test", "validation": "validation"}
 _NEEDED = {
     "generator": ("num_collapsed_classes",),
     **dict.fromkeys(_SPLITS, ("loss", "accuracy", "macro_f1", "num_dead_classes")),
+    "representation": ("train_loss",),
 }
 """metrics that readers of a complete record rely on, by kind"""
-_SHARES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "worst_class_recall", "ece")
-_RANGES = {
-    **dict.fromkeys((*_SHARES, "recall_K", "probability_real", "probability_fake"), (0.0, 1.0)),
-    "brier": (0.0, 2.0),
-    **dict.fromkeys(("nll", "num_dead_classes", "num_collapsed_classes"), (0.0, LARGEST)),
+_RANGES: dict[str, tuple[float, float]] = {
+    **{each: (metric.low, metric.high) for each, metric in METRICS.items()},
+    **dict.fromkeys(("recall_K", "probability_real", "probability_fake"), (0.0, 1.0)),
+    "num_collapsed_classes": (0.0, LARGEST),
 }
 _RANGES |= {f"{split}_{each}": bounds for each, bounds in _RANGES.items() for split in _SPLITS.values()}
 _ANY = (-LARGEST, LARGEST)
@@ -86,6 +88,15 @@ TIMING = fields(
     {"device_s": optional(_SECONDS), "finished_s": optional(_SECONDS)},
 )
 _COUNTS = list_of(whole())
+
+
+def _confusion_row(value: Any) -> None:  # Any: a JSON value
+    if not isinstance(value, str):
+        _COUNTS(value)
+    elif SPARSE_ROW.fullmatch(value) is None:
+        raise MisfitError('cells such as "17 403:2"', value)
+
+
 _ARTIFACT = fields({"file": name, "num_bytes": whole(), "sha256": digest})
 _RECORD = fields(
     {
@@ -99,7 +110,7 @@ _RECORD = fields(
         "synthetic_counts": _COUNTS,
         "rank_groups": mapping_of(_COUNTS),
         "metrics": as_object,
-        "confusion": list_of(_COUNTS),
+        "confusion": list_of(_confusion_row),
         "quality_per_class": mapping_of(list_of(optional(number(0, LARGEST)))),
         "curves": list_of(as_object),
         "artifacts": mapping_of(_ARTIFACT, name),
@@ -242,6 +253,9 @@ def _check_complete(values: Mapping[str, Any]) -> None:
         _require(each in metrics, "metrics", f"a mapping that has {each}", sorted(metrics))
     if values["kind"] == "generator":
         _check_generator(values)
+    elif values["kind"] == "representation":
+        _follow(metrics, values["curves"][-1], "by the last row of its curves")
+        _require(not values["confusion"], "confusion", "empty of a representation", values["confusion"])
     else:
         _check_classifier(values)
 
@@ -257,20 +271,19 @@ def _check_generator(values: Mapping[str, Any]) -> None:
 
 def _check_classifier(values: Mapping[str, Any]) -> None:
     metrics, confusion, stage = values["metrics"], values["confusion"], values["stage"]
-    num_classes = len(values["class_counts"])
-    is_square = len(confusion) == num_classes and all(len(row) == num_classes for row in confusion)
-    _require(is_square, "confusion", f"{num_classes} rows of {num_classes}", f"{len(confusion)} rows")
-    confusion_KK = np.array(confusion)
-    measured_K = confusion_KK.sum(axis=1)
+    read = _read_confusion(confusion, len(values["class_counts"]))
+    measured_K = read.true_K
     _require(bool(measured_K.all()), "confusion", "of images of every class", measured_K.tolist())
     if values["kind"] == "validation":
         size = stage["data"]["validation_per_class"]
         is_all = bool((measured_K == size).all())
         _require(is_all, "confusion", f"of {size} images a class", measured_K.tolist())
     if (predictions := values["artifacts"].get("predictions")) is not None:
-        total, size = int(measured_K.sum()), predictions["num_bytes"] - _NPY_HEADER_BYTES
-        _require(total == size, "confusion", f"of {size} images, as many as were predicted", total)
-    _follow(metrics, compute_metrics(confusion_KK), "by its confusion matrix")
+        width = np.dtype(predictions_type(read.num_classes)).itemsize
+        size = (predictions["num_bytes"] - _NPY_HEADER_BYTES) / width
+        total = read.num_images
+        _require(total == size, "confusion", f"of {size:g} images, as many as were predicted", total)
+    _follow(metrics, confusion_metrics(read), "by its confusion matrix")
     prefix = f"{_SPLITS[values['kind']]}_"
     rows = values["curves"][-1:] if stage["classifier"]["selection"] == "last" else values["curves"]
     is_reported = any(
@@ -279,9 +292,27 @@ def _check_classifier(values: Mapping[str, Any]) -> None:
     _require(is_reported, "metrics", "those of the round that is reported", metrics)
     needed = {f"{prefix}{each}" for each in _NEEDED["classifier"]}
     if values["kind"] == "classifier" and stage["data"]["validation_per_class"]:
-        needed.add("validation_macro_f1")
+        needed.add(f"validation_{SELECTION_METRIC}")
     missing = sorted(needed - values["curves"][0].keys())
     _require(not missing, "curves", f"of rows that have {', '.join(missing)}", sorted(values["curves"][0]))
+
+
+def _read_confusion(rows: Sequence[Any], num_classes: int) -> Confusion:
+    """Check that a confusion matrix has the form that its number of classes asks for, and return it."""
+    is_sparse = num_classes > MAX_DETAILED
+    is_square = len(rows) == num_classes and all(
+        isinstance(row, str) if is_sparse else isinstance(row, list) and len(row) == num_classes
+        for row in rows
+    )
+    form = "sparse rows" if is_sparse else f"rows of {num_classes}"
+    _require(is_square, "confusion", f"{num_classes} {form}", f"{len(rows)} rows")
+    read = Confusion.from_rows(rows)
+    if is_sparse:
+        is_known = bool((read.predicted_M < num_classes).all())
+        is_in_order = bool((np.diff(read.true_M * num_classes + read.predicted_M) > 0).all())
+        what = f"each cell once, in order, of classes below {num_classes}"
+        _require(is_known and is_in_order, "confusion", what, f"{len(rows)} rows")
+    return read
 
 
 def _follow(metrics: Mapping[str, float], found: Mapping[str, float], from_what: str) -> None:

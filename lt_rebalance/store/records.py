@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.metrics import METRICS, confusion_metrics
 from lt_rebalance.ground.names import check_name
 from lt_rebalance.ground.values import parse_json
 from lt_rebalance.store.record_values import (
@@ -90,7 +92,8 @@ class Record:
     key: str
     """sha256 that names the stage"""
     kind: str
-    """"generator", "classifier", or "validation": a classifier measured on its validation set alone"""
+    """"generator", "classifier", "validation": a classifier measured on its validation set alone, or
+    "representation": one that is measured on nothing and that others start from"""
     state: str
     """"complete", or "diverged": a loss was not finite, and training stopped there"""
     stage: Mapping[str, Any]
@@ -107,15 +110,16 @@ class Record:
     """classes of head, medium and tail by `class_counts`; empty for the original set"""
     metrics: Mapping[str, float]
     """reported values; empty when diverged"""
-    confusion: tuple[list[int], ...]
-    """images measured on by true class (rows) and prediction (columns); empty for generators, if diverged"""
+    confusion: tuple[list[int], ...] | tuple[str, ...]
+    """images measured on by true class (rows) and prediction (columns), as `Confusion.to_rows` writes them;
+    empty for generators, if diverged"""
     quality_per_class: Mapping[str, list[float | None]]
     """how the generator draws each class, by measure of `generator_quality`; empty without a generator"""
     curves: tuple[Mapping[str, Any], ...]
     """one row a round"""
     artifacts: Mapping[str, Artifact]
     """by role: "predictions" (npy, one test prediction an image), "precision_recall" (npy, counts by class
-    and threshold), "weights" (safetensors), "samples" (npy)"""
+    and threshold, of up to `MAX_DETAILED` classes), "weights" (safetensors), "samples" (npy)"""
     timing: Timing
     provenance: Mapping[str, Any]
     """commit, versions, device, host"""
@@ -125,6 +129,16 @@ class Record:
             raise ValueError(f"unknown kind of record {self.kind!r}; known: {', '.join(KINDS)}")
         if self.state not in STATES:
             raise ValueError(f"unknown state of a record {self.state!r}; known: {', '.join(STATES)}")
+
+    def read_confusion(self) -> Confusion:
+        """Return the confusion matrix of a complete classifier."""
+        return Confusion.from_rows(self.confusion)
+
+    def all_metrics(self) -> dict[str, float]:
+        """Return the reported values, with those that its confusion matrix gives and it was made without."""
+        is_full = all(name in self.metrics for name, metric in METRICS.items() if metric.of_confusion)
+        found = {} if is_full or not self.confusion else confusion_metrics(self.read_confusion())
+        return found | dict(self.metrics)
 
     def deterministic(self) -> dict[str, Any]:
         """Return the part that two trainings of the stage must agree on, bit for bit on one kind of CPU."""

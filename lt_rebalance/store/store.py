@@ -35,26 +35,23 @@ import logging
 import re
 import uuid
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from lt_rebalance.files.filesystem import Filesystem, ReadOnlyFilesystem
+from lt_rebalance.files.filesystem import Filesystem
 from lt_rebalance.ground.arrays import parse_array
 from lt_rebalance.ground.errors import StoreError, UnreadableError
 from lt_rebalance.ground.names import is_foreign
 from lt_rebalance.ground.text import one_line
-from lt_rebalance.store.documents import StoreDocuments
-from lt_rebalance.store.place import STORE_FORMAT, find_place
+from lt_rebalance.store.checkpoints import CHECKPOINT_NAME, KEPT_CHECKPOINTS, Checkpoint, round_of
+from lt_rebalance.store.documents import StoreDocuments, telling_unreadable
 from lt_rebalance.store.records import Artifact, Failure, Record, Summary
 
-__all__ = ["KEPT_CHECKPOINTS", "STORE_FORMAT", "Checkpoint", "Store", "StoreError", "open_store"]
+__all__ = ["Store", "StoreError"]
 
-KEPT_CHECKPOINTS = 2
 _KEY = re.compile(r"[0-9a-f]{64}")
-CHECKPOINT_NAME = re.compile(r"[0-9]{6,9}-[0-9a-f]{64}\.safetensors")
 _RUN_AGAIN = "run the sweep again: it puts the file into quarantine and remakes what it needs"
 
 ResultT = TypeVar("ResultT")
@@ -73,20 +70,6 @@ class _DamageError(Exception):
         return StoreError(
             f"{location}: stages/{self.key}/{self.name} cannot be used: {one_line(self.reason)}; {remedy}"
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """Where a training stood at the end of a round."""
-
-    round: int
-    """rounds finished"""
-    content: bytes
-
-    @property
-    def name(self) -> str:
-        """The name of its file, which its content must agree with."""
-        return f"{self.round:06d}-{hashlib.sha256(self.content).hexdigest()}.safetensors"
 
 
 class Store(StoreDocuments):
@@ -115,6 +98,15 @@ class Store(StoreDocuments):
             return self._parse_record(key)
         except _DamageError as damage:
             raise damage.to_store_error(self.location, _RUN_AGAIN) from None
+
+    def read_outcome(self, key: str) -> Record | Failure | None:
+        """Return the record of a stage, or else why it failed for good, or None; nothing is moved.
+
+        Raises:
+            StoreError: the one or the other cannot be read; it names the file.
+        """
+        record = self.read_record(key)
+        return self.read_failure(key) if record is None else record
 
     def read_summary(self, key: str) -> Summary | None:
         """Return what a glance at the record of a stage shows, or None where it has none; nothing is moved.
@@ -182,6 +174,20 @@ class Store(StoreDocuments):
     def _refuse_artifact(self, damage: _DamageError) -> StoreError:
         remedy = f"restore it, or move stages/{damage.key} away and run the sweep again"
         return damage.to_store_error(self.location, remedy)
+
+    def has_artifact(self, record: Record, role: str) -> bool:
+        """Whether an artefact of a record is there and whole, as cheaply as its place can tell.
+
+        Whoever uses it reads it, and so checks it again.
+        """
+        if (artifact := record.artifacts.get(role)) is None:
+            return False
+        path = _stage_path(record.key, artifact.file)
+        try:
+            with telling_unreadable():
+                return self._files.has_content(path, artifact.sha256, artifact.num_bytes)
+        except (FileNotFoundError, UnreadableError):
+            return False
 
     def load_artifact(self, record: Record, role: str) -> bytes:
         """Return the content of an artefact of a record.
@@ -345,7 +351,7 @@ class Store(StoreDocuments):
                 continue
             reason = "its content does not have the sha256 in its name"
             try:
-                checkpoint = Checkpoint(round=_round_of(name), content=self._read(f"{directory}/{name}"))
+                checkpoint = Checkpoint(round=round_of(name), content=self._read(f"{directory}/{name}"))
                 if checkpoint.name == name:
                     return checkpoint
             except FileNotFoundError:  # another attempt has just committed or moved on
@@ -390,41 +396,3 @@ class Store(StoreDocuments):
 
 def _stage_path(key: str, name: str) -> str:
     return f"stages/{key}/{name}"
-
-
-def _round_of(name: str) -> int:
-    return int(name.partition("-")[0])
-
-
-def open_store(
-    location: str, results_version: int | None, *, create: bool, is_read_only: bool = False
-) -> Store | None:
-    """Open the store at a location, and make it if asked to.
-
-    Args:
-        location: a directory, or s3://BUCKET/PREFIX.
-        results_version: the version whose results are wanted; None to read those of any version.
-        create: make a store where there is none, and check that it can be written.
-        is_read_only: let nothing in it be changed; what cannot be read counts as missing and stays.
-
-    Returns:
-        The store; None where there is none and none was to be made.
-
-    Raises:
-        StoreError: not a store, of another version, not writable, or not within reach.
-    """
-    assert results_version is not None or not create
-    assert not (create and is_read_only)
-    place = find_place(location)
-    try:
-        found = place.read_version(results_version)
-        if found is None and not create:
-            return None
-        version = results_version if found is None else found
-        assert version is not None
-        if create:
-            place.write_version(version, is_new=found is None)
-    except OSError as error:
-        raise place.explain(error) from None
-    files = ReadOnlyFilesystem(place.files) if is_read_only else place.files
-    return Store(files, place.location, version, place.directory)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lt_rebalance.ground.option_types import repeats, whole
+from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.ground.paper import PAPER_CS, PAPER_GENERATORS, PAPER_METHODS
 from lt_rebalance.methods.registry import METHODS, get_method
-from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.studies.protocols import PROTOCOLS, Protocol, get_protocol, grid, step_budget
 from lt_rebalance.studies.study import Cell
 from lt_rebalance.training.configs import Budget
@@ -85,7 +86,12 @@ def add_axes(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> 
     axes.add_argument("--preset", default=default, help=f"{', '.join(presets)} (default: {default})")
     axes.add_argument("--dataset", metavar="NAME", help="a data set by name")
     axes.add_argument("--c", nargs="+", metavar="C", help=f"7/9, 1/2, any 0 < C < 1, or {ORIGINAL}")
-    axes.add_argument("--methods", nargs="+", metavar="NAME", help=f"of {', '.join(METHODS)}")
+    axes.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(METHODS)}, or of a file of your own, as PATH.py:NAME",
+    )
     axes.add_argument("--generators", nargs="+", metavar="NAME", help=f"of {', '.join(GENERATORS)}")
     axes.add_argument("--protocol", nargs="+", metavar="NAME", help=f"of {', '.join(PROTOCOLS)}")
     axes.add_argument("--name", help="name of the study in the store (default: SWEEP-PRESET)")
@@ -112,11 +118,12 @@ def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Pre
     num_seeds = preset.num_seeds if options.seeds is None else options.seeds
     if num_seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {num_seeds}")
-    methods = options.methods or preset.methods
+    methods = [resolve(method) for method in options.methods or preset.methods]
+    needs_generator = [get_method(method).needs_generator for method in methods]
     is_original = set(options.c or ()) == {ORIGINAL}
-    if options.methods and is_original and set(methods) & set(METHODS) - {"none"}:
+    if options.methods and is_original and set(methods) - {"none"}:
         raise ValueError(f"--c {ORIGINAL} goes with --methods none alone, got --methods {' '.join(methods)}")
-    if is_original or not any(get_method(method).needs_generator for method in methods):
+    if is_original or not any(needs_generator):
         for option in ("generators", "generator_steps", "generator_epochs"):
             if getattr(options, option) is not None:
                 flag = f"--{option.replace('_', '-')}"

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.facts import RUN_STATES
@@ -24,9 +24,26 @@ class Ledger:
         self.records: dict[str, Record] = {}
         self.failures: dict[str, Failure] = {}
         self._intact_weights: set[str] = set()
-        if store is not None:
-            for key in set(plan.stages).intersection(store.list_keys()):
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Look up every stage that has no record here."""
+        if (store := self._store) is None:
+            return
+        self.failures.clear()
+        present = set(store.list_keys())
+        keys = [key for key in self.plan.stages if key in present and key not in self.records]
+        for key, found in zip(keys, store.files.read_each(partial(_read_outcome, store), keys), strict=True):
+            if isinstance(found, Record):
+                self.records[key] = found
+            elif isinstance(found, Failure):
+                self.failures[key] = found
+            elif found is not None:  # it is set aside, which changes something, and so here
                 self._look_up(key)
+        self._count_anew()
+
+    def _count_anew(self) -> None:
+        vars(self).pop("_counts", None)
 
     @cached_property
     def _runs_of(self) -> Mapping[str, int]:
@@ -82,7 +99,8 @@ class Ledger:
         """Return why a stage counts as failed."""
         stage = self._failed_stage(key)
         error = self.failures[stage.key].error
-        return error if stage.key == key else f"its {stage.kind} failed, {error}"
+        what = "generator" if stage.kind == "generator" else "first training"
+        return error if stage.key == key else f"its {what} failed, {error}"
 
     def _failed_stage(self, key: str) -> AnyStage:
         """Return the stage for which a stage counts as failed: itself, or one that it builds on."""
@@ -95,41 +113,48 @@ class Ledger:
         return Counter(self.failures[self._failed_stage(key).key].cause for key in failed)
 
     def pending(self) -> dict[str, AnyStage]:
-        """Return the stages that are still to run, each after what it builds on.
+        """Return the stages that are still to run, each after those that it builds on.
 
-        What nothing unfinished builds on is not among them but for runs, even when its result is gone; what
-        is needed again, because its weights are missing or altered, is.
+        One that nothing unfinished builds on is not among them, even when its result is gone; one that is
+        needed again, because its weights are missing or altered, is.
         """
+        missing = [run.stage for run in self.plan.runs if self.state(run.key) == "missing"]
+        self._check_weights({key for stage in missing if (key := upstream_key(stage)) is not None})
         pending: dict[str, AnyStage] = {}
-        for run in self.plan.runs:
-            if run.key not in pending and self.state(run.key) == "missing":
-                self._need(run.stage, pending)
+        for stage in missing:
+            for each in self._lacking(stage.upstream):
+                pending.setdefault(each.key, each)
+            pending[stage.key] = stage
         return pending
 
-    def _need(self, stage: AnyStage, pending: dict[str, AnyStage]) -> None:
-        """Add to what is pending a stage, after what it builds on and cannot be used."""
-        upstream = stage.upstream
-        if upstream is not None and upstream.key not in pending and not self._has_weights(upstream.key):
-            self._need(upstream, pending)
-        pending[stage.key] = stage
+    def _lacking(self, stage: AnyStage | None) -> list[AnyStage]:
+        """Return a stage that others build on and all that it builds on, as far as they have to run."""
+        if stage is None or stage.key in self.records:
+            return []
+        return [*self._lacking(stage.upstream), stage]
 
-    def _has_weights(self, key: str) -> bool:
-        """Whether what a stage builds on is usable; a damaged result is quarantined by the store."""
-        if key in self.records and key not in self._intact_weights:
-            assert self._store is not None
+    def _check_weights(self, upstream_keys: set[str]) -> None:
+        """Forget the records of stages whose kept weights are of no use; the store quarantines those."""
+        keys = sorted(self.records.keys() & upstream_keys - self._intact_weights)
+        store = self._store
+        if store is None:
+            return
+        records = [self.records[key] for key in keys]
+        has_weights = partial(store.has_artifact, role="weights")
+        for record, is_whole in zip(records, store.files.read_each(has_weights, records), strict=True):
             try:
-                self._store.load_artifact(self.records[key], "weights")
-                self._intact_weights.add(key)
+                if not is_whole:
+                    store.load_artifact(record, "weights")  # which says why, and sets it aside
+                self._intact_weights.add(record.key)
             except StoreError:
-                self._count(key, -1)
-                del self.records[key]
-                self._count(key, 1)
-        return key in self.records
+                self._count(record.key, -1)
+                del self.records[record.key]
+                self._count(record.key, 1)
 
     def forget_failures(self) -> None:
         """Count failed stages as missing, here but not in the store."""
         self.failures.clear()
-        vars(self).pop("_counts", None)
+        self._count_anew()
 
     def count_runs(self) -> Counter[str]:
         """Return how many planned runs there are in each state."""
@@ -141,3 +166,10 @@ class Ledger:
         assert sum(counts.values()) == len(self.plan.runs)
         states = " ".join(f"{state}={counts[state]}" for state in RUN_STATES)
         return f"planned={len(self.plan.runs)} {states}"
+
+
+def _read_outcome(store: Store, key: str) -> Record | Failure | StoreError | None:
+    try:
+        return store.read_outcome(key)
+    except StoreError as error:
+        return error

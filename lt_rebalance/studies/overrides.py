@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from lt_rebalance.data.long_tail import DataConfig
+from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.ground.plain import config_from_dict, field_types, require_known, to_plain
-from lt_rebalance.methods.registry import MethodConfig
+from lt_rebalance.methods.registry import MethodConfig, get_method
 from lt_rebalance.studies.protocols import step_budget
 from lt_rebalance.studies.study import Cell, Study
 from lt_rebalance.training.configs import ClassifierConfig, GeneratorConfig
@@ -46,6 +47,7 @@ def make_overrides(changes: Mapping[str, Any]) -> Overrides:
         ValueError: an unknown name or a value of another type.
     """
     tables: dict[str, Any] = {}
+    changes = {name: _resolve_own(name, value) for name, value in changes.items()}
     for name, value in changes.items():
         tables = _merge(tables, _nest(name, value))
     label = "+".join(_say(name, value) for name, value in changes.items())
@@ -61,16 +63,30 @@ def read_overrides(path: str | None, settings: Sequence[str]) -> Overrides:
     Raises:
         ValueError: a file that cannot be read, an unknown name or a value of another type.
     """
-    tables: dict[str, Any] = {} if path is None else _read_file(Path(path))
+    tables: dict[str, Any] = {} if path is None else _resolve_all(_read_file(Path(path)))
     labels = [] if path is None else [Path(path).stem]
     for setting in settings:
         name, text = (part.strip() for part in setting.partition("=")[::2])
         if not name or not text:
             raise ValueError(f"--set takes section.field=value, got {setting!r}")
-        value = _parse_value(text)
+        value = _resolve_own(name, _parse_value(text))
         tables = _merge(tables, _nest(name, value))
         labels.append(_say(name, value))
     return Overrides(tables=_check_sections(tables), label="+".join(labels))
+
+
+def _resolve_own(name: str, value: Any) -> Any:
+    """Return a value; where a field names code and a user gives a file of their own, the name of that."""
+    return resolve(value) if name in NAMES_OF_CODE and isinstance(value, str) else value
+
+
+def _resolve_all(tables: Tables, section: str = "") -> dict[str, Any]:
+    return {
+        name: _resolve_all(value, f"{section}{name}.")
+        if isinstance(value, Mapping)
+        else _resolve_own(section + name, value)
+        for name, value in tables.items()
+    }
 
 
 def _say(name: str, value: Any) -> str:  # Any: a plain value, as everywhere below
@@ -148,6 +164,8 @@ def _check(annotation: Any, value: Any, name: str) -> Any:
     members = typing.get_args(annotation) if is_union else (annotation,)
     if value in (None, NULL) and types.NoneType in members:
         return None
+    if annotation is Any:
+        return _check_options(value, name)
     (kind,) = (member for member in members if member is not types.NoneType)
     if dataclasses.is_dataclass(kind):
         return _check_table(typing.cast(type, kind), value, name)
@@ -170,11 +188,33 @@ def _check_table(config: type, value: Any, name: str) -> Tables:
     return {key: _check(known[key], each, f"{name}.{key}") for key, each in value.items()}
 
 
+def _check_options(value: Any, name: str) -> Tables:
+    """Return options of a method, which are checked where the method is known."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} is a table of a method's options; got {value!r}")
+    return value
+
+
+def _for_method(cell: Cell, table: Tables) -> tuple[dict[str, Any], Tables]:
+    """Return the method of a cell as a table, and what changes of it: other methods' options pass it by."""
+    plain = to_plain(cell.method)
+    if table.get("name", plain["name"]) != plain["name"]:
+        plain.pop("options", None)
+    if "options" not in table:
+        return plain, table
+    declared = get_method(table.get("name", plain["name"])).options
+    known = () if declared is None else field_types(declared)
+    options = {name: value for name, value in table["options"].items() if name in known}
+    changes = {name: value for name, value in table.items() if name != "options"}
+    return {**plain, "options": plain.get("options")}, changes | ({"options": options} if options else {})
+
+
 def change_cell(cell: Cell, overrides: Overrides) -> Cell:
     """Return a cell with some fields replaced, and named so.
 
     A budget given in one unit replaces one in the other; a number of steps alone gets rounds as `step_budget`
-    spreads them. The section "generator" passes by a cell that has no generator.
+    spreads them. The section "generator" passes by a cell that has no generator, and an option of a method
+    one of a method that does not have it.
 
     Raises:
         ValueError: values that do not go together.
@@ -183,7 +223,10 @@ def change_cell(cell: Cell, overrides: Overrides) -> Cell:
     for section, table in overrides.tables.items():
         if (config := getattr(cell, section)) is not None:
             try:
-                changes[section] = config_from_dict(type(config), _replace(to_plain(config), table))
+                plain, of_cell = to_plain(config), table
+                if section == "method":
+                    plain, of_cell = _for_method(cell, table)
+                changes[section] = config_from_dict(type(config), _replace(plain, of_cell))
             except ValueError as error:
                 raise ValueError(f"{overrides.label} does not go with {cell}: {error}") from None
     return dataclasses.replace(cell, protocol=f"{cell.protocol}+{overrides.label}", **changes)
@@ -191,11 +234,13 @@ def change_cell(cell: Cell, overrides: Overrides) -> Cell:
 
 def _replace(plain: Tables, changes: Tables) -> dict[str, Any]:
     replaced = dict(plain)
+    if not changes.keys().isdisjoint(("name", "architecture")):
+        replaced.pop("file_sha256", None)  # of what is replaced
     for name, value in changes.items():
         if name == "budget":
             replaced[name] = _replace_budget(plain[name], value)
         else:
-            replaced[name] = _replace(plain[name], value) if isinstance(value, Mapping) else value
+            replaced[name] = _replace(plain[name] or {}, value) if isinstance(value, Mapping) else value
     return replaced
 
 
@@ -219,6 +264,7 @@ def change_study(study: Study, overrides: Overrides) -> Study:
     if "generator" in overrides.tables and all(cell.generator is None for cell in study.cells):
         raise ValueError(f"{overrides.label}: no cell of study {study.name!r} has a generator")
     cells = tuple(change_cell(cell, overrides) for cell in study.cells)
+    _require_options(cells, overrides)
     if _count_configurations(cells) < _count_configurations(study.cells):
         raise ValueError(
             f"{overrides.label} replaces what study {study.name!r} compares: some of its cells would be equal"
@@ -226,9 +272,24 @@ def change_study(study: Study, overrides: Overrides) -> Study:
     return dataclasses.replace(study, cells=cells, overrides=overrides.tables)
 
 
+def _require_options(cells: Sequence[Cell], overrides: Overrides) -> None:
+    """Raise a ValueError unless each option of a method that is set is one of some cell's method."""
+    known = {
+        name
+        for cell in cells
+        if (declared := get_method(cell.method.name).options) is not None
+        for name in field_types(declared)
+    }
+    for name in overrides.tables.get("method", {}).get("options", {}):
+        require_known("option of the methods of this study", name, tuple(sorted(known)) or ("none",))
+
+
 def _count_configurations(cells: Sequence[Cell]) -> int:
     return len({cell.unnamed() for cell in cells})
 
+
+NAMES_OF_CODE = ("method.name", "classifier.architecture", "generator.training_method.name")
+"""fields that take PATH.py:NAME, of a file of the user's own"""
 
 SECTIONS: Mapping[str, type] = {
     "data": DataConfig,

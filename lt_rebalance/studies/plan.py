@@ -34,6 +34,11 @@ class PlannedRun:
         return None if self.stage.generator_stage is None else self.stage.generator_stage.seed
 
     @property
+    def generator_key(self) -> str | None:
+        """The key of the generator stage, or None where there is none."""
+        return None if self.stage.generator_stage is None else self.stage.generator_stage.key
+
+    @property
     def key(self) -> str:
         """The key of the classifier stage."""
         return self.stage.key
@@ -109,7 +114,8 @@ def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | No
     Keys: "study", "question", "results_version", "execution"; "overrides", fields of all cells that were
     replaced; "datasets", by name the names of their classes; "cells", each with the names that tables give it
     and its "config"; "comparisons", pairs of indices of cells; "runs", each with the index of its cell, its
-    seed, those of its subset and its generator, the keys of its stages and their arithmetic.
+    seed, those of its subset and its generator, the keys of its stages and their arithmetic; "first" are
+    those of the training that a second one starts from.
 
     Args:
         question: what the study asks, in one line.
@@ -135,10 +141,11 @@ def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | No
                 "subset_seed": run.stage.data_seed,
                 "generator_seed": run.generator_seed,
                 "key": run.key,
-                "generator_key": upstream_key(run.stage),
+                "generator_key": run.generator_key,
                 "flop": flop.get(run.key),
-                "generator_flop": flop.get(upstream_key(run.stage) or ""),
+                "generator_flop": flop.get(run.generator_key or ""),
             }
+            | _describe_first(run, flop)
             for run in plan.runs
         ],
     }
@@ -192,6 +199,12 @@ def _read_seeds(runs: Sequence[Mapping[str, Any]]) -> list[Seed]:
     if any({each.subset, each.generator} != {each.classifier} for each in seeds):
         return list(seeds)
     return [each.classifier for each in seeds]
+
+
+def _describe_first(run: PlannedRun, flop: Mapping[str, float]) -> dict[str, Any]:
+    if (first := run.stage.first_stage) is None:
+        return {}
+    return {"first_key": first.key, "first_flop": flop.get(first.key)}
 
 
 def _describe_cell(cell: Cell) -> dict[str, Any]:

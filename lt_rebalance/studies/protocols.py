@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lt_rebalance.data.long_tail import DataConfig, parse_c
 from lt_rebalance.ground.plain import require_known
 from lt_rebalance.methods.registry import MethodConfig, get_method
-from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.studies.study import Cell
 from lt_rebalance.training.configs import Budget, ClassifierConfig, GeneratorConfig
 
@@ -43,9 +43,10 @@ class Protocol:
     validation_per_class: int = 0
 
     def method_config(self, name: str) -> MethodConfig:
-        """Return the named method with the draw this protocol gives it."""
+        """Return the named method with the draw this protocol gives it, else its first, where it has any."""
         draws = {"oversample": self.oversampling, "undersample": self.undersampling}
-        return MethodConfig(name=name, draw=draws.get(name))
+        first = next(iter(get_method(name).draws), None)
+        return MethodConfig(name=name, draw=draws.get(name, first))
 
 
 def get_protocol(name: str) -> Protocol:

@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from lt_rebalance.data.long_tail import DataConfig
+from lt_rebalance.ground.own_file import is_at_hand
 from lt_rebalance.ground.plain import LATER, config_from_dict, require_known, to_plain
-from lt_rebalance.methods.registry import MethodConfig
+from lt_rebalance.methods.registry import MethodConfig, get_method
 from lt_rebalance.store.records import name_seeds
 from lt_rebalance.studies.keys import key_of
 from lt_rebalance.training.configs import ClassifierConfig, Execution, GeneratorConfig
@@ -94,13 +95,30 @@ class ClassifierStage(Stage):
     generator_stage: GeneratorStage | None
     """the stage whose generator fills the classes; None for a method that needs none"""
     classifier: ClassifierConfig
+    first_stage: "RepresentationStage | None" = field(default=None, metadata=LATER)
+    """the training from whose weights this one starts; None for a method without a second training"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_first()
         if self.generator_stage is not None and self.generator_stage.data_seed != self.data_seed:
             raise ValueError(
                 "a generator must have learned from the subset that its classifier learns from, "
                 f"{self.data_seed}, got {self.generator_stage.data_seed}"
+            )
+
+    def _check_first(self) -> None:
+        has_first = self.first_stage is not None
+        starts_again = (
+            get_method(self.method.name).then is not None if is_at_hand(self.method.name) else has_first
+        )
+        if starts_again != has_first:
+            needs = "starts from a" if starts_again else "takes no"
+            raise ValueError(f"method {self.method.name!r} {needs} first training")
+        if self.first_stage is not None and self.first_stage.data_seed != self.data_seed:
+            raise ValueError(
+                "a first training must have been on the subset that the second is on, "
+                f"{self.data_seed}, got {self.first_stage.data_seed}"
             )
 
     @property
@@ -111,8 +129,8 @@ class ClassifierStage(Stage):
 
     @property
     def upstream(self) -> "AnyStage | None":
-        """The generator stage, where there is one."""
-        return self.generator_stage
+        """The first training, or else the generator stage, where there is one."""
+        return self.first_stage or self.generator_stage
 
     def __str__(self) -> str:
         method = self.generator_stage.generator.architecture if self.generator_stage else self.method.name
@@ -123,10 +141,13 @@ class ClassifierStage(Stage):
         """How the set it learns from is rebalanced."""
         return self.method
 
-    def with_seed(self, seed: int) -> "ClassifierStage":
+    def with_seed(self, seed: int) -> Self:
         """Return the same stage with one seed for all its sources of randomness."""
         generator_stage = self.generator_stage and self.generator_stage.with_seed(seed)
-        return dataclasses.replace(self, seed=seed, subset_seed=None, generator_stage=generator_stage)
+        first_stage = self.first_stage and self.first_stage.with_seed(seed)
+        return dataclasses.replace(
+            self, seed=seed, subset_seed=None, generator_stage=generator_stage, first_stage=first_stage
+        )
 
     def on_validation(self) -> "ValidationStage":
         """Return the same training, measured on its validation set alone."""
@@ -151,9 +172,29 @@ class ValidationStage(ClassifierStage):
         return f"{super().__str__()} on validation"
 
 
+@dataclass(frozen=True, kw_only=True)
+class RepresentationStage(ClassifierStage):
+    """Train a classifier for others to start from; it is measured on nothing, and its weights are kept."""
+
+    kind: ClassVar[str] = "representation"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.classifier.selection != "last":
+            raise ValueError(f'a first training takes selection "last", got {self.classifier.selection!r}')
+
+    def __str__(self) -> str:
+        return f"representation {super().__str__().removeprefix('classifier ')}"
+
+
 AnyStage = GeneratorStage | ClassifierStage
 
-STAGE_TYPES: tuple[type[AnyStage], ...] = (GeneratorStage, ClassifierStage, ValidationStage)
+STAGE_TYPES: tuple[type[AnyStage], ...] = (
+    GeneratorStage,
+    ClassifierStage,
+    ValidationStage,
+    RepresentationStage,
+)
 
 
 def stage_from_dict(values: Mapping[str, Any]) -> AnyStage:

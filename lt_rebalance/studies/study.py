@@ -13,8 +13,9 @@ from typing import Any
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.long_tail import DataConfig
 from lt_rebalance.ground.names import check_name
+from lt_rebalance.ground.own_file import is_at_hand
 from lt_rebalance.methods.registry import MethodConfig, get_method
-from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage
+from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage, RepresentationStage
 from lt_rebalance.training.configs import ClassifierConfig, Execution, GeneratorConfig
 
 
@@ -51,13 +52,17 @@ class Cell:
     classifier: ClassifierConfig
 
     def __post_init__(self) -> None:
+        if is_at_hand(self.method.name):
+            self._check_generator()
+        if self.classifier.selection == "best_validation" and self.data.validation_per_class == 0:
+            raise ValueError('selection "best_validation" needs validation_per_class above 0, got 0')
+
+    def _check_generator(self) -> None:
         needs_generator = get_method(self.method.name).needs_generator
         if needs_generator != (self.generator is not None):
             raise ValueError(
                 f"method {self.method.name!r} {'needs a' if needs_generator else 'takes no'} generator"
             )
-        if self.classifier.selection == "best_validation" and self.data.validation_per_class == 0:
-            raise ValueError('selection "best_validation" needs validation_per_class above 0, got 0')
 
     @property
     def method_label(self) -> str:
@@ -72,7 +77,7 @@ class Cell:
         return dataclasses.replace(self, protocol="")
 
     def stage(self, seed: Seed, execution: Execution) -> ClassifierStage:
-        """Return the classifier stage of one seed, with its generator stage inside where it has one."""
+        """Return the classifier stage of one seed, with the stages that it builds on inside."""
         if isinstance(seed, int):
             seed = Seeds(subset=seed, generator=seed, classifier=seed)
         identity = get_dataset_spec(self.data.dataset).identity
@@ -86,15 +91,30 @@ class Cell:
                 execution=execution,
                 generator=self.generator,
             )
+        common: dict[str, Any] = {
+            "seed": seed.classifier,
+            "subset_seed": None if seed.subset == seed.classifier else seed.subset,
+            "data": self.data,
+            "dataset_identity": identity,
+            "execution": execution,
+        }
+        first_stage, classifier = None, self.classifier
+        then = get_method(self.method.name).then if is_at_hand(self.method.name) else None
+        if then is not None:
+            first_stage = RepresentationStage(
+                **common,
+                method=MethodConfig(name="none", draw=None),
+                generator_stage=None,
+                classifier=dataclasses.replace(classifier, selection="last"),
+            )
+            budget = classifier.budget.shorten(then.budget_share(self.method.options))
+            classifier = dataclasses.replace(classifier, budget=budget)
         return ClassifierStage(
-            seed=seed.classifier,
-            subset_seed=None if seed.subset == seed.classifier else seed.subset,
-            data=self.data,
-            dataset_identity=identity,
-            execution=execution,
+            **common,
             method=self.method,
             generator_stage=generator_stage,
-            classifier=self.classifier,
+            classifier=classifier,
+            first_stage=first_stage,
         )
 
 

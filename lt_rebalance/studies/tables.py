@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from lt_rebalance.ground.metrics import HEADLINE, shown_metrics
 from lt_rebalance.ground.paper import explain_absence, find_departures, find_row, say_departures
 from lt_rebalance.ground.plain import to_plain
 from lt_rebalance.ground.statements import describe_diverged, describe_statistic
@@ -13,7 +14,7 @@ from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import PlannedRun
 from lt_rebalance.studies.study import Cell
 
-SUMMARIZED_METRICS = ("accuracy", "macro_f1", "loss")
+SUMMARIZED_METRICS = shown_metrics(HEADLINE)
 CELL_COLUMNS = ["protocol", "dataset", "data", "method"]
 _OWN_COLUMNS = {*CELL_COLUMNS, "paper_departure", "seed", "subset_seed", "generator_seed", "state", "key"}
 LEFT_OUT = ("diverged", "failed", "missing")
@@ -45,7 +46,7 @@ def _run_columns(run: PlannedRun, ledger: Ledger) -> dict[str, object]:
         "key": run.key,
     }
     if (record := ledger.records.get(run.key)) is not None:
-        row |= {name: value for name, value in record.metrics.items() if name not in _OWN_COLUMNS}
+        row |= {name: value for name, value in record.all_metrics().items() if name not in _OWN_COLUMNS}
         row |= {"num_steps": record.num_steps, "train_s": record.timing.train_s}
     return row
 
@@ -125,7 +126,7 @@ class CellTally:
         if before is not None:
             states[before] -= 1
         if state == "complete":
-            metrics = self._ledger.records[key].metrics
+            metrics = self._ledger.records[key].all_metrics()
             for name, moments in self._moments[cell].items():
                 moments.add(metrics.get(name, math.nan))
             self._collapsed[cell] += metrics.get("num_dead_classes", 0) > 0

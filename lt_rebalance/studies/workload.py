@@ -4,10 +4,15 @@ import functools
 
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.long_tail import DataConfig, kept_counts, parse_c
+from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.ground.arrays import MAX_CLASSES
 from lt_rebalance.ground.seeding import numpy_stream
 from lt_rebalance.methods.registry import MethodConfig, plan_rebalancing
+from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
+from lt_rebalance.networks.generators.registry import GENERATORS
+from lt_rebalance.networks.known_work import find_work
 from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage
-from lt_rebalance.training.batching import Batching, smallest_classifier_batch, smallest_generator_batch
+from lt_rebalance.training.batches import Batching
 from lt_rebalance.training.configs import ClassifierConfig, GeneratorConfig
 
 
@@ -31,14 +36,17 @@ def counts_seed(stage: AnyStage) -> int:
 
 
 def stage_batching(stage: AnyStage) -> Batching:
-    """Return how the items of a stage come in batches.
+    """Return how the items of a stage come in batches; `smallest` is 1 wherever it makes no difference.
 
     Raises:
         ValueError: as `count_items`, or its network cannot learn from batches this small.
     """
     config = training_config(stage)
     section = "generator" if isinstance(stage, GeneratorStage) else "classifier"
-    num_items, smallest = count_items(stage), _smallest_batch(stage)
+    num_items = count_items(stage)
+    has_single = 1 in (num_items, config.batch_size, num_items % config.batch_size)
+    # A network of which nothing is known may refuse images of this shape.
+    smallest = smallest_batch(stage) if has_single or not _is_known(stage) else 1
     if min(num_items, config.batch_size) < smallest:
         raise ValueError(
             f"{config.architecture} normalises over a batch and cannot learn from fewer than {smallest} "
@@ -50,10 +58,11 @@ def stage_batching(stage: AnyStage) -> Batching:
 
 
 def require_workable(stage: AnyStage) -> None:
-    """Raise a ValueError that names a stage unless it, and the one it builds on, can learn and be tested."""
-    if isinstance(stage, ClassifierStage) and stage.generator_stage is not None:
-        require_workable(stage.generator_stage)
+    """Raise a ValueError that names a stage unless it, and all it builds on, can learn and be tested."""
+    if stage.upstream is not None:
+        require_workable(stage.upstream)
     try:
+        _require_countable(get_dataset_spec(stage.data.dataset))
         stage_batching(stage)
         if isinstance(stage, ClassifierStage) and stage.classifier.evaluation_mode == "batch_statistics":
             _require_testable(stage)
@@ -61,9 +70,17 @@ def require_workable(stage: AnyStage) -> None:
         raise ValueError(f"{stage}: {error}") from None
 
 
+def _require_countable(spec: DatasetSpec) -> None:
+    if spec.num_classes > MAX_CLASSES:
+        raise ValueError(
+            f"a data set may have up to {MAX_CLASSES:,} classes, as predictions are kept in 16 bits, got "
+            f"{spec.num_classes:,} of {spec.name}; merge its rarest classes, or take another data set"
+        )
+
+
 def _require_testable(stage: ClassifierStage) -> None:
-    spec, smallest = get_dataset_spec(stage.data.dataset), _smallest_batch(stage)
-    if (num_tested := sum(spec.test_counts_K)) < smallest:
+    num_tested = sum(get_dataset_spec(stage.data.dataset).test_counts_K)
+    if num_tested == 1 and (smallest := smallest_batch(stage)) > 1:
         raise ValueError(
             f"{stage.classifier.architecture} normalises over a batch, and with classifier.evaluation_mode "
             f"batch_statistics it cannot be tested on fewer than {smallest} images, got {num_tested}; set it "
@@ -76,7 +93,19 @@ def stage_round_ends(stage: AnyStage) -> list[int]:
     return training_config(stage).budget.round_ends(stage_batching(stage).steps_per_pass)
 
 
-def _smallest_batch(stage: AnyStage) -> int:
+def _is_known(stage: AnyStage) -> bool:
+    """Whether what a stage trains has been built for images of this shape before."""
+    is_generator = isinstance(stage, GeneratorStage)
+    registry = GENERATORS if is_generator else CLASSIFIERS
+    place = registry.get(training_config(stage).architecture, "")  # one of a user's own is in none
+    return find_work(place, get_dataset_spec(stage.data.dataset)) is not None
+
+
+def smallest_batch(stage: AnyStage) -> int:
+    """Return the fewest items that what a stage trains takes at once, 1 or 2, found by trying."""
+    # Here, not above: it needs torch, and hardly any plan has a batch of one.
+    from lt_rebalance.training.batching import smallest_classifier_batch, smallest_generator_batch
+
     spec = get_dataset_spec(stage.data.dataset)
     if isinstance(stage, GeneratorStage):
         return smallest_generator_batch(stage.generator.architecture, spec)

@@ -1,4 +1,4 @@
-"""How the items of a pass become batches, and the smallest batch that a network can learn from.
+"""The smallest batch that a network can learn from, found by trying; and networks to try things with.
 
 Batch normalisation that sees one value a channel cannot be trained: torch refuses it. Where a network holds
 such a layer, a last batch that is too small joins the one before it; elsewhere it stays a batch of its own.
@@ -7,102 +7,98 @@ Shape suffixes: N items, C H W image.
 """
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from lt_rebalance.data.spec import DatasetSpec
-from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, ClassifierBuilder, build_classifier
+from lt_rebalance.ground.own_file import is_own, say_error
+from lt_rebalance.networks.builders import find_builder
+from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, build_classifier
 from lt_rebalance.networks.discriminator import HIDDEN_WIDTHS, Discriminator
-from lt_rebalance.networks.generators import GENERATORS, NOISE_DIM, GeneratorBuilder, build_generator
+from lt_rebalance.networks.dropout import name_masks
+from lt_rebalance.networks.generators.generator import NOISE_DIM
+from lt_rebalance.networks.generators.registry import GENERATORS, build_generator
 from lt_rebalance.networks.initialization import build_network
 
+Builder = Callable[..., nn.Module]
 Example = tuple[nn.Module, tuple[Tensor, ...]]
 """a network with weights of no meaning, and inputs of two items"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Batching:
-    """How a pass over some items is cut into batches; every item is in one of them."""
-
-    num_items: int
-    batch_size: int
-    smallest: int
-    """fewest items of a batch; what is left over at the end and is fewer joins the batch before it"""
-
-    def __post_init__(self) -> None:
-        if min(self.num_items, self.batch_size) < self.smallest:
-            raise ValueError(
-                f"a batch needs at least {self.smallest} items, got {self.num_items} items in batches of "
-                f"{self.batch_size}"
-            )
-
-    @property
-    def steps_per_pass(self) -> int:
-        """Batches of a pass."""
-        full, rest = divmod(self.num_items, self.batch_size)
-        return full + (rest >= self.smallest)
-
-    @property
-    def sizes(self) -> list[int]:
-        """How many items each batch of a pass has."""
-        return [len(self.items_of(position)) for position in range(self.steps_per_pass)]
-
-    def items_of(self, position: int) -> range:
-        """Return where the items of the batch at a position of a pass stand in its order."""
-        first = position * self.batch_size
-        is_last = position == self.steps_per_pass - 1
-        return range(first, self.num_items if is_last else first + self.batch_size)
-
-    def images_seen(self, num_steps: int) -> int:
-        """Return the images in so many steps together."""
-        passes, steps = divmod(num_steps, self.steps_per_pass)
-        return passes * self.num_items + steps * self.batch_size
-
-
 def smallest_generator_batch(architecture: str, spec: DatasetSpec) -> int:
     """Return the fewest real images that a CGAN learns from at once."""
-    return max(_try_generator(GENERATORS[architecture], architecture, spec), _try_discriminator(spec))
+    builder = find_builder("generator", GENERATORS, architecture)
+    return max(_try_generator(builder, architecture, spec), _try_discriminator(spec))
 
 
 def smallest_classifier_batch(architecture: str, spec: DatasetSpec) -> int:
     """Return the fewest images that a classifier takes at once in training mode."""
-    return _try_classifier(CLASSIFIERS[architecture], architecture, spec)
+    builder = find_builder("classifier", CLASSIFIERS, architecture)
+    if is_own(architecture):
+        _require_logits(builder, architecture, spec)
+    return _try_classifier(builder, architecture, spec)
 
 
-def example_generator(architecture: str, spec: DatasetSpec) -> Example:
-    """Return a generator to try things with."""
+def example_generator(architecture: str, spec: DatasetSpec, seed: int = 0) -> Example:
+    """Return a generator to try things with; as all examples, it has its weights from a seed."""
     network = build_network(
-        lambda: build_generator(architecture, spec.num_classes, spec.image_shape), torch.Generator()
+        lambda: build_generator(architecture, spec.num_classes, spec.image_shape), _stream(seed)
     )
     return network, (torch.zeros(2, NOISE_DIM), torch.zeros(2, dtype=torch.int64))
 
 
-def example_discriminator(spec: DatasetSpec) -> Example:
+def example_discriminator(spec: DatasetSpec, seed: int = 0) -> Example:
     """Return a discriminator to try things with."""
-    network = build_network(lambda: Discriminator(spec.num_classes, spec.image_shape), torch.Generator())
+    network = build_network(lambda: Discriminator(spec.num_classes, spec.image_shape), _stream(seed))
     kept_NH = torch.ones(2, sum(HIDDEN_WIDTHS), dtype=torch.bool)
     return network, (torch.zeros(2, *spec.image_shape), torch.zeros(2, dtype=torch.int64), kept_NH)
 
 
-def example_classifier(architecture: str, spec: DatasetSpec) -> Example:
+def example_classifier(architecture: str, spec: DatasetSpec, seed: int = 0) -> Example:
     """Return a classifier to try things with."""
     network = build_network(
-        lambda: build_classifier(architecture, spec.num_classes, spec.image_shape), torch.Generator()
+        lambda: build_classifier(architecture, spec.num_classes, spec.image_shape), _stream(seed)
     )
+    name_masks(network, seed)
     return network, (torch.zeros(2, *spec.image_shape),)
+
+
+def _stream(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 # The builder is an argument of its own, so that what is kept is known to be of the network of that name.
 @functools.cache
-def _try_generator(_: GeneratorBuilder, architecture: str, spec: DatasetSpec) -> int:
+def _try_generator(_: Builder, architecture: str, spec: DatasetSpec) -> int:
     return _smallest_batch(*example_generator(architecture, spec))
 
 
 @functools.cache
-def _try_classifier(_: ClassifierBuilder, architecture: str, spec: DatasetSpec) -> int:
+def _try_classifier(_: Builder, architecture: str, spec: DatasetSpec) -> int:
     return _smallest_batch(*example_classifier(architecture, spec))
+
+
+@functools.cache
+def _require_logits(_: Builder, architecture: str, spec: DatasetSpec) -> None:
+    """Raise a ValueError unless a network of a user's own makes logits of the images of a data set."""
+    channels, height, width = spec.image_shape
+    images = f"images of {channels}x{height}x{width}"
+    try:
+        network, inputs = example_classifier(architecture, spec)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            logits = network(*inputs)
+    except Exception as error:  # whatever a user's code raises, or torch for it
+        raise ValueError(f"{architecture} cannot be computed on {images}: {say_error(error)}") from error
+    if not isinstance(logits, Tensor) or logits.shape != (2, spec.num_classes):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(
+            f"{architecture} must make {spec.num_classes} logits an image, {(2, spec.num_classes)} of 2 "
+            f"{images}, got {got}"
+        )
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ValueError(f"{architecture} must have parameters to train, got none")
 
 
 @functools.cache
@@ -112,10 +108,20 @@ def _try_discriminator(spec: DatasetSpec) -> int:
 
 @torch.no_grad()
 def _smallest_batch(network: nn.Module, inputs_of_two: tuple[Tensor, ...]) -> int:
-    """Return 1, or 2 where one item is refused in training mode; found by trying."""
+    """Return 1, or 2 where one item is refused in training mode; found by trying.
+
+    Raises:
+        ValueError: a layer draws from the global stream.
+    """
     network.train()
-    with torch.random.fork_rng(devices=[]):  # a layer may draw from the global stream
+    with torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
         network(*inputs_of_two)  # what two items cannot pass either is another fault
+        if not torch.equal(before, torch.get_rng_state()):
+            raise ValueError(
+                "a network must not draw random numbers from torch's global stream, as nn.Dropout does: what "
+                "a seed sees would depend on what runs beside it; use Dropout of networks/dropout.py"
+            )
         try:
             network(*(tensor[:1] for tensor in inputs_of_two))
         except ValueError:

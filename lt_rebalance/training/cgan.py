@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.seeding import stream_key, torch_stream
 from lt_rebalance.networks.discriminator import Discriminator, draw_kept
-from lt_rebalance.networks.generators import NOISE_DIM, Generator, build_generator
+from lt_rebalance.networks.generators.generator import NOISE_DIM, Generator
+from lt_rebalance.networks.generators.registry import build_generator
 from lt_rebalance.networks.initialization import build_network
-from lt_rebalance.training.batching import Batching, smallest_generator_batch
+from lt_rebalance.training.batches import Batching
+from lt_rebalance.training.batching import smallest_generator_batch
 from lt_rebalance.training.configs import GeneratorConfig
 from lt_rebalance.training.lane import (
     STEPS_READ_AT_ONCE,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lt_rebalance.ground.seeding import torch_stream
-from lt_rebalance.networks.generators import NOISE_DIM, Generator
+from lt_rebalance.networks.generators.generator import NOISE_DIM, Generator
 from lt_rebalance.training.cgan import sample_images
 
 SAMPLES_PER_CLASS = 200

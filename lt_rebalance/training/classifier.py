@@ -4,8 +4,9 @@ Source of the protocol: Mankikar, Patel, Zhang, sections 3.4 and 4. Shape suffix
 items of a batch, C H W image, K classes.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -15,18 +16,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.ground.confusion import MAX_DETAILED
 from lt_rebalance.ground.metrics import (
-    compute_metrics,
-    compute_probability_metrics,
-    confusion_matrix,
+    SELECTION_METRIC,
+    is_better,
     precision_recall_counts,
-    recall_per_class,
+    selection_column,
 )
 from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.methods.losses import LOSSES
+from lt_rebalance.methods.registry import MethodConfig
 from lt_rebalance.networks.classifiers.registry import build_classifier
+from lt_rebalance.networks.dropout import name_masks
 from lt_rebalance.networks.initialization import build_network
-from lt_rebalance.training.batching import Batching, smallest_classifier_batch
+from lt_rebalance.training.batches import Batching
+from lt_rebalance.training.batching import smallest_classifier_batch
 from lt_rebalance.training.configs import ClassifierConfig
 from lt_rebalance.training.lane import (
     BatchOrder,
@@ -40,6 +44,8 @@ from lt_rebalance.training.lane import (
     set_state,
     stack,
 )
+from lt_rebalance.training.measuring import measure
+from lt_rebalance.training.method import PLAIN, MethodInTraining, stack_counts
 from lt_rebalance.training.rounds import Training
 from lt_rebalance.training.stacks import ALONE, Fusion, LaneStack
 from lt_rebalance.training.step import StepProgram
@@ -49,7 +55,9 @@ BATCH_STATISTICS_BATCH = 100
 EVALUATION_BATCH = 500
 
 Outputs = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""predictions_N, and the counts of `metrics.precision_recall_counts`"""
+"""predictions_N, and the counts of `metrics.precision_recall_counts`, empty where they are not kept"""
+NO_OUTPUTS: Outputs = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+"""of a lane that is measured on nothing"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +79,14 @@ class ClassifierLane(Lane):
     validation_set: EvaluationSet | None
     network: nn.Module
     optimizer: torch.optim.Optimizer
+    counts_K: Tensor
+    """items of each class, at least 1 each so that a logarithm can be taken"""
     selected_round: int = -1
     """index of the round whose predictions are reported; -1 before the first"""
     predictions_N: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """predictions of the selected round: of test images, or of validation images where none are tested"""
     precision_recall_K2T: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    """counts of `metrics.precision_recall_counts` of the selected round"""
+    """counts of `metrics.precision_recall_counts` of the selected round, once it may be the one reported"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +111,13 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         validation_sets: Sequence[EvaluationSet | None],
         test_set: EvaluationSet | None,
         fusion: Fusion = ALONE,
+        method: MethodConfig = PLAIN,
+        first_weights: Sequence[Mapping[str, Tensor] | None] | None = None,
     ) -> None:
         """Build one lane for each seed, its training set and its validation set; they share the test set.
 
-        Without a test set, lanes are measured on their validation sets alone.
+        Without a test set, lanes are measured on their validation sets alone, if they have any. A second
+        training starts from the weights of a first, one mapping a lane.
         """
         self._config = config
         self._spec = spec
@@ -113,11 +126,18 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         self._loss = LOSSES[config.loss]
         self._smallest_batch = smallest_classifier_batch(config.architecture, spec)
         self._test_set = test_set
-        inputs = zip(seeds, training_sets, validation_sets, strict=True)
+        self._method = MethodInTraining(method, config.loss)
+        firsts = first_weights or [None] * len(seeds)
+        inputs = zip(seeds, training_sets, validation_sets, firsts, strict=True)
         super().__init__([self._build_lane(*lane_inputs) for lane_inputs in inputs], fusion)
+        self._lanes_by_network = {lane.network: lane for lane in self.lanes}
 
     def _build_lane(
-        self, seed: int, training_set: TrainingSet, validation_set: EvaluationSet | None
+        self,
+        seed: int,
+        training_set: TrainingSet,
+        validation_set: EvaluationSet | None,
+        first_weights: Mapping[str, Tensor] | None,
     ) -> ClassifierLane:
         config, spec = self._config, self._spec
         batching = Batching(
@@ -126,26 +146,39 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         network = build_network(
             lambda: build_classifier(config.architecture, spec.num_classes, spec.image_shape),
             torch_stream(seed, "classifier_init"),
-        ).to(self._device)
-        network.to(memory_format=torch.channels_last)
+        )
+        self._method.prepare(network, seed, first_weights)
+        network.to(self._device).to(memory_format=torch.channels_last)
+        name_masks(network, seed)
+        round_ends = config.budget.round_ends(batching.steps_per_pass)
+        counts_K = training_set.count_classes(spec.num_classes).clamp(min=1)
+        weigh = functools.partial(self._method.weigh_items, training_set, counts_K, num_steps=round_ends[-1])
+        chances = weigh if self._method.orders else None
         return ClassifierLane(
             seed=seed,
-            round_ends=config.budget.round_ends(batching.steps_per_pass),
+            round_ends=round_ends,
             training_set=training_set,
             validation_set=validation_set,
             network=network,
             optimizer=build_adam(network, config),
-            batches=BatchOrder(batching, seed, "classifier_batches", self._device),
+            batches=BatchOrder(batching, seed, "classifier_batches", self._device, chances),
+            counts_K=counts_K,
         )
+
+    @property
+    def _uses_batch_statistics(self) -> bool:
+        return self._config.evaluation_mode == "batch_statistics"
 
     def _build_program(self, lanes: Sequence[ClassifierLane]) -> _Program:
         networks = self.stack([lane.network for lane in lanes], [lane.optimizer for lane in lanes])
+        counts_LK = stack_counts(lanes)
 
-        def step(images_LBCHW: Tensor, labels_LB: Tensor) -> Tensor:
+        def step(images_LBCHW: Tensor, labels_LB: Tensor, *extras: Tensor) -> Tensor:
+            mixed = self._method.mix(images_LBCHW, labels_LB, extras)
             with autocast(self._device, self._precision):
-                logits_LBK = networks(images_LBCHW)
-            losses_N = self._loss(logits_LBK.float().flatten(0, 1), labels_LB.flatten(), "none")
-            loss_L = losses_N.view(labels_LB.shape).mean(dim=1)
+                logits_LBK = networks(images_LBCHW if mixed is None else mixed.images_LBCHW)
+            losses_LB = self._method.losses(logits_LBK.float(), labels_LB, counts_LK, extras, mixed)
+            loss_L = losses_LB.mean(dim=1)
             networks.zero_grad()
             loss_L.sum().backward()
             networks.step()
@@ -154,35 +187,52 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         return _Program(networks=networks, step=StepProgram(step, self._device))
 
     def _train_round(self, lanes: Sequence[ClassifierLane], program: _Program, steps: range) -> None:
-        program.networks.train()
+        # What a second training keeps stays as it is, statistics of batches too, unless they are made anew
+        # for every batch that is tested.
+        program.networks.train(not self._method.starts_again or self._uses_batch_statistics)
         sums_L = torch.zeros(len(lanes), device=self._device)
-        for images_LBCHW, labels_LB in read_batches(lanes, steps):
-            sums_L += program.step(images_LBCHW, labels_LB)
+        extras = self._method.read_extras(lanes, steps)
+        for batch, more in zip(read_batches(lanes, steps), extras, strict=True):
+            sums_L += program.step(*batch, *more)
         rows = [{"step": steps.stop, "train_loss": loss} for loss in (sums_L / len(steps)).tolist()]
         validation_sets = [lane.validation_set for lane in lanes if lane.validation_set is not None]
-        outputs = self._test(program.networks, "validation", validation_sets, rows)
+        outputs = [NO_OUTPUTS] * len(lanes)
+        if validation_sets:
+            outputs = self._test(program.networks, "validation", lanes, validation_sets, rows)
         if self._test_set is not None:
-            outputs = self._test(program.networks, "test", [self._test_set] * len(lanes), rows)
+            outputs = self._test(program.networks, "test", lanes, [self._test_set] * len(lanes), rows)
         for lane, row, of_lane in zip(lanes, rows, outputs, strict=True):
             self._finish_round(lane, row, of_lane)
 
     def _test(
-        self, networks: LaneStack, name: str, sets: Sequence[EvaluationSet], rows: Sequence[dict[str, Any]]
+        self,
+        networks: LaneStack,
+        name: str,
+        lanes: Sequence[ClassifierLane],
+        sets: Sequence[EvaluationSet],
+        rows: Sequence[dict[str, Any]],
     ) -> list[Outputs]:
         """Add columns with a name's prefix to the row of every lane; return its outputs."""
         if not sets:
             return []
+        is_reported_on = name == ("validation" if self._test_set is None else "test")
         outputs = []
-        for logits_NK, evaluation_set, row in zip(self._predict(networks, sets), sets, rows, strict=True):
-            values, of_lane = self._measure(logits_NK, evaluation_set.labels_N)
+        for lane, logits_NK, evaluation_set, row in zip(
+            lanes, self._predict(networks, sets), sets, rows, strict=True
+        ):
+            labels_N = evaluation_set.labels_N
+            values, predictions_N, probabilities_NK = measure(logits_NK, labels_N, self._loss)
             row |= {f"{name}_{column}": value for column, value in values.items()}
-            outputs.append(of_lane)
+            counts_K2T = np.empty(0, dtype=np.int64)
+            if is_reported_on and len(predictions_N) and self._keeps_counts(lane, row):
+                counts_K2T = precision_recall_counts(probabilities_NK, labels_N.cpu().numpy())
+            outputs.append((predictions_N, counts_K2T))
         return outputs
 
     @torch.no_grad()
     def _predict(self, networks: LaneStack, sets: Sequence[EvaluationSet]) -> Tensor:
         """Return `logits_LNK` in double precision."""
-        uses_batch_statistics = self._config.evaluation_mode == "batch_statistics"
+        uses_batch_statistics = self._uses_batch_statistics
         networks.train(uses_batch_statistics)
         batching = Batching(
             num_items=len(sets[0].labels_N),
@@ -193,29 +243,35 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         for batches in zip(*(each.images_NCHW.split(batching.sizes) for each in sets), strict=True):
             with autocast(self._device, self._precision):
                 logits.append(networks(stack(batches)))
-        return torch.cat(logits, dim=1).double()
+        counts_LK = stack_counts([self._lanes_by_network[network] for network in networks.networks])
+        return self._method.adjust(torch.cat(logits, dim=1).double(), counts_LK)
 
-    def _measure(self, logits_NK: Tensor, labels_N: Tensor) -> tuple[dict[str, Any], Outputs]:
-        """Return every metric and the outputs; of logits without a finite loss, the loss alone."""
-        loss = float(self._loss(logits_NK, labels_N, "mean"))
-        if not math.isfinite(loss):  # nothing else can be computed of such logits
-            return {"loss": loss}, (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-        probabilities_NK = logits_NK.softmax(dim=1).cpu().numpy()
-        predictions_N = logits_NK.argmax(dim=1).cpu().numpy()
-        true_N = labels_N.cpu().numpy()
-        confusion_KK = confusion_matrix(true_N, predictions_N, self._spec.num_classes)
-        values: dict[str, Any] = {"loss": loss, "recall_K": recall_per_class(confusion_KK).tolist()}
-        values |= compute_metrics(confusion_KK) | compute_probability_metrics(probabilities_NK, true_N)
-        return values, (predictions_N, precision_recall_counts(probabilities_NK, true_N))
+    def _keeps_counts(self, lane: ClassifierLane, row: dict[str, Any]) -> bool:
+        """Whether the round may be the one that is reported in the end, of classes that are shown singly."""
+        if self._spec.num_classes > MAX_DETAILED:
+            return False
+        is_last = lane.round == len(lane.round_ends)
+        is_chosen = selection_column(self._config.selection) is not None
+        return is_last if not is_chosen else self._is_best(lane, row)
+
+    def _is_best(self, lane: ClassifierLane, row: dict[str, Any]) -> bool:
+        """Whether the round that has just ended is the one to report, of those so far."""
+        column = selection_column(self._config.selection)
+        if column is None or lane.selected_round < 0:
+            return True
+        best = lane.curves[lane.selected_round][column]
+        return is_better(SELECTION_METRIC, row.get(column, best), best)
 
     def _finish_round(self, lane: ClassifierLane, row: dict[str, Any], outputs: Outputs) -> None:
         """Add a row to the curves and select a round, or mark the lane as diverged."""
         if not all(math.isfinite(value) for name, value in row.items() if name.endswith("_loss")):
             lane.is_diverged = True
             return
+        is_best = self._is_best(lane, row)
+        if lane.curves:  # a lane that began before a metric was added goes on without it
+            row = {name: value for name, value in row.items() if name in lane.curves[0]}
         lane.curves.append(row)
-        score = SELECTION_SCORES.get(self._config.selection)
-        if score is None or lane.selected_round < 0 or row[score] > lane.curves[lane.selected_round][score]:
+        if is_best:
             lane.selected_round = lane.round - 1
             lane.predictions_N, lane.precision_recall_K2T = outputs
 
@@ -231,6 +287,3 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
 
 
 _OUTPUTS = ("predictions_N", "precision_recall_K2T")
-
-# The column of the curves whose largest value chooses the reported round; absent: the last round.
-SELECTION_SCORES = {"best_validation": "validation_macro_f1", "oracle_best_test": "test_macro_f1"}

@@ -1,13 +1,14 @@
 """Typed, frozen configuration of data, methods, trainings and execution, checked when it is made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lt_rebalance.ground.option_types import MOST_REPEATS
-from lt_rebalance.ground.plain import require_known, require_numbers, require_positive
+from lt_rebalance.ground.own_file import check_sha256, is_at_hand, is_own
+from lt_rebalance.ground.plain import LATER, require_known, require_numbers, require_positive
 from lt_rebalance.methods.losses import LOSSES
 from lt_rebalance.methods.registry import MethodConfig, get_method
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
-from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS
 
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
@@ -48,6 +49,14 @@ class Budget:
         assert self.steps is not None and self.rounds is not None
         return [self.steps * (index + 1) // self.rounds for index in range(self.rounds)]
 
+    def shorten(self, share: float) -> "Budget":
+        """Return a share of the budget, at least a step and a round."""
+        if self.epochs is not None:
+            return Budget(epochs=max(1, round(share * self.epochs)))
+        assert self.steps is not None and self.rounds is not None
+        steps = max(1, round(share * self.steps))
+        return Budget(steps=steps, rounds=min(steps, max(1, round(share * self.rounds))))
+
     def __str__(self) -> str:
         return f"{self.epochs} epochs" if self.epochs is not None else f"{self.steps} steps"
 
@@ -70,8 +79,7 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         require_numbers(self)
         require_known("generator", self.architecture, tuple(GENERATORS))
-        if get_method(self.training_method.name).needs_generator:
-            raise ValueError(f"a CGAN cannot learn from a set made by method {self.training_method.name!r}")
+        _check_training_method(self.training_method.name)
         _check_optimization(self.batch_size, self.learning_rate, self.beta1, self.beta2)
 
 
@@ -80,7 +88,7 @@ class ClassifierConfig:
     """A classifier, its training and its test."""
 
     architecture: str
-    """a name in CLASSIFIERS"""
+    """a name in CLASSIFIERS, or that of a builder in a file of a user's own"""
     loss: str
     """a name in LOSSES"""
     budget: Budget
@@ -93,14 +101,31 @@ class ClassifierConfig:
     """"running_statistics": evaluation mode; "batch_statistics": batch normalisation as in training"""
     selection: str
     """which round is reported: "last", "best_validation", or "oracle_best_test", which peeks at the test"""
+    file_sha256: str | None = field(default=None, metadata=LATER)
+    """of the user's own file that the architecture is in; follows from its name where that file is at hand"""
 
     def __post_init__(self) -> None:
         require_numbers(self)
-        require_known("classifier", self.architecture, tuple(CLASSIFIERS))
+        object.__setattr__(self, "file_sha256", check_sha256(self.architecture, self.file_sha256))
+        if not is_own(self.architecture):
+            require_known("classifier", self.architecture, tuple(CLASSIFIERS))
         require_known("loss", self.loss, tuple(LOSSES))
         require_known("evaluation mode", self.evaluation_mode, EVALUATION_MODES)
         require_known("selection", self.selection, SELECTIONS)
         _check_optimization(self.batch_size, self.learning_rate, self.beta1, self.beta2)
+
+
+def _check_training_method(name: str) -> None:
+    if not is_at_hand(name):
+        return
+    method = get_method(name)
+    if method.needs_generator:
+        raise ValueError(f"a CGAN cannot learn from a set made by method {name!r}")
+    if not method.only_plans:
+        raise ValueError(
+            f"method {name!r} acts on the training of a classifier; a CGAN learns from a set that a method "
+            "plans"
+        )
 
 
 def _check_optimization(batch_size: int, learning_rate: float, beta1: float, beta2: float) -> None:

@@ -2,13 +2,16 @@
 
 import ctypes
 import functools
+import importlib.metadata
 import platform
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from lt_rebalance.ground.plain import require_known
 from lt_rebalance.training.configs import DEVICES, PRECISIONS, Execution
+
+if TYPE_CHECKING:  # a plan names torch's version, and imports it only where there may be a GPU
+    import torch
 
 AUTO = "auto"
 
@@ -24,7 +27,25 @@ _KEPT_BYTES = 2**30
 
 def torch_version() -> str:
     """Return torch's version without the name of its build."""
-    return str(torch.__version__).partition("+")[0]
+    return importlib.metadata.version("torch").partition("+")[0]
+
+
+def count_gpus() -> int:
+    """Return how many GPUs torch can use here."""
+    if not may_have_gpu():
+        return 0
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def may_have_gpu() -> bool:
+    """Whether there is a driver by which torch could find a GPU: NVIDIA's library, or AMD's device."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()
+    return True
 
 
 def resolve_execution(device: str, precision: str, num_threads: int, *, has_cuda: bool) -> Execution:
@@ -61,15 +82,18 @@ def cpu_computes_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def prepare_torch(execution: Execution) -> torch.device:
+def prepare_torch(execution: Execution) -> "torch.device":
     """Set torch up for an execution and return its device.
 
     Raises:
         ValueError: this process has another torch than the execution names.
     """
-    if execution.torch_version != torch_version():
+    import torch
+
+    version = str(torch.__version__).partition("+")[0]
+    if execution.torch_version != version:
         raise ValueError(
-            f"this run was planned for torch {execution.torch_version}, this worker has {torch_version()}; "
+            f"this run was planned for torch {execution.torch_version}, this worker has {version}; "
             "install the same version on every node"
         )
     torch.set_num_threads(execution.num_threads)

@@ -5,15 +5,17 @@ image.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_rebalance.ground.seeding import numpy_stream
-from lt_rebalance.training.batching import Batching
+from lt_rebalance.training.batches import Batching
 
 TrainingState = dict[str, Tensor]
 
@@ -39,15 +41,29 @@ class TrainingSet:
         positions_B = self.items_N[items_B]
         return self.images_PCHW[positions_B], self.labels_P[positions_B]
 
+    def count_classes(self, num_classes: int) -> Tensor:
+        """Return `counts_K`, the items of each class, as int64 on the device."""
+        return torch.bincount(self.labels_P[self.items_N], minlength=num_classes)
+
 
 class BatchOrder:
     """The endless sequence of batches of one seed: each pass is a fresh permutation of all items.
 
-    Any step can be asked for directly, so a resumed run needs no state.
+    Where items have chances, a pass is as many draws with replacement instead. Any step can be asked for
+    directly, so a resumed run needs no state.
     """
 
-    def __init__(self, batching: Batching, seed: int, purpose: str, device: torch.device) -> None:
+    def __init__(
+        self,
+        batching: Batching,
+        seed: int,
+        purpose: str,
+        device: torch.device,
+        chances: Callable[[int], NDArray[np.float64]] | None = None,
+    ) -> None:
+        """Take the stream by seed and purpose, and what tells the chance of each item from a step."""
         self.batching = batching
+        self._chances = chances
         self._seed = seed
         self._purpose = purpose
         self._device = device
@@ -62,11 +78,17 @@ class BatchOrder:
         """Return `items_B`, the item numbers of the batch of this step."""
         pass_index, position = divmod(step, self.batching.steps_per_pass)
         if pass_index != self._pass:
-            order_N = numpy_stream(self._seed, self._purpose, pass_index).permutation(self.batching.num_items)
-            self._order_N = torch.from_numpy(order_N).to(self._device)
+            self._order_N = torch.from_numpy(self._draw(pass_index)).to(self._device)
             self._pass = pass_index
         items = self.batching.items_of(position)
         return self._order_N[items.start : items.stop]
+
+    def _draw(self, pass_index: int) -> NDArray[np.int64]:
+        rng, num_items = numpy_stream(self._seed, self._purpose, pass_index), self.batching.num_items
+        if self._chances is None:
+            return rng.permutation(num_items)
+        chances_N = self._chances(pass_index * self.batching.steps_per_pass)
+        return rng.choice(num_items, size=num_items, p=chances_N / chances_N.sum())
 
 
 @dataclass(kw_only=True, eq=False)

@@ -5,7 +5,7 @@ with an axis for the lanes, so that states, samples and tests need to know nothi
 computed from its own alone: a lane that diverges leaves the others as they are. Shape suffix: L lanes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,9 +62,11 @@ class VmapStack(LaneStack):
         super().__init__(networks, optimizers)
         self._parameters = _stack_named([dict(network.named_parameters()) for network in networks])
         self._buffers = _stack_named([dict(network.named_buffers()) for network in networks])
-        for parameter in self._parameters.values():
-            parameter.requires_grad_()
-        self._optimizers = [_stack_optimizers(optimizers, list(self._parameters.values()))]
+        names = {parameter: name for name, parameter in networks[0].named_parameters()}
+        for parameter, name in names.items():
+            self._parameters[name].requires_grad_(parameter.requires_grad)
+        trained = [self._parameters[names[each]] for each in optimizers[0].param_groups[0]["params"]]
+        self._optimizers = [_stack_optimizers(optimizers, trained)]
 
     def __call__(self, *inputs_L: Tensor) -> Tensor:
         """Return the outputs of every lane's network on its slice of the inputs."""
@@ -90,7 +92,7 @@ class UnfoldStack(VmapStack):
 class _VmapLayers(TorchFunctionMode):
     """Makes layers compute under vmap as they do without it.
 
-    Autocast does not see all convolutions there, and batch normalisation takes float32 alone.
+    Autocast does not see all convolutions there, and not all layers that normalise take less than float32.
     """
 
     def __init__(self, *, unfolds_convolutions: bool) -> None:
@@ -98,40 +100,65 @@ class _VmapLayers(TorchFunctionMode):
         self._unfolds_convolutions = unfolds_convolutions
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is nn.functional.batch_norm:
-            args = (args[0].float(), *args[1:])
-        elif func in (nn.functional.conv2d, nn.functional.conv_transpose2d):
-            args = (*(_autocast(tensor) for tensor in args[:3]), *args[3:])
+        if func in NORMALISATIONS:
+            args, kwargs = _map_tensors(_widen, args, kwargs)
+        elif func in CONVOLUTIONS:
+            args, kwargs = _map_tensors(_autocast, args, kwargs)
             if func is nn.functional.conv2d and self._unfolds_convolutions:
                 func = _unfolded_conv2d
         return func(*args, **(kwargs or {}))
 
 
-def _autocast(tensor: Tensor | None) -> Tensor | None:
-    if tensor is None or not torch.is_autocast_enabled(tensor.device.type):
+NORMALISATIONS = (nn.functional.batch_norm, nn.functional.group_norm, nn.functional.layer_norm)
+CONVOLUTIONS = (nn.functional.conv2d, nn.functional.conv_transpose2d)
+
+
+def _map_tensors(change: Callable[[Tensor], Tensor], args: Any, kwargs: Any) -> tuple[Any, Any]:
+    def change_any(value: Any) -> Any:
+        return change(value) if isinstance(value, Tensor) else value
+
+    return [*map(change_any, args)], {name: change_any(value) for name, value in (kwargs or {}).items()}
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
+
+def _autocast(tensor: Tensor) -> Tensor:
+    if not torch.is_autocast_enabled(tensor.device.type):
         return tensor
     return tensor.to(torch.get_autocast_dtype(tensor.device.type))
 
 
 def _unfolded_conv2d(
-    images_NCHW: Tensor,
-    weight_OCHW: Tensor,
-    bias_O: Tensor | None,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> Tensor:
-    assert groups == 1 and tuple(stride) == (1, 1)
-    kernel = weight_OCHW.shape[2:]
+    """Compute as `torch.nn.functional.conv2d`, whose arguments it has, but for padding by name."""
+    if isinstance(padding, str):
+        raise NotImplementedError(f"convolutions with padding {padding!r} are not unfolded")
+    kernel = weight.shape[2:]
+    steps, pads, gaps = (
+        (each, each) if isinstance(each, int) else tuple(each) for each in (stride, padding, dilation)
+    )
     sides = [
-        side + 2 * pad - (size - 1) * gap
-        for side, pad, size, gap in zip(images_NCHW.shape[2:], padding, kernel, dilation, strict=True)
+        (side + 2 * pad - (size - 1) * gap - 1) // step + 1
+        for side, pad, size, gap, step in zip(input.shape[2:], pads, kernel, gaps, steps, strict=True)
     ]
-    columns = nn.functional.unfold(images_NCHW, kernel, dilation, padding)
-    outputs = weight_OCHW.flatten(1) @ columns
-    if bias_O is not None:
-        outputs = outputs + bias_O.unsqueeze(1)
+    columns = nn.functional.unfold(input, kernel, gaps, pads, steps)
+    weight = weight.flatten(1)
+    if groups == 1:
+        outputs = weight @ columns
+    else:
+        outputs = weight.unflatten(0, (groups, -1)) @ columns.unflatten(1, (groups, -1))
+        outputs = outputs.flatten(1, 2)
+    if bias is not None:
+        outputs = outputs + bias.unsqueeze(1)
     return outputs.view(*outputs.shape[:2], *sides)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_rebalance.data.long_tail import rank_groups
-from lt_rebalance.ground.metrics import compute_metrics, recall_per_class
+from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.metrics import confusion_metrics
 from lt_rebalance.ground.paper import PAPER_CS, PAPER_GENERATORS, PAPER_METHODS
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import Record, Timing
@@ -137,14 +138,14 @@ def make_record(
     loss: float | None = None,
 ) -> Record:
     """Return the record of a complete classifier with a given confusion matrix."""
-    metrics = compute_metrics(confusion_KK)
+    metrics = confusion_metrics(Confusion.of_matrix(confusion_KK))
     metrics |= {
         "loss": 2.4612 - metrics["accuracy"] if loss is None else loss,
         "nll": 1.0 - metrics["accuracy"],
         "brier": 1.0 - metrics["accuracy"],
         "ece": 0.1,
     }
-    recall_K = recall_per_class(confusion_KK).tolist()
+    recall_K = Confusion.of_matrix(confusion_KK).recall_K.tolist()
     steps = round_steps(stage.classifier.budget)[:num_rounds]
     curves = [
         {"step": step, "train_loss": 1.0 / (index + 1), "test_recall_K": recall_K}

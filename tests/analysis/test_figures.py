@@ -30,6 +30,7 @@ from analysis.figures.methods import plot_replicates, plot_wins
 from analysis.figures.ranks import draw_ranks, fewest_blocks, plot_ranks, rank_p_values, rank_table
 from analysis.figures.style import colour_of, marker_of
 from analysis.figures.training import MAX_COLLAPSED_LINES, draw_curves, plot_curves
+from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.paper import TABLE_1
 from tests.analysis.conftest import ACCURACY
 from tests.analysis.simulation import is_share_at_most
@@ -266,7 +267,8 @@ def test_counts_that_depend_on_the_seed_are_not_averaged(grid_results: Results) 
 
 
 def test_confusion_matrices_are_averaged_as_shares_of_each_class() -> None:
-    confusions = [np.array([[8, 2], [5, 5]]), np.array([[6, 4], [0, 20]])]
+    matrices = [np.array([[8, 2], [5, 5]]), np.array([[6, 4], [0, 20]])]
+    confusions = [Confusion.of_matrix(confusion_KK) for confusion_KK in matrices]
     axes = plot_confusion(blank_axes(), confusions, ["a", "b"])
     assert np.asarray(axes.images[0].get_array()).ravel() == pytest.approx([0.7, 0.3, 0.25, 0.75])
     assert [text.get_text() for text in axes.texts] == [".70", ".30", ".25", ".75"]
@@ -281,7 +283,8 @@ def test_collapsed_runs_are_set_beside_healthy_ones_of_the_same_methods(grid_res
         f"healthy, n = {10 - num_collapsed} runs",
     ]
     shares = np.asarray(drawn.figure.axes[0].images[0].get_array())
-    mean = np.mean([grid_results.confusions[key] for key in none.loc[none["is_collapsed"], "key"]], axis=0)
+    keys = none.loc[none["is_collapsed"], "key"]
+    mean = np.mean([grid_results.confusions[key].to_matrix() for key in keys], axis=0)
     assert shares == pytest.approx(mean / 1000)
     assert f"none {num_collapsed} of 10 collapsed" in drawn.caption
 

@@ -46,6 +46,7 @@ class Drawn(Evidence):
     def __init__(self, results: Results) -> None:
         super().__init__(results)
         self.frames: dict[str, pd.DataFrame] = {}
+        self._matches: dict[str, NDArray[np.bool_]] = {}
 
     def metric(self, name: str) -> pd.DataFrame:
         return self.frames[name]
@@ -53,6 +54,13 @@ class Drawn(Evidence):
     def put(self, name: str, values_SC: FloatArray) -> None:
         frame = pd.DataFrame(values_SC, index=range(NUM_SEEDS), columns=list(self.cells["cell"]))
         self.frames[name] = frame.sort_index(axis=1)
+
+    def matches(self, query: str) -> NDArray[np.bool_]:
+        """Return for each cell whether a query finds it; looked up once, for hundreds of draws."""
+        if query not in self._matches:
+            found = self.cells.query(query, engine="python").index
+            self._matches[query] = self.cells.index.isin(found)
+        return self._matches[query]
 
     def judge(self, hypothesis: str) -> list[Finding]:
         (found,) = (each for each in HYPOTHESES if each.name == hypothesis)
@@ -138,7 +146,7 @@ Draw = Callable[[np.random.Generator, Drawn, float], None]
 
 def leads(rng: np.random.Generator, drawn: Drawn, effect: float, *, of: str, edge: float = 0.0) -> None:
     """Draw accuracies; cells that match a query lead by 10 points times the effect, and the null's edge."""
-    is_leader_C = drawn.cells.index.isin(drawn.cells.query(of, engine="python").index)
+    is_leader_C = drawn.matches(of)
     drawn.put("accuracy", 0.7 + luck(rng, drawn.cells) + (0.1 * effect + edge) * is_leader_C)
 
 

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 import analysis
-from lt_rebalance.stages.base import run_stage
+from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import get_protocol, grid

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 import safetensors.torch
-from tests.test_store import make_failure
 
 from lt_rebalance.cluster.attempt import MAX_ERRORS, AttemptError
 from lt_rebalance.cluster.trainable import CNNTrainable, trial_config
 from lt_rebalance.commands.main import main as cli
 from lt_rebalance.commands.sweep import main
-from lt_rebalance.stages.base import open_run, run_stage
+from lt_rebalance.stages.kinds import open_run, run_stage
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.store.checkpoints import Checkpoint
 from lt_rebalance.store.lease import Lease
 from lt_rebalance.store.presence import Note, write_note
-from lt_rebalance.store.store import Checkpoint, Store, open_store
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
@@ -30,6 +30,7 @@ from lt_rebalance.training.classifier import ClassifierTraining
 from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import resolve_execution
 from sweeps import full_grid
+from tests.store.test_store import make_failure
 
 ROOT = Path(__file__).parents[2]
 AXES = ["--c", "1/2", "--methods", "none", "--seeds", "2", "--device", "cpu", "--precision", "float32"]
@@ -268,7 +269,7 @@ def test_zombie_that_commits_while_its_successor_trains_wins_and_both_agree(
 FUTURE = "import time\n_now = time.time\ntime.time = lambda: _now() + 10 * 365 * 86400\n"
 TRAIN_ONE_ROUND = """
 import json, sys, time
-from lt_rebalance.stages.base import open_run
+from lt_rebalance.stages.kinds import open_run
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION, stage_from_dict
 assert time.time() > 2_000_000_000

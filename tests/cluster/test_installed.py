@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lt_rebalance.cluster import installation
-from lt_rebalance.cluster.installation import ROOT, require_one_copy
+from lt_rebalance.stages import installation
+from lt_rebalance.stages.installation import ROOT, require_one_copy
 from lt_rebalance.stages.provenance import COMMIT_VARIABLE, hash_source
 
 CHECKOUT = Path(__file__).parents[2]
@@ -150,7 +150,7 @@ def test_wheel_holds_the_package_and_the_analysis_whole_and_no_sweep(site: Path)
     assert hash_source(site / "analysis") == hash_source(CHECKOUT / "analysis")
     for name in ("analysis/families.toml", "analysis/templates/report.html.jinja"):
         assert (site / name).exists(), name
-    assert [path.name for path in (site / "lt_rebalance" / "data").glob("*.npz")]
+    assert [path.name for path in (site / "lt_rebalance" / "data" / "sample").glob("*.npz")]
     assert not (site / "sweeps").exists() and not (site / "tests").exists()
     (entry_points,) = site.glob("*.dist-info/entry_points.txt")
     assert "lt-rebalance = lt_rebalance.commands.main:main" in entry_points.read_text()

@@ -3,36 +3,28 @@
 import dataclasses
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.test_faults import finish
-from tests.test_store import make_failure
 
 from lt_rebalance.cluster.attempt import MAX_ERRORS, AttemptError
 from lt_rebalance.cluster.faults import StoreFaults
 from lt_rebalance.cluster.population import MemberCallback, run_population
 from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.cluster.rungs import PopulationTrainable, member_trial_config, rung_result
-from lt_rebalance.cluster.session import ray_cluster
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.search.account import SearchBudget, Trial
 from lt_rebalance.search.journal import SearchJournal, open_journal
 from lt_rebalance.search.search import Search
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION
+from tests.cluster.test_faults import finish
+from tests.store.test_store import make_failure
 
 RESOURCES = Resources(num_cpus=1, num_gpus=0, num_slots=2, max_lanes=1)
 NUM_MEMBERS = 3
-
-
-@pytest.fixture
-def local_ray() -> Iterator[None]:
-    with ray_cluster(None):
-        yield
 
 
 @pytest.fixture
@@ -50,7 +42,7 @@ def open_at(directory: Path) -> Store:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.usefixtures("shared_ray")
 def test_population_that_was_stopped_goes_on_to_its_end_with_settings_that_change(
     population: Search, tmp_path: Path
 ) -> None:
@@ -129,7 +121,7 @@ def test_member_whose_process_was_killed_repeats_its_last_rung_and_goes_on(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.usefixtures("shared_ray")
 def test_member_whose_workers_die_more_often_than_code_may_raise_still_ends_complete(
     population: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

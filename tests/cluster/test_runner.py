@@ -25,7 +25,7 @@ from lt_rebalance.methods.registry import METHODS
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.monitoring.tensorboard.writer import read_end
 from lt_rebalance.stages.arithmetic import Throughput
-from lt_rebalance.stages.base import run_stage
+from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.stages.progress import Progress
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.log import log_path

@@ -8,8 +8,8 @@ import pytest
 
 from lt_rebalance.cluster.rungs import RungTrainable, rung_trial_config
 from lt_rebalance.search.search import Search
-from lt_rebalance.stages.base import open_run, run_stage
 from lt_rebalance.stages.inputs import InputReader
+from lt_rebalance.stages.kinds import open_run, run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION
 

@@ -1,29 +1,22 @@
 """Searches on Tune: suggestions, early stopping, ends told apart, going on after a stop."""
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lt_rebalance.cluster.halving import TrialSearcher, make_scheduler, run_search
 from lt_rebalance.cluster.resources import Resources
-from lt_rebalance.cluster.session import ray_cluster
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.search.account import RungResult, SearchBudget, Trial
 from lt_rebalance.search.journal import SearchJournal, open_journal
 from lt_rebalance.search.search import Search
-from lt_rebalance.store.store import Checkpoint, Store, open_store
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.store.checkpoints import Checkpoint
 from lt_rebalance.studies.stage import RESULTS_VERSION
 
 ONE_SLOT = Resources(num_cpus=1, num_gpus=0, num_slots=1, max_lanes=1)
 NUM_TRIALS = 6
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    with ray_cluster(None):
-        yield
 
 
 def open_at(directory: Path) -> Store:
@@ -71,7 +64,7 @@ def is_in_lower_half(earlier: list[Trial], rung: RungResult) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.usefixtures("shared_ray")
 def test_search_that_was_stopped_goes_on_as_if_it_had_not_been(small_search: Search, tmp_path: Path) -> None:
     undisturbed, stopped = open_at(tmp_path / "undisturbed"), open_at(tmp_path / "stopped")
     with open_journal(small_search, undisturbed) as journal:
@@ -101,7 +94,7 @@ def test_search_that_was_stopped_goes_on_as_if_it_had_not_been(small_search: Sea
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.usefixtures("shared_ray")
 def test_ends_of_trials_are_told_apart(small_search: Search, tmp_path: Path) -> None:
     store = open_at(tmp_path)
     with open_journal(small_search, store) as journal:

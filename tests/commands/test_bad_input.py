@@ -1,18 +1,19 @@
 """Whatever is typed, a command plans, or answers in words and with exit code 2: no traceback, no file."""
 
-import dataclasses
 import random
 import re
 import typing
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import pytest
-from tests.test_option_contract import CPU, SWEEPS, Answer, Call, call, list_flags, load_sweep
 
 import analysis.__main__
 from lt_rebalance.commands.main import main as look
-from lt_rebalance.training import configs
+from lt_rebalance.studies.study import Cell
+from lt_rebalance.training.configs import Execution
+from tests.commands.test_option_contract import CPU, SWEEPS, Answer, Call, call, list_flags, load_sweep
 
 __all__ = ["call"]
 
@@ -217,12 +218,20 @@ def test_bad_input_of_the_report_is_one_line(arguments: list[str], call: Call, t
     assert_untouched(tmp_path)
 
 
-def list_configurations() -> list[type]:
-    own = [each for each in vars(configs).values() if getattr(each, "__module__", "") == configs.__name__]
-    return [each for each in own if isinstance(each, type) and dataclasses.is_dataclass(each)]
+def list_configurations(holder: type = Cell) -> list[type]:
+    """Return the configurations inside one, and inside these."""
+    hints = typing.get_type_hints(holder).values()
+    inside = {kind for hint in hints for kind in (typing.get_args(hint) or (hint,)) if is_dataclass(kind)}
+    found = inside.union(*(list_configurations(kind) for kind in inside))
+    return sorted(found, key=lambda kind: kind.__name__)
 
 
-@pytest.mark.parametrize("config", list_configurations())
+def test_every_part_of_a_cell_is_among_the_configurations() -> None:
+    names = {kind.__name__ for kind in list_configurations()}
+    assert names >= {"DataConfig", "MethodConfig", "Budget", "GeneratorConfig", "ClassifierConfig"}
+
+
+@pytest.mark.parametrize("config", [*list_configurations(), Execution])
 def test_no_number_of_any_configuration_may_be_infinite_or_none(config: type) -> None:
     """All other fields hold what no other check lets pass, so that the one on numbers must come first."""
     hints = typing.get_type_hints(config)

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
-from tests.test_full_disk import mounted, open_at
-from tests.test_resume import AXES, BUDGETS, EXECUTION, NUM_STAGES, ROOT, find_results, start_command
-from tests.test_runner import RESOURCES, KillWorkers, run_on_ray
 
 from benchmarks import chaos
 from lt_rebalance.cluster.attempt import MAX_ERRORS
 from lt_rebalance.cluster.session import ray_cluster
-from lt_rebalance.stages.base import run_stage
+from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import compile_study
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.study import Cell, Study
 from lt_rebalance.training.configs import Budget, Execution
+from tests.cluster.test_runner import RESOURCES, KillWorkers, run_on_ray
+from tests.commands.test_resume import AXES, BUDGETS, EXECUTION, NUM_STAGES, ROOT, find_results, start_command
+from tests.store.test_full_disk import mounted, open_at
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from tests.test_store import make_checkpoint, make_failure
 
 from analysis.collect import collect, read_results
 from lt_rebalance.commands.completion import list_commands
@@ -22,6 +21,7 @@ from lt_rebalance.commands.parser import make_parser
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.lease import find_holder
 from lt_rebalance.store.presence import Note, write_note
+from tests.store.test_store import make_checkpoint, make_failure
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "store"
@@ -224,6 +224,8 @@ def test_tensorboard_without_a_server_makes_missing_events(call: Call, store: St
     assert (answer["runs_made"], answer["study"]) == (15, "full_grid-quick")
     assert "--host=127.0.0.1" in answer["command"]
     assert call("tensorboard", store.location, "--no-server", "--json").json["runs_made"] == 0
+    shown = call("tensorboard", store.location, "--no-server").out
+    assert "to start the server: " in shown and "http://" not in shown
     assert len(list((Path(store.location) / "events").rglob("*tfevents*"))) == 15 + 4 + 1
 
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.test_search_journal import rung
-from tests.test_store import CELL, EXECUTION, KEY, make_failure
 
 from lt_rebalance.commands import gc
 from lt_rebalance.commands.main import main
@@ -33,6 +31,8 @@ from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
 from tests.made_up import make_up
 from tests.places import BucketPlace, DirectoryPlace, Place
+from tests.search.test_search_journal import rung
+from tests.store.test_store import CELL, EXECUTION, KEY, make_failure
 
 LEASES = ("none", "released", "dead", "stale", "unreadable", "link", "held here", "held elsewhere")
 ENDS = ("complete", "pruned", "diverged", "failed", "running")

@@ -10,9 +10,10 @@ from lt_rebalance.commands.main import main
 from lt_rebalance.ground.names import MAX_NAME_BYTES, check_name, is_foreign
 from lt_rebalance.search.journal import open_journal
 from lt_rebalance.search.search import Search
-from lt_rebalance.stages.base import open_run
+from lt_rebalance.stages.kinds import open_run
+from lt_rebalance.store import Store, StoreError, open_store
+from lt_rebalance.store.checkpoints import Checkpoint
 from lt_rebalance.store.lease import Lease
-from lt_rebalance.store.store import Checkpoint, Store, StoreError, open_store
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
 from lt_rebalance.training.configs import Execution

@@ -15,8 +15,9 @@ import torch
 
 from lt_rebalance.commands.sweep import main
 from lt_rebalance.data import files as datasets
+from lt_rebalance.store.place import STORE_FORMAT, open_store
 from lt_rebalance.store.records import Failure, Timing
-from lt_rebalance.store.store import STORE_FORMAT, Store, open_store
+from lt_rebalance.store.store import Store
 from lt_rebalance.studies.plan import Plan, compile_study
 from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage
 from lt_rebalance.studies.study import Study

@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from lt_rebalance.commands import sweep
 from lt_rebalance.commands.main import main
 from lt_rebalance.files.bucket import PATIENCE_VARIABLE
+from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store
 from lt_rebalance.store.records import Record
+from lt_rebalance.studies.plan import compile_study
 from lt_rebalance.studies.stage import RESULTS_VERSION
+from lt_rebalance.training.configs import Execution
+from sweeps import full_grid
 from tests.gate import Gate, open_gate
 from tests.places import BucketPlace
 from tests.s3_server import S3Server
@@ -22,9 +27,9 @@ from tests.s3_server import S3Server
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-SWEEP = [sys.executable, str(ROOT / "sweeps" / "full_grid.py"), "--preset", "quick", "--c", "1/2"]
-CELLS = ["--methods", "none", "cgan", "--generators", "small_mlp_cgan_leaky", "--seeds", "1"]
-BUDGETS = ["--steps", "200", "--generator-steps", "200", "--device", "cpu", "--precision", "float32"]
+CELLS = ["--preset", "quick", "--c", "1/2", "--methods", "none", "cgan", "--seeds", "1"]
+GENERATOR = ["--generators", "small_mlp_cgan_leaky", "--generator-steps", "200"]
+OPTIONS = [*CELLS, *GENERATOR, "--steps", "200", "--device", "cpu", "--precision", "float32"]
 FROZEN_S = 25.0
 END_S = 300
 
@@ -32,7 +37,7 @@ END_S = 300
 def start(location: str) -> "subprocess.Popen[str]":
     """Start the sweep with its store at a location."""
     return subprocess.Popen(
-        [*SWEEP, *CELLS, *BUDGETS, "--storage", location],
+        [sys.executable, str(ROOT / "sweeps" / "full_grid.py"), *OPTIONS, "--storage", location],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -76,10 +81,14 @@ def wait_for_checkpoint(place: BucketPlace) -> None:
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
-    """Return the records of the sweep with its store in a directory."""
+def expected(cpu_execution: Execution, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
+    """Return the records of the sweep's stages, run one by one, with their store in a directory."""
     location = str(tmp_path_factory.mktemp("local") / "store")
-    finish(start(location))
+    store = open_store(location, RESULTS_VERSION, create=True)
+    assert store is not None
+    study = full_grid.build_study(full_grid.make_grid_parser().parse_args(OPTIONS))
+    for stage in compile_study(study, cpu_execution).stages.values():
+        run_stage(stage, store)
     return read_records(location)
 
 
@@ -104,7 +113,9 @@ def test_sweep_in_a_bucket_equals_one_in_a_directory_and_is_not_run_twice(
     assert [line for line in err.splitlines() if not line.startswith(slow)] == []
     assert_equal(read_records(place.location), expected)
     before = {path: content for path, content in place.read_all().items() if path.startswith("stages/")}
-    finish(start(place.location))
+    again = [*OPTIONS, "--storage", place.location]
+    assert sweep.main(full_grid.make_grid_parser(), full_grid.build_study, again) == 0
+    assert "stages to run" not in capsys.readouterr().out
     after = {path: content for path, content in place.read_all().items() if path.startswith("stages/")}
     assert after == before
     generator = next(key for key, record in expected.items() if record.kind == "generator")

@@ -6,6 +6,7 @@ do not know fails the test: whoever adds one says here what it does.
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import re
 import runpy
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests.test_store import make_failure
 
 import analysis.__main__
 from lt_rebalance.cluster import session as cluster
@@ -27,13 +27,14 @@ from lt_rebalance.commands.completion import list_commands
 from lt_rebalance.commands.main import main as look
 from lt_rebalance.commands.parser import make_parser, make_store_plan_parser
 from lt_rebalance.stages import arithmetic as costs
-from lt_rebalance.stages.base import run_stage
+from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
-from lt_rebalance.training.configs import Execution
+from lt_rebalance.training.configs import Budget, Execution
+from tests.store.test_store import make_failure
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "store"
@@ -62,8 +63,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     """Return what calls a command in an empty directory."""
     # How fast this machine is, is no option's doing; and no cluster is to be had.
     monkeypatch.setattr(costs, "_measure", lambda stage: 1e9)
-    monkeypatch.setattr(command, "ray_cluster", _made_up_cluster)
-    monkeypatch.setattr(cluster, "ray_cluster", lambda address: pytest.fail("Ray was started"))
+    monkeypatch.setattr(cluster, "ray_cluster", _made_up_cluster)
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
 
@@ -76,7 +76,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 @contextlib.contextmanager
-def _made_up_cluster(address: str) -> Iterator[ClusterSize]:
+def _made_up_cluster(address: str | None) -> Iterator[ClusterSize]:
+    if address is None:
+        pytest.fail("Ray was started")
     yield [{"CPU": 123, "GPU": 0}]
 
 
@@ -119,7 +121,11 @@ def list_flags(parser: argparse.ArgumentParser) -> list[str]:
 
 def act(call: Call, run: Callable[[Sequence[str]], int], base: Sequence[str], extra: Sequence[str]) -> str:
     """Return how a command with more arguments differs from the one without; in nothing is a failure."""
-    without, with_it = call(run, base), call(run, [*base, *extra])
+    return differ(call(run, base), call(run, [*base, *extra]), extra)
+
+
+def differ(without: Answer, with_it: Answer, extra: Sequence[str]) -> str:
+    """Return how the answer to more arguments differs from the one without; in nothing is a failure."""
     assert without.code == 0, without.err
     assert "Traceback" not in with_it.err
     if with_it.code == 2:
@@ -301,12 +307,20 @@ LOOKS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
         {"--study": ["other"], "--watch": [], "--every": ["1"], "--rate": ["2"], "--json": []},
     ),
     "show": (["show", "STAGE"], {"--storage": ["nowhere"], "--log": [], "--json": []}),
-    "verify": (["verify", "STAGE"], {"--storage": ["nowhere"], "--data-dir": ["/nowhere"], "--json": []}),
+    "verify": (
+        ["verify", "STAGE"],
+        {"--storage": ["nowhere"], "--data-dir": ["/nowhere"], "--own-file": [__file__], "--json": []},
+    ),
     "retry": (
         ["retry", "STORE", "--failed", "--dry-run"],
         {
             **{"--study": ["other"], "--data-dir": ["/nowhere"], "--address": ["10.0.0.1:1"], "--json": []},
-            **{"--gpus-per-trial": ["0.5"], "--max-concurrent": ["3"], "--lanes": ["3"]},
+            **{
+                "--own-file": [__file__],
+                "--gpus-per-trial": ["0.5"],
+                "--max-concurrent": ["3"],
+                "--lanes": ["3"],
+            },
         },
     ),
     "gc": (["gc", "STORE"], {"--orphans": [], "--dry-run": [], "--json": []}),
@@ -375,14 +389,21 @@ def test_every_option_of_every_command_that_looks_acts_or_is_refused(
     base, values = LOOKS[name]
     known = {flag.lstrip("-").replace("-", "_") for flag in values} | set(ELSEWHERE)
     assert {action.dest for action in actions} <= known, "say in LOOKS what the new option changes"
-    if is_new := name in ("retry", "verify"):
-        planted = plant_new(tmp_path, small_protocol, cpu_execution)
+    if name in ("retry", "verify"):  # which train, or would, and change nothing
+        one_round = dataclasses.replace(small_protocol, classifier_budget=Budget(steps=2, rounds=1))
+        named = name_planted(base, *plant_new(tmp_path, one_round, cpu_execution))
+        without = call(look, named)
+        for flag, extra in values.items():
+            differ(without, call(look, [*named, flag, *extra]), [flag, *extra])
+        return
     for flag, extra in values.items():
-        if flag.startswith("-"):
-            store, stage = planted if is_new else plant(tmp_path / flag.lstrip("-"))
-            named = [{"STORE": store, "STAGE": stage}.get(part, part) for part in base]
-            if flag != "--allow":
-                act(call, look, named, [flag, *extra])
+        if flag.startswith("-") and flag != "--allow":
+            named = name_planted(base, *plant(tmp_path / flag.lstrip("-")))
+            act(call, look, named, [flag, *extra])
+
+
+def name_planted(base: Sequence[str], store: str, stage: str) -> list[str]:
+    return [{"STORE": store, "STAGE": stage}.get(part, part) for part in base]
 
 
 @pytest.mark.parametrize(

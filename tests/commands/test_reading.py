@@ -9,9 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.test_deletion import snapshot
-from tests.test_owners import begin_and_stop
-from tests.test_store import make_checkpoint, make_failure
 
 from analysis.__main__ import main as analyse
 from lt_rebalance.commands.main import main
@@ -24,8 +21,11 @@ from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
+from tests.commands.test_deletion import snapshot
 from tests.made_up import make_up
 from tests.places import Place
+from tests.search.test_owners import begin_and_stop
+from tests.store.test_store import make_checkpoint, make_failure
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "store"

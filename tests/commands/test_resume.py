@@ -1,12 +1,17 @@
 """The command that is run again when all is done, and the one that is asked to stop."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import ray
+
+from lt_rebalance.commands.sweep import main
+from sweeps import full_grid
 
 ROOT = Path(__file__).parents[2]
 AXES = ["--c", "1/2", "--methods", "none", "cgan", "--generators", "small_mlp_cgan_leaky", "--seeds", "2"]
@@ -34,35 +39,43 @@ def find_results(storage: Path) -> dict[Path, tuple[int, int]]:
     return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in stats.items()}
 
 
-@pytest.mark.slow
-def test_command_run_again_trains_nothing_and_starts_no_ray(tmp_path: Path) -> None:
-    first = start_command(tmp_path / "store")
-    output, _ = first.communicate()
-    assert first.returncode == 0, output
-    results = find_results(tmp_path / "store")
-    assert len(results) == NUM_STAGES
-    second = start_command(tmp_path / "store")
-    again, _ = second.communicate()
-    assert second.returncode == 0, again
-    assert "stages to run" not in again
-    assert find_results(tmp_path / "store") == results
-    assert again.splitlines()[-1] == output.splitlines()[-1]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_command_that_is_asked_to_stop_says_how_to_go_on(
-    number: signal.Signals, code: int, tmp_path: Path
-) -> None:
-    process = start_command(tmp_path / "store")
+def stop_at_first_result(storage: Path, number: signal.Signals) -> tuple[int, str]:
+    """Ask a command to stop when it has finished a stage; return its exit code and what it printed then."""
+    process = start_command(storage)
     assert process.stdout is not None
-    lines = []
     for line in process.stdout:
-        lines.append(line)
-        if "1/6 generator" in line:
+        if re.match(r"1/\d ", line):
             process.send_signal(number)
             break
     output, _ = process.communicate(timeout=120)
-    assert process.returncode == code
-    assert f"stopped by {number.name}; nothing finished is lost. To go on: python " in output
-    assert "complete=0" in output
+    return process.returncode, output
+
+
+@pytest.mark.slow
+def test_command_that_is_asked_to_stop_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = tmp_path / "store"
+    finished: dict[Path, tuple[int, int]] = {}
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        returncode, output = stop_at_first_result(storage, number)
+        assert returncode == code, output
+        assert f"stopped by {number.name}; nothing finished is lost. To go on: python " in output
+        assert re.search(r"planned=4 .* missing=[1-4]\b", output)
+        assert (
+            len(find_results(storage)) > len(finished) and finished.items() <= find_results(storage).items()
+        )
+        finished = find_results(storage)
+    last = start_command(storage)
+    output, _ = last.communicate()
+    assert last.returncode == 0, output
+    results = find_results(storage)
+    assert len(results) == NUM_STAGES and finished.items() <= results.items()
+
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray was started"))
+    command = [*AXES, *BUDGETS, *EXECUTION, "--storage", str(storage)]
+    assert main(full_grid.make_grid_parser(), full_grid.build_study, command) == 0
+    again = capsys.readouterr().out
+    assert "stages to run" not in again
+    assert find_results(storage) == results
+    assert again.splitlines()[-1] == output.splitlines()[-1]

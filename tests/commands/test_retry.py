@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.test_store import make_failure
 
 from lt_rebalance.commands.main import main
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
@@ -19,6 +18,7 @@ from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
 from tests.analysis.synthetic import plan_nested
+from tests.store.test_store import make_failure
 
 
 @pytest.fixture

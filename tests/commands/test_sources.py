@@ -11,8 +11,8 @@ import torch
 
 from lt_rebalance.ground.seeding import numpy_stream
 from lt_rebalance.methods.registry import MethodConfig, plan_rebalancing
-from lt_rebalance.stages.base import open_run, run_stage
 from lt_rebalance.stages.inputs import InputReader
+from lt_rebalance.stages.kinds import open_run, run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage, stage_from_dict

@@ -173,7 +173,8 @@ def test_plan_shows_the_space_and_writes_nothing(
 ) -> None:
     arguments = [*CPU, "--storage", str(tmp_path / "store"), "--plan"]
     assert call(module, arguments) == 0
-    assert "learning_rate" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "learning_rate" in shown and "budget: 6 trials; " in shown
     assert call(module, [*arguments, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["rung_rounds"] == [1, 3, 9]
@@ -292,9 +293,14 @@ def test_search_killed_at_work_goes_on_with_the_same_study_and_confirms_its_choi
 
 
 @pytest.mark.slow
-def test_search_that_is_done_trains_nothing_again(undisturbed: Path) -> None:
+def test_search_that_is_done_trains_nothing_again(
+    undisturbed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ray, "init", lambda **options: pytest.fail("Ray was started"))
     results = find_results(undisturbed)
-    assert "stages to run" not in finish("tune_classifier", undisturbed)
+    assert call(tune_classifier, [*CPU, *TINY, "--storage", str(undisturbed)]) == 0
+    shown = capsys.readouterr().out
+    assert "trials=4 " in shown and "stages to run" not in shown
     assert find_results(undisturbed) == results
 
 
@@ -304,13 +310,13 @@ def test_search_never_sees_a_test_image(undisturbed: Path, tmp_path: Path) -> No
     copy = tmp_path / "copy"
     for name in ("lt_rebalance", "analysis", "sweeps"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    data = copy / "lt_rebalance" / "data" / "fashion_mnist_mini.npz"
+    data = copy / "lt_rebalance" / "data" / "sample" / "fashion_mnist_mini.npz"
     with np.load(data) as archive:
         arrays = dict(archive)
     arrays["test_images"] = np.random.default_rng(0).integers(0, 256, arrays["test_images"].shape, np.uint8)
     np.savez(data, **arrays)
-    registry = copy / "lt_rebalance" / "datasets.py"
-    digests = [hash_file(path) for path in (ROOT / "lt_rebalance" / "data" / data.name, data)]
+    registry = copy / "lt_rebalance" / "data" / "catalog.py"
+    digests = [hash_file(path) for path in (ROOT / "lt_rebalance" / "data" / "sample" / data.name, data)]
     text = registry.read_text(encoding="utf-8")
     assert digests[0] in text
     registry.write_text(text.replace(*digests), encoding="utf-8")

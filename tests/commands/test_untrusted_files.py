@@ -20,7 +20,7 @@ from analysis.collect import read_results
 from lt_rebalance.cluster.rungs import unpack_member
 from lt_rebalance.monitoring.tensorboard.content import show_record
 from lt_rebalance.monitoring.tensorboard.naming import path_name, study_directory
-from lt_rebalance.stages.base import open_run
+from lt_rebalance.stages.kinds import open_run
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.store.records import Artifact, Failure, Record, Summary
 from lt_rebalance.studies.overrides import read_overrides

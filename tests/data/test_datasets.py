@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tracemalloc
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +18,9 @@ import pytest
 import torch
 
 from lt_rebalance.data import files as datasets
-from lt_rebalance.data import make_mini
 from lt_rebalance.data.catalog import DATASETS, get_dataset_spec
 from lt_rebalance.data.files import load_dataset, locate_data_dir, parse_idx
+from lt_rebalance.data.sample import make_mini
 from lt_rebalance.data.spec import DATA_DIR_VARIABLE, DatasetSpec
 from lt_rebalance.ground.errors import DataError
 
@@ -361,6 +362,20 @@ def test_load_damaged_file_names_file_and_remedies(
     assert_one_line(error, f"{path}: ", reason, "remove it", *remedies)
     if reason == "bytes instead of":
         assert f"{len(content)} bytes instead of {len(TINY_FILES[IDX_NAMES[index]])}" in str(error.value)
+
+
+def test_load_refuses_gzip_that_unpacks_to_too_much_before_it_fills_the_memory(
+    tiny: DatasetSpec, tmp_path: Path
+) -> None:
+    path = write_tiny_gzip(tmp_path / "home" / "FashionMNIST" / "raw") / f"{IDX_NAMES[0]}.gz"
+    path.write_bytes(gzip.compress(bytes(50_000_000)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="bytes instead of"):
+            load_dataset("tiny", tmp_path / "home")
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

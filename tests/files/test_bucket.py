@@ -12,7 +12,6 @@ from pathlib import Path
 
 import boto3
 import pytest
-from tests.test_store import KEY, make_record
 
 from lt_rebalance.files import bucket
 from lt_rebalance.files.bucket import PATIENCE_VARIABLE, Bucket, parse_address
@@ -22,6 +21,7 @@ from lt_rebalance.store import StoreError, open_store
 from tests.gate import Gate, open_gate
 from tests.places import BucketPlace
 from tests.s3_server import S3Server, environment, serve
+from tests.store.test_store import KEY, make_record
 
 FROZEN_S = 4.0
 
@@ -376,7 +376,7 @@ def test_missing_boto3_is_named_with_its_extra(tmp_path: Path) -> None:
     script = (
         "import sys\n"
         "sys.modules['boto3'] = None\n"
-        "from lt_rebalance.store.store import StoreError, open_store\n"
+        "from lt_rebalance.store import StoreError, open_store\n"
         "try:\n"
         "    open_store('s3://bucket/store', 1, create=True)\n"
         "except StoreError as error:\n"

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from lt_rebalance.files import bucket_files
 from lt_rebalance.files.filesystem import Filesystem, LocalFilesystem
 from lt_rebalance.store.place import find_place
 from tests.places import DirectoryPlace, Place
+from tests.s3_server import PAGE_SIZE
 
 NAMES = ["plain.json", "with space.json", "Zürich 東京.json", "a/b/c.json", "über/mit leer/ñ.bin"]
 
@@ -235,13 +237,16 @@ def test_append_goes_on_where_another_process_left_off(files: Filesystem, place:
         files.read_appended("a")
 
 
-def test_lists_of_more_than_a_thousand_files_are_whole(files: Filesystem, place: Place) -> None:
-    names = [f"{index:04d}" for index in range(1005)]
+def test_lists_of_more_files_than_one_answer_holds_are_whole(
+    files: Filesystem, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_files, "_DELETED_AT_ONCE", PAGE_SIZE)
+    names = [f"{index:04d}" for index in range(2 * PAGE_SIZE + 5)]
     for name in names:
         place.write(f"d/{name}", b"1")
-    place.write("d/1004x/inside", b"12")
-    assert files.list("d") == sorted([*names, "1004x"])
-    assert files.count_bytes("d") == 1007
+    place.write("d/0204x/inside", b"12")
+    assert files.list("d") == sorted([*names, "0204x"])
+    assert files.count_bytes("d") == len(names) + 2
     files.remove_tree("d")
     assert place.read_all() == {}
 
@@ -284,3 +289,17 @@ def test_write_that_fails_leaves_the_old_file_and_nothing_else(operation: str, t
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "refused"
     assert place.read_all() == before
+
+
+def test_write_that_is_refused_names_the_file(tmp_path: Path) -> None:
+    """What the system says of a write names none, as under a limit on the size of files."""
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from lt_rebalance.files.filesystem import LocalFilesystem\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))\n"
+        "try: LocalFilesystem(Path(sys.argv[1])).create('records/large', bytes(2048))\n"
+        "except OSError as error: print(error.strerror, error.filename)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert done.stdout == f"File too large {tmp_path}/records/large\n", done.stderr
+    assert list((tmp_path / "records").iterdir()) == []

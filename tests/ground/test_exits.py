@@ -20,6 +20,7 @@ from lt_rebalance.ground.interrupts import Interrupted
 ROOT = Path(__file__).parents[2]
 FULL = OSError(errno.ENOSPC, "No space left on device", "/store/x")
 TOO_MANY_FILES = OSError(errno.EMFILE, "Too many open files", "/store/y")
+TOO_LARGE = OSError(errno.EFBIG, "File too large", "/store/z")
 REFUSED = ClusterError("Ray did not start", remedy="lower --threads")
 LOST = ClusterError("Ray was lost", was_lost=True)
 GO_ON = "stopped; nothing finished is lost. To go on, once that is mended: "
@@ -36,6 +37,7 @@ ENDINGS: list[tuple[BaseException, bool, tuple[str, int, str, bool]]] = [
     (FULL, True, ("storage", 1, "No space left on device", True)),
     (TOO_MANY_FILES, False, ("system", 2, "error: Too many open files: /store/y", False)),
     (TOO_MANY_FILES, True, ("system", 1, "error: Too many open files: /store/y", True)),
+    (TOO_LARGE, True, ("system", 1, "limit: ulimit -f unlimited): /store/z", True)),
     (PermissionError(errno.EACCES, "Permission denied", "/x"), False, ("system", 2, "denied: /x", False)),
     (FileNotFoundError(errno.ENOENT, "No such file"), False, ("system", 2, "the current directory;", False)),
     (REFUSED, False, ("cluster", 2, "error: Ray did not start; lower --threads", False)),

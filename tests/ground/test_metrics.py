@@ -7,26 +7,26 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
+from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.metrics import (
     ECE_BINS,
     METRICS,
     NUM_THRESHOLDS,
-    PROBABILITY_METRICS,
-    compute_metrics,
-    compute_probability_metrics,
-    confusion_matrix,
-    f1_per_class,
-    precision_per_class,
+    confusion_metrics,
     precision_recall_counts,
-    recall_per_class,
+    probability_metrics,
 )
+
+OF_CONFUSION = [name for name, metric in METRICS.items() if metric.of_confusion]
+OF_PROBABILITIES = [name for name, metric in METRICS.items() if metric.of_probabilities]
 
 K = 10
 # Classes 0, 1, 2 with 4, 3, 3 images:
 #   0 -> 3 right, 1 taken for 1; 1 -> 1 right, 2 taken for 0; 2 -> none right, 1 taken for 0, 2 for 1.
 HAND_LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
 HAND_PREDICTIONS = np.array([0, 0, 0, 1, 1, 0, 0, 0, 1, 1])
-HAND_CONFUSION = np.array([[3, 1, 0], [2, 1, 0], [1, 2, 0]])
+HAND_MATRIX = [[3, 1, 0], [2, 1, 0], [1, 2, 0]]
+HAND_CONFUSION = Confusion.of_matrix(np.array(HAND_MATRIX))
 
 
 def draw_predictions(case: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -45,42 +45,45 @@ def draw_predictions(case: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return labels_N, predictions_N
 
 
-def balanced_confusion() -> NDArray[np.int64]:
+def balanced_confusion() -> Confusion:
     """Return a confusion matrix of 20 test images a class."""
     rng = np.random.default_rng(1)
-    return np.stack([np.bincount(rng.integers(K, size=20), minlength=K) for _ in range(K)])
+    rows = [np.bincount(rng.integers(K, size=20), minlength=K) for _ in range(K)]
+    return Confusion.of_matrix(np.stack(rows))
 
 
 def test_confusion_matrix_has_true_classes_as_rows() -> None:
-    assert confusion_matrix(HAND_LABELS, HAND_PREDICTIONS, 3).tolist() == HAND_CONFUSION.tolist()
+    confusion = Confusion.of_predictions(HAND_LABELS, HAND_PREDICTIONS, 3)
+    assert confusion.to_matrix().tolist() == HAND_MATRIX
 
 
 def test_confusion_matrix_of_bytes_counts_like_integers() -> None:
     labels_N, predictions_N = draw_predictions("plain")
     expected = sk.confusion_matrix(labels_N, predictions_N, labels=range(K))
-    assert confusion_matrix(labels_N, predictions_N.astype(np.uint8), K).tolist() == expected.tolist()
+    confusion = Confusion.of_predictions(labels_N, predictions_N.astype(np.uint8), K)
+    assert confusion.to_matrix().tolist() == expected.tolist()
 
 
 def test_confusion_matrix_keeps_classes_that_never_occur() -> None:
-    confusion_KK = confusion_matrix(np.array([0, 0]), np.array([0, 1]), 4)
+    confusion_KK = Confusion.of_predictions(np.array([0, 0]), np.array([0, 1]), 4).to_matrix()
     assert confusion_KK.shape == (4, 4)
     assert confusion_KK.sum() == 2
 
 
 def test_recall_of_hand_made_confusion() -> None:
-    assert recall_per_class(HAND_CONFUSION).tolist() == [3 / 4, 1 / 3, 0]
+    assert HAND_CONFUSION.recall_K.tolist() == [3 / 4, 1 / 3, 0]
 
 
 def test_precision_of_hand_made_confusion_is_zero_where_never_predicted() -> None:
-    assert precision_per_class(HAND_CONFUSION).tolist() == [3 / 6, 1 / 4, 0]
+    assert HAND_CONFUSION.precision_K.tolist() == [3 / 6, 1 / 4, 0]
 
 
 def test_f1_of_hand_made_confusion() -> None:
     # 2 * right / (images + predictions): 6 / (4 + 6), 2 / (3 + 4), 0 / (3 + 0)
-    assert f1_per_class(HAND_CONFUSION).tolist() == [6 / 10, 2 / 7, 0]
+    assert HAND_CONFUSION.f1_K.tolist() == [6 / 10, 2 / 7, 0]
 
 
-def test_compute_metrics_of_hand_made_confusion() -> None:
+def test_confusion_metrics_of_hand_made_confusion() -> None:
     expected = {
         "accuracy": 4 / 10,
         "balanced_accuracy": (3 / 4 + 1 / 3) / 3,
@@ -89,7 +92,7 @@ def test_compute_metrics_of_hand_made_confusion() -> None:
         "worst_class_recall": 0,
         "num_dead_classes": 1,
     }
-    values = compute_metrics(HAND_CONFUSION)
+    values = confusion_metrics(HAND_CONFUSION)
     assert {name: values[name] for name in expected} == pytest.approx(expected, rel=1e-15)
 
 
@@ -110,57 +113,62 @@ def test_metrics_agree_with_scikit_learn(case: str) -> None:
             "worst_class_recall": min(recall_K),
             "num_dead_classes": sum(recall == 0 for recall in recall_K),
         }
-    confusion_KK = confusion_matrix(labels_N, predictions_N, K)
-    np.testing.assert_allclose(recall_per_class(confusion_KK), recall_K, rtol=1e-12)
-    np.testing.assert_allclose(precision_per_class(confusion_KK), precision_K, rtol=1e-12)
-    np.testing.assert_allclose(f1_per_class(confusion_KK), f1_K, rtol=1e-12)
-    values = compute_metrics(confusion_KK)
+    confusion = Confusion.of_predictions(labels_N, predictions_N, K)
+    np.testing.assert_allclose(confusion.recall_K, recall_K, rtol=1e-12)
+    np.testing.assert_allclose(confusion.precision_K, precision_K, rtol=1e-12)
+    np.testing.assert_allclose(confusion.f1_K, f1_K, rtol=1e-12)
+    values = confusion_metrics(confusion)
     assert {name: values[name] for name in expected} == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(("case", "num_dead"), [("plain", 0), ("dead", 2), ("never predicted", 2)])
 def test_num_dead_classes_counts_classes_without_a_right_answer(case: str, num_dead: int) -> None:
-    assert compute_metrics(confusion_matrix(*draw_predictions(case), K))["num_dead_classes"] == num_dead
+    assert (
+        confusion_metrics(Confusion.of_predictions(*draw_predictions(case), K))["num_dead_classes"]
+        == num_dead
+    )
 
 
 def test_macro_f1_equals_weighted_f1_on_a_balanced_test_set() -> None:
-    values = compute_metrics(balanced_confusion())
+    values = confusion_metrics(balanced_confusion())
     assert values["macro_f1"] == pytest.approx(values["weighted_f1"], rel=1e-12)
-    unbalanced = compute_metrics(HAND_CONFUSION)
+    unbalanced = confusion_metrics(HAND_CONFUSION)
     assert abs(unbalanced["macro_f1"] - unbalanced["weighted_f1"]) > 0.01
 
 
-def test_compute_metrics_returns_every_metric_as_a_float() -> None:
-    values = compute_metrics(balanced_confusion())
-    assert list(values) == list(METRICS)
+def test_confusion_metrics_returns_every_metric_as_a_float() -> None:
+    values = confusion_metrics(balanced_confusion())
+    assert list(values) == OF_CONFUSION
     assert {type(value) for value in values.values()} == {float}
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", OF_CONFUSION)
 def test_metric_of_a_perfect_predictor_is_the_best_value(name: str) -> None:
     metric = METRICS[name]
-    perfect = metric.compute(np.diag(np.arange(1, K + 1)))
-    others = [balanced_confusion(), confusion_matrix(*draw_predictions("one answer"), K)]
+    assert metric.of_confusion is not None
+    perfect = metric.of_confusion(Confusion.of_matrix(np.diag(np.arange(1, K + 1))))
+    others = [balanced_confusion(), Confusion.of_predictions(*draw_predictions("one answer"), K)]
     # Rows turned by one: every answer is wrong.
-    others.append(np.roll(np.diag(np.arange(1, K + 1)), 1, axis=1))
-    for confusion_KK in others:
-        value = metric.compute(confusion_KK)
+    others.append(Confusion.of_matrix(np.roll(np.diag(np.arange(1, K + 1)), 1, axis=1)))
+    for confusion in others:
+        value = metric.of_confusion(confusion)
         assert value <= perfect if metric.is_higher_better else value >= perfect
-    worst = metric.compute(others[-1])
+    worst = metric.of_confusion(others[-1])
     assert worst < perfect if metric.is_higher_better else worst > perfect
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", OF_CONFUSION)
 def test_metric_stays_in_range(name: str) -> None:
-    highest = K if name.startswith("num_") else 1
+    metric = METRICS[name]
+    assert metric.of_confusion is not None
     for case in ("plain", "dead", "never predicted", "one answer"):
-        value = METRICS[name].compute(confusion_matrix(*draw_predictions(case), K))
+        value = metric.of_confusion(Confusion.of_predictions(*draw_predictions(case), K))
         assert np.isfinite(value)
-        assert 0 <= value <= highest
+        assert metric.low <= value <= metric.high
 
 
 def test_metric_labels_are_unique() -> None:
-    labels = [metric.label for metric in [*METRICS.values(), *PROBABILITY_METRICS.values()]]
+    labels = [metric.label for metric in METRICS.values()]
     assert len(set(labels)) == len(labels)
 
 
@@ -181,8 +189,8 @@ def draw_probabilities() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def test_probability_metrics_by_hand() -> None:
-    values = compute_probability_metrics(HAND_PROBABILITIES, HAND_TRUTH)
-    assert list(values) == ["nll", "brier", "ece"] == list(PROBABILITY_METRICS)
+    values = probability_metrics(HAND_PROBABILITIES, HAND_TRUTH)
+    assert list(values) == OF_PROBABILITIES
     assert values["nll"] == pytest.approx(-np.log(0.5 * 0.7 * 0.2) / 3, rel=1e-12)
     # Squared distances: 0.5^2 + 2 * 0.25^2, 0.3^2 + 0.1^2 + 0.2^2, 0.1^2 + 0.7^2 + 0.8^2.
     assert values["brier"] == pytest.approx((0.375 + 0.14 + 1.14) / 3, rel=1e-12)
@@ -192,15 +200,15 @@ def test_probability_metrics_by_hand() -> None:
 
 def test_ece_lets_errors_within_a_bin_cancel_but_not_those_of_two_bins() -> None:
     in_one_bin = np.array([[0.75, 0.25]] * 4)
-    assert PROBABILITY_METRICS["ece"].compute(in_one_bin, np.array([0, 0, 0, 1])) == 0
+    assert probability_metrics(in_one_bin, np.array([0, 0, 0, 1]))["ece"] == 0
     in_two_bins = np.array([[0.6, 0.4], [0.9, 0.1]])
-    ece = PROBABILITY_METRICS["ece"].compute(in_two_bins, np.array([0, 1]))
+    ece = probability_metrics(in_two_bins, np.array([0, 1]))["ece"]
     assert ece == pytest.approx((0.4 + 0.9) / 2)
 
 
 def test_probability_metrics_agree_with_independent_formulas() -> None:
     probabilities_NK, labels_N = draw_probabilities()
-    values = compute_probability_metrics(probabilities_NK, labels_N)
+    values = probability_metrics(probabilities_NK, labels_N)
     assert values["nll"] == pytest.approx(sk.log_loss(labels_N, probabilities_NK, labels=range(K)), rel=1e-9)
     brier = K * sk.mean_squared_error(np.eye(K)[labels_N], probabilities_NK)
     assert values["brier"] == pytest.approx(brier, rel=1e-12)
@@ -215,9 +223,10 @@ def test_probability_metrics_agree_with_independent_formulas() -> None:
     assert num_bins > 5  # or this test could not tell bins apart
 
 
-@pytest.mark.parametrize("name", PROBABILITY_METRICS)
+@pytest.mark.parametrize("name", ["nll", "brier", "ece"])
 def test_probability_metric_of_certain_answers_is_zero_when_right_and_finite_when_wrong(name: str) -> None:
-    compute = PROBABILITY_METRICS[name].compute
+    compute = METRICS[name].of_probabilities
+    assert compute is not None
     certain_NK = np.eye(K)
     assert compute(certain_NK, np.arange(K)) == 0
     wrong = compute(certain_NK, np.roll(np.arange(K), 1))

@@ -29,6 +29,7 @@ FROZEN_STREAMS = {
     "classifier_init": 11,
     "classifier_batches": 12,
     "sheet_noise": 13,
+    "classifier_dropout": 14,
 }
 # By purpose, of seed 3 and index 1: the first raw word of the numpy stream, the seed of the torch stream.
 GOLDEN = {
@@ -46,6 +47,7 @@ GOLDEN = {
     "classifier_init": (8813458051319163617, 4402003796523375582),
     "classifier_batches": (4064197630033504606, 3927121138457127312),
     "sheet_noise": (1765751020183092795, 1469195640954943335),
+    "classifier_dropout": (5464941918317335958, 8706365738623107614),
 }
 PRINT_STREAMS = """
 import json

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from tests.test_full_grid import Finished
 
 from lt_rebalance.ground.streams import LEGIBLE, Outlet, settle_streams
+from tests.commands.test_full_grid import Finished
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = "tests/golden/store"

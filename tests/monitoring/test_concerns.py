@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.test_store import make_record
 
 from lt_rebalance.monitoring.concerns import find_concerns, find_disk_concern
+from tests.store.test_store import make_record
 
 NAMES = ("cat", "dog", "owl")
 Usage = namedtuple("Usage", "total used free")

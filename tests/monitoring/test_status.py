@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.test_store import make_failure
 
 from lt_rebalance.files.filesystem import LocalFilesystem
 from lt_rebalance.monitoring.estimates import LATEST, Estimator, Spending, add_up, estimate_left
@@ -20,6 +19,7 @@ from lt_rebalance.store.presence import BEAT_S, STALE_S, DriverBeat, Note, read_
 from lt_rebalance.store.records import Timing
 from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
 from tests.analysis.synthetic import make_store, plan_nested, plan_study
+from tests.store.test_store import make_failure
 
 NOW_S = 1_000_000.0
 PLAN = plan_study(cs=["1/2"], methods=["none", "cgan"], generators=["mlp_cgan_relu"], num_seeds=2)

@@ -3,6 +3,8 @@
 import copy
 import itertools
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -11,8 +13,11 @@ from torch import nn
 
 from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, build_classifier
+from lt_rebalance.networks.classifiers.resnet20 import Block
 from lt_rebalance.networks.discriminator import Discriminator, draw_kept
-from lt_rebalance.networks.generators import GENERATORS, NOISE_DIM, build_generator
+from lt_rebalance.networks.dropout import Dropout
+from lt_rebalance.networks.generators.generator import NOISE_DIM
+from lt_rebalance.networks.generators.registry import GENERATORS, build_generator
 from lt_rebalance.networks.initialization import build_network
 
 FASHION = (1, 28, 28)
@@ -286,6 +291,57 @@ def test_paper_cnn_of_images_too_small_to_pool_twice_is_refused() -> None:
         build_classifier("paper_cnn", 10, (1, 3, 8))
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # 3 x 3 kernels: 3 channels to 16, then 6, 1 + 5 and 1 + 5 of the three parts; 64 to 10 classes with
+        # biases; a weight and a bias for each channel that is normalised. Shortcuts have none.
+        ("resnet20", 9 * 3 * 16 + 9 * (6 * 16**2 + 16 * 32 + 5 * 32**2 + 32 * 64 + 5 * 64**2) + 650 + 1_376),
+        ("resnet20_group_norm", 269_722),
+    ],
+)
+def test_resnet20_has_the_number_of_parameters_of_its_source(name: str, expected: int) -> None:
+    """He et al., table 6: 0.27 million, for images of 3 channels."""
+    assert count_parameters(make_classifier(name, COLOUR)) == expected == 269_722
+
+
+def test_resnet20_has_19_convolutions_of_which_two_halve_the_sides() -> None:
+    convolutions = [each for each in make_classifier("resnet20").modules() if isinstance(each, nn.Conv2d)]
+    assert [each.out_channels for each in convolutions] == [16] * 7 + [32] * 6 + [64] * 6
+    assert [index for index, each in enumerate(convolutions) if each.stride == (2, 2)] == [7, 13]
+
+
+def test_block_of_resnet20_that_halves_has_a_shortcut_of_every_second_pixel_and_zeros() -> None:
+    block = Block(2, 4, nn.BatchNorm2d)
+    for parameter in block.parameters():
+        nn.init.zeros_(parameter)  # nothing but the shortcut is left
+    values_NCHW = torch.arange(2 * 2 * 5 * 4).view(2, 2, 5, 4).float()
+    expected_NCHW = torch.zeros(2, 4, 3, 2)
+    expected_NCHW[:, :2] = values_NCHW[:, :, [0, 2, 4]][..., [0, 2]]
+    assert torch.equal(block(values_NCHW), expected_NCHW)
+
+
+def test_group_normalisation_takes_no_account_of_the_other_images_of_a_batch() -> None:
+    images_NCHW = make_images(4)
+    for name, is_alone in {"resnet20": False, "resnet20_group_norm": True}.items():
+        classifier = make_classifier(name).train()
+        alone, among = classifier(images_NCHW[:2]), classifier(images_NCHW)[:2]
+        assert torch.allclose(alone, among, atol=1e-4) == is_alone
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet20_group_norm"])
+def test_resnet20_of_images_too_small_to_halve_twice_is_refused(name: str) -> None:
+    assert make_classifier(name, (1, 4, 4)).eval()(make_images(1, (1, 4, 4))).shape == (1, 10)
+    with pytest.raises(ValueError, match=f"{name} needs images of at least 4x4, got 3x8"):
+        build_classifier(name, 10, (1, 3, 8))
+
+
+def test_paper_cnn_dropout_is_the_paper_cnn_with_half_of_the_hidden_values_dropped() -> None:
+    *layers, dropout, last = make_classifier("paper_cnn_dropout").children()
+    assert [repr(each) for each in (*layers, last)] == [repr(each) for each in make_classifier("paper_cnn")]
+    assert isinstance(dropout, Dropout) and dropout.rate == 0.5
+
+
 # Initial weights
 
 
@@ -400,10 +456,60 @@ def test_build_network_keeps_buffers_as_their_layer_made_them() -> None:
     assert torch.equal(build_network(Scaled, torch.Generator()).scale, torch.full((64,), 3.0))
 
 
-@pytest.mark.parametrize("build", [lambda: nn.LayerNorm(3), lambda: nn.PReLU(), Shifted])
+@pytest.mark.parametrize("build", [lambda: nn.PReLU(), Shifted])
 def test_build_network_of_a_layer_without_stated_distribution_is_refused(
     build: Callable[[], nn.Module],
 ) -> None:
     name = type(build()).__name__
-    with pytest.raises(TypeError, match=f"no initial distribution is stated for {name}"):
+    with pytest.raises(ValueError, match=f"no initial distribution is stated for {name}; .* draw_weights"):
         build_network(lambda: nn.Sequential(nn.Linear(2, 3), build()), torch.Generator())
+
+
+class Scattered(Shifted):
+    """A layer of our own that states the distribution of its parameter."""
+
+    def draw_weights(self, generator: torch.Generator) -> None:
+        self.shift.normal_(generator=generator)
+
+
+def test_a_layer_may_state_the_distribution_of_its_own_parameters() -> None:
+    seeds = [0, 0, 1]
+    shifts = [build_network(Scattered, torch.Generator().manual_seed(seed)).shift for seed in seeds]
+    expected = torch.randn(3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(shifts[0], expected) and torch.equal(shifts[0], shifts[1])
+    assert not torch.equal(shifts[0], shifts[2])
+
+
+@pytest.mark.parametrize("layer", [nn.GroupNorm(2, 4), nn.LayerNorm(4), nn.LayerNorm(4, bias=False)])
+def test_layers_that_normalise_start_with_ones_and_zeros(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.constant_(parameter, 5)
+    built = build_network(lambda: layer, torch.Generator())
+    assert {name: set(values.tolist()) for name, values in built.named_parameters()} == {
+        name: {1.0 if name == "weight" else 0.0} for name, _ in layer.named_parameters()
+    }
+
+
+# Registries
+
+
+@pytest.mark.parametrize(
+    ("registry", "build"), [(CLASSIFIERS, build_classifier), (GENERATORS, build_generator)]
+)
+def test_registry_names_functions_that_build(
+    registry: dict[str, str], build: Callable[..., nn.Module]
+) -> None:
+    for name, place in registry.items():
+        assert place.startswith("lt_rebalance.networks.")
+        assert isinstance(build(name, 3, COLOUR), nn.Module)
+
+
+def test_names_of_networks_are_listed_without_torch() -> None:
+    """In a process of its own: this one has imported torch."""
+    script = (
+        "import sys; from lt_rebalance.networks.classifiers.registry import CLASSIFIERS; "
+        "from lt_rebalance.networks.generators.registry import GENERATORS; "
+        "print(len(CLASSIFIERS), len(GENERATORS), 'torch' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert shown.split() == [str(len(CLASSIFIERS)), str(len(GENERATORS)), "False"]

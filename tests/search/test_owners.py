@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.test_deletion import add_search, list_stages, paths_of, snapshot
-from tests.test_search_journal import rung
-from tests.test_store import CELL, EXECUTION, KEY, make_checkpoint, make_record
 
 import lt_rebalance.store.store
 from lt_rebalance.commands.main import main
@@ -27,8 +24,11 @@ from lt_rebalance.search.search import Search
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.lease import Holder, Lease, find_holder
 from lt_rebalance.studies.stage import RESULTS_VERSION
+from tests.commands.test_deletion import add_search, list_stages, paths_of, snapshot
 from tests.made_up import make_up
 from tests.places import DirectoryPlace, Place
+from tests.search.test_search_journal import rung
+from tests.store.test_store import CELL, EXECUTION, KEY, make_checkpoint, make_record
 
 ROOT = Path(__file__).parents[2]
 ORPHAN = KEY

@@ -247,6 +247,11 @@ def test_budget_is_spent_at_the_first_limit_that_is_reached(limits: dict[str, An
     assert SearchBudget(**limits).is_spent(trials) is is_spent
 
 
+def test_budget_is_told_in_words() -> None:
+    told = [str(SearchBudget(trials=6)), str(SearchBudget(steps=12_000, minutes=1.5))]
+    assert told == ["6 trials", "12,000 steps or 1.5 minutes"]
+
+
 @pytest.mark.parametrize("limits", [{}, {"trials": 0}, {"steps": -1}, {"minutes": 0}])
 def test_budget_without_a_limit_above_0_is_refused(limits: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="budget in"):

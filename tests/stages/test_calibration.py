@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 import math
 import random
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +16,11 @@ from torch import nn
 
 from lt_rebalance.commands.sweep import main, make_axes_parser
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
-from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.networks.discriminator import Discriminator
+from lt_rebalance.networks.generators.generator import Generator
+from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.stages import calibration
-from lt_rebalance.stages.arithmetic import Throughput, _training_flop_per_image, stage_flop
+from lt_rebalance.stages.arithmetic import Throughput, stage_flop
 from lt_rebalance.stages.calibration import (
     LARGEST_BATCH,
     LARGEST_STEP_FLOP,
@@ -26,13 +30,16 @@ from lt_rebalance.stages.calibration import (
     choose_fusion,
     measure_step_s,
 )
+from lt_rebalance.stages.kinds import KINDS
 from lt_rebalance.studies.axes import make_presets, read_axes
 from lt_rebalance.studies.protocols import PROTOCOLS, Protocol, make_cell
 from lt_rebalance.studies.stage import AnyStage, ClassifierStage
 from lt_rebalance.studies.study import Study
-from lt_rebalance.studies.workload import stage_batching, stage_round_ends
+from lt_rebalance.studies.workload import smallest_batch, stage_batching, stage_round_ends
+from lt_rebalance.training import forms
 from lt_rebalance.training.configs import Budget, Execution
-from lt_rebalance.training.stacks import ALONE, Fusion
+from lt_rebalance.training.stacks import ALONE, FORMS, Fusion
+from tests.own_networks import register
 
 
 @pytest.fixture
@@ -99,7 +106,7 @@ def count_measurement(stage: AnyStage, image_s: float, monkeypatch: pytest.Monke
     throughput = Throughput()
     throughput.calibrate(stage)
     flop_per_s = stage_flop(stage) / (throughput.seconds(stage) or math.nan)
-    assert flop_per_s * image_s == pytest.approx(_training_flop_per_image(stage))
+    assert flop_per_s * image_s == pytest.approx(KINDS[stage.kind].image_flop(stage))
     (training,) = made
     return training
 
@@ -139,11 +146,11 @@ def test_measurement_is_never_larger_than_its_work_nor_than_its_bounds(
         found = count_measurement(stage, image_s, monkeypatch)
         assert 1 <= found.steps <= planned_steps
         assert found.images <= batching.images_seen(planned_steps)
-        assert batching.smallest <= found.num_images <= min(batching.num_items, batching.batch_size)
+        assert smallest_batch(stage) <= found.num_images <= min(batching.num_items, batching.batch_size)
         assert found.num_images <= LARGEST_BATCH
-        step_flop = found.num_images * _training_flop_per_image(stage)
+        step_flop = found.num_images * KINDS[stage.kind].image_flop(stage)
         bound = LARGEST_STEP_FLOP[stage.execution.device]
-        assert step_flop <= bound or found.num_images == batching.smallest
+        assert step_flop <= bound or found.num_images == smallest_batch(stage)
         if stage.execution.device == "cpu":
             first_s = found.num_images * image_s
             assert found.lanes[0].train_s <= first_s + PATIENCE_S * (1 + 1e-9)
@@ -199,7 +206,8 @@ def test_lanes_that_diverge_while_they_are_measured_are_still_timed(stage: Class
 def test_every_way_to_test_a_classifier_can_be_measured(
     selection: str, mode: str, stage: ClassifierStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(
+    register(
+        monkeypatch,
         CLASSIFIERS,
         "over_items",
         lambda num_classes, image_shape: nn.Sequential(
@@ -245,3 +253,123 @@ def test_lanes_on_a_gpu_take_the_fastest_form_in_equal_programs_that_fit(
     assert measured == [(expected, expected)] * 3  # once for all seeds
     assert math.ceil(num_lanes / expected) == math.ceil(num_lanes / min(num_lanes, num_fitting))
     calibration._choose_on_gpu.cache_clear()
+
+
+# Forms that a network cannot be computed in
+
+
+class Branching(nn.Module):
+    """Choose by the values what is computed, which vmap cannot."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return 2 * values if values.mean() > 0 else values
+
+
+def build_branching(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(image_shape), num_classes), Branching())
+
+
+@pytest.fixture
+def choice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have all lanes fit, so that a CPU chooses as a GPU would; nothing is kept from one test to another."""
+    monkeypatch.setattr(calibration, "_count_fitting_lanes", lambda stage, num_lanes: num_lanes)
+    for cached in (calibration._choose_on_gpu, calibration._pass_over):
+        cached.cache_clear()
+    yield
+    for cached in (calibration._choose_on_gpu, calibration._pass_over):
+        cached.cache_clear()
+
+
+def of_architecture(stage: ClassifierStage, architecture: str) -> ClassifierStage:
+    return dataclasses.replace(
+        stage, classifier=dataclasses.replace(stage.classifier, architecture=architecture)
+    )
+
+
+def forget_times(monkeypatch: pytest.MonkeyPatch, faults: dict[str, Exception]) -> list[str]:
+    """Have stacked forms be faster and some forms fail when measured; return a list of those measured."""
+    measured = []
+
+    def measure(stage: AnyStage, num_lanes: int, fusion: Fusion) -> float:
+        measured.append(fusion.form)
+        if fusion.form in faults:
+            raise faults[fusion.form]
+        return {"separate": 3.0, "vmap": 2.0, "unfold": 1.0}[fusion.form]
+
+    monkeypatch.setattr(calibration, "measure_step_s", measure)
+    return measured
+
+
+@pytest.mark.usefixtures("choice", "one_thread")
+@pytest.mark.parametrize("architecture", CLASSIFIERS)
+def test_every_classifier_has_all_its_forms_measured_and_one_chosen(
+    architecture: str, stage: ClassifierStage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Measured as it is, with two steps of two lanes."""
+    short = dataclasses.replace(stage.classifier, budget=Budget(steps=3, rounds=1), batch_size=4)
+    chosen = calibration._choose_on_gpu(
+        of_architecture(dataclasses.replace(stage, classifier=short), architecture), 2
+    )
+    assert chosen.form in FORMS and chosen.max_lanes == 2
+    assert caplog.messages == []
+
+
+@pytest.mark.usefixtures("choice", "one_thread")
+def test_form_that_cannot_compute_a_network_is_passed_over_and_told_once(
+    stage: ClassifierStage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    register(monkeypatch, CLASSIFIERS, "branching", build_branching)
+    measured = forget_times(monkeypatch, {})
+    for num_lanes in (2, 3):
+        chosen = choose_fusion(on_gpu(of_architecture(stage, "branching")), num_lanes)
+        assert chosen == Fusion(form="separate", max_lanes=num_lanes)
+    assert measured == ["separate"] * 2
+    told = r"lanes of branching are not computed in the form {}: layer 2 \(Branching\): RuntimeError: "
+    assert len(caplog.messages) == 2
+    for form, message in zip(("vmap", "unfold"), caplog.messages, strict=True):
+        assert re.match(told.format(form), message) and len(message.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("choice", "one_thread")
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("made up"),
+        TypeError("made up"),
+        AssertionError("made up"),
+        torch.OutOfMemoryError("made up"),
+    ],
+)
+def test_measurement_survives_every_form_that_fails(
+    error: Exception,
+    stage: ClassifierStage,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where all fail, lanes go on one after another, and what is wrong shows when they train."""
+    forget_times(monkeypatch, {"unfold": error})
+    assert choose_fusion(on_gpu(stage), 2).form == "vmap"
+    told = f"lanes of paper_cnn are not computed in the form unfold: {type(error).__name__}: made up"
+    assert caplog.messages == [told]
+    calibration._choose_on_gpu.cache_clear()
+    forget_times(monkeypatch, dict.fromkeys(FORMS, error))
+    assert choose_fusion(on_gpu(stage), 2).form == "separate"
+
+
+@pytest.mark.usefixtures("choice", "one_thread")
+def test_forms_of_a_cgan_are_tried_on_both_of_its_networks(
+    stage: ClassifierStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+    monkeypatch.setattr(
+        "lt_rebalance.training.forms.find_fault", lambda form, make: tried.append((form, type(make(0)[0])))
+    )
+    for cached in (forms._try_generator, forms._try_discriminator):
+        cached.cache_clear()
+    forget_times(monkeypatch, {})
+    assert stage.generator_stage is not None
+    generator_stage = dataclasses.replace(stage.generator_stage, execution=on_gpu(stage).execution)
+    assert choose_fusion(generator_stage, 2).form == "unfold"
+    assert tried == [(form, network) for form in FORMS for network in (Generator, Discriminator)]
+    for cached in (forms._try_generator, forms._try_discriminator):
+        cached.cache_clear()

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.long_tail import draw_subset, parse_c
-from lt_rebalance.networks.generators import GENERATORS
+from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, build_classifier
+from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.stages.arithmetic import Throughput, estimate_remaining_s, stage_flop
+from lt_rebalance.stages.size import checkpoint_bytes
 from lt_rebalance.store.records import Record, Timing
 from lt_rebalance.studies.protocols import get_protocol, make_cell
 from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage
@@ -107,16 +110,23 @@ def test_stage_flop_of_a_cgan_step_is_counted_by_hand() -> None:
     assert stage_flop(stage) == CGAN_IMAGE_FLOP
 
 
-def test_stage_flop_of_a_classifier_step_is_what_torch_counts_but_for_the_gradient_of_images() -> None:
-    stage = make_classifier_stage(budget=Budget(steps=1, rounds=1), batch_size=4)
+@pytest.mark.parametrize("architecture", CLASSIFIERS)
+def test_stage_flop_of_a_classifier_step_is_what_torch_counts_but_for_the_gradient_of_images(
+    architecture: str,
+) -> None:
+    stage = make_classifier_stage(budget=Budget(steps=1, rounds=1), batch_size=4, architecture=architecture)
     items, spec = make_items(4), get_dataset_spec("fashion_mnist")
     test_set = EvaluationSet(images_NCHW=items.images_PCHW[:1], labels_N=items.labels_P[:1])
     config = stage.classifier
     training = ClassifierTraining(config, spec, CPU, "float32", [0], [items], [None], test_set)
     with FlopCounterMode(display=False) as counter:
         training.run_round()
+    network = training.lanes[0].network
+    with FlopCounterMode(display=False) as testing:
+        network(items.images_PCHW[:1])
+    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
     # Here one image is tested, not 10,000, and torch leaves out the gradient of four images.
-    left_out = 9_999 * CNN_FLOP + 4 * FIRST_CONVOLUTION_FLOP
+    left_out = 9_999 * testing.get_total_flops() + 4 * 2 * first.weight.numel() * 28 * 28
     assert stage_flop(stage) == counter.get_total_flops() + left_out
 
 
@@ -125,6 +135,25 @@ def test_stage_flop_of_a_tested_image_is_counted_by_hand() -> None:
     once = make_classifier_stage(budget=Budget(steps=2, rounds=1))
     twice = make_classifier_stage(budget=Budget(steps=2, rounds=2))
     assert stage_flop(twice) - stage_flop(once) == 10_000 * CNN_FLOP
+
+
+def test_stage_flop_of_resnet20_is_counted_by_hand() -> None:
+    convolutions = 9 * (1 * 16 + 6 * 16**2) * 28**2
+    convolutions += 9 * (16 * 32 + 5 * 32**2) * 14**2 + 9 * (32 * 64 + 5 * 64**2) * 7**2
+    once, twice = (
+        make_classifier_stage(budget=Budget(steps=2, rounds=rounds), architecture="resnet20")
+        for rounds in (1, 2)
+    )
+    assert stage_flop(twice) - stage_flop(once) == 10_000 * 2 * (convolutions + 64 * 10)
+
+
+@pytest.mark.parametrize("architecture", CLASSIFIERS)
+def test_checkpoints_of_a_classifier_are_sized_by_its_parameters(architecture: str) -> None:
+    """Three at a time, each with a number and two moments of 4 bytes for every parameter."""
+    network = build_classifier(architecture, 10, (1, 28, 28))
+    num_parameters = sum(parameter.numel() for parameter in network.parameters())
+    stage = make_classifier_stage(architecture=architecture)
+    assert checkpoint_bytes(stage) == 3 * 3 * 4 * num_parameters
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from lt_rebalance.monitoring.tensorboard.log import list_event_files, parse_even
 from lt_rebalance.monitoring.tensorboard.naming import EventRun
 from lt_rebalance.monitoring.tensorboard.writer import read_end
 from lt_rebalance.stages import observer
-from lt_rebalance.stages.base import open_run, run_stage
+from lt_rebalance.stages.kinds import open_run, run_stage
 from lt_rebalance.stages.observer import Watch
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.log import log_path

@@ -5,8 +5,14 @@ import random
 import pytest
 
 from lt_rebalance.stages.arithmetic import Median, Remaining, Throughput, estimate_remaining_s
+from lt_rebalance.stages.kinds import KINDS
 from lt_rebalance.studies.stage import AnyStage
-from tests.studies.chains import draw_stages, list_behind, make_stage
+from tests.studies.chains import LaterStage, draw_stages, list_behind, make_stage
+
+
+@pytest.fixture(autouse=True)
+def _kind_of_later_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, LaterStage.kind, KINDS["classifier"])
 
 
 def drop(stage: AnyStage, pending: list[AnyStage]) -> None:

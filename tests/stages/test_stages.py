@@ -24,9 +24,10 @@ from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.methods.registry import MethodConfig
-from lt_rebalance.networks.generators import build_generator
-from lt_rebalance.stages.base import StageRun, open_run, run_stage
+from lt_rebalance.networks.generators.registry import build_generator
+from lt_rebalance.stages.base import StageRun
 from lt_rebalance.stages.inputs import InputReader
+from lt_rebalance.stages.kinds import open_run, run_stage
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.store.records import Failure, Record
 from lt_rebalance.studies.protocols import PROTOCOLS, Protocol, make_cell

@@ -23,9 +23,10 @@ from lt_rebalance.commands.main import main
 from lt_rebalance.ground.text import make_console
 from lt_rebalance.stages import verification
 from lt_rebalance.stages.progress import render_cells
+from lt_rebalance.store.checkpoints import Checkpoint
+from lt_rebalance.store.place import open_store
 from lt_rebalance.store.presence import Note, write_note
 from lt_rebalance.store.records import Failure, Record
-from lt_rebalance.store.store import Checkpoint, open_store
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import Plan
 from lt_rebalance.studies.stage import RESULTS_VERSION

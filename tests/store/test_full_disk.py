@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.test_faults import finish, open_at, run_sweep
 
 from lt_rebalance.cluster.trainable import CGANTrainable, CNNTrainable, trial_config
 from lt_rebalance.files.filesystem import LocalFilesystem
 from lt_rebalance.ground.disk import takes_no_more
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
-from lt_rebalance.stages.base import open_run, run_stage
+from lt_rebalance.stages.kinds import open_run, run_stage
 from lt_rebalance.stages.observer import Watch
 from lt_rebalance.stages.size import check_space, checkpoint_bytes, kept_bytes
 from lt_rebalance.studies.plan import compile_study, describe_plan
@@ -22,6 +21,7 @@ from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
+from tests.cluster.test_faults import finish, open_at, run_sweep
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import pytest
 from lt_rebalance.files.filesystem import LocalFilesystem
 from lt_rebalance.ground.errors import LeaseError, LeaseLostError
 from lt_rebalance.store.lease import DIRECTORY, Holder, Lease
-from lt_rebalance.store.processes import Process, process_space
+from lt_rebalance.store.presence import Process, process_space
 
 TAKE_AT_ONCE = """
 import sys, time

@@ -10,8 +10,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.test_deletion import make_outside, snapshot
-from tests.test_store import KEY, make_record
 
 from lt_rebalance.commands.main import main
 from lt_rebalance.files.filesystem import Filesystem, LocalFilesystem, ReadOnlyFilesystem
@@ -20,7 +18,9 @@ from lt_rebalance.ground.errors import NotAFileError, ReadOnlyError, StorageErro
 from lt_rebalance.store import StoreError, open_store
 from lt_rebalance.store.place import find_place
 from lt_rebalance.studies.stage import RESULTS_VERSION
+from tests.commands.test_deletion import make_outside, snapshot
 from tests.places import Place
+from tests.store.test_store import KEY, make_record
 
 SYSCALLS = {
     "x86_64": {"link": (86, 265), "symlink": (88, 266), "renameat2": (316,)},

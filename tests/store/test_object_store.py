@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.test_events_server import METHODS, ROOT, STUDY
 
 from analysis.__main__ import main as analyse
 from analysis.collect import read_results
 from lt_rebalance.commands.main import main
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.store.checkpoints import Checkpoint
 from lt_rebalance.store.presence import Note, write_note
-from lt_rebalance.store.store import Checkpoint, Store, open_store
+from tests.monitoring.test_events_server import METHODS, ROOT, STUDY
 from tests.places import BucketPlace
 from tests.tensorboard_server import serve
 

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lt_rebalance.store.checkpoints import KEPT_CHECKPOINTS, Checkpoint
+from lt_rebalance.store.place import STORE_FORMAT, open_store
 from lt_rebalance.store.records import Artifact, Failure, Record, Timing
-from lt_rebalance.store.store import KEPT_CHECKPOINTS, STORE_FORMAT, Checkpoint, Store, StoreError, open_store
+from lt_rebalance.store.store import Store, StoreError
 from lt_rebalance.studies.protocols import get_protocol, make_cell
 from lt_rebalance.training.configs import Execution
 from tests.made_up import make_search, make_study, make_up

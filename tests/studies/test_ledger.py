@@ -16,6 +16,8 @@ from lt_rebalance.studies.study import Cell, Study
 from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import torch_version
 from tests.made_up import make_up
+from tests.places import BucketPlace
+from tests.s3_server import S3Server
 
 EXECUTION = Execution(device="cpu", precision="float32", num_threads=1, torch_version=torch_version())
 WEIGHTS = b"the weights of a generator"
@@ -224,6 +226,40 @@ def test_pending_remakes_a_generator_with_damaged_weights_that_is_still_needed(
     # A second look, and a second ledger, find the same.
     assert list(ledger.pending()) == pending
     assert list(Ledger(plan, store).pending()) == pending
+
+
+@pytest.mark.parametrize("is_altered", [False, True])
+def test_pending_asks_a_bucket_for_the_checksum_of_weights_and_reads_only_what_it_does_not_vouch_for(
+    plan: Plan, s3: S3Server, monkeypatch: pytest.MonkeyPatch, is_altered: bool
+) -> None:
+    place = BucketPlace("store")
+    store = open_store(place.location, RESULTS_VERSION, create=True)
+    assert store is not None
+    record = commit(store, generator_of(plan.runs[0]))
+    path = f"stages/{record.key}/{record.artifacts['weights'].file}"
+    if is_altered:
+        place.write(path, WEIGHTS.upper())
+    ledger = Ledger(plan, store)
+    read: list[str] = []
+    monkeypatch.setattr(store.files, "read", lambda path, of=store.files.read: read.append(path) or of(path))
+    pending = list(ledger.pending())
+    assert (record.key in pending) is is_altered
+    assert (path in read) is is_altered
+    assert (path in place.read_all()) is not is_altered
+
+
+def test_look_again_finds_what_others_have_finished_and_keeps_what_is_done(plan: Plan, store: Store) -> None:
+    first, none, second = plan.runs
+    commit(store, first.stage)
+    fail(store, second.stage, "OSError: disk full")
+    ledger = Ledger(plan, store)
+    assert states(ledger) == ["complete", "missing", "failed"]
+    kept = ledger.records[first.key]
+    commit(store, none.stage)
+    store.clear_failure(second.key)
+    ledger.look_again()
+    assert states(ledger) == ["complete", "complete", "missing"]
+    assert ledger.records[first.key] is kept
 
 
 @pytest.mark.parametrize("has_record", [False, True])

@@ -17,22 +17,25 @@ from lt_rebalance.commands.sweep import main, make_axes_parser
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.methods.registry import MethodConfig
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
-from lt_rebalance.networks.generators import GENERATORS, LABEL_DIM, NOISE_DIM
+from lt_rebalance.networks.generators.generator import LABEL_DIM, NOISE_DIM
+from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.stages.arithmetic import stage_flop
-from lt_rebalance.stages.base import run_stage
+from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.plan import compile_study
 from lt_rebalance.studies.protocols import PROTOCOLS, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
 from lt_rebalance.studies.workload import count_items, stage_batching, stage_round_ends
-from lt_rebalance.training.batching import Batching, smallest_classifier_batch, smallest_generator_batch
+from lt_rebalance.training.batches import Batching
+from lt_rebalance.training.batching import smallest_classifier_batch, smallest_generator_batch
 from lt_rebalance.training.cgan import CGANTraining
 from lt_rebalance.training.classifier import ClassifierTraining, EvaluationSet
 from lt_rebalance.training.configs import Budget, ClassifierConfig, Execution, GeneratorConfig
 from lt_rebalance.training.lane import BatchOrder, TrainingSet
 from lt_rebalance.training.stacks import ALONE, FORMS, Fusion
 from sweeps import ablate_cgan_training_set
+from tests.own_networks import register
 
 CPU = torch.device("cpu")
 K = 2
@@ -77,8 +80,8 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> None:
         "over_points": linear_classifier(nn.Unflatten(1, (4, 1, 1)), nn.BatchNorm2d(4)),
         "over_maps": linear_classifier(nn.Unflatten(1, (1, 2, 2)), nn.BatchNorm2d(1)),
     }.items():
-        monkeypatch.setitem(CLASSIFIERS, name, build)
-    monkeypatch.setitem(GENERATORS, "narrow", narrow_generator)
+        register(monkeypatch, CLASSIFIERS, name, build)
+    register(monkeypatch, GENERATORS, "narrow", narrow_generator)
 
 
 def make_items(num_items: int) -> TrainingSet:
@@ -163,12 +166,14 @@ def test_smallest_batch_is_a_property_of_the_network_and_not_of_its_name() -> No
     for name in GENERATORS:
         assert smallest_generator_batch(name, SPEC) == (2 if name in {*NEEDS_TWO, "narrow"} else 1), name
     found = {name: smallest_classifier_batch(name, SPEC) for name in CLASSIFIERS}
-    assert found == {"paper_cnn": 1, "plain": 1, "over_items": 2, "over_points": 2, "over_maps": 1}
+    of_resnets = {"resnet20": 2, "resnet20_group_norm": 1}  # 4 x 4 images, halved twice
+    of_package = {"paper_cnn": 1, "paper_cnn_dropout": 1} | of_resnets
+    assert found == of_package | {"plain": 1, "over_items": 2, "over_points": 2, "over_maps": 1}
 
 
 def test_network_that_takes_the_name_of_another_is_tried_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     for layers, expected in (((), 1), ((nn.BatchNorm1d(4),), 2), ((), 1)):
-        monkeypatch.setitem(CLASSIFIERS, "changing", linear_classifier(*layers))
+        register(monkeypatch, CLASSIFIERS, "changing", linear_classifier(*layers))
         assert smallest_classifier_batch("changing", SPEC) == expected
 
 

@@ -13,9 +13,10 @@ from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.seeding import STREAMS, stream_key, torch_stream
 from lt_rebalance.methods.registry import MethodConfig
 from lt_rebalance.networks.discriminator import Discriminator, draw_kept
-from lt_rebalance.networks.generators import Generator, build_generator
+from lt_rebalance.networks.generators.generator import Generator
+from lt_rebalance.networks.generators.registry import build_generator
 from lt_rebalance.networks.initialization import build_network
-from lt_rebalance.training.batching import Batching
+from lt_rebalance.training.batches import Batching
 from lt_rebalance.training.cgan import (
     SAMPLING_BATCH,
     CGANLane,

@@ -12,7 +12,7 @@ from torch import nn
 
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.methods.losses import LOSSES
-from lt_rebalance.training.batching import Batching
+from lt_rebalance.training.batches import Batching
 from lt_rebalance.training.classifier import ClassifierLane, ClassifierTraining, EvaluationSet
 from lt_rebalance.training.configs import Budget, ClassifierConfig
 from lt_rebalance.training.lane import BatchOrder, TrainingSet, TrainingState

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lt_rebalance.ground.metrics import COLLAPSED_BELOW
 from lt_rebalance.ground.seeding import torch_stream
-from lt_rebalance.networks.generators import NOISE_DIM, Generator, build_generator
+from lt_rebalance.networks.generators.generator import NOISE_DIM, Generator
+from lt_rebalance.networks.generators.registry import build_generator
 from lt_rebalance.networks.initialization import build_network
 from lt_rebalance.training.cgan import sample_images
 from lt_rebalance.training.cgan_quality import (

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lt_rebalance.training.batching import Batching
+from lt_rebalance.training.batches import Batching
 from lt_rebalance.training.lane import (
     STEPS_READ_AT_ONCE,
     BatchOrder,

@@ -9,6 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_rebalance.ground.confusion import MAX_DETAILED
+from lt_rebalance.ground.metrics import (
+    FURTHER,
+    HEADLINE,
+    METRICS,
+    SELECTION_METRIC,
+    reported_round,
+    selection_column,
+    shown_metrics,
+)
 from lt_rebalance.monitoring.tensorboard.pictures import draw_confusion, draw_samples
 from lt_rebalance.monitoring.tensorboard.protos import Value, image, precision_recall, scalar
 from lt_rebalance.store import Store
@@ -21,17 +31,17 @@ MAX_PREVIEWS = 3
 ROUND_COLUMNS = {
     "classifier": (
         "train_loss",
-        *(
-            f"{split}_{name}"
-            for split in ("test", "validation")
-            for name in ("loss", "accuracy", "macro_f1", "worst_class_recall", "num_dead_classes", "ece")
-        ),
+        *(f"{split}_{name}" for split in ("test", "validation") for name in shown_metrics(HEADLINE, FURTHER)),
     ),
     "generator": ("discriminator_loss", "generator_loss", "probability_real", "probability_fake"),
+    "representation": ("train_loss",),
 }
 """columns of the curves that become scalars, by kind of stage, where the curves have them"""
-RESULT_METRICS = ("accuracy", "macro_f1", "worst_class_recall", "num_dead_classes", "loss", "ece")
-RESULTS = {"last": "last round", "best_validation": "round of best validation macro F1"}
+RESULT_METRICS = shown_metrics(HEADLINE, FURTHER)
+RESULTS = {
+    "last": "last round",
+    "best_validation": f"round of best validation {METRICS[SELECTION_METRIC].label}",
+}
 """which rounds the table of hyperparameters shows, in the words of `configs.SELECTIONS`"""
 _CONFUSION_LEGEND = "Test images by true class (rows) and prediction (columns); darker is more of a row."
 _SAMPLES_LEGEND = "One row a class, drawn from the same noise every time, for every seed and generator."
@@ -54,7 +64,7 @@ def _is_due(round_index: int, num_rounds: int, most: int) -> bool:
 
 def planned_rounds(stage: Mapping[str, Any]) -> int:
     """Return how many rounds a stage has, which a diverged one did not reach."""
-    budget = stage[stage["kind"]]["budget"]
+    budget = stage["generator" if stage["kind"] == "generator" else "classifier"]["budget"]
     return int(budget["epochs"] or budget["rounds"])
 
 
@@ -69,7 +79,7 @@ def show_preview(
 ) -> list[Value]:
     """Return what a generator draws, and how diverse each class is."""
     return [
-        image("samples", draw_samples(samples_KSCHW), _SAMPLES_LEGEND),
+        image("samples", draw_samples(samples_KSCHW[:MAX_DETAILED]), _SAMPLES_LEGEND),
         *_by_class("diversity", diversity_K, class_names),
     ]
 
@@ -80,14 +90,17 @@ def show_record(record: Record, store: Store, class_names: Sequence[str]) -> lis
     Raises:
         StoreError: an artefact is missing or altered.
     """
-    if record.state != "complete":
+    if record.state != "complete" or record.kind == "representation":
         return []
     if record.kind == "generator":
         if "samples" not in record.artifacts:
             return []
         sheet_3KSCHW = store.read_array(record, "samples")
         return show_preview(sheet_3KSCHW[0], record.quality_per_class["diversity"], class_names)
-    values = [image("confusion", draw_confusion(np.array(record.confusion), class_names), _CONFUSION_LEGEND)]
+    values = []
+    if len(class_names) <= MAX_DETAILED:
+        confusion_KK = record.read_confusion().to_matrix()
+        values.append(image("confusion", draw_confusion(confusion_KK, class_names), _CONFUSION_LEGEND))
     if "precision_recall" in record.artifacts:
         counts_K2T = store.read_array(record, "precision_recall")
         values += [
@@ -98,17 +111,23 @@ def show_record(record: Record, store: Store, class_names: Sequence[str]) -> lis
 
 
 def _show_results(record: Record) -> Iterator[Value]:
-    for selection, row in _selected_rows(record.curves).items():
+    computed = record.all_metrics()
+    reported = reported_round(record.curves, record.stage["classifier"]["selection"])
+    for selection, index in _selected_rounds(record.curves).items():
         for name in RESULT_METRICS:
-            if f"test_{name}" in row:
-                yield scalar(result_tag(selection, name), row[f"test_{name}"])
+            value = record.curves[index].get(f"test_{name}")
+            if value is None and index == reported:  # of a metric that was added later
+                value = computed.get(name)
+            if value is not None:
+                yield scalar(result_tag(selection, name), value)
 
 
-def _selected_rows(curves: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    rows = {"last": curves[-1]}
-    if "validation_macro_f1" in curves[-1]:
-        rows["best_validation"] = max(curves, key=lambda row: row["validation_macro_f1"])
-    return rows
+def _selected_rounds(curves: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the index of the round that each selection would report."""
+    rounds = {"last": reported_round(curves, "last")}
+    if selection_column("best_validation") in curves[-1]:
+        rounds["best_validation"] = reported_round(curves, "best_validation")
+    return rounds
 
 
 def result_tag(selection: str, metric: str) -> str:
@@ -117,7 +136,7 @@ def result_tag(selection: str, metric: str) -> str:
 
 
 def _by_class(prefix: str, values_K: Sequence[float | None], class_names: Sequence[str]) -> list[Value]:
-    if not values_K:
+    if not values_K or len(class_names) > MAX_DETAILED:
         return []
     labelled = zip(_label(class_names), values_K, strict=True)
     return [scalar(f"{prefix}/{name}", value) for name, value in labelled if value is not None]

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lt_rebalance.ground.metrics import FURTHER, HEADLINE, METRICS, SELECTION_METRIC, shown_metrics
 from lt_rebalance.monitoring.tensorboard.content import is_shown, planned_rounds
 from lt_rebalance.monitoring.tensorboard.log import EventLog
 from lt_rebalance.monitoring.tensorboard.naming import name_data, path_name, study_directory
@@ -13,16 +14,13 @@ from lt_rebalance.store import Store
 from lt_rebalance.store.document_values import ORIGINAL
 from lt_rebalance.store.records import Record
 
+BANDED = f"test_{SELECTION_METRIC}"
+"""the column whose range over seeds is shown as well"""
 COMPARED = {
-    "test_macro_f1": "macro F1",
-    "test_accuracy": "accuracy",
-    "test_worst_class_recall": "worst-class recall",
-    "test_num_dead_classes": "dead classes",
-    "test_loss": "test loss",
+    f"test_{name}": METRICS[name].label
+    for name in (SELECTION_METRIC, *shown_metrics(HEADLINE, FURTHER))  # a name keeps its first place
 }
 """columns of the curves that are averaged over seeds, and the titles of their charts"""
-BANDED = "test_macro_f1"
-"""the column whose range over seeds is shown as well"""
 DIRECTORY = "means"
 
 
@@ -47,8 +45,8 @@ def write_means(store: Store, study: Mapping[str, Any]) -> None:
         keys[run["cell"]].append(run["key"])
     logs: dict[str, EventLog] = {}
     for cell, of_cell in zip(study["cells"], keys, strict=True):
-        records = [record for key in of_cell if (record := store.read_record(key)) is not None]
-        if complete := [record for record in records if record.state == "complete"]:
+        records = store.files.read_each(store.read_record, of_cell)
+        if complete := [record for record in records if record is not None and record.state == "complete"]:
             # The original set stands for itself, beside the methods of every C.
             name = path_name(ORIGINAL if cell["data"] == ORIGINAL else cell["method"])
             log = logs.setdefault(name, EventLog(store.files, f"{root}/{name}"))
@@ -63,7 +61,11 @@ def _average(cell: Mapping[str, Any], repeats: Sequence[Record]) -> Iterator[tup
     num_rounds = planned_rounds(repeats[0].stage)
     for index, rows in enumerate(zip(*(record.curves for record in repeats), strict=False), start=1):
         if is_shown(index, num_rounds):
-            found = {column: [row[column] for row in rows] for column in COMPARED}
+            found = {
+                column: [row[column] for row in rows]
+                for column in COMPARED
+                if all(column in row for row in rows)  # a metric may be younger than a record
+            }
             values = [
                 scalar(mean_tag(cell, column), statistics.fmean(each)) for column, each in found.items()
             ]

@@ -3,23 +3,25 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lt_rebalance.ground.names import check_name
-from lt_rebalance.monitoring.tensorboard.protos import HParam
 from lt_rebalance.store.document_values import ORIGINAL
 from lt_rebalance.store.facts import name_generator_replicate, name_replicate
+
+if TYPE_CHECKING:  # who only needs names does not wait for TensorBoard
+    from lt_rebalance.monitoring.tensorboard.protos import HParam
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventRun:
-    """One run of TensorBoard: a cell at its seeds, or a generator that classifiers share."""
+    """One run of TensorBoard: a cell at its seeds, or a generator or a first training that they share."""
 
     directory: str
     """where its events lie in the store"""
     group: str
-    """the cell, whose seeds are repeats of each other; empty for a generator"""
-    hparams: Mapping[str, HParam]
+    """the cell, whose seeds are repeats of each other; empty for what cells share"""
+    hparams: "Mapping[str, HParam]"
     """the cell's configuration in dotted names; what it has not is absent"""
     class_names: tuple[str, ...]
 
@@ -65,6 +67,18 @@ def name_runs(study: Mapping[str, Any]) -> dict[str, EventRun]:
                     class_names=class_names,
                 ),
             )
+        if (first_key := run.get("first_key")) is not None:
+            architecture = cell["config"]["classifier"]["architecture"]
+            runs.setdefault(
+                first_key,
+                EventRun(
+                    directory=f"{root}/representation-{path_name(architecture)}/"
+                    + _path_words(name_replicate(run)),
+                    group="",
+                    hparams={},
+                    class_names=class_names,
+                ),
+            )
         runs.setdefault(
             run["key"],
             EventRun(
@@ -87,12 +101,12 @@ def name_data(data: str) -> str:
     return data if data == ORIGINAL else f"C={data}"
 
 
-def flatten_cell(cell: Mapping[str, Any]) -> dict[str, HParam]:
+def flatten_cell(cell: Mapping[str, Any]) -> "dict[str, HParam]":
     """Return a cell's protocol and configuration in dotted names, without what it has not."""
     return {"protocol": cell["protocol"], **_flatten(cell["config"])}
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, HParam]:
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> "dict[str, HParam]":
     flat: dict[str, HParam] = {}
     for name, value in config.items():
         if isinstance(value, Mapping):

@@ -6,6 +6,7 @@ from typing import Any
 
 from lt_rebalance.ground.disk import takes_no_more
 from lt_rebalance.ground.errors import StorageError
+from lt_rebalance.ground.metrics import METRICS
 from lt_rebalance.monitoring.tensorboard.content import RESULT_METRICS, RESULTS, result_tag
 from lt_rebalance.monitoring.tensorboard.log import EventLog
 from lt_rebalance.monitoring.tensorboard.means import BANDED, COMPARED, band_tags, mean_tag, write_means
@@ -56,7 +57,7 @@ def _metric_titles() -> dict[str, str]:
     titles = {}
     for selection, meaning in RESULTS.items():
         for name in RESULT_METRICS:
-            titles[result_tag(selection, name)] = f"{name.replace('_', ' ')}, {meaning}"
+            titles[result_tag(selection, name)] = f"{METRICS[name].label}, {meaning}"
     return titles
 
 

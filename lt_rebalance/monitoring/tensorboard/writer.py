@@ -97,9 +97,9 @@ def remove_events(store: Store, directory: str) -> None:
 def fill_in(store: Store, runs: Mapping[str, EventRun]) -> int:
     """Write the events of finished stages that have none, or not all; return how many there were."""
     count = 0
-    for key in sorted(set(runs).intersection(store.list_keys())):
-        if read_end(store, runs[key]) in SESSION_STATUS:
-            continue
+    keys = sorted(set(runs).intersection(store.list_keys()))
+    ends = store.files.read_each(lambda key: read_end(store, runs[key]), keys)
+    for key in [key for key, end in zip(keys, ends, strict=True) if end not in SESSION_STATUS]:
         if (record := store.read_record(key)) is not None:
             RunEvents(store, record.kind, runs[key]).finish(record)
             count += 1

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from lt_rebalance.networks.initialization import ImageShape
+from lt_rebalance.networks.builders import ImageShape
 
 
 def build_paper_cnn(num_classes: int, image_shape: ImageShape) -> nn.Module:

@@ -1,0 +1,94 @@
+"""How long does it take to find out what a bucket holds whose every answer takes a while?
+
+Timed are the start of a sweep (every record, checked, and the weights of its generators), what `lt-rebalance
+status` reads, and what the analysis reads; and as a measure of what was won, records read one after another.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from analysis.reader import StoreReader
+from benchmarks.orchestration import make_plan, make_store
+from lt_rebalance.monitoring.status import read_status
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.studies.ledger import Ledger
+from lt_rebalance.studies.plan import Plan, describe_plan
+from lt_rebalance.studies.stage import RESULTS_VERSION
+from lt_rebalance.training.configs import Execution
+
+DELAY_S = 0.02
+ONE_BY_ONE = 500
+"""records read one after another"""
+
+
+def time_bucket(num_records: int, execution: Execution, delay_s: float = DELAY_S) -> list[dict[str, Any]]:
+    """Return the seconds of each way to look at a bucket of so many records."""
+    plan = make_plan(num_records, execution)
+    with tempfile.TemporaryDirectory() as folder:
+        local = make_store(f"{folder}/store", plan)
+        local.write_study("noop", describe_plan(plan, "", dict.fromkeys(plan.stages, 1e12)))
+        with _serve(Path(folder), delay_s):
+            store = open_store("s3://bucket/store", RESULTS_VERSION, create=False, is_read_only=True)
+            assert store is not None
+            some = list(plan.stages)[:ONE_BY_ONE]
+            each_s = _time(lambda: [store.read_record(key) for key in some]) / len(some)
+            work = _list_work(store, plan)
+            return [_describe(name, len(plan.stages), _time(run), each_s) for name, run in work.items()]
+
+
+def _list_work(store: Store, plan: Plan) -> dict[str, Callable[[], object]]:
+    def start_sweep() -> None:
+        ledger = Ledger(plan, store)
+        assert not ledger.pending() and ledger.count_runs()["complete"] == len(plan.runs)
+
+    def analyse() -> None:
+        reader = StoreReader(store, {"noop": store.load_study("noop")})
+        reader.read()
+        assert {row["state"] for row in reader.rows.values()} == {"complete"}
+
+    return {
+        "bucket, start of a sweep": start_sweep,
+        "bucket, status": lambda: read_status(store, "noop", time.time()),
+        "bucket, analysis": analyse,
+    }
+
+
+def _time(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _describe(what: str, count: int, seconds: float, each_s: float) -> dict[str, Any]:
+    one_by_one = each_s * count / seconds
+    return {
+        "what": what,
+        "count": count,
+        "s": seconds,
+        "ms each": 1e3 * seconds / count,
+        "one by one takes": one_by_one,
+    }
+
+
+@contextlib.contextmanager
+def _serve(root: Path, delay_s: float) -> Iterator[None]:
+    """Show a directory as a bucket, and lead the environment to it and to nothing else of its owner."""
+    script = Path(__file__).with_name("bucket_server.py")
+    command = [sys.executable, str(script), str(root), str(delay_s)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            port = server.stdout.readline().strip()
+            os.environ |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
+            os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+            os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+            yield
+        finally:
+            server.terminate()

@@ -1,0 +1,141 @@
+"""Run what is pending of a job, show how it goes and how it ended. With this come Ray, torch and pandas."""
+
+import argparse
+
+from rich.console import Console
+
+from lt_rebalance.cluster.dispatch import run_plan
+from lt_rebalance.cluster.session import RaySession
+from lt_rebalance.commands.forecast import (
+    Job,
+    describe_study,
+    expect,
+    learn_throughput,
+    measure_unknown,
+)
+from lt_rebalance.data.files import locate_data_dir
+from lt_rebalance.ground.errors import ClusterError, StorageError, attempt
+from lt_rebalance.ground.exits import EXIT_INCOMPLETE, this_command
+from lt_rebalance.ground.interrupts import Interrupted
+from lt_rebalance.ground.text import make_console, rich, to_csv
+from lt_rebalance.monitoring.concerns import advise_on
+from lt_rebalance.monitoring.tensorboard.overview import refresh_events, write_overview
+from lt_rebalance.stages.arithmetic import Throughput
+from lt_rebalance.stages.progress import Progress, render_cells
+from lt_rebalance.store import Store, StoreError
+from lt_rebalance.store.presence import DriverBeat
+from lt_rebalance.studies.ledger import Ledger
+from lt_rebalance.studies.tables import cells_frame, describe_cells, runs_frame
+
+
+def run_job(job: Job, options: argparse.Namespace, session: RaySession) -> int:
+    """Run what is pending, show the results and return the exit code."""
+    ledger, store, console = job.ledger, job.store, make_console()
+    assert store is not None
+    _note_replaced_runs(ledger, store, console)
+    pending = ledger.pending()
+    throughput = learn_throughput(ledger)
+    if options.address is None:
+        measure_unknown(throughput, pending)
+    study = describe_study(job) | {"expected_s": expect(throughput, pending)}
+    store.write_study(study["study"], study)
+    if pending:
+        console.print(
+            f"{ledger.summary()}: {len(pending)} stages to run, {job.resources.num_slots} at a time"
+        )
+        if options.retry_failed:
+            for key in pending:
+                store.clear_failure(key)
+        attempt(lambda: write_overview(store, study))
+        run_pending(job, store, options.data_dir, session, console, throughput)
+        attempt(lambda: refresh_events(store, study))
+    return _show_results(job, store, console)
+
+
+def _note_replaced_runs(ledger: Ledger, store: Store, console: Console) -> None:
+    """Say when a study of the same name planned runs that the new plan does not have."""
+    name = ledger.plan.study.name
+    try:
+        earlier = {run["key"] for run in store.load_study(name)["runs"]}
+    except (StoreError, KeyError, TypeError):  # none yet, or not readable: there is nothing to keep
+        return
+    if others := len(earlier - set(ledger.plan.stages)):
+        console.print(
+            f"note: study {name} planned {others} other runs before. Their results stay in the store, but "
+            "reports no longer name them; give one of the two studies another --name to have both."
+        )
+
+
+def run_pending(
+    job: Job,
+    store: Store,
+    data_dir: str | None,
+    session: RaySession,
+    console: Console,
+    throughput: Throughput,
+) -> None:
+    """Run what is pending of a job, and show on a console how it goes.
+
+    Args:
+        throughput: what is known of how fast stages train.
+
+    Raises:
+        Interrupted: a signal asked for it.
+    """
+    ledger, slots = job.ledger, job.resources.num_slots
+    # Workers have a working directory and an environment of their own.
+    data_dir = str(locate_data_dir(data_dir))
+    disk = None if store.directory is None else str(store.directory)
+    progress = Progress(ledger, throughput, slots, console, disk)
+    driver = DriverBeat(store.files, ledger.plan.study.name)
+    session.start()
+    with driver, progress:
+
+        def check() -> None:
+            driver.beat()
+            session.check()
+
+        try:
+            run_plan(ledger, store, data_dir, job.resources, progress, check, driver.note.name)
+        except (ClusterError, Interrupted, StorageError):
+            console.print(ledger.summary())
+            raise
+
+
+def _show_results(job: Job, store: Store, console: Console) -> int:
+    """Print the tables, where everything lies and the account of all runs; return the exit code."""
+    ledger = job.ledger
+    study, runs = ledger.plan.study, runs_frame(ledger)
+    cells = cells_frame(runs)
+    paths = [
+        store.write_table(study.name, name, to_csv(frame))
+        for name, frame in (("cells", cells), ("runs", runs))
+    ]
+    console.print(render_cells(cells, describe_cells(study.name, runs, cells)))
+    if job.answer is not None:
+        try:
+            text, csv = job.answer(store.location, study.name, console.width)
+        except ValueError as error:  # the account of the runs does not wait for it
+            text = f"no answer can be given: {error}"
+        else:
+            paths.append(store.write_table(study.name, "answer", csv))
+        print(text)
+    for run in ledger.plan.runs:
+        if ledger.state(run.key) == "failed":
+            console.print(rich(f"failed: {run}: {ledger.reason(run.key)}"), soft_wrap=True)
+    for path in paths:
+        print(f"table: {path}")
+    print(f"records: {store.location}")
+    counts = ledger.count_runs()
+    if quarantined := len(store.list_quarantine()):
+        print(f"quarantine: {quarantined} damaged files were set aside in {store.location}/quarantine")
+    if counts["failed"]:
+        causes = ledger.count_causes()
+        print("failed runs by cause: " + ", ".join(f"{name} {num}" for name, num in sorted(causes.items())))
+        print(f"{advise_on(causes)}: {this_command()} --retry-failed")
+    if counts["missing"]:
+        print(f"to run what is missing: {this_command()}")
+    if counts["complete"] == len(ledger.plan.runs) and all(isinstance(seed, int) for seed in study.seeds):
+        print(f"for twice the seeds: {this_command()} {job.seeds_option} {2 * len(study.seeds)}")
+    print(ledger.summary())
+    return EXIT_INCOMPLETE if counts["failed"] or counts["missing"] else 0

@@ -1,0 +1,67 @@
+"""cRT: after a training on the set as it is, the last layer is trained anew, all classes alike.
+
+Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis 2020, Decoupling Representation and Classifier for
+Long-Tailed Recognition, arXiv 1910.09217, section 4.1 (classifier re-training), sampling by equation 1 with
+q = 0: every class comes up alike. Deviations: the second training has the learning rate of the first and
+comes on top of it, as long as the first unless set (10 epochs after 90 in the paper, at a far higher learning
+rate: a layer that begins anew needs steps to move); items of a class are drawn with replacement.
+
+Shape suffix: K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_rebalance.methods.contract import Method, Options, SecondTraining
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrtOptions:
+    """What can be set of cRT."""
+
+    budget_share: float = 1.0
+    """how long the last layer is trained anew, as a share of the first training; at most 1"""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.budget_share <= 1:
+            raise ValueError(f"budget_share must be above 0 and at most 1, got {self.budget_share}")
+
+
+def _order(counts_K: NDArray[np.int64], progress: float, options: Options) -> NDArray[np.float64]:
+    return np.ones(len(counts_K))
+
+
+def _prepare(network: nn.Module, generator: torch.Generator) -> None:
+    """Keep all but the last linear layer, which gets new weights from torch's own distribution of them."""
+    import torch
+    from torch import nn
+
+    network.requires_grad_(False)
+    *_, last = (module for module in network.modules() if isinstance(module, nn.Linear))
+    last.requires_grad_()
+    bound = 1 / math.sqrt(last.in_features)
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter.uniform_(-bound, bound, generator=generator)
+
+
+def _share(options: Options) -> float:
+    return float(options.budget_share)
+
+
+CRT = Method(
+    description="train, then train the last layer anew on classes that come up alike",
+    options=CrtOptions,
+    order=_order,
+    then=SecondTraining(stream="crt/classifier", prepare=_prepare, budget_share=_share),
+)

@@ -1,0 +1,8 @@
+"""The long-tailed set as it is, against which methods are compared.
+
+Source: Mankikar, Patel, Zhang, section 3.2.
+"""
+
+from lt_rebalance.methods.contract import Method
+
+NONE = Method(description="train on the long-tailed set as it is")

@@ -1,0 +1,1 @@
+"""Generators of conditional GANs, and the registry that names them."""

@@ -1,0 +1,66 @@
+"""Count the arithmetic and the parameters of networks, with inputs of no meaning."""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.networks.initialization import build_network
+from lt_rebalance.networks.known_work import ForwardWork
+from lt_rebalance.training.batching import (
+    Example,
+    example_classifier,
+    example_discriminator,
+    example_generator,
+)
+
+
+@functools.cache
+def count_generator(architecture: str, spec: DatasetSpec) -> ForwardWork:
+    """Return the work of a generator."""
+    return _count(example_generator(architecture, spec))
+
+
+@functools.cache
+def count_discriminator(spec: DatasetSpec) -> ForwardWork:
+    """Return the work of a discriminator."""
+    return _count(example_discriminator(spec))
+
+
+@functools.cache
+def count_classifier(architecture: str, spec: DatasetSpec) -> ForwardWork:
+    """Return the work of a classifier."""
+    return _count(example_classifier(architecture, spec))
+
+
+def _count(example: Example) -> ForwardWork:
+    network, inputs = example
+    has_batch_norm = any(isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d) for each in network.modules())
+    return ForwardWork(flop=_forward_flop(network, *inputs), has_batch_norm=has_batch_norm)
+
+
+@torch.no_grad()
+def _forward_flop(network: nn.Module, *inputs_of_two: Tensor) -> float:
+    """Return the multiplications and additions of all linear and convolutional layers for one item."""
+    total = 0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        nonlocal total
+        weight = layer.get_parameter("weight")
+        # A transposed convolution applies its kernel at every input position, the others at every output.
+        positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        total += 2 * weight.numel() * positions[0, 0].numel() if weight.dim() == 4 else 2 * weight.numel()
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            layer.register_forward_hook(count)
+    network(*inputs_of_two)
+    return float(total)
+
+
+def count_parameters(build: Callable[[], nn.Module]) -> int:
+    """Return how many parameters the network has that is built so."""
+    network = build_network(build, torch.Generator())
+    return sum(parameter.numel() for parameter in network.parameters())

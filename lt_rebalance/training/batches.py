@@ -1,0 +1,42 @@
+"""How the items of a pass are cut into batches."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batching:
+    """How a pass over some items is cut into batches; every item is in one of them."""
+
+    num_items: int
+    batch_size: int
+    smallest: int
+    """fewest items of a batch; what is left over at the end and is fewer joins the batch before it"""
+
+    def __post_init__(self) -> None:
+        if min(self.num_items, self.batch_size) < self.smallest:
+            raise ValueError(
+                f"a batch needs at least {self.smallest} items, got {self.num_items} items in batches of "
+                f"{self.batch_size}"
+            )
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Batches of a pass."""
+        full, rest = divmod(self.num_items, self.batch_size)
+        return full + (rest >= self.smallest)
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many items each batch of a pass has."""
+        return [len(self.items_of(position)) for position in range(self.steps_per_pass)]
+
+    def items_of(self, position: int) -> range:
+        """Return where the items of the batch at a position of a pass stand in its order."""
+        first = position * self.batch_size
+        is_last = position == self.steps_per_pass - 1
+        return range(first, self.num_items if is_last else first + self.batch_size)
+
+    def images_seen(self, num_steps: int) -> int:
+        """Return the images in so many steps together."""
+        passes, steps = divmod(num_steps, self.steps_per_pass)
+        return passes * self.num_items + steps * self.batch_size

@@ -1,0 +1,157 @@
+"""Which forms of fused lanes can compute a network; found by trying them on a few made-up items on the CPU.
+
+A form can compute a network where two lanes of it give the same as each alone: outputs, gradients and
+buffers, in training and in evaluation. Shape suffixes: L lanes, N items.
+"""
+
+import functools
+import textwrap
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.ground.text import one_line
+from lt_rebalance.networks.builders import find_builder
+from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
+from lt_rebalance.networks.generators.registry import GENERATORS
+from lt_rebalance.training.batching import (
+    Builder,
+    Example,
+    example_classifier,
+    example_discriminator,
+    example_generator,
+)
+from lt_rebalance.training.lane import TrainingState, stack
+from lt_rebalance.training.stacks import FORMS, LaneStack
+
+NUM_LANES = 2
+NUM_ITEMS = 4
+TOLERANCE = 0.01
+"""relative, of the norm of a tensor; rounding in float32 stays far below, another computation far above"""
+
+
+def classifier_fault(form: str, architecture: str, spec: DatasetSpec) -> str | None:
+    """Return why a form cannot compute a classifier, in one line, or None where it can."""
+    builder = find_builder("classifier", CLASSIFIERS, architecture)
+    return _try_classifier(builder, form, architecture, spec)
+
+
+def generator_fault(form: str, architecture: str, spec: DatasetSpec) -> str | None:
+    """Return why a form cannot compute a generator and its discriminator, or None where it can."""
+    builder = find_builder("generator", GENERATORS, architecture)
+    return _try_generator(builder, form, architecture, spec) or _try_discriminator(form, spec)
+
+
+# The builder is an argument of its own, so that what is kept is known to be of the network of that name.
+@functools.cache
+def _try_classifier(_: Builder, form: str, architecture: str, spec: DatasetSpec) -> str | None:
+    return find_fault(form, lambda seed: example_classifier(architecture, spec, seed))
+
+
+@functools.cache
+def _try_generator(_: Builder, form: str, architecture: str, spec: DatasetSpec) -> str | None:
+    return find_fault(form, lambda seed: example_generator(architecture, spec, seed))
+
+
+@functools.cache
+def _try_discriminator(form: str, spec: DatasetSpec) -> str | None:
+    return find_fault(form, lambda seed: example_discriminator(spec, seed))
+
+
+def find_fault(form: str, make_example: Callable[[int], Example]) -> str | None:
+    """Return why a form cannot compute what a function makes for a seed, or None where it can."""
+    if FORMS[form] is LaneStack:  # one network after another is what the others are measured by
+        return None
+    open_layers: list[str] = []
+    try:
+        expected = _compute(FORMS["separate"], make_example, [])
+        found = _compute(FORMS[form], make_example, open_layers)
+    # Whatever a network does, trying it is no fault of the sweep.
+    except Exception as error:
+        layer = f"layer {open_layers[-1]}: " if open_layers else ""
+        return layer + describe(error)
+    different = (name for name, tensor in expected.items() if not _agree(found[name], tensor))
+    first = next(different, None)
+    return None if first is None else f"it computes otherwise than lanes alone: {first}"
+
+
+def describe(error: Exception) -> str:
+    """Return an error in one line of a log."""
+    return textwrap.shorten(one_line(f"{type(error).__name__}: {error}"), 200, placeholder=" ...")
+
+
+def _agree(found: Tensor, expected: Tensor) -> bool:
+    difference = torch.linalg.vector_norm(found.double() - expected.double())
+    return bool(difference <= TOLERANCE * torch.linalg.vector_norm(expected.double()))
+
+
+def _compute(
+    form: type[LaneStack], make_example: Callable[[int], Example], open_layers: list[str]
+) -> TrainingState:
+    """Return what lanes of a network compute in two steps and in evaluation, by a name for messages.
+
+    The steps have a learning rate of 0: Adam's moments are then what gradients the lanes have had.
+
+    Args:
+        open_layers: holds the layers that are being computed, the innermost last, also after an error.
+    """
+    examples = [make_example(seed) for seed in range(NUM_LANES)]
+    networks = [network for network, _ in examples]
+    optimizers = [torch.optim.Adam(network.parameters(), 0.0, fused=True) for network in networks]
+    inputs = [_make_inputs(seed, tensors) for seed, (_, tensors) in enumerate(examples)]
+    inputs_L = [stack(tensors) for tensors in zip(*inputs, strict=True)]
+    lanes = form(networks, optimizers)
+    results: TrainingState = {}
+    _tell_layers(networks, open_layers)
+    with torch.random.fork_rng(devices=[]):
+        lanes.train()
+        for step in range(2):
+            outputs_LN = lanes(*inputs_L)
+            results[f"outputs of step {step + 1}"] = outputs_LN.detach().clone()
+            lanes.zero_grad()
+            outputs_LN.square().mean().backward()
+            lanes.step()
+        lanes.train(False)
+        with torch.no_grad():
+            results["outputs in evaluation"] = lanes(*inputs_L).clone()
+    return results | _state(networks, optimizers)
+
+
+def _state(networks: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> TrainingState:
+    """Return the gradients of all layers together, and every buffer."""
+    results: TrainingState = {}
+    for lane, (network, optimizer) in enumerate(zip(networks, optimizers, strict=True)):
+        moments = [
+            optimizer.state[parameter].get("exp_avg", torch.zeros_like(parameter)).flatten()
+            for parameter in network.parameters()
+        ]
+        results[f"gradients of lane {lane}"] = torch.cat([*moments, torch.empty(0)]).detach().clone()
+        for name, buffer in network.named_buffers():
+            results[f"buffer {name} of lane {lane}"] = buffer.clone()
+    return results
+
+
+def _make_inputs(seed: int, inputs_of_two: Sequence[Tensor]) -> list[Tensor]:
+    """Return inputs like those of an example, with random numbers in place of numbers."""
+    stream = torch.Generator().manual_seed(seed)
+    return [
+        torch.randn(NUM_ITEMS, *tensor.shape[1:], generator=stream)
+        if tensor.is_floating_point()
+        else tensor[:1].expand(NUM_ITEMS, *tensor.shape[1:])
+        for tensor in inputs_of_two
+    ]
+
+
+def _tell_layers(networks: Sequence[nn.Module], open_layers: list[str]) -> None:
+    """Have networks, which are thrown away, keep a list of the layers that are being computed."""
+    for network in networks:
+        for name, layer in network.named_modules():
+            told = f"{name} ({type(layer).__name__})"
+            layer.register_forward_pre_hook(lambda *_, told=told: open_layers.append(told))
+            layer.register_forward_hook(lambda *_: _close(open_layers))
+
+
+def _close(open_layers: list[str]) -> None:
+    open_layers.pop()

@@ -1,0 +1,386 @@
+"""A method or a network in a file of the user's: from the command line into keys, records and workers."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import analysis.__main__
+from lt_rebalance.cluster.attempt import AttemptError
+from lt_rebalance.cluster.rungs import RungTrainable, rung_trial_config
+from lt_rebalance.cluster.trainable import CNNTrainable, trial_config
+from lt_rebalance.commands.main import main as look
+from lt_rebalance.commands.sweep import main
+from lt_rebalance.ground import own_file
+from lt_rebalance.ground.own_file import resolve
+from lt_rebalance.methods.registry import MethodConfig, get_method, plan_rebalancing
+from lt_rebalance.networks.classifiers.registry import build_classifier
+from lt_rebalance.search.account import SearchBudget
+from lt_rebalance.search.files import make_account
+from lt_rebalance.search.journal import open_journal
+from lt_rebalance.search.owners import list_owned
+from lt_rebalance.search.search import Search
+from lt_rebalance.stages.kinds import run_stage
+from lt_rebalance.stages.verification import verify_stage
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.store.records import Failure
+from lt_rebalance.studies.overrides import change_study, make_overrides
+from lt_rebalance.studies.plan import Plan, compile_study, describe_plan, plan_from_description
+from lt_rebalance.studies.protocols import Protocol, make_cell
+from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage, stage_from_dict
+from lt_rebalance.studies.study import Study
+from lt_rebalance.training.configs import Execution
+from sweeps import full_grid
+
+SOURCE = """\
+import sys
+
+import numpy as np
+from torch import nn
+
+from lt_rebalance.methods.contract import Method, RebalancePlan
+
+
+def _first(number):
+    def plan(counts_K, draw, rng):
+        kept = tuple(np.arange(min(number, count)) for count in counts_K)
+        return RebalancePlan(positions_by_class=kept, num_synthetic_K=(0,) * len(counts_K))
+
+    return plan
+
+
+def _method(plan):
+    return Method(description="of a user's own", draws=(), needs_generator=False, plan=plan)
+
+
+def _raise(counts_K, draw, rng):
+    raise ERRORS[0](f"the counts are {counts_K}")
+
+
+def _ask_for_too_many(counts_K, draw, rng):
+    return _first(0)(counts_K, draw, rng).positions_by_class
+
+
+ERRORS = [LookupError]
+five = _method(_first(5))
+raising = _method(_raise)
+without_plan = _method(_ask_for_too_many)
+
+
+def build(num_classes, image_shape):
+    channels, height, width = image_shape
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, num_classes))
+
+
+def build_for_eleven(num_classes, image_shape):
+    return build(num_classes + 1, image_shape)
+
+
+def build_too_small(num_classes, image_shape):
+    return nn.Sequential(nn.Flatten(), nn.Linear(3, num_classes))
+"""
+RAISES = 'raise ERRORS[0](f"the counts are {counts_K}")'
+MINI = {"dataset": "fashion_mnist_mini", "c": "1/2", "generator": None}
+CPU = ["--device", "cpu", "--precision", "float32"]
+
+Forget = Callable[[], None]
+
+
+def line_of(text: str) -> int:
+    """Return the number of the line of `SOURCE` that a text begins on."""
+    return SOURCE.partition(text)[0].count("\n") + 1
+
+
+@pytest.fixture(autouse=True)
+def forget(monkeypatch: pytest.MonkeyPatch) -> Forget:
+    """Return what makes this process one to which no file was given; that is so at the start."""
+
+    def forget_() -> None:
+        monkeypatch.setattr(own_file, "_AT_HAND", {})
+
+    forget_()
+    return forget_
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a file of a user's own, in the directory that this process stands in."""
+    (tmp_path / "of_mine").mkdir()
+    monkeypatch.chdir(tmp_path / "of_mine")
+    (tmp_path / "of_mine" / "mine.py").write_text(SOURCE)
+    return Path("mine.py")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    opened = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
+    assert opened is not None
+    return opened
+
+
+@pytest.fixture
+def make_stage(path: Path, small_protocol: Protocol, cpu_execution: Execution) -> Callable[..., Any]:
+    """Return what makes the stage of a method of the user's own."""
+
+    def make(taken: str = "five", **changes: Any) -> ClassifierStage:
+        protocol = dataclasses.replace(small_protocol, **changes)
+        method = resolve(f"{path}:{taken}") if taken else "none"
+        return make_cell(protocol, method=method, **MINI).stage(0, cpu_execution)
+
+    return make
+
+
+MakeStage = Callable[..., ClassifierStage]
+
+
+def test_name_and_sha256_are_in_the_key_and_the_path_is_not(path: Path, make_stage: MakeStage) -> None:
+    first = make_stage()
+    content = first.to_dict()["method"]
+    assert content["name"] == f"mine.py:five@{content['file_sha256'][:8]}" and first.method.name in str(first)
+    path.rename("../mine.py")
+    assert make_cell_key(Path("../mine.py"), first) == first.key
+    Path("../mine.py").write_text(SOURCE + "\n# the same, but for these words\n")
+    changed = make_cell_key(Path("../mine.py"), first)
+    assert changed != first.key
+
+
+def make_cell_key(path: Path, like: ClassifierStage) -> str:
+    config = MethodConfig(name=resolve(f"{path}:five"), draw=None)
+    return dataclasses.replace(like, method=config).key
+
+
+def test_stages_without_a_file_of_ones_own_describe_none(classifier_stage: ClassifierStage) -> None:
+    assert "file_sha256" not in json.dumps(classifier_stage.to_dict())
+
+
+def test_method_of_ones_own_acts_and_its_record_names_it(make_stage: MakeStage, store: Store) -> None:
+    record = run_stage(make_stage(), store)
+    assert record.state == "complete"
+    assert record.training_counts == tuple(min(5, count) for count in record.class_counts)
+    assert max(record.class_counts) > 5
+    assert record.stage["method"] == make_stage().to_dict()["method"]
+
+
+def test_worker_runs_what_its_driver_hands_on_though_it_has_no_such_file(
+    path: Path, make_stage: MakeStage, store: Store, forget: Forget
+) -> None:
+    stage = make_stage()
+    config = json.loads(json.dumps(trial_config([stage], store.location, None)))
+    path.unlink()
+    forget()
+    trainable = CNNTrainable(config)
+    while not trainable.train()["done"]:
+        pass
+    record = store.load_record(stage.key)
+    assert record is not None and record.training_counts[0] == 5
+
+
+def test_trial_of_a_search_is_handed_the_file_too(
+    path: Path, small_search: Search, store: Store, forget: Forget
+) -> None:
+    search = with_method(small_search, path)
+    config = rung_trial_config(search.ladder(search.untuned), ["macro_f1"], store.location, None)
+    path.unlink()
+    forget()
+    assert RungTrainable(config).train()["outcome"] == "running"
+    assert all(store.load_record(stage.key) for stage in search.ladder(search.untuned)[0].groups[0])
+
+
+def with_method(search: Search, path: Path) -> Search:
+    method = MethodConfig(name=resolve(f"{path}:five"), draw=None)
+    return dataclasses.replace(search, base=dataclasses.replace(search.base, method=method))
+
+
+def test_file_of_the_documentation_works(path: Path, small_protocol: Protocol) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+    path.write_text(text.partition("```python\n# mine.py\n")[2].partition("```")[0])
+    method = make_cell(small_protocol, method=resolve(f"{path}:median"), **MINI).method
+    plan = plan_rebalancing(method.name, method.draw, [9, 5, 1], np.random.default_rng(0))
+    assert plan.counts_K == [5, 5, 1]
+    assert build_classifier(resolve(f"{path}:linear"), 3, (1, 2, 2))(torch.zeros(4, 1, 2, 2)).shape == (4, 3)
+
+
+def test_network_of_ones_own_is_trained(
+    path: Path, small_protocol: Protocol, cpu_execution: Execution, store: Store
+) -> None:
+    study = Study(name="study", cells=(make_cell(small_protocol, method="none", **MINI),), seeds=(0,))
+    changed = change_study(study, make_overrides({"classifier.architecture": f"{path}:build"}))
+    (run,) = compile_study(changed, cpu_execution).runs
+    name = run.stage.classifier.architecture
+    assert name.startswith("mine.py:build@") and changed.overrides["classifier"]["architecture"] == name
+    assert str(run).startswith(f"small+classifier.architecture={name} ")
+    record = run_stage(run.stage, store)
+    assert record.stage["classifier"]["file_sha256"].startswith(name[-8:])
+    assert make_overrides({"classifier.architecture": "paper_cnn"}).tables["classifier"] == {
+        "architecture": "paper_cnn"
+    }
+    back = change_study(changed, make_overrides({"classifier.architecture": "paper_cnn"}))
+    assert back.cells[0].classifier == study.cells[0].classifier
+
+
+@pytest.mark.parametrize("error", ["LookupError", "ValueError", "OSError"])
+def test_error_of_a_users_code_in_a_worker_is_told_as_theirs_and_kept(
+    error: str, path: Path, make_stage: MakeStage, store: Store, forget: Forget
+) -> None:
+    path.write_text(SOURCE.replace("[LookupError]", f"[{error}]"))
+    stage = make_stage("raising")
+    config = trial_config([stage], store.location, None)
+    forget()
+    said = f"mine.py:{line_of(RAISES)}: {error}: the counts are ["
+    if error == "ValueError":  # final, as any ValueError is
+        result = CNNTrainable(config).train()
+        assert (result["outcome"], result["cause"]) == ("failed", "own file")
+        failure = store.load_failure(stage.key)
+    else:
+        with pytest.raises(AttemptError, match=re.escape(said)):
+            CNNTrainable(config).train()
+        (failure,) = store.load_errors(stage.key)
+    assert failure is not None
+    assert failure.cause == "own file" and failure.error.startswith(said)
+    assert RAISES in failure.traceback
+
+
+WRONG = [
+    (["--methods", "mine.py:five_"], "mine.py does not define 'five_'"),
+    (
+        ["--methods", "mine.py:build"],
+        f"mine.py:{line_of('def build(')}: build must be of type Method, got one of type function",
+    ),
+    (["--methods", "nowhere/mine.py:five"], "there is no file 'nowhere/mine.py'"),
+    (["--methods", "broken.py:five"], "broken.py:2: ModuleNotFoundError: No module named 'no_such_package'"),
+    (["--methods", "mine.py:raising"], f"mine.py:{line_of(RAISES)}: LookupError: the counts are "),
+    (["--methods", "mine.py:without_plan"], "must plan a RebalancePlan, got one of type tuple"),
+    (["--c", "original", "--methods", "mine.py:five"], "--c original goes with --methods none alone"),
+    (
+        ["--set", "classifier.architecture=mine.py:five"],
+        f"mine.py:{line_of('five = ')}: five must be a function",
+    ),
+    (["--set", "classifier.architecture=mine.py:build_for_eleven"], "must make 10 logits an image"),
+    (["--set", "classifier.architecture=mine.py:build_too_small"], "cannot be computed on images of 1x28x28"),
+    (["--set", "classifier.architecture=nowhere.py:build"], "there is no file 'nowhere.py'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), WRONG, ids=lambda each: " ".join(each)[-60:])
+@pytest.mark.parametrize("plan", [True, False])
+def test_wrong_file_of_ones_own_is_refused_in_a_line_before_anything_is_run(
+    arguments: list[str], said: str, plan: bool, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("broken.py").write_text("\nimport no_such_package\n")
+    extra = ["--plan"] if plan else []
+    code, _, err = call_sweep(["--c", "1/2", "--seeds", "1", *arguments, *extra], capsys)
+    assert code == 2 and said in err and len(err.splitlines()) == 1 and err.startswith("error: ")
+    assert not Path("results").exists()
+
+
+def call_sweep(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = main(full_grid.make_grid_parser(), full_grid.build_study, [*CPU, *arguments])
+    return (code, *capsys.readouterr())
+
+
+def test_plan_shows_methods_and_networks_of_ones_own(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    architecture = f"classifier.architecture={path}:build"
+    arguments = ["--methods", "none", f"{path}:five", "--set", architecture, "--seeds", "1", "--c", "1/2"]
+    code, out, _ = call_sweep([*arguments, "--plan"], capsys)
+    assert code == 0 and "device time, method mine.py:five@" in out
+    assert "+classifier.architecture=mine.py:build@" in out
+
+
+# What is read is never run
+
+
+@pytest.fixture
+def plan(path: Path, small_protocol: Protocol, cpu_execution: Execution, store: Store) -> Plan:
+    """Return the plan of a study whose run of seed 0 is finished and of seed 1 has failed."""
+    cell = make_cell(small_protocol, method=resolve(f"{path}:five"), **MINI)
+    planned = compile_study(Study(name="study", cells=(cell,), seeds=(0, 1)), cpu_execution)
+    store.write_study("study", describe_plan(planned))
+    run_stage(planned.runs[0].stage, store)
+    stage = planned.runs[1].stage
+    store.mark_failed(
+        Failure(
+            key=stage.key,
+            kind=stage.kind,
+            stage=stage.to_dict(),
+            error="mine.py:24: LookupError: x",
+            traceback="",
+            provenance={},
+            cause="own file",
+        )
+    )
+    return planned
+
+
+def test_no_code_is_run_by_reading_and_the_same_file_is_asked_for_to_run_a_stage_again(
+    plan: Plan, path: Path, store: Store, forget: Forget, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forget()
+    # Whoever takes the name in the store for a file to run, runs this.
+    path.write_text("open('ran', 'w')\nraise SystemExit(9)\n")
+    assert plan_from_description(json.loads(json.dumps(describe_plan(plan)))) == plan
+    done, failed = (run.stage for run in plan.runs)
+    assert stage_from_dict(store.read_record(done.key).stage) == done  # type: ignore[union-attr]
+    place, name = store.location, done.method.name
+    for arguments in (
+        ["status", place],
+        ["plan", place],
+        ["show", done.key, "--storage", place],
+        ["show", failed.key, "--storage", place],
+        ["export", place],
+        ["tensorboard", place, "--no-server"],
+        ["gc", place, "--orphans"],
+        ["retry", place, "--failed", "--dry-run"],
+    ):
+        assert look(arguments) in (0, 1), arguments
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        if arguments[0] in ("status", "plan", "export"):
+            assert name in out, arguments
+    assert analysis.__main__.main([place, "--partial", "--out", "report"]) == 0
+    assert name in Path("report/index.html").read_text()
+    capsys.readouterr()
+
+    again = {"verify": ["verify", done.key, "--storage", place], "retry": ["retry", place, "--failed"]}
+    for command in again.values():
+        for extra in ([], ["--own-file", "mine.py"]):
+            assert look([*command, *extra]) == 2
+            said = capsys.readouterr().err
+            assert f"a file mine.py with sha256 {done.method.file_sha256}" in said and "--own-file" in said
+            assert len(said.splitlines()) == 1
+    assert not Path("ran").exists()
+
+    Path("elsewhere").mkdir()
+    Path("elsewhere/mine.py").write_text(SOURCE)
+    assert look([*again["verify"], "--own-file", "elsewhere/mine.py"]) == 0
+    assert "equal, bit for bit" in capsys.readouterr().out
+    assert verify_stage(store, done.key, None).is_equal
+    assert not Path("ran").exists()
+
+
+def test_search_of_a_method_of_ones_own_keeps_its_stages_though_the_file_is_gone(
+    path: Path, small_search: Search, store: Store, forget: Forget
+) -> None:
+    search = with_method(small_search, path)
+    store.write_search(search.name, make_account(search, "?", SearchBudget(trials=1), [], {}))
+    with open_journal(search, store) as journal:
+        journal.enqueue(search.untuned)
+        journal.begin()
+    stages = [stage for rung in search.ladder(search.untuned) for group in rung.groups for stage in group]
+    forget()
+    path.write_text("open('ran', 'w')\n")
+    assert list_owned(store) == {stage.key: f"search {search.name}" for stage in stages}
+    assert not Path("ran").exists()
+
+
+def test_configuration_of_a_method_that_is_not_at_hand_cannot_be_used(plan: Plan, forget: Forget) -> None:
+    forget()
+    with pytest.raises(ValueError, match="not at hand"):
+        get_method(plan.runs[0].stage.method.name)
+    with pytest.raises(ValueError, match="not at hand"):
+        MethodConfig(name=plan.runs[0].stage.method.name, draw=None)

@@ -1,0 +1,119 @@
+"""One contract over all of METHODS: what every method keeps to in training, whatever it does there."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lt_rebalance.ground.plain import config_from_dict, to_plain
+from lt_rebalance.methods.registry import METHODS, MethodConfig
+from lt_rebalance.training.configs import GeneratorConfig
+from lt_rebalance.training.stacks import Fusion
+from tests.methods.toy import COUNTS, configure, finish, list_differences, make_training
+
+IN_TRAINING = [name for name, method in METHODS.items() if not method.only_plans]
+NAMES = ["none", *IN_TRAINING]
+"""methods that train differently from each other on one and the same set"""
+PERMUTED = [COUNTS, (3, 12, 1, 6), (1, 3, 6, 12)]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_registry_is_had_without_torch() -> None:
+    check = "import sys, lt_rebalance.methods.registry; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_method_names_its_own_streams_after_itself(name: str) -> None:
+    moments = (METHODS[name].mix, METHODS[name].then)
+    assert all(moment.stream.startswith(f"{name}/") for moment in moments if moment is not None)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_method_with_options_keeps_them_in_the_key_and_one_without_adds_nothing(name: str) -> None:
+    config = configure(name)
+    plain = to_plain(config)
+    assert ("options" in plain) == (METHODS[name].options is not None)
+    assert config_from_dict(MethodConfig, plain) == config
+    with pytest.raises(ValueError, match=r"has no options|unknown key of .*Options 'no_such'"):
+        configure(name, no_such=1.0)
+
+
+@pytest.mark.parametrize("name", IN_TRAINING)
+def test_cgan_is_not_trained_by_a_method_that_acts_on_classifiers(name: str) -> None:
+    config = {"budget": {"epochs": 1, "steps": None, "rounds": None}, "batch_size": 8, "learning_rate": 1e-3}
+    config |= {"architecture": "mlp_cgan_relu", "beta1": 0.9, "beta2": 0.999}
+    with pytest.raises(ValueError, match=f"method '{name}' acts on the training of a classifier"):
+        config_from_dict(GeneratorConfig, config | {"training_method": to_plain(configure(name))})
+
+
+@pytest.mark.parametrize("name", IN_TRAINING)
+def test_method_acts(name: str) -> None:
+    (lane,) = finish(make_training(configure(name))).lanes
+    (plain,) = finish(make_training(configure("none"))).lanes
+    assert lane.curves[-1]["test_loss"] != plain.curves[-1]["test_loss"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_equal_seeds_agree_and_different_seeds_differ(name: str) -> None:
+    first, same = (finish(make_training(configure(name), [4])) for _ in range(2))
+    other = finish(make_training(configure(name), [5]))
+    states = [each.get_lane_state(each.lanes[0]) for each in (first, same, other)]
+    assert list_differences(states[0], states[1]) == []
+    assert "classifier.network.14.weight" in list_differences(states[0], states[2])
+    assert first.lanes[0].curves == same.lanes[0].curves != other.lanes[0].curves
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lanes_that_take_turns_train_as_each_alone(name: str) -> None:
+    together = finish(make_training(configure(name), [0, 3, 8], counts=PERMUTED))
+    for index, seed in enumerate([0, 3, 8]):
+        alone = finish(make_training(configure(name), [seed], counts=[PERMUTED[index]]))
+        states = (
+            together.get_lane_state(together.lanes[index]),
+            alone.get_lane_state(alone.lanes[0]),
+        )
+        assert list_differences(*states) == []
+        assert together.lanes[index].curves == alone.lanes[0].curves
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("device", DEVICES)
+def test_lanes_at_once_train_as_each_alone_within_rounding(name: str, device: str) -> None:
+    """Each lane has class counts of its own; on a GPU later steps replay a capture."""
+    fusion = Fusion(form="vmap", max_lanes=3)
+    together = finish(make_training(configure(name), [0, 3, 8], fusion, counts=PERMUTED, device=device))
+    for index, seed in enumerate([0, 3, 8]):
+        alone = finish(make_training(configure(name), [seed], counts=[PERMUTED[index]], device=device))
+        for row, twin in zip(together.lanes[index].curves, alone.lanes[0].curves, strict=True):
+            for column in ("train_loss", "test_loss"):
+                assert row[column] == pytest.approx(twin[column], rel=1e-3), column
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("form", ["separate", "vmap"])
+def test_training_that_is_taken_up_again_ends_as_one_straight_through(name: str, form: str) -> None:
+    seeds, fusion = [0, 3], Fusion(form=form, max_lanes=2)
+    straight = finish(make_training(configure(name), seeds, fusion))
+    first, resumed = (make_training(configure(name), seeds, fusion) for _ in range(2))
+    first.run_round()
+    for lane, again in zip(first.lanes, resumed.lanes, strict=True):
+        for field in lane.progress_fields:
+            setattr(again, field, copy.deepcopy(getattr(lane, field)))
+        resumed.set_lane_state(again, first.get_lane_state(lane))
+    finish(resumed)
+    for lane, again in zip(straight.lanes, resumed.lanes, strict=True):
+        states = straight.get_lane_state(lane), resumed.get_lane_state(again)
+        assert list_differences(*states) == []
+        assert lane.curves == again.curves
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_draws_nothing_from_global_generators(name: str) -> None:
+    before = torch.get_rng_state()
+    finish(make_training(configure(name)))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,32 @@
+"""What a forward pass of a network costs is what counting it again gives."""
+
+from lt_rebalance.data.catalog import DATASETS
+from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
+from lt_rebalance.networks.generators.registry import GENERATORS
+from lt_rebalance.networks.known_work import DISCRIMINATOR, KNOWN_WORK, find_work
+from lt_rebalance.stages.counting import count_classifier, count_discriminator, count_generator
+
+
+def test_known_work_is_what_is_counted_of_every_network_and_data_set() -> None:
+    checked = set()
+    for spec in DATASETS.values():
+        networks = {DISCRIMINATOR: lambda spec=spec: count_discriminator(spec)}
+        networks |= {
+            place: lambda name=name, spec=spec: count_classifier(name, spec)
+            for name, place in CLASSIFIERS.items()
+        }
+        networks |= {
+            place: lambda name=name, spec=spec: count_generator(name, spec)
+            for name, place in GENERATORS.items()
+        }
+        for place, count in networks.items():
+            if (known := find_work(place, spec)) is not None:
+                assert known == count(), place
+                checked.add((place, spec.num_classes, spec.image_shape))
+    assert checked == set(KNOWN_WORK)
+
+
+def test_work_is_known_of_that_very_network_at_that_very_shape_alone() -> None:
+    spec = DATASETS["fashion_mnist"]
+    assert find_work(CLASSIFIERS["paper_cnn"], spec) is not None
+    assert find_work("another.module:build_paper_cnn", spec) is None

@@ -1,0 +1,111 @@
+"""Checks of a second training: its first is a stage of its own, shared, run before it, needed and owned."""
+
+from pathlib import Path
+
+import pytest
+
+from lt_rebalance.monitoring.tensorboard.naming import name_runs
+from lt_rebalance.search.owners import list_owned
+from lt_rebalance.stages.kinds import KINDS, run_stage
+from lt_rebalance.stages.size import KEPT_BYTES, kept_bytes
+from lt_rebalance.stages.verification import verify_stage
+from lt_rebalance.store import Store, StoreError, open_store
+from lt_rebalance.store.facts import list_pending, read_facts
+from lt_rebalance.studies.ledger import Ledger
+from lt_rebalance.studies.overrides import change_cell, read_overrides
+from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
+from lt_rebalance.studies.protocols import Protocol, make_cell
+from lt_rebalance.studies.stage import RESULTS_VERSION, STAGE_TYPES, ClassifierStage, stage_from_dict
+from lt_rebalance.studies.study import Cell, Study
+from lt_rebalance.training.configs import Budget, Execution
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def cell(small_protocol: Protocol) -> Cell:
+    """Return a cell that trains twice."""
+    return make_cell(small_protocol, dataset="fashion_mnist_mini", c="1/2", method="crt", generator=None)
+
+
+@pytest.fixture
+def plan(cell: Cell, cpu_execution: Execution) -> Plan:
+    """Return two cells of that method, which start from one first training."""
+    other = change_cell(cell, read_overrides(None, ["method.options.budget_share=0.5"]))
+    return compile_study(Study(name="twice", cells=(cell, other), seeds=(0,)), cpu_execution)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Return a new store."""
+    found = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
+    assert found is not None
+    return found
+
+
+def test_every_kind_of_stage_is_in_the_table() -> None:
+    assert set(KINDS) == {stage_type.kind for stage_type in STAGE_TYPES}
+
+
+def test_second_training_lasts_a_share_of_the_first_which_cells_share(plan: Plan) -> None:
+    stages = [run.stage for run in plan.runs]
+    first = stages[0].first_stage
+    assert first is not None
+    assert stages[1].first_stage == first
+    assert first.classifier.budget == Budget(steps=6, rounds=3)
+    budgets = [stage.classifier.budget for stage in stages]
+    assert budgets == [Budget(steps=6, rounds=3), Budget(steps=3, rounds=2)]
+    assert list(plan.stages) == [first.key, stages[0].key, stages[1].key]
+    assert [stage_from_dict(each.to_dict()) for each in plan.stages.values()] == list(plan.stages.values())
+
+
+def test_second_training_runs_on_the_weights_of_the_first(plan: Plan, store: Store) -> None:
+    stage = plan.runs[0].stage
+    first = stage.first_stage
+    assert first is not None
+    with pytest.raises(StoreError, match=f"representation stage {first.key} is missing"):
+        run_stage(stage, store)
+    ledger = Ledger(plan, store)
+    assert list(ledger.pending()) == [first.key, *(run.key for run in plan.runs)]
+    record = run_stage(first, store)
+    assert (record.kind, list(record.metrics), list(record.artifacts)) == (
+        "representation",
+        ["train_loss"],
+        ["weights"],
+    )
+    assert {name for row in record.curves for name in row} == {"step", "train_loss"}
+    assert record.artifacts["weights"].num_bytes <= kept_bytes(first)
+    assert kept_bytes(stage) == KEPT_BYTES
+    tested = run_stage(stage, store)
+    assert tested.num_steps == 6
+    assert verify_stage(store, stage.key, None).is_equal
+    ledger = Ledger(plan, store)
+    assert list(ledger.pending()) == [plan.runs[1].key]
+
+
+def test_status_owners_and_events_know_the_first_training(plan: Plan, store: Store) -> None:
+    first = plan.runs[0].stage.first_stage
+    assert first is not None
+    described = describe_plan(plan)
+    store.write_study("twice", described)
+    facts = read_facts(store, described)
+    assert [facts[key].kind for key in facts] == ["representation", "classifier", "classifier"]
+    assert [fact.key for fact in list_pending(facts)] == list(plan.stages)
+    assert list_owned(store)[first.key] == "study twice"
+    assert len({run.directory for run in name_runs(described).values()}) == 3
+
+
+def test_document_of_a_study_without_second_trainings_has_no_word_of_them(
+    small_protocol: Protocol, cpu_execution: Execution
+) -> None:
+    plain = make_cell(small_protocol, dataset="fashion_mnist_mini", c="1/2", method="none", generator=None)
+    plan = compile_study(Study(name="once", cells=(plain,), seeds=(0,)), cpu_execution)
+    assert not [name for name in describe_plan(plan)["runs"][0] if name.startswith("first")]
+    assert "first_stage" not in plan.runs[0].stage.to_dict()
+
+
+def test_stage_needs_a_first_training_exactly_where_its_method_starts_again(plan: Plan) -> None:
+    values = plan.runs[0].stage.to_dict()
+    del values["kind"], values["first_stage"]
+    with pytest.raises(ValueError, match="method 'crt' starts from a first training"):
+        stage_from_dict({"kind": ClassifierStage.kind, **values})
