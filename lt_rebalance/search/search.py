@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from lt_rebalance.ground.names import check_name
+from lt_rebalance.ground.own_file import is_at_hand
 from lt_rebalance.ground.plain import require_known, require_positive
 from lt_rebalance.methods.registry import get_method
 from lt_rebalance.search.spaces import SEARCH_SPACES, SearchSpace, Value
@@ -99,7 +100,8 @@ class Search:
                 raise ValueError(
                     f"the untuned {name} is {value}, outside of what is searched: {self.space[name]}"
                 )
-        if get_method(self.base.method.name).then is not None:
+        method = self.base.method.name
+        if is_at_hand(method) and get_method(method).then is not None:
             raise ValueError(
                 f"a search tunes one training, and method {self.base.method.name!r} has two; tune method "
                 "'none', from which it starts"

@@ -174,7 +174,8 @@ def test_no_code_unpickles_evaluates_or_starts_a_shell() -> None:
     paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
     assert len(paths) > 100
     found = {str(path): dangers(path.read_text(encoding="utf-8")) for path in paths}
-    assert {path: names for path, names in found.items() if names} == {}
+    runs_own_files = str(ROOT / "lt_rebalance/ground/own_file.py")  # those that a command line names alone
+    assert {path: names for path, names in found.items() if names} == {runs_own_files: ["exec"]}
 
 
 # JSON and TOML
