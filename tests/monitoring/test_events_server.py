@@ -97,7 +97,7 @@ def test_every_scalar_equals_the_record(served: Served) -> None:
     tags = served.server.get("plugin/scalars/tags")
     for run, record in served.records.items():
         names = {name for name in tags[run] if name.startswith(f"{record.kind}/")}
-        assert len(names) == (7 if record.kind == "classifier" else 4)
+        assert len(names) == (9 if record.kind == "classifier" else 4)
         for name in names:
             column = name.partition("/")[2]
             expected = [(row["step"], float32(row[column])) for row in record.curves]
