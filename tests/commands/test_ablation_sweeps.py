@@ -14,7 +14,7 @@ from analysis.answers import answer_differences, answer_sources
 from lt_rebalance.cluster import session as cluster
 from lt_rebalance.cluster.resources import ClusterSize
 from lt_rebalance.cluster.session import ray_cluster
-from lt_rebalance.commands import sweep as command
+from lt_rebalance.commands import running
 from lt_rebalance.commands.sweep import main, make_axes_parser
 from sweeps import (
     ablate_beta1,
@@ -78,7 +78,7 @@ def run_and_run_again(
     first = capsys.readouterr().out
     results = {path: path.stat().st_mtime_ns for path in storage.glob("stages/*/result.json")}
     with monkeypatch.context() as patch:
-        patch.setattr(command, "run_plan", lambda *_: pytest.fail("trained again"))
+        patch.setattr(running, "run_plan", lambda *_: pytest.fail("trained again"))
         assert call(sweep, arguments, storage) == 0
     again = capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in storage.glob("stages/*/result.json")} == results
