@@ -39,7 +39,7 @@ with ray_cluster(None):
 KEEPING = """
 import shutil, sys, tempfile
 from types import SimpleNamespace
-from lt_rebalance import private_directory
+from lt_rebalance.files import private_directory
 from lt_rebalance.commands.sweep import main
 from sweeps import full_grid
 private_directory.shutil = SimpleNamespace(rmtree=lambda *_, **__: None)
