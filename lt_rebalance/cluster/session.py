@@ -31,6 +31,17 @@ LOCAL_OBJECT_STORE_BYTES = 200_000_000
 MIN_OPEN_FILES = 1024
 START_S = 120.0
 """how long a Ray of this machine may take until its node is known; by itself Ray waits a quarter of it"""
+
+# On a busy machine Ray's own limits end what would have come up. A process reads them once, for every Ray
+# that it starts, so they never change.
+_RAYS_OWN_LIMITS = dict.fromkeys(
+    (
+        "RAY_gcs_server_port_wait_time_s",
+        "RAY_gcs_rpc_server_connect_timeout_s",
+        "RAY_worker_register_timeout_seconds",
+    ),
+    f"{START_S:.0f}",
+)
 CONNECT_S = 10.0
 SLOW_S = 20.0
 """when it is said that this takes long"""
@@ -228,10 +239,7 @@ def _local_ray() -> Iterator[None]:
                 RAY_TMPDIR=str(directory),
                 RAY_AUTH_TOKEN=None,
                 RAY_AUTH_TOKEN_PATH=str(token),
-                # On a busy machine Ray's own limits end what would have come up.
-                RAY_gcs_server_port_wait_time_s=f"{START_S:.0f}",
-                RAY_gcs_rpc_server_connect_timeout_s=f"{START_S:.0f}",
-                RAY_worker_register_timeout_seconds=f"{START_S:.0f}",
+                **_RAYS_OWN_LIMITS,
             )
         )
         stack.callback(AuthenticationTokenLoader.instance().reset_cache)
