@@ -30,9 +30,6 @@ from lt_rebalance.training.device import AUTO, count_gpus, resolve_execution
 MANY_RUNS = 30_000
 """from which on it takes seconds to plan them"""
 
-MANY_RUNS = 30_000
-"""from which on it takes seconds to plan them"""
-
 StudyBuilder = Callable[[argparse.Namespace], Study]
 
 
@@ -182,8 +179,6 @@ def _prepare(
         What there is to do, and the lease on the store; None where nothing is left to run.
     """
     execution, resources = prepare_machine(options, stack)
-    if (num_runs := len(study.cells) * len(study.seeds)) >= MANY_RUNS:
-        note(f"planning {num_runs:,} runs, which takes a while")
     if (num_runs := len(study.cells) * len(study.seeds)) >= MANY_RUNS:
         note(f"planning {num_runs:,} runs, which takes a while")
     plan = compile_study(study, execution)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import sys
 from typing import Any, ClassVar, Protocol
 
 from lt_rebalance.ground.plain import LATER, field_types, to_plain
@@ -12,6 +13,8 @@ SEEDS = ("seed", "subset_seed")
 """fields in which the lanes of a trial differ, of a stage and of those that it builds on"""
 _TEXT = "_canonical_json"
 """where a configuration keeps what it was written out to, outside of its fields"""
+_LANES = "_lanes"
+"""where a stage keeps the text of `lanes_of`, of which there is one for all lanes"""
 
 
 class StageLike(Protocol):
@@ -27,7 +30,11 @@ def key_of(stage: StageLike) -> str:
 
 def lanes_of(stage: StageLike) -> str:
     """Return a text that is the same of stages that differ only in their seeds, and of no others."""
-    return _write_stage(stage, has_kind=True, has_seeds=False)
+    kept = vars(stage)
+    if _LANES not in kept:
+        kept[_LANES] = sys.intern(_write_stage(stage, has_kind=True, has_seeds=False))
+    text: str = kept[_LANES]
+    return text
 
 
 def _write_stage(stage: StageLike, *, has_kind: bool, has_seeds: bool) -> str:
