@@ -258,6 +258,23 @@ def test_ray_that_does_not_start_is_tried_twice_and_leaves_no_process(
     assert "RAY_AUTH_TOKEN_PATH" not in os.environ and "RAY_TMPDIR" not in os.environ
 
 
+def test_limits_that_ray_reads_once_a_process_do_not_follow_our_own(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def start(_: Path) -> None:
+        seen.append(os.environ["RAY_gcs_rpc_server_connect_timeout_s"])
+        raise ClusterError("made up")
+
+    monkeypatch.setattr(cluster, "_start", start)
+    for limit_s in (cluster.START_S, 0.0):
+        monkeypatch.setattr(cluster, "START_S", limit_s)
+        with pytest.raises(ClusterError, match="made up"), ray_cluster(None):
+            pytest.fail("it has started")
+    assert seen == ["120", "120"]
+
+
 def refuse(*_: object) -> None:
     raise RuntimeError("This node is unknown.")
 
