@@ -32,6 +32,7 @@ from lt_rebalance.training.configs import Budget, Execution
 from lt_rebalance.training.device import resolve_execution
 from tests.places import BucketPlace, DirectoryPlace, Place
 from tests.s3_server import S3Server, environment, serve
+from tests.tiny import TINY, tiny_dataset
 
 # Ray makes its workers yield to all else; beside other tests that would be most of the time.
 os.environ.setdefault("RAY_worker_niceness", "0")
@@ -42,6 +43,12 @@ def _closed_ray() -> Iterator[None]:
     """Let clusters that tests start by Ray's own means lie where no other user can look, too."""
     with private_directory(40) as path:
         os.environ["RAY_TMPDIR"] = str(path)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with tiny_dataset(tmp_path_factory.mktemp("tiny")):
         yield
 
 
@@ -88,7 +95,7 @@ def small_search(small_protocol: Protocol, cpu_execution: Execution) -> Search:
     return Search(
         name="small",
         component="classifier",
-        base=make_cell(protocol, dataset="fashion_mnist_mini", c="1/2", method="undersample", generator=None),
+        base=make_cell(protocol, dataset=TINY, c="1/2", method="undersample", generator=None),
         objectives=("macro_f1",),
         seeds=(1000, 1001),
         scheduler="asha",
@@ -112,7 +119,7 @@ def small_cgan_search(small_protocol: Protocol, cpu_execution: Execution) -> Sea
     return Search(
         name="small-cgan",
         component="generator",
-        base=make_cell(protocol, dataset="fashion_mnist_mini", c="1/2", method="cgan", generator=generator),
+        base=make_cell(protocol, dataset=TINY, c="1/2", method="cgan", generator=generator),
         objectives=("macro_f1",),
         seeds=(1000, 1001),
         scheduler="asha",
@@ -125,9 +132,7 @@ def small_cgan_search(small_protocol: Protocol, cpu_execution: Execution) -> Sea
 @pytest.fixture
 def classifier_stage(small_protocol: Protocol, cpu_execution: Execution) -> ClassifierStage:
     """Return the stage of a classifier on an oversampled set, at seed 0."""
-    cell = make_cell(
-        small_protocol, dataset="fashion_mnist_mini", c="1/2", method="oversample", generator=None
-    )
+    cell = make_cell(small_protocol, dataset=TINY, c="1/2", method="oversample", generator=None)
     return cell.stage(0, cpu_execution)
 
 
@@ -136,7 +141,7 @@ def generator_stage(small_protocol: Protocol, cpu_execution: Execution) -> Gener
     """Return the stage of a small CGAN, at seed 0."""
     cell = make_cell(
         small_protocol,
-        dataset="fashion_mnist_mini",
+        dataset=TINY,
         c="1/2",
         method="cgan",
         generator="small_mlp_cgan_leaky",

@@ -31,6 +31,7 @@ from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import resolve_execution
 from sweeps import full_grid
 from tests.store.test_store import make_failure
+from tests.tiny import TINY
 
 ROOT = Path(__file__).parents[2]
 AXES = ["--c", "1/2", "--methods", "none", "--seeds", "2", "--device", "cpu", "--precision", "float32"]
@@ -268,11 +269,12 @@ def test_zombie_that_commits_while_its_successor_trains_wins_and_both_agree(
 
 FUTURE = "import time\n_now = time.time\ntime.time = lambda: _now() + 10 * 365 * 86400\n"
 TRAIN_ONE_ROUND = """
-import json, sys, time
+import json, runpy, sys, time
 from lt_rebalance.stages.kinds import open_run
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION, stage_from_dict
 assert time.time() > 2_000_000_000
+runpy.run_path("tests/tiny.py")["know_tiny"]()
 stage = stage_from_dict(json.loads(sys.argv[2]))
 open_run([stage], open_store(sys.argv[1], RESULTS_VERSION, create=True), None).run_round()
 """
@@ -351,7 +353,7 @@ def test_python_without_utf8_is_refused_in_words(command: list[str], tmp_path: P
 def test_ledger_shares_the_cause_of_a_generator_with_the_runs_that_need_it(
     small_protocol: Protocol, cpu_execution: Execution, tmp_path: Path
 ) -> None:
-    common = {"dataset": "fashion_mnist_mini", "c": "1/2"}
+    common = {"dataset": TINY, "c": "1/2"}
     cell = make_cell(small_protocol, method="cgan", generator="small_mlp_cgan_leaky", **common)
     plan = compile_study(Study(name="study", cells=(cell,), seeds=(0, 1)), cpu_execution)
     store = open_at(tmp_path)

@@ -25,6 +25,7 @@ from lt_rebalance.training.stacks import Fusion
 from tests.gate import open_gate
 from tests.places import BucketPlace
 from tests.s3_server import S3Server
+from tests.tiny import TINY
 
 ROUNDS = 3
 
@@ -307,7 +308,7 @@ def test_classifier_without_its_generator_is_blocked_not_failed(
     store = open_at(tmp_path)
     cell = make_cell(
         small_protocol,
-        dataset="fashion_mnist_mini",
+        dataset=TINY,
         c="1/2",
         method="cgan",
         generator="small_mlp_cgan_leaky",

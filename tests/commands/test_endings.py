@@ -18,6 +18,7 @@ from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
 from lt_rebalance.training.configs import Execution
 from tests.made_up import make_search, make_study, make_up
+from tests.tiny import TINY
 
 FOREIGN = [".DS_Store", "lost+found", "Thumbs.db", "._x", ".nfs0001", "x.json~", ".x.json.swp", "desktop.ini"]
 
@@ -31,9 +32,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def stage(small_protocol: Protocol, cpu_execution: Execution) -> ClassifierStage:
-    cell = make_cell(
-        small_protocol, dataset="fashion_mnist_mini", c="1/2", method="undersample", generator=None
-    )
+    cell = make_cell(small_protocol, dataset=TINY, c="1/2", method="undersample", generator=None)
     return cell.stage(0, cpu_execution)
 
 

@@ -37,6 +37,7 @@ from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage, stage_f
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
 from sweeps import full_grid
+from tests.tiny import TINY
 
 SOURCE = """\
 import sys
@@ -86,7 +87,7 @@ def build_too_small(num_classes, image_shape):
     return nn.Sequential(nn.Flatten(), nn.Linear(3, num_classes))
 """
 RAISES = 'raise ERRORS[0](f"the counts are {counts_K}")'
-MINI = {"dataset": "fashion_mnist_mini", "c": "1/2", "generator": None}
+MINI = {"dataset": TINY, "c": "1/2", "generator": None}
 CPU = ["--device", "cpu", "--precision", "float32"]
 
 Forget = Callable[[], None]

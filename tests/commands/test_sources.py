@@ -18,8 +18,9 @@ from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage, stage_from_dict
 from lt_rebalance.studies.study import Cell, Seeds
 from lt_rebalance.training.configs import Budget, Execution
+from tests.tiny import TINY
 
-MINI = {"dataset": "fashion_mnist_mini", "c": "1/2"}
+MINI = {"dataset": TINY, "c": "1/2"}
 # Of 600 images a class at C = 1/2, rounded up.
 COUNTS = (600, 300, 150, 75, 38, 19, 10, 5, 3, 2)
 
@@ -119,7 +120,7 @@ def test_subset_is_that_of_its_seed_and_weights_are_those_of_theirs(
     apart, first, second = (
         none.stage(seed, cpu_execution) for seed in (Seeds(subset=1, generator=0, classifier=0), 0, 1)
     )
-    reader = InputReader("fashion_mnist_mini", None, store, torch.device("cpu"))
+    reader = InputReader(TINY, None, store, torch.device("cpu"))
     drawn, of_first, of_second = (
         np.concatenate(reader.read(stage).subset.indices_by_class) for stage in (apart, first, second)
     )
@@ -131,7 +132,7 @@ def test_subset_is_that_of_its_seed_and_weights_are_those_of_theirs(
 def test_generator_seed_makes_the_synthetic_images(
     cgan: Cell, cpu_execution: Execution, store: Store
 ) -> None:
-    reader = InputReader("fashion_mnist_mini", None, store, torch.device("cpu"))
+    reader = InputReader(TINY, None, store, torch.device("cpu"))
     pools = {}
     for generator, classifier in ((0, 0), (0, 5), (5, 0)):
         seeds = Seeds(subset=0, generator=generator, classifier=classifier)

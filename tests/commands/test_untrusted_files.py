@@ -28,6 +28,7 @@ from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
+from tests.tiny import TINY
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ["lt_rebalance", "sweeps", "analysis"]
@@ -105,7 +106,7 @@ def test_samples_with_objects_are_refused_by_the_analysis(copied: Store, witness
 
 
 def read_as_checkpoint(content: bytes, small: Protocol, execution: Execution, root: Path) -> None:
-    cell = make_cell(small, dataset="fashion_mnist_mini", c="1/2", method="none", generator=None)
+    cell = make_cell(small, dataset=TINY, c="1/2", method="none", generator=None)
     store = open_store(str(root), RESULTS_VERSION, create=True)
     assert store is not None
     open_run([cell.stage(0, execution)], store, None).restore_lane(0, content)
@@ -241,7 +242,7 @@ def test_record_whose_artifact_leads_out_of_its_stage_is_refused(copied: Store, 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "..", ".x", ""])
 def test_study_whose_name_is_a_path_is_refused(name: str, small_protocol: Protocol) -> None:
-    cell = make_cell(small_protocol, dataset="fashion_mnist_mini", c="1/2", method="none", generator=None)
+    cell = make_cell(small_protocol, dataset=TINY, c="1/2", method="none", generator=None)
     with pytest.raises(ValueError, match="must be a plain file name"):
         Study(name=name, cells=(cell,), seeds=(0,))
 

@@ -20,6 +20,7 @@ from lt_rebalance.store.records import Record
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, ClassifierStage, GeneratorStage
 from lt_rebalance.training.configs import Execution
+from tests.tiny import TINY
 
 NAMES = (
     "T-shirt/top",
@@ -48,7 +49,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def classifier_stage(small_protocol: Protocol, cpu_execution: Execution) -> ClassifierStage:
-    cell = make_cell(small_protocol, dataset="fashion_mnist_mini", c="1/2", method="cgan", generator=SMALL)
+    cell = make_cell(small_protocol, dataset=TINY, c="1/2", method="cgan", generator=SMALL)
     return cell.stage(0, cpu_execution)
 
 

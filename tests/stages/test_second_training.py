@@ -18,6 +18,7 @@ from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, STAGE_TYPES, ClassifierStage, stage_from_dict
 from lt_rebalance.studies.study import Cell, Study
 from lt_rebalance.training.configs import Budget, Execution
+from tests.tiny import TINY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture
 def cell(small_protocol: Protocol) -> Cell:
     """Return a cell that trains twice."""
-    return make_cell(small_protocol, dataset="fashion_mnist_mini", c="1/2", method="crt", generator=None)
+    return make_cell(small_protocol, dataset=TINY, c="1/2", method="crt", generator=None)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_second_training_runs_on_the_weights_of_the_first(plan: Plan, store: Sto
     )
     assert {name for row in record.curves for name in row} == {"step", "train_loss"}
     assert record.artifacts["weights"].num_bytes <= kept_bytes(first)
-    assert kept_bytes(stage) == KEPT_BYTES + 150 * 10 + 12 * 2000  # by class, and by image that is tested
+    assert kept_bytes(stage) == KEPT_BYTES + 150 * 10 + 12 * 100  # by class, and by image that is tested
     tested = run_stage(stage, store)
     assert tested.num_steps == 6
     assert verify_stage(store, stage.key, None).is_equal
@@ -98,7 +99,7 @@ def test_status_owners_and_events_know_the_first_training(plan: Plan, store: Sto
 def test_document_of_a_study_without_second_trainings_has_no_word_of_them(
     small_protocol: Protocol, cpu_execution: Execution
 ) -> None:
-    plain = make_cell(small_protocol, dataset="fashion_mnist_mini", c="1/2", method="none", generator=None)
+    plain = make_cell(small_protocol, dataset=TINY, c="1/2", method="none", generator=None)
     plan = compile_study(Study(name="once", cells=(plain,), seeds=(0,)), cpu_execution)
     assert not [name for name in describe_plan(plan)["runs"][0] if name.startswith("first")]
     assert "first_stage" not in plan.runs[0].stage.to_dict()

@@ -35,11 +35,12 @@ from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage
 from lt_rebalance.training.cgan import sample_images
 from lt_rebalance.training.configs import Budget, Execution
 from lt_rebalance.training.device import torch_version
+from tests.tiny import TINY
 
 CPU = torch.device("cpu")
 EXECUTION = Execution(device="cpu", precision="float32", num_threads=1, torch_version=torch_version())
 GENERATOR = "small_mlp_cgan_leaky"
-TINY = dataclasses.replace(
+SHORT = dataclasses.replace(
     PROTOCOLS["paper"],
     classifier_budget=Budget(steps=6, rounds=3),
     classifier_batch_size=8,
@@ -118,7 +119,7 @@ def make_stage(
     method: str = "none",
     seed: int = 0,
     *,
-    protocol: Protocol = TINY,
+    protocol: Protocol = SHORT,
     c: str | None = "1/2",
     dataset: str = "toy",
     execution: Execution = EXECUTION,
@@ -175,7 +176,7 @@ def run_end_to_end(root: Path) -> EndToEnd:
     store = make_store(root)
     stage = make_stage(
         "cgan",
-        dataset="fashion_mnist_mini",
+        dataset=TINY,
         classifier_budget=Budget(steps=4, rounds=2),
         generator_budget=Budget(steps=4, rounds=2),
     )
@@ -224,8 +225,8 @@ def test_predictions_of_the_mini_set_give_the_metrics_again(mini: EndToEnd) -> N
     record = mini.records[1]
     content = mini.store.read_artifact(record, "predictions")
     predictions_N = np.load(io.BytesIO(content), allow_pickle=False)
-    labels_N = load_dataset("fashion_mnist_mini").test_labels_N
-    assert (predictions_N.shape, predictions_N.dtype) == ((2000,), np.uint8)
+    labels_N = load_dataset(TINY).test_labels_N
+    assert (predictions_N.shape, predictions_N.dtype) == ((100,), np.uint8)
     macro_f1 = f1_score(labels_N, predictions_N, average="macro", zero_division=0)
     recall_K = recall_score(labels_N, predictions_N, average=None, zero_division=0)
     assert record.metrics["accuracy"] == pytest.approx(accuracy_score(labels_N, predictions_N))
@@ -242,7 +243,7 @@ def test_precision_recall_counts_of_the_mini_set_begin_with_every_test_image(min
     content = mini.store.read_artifact(mini.records[1], "precision_recall")
     counts_K2T = np.load(io.BytesIO(content), allow_pickle=False)
     assert (counts_K2T.shape, counts_K2T.dtype) == ((10, 2, 51), np.uint32)
-    assert counts_K2T[:, :, 0].tolist() == [[200, 1800]] * 10
+    assert counts_K2T[:, :, 0].tolist() == [[10, 90]] * 10
     assert (np.diff(counts_K2T.astype(int), axis=2) <= 0).all() and counts_K2T[:, 0, 1].sum() > 0
 
 
@@ -250,8 +251,8 @@ def test_weights_of_the_mini_set_draw_with_the_diversity_recorded(mini: EndToEnd
     record = mini.records[0]
     generator = build_generator(GENERATOR, 10, (1, 28, 28))
     generator.load_state_dict(safetensors.torch.load(mini.store.read_artifact(record, "weights")))
-    dataset = load_dataset("fashion_mnist_mini")
-    subset = InputReader("fashion_mnist_mini", None, mini.store, CPU).read(mini.stages[0]).subset
+    dataset = load_dataset(TINY)
+    subset = InputReader(TINY, None, mini.store, CPU).read(mini.stages[0]).subset
     stream = torch_stream(0, "diversity_noise")
     diversity_K = record.quality_per_class["diversity"]
     assert len(diversity_K) == 10
@@ -279,8 +280,8 @@ def test_samples_of_the_mini_set_end_with_the_first_real_images(mini: EndToEnd) 
     content = mini.store.read_artifact(record, "samples")
     sheet_3KSCHW = np.load(io.BytesIO(content), allow_pickle=False)
     assert (sheet_3KSCHW.shape, sheet_3KSCHW.dtype) == ((3, 10, 10, 1, 28, 28), np.uint8)
-    images_NCHW = load_dataset("fashion_mnist_mini").train_images_NCHW
-    subset = InputReader("fashion_mnist_mini", None, mini.store, CPU).read(mini.stages[0]).subset
+    images_NCHW = load_dataset(TINY).train_images_NCHW
+    subset = InputReader(TINY, None, mini.store, CPU).read(mini.stages[0]).subset
     for label, indices in enumerate(subset.indices_by_class):
         assert np.array_equal(sheet_3KSCHW[2, label], images_NCHW[np.resize(indices, 10)])
         real = {image.tobytes() for image in images_NCHW[indices]}
@@ -447,7 +448,7 @@ def test_stages_as_lanes_give_the_records_of_each_alone(
     kind: str, seeds: tuple[int, int], tmp_path: Path, data_dir: str
 ) -> None:
     stages = [
-        MAKE[kind](seed, protocol=TINY) if kind == "generator" else make_stage(seed=seed) for seed in seeds
+        MAKE[kind](seed, protocol=SHORT) if kind == "generator" else make_stage(seed=seed) for seed in seeds
     ]
     together = make_store(tmp_path / "together")
     finish(open_run(stages, together, data_dir))

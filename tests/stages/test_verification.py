@@ -16,6 +16,7 @@ from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
 from lt_rebalance.training.configs import Execution
 from tests.made_up import forge
+from tests.tiny import TINY
 
 Verify = Callable[[str], tuple[int, dict[str, Any]]]
 
@@ -31,7 +32,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def stage(store: Store, small_protocol: Protocol, cpu_execution: Execution) -> ClassifierStage:
     """Return a classifier on images of a generator, both finished."""
     cgan = {"method": "cgan", "generator": "small_mlp_cgan_leaky"}
-    cell = make_cell(small_protocol, dataset="fashion_mnist_mini", c="1/2", **cgan)
+    cell = make_cell(small_protocol, dataset=TINY, c="1/2", **cgan)
     stage = cell.stage(0, cpu_execution)
     assert stage.generator_stage is not None
     for each in (stage.generator_stage, stage):

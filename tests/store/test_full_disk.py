@@ -22,6 +22,7 @@ from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
 from tests.cluster.test_faults import finish, open_at, run_sweep
+from tests.tiny import TINY
 
 
 @contextlib.contextmanager
@@ -69,9 +70,7 @@ def test_full_disk_of_events_and_logs_costs_no_result(
     classifier_stage: ClassifierStage, small_protocol: Protocol, cpu_execution: Execution, tmp_path: Path
 ) -> None:
     store = open_at(tmp_path / "store")
-    cell = make_cell(
-        small_protocol, dataset="fashion_mnist_mini", c="1/2", method="oversample", generator=None
-    )
+    cell = make_cell(small_protocol, dataset=TINY, c="1/2", method="oversample", generator=None)
     plan = compile_study(Study(name="study", cells=(cell,), seeds=(0,)), cpu_execution)
     watch = Watch(runs=name_runs(describe_plan(plan)))
     with contextlib.ExitStack() as stack:
