@@ -48,7 +48,7 @@ from lt_rebalance.methods.contract import Method, RebalancePlan
 
 
 def _first(number):
-    def plan(counts_K, draw, rng):
+    def plan(counts_K, draw, rng, options):
         kept = tuple(np.arange(min(number, count)) for count in counts_K)
         return RebalancePlan(positions_by_class=kept, num_synthetic_K=(0,) * len(counts_K))
 
@@ -59,12 +59,12 @@ def _method(plan):
     return Method(description="of a user's own", draws=(), needs_generator=False, plan=plan)
 
 
-def _raise(counts_K, draw, rng):
+def _raise(counts_K, draw, rng, options):
     raise ERRORS[0](f"the counts are {counts_K}")
 
 
-def _ask_for_too_many(counts_K, draw, rng):
-    return _first(0)(counts_K, draw, rng).positions_by_class
+def _ask_for_too_many(counts_K, draw, rng, options):
+    return _first(0)(counts_K, draw, rng, options).positions_by_class
 
 
 ERRORS = [LookupError]
