@@ -419,6 +419,28 @@ def test_no_code_is_run_by_reading_and_the_same_file_is_asked_for_to_run_a_stage
     assert not Path("ran").exists()
 
 
+@pytest.mark.slow
+def test_what_failed_runs_again_in_workers_with_the_file_that_is_given(
+    plan: Plan, path: Path, store: Store, forget: Forget, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forget()
+    Path("elsewhere").mkdir()
+    path.rename("elsewhere/mine.py")
+    done, failed = (run.stage for run in plan.runs)
+    before = store.read_record(done.key)
+    arguments = ["retry", store.location, "--failed", "--own-file", "elsewhere/mine.py"]
+    assert look(arguments) == 0
+    out = capsys.readouterr().out
+    assert f"done: {plan.runs[1]}: has a result now" in out
+    assert "failed runs: 1; still without a result: 0" in out
+    record = store.read_record(failed.key)
+    assert record is not None and record.stage == failed.to_dict()
+    assert record.training_counts == tuple(min(5, count) for count in record.class_counts)
+    assert store.read_failure(failed.key) is None and store.read_record(done.key) == before
+    assert verify_stage(store, failed.key, None).is_equal
+    assert look(arguments) == 0 and "failed runs: 0" in capsys.readouterr().out
+
+
 def test_search_of_a_method_of_ones_own_keeps_its_stages_though_the_file_is_gone(
     path: Path, small_search: Search, store: Store, forget: Forget
 ) -> None:
