@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from analysis.reader import find_studies
 from lt_rebalance.ground.exits import Parser, describe_os_error, run_command
+from lt_rebalance.ground.metrics import own_metrics
 from lt_rebalance.ground.option_types import place
 
 
@@ -35,6 +36,13 @@ def make_parser() -> argparse.ArgumentParser:
         choices=("duplicates", "versions"),
         help="accept results of several executions, or of several versions of the code, side by side",
     )
+    parser.add_argument(
+        "--metric",
+        nargs="+",
+        default=[],
+        metavar="PATH.py:NAME",
+        help="metrics in files of your own, each a Metric of confusion matrices, tested as accuracy is",
+    )
     return parser
 
 
@@ -43,10 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(make_parser(), _report, arguments)
 
 
-def _report(options: argparse.Namespace, _: contextlib.ExitStack) -> int:
+def _report(options: argparse.Namespace, stack: contextlib.ExitStack) -> int:
     allow = [*options.allow, *(["gaps"] if options.partial else [])]
     try:
         find_studies(options.store, options.study)
+        stack.enter_context(own_metrics(options.metric))
         # Here, not above: pandas, scipy and matplotlib take longer than a wrong store to refuse.
         from analysis.collect import read_results
         from analysis.report import write_report

@@ -51,7 +51,7 @@ def _describe(runs: pd.DataFrame, comparison: dict[str, str], metric: str) -> di
         **count_pairs(runs, comparison["cell"], comparison["reference"]),
         "reference_mean": paired["second"].mean(),
         "cell_mean": paired["first"].mean(),
-        **describe_difference(paired),
+        **describe_difference(paired, metric),
         "cell_collapsed": k,
         "cell_n": n,
         "cell_dead_classes": of_cell["num_dead_classes"].mean(),

@@ -21,7 +21,6 @@ from lt_rebalance.ground.paper import MIN_COMPARED, PaperRow, find_row
 
 GROUP_RECALLS = {f"recall_{group}": f"recall of {group}" for group in ("head", "medium", "tail")}
 """labels of what is measured over groups of classes, beside `METRICS`"""
-AGGREGATED_METRICS = (*METRICS, *GROUP_RECALLS)
 SUBSETS = ("all", "healthy")
 """all complete runs, which is what tests use; and those without a dead class, described but never tested"""
 HEADLINE_METRICS = shown_metrics(HEADLINE)
@@ -36,7 +35,7 @@ MAX_NAMED = 20
 _BOOTSTRAP_SEED = 0
 
 
-def aggregate(runs: pd.DataFrame, metrics: Sequence[str] = AGGREGATED_METRICS) -> pd.DataFrame:
+def aggregate(runs: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
     """Return one row for each cell, metric and subset of runs.
 
     Columns: the cell; `metric`, `subset` (of `SUBSETS`); `n_expected` planned and `n` used; `mean`, `sd` (n -
@@ -47,7 +46,11 @@ def aggregate(runs: pd.DataFrame, metrics: Sequence[str] = AGGREGATED_METRICS) -
     `percentile`, the share of our runs at most as large, and from `MIN_COMPARED` runs on its `z` against them
     and whether it `is_inside` the prediction interval. All intervals are at 95 %. What cannot be estimated
     is absent (NaN). Other metrics than `HEADLINE_METRICS` are left out where no run has them.
+
+    Args:
+        metrics: all, and the recalls of groups of classes, unless given.
     """
+    metrics = (*METRICS, *GROUP_RECALLS) if metrics is None else metrics
     rows = []
     for names, of_cell in runs.groupby(list(CELL_COLUMNS), sort=False, observed=True):
         complete = of_cell[of_cell["state"] == "complete"]

@@ -13,7 +13,6 @@ from analysis.reader import (
     COUNT_COLUMNS,
     GENERATOR_METRICS,
     GENERATOR_ROUND_METRICS,
-    METRIC_NAMES,
     OUTCOME_COLUMNS,
     QUALITY_MEASURES,
     ROUND_METRICS,
@@ -22,6 +21,7 @@ from analysis.reader import (
     is_apart,
 )
 from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.metrics import metric_names
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.store import Store
 
@@ -180,7 +180,7 @@ def _run_columns(reader: StoreReader) -> list[str]:
     flags = ("num_silent_classes", "is_constant", "is_collapsed")
     identity = ("cell", "seed", "subset_seed", "generator_seed", "state", "reason")
     keys = ("key", "generator_key")
-    return [*identity, *METRIC_NAMES, *groups, *flags, *_COST_COLUMNS, *_PROVENANCE_COLUMNS, *keys]
+    return [*identity, *metric_names(), *groups, *flags, *_COST_COLUMNS, *_PROVENANCE_COLUMNS, *keys]
 
 
 def _beside_cells(frame: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:

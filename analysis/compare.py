@@ -30,7 +30,8 @@ from analysis.significance import (
     wilcoxon_p,
 )
 from analysis.variance import seed_components
-from lt_rebalance.ground.metrics import is_higher_better
+from lt_rebalance.ground.metrics import METRICS, is_higher_better
+from lt_rebalance.ground.values import LARGEST
 
 ALPHA = 0.05
 MARGIN = 0.005
@@ -43,6 +44,12 @@ which the sd is not known; it is below 8 pairs"""
 EXPLORATORY = "exploratory"
 """what the column `family` says of contrasts that no family names"""
 BLOCK_COLUMNS = ["setting", "protocol", "dataset", "data"]
+
+
+def margin_of(metric: str) -> float:
+    """Return the margin of equivalence of a metric: `MARGIN` of its range, or 0, so none, without a range."""
+    low, high = METRICS[metric].low, METRICS[metric].high
+    return MARGIN * (high - low) if max(-low, high) < LARGEST else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +114,9 @@ def complete_table(runs: pd.DataFrame, cells: Sequence[str], metric: str) -> pd.
     return table.reindex(columns=list(cells)).astype(np.float64).dropna().sort_index()
 
 
-def describe_difference(paired: pd.DataFrame, margin: float = MARGIN) -> dict[str, float]:
+def describe_difference(
+    paired: pd.DataFrame, metric: str = "accuracy", margin: float = MARGIN
+) -> dict[str, float]:
     """Return what T2 says of one contrast, but for corrections and verdict.
 
     `mean_difference` with its Student t interval at 95 % (`difference_low`, `difference_high`) and its
@@ -119,7 +128,7 @@ def describe_difference(paired: pd.DataFrame, margin: float = MARGIN) -> dict[st
     """
     first, second, differences = (paired[name].to_numpy() for name in ("first", "second", "difference"))
     interval = mean_interval(differences)
-    share, share_interval = _better_share(differences)
+    share, share_interval = _better_share(differences if is_higher_better(metric) else -differences)
     rope = rope_probabilities(differences, margin)
     n = len(differences)
     return {
@@ -174,7 +183,7 @@ def compare(
         names
         | {"method": method, "comparator": comparator, "metric": metric}
         | count_pairs(block, cell, comparator_cell)
-        | describe_difference(pair(block, cell, comparator_cell, metric), margin)
+        | describe_difference(pair(block, cell, comparator_cell, metric), metric, margin)
         | {"family": _family_name(families, names["data"], method, comparator, metric)}
         for names, block in _blocks(runs, metric)
         for method, cell, comparator, comparator_cell in _contrasts(block)

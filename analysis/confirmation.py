@@ -60,7 +60,7 @@ class PairedDifference:
             return ""
         columns = {"first": self.tuned, "second": self.untuned, "difference": self.differences}
         paired = pd.DataFrame(columns, dtype=np.float64)
-        return decide(describe_difference(paired), self.p_value, SELECTION_METRIC)
+        return decide(describe_difference(paired, SELECTION_METRIC), self.p_value, SELECTION_METRIC)
 
     def __str__(self) -> str:
         n = f"n={count_used(len(self.seeds), self.num_planned, self.num_diverged)} pairs"

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_rebalance.ground.confusion import Confusion
-from lt_rebalance.ground.metrics import confusion_metrics, metric_names
+from lt_rebalance.ground.metrics import METRICS, confusion_metrics, metric_names
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.store.records import Failure, Record
 
-METRIC_NAMES = metric_names()
 GENERATOR_METRICS = (
     "discriminator_loss",
     "generator_loss",
@@ -29,7 +28,7 @@ GENERATOR_METRICS = (
 COUNT_COLUMNS = ("class", "rank_group", "class_count", "training_count", "synthetic_count")
 OUTCOME_COLUMNS = ("predicted_count", "recall", "precision", "f1")
 QUALITY_MEASURES = ("diversity", "distinct_nearest", "nearest_distance_ratio")
-ROUND_METRICS = ("train_loss", *(f"test_{name}" for name in METRIC_NAMES))
+ROUND_METRICS = ("train_loss", *(f"test_{name}" for name in metric_names()))
 GENERATOR_ROUND_METRICS = GENERATOR_METRICS[:-1]
 
 UNKNOWN_CODE = "unknown"
@@ -161,7 +160,7 @@ class StoreReader:
         recall_K, predicted_K = confusion.recall_K, confusion.predicted_K
         groups = {f"recall_{name}": recall_K[labels].mean() for name, labels in record.rank_groups.items()}
         return (
-            {name: record.metrics[name] for name in record.metrics if name in METRIC_NAMES}
+            {name: record.metrics[name] for name in record.metrics if name in METRICS}
             | confusion_metrics(confusion)
             | groups
             | {

@@ -126,6 +126,12 @@ CHAPTERS = (
         tables=("hypotheses",),
     ),
     Chapter(
+        name="own-metrics",
+        short_title="Your metrics",
+        title="Metrics of your own",
+        tables=("m1-own-metrics",),
+    ),
+    Chapter(
         name="exploratory",
         short_title="Exploratory",
         title="Exploratory comparisons",
@@ -251,7 +257,7 @@ def render(
             findings=describe_findings(results, frames),
             design=describe_design(results),
             notes=results.notes,
-            chapters=CHAPTERS,
+            chapters=[chapter for chapter in CHAPTERS if set(chapter.tables) <= set(tables)],
             texts=chapter_texts(
                 results.cells,
                 results.runs,

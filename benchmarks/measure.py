@@ -1,4 +1,7 @@
-"""What the benchmarks share: the matrix-product peak, alternating measurements, tables and JSON."""
+"""What the benchmarks share: the matrix-product peak, alternating measurements, tables and JSON.
+
+No torch until it measures, so that a benchmark that needs none itself answers --help at once.
+"""
 
 import argparse
 import json
@@ -8,12 +11,12 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from lt_rebalance.stages.machine import describe_machine
 from lt_rebalance.training.configs import Execution
+
+if TYPE_CHECKING:
+    import torch
 
 MATRIX_SIZE = 2048
 
@@ -26,8 +29,10 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
     return parser
 
 
-def measure_peak(device: torch.device, dtype: torch.dtype, num_products: int = 10) -> float:
+def measure_peak(device: "torch.device", dtype: "torch.dtype", num_products: int = 10) -> float:
     """Return the throughput of square matrix products in FLOP/s, the best of several."""
+    import torch
+
     first, second = (torch.randn(MATRIX_SIZE, MATRIX_SIZE, device=device, dtype=dtype) for _ in range(2))
     seconds = []
     for _ in range(num_products):
@@ -38,9 +43,11 @@ def measure_peak(device: torch.device, dtype: torch.dtype, num_products: int = 1
     return 2 * MATRIX_SIZE**3 / min(seconds[1:])
 
 
-def synchronize(device: torch.device) -> None:
+def synchronize(device: "torch.device") -> None:
     """Wait for the device."""
     if device.type == "cuda":
+        import torch
+
         torch.cuda.synchronize(device)
 
 
@@ -62,6 +69,8 @@ def median(seconds: Sequence[float]) -> float:
 
 def describe(execution: Execution) -> dict[str, Any]:
     """Return the machine that numbers hold for."""
+    from lt_rebalance.stages.machine import describe_machine
+
     return describe_machine(execution) | {"cpus": os.cpu_count(), "system": platform.platform()}
 
 

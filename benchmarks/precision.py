@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         accuracies = list(pool.map(train, everything, [folder] * len(everything)))
     frame = pd.DataFrame({"first": accuracies[: options.seeds], "second": accuracies[options.seeds :]})
     frame["difference"] = frame["first"] - frame["second"]
-    found = describe_difference(frame, MARGIN)
+    found = describe_difference(frame, margin=MARGIN)
     row = {
         "seeds": options.seeds,
         "steps": options.steps,

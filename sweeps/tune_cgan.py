@@ -30,6 +30,7 @@ from lt_rebalance.commands.search_options import (
     trial_budget,
 )
 from lt_rebalance.ground.option_types import whole
+from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.search.search import OBJECTIVES, Search
 from lt_rebalance.studies.protocols import make_cell
@@ -52,7 +53,7 @@ def make_cgan_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--generator",
         default="mlp_cgan_leaky",
-        help=f"of {', '.join(GENERATORS)} (default: mlp_cgan_leaky)",
+        help=f"of {', '.join(GENERATORS)}, or PATH.py:NAME (default: mlp_cgan_leaky)",
     )
     parser.add_argument(
         "--objective", default="macro_f1", help=f"of {', '.join(OBJECTIVES)}, {BOTH} (default: macro_f1)"
@@ -80,7 +81,11 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
         name=f"tune_cgan-{options.preset}" if options.name is None else options.name,
         component="generator",
         base=make_cell(
-            protocol, dataset=options.dataset, c=options.c, method="cgan", generator=options.generator
+            protocol,
+            dataset=options.dataset,
+            c=options.c,
+            method="cgan",
+            generator=resolve(options.generator),
         ),
         objectives=objectives,
         seeds=search_seeds(options),

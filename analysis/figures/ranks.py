@@ -21,6 +21,9 @@ from analysis.naming import in_order
 from analysis.power import fewest_seeds
 from analysis.significance import holm, wilcoxon_p
 from analysis.tables.formats import listed
+from lt_rebalance.ground.metrics import is_higher_better
+
+RANKED = "accuracy"
 
 
 def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
@@ -33,7 +36,7 @@ def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
         if len(table) < fewest_blocks(len(table.columns)):
             continue
         num_seeds = of_setting.loc[of_setting["data"] != "original", "seed"].nunique()
-        ranks = table.rank(axis=1, ascending=False).mean()
+        ranks = mean_ranks(table)
         figure, ((axes,),) = make_figure(1, 1, 8, 1.4 + 0.24 * len(ranks))
         plot_ranks(axes, ranks, rank_p_values(table))
         yield Drawn(
@@ -101,6 +104,11 @@ def rank_p_values(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(matrix, index=names, columns=names)
 
 
+def mean_ranks(table: pd.DataFrame) -> pd.Series:
+    """Return the mean rank of each column of a table such as `rank_table` returns, 1 for the best."""
+    return table.rank(axis=1, ascending=not is_higher_better(RANKED)).mean()
+
+
 def rank_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Return accuracies with seeds as rows and the methods that every imbalanced set has as columns.
 
@@ -110,7 +118,7 @@ def rank_table(runs: pd.DataFrame) -> pd.DataFrame:
     tables = []
     for _, block in runs[runs["data"] != "original"].groupby("data", sort=False):
         cells = block.drop_duplicates("method").set_index("method")["cell"]
-        table = complete_table(block, list(cells), "accuracy")
+        table = complete_table(block, list(cells), RANKED)
         table.columns = pd.Index(cells.index)
         tables.append(table)
     if not tables:

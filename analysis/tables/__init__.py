@@ -16,10 +16,12 @@ from analysis.tables.collapse import collapse_comparison, collapsed_generators, 
 from analysis.tables.completeness import account, completeness_table, count_gaps, provenance_table
 from analysis.tables.cost import cost_tables
 from analysis.tables.differences import all_pairs_table, components, difference_table, power, sources
+from analysis.tables.own_metrics import compare_own, own_table
 from analysis.tables.replication import further_table, replication_tables
 from analysis.tables.searches import search_tables
 from analysis.tables.table import Block, Cell, Column, Table
 from analysis.tables.writers import to_csv, to_latex, to_markdown
+from lt_rebalance.ground.metrics import list_own
 
 __all__ = [
     "Block",
@@ -56,6 +58,8 @@ class Frames:
     """of accuracy, as `compare_with_references` returns them"""
     sources: pd.DataFrame
     """of accuracy, as `sources_table` returns them"""
+    own: pd.DataFrame
+    """of metrics of the user's own, as `compare` returns them"""
 
 
 def compute_frames(results: Results) -> Frames:
@@ -70,12 +74,13 @@ def compute_frames(results: Results) -> Frames:
         judged=judge_hypotheses(results),
         ablations=compare_with_references(results.runs, results.comparisons),
         sources=sources_table(results.nested_runs),
+        own=compare_own(results.runs),
     )
 
 
 def build_tables(results: Results, frames: Frames) -> dict[str, Table]:
     """Return every table by name, in the order of the report."""
-    tables = (
+    tables = [
         completeness_table(results.planned, results.notes),
         provenance_table(results.planned),
         *cost_tables(results.planned, results.generators),
@@ -91,5 +96,7 @@ def build_tables(results: Results, frames: Frames) -> dict[str, Table]:
         hypothesis_table(frames.judged),
         all_pairs_table(frames.contrasts),
         collapse_comparison(frames.compared_collapse),
-    )
+    ]
+    if list_own():
+        tables.append(own_table(frames.own))
     return {table.name: table for table in tables}

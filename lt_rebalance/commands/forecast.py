@@ -16,13 +16,13 @@ from lt_rebalance.monitoring.estimates import (
     add_up,
     spending_by_cell,
     spending_by_kind,
-    total_spending,
+    sum_spending,
 )
-from lt_rebalance.stages.arithmetic import Throughput, estimate_remaining_s, stage_flop
+from lt_rebalance.stages.arithmetic import Remaining, Throughput, stage_flop
 from lt_rebalance.store import Store
-from lt_rebalance.store.facts import RUN_STATES, StageFacts, read_facts
+from lt_rebalance.store.facts import RUN_STATES
 from lt_rebalance.studies.ledger import Ledger
-from lt_rebalance.studies.plan import describe_plan
+from lt_rebalance.studies.plan import Plan, chain_of, describe_plan
 from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.training.device import count_gpus
 
@@ -96,17 +96,22 @@ def learn_throughput(ledger: Ledger) -> Throughput:
 def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
     """Print what would run, its cost and its time, measured here where the store knows nothing; return 0."""
     ledger, resources = job.ledger, job.resources
+    spent_s = {key: record.timing.charged_s for key, record in ledger.records.items()}
     pending = ledger.pending()
     throughput = learn_throughput(ledger)
     if ledger.plan.execution.device == "cpu" or count_gpus():
         for stage in pending.values():
             throughput.calibrate(stage)
-    eta_s = estimate_remaining_s(pending, throughput, resources.num_slots, {})
-    seconds = [throughput.seconds(stage) or 0.0 for stage in pending.values()]
+    remaining = Remaining(pending)
+    eta_s = remaining.seconds(throughput, resources.num_slots, {})
+    seconds = {key: throughput.seconds_of(*work) for key, work in remaining.works.items()}
+    total_s = sum(each or 0.0 for each in seconds.values())
     planned = ledger.plan.count_stages()
     to_run = Counter(stage.kind for stage in pending.values())
     kinds = dict.fromkeys((*PLANNED_KINDS, *planned))
-    costs = _estimate_costs(job, throughput)
+    num_devices = resources.num_devices
+    left_s = {key: None if each is None else each * num_devices for key, each in seconds.items()}
+    costs = _estimate_costs(ledger.plan, spent_s, left_s)
     answer = {
         "study": ledger.plan.study.name,
         "runs": {
@@ -117,8 +122,8 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
         "execution": to_plain(ledger.plan.execution),
         "num_slots": resources.num_slots,
         "max_lanes": resources.max_lanes,
-        "flop": sum(stage_flop(stage) for stage in pending.values()),
-        "device_hours": None if eta_s is None else sum(seconds) / 3600,
+        "flop": sum(flop for _, flop in remaining.works.values()),
+        "device_hours": None if eta_s is None else total_s / 3600,
         "eta_s": eta_s,
         "costs": {
             axis: {name: each.to_dict(hourly_rate) for name, each in of_axis.items()}
@@ -135,7 +140,7 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
     if eta_s is None:
         print("time: not known here; it needs a finished run in the store, or a GPU to measure on")
     else:
-        total, left, slots = format_duration(sum(seconds)), format_duration(eta_s), resources.num_slots
+        total, left, slots = format_duration(total_s), format_duration(eta_s), resources.num_slots
         print(f"time: {total} of one {ledger.plan.execution.device} slot, about {left} on {slots}")
     print(f"lanes: at most {resources.max_lanes} seeds of one trial")
     for axis, of_axis in costs.items():
@@ -144,21 +149,17 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
     return 0
 
 
-def _estimate_costs(job: Job, throughput: Throughput) -> dict[str, dict[str, Spending]]:
+def _estimate_costs(
+    plan: Plan, spent_s: Mapping[str, float], left_s: Mapping[str, float | None]
+) -> dict[str, dict[str, Spending]]:
     """Return device time spent and left by kind of stage, by method and by cell, and in all."""
-    study, stages = describe_study(job), job.ledger.plan.stages
-    facts = read_facts(job.store, study)
-    pending = [facts[key] for key in job.ledger.pending()]
-
-    def device_s(fact: StageFacts) -> float | None:
-        seconds = throughput.seconds(stages[fact.key])
-        return None if seconds is None else seconds * job.resources.num_devices
-
-    by_cell = spending_by_cell(study, facts, pending, device_s)
-    cells = study["cells"]
+    cells = plan.study.cells
+    places = {id(cell): place for place, cell in enumerate(cells)}
+    runs = [(places[id(run.cell)], [stage.key for stage in chain_of(run.stage)]) for run in plan.runs]
+    by_cell = spending_by_cell(len(cells), runs, spent_s, left_s)
     return {
-        "stage": spending_by_kind(facts.values(), pending, device_s),
-        "cell": add_up(by_cell, [f"{cell['protocol']} {cell['data']} {cell['method']}" for cell in cells]),
-        "method": add_up(by_cell, [cell["method"] for cell in cells]),
-        "in": {"all": total_spending(facts.values(), pending, device_s)},
+        "stage": spending_by_kind({key: stage.kind for key, stage in plan.stages.items()}, spent_s, left_s),
+        "cell": add_up(by_cell, [str(cell) for cell in cells]),
+        "method": add_up(by_cell, [cell.method_label for cell in cells]),
+        "in": {"all": sum_spending(spent_s, left_s)},
     }

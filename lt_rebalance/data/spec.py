@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,7 @@ class DatasetSpec:
         """Whether the data ships with the package."""
         return self.torchvision_name is None
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Hash that names the content: sha256 over the files' hex digests, sorted, one a line."""
         return hashlib.sha256("\n".join(sorted(self.sha256_by_file.values())).encode()).hexdigest()

@@ -8,13 +8,15 @@ when the record is read.
 Shape suffixes: K classes, N items, T thresholds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lt_rebalance.ground.confusion import Confusion, FloatArray, IntArray
+from lt_rebalance.ground.own_file import get_own, is_own, resolve
 from lt_rebalance.ground.values import LARGEST
 
 ECE_BINS = 15
@@ -96,12 +98,12 @@ def precision_recall_counts(probabilities_NK: FloatArray, labels_N: IntArray) ->
     return np.flip(np.flip(exact_K2T, axis=2).cumsum(axis=2), axis=2)
 
 
-def confusion_metrics(confusion: Confusion) -> dict[str, float]:
-    """Return every metric of a confusion matrix by name."""
+def confusion_metrics(confusion: Confusion, names: Collection[str] | None = None) -> dict[str, float]:
+    """Return every metric of a confusion matrix by name, or those of these names."""
     return {
         name: metric.of_confusion(confusion)
         for name, metric in METRICS.items()
-        if metric.of_confusion is not None
+        if metric.of_confusion is not None and (names is None or name in names)
     }
 
 
@@ -143,6 +145,60 @@ def is_higher_better(name: str) -> bool:
 def is_better(name: str, value: float, other: float) -> bool:
     """Whether a value of a metric is better than another; equal ones are not."""
     return value > other if is_higher_better(name) else value < other
+
+
+# Metrics in files of the user's own
+
+
+@contextlib.contextmanager
+def own_metrics(asked: Sequence[str]) -> Iterator[None]:
+    """Have the user's own in `METRICS`: each a `Metric` of confusion matrices, asked for as "PATH.py:NAME".
+
+    They are shown among the further ones, wherever they say that they are to be.
+
+    Raises:
+        ValueError: no such file or name, no metric, one of probabilities, or a label that another one has.
+    """
+    added: list[str] = []
+    try:
+        for each in asked:
+            name = resolve(each)
+            if not is_own(name):
+                raise ValueError(f"a metric of your own is named PATH.py:NAME, got {each!r}")
+            if name not in METRICS:
+                METRICS[name] = _check_own(name)
+                added.append(name)
+        yield
+    finally:
+        for name in added:
+            del METRICS[name]
+
+
+def list_own() -> tuple[str, ...]:
+    """Return the names of the metrics that are the user's own."""
+    return tuple(name for name in METRICS if is_own(name))
+
+
+def _check_own(name: str) -> Metric:
+    metric: Metric = get_own(name, Metric)
+    if (compute := metric.of_confusion) is None:
+        raise ValueError(
+            f"{name} must have of_confusion, of the confusion matrix: probabilities are in no store"
+        )
+    if metric.label in {each.label for each in METRICS.values()}:
+        raise ValueError(f"{name} needs a label of its own, got {metric.label!r}, which another metric has")
+
+    def of_confusion(confusion: Confusion) -> float:
+        value: Any = compute(confusion)  # a user's code may return anything
+        is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+        if not is_number or not metric.low <= value <= metric.high:
+            raise ValueError(
+                f"{name} must give a number from {metric.low:g} to {metric.high:g}, got {value!r}; correct "
+                "it, or its low and high"
+            )
+        return float(value)
+
+    return replace(metric, of_confusion=of_confusion, shown=FURTHER)
 
 
 # Which round is reported

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lt_rebalance.methods.contract import Method, RebalancePlan, keep_all
+from lt_rebalance.methods.contract import Method, Options, RebalancePlan, keep_all
 
 
-def _plan(counts_K: Sequence[int], draw: str | None, rng: np.random.Generator) -> RebalancePlan:
+def _plan(
+    counts_K: Sequence[int], draw: str | None, rng: np.random.Generator, options: Options
+) -> RebalancePlan:
     largest = max(counts_K)
     return RebalancePlan(
         positions_by_class=tuple(keep_all(counts_K)),

@@ -7,6 +7,7 @@ items, C H W image, K classes, P labels of a mixed item.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 PositionArray = NDArray[np.int64]
 Options = Any
 """the frozen dataclass that a method names as its `options`, filled in; None for a method without"""
+PLAN_TAKES = ("counts_K", "draw", "rng", "options")
+"""what a method's `plan` is called with"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,9 @@ def without_synthesis(positions_by_class: Sequence[PositionArray]) -> RebalanceP
     )
 
 
-def plan_all(counts_K: Sequence[int], draw: str | None, rng: np.random.Generator) -> RebalancePlan:
+def plan_all(
+    counts_K: Sequence[int], draw: str | None, rng: np.random.Generator, options: Options
+) -> RebalancePlan:
     """Plan the set as it is: every image once."""
     return without_synthesis(keep_all(counts_K))
 
@@ -112,8 +117,8 @@ class Method:
     """a frozen dataclass of numbers and words with defaults that checks itself; part of a result's key"""
     needs_generator: bool = False
     """whether `plan` asks for images that a generator makes"""
-    plan: Callable[[Sequence[int], str | None, np.random.Generator], RebalancePlan] = plan_all
-    """which items: from counts_K, the draw and the stream "resampling" to a plan"""
+    plan: Callable[[Sequence[int], str | None, np.random.Generator, Options], RebalancePlan] = plan_all
+    """which items: from counts_K, the draw, the stream "resampling" and the options to a plan"""
     order: Callable[[NDArray[np.int64], float, Options], NDArray[np.float64]] | None = None
     """how often: from counts_K, the share of the budget that is used when a pass begins, and the options to
     the chance of each class, in any unit, that the next item is of it; items are drawn with replacement, all
@@ -127,6 +132,16 @@ class Method:
     """logits after training: from logits_LNK, counts_LK and the options to what is measured in their place"""
     then: SecondTraining | None = None
     """a second training"""
+
+    def __post_init__(self) -> None:
+        taken = inspect.signature(self.plan)
+        try:
+            taken.bind(*PLAN_TAKES)
+        except TypeError:
+            raise ValueError(
+                f"a method's plan takes ({', '.join(PLAN_TAKES)}), got one that takes {taken}; write it so, "
+                "also for a method without options, where they are None"
+            ) from None
 
     @property
     def only_plans(self) -> bool:

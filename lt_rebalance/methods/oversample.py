@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lt_rebalance.methods.contract import Method, RebalancePlan, without_synthesis
+from lt_rebalance.methods.contract import Method, Options, RebalancePlan, without_synthesis
 
 
-def _plan(counts_K: Sequence[int], draw: str | None, rng: np.random.Generator) -> RebalancePlan:
+def _plan(
+    counts_K: Sequence[int], draw: str | None, rng: np.random.Generator, options: Options
+) -> RebalancePlan:
     largest = max(counts_K)
     if draw == "cyclic":
         return without_synthesis([np.arange(largest) % count for count in counts_K])

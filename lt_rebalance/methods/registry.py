@@ -82,6 +82,7 @@ def plan_rebalancing(
     counts_K: Sequence[int],
     rng: np.random.Generator,
     fill_fraction: float = 1.0,
+    options: Any = None,  # as `fill_in_options`
 ) -> RebalancePlan:
     """Plan one method on class counts.
 
@@ -91,15 +92,17 @@ def plan_rebalancing(
         counts_K: real images of each class, each at least 1.
         rng: the stream "resampling" of the seed.
         fill_fraction: share of the synthetic images to make, rounded to the nearest number in each class.
+        options: the method's own, or fields of them; its defaults for all others.
 
     Raises:
-        ValueError: unknown method or draw, a share that does not go with it, or an empty class.
+        ValueError: unknown method or draw, a share or options that do not go with it, or an empty class.
     """
     check_draw(name, draw)
     check_fill_fraction(name, fill_fraction)
     if min(counts_K) < 1:
         raise ValueError(f"every class needs at least one image, got counts {list(counts_K)}")
-    plan = check_plan(name, get_method(name).plan(counts_K, draw, rng), counts_K)
+    own = fill_in_options(name, options)
+    plan = check_plan(name, get_method(name).plan(counts_K, draw, rng, own), counts_K)
     num_synthetic_K = tuple(round(fill_fraction * count) for count in plan.num_synthetic_K)
     return replace(plan, num_synthetic_K=num_synthetic_K)
 

@@ -5,9 +5,9 @@ A device is a GPU, or else a CPU core.
 
 import math
 import statistics
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lt_rebalance.ground.text import format_duration
 from lt_rebalance.store.facts import StageFacts
@@ -15,9 +15,6 @@ from lt_rebalance.store.records import KINDS
 
 LATEST = 10
 """finished stages of a kind that estimates go by: a machine's other work comes and goes"""
-
-DeviceTime = Callable[[StageFacts], float | None]
-"""tells the device seconds that a stage will take; None while that is not known"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,69 +134,60 @@ def estimate_left(
     return max(sum(device_s) / num_devices, max(chains, default=0.0))
 
 
-def total_spending(
-    facts: Collection[StageFacts], pending: Collection[StageFacts], device_s: DeviceTime
-) -> Spending:
-    """Return what stages cost together."""
-    left = [device_s(fact) for fact in pending]
-    known = [seconds for seconds in left if seconds is not None]
-    return Spending(
-        spent_s=sum(fact.device_s for fact in facts),
-        left_s=sum(known) if len(known) == len(left) else None,
-    )
+def sum_spending(spent_s: Mapping[str, float], left_s: Mapping[str, float | None]) -> Spending:
+    """Return what stages cost together, from what each has cost and will cost, by key."""
+    known = [seconds for seconds in left_s.values() if seconds is not None]
+    return Spending(spent_s=sum(spent_s.values()), left_s=sum(known) if len(known) == len(left_s) else None)
 
 
 def spending_by_kind(
-    facts: Collection[StageFacts], pending: Collection[StageFacts], device_s: DeviceTime
+    kinds: Mapping[str, str], spent_s: Mapping[str, float], left_s: Mapping[str, float | None]
 ) -> dict[str, Spending]:
-    """Return what the stages of each kind cost together."""
+    """Return what the stages of each kind cost together.
+
+    Args:
+        kinds: of all stages, by key.
+        spent_s: device seconds of those that have cost any, by key.
+        left_s: device seconds of those that are to run, by key; None while that is not known.
+    """
     return {
-        kind: total_spending(
-            [fact for fact in facts if fact.kind == kind],
-            [fact for fact in pending if fact.kind == kind],
-            device_s,
+        kind: sum_spending(
+            {key: seconds for key, seconds in spent_s.items() if kinds[key] == kind},
+            {key: seconds for key, seconds in left_s.items() if kinds[key] == kind},
         )
-        for kind in dict.fromkeys(fact.kind for fact in facts)
+        for kind in dict.fromkeys(kinds.values())
     }
 
 
 def spending_by_cell(
-    study: Mapping[str, Any],
-    facts: Mapping[str, StageFacts],
-    pending: Collection[StageFacts],
-    device_s: DeviceTime,
+    num_cells: int,
+    runs: Sequence[tuple[int, Sequence[str]]],
+    spent_s: Mapping[str, float],
+    left_s: Mapping[str, float | None],
 ) -> list[Spending]:
     """Return what each cell costs; the runs that share a generator share its cost evenly.
 
     So the cells' costs add up to that of all stages.
+
+    Args:
+        runs: the position of the cell of each run, and the keys of its stages.
+        spent_s: as in `spending_by_kind`.
+        left_s: as there.
     """
-    users: dict[str, int] = {}
-    for run in study["runs"]:
-        for key in _keys_of(run):
-            users[key] = users.get(key, 0) + 1
-    is_pending = {fact.key for fact in pending}
-
-    def left_s(key: str) -> float | None:
-        return device_s(facts[key]) if key in is_pending else 0.0
-
-    spent, left = [0.0 for _ in study["cells"]], [0.0 for _ in study["cells"]]
+    users = Counter(key for _, keys in runs for key in keys)
+    spent, left = [0.0] * num_cells, [0.0] * num_cells
     unknown = set()
-    for run in study["runs"]:
-        for key in _keys_of(run):
-            spent[run["cell"]] += facts[key].device_s / users[key]
-            if (seconds := left_s(key)) is None:
-                unknown.add(run["cell"])
+    for cell, keys in runs:
+        for key in keys:
+            spent[cell] += spent_s.get(key, 0.0) / users[key]
+            if (seconds := left_s.get(key, 0.0)) is None:
+                unknown.add(cell)
             else:
-                left[run["cell"]] += seconds / users[key]
+                left[cell] += seconds / users[key]
     return [
         Spending(spent_s=spent[cell], left_s=None if cell in unknown else left[cell])
-        for cell in range(len(spent))
+        for cell in range(num_cells)
     ]
-
-
-def _keys_of(run: Mapping[str, Any]) -> list[str]:
-    keys = (run["generator_key"], run.get("first_key"), run["key"])
-    return [key for key in keys if key is not None]
 
 
 def add_up(spendings: Sequence[Spending], names: Sequence[str]) -> dict[str, Spending]:

@@ -14,7 +14,7 @@ from lt_rebalance.monitoring.estimates import (
     estimate_left,
     spending_by_cell,
     spending_by_kind,
-    total_spending,
+    sum_spending,
 )
 from lt_rebalance.store import Store
 from lt_rebalance.store.facts import RUN_STATES, StageFacts, list_pending, read_facts, run_state
@@ -138,7 +138,10 @@ def describe_status(
     trials = [note for note in notes if is_open.intersection(note.keys)]
     running = [note for note in trials if not note.is_lost(now_s, names)]
     done_shares = {key: note.round / max(note.num_rounds, 1) for note in running for key in note.keys}
-    by_cell = spending_by_cell(study, facts, pending, estimator.device_s)
+    spent_s = {key: fact.device_s for key, fact in facts.items()}
+    left_s = {fact.key: estimator.device_s(fact) for fact in pending}
+    runs = [(run["cell"], _keys_of(run)) for run in study["runs"]]
+    by_cell = spending_by_cell(len(study["cells"]), runs, spent_s, left_s)
     return Status(
         study=study["study"],
         question=study["question"],
@@ -153,10 +156,15 @@ def describe_status(
         num_slots=num_slots,
         eta_s=estimate_left(pending, estimator, num_slots * per_slot, done_shares) if num_slots else None,
         cells=_describe_cells(study, facts, by_cell),
-        spending=total_spending(facts.values(), pending, estimator.device_s),
-        spending_by_kind=spending_by_kind(facts.values(), pending, estimator.device_s),
+        spending=sum_spending(spent_s, left_s),
+        spending_by_kind=spending_by_kind({key: fact.kind for key, fact in facts.items()}, spent_s, left_s),
         spending_by_method=add_up(by_cell, [cell["method"] for cell in study["cells"]]),
     )
+
+
+def _keys_of(run: Mapping[str, Any]) -> list[str]:
+    keys = (run["generator_key"], run.get("first_key"), run["key"])
+    return [key for key in keys if key is not None]
 
 
 def _is_unreadable(fact: StageFacts) -> bool:

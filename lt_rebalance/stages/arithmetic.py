@@ -112,10 +112,9 @@ class Remaining:
 
     def __init__(self, pending: Mapping[str, AnyStage]) -> None:
         """Begin with these stages; one that they build on is among them, or done."""
-        self._works: dict[str, Work] = {
-            key: (stage.kind, stage_flop(stage)) for key, stage in pending.items()
-        }
-        self._num_works = Counter(self._works.values())
+        self.works: dict[str, Work] = {key: (stage.kind, stage_flop(stage)) for key, stage in pending.items()}
+        """of each of them, by key"""
+        self._num_works = Counter(self.works.values())
         self._after = group_by_upstream(pending)
         self._shapes: dict[tuple[Work, frozenset[int]], int] = {}
         """numbered, each after those that build on it"""
@@ -127,26 +126,26 @@ class Remaining:
 
     def _find_shape(self, key: str) -> int:
         behind = frozenset(self._find_shape(after) for after in self._after.get(key, ()))
-        self._shape_of[key] = self._shapes.setdefault((self._works[key], behind), len(self._shapes))
+        self._shape_of[key] = self._shapes.setdefault((self.works[key], behind), len(self._shapes))
         return self._shape_of[key]
 
     def __len__(self) -> int:
-        return len(self._works)
+        return len(self.works)
 
     def finish(self, key: str, *, releases: bool) -> None:
         """Note that a stage has ended; unless it `releases` them, all that build on it go with it."""
-        if key not in self._works:
+        if key not in self.works:
             return
         self._drop(key)
         for after in self._after.pop(key, []):
-            if after in self._works and releases:
+            if after in self.works and releases:
                 self._first.add(after)
                 self._num_first[self._shape_of[after]] += 1
             else:
                 self.finish(after, releases=False)
 
     def _drop(self, key: str) -> None:
-        self._num_works[self._works.pop(key)] -= 1
+        self._num_works[self.works.pop(key)] -= 1
         if key in self._first:
             self._first.remove(key)
             self._num_first[self._shape_of[key]] -= 1
@@ -159,7 +158,7 @@ class Remaining:
         Args:
             done_shares: how much of a stage that is under way is done, by key; others have not begun.
         """
-        if not self._works:
+        if not self.works:
             return 0.0
         chain_s: list[float] = []
         work_s: dict[Work, float] = {}
@@ -173,7 +172,7 @@ class Remaining:
         chains = []
         for key, share in done_shares.items():
             if key in self._first:
-                done_s = share * work_s[self._works[key]]
+                done_s = share * work_s[self.works[key]]
                 total_s -= done_s
                 chains.append(chain_s[self._shape_of[key]] - done_s)
                 waiting[self._shape_of[key]] -= 1

@@ -85,7 +85,9 @@ class InputReader:
         )
         method = stage.training_method
         rng = numpy_stream(stage.seed, "resampling")
-        plan = plan_rebalancing(method.name, method.draw, subset.counts_K, rng, method.fill_fraction)
+        plan = plan_rebalancing(
+            method.name, method.draw, subset.counts_K, rng, method.fill_fraction, method.options
+        )
         images = self.real_by_class(subset)
         quality: Mapping[str, list[float | None]] = {}
         if isinstance(stage, ClassifierStage) and stage.generator_stage is not None:

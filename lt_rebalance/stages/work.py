@@ -82,7 +82,7 @@ def _classifier_work(stage: ClassifierStage) -> ForwardWork:
 
 def _generator_work(stage: GeneratorStage) -> ForwardWork:
     architecture, spec = stage.generator.architecture, get_dataset_spec(stage.data.dataset)
-    if (known := find_work(GENERATORS[architecture], spec)) is not None:
+    if (known := find_work(GENERATORS.get(architecture, ""), spec)) is not None:
         return known
     from lt_rebalance.stages import counting
 

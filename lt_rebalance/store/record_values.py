@@ -283,7 +283,7 @@ def _check_classifier(values: Mapping[str, Any]) -> None:
         size = (predictions["num_bytes"] - _NPY_HEADER_BYTES) / width
         total = read.num_images
         _require(total == size, "confusion", f"of {size:g} images, as many as were predicted", total)
-    _follow(metrics, confusion_metrics(read), "by its confusion matrix")
+    _follow(metrics, confusion_metrics(read, metrics), "by its confusion matrix")
     prefix = f"{_SPLITS[values['kind']]}_"
     rows = values["curves"][-1:] if stage["classifier"]["selection"] == "last" else values["curves"]
     is_reported = any(

@@ -92,7 +92,12 @@ def add_axes(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> 
         metavar="NAME",
         help=f"of {', '.join(METHODS)}, or of a file of your own, as PATH.py:NAME",
     )
-    axes.add_argument("--generators", nargs="+", metavar="NAME", help=f"of {', '.join(GENERATORS)}")
+    axes.add_argument(
+        "--generators",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(GENERATORS)}, or of a file of your own, as PATH.py:NAME",
+    )
     axes.add_argument("--protocol", nargs="+", metavar="NAME", help=f"of {', '.join(PROTOCOLS)}")
     axes.add_argument("--name", help="name of the study in the store (default: SWEEP-PRESET)")
     axes.add_argument("--seeds", type=repeats, metavar="N", help="run seeds 0 to N - 1 of every cell")
@@ -139,7 +144,7 @@ def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Pre
         protocols=tuple(protocols),
         cs=tuple(_read_cs(options.c, preset.cs, methods)),
         methods=tuple(methods),
-        generators=tuple(options.generators or preset.generators),
+        generators=tuple(resolve(name) for name in options.generators or preset.generators),
         seeds=tuple(range(num_seeds)),
     )
 

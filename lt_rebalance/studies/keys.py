@@ -1,20 +1,21 @@
-"""Keys of stages, where many stages share most of what is hashed: each shared part is written out once."""
+"""Keys of stages, where many stages share most of what is hashed: what they share is written out once."""
 
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
-import sys
-from typing import Any, ClassVar, Protocol
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol, get_args
 
 from lt_rebalance.ground.plain import LATER, field_types, to_plain
 
 SEEDS = ("seed", "subset_seed")
 """fields in which the lanes of a trial differ, of a stage and of those that it builds on"""
-_TEXT = "_canonical_json"
-"""where a configuration keeps what it was written out to, outside of its fields"""
-_LANES = "_lanes"
-"""where a stage keeps the text of `lanes_of`, of which there is one for all lanes"""
+_HOLE = "\0"
+"""stands where a seed will; no JSON holds it"""
+_MOST_FORMS = 10_000
 
 
 class StageLike(Protocol):
@@ -23,23 +24,90 @@ class StageLike(Protocol):
     kind: ClassVar[str]
 
 
+class _Form(NamedTuple):
+    """What stages have in common that hold the very same objects, but for their seeds."""
+
+    pieces: list[str]
+    """of what is hashed, around the seeds"""
+    lanes: str
+    """as `lanes_of` returns it"""
+    first: StageLike
+    """the first of them; while it holds these objects, no other has the id of one of them"""
+
+
+_FORMS: dict[tuple[int, ...], _Form] = {}
+"""by the ids of what is shared, not by its value: 1 and 1.0 are equal and are written differently"""
+
+
 def key_of(stage: StageLike) -> str:
     """Return what `stage_key` returns of the plain values of a stage."""
-    return hashlib.sha256(_write_stage(stage, has_kind=True, has_seeds=True).encode()).hexdigest()
+    form, seeds = _find_form(stage)
+    parts = itertools.zip_longest(form.pieces, map(str, seeds), fillvalue="")
+    return hashlib.sha256("".join(itertools.chain.from_iterable(parts)).encode()).hexdigest()
 
 
 def lanes_of(stage: StageLike) -> str:
     """Return a text that is the same of stages that differ only in their seeds, and of no others."""
-    kept = vars(stage)
-    if _LANES not in kept:
-        kept[_LANES] = sys.intern(_write_stage(stage, has_kind=True, has_seeds=False))
-    text: str = kept[_LANES]
-    return text
+    return _find_form(stage)[0].lanes
+
+
+def _find_form(stage: StageLike) -> tuple[_Form, list[int]]:
+    """Return what a stage shares with others, and its seeds."""
+    ids: list[int] = []
+    seeds: list[int] = []
+    _take_apart(stage, ids, seeds)
+    if (form := _FORMS.get(tuple(ids))) is None:
+        if len(_FORMS) >= _MOST_FORMS:
+            _FORMS.clear()
+        pieces = _write_stage(stage, has_kind=True, has_seeds=True).split(_HOLE)
+        lanes = _write_stage(stage, has_kind=True, has_seeds=False)
+        form = _FORMS[tuple(ids)] = _Form(pieces=pieces, lanes=lanes, first=stage)
+    return form, seeds
+
+
+def _take_apart(stage: StageLike, ids: list[int], seeds: list[int]) -> None:
+    """Add the ids of what a stage and those inside it share with others, and their seeds.
+
+    Seeds come in the order of writing, by name: a stage's own after those of the stages inside it.
+    """
+    get_shared, get_inner, get_seeds = _getters(type(stage))
+    ids.append(id(type(stage)))
+    ids.extend(map(id, get_shared(stage)))
+    for each in get_inner(stage):
+        if each is None:
+            ids.append(id(None))
+        else:
+            _take_apart(each, ids, seeds)
+    for seed in get_seeds(stage):
+        if type(seed) is int:
+            ids.append(0)
+            seeds.append(seed)
+        else:
+            ids.append(id(seed))
+
+
+@functools.cache
+def _getters(cls: type) -> tuple[Callable[[Any], tuple[Any, ...]], ...]:  # Any: a stage and its values
+    """Return what reads of a stage the values that it shares, the stages inside it, and its seeds."""
+    types_of = field_types(cls)
+    names = sorted(each.name for each in dataclasses.fields(cls))
+    kinds_of = {name: get_args(types_of[name]) or (types_of[name],) for name in names}
+    inner = [name for name in names if any(hasattr(each, "kind") for each in kinds_of[name])]
+    assert all(name < SEEDS[0] for name in inner)
+    shared = [name for name in names if name not in (*inner, *SEEDS)]
+    return tuple(_read_all(group) for group in (shared, inner, SEEDS))
+
+
+def _read_all(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:  # Any: as above
+    """Return what reads attributes as a tuple, also of one name or none."""
+    if len(names) > 1:
+        return operator.attrgetter(*names)
+    return lambda stage: tuple(getattr(stage, name) for name in names)
 
 
 def _write_stage(stage: StageLike, *, has_kind: bool, has_seeds: bool) -> str:
     parts = [
-        f'"{name}":{_write(value, has_seeds=has_seeds)}'
+        f'"{name}":{_write(name, value, has_seeds=has_seeds)}'
         for name, is_later, default, is_float in _layout(type(stage))
         if (has_kind or name != "kind") and (has_seeds or name not in SEEDS)
         for value in [float(getattr(stage, name)) if is_float else getattr(stage, name)]
@@ -48,21 +116,12 @@ def _write_stage(stage: StageLike, *, has_kind: bool, has_seeds: bool) -> str:
     return f"{{{','.join(parts)}}}"
 
 
-def _write(value: Any, *, has_seeds: bool) -> str:  # Any: the value of a field
-    if value is None:
-        return "null"
-    if type(value) is int:
-        return str(value)
-    if not dataclasses.is_dataclass(value):
-        return _dump(value)
+def _write(name: str, value: Any, *, has_seeds: bool) -> str:  # Any: the value of a field
+    if name in SEEDS and type(value) is int:
+        return _HOLE
     if hasattr(value, "kind"):
-        return _write_stage(value, has_kind=False, has_seeds=has_seeds)  # type: ignore[arg-type]
-    # Kept by the object, not by its value: 1 and 1.0 are equal and are written differently.
-    kept = vars(value)
-    if _TEXT not in kept:
-        kept[_TEXT] = _dump(to_plain(value))
-    text: str = kept[_TEXT]
-    return text
+        return _write_stage(value, has_kind=False, has_seeds=has_seeds)
+    return _dump(to_plain(value))
 
 
 def _dump(value: Any) -> str:  # Any: a JSON value

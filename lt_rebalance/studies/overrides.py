@@ -288,7 +288,10 @@ def _count_configurations(cells: Sequence[Cell]) -> int:
     return len({cell.unnamed() for cell in cells})
 
 
-NAMES_OF_CODE = ("method.name", "classifier.architecture", "generator.training_method.name")
+NAMES_OF_CODE = (
+    *("method.name", "classifier.architecture"),
+    *("generator.architecture", "generator.training_method.name"),
+)
 """fields that take PATH.py:NAME, of a file of the user's own"""
 
 SECTIONS: Mapping[str, type] = {

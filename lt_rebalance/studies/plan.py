@@ -79,7 +79,7 @@ def compile_study(study: Study, execution: Execution) -> Plan:
     checked = set()
     for run in runs:
         # Other seeds of a cell have the same work to do.
-        if (work := (run.cell, counts_seed(run.stage))) in checked:
+        if (work := (id(run.cell), counts_seed(run.stage))) in checked:
             continue
         checked.add(work)
         try:

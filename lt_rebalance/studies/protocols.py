@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lt_rebalance.data.long_tail import DataConfig, parse_c
+from lt_rebalance.ground.own_file import is_own
 from lt_rebalance.ground.plain import require_known
 from lt_rebalance.methods.registry import MethodConfig, get_method
 from lt_rebalance.networks.generators.registry import GENERATORS
@@ -114,7 +115,8 @@ def grid(
         ValueError: unknown names, values out of range, or a method that needs a generator and has none.
     """
     for generator in generators:
-        require_known("generator", generator, tuple(GENERATORS))
+        if not is_own(generator):
+            require_known("generator", generator, tuple(GENERATORS))
     for method in methods:
         if get_method(method).needs_generator and not generators:
             raise ValueError(f"method {method!r} needs at least one generator, got none")

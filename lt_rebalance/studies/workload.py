@@ -125,4 +125,5 @@ def _count_items(data: DataConfig, method: MethodConfig, seed: int) -> int:
     c = None if data.c is None else parse_c(data.c)
     counts_K = kept_counts(available_K, c, data.class_order, seed)
     rng = numpy_stream(seed, "resampling")
-    return sum(plan_rebalancing(method.name, method.draw, counts_K, rng, method.fill_fraction).counts_K)
+    plan = plan_rebalancing(method.name, method.draw, counts_K, rng, method.fill_fraction, method.options)
+    return sum(plan.counts_K)

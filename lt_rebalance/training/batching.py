@@ -30,6 +30,8 @@ Example = tuple[nn.Module, tuple[Tensor, ...]]
 def smallest_generator_batch(architecture: str, spec: DatasetSpec) -> int:
     """Return the fewest real images that a CGAN learns from at once."""
     builder = find_builder("generator", GENERATORS, architecture)
+    if is_own(architecture):
+        _require_images(builder, architecture, spec)
     return max(_try_generator(builder, architecture, spec), _try_discriminator(spec))
 
 
@@ -83,20 +85,53 @@ def _try_classifier(_: Builder, architecture: str, spec: DatasetSpec) -> int:
 @functools.cache
 def _require_logits(_: Builder, architecture: str, spec: DatasetSpec) -> None:
     """Raise a ValueError unless a network of a user's own makes logits of the images of a data set."""
-    channels, height, width = spec.image_shape
-    images = f"images of {channels}x{height}x{width}"
+    images = _say_shape(spec)
     try:
         network, inputs = example_classifier(architecture, spec)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            logits = network(*inputs)
+        logits = _try(network, inputs)
     except Exception as error:  # whatever a user's code raises, or torch for it
         raise ValueError(f"{architecture} cannot be computed on {images}: {say_error(error)}") from error
     if not isinstance(logits, Tensor) or logits.shape != (2, spec.num_classes):
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(
             f"{architecture} must make {spec.num_classes} logits an image, {(2, spec.num_classes)} of 2 "
-            f"{images}, got {got}"
+            f"{images}, got {_say_got(logits)}"
         )
+    _require_parameters(network, architecture)
+
+
+@functools.cache
+def _require_images(_: Builder, architecture: str, spec: DatasetSpec) -> None:
+    """Raise a ValueError unless a generator of a user's own makes images of the shape of a data set."""
+    images = _say_shape(spec)
+    try:
+        network, inputs = example_generator(architecture, spec)
+        images_NCHW = _try(network, inputs)
+    except Exception as error:  # as above
+        raise ValueError(f"{architecture} cannot make {images}: {say_error(error)}") from error
+    if not isinstance(images_NCHW, Tensor) or images_NCHW.shape != (2, *spec.image_shape):
+        raise ValueError(
+            f"{architecture} must make {images}, {(2, *spec.image_shape)} of 2 rows of noise and label, got "
+            f"{_say_got(images_NCHW)}"
+        )
+    _require_parameters(network.body, architecture)  # type: ignore[arg-type]  # a Generator has one
+
+
+def _say_shape(spec: DatasetSpec) -> str:
+    channels, height, width = spec.image_shape
+    return f"images of {channels}x{height}x{width}"
+
+
+def _say_got(value: object) -> object:
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+
+
+@torch.no_grad()
+def _try(network: nn.Module, inputs_of_two: tuple[Tensor, ...]) -> object:
+    with torch.random.fork_rng(devices=[]):
+        return network(*inputs_of_two)
+
+
+def _require_parameters(network: nn.Module, architecture: str) -> None:
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ValueError(f"{architecture} must have parameters to train, got none")
 

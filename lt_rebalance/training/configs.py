@@ -66,7 +66,7 @@ class GeneratorConfig:
     """A conditional GAN and its training."""
 
     architecture: str
-    """a name in GENERATORS"""
+    """a name in GENERATORS, or that of a builder in a file of a user's own"""
     training_method: MethodConfig
     """how the set that the CGAN itself learns from is rebalanced; must not need a generator"""
     budget: Budget
@@ -75,10 +75,14 @@ class GeneratorConfig:
     """Adam's, for both networks"""
     beta1: float
     beta2: float
+    file_sha256: str | None = field(default=None, metadata=LATER)
+    """of the user's own file that the architecture is in; follows from its name where that file is at hand"""
 
     def __post_init__(self) -> None:
         require_numbers(self)
-        require_known("generator", self.architecture, tuple(GENERATORS))
+        object.__setattr__(self, "file_sha256", check_sha256(self.architecture, self.file_sha256))
+        if not is_own(self.architecture):
+            require_known("generator", self.architecture, tuple(GENERATORS))
         _check_training_method(self.training_method.name)
         _check_optimization(self.batch_size, self.learning_rate, self.beta1, self.beta2)
 

@@ -27,7 +27,7 @@ from torch import nn
 from lt_rebalance.methods.contract import Method, RebalancePlan
 
 
-def plan_five(counts_K, draw, rng):
+def plan_five(counts_K, draw, rng, options):
     if in_a_worker():
         node = ray.get_runtime_context().get_node_id()
         (Path(SEEN) / node).write_text(str(Path(__file__).exists()))
@@ -47,10 +47,10 @@ class MyOwnError(Exception):
         super().__init__(f"{first} and {second}")
 
 
-def plan_nothing(counts_K, draw, rng):
+def plan_nothing(counts_K, draw, rng, options):
     if in_a_worker():
         raise MyOwnError("this", "that")
-    return plan_five(counts_K, draw, rng)
+    return plan_five(counts_K, draw, rng, options)
 
 
 five = Method(description="five of each", draws=(), needs_generator=False, plan=plan_five)

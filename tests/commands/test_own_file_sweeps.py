@@ -14,13 +14,15 @@ import torch
 import analysis.__main__
 from lt_rebalance.cluster.attempt import AttemptError
 from lt_rebalance.cluster.rungs import RungTrainable, rung_trial_config
-from lt_rebalance.cluster.trainable import CNNTrainable, trial_config
+from lt_rebalance.cluster.trainable import CGANTrainable, CNNTrainable, trial_config
 from lt_rebalance.commands.main import main as look
 from lt_rebalance.commands.sweep import main
 from lt_rebalance.ground import own_file
 from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.methods.registry import MethodConfig, get_method, plan_rebalancing
 from lt_rebalance.networks.classifiers.registry import build_classifier
+from lt_rebalance.networks.generators.generator import NOISE_DIM
+from lt_rebalance.networks.generators.registry import build_generator as make_generator
 from lt_rebalance.search.account import SearchBudget
 from lt_rebalance.search.files import make_account
 from lt_rebalance.search.journal import open_journal
@@ -46,10 +48,11 @@ import numpy as np
 from torch import nn
 
 from lt_rebalance.methods.contract import Method, RebalancePlan
+from lt_rebalance.networks.generators.generator import LABEL_DIM, NOISE_DIM
 
 
 def _first(number):
-    def plan(counts_K, draw, rng):
+    def plan(counts_K, draw, rng, options):
         kept = tuple(np.arange(min(number, count)) for count in counts_K)
         return RebalancePlan(positions_by_class=kept, num_synthetic_K=(0,) * len(counts_K))
 
@@ -60,12 +63,12 @@ def _method(plan):
     return Method(description="of a user's own", draws=(), needs_generator=False, plan=plan)
 
 
-def _raise(counts_K, draw, rng):
+def _raise(counts_K, draw, rng, options):
     raise ERRORS[0](f"the counts are {counts_K}")
 
 
-def _ask_for_too_many(counts_K, draw, rng):
-    return _first(0)(counts_K, draw, rng).positions_by_class
+def _ask_for_too_many(counts_K, draw, rng, options):
+    return _first(0)(counts_K, draw, rng, options).positions_by_class
 
 
 ERRORS = [LookupError]
@@ -81,6 +84,20 @@ def build(num_classes, image_shape):
 
 def build_for_eleven(num_classes, image_shape):
     return build(num_classes + 1, image_shape)
+
+
+def build_generator(image_shape):
+    channels, height, width = image_shape
+    body = nn.Linear(NOISE_DIM + LABEL_DIM, channels * height * width)
+    return nn.Sequential(body, nn.Unflatten(1, image_shape))
+
+
+def build_flat_generator(image_shape):
+    return nn.Linear(NOISE_DIM + LABEL_DIM, 784)
+
+
+def build_generator_of_noise(image_shape):
+    return nn.Linear(NOISE_DIM, 784)
 
 
 def build_too_small(num_classes, image_shape):
@@ -204,6 +221,9 @@ def test_file_of_the_documentation_works(path: Path, small_protocol: Protocol) -
     method = make_cell(small_protocol, method=resolve(f"{path}:median"), **MINI).method
     plan = plan_rebalancing(method.name, method.draw, [9, 5, 1], np.random.default_rng(0))
     assert plan.counts_K == [5, 5, 1]
+    generator = make_generator(resolve(f"{path}:generator"), 3, (1, 2, 2))
+    images_NCHW = generator(torch.zeros(4, NOISE_DIM), torch.zeros(4, dtype=torch.int64))
+    assert images_NCHW.shape == (4, 1, 2, 2)
     assert build_classifier(resolve(f"{path}:linear"), 3, (1, 2, 2))(torch.zeros(4, 1, 2, 2)).shape == (4, 3)
 
 
@@ -223,6 +243,34 @@ def test_network_of_ones_own_is_trained(
     }
     back = change_study(changed, make_overrides({"classifier.architecture": "paper_cnn"}))
     assert back.cells[0].classifier == study.cells[0].classifier
+
+
+def test_generator_of_ones_own_is_trained_and_fills_the_classes(
+    path: Path, small_protocol: Protocol, cpu_execution: Execution, store: Store, forget: Forget
+) -> None:
+    options = full_grid.make_grid_parser().parse_args(
+        ["--methods", "cgan", "--generators", f"{path}:build_generator", "--c", "1/2", "--seeds", "1"]
+    )
+    (cell,) = full_grid.build_study(options).cells
+    name = cell.method_label
+    assert name.startswith("mine.py:build_generator@")
+    stage = make_cell(
+        small_protocol, dataset="fashion_mnist_mini", c="1/2", method="cgan", generator=name
+    ).stage(0, cpu_execution)
+    assert stage.generator_stage is not None
+    generator_trial = trial_config([stage.generator_stage], store.location, None)
+    classifier_trial = trial_config([stage], store.location, None)
+    path.unlink()
+    for trainable, config in ((CGANTrainable, generator_trial), (CNNTrainable, classifier_trial)):
+        forget()  # a worker has what its driver handed on, and nothing else
+        running = trainable(json.loads(json.dumps(config)))
+        while not running.train()["done"]:
+            pass
+    forget()
+    record = store.read_record(stage.key)
+    assert record is not None and len(set(record.training_counts)) == 1 and sum(record.synthetic_counts)
+    assert record.stage["generator_stage"]["generator"]["file_sha256"].startswith(name[-8:])
+    assert stage_from_dict(record.stage) == stage
 
 
 @pytest.mark.parametrize("error", ["LookupError", "ValueError", "OSError"])
@@ -265,6 +313,14 @@ WRONG = [
     (["--set", "classifier.architecture=mine.py:build_for_eleven"], "must make 10 logits an image"),
     (["--set", "classifier.architecture=mine.py:build_too_small"], "cannot be computed on images of 1x28x28"),
     (["--set", "classifier.architecture=nowhere.py:build"], "there is no file 'nowhere.py'"),
+    (["--generators", "mine.py:five"], f"mine.py:{line_of('five = ')}: five must be a function"),
+    (
+        ["--generators", "mine.py:build_flat_generator"],
+        "must make images of 1x28x28, (2, 1, 28, 28) of 2 rows",
+    ),
+    (["--generators", "mine.py:build_generator_of_noise"], "cannot make images of 1x28x28: RuntimeError: "),
+    (["--generators", "nowhere.py:build"], "there is no file 'nowhere.py'"),
+    (["--set", "generator.architecture=nowhere.py:build"], "there is no file 'nowhere.py'"),
 ]
 
 
@@ -362,6 +418,28 @@ def test_no_code_is_run_by_reading_and_the_same_file_is_asked_for_to_run_a_stage
     assert "equal, bit for bit" in capsys.readouterr().out
     assert verify_stage(store, done.key, None).is_equal
     assert not Path("ran").exists()
+
+
+@pytest.mark.slow
+def test_what_failed_runs_again_in_workers_with_the_file_that_is_given(
+    plan: Plan, path: Path, store: Store, forget: Forget, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forget()
+    Path("elsewhere").mkdir()
+    path.rename("elsewhere/mine.py")
+    done, failed = (run.stage for run in plan.runs)
+    before = store.read_record(done.key)
+    arguments = ["retry", store.location, "--failed", "--own-file", "elsewhere/mine.py"]
+    assert look(arguments) == 0
+    out = capsys.readouterr().out
+    assert f"done: {plan.runs[1]}: has a result now" in out
+    assert "failed runs: 1; still without a result: 0" in out
+    record = store.read_record(failed.key)
+    assert record is not None and record.stage == failed.to_dict()
+    assert record.training_counts == tuple(min(5, count) for count in record.class_counts)
+    assert store.read_failure(failed.key) is None and store.read_record(done.key) == before
+    assert verify_stage(store, failed.key, None).is_equal
+    assert look(arguments) == 0 and "failed runs: 0" in capsys.readouterr().out
 
 
 def test_search_of_a_method_of_ones_own_keeps_its_stages_though_the_file_is_gone(

@@ -1,15 +1,26 @@
 """One contract over all of METHODS: what every method keeps to in training, whatever it does there."""
 
 import copy
+import dataclasses
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from lt_rebalance.ground.plain import config_from_dict, to_plain
-from lt_rebalance.methods.registry import METHODS, MethodConfig
-from lt_rebalance.training.configs import GeneratorConfig
+from lt_rebalance.methods.contract import Method, RebalancePlan, without_synthesis
+from lt_rebalance.methods.registry import METHODS, MethodConfig, plan_rebalancing
+from lt_rebalance.stages.inputs import InputReader
+from lt_rebalance.store import open_store
+from lt_rebalance.studies.protocols import Protocol, make_cell
+from lt_rebalance.studies.stage import RESULTS_VERSION
+from lt_rebalance.studies.workload import count_items
+from lt_rebalance.training.configs import Execution, GeneratorConfig
 from lt_rebalance.training.stacks import Fusion
 from tests.methods.toy import COUNTS, configure, finish, list_differences, make_training
 
@@ -117,3 +128,47 @@ def test_training_draws_nothing_from_global_generators(name: str) -> None:
     before = torch.get_rng_state()
     finish(make_training(configure(name)))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Most:
+    """How many items of each class a method keeps."""
+
+    most: int = 3
+
+
+def plan_most(
+    counts_K: Sequence[int], draw: str | None, rng: np.random.Generator, options: Most
+) -> RebalancePlan:
+    return without_synthesis([np.arange(min(options.most, count)) for count in counts_K])
+
+
+MOST = Method(description="the first of each class", options=Most, plan=plan_most)
+
+
+def test_plan_has_the_options_of_its_method(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution
+) -> None:
+    store = open_store(str(tmp_path), RESULTS_VERSION, create=True)
+    assert store is not None
+    monkeypatch.setitem(METHODS, "most", MOST)
+    rng = np.random.default_rng(0)
+    assert plan_rebalancing("most", None, [9, 5, 2], rng).counts_K == [3, 3, 2]
+    assert plan_rebalancing("most", None, [9, 5, 2], rng, options={"most": 7}).counts_K == [7, 5, 2]
+    with pytest.raises(ValueError, match="unknown key of Most 'least'"):
+        plan_rebalancing("most", None, [9, 5, 2], rng, options={"least": 7})
+    cell = make_cell(small_protocol, dataset="fashion_mnist_mini", c="1/2", method="most", generator=None)
+    for most in (3, 7):
+        method = MethodConfig(name="most", draw=None, options={"most": most})
+        stage = dataclasses.replace(cell, method=method).stage(0, cpu_execution)
+        reader = InputReader("fashion_mnist_mini", None, store, torch.device("cpu"))
+        counts = reader.read(stage).plan.counts_K
+        assert max(counts) == most and sum(counts) == count_items(stage)
+
+
+def test_plan_of_other_arguments_is_refused_with_those_that_it_takes() -> None:
+    said = (
+        r"a method's plan takes \(counts_K, draw, rng, options\), got one that takes \(counts_K, draw, rng\)"
+    )
+    with pytest.raises(ValueError, match=said):
+        Method(description="old", plan=lambda counts_K, draw, rng: without_synthesis([]))  # type: ignore[misc, arg-type]

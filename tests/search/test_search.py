@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from lt_rebalance.ground.metrics import METRICS, is_higher_better
 from lt_rebalance.search.account import (
     RungResult,
     SearchBudget,
@@ -256,3 +257,8 @@ def test_budget_is_told_in_words() -> None:
 def test_budget_without_a_limit_above_0_is_refused(limits: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="budget in"):
         SearchBudget(**limits)
+
+
+def test_objectives_that_are_metrics_are_better_when_higher() -> None:
+    """All objectives are maximised."""
+    assert all(is_higher_better(name) for name in OBJECTIVES if name in METRICS) and "macro_f1" in OBJECTIVES

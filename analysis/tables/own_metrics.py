@@ -1,0 +1,73 @@
+"""M1: paired differences in metrics of the user's own, each by its own direction."""
+
+import pandas as pd
+
+from analysis.compare import ALPHA, MARGIN, compare, margin_of
+from analysis.tables.formats import (
+    CONTRAST_COLUMN,
+    DATA_COLUMN,
+    decimals,
+    estimate_column,
+    listed,
+    n_column,
+    number_column,
+    p_value,
+    percent,
+    text_column,
+)
+from analysis.tables.table import Table
+from lt_rebalance.ground.metrics import METRICS, is_higher_better, list_own
+
+
+def compare_own(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the contrasts of every metric of the user's own, with its `label`; none is declared."""
+    frames = [compare(runs, name, margin_of(name), families=()) for name in list_own()]
+    labelled = [
+        frame.assign(label=METRICS[name].label) for name, frame in zip(list_own(), frames, strict=True)
+    ]
+    return pd.concat(labelled, ignore_index=True) if labelled else pd.DataFrame()
+
+
+def own_table(contrasts: pd.DataFrame) -> Table:
+    """Return M1; `contrasts` as `compare_own` returns them."""
+    return Table(
+        name="m1-own-metrics",
+        title="M1. Paired differences of metrics of your own",
+        frame=contrasts,
+        columns=_COLUMNS,
+        meaning=_describe_directions(),
+        notes=(
+            "First method minus second, paired by seed, in the unit of the metric; mean with Student's t "
+            "interval over pairs. P(better): share of pairs won, ties half, whichever direction is better. "
+            "The p value is that of the exact two-sided sign-flip test; Benjamini-Hochberg over all "
+            f"contrasts of a metric in a setting, at {ALPHA:g}. Equivalent: TOST within {100 * MARGIN:g}% of "
+            "the metric's range, never for one without a range. Exploratory: no family declares such a "
+            "metric.",
+        ),
+    )
+
+
+def _describe_directions() -> str:
+    rising = [METRICS[name].label for name in list_own() if is_higher_better(name)]
+    falling = [METRICS[name].label for name in list_own() if not is_higher_better(name)]
+    said = [f"Higher is better for {listed(rising)}."] if rising else []
+    return " ".join([*said, *([f"Lower is better for {listed(falling)}."] if falling else [])])
+
+
+_COLUMNS = (
+    text_column("metric", "label"),
+    DATA_COLUMN,
+    CONTRAST_COLUMN,
+    n_column("n_pairs", "n_expected", "pairs of planned"),
+    estimate_column(
+        "mean difference (95% t interval)",
+        "mean_difference",
+        "difference_low",
+        "difference_high",
+        lambda value: decimals(value, 4, "+"),
+    ),
+    number_column("P(better)", "better_share", percent),
+    number_column("sign-flip p, uncorrected", "sign_flip_p", p_value),
+    number_column("BH q (exploratory)", "bh_q", p_value),
+    text_column("verdict", "verdict"),
+)
