@@ -150,6 +150,7 @@ def test_for_a_loss_lower_is_better(grid_results: Results) -> None:
     assert set(by_loss["family"]) == {EXPLORATORY}
 
 
+@pytest.mark.slow
 def test_method_labels_permuted_within_blocks_give_uniform_p(tmp_path: Path) -> None:
     """Without an effect, p values of the shipped path from runs to table are uniform but for discreteness."""
     plan = plan_study(methods=("none", "oversample"), generators=(), cs=("1/2",), num_seeds=12)

@@ -32,7 +32,7 @@ def confirmed(differences: np.ndarray, metric: str = DECISIVE) -> PairedDifferen
 # The null
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, 6, 8, 10])
+@pytest.mark.parametrize("n", [3, 6, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5, 8, 10))])
 def test_a_search_that_found_nothing_is_confirmed_in_one_case_of_twenty_at_most(n: int) -> None:
     """All that a confirmation says, over all its metrics: "better" or "worse" where nothing differs."""
     rng = np.random.default_rng(n)
@@ -48,7 +48,7 @@ def test_a_search_that_found_nothing_is_confirmed_in_one_case_of_twenty_at_most(
     assert any(decided) == (n >= MIN_PAIRS)
 
 
-@pytest.mark.parametrize("n", [2, 3, 6, 10])
+@pytest.mark.parametrize("n", [3, 6, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 10))])
 def test_equivalence_at_the_edge_of_the_margin_is_claimed_in_one_case_of_twenty_at_most(n: int) -> None:
     rng = np.random.default_rng(n)
     edge = rng.normal(0.005, 0.004, size=(1000, n))

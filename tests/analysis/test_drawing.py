@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "store"
 SETTINGS = """
@@ -19,6 +21,7 @@ backend: TkAgg
 """
 
 
+@pytest.mark.slow
 def test_settings_and_screens_of_the_user_change_no_byte_of_a_report(tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_text(SETTINGS)
     odd = {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "MPLBACKEND": "nonsense"}

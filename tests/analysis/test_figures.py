@@ -188,6 +188,7 @@ def test_ranks_say_which_seeds_are_left_out(grid_results: Results) -> None:
     assert "left out" not in drawn.caption
 
 
+@pytest.mark.slow
 def test_ranks_keep_the_family_wise_error_where_the_cs_of_a_seed_share_its_luck(
     grid_results: Results,
 ) -> None:
@@ -372,6 +373,7 @@ def test_no_text_is_smaller_than_eight_points(drawn: list[Drawn]) -> None:
         assert min(sizes) >= 8, each.name
 
 
+@pytest.mark.slow
 def test_figures_are_equal_on_a_second_run_and_leave_pyplot_alone(
     grid_results: Results, drawn: list[Drawn]
 ) -> None:
@@ -403,6 +405,7 @@ def test_a_store_without_results_gives_no_more_than_empty_axes(tmp_path: Path) -
     assert names == ["f1-replicates-1"]
 
 
+@pytest.mark.slow
 def test_settings_have_figures_of_their_own(grid_results: Results) -> None:
     runs = pd.concat([grid_results.runs, grid_results.runs.assign(setting="other")], ignore_index=True)
     results = dataclasses.replace(grid_results, runs=runs)

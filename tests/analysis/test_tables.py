@@ -306,6 +306,7 @@ def test_cells_carry_raw_numbers_to_sort_by() -> None:
     assert accuracy.value == repr(1 / 3)
 
 
+@pytest.mark.slow
 def test_tables_are_the_same_at_every_run(tmp_path: Path) -> None:
     plan = plan_study(protocols=("paper", "sound"), num_seeds=3)
     store = make_store(tmp_path / "store", plan, Truth(collapse_rate=lambda run: 0.3))

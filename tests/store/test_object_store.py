@@ -40,6 +40,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_analysis_of_a_bucket_gives_the_frames_and_the_report_of_a_directory(
     place: BucketPlace, tmp_path: Path
 ) -> None:
