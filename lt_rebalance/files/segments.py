@@ -67,7 +67,8 @@ def write_segments(files: TaggedFilesystem, listed: Listed) -> None:
 
     Two at once, or an end half way, leave objects that are passed over, and no reader with anything wrong.
     """
-    index = _read_index(files)
+    there = set(files.list(DIRECTORY))
+    index = {name: entries for name, entries in _read_index(files).items() if name in there}
     if len(listed.keys() - _list_held(index, listed)) < FEWEST:
         return
     full = {
