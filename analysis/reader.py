@@ -81,13 +81,11 @@ class StoreReader:
     def read(self) -> None:
         for name, study in self.studies.items():
             self._read_study(name, study)
-        present = set(self.store.list_keys())
         self.rows = {
             key: {"state": "missing"}
             for key in (*self.generator_cells, *self.runs, *self.first_keys.values())
         }
-        keys = [key for key in self.rows if key in present]
-        for key, outcome in zip(keys, self.store.files.read_each(self.store.read_outcome, keys), strict=True):
+        for key, outcome in self.store.scan(Store.read_outcome, self.rows):
             if outcome is not None:
                 self.rows[key] = self._describe(outcome)
         for key, run in self.runs.items():

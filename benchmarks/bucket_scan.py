@@ -1,7 +1,9 @@
 """How long does it take to find out what a bucket holds whose every answer takes a while?
 
 Timed are the start of a sweep (every record, checked, and the weights of its generators), what `lt-rebalance
-status` reads, and what the analysis reads; and as a measure of what was won, records read one after another.
+status` reads, and what the analysis reads, each without and with the segments that a sweep leaves at its
+end; the making of these; and as a measure of what was won, records read one after another. The seconds
+of this process's CPU stand beside, which other work on the machine changes less.
 """
 
 import contextlib
@@ -38,9 +40,15 @@ def time_bucket(num_records: int, execution: Execution, delay_s: float = DELAY_S
             store = open_store("s3://bucket/store", RESULTS_VERSION, create=False, is_read_only=True)
             assert store is not None
             some = list(plan.stages)[:ONE_BY_ONE]
-            each_s = _time(lambda: [store.read_record(key) for key in some]) / len(some)
+            each_s = _time(lambda: [store.read_record(key) for key in some])[0] / len(some)
+            writer = open_store("s3://bucket/store", RESULTS_VERSION, create=False)
+            assert writer is not None
             work = _list_work(store, plan)
-            return [_describe(name, len(plan.stages), _time(run), each_s) for name, run in work.items()]
+            rows = [_describe(name, len(plan.stages), _time(run), each_s) for name, run in work.items()]
+            rows.append(_describe("making of segments", len(plan.stages), _time(writer.gather), each_s))
+            for name, run in work.items():
+                rows.append(_describe(f"{name}, segments", len(plan.stages), _time(run), each_s))
+            return rows
 
 
 def _list_work(store: Store, plan: Plan) -> dict[str, Callable[[], object]]:
@@ -60,18 +68,21 @@ def _list_work(store: Store, plan: Plan) -> dict[str, Callable[[], object]]:
     }
 
 
-def _time(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _time(run: Callable[[], object]) -> tuple[float, float]:
+    """Return the seconds by the clock, and those of the CPU."""
+    start, start_cpu = time.perf_counter(), time.process_time()
     run()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - start_cpu
 
 
-def _describe(what: str, count: int, seconds: float, each_s: float) -> dict[str, Any]:
+def _describe(what: str, count: int, taken: tuple[float, float], each_s: float) -> dict[str, Any]:
+    seconds, cpu_s = taken
     one_by_one = each_s * count / seconds
     return {
         "what": what,
         "count": count,
         "s": seconds,
+        "s of CPU": cpu_s,
         "ms each": 1e3 * seconds / count,
         "one by one takes": one_by_one,
     }

@@ -1,11 +1,13 @@
-"""A directory shown as an S3 bucket that can be read, and that takes a while for every answer.
+"""A directory shown as an S3 bucket that takes a while for every answer; what is put there is not kept in it.
 
 It is made to be quick beside its delay, so that what is timed is who asks. Signatures are not looked at, and
-every bucket is the directory. Known are GET and HEAD of an object, and the second version of listing.
+every bucket is the directory. Known are GET, HEAD, PUT and DELETE of an object, and the second version of
+listing.
 """
 
 import asyncio
 import base64
+import functools
 import hashlib
 import sys
 import urllib.parse
@@ -17,20 +19,26 @@ PAGE = 1000
 
 
 class _Objects:
-    """What the directory held when the server started."""
+    """What the directory held when the server started, and what was put since."""
 
     def __init__(self, root: Path) -> None:
         files = sorted(path for path in root.rglob("*") if path.is_file())
         self._objects = {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
-    def answer(self, method: str, target: str) -> bytes:
+    def answer(self, method: str, target: str, body: bytes) -> bytes:
         path, _, query = target.partition("?")
         _, _, key = urllib.parse.unquote(path).lstrip("/").partition("/")
         if not key:
             return _respond(200, self._list(dict(urllib.parse.parse_qsl(query))).encode(), "application/xml")
+        if method == "PUT":
+            self._objects = dict(sorted({**self._objects, key: body}.items()))
+            return _respond(200, b"", "text/plain", tagged=body)
+        if method == "DELETE":
+            self._objects.pop(key, None)
+            return _respond(204, b"", "text/plain")
         if (content := self._objects.get(key)) is None:
             return _respond(404, b"<Error><Code>NoSuchKey</Code><Message>none</Message></Error>", "text/xml")
-        return _respond(200, content, "binary/octet-stream", is_head=method == "HEAD")
+        return _respond(200, content, "binary/octet-stream", is_head=method == "HEAD", tagged=content)
 
     def _list(self, query: dict[str, str]) -> str:
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
@@ -48,11 +56,22 @@ class _Objects:
     def _describe(self, name: str) -> str:
         if name not in self._objects:
             return f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>"
-        return f"<Contents><Key>{escape(name)}</Key><Size>{len(self._objects[name])}</Size></Contents>"
+        content = self._objects[name]
+        told = f"<ETag>&quot;{_tag(content)}&quot;</ETag><Size>{len(content)}</Size>"
+        return f"<Contents><Key>{escape(name)}</Key>{told}</Contents>"
 
 
-def _respond(status: int, content: bytes, kind: str, *, is_head: bool = False) -> bytes:
+@functools.cache
+def _tag(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _respond(
+    status: int, content: bytes, kind: str, *, is_head: bool = False, tagged: bytes | None = None
+) -> bytes:
     head = f"HTTP/1.1 {status} {status}\r\nContent-Length: {len(content)}\r\nContent-Type: {kind}\r\n"
+    if tagged is not None:
+        head += f'ETag: "{_tag(tagged)}"\r\n'
     if is_head:
         checksum = base64.b64encode(hashlib.sha256(content).digest()).decode()
         head += f"x-amz-checksum-sha256: {checksum}\r\n"
@@ -60,7 +79,7 @@ def _respond(status: int, content: bytes, kind: str, *, is_head: bool = False) -
 
 
 class _Connection(asyncio.Protocol):
-    """Answers requests without content, each a while after it has come."""
+    """Answers requests, each a while after it has come."""
 
     def __init__(self, objects: _Objects, delay_s: float) -> None:
         self._objects, self._delay_s = objects, delay_s
@@ -73,9 +92,19 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         while b"\r\n\r\n" in self._received:
-            request, _, self._received = self._received.partition(b"\r\n\r\n")
-            method, target, _ = request.split(b"\r\n", 1)[0].decode().split(" ")
-            answer = self._objects.answer(method, target)
+            request, _, rest = self._received.partition(b"\r\n\r\n")
+            first, *others = request.decode().split("\r\n")
+            headers = {
+                name.lower(): value.strip() for name, _, value in (each.partition(":") for each in others)
+            }
+            length = int(headers.get("content-length", 0))
+            if len(rest) < length:
+                if "expect" in headers and not rest:
+                    self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                return
+            body, self._received = rest[:length], rest[length:]
+            method, target, _ = first.split(" ")
+            answer = self._objects.answer(method, target, body)
             asyncio.get_running_loop().call_later(self._delay_s, self._transport.write, answer)
 
 

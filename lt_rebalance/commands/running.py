@@ -88,6 +88,7 @@ def run_pending(
     disk = None if store.directory is None else str(store.directory)
     progress = Progress(ledger, throughput, slots, console, disk)
     driver = DriverBeat(store.files, ledger.plan.study.name)
+    attempt(store.gather)  # also what a driver that was killed has left
     session.start()
     with driver, progress:
 
@@ -100,6 +101,7 @@ def run_pending(
         except (ClusterError, Interrupted, StorageError):
             console.print(ledger.summary())
             raise
+    attempt(store.gather)
 
 
 def _show_results(job: Job, store: Store, console: Console) -> int:

@@ -128,7 +128,9 @@ class Bucket:
                 raise _NoAnswerError(reason)
             self._silence.wait(reason)
 
-    def ask_each(self, work: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> Iterator[ResultT]:
+    def ask_each(
+        self, work: Callable[[ItemT], ResultT], items: Iterable[ItemT], most_at_once: int = MOST_AT_ONCE
+    ) -> Iterator[ResultT]:
         """Yield what some work returns or raises for each item, in their order, doing it for many at a time.
 
         Threads do the work ahead. They ask once and wait for nothing: where the bucket gives one of them no
@@ -137,13 +139,14 @@ class Bucket:
 
         Args:
             work: asks for what may be asked for more than once.
+            most_at_once: threads; results that wait for their turn are at most four times as many.
         """
-        pool = ThreadPoolExecutor(MOST_AT_ONCE, "bucket", self._ask_once)
+        pool = ThreadPoolExecutor(most_at_once, "bucket", self._ask_once)
         ahead: deque[tuple[ItemT, Future[ResultT]]] = deque()
         try:
             for item in items:
                 ahead.append((item, pool.submit(work, item)))
-                if len(ahead) > 4 * MOST_AT_ONCE:
+                if len(ahead) > 4 * most_at_once:
                     yield _take(work, *ahead.popleft())
             while ahead:
                 yield _take(work, *ahead.popleft())

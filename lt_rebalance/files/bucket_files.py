@@ -4,11 +4,12 @@ import base64
 import hashlib
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lt_rebalance.files.bucket import SCHEME, Answer, Bucket, ItemT, ResultT
 from lt_rebalance.files.filesystem import check_path
+from lt_rebalance.files.segments import FEWEST, Listed, read_segments, write_segments
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.ground.names import is_foreign
 
@@ -31,11 +32,32 @@ class S3Filesystem:
         self._next_parts: dict[str, int] = {}
 
     def read(self, path: str) -> bytes:
-        content: bytes = self._bucket.ask("get_object", Key=self._key(path))["Body"]
-        return content
+        return self.read_tagged(path)[0]
+
+    def read_tagged(self, path: str) -> tuple[bytes, str]:
+        answer = self._bucket.ask("get_object", Key=self._key(path))
+        return answer["Body"], answer.get("ETag", "")
 
     def read_each(self, read: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> Iterator[ResultT]:
         return self._bucket.ask_each(read, items)
+
+    def read_ahead(self, names: Sequence[str]) -> Iterator[bytes]:
+        return self._bucket.ask_each(self._read_if_any, names, most_at_once=1)
+
+    def _read_if_any(self, path: str) -> bytes:
+        try:
+            return self.read(path)
+        except FileNotFoundError:
+            return b""
+
+    def read_gathered(self, directory: str, paths: Collection[str]) -> Iterator[Mapping[str, bytes]]:
+        if len(paths) > FEWEST:
+            listed = self._list_tagged(directory)
+            yield from read_segments(self, {path: listed[path] for path in paths if path in listed})
+
+    def gather(self, directory: str, name: str) -> None:
+        listed = self._list_tagged(directory)
+        write_segments(self, {path: each for path, each in listed.items() if path.endswith(f"/{name}")})
 
     def has_content(self, path: str, sha256: str, num_bytes: int) -> bool:
         head = self._bucket.ask("head_object", Key=self._key(path), ChecksumMode="ENABLED")
@@ -163,6 +185,15 @@ class S3Filesystem:
         """Return the size in bytes of every object whose key begins like this, by key."""
         pages = self._list_pages(start)
         return {each["Key"]: each["Size"] for page in pages for each in page.get("Contents", ())}
+
+    def _list_tagged(self, directory: str) -> Listed:
+        """Return ETag and size of all that lies in a directory, by path, where the service tells an ETag."""
+        return {
+            each["Key"][len(self._root) :]: (each["ETag"], each["Size"])
+            for page in self._list_pages(self._below(directory))
+            for each in page.get("Contents", ())
+            if each.get("ETag")
+        }
 
     def _list_pages(self, start: str, delimiter: str = "") -> Iterator[Answer]:
         request = {"Prefix": start, "Delimiter": delimiter}

@@ -10,7 +10,7 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -55,6 +55,18 @@ class Filesystem(Protocol):
         Where answers are waited for it is done for many items at a time, by threads, and for some of them
         twice; so it must change nothing.
         """
+        ...
+
+    def read_gathered(self, directory: str, paths: Collection[str]) -> Iterator[Mapping[str, bytes]]:
+        """Yield the content of files as they now are, by path, as far as it costs less than by `read`.
+
+        Args:
+            directory: what the paths lie in.
+        """
+        ...
+
+    def gather(self, directory: str, name: str) -> None:
+        """Let `read_gathered` have all files of a name in a directory, and below it, where that helps."""
         ...
 
     def has_content(self, path: str, sha256: str, num_bytes: int) -> bool:
@@ -138,6 +150,12 @@ class LocalFilesystem:
 
     def read_each(self, read: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> Iterator[ResultT]:
         return map(read, items)
+
+    def read_gathered(self, directory: str, paths: Collection[str]) -> Iterator[Mapping[str, bytes]]:
+        return iter(())
+
+    def gather(self, directory: str, name: str) -> None:
+        return
 
     def has_content(self, path: str, sha256: str, num_bytes: int) -> bool:
         with open(self._open(path), "rb") as file:
@@ -282,12 +300,16 @@ class ReadOnlyFilesystem:
         self._files = files
         self.read = files.read
         self.read_each = files.read_each
+        self.read_gathered = files.read_gathered
         self.has_content = files.has_content
         self.read_appended = files.read_appended
         self.list = files.list
         self.is_behind_link = files.is_behind_link
         self.count_bytes = files.count_bytes
         self.list_unfinished = files.list_unfinished
+
+    def gather(self, directory: str, name: str) -> None:
+        raise _refuse(directory)
 
     def create(self, path: str, content: bytes) -> bool:
         raise _refuse(path)
@@ -306,6 +328,14 @@ class ReadOnlyFilesystem:
 
     def remove_tree(self, path: str) -> None:
         raise _refuse(path)
+
+
+class FilesAtHand(ReadOnlyFilesystem):
+    """Another place of files, of which some have been read and nothing can be changed through this."""
+
+    def __init__(self, files: Filesystem, contents: Mapping[str, bytes]) -> None:
+        super().__init__(files)
+        self.read = lambda path: contents[path] if path in contents else files.read(path)
 
 
 def _refuse(path: str) -> ReadOnlyError:

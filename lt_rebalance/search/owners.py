@@ -63,7 +63,7 @@ OWNERS: Mapping[str, Callable[[Store], Iterator[tuple[str, str]]]] = {
     "searches": _list_of_searches,
 }
 """by directory of a store: what yields the key and the owner of every stage that something in it owns"""
-OWN_NOTHING = ("stages", "tables", "quarantine", "lease", "events", "logs", "running")
+OWN_NOTHING = ("stages", "tables", "quarantine", "lease", "events", "logs", "running", "segments")
 """the other directories of a store"""
 
 

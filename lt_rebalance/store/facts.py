@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from lt_rebalance.store.records import name_seeds
@@ -90,8 +89,7 @@ def read_facts(store: Store | None, study: Mapping[str, Any]) -> dict[str, Stage
         )
     outcomes: dict[str, dict[str, Any]] = {}
     if store is not None:
-        keys = sorted(set(planned).intersection(store.list_keys()))
-        outcomes.update(zip(keys, store.files.read_each(partial(_read_outcome, store), keys), strict=True))
+        outcomes.update(store.scan(_read_outcome, planned))
     return {key: StageFacts(key=key, **values, **outcomes.get(key, {})) for key, values in planned.items()}
 
 

@@ -26,6 +26,7 @@ and beside these, for people who watch and needed by nothing:
     events/<study>/<run>/               what TensorBoard reads
     logs/<key>.log                      what a stage's attempts logged; in a bucket, several objects
     running/<name>.json                 who is at work
+    segments/                           in a bucket, many records in one object
 
 Nothing committed is ever edited. Status is found by scanning, so there is no index to go wrong.
 """
@@ -34,13 +35,14 @@ import hashlib
 import logging
 import re
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from lt_rebalance.files.filesystem import Filesystem
+from lt_rebalance.files.filesystem import FilesAtHand, Filesystem
 from lt_rebalance.ground.arrays import parse_array
 from lt_rebalance.ground.errors import StoreError, UnreadableError
 from lt_rebalance.ground.names import is_foreign
@@ -87,6 +89,29 @@ class Store(StoreDocuments):
     def list_keys(self) -> list[str]:
         """Return the keys of all stages that have left anything here, sorted; what is no key is none's."""
         return [name for name in self._files.list("stages") if _KEY.fullmatch(name)]
+
+    def scan(
+        self, read: Callable[["Store", str], ResultT], keys: Iterable[str]
+    ) -> Iterator[tuple[str, ResultT]]:
+        """Yield, in any order, each of these keys that has left anything here, and what is read of it.
+
+        Args:
+            read: one of the `read_` methods, or what calls one; threads call it as `read_each` says.
+        """
+        present = set(self.list_keys())
+        left = {_stage_path(key, "result.json"): key for key in keys if key in present}
+        for contents in self._files.read_gathered("stages", list(left)):
+            files = FilesAtHand(self._files, contents)
+            at_hand = Store(files, self.location, self.results_version, self.directory)
+            for path in contents:
+                key = left.pop(path)
+                yield key, read(at_hand, key)
+        rest = list(left.values())
+        yield from zip(rest, self._files.read_each(partial(read, self), rest), strict=True)
+
+    def gather(self) -> None:
+        """Let the next scans have the present records with fewer questions; for who has the lease."""
+        self._files.gather("stages", "result.json")
 
     def read_record(self, key: str) -> Record | None:
         """Return the record of a stage, or None where it has none; nothing is moved.

@@ -31,9 +31,10 @@ class Ledger:
         if (store := self._store) is None:
             return
         self.failures.clear()
-        present = set(store.list_keys())
-        keys = [key for key in self.plan.stages if key in present and key not in self.records]
-        for key, found in zip(keys, store.files.read_each(partial(_read_outcome, store), keys), strict=True):
+        keys = [key for key in self.plan.stages if key not in self.records]
+        outcomes = dict(store.scan(_read_outcome, keys))
+        for key in keys:
+            found = outcomes.get(key)
             if isinstance(found, Record):
                 self.records[key] = found
             elif isinstance(found, Failure):
