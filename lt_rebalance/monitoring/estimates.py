@@ -5,13 +5,14 @@ A device is a GPU, or else a CPU core.
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lt_rebalance.ground.text import format_duration
-from lt_rebalance.store.facts import StageFacts
+from lt_rebalance.monitoring.facts import StageFacts
 from lt_rebalance.store.records import KINDS
+from lt_rebalance.store.study_document import StudyDocument
 
 LATEST = 10
 """finished stages of a kind that estimates go by: a machine's other work comes and goes"""
@@ -164,7 +165,7 @@ def spending_by_kind(
 
 
 def spending_by_cell(
-    study: Mapping[str, Any],
+    study: StudyDocument,
     facts: Mapping[str, StageFacts],
     pending: Collection[StageFacts],
     device_s: DeviceTime,
@@ -173,33 +174,25 @@ def spending_by_cell(
 
     So the cells' costs add up to that of all stages.
     """
-    users: dict[str, int] = {}
-    for run in study["runs"]:
-        for key in _keys_of(run):
-            users[key] = users.get(key, 0) + 1
+    users = Counter(key for run in study.runs for key in run.keys)
     is_pending = {fact.key for fact in pending}
 
     def left_s(key: str) -> float | None:
         return device_s(facts[key]) if key in is_pending else 0.0
 
-    spent, left = [0.0 for _ in study["cells"]], [0.0 for _ in study["cells"]]
+    spent, left = [0.0 for _ in study.cells], [0.0 for _ in study.cells]
     unknown = set()
-    for run in study["runs"]:
-        for key in _keys_of(run):
-            spent[run["cell"]] += facts[key].device_s / users[key]
+    for run in study.runs:
+        for key in run.keys:
+            spent[run.cell] += facts[key].device_s / users[key]
             if (seconds := left_s(key)) is None:
-                unknown.add(run["cell"])
+                unknown.add(run.cell)
             else:
-                left[run["cell"]] += seconds / users[key]
+                left[run.cell] += seconds / users[key]
     return [
         Spending(spent_s=spent[cell], left_s=None if cell in unknown else left[cell])
         for cell in range(len(spent))
     ]
-
-
-def _keys_of(run: Mapping[str, Any]) -> list[str]:
-    keys = (run["generator_key"], run.get("first_key"), run["key"])
-    return [key for key in keys if key is not None]
 
 
 def add_up(spendings: Sequence[Spending], names: Sequence[str]) -> dict[str, Spending]:

@@ -5,27 +5,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from lt_rebalance.store.records import name_seeds
 from lt_rebalance.store.store import Store, StoreError
+from lt_rebalance.store.study_document import StudyDocument, StudyStage
 
 RUN_STATES = ("complete", "failed", "diverged", "missing")
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageFacts:
+class StageFacts(StudyStage):
     """One stage of a study, and what has become of it."""
 
-    key: str
-    kind: str
-    """"generator", "representation" or "classifier\""""
     title: str
     """tells it apart from all others of the study"""
-    cell: int
-    """position of the cell in the study; of the first one that uses a generator"""
-    upstream: str | None
-    """key of the stage that it builds on, which may have one of its own"""
-    flop: float | None
-    """floating-point operations; None where the study was written without"""
     state: str = "missing"
     """one of `RUN_STATES`, of this stage alone"""
     reason: str = ""
@@ -39,70 +30,31 @@ class StageFacts:
     """when its record was committed, in seconds since 1970; 0 where that was not kept"""
 
 
-def read_facts(store: Store | None, study: Mapping[str, Any]) -> dict[str, StageFacts]:
+def read_facts(store: Store | None, study: StudyDocument) -> dict[str, StageFacts]:
     """Return every stage of a study once, by key, after those that it builds on.
 
     None stands for an empty store. A record that cannot be read counts as missing, and its reason says so;
     nothing is moved.
     """
-    planned: dict[str, dict[str, Any]] = {}
-    num_datasets, num_protocols = (
-        len({cell[name] for cell in study["cells"]}) for name in ("dataset", "protocol")
-    )
-    for run in study["runs"]:
-        cell = study["cells"][run["cell"]]
-        dataset = f"{cell['dataset']} " if num_datasets > 1 else ""
-        protocol = f"{cell['protocol']} " if num_protocols > 1 else ""
-        common = {"cell": run["cell"], "upstream": None}
-        if (generator_key := run["generator_key"]) is not None:
-            architecture = cell["config"]["generator"]["architecture"]
-            planned.setdefault(
-                generator_key,
-                common
-                | {
-                    "kind": "generator",
-                    "title": f"generator {dataset}{protocol}{cell['data']} {architecture} "
-                    + name_generator_replicate(run),
-                    "flop": run.get("generator_flop"),
-                },
-            )
-        if (first_key := run.get("first_key")) is not None:
-            architecture = cell["config"]["classifier"]["architecture"]
-            planned.setdefault(
-                first_key,
-                common
-                | {
-                    "kind": "representation",
-                    "title": f"representation {dataset}{protocol}{cell['data']} {architecture} "
-                    + name_replicate(run),
-                    "flop": run.get("first_flop"),
-                },
-            )
-        planned.setdefault(
-            run["key"],
-            common
-            | {
-                "kind": "classifier",
-                "title": f"{dataset}{cell['protocol']} {cell['data']} {cell['method']} {name_replicate(run)}",
-                "flop": run.get("flop"),
-                "upstream": first_key or generator_key,
-            },
-        )
     outcomes: dict[str, dict[str, Any]] = {}
     if store is not None:
-        keys = sorted(set(planned).intersection(store.list_keys()))
+        keys = sorted(set(study.stages).intersection(store.list_keys()))
         outcomes.update(zip(keys, store.files.read_each(partial(_read_outcome, store), keys), strict=True))
-    return {key: StageFacts(key=key, **values, **outcomes.get(key, {})) for key, values in planned.items()}
+    return {
+        key: StageFacts(**vars(stage), title=_name_stage(study, stage), **outcomes.get(key, {}))
+        for key, stage in study.stages.items()
+    }
 
 
-def name_replicate(run: Mapping[str, Any]) -> str:
-    """Return how the seeds of a run are named; a study from before they were taken apart has one a run."""
-    return name_seeds(run["seed"], run.get("subset_seed"), run.get("generator_seed"))
-
-
-def name_generator_replicate(run: Mapping[str, Any]) -> str:
-    """Return how the seeds of a run's generator are named."""
-    return name_seeds(run.get("generator_seed", run["seed"]), run.get("subset_seed"))
+def _name_stage(study: StudyDocument, stage: StudyStage) -> str:
+    cell = study.cells[stage.cell]
+    has_protocol = stage.kind == "classifier" or study.num_protocols > 1
+    words = [
+        *([] if stage.kind == "classifier" else [stage.kind]),
+        *([cell.dataset] if study.num_datasets > 1 else []),
+        *([cell.protocol] if has_protocol else []),
+    ]
+    return " ".join([*words, cell.data, stage.trains, stage.replicate])
 
 
 def _read_outcome(store: Store, key: str) -> dict[str, Any]:
