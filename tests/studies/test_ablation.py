@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+from lt_rebalance.commands.options import read_axes
 from lt_rebalance.commands.sweep import make_axes_parser
 from lt_rebalance.store.study_document import Comparison
 from lt_rebalance.studies.ablation import (
@@ -18,7 +19,7 @@ from lt_rebalance.studies.ablation import (
     nested_seeds,
     one_at_a_time,
 )
-from lt_rebalance.studies.axes import make_presets, read_axes
+from lt_rebalance.studies.axes import make_presets
 from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.study import Cell, Seeds, Study
