@@ -90,7 +90,8 @@ def test_every_stage_is_found_once_after_those_that_it_builds_on() -> None:
 def test_seeds_of_a_generator_name_it_and_not_those_of_its_classifier() -> None:
     document = make_document()
     run = dataclasses.replace(document.runs[0], seed=7, subset_seed=3, generator_seed=5)
-    assert run.is_apart
+    assert run.is_apart and not document.runs[0].is_apart
+    assert dataclasses.replace(document.runs[0], subset_seed=3).is_apart
     generator, classifier = dataclasses.replace(document, runs=(run,)).stages.values()
     assert generator.replicate == "seed 5 of subset 3"
     assert classifier.replicate == "seed 7 of subset 3 with generator 5"
