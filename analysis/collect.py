@@ -18,7 +18,6 @@ from analysis.reader import (
     ROUND_METRICS,
     StoreReader,
     find_studies,
-    is_apart,
 )
 from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.metrics import metric_names
@@ -137,9 +136,8 @@ def _assemble(reader: StoreReader) -> Results:
     planned.insert(len(CELL_COLUMNS), "paper_departure", departures)
     order = ["cell", "subset_seed", "generator_seed", "seed"]
     planned = planned.sort_values(order, key=lambda c: c.map(rank) if c.name == "cell" else c)
-    apart = {key for key, run in reader.runs.items() if is_apart(run)}
     nested = pd.DataFrame(reader.nested_runs, columns=["study", "key"])
-    runs = planned[~planned["key"].isin(apart)].drop(columns=["subset_seed", "generator_seed"])
+    runs = planned[~planned["key"].isin(reader.apart)].drop(columns=["subset_seed", "generator_seed"])
     runs = runs.reset_index(drop=True)
     independent = set(runs["generator_key"].dropna())
     generators = pd.DataFrame(
@@ -156,9 +154,7 @@ def _assemble(reader: StoreReader) -> Results:
         store=reader.store,
         studies=tuple(reader.studies),
         questions=tuple(
-            dict.fromkeys(
-                one_line(study["question"]) for study in reader.studies.values() if study["question"]
-            )
+            dict.fromkeys(one_line(study.question) for study in reader.studies.values() if study.question)
         ),
         cells=cells,
         comparisons=pd.DataFrame(reader.comparisons, columns=["study", "cell", "reference", "change"]),

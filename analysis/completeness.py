@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from analysis.reader import UNKNOWN_CODE, StoreReader, digest, is_apart
+from analysis.reader import UNKNOWN_CODE, StoreReader, digest
 from lt_rebalance.ground.confusion import MAX_DETAILED
 
 ALLOWANCES = ("gaps", "duplicates", "versions")
@@ -45,7 +45,7 @@ def _find_duplicates(reader: StoreReader) -> list[str]:
     keys: dict[tuple[str, int, int, int | None], list[str]] = {}
     for key, run in reader.runs.items():
         config = {
-            name: value for name, value in reader.cells[run["cell"]]["config"].items() if name != "execution"
+            name: value for name, value in reader.cells[run["cell"]].config.items() if name != "execution"
         }
         seeds = (run["seed"], run["subset_seed"], run["generator_seed"])
         keys.setdefault((digest(config), *seeds), []).append(key)
@@ -64,14 +64,12 @@ def _name(reader: StoreReader, key: str) -> str:
     run = reader.runs[key]
     cell = reader.cells[run["cell"]]
     seeds = f"seed {run['seed']}"
-    if is_apart(run):
+    if key in reader.apart:
         seeds += f" of subset {run['subset_seed']} with generator {run['generator_seed']}"
-    name = f"{cell['protocol']} {cell['data']} {cell['method']} {seeds}"
+    name = f"{cell.protocol} {cell.data} {cell.method} {seeds}"
     if len(reader.studies) == 1:
         return name
-    planners = [
-        study for study, plan in reader.studies.items() if any(each["key"] == key for each in plan["runs"])
-    ]
+    planners = [study for study, plan in reader.studies.items() if any(each.key == key for each in plan.runs)]
     return f"{name} of {' and '.join(planners)}"
 
 

@@ -143,9 +143,9 @@ def describe_confirmation(location: str, study: str) -> Sequence[str]:
 def _read_cells(store: Store, study: str) -> list[dict[int, Record | None]]:
     """Return the records of every cell of a study by seed, None for a planned run that has none."""
     plan = store.load_study(study)
-    cells: list[dict[int, Record | None]] = [{} for _ in plan["cells"]]
-    for run in plan["runs"]:
-        cells[run["cell"]][run["seed"]] = store.read_record(run["key"])
+    cells: list[dict[int, Record | None]] = [{} for _ in plan.cells]
+    for run in plan.runs:
+        cells[run.cell][run.seed] = store.read_record(run.key)
     return cells
 
 

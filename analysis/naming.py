@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from lt_rebalance.ground.paper import TABLE_1, find_departures, flatten, say_departures
+from lt_rebalance.store.study_document import StudyCell
 
 CELL_COLUMNS = (
     "setting",
@@ -25,7 +26,7 @@ _METHOD_FIELDS = ("method.", "generator.")
 _DATA_FIELDS = ("data.c", "data.class_order", "data.subset_draw")
 
 
-def describe_cells(cells: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def describe_cells(cells: Mapping[str, StudyCell]) -> pd.DataFrame:
     """Return one row for each cell, in the order of the paper.
 
     A **setting** is all that cells compared with each other share: everything but C, method and generator.
@@ -36,17 +37,17 @@ def describe_cells(cells: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     "classifier.learning_rate".
 
     Args:
-        cells: by id, the entries "protocol", "dataset", "data", "method" and the nested "config".
+        cells: by id; "execution" is a section of their configurations.
     """
     rows = []
     for cell_id, cell in cells.items():
-        config = flatten(cell["config"])
+        config = flatten(cell.config)
         rows.append(
             {
-                "protocol": cell["protocol"],
-                "dataset": cell["dataset"],
-                "data": cell["data"],
-                "method": cell["method"],
+                "protocol": cell.protocol,
+                "dataset": cell.dataset,
+                "data": cell.data,
+                "method": cell.method,
                 "loss_function": config["classifier.loss"],
                 "budget": _budget(config, "classifier.budget"),
                 "class_order": config["data.class_order"] or "label",

@@ -3,6 +3,7 @@
 Shape suffixes: K classes. No file but studies, records, failures and sample sheets is ever opened.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections import Counter
@@ -17,6 +18,7 @@ from lt_rebalance.ground.metrics import METRICS, confusion_metrics, metric_names
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.store.records import Failure, Record
+from lt_rebalance.store.study_document import StudyCell, StudyDocument, StudyRun
 
 GENERATOR_METRICS = (
     "discriminator_loss",
@@ -56,14 +58,16 @@ def find_studies(location: str, studies: Sequence[str]) -> tuple[Store, Sequence
 class StoreReader:
     """Reads studies and records, each file once, and keeps of them what the frames need."""
 
-    def __init__(self, store: Store, studies: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, store: Store, studies: Mapping[str, StudyDocument]) -> None:
         self.store = store
         self.studies = studies
         self.class_names: dict[str, tuple[str, ...]] = {}
-        self.cells: dict[str, dict[str, Any]] = {}
-        """by cell id: what the study says of it"""
+        self.cells: dict[str, StudyCell] = {}
+        """by cell id: what the study says of it, with "execution" in its configuration"""
         self.runs: dict[str, dict[str, Any]] = {}
         """by key: cell, seeds and generator key"""
+        self.apart: set[str] = set()
+        """keys of runs whose sources of randomness have seeds of their own"""
         self.nested_runs: list[dict[str, str]] = []
         """study and key of every run of studies that take seeds apart"""
         self.comparisons: list[dict[str, str]] = []
@@ -100,26 +104,24 @@ class StoreReader:
             if "device_s" in self.rows[key]:
                 self.rows[key]["device_s"] += self.rows[first_key].get("device_s", 0.0) / users[first_key]
 
-    def _read_study(self, name: str, study: Mapping[str, Any]) -> None:
-        execution = study["execution"]
-        self.class_names |= {of: tuple(each["class_names"]) for of, each in study["datasets"].items()}
+    def _read_study(self, name: str, study: StudyDocument) -> None:
+        self.class_names |= study.class_names
         ids = []
-        for cell in study["cells"]:
-            described = {"config": {**cell["config"], "execution": execution}}
-            ids.append(digest(described["config"]))
-            described |= {column: cell[column] for column in ("protocol", "dataset", "data", "method")}
-            self.cells.setdefault(ids[-1], described)
-        for each in study.get("comparisons", []):  # studies of before have none
-            pair = {role: ids[each[role]] for role in ("cell", "reference")}
-            self.comparisons.append({"study": name, **pair, "change": each["change"]})
-        runs = {run["key"]: _read_run(run, ids) for run in study["runs"]}
+        for cell in study.cells:
+            config = {**cell.config, "execution": study.execution}
+            ids.append(digest(config))
+            self.cells.setdefault(ids[-1], dataclasses.replace(cell, config=config))
+        for each in study.comparisons:
+            pair = {"cell": ids[each.cell], "reference": ids[each.reference]}
+            self.comparisons.append({"study": name, **pair, "change": each.change})
+        runs = {run.key: _describe_run(run, ids[run.cell]) for run in study.runs}
         for key, run in runs.items():
             self.runs.setdefault(key, run)
-        self.first_keys |= {run["key"]: run["first_key"] for run in study["runs"] if "first_key" in run}
-        for run in runs.values():
             if run["generator_key"] is not None:
                 self.generator_cells.setdefault(run["generator_key"], run["cell"])
-        if any(is_apart(run) for run in runs.values()):
+        self.first_keys |= {run.key: run.first_key for run in study.runs if run.first_key is not None}
+        if apart := {run.key for run in study.runs if run.is_apart}:
+            self.apart |= apart
             self.nested_runs += [{"study": name, "key": key} for key in runs]
 
     def _describe(self, outcome: Record | Failure) -> dict[str, Any]:
@@ -145,8 +147,8 @@ class StoreReader:
         """Raise a StoreError where a study does not name each class that a record has."""
         dataset, num_classes = record.stage["data"]["dataset"], len(record.class_counts)
         for name, study in self.studies.items():
-            found = study["datasets"].get(dataset)
-            if found is not None and (num_names := len(found["class_names"])) != num_classes:
+            found = study.class_names.get(dataset)
+            if found is not None and (num_names := len(found)) != num_classes:
                 raise StoreError(
                     f"{self.store.location}: studies/{name}.json names {num_names} classes of {dataset}, and "
                     f"stages/{record.key}/result.json has {num_classes}; restore the one that is altered, or "
@@ -201,21 +203,9 @@ class StoreReader:
                 row["reason"] = f"its {what} {upstream['state']}: {upstream.get('reason', 'loss not finite')}"
 
 
-def _read_run(run: Mapping[str, Any], cell_ids: Sequence[str]) -> dict[str, Any]:
-    """Return what a study says of a run; one of before has one seed for everything."""
-    seed, generator_key = run["seed"], run["generator_key"]
-    return {
-        "cell": cell_ids[run["cell"]],
-        "seed": seed,
-        "subset_seed": run.get("subset_seed", seed),
-        "generator_seed": run.get("generator_seed", None if generator_key is None else seed),
-        "generator_key": generator_key,
-    }
-
-
-def is_apart(run: Mapping[str, Any]) -> bool:
-    """Whether the sources of randomness of a run have seeds of their own."""
-    return not {run["subset_seed"], run["generator_seed"]} <= {run["seed"], None}
+def _describe_run(run: StudyRun, cell: str) -> dict[str, Any]:
+    columns = ("seed", "subset_seed", "generator_seed", "generator_key")
+    return {"cell": cell} | {name: getattr(run, name) for name in columns}
 
 
 def digest(value: Any) -> str:  # Any: JSON values

@@ -35,7 +35,7 @@ def time_bucket(num_records: int, execution: Execution, delay_s: float = DELAY_S
     plan = make_plan(num_records, execution)
     with tempfile.TemporaryDirectory() as folder:
         local = make_store(f"{folder}/store", plan)
-        local.write_study("noop", describe_plan(plan, "", dict.fromkeys(plan.stages, 1e12)))
+        local.write_study(describe_plan(plan, "", dict.fromkeys(plan.stages, 1e12)))
         with _serve(Path(folder), delay_s):
             store = open_store("s3://bucket/store", RESULTS_VERSION, create=False, is_read_only=True)
             assert store is not None

@@ -3,6 +3,7 @@
 Timed is `lt-rebalance status STORE --json` as a process of its own, from its start to its end.
 """
 
+import dataclasses
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ def time_status(num_records: int, execution: Execution, repetitions: int) -> dic
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(folder, plan)
         flop = dict.fromkeys(plan.stages, 1e12)
-        store.write_study("noop", describe_plan(plan, "", flop) | {"num_slots": 2, "devices_per_slot": 1.0})
+        store.write_study(dataclasses.replace(describe_plan(plan, "", flop), num_slots=2))
         seconds = []
         for _ in range(repetitions):
             start = time.perf_counter()

@@ -67,7 +67,7 @@ def make_plan(num_runs: int, execution: Execution) -> Plan:
 def simulate(store: Store, plan: Plan) -> None:
     """Write the events and the record of every stage, as a sweep writes them."""
     study = describe_plan(plan)
-    store.write_study(study["study"], study)
+    store.write_study(study)
     runs = name_runs(study)
     simulation = Simulation(store)
     for key, stage in plan.stages.items():

@@ -13,9 +13,10 @@ import argparse
 import sys
 
 from analysis.answers import answer_differences
+from lt_rebalance.commands.options import read_axes
 from lt_rebalance.commands.sweep import main, make_axes_parser
 from lt_rebalance.studies.ablation import ablate
-from lt_rebalance.studies.axes import make_presets, read_axes
+from lt_rebalance.studies.axes import make_presets
 from lt_rebalance.studies.study import Study
 
 PRESETS = make_presets(methods=("none", "undersample", "oversample"))

@@ -12,9 +12,10 @@ import argparse
 import sys
 
 from analysis.answers import answer_differences
+from lt_rebalance.commands.options import read_axes
 from lt_rebalance.commands.sweep import main, make_axes_parser
 from lt_rebalance.studies.ablation import Ablation, beside, combine
-from lt_rebalance.studies.axes import Axes, make_presets, read_axes
+from lt_rebalance.studies.axes import Axes, make_presets
 from lt_rebalance.studies.overrides import change_cell, make_overrides
 from lt_rebalance.studies.study import Cell, Study
 

@@ -13,12 +13,13 @@ import dataclasses
 import sys
 
 from analysis.answers import answer_differences
+from lt_rebalance.commands.options import read_axes
 from lt_rebalance.commands.sweep import main, make_axes_parser
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.long_tail import c_of_ratio, kept_counts, parse_c
 from lt_rebalance.ground.option_types import finite
 from lt_rebalance.studies.ablation import Ablation, beside, combine
-from lt_rebalance.studies.axes import Axes, make_presets, read_axes
+from lt_rebalance.studies.axes import Axes, make_presets
 from lt_rebalance.studies.study import Study
 
 PRESETS = make_presets(methods=("oversample", "cgan"), generators=("mlp_cgan_relu",))

@@ -12,10 +12,11 @@ import argparse
 import sys
 
 from analysis.answers import answer_sources
+from lt_rebalance.commands.options import read_axes
 from lt_rebalance.commands.sweep import main, make_axes_parser
 from lt_rebalance.ground.option_types import repeats
 from lt_rebalance.studies.ablation import nested_seeds
-from lt_rebalance.studies.axes import make_presets, read_axes
+from lt_rebalance.studies.axes import make_presets
 from lt_rebalance.studies.study import Study
 
 PRESETS = make_presets(cs=("1/2",), methods=("cgan",), generators=("mlp_cgan_relu",))

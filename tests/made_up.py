@@ -1,5 +1,6 @@
 """Records of trainings that never were, as stages leave them: what follows from other values does."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from lt_rebalance.data.long_tail import rank_groups
 from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.metrics import confusion_metrics
 from lt_rebalance.store.records import Record, Timing
+from lt_rebalance.store.study_document import StudyDocument
 from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import get_protocol, make_cell
 from lt_rebalance.studies.stage import AnyStage, GeneratorStage, ValidationStage
@@ -115,14 +117,14 @@ def forge(values: Mapping[str, Any]) -> bytes:
     return f'{body[:-1]},"sha256":"{hashlib.sha256(body.encode()).hexdigest()}"}}'.encode()
 
 
-def make_study(name: str, **changes: Any) -> dict[str, Any]:
+def make_study(name: str, **changes: Any) -> StudyDocument:
     """Return what a store keeps of a study of one cell at two seeds."""
     cell = make_cell(
         get_protocol("sound"), dataset="fashion_mnist_mini", c="1/2", method="undersample", generator=None
     )
     execution = Execution(device="cpu", precision="float32", num_threads=1, torch_version="2.15.0")
     plan = compile_study(Study(name=name, cells=(cell,), seeds=(0, 1)), execution)
-    return describe_plan(plan) | changes
+    return dataclasses.replace(describe_plan(plan), **changes)
 
 
 def make_search(name: str, **changes: Any) -> dict[str, Any]:

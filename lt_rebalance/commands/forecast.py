@@ -1,10 +1,10 @@
 """What a job will take: how fast it trains here, time, device time and price, by stage, cell and method."""
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.ground.interrupts import InterruptWatch
@@ -18,9 +18,10 @@ from lt_rebalance.monitoring.estimates import (
     spending_by_kind,
     sum_spending,
 )
+from lt_rebalance.monitoring.facts import RUN_STATES
 from lt_rebalance.stages.arithmetic import Remaining, Throughput, stage_flop
 from lt_rebalance.store import Store
-from lt_rebalance.store.facts import RUN_STATES
+from lt_rebalance.store.study_document import StudyDocument
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import Plan, chain_of, describe_plan
 from lt_rebalance.studies.stage import AnyStage
@@ -47,12 +48,15 @@ class Job:
     """what the run ends with, beside the account of its runs"""
 
 
-def describe_study(job: Job) -> dict[str, Any]:
+def describe_study(job: Job) -> StudyDocument:
     """Return what the store keeps of a study: its plan, and the slots that it runs on."""
     plan = job.ledger.plan
     flop = {key: stage_flop(stage) for key, stage in plan.stages.items()}
-    resources = {"num_slots": job.resources.num_slots, "devices_per_slot": job.resources.num_devices}
-    return describe_plan(plan, job.question, flop) | resources
+    return dataclasses.replace(
+        describe_plan(plan, job.question, flop),
+        num_slots=job.resources.num_slots,
+        devices_per_slot=job.resources.num_devices,
+    )
 
 
 def measure_unknown(throughput: Throughput, pending: Mapping[str, AnyStage]) -> None:

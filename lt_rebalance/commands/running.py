@@ -1,6 +1,7 @@
 """Run what is pending of a job, show how it goes and how it ended. With this come Ray, torch and pandas."""
 
 import argparse
+import dataclasses
 
 from rich.console import Console
 
@@ -37,8 +38,8 @@ def run_job(job: Job, options: argparse.Namespace, session: RaySession) -> int:
     throughput = learn_throughput(ledger)
     if options.address is None:
         measure_unknown(throughput, pending)
-    study = describe_study(job) | {"expected_s": expect(throughput, pending)}
-    store.write_study(study["study"], study)
+    study = dataclasses.replace(describe_study(job), expected_s=expect(throughput, pending))
+    store.write_study(study)
     if pending:
         console.print(
             f"{ledger.summary()}: {len(pending)} stages to run, {job.resources.num_slots} at a time"
@@ -56,8 +57,8 @@ def _note_replaced_runs(ledger: Ledger, store: Store, console: Console) -> None:
     """Say when a study of the same name planned runs that the new plan does not have."""
     name = ledger.plan.study.name
     try:
-        earlier = {run["key"] for run in store.load_study(name)["runs"]}
-    except (StoreError, KeyError, TypeError):  # none yet, or not readable: there is nothing to keep
+        earlier = {run.key for run in store.load_study(name).runs}
+    except StoreError:  # none yet, or not readable: there is nothing to keep
         return
     if others := len(earlier - set(ledger.plan.stages)):
         console.print(

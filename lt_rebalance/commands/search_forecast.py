@@ -14,7 +14,7 @@ from lt_rebalance.search.files import describe_search
 from lt_rebalance.search.search import OBJECTIVES, Search
 from lt_rebalance.stages.arithmetic import Throughput
 from lt_rebalance.store import Store
-from lt_rebalance.store.document_values import TRIAL_STATES
+from lt_rebalance.store.account_values import TRIAL_STATES
 from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.studies.study import Cell
 from lt_rebalance.training.device import count_gpus

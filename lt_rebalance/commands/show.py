@@ -93,8 +93,8 @@ def _class_names(store: Store, record: Record) -> list[str]:
     """Return the names of the classes as a study of the store tells them, or else their numbers."""
     for name in store.list_studies():
         with contextlib.suppress(StoreError):  # a damaged plan is no reason to show no stage
-            dataset = store.load_study(name)["datasets"].get(record.stage["data"]["dataset"], {})
-            if len(names := dataset.get("class_names", ())) == len(record.class_counts):
+            names = store.load_study(name).class_names.get(record.stage["data"]["dataset"], ())
+            if len(names) == len(record.class_counts):
                 return list(names)
     return [str(label) for label in range(len(record.class_counts))]
 

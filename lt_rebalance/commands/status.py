@@ -10,9 +10,9 @@ from rich.text import Text
 
 from lt_rebalance.commands.stores import choose_studies, open_existing, print_json
 from lt_rebalance.ground.text import format_duration, make_console, one_line, rich
+from lt_rebalance.monitoring.facts import RUN_STATES
 from lt_rebalance.monitoring.status import Running, Status, read_status
 from lt_rebalance.store import Store
-from lt_rebalance.store.facts import RUN_STATES
 from lt_rebalance.store.presence import STALE_S, Note
 
 DEFAULT_EVERY_S = 5.0

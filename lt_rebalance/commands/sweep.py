@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from lt_rebalance.cluster.resources import ClusterSize, Resources, count_cpus, plan_resources
 from lt_rebalance.commands.forecast import Answer, Job, show_plan
+from lt_rebalance.commands.options import add_axes
 from lt_rebalance.data.catalog import are_embedded
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import DATA_DIR_VARIABLE
@@ -18,7 +19,7 @@ from lt_rebalance.stages.installation import require_one_copy
 from lt_rebalance.stages.provenance import driver_source
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.lease import Lease
-from lt_rebalance.studies.axes import Preset, add_axes
+from lt_rebalance.studies.axes import Preset
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.overrides import change_study, read_overrides
 from lt_rebalance.studies.plan import compile_study
@@ -112,7 +113,7 @@ def make_parser(question: str) -> argparse.ArgumentParser:
 
 
 def make_axes_parser(question: str | None, presets: Mapping[str, Preset]) -> argparse.ArgumentParser:
-    """Return the parser of a sweep over the axes of `axes`.
+    """Return the parser of a sweep over axes, as `options.read_axes` reads them.
 
     Args:
         question: the docstring of the sweep.

@@ -241,6 +241,12 @@ def _names(value: Mapping[str, Any]) -> Sequence[str]:
     return sorted(value)
 
 
+def require(is_so: object, where: str, rule: str, value: Any) -> None:
+    """Raise a MisfitError of a value, in a place such as "runs.0.cell", unless it keeps to the rule."""
+    if not is_so:
+        raise MisfitError(rule, value, tuple(where.split(".")))
+
+
 def inside(name_of_value: object, shape: Shape, value: Any) -> None:
     """Fit what is held under a name; a misfit says so."""
     try:

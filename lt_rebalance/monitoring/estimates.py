@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lt_rebalance.ground.text import format_duration
-from lt_rebalance.store.facts import StageFacts
+from lt_rebalance.monitoring.facts import StageFacts
 from lt_rebalance.store.records import KINDS
 
 LATEST = 10

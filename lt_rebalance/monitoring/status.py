@@ -16,9 +16,10 @@ from lt_rebalance.monitoring.estimates import (
     spending_by_kind,
     sum_spending,
 )
+from lt_rebalance.monitoring.facts import RUN_STATES, StageFacts, list_pending, read_facts, run_state
 from lt_rebalance.store import Store
-from lt_rebalance.store.facts import RUN_STATES, StageFacts, list_pending, read_facts, run_state
 from lt_rebalance.store.presence import Note, read_notes
+from lt_rebalance.store.study_document import StudyDocument
 
 STRAGGLER_FACTOR = 2.0
 """times the expected duration from which a trial is called a straggler"""
@@ -116,23 +117,22 @@ class Status:
 
 def read_status(store: Store, study: str, now_s: float) -> Status:
     """Read where a study stands; errors as `Store.load_study`."""
-    plan = store.load_study(study)
-    return describe_status(plan, read_facts(store, plan), read_notes(store.files), now_s)
+    planned = store.load_study(study)
+    return describe_status(planned, read_facts(store, planned), read_notes(store.files), now_s)
 
 
 def describe_status(
-    study: Mapping[str, Any], facts: Mapping[str, StageFacts], notes: Sequence[Note], now_s: float
+    study: StudyDocument, facts: Mapping[str, StageFacts], notes: Sequence[Note], now_s: float
 ) -> Status:
     """Return where a study stands.
 
     Args:
-        study: as `plan.describe_plan` describes it.
         now_s: seconds since 1970.
     """
     pending = list_pending(facts)
     is_open = {fact.key for fact in pending}
-    num_slots, per_slot = study.get("num_slots"), study.get("devices_per_slot", 1.0)
-    estimator = Estimator(facts.values(), study.get("expected_s"), per_slot)
+    num_slots, per_slot = study.num_slots, study.devices_per_slot
+    estimator = Estimator(facts.values(), study.expected_s, per_slot)
     drivers = [note for note in notes if not note.keys and not note.is_lost(now_s, ())]
     names = {note.name for note in drivers}
     trials = [note for note in notes if is_open.intersection(note.keys)]
@@ -140,14 +140,14 @@ def describe_status(
     done_shares = {key: note.round / max(note.num_rounds, 1) for note in running for key in note.keys}
     spent_s = {key: fact.device_s for key, fact in facts.items()}
     left_s = {fact.key: estimator.device_s(fact) for fact in pending}
-    runs = [(run["cell"], _keys_of(run)) for run in study["runs"]]
-    by_cell = spending_by_cell(len(study["cells"]), runs, spent_s, left_s)
+    runs = [(run.cell, run.keys) for run in study.runs]
+    by_cell = spending_by_cell(len(study.cells), runs, spent_s, left_s)
     return Status(
-        study=study["study"],
-        question=study["question"],
+        study=study.name,
+        question=study.question,
         runs=_count_runs(study, facts),
         stages=_count_stages(facts, pending),
-        drivers=tuple(note for note in drivers if note.title == study["study"]),
+        drivers=tuple(note for note in drivers if note.title == study.name),
         running=tuple(_describe_trial(note, facts, estimator, now_s) for note in running),
         lost=tuple(_describe_trial(note, facts, estimator, now_s) for note in trials if note not in running),
         failed=tuple(_give_reason(fact) for fact in facts.values() if fact.state == "failed"),
@@ -158,13 +158,8 @@ def describe_status(
         cells=_describe_cells(study, facts, by_cell),
         spending=sum_spending(spent_s, left_s),
         spending_by_kind=spending_by_kind({key: fact.kind for key, fact in facts.items()}, spent_s, left_s),
-        spending_by_method=add_up(by_cell, [cell["method"] for cell in study["cells"]]),
+        spending_by_method=add_up(by_cell, [cell.method for cell in study.cells]),
     )
-
-
-def _keys_of(run: Mapping[str, Any]) -> list[str]:
-    keys = (run["generator_key"], run.get("first_key"), run["key"])
-    return [key for key in keys if key is not None]
 
 
 def _is_unreadable(fact: StageFacts) -> bool:
@@ -175,9 +170,9 @@ def _give_reason(fact: StageFacts) -> StageReason:
     return StageReason(key=fact.key, title=fact.title, reason=fact.reason)
 
 
-def _count_runs(study: Mapping[str, Any], facts: Mapping[str, StageFacts]) -> dict[str, int]:
-    counts = Counter(run_state(facts, run["key"]) for run in study["runs"])
-    return {"planned": len(study["runs"])} | {state: counts[state] for state in RUN_STATES}
+def _count_runs(study: StudyDocument, facts: Mapping[str, StageFacts]) -> dict[str, int]:
+    counts = Counter(run_state(facts, run.key) for run in study.runs)
+    return {"planned": len(study.runs)} | {state: counts[state] for state in RUN_STATES}
 
 
 def _count_stages(
@@ -206,19 +201,17 @@ def _describe_trial(
 
 
 def _describe_cells(
-    study: Mapping[str, Any], facts: Mapping[str, StageFacts], spendings: Sequence[Spending]
+    study: StudyDocument, facts: Mapping[str, StageFacts], spendings: Sequence[Spending]
 ) -> tuple[CellStatus, ...]:
-    runs: list[list[StageFacts]] = [[] for _ in study["cells"]]
-    for run in study["runs"]:
-        runs[run["cell"]].append(facts[run["key"]])
     cells = []
-    for cell, repeats, spending in zip(study["cells"], runs, spendings, strict=True):
+    for cell, runs, spending in zip(study.cells, study.runs_by_cell(), spendings, strict=True):
+        repeats = [facts[run.key] for run in runs]
         complete = [fact.metrics for fact in repeats if fact.state == "complete"]
         cells.append(
             CellStatus(
-                protocol=cell["protocol"],
-                data=cell["data"],
-                method=cell["method"],
+                protocol=cell.protocol,
+                data=cell.data,
+                method=cell.method,
                 planned=len(repeats),
                 complete=len(complete),
                 accuracy=statistics.fmean(each["accuracy"] for each in complete) if complete else None,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lt_rebalance.store.document_values import TRIAL_STATES
+from lt_rebalance.store.account_values import TRIAL_STATES
 
 
 @dataclass(frozen=True, kw_only=True)

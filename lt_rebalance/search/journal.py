@@ -25,7 +25,7 @@ from lt_rebalance.search.journal_objects import OPERATION, ObjectJournal, descri
 from lt_rebalance.search.search import Search, Values
 from lt_rebalance.search.spaces import Choice, Domain, Value
 from lt_rebalance.store import Store, StoreError
-from lt_rebalance.store.document_values import RUNG
+from lt_rebalance.store.account_values import RUNG
 from lt_rebalance.store.documents import search_path
 
 JOURNAL_FILE = "journal.jsonl"

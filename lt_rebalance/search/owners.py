@@ -36,12 +36,8 @@ def list_owned(store: Store) -> dict[str, str]:
 
 def _list_of_studies(store: Store) -> Iterator[tuple[str, str]]:
     for name in store.list_studies():
-        for run in store.load_study(name)["runs"]:
-            for key in (run["key"], run["generator_key"], run.get("first_key")):
-                if key is not None:
-                    if not isinstance(key, str):
-                        raise _refuse(store, f"studies/{name}.json", f"it names the key {key!r}")
-                    yield key, f"study {name}"
+        for key in store.load_study(name).stages:
+            yield key, f"study {name}"
 
 
 def _list_of_searches(store: Store) -> Iterator[tuple[str, str]]:

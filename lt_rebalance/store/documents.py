@@ -12,8 +12,9 @@ from lt_rebalance.files.filesystem import Filesystem, ReadOnlyFilesystem
 from lt_rebalance.ground.errors import NoDirectoryError, NotAFileError, StoreError, UnreadableError
 from lt_rebalance.ground.names import check_name, is_foreign, is_name
 from lt_rebalance.ground.values import parse_json
-from lt_rebalance.store.document_values import check_account, check_study
+from lt_rebalance.store.account_values import check_account
 from lt_rebalance.store.records import Failure
+from lt_rebalance.store.study_document import StudyDocument, parse_study
 
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 _OF_THE_FILE = (*_IN_THE_WAY, errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENXIO)
@@ -66,17 +67,18 @@ class StoreDocuments:
 
     # Studies
 
-    def write_study(self, name: str, plan: Mapping[str, Any]) -> None:
+    def write_study(self, study: StudyDocument) -> None:
         """Keep what a study plans, over an earlier plan of the same name."""
-        check_name("a study's name", name)
-        self._replace(f"studies/{name}.json", json.dumps(plan, indent=1, allow_nan=False).encode())
+        check_name("a study's name", study.name)
+        content = json.dumps(study.to_plain(), indent=1, allow_nan=False).encode()
+        self._replace(f"studies/{study.name}.json", content)
 
     def list_studies(self) -> list[str]:
         """Return the names of the studies planned here."""
         names = [name.removesuffix(".json") for name in self._files.list("studies") if name.endswith(".json")]
         return [name for name in names if is_name(name)]
 
-    def load_study(self, name: str) -> dict[str, Any]:
+    def load_study(self, name: str) -> StudyDocument:
         """Return what a study plans.
 
         Raises:
@@ -84,10 +86,8 @@ class StoreDocuments:
         """
         path = f"studies/{name}.json"
         try:
-            study = parse_json(self._read(path)) if is_name(name) else None
-            if study is not None:
-                check_study(study, name)
-                return dict(study)
+            if is_name(name):
+                return parse_study(parse_json(self._read(path)), name)
         except FileNotFoundError:
             pass
         except ValueError as error:

@@ -31,6 +31,7 @@ from lt_rebalance.ground.values import (
     number,
     one_of,
     optional,
+    require,
     text,
     whole,
 )
@@ -148,7 +149,7 @@ def check_record(values: Any) -> None:  # Any: a JSON value
         _check_complete(values)
     else:
         for each in ("metrics", "confusion", "artifacts"):
-            _require(not values[each], each, "empty where training diverged", values[each])
+            require(not values[each], each, "empty where training diverged", values[each])
 
 
 def check_outcome(state: Any, metrics: Any) -> None:  # Any: JSON values
@@ -156,20 +157,15 @@ def check_outcome(state: Any, metrics: Any) -> None:  # Any: JSON values
     one_of(*STATES)(state)
     mapping_of(number())(metrics)
     is_full = any(set(needed) <= metrics.keys() for needed in _NEEDED.values())
-    _require(is_full == (state == "complete"), "metrics", f"those of a {state} training", sorted(metrics))
-
-
-def _require(is_so: bool, where: str, rule: str, value: Any) -> None:
-    if not is_so:
-        raise MisfitError(rule, value, tuple(where.split(".")))
+    require(is_full == (state == "complete"), "metrics", f"those of a {state} training", sorted(metrics))
 
 
 def _check_stage(values: Mapping[str, Any]) -> None:
     kind, stage = values["kind"], values["stage"]
     inside("stage", GENERATOR_STAGE if kind == "generator" else CLASSIFIER_STAGE, stage)
-    _require(stage["kind"] == kind, "stage.kind", f"{kind!r} as the record's kind", stage["kind"])
+    require(stage["kind"] == kind, "stage.kind", f"{kind!r} as the record's kind", stage["kind"])
     what = "the sha256 of what it says it was made from; the record is foreign"
-    _require(stage_key(stage) == values["key"], "key", what, values["key"])
+    require(stage_key(stage) == values["key"], "key", what, values["key"])
 
 
 def _check_classes(values: Mapping[str, Any]) -> None:
@@ -178,22 +174,22 @@ def _check_classes(values: Mapping[str, Any]) -> None:
     by_class = {each: values[each] for each in ("class_counts", "training_counts", "synthetic_counts")}
     by_class |= {f"quality_per_class.{each}": found for each, found in values["quality_per_class"].items()}
     for where, found in by_class.items():
-        _require(len(found) == num_classes > 0, where, f"of {num_classes} classes", found)
+        require(len(found) == num_classes > 0, where, f"of {num_classes} classes", found)
     synthetic, trained = values["synthetic_counts"], values["training_counts"]
     is_part = all(made <= all_of for made, all_of in zip(synthetic, trained, strict=True))
-    _require(is_part, "synthetic_counts", "at most the training_counts", synthetic)
+    require(is_part, "synthetic_counts", "at most the training_counts", synthetic)
     groups = values["rank_groups"]
     if values["stage"]["data"]["c"] is None:
-        _require(not groups, "rank_groups", "empty for the original set", groups)
+        require(not groups, "rank_groups", "empty for the original set", groups)
         return
     grouped = [label_of for labels in groups.values() for label_of in labels]
-    _require(sorted(grouped) == list(range(num_classes)), "rank_groups", "all classes, each once", groups)
-    _require(set(groups) <= set(_GROUPS), "rank_groups", f"of {', '.join(_GROUPS)}", sorted(groups))
+    require(sorted(grouped) == list(range(num_classes)), "rank_groups", "all classes, each once", groups)
+    require(set(groups) <= set(_GROUPS), "rank_groups", f"of {', '.join(_GROUPS)}", sorted(groups))
     counts = [
         [values["class_counts"][each] for each in groups[name_of]] for name_of in _GROUPS if name_of in groups
     ]
     falls = all(min(more) >= max(fewer) for more, fewer in itertools.pairwise(counts))
-    _require(falls, "rank_groups", "in the order of class_counts", groups)
+    require(falls, "rank_groups", "in the order of class_counts", groups)
 
 
 def _check_curves(values: Mapping[str, Any]) -> None:
@@ -201,19 +197,19 @@ def _check_curves(values: Mapping[str, Any]) -> None:
     rows, stage, num_classes = values["curves"], values["stage"], len(values["class_counts"])
     columns = rows[0].keys() if rows else set()
     for index, row in enumerate(rows):
-        _require(row.keys() == columns, f"curves.{index}", "a row of the same columns", sorted(row))
-    _require(not rows or "step" in columns, "curves", "of rows that have step", sorted(columns))
+        require(row.keys() == columns, f"curves.{index}", "a row of the same columns", sorted(row))
+    require(not rows or "step" in columns, "curves", "of rows that have step", sorted(columns))
     for column in columns:
         found = [row[column] for row in rows]
         if column.endswith("_K"):
             is_list = all(type(each) is list and len(each) == num_classes for each in found)
-            _require(is_list, f"curves.{column}", f"lists of {num_classes}", found)
+            require(is_list, f"curves.{column}", f"lists of {num_classes}", found)
             found = list(itertools.chain.from_iterable(found))
         low, high = _RANGES.get(column, _ANY)
         is_number = set(map(type, found)) <= {float, int}
         # Whole columns at once: this is most of what a sweep does when it opens a store.
         fits = is_number and low <= min(found) and max(found) <= high
-        _require(fits, f"curves.{column}", f"numbers from {low:g} to {high:g}", found)
+        require(fits, f"curves.{column}", f"numbers from {low:g} to {high:g}", found)
     budget = stage["generator" if values["kind"] == "generator" else "classifier"]["budget"]
     _check_rounds([row["step"] for row in rows], budget, values)
 
@@ -224,12 +220,12 @@ def _check_rounds(steps: Sequence[Any], budget: Mapping[str, Any], values: Mappi
     for index, step in enumerate(steps, start=1):
         total = steps[0] * num_rounds if budget["steps"] is None else budget["steps"]
         is_due = type(step) is int and 0 < index <= num_rounds and step == total * index // num_rounds
-        _require(is_due, f"curves.{index - 1}.step", f"where round {index} of {num_rounds} ends", step)
+        require(is_due, f"curves.{index - 1}.step", f"where round {index} of {num_rounds} ends", step)
     last_step = steps[-1] if steps else 0
     if values["state"] == "complete":
-        _require(num_steps == last_step > 0, "num_steps", f"{last_step}, where the curves end", num_steps)
+        require(num_steps == last_step > 0, "num_steps", f"{last_step}, where the curves end", num_steps)
     else:
-        _require(num_steps >= last_step, "num_steps", f"at least {last_step}", num_steps)
+        require(num_steps >= last_step, "num_steps", f"at least {last_step}", num_steps)
 
 
 def _is_within(value: Any, low: float, high: float) -> bool:
@@ -240,7 +236,7 @@ def _check_artifacts(values: Mapping[str, Any]) -> None:
     for role, artifact in values["artifacts"].items():
         file = artifact["file"]
         fits = file.startswith(f"{role}-") and file.endswith(_SUFFIXES)
-        _require(fits, f"artifacts.{role}.file", f"{role}-... with an ending of {_SUFFIXES}", file)
+        require(fits, f"artifacts.{role}.file", f"{role}-... with an ending of {_SUFFIXES}", file)
 
 
 def _check_complete(values: Mapping[str, Any]) -> None:
@@ -248,22 +244,22 @@ def _check_complete(values: Mapping[str, Any]) -> None:
     for each, value in metrics.items():
         label(each)
         low, high = _RANGES.get(each, _ANY)
-        _require(_is_within(value, low, high), f"metrics.{each}", f"from {low:g} to {high:g}", value)
+        require(_is_within(value, low, high), f"metrics.{each}", f"from {low:g} to {high:g}", value)
     for each in _NEEDED[values["kind"]]:
-        _require(each in metrics, "metrics", f"a mapping that has {each}", sorted(metrics))
+        require(each in metrics, "metrics", f"a mapping that has {each}", sorted(metrics))
     if values["kind"] == "generator":
         _check_generator(values)
     elif values["kind"] == "representation":
         _follow(metrics, values["curves"][-1], "by the last row of its curves")
-        _require(not values["confusion"], "confusion", "empty of a representation", values["confusion"])
+        require(not values["confusion"], "confusion", "empty of a representation", values["confusion"])
     else:
         _check_classifier(values)
 
 
 def _check_generator(values: Mapping[str, Any]) -> None:
     metrics, quality = values["metrics"], values["quality_per_class"]
-    _require(not values["confusion"], "confusion", "empty of a generator", values["confusion"])
-    _require("diversity" in quality, "quality_per_class", "a mapping that has diversity", sorted(quality))
+    require(not values["confusion"], "confusion", "empty of a generator", values["confusion"])
+    require("diversity" in quality, "quality_per_class", "a mapping that has diversity", sorted(quality))
     collapsed = sum(each is not None and each < COLLAPSED_BELOW for each in quality["diversity"])
     _follow(metrics, {"num_collapsed_classes": collapsed}, "by the diversity of its classes")
     _follow(metrics, values["curves"][-1], "by the last row of its curves")
@@ -273,28 +269,28 @@ def _check_classifier(values: Mapping[str, Any]) -> None:
     metrics, confusion, stage = values["metrics"], values["confusion"], values["stage"]
     read = _read_confusion(confusion, len(values["class_counts"]))
     measured_K = read.true_K
-    _require(bool(measured_K.all()), "confusion", "of images of every class", measured_K.tolist())
+    require(bool(measured_K.all()), "confusion", "of images of every class", measured_K.tolist())
     if values["kind"] == "validation":
         size = stage["data"]["validation_per_class"]
         is_all = bool((measured_K == size).all())
-        _require(is_all, "confusion", f"of {size} images a class", measured_K.tolist())
+        require(is_all, "confusion", f"of {size} images a class", measured_K.tolist())
     if (predictions := values["artifacts"].get("predictions")) is not None:
         width = np.dtype(predictions_type(read.num_classes)).itemsize
         size = (predictions["num_bytes"] - _NPY_HEADER_BYTES) / width
         total = read.num_images
-        _require(total == size, "confusion", f"of {size:g} images, as many as were predicted", total)
+        require(total == size, "confusion", f"of {size:g} images, as many as were predicted", total)
     _follow(metrics, confusion_metrics(read, metrics), "by its confusion matrix")
     prefix = f"{_SPLITS[values['kind']]}_"
     rows = values["curves"][-1:] if stage["classifier"]["selection"] == "last" else values["curves"]
     is_reported = any(
         all(row.get(f"{prefix}{each}", value) == value for each, value in metrics.items()) for row in rows
     )
-    _require(is_reported, "metrics", "those of the round that is reported", metrics)
+    require(is_reported, "metrics", "those of the round that is reported", metrics)
     needed = {f"{prefix}{each}" for each in _NEEDED["classifier"]}
     if values["kind"] == "classifier" and stage["data"]["validation_per_class"]:
         needed.add(f"validation_{SELECTION_METRIC}")
     missing = sorted(needed - values["curves"][0].keys())
-    _require(not missing, "curves", f"of rows that have {', '.join(missing)}", sorted(values["curves"][0]))
+    require(not missing, "curves", f"of rows that have {', '.join(missing)}", sorted(values["curves"][0]))
 
 
 def _read_confusion(rows: Sequence[Any], num_classes: int) -> Confusion:
@@ -305,13 +301,13 @@ def _read_confusion(rows: Sequence[Any], num_classes: int) -> Confusion:
         for row in rows
     )
     form = "sparse rows" if is_sparse else f"rows of {num_classes}"
-    _require(is_square, "confusion", f"{num_classes} {form}", f"{len(rows)} rows")
+    require(is_square, "confusion", f"{num_classes} {form}", f"{len(rows)} rows")
     read = Confusion.from_rows(rows)
     if is_sparse:
         is_known = bool((read.predicted_M < num_classes).all())
         is_in_order = bool((np.diff(read.true_M * num_classes + read.predicted_M) > 0).all())
         what = f"each cell once, in order, of classes below {num_classes}"
-        _require(is_known and is_in_order, "confusion", what, f"{len(rows)} rows")
+        require(is_known and is_in_order, "confusion", what, f"{len(rows)} rows")
     return read
 
 
@@ -319,4 +315,4 @@ def _follow(metrics: Mapping[str, float], found: Mapping[str, float], from_what:
     for each, value in metrics.items():
         expected = found.get(each, value)
         is_near = abs(expected - value) <= ROUNDING
-        _require(is_near, f"metrics.{each}", f"{expected} {from_what}", value)
+        require(is_near, f"metrics.{each}", f"{expected} {from_what}", value)

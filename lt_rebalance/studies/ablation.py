@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lt_rebalance.store.study_document import Comparison
 from lt_rebalance.studies.overrides import change_cell, make_overrides
-from lt_rebalance.studies.study import Cell, Comparison, Seed, Seeds, Study
+from lt_rebalance.studies.study import Cell, Seed, Seeds, Study
 
 MAX_SUBSETS = 1000
 """of a nested design; the step between the seeds of one subset"""

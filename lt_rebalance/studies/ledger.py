@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 
+from lt_rebalance.monitoring.facts import RUN_STATES
 from lt_rebalance.store import Store, StoreError
-from lt_rebalance.store.facts import RUN_STATES
 from lt_rebalance.store.records import Failure, Record
 from lt_rebalance.studies.plan import Plan, chain_of, group_by_upstream, upstream_key
 from lt_rebalance.studies.stage import AnyStage

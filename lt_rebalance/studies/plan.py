@@ -2,16 +2,16 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground.plain import config_from_dict, to_plain
+from lt_rebalance.store.study_document import StudyCell, StudyDocument, StudyRun
 from lt_rebalance.studies.keys import lanes_of
 from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, ClassifierStage
-from lt_rebalance.studies.study import Cell, Comparison, Seed, Seeds, Study
+from lt_rebalance.studies.study import Cell, Seeds, Study
 from lt_rebalance.studies.workload import counts_seed, require_workable
 from lt_rebalance.training.configs import Execution
 
@@ -108,14 +108,8 @@ def group_by_upstream(stages: Mapping[str, AnyStage]) -> dict[str | None, list[s
     return groups
 
 
-def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Return what a study plans, as plain JSON values: enough to name also a run that has no result.
-
-    Keys: "study", "question", "results_version", "execution"; "overrides", fields of all cells that were
-    replaced; "datasets", by name the names of their classes; "cells", each with the names that tables give it
-    and its "config"; "comparisons", pairs of indices of cells; "runs", each with the index of its cell, its
-    seed, those of its subset and its generator, the keys of its stages and their arithmetic; "first" are
-    those of the training that a second one starts from.
+def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | None = None) -> StudyDocument:
+    """Return what a store keeps of a plan, but for the slots that it runs on.
 
     Args:
         question: what the study asks, in one line.
@@ -125,33 +119,47 @@ def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | No
     cells = list(plan.study.cells)
     index = {cell: position for position, cell in enumerate(cells)}
     names = sorted({cell.data.dataset for cell in cells})
-    return {
-        "study": plan.study.name,
-        "question": question,
-        "overrides": dict(plan.study.overrides),
-        "results_version": RESULTS_VERSION,
-        "execution": to_plain(plan.execution),
-        "datasets": {name: {"class_names": list(get_dataset_spec(name).class_names)} for name in names},
-        "cells": [_describe_cell(cell) for cell in cells],
-        "comparisons": [to_plain(comparison) for comparison in plan.study.comparisons],
-        "runs": [
-            {
-                "cell": index[run.cell],
-                "seed": run.seed,
-                "subset_seed": run.stage.data_seed,
-                "generator_seed": run.generator_seed,
-                "key": run.key,
-                "generator_key": run.generator_key,
-                "flop": flop.get(run.key),
-                "generator_flop": flop.get(run.generator_key or ""),
-            }
-            | _describe_first(run, flop)
-            for run in plan.runs
-        ],
-    }
+    return StudyDocument(
+        name=plan.study.name,
+        question=question,
+        overrides=dict(plan.study.overrides),
+        results_version=RESULTS_VERSION,
+        execution=to_plain(plan.execution),
+        class_names={name: tuple(get_dataset_spec(name).class_names) for name in names},
+        cells=tuple(map(_describe_cell, cells)),
+        comparisons=plan.study.comparisons,
+        runs=tuple(_describe_run(run, index[run.cell], flop) for run in plan.runs),
+    )
 
 
-def plan_from_description(study: Mapping[str, Any]) -> Plan:
+def _describe_cell(cell: Cell) -> StudyCell:
+    config = to_plain(cell)
+    return StudyCell(
+        protocol=config.pop("protocol"),
+        dataset=cell.data.dataset,
+        data=cell.data.label,
+        method=cell.method_label,
+        config=config,
+    )
+
+
+def _describe_run(run: PlannedRun, cell: int, flop: Mapping[str, float]) -> StudyRun:
+    first_key = None if run.stage.first_stage is None else run.stage.first_stage.key
+    return StudyRun(
+        cell=cell,
+        seed=run.seed,
+        subset_seed=run.stage.data_seed,
+        generator_seed=run.generator_seed,
+        key=run.key,
+        generator_key=run.generator_key,
+        flop=flop.get(run.key),
+        generator_flop=flop.get(run.generator_key or ""),
+        first_key=first_key,
+        first_flop=flop.get(first_key or ""),
+    )
+
+
+def plan_from_description(document: StudyDocument) -> Plan:
     """Return the plan that `describe_plan` described.
 
     Where some run takes its seeds apart, the seeds of all runs are given as `Seeds`; the stages are the same.
@@ -159,63 +167,33 @@ def plan_from_description(study: Mapping[str, Any]) -> Plan:
     Raises:
         ValueError: it was described by another version of this code, which planned other stages.
     """
-    execution = config_from_dict(Execution, study["execution"])
-    cells = [
-        config_from_dict(Cell, {"protocol": cell["protocol"], **cell["config"]}) for cell in study["cells"]
-    ]
-    seeds = _read_seeds(study["runs"])
+    execution = config_from_dict(Execution, document.execution)
+    cells = [config_from_dict(Cell, {"protocol": cell.protocol, **cell.config}) for cell in document.cells]
+    is_apart = any(run.is_apart for run in document.runs)
+    seeds = [_read_seeds(run) if is_apart else run.seed for run in document.runs]
     runs = []
-    for run, seed in zip(study["runs"], seeds, strict=True):
-        cell = cells[run["cell"]]
+    for run, seed in zip(document.runs, seeds, strict=True):
+        cell = cells[run.cell]
         planned = PlannedRun(cell=cell, stage=cell.stage(seed, execution))
-        if planned.key != run["key"]:
+        if planned.key != run.key:
             raise ValueError(
-                f"study {study['study']!r} was planned by another version of this code: {planned} has "
+                f"study {document.name!r} was planned by another version of this code: {planned} has "
                 "another key now; run its sweep again to plan it anew"
             )
         runs.append(planned)
-    rebuilt = Study(
-        name=study["study"],
+    study = Study(
+        name=document.name,
         cells=tuple(cells),
         seeds=tuple(dict.fromkeys(seeds)),
-        comparisons=tuple(config_from_dict(Comparison, each) for each in study.get("comparisons", ())),
-        overrides=study.get("overrides", {}),
+        comparisons=document.comparisons,
+        overrides=document.overrides,
     )
-    return Plan(study=rebuilt, execution=execution, runs=tuple(runs))
+    return Plan(study=study, execution=execution, runs=tuple(runs))
 
 
-def _read_seeds(runs: Sequence[Mapping[str, Any]]) -> list[Seed]:
-    """Return the seeds of each run: one for everything, unless some run takes its seeds apart."""
-    seeds = []
-    for run in runs:
-        seed, generator_seed = run["seed"], run.get("generator_seed")
-        seeds.append(
-            Seeds(
-                subset=run.get("subset_seed", seed),
-                generator=seed if generator_seed is None else generator_seed,
-                classifier=seed,
-            )
-        )
-    if any({each.subset, each.generator} != {each.classifier} for each in seeds):
-        return list(seeds)
-    return [each.classifier for each in seeds]
-
-
-def _describe_first(run: PlannedRun, flop: Mapping[str, float]) -> dict[str, Any]:
-    if (first := run.stage.first_stage) is None:
-        return {}
-    return {"first_key": first.key, "first_flop": flop.get(first.key)}
-
-
-def _describe_cell(cell: Cell) -> dict[str, Any]:
-    config = to_plain(cell)
-    return {
-        "protocol": config.pop("protocol"),
-        "dataset": cell.data.dataset,
-        "data": cell.data.label,
-        "method": cell.method_label,
-        "config": config,
-    }
+def _read_seeds(run: StudyRun) -> Seeds:
+    generator_seed = run.seed if run.generator_seed is None else run.generator_seed
+    return Seeds(subset=run.subset_seed, generator=generator_seed, classifier=run.seed)
 
 
 class Schedule:

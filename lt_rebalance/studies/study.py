@@ -15,6 +15,7 @@ from lt_rebalance.data.long_tail import DataConfig
 from lt_rebalance.ground.names import check_name
 from lt_rebalance.ground.own_file import is_at_hand
 from lt_rebalance.methods.registry import MethodConfig, get_method
+from lt_rebalance.store.study_document import Comparison
 from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage, RepresentationStage
 from lt_rebalance.training.configs import ClassifierConfig, Execution, GeneratorConfig
 
@@ -116,18 +117,6 @@ class Cell:
             classifier=classifier,
             first_stage=first_stage,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Two cells of a study whose difference, seed by seed, is an answer."""
-
-    cell: int
-    """index among the cells"""
-    reference: int
-    """index of the cell whose values are subtracted"""
-    change: str
-    """what sets the cell apart from its reference"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ def make_store(root: Path, plan: Plan, *, is_old: bool) -> Store:
     """Write invented records; old ones know nothing of the new metrics."""
     store = open_store(str(root), RESULTS_VERSION, create=True)
     assert store is not None
-    store.write_study(plan.study.name, describe_plan(plan))
+    store.write_study(describe_plan(plan))
     truth = Truth(accuracy=lambda run: ACCURACY[run.cell.method_label])
     for record in invent_records(store, plan, truth, 0):
         metrics: dict[str, Any] = {**record.metrics, "sharpness": 0.25}

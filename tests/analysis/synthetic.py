@@ -83,7 +83,7 @@ def make_store(root: Path, plan: Plan, truth: Truth | None = None, *, rng_seed: 
     """Write a store in which every run of a plan is complete."""
     store = open_store(str(root), RESULTS_VERSION, create=True)
     assert store is not None
-    store.write_study(plan.study.name, describe_plan(plan))
+    store.write_study(describe_plan(plan))
     for record in invent_records(store, plan, truth or Truth(), rng_seed):
         store.commit(record)
     return store

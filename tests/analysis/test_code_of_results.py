@@ -30,7 +30,7 @@ def results_made_by(root: Path, *codes: dict[str, Any]) -> Results:
     plan = plan_study(cs=("1/2",), methods=("none",), num_seeds=4)
     store = open_store(str(root), RESULTS_VERSION, create=True)
     assert store is not None
-    store.write_study(plan.study.name, describe_plan(plan))
+    store.write_study(describe_plan(plan))
     for index, record in enumerate(invent_records(store, plan, Truth(), 0)):
         code = {name: value for name, value in PROVENANCE.items() if name not in ("commit", "is_dirty")}
         store.commit(dataclasses.replace(record, provenance=code | codes[index % len(codes)]))

@@ -242,7 +242,7 @@ def test_a_record_whose_metrics_contradict_its_confusion_matrix_is_refused(tmp_p
 
 def write_again(store: Store, plan: Plan, name: str) -> None:
     """Plan the same cells under another name and make them."""
-    store.write_study(name, describe_plan(plan) | {"study": name})
+    store.write_study(dataclasses.replace(describe_plan(plan), name=name))
     for record in invent_records(store, plan, Truth(), rng_seed=1):
         store.commit(record)
 
@@ -250,7 +250,7 @@ def write_again(store: Store, plan: Plan, name: str) -> None:
 def test_a_run_in_two_studies_is_one_row(tmp_path: Path) -> None:
     plan = small_plan()
     store = make_store(tmp_path / "store", plan)
-    store.write_study("again", describe_plan(plan) | {"study": "again"})
+    store.write_study(dataclasses.replace(describe_plan(plan), name="again"))
     assert len(collect(store.location)) == 4
 
 
@@ -258,9 +258,9 @@ def test_a_missing_run_is_named_with_its_studies_where_there_are_several(tmp_pat
     plan = small_plan()
     store = make_store(tmp_path / "store", plan)
     result_path(store, plan.runs[0].key).unlink()
-    store.write_study("again", describe_plan(plan) | {"study": "again"})
+    store.write_study(dataclasses.replace(describe_plan(plan), name="again"))
     shorter = describe_plan(dataclasses.replace(plan, runs=plan.runs[1:]))
-    store.write_study("other", shorter | {"study": "other"})
+    store.write_study(dataclasses.replace(shorter, name="other"))
     names = " and ".join(sorted(["again", plan.study.name]))
     with pytest.raises(IncompleteError, match=rf"sound 1/2 none seed 0 of {names} \(missing\)"):
         collect(store.location)
@@ -406,7 +406,7 @@ def test_the_order_of_files_changes_nothing(tmp_path: Path) -> None:
     first = collect(make_store(tmp_path / "a", plan).location)
     turned = dataclasses.replace(plan, runs=plan.runs[::-1])
     store = make_store(tmp_path / "b", plan)
-    store.write_study("synthetic", describe_plan(turned))
+    store.write_study(describe_plan(turned))
     second = collect(store.location)
     order = ["cell", "seed"]
     assert (

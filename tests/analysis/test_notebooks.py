@@ -46,7 +46,7 @@ def store_location(tmp_path_factory: pytest.TempPathFactory) -> str:
     location = str(tmp_path_factory.mktemp("notebooks") / "store")
     store = open_store(location, RESULTS_VERSION, create=True)
     assert store is not None
-    store.write_study(study.name, describe_plan(plan))
+    store.write_study(describe_plan(plan))
     for stage in plan.stages.values():
         assert run_stage(stage, store).state == "complete"
     return location

@@ -62,7 +62,7 @@ def fill_store(root: Path, search: Search, trials: list[Trial], num_cells: int =
     account = make_account(search, "Which settings?", SearchBudget(trials=6), trials, IMPORTANCE)
     store.write_search(search.name, account)
     plan = confirmation_plan(search, num_cells)
-    store.write_study(plan.study.name, describe_plan(plan))
+    store.write_study(describe_plan(plan))
     for run in plan.runs:
         gain = 0.1 * (run.seed + 1) if run.cell.protocol == "small-tuned" else 0.0
         record = make_record(run.stage, confusion_of(np.full(10, 0.5 + gain)))

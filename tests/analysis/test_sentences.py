@@ -40,7 +40,7 @@ def permuted(protocol: str = "sound") -> Cell:
 def frame_of(*cells: Cell) -> pd.DataFrame:
     """Return the cells as `Results` has them."""
     plan = compile_study(Study(name="s", cells=cells, seeds=(0,)), plan_study(num_seeds=1).execution)
-    described = describe_plan(plan)["cells"]
+    described = describe_plan(plan).cells
     return describe_cells({str(index): each for index, each in enumerate(described)})
 
 

@@ -304,11 +304,11 @@ def test_status_of_notes_from_the_future_counts_no_negative_time_and_says_what_i
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, plan = open_at(tmp_path), plan_sweep()
-    store.write_study("full_grid-quick", describe_plan(plan) | {"num_slots": 2, "devices_per_slot": 1.0})
+    store.write_study(dataclasses.replace(describe_plan(plan), num_slots=2))
     name = store.list_studies()[0]
     elsewhere: dict[str, Any] = {"host": "elsewhere", "pid": 7, "pid_space": "another"}
     future: dict[str, Any] = {"started_s": time.time() + 7200, "beat_s": time.time() + 7200}
-    study = store.load_study(name)["study"]
+    study = store.load_study(name).name
     write_note(store.files, Note(name="driver-a.json", title=study, **elsewhere, **future))
     note = Note(
         name="trial-a.json",

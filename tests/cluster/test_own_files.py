@@ -112,7 +112,7 @@ def test_methods_and_networks_of_ones_own_run_on_nodes_that_have_no_such_file_an
     assert f"{told}; it is tried again" in caplog.text
     store = open_store(place, RESULTS_VERSION, create=False, is_read_only=True)
     assert store is not None
-    failures = [store.load_failure(run["key"]) for run in store.load_study("nothing")["runs"]]
+    failures = [store.load_failure(run.key) for run in store.load_study("nothing").runs]
     assert {failure.error for failure in failures if failure is not None} == {told}
-    assert look(["show", store.load_study("nothing")["runs"][-1]["key"], "--storage", place]) == 0
+    assert look(["show", store.load_study("nothing").runs[-1].key, "--storage", place]) == 0
     assert told in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """The command lt-rebalance on small stores: what it answers, in words and in JSON, and its exit codes."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from lt_rebalance.commands.parser import make_parser
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.lease import find_holder
 from lt_rebalance.store.presence import Note, write_note
+from lt_rebalance.store.study_document import StudyRun
 from tests.store.test_store import make_checkpoint, make_failure
 
 ROOT = Path(__file__).parents[2]
@@ -69,9 +71,8 @@ def open_golden(root: Path) -> Store:
     return store
 
 
-def list_runs(store: Store) -> list[dict[str, Any]]:
-    runs: list[dict[str, Any]] = store.load_study("full_grid-quick")["runs"]
-    return runs
+def list_runs(store: Store) -> tuple[StudyRun, ...]:
+    return store.load_study("full_grid-quick").runs
 
 
 def take_result(store: Store, key: str) -> None:
@@ -93,7 +94,7 @@ def test_status_of_a_finished_study(call: Call, store: Store) -> None:
 
 
 def test_status_names_who_runs_what_failed_and_what_is_lost(call: Call, store: Store) -> None:
-    first, second, third = (run["key"] for run in list_runs(store)[:3])
+    first, second, third = (run.key for run in list_runs(store)[:3])
     for key in (first, second, third):
         take_result(store, key)
     store.mark_failed(make_failure(first, "ValueError: wrong [size]"))
@@ -128,7 +129,7 @@ def test_status_watched_without_a_terminal_ends_when_nothing_is_left(call: Call,
 
 
 def test_looking_needs_neither_torch_nor_ray_nor_pandas(store: Store) -> None:
-    key = list_runs(store)[0]["key"]
+    key = list_runs(store)[0].key
     for command in (["status"], ["show", key[:8], "--storage"], ["gc"]):
         code = (
             "import sys; from lt_rebalance.commands.main import main\n"
@@ -142,7 +143,7 @@ def test_looking_needs_neither_torch_nor_ray_nor_pandas(store: Store) -> None:
 
 
 def test_plan_of_a_store_tells_cost_by_stage_method_and_cell(call: Call, store: Store) -> None:
-    take_result(store, list_runs(store)[0]["key"])
+    take_result(store, list_runs(store)[0].key)
     (plan,) = call("plan", store.location, "--rate", "1.5", "--json").json
     assert plan["stages"]["classifier"] == {"planned": 12, "done": 11, "to_run": 1}
     by_cell = sum(cell["spending"]["device_hours_spent"] for cell in plan["cells"])
@@ -167,24 +168,24 @@ def test_plan_of_a_sweep_passes_its_options_on(tmp_path: Path) -> None:
 
 
 def test_show_finds_a_record_by_its_first_letters_or_its_path(call: Call, store: Store) -> None:
-    run = next(run for run in list_runs(store) if run["generator_key"])
+    run = next(run for run in list_runs(store) if run.generator_key)
     for named in (
-        [run["key"][:8], "--storage", store.location],
-        [f"{store.location}/stages/{run['key']}"],
-        [f"{store.location}/stages/{run['key']}/result.json"],
+        [run.key[:8], "--storage", store.location],
+        [f"{store.location}/stages/{run.key}"],
+        [f"{store.location}/stages/{run.key}/result.json"],
     ):
         text = call("show", *named).out
-        assert f"classifier {run['key']}" in text and "state: complete, seed 0" in text
+        assert f"classifier {run.key}" in text and "state: complete, seed 0" in text
         assert "concern: has dead classes: not one test image is recognised of" in text
         assert "Ankle boot" in text
-    shown = call("show", run["generator_key"], "--storage", store.location, "--json").json
-    record = store.read_record(run["generator_key"])
+    shown = call("show", run.generator_key, "--storage", store.location, "--json").json
+    record = store.read_record(run.generator_key)
     assert record is not None and shown["state"] == "complete"
     assert shown["record"] == json.loads(record.to_json())
 
 
 def test_show_of_a_failure_gives_its_traceback_and_the_log(call: Call, store: Store) -> None:
-    key = list_runs(store)[0]["key"]
+    key = list_runs(store)[0].key
     take_result(store, key)
     assert "is not finished; 0 attempts have raised" in call("show", key, "--storage", store.location).out
     store.mark_failed(make_failure(key, "RuntimeError: broken"))
@@ -208,7 +209,7 @@ def test_export_writes_the_tidy_frame(call: Call, store: Store, tmp_path: Path, 
 
 
 def test_export_prints_any_frame_and_keeps_the_rows_of_gaps(call: Call, store: Store) -> None:
-    take_result(store, list_runs(store)[0]["key"])
+    take_result(store, list_runs(store)[0].key)
     rows = call("export", store.location, "--json").json
     assert [row["state"] for row in rows].count("missing") == 1 and len(rows) == 12
     text = call("export", store.location, "--frame", "generator_rounds").out
@@ -244,7 +245,7 @@ def test_tensorboard_listens_on_this_machine_unless_it_is_agreed_to(call: Call, 
 
 def plant_garbage(store: Store) -> list[str]:
     """Put what no result needs into a store and return the paths."""
-    root, key = Path(store.location), list_runs(store)[0]["key"]
+    root, key = Path(store.location), list_runs(store)[0].key
     store.save_checkpoint(key, make_checkpoint(1))
     store.write_artifact(key, "predictions", ".npy", b"of an attempt that came second")
     artifact = store.write_artifact(key, "predictions", ".npy", b"of an attempt that came second").file
@@ -281,12 +282,13 @@ def test_gc_deletes_what_no_result_needs_and_nothing_else(call: Call, store: Sto
 def test_gc_deletes_orphans_only_when_asked_to(call: Call, store: Store) -> None:
     call("tensorboard", store.location, "--no-server")
     study = store.load_study("full_grid-quick")
-    dropped = [run for run in study["runs"] if run["generator_key"]]
-    store.write_study(study["study"], study | {"runs": [run for run in study["runs"] if run not in dropped]})
+    dropped = [run for run in study.runs if run.generator_key]
+    kept = tuple(run for run in study.runs if run not in dropped)
+    store.write_study(dataclasses.replace(study, runs=kept))
     assert call("gc", store.location, "--json").json["garbage"] == []
     listed = call("gc", store.location, "--orphans", "--json").json["garbage"]
     stages = sorted(each["path"] for each in listed if each["path"].startswith("stages/"))
-    expected = sorted(f"stages/{run[name]}" for run in dropped for name in ("key", "generator_key"))
+    expected = sorted(f"stages/{key}" for run in dropped for key in run.keys)
     assert stages == expected
     assert sum(each["path"].startswith("events/") for each in listed) == 6
     assert not any((Path(store.location) / path).exists() for path in expected)
@@ -351,7 +353,7 @@ def test_wrong_input_gets_one_line_and_changes_nothing(
     call: Call, store: Store, arguments: list[str], message: str
 ) -> None:
     before = sorted(Path(store.location).rglob("*"))
-    known = {"STORE": store.location, "KEY": list_runs(store)[0]["key"]}
+    known = {"STORE": store.location, "KEY": list_runs(store)[0].key}
     answer = call(*(known.get(argument, argument) for argument in arguments))
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith("error: ") and message in answer.err and answer.err.count("\n") == 1

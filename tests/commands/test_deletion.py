@@ -321,7 +321,7 @@ def test_gc_of_a_random_directory_deletes_garbage_and_nothing_else(
     store = open_at(place.location)
     owned: dict[str, AnyStage] = {}
     for plan in draw.sample(plans, k=draw.randrange(3)):
-        store.write_study(plan.study.name, describe_plan(plan))
+        store.write_study(describe_plan(plan))
         owned |= plan.stages
     for files, stages in draw.sample(searches, k=draw.randrange(3)):
         for path, content in files.items():
@@ -365,7 +365,7 @@ def test_gc_of_a_random_bucket_deletes_garbage_and_nothing_else(
     place = BucketPlace("störe")
     store = open_at(place.location)
     place.client.put_object(Bucket=place.bucket, Key="störe.json", Body=b"beside it")
-    store.write_study(plans[0].study.name, describe_plan(plans[0]))
+    store.write_study(describe_plan(plans[0]))
     owned = plans[0].stages | add_search(store, small_cgan_search)
     made = RandomStore(place, draw, owned, None)
     made.fill()

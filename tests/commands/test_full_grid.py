@@ -578,9 +578,9 @@ def test_finished_study_is_shown_again_without_running_anything(call: Call, fini
     assert cells["n"].tolist() == [2, 2]
     assert runs["key"].tolist() == [run.key for run in finished.plan.runs]
     study = finished.store.load_study("full_grid-quick")
-    assert [run["key"] for run in study["runs"]] == [run.key for run in finished.plan.runs]
-    assert study["results_version"] == RESULTS_VERSION
-    assert study["question"] == (full_grid.__doc__ or "").splitlines()[0]
+    assert [run.key for run in study.runs] == [run.key for run in finished.plan.runs]
+    assert study.results_version == RESULTS_VERSION
+    assert study.question == (full_grid.__doc__ or "").splitlines()[0]
 
 
 def test_a_study_that_drops_runs_of_an_earlier_one_says_so(call: Call, finished: Finished) -> None:

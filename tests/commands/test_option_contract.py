@@ -360,11 +360,11 @@ def plant(tmp_path: Path) -> tuple[str, str]:
     shutil.copytree(GOLDEN, store_path)
     store = open_store(str(store_path), None, create=False)
     assert store is not None
-    runs = store.load_study("full_grid-quick")["runs"]
-    (store_path / "stages" / runs[-1]["key"] / "result.json").unlink()
-    store.mark_failed(make_failure(runs[-1]["key"]))
-    shutil.copytree(store_path / "stages" / runs[0]["key"], store_path / "stages" / ("f" * 64))
-    return str(store_path), f"{store_path}/stages/{runs[0]['key']}"
+    runs = store.load_study("full_grid-quick").runs
+    (store_path / "stages" / runs[-1].key / "result.json").unlink()
+    store.mark_failed(make_failure(runs[-1].key))
+    shutil.copytree(store_path / "stages" / runs[0].key, store_path / "stages" / ("f" * 64))
+    return str(store_path), f"{store_path}/stages/{runs[0].key}"
 
 
 def plant_new(tmp_path: Path, protocol: Protocol, execution: Execution) -> tuple[str, str]:
@@ -373,7 +373,7 @@ def plant_new(tmp_path: Path, protocol: Protocol, execution: Execution) -> tuple
     plan = compile_study(Study(name="study", cells=(cell,), seeds=(0, 1)), execution)
     store = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
     assert store is not None
-    store.write_study("study", describe_plan(plan))
+    store.write_study(describe_plan(plan))
     finished, failed = plan.runs
     run_stage(finished.stage, store)
     store.mark_failed(make_failure(failed.key))

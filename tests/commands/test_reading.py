@@ -54,7 +54,7 @@ def plan(small_protocol: Protocol, cpu_execution: Execution) -> Plan:
 
 def damage(store: Store, plan: Plan, search: Search) -> None:
     """Leave a store in which every kind of file that a sweep sets aside is damaged."""
-    store.write_study("study", describe_plan(plan))
+    store.write_study(describe_plan(plan))
     begin_and_stop(store, search)
     first, _, second, third, *_ = plan.stages
     store.mark_failed(make_failure(first))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.monitoring.tensorboard.writer import read_end
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.presence import read_notes
+from lt_rebalance.store.study_document import StudyDocument, parse_study
 from lt_rebalance.studies.ablation import ablate
 from lt_rebalance.studies.overrides import change_study, make_overrides
 from lt_rebalance.studies.plan import Plan, compile_study, describe_plan, plan_from_description
@@ -37,7 +39,7 @@ def store(plan: Plan, tmp_path: Path) -> Store:
     """Return a store in which the generator of seed 1 and the first classifier have failed."""
     opened = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
     assert opened is not None
-    opened.write_study("study", describe_plan(plan))
+    opened.write_study(describe_plan(plan))
     generator_stage = plan.runs[3].stage.generator_stage
     assert generator_stage is not None
     for key in (generator_stage.key, plan.runs[0].key):
@@ -45,28 +47,33 @@ def store(plan: Plan, tmp_path: Path) -> Store:
     return opened
 
 
+def reread(described: dict[str, Any]) -> StudyDocument:
+    """Return a document as a store gives it back."""
+    return parse_study(json.loads(json.dumps(described)), described["study"])
+
+
 def test_plan_that_was_described_is_the_plan(plan: Plan) -> None:
     overridden = change_study(plan.study, make_overrides({"classifier.beta1": 0.99}))
     ablated = ablate([plan.study.cells[0]], [{"classifier.loss": "double_softmax"}]).study("study", (0, 1))
     asked = [compile_study(study, plan.execution) for study in (overridden, ablated)]
     for each in (plan, plan_nested(), *asked):
-        assert plan_from_description(json.loads(json.dumps(describe_plan(each)))) == each
+        assert plan_from_description(reread(describe_plan(each).to_plain())) == each
 
 
 def test_plan_from_before_seeds_were_taken_apart_is_the_plan(plan: Plan) -> None:
-    described = describe_plan(plan)
+    described = describe_plan(plan).to_plain()
     for name in ("overrides", "comparisons"):
         del described[name]
     for run in described["runs"]:
         del run["subset_seed"], run["generator_seed"]
-    assert plan_from_description(described) == plan
+    assert plan_from_description(reread(described)) == plan
 
 
 def test_plan_of_another_version_is_refused(plan: Plan) -> None:
-    described = describe_plan(plan)
+    described = describe_plan(plan).to_plain()
     described["runs"][2]["key"] = "0" * 64
     with pytest.raises(ValueError, match="another version of this code"):
-        plan_from_description(described)
+        plan_from_description(reread(described))
 
 
 def test_dry_run_names_what_failed(plan: Plan, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +89,7 @@ def test_study_that_takes_seeds_apart_is_tried_again(
     plan = plan_nested()
     opened = open_store(str(tmp_path / "nested"), RESULTS_VERSION, create=True)
     assert opened is not None
-    opened.write_study(plan.study.name, describe_plan(plan))
+    opened.write_study(describe_plan(plan))
     generator_stage = plan.runs[-1].stage.generator_stage
     assert generator_stage is not None
     opened.mark_failed(make_failure(generator_stage.key))

@@ -44,7 +44,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     assert store is not None
     study = store.load_study(STUDY)
     runs = name_runs(study)
-    add_precision_recall(store, next(run["key"] for run in study["runs"] if run["generator_key"]))
+    add_precision_recall(store, next(run.key for run in study.runs if run.generator_key))
     records = {key: record for key in runs if (record := store.read_record(key)) is not None}
     with serve(root) as server:
         served = Served(

@@ -12,11 +12,12 @@ import pytest
 
 from lt_rebalance.files.filesystem import LocalFilesystem
 from lt_rebalance.monitoring.estimates import LATEST, Estimator, Spending, add_up, estimate_left
+from lt_rebalance.monitoring.facts import StageFacts, read_facts
 from lt_rebalance.monitoring.status import STRAGGLER_LEAST_S, StageReason, Status, describe_status
 from lt_rebalance.store import Store
-from lt_rebalance.store.facts import StageFacts, read_facts
 from lt_rebalance.store.presence import BEAT_S, STALE_S, DriverBeat, Note, read_notes, write_note
 from lt_rebalance.store.records import Timing
+from lt_rebalance.store.study_document import StudyDocument
 from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
 from tests.analysis.synthetic import make_store, plan_nested, plan_study
 from tests.store.test_store import make_failure
@@ -29,10 +30,11 @@ NONE, CGAN = (
 )
 
 
-def make_study() -> dict[str, Any]:
+def make_study() -> StudyDocument:
     """Two seeds of two cells: a classifier is 100 units of work, a generator 50; two slots of half a GPU."""
     flop = {key: 50.0 if stage.kind == "generator" else 100.0 for key, stage in PLAN.stages.items()}
-    return describe_plan(PLAN, "Which?", flop) | {"num_slots": 2, "devices_per_slot": 0.5}
+    described = describe_plan(PLAN, "Which?", flop)
+    return dataclasses.replace(described, num_slots=2, devices_per_slot=0.5)
 
 
 def make_facts(**states: str) -> dict[str, StageFacts]:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from lt_rebalance.commands.options import read_axes
 from lt_rebalance.commands.sweep import main, make_axes_parser
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
 from lt_rebalance.networks.discriminator import Discriminator
@@ -31,7 +32,7 @@ from lt_rebalance.stages.calibration import (
     measure_step_s,
 )
 from lt_rebalance.stages.kinds import KINDS
-from lt_rebalance.studies.axes import make_presets, read_axes
+from lt_rebalance.studies.axes import make_presets
 from lt_rebalance.studies.protocols import PROTOCOLS, Protocol, make_cell
 from lt_rebalance.studies.stage import AnyStage, ClassifierStage
 from lt_rebalance.studies.study import Study

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from lt_rebalance.monitoring.facts import list_pending, read_facts
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.search.owners import list_owned
 from lt_rebalance.stages.kinds import KINDS, run_stage
 from lt_rebalance.stages.size import KEPT_BYTES, kept_bytes
 from lt_rebalance.stages.verification import verify_stage
 from lt_rebalance.store import Store, StoreError, open_store
-from lt_rebalance.store.facts import list_pending, read_facts
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.overrides import change_cell, read_overrides
 from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
@@ -88,7 +88,7 @@ def test_status_owners_and_events_know_the_first_training(plan: Plan, store: Sto
     first = plan.runs[0].stage.first_stage
     assert first is not None
     described = describe_plan(plan)
-    store.write_study("twice", described)
+    store.write_study(described)
     facts = read_facts(store, described)
     assert [facts[key].kind for key in facts] == ["representation", "classifier", "classifier"]
     assert [fact.key for fact in list_pending(facts)] == list(plan.stages)
@@ -101,7 +101,7 @@ def test_document_of_a_study_without_second_trainings_has_no_word_of_them(
 ) -> None:
     plain = make_cell(small_protocol, dataset=TINY, c="1/2", method="none", generator=None)
     plan = compile_study(Study(name="once", cells=(plain,), seeds=(0,)), cpu_execution)
-    assert not [name for name in describe_plan(plan)["runs"][0] if name.startswith("first")]
+    assert not [name for name in describe_plan(plan).to_plain()["runs"][0] if name.startswith("first")]
     assert "first_stage" not in plan.runs[0].stage.to_dict()
 
 

@@ -72,7 +72,7 @@ def store(wide: None, tmp_path: Path) -> Store:
     plan = plan_wide()
     store = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
     assert store is not None
-    store.write_study("wide", describe_plan(plan))
+    store.write_study(describe_plan(plan))
     for run in plan.runs:
         run_stage(run.stage, store)
     return store

@@ -69,7 +69,7 @@ def test_report_and_export_are_not_written_to_an_address(
 def test_commands_answer_as_they_do_for_a_directory(
     place: BucketPlace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    key = next(run["key"] for run in open_at(place.location).load_study(STUDY)["runs"])
+    key = open_at(place.location).load_study(STUDY).runs[0].key
     for arguments in (["status", "STORE", "--json"], ["plan", "STORE", "--json"], ["export", "STORE"]):
         answers = [
             call(capsys, *(location if each == "STORE" else each for each in arguments))
@@ -115,8 +115,8 @@ def test_tensorboard_serves_events_that_lie_in_a_bucket(place: BucketPlace) -> N
         server.wait_for(lambda: len(server.get("runs")) == 3 * (len(METHODS) + 1) + len(METHODS) + 1)
         run = f"{ROOT}/none/seed-0"
         points = server.get("plugin/scalars/scalars", run=run, tag="classifier/test_accuracy")
-        runs = store.load_study(STUDY)["runs"]
-        record = store.read_record(runs[0]["key"])
+        runs = store.load_study(STUDY).runs
+        record = store.read_record(runs[0].key)
         assert record is not None
         assert [(step, round(value, 4)) for _, step, value in points] == [
             (row["step"], round(row["test_accuracy"], 4)) for row in record.curves

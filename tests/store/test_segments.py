@@ -55,7 +55,7 @@ def place(s3: object) -> BucketPlace:
     assert store is not None
     for stage in PLAN.stages.values():
         made.write(path_of(stage.key), make_up(stage, loss=0.5).to_json())
-    store.write_study("many", describe_plan(PLAN))
+    store.write_study(describe_plan(PLAN))
     store.gather()
     return made
 

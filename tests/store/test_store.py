@@ -407,9 +407,9 @@ def test_checkpoints_are_removed_by_a_commit_also_by_the_second(store: Store, pl
 
 
 def test_study_written_is_loaded_again_and_listed(store: Store) -> None:
-    store.write_study("full grid", make_study("full grid", question="First?"))
-    store.write_study("full grid", make_study("full grid", question="Second?"))
-    store.write_study("another", make_study("another"))
+    store.write_study(make_study("full grid", question="First?"))
+    store.write_study(make_study("full grid", question="Second?"))
+    store.write_study(make_study("another"))
     assert store.load_study("full grid") == make_study("full grid", question="Second?")
     assert store.list_studies() == ["another", "full grid"]
 
@@ -417,14 +417,14 @@ def test_study_written_is_loaded_again_and_listed(store: Store) -> None:
 def test_load_study_of_unknown_name_names_the_known(store: Store) -> None:
     with pytest.raises(StoreError, match="no study 'x'; known: none"):
         store.load_study("x")
-    store.write_study("a", {})
+    store.write_study(make_study("a"))
     with pytest.raises(StoreError, match="no study 'x'; known: a"):
         store.load_study("x")
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"\xff"])
 def test_load_study_of_a_damaged_file_names_it(damaged: bytes, store: Store, place: Place) -> None:
-    store.write_study("a", {})
+    store.write_study(make_study("a"))
     place.write("studies/a.json", damaged)
     with pytest.raises(StoreError, match=r"studies/a\.json"):
         store.load_study("a")
@@ -502,7 +502,7 @@ def test_discarded_checkpoints_are_gone(store: Store) -> None:
 
 def test_write_study_with_nan_is_refused(store: Store) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        store.write_study("a", {"x": float("nan")})
+        store.write_study(make_study("a", expected_s={"classifier": float("nan")}))
 
 
 # Opening
@@ -655,7 +655,6 @@ def test_no_file_of_the_store_is_unpickled(store: Store, place: Place, tmp_path:
     store.save_checkpoint(OTHER_KEY, make_checkpoint(1, trap))
     store.mark_failed(make_failure(OTHER_KEY))
     store.note_error(make_failure(OTHER_KEY))
-    store.write_study("study", {})
     (error,) = names_in(place, stage_path("errors", OTHER_KEY))
     for name in ("result.json", "failed.json", f"errors/{error}"):
         place.write(stage_path(name, OTHER_KEY), trap)

@@ -7,7 +7,9 @@ from types import ModuleType
 
 import pytest
 
+from lt_rebalance.commands.options import read_axes
 from lt_rebalance.commands.sweep import make_axes_parser
+from lt_rebalance.store.study_document import Comparison
 from lt_rebalance.studies.ablation import (
     MAX_SUBSETS,
     ablate,
@@ -17,10 +19,10 @@ from lt_rebalance.studies.ablation import (
     nested_seeds,
     one_at_a_time,
 )
-from lt_rebalance.studies.axes import make_presets, read_axes
+from lt_rebalance.studies.axes import make_presets
 from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
-from lt_rebalance.studies.study import Cell, Comparison, Seeds, Study
+from lt_rebalance.studies.study import Cell, Seeds, Study
 from lt_rebalance.training.configs import Budget, Execution
 from sweeps import (
     ablate_beta1,
@@ -117,7 +119,7 @@ def test_study_keeps_what_is_compared_and_describes_it(none: Cell, cpu_execution
     assert study.seeds == (0, 1, 2) and len(study.comparisons) == 1
     described = describe_plan(compile_study(study, cpu_execution))
     change = "classifier.loss=double_softmax"
-    assert described["comparisons"] == [{"cell": 1, "reference": 0, "change": change}]
+    assert described.comparisons == (Comparison(cell=1, reference=0, change=change),)
 
 
 def test_study_that_compares_cells_it_does_not_have_is_refused(none: Cell) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lt_rebalance.monitoring.facts import RUN_STATES
 from lt_rebalance.store import Store, open_store
-from lt_rebalance.store.facts import RUN_STATES
 from lt_rebalance.store.records import Failure, Record
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import Plan, PlannedRun, compile_study

@@ -153,11 +153,11 @@ def test_overrides_are_written_into_the_study(cpu_execution: Execution) -> None:
     settings = ["classifier.budget.steps=600", "classifier.learning_rate=1"]
     changed = change_study(study, read_overrides(None, settings))
     described = describe_plan(compile_study(changed, cpu_execution))
-    assert described["overrides"] == {"classifier": {"budget": {"steps": 600}, "learning_rate": 1.0}}
-    assert {cell["protocol"] for cell in described["cells"]} == {
+    assert described.overrides == {"classifier": {"budget": {"steps": 600}, "learning_rate": 1.0}}
+    assert {cell.protocol for cell in described.cells} == {
         "sound+classifier.budget.steps=600+classifier.learning_rate=1"
     }
-    assert describe_plan(compile_study(study, cpu_execution))["overrides"] == {}
+    assert describe_plan(compile_study(study, cpu_execution)).overrides == {}
 
 
 # Errors

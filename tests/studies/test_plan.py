@@ -136,7 +136,7 @@ def test_upstream_key_is_that_of_the_generator_stage_where_there_is_one() -> Non
 def test_describe_plan_names_every_run_and_its_stages() -> None:
     plan = make_plan(CGAN, NONE, num_seeds=2)
     flop = {key: 1e9 * position for position, key in enumerate(plan.stages)}
-    described = describe_plan(plan, "Which is best?", flop)
+    described = describe_plan(plan, "Which is best?", flop).to_plain()
     assert json.loads(json.dumps(described)) == described
     assert {name: described[name] for name in ("study", "question", "results_version")} == {
         "study": "test",
@@ -174,20 +174,20 @@ def test_describe_plan_names_every_run_and_its_stages() -> None:
 
 def test_describe_plan_holds_the_whole_configuration_of_a_cell_beside_its_names() -> None:
     described = describe_plan(make_plan(CGAN, NONE))
-    assert described["question"] == ""
-    for cell, written in zip((CGAN, NONE), described["cells"], strict=True):
-        assert config_from_dict(Cell, {"protocol": written["protocol"], **written["config"]}) == cell
-        assert "protocol" not in written["config"]
-        assert (written["protocol"], written["dataset"], written["data"]) == ("paper", "fashion_mnist", "7/9")
-    assert [written["method"] for written in described["cells"]] == [SMALL, "none"]
+    assert described.question == ""
+    for cell, written in zip((CGAN, NONE), described.cells, strict=True):
+        assert config_from_dict(Cell, {"protocol": written.protocol, **written.config}) == cell
+        assert "protocol" not in written.config
+        assert (written.protocol, written.dataset, written.data) == ("paper", "fashion_mnist", "7/9")
+    assert [written.method for written in described.cells] == [SMALL, "none"]
 
 
 def test_describe_plan_names_the_classes_of_every_data_set() -> None:
     other = make_cell(get_protocol("paper"), dataset="mnist", c="7/9", method="none", generator=None)
-    datasets = describe_plan(make_plan(NONE, other))["datasets"]
-    assert set(datasets) == {"fashion_mnist", "mnist"}
-    assert datasets["fashion_mnist"]["class_names"][0] == "T-shirt/top"
-    assert len(datasets["mnist"]["class_names"]) == 10
+    names = describe_plan(make_plan(NONE, other)).class_names
+    assert set(names) == {"fashion_mnist", "mnist"}
+    assert names["fashion_mnist"][0] == "T-shirt/top"
+    assert len(names["mnist"]) == 10
 
 
 # Scheduling

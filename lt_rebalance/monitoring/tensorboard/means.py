@@ -1,8 +1,7 @@
 """Curves of methods averaged over seeds: one run of TensorBoard a method, so that each has its own colour."""
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from lt_rebalance.ground.metrics import FURTHER, HEADLINE, METRICS, SELECTION_METRIC, shown_metrics
 from lt_rebalance.monitoring.tensorboard.content import is_shown, planned_rounds
@@ -11,8 +10,8 @@ from lt_rebalance.monitoring.tensorboard.naming import name_data, path_name, stu
 from lt_rebalance.monitoring.tensorboard.protos import Value, scalar
 from lt_rebalance.monitoring.tensorboard.writer import remove_events
 from lt_rebalance.store import Store
-from lt_rebalance.store.document_values import ORIGINAL
 from lt_rebalance.store.records import Record
+from lt_rebalance.store.study_document import ORIGINAL, StudyCell, StudyDocument
 
 BANDED = f"test_{SELECTION_METRIC}"
 """the column whose range over seeds is shown as well"""
@@ -24,31 +23,28 @@ COMPARED = {
 DIRECTORY = "means"
 
 
-def mean_tag(cell: Mapping[str, Any], column: str) -> str:
+def mean_tag(cell: StudyCell, column: str) -> str:
     """Return the tag that all methods at one C and protocol share."""
-    return f"means/{cell['dataset']}/{cell['protocol']}/{name_data(cell['data'])}/{column}"
+    return f"means/{cell.dataset}/{cell.protocol}/{name_data(cell.data)}/{column}"
 
 
-def band_tags(cell: Mapping[str, Any]) -> tuple[str, str, str]:
+def band_tags(cell: StudyCell) -> tuple[str, str, str]:
     """Return the tags of mean, lowest and highest seed of the column that has them."""
     tag = mean_tag(cell, BANDED)
     return tag, f"{tag}/low", f"{tag}/high"
 
 
-def write_means(store: Store, study: Mapping[str, Any]) -> None:
+def write_means(store: Store, study: StudyDocument) -> None:
     """Write the curves of each cell anew, averaged over the seeds that are complete."""
-    root = f"{study_directory(study['study'])}/{DIRECTORY}"
+    root = f"{study_directory(study.name)}/{DIRECTORY}"
     for name in store.files.list(root):
         remove_events(store, f"{root}/{name}")
-    keys: list[list[str]] = [[] for _ in study["cells"]]
-    for run in study["runs"]:
-        keys[run["cell"]].append(run["key"])
     logs: dict[str, EventLog] = {}
-    for cell, of_cell in zip(study["cells"], keys, strict=True):
-        records = store.files.read_each(store.read_record, of_cell)
+    for cell, runs in zip(study.cells, study.runs_by_cell(), strict=True):
+        records = store.files.read_each(store.read_record, [run.key for run in runs])
         if complete := [record for record in records if record is not None and record.state == "complete"]:
             # The original set stands for itself, beside the methods of every C.
-            name = path_name(ORIGINAL if cell["data"] == ORIGINAL else cell["method"])
+            name = path_name(ORIGINAL if cell.data == ORIGINAL else cell.method)
             log = logs.setdefault(name, EventLog(store.files, f"{root}/{name}"))
             for step, values in _average(cell, complete):
                 log.add(step, values)
@@ -56,7 +52,7 @@ def write_means(store: Store, study: Mapping[str, Any]) -> None:
         log.flush()
 
 
-def _average(cell: Mapping[str, Any], repeats: Sequence[Record]) -> Iterator[tuple[int, list[Value]]]:
+def _average(cell: StudyCell, repeats: Sequence[Record]) -> Iterator[tuple[int, list[Value]]]:
     """Yield step and values of each round that is shown and that all seeds have reached."""
     num_rounds = planned_rounds(repeats[0].stage)
     for index, rows in enumerate(zip(*(record.curves for record in repeats), strict=False), start=1):

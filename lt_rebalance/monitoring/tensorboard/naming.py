@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lt_rebalance.ground.names import check_name
-from lt_rebalance.store.document_values import ORIGINAL
-from lt_rebalance.store.facts import name_generator_replicate, name_replicate
+from lt_rebalance.store.study_document import ORIGINAL, StudyCell, StudyDocument, StudyStage
 
 if TYPE_CHECKING:  # who only needs names does not wait for TensorBoard
     from lt_rebalance.monitoring.tensorboard.protos import HParam
@@ -40,60 +39,31 @@ def study_directory(study: str) -> str:
     return f"events/{path_name(study)}"
 
 
-def name_runs(study: Mapping[str, Any]) -> dict[str, EventRun]:
+def name_runs(study: StudyDocument) -> dict[str, EventRun]:
     """Return the run of each stage of a study, by key.
 
     A stage that several cells share goes by the first of them. No two stages share a directory.
-
-    Args:
-        study: as `plan.describe_plan` describes it.
     """
-    runs: dict[str, EventRun] = {}
-    hparams = [flatten_cell(cell) for cell in study["cells"]]
-    for run in study["runs"]:
-        cell = study["cells"][run["cell"]]
-        class_names = tuple(study["datasets"][cell["dataset"]]["class_names"])
-        root = f"{study_directory(study['study'])}/{path_name(cell['dataset'])}/{path_name(cell['protocol'])}"
-        root += f"/{path_name(name_data(cell['data']))}"
-        if run["generator_key"] is not None:
-            architecture = cell["config"]["generator"]["architecture"]
-            runs.setdefault(
-                run["generator_key"],
-                EventRun(
-                    directory=f"{root}/generator-{path_name(architecture)}/"
-                    + _path_words(name_generator_replicate(run)),
-                    group="",
-                    hparams={},
-                    class_names=class_names,
-                ),
-            )
-        if (first_key := run.get("first_key")) is not None:
-            architecture = cell["config"]["classifier"]["architecture"]
-            runs.setdefault(
-                first_key,
-                EventRun(
-                    directory=f"{root}/representation-{path_name(architecture)}/"
-                    + _path_words(name_replicate(run)),
-                    group="",
-                    hparams={},
-                    class_names=class_names,
-                ),
-            )
-        runs.setdefault(
-            run["key"],
-            EventRun(
-                directory=f"{root}/{path_name(cell['method'])}/{_path_words(name_replicate(run))}",
-                group=name_cell(cell),
-                hparams=hparams[run["cell"]],
-                class_names=class_names,
-            ),
-        )
-    return runs
+    hparams = [flatten_cell(cell) for cell in study.cells]
+    return {key: _name_run(study, stage, hparams[stage.cell]) for key, stage in study.stages.items()}
 
 
-def name_cell(cell: Mapping[str, Any]) -> str:
+def _name_run(study: StudyDocument, stage: StudyStage, hparams: "Mapping[str, HParam]") -> EventRun:
+    cell, is_run = study.cells[stage.cell], stage.kind == "classifier"
+    parts = (cell.dataset, cell.protocol, name_data(cell.data))
+    root = "/".join([study_directory(study.name), *map(path_name, parts)])
+    trained = path_name(stage.trains) if is_run else f"{stage.kind}-{path_name(stage.trains)}"
+    return EventRun(
+        directory=f"{root}/{trained}/{path_name(stage.replicate.replace(' ', '-'))}",
+        group=name_cell(cell) if is_run else "",
+        hparams=hparams if is_run else {},
+        class_names=study.class_names[cell.dataset],
+    )
+
+
+def name_cell(cell: StudyCell) -> str:
     """Return the name of a cell, what tells it apart first: "oversample, C=7/9, sound, fashion_mnist"."""
-    return f"{cell['method']}, {name_data(cell['data'])}, {cell['protocol']}, {cell['dataset']}"
+    return f"{cell.method}, {name_data(cell.data)}, {cell.protocol}, {cell.dataset}"
 
 
 def name_data(data: str) -> str:
@@ -101,9 +71,9 @@ def name_data(data: str) -> str:
     return data if data == ORIGINAL else f"C={data}"
 
 
-def flatten_cell(cell: Mapping[str, Any]) -> "dict[str, HParam]":
+def flatten_cell(cell: StudyCell) -> "dict[str, HParam]":
     """Return a cell's protocol and configuration in dotted names, without what it has not."""
-    return {"protocol": cell["protocol"], **_flatten(cell["config"])}
+    return {"protocol": cell.protocol, **_flatten(cell.config)}
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> "dict[str, HParam]":
@@ -114,11 +84,6 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> "dict[str, HParam]"
         elif value is not None:
             flat[prefix + name] = value
     return flat
-
-
-def _path_words(words: str) -> str:
-    """Return "seed-0" of "seed 0"."""
-    return path_name(words.replace(" ", "-"))
 
 
 def path_name(name: str) -> str:

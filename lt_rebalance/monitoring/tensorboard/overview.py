@@ -1,8 +1,8 @@
 """What stands at the root of a study's events: the table of hyperparameters, and methods side by side."""
 
+import dataclasses
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from lt_rebalance.ground.disk import takes_no_more
 from lt_rebalance.ground.errors import StorageError
@@ -14,7 +14,7 @@ from lt_rebalance.monitoring.tensorboard.naming import flatten_cell, name_data, 
 from lt_rebalance.monitoring.tensorboard.protos import Chart, HParam, experiment, layout
 from lt_rebalance.monitoring.tensorboard.writer import fill_in, remove_events
 from lt_rebalance.store import Store, StoreError
-from lt_rebalance.store.document_values import ORIGINAL
+from lt_rebalance.store.study_document import ORIGINAL, StudyCell, StudyDocument
 
 ALWAYS_SHOWN = ("data.dataset", "protocol", "data.c", "method.name", "generator.architecture")
 """hyperparameters that are shown even where they do not vary"""
@@ -22,25 +22,25 @@ APPLY_TO_SOME = ("data.class_order", "data.subset_draw", "method.draw")
 """hyperparameters that are absent where they mean nothing, as on the original set"""
 
 
-def write_overview(store: Store, study: Mapping[str, Any]) -> None:
+def write_overview(store: Store, study: StudyDocument) -> None:
     """Write the table and the charts of a study anew.
 
     A TensorBoard that is running goes on with the table that it has read before.
     """
-    root = study_directory(study["study"])
+    root = study_directory(study.name)
     remove_events(store, root)
     log = EventLog(store.files, root)
     log.add(0, [experiment(hparam_domains(study), _metric_titles()), layout(_categories(study))])
     log.flush()
 
 
-def hparam_domains(study: Mapping[str, Any]) -> dict[str, list[HParam]]:
+def hparam_domains(study: StudyDocument) -> dict[str, list[HParam]]:
     """Return the values of every hyperparameter that varies between cells, and of those always shown.
 
     Being absent counts as a value where it is a choice, such as epochs of a budget in steps. A cell without a
     generator does not make all settings of generators vary.
     """
-    cells = [flatten_cell(cell) for cell in study["cells"]]
+    cells = [flatten_cell(cell) for cell in study.cells]
     names = dict.fromkeys([*ALWAYS_SHOWN, *sorted({name for cell in cells for name in cell})])
     domains = {}
     for name in names:
@@ -61,16 +61,16 @@ def _metric_titles() -> dict[str, str]:
     return titles
 
 
-def _categories(study: Mapping[str, Any]) -> dict[str, list[Chart]]:
+def _categories(study: StudyDocument) -> dict[str, list[Chart]]:
     """Return charts of all methods at each C and protocol, and after them those of single runs."""
-    blocks = {mean_tag(cell, BANDED): cell for cell in study["cells"]}
+    blocks = {mean_tag(cell, BANDED): cell for cell in study.cells}
     categories = {}
     for cell in blocks.values():
-        ceiling = {**cell, "data": ORIGINAL}
+        ceiling = dataclasses.replace(cell, data=ORIGINAL)
         shown = [cell, *([ceiling] if mean_tag(ceiling, BANDED) in blocks else [])]
-        if cell["data"] == ORIGINAL and len(blocks) > 1:  # it stands beside the methods of every C
+        if cell.data == ORIGINAL and len(blocks) > 1:  # it stands beside the methods of every C
             continue
-        title = f"Methods side by side: {cell['dataset']}, {cell['protocol']}, {name_data(cell['data'])}"
+        title = f"Methods side by side: {cell.dataset}, {cell.protocol}, {name_data(cell.data)}"
         categories[title] = _compare(shown)
     categories["All selected runs"] = [
         Chart(title=title, tags=(f"^classifier/{column}$",)) for column, title in COMPARED.items()
@@ -78,7 +78,7 @@ def _categories(study: Mapping[str, Any]) -> dict[str, list[Chart]]:
     return categories
 
 
-def _compare(cells: Sequence[Mapping[str, Any]]) -> list[Chart]:
+def _compare(cells: Sequence[StudyCell]) -> list[Chart]:
     """Return charts of the means of all methods that stand beside each other in these cells."""
     charts = []
     for column, title in COMPARED.items():
@@ -89,7 +89,7 @@ def _compare(cells: Sequence[Mapping[str, Any]]) -> list[Chart]:
     return charts
 
 
-def refresh_events(store: Store, study: Mapping[str, Any]) -> int:
+def refresh_events(store: Store, study: StudyDocument) -> int:
     """Bring the events of a study up to date with its records; return how many runs were missing there.
 
     Raises:
@@ -104,7 +104,7 @@ def refresh_events(store: Store, study: Mapping[str, Any]) -> int:
     except OSError as error:
         if takes_no_more(error):  # what is there can be shown as it is
             raise
-        root = study_directory(study["study"])
+        root = study_directory(study.name)
         raise StoreError(
             f"{store.location}: {root} cannot be brought up to date: {error}; remove that directory, and its "
             "events are made again from the records"

@@ -1,0 +1,108 @@
+"""The options by which sweeps are asked for their axes, and what they say."""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from lt_rebalance.ground.option_types import repeats, whole
+from lt_rebalance.ground.own_file import resolve
+from lt_rebalance.methods.registry import METHODS, get_method
+from lt_rebalance.networks.generators.registry import GENERATORS
+from lt_rebalance.studies.axes import ORIGINAL, Axes, Preset
+from lt_rebalance.studies.protocols import PROTOCOLS, get_protocol, step_budget
+from lt_rebalance.training.configs import Budget
+
+
+def add_axes(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> None:
+    """Add the options of the axes and their presets, of which the first is the default, to a parser."""
+    default = next(iter(presets))
+    axes = parser.add_argument_group("what to run")
+    axes.add_argument("--preset", default=default, help=f"{', '.join(presets)} (default: {default})")
+    axes.add_argument("--dataset", metavar="NAME", help="a data set by name")
+    axes.add_argument("--c", nargs="+", metavar="C", help=f"7/9, 1/2, any 0 < C < 1, or {ORIGINAL}")
+    axes.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(METHODS)}, or of a file of your own, as PATH.py:NAME",
+    )
+    axes.add_argument(
+        "--generators",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(GENERATORS)}, or of a file of your own, as PATH.py:NAME",
+    )
+    axes.add_argument("--protocol", nargs="+", metavar="NAME", help=f"of {', '.join(PROTOCOLS)}")
+    axes.add_argument("--name", help="name of the study in the store (default: SWEEP-PRESET)")
+    axes.add_argument("--seeds", type=repeats, metavar="N", help="run seeds 0 to N - 1 of every cell")
+    budgets = parser.add_argument_group("budgets, over those of the protocol")
+    budgets.add_argument("--steps", type=whole, metavar="N", help="optimizer steps of every classifier")
+    budgets.add_argument("--epochs", type=repeats, metavar="N", help="epochs of every classifier")
+    budgets.add_argument("--generator-steps", type=whole, metavar="N", help="steps of every CGAN")
+    budgets.add_argument("--generator-epochs", type=repeats, metavar="N", help="epochs of every CGAN")
+
+
+def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Preset]) -> Axes:
+    """Return the axes that the options describe.
+
+    Args:
+        sweep: name of the sweep; with the preset's, the name of the study unless the options give one.
+
+    Raises:
+        ValueError: unknown names, values out of range, or axes that cannot be combined.
+    """
+    if options.preset not in presets:
+        raise ValueError(f"unknown preset {options.preset!r}; known: {', '.join(presets)}")
+    preset = presets[options.preset]
+    num_seeds = preset.num_seeds if options.seeds is None else options.seeds
+    if num_seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, got {num_seeds}")
+    methods = [resolve(method) for method in options.methods or preset.methods]
+    needs_generator = [get_method(method).needs_generator for method in methods]
+    is_original = set(options.c or ()) == {ORIGINAL}
+    if options.methods and is_original and set(methods) - {"none"}:
+        raise ValueError(f"--c {ORIGINAL} goes with --methods none alone, got --methods {' '.join(methods)}")
+    if is_original or not any(needs_generator):
+        for option in ("generators", "generator_steps", "generator_epochs"):
+            if getattr(options, option) is not None:
+                flag = f"--{option.replace('_', '-')}"
+                asked = f"--c {ORIGINAL}" if is_original else f"--methods {' '.join(methods)}"
+                raise ValueError(f"{flag} needs a method with a generator, got {asked}")
+    changes = dict(preset.overrides) | _read_budgets(options)
+    protocols = [
+        dataclasses.replace(get_protocol(name), **changes) for name in options.protocol or preset.protocols
+    ]
+    return Axes(
+        name=f"{sweep}-{options.preset}" if options.name is None else options.name,
+        dataset=options.dataset or preset.dataset,
+        protocols=tuple(protocols),
+        cs=tuple(_read_cs(options.c, preset.cs, methods)),
+        methods=tuple(methods),
+        generators=tuple(resolve(name) for name in options.generators or preset.generators),
+        seeds=tuple(range(num_seeds)),
+    )
+
+
+def _read_cs(asked: Sequence[str] | None, default: Sequence[str], methods: Sequence[str]) -> list[str | None]:
+    if asked is None:
+        # The original set stands beside the method "none" only.
+        asked = [c for c in default if c != ORIGINAL or "none" in methods]
+    elif ORIGINAL in asked and "none" not in methods:
+        raise ValueError(
+            f"--c {ORIGINAL} is run with the method none alone; add none to --methods or leave it out"
+        )
+    return [None if c == ORIGINAL else c for c in asked]
+
+
+def _read_budgets(options: argparse.Namespace) -> dict[str, Budget]:
+    changes = {}
+    for kind, prefix in (("classifier", ""), ("generator", "generator_")):
+        steps, epochs = getattr(options, f"{prefix}steps"), getattr(options, f"{prefix}epochs")
+        if steps is not None and epochs is not None:
+            flag = prefix.replace("_", "-")
+            raise ValueError(f"--{flag}epochs is not allowed with --{flag}steps: a budget has one unit")
+        if steps is not None:
+            changes[f"{kind}_budget"] = step_budget(steps)
+        if epochs is not None:
+            changes[f"{kind}_budget"] = Budget(epochs=epochs)
+    return changes

@@ -1,0 +1,96 @@
+"""What a store holds of the stages that a study plans, read at a glance; no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lt_rebalance.store.store import Store, StoreError
+from lt_rebalance.store.study_document import StudyDocument, StudyStage
+
+RUN_STATES = ("complete", "failed", "diverged", "missing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageFacts(StudyStage):
+    """One stage of a study, and what has become of it."""
+
+    title: str
+    """tells it apart from all others of the study"""
+    state: str = "missing"
+    """one of `RUN_STATES`, of this stage alone"""
+    reason: str = ""
+    """why it failed, or cannot be read"""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    wall_s: float = 0.0
+    train_s: float = 0.0
+    device_s: float = 0.0
+    """device time; the wall time of records from before it was kept"""
+    finished_s: float = 0.0
+    """when its record was committed, in seconds since 1970; 0 where that was not kept"""
+
+
+def read_facts(store: Store | None, study: StudyDocument) -> dict[str, StageFacts]:
+    """Return every stage of a study once, by key, after those that it builds on.
+
+    None stands for an empty store. A record that cannot be read counts as missing, and its reason says so;
+    nothing is moved.
+    """
+    outcomes: dict[str, dict[str, Any]] = {}
+    if store is not None:
+        outcomes.update(store.scan(_read_outcome, study.stages))
+    return {
+        key: StageFacts(**vars(stage), title=_name_stage(study, stage), **outcomes.get(key, {}))
+        for key, stage in study.stages.items()
+    }
+
+
+def _name_stage(study: StudyDocument, stage: StudyStage) -> str:
+    cell = study.cells[stage.cell]
+    has_protocol = stage.kind == "classifier" or study.num_protocols > 1
+    words = [
+        *([] if stage.kind == "classifier" else [stage.kind]),
+        *([cell.dataset] if study.num_datasets > 1 else []),
+        *([cell.protocol] if has_protocol else []),
+    ]
+    return " ".join([*words, cell.data, stage.trains, stage.replicate])
+
+
+def _read_outcome(store: Store, key: str) -> dict[str, Any]:
+    try:
+        summary = store.read_summary(key)
+        if summary is None:
+            failure = store.read_failure(key)
+            return {} if failure is None else {"state": "failed", "reason": failure.error}
+    except StoreError as error:
+        return {"reason": str(error)}
+    timing = summary.timing
+    return {
+        "state": summary.state,
+        "metrics": summary.metrics,
+        "wall_s": timing.wall_s,
+        "train_s": timing.train_s,
+        "device_s": timing.charged_s,
+        "finished_s": timing.finished_s or 0.0,
+    }
+
+
+def run_state(facts: Mapping[str, StageFacts], key: str) -> str:
+    """Return the state of a run, which shares the fate of what it builds on and that failed or diverged."""
+    fact = facts[key]
+    if fact.state != "missing" or fact.upstream is None:
+        return fact.state
+    upstream = run_state(facts, fact.upstream)
+    return upstream if upstream in ("failed", "diverged") else "missing"
+
+
+def list_pending(facts: Mapping[str, StageFacts]) -> list[StageFacts]:
+    """Return the stages that are still to run, each after those that it builds on."""
+    pending: dict[str, StageFacts] = {}
+    for key, fact in facts.items():
+        if fact.kind == "classifier" and run_state(facts, key) == "missing":
+            chain, upstream = [fact], fact.upstream
+            while upstream is not None and facts[upstream].state != "complete":
+                chain.append(facts[upstream])
+                upstream = facts[upstream].upstream
+            pending |= {each.key: each for each in reversed(chain) if each.key not in pending}
+    return list(pending.values())

@@ -1,0 +1,311 @@
+"""What a store keeps of a study: its plan as a value, enough to name also a run that has no result."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from lt_rebalance.ground.values import (
+    LARGEST,
+    LARGEST_S,
+    anything,
+    digest,
+    fields,
+    label,
+    list_of,
+    mapping_of,
+    name,
+    number,
+    optional,
+    require,
+    text,
+    whole,
+)
+from lt_rebalance.store.config_values import CLASSIFIER, DATA, EXECUTION, GENERATOR, METHOD, SEED
+from lt_rebalance.store.records import name_seeds
+
+ORIGINAL = "original"
+"""how a study names the training data of the original set"""
+
+_FLOP = optional(number(0, LARGEST))
+_CELL = fields(
+    {
+        **dict.fromkeys(("protocol", "dataset", "method"), name),
+        "data": label,
+        "config": fields(
+            {"data": DATA, "method": METHOD, "generator": optional(GENERATOR), "classifier": CLASSIFIER},
+            others=anything,
+        ),
+    }
+)
+_STUDY = fields(
+    {
+        "study": name,
+        "question": text,
+        "execution": EXECUTION,
+        "datasets": mapping_of(fields({"class_names": list_of(label)}, others=anything), name),
+        "cells": list_of(_CELL),
+        "runs": list_of(
+            fields(
+                {"cell": whole(), "seed": SEED, "key": digest, "generator_key": optional(digest)},
+                {
+                    "subset_seed": optional(SEED),
+                    "generator_seed": optional(SEED),
+                    "flop": _FLOP,
+                    "generator_flop": _FLOP,
+                    "first_key": digest,
+                    "first_flop": _FLOP,
+                },
+            )
+        ),
+    },
+    {
+        "results_version": whole(),
+        "overrides": mapping_of(anything),
+        "comparisons": list_of(fields({"cell": whole(), "reference": whole(), "change": label})),
+        "num_slots": optional(whole(1)),
+        "devices_per_slot": number(0, 1e6),
+        "expected_s": optional(mapping_of(number(0, LARGEST_S))),
+    },
+    anything,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyCell:
+    """A cell: the names that tables give it, and its configuration."""
+
+    protocol: str
+    dataset: str
+    data: str
+    """its C, or `ORIGINAL`"""
+    method: str
+    config: Mapping[str, Any]
+    """as plain values, by section; a generator that it has not is None"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRun:
+    """One cell at one seed. What a study of before does not say of its seeds is one seed for everything."""
+
+    cell: int
+    """index of its cell"""
+    seed: int
+    subset_seed: int
+    generator_seed: int | None
+    """None where there is no generator"""
+    key: str
+    generator_key: str | None
+    flop: float | None
+    """floating-point operations; None where the study was written without, as with those below"""
+    generator_flop: float | None
+    first_key: str | None = None
+    """of the training that a second one starts from, where it is one"""
+    first_flop: float | None = None
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the sources of randomness have seeds of their own."""
+        return not {self.subset_seed, self.generator_seed} <= {self.seed, None}
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return the keys of its stages, each after those that it builds on."""
+        return tuple(key for key in (self.generator_key, self.first_key, self.key) if key is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyStage:
+    """A stage that runs of a study need."""
+
+    key: str
+    kind: str
+    """"generator", "representation" or "classifier\""""
+    cell: int
+    """index of the cell; of the first one that uses it"""
+    trains: str
+    """what tells it apart in its cell: the architecture, or of a classifier the method"""
+    replicate: str
+    """how its seeds are named"""
+    upstream: str | None
+    """key of the stage that it builds on, which may have one of its own"""
+    flop: float | None
+    """floating-point operations; None where the study was written without"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two cells of a study whose difference, seed by seed, is an answer."""
+
+    cell: int
+    """index among the cells"""
+    reference: int
+    """index of the cell whose values are subtracted"""
+    change: str
+    """what sets the cell apart from its reference"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyDocument:
+    """A study as it was planned."""
+
+    name: str
+    question: str
+    """what it asks, in one line"""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """fields of all cells that were replaced, by section"""
+    results_version: int | None
+    """None in a document from before it was kept"""
+    execution: Mapping[str, Any]
+    """as plain values"""
+    class_names: Mapping[str, tuple[str, ...]]
+    """by data set"""
+    cells: tuple[StudyCell, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    runs: tuple[StudyRun, ...]
+    num_slots: int | None = None
+    """trials at a time; None where the study was written without"""
+    devices_per_slot: float = 1.0
+    expected_s: Mapping[str, float] | None = None
+    """by kind of stage, the seconds that a floating-point operation was expected to take"""
+
+    @cached_property
+    def stages(self) -> Mapping[str, StudyStage]:
+        """Every stage once, by key, after those that it builds on."""
+        stages: dict[str, StudyStage] = {}
+        for run in self.runs:
+            for stage in self._stages_of(run):
+                stages.setdefault(stage.key, stage)
+        return stages
+
+    def _stages_of(self, run: StudyRun) -> Iterator[StudyStage]:
+        cell = self.cells[run.cell]
+        replicate = name_seeds(run.seed, run.subset_seed, run.generator_seed)
+        if run.generator_key is not None:
+            yield StudyStage(
+                key=run.generator_key,
+                kind="generator",
+                cell=run.cell,
+                trains=cell.config["generator"]["architecture"],
+                replicate=name_seeds(
+                    run.seed if run.generator_seed is None else run.generator_seed, run.subset_seed
+                ),
+                upstream=None,
+                flop=run.generator_flop,
+            )
+        if run.first_key is not None:
+            yield StudyStage(
+                key=run.first_key,
+                kind="representation",
+                cell=run.cell,
+                trains=cell.config["classifier"]["architecture"],
+                replicate=replicate,
+                upstream=None,
+                flop=run.first_flop,
+            )
+        yield StudyStage(
+            key=run.key,
+            kind="classifier",
+            cell=run.cell,
+            trains=cell.method,
+            replicate=replicate,
+            upstream=run.first_key or run.generator_key,
+            flop=run.flop,
+        )
+
+    @cached_property
+    def num_datasets(self) -> int:
+        """How many data sets its cells are of."""
+        return len({cell.dataset for cell in self.cells})
+
+    @cached_property
+    def num_protocols(self) -> int:
+        """How many protocols its cells follow."""
+        return len({cell.protocol for cell in self.cells})
+
+    def runs_by_cell(self) -> list[list[StudyRun]]:
+        """Return the runs of each cell."""
+        runs: list[list[StudyRun]] = [[] for _ in self.cells]
+        for run in self.runs:
+            runs[run.cell].append(run)
+        return runs
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the plain JSON values that `parse_study` reads."""
+        values: dict[str, Any] = {
+            "study": self.name,
+            "question": self.question,
+            "overrides": dict(self.overrides),
+            "results_version": self.results_version,
+            "execution": dict(self.execution),
+            "datasets": {name: {"class_names": list(names)} for name, names in self.class_names.items()},
+            "cells": [dict(vars(cell)) for cell in self.cells],
+            "comparisons": [dict(vars(each)) for each in self.comparisons],
+            "runs": [_describe_run(run) for run in self.runs],
+        }
+        if self.results_version is None:
+            del values["results_version"]
+        if self.num_slots is not None:
+            values |= {"num_slots": self.num_slots, "devices_per_slot": self.devices_per_slot}
+        return values if self.expected_s is None else values | {"expected_s": dict(self.expected_s)}
+
+
+def _describe_run(run: StudyRun) -> dict[str, Any]:
+    return {
+        each: value
+        for each, value in vars(run).items()
+        if run.first_key is not None or not each.startswith("first_")
+    }
+
+
+def parse_study(values: Any, of_file: str) -> StudyDocument:  # Any: a JSON value
+    """Return the study that plain values describe.
+
+    Raises:
+        ValueError: they are not those of the study that the name of a file names.
+    """
+    _check_study(values, of_file)
+    return StudyDocument(
+        name=values["study"],
+        question=values["question"],
+        overrides=values.get("overrides", {}),
+        results_version=values.get("results_version"),
+        execution=values["execution"],
+        class_names={each: tuple(found["class_names"]) for each, found in values["datasets"].items()},
+        cells=tuple(StudyCell(**cell) for cell in values["cells"]),
+        comparisons=tuple(Comparison(**each) for each in values.get("comparisons", ())),
+        runs=tuple(map(_parse_run, values["runs"])),
+        num_slots=values.get("num_slots"),
+        devices_per_slot=values.get("devices_per_slot", 1.0),
+        expected_s=values.get("expected_s"),
+    )
+
+
+def _parse_run(values: Mapping[str, Any]) -> StudyRun:
+    seed = values["seed"]
+    seeds = {"subset_seed": seed, "generator_seed": None if values["generator_key"] is None else seed}
+    told = {each: values[each] for each in seeds if values.get(each) is not None}
+    return StudyRun(**{"flop": None, "generator_flop": None, **values, **seeds, **told})
+
+
+def _check_study(values: Any, of_file: str) -> None:
+    _STUDY(values)
+    require(values["study"] == of_file, "study", f"{of_file!r} as its file", values["study"])
+    cells = values["cells"]
+    require(cells, "cells", "a list of at least one", cells)
+    for index, cell in enumerate(cells):
+        data, where = cell["config"]["data"], f"cells.{index}"
+        require(cell["data"] == (data["c"] or ORIGINAL), f"{where}.data", "the C of its config", cell["data"])
+        require(cell["dataset"] == data["dataset"], f"{where}.dataset", "that of its config", cell["dataset"])
+        require(cell["dataset"] in values["datasets"], f"{where}.dataset", "one of datasets", cell["dataset"])
+    for each, described in values["datasets"].items():
+        require(described["class_names"], f"datasets.{each}.class_names", "a list of names", [])
+    for index, run in enumerate(values["runs"]):
+        where = f"runs.{index}"
+        require(run["cell"] < len(cells), f"{where}.cell", f"below {len(cells)}", run["cell"])
+        has_generator = cells[run["cell"]]["config"]["generator"] is not None
+        is_same = has_generator == (run["generator_key"] is not None)
+        require(is_same, f"{where}.generator_key", "a key if its cell has a generator", run["generator_key"])
+    for index, pair in enumerate(values.get("comparisons", ())):
+        highest = max(pair["cell"], pair["reference"])
+        require(highest < len(cells), f"comparisons.{index}", f"of cells below {len(cells)}", highest)
