@@ -2,7 +2,7 @@
 
 import sys
 
-from lt_rebalance.commands.main import main
+from lt_rebalance.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,13 +11,13 @@ PACKAGE = "lt_rebalance"
 WINGS = [
     *("ground", "files", "store", "monitoring"),
     *("data", "methods", "networks", "training"),
-    *("studies", "stages", "search", "cluster", "commands"),
+    *("studies", "stages", "search", "cluster", "commands", "cli"),
 ]
 """from the ground up; `analysis` stands beside them, on the ground and the store"""
 MOST_LINES = 2500
 MOST_ENTRIES = 20
 MAY_IMPORT_RAY = {"cluster"}
-MAY_IMPORT_ANALYSIS = {"commands"}
+MAY_IMPORT_ANALYSIS = {"cli"}
 ANALYSIS_MAY_IMPORT = {"ground", "store"}
 NEVER_REACH_TORCH = ["files", "store", "monitoring", "analysis"]
 HEAVY = {"torch", "torchvision", "ray"}
@@ -209,7 +209,7 @@ def test_check_module_reports(wing: str, source: str, error: str) -> None:
     ("wing", "source", "package"),
     [
         ("cluster", "import ray\nfrom lt_rebalance import __version__, store", (PACKAGE,)),
-        ("commands", "from analysis.collect import collect", (PACKAGE, "commands")),
+        ("cli", "from analysis.collect import collect", (PACKAGE, "cli")),
         ("training", "from .step import f\nfrom lt_rebalance.training.cgan import g", (PACKAGE, "training")),
         ("training", "from ..ground.seeding import torch_stream", (PACKAGE, "training")),
     ],

@@ -1,1 +1,1 @@
-"""The command lines: sweeps, searches, lt-rebalance."""
+"""The command lines of sweeps and searches."""

@@ -21,7 +21,7 @@ from analysis.collect import Results, read_results
 from analysis.compare import compare
 from analysis.tables import to_csv, to_markdown
 from analysis.tables.replication import further_table
-from lt_rebalance.commands.main import main
+from lt_rebalance.cli.main import main
 from lt_rebalance.methods.losses import LOSSES
 from lt_rebalance.monitoring.tensorboard.log import list_event_files, parse_events
 from lt_rebalance.monitoring.tensorboard.overview import refresh_events

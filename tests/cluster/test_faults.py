@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import safetensors.torch
 
+from lt_rebalance.cli.main import main as cli
 from lt_rebalance.cluster.attempt import MAX_ERRORS, AttemptError
 from lt_rebalance.cluster.trainable import CNNTrainable, trial_config
-from lt_rebalance.commands.main import main as cli
 from lt_rebalance.commands.sweep import main
 from lt_rebalance.stages.kinds import open_run, run_stage
 from lt_rebalance.store import Store, open_store

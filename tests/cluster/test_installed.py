@@ -153,14 +153,13 @@ def test_wheel_holds_the_package_and_the_analysis_whole_and_no_sweep(site: Path)
     assert [path.name for path in (site / "lt_rebalance" / "data" / "sample").glob("*.npz")]
     assert not (site / "sweeps").exists() and not (site / "tests").exists()
     (entry_points,) = site.glob("*.dist-info/entry_points.txt")
-    assert "lt-rebalance = lt_rebalance.commands.main:main" in entry_points.read_text()
+    assert "lt-rebalance = lt_rebalance.cli.main:main" in entry_points.read_text()
 
 
 @pytest.mark.slow
 def test_wheel_works_in_a_directory_that_holds_another_copy(site: Path, shadows: Path) -> None:
     command = (
-        "import sys; sys.path.pop(0); "
-        "from lt_rebalance.commands.main import main; sys.exit(main(sys.argv[1:]))"
+        "import sys; sys.path.pop(0); from lt_rebalance.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     status = run("-c", command, "status", GOLDEN, packages=site, cwd=shadows)
     assert status.returncode == 0, status.stderr

@@ -7,7 +7,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from lt_rebalance.commands.main import main as look
+from lt_rebalance.cli.main import main as look
 from lt_rebalance.commands.sweep import main
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION

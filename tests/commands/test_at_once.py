@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import pytest
 
-from lt_rebalance.commands.completion import list_commands
-from lt_rebalance.commands.parser import make_parser
+from lt_rebalance.cli.completion import list_commands
+from lt_rebalance.cli.parser import make_parser
 from lt_rebalance.studies.axes import QUICK
 from lt_rebalance.studies.plan import compile_study
 from lt_rebalance.training.device import resolve_execution

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import analysis.__main__
-from lt_rebalance.commands.main import main as look
+from lt_rebalance.cli.main import main as look
 from lt_rebalance.studies.study import Cell
 from lt_rebalance.training.configs import Execution
 from tests.commands.test_option_contract import CPU, SWEEPS, Answer, Call, call, list_flags, load_sweep

@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 
 from analysis.collect import collect, read_results
-from lt_rebalance.commands.completion import list_commands
-from lt_rebalance.commands.main import main
-from lt_rebalance.commands.parser import make_parser
+from lt_rebalance.cli.completion import list_commands
+from lt_rebalance.cli.main import main
+from lt_rebalance.cli.parser import make_parser
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.lease import find_holder
 from lt_rebalance.store.presence import Note, write_note
@@ -132,7 +132,7 @@ def test_looking_needs_neither_torch_nor_ray_nor_pandas(store: Store) -> None:
     key = list_runs(store)[0].key
     for command in (["status"], ["show", key[:8], "--storage"], ["gc"]):
         code = (
-            "import sys; from lt_rebalance.commands.main import main\n"
+            "import sys; from lt_rebalance.cli.main import main\n"
             f"assert main({[*command, store.location]}) == 0\n"
             "assert not {'torch', 'ray', 'pandas', 'tensorflow'} & set(sys.modules)"
         )

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from lt_rebalance.commands import gc
-from lt_rebalance.commands.main import main
+from lt_rebalance.cli import gc
+from lt_rebalance.cli.main import main
 from lt_rebalance.ground.values import LARGEST_S
 from lt_rebalance.search.account import SearchBudget
 from lt_rebalance.search.files import make_account

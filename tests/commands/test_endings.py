@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lt_rebalance.commands.main import main
+from lt_rebalance.cli.main import main
 from lt_rebalance.ground.names import MAX_NAME_BYTES, check_name, is_foreign
 from lt_rebalance.search.journal import open_journal
 from lt_rebalance.search.search import Search

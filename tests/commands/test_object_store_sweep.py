@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lt_rebalance.cli.main import main
 from lt_rebalance.commands import sweep
-from lt_rebalance.commands.main import main
 from lt_rebalance.files.bucket import PATIENCE_VARIABLE
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store

@@ -19,13 +19,13 @@ from typing import NamedTuple
 import pytest
 
 import analysis.__main__
+from lt_rebalance.cli.completion import list_commands
+from lt_rebalance.cli.main import main as look
+from lt_rebalance.cli.parser import make_parser, make_store_plan_parser
 from lt_rebalance.cluster import session as cluster
 from lt_rebalance.cluster.resources import ClusterSize
 from lt_rebalance.commands import search as search_command
 from lt_rebalance.commands import sweep as command
-from lt_rebalance.commands.completion import list_commands
-from lt_rebalance.commands.main import main as look
-from lt_rebalance.commands.parser import make_parser, make_store_plan_parser
 from lt_rebalance.stages import arithmetic as costs
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import analysis.__main__
+from lt_rebalance.cli.main import main as look
 from lt_rebalance.cluster.attempt import AttemptError
 from lt_rebalance.cluster.rungs import RungTrainable, rung_trial_config
 from lt_rebalance.cluster.trainable import CGANTrainable, CNNTrainable, trial_config
-from lt_rebalance.commands.main import main as look
 from lt_rebalance.commands.sweep import main
 from lt_rebalance.ground import own_file
 from lt_rebalance.ground.own_file import resolve

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main as analyse
-from lt_rebalance.commands.main import main
+from lt_rebalance.cli.main import main
 from lt_rebalance.commands.sweep import open_results
 from lt_rebalance.search.search import Search
 from lt_rebalance.store import Store, open_store
@@ -31,13 +31,13 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "store"
 WRITERS = {
     "lt_rebalance/cluster/trainable.py": "a worker trains",
-    "lt_rebalance/commands/stores.py": "open_existing says it with its own argument",
+    "lt_rebalance/cli/stores.py": "open_existing says it with its own argument",
 }
 """files that open a store that exists, and may change it"""
-CHANGERS = {"lt_rebalance/commands/gc.py", "lt_rebalance/commands/tensorboard.py"}
+CHANGERS = {"lt_rebalance/cli/gc.py", "lt_rebalance/cli/tensorboard.py"}
 ON_A_DISK = """
 import json, sys
-from lt_rebalance.commands.main import main
+from lt_rebalance.cli.main import main
 print(json.dumps([[main(command), command] for command in json.loads(sys.argv[1])]))
 """
 

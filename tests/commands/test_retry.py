@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lt_rebalance.commands.main import main
+from lt_rebalance.cli.main import main
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.monitoring.tensorboard.writer import read_end
 from lt_rebalance.store import Store, open_store

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import lt_rebalance.store.store
-from lt_rebalance.commands.main import main
+from lt_rebalance.cli.main import main
 from lt_rebalance.files.filesystem import LocalFilesystem
 from lt_rebalance.ground.errors import LeaseLostError
 from lt_rebalance.ground.values import LARGEST_S

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lt_rebalance.commands.main import main
+from lt_rebalance.cli.main import main
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.stages.verification import list_differences
 from lt_rebalance.store import Store, open_store

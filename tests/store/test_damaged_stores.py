@@ -19,7 +19,7 @@ import pytest
 from analysis.__main__ import main as analyse
 from analysis.collect import read_results
 from analysis.searches import read_searches
-from lt_rebalance.commands.main import main
+from lt_rebalance.cli.main import main
 from lt_rebalance.ground.text import make_console
 from lt_rebalance.stages import verification
 from lt_rebalance.stages.progress import render_cells

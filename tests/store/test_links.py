@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lt_rebalance.commands.main import main
+from lt_rebalance.cli.main import main
 from lt_rebalance.files.filesystem import Filesystem, LocalFilesystem, ReadOnlyFilesystem
 from lt_rebalance.files.trees import LinkError
 from lt_rebalance.ground.errors import NotAFileError, ReadOnlyError, StorageError

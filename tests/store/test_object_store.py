@@ -7,7 +7,7 @@ import pytest
 
 from analysis.__main__ import main as analyse
 from analysis.collect import read_results
-from lt_rebalance.commands.main import main
+from lt_rebalance.cli.main import main
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.checkpoints import Checkpoint
 from lt_rebalance.store.presence import Note, write_note

@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from lt_rebalance.commands.parser import make_store_plan_parser
-from lt_rebalance.commands.stores import choose_studies, open_existing, print_json
+from lt_rebalance.cli.parser import make_store_plan_parser
+from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
 from lt_rebalance.ground.text import format_duration, one_line
 from lt_rebalance.monitoring.status import Status, read_status
 

@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 
-from lt_rebalance.commands.stores import choose_study, open_existing, print_json
+from lt_rebalance.cli.stores import choose_study, open_existing, print_json
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.monitoring.tensorboard.naming import study_directory
 from lt_rebalance.monitoring.tensorboard.server import LOOPBACK, server_command

@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lt_rebalance.commands.stores import choose_studies, open_existing, print_json
+from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
 from lt_rebalance.ground.text import format_duration, make_console, one_line, rich
 from lt_rebalance.monitoring.facts import RUN_STATES
 from lt_rebalance.monitoring.status import Running, Status, read_status

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
-from lt_rebalance.commands.stores import find_stage, print_json
+from lt_rebalance.cli.stores import find_stage, print_json
 from lt_rebalance.data.catalog import are_embedded
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, note
 from lt_rebalance.ground.own_file import bring, list_needed

@@ -5,8 +5,8 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from lt_rebalance.commands.cleanup import Garbage, find_garbage, remove_garbage
-from lt_rebalance.commands.stores import open_existing, print_json
+from lt_rebalance.cli.cleanup import Garbage, find_garbage, remove_garbage
+from lt_rebalance.cli.stores import open_existing, print_json
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE
 from lt_rebalance.ground.text import one_line

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lt_rebalance.commands.parser import DEFAULT_STORE
+from lt_rebalance.cli.parser import DEFAULT_STORE
 from lt_rebalance.files.bucket import SCHEME
 from lt_rebalance.store import Store, StoreError, open_store
 

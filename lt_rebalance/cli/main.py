@@ -5,7 +5,7 @@ import contextlib
 import importlib
 from collections.abc import Sequence
 
-from lt_rebalance.commands.parser import make_parser
+from lt_rebalance.cli.parser import make_parser
 from lt_rebalance.ground.exits import Work, run_command
 
 
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work | int:
     # Only the command's own module: some need torch, whose import takes seconds.
-    module = importlib.import_module(f"lt_rebalance.commands.{options.command}")
+    module = importlib.import_module(f"lt_rebalance.cli.{options.command}")
     if hasattr(module, "prepare"):  # it has work to do, which can be taken up again
         work: Work = module.prepare(options, stack)
         return work

@@ -6,8 +6,8 @@ import dataclasses
 import sys
 from collections.abc import Callable
 
+from lt_rebalance.cli.stores import choose_study, print_json
 from lt_rebalance.commands.forecast import Job, learn_throughput
-from lt_rebalance.commands.stores import choose_study, print_json
 from lt_rebalance.commands.sweep import find_size, fit_trials
 from lt_rebalance.data.catalog import are_embedded
 from lt_rebalance.ground.errors import attempt

@@ -2,7 +2,7 @@
 
 import argparse
 
-from lt_rebalance.commands.parser import make_parser
+from lt_rebalance.cli.parser import make_parser
 
 _SCRIPT = """\
 # Completion of lt-rebalance for bash: source <(lt-rebalance completion bash)

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lt_rebalance.commands.stores import find_stage, print_json
+from lt_rebalance.cli.stores import find_stage, print_json
 from lt_rebalance.ground.text import format_duration, lines, make_console, rich
 from lt_rebalance.monitoring.concerns import find_concerns
 from lt_rebalance.store import Store, StoreError

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lt_rebalance.commands.stores import choose_studies, open_existing, print_json
+from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
 from lt_rebalance.ground.text import to_csv
 from lt_rebalance.stages.installation import import_beside
 

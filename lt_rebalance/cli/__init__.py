@@ -1,0 +1,1 @@
+"""`lt-rebalance`: what looks at a store, tidies it, and runs again what it names."""
