@@ -172,8 +172,8 @@ def _add_data(commands: argparse._SubParsersAction) -> None:  # type: ignore[typ
         "what",
         type=place,
         metavar="PATH | NAME",
-        help="a folder of pictures, train/CLASS/*.png and test/CLASS/*.png, an npz as MedMNIST has it, or a set "
-        "of the catalogue",
+        help="a folder of pictures (train/CLASS/*.png, test/CLASS/*.png), an npz as MedMNIST has it, or a "
+        "set of the catalogue",
     )
     parser.add_argument("--image-size", type=whole, metavar="N", help="resize to N x N pixels, antialiased")
     parser.add_argument("--grey", action="store_true", help="make colour grey")

@@ -338,6 +338,13 @@ LOOKS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             "--json": [],
         },
     ),
+    "data": (
+        ["data", "fashion_mnist_mini"],
+        {
+            **{"--image-size": ["16"], "--grey": [], "--test-fraction": ["0.2"], "--relabel": []},
+            **{"--samples": ["samples.png"], "--data-dir": ["/nowhere"], "--json": []},
+        },
+    ),
     "completion": (["completion", "bash"], {}),
 }
 ELSEWHERE = {
@@ -349,7 +356,7 @@ ELSEWHERE = {
     "failed": "says that failed runs are meant; without it the command is refused",
     "dry_run": "its bases are dry runs; test_dry_run_names_what_failed",
     "no_server": "without it the command becomes the server",
-    "what": "the store",
+    "what": "the store, or the set of images",
     "allow": "accepts what is refused without it: tests of the analysis",
 }
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lt_rebalance.data.own.pictures import ENDINGS
-from lt_rebalance.data.own.pool import sum_up
 from lt_rebalance.ground.errors import DataError
 from lt_rebalance.ground.names import is_foreign
 from lt_rebalance.ground.text import one_line
+from lt_rebalance.images.pictures import ENDINGS
+from lt_rebalance.images.pool import sum_up
 
 _SPLIT_FOLDERS = {"train": "train", "val": "validation", "test": "test"}
 _OTHER_PICTURES = (

@@ -1,9 +1,9 @@
 """What images may measure, and whether they fit into memory."""
 
-from lt_rebalance.data.own.options import LARGEST_SIDE, SMALLEST_SIDE
 from lt_rebalance.ground.errors import DataError
 from lt_rebalance.ground.memory import available_bytes
 from lt_rebalance.ground.text import format_bytes
+from lt_rebalance.images.options import LARGEST_SIDE, SMALLEST_SIDE
 
 _COPIES = 2
 """as found, and in their final order"""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from lt_rebalance.data.own.options import OwnOptions
+from lt_rebalance.images.options import OwnOptions
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 MOST_PIXELS = 50_000_000

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_rebalance.data.own.arrangement import Positions
-from lt_rebalance.data.own.options import MOST_CLASSES
-from lt_rebalance.data.own.pool import RawSplit
+from lt_rebalance.images.arrangement import Positions
+from lt_rebalance.images.options import MOST_CLASSES
+from lt_rebalance.images.pool import RawSplit
 
 FEW_IMAGES = 10
 MOST_LEAKED = 0.001
@@ -137,5 +137,5 @@ def _name(is_meant_K: NDArray[np.bool_], class_names: Sequence[str]) -> list[str
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:3]))
+    shown = ", ".join(f"{name!r:.40}" for name in names[:3])
     return f"{shown} and {len(names) - 3:,} more" if len(names) > 3 else shown

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_rebalance.data.own.arrangement import ArrangedSplit, identify
-from lt_rebalance.data.own.pool import SPLITS
 from lt_rebalance.ground.errors import DataError
+from lt_rebalance.images.arrangement import ArrangedSplit, identify
+from lt_rebalance.images.pool import SPLITS
 
 CACHE_DIR_VARIABLE = "LT_REBALANCE_CACHE_DIR"
 """Environment variable: where prepared arrays are kept, in a private directory of its own."""

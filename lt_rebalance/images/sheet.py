@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, PngImagePlugin
 
+from lt_rebalance.data.spec import Dataset
 from lt_rebalance.ground.text import one_line
 
 _MARK = ("Software", "lt-rebalance data")
@@ -28,18 +29,13 @@ def require_free(path: str) -> None:
         raise ValueError(f"--samples {path} cannot be written: there is no such directory; make it")
 
 
-def write_sheet(
-    path: str,
-    images_NCHW: NDArray[np.uint8],
-    labels_N: NDArray[np.int64],
-    class_names: Sequence[str],
-    labels: Sequence[int],
-) -> None:
+def write_sheet(path: str, dataset: Dataset, class_names: Sequence[str], labels: Sequence[int]) -> None:
     """Draw a row of images of each of some classes and write it, over a sheet that this has made before.
 
     Raises:
         ValueError: it cannot be written.
     """
+    images_NCHW, labels_N = dataset.train_images_NCHW, dataset.train_labels_N
     side = max(_SMALLEST_CELL, *images_NCHW.shape[2:])
     step = side + _GAP
     sheet = Image.new("RGB", (_NAME_WIDTH + _NUM_COLUMNS * step, len(labels) * step), "white")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_rebalance.data.own.progress import count_threads
+from lt_rebalance.images.progress import count_threads
 
 FORMAT = 1
 """part of every identity; raised when the same files would give other arrays"""

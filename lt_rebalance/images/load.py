@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_rebalance.data.own.archive import read_archive
-from lt_rebalance.data.own.arrangement import (
+from lt_rebalance.data.catalog import DATASETS
+from lt_rebalance.data.files import load_dataset
+from lt_rebalance.data.spec import Dataset, DatasetSpec
+from lt_rebalance.ground.errors import DataError
+from lt_rebalance.ground.names import is_name
+from lt_rebalance.ground.text import one_line
+from lt_rebalance.images.archive import read_archive
+from lt_rebalance.images.arrangement import (
     FORMAT,
     ArrangedSplit,
     Positions,
@@ -28,17 +35,13 @@ from lt_rebalance.data.own.arrangement import (
     order_images,
     rank_digests,
 )
-from lt_rebalance.data.own.cache import Cache
-from lt_rebalance.data.own.checks import Findings, check_counts, check_duplicates, check_groups, check_range
-from lt_rebalance.data.own.decoding import decode_folder
-from lt_rebalance.data.own.folder import LAYOUT, Folder, list_folder
-from lt_rebalance.data.own.options import OwnOptions
-from lt_rebalance.data.own.pool import SPLITS, Pool, RawSplit
-from lt_rebalance.data.own.splitting import draw_test
-from lt_rebalance.data.spec import Dataset, DatasetSpec
-from lt_rebalance.ground.errors import DataError
-from lt_rebalance.ground.names import is_name
-from lt_rebalance.ground.text import one_line
+from lt_rebalance.images.cache import Cache
+from lt_rebalance.images.checks import Findings, check_counts, check_duplicates, check_groups, check_range
+from lt_rebalance.images.decoding import decode_folder
+from lt_rebalance.images.folder import LAYOUT, Folder, list_folder
+from lt_rebalance.images.options import OwnOptions
+from lt_rebalance.images.pool import SPLITS, Pool, RawSplit
+from lt_rebalance.images.splitting import draw_test
 
 DIGITS = 8
 """of the identity that a name shows"""
@@ -110,6 +113,20 @@ def look_at(location: str, options: OwnOptions) -> Look:
     with cache.preparing(source.key):
         # Another process may have been preparing it.
         return _read_known(cache, source) or _prepare(cache, source)
+
+
+def look_at_known(name: str, data_dir: str | None) -> Look:
+    """Return what a set of the catalogue holds; errors as `load_dataset`."""
+    spec, dataset = DATASETS[name], load_dataset(name, data_dir)
+    num_images = sum(spec.train_counts_K) + sum(spec.test_counts_K)
+    return Look(
+        class_names=spec.class_names,
+        counts={"train": spec.train_counts_K, "test": spec.test_counts_K},
+        sizes=Counter({(spec.image_shape[2], spec.image_shape[1]): num_images}),
+        errors=(),
+        warnings=(),
+        own=OwnSet(spec=spec, dataset=dataset),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +208,7 @@ def _read_known(cache: Cache, source: _Source) -> Look | None:
 def _prepare(cache: Cache, source: _Source) -> Look:
     # Before anything is read: what changes while it is read changes the fingerprint.
     fingerprint = source.fingerprint
-    pool = source.read()
+    pool = _with_names(source.read(), source.path)
     found = Findings(errors=list(pool.errors), warnings=list(pool.warnings))
     if ("test" in pool.splits) == (source.options.test_fraction is not None):
         found.errors.append(_say_split(source))
@@ -227,6 +244,25 @@ def _prepare(cache: Cache, source: _Source) -> Look:
         warnings=found.warnings,
         own=own,
     )
+
+
+def _with_names(pool: Pool, path: Path) -> Pool:
+    """Return a pool whose classes have names, where the file bears the name of a set of the catalogue.
+
+    A file such as "cifar10_lt.npz" holds numbers alone, which say nothing to a reader of its tables.
+    """
+    if pool.class_names != tuple(map(str, range(len(pool.class_names)))):
+        return pool
+    for name in sorted(DATASETS, key=len, reverse=True):
+        is_named = re.match(rf"{re.escape(name)}(?![a-z0-9])", path.name, re.IGNORECASE)
+        if is_named and DATASETS[name].num_classes == len(pool.class_names):
+            said = (
+                f"the names of the classes are those of {name}, which the file is called after; to give "
+                "others, save an array class_names in it"
+            )
+            warnings = [*pool.warnings, said]
+            return dataclasses.replace(pool, class_names=DATASETS[name].class_names, warnings=warnings)
+    return pool
 
 
 def _say_split(source: _Source) -> str:

@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lt_rebalance.data.own.labels import read_labels, settle_labels
-from lt_rebalance.data.own.options import OwnOptions
-from lt_rebalance.data.own.pictures import MOST_PIXELS, fit
-from lt_rebalance.data.own.pool import Pool, RawSplit
-from lt_rebalance.data.own.progress import Progress, count_threads
-from lt_rebalance.data.own.room import require_room, require_sides
 from lt_rebalance.ground.errors import DataError
 from lt_rebalance.ground.text import one_line
+from lt_rebalance.images.labels import read_labels, settle_labels
+from lt_rebalance.images.options import OwnOptions
+from lt_rebalance.images.pictures import MOST_PIXELS, fit
+from lt_rebalance.images.pool import Pool, RawSplit
+from lt_rebalance.images.progress import Progress, count_threads
+from lt_rebalance.images.room import require_room, require_sides
 
 _PREFIXES = {"train": "train", "validation": "val", "test": "test"}
 _PARTS = ("images", "labels", "groups")

@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_rebalance.data.own.folder import Folder, Listed
-from lt_rebalance.data.own.options import OwnOptions
-from lt_rebalance.data.own.pictures import PictureError, decode, quiet_pillow
-from lt_rebalance.data.own.pool import SPLITS, Pool, RawSplit, sum_up
-from lt_rebalance.data.own.progress import Progress, count_threads
-from lt_rebalance.data.own.room import require_room, require_sides
 from lt_rebalance.ground.errors import DataError
+from lt_rebalance.images.folder import Folder, Listed
+from lt_rebalance.images.options import OwnOptions
+from lt_rebalance.images.pictures import PictureError, decode, quiet_pillow
+from lt_rebalance.images.pool import SPLITS, Pool, RawSplit, sum_up
+from lt_rebalance.images.progress import Progress, count_threads
+from lt_rebalance.images.room import require_room, require_sides
 
 _CHUNK = 64
 """pictures that a thread decodes before it hands them over"""
