@@ -2,6 +2,7 @@
 
 import argparse
 
+from lt_rebalance.commands.own_images import add_own_images
 from lt_rebalance.ground.exits import Parser
 from lt_rebalance.ground.option_types import finite, place, price, whole
 from lt_rebalance.monitoring.tensorboard.server import DEFAULT_PORT, LOOPBACK
@@ -175,14 +176,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:  # type: ignore[typ
         help="a folder of pictures (train/CLASS/*.png, test/CLASS/*.png), an npz as MedMNIST has it, or a "
         "set of the catalogue",
     )
-    parser.add_argument("--image-size", type=whole, metavar="N", help="resize to N x N pixels, antialiased")
-    parser.add_argument("--grey", action="store_true", help="make colour grey")
-    parser.add_argument(
-        "--test-fraction", type=finite, metavar="F", help="draw this share of each class to test on"
-    )
-    parser.add_argument(
-        "--relabel", action="store_true", help="number the labels of an npz anew, from 0 on and without holes"
-    )
+    add_own_images(parser)
     parser.add_argument("--samples", type=place, metavar="FILE.png", help="draw some images of each class")
     _add_data_dir(parser)
     _add_json(parser)

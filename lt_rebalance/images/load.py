@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_rebalance.data.at_hand import OwnData, get_own_data, keep, name_own
 from lt_rebalance.data.catalog import DATASETS
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import Dataset, DatasetSpec
 from lt_rebalance.ground.errors import DataError
-from lt_rebalance.ground.names import is_name
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.images.archive import read_archive
 from lt_rebalance.images.arrangement import (
@@ -43,8 +43,6 @@ from lt_rebalance.images.options import OwnOptions
 from lt_rebalance.images.pool import SPLITS, Pool, RawSplit
 from lt_rebalance.images.splitting import draw_test
 
-DIGITS = 8
-"""of the identity that a name shows"""
 LICENCE = "the user's own"
 
 
@@ -91,6 +89,33 @@ def require_faultless(look: Look) -> None:
         raise DataError(
             look.errors[0] + (f" (and {more} more, which `lt-rebalance data` lists)" if more else "")
         )
+
+
+def bring(location: str, options: OwnOptions) -> tuple[str, Sequence[str]]:
+    """Have the set at a location at hand; return its name, and warnings. Errors as `load_own`."""
+    own, warnings = load_own(location, options)
+    where = os.path.abspath(location)
+    keep(OwnData(spec=own.spec, location=where, options=dataclasses.asdict(options)))
+    return own.spec.name, warnings
+
+
+def load_at_hand(name: str) -> Dataset:
+    """Return the arrays of a set at hand: as they were prepared on this machine, or else read where it lies.
+
+    Raises:
+        DataError: it is not there, or other images are.
+    """
+    planned = get_own_data(name)
+    prepared = find_prepared(planned.spec)
+    if prepared is not None:
+        return prepared
+    own, _ = load_own(planned.location, OwnOptions(**planned.options))
+    if own.spec.identity != planned.spec.identity:
+        raise DataError(
+            f"images must be those that were planned with, {name}, got {own.spec.name} at {planned.location}"
+            "; put them back, or start the sweep anew"
+        )
+    return own.dataset
 
 
 def find_prepared(spec: DatasetSpec) -> Dataset | None:
@@ -159,11 +184,6 @@ class _Source:
             return decode_folder(self.folder, self.options)
         return read_archive(self.path, self.options)
 
-    def name(self, identity: str) -> str:
-        """Return what studies call the set: its file or folder, and the first digits of its identity."""
-        stem = Path(os.path.realpath(self.path)).name.removesuffix(".npz")[:60].strip()
-        return f"{stem if is_name(stem) else 'own'}@{identity[:DIGITS]}"
-
 
 def _open(location: str, options: OwnOptions) -> _Source:
     path = Path(location)
@@ -194,13 +214,14 @@ def _read_known(cache: Cache, source: _Source) -> Look | None:
     splits = None if known is None else cache.read_set(known["identity"])
     if known is None or splits is None:
         return None
-    spec = _to_spec(source.name(known["identity"]), known["identity"], tuple(known["class_names"]), splits)
+    class_names, said = _name_classes(known["class_names"], source.path)
+    spec = _to_spec(known["identity"], class_names, splits)
     return Look(
         class_names=spec.class_names,
         counts=_count(splits, spec.num_classes),
         sizes=Counter({(width, height): count for width, height, count in known["sizes"]}),
         errors=(),
-        warnings=known["warnings"],
+        warnings=said + known["warnings"],
         own=OwnSet(spec=spec, dataset=_to_dataset(splits)),
     )
 
@@ -208,7 +229,8 @@ def _read_known(cache: Cache, source: _Source) -> Look | None:
 def _prepare(cache: Cache, source: _Source) -> Look:
     # Before anything is read: what changes while it is read changes the fingerprint.
     fingerprint = source.fingerprint
-    pool = _with_names(source.read(), source.path)
+    pool = source.read()
+    class_names, said = _name_classes(pool.class_names, source.path)
     found = Findings(errors=list(pool.errors), warnings=list(pool.warnings))
     if ("test" in pool.splits) == (source.options.test_fraction is not None):
         found.errors.append(_say_split(source))
@@ -219,7 +241,7 @@ def _prepare(cache: Cache, source: _Source) -> Look:
         counts = {
             name: np.bincount(each.labels_N, minlength=len(pool.class_names)) for name, each in splits.items()
         }
-    check_counts(counts, pool.class_names, found)
+    check_counts(counts, class_names, found)
     own = None
     if splits is not None and not found.errors:
         identity = identify(splits)
@@ -234,35 +256,34 @@ def _prepare(cache: Cache, source: _Source) -> Look:
             "warnings": found.warnings,
         }
         cache.write_source(source.key, json.loads(json.dumps(content)))
-        spec = _to_spec(source.name(identity), identity, pool.class_names, splits)
+        spec = _to_spec(identity, class_names, splits)
         own = OwnSet(spec=spec, dataset=_to_dataset(cache.read_set(identity) or splits))
     return Look(
-        class_names=pool.class_names,
+        class_names=class_names,
         counts={name: tuple(counts_K.tolist()) for name, counts_K in counts.items()},
         sizes=pool.sizes,
         errors=found.errors,
-        warnings=found.warnings,
+        warnings=said + found.warnings,
         own=own,
     )
 
 
-def _with_names(pool: Pool, path: Path) -> Pool:
-    """Return a pool whose classes have names, where the file bears the name of a set of the catalogue.
+def _name_classes(class_names: Sequence[str], path: Path) -> tuple[tuple[str, ...], list[str]]:
+    """Return the names of classes, and what is to be said of them.
 
-    A file such as "cifar10_lt.npz" holds numbers alone, which say nothing to a reader of its tables.
+    A file such as "cifar10_lt.npz" may hold numbers alone, which say nothing to a reader of its tables: they
+    are then those of the set of the catalogue whose name it bears.
     """
-    if pool.class_names != tuple(map(str, range(len(pool.class_names)))):
-        return pool
-    for name in sorted(DATASETS, key=len, reverse=True):
-        is_named = re.match(rf"{re.escape(name)}(?![a-z0-9])", path.name, re.IGNORECASE)
-        if is_named and DATASETS[name].num_classes == len(pool.class_names):
-            said = (
-                f"the names of the classes are those of {name}, which the file is called after; to give "
-                "others, save an array class_names in it"
-            )
-            warnings = [*pool.warnings, said]
-            return dataclasses.replace(pool, class_names=DATASETS[name].class_names, warnings=warnings)
-    return pool
+    if tuple(class_names) == tuple(map(str, range(len(class_names)))):
+        for name in sorted(DATASETS, key=len, reverse=True):
+            is_named = re.match(rf"{re.escape(name)}(?![a-z0-9])", path.name, re.IGNORECASE)
+            if is_named and DATASETS[name].num_classes == len(class_names):
+                said = (
+                    f"the names of the classes are those of {name}, which the file is called after; to give "
+                    "others, save an array class_names in it"
+                )
+                return DATASETS[name].class_names, [said]
+    return tuple(class_names), []
 
 
 def _say_split(source: _Source) -> str:
@@ -341,13 +362,11 @@ def _count_raw(splits: Mapping[str, RawSplit], num_classes: int) -> dict[str, ND
     return {name: np.bincount(split.labels_N, minlength=num_classes) for name, split in splits.items()}
 
 
-def _to_spec(
-    name: str, identity: str, class_names: tuple[str, ...], splits: Mapping[str, ArrangedSplit]
-) -> DatasetSpec:
+def _to_spec(identity: str, class_names: tuple[str, ...], splits: Mapping[str, ArrangedSplit]) -> DatasetSpec:
     counts = _count(splits, len(class_names))
     num_channels, height, width = splits["train"].images_NCHW.shape[1:]
     return DatasetSpec(
-        name=name,
+        name=name_own(identity),
         num_classes=len(class_names),
         image_shape=(num_channels, height, width),
         class_names=class_names,

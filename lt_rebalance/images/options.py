@@ -5,6 +5,7 @@ from dataclasses import dataclass
 SMALLEST_SIDE, LARGEST_SIDE = 16, 224
 """in pixels, of the images that are learned from"""
 MOST_CLASSES = 10_000
+OWN_FIELDS = ("image_size", "grey", "test_fraction", "relabel")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,7 +62,7 @@ def identity(path: Path, **options: object) -> str:
 def test_folder_becomes_arrays_and_a_description(tmp_path: Path) -> None:
     images = draw_images()
     own = get(write_folder(tmp_path / "pets", images))
-    assert own.spec.name == f"pets@{own.spec.identity[:8]}"
+    assert own.spec.name == f"images@{own.spec.identity[:8]}"
     assert (own.spec.class_names, own.spec.image_shape) == (CLASSES, (3, SIDE, SIDE))
     assert (own.spec.train_counts_K, own.spec.test_counts_K) == (COUNTS["train"], COUNTS["test"])
     assert own.dataset.train_labels_N.tolist() == [0] * 6 + [1] * 4 + [2] * 3
