@@ -59,7 +59,7 @@ def get_own_data(name: str) -> OwnData:
     """Return a set at hand; ValueError where it is not."""
     if name not in _AT_HAND:
         raise ValueError(
-            f"{name} are images of a user's own that are not at hand; name them with --dataset PATH"
+            f"{name} are images of a user's own that are not at hand; run their sweep with --dataset PATH"
         )
     return _AT_HAND[name]
 
