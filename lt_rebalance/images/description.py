@@ -47,8 +47,9 @@ def _ratio(counts_K: Sequence[int]) -> float | None:
 def describe(what: str, look: Look) -> Iterator[str]:
     """Yield what a location holds, line by line."""
     counts_K = look.counts["train"]
-    known_as = "" if look.own is None or look.own.spec.name == what else f", known as {look.own.spec.name}"
-    yield f"{what}: {len(counts_K):,} classes{known_as}"
+    yield f"{what}: {len(counts_K):,} classes"
+    if look.own is not None:
+        yield f"name:   {look.own.spec.name}"
     yield "images: " + ", ".join(
         f"{sum(look.counts[split]):,} {split}" for split in SPLITS if split in look.counts
     )
