@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lt_rebalance.data.spec import DatasetSpec
@@ -274,6 +275,13 @@ def test_damaged_cache_is_noticed_and_remade(
     reads.clear()
     assert get(root).spec == first.spec and reads == []
     assert [path.name for path in (cache / "sets").iterdir()] == [first.spec.identity]
+
+
+@pytest.mark.filterwarnings("error")
+def test_arrays_go_to_torch_without_a_warning(tmp_path: Path) -> None:
+    own = get(write_folder(tmp_path / "pets", draw_images(counts={**COUNTS, "val": (1, 1, 1)})))
+    arrays = [array for array in vars(own.dataset).values() if array is not None]
+    assert [torch.from_numpy(array).shape == array.shape for array in arrays] == [True] * 6
 
 
 def test_worker_finds_arrays_by_identity_alone(tmp_path: Path, cache: Path) -> None:
