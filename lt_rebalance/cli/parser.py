@@ -2,6 +2,7 @@
 
 import argparse
 
+from lt_rebalance.commands.own_images import add_own_images
 from lt_rebalance.ground.exits import Parser
 from lt_rebalance.ground.option_types import finite, place, price, whole
 from lt_rebalance.monitoring.tensorboard.server import DEFAULT_PORT, LOOPBACK
@@ -16,6 +17,7 @@ examples:
   lt-rebalance verify 3f2a --storage results
   lt-rebalance tensorboard results
   lt-rebalance export results --out runs.parquet
+  lt-rebalance data path/to/pictures --image-size 32  images of your own, before a sweep
   source <(lt-rebalance completion bash)
 
 exit codes: 0 done; 1 it did not come out well: verify found a difference, retry left failures, something
@@ -40,6 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_gc(commands)
     _add_export(commands)
     _add_tensorboard(commands)
+    _add_data(commands)
     _add_completion(commands)
     return parser
 
@@ -161,6 +164,21 @@ def _add_tensorboard(commands: argparse._SubParsersAction) -> None:  # type: ign
     parser.add_argument(
         "--no-server", action="store_true", help="bring the events up to date, and that is all"
     )
+    _add_json(parser)
+
+
+def _add_data(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _add(commands, "data", "a set of images: classes, sizes, samples, and what is wrong with it")
+    parser.add_argument(
+        "what",
+        type=place,
+        metavar="PATH | NAME",
+        help="a folder of pictures (train/CLASS/*.png, test/CLASS/*.png), an npz as MedMNIST has it, or a "
+        "set of the catalogue",
+    )
+    add_own_images(parser)
+    parser.add_argument("--samples", type=place, metavar="FILE.png", help="draw some images of each class")
+    _add_data_dir(parser)
     _add_json(parser)
 
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from lt_rebalance.cluster.attempt import DONE, StageErrors, StageValues, count_own, describe_failure
 from lt_rebalance.cluster.trainable import StageTrainable, TrialConfig, open_existing_store, trial_config
+from lt_rebalance.data import at_hand
 from lt_rebalance.ground.disk import describe_disk
 from lt_rebalance.ground.own_file import hand_on, take_in
 from lt_rebalance.ground.values import LARGEST_S, anything, fields, mapping_of, number, parse_json, whole
@@ -42,6 +43,7 @@ def rung_trial_config(
     return {
         "rungs": rungs,
         "own_files": hand_on(rungs),
+        "own_data": [],
         "objectives": list(objectives),
         "storage": storage,
         "data_dir": data_dir,
@@ -61,6 +63,7 @@ class RungTrainable(StageTrainable):
     def _begin(self, config: TrialConfig) -> None:
         self._require_same_code(config)
         take_in(config["own_files"])
+        at_hand.take_in(config["own_data"])
         self._store = open_existing_store(config["storage"])
         self._keep_errors_with(config["rungs"][0]["groups"][0])
         self._rungs = [

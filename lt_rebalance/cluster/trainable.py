@@ -10,6 +10,7 @@ import torch
 from ray import tune
 
 from lt_rebalance.cluster.attempt import DONE, Attempt, StageErrors, UnfitWorkerError
+from lt_rebalance.data import at_hand
 from lt_rebalance.ground.own_file import hand_on, take_in
 from lt_rebalance.stages.base import StageRun
 from lt_rebalance.stages.kinds import open_run
@@ -52,6 +53,7 @@ def trial_config(
     return {
         "stages": described,
         "own_files": hand_on(described),
+        "own_data": at_hand.hand_on(described),
         "storage": storage,
         "data_dir": data_dir,
         "watch": (watch or Watch()).to_dict(),
@@ -128,6 +130,7 @@ class StageTrainable(tune.Trainable):
         """Open the store and make the stages."""
         self._require_same_code(config)
         take_in(config["own_files"])
+        at_hand.take_in(config["own_data"])
         self._store = open_existing_store(config["storage"])
         self._attempt.keep_in(StageErrors(self._store, config["stages"], self.trial_id))
         self._take_on(config)

@@ -18,7 +18,7 @@ def add_axes(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> 
     default = next(iter(presets))
     axes = parser.add_argument_group("what to run")
     axes.add_argument("--preset", default=default, help=f"{', '.join(presets)} (default: {default})")
-    axes.add_argument("--dataset", metavar="NAME", help="a data set by name")
+    axes.add_argument("--dataset", metavar="NAME", help="a data set by name, or the path of your own images")
     axes.add_argument("--c", nargs="+", metavar="C", help=f"7/9, 1/2, any 0 < C < 1, or {ORIGINAL}")
     axes.add_argument(
         "--methods",

@@ -6,10 +6,13 @@ Until something is run, neither torch nor Ray is imported: what is wrong is refu
 import argparse
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import filterfalse
 
 from lt_rebalance.cluster.resources import ClusterSize, Resources, count_cpus, plan_resources
 from lt_rebalance.commands.forecast import Answer, Job, show_plan
 from lt_rebalance.commands.options import add_axes
+from lt_rebalance.commands.own_images import add_own_images, bring_images
+from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import are_embedded
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import DATA_DIR_VARIABLE
@@ -121,6 +124,7 @@ def make_axes_parser(question: str | None, presets: Mapping[str, Preset]) -> arg
     """
     parser = make_parser(question or "")
     add_axes(parser, presets)
+    add_own_images(parser.add_argument_group("images of your own, with --dataset PATH"))
     return parser
 
 
@@ -140,6 +144,7 @@ def main(
 
     def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
         check_options(options)
+        bring_images(options)
         study = change_study(build_study(options), read_overrides(options.config, options.set))
         job, lease = _prepare(study, first_line(parser), answer, options, stack)
         if options.plan:
@@ -264,7 +269,7 @@ def read_data(datasets: Collection[str], options: argparse.Namespace) -> None:
         return
     # Data sets take long to unpack: first look whether the place for results is another's.
     open_store(options.storage, RESULTS_VERSION, create=False, is_read_only=True)
-    for name in datasets:
+    for name in filterfalse(is_own_name, datasets):
         load_dataset(name, options.data_dir, download=options.download)
 
 

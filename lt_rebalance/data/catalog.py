@@ -1,15 +1,26 @@
 """DATASETS: the image sets that are known by name."""
 
+import os
 from collections.abc import Collection
 
+from lt_rebalance.data.at_hand import get_own_data, is_own_name
 from lt_rebalance.data.spec import DatasetSpec
 
 
 def get_dataset_spec(name: str) -> DatasetSpec:
-    """Return the entry of a data set; ValueError if there is none."""
+    """Return the entry of a data set, or a set of the user's own at hand; ValueError if there is none."""
+    if is_own_name(name):
+        return get_own_data(name).spec
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
     return DATASETS[name]
+
+
+def is_location(dataset: str | None) -> bool:
+    """Whether a data set is named by where it lies: anything that looks like a path, or is one."""
+    if dataset is None or dataset in DATASETS:
+        return False
+    return "/" in dataset or dataset.endswith(".npz") or os.path.exists(dataset)
 
 
 def are_embedded(names: Collection[str]) -> bool:

@@ -1,12 +1,16 @@
 """What a data set is: its arrays, and what is known of it before any is read."""
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lt_rebalance.ground.plain import config_from_dict
 
 DATA_DIR_VARIABLE = "LT_REBALANCE_DATA_DIR"
 """Environment variable: the data directory, where none is given."""
@@ -24,6 +28,12 @@ class Dataset:
     """Test pixels, 0..255."""
     test_labels_N: NDArray[np.int64]
     """Test classes, 0..K-1."""
+    train_groups_N: NDArray[np.int64] | None = None
+    """What must not be torn apart when something is set aside; None where there is no such thing."""
+    validation_images_NCHW: NDArray[np.uint8] | None = None
+    """Pixels of a validation split, where the set brings one."""
+    validation_labels_N: NDArray[np.int64] | None = None
+    """Its classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +61,58 @@ class DatasetSpec:
     sha256_by_file: Mapping[str, str] = field(hash=False)
     """File name -> its sha256: train images, train labels, test images, test labels; or one npz. A name
     without .gz means the unpacked file, read from `<name>.gz` where only that exists. A name with .gz,
-    read in no other form, is for a publisher whose unpacked files have no known checksum."""
+    read in no other form, is for a publisher whose unpacked files have no known checksum. Empty for a set of
+    the user's own."""
+    content_sha256: str | None = None
+    """Identity of a set of the user's own, over its decoded content; None for one of the catalogue."""
+    validation_counts_K: tuple[int, ...] | None = None
+    """Images of each class in a validation split, where the set brings one."""
+    has_groups: bool = False
+    """Whether training images come in groups that must not be torn apart."""
 
     def __post_init__(self) -> None:
         """Check that every per-class field has K entries and that the files fit the kind of data set."""
         if {len(self.class_names), len(self.train_counts_K), len(self.test_counts_K)} != {self.num_classes}:
             raise ValueError(f"{self.name}: names and counts of a length other than {self.num_classes}")
-        if len(self.sha256_by_file) != (1 if self.is_embedded else 4):
+        if self.is_own:
+            if len(self.validation_counts_K or self.class_names) != self.num_classes or self.sha256_by_file:
+                raise ValueError(f"{self.name}: validation counts of a length other than {self.num_classes}")
+        elif len(self.sha256_by_file) != (1 if self.is_embedded else 4):
             raise ValueError(f"{self.name}: one npz if embedded, four IDX files if not")
 
     @property
     def is_embedded(self) -> bool:
         """Whether the data ships with the package."""
-        return self.torchvision_name is None
+        return self.torchvision_name is None and not self.is_own
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a set of the user's own, in no catalogue."""
+        return self.content_sha256 is not None
 
     @cached_property
     def identity(self) -> str:
-        """Hash that names the content: sha256 over the files' hex digests, sorted, one a line."""
+        """Hash that names the content: sha256 over the files' hex digests, sorted, one a line.
+
+        Of a user's own set it is that of the decoded content.
+        """
+        if self.content_sha256 is not None:
+            return self.content_sha256
         return hashlib.sha256("\n".join(sorted(self.sha256_by_file.values())).encode()).hexdigest()
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as JSON values, so that a worker needs no catalogue."""
+        plain = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> Self:
+        """Return what `to_plain` described.
+
+        Raises:
+            ValueError: unknown or missing keys.
+        """
+        as_tuples = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return config_from_dict(cls, as_tuples)

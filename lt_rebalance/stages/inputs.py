@@ -13,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.long_tail import Subset, draw_subset, parse_c
 from lt_rebalance.data.spec import Dataset, DatasetSpec
 from lt_rebalance.ground.seeding import numpy_stream, torch_stream
+from lt_rebalance.images.load import load_at_hand
 from lt_rebalance.methods.contract import RebalancePlan
 from lt_rebalance.methods.registry import plan_rebalancing
 from lt_rebalance.networks.classifiers.registry import build_classifier
@@ -32,7 +34,7 @@ from lt_rebalance.training.lane import TrainingSet
 
 @functools.lru_cache(maxsize=2)
 def _load_dataset_once(name: str, data_dir: str | None) -> Dataset:
-    return load_dataset(name, data_dir)
+    return load_at_hand(name) if is_own_name(name) else load_dataset(name, data_dir)
 
 
 def _normalize(images_NCHW: NDArray[np.uint8], device: torch.device) -> Tensor:

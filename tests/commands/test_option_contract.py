@@ -156,6 +156,10 @@ VALUES: dict[str, list[str]] = {
     "--rate": ["2"],
     "--preset": ["full"],
     "--dataset": ["mnist"],
+    "--image-size": ["16"],
+    "--grey": [],
+    "--test-fraction": ["0.2"],
+    "--relabel": [],
     "--c": ["7/9"],
     "--methods": ["none", "undersample"],
     "--generators": ["big_mlp_cgan_leaky"],
@@ -338,6 +342,13 @@ LOOKS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             "--json": [],
         },
     ),
+    "data": (
+        ["data", "fashion_mnist_mini"],
+        {
+            **{"--image-size": ["16"], "--grey": [], "--test-fraction": ["0.2"], "--relabel": []},
+            **{"--samples": ["samples.png"], "--data-dir": ["/nowhere"], "--json": []},
+        },
+    ),
     "completion": (["completion", "bash"], {}),
 }
 ELSEWHERE = {
@@ -349,7 +360,7 @@ ELSEWHERE = {
     "failed": "says that failed runs are meant; without it the command is refused",
     "dry_run": "its bases are dry runs; test_dry_run_names_what_failed",
     "no_server": "without it the command becomes the server",
-    "what": "the store",
+    "what": "the store, or the set of images",
     "allow": "accepts what is refused without it: tests of the analysis",
 }
 
@@ -408,13 +419,19 @@ def name_planted(base: Sequence[str], store: str, stage: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("flag", "extra"),
-    [("--out", ["elsewhere"]), ("--study", ["other"]), ("--partial", []), ("--allow", ["duplicates"])],
+    [
+        ("--out", ["elsewhere"]),
+        ("--study", ["other"]),
+        ("--partial", []),
+        ("--allow", ["duplicates"]),
+        ("--metric", ["missing.py:metric"]),
+    ],
 )
 def test_every_option_of_the_report_acts_or_is_refused(
     flag: str, extra: list[str], call: Call, tmp_path: Path
 ) -> None:
     flags = set(list_flags(analysis.__main__.make_parser())) - {"--help", "store"}
-    assert flags == {"--out", "--study", "--partial", "--allow"}
+    assert flags == {"--out", "--study", "--partial", "--allow", "--metric"}
     if flag == "--allow":
         return  # accepts what is refused without it: tests of the analysis
     shutil.copytree(GOLDEN, tmp_path / "store")
@@ -422,7 +439,7 @@ def test_every_option_of_the_report_acts_or_is_refused(
         gone = next((tmp_path / "store" / "stages").iterdir()) / "result.json"
         gone.unlink()
     answer = call(analysis.__main__.main, [str(tmp_path / "store"), flag, *extra])
-    if flag == "--study":
-        assert answer.code == 2
+    if flag in ("--study", "--metric"):
+        assert answer.code == 2 and extra[0].partition(":")[0] in answer.err
     else:
         assert answer.code == 0 and ("elsewhere" in answer.out) == (flag == "--out")

@@ -1,0 +1,48 @@
+"""`lt-rebalance data`: what a set of images holds, and what is wrong with it, before anything is trained."""
+
+import argparse
+
+from lt_rebalance.cli.stores import print_json
+from lt_rebalance.data.catalog import DATASETS
+from lt_rebalance.ground.exits import note
+from lt_rebalance.ground.text import one_line
+from lt_rebalance.images.description import choose_classes, describe, to_dict
+from lt_rebalance.images.load import Look, look_at, look_at_known, require_faultless
+from lt_rebalance.images.options import OwnOptions
+from lt_rebalance.images.sheet import require_free, write_sheet
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show a set; DataError, after all that can be shown, where it cannot be learned from."""
+    if options.samples is not None:
+        require_free(options.samples)
+    look = _look(options)
+    if options.json:
+        print_json(to_dict(options.what, look))
+    else:
+        for line in describe(options.what, look):
+            print(one_line(line).rstrip())
+    if options.samples is not None and look.own is not None:
+        shown = choose_classes(look.counts["train"])
+        write_sheet(options.samples, look.own.dataset, look.class_names, shown)
+        if not options.json:
+            print(f"samples: {one_line(options.samples)}")
+    require_faultless(look)
+    return 0
+
+
+def _look(options: argparse.Namespace) -> Look:
+    fields = ("image_size", "grey", "test_fraction", "relabel")
+    own = OwnOptions(**{field: getattr(options, field) for field in fields})
+    if options.what not in DATASETS:
+        if options.data_dir is not None:
+            raise ValueError(f"--data-dir is for sets of the catalogue ({', '.join(DATASETS)}); leave it out")
+        return look_at(options.what, own)
+    if own != OwnOptions():
+        raise ValueError(
+            "--image-size, --grey, --test-fraction and --relabel are for images of your own, got "
+            f"{options.what} of the catalogue; a folder of that name is ./{options.what}"
+        )
+    if DATASETS[options.what].is_embedded and options.data_dir is not None:
+        note(f"--data-dir changes nothing: {options.what} comes with the package")
+    return look_at_known(options.what, options.data_dir)

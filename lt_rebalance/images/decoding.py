@@ -1,0 +1,144 @@
+"""Decode the pictures of a folder in parallel.
+
+Threads, since Pillow lets go of the interpreter while it decodes, and since a process that is forked beside
+Ray's threads may hang. Shape suffixes: N images, H rows, W columns, C channels.
+"""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_rebalance.ground.errors import DataError
+from lt_rebalance.images.folder import Folder, Listed
+from lt_rebalance.images.options import OwnOptions
+from lt_rebalance.images.pictures import PictureError, decode, quiet_pillow
+from lt_rebalance.images.pool import SPLITS, Pool, RawSplit, sum_up
+from lt_rebalance.images.progress import Progress, count_threads
+from lt_rebalance.images.room import require_room, require_sides
+
+_CHUNK = 64
+"""pictures that a thread decodes before it hands them over"""
+
+Decoded = tuple[tuple[int, int] | None, NDArray[np.uint8] | None, PictureError | None]
+"""the size found, the pixels, and why there are none"""
+
+
+def decode_folder(folder: Folder, options: OwnOptions) -> Pool:
+    """Return the decoded pictures of a folder, those of each split in the order of their names.
+
+    What is wrong with single pictures is among the errors of the pool, whose images are then None.
+
+    Raises:
+        DataError: they have a size that cannot be used, or do not fit into memory.
+    """
+    side = options.image_size
+    width, height = (side, side) if side is not None else _first_size(folder, options)
+    require_sides(width, height, folder.pictures[0].name)
+    num_channels = 1 if options.grey else 3
+    require_room(len(folder.pictures) * num_channels * width * height, folder.root)
+    images_NHWC = np.empty((len(folder.pictures), height, width, num_channels), np.uint8)
+    sizes: Counter[tuple[int, int]] = Counter()
+    faults: defaultdict[str, list[str]] = defaultdict(list)
+    num_grey = 0
+    expected = (width, height) if side is None else None
+    for place, (size, pixels, error) in enumerate(_decode_each(folder, options, expected)):
+        name = folder.pictures[place].name
+        if size is not None:
+            sizes[size] += 1
+        if error is not None:
+            faults[error.rule].append(error.say(name))
+        elif pixels is None:
+            faults["size"].append(_say_mixed(name, size, (width, height)))
+        else:
+            num_grey += pixels.ndim == 2
+            images_NHWC[place] = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+    warnings = list(folder.warnings)
+    if num_grey == len(folder.pictures):
+        images_NHWC = images_NHWC[..., :1]
+    elif num_grey and not options.grey:
+        warnings.append(
+            f"{num_grey:,} grey pictures are taken as colour, as others are; --grey makes all grey"
+        )
+    return Pool(
+        class_names=folder.class_names,
+        splits=_divide(folder, None if faults else images_NHWC),
+        sizes=sizes,
+        errors=[sum_up(each) for each in faults.values()],
+        warnings=warnings,
+    )
+
+
+def _first_size(folder: Folder, options: OwnOptions) -> tuple[int, int]:
+    """Return the width and height of the first picture that has one; DataError where none has."""
+    faults = []
+    for listed in folder.pictures:
+        try:
+            with quiet_pillow():
+                return decode(os.path.join(folder.root, listed.name), options, (0, 0))[0]
+        except PictureError as error:
+            faults.append(error.say(listed.name))
+    raise DataError(sum_up(faults))
+
+
+def _decode_each(folder: Folder, options: OwnOptions, expected: tuple[int, int] | None) -> Iterator[Decoded]:
+    """Yield what became of each picture, in order."""
+
+    def decode_chunk(pictures: Sequence[Listed]) -> list[Decoded]:
+        return [_decode(os.path.join(folder.root, each.name), options, expected) for each in pictures]
+
+    starts = range(0, len(folder.pictures), _CHUNK)
+    progress = Progress("decoding pictures", len(folder.pictures))
+    executor = ThreadPoolExecutor(count_threads())
+    with quiet_pillow(), progress:
+        try:
+            chunks = [folder.pictures[start : start + _CHUNK] for start in starts]
+            for decoded in executor.map(decode_chunk, chunks):
+                progress.add(len(decoded))
+                yield from decoded
+        finally:
+            executor.shutdown(cancel_futures=True)
+
+
+def _decode(path: str, options: OwnOptions, expected: tuple[int, int] | None) -> Decoded:
+    try:
+        return *decode(path, options, expected), None
+    except PictureError as error:
+        return None, None, error
+
+
+def _say_mixed(name: str, size: tuple[int, int] | None, first: tuple[int, int]) -> str:
+    assert size is not None
+    return (
+        f"pictures must be of one size, got {name} of {size[0]} x {size[1]} among others of {first[0]} x "
+        f"{first[1]}; resize all with --image-size N"
+    )
+
+
+def _divide(folder: Folder, images_NHWC: NDArray[np.uint8] | None) -> dict[str, RawSplit]:
+    label_of = {name: label for label, name in enumerate(folder.class_names)}
+    splits = {}
+    for split in SPLITS:
+        places = [place for place, each in enumerate(folder.pictures) if each.split == split]
+        if not places:
+            continue
+        listed = [folder.pictures[place] for place in places]
+        # A split is a run of neighbours, so this is a view.
+        images = None if images_NHWC is None else images_NHWC[places[0] : places[-1] + 1]
+        splits[split] = RawSplit(
+            images_NHWC=images,
+            labels_N=np.array([label_of[each.class_name] for each in listed], np.int64),
+            groups_N=_list_groups(listed),
+            name_of=[each.name for each in listed].__getitem__,
+        )
+    return splits
+
+
+def _list_groups(listed: Sequence[Listed]) -> NDArray[np.str_] | None:
+    """Return the group of each picture; one without is a group of its own. None where none has any."""
+    if all(each.group is None for each in listed):
+        return None
+    return np.array([f"/{each.name}" if each.group is None else each.group for each in listed])

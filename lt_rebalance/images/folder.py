@@ -1,0 +1,196 @@
+"""List a folder of pictures, `train/CLASS/*.png` or `CLASS/*.png`; nothing is decoded.
+
+Folders inside a class are groups: pictures in folders of one name, in whatever class, are not torn apart when
+a split is drawn.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lt_rebalance.ground.errors import DataError
+from lt_rebalance.ground.names import is_foreign
+from lt_rebalance.ground.text import one_line
+from lt_rebalance.images.pictures import ENDINGS
+from lt_rebalance.images.pool import sum_up
+
+_SPLIT_FOLDERS = {"train": "train", "val": "validation", "test": "test"}
+_OTHER_PICTURES = (
+    *(".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm"),
+    *(".jfif", ".jpe", ".svg", ".ico", ".tga", ".dcm"),
+)
+"""that would be missed silently if they were passed over"""
+LAYOUT = "train/CLASS/*.png (or jpg, webp) with test/CLASS and, if you like, val/CLASS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """One picture, as the folder shows it."""
+
+    name: str
+    """below the folder, with slashes"""
+    split: str
+    class_name: str
+    group: str | None
+    state: tuple[int, int, int, int]
+    """size, mtime_ns, ctime_ns and inode: what changes with the content, whoever changes it"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """All pictures of a folder, in an order that follows from their names."""
+
+    root: str
+    pictures: tuple[Listed, ...]
+    class_names: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def fingerprint(self) -> bytes:
+        """Return what is the same as long as no picture was touched."""
+        rows = [(each.name, each.split, each.class_name, each.group, each.state) for each in self.pictures]
+        return json.dumps([self.class_names, rows], separators=(",", ":")).encode()
+
+
+def list_folder(root: Path) -> Folder:
+    """List the pictures of a folder.
+
+    Raises:
+        DataError: it holds none in this layout, or something in it cannot be taken.
+    """
+    return _Lister(os.path.realpath(root)).list()
+
+
+class _Lister:
+    def __init__(self, root: str) -> None:
+        self._root = root.removesuffix("/")  # of the root of all files, too
+        self._pictures: list[Listed] = []
+        self._left_out: list[str] = []
+        self._foreign_pictures: list[str] = []
+
+    def list(self) -> Folder:
+        top = {entry.name: entry for entry in self._scan(self._root)}
+        folders = {name: entry for name, entry in top.items() if entry.is_dir()}
+        self._left_out += [name for name in top if name not in folders]
+        classes = {}
+        if not folders.keys() & _SPLIT_FOLDERS.keys():
+            classes["train"] = self._list_split("train", folders)
+        else:
+            self._left_out += [f"{name}/" for name in folders if name not in _SPLIT_FOLDERS]
+            for name, split in _SPLIT_FOLDERS.items():
+                if name in folders:
+                    inner = {entry.name: entry for entry in self._scan(folders[name].path)}
+                    classes[split] = self._list_split(split, inner)
+        self._check(classes)
+        warnings = []
+        if self._left_out:
+            names = ", ".join(map(repr, self._left_out[:3]))
+            warnings.append(f"{len(self._left_out):,} left out that are no pictures here: {names}")
+        return Folder(
+            root=self._root,
+            pictures=tuple(self._pictures),
+            class_names=tuple(classes["train"]),
+            warnings=tuple(warnings),
+        )
+
+    def _check(self, classes: Mapping[str, Mapping[str, int]]) -> None:
+        if self._foreign_pictures:
+            faults = [
+                f"a picture must be png, jpg or webp, got {one_line(name)}; convert or remove it"
+                for name in self._foreign_pictures
+            ]
+            raise DataError(sum_up(faults))
+        if not self._pictures:
+            raise DataError(f"{self._root} holds no pictures; lay them out as {LAYOUT}")
+        if "train" not in classes:
+            raise DataError(f"{self._root} has no folder train; lay it out as {LAYOUT}")
+        for split, counts in classes.items():
+            unknown = [name for name in counts if name not in classes["train"]]
+            if unknown and any(counts[name] for name in unknown):
+                raise DataError(
+                    f"every class must be in train, got {len(unknown)} in {split} alone, such as "
+                    f"{unknown[0]!r}; add pictures of it to train, or remove it"
+                )
+        if empty := [name for name, count in classes["train"].items() if not count]:
+            raise DataError(
+                f"every class must have pictures to learn from, got none of {empty[0]!r}; add some, or "
+                "remove its folder"
+            )
+
+    def _list_split(self, split: str, entries: Mapping[str, os.DirEntry[str]]) -> dict[str, int]:
+        """Take in the classes of a split; return how many pictures each has."""
+        counts = {}
+        for name, entry in entries.items():
+            if not entry.is_dir():
+                self._note(entry)
+                continue
+            before = len(self._pictures)
+            self._list_class(split, name, entry.path)
+            counts[name] = len(self._pictures) - before
+        return counts
+
+    def _list_class(self, split: str, class_name: str, path: str) -> None:
+        has_loose, has_groups = False, False
+        for entry in self._scan(path):
+            if not entry.is_dir():
+                has_loose |= self._take(entry, split, class_name, None)
+                continue
+            has_groups = True
+            for inner in self._scan(entry.path):
+                if inner.is_dir():
+                    raise DataError(
+                        f"a class holds pictures, or folders that are groups of them, got a folder in a "
+                        f"group: {self._below(inner)}; lay it out as {LAYOUT}"
+                    )
+                self._take(inner, split, class_name, entry.name)
+        if has_loose and has_groups:
+            raise DataError(
+                "a class holds either pictures or folders that are groups of them, got both in "
+                f"{path[len(self._root) + 1 :]}; put every picture of it into a group, or none"
+            )
+
+    def _take(self, entry: os.DirEntry[str], split: str, class_name: str, group: str | None) -> bool:
+        if not entry.name.lower().endswith(ENDINGS) or not entry.is_file():
+            self._note(entry)
+            return False
+        found = os.stat(entry.path)
+        state = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        self._pictures.append(
+            Listed(name=self._below(entry), split=split, class_name=class_name, group=group, state=state)
+        )
+        return True
+
+    def _note(self, entry: os.DirEntry[str]) -> None:
+        is_picture = entry.name.lower().endswith(_OTHER_PICTURES)
+        (self._foreign_pictures if is_picture else self._left_out).append(self._below(entry))
+
+    def _scan(self, path: str) -> Iterator[os.DirEntry[str]]:
+        """Yield what lies in a folder, sorted by name, without what desktops and editors leave."""
+        try:
+            with os.scandir(path) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            raise DataError(f"{one_line(path)} cannot be read ({error.strerror})") from None
+        for entry in found:
+            if is_foreign(entry.name):
+                continue
+            name = self._below(entry)
+            if not name.isprintable():
+                raise DataError(f"names must be of letters that can be printed, got {name!r}; rename it")
+            if entry.is_symlink():
+                self._check_link(entry, name)
+            yield entry
+
+    def _check_link(self, entry: os.DirEntry[str], name: str) -> None:
+        target = os.path.realpath(entry.path)
+        if os.path.commonpath([target, self._root]) != self._root:
+            raise DataError(
+                f"a link must stay in the folder, got {name}, which leads to {one_line(target)}; copy what "
+                "it leads to into its place"
+            )
+        if not os.path.exists(target):
+            raise DataError(f"a link must lead to something, got {name}; remove it")
+
+    def _below(self, entry: os.DirEntry[str]) -> str:
+        return entry.path[len(self._root) + 1 :]

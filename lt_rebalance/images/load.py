@@ -1,0 +1,393 @@
+"""From a location of the user's own images to a data set: read, checked, arranged, prepared once.
+
+Shape suffixes: N images, C H W image, K classes.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_rebalance.data.at_hand import OwnData, get_own_data, keep, name_own
+from lt_rebalance.data.catalog import DATASETS
+from lt_rebalance.data.files import load_dataset
+from lt_rebalance.data.spec import Dataset, DatasetSpec
+from lt_rebalance.ground.errors import DataError
+from lt_rebalance.ground.text import one_line
+from lt_rebalance.images.archive import read_archive
+from lt_rebalance.images.arrangement import (
+    FORMAT,
+    ArrangedSplit,
+    Positions,
+    digest_images,
+    identify,
+    number_groups,
+    order_images,
+    rank_digests,
+)
+from lt_rebalance.images.cache import Cache
+from lt_rebalance.images.checks import Findings, check_counts, check_duplicates, check_groups, check_range
+from lt_rebalance.images.decoding import decode_folder
+from lt_rebalance.images.folder import LAYOUT, Folder, list_folder
+from lt_rebalance.images.options import OwnOptions
+from lt_rebalance.images.pool import SPLITS, Pool, RawSplit
+from lt_rebalance.images.splitting import draw_test
+
+LICENCE = "the user's own"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OwnSet:
+    """A set that can be learned from."""
+
+    spec: DatasetSpec
+    dataset: Dataset
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Look:
+    """What a location holds, as far as it can be told."""
+
+    class_names: tuple[str, ...]
+    counts: Mapping[str, tuple[int, ...]]
+    """images of each class, by split"""
+    sizes: Counter[tuple[int, int]]
+    """images found of each width and height, before they are resized"""
+    errors: Sequence[str]
+    """what makes results wrong, each in a line"""
+    warnings: Sequence[str]
+    own: OwnSet | None
+    """None where there are errors"""
+
+
+def load_own(location: str, options: OwnOptions) -> tuple[OwnSet, Sequence[str]]:
+    """Return the set at a location, and warnings.
+
+    Raises:
+        DataError: it cannot be learned from; the first reason, and how many more there are.
+    """
+    look = look_at(location, options)
+    require_faultless(look)
+    assert look.own is not None
+    return look.own, look.warnings
+
+
+def require_faultless(look: Look) -> None:
+    """Raise a DataError where a set has errors: the first, and how many more there are."""
+    if look.errors:
+        more = len(look.errors) - 1
+        raise DataError(
+            look.errors[0] + (f" (and {more} more, which `lt-rebalance data` lists)" if more else "")
+        )
+
+
+def bring(location: str, options: OwnOptions) -> tuple[str, Sequence[str]]:
+    """Have the set at a location at hand; return its name, and warnings. Errors as `load_own`."""
+    own, warnings = load_own(location, options)
+    where = os.path.abspath(location)
+    keep(OwnData(spec=own.spec, location=where, options=dataclasses.asdict(options)))
+    return own.spec.name, warnings
+
+
+def load_at_hand(name: str) -> Dataset:
+    """Return the arrays of a set at hand: as they were prepared on this machine, or else read where it lies.
+
+    Raises:
+        DataError: it is not there, or other images are.
+    """
+    planned = get_own_data(name)
+    prepared = find_prepared(planned.spec)
+    if prepared is not None:
+        return prepared
+    own, _ = load_own(planned.location, OwnOptions(**planned.options))
+    if own.spec.identity != planned.spec.identity:
+        raise DataError(
+            f"images must be those that were planned with, {name}, got {own.spec.name} at {planned.location}"
+            "; put them back, or start the sweep anew"
+        )
+    return own.dataset
+
+
+def find_prepared(spec: DatasetSpec) -> Dataset | None:
+    """Return the arrays of a set that has been prepared on this machine; None where it has not."""
+    assert spec.content_sha256 is not None
+    splits = Cache().read_set(spec.content_sha256)
+    return None if splits is None else _to_dataset(splits)
+
+
+def look_at(location: str, options: OwnOptions) -> Look:
+    """Read what lies at a location, from the cache where its files are as they were.
+
+    Raises:
+        DataError: it is neither a folder of pictures nor an npz, or is damaged as a whole.
+    """
+    source = _open(location, options)
+    cache = Cache()
+    if (known := _read_known(cache, source)) is not None:
+        return known
+    with cache.preparing(source.key):
+        # Another process may have been preparing it.
+        return _read_known(cache, source) or _prepare(cache, source)
+
+
+def look_at_known(name: str, data_dir: str | None) -> Look:
+    """Return what a set of the catalogue holds; errors as `load_dataset`."""
+    spec, dataset = DATASETS[name], load_dataset(name, data_dir)
+    num_images = sum(spec.train_counts_K) + sum(spec.test_counts_K)
+    return Look(
+        class_names=spec.class_names,
+        counts={"train": spec.train_counts_K, "test": spec.test_counts_K},
+        sizes=Counter({(spec.image_shape[2], spec.image_shape[1]): num_images}),
+        errors=(),
+        warnings=(),
+        own=OwnSet(spec=spec, dataset=dataset),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """A location, listed but not read."""
+
+    path: Path
+    options: OwnOptions
+    folder: Folder | None
+    """None for an npz"""
+
+    @property
+    def key(self) -> str:
+        """What names the location and the options."""
+        asked = [os.path.realpath(self.path), dataclasses.asdict(self.options)]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What is the same as long as no file was touched."""
+        if self.folder is not None:
+            state = self.folder.fingerprint()
+        else:
+            found = self.path.stat()
+            state = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}".encode()
+        return hashlib.sha256(f"{FORMAT}\n".encode() + state).hexdigest()
+
+    def read(self) -> Pool:
+        if self.folder is not None:
+            return decode_folder(self.folder, self.options)
+        return read_archive(self.path, self.options)
+
+
+def _open(location: str, options: OwnOptions) -> _Source:
+    path = Path(location)
+    try:
+        if path.is_dir():
+            if options.relabel:
+                raise DataError(
+                    f"--relabel renumbers the labels of an npz, got the folder {location}, whose classes "
+                    "have names; leave it out"
+                )
+            return _Source(path=path, options=options, folder=list_folder(path))
+        if path.is_file() and zipfile.is_zipfile(path):
+            return _Source(path=path, options=options, folder=None)
+    except (OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{one_line(location)} cannot be read ({one_line(error)})") from None
+    got = "something else" if path.exists() else "nothing"
+    raise DataError(
+        f"images of your own are a folder with {LAYOUT}, or an npz in MedMNIST's layout, got {got} at "
+        f"{one_line(location)!r}; name one of these"
+    )
+
+
+def _read_known(cache: Cache, source: _Source) -> Look | None:
+    """Return what was found at a location before; None unless all of it is as it was."""
+    known = cache.read_source(source.key, source.fingerprint)
+    splits = None if known is None else cache.read_set(known["identity"])
+    if known is None or splits is None:
+        return None
+    class_names, said = _name_classes(known["class_names"], source.path)
+    spec = _to_spec(known["identity"], class_names, splits)
+    return Look(
+        class_names=spec.class_names,
+        counts=_count(splits, spec.num_classes),
+        sizes=Counter({(width, height): count for width, height, count in known["sizes"]}),
+        errors=(),
+        warnings=said + known["warnings"],
+        own=OwnSet(spec=spec, dataset=_to_dataset(splits)),
+    )
+
+
+def _prepare(cache: Cache, source: _Source) -> Look:
+    # Before anything is read: what changes while it is read changes the fingerprint.
+    fingerprint = source.fingerprint
+    pool = source.read()
+    class_names, said = _name_classes(pool.class_names, source.path)
+    found = Findings(errors=list(pool.errors), warnings=list(pool.warnings))
+    if ("test" in pool.splits) == (source.options.test_fraction is not None):
+        found.errors.append(_say_split(source))
+    splits = None
+    counts = _count_raw(pool.splits, len(pool.class_names))
+    if all(split.images_NHWC is not None for split in pool.splits.values()):
+        splits = _arrange(pool, source.options, found)
+        counts = {
+            name: np.bincount(each.labels_N, minlength=len(pool.class_names)) for name, each in splits.items()
+        }
+    check_counts(counts, class_names, found)
+    own = None
+    if splits is not None and not found.errors:
+        identity = identify(splits)
+        cache.remove_left_overs()
+        if cache.read_set(identity) is None:
+            cache.write_set(identity, splits)
+        content = {
+            "fingerprint": fingerprint,
+            "identity": identity,
+            "class_names": pool.class_names,
+            "sizes": [[*size, count] for size, count in sorted(pool.sizes.items())],
+            "warnings": found.warnings,
+        }
+        cache.write_source(source.key, json.loads(json.dumps(content)))
+        spec = _to_spec(identity, class_names, splits)
+        own = OwnSet(spec=spec, dataset=_to_dataset(cache.read_set(identity) or splits))
+    return Look(
+        class_names=class_names,
+        counts={name: tuple(counts_K.tolist()) for name, counts_K in counts.items()},
+        sizes=pool.sizes,
+        errors=found.errors,
+        warnings=said + found.warnings,
+        own=own,
+    )
+
+
+def _name_classes(class_names: Sequence[str], path: Path) -> tuple[tuple[str, ...], list[str]]:
+    """Return the names of classes, and what is to be said of them.
+
+    A file such as "cifar10_lt.npz" may hold numbers alone, which say nothing to a reader of its tables: they
+    are then those of the set of the catalogue whose name it bears.
+    """
+    if tuple(class_names) == tuple(map(str, range(len(class_names)))):
+        for name in sorted(DATASETS, key=len, reverse=True):
+            is_named = re.match(rf"{re.escape(name)}(?![a-z0-9])", path.name, re.IGNORECASE)
+            if is_named and DATASETS[name].num_classes == len(class_names):
+                said = (
+                    f"the names of the classes are those of {name}, which the file is called after; to give "
+                    "others, save an array class_names in it"
+                )
+                return DATASETS[name].class_names, [said]
+    return tuple(class_names), []
+
+
+def _say_split(source: _Source) -> str:
+    if source.options.test_fraction is None:
+        return f"a set needs test images, got {source.path} without any; draw some with --test-fraction 0.2"
+    return f"--test-fraction draws a test split, got {source.path} that brings one; leave it out"
+
+
+def _arrange(pool: Pool, options: OwnOptions, found: Findings) -> dict[str, ArrangedSplit]:
+    """Return the splits in their final order, with a test split drawn where one is asked for."""
+    raw = {name: pool.splits[name] for name in SPLITS if name in pool.splits}
+    check_range(raw, found)
+    images = {name: np.moveaxis(_images(split), 3, 1) for name, split in raw.items()}
+    joint = rank_digests(np.concatenate([digest_images(each) for each in images.values()]))
+    starts = np.cumsum([0, *(len(split.labels_N) for split in raw.values())])
+    ranks = {name: joint[starts[place] : starts[place + 1]] for place, name in enumerate(raw)}
+    orders = {name: order_images(split.labels_N, ranks[name]) for name, split in raw.items()}
+    come_from = {name: name for name in raw}
+    if "test" not in raw and options.test_fraction is not None:
+        is_tested = _draw(raw["train"], orders["train"], ranks["train"], options.test_fraction)
+        drawn = orders["train"]
+        orders = {**orders, "train": drawn[~is_tested], "test": drawn[is_tested]}
+        come_from["test"] = "train"
+    parts = {name: _take(raw[come_from[name]], orders[name]) for name in SPLITS if name in orders}
+    ranks = {name: ranks[come_from[name]][orders[name]] for name in parts}
+    check_duplicates(parts, ranks, pool.class_names, found)
+    check_groups(parts, found)
+    groups = _number_groups(parts)
+    return {
+        name: ArrangedSplit(
+            images_NCHW=images[come_from[name]][orders[name]],
+            labels_N=parts[name].labels_N,
+            groups_N=groups.get(name),
+        )
+        for name in parts
+    }
+
+
+def _images(split: RawSplit) -> NDArray[np.uint8]:
+    assert split.images_NHWC is not None
+    return split.images_NHWC
+
+
+def _draw(split: RawSplit, order: Positions, ranks_N: Positions, fraction: float) -> NDArray[np.bool_]:
+    """Return which images, in their order, are to be tested on; equal images stay together."""
+    names = ranks_N if split.groups_N is None else split.groups_N
+    return draw_test(split.labels_N[order], number_groups(names[order]), fraction)
+
+
+def _take(split: RawSplit, order: Positions) -> RawSplit:
+    return RawSplit(
+        images_NHWC=None,
+        labels_N=split.labels_N[order],
+        groups_N=None if split.groups_N is None else split.groups_N[order],
+        name_of=lambda place: split.name_of(int(order[place])),
+    )
+
+
+def _number_groups(parts: Mapping[str, RawSplit]) -> dict[str, NDArray[np.int64]]:
+    grouped = {name: split.groups_N for name, split in parts.items() if split.groups_N is not None}
+    if not grouped:
+        return {}
+    numbers = number_groups(np.concatenate(list(grouped.values())))
+    ends = np.cumsum([len(groups_N) for groups_N in grouped.values()])
+    return dict(zip(grouped, np.split(numbers, ends[:-1]), strict=True))
+
+
+def _count(splits: Mapping[str, ArrangedSplit], num_classes: int) -> dict[str, tuple[int, ...]]:
+    return {
+        name: tuple(np.bincount(split.labels_N, minlength=num_classes).tolist())
+        for name, split in splits.items()
+    }
+
+
+def _count_raw(splits: Mapping[str, RawSplit], num_classes: int) -> dict[str, NDArray[np.int64]]:
+    return {name: np.bincount(split.labels_N, minlength=num_classes) for name, split in splits.items()}
+
+
+def _to_spec(identity: str, class_names: tuple[str, ...], splits: Mapping[str, ArrangedSplit]) -> DatasetSpec:
+    counts = _count(splits, len(class_names))
+    num_channels, height, width = splits["train"].images_NCHW.shape[1:]
+    return DatasetSpec(
+        name=name_own(identity),
+        num_classes=len(class_names),
+        image_shape=(num_channels, height, width),
+        class_names=class_names,
+        train_counts_K=counts["train"],
+        test_counts_K=counts["test"],
+        validation_counts_K=counts.get("validation"),
+        has_groups=splits["train"].groups_N is not None,
+        licence=LICENCE,
+        content_sha256=identity,
+        sha256_by_file={},
+    )
+
+
+def _to_dataset(splits: Mapping[str, ArrangedSplit]) -> Dataset:
+    train, test, validation = splits["train"], splits["test"], splits.get("validation")
+    return Dataset(
+        train_images_NCHW=train.images_NCHW,
+        train_labels_N=train.labels_N,
+        test_images_NCHW=test.images_NCHW,
+        test_labels_N=test.labels_N,
+        train_groups_N=train.groups_N,
+        validation_images_NCHW=None if validation is None else validation.images_NCHW,
+        validation_labels_N=None if validation is None else validation.labels_N,
+    )

@@ -1,0 +1,30 @@
+"""What a user may say of a set of their own beyond where it lies."""
+
+from dataclasses import dataclass
+
+SMALLEST_SIDE, LARGEST_SIDE = 16, 224
+"""in pixels, of the images that are learned from"""
+MOST_CLASSES = 10_000
+OWN_FIELDS = ("image_size", "grey", "test_fraction", "relabel")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnOptions:
+    """How the images of a user's own set are prepared."""
+
+    image_size: int | None = None
+    """Both sides in pixels after an antialiased resize, which keeps no aspect ratio; None: as they are."""
+    grey: bool = False
+    """Whether colour becomes grey (ITU-R 601)."""
+    test_fraction: float | None = None
+    """Share of each class that becomes the test split; None for a set that brings one."""
+    relabel: bool = False
+    """Whether the labels of an npz are renumbered 0..K-1 in their order."""
+
+    def __post_init__(self) -> None:
+        if self.image_size is not None and not SMALLEST_SIDE <= self.image_size <= LARGEST_SIDE:
+            raise ValueError(
+                f"the image size must be {SMALLEST_SIDE} to {LARGEST_SIDE} pixels, got {self.image_size}"
+            )
+        if self.test_fraction is not None and not 0 < self.test_fraction < 1:
+            raise ValueError(f"the test fraction must lie between 0 and 1, got {self.test_fraction:g}")
