@@ -36,6 +36,7 @@ from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Cell, Study
 from lt_rebalance.training.configs import Budget, Execution
+from tests.tiny import TINY
 
 RESOURCES = Resources(num_cpus=1, num_gpus=0, num_slots=2, max_lanes=1)
 
@@ -81,7 +82,7 @@ def local_ray() -> Iterator[None]:
 def cells(small_protocol: Protocol) -> tuple[Cell, ...]:
     """Return three cells, of which two share a generator."""
     other_loss = dataclasses.replace(small_protocol, name="double", loss="double_softmax")
-    arguments = {"dataset": "fashion_mnist_mini", "c": "1/2"}
+    arguments = {"dataset": TINY, "c": "1/2"}
     cgan = {"method": "cgan", "generator": "small_mlp_cgan_leaky"}
     return (
         make_cell(small_protocol, method="none", generator=None, **arguments),
@@ -121,7 +122,7 @@ def test_plan_on_ray_gives_the_bits_of_its_stages_run_one_by_one_backwards(
 
     first = ledger.records[plan.runs[0].key]
     predictions_N = np.load(io.BytesIO(on_ray.read_artifact(first, "predictions")), allow_pickle=False)
-    assert (predictions_N.shape, predictions_N.dtype) == ((2000,), np.uint8)
+    assert (predictions_N.shape, predictions_N.dtype) == ((100,), np.uint8)
 
     # A study that has grown runs only what is new, here with all its seeds as lanes of one trial.
     grown = compile_study(Study(name="study", cells=tuple(cells), seeds=(0, 1, 2, 3)), cpu_execution)
@@ -142,7 +143,7 @@ def test_stage_that_fails_or_diverges_takes_only_its_dependants_with_it(
 ) -> None:
     explosive = dataclasses.replace(small_protocol, name="explosive", classifier_learning_rate=1e30)
     explosive_cgan = dataclasses.replace(small_protocol, name="explosive", generator_learning_rate=1e30)
-    mini = {"dataset": "fashion_mnist_mini", "c": "1/2"}
+    mini = {"dataset": TINY, "c": "1/2"}
     cells = (
         make_cell(small_protocol, method="none", generator=None, **mini),
         make_cell(explosive, method="none", generator=None, **mini),
@@ -181,7 +182,7 @@ def test_stage_that_workers_do_not_know_is_told_and_final_on_ray(
 ) -> None:
     # Registered in this process alone, as by a user's own sweep.
     monkeypatch.setitem(METHODS, "my_own", METHODS["none"])
-    mini = {"dataset": "fashion_mnist_mini", "c": "1/2"}
+    mini = {"dataset": TINY, "c": "1/2"}
     cells = tuple(
         make_cell(small_protocol, method=name, generator=None, **mini) for name in ("my_own", "none")
     )
@@ -239,7 +240,7 @@ class KillWorkers:
 def long_cell(small_protocol: Protocol) -> Cell:
     """Return a cell of twelve rounds, each long enough to be killed in."""
     longer = dataclasses.replace(small_protocol, classifier_budget=Budget(steps=60, rounds=12))
-    return make_cell(longer, dataset="fashion_mnist_mini", c="1/2", method="oversample", generator=None)
+    return make_cell(longer, dataset=TINY, c="1/2", method="oversample", generator=None)
 
 
 @pytest.mark.slow

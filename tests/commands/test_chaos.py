@@ -25,13 +25,14 @@ from lt_rebalance.training.configs import Budget, Execution
 from tests.cluster.test_runner import RESOURCES, KillWorkers, run_on_ray
 from tests.commands.test_resume import AXES, BUDGETS, EXECUTION, NUM_STAGES, ROOT, find_results, start_command
 from tests.store.test_full_disk import mounted, open_at
+from tests.tiny import TINY
 
 
 @pytest.fixture
 def long_cell(small_protocol: Protocol) -> Cell:
     """Return a cell of twelve rounds, each long enough to be killed in."""
     longer = dataclasses.replace(small_protocol, classifier_budget=Budget(steps=60, rounds=12))
-    return make_cell(longer, dataset="fashion_mnist_mini", c="1/2", method="oversample", generator=None)
+    return make_cell(longer, dataset=TINY, c="1/2", method="oversample", generator=None)
 
 
 class KillNode:

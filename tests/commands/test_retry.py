@@ -21,12 +21,13 @@ from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
 from tests.analysis.synthetic import plan_nested
 from tests.store.test_store import make_failure
+from tests.tiny import TINY
 
 
 @pytest.fixture
 def plan(small_protocol: Protocol, cpu_execution: Execution) -> Plan:
     """Return two cells at two seeds."""
-    common = {"dataset": "fashion_mnist_mini", "c": "1/2"}
+    common = {"dataset": TINY, "c": "1/2"}
     cells = (
         make_cell(small_protocol, method="none", generator=None, **common),
         make_cell(small_protocol, method="cgan", generator="small_mlp_cgan_leaky", **common),

@@ -23,6 +23,7 @@ from lt_rebalance.data.catalog import DATASETS
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.seeding import torch_stream
+from lt_rebalance.images.load import load_at_hand
 from lt_rebalance.methods.registry import MethodConfig
 from lt_rebalance.networks.generators.registry import build_generator
 from lt_rebalance.stages.base import StageRun
@@ -225,7 +226,7 @@ def test_predictions_of_the_mini_set_give_the_metrics_again(mini: EndToEnd) -> N
     record = mini.records[1]
     content = mini.store.read_artifact(record, "predictions")
     predictions_N = np.load(io.BytesIO(content), allow_pickle=False)
-    labels_N = load_dataset(TINY).test_labels_N
+    labels_N = load_at_hand(TINY).test_labels_N
     assert (predictions_N.shape, predictions_N.dtype) == ((100,), np.uint8)
     macro_f1 = f1_score(labels_N, predictions_N, average="macro", zero_division=0)
     recall_K = recall_score(labels_N, predictions_N, average=None, zero_division=0)
@@ -251,7 +252,7 @@ def test_weights_of_the_mini_set_draw_with_the_diversity_recorded(mini: EndToEnd
     record = mini.records[0]
     generator = build_generator(GENERATOR, 10, (1, 28, 28))
     generator.load_state_dict(safetensors.torch.load(mini.store.read_artifact(record, "weights")))
-    dataset = load_dataset(TINY)
+    dataset = load_at_hand(TINY)
     subset = InputReader(TINY, None, mini.store, CPU).read(mini.stages[0]).subset
     stream = torch_stream(0, "diversity_noise")
     diversity_K = record.quality_per_class["diversity"]
@@ -280,7 +281,7 @@ def test_samples_of_the_mini_set_end_with_the_first_real_images(mini: EndToEnd) 
     content = mini.store.read_artifact(record, "samples")
     sheet_3KSCHW = np.load(io.BytesIO(content), allow_pickle=False)
     assert (sheet_3KSCHW.shape, sheet_3KSCHW.dtype) == ((3, 10, 10, 1, 28, 28), np.uint8)
-    images_NCHW = load_dataset(TINY).train_images_NCHW
+    images_NCHW = load_at_hand(TINY).train_images_NCHW
     subset = InputReader(TINY, None, mini.store, CPU).read(mini.stages[0]).subset
     for label, indices in enumerate(subset.indices_by_class):
         assert np.array_equal(sheet_3KSCHW[2, label], images_NCHW[np.resize(indices, 10)])

@@ -24,7 +24,7 @@ from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import torch_version
-from tests.stages.test_stages import TINY
+from tests.stages.test_stages import SHORT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NUM_CLASSES = 300
@@ -63,7 +63,7 @@ def wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plan_wide() -> Plan:
-    cell = make_cell(TINY, dataset="wide", c="1/2", method="none", generator=None)
+    cell = make_cell(SHORT, dataset="wide", c="1/2", method="none", generator=None)
     return compile_study(Study(name="wide", cells=(cell,), seeds=(0,)), EXECUTION)
 
 
