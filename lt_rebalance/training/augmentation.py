@@ -39,7 +39,8 @@ def augment(images_LBCHW: Tensor, keys_L: Tensor, step: Tensor, names: Collectio
         images_NCHW = _shift_and_flip(images_NCHW, words_NR, crops="crop" in names, flips="flip" in names)
     if "cutout" in names:
         images_NCHW = _cut_out(images_NCHW, words_NR)
-    return images_NCHW.unflatten(0, images_LBCHW.shape[:2])
+    changed_LBCHW: Tensor = images_NCHW.unflatten(0, images_LBCHW.shape[:2])
+    return changed_LBCHW
 
 
 def draw_words(keys_L: Tensor, step: Tensor, num_items: int) -> Tensor:

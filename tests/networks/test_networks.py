@@ -167,7 +167,7 @@ def test_classifiers_read_images_of_any_shape(name: str, image_shape: tuple[int,
 
 
 def count_cifar_resnet(num_blocks: int) -> int:
-    """Count by formula: convolutions 3x3 without biases, two values a channel of each norm, a linear layer."""
+    """Count by formula: convolutions without biases, two values a channel of each norm, a linear layer."""
     count, width_before = 3 * 16 * 9 + 2 * 16, 16
     for width in (16, 32, 64):
         count += (
