@@ -11,7 +11,7 @@ from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground.option_types import finite, repeats, whole
 from lt_rebalance.ground.plain import require_known, require_positive
 from lt_rebalance.search.search import FIRST_SEARCH_SEED, SCHEDULERS
-from lt_rebalance.studies.protocols import PROTOCOLS, Protocol, get_protocol
+from lt_rebalance.studies.protocols import ADAM_PROTOCOLS, Protocol
 from lt_rebalance.training.configs import Budget
 
 VALIDATION_PER_CLASS = 500
@@ -49,7 +49,7 @@ def make_search_parser(question: str, presets: Mapping[str, SearchPreset]) -> ar
     )
     what.add_argument("--dataset", metavar="NAME", help="a data set by name")
     what.add_argument("--c", default="1/2", metavar="C", help="7/9, 1/2 or any 0 < C < 1 (default: 1/2)")
-    what.add_argument("--protocol", default="sound", help=f"of {', '.join(PROTOCOLS)} (default: sound)")
+    what.add_argument("--protocol", default="sound", help=f"of {', '.join(ADAM_PROTOCOLS)} (default: sound)")
     what.add_argument(
         "--steps", type=whole, metavar="N", help="optimizer steps of a trial that runs to its end"
     )
@@ -82,7 +82,8 @@ def search_protocol(options: argparse.Namespace, **changes: Any) -> Protocol:  #
     """Return the protocol that the options name, with a validation set."""
     smallest = min(get_dataset_spec(options.dataset).train_counts_K)
     validation = min(VALIDATION_PER_CLASS, smallest // VALIDATION_SHARE)
-    return dataclasses.replace(get_protocol(options.protocol), validation_per_class=validation, **changes)
+    require_known("protocol of a search", options.protocol, tuple(ADAM_PROTOCOLS))
+    return dataclasses.replace(ADAM_PROTOCOLS[options.protocol], validation_per_class=validation, **changes)
 
 
 def search_reduction(options: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ from lt_rebalance.search.search import Search
 from lt_rebalance.store import Store
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import compile_study
-from lt_rebalance.studies.protocols import PROTOCOLS
+from lt_rebalance.studies.protocols import ADAM_PROTOCOLS
 from lt_rebalance.studies.study import Study
 
 
@@ -68,7 +68,7 @@ class SearchCommand:
         """Put the untuned configuration first, then the values that the protocols give."""
         component, space = self.search.component, self.search.space
         self.journal.enqueue(self.search.untuned)
-        for protocol in PROTOCOLS.values():
+        for protocol in ADAM_PROTOCOLS.values():
             self.journal.enqueue({name: getattr(protocol, f"{component}_{name}") for name in space})
         if self.options.retry_failed:
             self.journal.enqueue_failed()

@@ -44,6 +44,7 @@ DATASETS: dict[str, DatasetSpec] = {
         train_counts_K=(6000,) * 10,
         test_counts_K=(1000,) * 10,
         licence="MIT",
+        may_flip=True,
         torchvision_name="FashionMNIST",
         debian_package="dataset-fashion-mnist",
         sha256_by_file={
@@ -93,6 +94,7 @@ DATASETS: dict[str, DatasetSpec] = {
         train_counts_K=(600,) * 10,
         test_counts_K=(200,) * 10,
         licence="MIT",
+        may_flip=True,
         sha256_by_file={
             "fashion_mnist_mini.npz": "296bb38fd0342482d6f6fbf51db0f3e427f839ef48ca34a25608157289af8038",
         },

@@ -54,6 +54,8 @@ class DatasetSpec:
     """Test images of each class."""
     licence: str
     """Licence of the images."""
+    may_flip: bool = False
+    """Whether an image stays one of its class when left and right are exchanged."""
     torchvision_name: str | None = None
     """Class of torchvision.datasets and folder below the data directory; None: embedded in the package."""
     debian_package: str | None = None

@@ -38,6 +38,7 @@ STREAMS = {
     "classifier_batches": 12,
     "sheet_noise": 13,
     "classifier_dropout": 14,
+    "classifier_augmentation": 15,
 }
 
 

@@ -34,8 +34,10 @@ KNOWN_WORK: dict[tuple[str, int, ImageShape], ForwardWork] = {
     for place, flop, has_batch_norm in (
         (CLASSIFIERS["paper_cnn"], 31_964_672, True),
         (CLASSIFIERS["paper_cnn_dropout"], 31_964_672, True),
+        (CLASSIFIERS["resnet18"], 911_601_664, True),
         (CLASSIFIERS["resnet20"], 61_642_496, True),
         (CLASSIFIERS["resnet20_group_norm"], 61_642_496, False),
+        (CLASSIFIERS["resnet32"], 104_994_560, True),
         (DISCRIMINATOR, 2_937_344, False),
         (GENERATORS["small_mlp_cgan_leaky"], 1_121_280, False),
         (GENERATORS["mlp_cgan_relu"], 2_972_672, False),

@@ -170,7 +170,7 @@ def _check(annotation: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _check_table(typing.cast(type, kind), value, name)
     accepted = (int, float) if kind is float else (kind,)
-    if not isinstance(value, accepted) or isinstance(value, bool):
+    if not isinstance(value, accepted) or isinstance(value, bool) != (kind is bool):
         empty = f", or {NULL!r} for none" if types.NoneType in members else ""
         raise ValueError(f"{name} must be a value of type {kind.__name__}{empty}, got {value!r}")
     try:

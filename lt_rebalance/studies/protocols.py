@@ -1,8 +1,10 @@
-"""The protocols `paper` and `sound`: every choice on which the paper's text, code and good practice part."""
+"""The protocols: `paper` and `sound`, where text, code and good practice part, and the field's `cifar_lt`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.long_tail import DataConfig, parse_c
 from lt_rebalance.ground.own_file import is_own
 from lt_rebalance.ground.plain import require_known
@@ -42,6 +44,8 @@ class Protocol:
     generator_beta1: float = 0.9
     generator_beta2: float = 0.999
     validation_per_class: int = 0
+    classifier_recipe: tuple[tuple[str, Any], ...] = ()
+    """further fields of ClassifierConfig, by name; a flip stays out where the data set must not be flipped"""
 
     def method_config(self, name: str) -> MethodConfig:
         """Return the named method with the draw this protocol gives it, else its first, where it has any."""
@@ -94,8 +98,18 @@ def make_cell(protocol: Protocol, *, dataset: str, c: str | None, method: str, g
             beta2=protocol.classifier_beta2,
             evaluation_mode=protocol.evaluation_mode,
             selection=protocol.selection,
+            **_fit_recipe(protocol, dataset),
         ),
     )
+
+
+def _fit_recipe(protocol: Protocol, dataset: str) -> dict[str, Any]:
+    """Return the further fields of a protocol's classifier, without a flip that a data set does not allow."""
+    recipe = dict(protocol.classifier_recipe)
+    names = recipe.get("augmentation", "none").split("+")
+    if "flip" in names and not get_dataset_spec(dataset).may_flip:
+        recipe["augmentation"] = "+".join(name for name in names if name != "flip") or "none"
+    return recipe
 
 
 def grid(
@@ -165,4 +179,39 @@ PROTOCOLS = {
         generator_training_method="oversample",
         generator_budget=step_budget(23_500, max_rounds=100),
     ),
+    # What methods for long tails are compared under on CIFAR-LT: the defaults of cifar_train.py of Cao et al.
+    # 2019 (arXiv 1906.07413, github.com/kaidic/LDAM-DRW, commit 65e2597): no Nesterov, 1/100 of the rate
+    # after 160 of 200 epochs and 1/10,000 after 180. Deviations: the rate rises by step, where theirs rises
+    # by epoch over the same 5; images are not standardised by channel; initial weights are torch's own; the
+    # last epoch is reported, where theirs prints the best on the test set. `--set
+    # classifier.weight_decay=5e-4` is the other weight decay in use. What concerns a CGAN is as in `sound`.
+    "cifar_lt": Protocol(
+        name="cifar_lt",
+        loss="cross_entropy",
+        evaluation_mode="running_statistics",
+        selection="last",
+        classifier_budget=Budget(epochs=200),
+        oversampling="random",
+        undersampling="random",
+        subset_draw="per_seed",
+        class_order="label",
+        generator_training_method="oversample",
+        generator_budget=step_budget(23_500, max_rounds=100),
+        classifier_architecture="resnet32",
+        classifier_batch_size=128,
+        classifier_learning_rate=0.1,
+        classifier_recipe=(
+            ("optimizer", "sgd"),
+            ("momentum", 0.9),
+            ("weight_decay", 2e-4),
+            ("schedule", "step"),
+            ("warm_up", 0.025),
+            ("milestones", "0.8+0.9"),
+            ("decay", 0.01),
+            ("augmentation", "crop+flip"),
+        ),
+    ),
 }
+
+ADAM_PROTOCOLS = {name: each for name, each in PROTOCOLS.items() if not each.classifier_recipe}
+"""those that a search may start from: its spaces are of Adam"""

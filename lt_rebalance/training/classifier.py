@@ -6,7 +6,7 @@ items of a batch, C H W image, K classes.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -23,22 +23,24 @@ from lt_rebalance.ground.metrics import (
     precision_recall_counts,
     selection_column,
 )
-from lt_rebalance.ground.seeding import torch_stream
+from lt_rebalance.ground.seeding import stream_key, torch_stream
 from lt_rebalance.methods.losses import LOSSES
 from lt_rebalance.methods.registry import MethodConfig
 from lt_rebalance.networks.classifiers.registry import build_classifier
 from lt_rebalance.networks.dropout import name_masks
 from lt_rebalance.networks.initialization import build_network
+from lt_rebalance.training.augmentation import augment
 from lt_rebalance.training.batches import Batching
 from lt_rebalance.training.batching import smallest_classifier_batch
 from lt_rebalance.training.configs import ClassifierConfig
 from lt_rebalance.training.lane import (
+    STEPS_READ_AT_ONCE,
     BatchOrder,
     Lane,
     TrainingSet,
     TrainingState,
     autocast,
-    build_adam,
+    build_optimizer,
     get_state,
     read_batches,
     set_state,
@@ -46,6 +48,7 @@ from lt_rebalance.training.lane import (
 )
 from lt_rebalance.training.measuring import measure
 from lt_rebalance.training.method import PLAIN, MethodInTraining, stack_counts
+from lt_rebalance.training.recipe import is_scheduled, learning_rate, read_augmentation
 from lt_rebalance.training.rounds import Training
 from lt_rebalance.training.stacks import ALONE, Fusion, LaneStack
 from lt_rebalance.training.step import StepProgram
@@ -127,6 +130,8 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         self._smallest_batch = smallest_classifier_batch(config.architecture, spec)
         self._test_set = test_set
         self._method = MethodInTraining(method, config.loss)
+        self._augmentation = read_augmentation(config.augmentation)
+        self._is_scheduled = is_scheduled(config)
         firsts = first_weights or [None] * len(seeds)
         inputs = zip(seeds, training_sets, validation_sets, firsts, strict=True)
         super().__init__([self._build_lane(*lane_inputs) for lane_inputs in inputs], fusion)
@@ -160,7 +165,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
             training_set=training_set,
             validation_set=validation_set,
             network=network,
-            optimizer=build_adam(network, config),
+            optimizer=build_optimizer(network, config),
             batches=BatchOrder(batching, seed, "classifier_batches", self._device, chances),
             counts_K=counts_K,
         )
@@ -172,8 +177,16 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
     def _build_program(self, lanes: Sequence[ClassifierLane]) -> _Program:
         networks = self.stack([lane.network for lane in lanes], [lane.optimizer for lane in lanes])
         counts_LK = stack_counts(lanes)
+        keys = [stream_key(lane.seed, "classifier_augmentation") for lane in lanes]
+        keys_L = torch.tensor(keys, device=self._device)
+        num_own = bool(self._augmentation) + self._is_scheduled
 
-        def step(images_LBCHW: Tensor, labels_LB: Tensor, *extras: Tensor) -> Tensor:
+        def step(images_LBCHW: Tensor, labels_LB: Tensor, *inputs: Tensor) -> Tensor:
+            own, extras = inputs[:num_own], inputs[num_own:]
+            if self._is_scheduled:
+                networks.set_learning_rate(own[0])
+            if self._augmentation:
+                images_LBCHW = augment(images_LBCHW, keys_L, own[-1], self._augmentation)
             mixed = self._method.mix(images_LBCHW, labels_LB, extras)
             with autocast(self._device, self._precision):
                 logits_LBK = networks(images_LBCHW if mixed is None else mixed.images_LBCHW)
@@ -191,9 +204,9 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         # for every batch that is tested.
         program.networks.train(not self._method.starts_again or self._uses_batch_statistics)
         sums_L = torch.zeros(len(lanes), device=self._device)
-        extras = self._method.read_extras(lanes, steps)
-        for batch, more in zip(read_batches(lanes, steps), extras, strict=True):
-            sums_L += program.step(*batch, *more)
+        own, extras = self._read_own(lanes[0], steps), self._method.read_extras(lanes, steps)
+        for batch, *more in zip(read_batches(lanes, steps), own, extras, strict=True):
+            sums_L += program.step(*batch, *more[0], *more[1])
         rows = [{"step": steps.stop, "train_loss": loss} for loss in (sums_L / len(steps)).tolist()]
         validation_sets = [lane.validation_set for lane in lanes if lane.validation_set is not None]
         outputs = [NO_OUTPUTS] * len(lanes)
@@ -203,6 +216,22 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
             outputs = self._test(program.networks, "test", lanes, [self._test_set] * len(lanes), rows)
         for lane, row, of_lane in zip(lanes, rows, outputs, strict=True):
             self._finish_round(lane, row, of_lane)
+
+    def _read_own(self, lane: ClassifierLane, steps: range) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the learning rate of each step, where it is scheduled, and its number, where images change.
+
+        They are inputs of a step, on the device, so that a captured one holds neither fast.
+        """
+        num_steps = lane.round_ends[-1]
+        for first in steps[::STEPS_READ_AT_ONCE]:
+            near = range(first, min(first + STEPS_READ_AT_ONCE, steps.stop))
+            columns: list[Sequence[Tensor]] = []
+            if self._is_scheduled:
+                rates = [learning_rate(self._config, step, num_steps) for step in near]
+                columns.append(torch.tensor(rates, dtype=torch.float32).to(self._device).unbind())
+            if self._augmentation:
+                columns.append(torch.tensor(list(near)).to(self._device).unbind())
+            yield from zip(*columns, strict=True) if columns else [()] * len(near)
 
     def _test(
         self,

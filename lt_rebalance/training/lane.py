@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lt_rebalance.ground.seeding import numpy_stream
 from lt_rebalance.training.batches import Batching
+from lt_rebalance.training.recipe import Recipe, is_scheduled
 
 TrainingState = dict[str, Tensor]
 
@@ -172,11 +173,43 @@ def build_adam(network: nn.Module, config: AdamConfig) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, config.learning_rate, betas, fused=True, capturable=on_gpu)
 
 
+def build_optimizer(network: nn.Module, config: Recipe) -> torch.optim.Optimizer:
+    """Return the optimizer of a recipe over all parameters of a network, in its fused form.
+
+    A learning rate that is scheduled is a tensor on the device, which a captured step can set.
+    """
+    parameters = list(network.parameters())
+    device = parameters[0].device
+    rate: float | Tensor = config.learning_rate
+    if is_scheduled(config):
+        rate = torch.tensor(rate, dtype=torch.float32, device=device)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            rate,
+            config.momentum,
+            nesterov=config.nesterov,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+    betas = (config.beta1, config.beta2)
+    return torch.optim.Adam(
+        parameters,
+        rate,
+        betas,
+        weight_decay=config.weight_decay,
+        fused=True,
+        capturable=device.type == "cuda",
+    )
+
+
 def get_state(network: nn.Module, optimizer: torch.optim.Optimizer, prefix: str) -> TrainingState:
     """Return parameters, buffers and optimizer moments as flat, named, contiguous copies on the CPU."""
     state = {f"{prefix}.network.{name}": tensor for name, tensor in network.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
-        state |= {f"{prefix}.optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+        for name, tensor in moments.items():
+            if tensor is not None:  # SGD names its momentum also where it has none
+                state[f"{prefix}.optimizer.{index}.{name}"] = tensor
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
 
 

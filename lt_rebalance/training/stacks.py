@@ -16,8 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 from lt_rebalance.training.lane import stack
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
-"""of Adam, as torch names them"""
+ADAM_MOMENTS = ("exp_avg", "exp_avg_sq")
+"""as torch names them"""
 
 
 class LaneStack:
@@ -51,6 +51,12 @@ class LaneStack:
         """Update the parameters of every lane."""
         for optimizer in self._optimizers:
             optimizer.step()
+
+    def set_learning_rate(self, rate: Tensor) -> None:
+        """Set the learning rate of optimizers that hold it as a tensor; a captured step may do so."""
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"].copy_(rate)
 
 
 class VmapStack(LaneStack):
@@ -176,20 +182,27 @@ def _stack_named(named: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 def _stack_optimizers(
     optimizers: Sequence[torch.optim.Optimizer], parameters: Sequence[Tensor]
 ) -> torch.optim.Optimizer:
-    """Return Adam over stacked parameters, and make the moments of every lane views of its slices."""
-    stacked = torch.optim.Adam(parameters, **optimizers[0].defaults)
+    """Return the optimizer over stacked parameters, and make every lane's moments views of its slices."""
+    settings = {**optimizers[0].defaults}
+    if isinstance(settings["lr"], Tensor):
+        settings["lr"] = settings["lr"].clone()
+    stacked: torch.optim.Optimizer = type(optimizers[0])(parameters, **settings)
+    counts_steps = isinstance(stacked, torch.optim.Adam)
+    names = ADAM_MOMENTS if counts_steps else ("momentum_buffer",) if settings["momentum"] else ()
     lanes = zip(*(optimizer.param_groups[0]["params"] for optimizer in optimizers), strict=True)
     for parameter, of_lanes in zip(parameters, lanes, strict=True):
         states = [optimizer.state[each] for optimizer, each in zip(optimizers, of_lanes, strict=True)]
         for state, each in zip(states, of_lanes, strict=True):
             if not state:  # no step has been made
-                state["step"] = torch.zeros((), device=each.device)
-                state |= {name: torch.zeros_like(each, requires_grad=False) for name in MOMENTS}
-        assert len({float(state["step"]) for state in states}) == 1
-        moments = _stack_named([{name: state[name] for name in MOMENTS} for state in states])
-        stacked.state[parameter] = {"step": states[0]["step"].clone()} | moments
-        for state in states:
-            state["step"] = stacked.state[parameter]["step"]
+                if counts_steps:
+                    state["step"] = torch.zeros((), device=each.device)
+                state |= {name: torch.zeros_like(each, requires_grad=False) for name in names}
+        stacked.state[parameter] = _stack_named([{name: state[name] for name in names} for state in states])
+        if counts_steps:
+            assert len({float(state["step"]) for state in states}) == 1
+            stacked.state[parameter]["step"] = states[0]["step"].clone()
+            for state in states:
+                state["step"] = stacked.state[parameter]["step"]
     return stacked
 
 

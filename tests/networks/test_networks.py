@@ -149,11 +149,48 @@ def test_build_generator_of_unknown_name_names_the_known() -> None:
         build_generator("mpl_cgan", 10, FASHION)
 
 
-@pytest.mark.parametrize("image_shape", [(1, 30, 28), (1, 28, 30)])
-def test_dccgan_of_sides_not_divisible_by_four_is_refused(image_shape: tuple[int, int, int]) -> None:
-    height, width = image_shape[1:]
-    with pytest.raises(ValueError, match=f"sides divisible by 4, got {height}x{width}"):
-        build_generator("dccgan_leaky", 10, image_shape)
+@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("image_shape", [(1, 16, 16), (3, 17, 30), (1, 30, 19), (3, 33, 32)])
+def test_generators_make_images_of_any_shape(name: str, image_shape: tuple[int, int, int]) -> None:
+    generator = make_generator(name, image_shape)
+    images_NCHW = generator(torch.zeros(2, NOISE_DIM), torch.tensor([0, 9]))
+    assert images_NCHW.shape == (2, *image_shape)
+    assert make_discriminator(image_shape)(
+        images_NCHW, torch.tensor([0, 9]), torch.ones(2, 1792, dtype=torch.bool)
+    ).shape == (2,)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("image_shape", [(1, 16, 16), (3, 17, 30), (1, 31, 19), (3, 33, 32)])
+def test_classifiers_read_images_of_any_shape(name: str, image_shape: tuple[int, int, int]) -> None:
+    assert make_classifier(name, image_shape)(make_images(2, image_shape)).shape == (2, 10)
+
+
+def count_cifar_resnet(num_blocks: int) -> int:
+    """Count by formula: convolutions without biases, two values a channel of each norm, a linear layer."""
+    count, width_before = 3 * 16 * 9 + 2 * 16, 16
+    for width in (16, 32, 64):
+        count += (
+            width_before * width * 9 + (2 * num_blocks - 1) * width * width * 9 + 2 * num_blocks * 2 * width
+        )
+        width_before = width
+    return count + 64 * 10 + 10
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("resnet20", count_cifar_resnet(3)), ("resnet32", count_cifar_resnet(5)), ("resnet32", 464_154)],
+)
+def test_cifar_resnets_have_the_published_number_of_parameters(name: str, count: int) -> None:
+    assert count_parameters(make_classifier(name, COLOUR)) == count
+
+
+def test_resnet18_has_the_parameters_of_torchvisions_but_for_its_stem() -> None:
+    """11,689,512 at 1,000 classes, as torchvision states them; its stem has 7x7 and this one 3x3 weights."""
+    network = build_network(
+        lambda: build_classifier("resnet18", 1000, COLOUR), torch_stream(0, "classifier_init")
+    )
+    assert count_parameters(network) == 11_689_512 - 3 * 64 * (49 - 9)
 
 
 # Discriminator

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from lt_rebalance.search.spaces import SEARCH_SPACES, Choice, Range
-from lt_rebalance.studies.protocols import PROTOCOLS, Protocol
+from lt_rebalance.studies.protocols import ADAM_PROTOCOLS, Protocol
 from lt_rebalance.training.configs import ClassifierConfig, GeneratorConfig
 
 
@@ -41,14 +41,14 @@ def test_every_setting_of_a_space_is_a_field_that_is_read_and_has_a_unit(compone
 
 
 @pytest.mark.parametrize("component", SEARCH_SPACES)
-@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda protocol: protocol.name)
+@pytest.mark.parametrize("protocol", ADAM_PROTOCOLS.values(), ids=lambda protocol: protocol.name)
 def test_every_space_holds_the_values_of_every_protocol(component: str, protocol: Protocol) -> None:
     for name, domain in SEARCH_SPACES[component].items():
         assert getattr(protocol, f"{component}_{name}") in domain
 
 
 @pytest.mark.parametrize("component", SEARCH_SPACES)
-@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda protocol: protocol.name)
+@pytest.mark.parametrize("protocol", ADAM_PROTOCOLS.values(), ids=lambda protocol: protocol.name)
 def test_no_batch_is_larger_than_a_protocol_s(component: str, protocol: Protocol) -> None:
     domain = SEARCH_SPACES[component]["batch_size"]
     assert isinstance(domain, Choice)

@@ -25,6 +25,8 @@ def build_classifier(name: str, num_classes: int, image_shape: ImageShape) -> "n
 CLASSIFIERS: dict[str, str] = {
     "paper_cnn": "lt_rebalance.networks.classifiers.paper_cnn:build_paper_cnn",
     "paper_cnn_dropout": "lt_rebalance.networks.classifiers.paper_cnn_dropout:build_paper_cnn_dropout",
+    "resnet18": "lt_rebalance.networks.classifiers.resnet18:build_resnet18",
     "resnet20": "lt_rebalance.networks.classifiers.resnet20:build_resnet20",
     "resnet20_group_norm": "lt_rebalance.networks.classifiers.resnet20_group_norm:build_resnet20_group_norm",
+    "resnet32": "lt_rebalance.networks.classifiers.resnet32:build_resnet32",
 }

@@ -1,9 +1,9 @@
-"""ResNet-20 for small images.
+"""ResNet-20 for small images, and what it shares with deeper ones.
 
 Source: He, Zhang, Ren, Sun 2016, arXiv 1512.03385, section 4.2, n = 3, with shortcuts of option A: where a
 block halves the sides and doubles the channels, the shortcut takes every second pixel and pads zeros, without
 weights. Deviations: initial weights are torch's own, which for convolutions is a uniform distribution, not
-that of He et al. 2015; no image is augmented; optimizer and budget are those of the configuration.
+that of He et al. 2015; augmentation, optimizer and budget are those of the configuration.
 
 Shape suffixes: N images, C channels, H W image.
 """
@@ -17,7 +17,7 @@ from lt_rebalance.networks.builders import ImageShape
 WIDTHS = (16, 32, 64)
 """channels of the three parts"""
 BLOCKS = 3
-"""residual blocks of a part, of two convolutions each: 6 x 3 + 2 = 20 layers with weights"""
+"""n, residual blocks of a part, of two convolutions each: 6 x 3 + 2 = 20 layers with weights"""
 SMALLEST_SIDE = 4
 """pixels; a side is halved twice"""
 
@@ -55,9 +55,13 @@ def _convolution(num_inputs: int, num_outputs: int, stride: int = 1) -> nn.Modul
 
 
 def build_resnet20(
-    num_classes: int, image_shape: ImageShape, make_norm: MakeNorm = nn.BatchNorm2d, name: str = "resnet20"
+    num_classes: int,
+    image_shape: ImageShape,
+    make_norm: MakeNorm = nn.BatchNorm2d,
+    name: str = "resnet20",
+    num_blocks: int = BLOCKS,
 ) -> nn.Module:
-    """Build the network, normalised by what `make_norm` makes for a number of channels.
+    """Build the network of 6 x `num_blocks` + 2 layers, normalised by what `make_norm` makes of channels.
 
     Raises:
         ValueError: images too small to be halved twice.
@@ -70,7 +74,7 @@ def build_resnet20(
     layers = [_convolution(channels, WIDTHS[0]), make_norm(WIDTHS[0]), nn.ReLU(inplace=True)]
     num_inputs = WIDTHS[0]
     for width in WIDTHS:
-        for _ in range(BLOCKS):
+        for _ in range(num_blocks):
             layers.append(Block(num_inputs, width, make_norm))
             num_inputs = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(num_inputs, num_classes))

@@ -7,10 +7,22 @@ returns the body of a generator: from noise and embedded label, (N, NOISE_DIM + 
 import math
 from collections.abc import Callable, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from lt_rebalance.networks.builders import ImageShape
 from lt_rebalance.networks.generators.generator import LABEL_DIM, LEAKY_SLOPE, NOISE_DIM
+
+
+class Cut(nn.Module):
+    """Keep the first rows and columns: `values_NCHW -> values_NCHW`."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.height, self.width = height, width
+
+    def forward(self, values_NCHW: Tensor) -> Tensor:
+        """Return the upper left part."""
+        return values_NCHW[:, :, : self.height, : self.width]
 
 
 def _leaky() -> nn.Module:
@@ -58,16 +70,18 @@ def build_big_mlp_leaky(image_shape: ImageShape) -> nn.Module:
 def build_dccgan_leaky(image_shape: ImageShape) -> nn.Module:
     """The published code's convolutional generator, absent from the text; no batch normalisation.
 
-    Where its activations stand is not stated: here one follows every layer but the last.
+    Where its activations stand is not stated: here one follows every layer but the last. Sides that
+    4 does not divide are made up to the next that it does, and cut off at the end.
     """
     channels, height, width = image_shape
-    if height % 4 or width % 4:
-        raise ValueError(f"dccgan_leaky needs image sides divisible by 4, got {height}x{width}")
+    rows, columns = math.ceil(height / 4), math.ceil(width / 4)
+    cuts = [] if (4 * rows, 4 * columns) == (height, width) else [Cut(height, width)]
     return nn.Sequential(
-        *(nn.Linear(NOISE_DIM + LABEL_DIM, height * width // 16), _leaky()),
-        nn.Unflatten(1, (1, height // 4, width // 4)),
+        *(nn.Linear(NOISE_DIM + LABEL_DIM, rows * columns), _leaky()),
+        nn.Unflatten(1, (1, rows, columns)),
         *(nn.ConvTranspose2d(1, 128, 4, stride=2, padding=1), _leaky()),
         *(nn.ConvTranspose2d(128, 256, 4, stride=2, padding=1), _leaky()),
         *(nn.ConvTranspose2d(256, 128, 5, padding=2), _leaky()),
         nn.Conv2d(128, channels, 5, padding=2),
+        *cuts,
     )
