@@ -16,9 +16,10 @@ import dataclasses
 import sys
 
 from lt_rebalance.commands.sweep import main, make_axes_parser
+from lt_rebalance.ground.imbalance import ORIGINAL
 from lt_rebalance.ground.paper import PAPER_CS
 from lt_rebalance.networks.generators.registry import GENERATORS
-from lt_rebalance.studies.axes import FULL, ORIGINAL, QUICK, read_axes
+from lt_rebalance.studies.axes import FULL, QUICK, read_axes
 from lt_rebalance.studies.protocols import PROTOCOLS
 from lt_rebalance.studies.study import Study
 

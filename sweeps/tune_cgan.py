@@ -24,6 +24,7 @@ from lt_rebalance.commands.search_options import (
     SearchPreset,
     fill_in,
     make_search_parser,
+    search_level,
     search_protocol,
     search_reduction,
     search_seeds,
@@ -80,7 +81,11 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
         name=f"tune_cgan-{options.preset}" if options.name is None else options.name,
         component="generator",
         base=make_cell(
-            protocol, dataset=options.dataset, c=options.c, method="cgan", generator=options.generator
+            protocol,
+            dataset=options.dataset,
+            c=search_level(options),
+            method="cgan",
+            generator=options.generator,
         ),
         objectives=objectives,
         seeds=search_seeds(options),

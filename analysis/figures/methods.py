@@ -24,7 +24,7 @@ from analysis.figures.style import (
     marker_of,
     title_of,
 )
-from analysis.naming import data_rank, in_order
+from analysis.naming import in_order
 from analysis.sentences import (
     describe_left_out,
     describe_pairs_left_out,
@@ -32,6 +32,7 @@ from analysis.sentences import (
     has_papers_numbers,
     join,
 )
+from lt_rebalance.ground.imbalance import data_rank
 
 _ROW_HEIGHT = 0.4
 _PANEL_HEIGHT = 0.5

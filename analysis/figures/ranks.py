@@ -3,7 +3,7 @@
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,11 @@ from analysis.figures.style import (
     describe_dataset,
     make_figure,
 )
-from analysis.naming import in_order
+from analysis.naming import compared_data, in_order
 from analysis.power import fewest_seeds
 from analysis.significance import holm, wilcoxon_p
 from analysis.tables.formats import listed
+from lt_rebalance.ground.imbalance import is_c, say_data
 
 
 def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
@@ -32,7 +33,7 @@ def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
         table = rank_table(of_setting)
         if len(table) < fewest_blocks(len(table.columns)):
             continue
-        num_seeds = of_setting.loc[of_setting["data"] != "original", "seed"].nunique()
+        num_seeds = of_setting.loc[of_setting["data"].isin(compared_data(of_setting)), "seed"].nunique()
         ranks = table.rank(axis=1, ascending=False).mean()
         figure, ((axes,),) = make_figure(1, 1, 8, 1.4 + 0.24 * len(ranks))
         plot_ranks(axes, ranks, rank_p_values(table))
@@ -53,14 +54,21 @@ def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
 
 def _describe_blocks(runs: pd.DataFrame, num_blocks: int, num_seeds: int) -> str:
     """Say what a block averages, and which seeds are left out."""
-    cs = [str(data) for data in dict.fromkeys(runs["data"]) if data != "original"]
-    said = f"Accuracy is the mean over C = {listed(cs)} of a seed. " if len(cs) > 1 else ""
+    data = compared_data(runs)
+    said = f"A value is the mean over {_list_data(data)} of a seed. " if len(data) > 1 else ""
     if num_blocks < num_seeds:
         said += (
             f"{num_seeds - num_blocks} of {num_seeds} seeds are left out, as runs of theirs are "
             "missing, failed or diverged; whether a run diverges depends on its outcome. "
         )
     return said
+
+
+def _list_data(data: Sequence[str]) -> str:
+    """Return "C = 7/9 and 1/2", or every name in full where they are not all a C."""
+    if all(map(is_c, data)):
+        return f"C = {listed(list(data))}"
+    return listed([say_data(each) for each in data])
 
 
 def fewest_blocks(num_methods: int) -> float:
@@ -108,7 +116,7 @@ def rank_table(runs: pd.DataFrame) -> pd.DataFrame:
     Only seeds at which all of them are complete.
     """
     tables = []
-    for _, block in runs[runs["data"] != "original"].groupby("data", sort=False):
+    for _, block in runs[runs["data"].isin(compared_data(runs))].groupby("data", sort=False):
         cells = block.drop_duplicates("method").set_index("method")["cell"]
         table = complete_table(block, list(cells), "accuracy")
         table.columns = pd.Index(cells.index)

@@ -17,8 +17,9 @@ from analysis.figures.style import (
     make_figure,
     title_of,
 )
-from analysis.naming import data_rank, in_order
+from analysis.naming import in_order
 from analysis.sentences import describe_left_out, join
+from lt_rebalance.ground.imbalance import data_rank
 
 MAX_COLLAPSED_LINES = 20
 """collapsed runs of a method that are drawn as lines of their own"""

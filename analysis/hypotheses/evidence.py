@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from analysis.collect import Results
 from analysis.compare import ALPHA, Family, load_families
 from analysis.hypotheses.directed import FloatArray, Outcome, Test, lead
-from analysis.naming import data_rank, matched_cells
+from analysis.naming import matched_cells
 from analysis.power import fewest_seeds
 from analysis.significance import holm
+from lt_rebalance.ground.imbalance import ORIGINAL, data_rank
 from lt_rebalance.ground.paper import PAPER_CS
 
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = "supported", "contradicted", "undecided", "not tested"
@@ -161,13 +162,21 @@ class Evidence:
         return sorted({*PAPER_CS, *self.imbalanced(setting)}, key=data_rank)
 
     def imbalanced(self, setting: str) -> list[str]:
-        """Return the Cs of a setting, mild imbalance first."""
+        """Return the unbalanced training data of a setting, mild imbalance first."""
         cells = self.cells
         return [
             data
             for data in dict.fromkeys(cells.loc[cells["setting"] == setting, "data"])
-            if data != "original"
+            if data in self.unbalanced
         ]
+
+    @cached_property
+    def unbalanced(self) -> set[str]:
+        """Names of training data with classes of several sizes; the original set counts by its images."""
+        classes = self.results.classes
+        counts = classes.loc[classes["data"] == ORIGINAL].groupby("key", observed=True)["class_count"]
+        is_uneven = bool((counts.nunique() > 1).any())
+        return {data for data in set(self.cells["data"]) if data != ORIGINAL or is_uneven}
 
     @cached_property
     def _states(self) -> pd.DataFrame:

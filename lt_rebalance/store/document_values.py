@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lt_rebalance.ground.imbalance import name_data
 from lt_rebalance.ground.values import (
     LARGEST,
     LARGEST_S,
@@ -27,8 +28,6 @@ from lt_rebalance.ground.values import (
 from lt_rebalance.store.config_values import CLASSIFIER, DATA, EXECUTION, GENERATOR, METHOD, SEED
 
 TRIAL_STATES = ("complete", "pruned", "diverged", "failed", "running")
-ORIGINAL = "original"
-"""how a study names the training data of the original set"""
 
 _FLOP = optional(number(0, LARGEST))
 _CELL = fields(
@@ -84,7 +83,7 @@ def check_study(values: Any, of_file: str) -> None:  # Any: a JSON value
     for index, cell in enumerate(cells):
         data, where = cell["config"]["data"], f"cells.{index}"
         _require(
-            cell["data"] == (data["c"] or ORIGINAL), f"{where}.data", "the C of its config", cell["data"]
+            cell["data"] == name_data(data), f"{where}.data", "the C or profile of its config", cell["data"]
         )
         _require(
             cell["dataset"] == data["dataset"], f"{where}.dataset", "that of its config", cell["dataset"]

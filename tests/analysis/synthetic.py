@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_rebalance.data.long_tail import rank_groups
 from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.imbalance import rank_groups
 from lt_rebalance.ground.metrics import confusion_metrics
 from lt_rebalance.ground.paper import PAPER_CS, PAPER_GENERATORS, PAPER_METHODS
 from lt_rebalance.store import Store, open_store
@@ -209,7 +209,7 @@ def _record(stage: ClassifierStage | GeneratorStage, counts: list[int], **fields
         "class_counts": tuple(counts),
         "training_counts": tuple(a + b for a, b in zip(counts, synthetic, strict=True)),
         "synthetic_counts": tuple(synthetic),
-        "rank_groups": {} if stage.data.c is None else rank_groups(counts),
+        "rank_groups": {} if stage.data.cut is None else rank_groups(counts),
         "artifacts": {},
         "timing": Timing(wall_s=12.0, train_s=10.0, num_errors=0),
         "provenance": PROVENANCE,

@@ -4,14 +4,19 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lt_rebalance.ground.imbalance import ORIGINAL
 from lt_rebalance.ground.metrics import FURTHER, HEADLINE, METRICS, SELECTION_METRIC, shown_metrics
 from lt_rebalance.monitoring.tensorboard.content import is_shown, planned_rounds
 from lt_rebalance.monitoring.tensorboard.log import EventLog
-from lt_rebalance.monitoring.tensorboard.naming import name_data, path_name, study_directory
+from lt_rebalance.monitoring.tensorboard.naming import (
+    is_ceiling,
+    name_data,
+    path_name,
+    study_directory,
+)
 from lt_rebalance.monitoring.tensorboard.protos import Value, scalar
 from lt_rebalance.monitoring.tensorboard.writer import remove_events
 from lt_rebalance.store import Store
-from lt_rebalance.store.document_values import ORIGINAL
 from lt_rebalance.store.records import Record
 
 BANDED = f"test_{SELECTION_METRIC}"
@@ -47,8 +52,9 @@ def write_means(store: Store, study: Mapping[str, Any]) -> None:
     for cell, of_cell in zip(study["cells"], keys, strict=True):
         records = store.files.read_each(store.read_record, of_cell)
         if complete := [record for record in records if record is not None and record.state == "complete"]:
-            # The original set stands for itself, beside the methods of every C.
-            name = path_name(ORIGINAL if cell["data"] == ORIGINAL else cell["method"])
+            # As the ceiling, the original set stands for itself, beside the methods of every C.
+            stands_alone = cell["data"] == ORIGINAL and is_ceiling(study)
+            name = path_name(ORIGINAL if stands_alone else cell["method"])
             log = logs.setdefault(name, EventLog(store.files, f"{root}/{name}"))
             for step, values in _average(cell, complete):
                 log.add(step, values)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lt_rebalance.ground.imbalance import ORIGINAL, is_c
 from lt_rebalance.ground.names import check_name
-from lt_rebalance.store.document_values import ORIGINAL
 from lt_rebalance.store.facts import name_generator_replicate, name_replicate
 
 if TYPE_CHECKING:  # who only needs names does not wait for TensorBoard
@@ -97,8 +97,15 @@ def name_cell(cell: Mapping[str, Any]) -> str:
 
 
 def name_data(data: str) -> str:
-    """Return "C=7/9", or "original"."""
-    return data if data == ORIGINAL else f"C={data}"
+    """Return "C=7/9", "exp=100", or "original"."""
+    if data == ORIGINAL:
+        return data
+    return f"C={data}" if is_c(data) else data.replace(" ", "=")
+
+
+def is_ceiling(study: Mapping[str, Any]) -> bool:
+    """Whether the original set, if any, was run under the method none alone, as what others are beside."""
+    return all(cell["method"] == "none" for cell in study["cells"] if cell["data"] == ORIGINAL)
 
 
 def flatten_cell(cell: Mapping[str, Any]) -> "dict[str, HParam]":

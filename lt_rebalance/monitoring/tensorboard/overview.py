@@ -6,17 +6,31 @@ from typing import Any
 
 from lt_rebalance.ground.disk import takes_no_more
 from lt_rebalance.ground.errors import StorageError
+from lt_rebalance.ground.imbalance import ORIGINAL
 from lt_rebalance.ground.metrics import METRICS
 from lt_rebalance.monitoring.tensorboard.content import RESULT_METRICS, RESULTS, result_tag
 from lt_rebalance.monitoring.tensorboard.log import EventLog
 from lt_rebalance.monitoring.tensorboard.means import BANDED, COMPARED, band_tags, mean_tag, write_means
-from lt_rebalance.monitoring.tensorboard.naming import flatten_cell, name_data, name_runs, study_directory
+from lt_rebalance.monitoring.tensorboard.naming import (
+    flatten_cell,
+    is_ceiling,
+    name_data,
+    name_runs,
+    study_directory,
+)
 from lt_rebalance.monitoring.tensorboard.protos import Chart, HParam, experiment, layout
 from lt_rebalance.monitoring.tensorboard.writer import fill_in, remove_events
 from lt_rebalance.store import Store, StoreError
-from lt_rebalance.store.document_values import ORIGINAL
 
-ALWAYS_SHOWN = ("data.dataset", "protocol", "data.c", "method.name", "generator.architecture")
+ALWAYS_SHOWN = (
+    "data.dataset",
+    "protocol",
+    "data.c",
+    "data.profile",
+    "data.ratio",
+    "method.name",
+    "generator.architecture",
+)
 """hyperparameters that are shown even where they do not vary"""
 APPLY_TO_SOME = ("data.class_order", "data.subset_draw", "method.draw")
 """hyperparameters that are absent where they mean nothing, as on the original set"""
@@ -67,8 +81,11 @@ def _categories(study: Mapping[str, Any]) -> dict[str, list[Chart]]:
     categories = {}
     for cell in blocks.values():
         ceiling = {**cell, "data": ORIGINAL}
-        shown = [cell, *([ceiling] if mean_tag(ceiling, BANDED) in blocks else [])]
-        if cell["data"] == ORIGINAL and len(blocks) > 1:  # it stands beside the methods of every C
+        has_ceiling = is_ceiling(study) and mean_tag(ceiling, BANDED) in blocks
+        shown = [cell, *([ceiling] if has_ceiling else [])]
+        if (
+            has_ceiling and cell["data"] == ORIGINAL and len(blocks) > 1
+        ):  # it stands beside the methods of every C
             continue
         title = f"Methods side by side: {cell['dataset']}, {cell['protocol']}, {name_data(cell['data'])}"
         categories[title] = _compare(shown)
