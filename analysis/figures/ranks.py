@@ -17,11 +17,13 @@ from analysis.figures.style import (
     describe_dataset,
     make_figure,
 )
+from analysis.leading import leading_of
 from analysis.naming import compared_data, in_order
 from analysis.power import fewest_seeds
 from analysis.significance import holm, wilcoxon_p
 from analysis.tables.formats import listed
 from lt_rebalance.ground.imbalance import is_c, say_data
+from lt_rebalance.ground.metrics import METRICS
 
 
 def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
@@ -36,12 +38,13 @@ def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
         num_seeds = of_setting.loc[of_setting["data"].isin(compared_data(of_setting)), "seed"].nunique()
         ranks = table.rank(axis=1, ascending=False).mean()
         figure, ((axes,),) = make_figure(1, 1, 8, 1.4 + 0.24 * len(ranks))
-        plot_ranks(axes, ranks, rank_p_values(table))
+        metric = METRICS[leading_of(of_setting)].label
+        plot_ranks(axes, ranks, rank_p_values(table), metric)
         yield Drawn(
             name=f"f4-ranks-{index}",
             title=f"F4. Mean ranks: {setting}",
             caption=(
-                f"Mean rank of accuracy over n = {len(table)} blocks, which are seeds, 1 is best. "
+                f"Mean rank of {metric} over n = {len(table)} blocks, which are seeds, 1 is best. "
                 f"{_describe_blocks(of_setting, len(table), num_seeds)}A bar joins the "
                 "methods that have a dot on it: no two of these are told apart by pairwise Wilcoxon "
                 f"tests with Holm's correction over all pairs at {ALPHA}; no interval is drawn. Seeds of "
@@ -77,7 +80,7 @@ def fewest_blocks(num_methods: int) -> float:
     return fewest_seeds(family_size=num_pairs) if num_pairs else math.inf
 
 
-def plot_ranks(axes: Axes, ranks: pd.Series, p_values: pd.DataFrame) -> Axes:
+def plot_ranks(axes: Axes, ranks: pd.Series, p_values: pd.DataFrame, metric: str = "accuracy") -> Axes:
     """Draw a critical-difference diagram of mean ranks."""
     drawn = scikit_posthocs.critical_difference_diagram(
         ranks,
@@ -93,7 +96,7 @@ def plot_ranks(axes: Axes, ranks: pd.Series, p_values: pd.DataFrame) -> Axes:
     )
     for label in drawn["labels"]:
         label.set_color("black")
-    axes.set_xlabel("mean rank of accuracy, 1 is best")
+    axes.set_xlabel(f"mean rank of {metric}, 1 is best")
     axes.xaxis.set_label_position("top")
     return axes
 
@@ -110,7 +113,7 @@ def rank_p_values(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def rank_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return accuracies with seeds as rows and the methods that every imbalanced set has as columns.
+    """Return the leading metric with seeds as rows and the methods that every imbalanced set has as columns.
 
     Each is the mean over Cs: the runs of one seed share its streams and are one block, not one for each C.
     Only seeds at which all of them are complete.
@@ -118,7 +121,7 @@ def rank_table(runs: pd.DataFrame) -> pd.DataFrame:
     tables = []
     for _, block in runs[runs["data"].isin(compared_data(runs))].groupby("data", sort=False):
         cells = block.drop_duplicates("method").set_index("method")["cell"]
-        table = complete_table(block, list(cells), "accuracy")
+        table = complete_table(block, list(cells), leading_of(block))
         table.columns = pd.Index(cells.index)
         tables.append(table)
     if not tables:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from analysis.collect import Results
 from analysis.compare import ALPHA, Family, load_families
 from analysis.hypotheses.directed import FloatArray, Outcome, Test, lead
-from analysis.naming import matched_cells
+from analysis.naming import compared_data, matched_cells
 from analysis.power import fewest_seeds
 from analysis.significance import holm
 from lt_rebalance.ground.imbalance import ORIGINAL, data_rank
@@ -162,21 +162,23 @@ class Evidence:
         return sorted({*PAPER_CS, *self.imbalanced(setting)}, key=data_rank)
 
     def imbalanced(self, setting: str) -> list[str]:
-        """Return the unbalanced training data of a setting, mild imbalance first."""
-        cells = self.cells
+        """Return the unbalanced training data of a setting on which methods are compared, in order."""
         return [
             data
-            for data in dict.fromkeys(cells.loc[cells["setting"] == setting, "data"])
-            if data in self.unbalanced
+            for data in compared_data(self.cells[self.cells["setting"] == setting])
+            if data != ORIGINAL or self._is_uneven(setting)
         ]
 
     @cached_property
     def unbalanced(self) -> set[str]:
-        """Names of training data with classes of several sizes; the original set counts by its images."""
+        """Names of training data that is `imbalanced` in some setting."""
+        return {data for setting in self.settings for data in self.imbalanced(setting)}
+
+    def _is_uneven(self, setting: str) -> bool:
+        """Whether the classes of the original set have several sizes, by its complete runs."""
         classes = self.results.classes
-        counts = classes.loc[classes["data"] == ORIGINAL].groupby("key", observed=True)["class_count"]
-        is_uneven = bool((counts.nunique() > 1).any())
-        return {data for data in set(self.cells["data"]) if data != ORIGINAL or is_uneven}
+        of_set = classes[(classes["data"] == ORIGINAL) & (classes["setting"] == setting)]
+        return bool((of_set.groupby("key", observed=True)["class_count"].nunique() > 1).any())
 
     @cached_property
     def _states(self) -> pd.DataFrame:

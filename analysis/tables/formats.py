@@ -155,7 +155,7 @@ def rate_column(head: str, num_events: str, n: str, low: str, high: str) -> Colu
 
 
 DATA_COLUMN = Column(
-    head="C",
+    head="data",
     text=lambda row: str(row["data"]),
     value=lambda row: data_rank(row["data"]),
     is_row_head=True,

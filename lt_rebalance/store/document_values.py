@@ -45,7 +45,9 @@ _STUDY = fields(
         "study": name,
         "question": text,
         "execution": EXECUTION,
-        "datasets": mapping_of(fields({"class_names": list_of(label)}, others=anything), name),
+        "datasets": mapping_of(
+            fields({"class_names": list_of(label)}, {"is_test_balanced": flag}, anything), name
+        ),
         "cells": list_of(_CELL),
         "runs": list_of(
             fields(

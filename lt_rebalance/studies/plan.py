@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.ground.imbalance import is_balanced
 from lt_rebalance.ground.plain import config_from_dict, to_plain
 from lt_rebalance.studies.keys import lanes_of
 from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, ClassifierStage
@@ -112,7 +113,8 @@ def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | No
     """Return what a study plans, as plain JSON values: enough to name also a run that has no result.
 
     Keys: "study", "question", "results_version", "execution"; "overrides", fields of all cells that were
-    replaced; "datasets", by name the names of their classes; "cells", each with the names that tables give it
+    replaced; "datasets", by name the names of their classes, and that the test set is
+    unbalanced where it is; "cells", each with the names that tables give it
     and its "config"; "comparisons", pairs of indices of cells; "runs", each with the index of its cell, its
     seed, those of its subset and its generator, the keys of its stages and their arithmetic; "first" are
     those of the training that a second one starts from.
@@ -131,7 +133,7 @@ def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | No
         "overrides": dict(plan.study.overrides),
         "results_version": RESULTS_VERSION,
         "execution": to_plain(plan.execution),
-        "datasets": {name: {"class_names": list(get_dataset_spec(name).class_names)} for name in names},
+        "datasets": {name: _describe_dataset(name) for name in names},
         "cells": [_describe_cell(cell) for cell in cells],
         "comparisons": [to_plain(comparison) for comparison in plan.study.comparisons],
         "runs": [
@@ -149,6 +151,12 @@ def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | No
             for run in plan.runs
         ],
     }
+
+
+def _describe_dataset(name: str) -> dict[str, Any]:
+    spec = get_dataset_spec(name)
+    described: dict[str, Any] = {"class_names": list(spec.class_names)}
+    return described if is_balanced(spec.test_counts_K) else described | {"is_test_balanced": False}
 
 
 def plan_from_description(study: Mapping[str, Any]) -> Plan:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lt_rebalance.ground.imbalance import ORIGINAL
 from lt_rebalance.ground.metrics import FURTHER, HEADLINE, METRICS, SELECTION_METRIC, shown_metrics
-from lt_rebalance.monitoring.tensorboard.content import is_shown, planned_rounds
+from lt_rebalance.monitoring.tensorboard.content import is_shown, planned_rounds, tells
 from lt_rebalance.monitoring.tensorboard.log import EventLog
 from lt_rebalance.monitoring.tensorboard.naming import (
     is_ceiling,
@@ -23,7 +23,8 @@ BANDED = f"test_{SELECTION_METRIC}"
 """the column whose range over seeds is shown as well"""
 COMPARED = {
     f"test_{name}": METRICS[name].label
-    for name in (SELECTION_METRIC, *shown_metrics(HEADLINE, FURTHER))  # a name keeps its first place
+    # A name keeps its first place.
+    for name in (SELECTION_METRIC, "balanced_accuracy", *shown_metrics(HEADLINE, FURTHER))
 }
 """columns of the curves that are averaged over seeds, and the titles of their charts"""
 DIRECTORY = "means"
@@ -70,7 +71,8 @@ def _average(cell: Mapping[str, Any], repeats: Sequence[Record]) -> Iterator[tup
             found = {
                 column: [row[column] for row in rows]
                 for column in COMPARED
-                if all(column in row for row in rows)  # a metric may be younger than a record
+                if any(tells(row, column) for row in rows)
+                and all(column in row for row in rows)  # a metric may be younger than a record
             }
             values = [
                 scalar(mean_tag(cell, column), statistics.fmean(each)) for column, each in found.items()

@@ -8,7 +8,7 @@ from lt_rebalance.ground.disk import takes_no_more
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.ground.imbalance import ORIGINAL
 from lt_rebalance.ground.metrics import METRICS
-from lt_rebalance.monitoring.tensorboard.content import RESULT_METRICS, RESULTS, result_tag
+from lt_rebalance.monitoring.tensorboard.content import BALANCED, RESULTS, result_metrics, result_tag
 from lt_rebalance.monitoring.tensorboard.log import EventLog
 from lt_rebalance.monitoring.tensorboard.means import BANDED, COMPARED, band_tags, mean_tag, write_means
 from lt_rebalance.monitoring.tensorboard.naming import (
@@ -44,7 +44,7 @@ def write_overview(store: Store, study: Mapping[str, Any]) -> None:
     root = study_directory(study["study"])
     remove_events(store, root)
     log = EventLog(store.files, root)
-    log.add(0, [experiment(hparam_domains(study), _metric_titles()), layout(_categories(study))])
+    log.add(0, [experiment(hparam_domains(study), _metric_titles(study)), layout(_categories(study))])
     log.flush()
 
 
@@ -67,10 +67,20 @@ def hparam_domains(study: Mapping[str, Any]) -> dict[str, list[HParam]]:
     return domains
 
 
-def _metric_titles() -> dict[str, str]:
+def _is_test_balanced(study: Mapping[str, Any]) -> bool:
+    return all(each.get("is_test_balanced", True) for each in study["datasets"].values())
+
+
+def _compared(study: Mapping[str, Any]) -> dict[str, str]:
+    """Return the columns of charts and their titles: balanced accuracy where a test set is unbalanced."""
+    hidden = () if not _is_test_balanced(study) else BALANCED
+    return {column: title for column, title in COMPARED.items() if column not in hidden}
+
+
+def _metric_titles(study: Mapping[str, Any]) -> dict[str, str]:
     titles = {}
     for selection, meaning in RESULTS.items():
-        for name in RESULT_METRICS:
+        for name in result_metrics(is_test_balanced=_is_test_balanced(study)):
             titles[result_tag(selection, name)] = f"{METRICS[name].label}, {meaning}"
     return titles
 
@@ -88,17 +98,17 @@ def _categories(study: Mapping[str, Any]) -> dict[str, list[Chart]]:
         ):  # it stands beside the methods of every C
             continue
         title = f"Methods side by side: {cell['dataset']}, {cell['protocol']}, {name_data(cell['data'])}"
-        categories[title] = _compare(shown)
+        categories[title] = _compare(shown, _compared(study))
     categories["All selected runs"] = [
-        Chart(title=title, tags=(f"^classifier/{column}$",)) for column, title in COMPARED.items()
+        Chart(title=title, tags=(f"^classifier/{column}$",)) for column, title in _compared(study).items()
     ]
     return categories
 
 
-def _compare(cells: Sequence[Mapping[str, Any]]) -> list[Chart]:
+def _compare(cells: Sequence[Mapping[str, Any]], compared: Mapping[str, str]) -> list[Chart]:
     """Return charts of the means of all methods that stand beside each other in these cells."""
     charts = []
-    for column, title in COMPARED.items():
+    for column, title in compared.items():
         tags = dict.fromkeys(f"^{re.escape(mean_tag(cell, column))}$" for cell in cells)
         charts.append(Chart(title=f"{title}, mean over seeds", tags=tuple(tags)))
     bands = dict.fromkeys(band_tags(cell) for cell in cells)
