@@ -149,6 +149,7 @@ def run_profile(storage: Path, name: str, *arguments: str) -> pd.DataFrame:
     return read_results(str(storage), studies=[name]).runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments", "data", "counts"),
     [
@@ -170,6 +171,7 @@ def test_every_method_runs_on_a_profile(
     assert of_one["class_count"].tolist() == counts
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_ray")
 def test_store_of_all_profiles_is_one_setting_in_order(storage: Path) -> None:
     results = read_results(str(storage))
