@@ -34,13 +34,13 @@ from lt_rebalance.monitoring.tensorboard.overview import refresh_events
 from lt_rebalance.monitoring.tensorboard.server import LOOPBACK, server_command
 from lt_rebalance.monitoring.tensorboard.writer import RunEvents
 from lt_rebalance.networks.generators.registry import GENERATORS
+from lt_rebalance.stages.cgan_quality import SHEET_IMAGES
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import Artifact, Record
 from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
 from lt_rebalance.studies.protocols import get_protocol, grid
 from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, GeneratorStage
 from lt_rebalance.studies.study import Study
-from lt_rebalance.training.cgan_quality import SHEET_IMAGES
 from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import resolve_execution
 

@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lt_rebalance.ground.global_streams import watched_streams
 from lt_rebalance.ground.names import check_name
 
 MAX_FILE_BYTES = 1_000_000
@@ -27,6 +28,30 @@ DIGITS = 8
 """of the sha256 that a name shows"""
 _ASKED = re.compile(r"(?P<path>.+\.py)(:(?P<taken>[^:/@]*))?")
 _NAME = re.compile(rf"(?P<file>[^/]+\.py):(?P<taken>\w+)@(?P<digits>[0-9a-f]{{{DIGITS}}})")
+
+
+class WrongReturnError(ValueError):
+    """What is not as its contract has it, though no line raised: a value that a function returned."""
+
+    def __init__(self, function: Any, words: str) -> None:  # Any: whatever was called
+        """Say it with the line that the function is defined in."""
+        self.path, self.line = _find_definition(function)
+        super().__init__(f"{self.path}:{self.line}: {words}" if self.path else words)
+
+
+def _find_definition(function: Any) -> tuple[str, int]:  # Any: as above
+    """Return file and line of what was called; no file where that is not known, as of what C defines."""
+    function = getattr(function, "func", function)  # of a partial
+    function = getattr(function, "__wrapped__", function)
+    code = getattr(function, "__code__", None) or getattr(
+        getattr(function, "__init__" if isinstance(function, type) else "__call__", None), "__code__", None
+    )
+    if code is not None:
+        return code.co_filename, code.co_firstlineno
+    for file in _AT_HAND.values():
+        if file.sha256 in getattr(function, "__module__", ""):
+            return file.path, file.list_defined().get(getattr(function, "__name__", ""), 1)
+    return "", 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +85,18 @@ class OwnFile:
         linecache.cache[self.path] = (len(self.source), None, self.source.splitlines(True), self.path)
         sys.modules[module.__name__] = module  # dataclasses look up the module that defines them
         try:
-            exec(compile(self.source.encode(), self.path, "exec", dont_inherit=True), module.__dict__)
+            with watched_streams() as touched:
+                exec(compile(self.source.encode(), self.path, "exec", dont_inherit=True), module.__dict__)
         except (Exception, SystemExit) as error:
             del sys.modules[module.__name__]
             raise ValueError(f"{self._locate(error)}: {say_error(error)}") from error
+        if touched:
+            del sys.modules[module.__name__]
+            raise ValueError(
+                f"{self.path}: a file must not draw from or set the global random stream of "
+                f"{' and '.join(touched)} when it is run, as {touched[0]}'s seed or random functions do; "
+                "leave that out"
+            )
         return module
 
     def _locate(self, error: BaseException) -> str:
@@ -245,6 +278,8 @@ def find_place(error: BaseException) -> str | None:
     paths = {file.path for file in _AT_HAND.values()}
     following: BaseException | None = error
     while following is not None and paths:
+        if isinstance(following, WrongReturnError) and following.path in paths:
+            return f"{following.path}:{following.line}"
         if (line := _find_line(following, paths)) is not None:
             return line
         following = following.__cause__ or following.__context__
@@ -264,7 +299,8 @@ def describe_own(error: BaseException) -> str | None:
     if place is None:
         return None
     # An error of reading such a file says the place itself.
-    return words.removeprefix("ValueError: ") if place in words else f"{place}: {words}"
+    message = words.partition(": ")[2]
+    return message if message.startswith(f"{place}: ") else f"{place}: {words}"
 
 
 def say_error(error: BaseException) -> str:

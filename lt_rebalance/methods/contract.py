@@ -7,6 +7,7 @@ items, C H W image, K classes, P labels of a mixed item.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lt_rebalance.ground.plain import field_types
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +27,14 @@ Options = Any
 """the frozen dataclass that a method names as its `options`, filled in; None for a method without"""
 PLAN_TAKES = ("counts_K", "draw", "rng", "options")
 """what a method's `plan` is called with"""
+MOMENTS_TAKE = {
+    "order": ("counts_K", "progress", "options"),
+    "loss": ("logits_LBK", "labels_LB", "counts_LK", "progress", "options"),
+    "adjust": ("logits_LNK", "counts_LK", "options"),
+}
+"""what the other moments that are functions are called with"""
+WRITTEN = "@dataclass(frozen=True, kw_only=True)"
+OPTION_TYPES = (int, float, bool, str)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +83,59 @@ class Mixed(NamedTuple):
     """the share of each label; those of an item add up to 1"""
 
 
+def _require_parameters(moment: str, function: object, takes: Sequence[str]) -> None:
+    """Raise a ValueError unless a moment is a function that can be called with what it is given."""
+    if not callable(function):
+        raise ValueError(
+            f"{moment} of a method must be a function, got one of type {type(function).__name__}"
+        )
+    try:
+        taken = inspect.signature(function)
+    except ValueError:  # of a function in C, which tells none
+        return
+    try:
+        taken.bind(*takes)
+    except TypeError:
+        raise ValueError(
+            f"a method's {moment} takes ({', '.join(takes)}), got one that takes {taken}; write it so, "
+            "also for a method without options, where they are None"
+        ) from None
+
+
+def _require_options(options: Any) -> None:  # Any: whatever a user gave in place of a dataclass
+    """Raise a ValueError unless options are a frozen dataclass of numbers and words with good defaults."""
+    if options is None:
+        return
+    rule = "options of a method must be a frozen dataclass of numbers and words with defaults"
+    if not isinstance(options, type):
+        raise ValueError(f"{rule}, got a value of type {type(options).__name__}; give the class itself")
+    name = options.__name__
+    if not dataclasses.is_dataclass(options):
+        raise ValueError(f"{rule}, got the class {name}; write {WRITTEN} over it")
+    if not options.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise ValueError(
+            f"{rule}, got {name}, which is not frozen; write @dataclass(frozen=True, kw_only=True)"
+        )
+    try:
+        types_of = field_types(options)
+    except NameError as error:
+        raise ValueError(f"{rule}, got {name}, of which a type is not known: {error}") from None
+    for each in dataclasses.fields(options):
+        kind = types_of[each.name]
+        if kind not in OPTION_TYPES:
+            raise ValueError(
+                f"{rule}, got {name}.{each.name} of type {getattr(kind, '__name__', kind)}; write it as "
+                f"{', '.join(known.__name__ for known in OPTION_TYPES)}, one value a field"
+            )
+        accepted = (int, float) if kind is float else (kind,)
+        if not isinstance(each.default, accepted) or isinstance(each.default, bool) > (kind is bool):
+            got = "none" if each.default is dataclasses.MISSING else repr(each.default)
+            raise ValueError(
+                f"{rule}, got {got} for {name}.{each.name}; write {each.name}: {kind.__name__} = ..."
+            )
+    options()  # which checks itself
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mix:
     """What becomes of a batch before it is learned from."""
@@ -83,6 +147,11 @@ class Mix:
     apply: Callable[..., Mixed]
     """from images_LBCHW, labels_LB and what was drawn, on the device as float32 or int64 with a first axis L,
     to what is learned from"""
+
+    def __post_init__(self) -> None:
+        _require_parameters("mix.draw", self.draw, ("rng", "num_items", "options"))
+        if not callable(self.apply):
+            raise ValueError(f"mix.apply of a method must be a function, got {self.apply!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +168,11 @@ class SecondTraining:
     """changes the trained network in place: gives some of it new weights from the stream, and takes
     `requires_grad` from what is to stay as it is; what the stream draws is on the CPU, as the network is"""
     budget_share: Callable[[Options], float]
-    """how long it lasts, as a share of the first"""
+    """how long it lasts, as a share of the first, above 0 and at most 1"""
+
+    def __post_init__(self) -> None:
+        _require_parameters("then.prepare", self.prepare, ("network", "generator"))
+        _require_parameters("then.budget_share", self.budget_share, ("options",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,14 +207,17 @@ class Method:
     """a second training"""
 
     def __post_init__(self) -> None:
-        taken = inspect.signature(self.plan)
-        try:
-            taken.bind(*PLAN_TAKES)
-        except TypeError:
-            raise ValueError(
-                f"a method's plan takes ({', '.join(PLAN_TAKES)}), got one that takes {taken}; write it so, "
-                "also for a method without options, where they are None"
-            ) from None
+        _require_parameters("plan", self.plan, PLAN_TAKES)
+        _require_options(self.options)
+        for moment, takes in MOMENTS_TAKE.items():
+            if (function := getattr(self, moment)) is not None:
+                _require_parameters(moment, function, takes)
+        for moment, kind in {"mix": Mix, "then": SecondTraining}.items():
+            if not isinstance(getattr(self, moment), kind | None):
+                got = type(getattr(self, moment)).__name__
+                raise ValueError(f"{moment} of a method must be a {kind.__name__}, or left out, got {got}")
+        if not isinstance(self.draws, tuple) or not all(isinstance(each, str) for each in self.draws):
+            raise ValueError(f"draws of a method must be a tuple of words, got {self.draws!r}")
 
     @property
     def only_plans(self) -> bool:

@@ -102,7 +102,8 @@ def plan_rebalancing(
     if min(counts_K) < 1:
         raise ValueError(f"every class needs at least one image, got counts {list(counts_K)}")
     own = fill_in_options(name, options)
-    plan = check_plan(name, get_method(name).plan(counts_K, draw, rng, own), counts_K)
+    make = get_method(name).plan
+    plan = check_plan(make, make(counts_K, draw, rng, own), counts_K)
     num_synthetic_K = tuple(round(fill_fraction * count) for count in plan.num_synthetic_K)
     return replace(plan, num_synthetic_K=num_synthetic_K)
 

@@ -59,7 +59,7 @@ def find_disk_concern(location: str) -> Concern | None:
 
 _REMEDIES = {
     "input": "mend the configuration or data that is named",
-    "own file": "mend the file of your own that raised",
+    "own file": "mend the file of your own that raised (mended, it is another, which runs by itself)",
     "code": "mend the code that raised",
 }
 """by cause of a failure, of those that trying again alone does not mend"""

@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from lt_rebalance.ground.metrics import COLLAPSED_BELOW
 from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.stages.base import StageRun
-from lt_rebalance.stages.inputs import StageInputs
-from lt_rebalance.studies.stage import GeneratorStage
-from lt_rebalance.training.cgan import CGANLane, CGANTraining
-from lt_rebalance.training.cgan_quality import (
+from lt_rebalance.stages.cgan_quality import (
     diversity,
     draw_sheet,
     measure_quality,
     sample_sheet,
 )
+from lt_rebalance.stages.inputs import StageInputs
+from lt_rebalance.studies.stage import GeneratorStage
+from lt_rebalance.training.cgan import CGANLane, CGANTraining
 from lt_rebalance.training.stacks import Fusion
 
 

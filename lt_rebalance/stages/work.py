@@ -55,7 +55,7 @@ def generator_image_flop(stage: GeneratorStage) -> float:
 
 def sheet_bytes(stage: GeneratorStage) -> int:
     """Return what a result keeps of images: three rows of them for each class."""
-    from lt_rebalance.training.cgan_quality import SHEET_IMAGES
+    from lt_rebalance.stages.cgan_quality import SHEET_IMAGES
 
     spec = get_dataset_spec(stage.data.dataset)
     return 3 * SHEET_IMAGES * math.prod(spec.image_shape) * spec.num_classes

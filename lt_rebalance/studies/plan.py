@@ -8,6 +8,7 @@ from functools import cached_property
 
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground.imbalance import is_balanced
+from lt_rebalance.ground.own_file import find_place
 from lt_rebalance.ground.plain import config_from_dict, to_plain
 from lt_rebalance.store.study_document import StudyCell, StudyDocument, StudyRun
 from lt_rebalance.studies.keys import lanes_of
@@ -86,6 +87,8 @@ def compile_study(study: Study, execution: Execution) -> Plan:
         try:
             require_workable(run.stage)
         except ValueError as error:
+            if find_place(error) is not None:
+                raise
             raise ValueError(f"cell {run.cell}: {error}") from None
     return Plan(study=study, execution=execution, runs=runs)
 

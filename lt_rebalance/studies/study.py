@@ -14,6 +14,7 @@ from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.long_tail import DataConfig
 from lt_rebalance.ground.names import check_name
 from lt_rebalance.ground.own_file import is_at_hand
+from lt_rebalance.methods.checking import check_share
 from lt_rebalance.methods.registry import MethodConfig, get_method
 from lt_rebalance.store.study_document import Comparison
 from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage, RepresentationStage
@@ -108,7 +109,8 @@ class Cell:
                 generator_stage=None,
                 classifier=dataclasses.replace(classifier, selection="last"),
             )
-            budget = classifier.budget.shorten(then.budget_share(self.method.options))
+            share = check_share(then.budget_share, then.budget_share(self.method.options))
+            budget = classifier.budget.shorten(share)
             classifier = dataclasses.replace(classifier, budget=budget)
         return ClassifierStage(
             **common,

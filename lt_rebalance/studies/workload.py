@@ -8,6 +8,7 @@ from lt_rebalance.data.long_tail import DataConfig, count_short, kept_counts
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.arrays import MAX_CLASSES
 from lt_rebalance.ground.imbalance import say_data
+from lt_rebalance.ground.own_file import find_place, is_at_hand, is_own
 from lt_rebalance.ground.seeding import numpy_stream
 from lt_rebalance.methods.registry import MethodConfig, plan_rebalancing
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
@@ -81,11 +82,25 @@ def require_workable(stage: AnyStage) -> None:
         require_workable(stage.upstream)
     try:
         _require_countable(get_dataset_spec(stage.data.dataset))
+        _require_own_method(stage)
         stage_batching(stage)
         if isinstance(stage, ClassifierStage) and stage.classifier.evaluation_mode == "batch_statistics":
             _require_testable(stage)
     except ValueError as error:
+        if find_place(error) is not None:
+            raise  # file and line say more than the stage
         raise ValueError(f"{stage}: {error}") from None
+
+
+def _require_own_method(stage: AnyStage) -> None:
+    """Try a method of a user's own; those of the registry are tried by the tests of it."""
+    name = stage.training_method.name
+    if not is_own(name) or not is_at_hand(name):  # what is not at hand is described, and never trained
+        return
+    from lt_rebalance.studies.trying import require_method
+
+    architecture = stage.classifier.architecture if isinstance(stage, ClassifierStage) else None
+    require_method(stage.training_method, get_dataset_spec(stage.data.dataset), architecture)
 
 
 def _require_countable(spec: DatasetSpec) -> None:

@@ -7,13 +7,15 @@ Shape suffixes: N items, C H W image.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from lt_rebalance.data.spec import DatasetSpec
-from lt_rebalance.ground.own_file import is_own, say_error
+from lt_rebalance.ground.global_streams import watched_streams
+from lt_rebalance.ground.own_file import WrongReturnError, is_own, say_error
 from lt_rebalance.networks.builders import find_builder
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, build_classifier
 from lt_rebalance.networks.discriminator import HIDDEN_WIDTHS, Discriminator
@@ -83,37 +85,58 @@ def _try_classifier(_: Builder, architecture: str, spec: DatasetSpec) -> int:
 
 
 @functools.cache
-def _require_logits(_: Builder, architecture: str, spec: DatasetSpec) -> None:
+def _require_logits(builder: Builder, architecture: str, spec: DatasetSpec) -> None:
     """Raise a ValueError unless a network of a user's own makes logits of the images of a data set."""
+    rule = "a classifier is a function (num_classes, image_shape) -> nn.Module"
+    _require_network(builder, rule, (spec.num_classes, spec.image_shape))
     images = _say_shape(spec)
     try:
         network, inputs = example_classifier(architecture, spec)
         logits = _try(network, inputs)
     except Exception as error:  # whatever a user's code raises, or torch for it
-        raise ValueError(f"{architecture} cannot be computed on {images}: {say_error(error)}") from error
+        words = f"{architecture} cannot be computed on {images}: {say_error(error)}"
+        raise WrongReturnError(builder, words) from error
     if not isinstance(logits, Tensor) or logits.shape != (2, spec.num_classes):
-        raise ValueError(
+        raise WrongReturnError(
+            builder,
             f"{architecture} must make {spec.num_classes} logits an image, {(2, spec.num_classes)} of 2 "
-            f"{images}, got {_say_got(logits)}"
+            f"{images}, got {_say_got(logits)}",
         )
-    _require_parameters(network, architecture)
+    _require_parameters(builder, network, architecture)
 
 
 @functools.cache
-def _require_images(_: Builder, architecture: str, spec: DatasetSpec) -> None:
+def _require_images(builder: Builder, architecture: str, spec: DatasetSpec) -> None:
     """Raise a ValueError unless a generator of a user's own makes images of the shape of a data set."""
+    rule = "a generator is a function (image_shape) -> nn.Module"
+    _require_network(builder, rule, (spec.image_shape,))
     images = _say_shape(spec)
     try:
         network, inputs = example_generator(architecture, spec)
         images_NCHW = _try(network, inputs)
     except Exception as error:  # as above
-        raise ValueError(f"{architecture} cannot make {images}: {say_error(error)}") from error
+        words = f"{architecture} cannot make {images}: {say_error(error)}"
+        raise WrongReturnError(builder, words) from error
     if not isinstance(images_NCHW, Tensor) or images_NCHW.shape != (2, *spec.image_shape):
-        raise ValueError(
+        raise WrongReturnError(
+            builder,
             f"{architecture} must make {images}, {(2, *spec.image_shape)} of 2 rows of noise and label, got "
-            f"{_say_got(images_NCHW)}"
+            f"{_say_got(images_NCHW)}",
         )
-    _require_parameters(network.body, architecture)  # type: ignore[arg-type]  # a Generator has one
+    _require_parameters(builder, network.body, architecture)  # type: ignore[arg-type]  # a Generator has one
+
+
+def _require_network(builder: Builder, rule: str, arguments: tuple[object, ...]) -> None:
+    """Raise a ValueError unless a function of a user's own takes what it is given and makes a network."""
+    try:
+        inspect.signature(builder).bind(*arguments)
+    except TypeError:
+        taken = inspect.signature(builder)
+        raise WrongReturnError(builder, f"{rule}, got one that takes {taken}") from None
+    with torch.random.fork_rng(devices=[]):  # constructors draw initial weights, which are drawn again
+        network = builder(*arguments)
+    if not isinstance(network, nn.Module):
+        raise WrongReturnError(builder, f"{rule}, got {_say_got(network)}")
 
 
 def _say_shape(spec: DatasetSpec) -> str:
@@ -122,7 +145,9 @@ def _say_shape(spec: DatasetSpec) -> str:
 
 
 def _say_got(value: object) -> object:
-    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    if value is None:
+        return value
+    return tuple(value.shape) if isinstance(value, Tensor) else f"one of type {type(value).__name__}"
 
 
 @torch.no_grad()
@@ -131,9 +156,9 @@ def _try(network: nn.Module, inputs_of_two: tuple[Tensor, ...]) -> object:
         return network(*inputs_of_two)
 
 
-def _require_parameters(network: nn.Module, architecture: str) -> None:
+def _require_parameters(builder: Builder, network: nn.Module, architecture: str) -> None:
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ValueError(f"{architecture} must have parameters to train, got none")
+        raise WrongReturnError(builder, f"{architecture} must have parameters to train, got none")
 
 
 @functools.cache
@@ -150,12 +175,13 @@ def _smallest_batch(network: nn.Module, inputs_of_two: tuple[Tensor, ...]) -> in
     """
     network.train()
     with torch.random.fork_rng(devices=[]):
-        before = torch.get_rng_state()
-        network(*inputs_of_two)  # what two items cannot pass either is another fault
-        if not torch.equal(before, torch.get_rng_state()):
+        with watched_streams() as touched:
+            network(*inputs_of_two)  # what two items cannot pass either is another fault
+        if touched:
             raise ValueError(
-                "a network must not draw random numbers from torch's global stream, as nn.Dropout does: what "
-                "a seed sees would depend on what runs beside it; use Dropout of networks/dropout.py"
+                f"a network must not draw random numbers from {touched[0]}'s global stream, as nn.Dropout "
+                "does of torch's: what a seed sees would depend on what runs beside it; use Dropout of "
+                "networks/dropout.py"
             )
         try:
             network(*(tensor[:1] for tensor in inputs_of_two))

@@ -5,7 +5,7 @@ item.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_rebalance.ground.seeding import numpy_stream, torch_stream
+from lt_rebalance.methods.checking import check_chances, check_drawn, check_mixed, check_tensor
 from lt_rebalance.methods.contract import Mixed
 from lt_rebalance.methods.losses import LOSSES
 from lt_rebalance.methods.registry import MethodConfig, get_method
@@ -57,11 +58,16 @@ class MethodInTraining:
         self, training_set: TrainingSet, counts_K: Tensor, step: int, num_steps: int
     ) -> NDArray[np.float64]:
         """Return `chances_N`, in any unit, for the pass that begins with a step."""
-        assert self._method.order is not None
         by_class_K = counts_K.cpu().numpy()
-        chances_K = self._method.order(by_class_K, step / num_steps, self._options) / by_class_K
+        chances_K = self.find_chances(by_class_K, step / num_steps) / by_class_K
         chances_N: NDArray[np.float64] = chances_K[training_set.labels_P[training_set.items_N].cpu().numpy()]
         return chances_N
+
+    def find_chances(self, counts_K: NDArray[np.int64], progress: float) -> NDArray[np.float64]:
+        """Return the chance of each class, in any unit, at a share of the budget that is used."""
+        order = self._method.order
+        assert order is not None
+        return check_chances(order, order(counts_K, progress, self._options), len(counts_K))
 
     @property
     def orders(self) -> bool:
@@ -90,7 +96,9 @@ class MethodInTraining:
         sizes = [lanes[0].batches.size(step) for step in steps]
         drawn = [
             [
-                mix.draw(numpy_stream(lane.seed, mix.stream, step), size, self._options)
+                check_drawn(
+                    mix.draw, mix.draw(numpy_stream(lane.seed, mix.stream, step), size, self._options), size
+                )
                 for step, size in zip(steps, sizes, strict=True)
             ]
             for lane in lanes
@@ -98,16 +106,21 @@ class MethodInTraining:
         columns = []
         for index in range(len(drawn[0][0])):
             array = np.stack([np.concatenate([each[index] for each in of_lane]) for of_lane in drawn])
-            tensor = torch.from_numpy(array).to(device, _DTYPES[array.dtype.kind])
-            columns.append(tensor.split(sizes, dim=1))
+            columns.append(self.to_tensor(array, device).split(sizes, dim=1))
         return columns
+
+    @staticmethod
+    def to_tensor(array: NDArray[Any], device: torch.device) -> Tensor:
+        """Return what was drawn to mix, on the device in the type that `mix.apply` gets it in."""
+        return torch.from_numpy(array).to(device, _DTYPES[array.dtype.kind])
 
     def mix(self, images_LBCHW: Tensor, labels_LB: Tensor, extras: Sequence[Tensor]) -> Mixed | None:
         """Return what a batch becomes; None where it stays as it is."""
         if self._method.mix is None:
             return None
         drawn = extras[1:] if self._method.loss is not None else extras
-        return self._method.mix.apply(images_LBCHW, labels_LB, *drawn)
+        apply = self._method.mix.apply
+        return check_mixed(apply, apply(images_LBCHW, labels_LB, *drawn), images_LBCHW.shape)
 
     def losses(
         self,
@@ -129,16 +142,20 @@ class MethodInTraining:
     def _losses(
         self, logits_LBK: Tensor, labels_LB: Tensor, counts_LK: Tensor, extras: Sequence[Tensor]
     ) -> Tensor:
-        if self._method.loss is not None:
-            return self._method.loss(logits_LBK, labels_LB, counts_LK, extras[0], self._options)
+        if (loss := self._method.loss) is not None:
+            losses_LB = loss(logits_LBK, labels_LB, counts_LK, extras[0], self._options)
+            check_tensor(loss, "loss must return losses_LB", losses_LB, labels_LB.shape)
+            return losses_LB
         losses_N = self._loss(logits_LBK.flatten(0, 1), labels_LB.flatten(), "none")
         return losses_N.view(labels_LB.shape)
 
     def adjust(self, logits_LNK: Tensor, counts_LK: Tensor) -> Tensor:
         """Return the logits that are measured."""
-        if self._method.adjust is None:
+        if (adjust := self._method.adjust) is None:
             return logits_LNK
-        return self._method.adjust(logits_LNK, counts_LK, self._options)
+        adjusted_LNK = adjust(logits_LNK, counts_LK, self._options)
+        check_tensor(adjust, "adjust must return logits_LNK", adjusted_LNK, logits_LNK.shape)
+        return adjusted_LNK
 
 
 def stack_counts(lanes: Sequence[_CountedLane]) -> Tensor:

@@ -71,6 +71,16 @@ def _ask_for_too_many(counts_K, draw, rng, options):
     return _first(0)(counts_K, draw, rng, options).positions_by_class
 
 
+def _mean(logits_LBK, labels_LB, counts_LK, progress, options):
+    return logits_LBK.mean()
+
+
+def _misspelt(logits_LBK, labels_LB, counts_LK, progress, options):
+    return logits_LBK.summ(-1)
+
+
+of_mean = Method(description="a mean", loss=_mean)
+misspelt = Method(description="misspelt", loss=_misspelt)
 ERRORS = [LookupError]
 five = _method(_first(5))
 raising = _method(_raise)
@@ -98,6 +108,14 @@ def build_flat_generator(image_shape):
 
 def build_generator_of_noise(image_shape):
     return nn.Linear(NOISE_DIM, 784)
+
+
+def build_nothing(num_classes, image_shape):
+    build(num_classes, image_shape)
+
+
+def build_of_one(num_classes):
+    return nn.Linear(3, num_classes)
 
 
 def build_too_small(num_classes, image_shape):
@@ -295,6 +313,20 @@ def test_error_of_a_users_code_in_a_worker_is_told_as_theirs_and_kept(
     assert RAISES in failure.traceback
 
 
+def test_wrong_return_in_a_worker_is_told_as_theirs(
+    make_stage: MakeStage, store: Store, forget: Forget
+) -> None:
+    stage = make_stage("of_mean")
+    config = trial_config([stage], store.location, None)
+    forget()
+    trainable = CNNTrainable(config)
+    result = trainable.train()
+    assert (result["outcome"], result["cause"]) == ("failed", "own file")
+    failure = store.load_failure(stage.key)
+    said = f"mine.py:{line_of('def _mean')}: loss must return losses_LB of shape (1, "
+    assert failure is not None and failure.error.startswith(said)
+
+
 WRONG = [
     (["--methods", "mine.py:five_"], "mine.py does not define 'five_'"),
     (
@@ -304,7 +336,29 @@ WRONG = [
     (["--methods", "nowhere/mine.py:five"], "there is no file 'nowhere/mine.py'"),
     (["--methods", "broken.py:five"], "broken.py:2: ModuleNotFoundError: No module named 'no_such_package'"),
     (["--methods", "mine.py:raising"], f"mine.py:{line_of(RAISES)}: LookupError: the counts are "),
-    (["--methods", "mine.py:without_plan"], "must plan a RebalancePlan, got one of type tuple"),
+    (
+        ["--methods", "mine.py:without_plan"],
+        f"mine.py:{line_of('def _ask_for_too_many')}: plan must return a RebalancePlan, got one",
+    ),
+    (
+        ["--methods", "mine.py:of_mean"],
+        f"mine.py:{line_of('def _mean')}: loss must return losses_LB of shape (2, 5) in floating point, got",
+    ),
+    (["--methods", "mine.py:misspelt"], f"mine.py:{line_of('logits_LBK.summ')}: AttributeError: "),
+    (
+        ["--set", "classifier.architecture=mine.py:build_nothing"],
+        f"mine.py:{line_of('def build_nothing')}: a classifier is a function (num_classes, image_shape) -> "
+        "nn.Module, got None",
+    ),
+    (
+        ["--set", "classifier.architecture=mine.py:build_of_one"],
+        f"mine.py:{line_of('def build_of_one')}: a classifier is a function (num_classes, image_shape) -> "
+        "nn.Module, got one that takes (num_classes)",
+    ),
+    (
+        ["--generators", "mine.py:build"],
+        f"mine.py:{line_of('def build(')}: a generator is a function (image_shape) -> nn.Module, got one",
+    ),
     (["--c", "original", "--methods", "mine.py:five"], "--c original goes with --methods none alone"),
     (
         ["--set", "classifier.architecture=mine.py:five"],
@@ -312,6 +366,10 @@ WRONG = [
     ),
     (["--set", "classifier.architecture=mine.py:build_for_eleven"], "must make 10 logits an image"),
     (["--set", "classifier.architecture=mine.py:build_too_small"], "cannot be computed on images of 1x28x28"),
+    (
+        ["--methods", "seeding.py:five"],
+        "seeding.py: a file must not draw from or set the global random stream of numpy when it is run",
+    ),
     (["--set", "classifier.architecture=nowhere.py:build"], "there is no file 'nowhere.py'"),
     (["--generators", "mine.py:five"], f"mine.py:{line_of('five = ')}: five must be a function"),
     (
@@ -330,6 +388,7 @@ def test_wrong_file_of_ones_own_is_refused_in_a_line_before_anything_is_run(
     arguments: list[str], said: str, plan: bool, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("broken.py").write_text("\nimport no_such_package\n")
+    Path("seeding.py").write_text(SOURCE + "\nnp.random.seed(3)\n")
     extra = ["--plan"] if plan else []
     code, _, err = call_sweep(["--c", "1/2", "--seeds", "1", *arguments, *extra], capsys)
     assert code == 2 and said in err and len(err.splitlines()) == 1 and err.startswith("error: ")

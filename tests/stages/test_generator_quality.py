@@ -14,8 +14,7 @@ from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.networks.generators.generator import NOISE_DIM, Generator
 from lt_rebalance.networks.generators.registry import build_generator
 from lt_rebalance.networks.initialization import build_network
-from lt_rebalance.training.cgan import sample_images
-from lt_rebalance.training.cgan_quality import (
+from lt_rebalance.stages.cgan_quality import (
     QUALITY_MEASURES,
     REFERENCE_IMAGES,
     SAMPLES_PER_CLASS,
@@ -26,6 +25,7 @@ from lt_rebalance.training.cgan_quality import (
     nearest_positions,
     sample_sheet,
 )
+from lt_rebalance.training.cgan import sample_images
 
 K = 4
 SMALL, BIG = "small_mlp_cgan_leaky", "big_mlp_cgan_leaky"

@@ -1,0 +1,120 @@
+"""Try every moment of a method on a toy batch, before anything is planned with it.
+
+So what a method returns wrongly, what it raises and what it draws from a global stream is told at once. What
+depends on real data is checked again wherever a training calls a moment.
+
+Shape suffixes: L lanes, B items of a batch, C H W image, K classes.
+"""
+
+import functools
+
+import numpy as np
+import torch
+
+from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.ground.global_streams import watched_streams
+from lt_rebalance.ground.own_file import WrongReturnError
+from lt_rebalance.methods.checking import check_drawn, check_share
+from lt_rebalance.methods.contract import Method
+from lt_rebalance.methods.registry import MethodConfig, get_method, plan_rebalancing
+from lt_rebalance.training.batching import example_classifier
+from lt_rebalance.training.method import MethodInTraining
+
+LANES = 2
+PROGRESS = (0.0, 0.5)
+
+
+def require_method(config: MethodConfig, spec: DatasetSpec, architecture: str | None) -> None:
+    """Raise a ValueError, or whatever the method raises, unless each of its moments does what it has to.
+
+    Args:
+        architecture: of the classifier that a second training starts from; None where there is none.
+
+    Raises:
+        WrongReturnError: a moment returns something else, or uses a global random stream.
+    """
+    _require(get_method(config.name), config, spec, architecture)
+
+
+# The method is an argument of its own, so that what is kept is known to be of the method of that name.
+@functools.cache
+def _require(method: Method, config: MethodConfig, spec: DatasetSpec, architecture: str | None) -> None:
+    counts_K = tuple(range(spec.num_classes, 0, -1))
+    with watched_streams() as touched:
+        plan_rebalancing(
+            config.name,
+            config.draw,
+            counts_K,
+            np.random.default_rng(0),
+            config.fill_fraction,
+            config.options,
+        )
+    _require_untouched("plan", method.plan, touched)
+    acting = MethodInTraining(config, "cross_entropy")
+    counts_LK = torch.tensor([counts_K] * LANES)
+    if method.order is not None:
+        for progress in PROGRESS:
+            with watched_streams() as touched:
+                acting.find_chances(np.array(counts_K), progress)
+            _require_untouched("order", method.order, touched)
+    _try_batches(method, acting, config, spec, counts_LK)
+    if method.adjust is not None:
+        with watched_streams() as touched:
+            acting.adjust(_logits(7, spec.num_classes).double(), counts_LK)
+        _require_untouched("adjust", method.adjust, touched)
+    if method.then is not None:
+        with watched_streams() as touched:
+            check_share(method.then.budget_share, method.then.budget_share(config.options))
+        _require_untouched("then.budget_share", method.then.budget_share, touched)
+        if architecture is not None:
+            network, _ = example_classifier(architecture, spec)
+            with watched_streams() as touched:
+                acting.prepare(network, 0, None)
+            _require_untouched("then.prepare", method.then.prepare, touched)
+
+
+def _try_batches(
+    method: Method, acting: MethodInTraining, config: MethodConfig, spec: DatasetSpec, counts_LK: torch.Tensor
+) -> None:
+    """Try `mix` and `loss` on a batch of each of two sizes, the second a last one of one item."""
+    for num_items, progress in zip((5 if spec.num_classes != 5 else 6, 1), PROGRESS, strict=True):
+        labels_LB = (torch.arange(LANES * num_items) % spec.num_classes).view(LANES, num_items)
+        extras = [torch.tensor(progress)] if method.loss is not None else []
+        mixed = None
+        if method.mix is not None:
+            with watched_streams() as touched:
+                draw = method.mix.draw
+                drawn = [
+                    check_drawn(draw, draw(np.random.default_rng(lane), num_items, config.options), num_items)
+                    for lane in range(LANES)
+                ]
+            _require_untouched("mix.draw", draw, touched)
+            extras += [
+                acting.to_tensor(np.stack(each), torch.device("cpu")) for each in zip(*drawn, strict=True)
+            ]
+            with watched_streams() as touched:
+                mixed = acting.mix(torch.zeros(LANES, num_items, *spec.image_shape), labels_LB, extras)
+            _require_untouched("mix.apply", method.mix.apply, touched)
+        if method.loss is not None:
+            logits_LBK = _logits(num_items, spec.num_classes).requires_grad_()
+            with watched_streams() as touched:
+                losses_LB = acting.losses(logits_LBK, labels_LB, counts_LK, extras, mixed)
+            _require_untouched("loss", method.loss, touched)
+            if not losses_LB.requires_grad:
+                words = f"loss must return losses_LB of shape {tuple(labels_LB.shape)} with a gradient"
+                raise WrongReturnError(method.loss, f"{words}, got none; leave out detach() and no_grad()")
+
+
+def _logits(num_items: int, num_classes: int) -> torch.Tensor:
+    stream = torch.Generator().manual_seed(0)
+    return torch.randn(LANES, num_items, num_classes, generator=stream)
+
+
+def _require_untouched(moment: str, function: object, touched: list[str]) -> None:
+    if touched:
+        raise WrongReturnError(
+            function,
+            f"{moment} must not draw from or set the global random stream of {' and '.join(touched)}: what a "
+            "seed sees would depend on what runs beside it; draw from the stream that plan, mix.draw and "
+            "then.prepare are given",
+        )
