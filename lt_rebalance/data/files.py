@@ -45,6 +45,8 @@ def load_dataset(name: str, data_dir: str | Path | None = None, *, download: boo
     remedies = _describe_remedies(spec, root)
     paths = _find_files(spec, root)
     if download and not spec.is_embedded and len(paths) < len(spec.sha256_by_file):
+        if not spec.can_download:
+            raise DataError(f"{name}: --download needs a set that torchvision fetches; {remedies}")
         try:
             import torchvision.datasets  # here, not above: it takes seconds, and only a download needs it
 
@@ -65,7 +67,7 @@ def load_dataset(name: str, data_dir: str | Path | None = None, *, download: boo
             content = _read_verified(file, path, spec.sha256_by_file[file], num_bytes)
             arrays += _unpack_npz(content) if spec.is_embedded else [parse_idx(content)]
         except ValueError as error:
-            raise DataError(f"{name}: {path}: {error}; remove it, then {remedies}") from error
+            raise DataError(f"{name}: {path}: {error}; {_describe_mending(spec, remedies)}") from error
     train, test = _shape_split(spec, "train", *arrays[:2]), _shape_split(spec, "test", *arrays[2:])
     return Dataset(
         train_images_NCHW=train[0], train_labels_N=train[1], test_images_NCHW=test[0], test_labels_N=test[1]
@@ -172,4 +174,11 @@ def _describe_remedies(spec: DatasetSpec, root: Path) -> str:
     remedies = [f"place the files in {root / folder} or set {DATA_DIR_VARIABLE} to a directory with {folder}"]
     if spec.debian_package:
         remedies.append(f"apt install {spec.debian_package}")
-    return ", or ".join([*remedies, "pass --download"])
+    return ", or ".join([*remedies, "pass --download"] if spec.can_download else remedies)
+
+
+def _describe_mending(spec: DatasetSpec, remedies: str) -> str:
+    """Return what to do about a file that is not as its entry says; only what can be had again is removed."""
+    if spec.can_download or spec.is_embedded:
+        return f"remove it, then {remedies}"
+    return f"keep it and mend the entry of {spec.name} in DATASETS if the file is right; if not, {remedies}"

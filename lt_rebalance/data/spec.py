@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,8 @@ from lt_rebalance.ground.plain import config_from_dict
 
 DATA_DIR_VARIABLE = "LT_REBALANCE_DATA_DIR"
 """Environment variable: the data directory, where none is given."""
+DOWNLOADED_BY_TORCHVISION = frozenset({"FashionMNIST", "KMNIST", "MNIST"})
+"""Classes of torchvision.datasets that fetch four IDX files into `<name>/raw`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,7 +60,8 @@ class DatasetSpec:
     may_flip: bool = False
     """Whether an image stays one of its class when left and right are exchanged."""
     torchvision_name: str | None = None
-    """Class of torchvision.datasets and folder below the data directory; None: embedded in the package."""
+    """Folder below the data directory, and the class of torchvision.datasets if it has one; None: embedded
+    in the package."""
     debian_package: str | None = None
     """Debian package that installs it into DEBIAN_DIR, if any."""
     sha256_by_file: Mapping[str, str] = field(hash=False)
@@ -81,11 +85,22 @@ class DatasetSpec:
                 raise ValueError(f"{self.name}: validation counts of a length other than {self.num_classes}")
         elif len(self.sha256_by_file) != (1 if self.is_embedded else 4):
             raise ValueError(f"{self.name}: one npz if embedded, four IDX files if not")
+        for file, sha256 in self.sha256_by_file.items():
+            if re.fullmatch("[0-9a-f]{64}", sha256) is None:
+                raise ValueError(
+                    f"{self.name}: a sha256 must be 64 lower-case hex digits, got {sha256!r} of {file}; "
+                    "take that of the file (sha256sum FILE)"
+                )
 
     @property
     def is_embedded(self) -> bool:
         """Whether the data ships with the package."""
         return self.torchvision_name is None and not self.is_own
+
+    @property
+    def can_download(self) -> bool:
+        """Whether torchvision fetches it."""
+        return self.torchvision_name in DOWNLOADED_BY_TORCHVISION
 
     @property
     def is_own(self) -> bool:

@@ -418,6 +418,28 @@ def test_load_counts_other_than_registered_raise(
         load_dataset("tiny", tmp_path / "home")
 
 
+@pytest.mark.parametrize("case", ["missing", "missing, with --download", "another checksum"])
+def test_remedies_of_a_set_that_torchvision_lacks_can_work(
+    case: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    entry = dataclasses.replace(TINY_SPEC, torchvision_name="Tiny", debian_package=None)
+    if case == "another checksum":
+        write_tiny(tmp_path / "Tiny" / "raw")
+        entry = dataclasses.replace(entry, sha256_by_file=dict.fromkeys(IDX_NAMES, "0" * 64))
+    monkeypatch.setitem(DATASETS, "tiny", entry)
+    with pytest.raises(DataError) as error:
+        load_dataset("tiny", tmp_path, download="download" in case)
+    assert_one_line(error, f"place the files in {tmp_path / 'Tiny' / 'raw'}")
+    assert "pass --download" not in str(error.value) and "remove it" not in str(error.value)
+    assert "attribute" not in str(error.value)
+    assert ("mend the entry of tiny" in str(error.value)) == (case == "another checksum")
+
+
+def test_entry_with_a_checksum_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="64 lower-case hex digits, got 'xyz' of train-images"):
+        dataclasses.replace(TINY_SPEC, sha256_by_file={**TINY_SPEC.sha256_by_file, IDX_NAMES[0]: "xyz"})
+
+
 def test_gzip_hashed_set_is_verified_by_its_gzip(tiny_gzip_hashed: Path) -> None:
     assert load_dataset("tiny", tiny_gzip_hashed).train_labels_N.tolist() == [0, 1, 1]
     path = tiny_gzip_hashed / "FashionMNIST" / "raw" / f"{IDX_NAMES[1]}.gz"
