@@ -353,7 +353,8 @@ def test_test_set_holds_every_test_image_in_order(store: Store, data_dir: str) -
     dataset, test_set = load_dataset("toy", data_dir), InputReader("toy", data_dir, store, CPU).test_set()
     assert test_set.labels_N.tolist() == dataset.test_labels_N.tolist()
     expected = dataset.test_images_NCHW / np.float64(127.5) - 1
-    np.testing.assert_allclose(test_set.images_NCHW, expected, atol=1e-6)
+    (images_NCHW,) = test_set.split([len(expected)])
+    np.testing.assert_allclose(images_NCHW, expected, atol=1e-6)
 
 
 def test_longer_generator_changes_neither_subset_nor_initial_weights_nor_batches(
@@ -371,9 +372,8 @@ def test_longer_generator_changes_neither_subset_nor_initial_weights_nor_batches
     states = [lane.network.state_dict() for lane in lanes]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert all(torch.equal(lanes[0].batches[step], lanes[1].batches[step]) for step in range(40))
-    images, other_images = (lane.training_set.images_PCHW for lane in lanes)
+    images, other_images = (lane.training_set.batch(torch.arange(4 * 32))[0] for lane in lanes)
     num_real = sum(TOY_COUNTS)
-    assert len(images) == len(other_images) == 4 * 32
     assert torch.equal(images[:num_real], other_images[:num_real])
     assert not torch.equal(images[num_real:], other_images[num_real:])
     assert torch.equal(lanes[0].training_set.labels_P, lanes[1].training_set.labels_P)
@@ -388,10 +388,12 @@ def test_synthetic_images_are_drawn_from_the_sampling_stream_of_the_seed(store: 
     generator.load_state_dict(safetensors.torch.load(store.read_artifact(record, "weights")))
     labels_N = torch.tensor([1] * 16 + [2] * 24 + [3] * 28)
     images_NCHW = sample_images(generator, labels_N, torch_stream(1, "sampling_noise"))
+    assert training_set.synthetic_SCHW is not None
+    assert torch.equal(training_set.synthetic_SCHW, images_NCHW)
     num_real = sum(TOY_COUNTS)
-    assert training_set.labels_P[num_real:].tolist() == labels_N.tolist()
-    assert torch.equal(training_set.images_PCHW[num_real:], images_NCHW)
-    assert training_set.items_N.tolist() == list(range(4 * 32))
+    items_BCHW, items_labels_B = training_set.batch(torch.arange(num_real, 4 * 32))
+    assert torch.equal(items_BCHW, images_NCHW)
+    assert items_labels_B.tolist() == labels_N.tolist()
 
 
 def test_classifiers_of_two_methods_start_from_the_same_weights_and_test_images(
