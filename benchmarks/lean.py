@@ -1,8 +1,8 @@
 """What do images that stay bytes on the device cost in time, and spare in memory?
 
 Time: rounds of the same training, in turn, with a pool of bytes and with one of floats; 1.02 means that bytes
-are 2 % faster. Memory: one stage of `--c original --methods none` on the whole of Fashion-MNIST in a process of
-its own, in turn with the package of another checkout where --before names one.
+are 2 % faster. Memory: one stage of `--c original --methods none` on the whole of Fashion-MNIST in a process
+of its own, in turn with the package of another checkout where --before names one.
 """
 
 import argparse

@@ -16,8 +16,8 @@ from lt_rebalance.ground.errors import DataError
 from lt_rebalance.ground.memory import available_bytes, require_memory
 from lt_rebalance.ground.text import format_bytes
 from lt_rebalance.stages.kinds import KINDS
-from lt_rebalance.studies.stage import AnyStage, ClassifierStage
-from lt_rebalance.studies.workload import count_items
+from lt_rebalance.studies.stage import AnyStage
+from lt_rebalance.studies.workload import count_items, count_synthetic
 
 _FLOAT_BYTES = 4
 _LABEL_BYTES = 8
@@ -37,17 +37,11 @@ def pool_bytes(dataset: str) -> int:
 def own_image_bytes(stage: AnyStage) -> int:
     """Return what a lane holds of images by itself: synthetic ones as floats, and the list of its items."""
     spec = get_dataset_spec(stage.data.dataset)
-    num_items, num_synthetic = count_items(stage), _count_synthetic(stage)
+    num_items, num_synthetic = count_items(stage), count_synthetic(stage)
     own_labels = num_synthetic and sum(spec.train_counts_K) + num_synthetic
     return (
         num_synthetic * math.prod(spec.image_shape) * _FLOAT_BYTES + (num_items + own_labels) * _LABEL_BYTES
     )
-
-
-def _count_synthetic(stage: AnyStage) -> int:
-    if not isinstance(stage, ClassifierStage) or stage.generator_stage is None:
-        return 0
-    return count_items(stage) - count_items(stage.generator_stage)
 
 
 def lane_bytes(stage: AnyStage) -> int:

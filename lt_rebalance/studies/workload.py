@@ -27,7 +27,12 @@ def count_items(stage: AnyStage) -> int:
     Raises:
         ValueError: nothing is left of some class.
     """
-    return _count_items(stage.data, stage.training_method, counts_seed(stage))
+    return _count_items(stage.data, stage.training_method, counts_seed(stage))[0]
+
+
+def count_synthetic(stage: AnyStage) -> int:
+    """Return how many of the items of a stage are synthetic; errors as for `count_items`."""
+    return _count_items(stage.data, stage.training_method, counts_seed(stage))[1]
 
 
 def counts_seed(stage: AnyStage) -> int:
@@ -113,7 +118,8 @@ def smallest_batch(stage: AnyStage) -> int:
 
 
 @functools.cache
-def _count_items(data: DataConfig, method: MethodConfig, seed: int) -> int:
+def _count_items(data: DataConfig, method: MethodConfig, seed: int) -> tuple[int, int]:
+    """Return the items, and how many of them are synthetic."""
     spec = get_dataset_spec(data.dataset)
     smallest_class = min(spec.train_counts_K)
     if data.validation_per_class >= smallest_class:
@@ -126,4 +132,4 @@ def _count_items(data: DataConfig, method: MethodConfig, seed: int) -> int:
     counts_K = kept_counts(available_K, c, data.class_order, seed)
     rng = numpy_stream(seed, "resampling")
     plan = plan_rebalancing(method.name, method.draw, counts_K, rng, method.fill_fraction, method.options)
-    return sum(plan.counts_K)
+    return sum(plan.counts_K), sum(plan.num_synthetic_K)

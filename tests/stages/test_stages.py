@@ -349,6 +349,45 @@ def test_training_set_holds_the_planned_images_of_the_data_set(
     assert images_NCHW.abs().max() <= 1
 
 
+def test_lanes_share_one_pool_of_bytes_and_hold_their_synthetic_images_alone(
+    store: Store, data_dir: str
+) -> None:
+    stages = [make_stage("cgan", seed, validation_per_class=2) for seed in (0, 1)]
+    for stage in stages:
+        assert stage.generator_stage is not None
+        run_stage(stage.generator_stage, store, data_dir)
+    reader = InputReader("toy", data_dir, store, CPU)
+    first, second = (reader.read(stage) for stage in stages)
+    pools = [
+        images.images_PCHW
+        for inputs in (first, second)
+        for images in (inputs.training_set, inputs.validation_set)
+        if images is not None
+    ]
+    assert len(pools) == 4 and len({pool.data_ptr() for pool in pools}) == 1
+    assert {pool.dtype for pool in pools} == {torch.uint8}
+    assert len(pools[0]) == 4 * TOY_TRAIN
+    for inputs in (first, second):
+        synthetic_SCHW = inputs.training_set.synthetic_SCHW
+        assert synthetic_SCHW is not None and synthetic_SCHW.dtype == torch.float32
+        assert len(synthetic_SCHW) == sum(inputs.plan.num_synthetic_K)
+        assert len(inputs.training_set) == sum(inputs.plan.counts_K)
+    plain = reader.read(make_stage("none")).training_set
+    assert plain.synthetic_SCHW is None
+    generator_set = reader.read(make_generator_stage()).training_set
+    assert plain.labels_P.data_ptr() == generator_set.labels_P.data_ptr()
+
+
+def test_validation_set_holds_the_images_set_aside_in_order(store: Store, data_dir: str) -> None:
+    inputs = InputReader("toy", data_dir, store, CPU).read(make_stage("none", validation_per_class=2))
+    validation_set, indices = inputs.validation_set, inputs.subset.validation_indices
+    assert validation_set is not None and len(indices) > 1
+    dataset = load_dataset("toy", data_dir)
+    expected = torch.from_numpy(dataset.train_images_NCHW[indices]).float().div_(127.5).sub_(1)
+    assert torch.equal(torch.cat(list(validation_set.split([1, len(indices) - 1]))), expected)
+    assert validation_set.labels_N.tolist() == dataset.train_labels_N[indices].tolist()
+
+
 def test_test_set_holds_every_test_image_in_order(store: Store, data_dir: str) -> None:
     dataset, test_set = load_dataset("toy", data_dir), InputReader("toy", data_dir, store, CPU).test_set()
     assert test_set.labels_N.tolist() == dataset.test_labels_N.tolist()

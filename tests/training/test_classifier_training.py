@@ -97,6 +97,32 @@ def finish(training: ClassifierTraining) -> ClassifierTraining:
     return training
 
 
+@pytest.mark.parametrize("evaluation_mode", ["running_statistics", "batch_statistics"])
+def test_training_on_bytes_is_that_on_their_floats_bit_for_bit(evaluation_mode: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    bytes_PCHW = torch.randint(256, (150, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    labels_P = torch.arange(150) % K
+    floats_PCHW = bytes_PCHW.float().div_(127.5).sub_(1)
+    apart_N = torch.tensor([149, 3, 77, 4])
+    states, curves = [], []
+    for pool, validation_set in (
+        (bytes_PCHW, EvaluationSet(images_PCHW=bytes_PCHW, labels_N=labels_P[apart_N], positions_N=apart_N)),
+        (floats_PCHW, EvaluationSet(images_PCHW=floats_PCHW[apart_N], labels_N=labels_P[apart_N])),
+    ):
+        training = make_training(
+            make_config(evaluation_mode=evaluation_mode),
+            training_sets=[TrainingSet(images_PCHW=pool, labels_P=labels_P, items_N=torch.arange(100))],
+            validation_set=validation_set,
+            test_set=EvaluationSet(images_PCHW=pool, labels_N=labels_P),
+        )
+        (lane,) = finish(training).lanes
+        states.append(training.get_lane_state(lane))
+        curves.append(lane.curves)
+    assert list_differences(*states) == []
+    assert curves[0] == curves[1]
+    assert bytes_PCHW.dtype == torch.uint8
+
+
 def list_differences(state: TrainingState, other: TrainingState) -> list[str]:
     assert state.keys() == other.keys()
     return [name for name in state if not torch.equal(state[name], other[name])]
