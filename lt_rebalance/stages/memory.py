@@ -15,8 +15,8 @@ from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground.errors import DataError
 from lt_rebalance.ground.memory import available_bytes, require_memory
 from lt_rebalance.ground.text import format_bytes
-from lt_rebalance.stages.kinds import KINDS
-from lt_rebalance.studies.stage import AnyStage
+from lt_rebalance.stages.work import count_cgan, count_classifier
+from lt_rebalance.studies.stage import AnyStage, GeneratorStage
 from lt_rebalance.studies.workload import count_items, count_synthetic
 
 _FLOAT_BYTES = 4
@@ -46,14 +46,17 @@ def own_image_bytes(stage: AnyStage) -> int:
 
 def lane_bytes(stage: AnyStage) -> int:
     """Return what a lane takes on its device: its images, parameters, gradients and optimizer states."""
-    return own_image_bytes(stage) + _VALUES_PER_PARAMETER * _FLOAT_BYTES * KINDS[stage.kind].count_trained(
-        stage
-    )
+    return own_image_bytes(stage) + _VALUES_PER_PARAMETER * _FLOAT_BYTES * _count_trained(stage)
 
 
 def checkpoint_memory(stage: AnyStage) -> int:
     """Return what a checkpoint takes in the host's memory while it is made, one lane after another."""
-    return _CHECKPOINT_VALUES * _FLOAT_BYTES * KINDS[stage.kind].count_trained(stage)
+    return _CHECKPOINT_VALUES * _FLOAT_BYTES * _count_trained(stage)
+
+
+def _count_trained(stage: AnyStage) -> int:
+    # Not by `kinds`, which tells of what runs a stage, and that asks here.
+    return count_cgan(stage) if isinstance(stage, GeneratorStage) else count_classifier(stage)
 
 
 def check_memory(pending: Mapping[str, AnyStage], num_slots: int, max_lanes: int) -> None:
