@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.measure import alternate, describe, make_parser, measure_peak, median, report
@@ -28,7 +29,7 @@ from lt_rebalance.training.cgan import CGANTraining
 from lt_rebalance.training.classifier import ClassifierTraining, EvaluationSet
 from lt_rebalance.training.configs import Budget, Execution
 from lt_rebalance.training.device import prepare_torch, resolve_execution
-from lt_rebalance.training.lane import TrainingSet
+from lt_rebalance.training.lane import TrainingSet, to_floats
 from lt_rebalance.training.rounds import Training
 from lt_rebalance.training.stacks import ALONE, Fusion
 
@@ -48,14 +49,30 @@ def make_cell_of(kind: str, num_images: int) -> Cell:
 
 
 def build_training(
-    kind: str, num_images: int, execution: Execution, num_lanes: int = 1, fusion: Fusion = ALONE
+    kind: str,
+    num_images: int,
+    execution: Execution,
+    num_lanes: int = 1,
+    fusion: Fusion = ALONE,
+    *,
+    holds_floats: bool = False,
 ) -> Training[Any, Any]:
-    """Return lanes of a training on random images; speed does not depend on what they show."""
+    """Return lanes of a training on random images; speed does not depend on what they show.
+
+    Args:
+        holds_floats: whether all images are floats before they are looked at, rather than bytes.
+    """
     device = prepare_torch(execution)
     cell, spec = make_cell_of(kind, num_images), get_dataset_spec(DATASET)
     stream = torch.Generator().manual_seed(0)
+
+    def draw(count: int) -> Tensor:
+        shape = (count, *spec.image_shape)
+        images_PCHW = torch.randint(256, shape, generator=stream, dtype=torch.uint8).to(device)
+        return to_floats(images_PCHW) if holds_floats else images_PCHW
+
     training_set = TrainingSet(
-        images_PCHW=torch.rand(num_images, *spec.image_shape, generator=stream).mul_(2).sub_(1).to(device),
+        images_PCHW=draw(num_images),
         labels_P=torch.randint(spec.num_classes, (num_images,), generator=stream).to(device),
         items_N=torch.arange(num_images, device=device),
     )
@@ -64,7 +81,7 @@ def build_training(
         assert cell.generator is not None
         return CGANTraining(cell.generator, spec, device, execution.precision, *lanes, fusion)
     test_set = EvaluationSet(
-        images_NCHW=torch.rand(NUM_TEST, *spec.image_shape, generator=stream).to(device),
+        images_PCHW=draw(NUM_TEST),
         labels_N=torch.randint(spec.num_classes, (NUM_TEST,), generator=stream).to(device),
     )
     config, validation_sets = cell.classifier, [None] * num_lanes

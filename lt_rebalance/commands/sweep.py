@@ -199,9 +199,12 @@ def _prepare(
     if options.retry_failed:
         ledger.forget_failures()
     if store is not None and lease is not None:
+        from lt_rebalance.stages.memory import check_memory
         from lt_rebalance.stages.size import check_space
 
         check_space(store.location, ledger.pending(), resources.num_slots * resources.max_lanes)
+        if options.address is None:  # another machine's memory cannot be asked from here
+            check_memory(ledger.pending(), resources.num_slots, resources.max_lanes)
     job = Job(question=question, answer=answer, ledger=ledger, store=store, resources=resources)
     return job, lease
 

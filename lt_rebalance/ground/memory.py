@@ -1,6 +1,9 @@
-"""The memory that is left to this process."""
+"""The memory that is left to this process, and the refusal of what does not fit into it."""
 
 from pathlib import Path
+
+from lt_rebalance.ground.errors import DataError
+from lt_rebalance.ground.text import format_bytes
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -13,6 +16,21 @@ def available_bytes() -> int | None:
     """
     found = [each for each in (_left_on_machine(), _left_in_container()) if each is not None]
     return min(found, default=None)
+
+
+def require_memory(num_bytes: int, what: str, remedy: str) -> None:
+    """Raise a DataError unless so many bytes fit into the memory that is left, as far as that can be told.
+
+    Args:
+        what: what takes them, to follow "got"; it ends in a verb.
+        remedy: what would fit, or what makes it smaller.
+    """
+    left = available_bytes()
+    if left is not None and num_bytes > left:
+        raise DataError(
+            f"all images must fit into memory, which has {format_bytes(left)} left, got {what} "
+            f"{format_bytes(num_bytes)}; {remedy}"
+        )
 
 
 def _left_on_machine() -> int | None:

@@ -1,8 +1,7 @@
 """What images may measure, and whether they fit into memory."""
 
 from lt_rebalance.ground.errors import DataError
-from lt_rebalance.ground.memory import available_bytes
-from lt_rebalance.ground.text import format_bytes
+from lt_rebalance.ground.memory import require_memory
 from lt_rebalance.images.options import LARGEST_SIDE, SMALLEST_SIDE
 
 _COPIES = 2
@@ -20,10 +19,8 @@ def require_sides(width: int, height: int, name: str) -> None:
 
 def require_room(num_bytes: int, name: str) -> None:
     """Raise a DataError unless images of so many bytes can be prepared in the memory that is left."""
-    left, needed = available_bytes(), _COPIES * num_bytes
-    if left is not None and needed > left:
-        raise DataError(
-            f"all images must fit into memory, which has {format_bytes(left)} left, got {name}, which takes "
-            f"{format_bytes(needed)} while it is prepared; make them smaller with --image-size, grey with "
-            "--grey, or take fewer"
-        )
+    require_memory(
+        _COPIES * num_bytes,
+        f"{name}, which, while it is prepared, takes",
+        "make them smaller with --image-size, grey with --grey, or take fewer",
+    )

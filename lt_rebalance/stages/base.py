@@ -32,6 +32,7 @@ from lt_rebalance.ground.values import (
 from lt_rebalance.stages.calibration import choose_fusion
 from lt_rebalance.stages.inputs import InputReader, StageInputs
 from lt_rebalance.stages.machine import describe_machine
+from lt_rebalance.stages.memory import require_device_memory
 from lt_rebalance.store import Store
 from lt_rebalance.store.checkpoints import Checkpoint
 from lt_rebalance.store.records import Artifact, Record, Timing
@@ -80,7 +81,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
             driver: the code of the driver that asked for it, as `provenance.driver_source` returns it.
 
         Raises:
-            DataError: the data set is missing or damaged.
+            DataError: the data set is missing or damaged, or does not fit into the memory of the GPU.
             StoreError: a stage that it builds on has no usable result.
         """
         started = time.perf_counter()
@@ -90,6 +91,8 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         self._num_devices = num_devices
         self._driver = driver
         self._device = prepare_torch(first.execution)
+        if self._device.type == "cuda":
+            require_device_memory(stages, torch.cuda.get_device_properties(self._device).total_memory)
         self._reader = InputReader(first.data.dataset, data_dir, store, self._device)
         self._inputs = [self._reader.read(stage) for stage in stages]
         fusion = choose_fusion(first, len(stages))

@@ -14,6 +14,7 @@ import torch
 
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.stages.memory import own_image_bytes
 from lt_rebalance.studies.stage import AnyStage, GeneratorStage
 from lt_rebalance.studies.workload import smallest_batch, stage_batching, stage_round_ends, training_config
 from lt_rebalance.training.cgan import CGANTraining
@@ -164,9 +165,8 @@ def _count_fitting_lanes(stage: AnyStage, num_lanes: int) -> int:
     lane_bytes = (torch.cuda.max_memory_allocated() - before) / measured_lanes
     torch.cuda.empty_cache()
     free_bytes, _ = torch.cuda.mem_get_info()
-    spec = get_dataset_spec(stage.data.dataset)
-    # A lane's training set is at most as large as a balanced one.
-    lane_bytes += 4 * max(spec.train_counts_K) * spec.num_classes * math.prod(spec.image_shape)
+    # The pool of real images is there already, and is the same however many lanes there are.
+    lane_bytes += own_image_bytes(stage)
     return max(1, int(USED_SHARE_OF_MEMORY * free_bytes / lane_bytes))
 
 
@@ -187,7 +187,7 @@ def build_made_up_training(
         generator = dataclasses.replace(stage.generator, budget=budget, batch_size=batch_size)
         return CGANTraining(generator, *common, fusion)
     tested = smallest_batch(stage)
-    test_set = EvaluationSet(images_NCHW=items.images_PCHW[:tested], labels_N=items.labels_P[:tested])
+    test_set = EvaluationSet(images_PCHW=items.images_PCHW[:tested], labels_N=items.labels_P[:tested])
     classifier = dataclasses.replace(stage.classifier, budget=budget, batch_size=batch_size, selection="last")
     return ClassifierTraining(classifier, *common, [None] * num_lanes, test_set, fusion, stage.method)
 

@@ -4,7 +4,7 @@ Shape suffixes: N M images, S images of a sheet, B images of a chunk, D pixels, 
 image, K classes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ Measure = Callable[[Tensor, Tensor], float | None]
 
 def measure_quality(
     generator: Generator,
-    real_by_class: Sequence[Tensor],
+    real_by_class: Iterable[Tensor],
     noise_stream: torch.Generator,
     measures: Mapping[str, Measure] | None = None,
 ) -> Quality:
@@ -107,7 +107,7 @@ def nearest_positions(images_NCHW: Tensor, real_MCHW: Tensor, *, skip_same_posit
 
 
 @torch.no_grad()
-def sample_sheet(generator: Generator, real_by_class: Sequence[Tensor]) -> NDArray[np.uint8]:
+def sample_sheet(generator: Generator, real_by_class: Iterable[Tensor]) -> NDArray[np.uint8]:
     """Return `sheet_3KSCHW` in bytes: generated, the nearest real image of each, and the first real ones.
 
     The noise is the same ten vectors for every class, seed and architecture, so that sheets can be compared.

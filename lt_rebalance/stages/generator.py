@@ -45,8 +45,8 @@ class GeneratorRun(StageRun[GeneratorStage, CGANLane]):
 
     def _results(self, stage: GeneratorStage, lane: CGANLane, inputs: StageInputs) -> dict[str, Any]:
         noise_stream = torch_stream(stage.seed, "diversity_noise", device=self._device)
-        real_by_class = self._reader.real_by_class(inputs.subset)
-        quality = measure_quality(lane.generator, real_by_class, noise_stream)
+        quality = measure_quality(lane.generator, self._reader.real_by_class(inputs.subset), noise_stream)
+        sheet = sample_sheet(lane.generator, self._reader.real_by_class(inputs.subset))
         measured = [value for value in quality["diversity"] if value is not None]
         metrics = {name: value for name, value in lane.curves[-1].items() if name != "step"}
         metrics["num_collapsed_classes"] = float(sum(value < COLLAPSED_BELOW for value in measured))
@@ -55,6 +55,6 @@ class GeneratorRun(StageRun[GeneratorStage, CGANLane]):
             "quality_per_class": quality,
             "artifacts": {
                 "weights": self._write_weights(stage, lane.generator),
-                "samples": self._write_array(stage, "samples", sample_sheet(lane.generator, real_by_class)),
+                "samples": self._write_array(stage, "samples", sheet),
             },
         }

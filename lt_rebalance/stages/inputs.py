@@ -1,11 +1,12 @@
 """Assemble what one stage learns from and is tested on: data set, subset, rebalancing, synthetic images.
 
-Shape suffixes: P images in a pool, N items or images, C H W image, K classes.
+Shape suffixes: P images in a pool, S synthetic images, N items or images, C H W image, K classes.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -29,17 +30,12 @@ from lt_rebalance.store.records import Record
 from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage
 from lt_rebalance.training.cgan import sample_images
 from lt_rebalance.training.classifier import EvaluationSet
-from lt_rebalance.training.lane import TrainingSet
+from lt_rebalance.training.lane import TrainingSet, to_floats
 
 
 @functools.lru_cache(maxsize=2)
 def _load_dataset_once(name: str, data_dir: str | None) -> Dataset:
     return load_at_hand(name) if is_own_name(name) else load_dataset(name, data_dir)
-
-
-def _normalize(images_NCHW: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Scale bytes to float32 in [-1, 1] on the device: x / 127.5 - 1."""
-    return torch.from_numpy(images_NCHW).to(device).float().div_(127.5).sub_(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +66,15 @@ class InputReader:
         self._store = store
         self._device = device
 
+    @functools.cached_property
+    def _pool(self) -> tuple[Tensor, Tensor]:
+        """`images_PCHW`, uint8, and `labels_P` of the training split, which all lanes share."""
+        return self._send(self._dataset.train_images_NCHW), self._send(self._dataset.train_labels_N)
+
+    def _send(self, array: NDArray[Any]) -> Tensor:
+        """Return an array on the device; on a CPU it is not copied."""
+        return torch.from_numpy(array).to(self._device)
+
     def read(self, stage: AnyStage) -> StageInputs:
         """Return the inputs of a stage.
 
@@ -90,46 +95,66 @@ class InputReader:
         plan = plan_rebalancing(
             method.name, method.draw, subset.counts_K, rng, method.fill_fraction, method.options
         )
-        images = self.real_by_class(subset)
+        synthetic_SCHW: Tensor | None = None
         quality: Mapping[str, list[float | None]] = {}
         if isinstance(stage, ClassifierStage) and stage.generator_stage is not None:
-            synthetic_PCHW, quality = self._synthesize(stage.generator_stage, plan)
-            images.append(synthetic_PCHW)
+            synthetic_SCHW, quality = self._synthesize(stage.generator_stage, plan)
         return StageInputs(
             subset=subset,
             plan=plan,
-            training_set=_build_training_set(torch.cat(images), subset, plan),
+            training_set=self._training_set(subset, plan, synthetic_SCHW),
             validation_set=self._validation_set(subset),
             quality_per_class=quality,
             first_weights=self._read_first(stage),
         )
 
-    def real_by_class(self, subset: Subset) -> list[Tensor]:
-        """Return K tensors (N, C, H, W), the subset's images in [-1, 1], in their drawn order."""
-        images_NCHW = self._dataset.train_images_NCHW
-        return [_normalize(images_NCHW[indices], self._device) for indices in subset.indices_by_class]
+    def real_by_class(self, subset: Subset) -> Iterator[Tensor]:
+        """Yield K tensors (N, C, H, W), the subset's images in [-1, 1], in their drawn order."""
+        images_PCHW, _ = self._pool
+        return (to_floats(images_PCHW[self._send(indices)]) for indices in subset.indices_by_class)
 
     def test_set(self) -> EvaluationSet:
         """Return the whole test split."""
-        return self._evaluation_set(self._dataset.test_images_NCHW, self._dataset.test_labels_N)
+        return self._test_set
+
+    @functools.cached_property
+    def _test_set(self) -> EvaluationSet:
+        dataset = self._dataset
+        return EvaluationSet(
+            images_PCHW=self._send(dataset.test_images_NCHW), labels_N=self._send(dataset.test_labels_N)
+        )
+
+    def _training_set(
+        self, subset: Subset, plan: RebalancePlan, synthetic_SCHW: Tensor | None
+    ) -> TrainingSet:
+        """List the items of the pool, class by class, followed by synthetic ones, class by class."""
+        images_PCHW, labels_P = self._pool
+        chosen = zip(subset.indices_by_class, plan.positions_by_class, strict=True)
+        items = [indices[positions] for indices, positions in chosen]
+        if synthetic_SCHW is None or len(synthetic_SCHW) == 0:
+            synthetic_SCHW = None
+        else:
+            items.append(np.arange(len(images_PCHW), len(images_PCHW) + len(synthetic_SCHW)))
+            labels_P = torch.cat([labels_P, self._send(_labels_by_class(plan.num_synthetic_K))])
+        return TrainingSet(
+            images_PCHW=images_PCHW,
+            labels_P=labels_P,
+            items_N=self._send(np.concatenate(items)),
+            synthetic_SCHW=synthetic_SCHW,
+        )
 
     def _validation_set(self, subset: Subset) -> EvaluationSet | None:
         indices = subset.validation_indices
         if len(indices) == 0:
             return None
-        dataset = self._dataset
-        return self._evaluation_set(dataset.train_images_NCHW[indices], dataset.train_labels_N[indices])
-
-    def _evaluation_set(self, images_NCHW: NDArray[np.uint8], labels_N: NDArray[np.int64]) -> EvaluationSet:
-        return EvaluationSet(
-            images_NCHW=_normalize(images_NCHW, self._device),
-            labels_N=torch.from_numpy(labels_N).to(self._device),
-        )
+        images_PCHW, labels_P = self._pool
+        positions_N = self._send(indices)
+        return EvaluationSet(images_PCHW=images_PCHW, labels_N=labels_P[positions_N], positions_N=positions_N)
 
     def _synthesize(
         self, stage: GeneratorStage, plan: RebalancePlan
     ) -> tuple[Tensor, Mapping[str, list[float | None]]]:
-        """Return `synthetic_PCHW` in [-1, 1], class by class, and the quality of their generator."""
+        """Return `synthetic_SCHW` in [-1, 1], class by class, and the quality of their generator."""
         architecture = stage.generator.architecture
         with torch.random.fork_rng(devices=[]):  # constructors draw from the global stream
             generator = build_generator(architecture, self.spec.num_classes, self.spec.image_shape)
@@ -166,18 +191,3 @@ class InputReader:
 
 def _labels_by_class(counts_K: list[int] | tuple[int, ...]) -> NDArray[np.int64]:
     return np.repeat(np.arange(len(counts_K)), counts_K)
-
-
-def _build_training_set(images_PCHW: Tensor, subset: Subset, plan: RebalancePlan) -> TrainingSet:
-    """List the items of a pool of real images, class by class, followed by synthetic ones, class by class."""
-    counts_K = subset.counts_K
-    starts_K = np.cumsum([0, *counts_K])
-    items = [start + positions for start, positions in zip(starts_K, plan.positions_by_class, strict=False)]
-    items.append(np.arange(starts_K[-1], len(images_PCHW)))
-    labels_P = np.concatenate([_labels_by_class(counts_K), _labels_by_class(plan.num_synthetic_K)])
-    device = images_PCHW.device
-    return TrainingSet(
-        images_PCHW=images_PCHW,
-        labels_P=torch.from_numpy(labels_P).to(device),
-        items_N=torch.from_numpy(np.concatenate(items)).to(device),
-    )

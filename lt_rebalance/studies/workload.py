@@ -30,7 +30,12 @@ def count_items(stage: AnyStage) -> int:
     Raises:
         ValueError: nothing is left of some class.
     """
-    return _count_items(stage.data, stage.training_method, counts_seed(stage))
+    return _count_items(stage.data, stage.training_method, counts_seed(stage))[0]
+
+
+def count_synthetic(stage: AnyStage) -> int:
+    """Return how many of the items of a stage are synthetic; errors as for `count_items`."""
+    return _count_items(stage.data, stage.training_method, counts_seed(stage))[1]
 
 
 def describe_short(data: DataConfig, seeds: Iterable[int]) -> str:
@@ -146,7 +151,8 @@ def smallest_batch(stage: AnyStage) -> int:
 
 
 @functools.cache
-def _count_items(data: DataConfig, method: MethodConfig, seed: int) -> int:
+def _count_items(data: DataConfig, method: MethodConfig, seed: int) -> tuple[int, int]:
+    """Return the items, and how many of them are synthetic."""
     spec = get_dataset_spec(data.dataset)
     smallest_class = min(spec.train_counts_K)
     if data.validation_per_class >= smallest_class:
@@ -158,4 +164,4 @@ def _count_items(data: DataConfig, method: MethodConfig, seed: int) -> int:
     counts_K = kept_counts(available_K, data.cut, data.class_order, seed)
     rng = numpy_stream(seed, "resampling")
     plan = plan_rebalancing(method.name, method.draw, counts_K, rng, method.fill_fraction, method.options)
-    return sum(plan.counts_K)
+    return sum(plan.counts_K), sum(plan.num_synthetic_K)

@@ -1,7 +1,7 @@
 """Train and test lanes of a classifier; plain torch.
 
-Source of the protocol: Mankikar, Patel, Zhang, sections 3.4 and 4. Shape suffixes: L lanes, N images, B
-items of a batch, C H W image, K classes.
+Source of the protocol: Mankikar, Patel, Zhang, sections 3.4 and 4. Shape suffixes: L lanes, P images in a
+pool, N images, B items of a batch, C H W image, K classes.
 """
 
 import functools
@@ -45,6 +45,7 @@ from lt_rebalance.training.lane import (
     read_batches,
     set_state,
     stack,
+    to_floats,
 )
 from lt_rebalance.training.measuring import measure
 from lt_rebalance.training.method import PLAIN, MethodInTraining, stack_counts
@@ -67,10 +68,18 @@ NO_OUTPUTS: Outputs = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
 class EvaluationSet:
     """Images to test on, on the device."""
 
-    images_NCHW: Tensor
-    """float32 in [-1, 1]"""
+    images_PCHW: Tensor
+    """uint8, or float32 in [-1, 1]; a pool that others may share"""
     labels_N: Tensor
     """int64"""
+    positions_N: Tensor | None = None
+    """int64, of the images in the pool; None for the whole of it"""
+
+    def split(self, sizes: list[int]) -> Iterator[Tensor]:
+        """Yield `images_BCHW`, float32 in [-1, 1], of batches of these sizes, in order."""
+        if self.positions_N is None:
+            return map(to_floats, self.images_PCHW.split(sizes))
+        return (to_floats(self.images_PCHW[positions_B]) for positions_B in self.positions_N.split(sizes))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -269,7 +278,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
             smallest=self._smallest_batch if uses_batch_statistics else 1,
         )
         logits = []
-        for batches in zip(*(each.images_NCHW.split(batching.sizes) for each in sets), strict=True):
+        for batches in zip(*(each.split(batching.sizes) for each in sets), strict=True):
             with autocast(self._device, self._precision):
                 logits.append(networks(stack(batches)))
         counts_LK = stack_counts([self._lanes_by_network[network] for network in networks.networks])

@@ -1,7 +1,7 @@
 """What training a CGAN and training a classifier share: lanes, data on the device, batch order, state.
 
-Shape suffixes: L lanes, P images in the pool, N items (images with repetition), B items of a batch, C H W
-image.
+Shape suffixes: L lanes, P images in the pool, S synthetic ones, N items (images with repetition), B items of
+a batch, C H W image.
 """
 
 import contextlib
@@ -23,24 +23,48 @@ TrainingState = dict[str, Tensor]
 STEPS_READ_AT_ONCE = 32
 
 
+READ_AT_ONCE_BYTES = 2**28
+"""most that the images of several steps take as floats; those of one step may take more"""
+
+
+def to_floats(images: Tensor) -> Tensor:
+    """Return images as float32 in [-1, 1]: bytes x become x / 127.5 - 1, floats stay as they are."""
+    return images.float().div_(127.5).sub_(1) if images.dtype == torch.uint8 else images
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingSet:
-    """Items to train on: a pool of images on the device, and which of them each item is."""
+    """Items to train on: a pool of images on the device, and which of them each item is.
+
+    Lanes share the pool of real images. Synthetic ones are a lane's own, and follow the pool in the count of
+    positions.
+    """
 
     images_PCHW: Tensor
-    """float32 in [-1, 1]"""
+    """uint8, or float32 in [-1, 1]"""
     labels_P: Tensor
-    """int64"""
+    """int64; where there are synthetic images, theirs follow"""
     items_N: Tensor
-    """int64 positions in the pool; an image may be several items"""
+    """int64 positions in the pool and beyond; an image may be several items"""
+    synthetic_SCHW: Tensor | None = None
+    """float32 in [-1, 1]"""
 
     def __len__(self) -> int:
         return len(self.items_N)
 
     def batch(self, items_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `images_BCHW, labels_B` of the items with these numbers."""
+        """Return `images_BCHW`, float32 in [-1, 1], and `labels_B` of the items with these numbers."""
         positions_B = self.items_N[items_B]
-        return self.images_PCHW[positions_B], self.labels_P[positions_B]
+        return self._images(positions_B), self.labels_P[positions_B]
+
+    def _images(self, positions_B: Tensor) -> Tensor:
+        if self.synthetic_SCHW is None:
+            return to_floats(self.images_PCHW[positions_B])
+        num_real = len(self.images_PCHW)
+        real_BCHW = to_floats(self.images_PCHW[positions_B.clamp(max=num_real - 1)])
+        synthetic_BCHW = self.synthetic_SCHW[(positions_B - num_real).clamp(min=0)]
+        # By a mask of fixed shape, as its count would make the host wait for the device.
+        return torch.where((positions_B < num_real)[:, None, None, None], real_BCHW, synthetic_BCHW)
 
     def count_classes(self, num_classes: int) -> Tensor:
         """Return `counts_K`, the items of each class, as int64 on the device."""
@@ -132,13 +156,21 @@ def next_lanes(lanes: Sequence[LaneT]) -> list[LaneT]:
 
 
 def read_batches(lanes: Sequence[Lane], steps: range) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield `images_LBCHW, labels_LB` of each step; the lanes' training sets are of one size."""
-    for first in steps[::STEPS_READ_AT_ONCE]:
-        near = range(first, min(first + STEPS_READ_AT_ONCE, steps.stop))
+    """Yield `images_LBCHW`, as floats, and `labels_LB` of each step; the lanes' sets are of one size."""
+    at_once = _count_read_at_once(lanes)
+    for first in steps[::at_once]:
+        near = range(first, min(first + at_once, steps.stop))
         sizes = [lanes[0].batches.size(step) for step in near]
         read = [lane.training_set.batch(torch.cat([lane.batches[step] for step in near])) for lane in lanes]
         images, labels = (stack(tensors) for tensors in zip(*read, strict=True))
         yield from zip(images.split(sizes, dim=1), labels.split(sizes, dim=1), strict=True)
+
+
+def _count_read_at_once(lanes: Sequence[Lane]) -> int:
+    """Return how many steps are read together: fewer where images are large, and one at the least."""
+    image_bytes = 4 * lanes[0].training_set.images_PCHW[0].numel()
+    step_bytes = len(lanes) * lanes[0].batches.batching.batch_size * image_bytes
+    return min(STEPS_READ_AT_ONCE, max(1, READ_AT_ONCE_BYTES // step_bytes))
 
 
 def stack(tensors: Sequence[Tensor]) -> Tensor:

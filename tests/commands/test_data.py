@@ -15,7 +15,8 @@ from PIL import Image
 from rich.cells import cell_len
 
 from lt_rebalance.cli.main import main
-from lt_rebalance.images import pictures, room
+from lt_rebalance.ground import memory
+from lt_rebalance.images import pictures
 from lt_rebalance.images.cache import CACHE_DIR_VARIABLE
 from tests.commands.test_option_contract import Answer, Call, call
 from tests.own_images import CLASSES, SIDE, draw_images, to_arrays, write_folder, write_npz
@@ -295,7 +296,7 @@ def write_bomb(path: Path, shape: tuple[int, ...], length: int) -> None:
 def test_zip_bomb_is_refused_before_it_is_unpacked(
     tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "available_bytes", lambda: 10**6)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10**6)
     write_bomb(tmp_path / "bomb.npz", (10_000, 32, 32), 10_240_000)
     assert_refused(
         call(main, ["data", str(tmp_path / "bomb.npz")]), "fit into memory", "20 MB", "--image-size"
@@ -307,7 +308,7 @@ def test_zip_bomb_is_refused_before_it_is_unpacked(
 def test_more_pictures_than_memory_are_refused_before_they_are_decoded(
     pets: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "available_bytes", lambda: 10_000)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10_000)
     assert_refused(call(main, ["data", str(pets)]), "fit into memory", "--image-size", "--grey")
 
 

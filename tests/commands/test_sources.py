@@ -139,7 +139,8 @@ def test_generator_seed_makes_the_synthetic_images(
         stage = cgan.stage(seeds, cpu_execution)
         assert stage.generator_stage is not None
         run_stage(stage.generator_stage, store)
-        pools[generator, classifier] = reader.read(stage).training_set.images_PCHW
+        training_set = reader.read(stage).training_set
+        pools[generator, classifier], _ = training_set.batch(torch.arange(len(training_set)))
     real = sum(COUNTS)
     assert torch.equal(pools[0, 0], pools[0, 5])
     assert torch.equal(pools[0, 0][:real], pools[5, 0][:real])

@@ -82,7 +82,7 @@ def make_training(
         for each in sets
     ]
     tested = make_set(100, (6,) * K)
-    test_set = EvaluationSet(images_NCHW=tested.images_PCHW.to(place), labels_N=tested.labels_P.to(place))
+    test_set = EvaluationSet(images_PCHW=tested.images_PCHW.to(place), labels_N=tested.labels_P.to(place))
     return ClassifierTraining(
         config,
         SPEC,

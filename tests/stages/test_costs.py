@@ -116,7 +116,7 @@ def test_stage_flop_of_a_classifier_step_is_what_torch_counts_but_for_the_gradie
 ) -> None:
     stage = make_classifier_stage(budget=Budget(steps=1, rounds=1), batch_size=4, architecture=architecture)
     items, spec = make_items(4), get_dataset_spec("fashion_mnist")
-    test_set = EvaluationSet(images_NCHW=items.images_PCHW[:1], labels_N=items.labels_P[:1])
+    test_set = EvaluationSet(images_PCHW=items.images_PCHW[:1], labels_N=items.labels_P[:1])
     config = stage.classifier
     training = ClassifierTraining(config, spec, CPU, "float32", [0], [items], [None], test_set)
     with FlopCounterMode(display=False) as counter:

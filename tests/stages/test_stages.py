@@ -349,11 +349,51 @@ def test_training_set_holds_the_planned_images_of_the_data_set(
     assert images_NCHW.abs().max() <= 1
 
 
+def test_lanes_share_one_pool_of_bytes_and_hold_their_synthetic_images_alone(
+    store: Store, data_dir: str
+) -> None:
+    stages = [make_stage("cgan", seed, validation_per_class=2) for seed in (0, 1)]
+    for stage in stages:
+        assert stage.generator_stage is not None
+        run_stage(stage.generator_stage, store, data_dir)
+    reader = InputReader("toy", data_dir, store, CPU)
+    first, second = (reader.read(stage) for stage in stages)
+    pools = [
+        images.images_PCHW
+        for inputs in (first, second)
+        for images in (inputs.training_set, inputs.validation_set)
+        if images is not None
+    ]
+    assert len(pools) == 4 and len({pool.data_ptr() for pool in pools}) == 1
+    assert {pool.dtype for pool in pools} == {torch.uint8}
+    assert len(pools[0]) == 4 * TOY_TRAIN
+    for inputs in (first, second):
+        synthetic_SCHW = inputs.training_set.synthetic_SCHW
+        assert synthetic_SCHW is not None and synthetic_SCHW.dtype == torch.float32
+        assert len(synthetic_SCHW) == sum(inputs.plan.num_synthetic_K)
+        assert len(inputs.training_set) == sum(inputs.plan.counts_K)
+    plain = reader.read(make_stage("none")).training_set
+    assert plain.synthetic_SCHW is None
+    generator_set = reader.read(make_generator_stage()).training_set
+    assert plain.labels_P.data_ptr() == generator_set.labels_P.data_ptr()
+
+
+def test_validation_set_holds_the_images_set_aside_in_order(store: Store, data_dir: str) -> None:
+    inputs = InputReader("toy", data_dir, store, CPU).read(make_stage("none", validation_per_class=2))
+    validation_set, indices = inputs.validation_set, inputs.subset.validation_indices
+    assert validation_set is not None and len(indices) > 1
+    dataset = load_dataset("toy", data_dir)
+    expected = torch.from_numpy(dataset.train_images_NCHW[indices]).float().div_(127.5).sub_(1)
+    assert torch.equal(torch.cat(list(validation_set.split([1, len(indices) - 1]))), expected)
+    assert validation_set.labels_N.tolist() == dataset.train_labels_N[indices].tolist()
+
+
 def test_test_set_holds_every_test_image_in_order(store: Store, data_dir: str) -> None:
     dataset, test_set = load_dataset("toy", data_dir), InputReader("toy", data_dir, store, CPU).test_set()
     assert test_set.labels_N.tolist() == dataset.test_labels_N.tolist()
     expected = dataset.test_images_NCHW / np.float64(127.5) - 1
-    np.testing.assert_allclose(test_set.images_NCHW, expected, atol=1e-6)
+    (images_NCHW,) = test_set.split([len(expected)])
+    np.testing.assert_allclose(images_NCHW, expected, atol=1e-6)
 
 
 def test_longer_generator_changes_neither_subset_nor_initial_weights_nor_batches(
@@ -371,9 +411,8 @@ def test_longer_generator_changes_neither_subset_nor_initial_weights_nor_batches
     states = [lane.network.state_dict() for lane in lanes]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert all(torch.equal(lanes[0].batches[step], lanes[1].batches[step]) for step in range(40))
-    images, other_images = (lane.training_set.images_PCHW for lane in lanes)
+    images, other_images = (lane.training_set.batch(torch.arange(4 * 32))[0] for lane in lanes)
     num_real = sum(TOY_COUNTS)
-    assert len(images) == len(other_images) == 4 * 32
     assert torch.equal(images[:num_real], other_images[:num_real])
     assert not torch.equal(images[num_real:], other_images[num_real:])
     assert torch.equal(lanes[0].training_set.labels_P, lanes[1].training_set.labels_P)
@@ -388,10 +427,12 @@ def test_synthetic_images_are_drawn_from_the_sampling_stream_of_the_seed(store: 
     generator.load_state_dict(safetensors.torch.load(store.read_artifact(record, "weights")))
     labels_N = torch.tensor([1] * 16 + [2] * 24 + [3] * 28)
     images_NCHW = sample_images(generator, labels_N, torch_stream(1, "sampling_noise"))
+    assert training_set.synthetic_SCHW is not None
+    assert torch.equal(training_set.synthetic_SCHW, images_NCHW)
     num_real = sum(TOY_COUNTS)
-    assert training_set.labels_P[num_real:].tolist() == labels_N.tolist()
-    assert torch.equal(training_set.images_PCHW[num_real:], images_NCHW)
-    assert training_set.items_N.tolist() == list(range(4 * 32))
+    items_BCHW, items_labels_B = training_set.batch(torch.arange(num_real, 4 * 32))
+    assert torch.equal(items_BCHW, images_NCHW)
+    assert items_labels_B.tolist() == labels_N.tolist()
 
 
 def test_classifiers_of_two_methods_start_from_the_same_weights_and_test_images(

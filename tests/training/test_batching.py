@@ -116,7 +116,7 @@ def train_classifier(
         **OPTIMIZER,
     )
     tested = make_items(num_tested)
-    test_set = EvaluationSet(images_NCHW=tested.images_PCHW, labels_N=tested.labels_P)
+    test_set = EvaluationSet(images_PCHW=tested.images_PCHW, labels_N=tested.labels_P)
     items = [make_items(num_items)]
     return finish(ClassifierTraining(config, SPEC, CPU, "float32", [0], items, [None], test_set))
 

@@ -67,7 +67,7 @@ def make_training_set(seed: int = 0, num_images: int = 20) -> TrainingSet:
 
 def make_evaluation_set(seed: int = 100, num_images: int = 24, noise: float = 0.3) -> EvaluationSet:
     images_NCHW, labels_N = make_images(num_images, seed, noise)
-    return EvaluationSet(images_NCHW=images_NCHW, labels_N=labels_N)
+    return EvaluationSet(images_PCHW=images_NCHW, labels_N=labels_N)
 
 
 def make_training(
@@ -95,6 +95,32 @@ def finish(training: ClassifierTraining) -> ClassifierTraining:
     while training.run_round():
         pass
     return training
+
+
+@pytest.mark.parametrize("evaluation_mode", ["running_statistics", "batch_statistics"])
+def test_training_on_bytes_is_that_on_their_floats_bit_for_bit(evaluation_mode: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    bytes_PCHW = torch.randint(256, (150, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    labels_P = torch.arange(150) % K
+    floats_PCHW = bytes_PCHW.float().div_(127.5).sub_(1)
+    apart_N = torch.tensor([149, 3, 77, 4])
+    states, curves = [], []
+    for pool, validation_set in (
+        (bytes_PCHW, EvaluationSet(images_PCHW=bytes_PCHW, labels_N=labels_P[apart_N], positions_N=apart_N)),
+        (floats_PCHW, EvaluationSet(images_PCHW=floats_PCHW[apart_N], labels_N=labels_P[apart_N])),
+    ):
+        training = make_training(
+            make_config(evaluation_mode=evaluation_mode),
+            training_sets=[TrainingSet(images_PCHW=pool, labels_P=labels_P, items_N=torch.arange(100))],
+            validation_set=validation_set,
+            test_set=EvaluationSet(images_PCHW=pool, labels_N=labels_P),
+        )
+        (lane,) = finish(training).lanes
+        states.append(training.get_lane_state(lane))
+        curves.append(lane.curves)
+    assert list_differences(*states) == []
+    assert curves[0] == curves[1]
+    assert bytes_PCHW.dtype == torch.uint8
 
 
 def list_differences(state: TrainingState, other: TrainingState) -> list[str]:
@@ -285,7 +311,7 @@ def test_lane_with_an_absurd_learning_rate_diverges_and_trains_no_further(loss: 
 @pytest.mark.parametrize("selection", ["last", "best_validation"])
 def test_lane_whose_answers_are_not_numbers_diverges(damaged: str, selection: str) -> None:
     sets = {"test": make_evaluation_set(), "validation": make_evaluation_set(seed=7)}
-    sets[damaged].images_NCHW[3] = float("nan")
+    sets[damaged].images_PCHW[3] = float("nan")
     training = make_training(
         make_config(selection=selection), validation_set=sets["validation"], test_set=sets["test"]
     )
@@ -321,7 +347,7 @@ def test_evaluation_in_mode_running_statistics_equals_a_network_in_evaluation_mo
     training.run_round()
     (lane,) = training.lanes
     with torch.no_grad():
-        logits_NK = copy.deepcopy(lane.network).eval()(test_set.images_NCHW)
+        logits_NK = copy.deepcopy(lane.network).eval()(test_set.images_PCHW)
     row = lane.curves[0]
     assert lane.predictions_N.tolist() == logits_NK.argmax(dim=1).tolist()
     loss = float(nn.functional.cross_entropy(logits_NK, test_set.labels_N))
@@ -340,15 +366,15 @@ def test_evaluation_in_mode_running_statistics_equals_a_network_in_evaluation_mo
 
 def test_evaluation_in_mode_batch_statistics_normalises_batches_of_100_by_themselves() -> None:
     test_set = make_evaluation_set(num_images=150, noise=1.5)
-    test_set.images_NCHW[100:] *= 0.1  # so that the second batch has statistics of its own
+    test_set.images_PCHW[100:] *= 0.1  # so that the second batch has statistics of its own
     config = make_config(evaluation_mode="batch_statistics", learning_rate=1e-2)
     training = make_training(config, test_set=test_set)
     training.run_round()
     (lane,) = training.lanes
     network = copy.deepcopy(lane.network).train()
     with torch.no_grad():
-        logits_NK = torch.cat([network(images) for images in test_set.images_NCHW.split([100, 50])])
-        others = [network(test_set.images_NCHW), network.eval()(test_set.images_NCHW)]
+        logits_NK = torch.cat([network(images) for images in test_set.images_PCHW.split([100, 50])])
+        others = [network(test_set.images_PCHW), network.eval()(test_set.images_PCHW)]
     loss, *other_losses = (
         float(nn.functional.cross_entropy(logits, test_set.labels_N)) for logits in (logits_NK, *others)
     )
@@ -377,7 +403,7 @@ def test_probabilities_are_the_softmax_of_the_logits_once_whatever_the_loss(loss
     training.run_round()
     (lane,) = training.lanes
     with torch.no_grad():
-        logits_NK = copy.deepcopy(lane.network).eval()(test_set.images_NCHW).double()
+        logits_NK = copy.deepcopy(lane.network).eval()(test_set.images_PCHW).double()
     row = lane.curves[0]
     nll = float(nn.functional.cross_entropy(logits_NK, test_set.labels_N))
     assert row["test_nll"] == pytest.approx(nll, rel=1e-5)
@@ -401,7 +427,7 @@ def test_selection_reports_the_round_it_names(selection: str) -> None:
     generator = torch.Generator().manual_seed(3)
     sets = [make_evaluation_set(seed, 40, noise=2.0) for seed in (8, 9)]
     validation_set, test_set = (
-        EvaluationSet(images_NCHW=one.images_NCHW, labels_N=torch.randint(K, (40,), generator=generator))
+        EvaluationSet(images_PCHW=one.images_PCHW, labels_N=torch.randint(K, (40,), generator=generator))
         for one in sets
     )
     config = make_config(selection=selection, budget=Budget(steps=16, rounds=8), learning_rate=3e-3)
@@ -409,9 +435,9 @@ def test_selection_reports_the_round_it_names(selection: str) -> None:
     (lane,) = training.lanes
     predictions, scores = [], {"best_validation": [], "oracle_best_test": []}
     while training.run_round():
-        predictions.append(predict(lane.network, test_set.images_NCHW).tolist())
+        predictions.append(predict(lane.network, test_set.images_PCHW).tolist())
         for name, one in [("best_validation", validation_set), ("oracle_best_test", test_set)]:
-            answers = predict(lane.network, one.images_NCHW)
+            answers = predict(lane.network, one.images_PCHW)
             options = {"labels": range(K), "average": "macro", "zero_division": 0}
             scores[name].append(float(f1_score(one.labels_N.numpy(), answers, **options)))
     best = {name: int(np.argmax(values)) for name, values in scores.items()} | {"last": 7}

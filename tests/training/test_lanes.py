@@ -99,9 +99,9 @@ def make_training(
         **ADAM,
     )
     images_NCHW, labels_N = make_images(num_tested, 100, noise)
-    test_set = EvaluationSet(images_NCHW=images_NCHW.to(place), labels_N=labels_N.to(place))
+    test_set = EvaluationSet(images_PCHW=images_NCHW.to(place), labels_N=labels_N.to(place))
     validation_sets = [
-        EvaluationSet(images_NCHW=each.images_PCHW, labels_N=each.labels_P)
+        EvaluationSet(images_PCHW=each.images_PCHW, labels_N=each.labels_P)
         for each in (move(make_training_set(200 + seed), device) for seed in seeds)
     ]
     return ClassifierTraining(config, SPEC, place, precision, seeds, sets, validation_sets, test_set, fusion)

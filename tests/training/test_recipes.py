@@ -76,7 +76,7 @@ def make_training(
         TrainingSet(images_PCHW=make_images(20, seed), labels_P=labels_N, items_N=torch.arange(20))
         for seed in seeds
     ]
-    test_set = EvaluationSet(images_NCHW=make_images(20, 100), labels_N=labels_N)
+    test_set = EvaluationSet(images_PCHW=make_images(20, 100), labels_N=labels_N)
     config = make_config(**recipe)
     return ClassifierTraining(
         config, SPEC, CPU, "float32", seeds, sets, [None] * len(seeds), test_set, fusion

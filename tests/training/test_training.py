@@ -1,6 +1,7 @@
 """Checks of what both trainings share: batch order, training sets, lanes, Adam, state."""
 
 import copy
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from lt_rebalance.training import lane as lane_module
 from lt_rebalance.training.batches import Batching
 from lt_rebalance.training.lane import (
     STEPS_READ_AT_ONCE,
@@ -22,6 +24,7 @@ from lt_rebalance.training.lane import (
     read_batches,
     set_state,
     stack,
+    to_floats,
 )
 
 CPU = torch.device("cpu")
@@ -129,6 +132,63 @@ def test_read_batches_gives_every_lane_its_own_batches_in_order(num_lanes: int, 
             expected = lane.training_set.batch(lane.batches[step])
             assert torch.equal(images_BCHW, expected[0])
             assert torch.equal(labels_B, expected[1])
+
+
+def plain_floats(images: torch.Tensor) -> torch.Tensor:
+    """Return what whole sets of images were made into before any batch was read."""
+    return images.float().div_(127.5).sub_(1)
+
+
+def test_bytes_become_the_floats_of_the_plain_formula_in_a_batch_of_any_size() -> None:
+    bytes_P = torch.arange(256, dtype=torch.uint8)
+    whole_P = plain_floats(bytes_P)
+    assert whole_P[[0, 51, 255]].tolist() == [-1.0, pytest.approx(-0.6), 1.0]
+    for size in (1, 3, 8, 17, 256):  # with and without what is left over of vector instructions
+        parts = [to_floats(part) for part in bytes_P.split(size)]
+        assert torch.equal(torch.cat(parts).view(torch.int32), whole_P.view(torch.int32))
+    assert bytes_P.tolist() == list(range(256))
+    floats = torch.tensor([0.25, -1.0])
+    assert to_floats(floats) is floats
+
+
+def draw_bytes(num_images: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(7)
+    return torch.randint(256, (num_images, 1, 2, 2), dtype=torch.uint8, generator=generator)
+
+
+def test_items_beyond_the_pool_are_synthetic_images_as_they_are_in_bits() -> None:
+    real_PCHW = draw_bytes(3)
+    synthetic_SCHW = torch.tensor([0.3, float("nan")]).reshape(2, 1, 1, 1).expand(2, 1, 2, 2)
+    training_set = TrainingSet(
+        images_PCHW=real_PCHW,
+        labels_P=torch.tensor([5, 6, 7, 8, 9]),
+        items_N=torch.tensor([4, 2, 2, 3, 0]),
+        synthetic_SCHW=synthetic_SCHW,
+    )
+    images_BCHW, labels_B = training_set.batch(torch.arange(5))
+    expected = torch.cat([plain_floats(real_PCHW), synthetic_SCHW])[[4, 2, 2, 3, 0]]
+    assert images_BCHW.dtype == torch.float32
+    assert torch.equal(images_BCHW.view(torch.int32), expected.view(torch.int32))
+    assert labels_B.tolist() == [9, 7, 7, 8, 5]
+    assert training_set.count_classes(10).tolist() == [0, 0, 0, 0, 0, 1, 0, 2, 1, 1]
+
+
+@pytest.mark.parametrize("most_bytes", [1, 2 * 8 * 4 * 4 * 3, 2**28])
+def test_large_images_are_read_fewer_steps_at_once_and_are_the_same(
+    most_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_module, "READ_AT_ONCE_BYTES", most_bytes)
+    lanes = [make_lane(0, seed=seed) for seed in range(2)]
+    for lane in lanes:
+        lane.training_set = dataclasses.replace(lane.training_set, images_PCHW=draw_bytes(20))
+    read = list(read_batches(lanes, range(6)))
+    sizes = [images_LBCHW.untyped_storage().nbytes() for images_LBCHW, _ in read]
+    # Of two lanes in batches of 8, 8 and 4 items with 4 pixels each, as floats.
+    assert max(sizes) == {1: 256, 768: 2 * 20 * 4 * 4}.get(most_bytes, 2 * 40 * 4 * 4)
+    for step, (images_LBCHW, _) in enumerate(read):
+        for lane, images_BCHW in zip(lanes, images_LBCHW, strict=True):
+            positions_B = lane.training_set.items_N[lane.batches[step]]
+            assert torch.equal(images_BCHW, plain_floats(draw_bytes(20))[positions_B])
 
 
 def test_stack_copies_several_tensors_and_not_a_single_one() -> None:

@@ -1,0 +1,127 @@
+"""Bytes of memory that stages take while they train, and whether the machine has them.
+
+Reckoned are images, items, parameters with their gradients and optimizer states, and a checkpoint as it is
+made; what networks compute in between depends on the device and is not. No torch, but where a network must
+be counted.
+"""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from lt_rebalance.data.at_hand import is_own_name
+from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.ground.errors import DataError
+from lt_rebalance.ground.memory import available_bytes, require_memory
+from lt_rebalance.ground.text import format_bytes
+from lt_rebalance.stages.work import count_cgan, count_classifier
+from lt_rebalance.studies.stage import AnyStage, GeneratorStage
+from lt_rebalance.studies.workload import count_items, count_synthetic
+
+_FLOAT_BYTES = 4
+_LABEL_BYTES = 8
+_VALUES_PER_PARAMETER = 4
+"""in training: the parameter, its gradient and Adam's two moments"""
+_CHECKPOINT_VALUES = 2 * 3
+"""of a parameter and its two moments, as tensors and as the bytes that are written"""
+
+
+def pool_bytes(dataset: str) -> int:
+    """Return what the images of a data set take, one byte a value, with their labels; lanes share them."""
+    spec = get_dataset_spec(dataset)
+    num_images = sum(spec.train_counts_K) + sum(spec.test_counts_K)
+    return num_images * (math.prod(spec.image_shape) + _LABEL_BYTES)
+
+
+def own_image_bytes(stage: AnyStage) -> int:
+    """Return what a lane holds of images by itself: synthetic ones as floats, and the list of its items."""
+    spec = get_dataset_spec(stage.data.dataset)
+    num_items, num_synthetic = count_items(stage), count_synthetic(stage)
+    own_labels = num_synthetic and sum(spec.train_counts_K) + num_synthetic
+    return (
+        num_synthetic * math.prod(spec.image_shape) * _FLOAT_BYTES + (num_items + own_labels) * _LABEL_BYTES
+    )
+
+
+def lane_bytes(stage: AnyStage) -> int:
+    """Return what a lane takes on its device: its images, parameters, gradients and optimizer states."""
+    return own_image_bytes(stage) + _VALUES_PER_PARAMETER * _FLOAT_BYTES * _count_trained(stage)
+
+
+def checkpoint_memory(stage: AnyStage) -> int:
+    """Return what a checkpoint takes in the host's memory while it is made, one lane after another."""
+    return _CHECKPOINT_VALUES * _FLOAT_BYTES * _count_trained(stage)
+
+
+def _count_trained(stage: AnyStage) -> int:
+    # Not by `kinds`, which tells of what runs a stage, and that asks here.
+    return count_cgan(stage) if isinstance(stage, GeneratorStage) else count_classifier(stage)
+
+
+def check_memory(pending: Mapping[str, AnyStage], num_slots: int, max_lanes: int) -> None:
+    """Refuse a plan whose trials do not fit into this machine's memory at a time.
+
+    Args:
+        pending: the stages to run.
+        num_slots: most trials at a time.
+        max_lanes: most seeds of one trial.
+
+    Raises:
+        DataError: it does not fit; it says how much is needed and left, and what would fit.
+    """
+    left = available_bytes()
+    counts = Counter(stage.with_seed(0) for stage in pending.values())
+    if left is None or not counts:
+        return
+    trials: list[tuple[int, int]] = []
+    for stage, count in counts.items():
+        num_lanes = min(count, max_lanes)
+        trials += [_host_bytes(stage, num_lanes)] * math.ceil(count / num_lanes)
+    trials = sorted(trials, key=sum, reverse=True)[:num_slots]
+    # A set of the user's own is mapped from one file, which all processes share.
+    own_sets = {stage.data.dataset for stage in counts if is_own_name(stage.data.dataset)}
+    mapped = sum(map(pool_bytes, own_sets))
+    images, rest = (sum(column) for column in zip(*trials, strict=True))
+    single = mapped + max(sum(_host_bytes(stage, 1)) for stage in counts)
+    num_fitting = sum(mapped + total <= left for total in itertools.accumulate(map(sum, trials)))
+    if num_fitting:
+        remedy = f"{num_fitting} at a time would fit: --max-concurrent {num_fitting}"
+    elif single <= left:
+        remedy = f"one of one seed takes {format_bytes(single)}: --max-concurrent 1 --lanes 1"
+    else:
+        remedy = f"even one of one seed takes {format_bytes(single)}: take fewer or smaller images"
+    require_memory(
+        mapped + images + rest,
+        f"{len(trials)} trials at a time, which take {format_bytes(mapped + images)} for images, and with "
+        "lanes and checkpoints",
+        remedy,
+    )
+
+
+def _host_bytes(stage: AnyStage, num_lanes: int) -> tuple[int, int]:
+    """Return what a trial takes in the host's memory: of images, and of lanes and checkpoints."""
+    images = 0 if is_own_name(stage.data.dataset) else pool_bytes(stage.data.dataset)
+    lanes = num_lanes * lane_bytes(stage) if stage.execution.device == "cpu" else 0
+    return images, lanes + checkpoint_memory(stage)
+
+
+def require_device_memory(stages: Sequence[AnyStage], total: int) -> None:
+    """Refuse lanes of one trial that do not fit into the memory of a device.
+
+    Args:
+        total: bytes that the device has in all.
+
+    Raises:
+        DataError: they do not fit; it says how much is needed, and how many lanes would fit.
+    """
+    first = stages[0]
+    pool, lane = pool_bytes(first.data.dataset), lane_bytes(first)
+    if pool + len(stages) * lane <= total:
+        return
+    num_fitting = max(0, (total - pool) // lane)
+    remedy = f"{num_fitting} would fit: --lanes {num_fitting}" if num_fitting else "take smaller images"
+    raise DataError(
+        f"images and lanes of a trial must fit into the memory of its GPU, {format_bytes(total)}, got "
+        f"{format_bytes(pool)} of images and {len(stages)} lanes of {format_bytes(lane)}; {remedy}"
+    )

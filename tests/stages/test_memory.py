@@ -1,0 +1,133 @@
+"""Checks of the memory that stages are reckoned to take, and of the refusal of what does not fit."""
+
+import dataclasses
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from lt_rebalance.commands.sweep import main
+from lt_rebalance.data.at_hand import is_own_name
+from lt_rebalance.ground import memory
+from lt_rebalance.ground.errors import DataError
+from lt_rebalance.stages import memory as reckoning
+from lt_rebalance.stages.memory import (
+    check_memory,
+    checkpoint_memory,
+    lane_bytes,
+    own_image_bytes,
+    pool_bytes,
+    require_device_memory,
+)
+from lt_rebalance.studies.protocols import get_protocol, make_cell
+from lt_rebalance.studies.stage import ClassifierStage
+from lt_rebalance.training.configs import Execution
+from lt_rebalance.training.device import torch_version
+from sweeps import full_grid
+from tests.tiny import TINY
+
+EXECUTION = Execution(device="cpu", precision="float32", num_threads=1, torch_version=torch_version())
+POOL = 70_000 * (784 + 8)
+"""of Fashion-MNIST: pixels and labels of 60,000 and 10,000 images"""
+PARAMETERS = 454_042
+"""of the paper's CNN"""
+
+
+def make_stage(method: str = "none", seed: int = 0, dataset: str = "fashion_mnist") -> ClassifierStage:
+    generator = "small_mlp_cgan_leaky" if method == "cgan" else None
+    cell = make_cell(get_protocol("paper"), dataset=dataset, c="1/2", method=method, generator=generator)
+    return cell.stage(seed, EXECUTION)
+
+
+def with_left(left: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (memory, reckoning):
+        monkeypatch.setattr(module, "available_bytes", lambda: left)
+
+
+def test_memory_of_images_is_counted_by_hand() -> None:
+    assert pool_bytes("fashion_mnist") == POOL
+    # 6,000 halved nine times and rounded up, beside what a CGAN fills up to 6,000 each.
+    num_real = sum(-(-6_000 // 2**rank) for rank in range(10))
+    assert own_image_bytes(make_stage()) == 8 * num_real
+    num_synthetic = 60_000 - num_real
+    expected = 4 * 784 * num_synthetic + 8 * 60_000 + 8 * (60_000 + num_synthetic)
+    assert own_image_bytes(make_stage("cgan")) == expected
+
+
+def test_memory_of_a_lane_has_gradients_and_moments_and_a_checkpoint_is_there_twice() -> None:
+    stage = make_stage()
+    assert lane_bytes(stage) - own_image_bytes(stage) == 4 * 4 * PARAMETERS
+    assert checkpoint_memory(stage) == 2 * 3 * 4 * PARAMETERS
+
+
+def test_plan_that_does_not_fit_is_refused_with_numbers_and_with_what_would_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stages = {str(seed): make_stage(seed=seed) for seed in range(8)}
+    lane, checkpoint = lane_bytes(make_stage()), checkpoint_memory(make_stage())
+    trial = POOL + 2 * lane + checkpoint
+    with_left(3 * trial, monkeypatch)
+    check_memory(stages, 3, 2)
+    check_memory({}, 9, 9)
+    with pytest.raises(DataError) as caught:
+        check_memory(stages, 4, 2)
+    assert f"has {3 * trial / 1e6:.0f} MB left" in str(caught.value)
+    assert f"take {4 * POOL / 1e6:.0f} MB for images" in str(caught.value)
+    assert f"checkpoints {4 * trial / 1e6:.0f} MB; 3 at a time would fit: --max-concurrent 3" in str(
+        caught.value
+    )
+    check_memory(dict(itertools.islice(stages.items(), 6)), 4, 2)  # they are three trials
+    with_left(3 * trial - 1, monkeypatch)
+    with pytest.raises(DataError, match=r"--max-concurrent 2$"):
+        check_memory(stages, 3, 2)
+    with_left(trial - 1, monkeypatch)
+    with pytest.raises(DataError, match=r"--max-concurrent 1 --lanes 1$"):
+        check_memory(stages, 1, 2)
+    with_left(POOL, monkeypatch)
+    with pytest.raises(DataError, match=r"even one of one seed takes 74 MB: take fewer or smaller images$"):
+        check_memory(stages, 1, 2)
+    with_left(None, monkeypatch)
+    check_memory(stages, 8, 8)
+
+
+def test_own_set_counts_once_however_many_processes_map_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_own_name(TINY)
+    stages = {str(seed): make_stage(seed=seed, dataset=TINY) for seed in range(4)}
+    one = lane_bytes(stages["0"]) + checkpoint_memory(stages["0"])
+    with_left(pool_bytes(TINY) + 4 * one, monkeypatch)
+    check_memory(stages, 4, 1)
+    with_left(pool_bytes(TINY) + 4 * one - 1, monkeypatch)
+    with pytest.raises(DataError, match="3 at a time"):
+        check_memory(stages, 4, 1)
+
+
+def test_lanes_on_a_gpu_take_its_memory_and_not_that_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpu = dataclasses.replace(make_stage(), execution=dataclasses.replace(EXECUTION, device="cuda"))
+    with_left(POOL + checkpoint_memory(on_gpu), monkeypatch)
+    check_memory({str(seed): on_gpu.with_seed(seed) for seed in range(9)}, 1, 9)
+    lane = lane_bytes(on_gpu)
+    require_device_memory([on_gpu] * 3, POOL + 3 * lane)
+    said = f"{POOL / 1e6:.0f} MB of images and 3 lanes of {lane / 1e6:.0f} MB; 2 would fit: --lanes 2"
+    with pytest.raises(DataError, match=re.escape(said)):
+        require_device_memory([on_gpu] * 3, POOL + 3 * lane - 1)
+    with pytest.raises(DataError, match="take smaller images"):
+        require_device_memory([on_gpu], POOL)
+
+
+def test_sweep_is_refused_before_training_where_it_does_not_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_left(1_000_000, monkeypatch)
+    arguments = ["--dataset", "fashion_mnist_mini", "--methods", "none", "--steps", "2", "--seeds", "1"]
+    assert (
+        main(
+            full_grid.make_grid_parser(),
+            full_grid.build_study,
+            [*arguments, "--storage", str(tmp_path / "store"), "--device", "cpu"],
+        )
+        == 2
+    )
+    error = capsys.readouterr().err
+    assert "all images must fit into memory, which has 1 MB left" in error
+    assert "even one of one seed takes" in error
