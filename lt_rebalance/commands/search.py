@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from lt_rebalance.commands.own_images import bring_images, require_running, share_images
 from lt_rebalance.commands.search_forecast import Comparison, SearchForecast
 from lt_rebalance.commands.sweep import check_options, first_line, open_results, prepare_machine, read_data
 from lt_rebalance.files.bucket import SCHEME
@@ -39,6 +40,8 @@ def main(
 
     def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
         check_options(options)
+        require_running(options)
+        bring_images(options)
         overrides = read_overrides(options.config, options.set)
         execution, resources = prepare_machine(options, stack)
         search = _change_base(build_search(options, execution), overrides)
@@ -73,6 +76,7 @@ def main(
         from lt_rebalance.search.journal import open_journal
 
         lease = stack.enter_context(Lease(store.files, store.location, search.name))
+        share_images([search.base.data.dataset], store, options)
         journal = stack.enter_context(open_journal(search, store))
         command = SearchCommand(
             search=search,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lt_rebalance.commands.own_images import add_own_images, add_upload
 from lt_rebalance.commands.sweep import make_parser
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground.option_types import finite, repeats, whole
@@ -47,7 +48,7 @@ def make_search_parser(question: str, presets: Mapping[str, SearchPreset]) -> ar
     what.add_argument(
         "--preset", default=next(iter(presets)), help=f"{', '.join(presets)} (default: the first)"
     )
-    what.add_argument("--dataset", metavar="NAME", help="a data set by name")
+    what.add_argument("--dataset", metavar="NAME", help="a data set by name, or the path of your own images")
     what.add_argument("--c", default="1/2", metavar="C", help="7/9, 1/2 or any 0 < C < 1 (default: 1/2)")
     what.add_argument("--protocol", default="sound", help=f"of {', '.join(ADAM_PROTOCOLS)} (default: sound)")
     what.add_argument(
@@ -64,6 +65,9 @@ def make_search_parser(question: str, presets: Mapping[str, SearchPreset]) -> ar
     budget.add_argument("--max-steps", type=whole, metavar="N", help="optimizer steps of all trials together")
     budget.add_argument("--max-minutes", type=finite, metavar="X", help="minutes of training of all trials")
     budget.add_argument("--confirm-seeds", type=repeats, metavar="N", help="fresh seeds of the confirmation")
+    own = parser.add_argument_group("images of your own, with --dataset PATH")
+    add_own_images(own)
+    add_upload(own)
     return parser
 
 
