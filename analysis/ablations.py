@@ -5,13 +5,14 @@ from typing import Any
 import pandas as pd
 
 from analysis.compare import count_pairs, decide, describe_difference, pair
+from analysis.leading import leading_of
 from analysis.significance import fisher_p, holm
 
 
 def compare_with_references(
-    runs: pd.DataFrame, comparisons: pd.DataFrame, metric: str = "accuracy"
+    runs: pd.DataFrame, comparisons: pd.DataFrame, metric: str | None = None
 ) -> pd.DataFrame:
-    """Return one row for each comparison of `Results.comparisons`.
+    """Return one row for each comparison of `Results.comparisons`, in the leading metric by default.
 
     Columns: `study`, and the cell's `data`, `method` and `change`; `n_expected` planned pairs, `n_diverged`
     of them
@@ -22,7 +23,7 @@ def compare_with_references(
     sign-flip test over all comparisons of the study; the `verdict` of `decide`.
     """
     rows = [
-        _describe(runs, each, metric)
+        _describe(runs, each, metric or leading_of(runs[runs["cell"] == each["cell"]]))
         for each in comparisons.to_dict("records")
         if {each["cell"], each["reference"]} <= set(runs["cell"])
     ]
@@ -31,7 +32,7 @@ def compare_with_references(
     frame = pd.DataFrame(rows)
     for _, same in frame.groupby("study", sort=False):
         frame.loc[same.index, "holm_p"] = holm(same["sign_flip_p"])
-    frame["verdict"] = [decide(row, row["holm_p"], metric) for row in frame.to_dict("records")]
+    frame["verdict"] = [decide(row, row["holm_p"], row["metric"]) for row in frame.to_dict("records")]
     return frame
 
 

@@ -16,10 +16,13 @@ from analysis.estimates import (
     z_score,
 )
 from analysis.naming import CELL_COLUMNS
+from lt_rebalance.ground.imbalance import COUNT_GROUPS, RANK_GROUPS
 from lt_rebalance.ground.metrics import COLLAPSED_BELOW, HEADLINE, METRICS, shown_metrics
 from lt_rebalance.ground.paper import MIN_COMPARED, PaperRow, find_row
 
-GROUP_RECALLS = {f"recall_{group}": f"recall of {group}" for group in ("head", "medium", "tail")}
+GROUP_RECALLS = {
+    f"recall_{group}": f"recall of {label}" for group, label in {**RANK_GROUPS, **COUNT_GROUPS}.items()
+}
 """labels of what is measured over groups of classes, beside `METRICS`"""
 SUBSETS = ("all", "healthy")
 """all complete runs, which is what tests use; and those without a dead class, described but never tested"""

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.completeness import ALLOWANCES, check_completeness, describe_oddities
+from analysis.leading import LEADING
 from analysis.naming import CELL_COLUMNS, describe_cells
 from analysis.reader import (
     COUNT_COLUMNS,
@@ -20,7 +21,8 @@ from analysis.reader import (
     find_studies,
 )
 from lt_rebalance.ground.confusion import Confusion
-from lt_rebalance.ground.metrics import metric_names
+from lt_rebalance.ground.imbalance import is_balanced
+from lt_rebalance.ground.metrics import leading_metric, metric_names
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.store import Store
 
@@ -132,6 +134,7 @@ def _assemble(reader: StoreReader) -> Results:
     planned["is_collapsed"] = planned["is_collapsed"].astype("boolean")
     planned["is_constant"] = planned["is_constant"].astype("boolean")
     planned = _beside_cells(planned, cells)
+    planned[LEADING] = planned["dataset"].map(_leading_metrics(reader, planned))
     departures = planned["cell"].map(cells.set_index("cell")["paper_departure"])
     planned.insert(len(CELL_COLUMNS), "paper_departure", departures)
     order = ["cell", "subset_seed", "generator_seed", "seed"]
@@ -169,6 +172,17 @@ def _assemble(reader: StoreReader) -> Results:
         class_names=reader.class_names,
         notes=describe_oddities(reader),
     )
+
+
+def _leading_metrics(reader: StoreReader, planned: pd.DataFrame) -> dict[str, str]:
+    """Return the metric that leads by data set; a run that is complete tells how its test set lies."""
+    leading = {}
+    for dataset, of_dataset in planned.groupby("dataset", observed=True):
+        tested = (reader.confusions[key] for key in of_dataset["key"] if key in reader.confusions)
+        first = next(tested, None)
+        is_test_balanced = first is None or is_balanced(first.true_K.tolist())
+        leading[str(dataset)] = leading_metric(is_test_balanced=is_test_balanced)
+    return leading
 
 
 def _run_columns(reader: StoreReader) -> list[str]:

@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.estimates import Interval, mean_interval, sd_interval
-from analysis.naming import CELL_COLUMNS, in_order
+from analysis.leading import leading_of
+from analysis.naming import in_order
 from analysis.power import fewest_seeds, find_seeds, sign_flip_effect
 from analysis.significance import (
     Share,
@@ -163,7 +164,7 @@ def _better_share(differences: NDArray[np.float64]) -> Share:
 
 def compare(
     runs: pd.DataFrame,
-    metric: str = "accuracy",
+    metric: str | None = None,
     margin: float = MARGIN,
     families: Sequence[Family] | None = None,
 ) -> pd.DataFrame:
@@ -176,16 +177,18 @@ def compare(
     `bh_q` over the exploratory contrasts of the setting, never both; and the `verdict` of `decide`.
 
     Args:
-        families: declared beforehand; those of families.toml by default.
+        metric: the one that leads in each setting by default. families: declared beforehand; those of
+            families.toml by default.
     """
     families = load_families() if families is None else families
     rows = [
         names
-        | {"method": method, "comparator": comparator, "metric": metric}
+        | {"method": method, "comparator": comparator, "metric": of_block}
         | count_pairs(block, cell, comparator_cell)
-        | describe_difference(pair(block, cell, comparator_cell, metric), metric, margin)
-        | {"family": _family_name(families, names["data"], method, comparator, metric)}
-        for names, block in _blocks(runs, metric)
+        | describe_difference(pair(block, cell, comparator_cell, of_block), of_block, margin)
+        | {"family": _family_name(families, names["data"], method, comparator, of_block)}
+        for names, block in _blocks(runs)
+        for of_block in [metric or leading_of(block)]
         for method, cell, comparator, comparator_cell in _contrasts(block)
     ]
     if not rows:
@@ -193,14 +196,13 @@ def compare(
     contrasts = _correct(pd.DataFrame(rows), families)
     corrected = contrasts["bh_q"].where(contrasts["family"] == EXPLORATORY, contrasts["holm_p"])
     contrasts["verdict"] = [
-        decide(row, p_value, metric) for row, p_value in zip(_dicts(contrasts), corrected, strict=True)
+        decide(row, p_value, row["metric"]) for row, p_value in zip(_dicts(contrasts), corrected, strict=True)
     ]
     return contrasts
 
 
-def _blocks(runs: pd.DataFrame, metric: str) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
-    needed = [*CELL_COLUMNS, "seed", "state", metric]
-    for names, block in runs[needed].groupby(BLOCK_COLUMNS, sort=False, observed=True):
+def _blocks(runs: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+    for names, block in runs.groupby(BLOCK_COLUMNS, sort=False, observed=True):
         yield dict(zip(BLOCK_COLUMNS, names, strict=True)), block
 
 
@@ -268,7 +270,7 @@ def compare_collapse(runs: pd.DataFrame) -> pd.DataFrame:
     Exploratory: `bh_q` corrects over all rows of a setting.
     """
     rows = []
-    for names, block in _blocks(runs, "is_collapsed"):
+    for names, block in _blocks(runs):
         complete = block[block["state"] == "complete"]
         counts = {
             method: (int(same["is_collapsed"].sum()), len(same))
@@ -331,23 +333,24 @@ def _scale(effect: float, sd: float) -> float:
     return math.inf if difference > 1 else difference
 
 
-def components_table(runs: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+def components_table(runs: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
     """Return where the spread between runs comes from, within each setting and C: T4.
 
     `seed_sd` is what all methods of one seed share (subset, initial weights); `residual_sd` is what each run
     has for itself; both in the metric's unit, with 90 % bootstrap intervals over seeds. Over the seeds at
-    which all of the block's methods are complete.
+    which all of the block's methods are complete. The metric is the one that leads, unless one is given.
     """
     rows = []
-    for names, block in _blocks(runs, metric):
+    for names, block in _blocks(runs):
+        of_block = metric or leading_of(block)
         complete = block[block["state"] == "complete"]
-        table = complete.pivot_table(index="seed", columns="method", values=metric, observed=True).dropna()
+        table = complete.pivot_table(index="seed", columns="method", values=of_block, observed=True).dropna()
         values_SM: NDArray[np.float64] = table.to_numpy(dtype=np.float64)
         num_seeds, num_methods = values_SM.shape
         if num_seeds < 2 or num_methods < 2:
             continue
         components = seed_components(values_SM)
-        row = names | {"n_seeds": num_seeds, "num_methods": num_methods}
+        row = names | {"metric": of_block, "n_seeds": num_seeds, "num_methods": num_methods}
         for name in ("seed", "residual"):
             component = getattr(components, name)
             low, high = component.interval

@@ -1,11 +1,11 @@
 """Name cells and put them in order: which settings they share, and where the paper lists them."""
 
 from collections.abc import Iterable, Mapping
-from fractions import Fraction
 from typing import Any
 
 import pandas as pd
 
+from lt_rebalance.ground.imbalance import ORIGINAL, data_rank
 from lt_rebalance.ground.paper import TABLE_1, find_departures, flatten, say_departures
 from lt_rebalance.store.study_document import StudyCell
 
@@ -23,13 +23,14 @@ CELL_COLUMNS = (
 """how every frame names a cell; `cell` is a hash of its whole configuration"""
 _PAPER_METHODS = list(dict.fromkeys(method for _, method in TABLE_1))
 _METHOD_FIELDS = ("method.", "generator.")
-_DATA_FIELDS = ("data.c", "data.class_order", "data.subset_draw")
+_DATA_FIELDS = ("data.c", "data.profile", "data.ratio", "data.class_order", "data.subset_draw")
 
 
 def describe_cells(cells: Mapping[str, StudyCell]) -> pd.DataFrame:
     """Return one row for each cell, in the order of the paper.
 
-    A **setting** is all that cells compared with each other share: everything but C, method and generator.
+    A **setting** is all that cells compared with each other share: everything but C or profile, method and
+    generator.
     Its name tells what sets it apart from the other settings at hand; within a setting and C, methods are
     compared. Columns: `CELL_COLUMNS`; `paper_departure`, what sets the cell apart from what the paper ran,
     empty
@@ -70,7 +71,7 @@ def _budget(config: Mapping[str, Any], prefix: str) -> str:
 
 def _name_settings(frame: pd.DataFrame) -> pd.Series:
     """Name each cell's setting by protocol, loss and budget, and by whatever else sets it apart."""
-    orders = [name for name in _DATA_FIELDS[1:] if name in frame]
+    orders = [name for name in _DATA_FIELDS[3:] if name in frame]
     shared = [
         name
         for name in frame.columns
@@ -83,7 +84,7 @@ def _name_settings(frame: pd.DataFrame) -> pd.Series:
     for _, same in frame.groupby(names, sort=False):
         varying = [name for name in shared if name not in told and _num_values(same[name]) > 1]
         # The original set has no order and no draw of its own, and goes with any.
-        varying += [name for name in orders if _num_values(same.loc[same["data.c"].notna(), name]) > 1]
+        varying += [name for name in orders if _num_values(same.loc[same["data"] != ORIGINAL, name]) > 1]
         for name in varying:
             names[same.index] += ", " + name.rpartition(".")[2] + " " + same[name].map(_say)
     return names
@@ -118,9 +119,13 @@ def _rank(row: pd.Series, frame: pd.DataFrame) -> tuple[int, float, int, int]:
     )
 
 
-def data_rank(data: str) -> float:
-    """Return where training data stands: the original set first, then from mild to strong imbalance."""
-    return -2.0 if data == "original" else -float(Fraction(data))
+def compared_data(frame: pd.DataFrame) -> list[str]:
+    """Return the training data on which methods are compared, in the order of a frame with data and method.
+
+    That is all but the original set where nothing but the method none was run on it, as the ceiling.
+    """
+    methods = frame.groupby("data", sort=False, observed=True)["method"].agg(set)
+    return [str(data) for data, found in methods.items() if data != ORIGINAL or found != {"none"}]
 
 
 def method_rank(method: str) -> int:

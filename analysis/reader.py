@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.imbalance import count_groups, is_balanced, rank_groups
 from lt_rebalance.ground.metrics import METRICS, confusion_metrics, metric_names
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.store import Store, StoreError, open_store
@@ -27,7 +28,7 @@ GENERATOR_METRICS = (
     "probability_fake",
     "num_collapsed_classes",
 )
-COUNT_COLUMNS = ("class", "rank_group", "class_count", "training_count", "synthetic_count")
+COUNT_COLUMNS = ("class", "rank_group", "count_group", "class_count", "training_count", "synthetic_count")
 OUTCOME_COLUMNS = ("predicted_count", "recall", "precision", "f1")
 QUALITY_MEASURES = ("diversity", "distinct_nearest", "nearest_distance_ratio")
 ROUND_METRICS = ("train_loss", *(f"test_{name}" for name in metric_names()))
@@ -158,11 +159,12 @@ class StoreReader:
     def _classifier_values(self, record: Record) -> dict[str, Any]:
         confusion = self.confusions[record.key]
         recall_K, predicted_K = confusion.recall_K, confusion.predicted_K
-        groups = {f"recall_{name}": recall_K[labels].mean() for name, labels in record.rank_groups.items()}
+        groups = {**_groups_by_rank(record), **count_groups(record.class_counts)}
+        recalls = {f"recall_{name}": recall_K[labels].mean() for name, labels in groups.items()}
         return (
             {name: record.metrics[name] for name in record.metrics if name in METRICS}
             | confusion_metrics(confusion)
-            | groups
+            | recalls
             | {
                 "num_silent_classes": int((predicted_K == 0).sum()),
                 "is_constant": bool((predicted_K > 0).sum() == 1),
@@ -172,12 +174,10 @@ class StoreReader:
 
     def _class_columns(self, record: Record) -> dict[str, Any]:
         num_classes = len(record.class_counts)
-        group_K = np.full(num_classes, None, dtype=object)
-        for name, labels in record.rank_groups.items():
-            group_K[labels] = name
         columns: dict[str, Any] = {
             "class": np.arange(num_classes),
-            "rank_group": group_K,
+            "rank_group": _name_groups(_groups_by_rank(record), num_classes),
+            "count_group": _name_groups(count_groups(record.class_counts), num_classes),
             "class_count": record.class_counts,
             "training_count": record.training_counts,
             "synthetic_count": record.synthetic_counts,
@@ -201,6 +201,21 @@ class StoreReader:
             if upstream["state"] in ("failed", "diverged"):
                 row["state"] = upstream["state"]
                 row["reason"] = f"its {what} {upstream['state']}: {upstream.get('reason', 'loss not finite')}"
+
+
+def _groups_by_rank(record: Record) -> Mapping[str, list[int]]:
+    """Return head, medium and tail; records of the original set name none, and their counts tell them."""
+    if record.rank_groups or is_balanced(record.class_counts):
+        return record.rank_groups
+    return rank_groups(record.class_counts)
+
+
+def _name_groups(groups: Mapping[str, list[int]], num_classes: int) -> NDArray[np.object_]:
+    """Return the group of each class, None for a class in none."""
+    group_K = np.full(num_classes, None, dtype=object)
+    for name, labels in groups.items():
+        group_K[labels] = name
+    return group_K
 
 
 def _describe_run(run: StudyRun, cell: str) -> dict[str, Any]:

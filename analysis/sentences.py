@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from analysis.compare import EXPLORATORY
+from lt_rebalance.ground.imbalance import ORIGINAL, is_c
 from lt_rebalance.ground.paper import explain_absence
 from lt_rebalance.ground.statements import describe_diverged
 
@@ -81,6 +82,16 @@ def describe_spread(cells: pd.DataFrame, contrasts: pd.DataFrame, *, has_seeds_a
     )
 
 
+def _axis(cells: pd.DataFrame) -> str:
+    """Return how the imbalance of training data is called: C where there is nothing else."""
+    return "C" if all(is_c(data) or data == ORIGINAL for data in cells["data"]) else "training data"
+
+
+def _one(cells: pd.DataFrame) -> str:
+    axis = _axis(cells)
+    return f"a {axis}" if axis == "C" else axis
+
+
 def _num_paired(cells: pd.DataFrame) -> int:
     """Return how many settings and Cs have two methods that can be compared."""
     return int((cells.groupby(["setting", "data"])["cell"].nunique() > 1).sum())
@@ -92,20 +103,20 @@ def describe_pairs(cells: pd.DataFrame) -> str:
         return ""
     order = ", the order of classes" if "permuted" in _values(cells, "data.class_order") else ""
     return (
-        f"Within a setting and a C, runs of one seed share the real images{order}, the initial weights of "
-        "the classifier, and the order of batches where their sets are of one size; they are compared in "
-        "pairs."
+        f"Within a setting and {_one(cells)}, runs of one seed share the real images{order}, the initial "
+        "weights of the classifier, and the order of batches where their sets are of one size; they are "
+        "compared in pairs."
     )
 
 
 def describe_settings(cells: pd.DataFrame, *, has_comparisons: bool) -> str:
     """Say what a setting is, and what is compared across several."""
     if cells["setting"].nunique() < 2:
-        return "All cells are of one setting: they share all but C, method and generator."
+        return f"All cells are of one setting: they share all but {_axis(cells)}, method and generator."
     others = "hypotheses and comparisons with reference cells do" if has_comparisons else "hypotheses do"
     return (
-        "Cells that share all but C, method and generator are one setting. Methods are compared within a "
-        f"setting; only {others} look across settings."
+        f"Cells that share all but {_axis(cells)}, method and generator are one setting. Methods are "
+        f"compared within a setting; only {others} look across settings."
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.leading import leading_of
 from analysis.naming import CELL_COLUMNS
 from analysis.variance import nested_components
 
@@ -14,8 +15,8 @@ SOURCES = ("subset", "generator", "classifier", "residual")
 _GENERATORS, _CLASSIFIERS = "generator_seed", "seed"
 
 
-def sources_table(nested_runs: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
-    """Return one row for each study and cell of `Results.nested_runs`.
+def sources_table(nested_runs: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
+    """Return one row for each study and cell of `Results.nested_runs`, in the metric that leads by default.
 
     Columns: `study`; the cell; `n_expected` subsets and the `n_subsets` of them all of whose runs are
     complete, on which all else rests; `num_generators` and `num_classifiers` of each; for each of `SOURCES`
@@ -25,9 +26,11 @@ def sources_table(nested_runs: pd.DataFrame, metric: str = "accuracy") -> pd.Dat
     rows = []
     keys = ["study", *CELL_COLUMNS]
     for names, runs in nested_runs.groupby(keys, sort=False, observed=True):
-        values_SGC = _complete_subsets(runs, metric)
+        of_cell = metric or leading_of(runs)
+        values_SGC = _complete_subsets(runs, of_cell)
         components = nested_components(values_SGC)
         row = dict(zip(keys, names, strict=True)) | {
+            "metric": of_cell,
             "n_expected": runs["subset_seed"].nunique(),
             "n_subsets": values_SGC.shape[0],
             "num_generators": values_SGC.shape[1],

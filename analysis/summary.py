@@ -7,6 +7,7 @@ import pandas as pd
 from analysis.collect import Results
 from analysis.compare import ALPHA, EXPLORATORY
 from analysis.estimates import accuracy_sd
+from analysis.leading import name_leading
 from analysis.power import smallest_exact_p
 from analysis.sentences import (
     ORACLE,
@@ -83,8 +84,8 @@ def _describe_contrasts(contrasts: pd.DataFrame) -> list[str]:
     is_decided = contrasts["verdict"].isin(["better", "worse"])
     sentences = [
         join(
-            f"Of {count(int(rows.sum()), noun)} in accuracy, {(rows & is_decided).sum()} stand after "
-            f"{correction} correction at {ALPHA:g}."
+            f"Of {count(int(rows.sum()), noun)} in {name_leading(contrasts[rows])}, "
+            f"{(rows & is_decided).sum()} stand after {correction} correction at {ALPHA:g}."
             for rows, noun, correction in (
                 (is_declared, "declared difference", "Holm's"),
                 (~is_declared, "exploratory difference", "Benjamini-Hochberg's"),

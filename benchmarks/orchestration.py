@@ -28,8 +28,8 @@ from benchmarks.measure import describe, make_parser, report
 from lt_rebalance.cluster.dispatch import StageSearcher, run_plan
 from lt_rebalance.cluster.resources import count_cpus, plan_resources
 from lt_rebalance.cluster.session import ray_cluster
-from lt_rebalance.data.long_tail import rank_groups
 from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.imbalance import rank_groups
 from lt_rebalance.ground.metrics import confusion_metrics, metric_names
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.stages.arithmetic import Throughput, estimate_remaining_s, stage_flop

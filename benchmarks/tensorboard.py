@@ -107,7 +107,7 @@ class Simulation:
                 confusion=(),
                 curves=tuple(rows),
                 metrics=last | {"num_collapsed_classes": 0.0},
-                rank_groups={} if stage.data.c is None else record.rank_groups,
+                rank_groups={} if stage.data.cut is None else record.rank_groups,
             )
             diversity = self._rng.uniform(0.3, 1, NUM_CLASSES).tolist()
             sheet = np.stack([self.draw_preview()[0]] * 3)
@@ -126,7 +126,7 @@ class Simulation:
             record,
             metrics=metrics,
             curves=tuple(rows),
-            rank_groups={} if stage.data.c is None else record.rank_groups,
+            rank_groups={} if stage.data.cut is None else record.rank_groups,
             confusion=confusion.to_rows(),
             artifacts={"precision_recall": self._write(stage, "precision_recall", counts)},
         )

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from benchmarks.measure import describe, make_parser, median, report
-from lt_rebalance.data.long_tail import rank_groups
 from lt_rebalance.ground.confusion import MAX_DETAILED, Confusion
+from lt_rebalance.ground.imbalance import rank_groups
 from lt_rebalance.ground.metrics import metric_names, precision_recall_counts
 from lt_rebalance.methods.losses import LOSSES
 from lt_rebalance.store.records import Record, Timing

@@ -17,17 +17,17 @@ import sys
 
 from lt_rebalance.commands.options import read_axes
 from lt_rebalance.commands.sweep import main, make_axes_parser
+from lt_rebalance.ground.imbalance import ORIGINAL
 from lt_rebalance.ground.paper import PAPER_CS
 from lt_rebalance.networks.generators.registry import GENERATORS
-from lt_rebalance.studies.axes import FULL, ORIGINAL, QUICK
-from lt_rebalance.studies.protocols import PROTOCOLS
+from lt_rebalance.studies.axes import FULL, QUICK
 from lt_rebalance.studies.study import Study
 
 CS = (ORIGINAL, *PAPER_CS)
 PRESETS = {
     "quick": dataclasses.replace(QUICK, cs=CS),
     "paper": dataclasses.replace(FULL, cs=CS, protocols=("paper",)),
-    "full": dataclasses.replace(FULL, cs=CS, protocols=tuple(PROTOCOLS), generators=tuple(GENERATORS)),
+    "full": dataclasses.replace(FULL, cs=CS, protocols=("paper", "sound"), generators=tuple(GENERATORS)),
 }
 
 

@@ -16,7 +16,7 @@ from analysis.answers import answer_differences
 from lt_rebalance.commands.options import read_axes
 from lt_rebalance.commands.sweep import main, make_axes_parser
 from lt_rebalance.data.catalog import get_dataset_spec
-from lt_rebalance.data.long_tail import c_of_ratio, kept_counts, parse_c
+from lt_rebalance.data.long_tail import c_of_ratio, kept_counts
 from lt_rebalance.ground.option_types import finite
 from lt_rebalance.studies.ablation import Ablation, beside, combine
 from lt_rebalance.studies.axes import Axes, make_presets
@@ -38,20 +38,20 @@ def make_levels_parser() -> argparse.ArgumentParser:
 def build_study(options: argparse.Namespace) -> Study:
     """Return none and the methods asked for, at each level."""
     axes = read_axes("imbalance_levels", options, PRESETS)
-    if options.c is None:
+    if options.c is None and options.profile is None:
         num_classes = get_dataset_spec(axes.dataset).num_classes
         ratios = options.rho or RATIOS[options.preset]
         axes = dataclasses.replace(axes, cs=tuple(str(c_of_ratio(ratio, num_classes)) for ratio in ratios))
     elif options.rho:
-        raise ValueError("--rho and --c both name levels; give one of them")
+        other = "--c" if options.profile is None else "--profile"
+        raise ValueError(f"--rho and {other} both name levels; give one of them")
     return combine(map(_level, axes.points())).study(axes.name, axes.seeds)
 
 
 def _level(point: Axes) -> Ablation:
     (none,) = point.cells(methods=["none"])
     spec = get_dataset_spec(point.dataset)
-    c = None if none.data.c is None else parse_c(none.data.c)
-    counts_K = kept_counts(spec.train_counts_K, c, "label", seed=0)
+    counts_K = kept_counts(spec.train_counts_K, none.data.cut, "label", seed=0)
     ratio = f"rho {max(counts_K) / min(counts_K):.3g}"
     return beside(none, {f"{cell.method_label}, {ratio}": cell for cell in point.cells()})
 

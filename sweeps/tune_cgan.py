@@ -24,6 +24,7 @@ from lt_rebalance.commands.search_options import (
     SearchPreset,
     fill_in,
     make_search_parser,
+    search_level,
     search_protocol,
     search_reduction,
     search_seeds,
@@ -83,7 +84,7 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
         base=make_cell(
             protocol,
             dataset=options.dataset,
-            c=options.c,
+            c=search_level(options),
             method="cgan",
             generator=resolve(options.generator),
         ),

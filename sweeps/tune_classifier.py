@@ -20,6 +20,7 @@ from lt_rebalance.commands.search_options import (
     SearchPreset,
     fill_in,
     make_search_parser,
+    search_level,
     search_protocol,
     search_reduction,
     search_seeds,
@@ -61,7 +62,9 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
     return Search(
         name=f"tune_classifier-{options.preset}" if options.name is None else options.name,
         component="classifier",
-        base=make_cell(protocol, dataset=options.dataset, c=options.c, method=method, generator=None),
+        base=make_cell(
+            protocol, dataset=options.dataset, c=search_level(options), method=method, generator=None
+        ),
         objectives=("macro_f1",),
         seeds=search_seeds(options),
         scheduler=options.scheduler or "asha",

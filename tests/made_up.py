@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_rebalance.data.long_tail import rank_groups
 from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.imbalance import rank_groups
 from lt_rebalance.ground.metrics import confusion_metrics
 from lt_rebalance.store.records import Record, Timing
 from lt_rebalance.store.study_document import StudyDocument
@@ -58,7 +58,7 @@ def make_up(
         "class_counts": tuple(counts),
         "training_counts": tuple(counts),
         "synthetic_counts": (0,) * NUM_CLASSES,
-        "rank_groups": {} if stage.data.c is None else rank_groups(counts),
+        "rank_groups": {} if stage.data.cut is None else rank_groups(counts),
         "metrics": {},
         "confusion": (),
         "quality_per_class": {},

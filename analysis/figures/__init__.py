@@ -23,7 +23,7 @@ def draw_figures(results: Results, contrasts: pd.DataFrame) -> Iterator[Drawn]:
     """Yield the figures F1 to F9 that the results can support.
 
     Args:
-        contrasts: of accuracy, as `analysis.compare.compare` returns them.
+        contrasts: of the leading metric, as `analysis.compare.compare` returns them.
     """
     yield from draw_replicates(results.runs)
     yield from draw_differences(results.runs)

@@ -19,14 +19,15 @@ from analysis.figures.style import (
     make_figure,
     title_of,
 )
+from analysis.leading import leading_of, name_metrics
 from analysis.sentences import describe_left_out, join
 
 
-def plot_changes(axes: Axes, pairs: Sequence[tuple[str, pd.DataFrame]]) -> Axes:
+def plot_changes(axes: Axes, pairs: Sequence[tuple[str, pd.DataFrame]], metric: str = "accuracy") -> Axes:
     """Draw the differences of every pair in points, one row a change, with mean, t interval and the ROPE.
 
     Args:
-        pairs: labels, of which several may be equal, with what `pair_runs` returns.
+        pairs: labels, of which several may be equal, with what `pair_runs` returns. metric: as a label.
     """
     axes.axvspan(-100 * MARGIN, 100 * MARGIN, color="0.88", linewidth=0)
     axes.axvline(0, color="0.5", linewidth=0.8)
@@ -44,7 +45,7 @@ def plot_changes(axes: Axes, pairs: Sequence[tuple[str, pd.DataFrame]]) -> Axes:
             mean = differences.mean()
             axes.errorbar(mean, row, xerr=[[mean - low], [high - mean]], color="black", marker="o", capsize=3)
     label_methods(axes, [label for label, _ in pairs])
-    axes.set_xlabel("changed minus reference (points of accuracy)")
+    axes.set_xlabel(f"changed minus reference (points of {metric})")
     return axes
 
 
@@ -74,13 +75,14 @@ def draw_changes(runs: pd.DataFrame, comparisons: pd.DataFrame) -> Iterator[Draw
         number += 1
         height = 0.9 + sum(0.25 + 0.17 * (label.count("\n") + 1) for label, _ in pairs)
         figure, ((axes,),) = make_figure(1, 1, 8.5, height)
-        plot_changes(axes, pairs)
+        leading = {leading_of(runs[runs["cell"] == cell]): None for cell in rows["cell"]}
+        plot_changes(axes, pairs, name_metrics(leading))
         yield Drawn(
             name=f"f9-changes-{number}",
             title=f"F9. What changes make of their reference cells: {study}",
             caption=join(
                 [
-                    "Accuracy of the changed cell minus that of its reference, by seed "
+                    f"The changed cell minus its reference in {name_metrics(leading)}, by seed "
                     f"({describe_n(len(paired) for _, paired in pairs)} pairs a row), in points, a "
                     "hundredth each. Black: "
                     "mean with its 95 % Student t interval, where there are two pairs; grey: "

@@ -7,9 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures.style import SMALL, Drawn, describe_dataset, describe_n, make_figure, title_of
-from analysis.naming import data_rank, in_order
+from analysis.naming import in_order
 from analysis.sentences import describe_left_out, join
 from lt_rebalance.ground.confusion import MAX_DETAILED, Confusion
+from lt_rebalance.ground.imbalance import data_rank
 
 MAX_WRITTEN = 20
 """classes up to which a matrix has room for numbers"""

@@ -21,23 +21,28 @@ from analysis.figures.style import (
     make_figure,
     title_of,
 )
+from analysis.leading import leading_of
 from analysis.naming import in_order
 from analysis.sentences import describe_left_out, join
+from lt_rebalance.ground.metrics import METRICS
 
 COMPARATORS = ("oversample", "none")
 
 
-def plot_differences(lines: Axes, spread: Axes, paired: pd.DataFrame, names: tuple[str, str]) -> None:
+def plot_differences(
+    lines: Axes, spread: Axes, paired: pd.DataFrame, names: tuple[str, str], metric: str = "accuracy"
+) -> None:
     """Draw pairs as lines, and beside them their differences in points with mean, t interval and the ROPE.
 
     Args:
         paired: as `pair_runs` returns it. names: of the comparator and of the method.
+        metric: what the pairs are of.
     """
     _draw_pairs(lines, paired)
     lines.set_xticks([0, 1], [names[0], "method"])
     lines.set_title(f"{names[1]}", loc="left")
     lines.set_xlim(-0.4, 1.4)
-    lines.set_ylabel("accuracy (share)")
+    lines.set_ylabel(f"{METRICS[metric].label} (share)")
     _draw_spread(spread, paired)
     spread.set_xlim(-0.35, 0.65)
     spread.set_xticks([])
@@ -76,8 +81,8 @@ def _draw_pairs(axes: Axes, paired: pd.DataFrame) -> None:
 
 
 def pair_runs(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
-    """Return what `pair` returns of the accuracies of two cells, and `is_collapsed`, where a run has."""
-    paired = pair(runs, first, second, "accuracy")
+    """Return what `pair` returns of the leading metric of two cells, and `is_collapsed`, where a run has."""
+    paired = pair(runs, first, second, leading_of(runs[runs["cell"] == first]))
     collapsed = runs[runs["cell"].isin([first, second]) & runs["is_collapsed"].fillna(False).astype(bool)]
     return paired.assign(is_collapsed=paired.index.isin(collapsed["seed"]))
 
@@ -96,15 +101,16 @@ def draw_differences(runs: pd.DataFrame) -> Iterator[Drawn]:
         if not pairs:
             continue
         number += 1
+        label = METRICS[leading_of(block)].label
         yield Drawn(
             name=f"f2-differences-{number}",
             title=f"F2. Seed by seed against {comparator}: {setting}, {title_of(str(data))}",
             caption=join(
                 [
-                    "Left of each pair of panels: accuracies of the same seed joined by a line "
+                    f"Left of each pair of panels: {label} of the same seed joined by a line "
                     f"({describe_n(map(len, pairs.values()))} pairs), their mean in black. Right: method "
                     "minus "
-                    f"{comparator} in points, a hundredth of accuracy each, and the mean with its 95 % "
+                    f"{comparator} in points, a hundredth each, and the mean with its 95 % "
                     "Student t "
                     f"interval, where there are two pairs; grey: ±{100 * MARGIN:g} points, practically "
                     "equivalent. Red, and crosses: pairs in which a run has a dead class.",
@@ -112,11 +118,11 @@ def draw_differences(runs: pd.DataFrame) -> Iterator[Drawn]:
                     describe_dataset(block),
                 ]
             ),
-            figure=_pairs_figure(pairs, comparator),
+            figure=_pairs_figure(pairs, comparator, leading_of(block)),
         )
 
 
-def _pairs_figure(pairs: Mapping[str, pd.DataFrame], comparator: str) -> Figure:
+def _pairs_figure(pairs: Mapping[str, pd.DataFrame], comparator: str, metric: str) -> Figure:
     """Return two pairs of panels a row; all of a kind share their axis, so that methods can be compared."""
     num_rows = math.ceil(len(pairs) / 2)
     figure, rows = make_figure(num_rows, 4, 8.5, 2.2 * num_rows, width_ratios=[1.4, 1, 1.4, 1])
@@ -125,7 +131,7 @@ def _pairs_figure(pairs: Mapping[str, pd.DataFrame], comparator: str) -> Figure:
         for kind in (0, 1):
             if place:
                 flat[2 * place + kind].sharey(flat[kind])
-        plot_differences(flat[2 * place], flat[2 * place + 1], paired, (comparator, method))
+        plot_differences(flat[2 * place], flat[2 * place + 1], paired, (comparator, method), metric)
     for axes in flat[2 * len(pairs) :]:
         axes.set_visible(False)
     return figure

@@ -28,8 +28,9 @@ from analysis.figures.style import (
     marker_of,
     title_of,
 )
-from analysis.naming import data_rank, in_order
+from analysis.naming import in_order
 from lt_rebalance.ground.confusion import MAX_DETAILED
+from lt_rebalance.ground.imbalance import data_rank
 from lt_rebalance.ground.metrics import COLLAPSED_BELOW
 
 Images = NDArray[np.uint8]

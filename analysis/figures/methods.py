@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from analysis.aggregate import count_diverged, papers_row
+from analysis.aggregate import PAPER_METRICS, count_diverged, papers_row
 from analysis.estimates import mean_interval
 from analysis.figures.style import (
     COLLAPSED_COLOUR,
@@ -24,7 +24,8 @@ from analysis.figures.style import (
     marker_of,
     title_of,
 )
-from analysis.naming import data_rank, in_order
+from analysis.leading import leading_of, name_leading
+from analysis.naming import in_order
 from analysis.sentences import (
     describe_left_out,
     describe_pairs_left_out,
@@ -32,6 +33,8 @@ from analysis.sentences import (
     has_papers_numbers,
     join,
 )
+from lt_rebalance.ground.imbalance import data_rank
+from lt_rebalance.ground.metrics import METRICS
 
 _ROW_HEIGHT = 0.4
 _PANEL_HEIGHT = 0.5
@@ -40,18 +43,18 @@ _PANEL_HEIGHT = 0.5
 def plot_replicates(axes: Axes, runs: pd.DataFrame) -> Axes:
     """Draw every complete run of one setting and C, mean and t interval above, the paper's number open."""
     complete = runs[runs["state"] == "complete"]
-    methods = in_order(runs["method"])
+    methods, metric = in_order(runs["method"]), leading_of(runs)
     heights = _seed_heights(runs["seed"])
     for row, method in enumerate(methods):
         of_method = complete[complete["method"] == method].sort_values("seed")
         _draw_runs(axes, of_method, method, row + 0.16 + of_method["seed"].map(heights))
-        _draw_mean(axes, of_method["accuracy"].to_numpy(dtype=np.float64), method, row - 0.2)
+        _draw_mean(axes, of_method[metric].to_numpy(dtype=np.float64), method, row - 0.2)
         if (paper := papers_row(runs[runs["method"] == method])) is not None:
             look: Options = {"facecolors": "none", "edgecolors": PAPER_COLOUR, "marker": "d", "zorder": 3}
-            axes.scatter([paper.accuracy], [row + 0.16], s=46, gid="paper", **look)
+            axes.scatter([getattr(paper, PAPER_METRICS[metric])], [row + 0.16], s=46, gid="paper", **look)
     label_methods(axes, methods)
     _write_counts(axes, runs, methods)
-    axes.set_xlabel("accuracy")
+    axes.set_xlabel(METRICS[metric].label)
     axes.grid(axis="x", color="0.9")
     return axes
 
@@ -66,12 +69,12 @@ def _seed_heights(seeds: pd.Series) -> dict[int, float]:
 def _draw_runs(axes: Axes, runs: pd.DataFrame, method: str, heights: pd.Series) -> None:
     """Draw healthy runs as marks of their method, and collapsed ones as crosses."""
     is_collapsed = runs["is_collapsed"].astype(bool)
-    healthy, collapsed = runs[~is_collapsed], runs[is_collapsed]
+    healthy, collapsed, metric = runs[~is_collapsed], runs[is_collapsed], leading_of(runs)
     shared: Options = {"rasterized": len(runs) > MANY, "zorder": 2}
     look: Options = {"color": colour_of(method), "marker": marker_of(method), "alpha": 0.7, "linewidths": 0}
-    axes.scatter(healthy["accuracy"], heights[~is_collapsed], s=14, gid="runs", **look, **shared)
+    axes.scatter(healthy[metric], heights[~is_collapsed], s=14, gid="runs", **look, **shared)
     cross: Options = {"color": COLLAPSED_COLOUR, "marker": "x"}
-    axes.scatter(collapsed["accuracy"], heights[is_collapsed], s=22, gid="collapsed", **cross, **shared)
+    axes.scatter(collapsed[metric], heights[is_collapsed], s=22, gid="collapsed", **cross, **shared)
 
 
 def _draw_mean(axes: Axes, values: NDArray[np.float64], method: str, height: float) -> None:
@@ -113,7 +116,7 @@ def draw_replicates(runs: pd.DataFrame) -> Iterator[Drawn]:
             axes.set_title(title_of(data), loc="left")
             axes.set_xlabel("")
         _limit_to_shares(rows[-1][0])
-        rows[-1][0].set_xlabel("accuracy on the test set (share)")
+        rows[-1][0].set_xlabel(f"{METRICS[leading_of(of_setting)].label} on the test set (share)")
         yield Drawn(
             name=f"f1-replicates-{index}",
             title=f"F1. Every run: {setting}",
@@ -187,7 +190,8 @@ def draw_wins(contrasts: pd.DataFrame) -> Iterator[Drawn]:
             title=f"F3. How often the row beats the column: {setting}",
             caption=join(
                 [
-                    "Share of seeds at which the row's accuracy is higher than the column's, ties half; "
+                    f"Share of seeds at which the row's {name_leading(of_setting)} is higher than the "
+                    "column's, ties half; "
                     f"{describe_n(of_setting['n_pairs'])} pairs. Orange: the row wins more often; purple: "
                     "less "
                     "often. Described, not tested; no interval is drawn, the table of differences has one "

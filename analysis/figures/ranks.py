@@ -3,7 +3,7 @@
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,13 +17,13 @@ from analysis.figures.style import (
     describe_dataset,
     make_figure,
 )
-from analysis.naming import in_order
+from analysis.leading import leading_of
+from analysis.naming import compared_data, in_order
 from analysis.power import fewest_seeds
 from analysis.significance import holm, wilcoxon_p
 from analysis.tables.formats import listed
-from lt_rebalance.ground.metrics import is_higher_better
-
-RANKED = "accuracy"
+from lt_rebalance.ground.imbalance import is_c, say_data
+from lt_rebalance.ground.metrics import METRICS, is_higher_better
 
 
 def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
@@ -35,15 +35,16 @@ def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
         table = rank_table(of_setting)
         if len(table) < fewest_blocks(len(table.columns)):
             continue
-        num_seeds = of_setting.loc[of_setting["data"] != "original", "seed"].nunique()
-        ranks = mean_ranks(table)
+        num_seeds = of_setting.loc[of_setting["data"].isin(compared_data(of_setting)), "seed"].nunique()
+        ranks = mean_ranks(table, leading_of(of_setting))
         figure, ((axes,),) = make_figure(1, 1, 8, 1.4 + 0.24 * len(ranks))
-        plot_ranks(axes, ranks, rank_p_values(table))
+        metric = METRICS[leading_of(of_setting)].label
+        plot_ranks(axes, ranks, rank_p_values(table), metric)
         yield Drawn(
             name=f"f4-ranks-{index}",
             title=f"F4. Mean ranks: {setting}",
             caption=(
-                f"Mean rank of accuracy over n = {len(table)} blocks, which are seeds, 1 is best. "
+                f"Mean rank of {metric} over n = {len(table)} blocks, which are seeds, 1 is best. "
                 f"{_describe_blocks(of_setting, len(table), num_seeds)}A bar joins the "
                 "methods that have a dot on it: no two of these are told apart by pairwise Wilcoxon "
                 f"tests with Holm's correction over all pairs at {ALPHA}; no interval is drawn. Seeds of "
@@ -56,8 +57,8 @@ def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
 
 def _describe_blocks(runs: pd.DataFrame, num_blocks: int, num_seeds: int) -> str:
     """Say what a block averages, and which seeds are left out."""
-    cs = [str(data) for data in dict.fromkeys(runs["data"]) if data != "original"]
-    said = f"Accuracy is the mean over C = {listed(cs)} of a seed. " if len(cs) > 1 else ""
+    data = compared_data(runs)
+    said = f"A value is the mean over {_list_data(data)} of a seed. " if len(data) > 1 else ""
     if num_blocks < num_seeds:
         said += (
             f"{num_seeds - num_blocks} of {num_seeds} seeds are left out, as runs of theirs are "
@@ -66,13 +67,20 @@ def _describe_blocks(runs: pd.DataFrame, num_blocks: int, num_seeds: int) -> str
     return said
 
 
+def _list_data(data: Sequence[str]) -> str:
+    """Return "C = 7/9 and 1/2", or every name in full where they are not all a C."""
+    if all(map(is_c, data)):
+        return f"C = {listed(list(data))}"
+    return listed([say_data(each) for each in data])
+
+
 def fewest_blocks(num_methods: int) -> float:
     """Return the seeds below which no pair of methods can differ at `ALPHA`; infinite without a pair."""
     num_pairs = math.comb(num_methods, 2)
     return fewest_seeds(family_size=num_pairs) if num_pairs else math.inf
 
 
-def plot_ranks(axes: Axes, ranks: pd.Series, p_values: pd.DataFrame) -> Axes:
+def plot_ranks(axes: Axes, ranks: pd.Series, p_values: pd.DataFrame, metric: str = "accuracy") -> Axes:
     """Draw a critical-difference diagram of mean ranks."""
     drawn = scikit_posthocs.critical_difference_diagram(
         ranks,
@@ -88,7 +96,7 @@ def plot_ranks(axes: Axes, ranks: pd.Series, p_values: pd.DataFrame) -> Axes:
     )
     for label in drawn["labels"]:
         label.set_color("black")
-    axes.set_xlabel("mean rank of accuracy, 1 is best")
+    axes.set_xlabel(f"mean rank of {metric}, 1 is best")
     axes.xaxis.set_label_position("top")
     return axes
 
@@ -104,21 +112,21 @@ def rank_p_values(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(matrix, index=names, columns=names)
 
 
-def mean_ranks(table: pd.DataFrame) -> pd.Series:
-    """Return the mean rank of each column of a table such as `rank_table` returns, 1 for the best."""
-    return table.rank(axis=1, ascending=not is_higher_better(RANKED)).mean()
+def mean_ranks(table: pd.DataFrame, metric: str) -> pd.Series:
+    """Return the mean rank of each column of a table of a metric, as of `rank_table`, 1 for the best."""
+    return table.rank(axis=1, ascending=not is_higher_better(metric)).mean()
 
 
 def rank_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return accuracies with seeds as rows and the methods that every imbalanced set has as columns.
+    """Return the leading metric with seeds as rows and the methods that every imbalanced set has as columns.
 
     Each is the mean over Cs: the runs of one seed share its streams and are one block, not one for each C.
     Only seeds at which all of them are complete.
     """
     tables = []
-    for _, block in runs[runs["data"] != "original"].groupby("data", sort=False):
+    for _, block in runs[runs["data"].isin(compared_data(runs))].groupby("data", sort=False):
         cells = block.drop_duplicates("method").set_index("method")["cell"]
-        table = complete_table(block, list(cells), RANKED)
+        table = complete_table(block, list(cells), leading_of(block))
         table.columns = pd.Index(cells.index)
         tables.append(table)
     if not tables:

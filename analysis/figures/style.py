@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from lt_rebalance.ground.imbalance import say_data
+
 # Okabe and Ito's colours, which colour-blind readers tell apart. No marker is a cross or an open diamond,
 # which mean a collapsed run and the paper.
 _LOOKS = {
@@ -87,7 +89,7 @@ def _look(method: str) -> tuple[str, str]:
 
 def title_of(data: str) -> str:
     """Return the title of a panel."""
-    return "original set" if data == "original" else f"C = {data}"
+    return say_data(data).removeprefix("the ")
 
 
 def describe_n(counts: Iterable[float]) -> str:

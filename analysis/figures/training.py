@@ -17,22 +17,30 @@ from analysis.figures.style import (
     make_figure,
     title_of,
 )
-from analysis.naming import data_rank, in_order
+from analysis.leading import leading_of
+from analysis.naming import in_order
 from analysis.sentences import describe_left_out, join
+from lt_rebalance.ground.imbalance import data_rank
+from lt_rebalance.ground.metrics import METRICS
 
 MAX_COLLAPSED_LINES = 20
 """collapsed runs of a method that are drawn as lines of their own"""
 
 
 def plot_curves(
-    axes: Axes, rounds: pd.DataFrame, collapsed_keys: set[str], colour: str, unit: str = "step"
+    axes: Axes,
+    rounds: pd.DataFrame,
+    collapsed_keys: set[str],
+    colour: str,
+    unit: str = "step",
+    metric: str = "accuracy",
 ) -> Axes:
-    """Draw median and 10 to 90 % band of one cell's accuracy, and its collapsed runs as lines.
+    """Draw median and 10 to 90 % band of a metric of one cell, and its collapsed runs as lines.
 
     Args:
         unit: of the x axis, "step" or "epoch".
     """
-    table = rounds.pivot(index="round", columns="key", values="test_accuracy")
+    table = rounds.pivot(index="round", columns="key", values=f"test_{metric}")
     places = (
         table.index.to_numpy() if unit == "epoch" else rounds.groupby("round")["step"].median().to_numpy()
     )
@@ -58,14 +66,15 @@ def draw_curves(rounds: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Drawn]:
     rounds = rounds.astype(dict.fromkeys(names, "object"))
     rounds = rounds[rounds["key"].isin(complete["key"])]
     for index, (setting, of_setting) in enumerate(rounds.groupby("setting", sort=False), start=1):
+        metric = leading_of(runs[runs["setting"] == setting])
         per_cell = of_setting.groupby(["data", "method"])["key"].nunique()
         yield Drawn(
             name=f"f5-curves-{index}",
             title=f"F5. Learning curves: {setting}",
             caption=join(
                 [
-                    "Median accuracy over runs after each round, band from the 10th to the 90th percentile "
-                    "of "
+                    f"Median {METRICS[metric].label} over runs after each round, band from the 10th to the "
+                    "90th percentile of "
                     f"runs ({describe_n(per_cell)} runs a cell; the band is no confidence interval). Red "
                     "lines: "
                     f"runs that end with a dead class, at most {MAX_COLLAPSED_LINES} a cell.",
@@ -73,11 +82,11 @@ def draw_curves(rounds: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Drawn]:
                     describe_dataset(of_setting),
                 ]
             ),
-            figure=_curves_figure(of_setting, collapsed),
+            figure=_curves_figure(of_setting, collapsed, metric),
         )
 
 
-def _curves_figure(rounds: pd.DataFrame, collapsed: set[str]) -> Figure:
+def _curves_figure(rounds: pd.DataFrame, collapsed: set[str], metric: str) -> Figure:
     """Return a row a method and a column a C."""
     levels = sorted(dict.fromkeys(rounds["data"]), key=data_rank)
     methods = in_order(rounds["method"])
@@ -90,7 +99,7 @@ def _curves_figure(rounds: pd.DataFrame, collapsed: set[str]) -> Figure:
             cell = rounds[(rounds["data"] == data) & (rounds["method"] == method)]
             axes.set_visible(len(cell) > 0)
             if len(cell):
-                plot_curves(axes, cell, collapsed, colour_of(method), unit)
+                plot_curves(axes, cell, collapsed, colour_of(method), unit, metric)
         place: Options = {"xycoords": "axes fraction", "va": "center", "fontsize": 8.5}
         shown = [axes for axes in row if axes.get_visible()]
         shown[0].tick_params(labelleft=True)
@@ -100,5 +109,5 @@ def _curves_figure(rounds: pd.DataFrame, collapsed: set[str]) -> Figure:
         shown[0].set_title(title_of(data))
         shown[-1].tick_params(labelbottom=True)
     figure.supxlabel(unit, fontsize=9)
-    figure.supylabel("accuracy on the test set (share)", fontsize=9)
+    figure.supylabel(f"{METRICS[metric].label} on the test set (share)", fontsize=9)
     return figure

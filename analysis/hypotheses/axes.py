@@ -10,6 +10,7 @@ from analysis.hypotheses.evidence import Evidence, Finding, MatchedPair, Part, c
 from analysis.naming import cell_with_method
 from analysis.power import first_significant_count
 from analysis.significance import fisher_p
+from lt_rebalance.ground.imbalance import say_data
 
 DOUBLE_SOFTMAX, CROSS_ENTROPY = "double_softmax", "cross_entropy"
 FILL = "method.fill_fraction"
@@ -60,7 +61,7 @@ def _rate_part(evidence: Evidence, pair: MatchedPair) -> Part:
     ]
     (k, n), (k_other, n_other) = ((int(side.values_SM.sum()), len(side.values_SM)) for side in sides)
     return Part(
-        name=f"C = {pair.data}, {pair.method}",
+        name=f"{say_data(pair.data)}, {pair.method}",
         effect=k / n - k_other / n_other if n and n_other else np.nan,
         p_value=fisher_p(k, n, k_other, n_other),
         n=min(n, n_other),
@@ -80,7 +81,8 @@ def judge_interaction(evidence: Evidence) -> Iterator[Finding]:
     for (where, is_confounded), pairs in loss_pairs(evidence).items():
         parts = [
             evidence.part(
-                f"C = {data}, gap of oversample and none under double softmax minus under cross-entropy",
+                f"{say_data(data)}, gap of oversample and none under double softmax minus under "
+                "cross-entropy",
                 _both_leads(by_method),
                 shrinking_gap,
             )
@@ -119,7 +121,8 @@ def judge_class_order(evidence: Evidence) -> Iterator[Finding]:
     for where, pairs in _by_where(evidence.matched_pairs("data.class_order", "permuted", "label")).items():
         parts = [
             evidence.part(
-                f"C = {data}, deviation of the lead of oversample over none, permuted minus label order",
+                f"{say_data(data)}, deviation of the lead of oversample over none, permuted minus label "
+                "order",
                 _both_leads(by_method),
                 wider_spread,
             )
@@ -137,7 +140,9 @@ def judge_axis(evidence: Evidence, column: str, high: object, low: object) -> It
     """
     for where, pairs in _by_where(evidence.matched_pairs(column, high, low)).items():
         parts = [
-            evidence.part(f"C = {pair.data}, {pair.method}, {high} minus {low}", [pair.first, pair.second])
+            evidence.part(
+                f"{say_data(pair.data)}, {pair.method}, {high} minus {low}", [pair.first, pair.second]
+            )
             for pair in pairs
         ]
         yield from conclude(where, parts)
@@ -162,7 +167,7 @@ def judge_fill(evidence: Evidence) -> Iterator[Finding]:
             names = evidence.by_id[largest]
             shares = sorted(by_share)
             listed = ", ".join(f"{share:g}" for share in shares)
-            name = f"C = {names['data']}, {names['method']}, slope over shares {listed}"
+            name = f"{say_data(names['data'])}, {names['method']}, slope over shares {listed}"
             part = evidence.part(name, [by_share[share] for share in shares], rising_trend(shares))
             parts.setdefault(names["setting"], []).append(part)
     for where, found in parts.items():

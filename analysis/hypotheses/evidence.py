@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from analysis.collect import Results
 from analysis.compare import ALPHA, Family, load_families
 from analysis.hypotheses.directed import FloatArray, Outcome, Test, lead
-from analysis.naming import data_rank, matched_cells
+from analysis.naming import compared_data, matched_cells
 from analysis.power import fewest_seeds
 from analysis.significance import holm
+from lt_rebalance.ground.imbalance import ORIGINAL, data_rank
 from lt_rebalance.ground.paper import PAPER_CS
 
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = "supported", "contradicted", "undecided", "not tested"
@@ -161,13 +162,23 @@ class Evidence:
         return sorted({*PAPER_CS, *self.imbalanced(setting)}, key=data_rank)
 
     def imbalanced(self, setting: str) -> list[str]:
-        """Return the Cs of a setting, mild imbalance first."""
-        cells = self.cells
+        """Return the unbalanced training data of a setting on which methods are compared, in order."""
         return [
             data
-            for data in dict.fromkeys(cells.loc[cells["setting"] == setting, "data"])
-            if data != "original"
+            for data in compared_data(self.cells[self.cells["setting"] == setting])
+            if data != ORIGINAL or self._is_uneven(setting)
         ]
+
+    @cached_property
+    def unbalanced(self) -> set[str]:
+        """Names of training data that is `imbalanced` in some setting."""
+        return {data for setting in self.settings for data in self.imbalanced(setting)}
+
+    def _is_uneven(self, setting: str) -> bool:
+        """Whether the classes of the original set have several sizes, by its complete runs."""
+        classes = self.results.classes
+        of_set = classes[(classes["data"] == ORIGINAL) & (classes["setting"] == setting)]
+        return bool((of_set.groupby("key", observed=True)["class_count"].nunique() > 1).any())
 
     @cached_property
     def _states(self) -> pd.DataFrame:

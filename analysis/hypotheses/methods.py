@@ -9,6 +9,7 @@ from analysis.hypotheses.directed import FloatArray, Test, equivalence, lead, ri
 from analysis.hypotheses.evidence import Evidence, Finding, Part, conclude, declared_family
 from analysis.power import fewest_seeds
 from analysis.significance import welch_p
+from lt_rebalance.ground.imbalance import is_c, is_one_scale, say_data
 
 
 def judge_leads(
@@ -22,7 +23,7 @@ def judge_leads(
     for setting in evidence.settings:
         parts = [
             evidence.part(
-                f"C = {data}, {leader} {label} {other}",
+                f"{say_data(data)}, {leader} {label} {other}",
                 [evidence.cell(setting, data, leader), evidence.cell(setting, data, other)],
                 test,
             )
@@ -50,7 +51,9 @@ def judge_declared(evidence: Evidence, hypothesis: str, comparator: str) -> Iter
                 cells = [evidence.cell(setting, data, name) for name in (method, comparator)]
                 p_value = p_values.get((data, method, comparator), np.nan)
                 parts.append(
-                    evidence.part(f"C = {data}, {method} minus {comparator}", cells, _with_p(lead, p_value))
+                    evidence.part(
+                        f"{say_data(data)}, {method} minus {comparator}", cells, _with_p(lead, p_value)
+                    )
                 )
         yield from conclude(setting, parts, fewest=fewest, is_corrected=True)
 
@@ -73,10 +76,10 @@ def judge_equivalence(
         parts = []
         for data in evidence.claimed(setting):
             one, other, third = (evidence.cell(setting, data, name) for name in (first, second, both_above))
-            name = f"C = {data}, {first} and {second} within {100 * margin:g} points (room left)"
+            name = f"{say_data(data)}, {first} and {second} within {100 * margin:g} points (room left)"
             parts.append(evidence.part(name, [one, other], equivalence(margin)))
             parts += [
-                evidence.part(f"C = {data}, {name} minus {both_above}", [cell, third])
+                evidence.part(f"{say_data(data)}, {name} minus {both_above}", [cell, third])
                 for name, cell in ((first, one), (second, other))
             ]
         yield from conclude(setting, parts)
@@ -92,7 +95,7 @@ def judge_trend(evidence: Evidence, methods: Sequence[str]) -> Iterator[Finding]
     for setting in evidence.settings:
         parts = [
             evidence.part(
-                f"C = {data}, slope over {', '.join(methods)}",
+                f"{say_data(data)}, slope over {', '.join(methods)}",
                 [evidence.cell(setting, data, method) for method in methods],
                 test,
             )
@@ -119,12 +122,12 @@ def judge_across_c(
     """
     for setting in evidence.settings:
         levels = evidence.imbalanced(setting)
-        if len(levels) < 2:
+        if len(levels) < 2 or not is_one_scale(levels):
             continue
         ends = (levels[-1], levels[0]) if rises else (levels[0], levels[-1])
         parts = [
             evidence.part(
-                f"{method}, C = {' minus '.join(ends)}",
+                f"{method}, {_say_ends(ends)}",
                 [evidence.cell(setting, data, method) for data in ends],
                 values=values,
                 lost_because=lost_because,
@@ -133,6 +136,10 @@ def judge_across_c(
             if any(evidence.cell(setting, data, method) for data in ends)
         ]
         yield from conclude(setting, parts, unit)
+
+
+def _say_ends(ends: tuple[str, str]) -> str:
+    return f"C = {' minus '.join(ends)}" if is_c(ends[0]) else " minus ".join(ends)
 
 
 def judge_datasets(
@@ -146,14 +153,14 @@ def judge_datasets(
     """
     by_block: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
     for pair in evidence.matched_pairs("data.dataset", dataset, baseline):
-        if pair.data != "original":
+        if pair.data in evidence.unbalanced:
             by_block.setdefault((pair.where, pair.data), {})[pair.method] = (pair.first, pair.second)
     parts: dict[str, list[Part]] = {}
     for (where, data), cells in by_block.items():
         names = ["oversample", *(method for method in methods if method in cells)]
         if "oversample" in cells and len(names) > 1:
             sides = [[cells[name][side] for name in names] for side in (0, 1)]
-            part = _gain_part(evidence, f"C = {data}, mean lead of {', '.join(names[1:])}", *sides)
+            part = _gain_part(evidence, f"{say_data(data)}, mean lead of {', '.join(names[1:])}", *sides)
             parts.setdefault(where, []).append(part)
     for where, found in parts.items():
         yield from conclude(where, found)

@@ -9,6 +9,7 @@ from analysis.aggregate import aggregate, collapse_table, generator_table
 from analysis.collect import Results
 from analysis.compare import compare, compare_collapse
 from analysis.hypotheses import judge_hypotheses
+from analysis.leading import leading_of
 from analysis.sources import sources_table
 from analysis.tables.ablations import ablation_table
 from analysis.tables.claims import count_verdicts, hypothesis_table
@@ -48,16 +49,16 @@ class Frames:
     estimates: pd.DataFrame
     """as `aggregate` returns them"""
     contrasts: pd.DataFrame
-    """of accuracy, as `compare` returns them"""
+    """of the leading metric, as `compare` returns them"""
     collapse: pd.DataFrame
     generators: pd.DataFrame
     compared_collapse: pd.DataFrame
     judged: pd.DataFrame
     """hypotheses"""
     ablations: pd.DataFrame
-    """of accuracy, as `compare_with_references` returns them"""
+    """of the leading metric, as `compare_with_references` returns them"""
     sources: pd.DataFrame
-    """of accuracy, as `sources_table` returns them"""
+    """of the leading metric, as `sources_table` returns them"""
     own: pd.DataFrame
     """of metrics of the user's own, as `compare` returns them"""
 
@@ -85,7 +86,7 @@ def build_tables(results: Results, frames: Frames) -> dict[str, Table]:
         provenance_table(results.planned),
         *cost_tables(results.planned, results.generators),
         *replication_tables(frames.estimates, frames.collapse, results.cells, results.runs),
-        further_table(frames.estimates),
+        further_table(frames.estimates, leading_of(results.runs)),
         difference_table(frames.contrasts),
         collapsed_runs(frames.collapse),
         collapsed_generators(frames.generators),

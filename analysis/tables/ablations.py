@@ -3,6 +3,7 @@
 import pandas as pd
 
 from analysis.compare import ALPHA, MARGIN, MIN_PAIRS
+from analysis.leading import name_leading
 from analysis.power import smallest_exact_p
 from analysis.sentences import describe_pairs_left_out, join
 from analysis.tables.formats import (
@@ -27,11 +28,11 @@ def ablation_table(compared: pd.DataFrame) -> Table:
     frame = compared.rename(columns={"study": "setting"})
     return Table(
         name="a1-ablations",
-        title="A1. Changes to reference cells: paired differences of accuracy",
+        title=f"A1. Changes to reference cells: paired differences of {name_leading(compared)}",
         frame=frame,
-        columns=_COLUMNS,
+        columns=_columns(name_leading(compared)),
         meaning=_meaning(frame),
-        notes=_NOTES if len(frame) else (),
+        notes=_notes(name_leading(compared)) if len(frame) else (),
     )
 
 
@@ -51,38 +52,44 @@ def _say_verdict(row: Row) -> str:
     return f"{row['verdict']}{by.get(str(row['verdict']), '')}"
 
 
-_COLUMNS = (
-    DATA_COLUMN,
-    text_column("method", "method", is_row_head=True),
-    text_column("change to the reference", "change", is_row_head=True),
-    n_column("n_pairs", "n_expected", "pairs of planned"),
-    Column(head="accuracy: reference, changed", text=_say_accuracies, value=lambda row: row["cell_mean"]),
-    estimate_column(
-        "mean difference in points (95% t interval)",
-        "mean_difference",
-        "difference_low",
-        "difference_high",
-        points,
-    ),
-    number_column("sign-flip p", "sign_flip_p", p_value),
-    number_column("Holm p", "holm_p", p_value),
-    Column(
-        head="runs with dead classes (classes a run): reference, changed",
-        text=_say_dead,
-        value=lambda row: row["cell_dead_classes"],
-    ),
-    number_column("Fisher p", "fisher_p", p_value),
-    Column(head="verdict (by)", text=_say_verdict, value=lambda row: str(row["verdict"])),
-)
-_NOTES = (
-    "Changed cell minus reference cell, paired by seed: both share the subset and the classifier's initial "
-    "weights unless the change is to these. One point is 0.01 of accuracy. Mean with Student's t interval "
-    "over pairs, its p value by the exact two-sided sign-flip test, corrected after Holm over all "
-    "comparisons of the study. Equivalent: two one-sided t tests (TOST) within "
-    f"±{100 * MARGIN:g} points, uncorrected. Below {MIN_PAIRS} pairs there is no verdict. A class is dead "
-    "when none of its test images is recognised; the rates of "
-    "runs with dead classes are compared by Fisher's exact test, uncorrected.",
-)
+def _columns(metric: str) -> tuple[Column, ...]:
+    return (
+        DATA_COLUMN,
+        text_column("method", "method", is_row_head=True),
+        text_column("change to the reference", "change", is_row_head=True),
+        n_column("n_pairs", "n_expected", "pairs of planned"),
+        Column(
+            head=f"{metric}: reference, changed", text=_say_accuracies, value=lambda row: row["cell_mean"]
+        ),
+        estimate_column(
+            "mean difference in points (95% t interval)",
+            "mean_difference",
+            "difference_low",
+            "difference_high",
+            points,
+        ),
+        number_column("sign-flip p", "sign_flip_p", p_value),
+        number_column("Holm p", "holm_p", p_value),
+        Column(
+            head="runs with dead classes (classes a run): reference, changed",
+            text=_say_dead,
+            value=lambda row: row["cell_dead_classes"],
+        ),
+        number_column("Fisher p", "fisher_p", p_value),
+        Column(head="verdict (by)", text=_say_verdict, value=lambda row: str(row["verdict"])),
+    )
+
+
+def _notes(metric: str) -> tuple[str, ...]:
+    return (
+        "Changed cell minus reference cell, paired by seed: both share the subset and the classifier's "
+        f"initial weights unless the change is to these. One point is 0.01 of {metric}. Mean with Student's "
+        "t interval over pairs, its p value by the exact two-sided sign-flip test, corrected after Holm over "
+        "all comparisons of the study. Equivalent: two one-sided t tests (TOST) within "
+        f"±{100 * MARGIN:g} points, uncorrected. Below {MIN_PAIRS} pairs there is no verdict. A class is "
+        "dead when none of its test images is recognised; the rates of runs with dead classes are compared "
+        "by Fisher's exact test, uncorrected.",
+    )
 
 
 def _meaning(frame: pd.DataFrame) -> str:

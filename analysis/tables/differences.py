@@ -16,6 +16,7 @@ from analysis.compare import (
     load_families,
     power_table,
 )
+from analysis.leading import name_leading
 from analysis.power import POWER, smallest_exact_p
 from analysis.sentences import describe_pairs_left_out, join, name_what_seeds_change
 from analysis.sources import SOURCES
@@ -54,12 +55,12 @@ def difference_table(contrasts: pd.DataFrame, families: Sequence[Family] | None 
     """
     return Table(
         name="t2-differences",
-        title="T2. Paired differences of accuracy",
+        title=f"T2. Paired differences of {name_leading(contrasts)}",
         frame=contrasts,
         shown=_against_references(contrasts),
         columns=_DIFFERENCE_COLUMNS,
         meaning=_difference_meaning(_against_references(contrasts), _NO_CONTRAST),
-        notes=_difference_notes(load_families() if families is None else families),
+        notes=_difference_notes(load_families() if families is None else families, name_leading(contrasts)),
     )
 
 
@@ -68,7 +69,7 @@ def all_pairs_table(contrasts: pd.DataFrame) -> Table:
     shown = contrasts.drop(_against_references(contrasts).index)
     return Table(
         name="x1-other-pairs",
-        title="X1. Paired differences of accuracy: the other pairs",
+        title=f"X1. Paired differences of {name_leading(contrasts)}: the other pairs",
         frame=shown,
         columns=_DIFFERENCE_COLUMNS,
         meaning=_difference_meaning(shown, _NO_OTHER_PAIR),
@@ -184,11 +185,11 @@ def _describe_reach(rows: pd.DataFrame) -> str:
     )
 
 
-def _difference_notes(families: Sequence[Family]) -> tuple[str, ...]:
+def _difference_notes(families: Sequence[Family], metric: str) -> tuple[str, ...]:
     declared = listed([f"“{family.name}” ({family.size} contrasts a setting)" for family in families])
     return (
         "First method minus second, paired by seed: both share the subset and the classifier's initial "
-        "weights. One point is 0.01 of accuracy. Mean with Student's t interval over pairs. g_av: Hedges' "
+        f"weights. One point is 0.01 of {metric}. Mean with Student's t interval over pairs. g_av: Hedges' "
         "standardised difference. r: correlation of the pairs; the higher, the more pairing helps. "
         "P(better): share of pairs won, ties half. P(within): posterior probability (Student t, flat "
         f"prior) that the mean difference is practically nil, from {MIN_PAIRS} pairs on.",
@@ -205,7 +206,7 @@ def components(runs: pd.DataFrame, cells: pd.DataFrame) -> Table:
     frame = components_table(runs)
     return Table(
         name="t4-components",
-        title="T4a. Where the spread of accuracy comes from",
+        title=f"T4a. Where the spread of {name_leading(frame)} comes from",
         frame=frame,
         columns=_COMPONENT_COLUMNS,
         meaning=_component_meaning(frame),
@@ -278,9 +279,10 @@ def sources(frame: pd.DataFrame) -> Table:
         columns=columns,
         meaning=_sources_meaning(frame),
         notes=(
-            "Within each subset every generator is used by every classifier. Standard deviations of accuracy "
-            "that each source makes alone, in points, by equating mean squares with their expectations; a "
-            "negative estimate is 0. Residual: what depends on the pair of generator and classifier. "
+            "Within each subset every generator is used by every classifier. Standard deviations of "
+            f"{name_leading(frame)} that each source makes alone, in points, by equating mean squares with "
+            "their expectations; a negative estimate is 0. Residual: what depends on the pair of generator "
+            "and classifier. "
             "Intervals are 90% percentile bootstraps over subsets, which are too narrow for few subsets, and "
             f"are not given below {MIN_RESAMPLED}. Only subsets with all their runs count.",
         ),

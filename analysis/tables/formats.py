@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from analysis.naming import data_rank, method_rank
+from analysis.naming import method_rank
 from analysis.tables.table import Column
+from lt_rebalance.ground.imbalance import data_rank, say_data
 from lt_rebalance.ground.statements import count_used
 
 ABSENT = "–"
@@ -91,7 +92,7 @@ def count_between(fewest: int, most: int, noun: str) -> str:
 
 def named_data(data: str) -> str:
     """Return training data as a sentence names it."""
-    return "the original set" if data == "original" else f"C = {data}"
+    return say_data(data)
 
 
 def listed(names: list[str]) -> str:
@@ -154,7 +155,7 @@ def rate_column(head: str, num_events: str, n: str, low: str, high: str) -> Colu
 
 
 DATA_COLUMN = Column(
-    head="C",
+    head="data",
     text=lambda row: str(row["data"]),
     value=lambda row: data_rank(row["data"]),
     is_row_head=True,

@@ -1,11 +1,13 @@
 """T1: accuracy, F1 and loss of every cell beside the paper's single numbers; and further metrics."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from analysis.aggregate import GROUP_RECALLS
+from analysis.leading import ACCURACY, headline_of, leading_of
 from analysis.naming import CELL_COLUMNS
 from analysis.sentences import (
     describe_left_out,
@@ -30,11 +32,10 @@ from analysis.tables.formats import (
     share,
 )
 from analysis.tables.table import Column, Row, Table
-from lt_rebalance.ground.metrics import FURTHER, HEADLINE, METRICS, Metric, metric_names, shown_metrics
+from lt_rebalance.ground.metrics import FURTHER, METRICS, Metric, metric_names, shown_metrics
 from lt_rebalance.ground.paper import MIN_COMPARED
 from lt_rebalance.ground.values import LARGEST
 
-REPLICATED_METRICS = {name: METRICS[name].label for name in shown_metrics(HEADLINE)}
 PREDICTION_CONFIDENCE = 0.95
 _COUNTS = ("subset", "n_expected", "n", "n_diverged")
 _STATISTICS = (
@@ -62,7 +63,8 @@ def replication_tables(
         estimates: as `aggregate` returns them. collapse: as `collapse_table` does.
         cells: of `Results`, with what was configured. runs: of `Results`.
     """
-    frame = _widen(estimates).merge(
+    shown = headline_of(runs)
+    frame = _widen(estimates, shown).merge(
         collapse[["cell", "num_collapsed", "rate_low", "rate_high", "n"]].rename(columns={"n": "n_complete"}),
         on="cell",
     )
@@ -80,7 +82,7 @@ def replication_tables(
             name="t1-replication-all",
             title="T1a. Replication: all runs",
             frame=every,
-            columns=_columns(),
+            columns=_columns(shown),
             meaning=per_setting(meanings),
             notes=notes,
         ),
@@ -88,26 +90,27 @@ def replication_tables(
             name="t1-replication-healthy",
             title="T1b. Replication: runs without a dead class, described, not tested",
             frame=healthy,
-            columns=_columns(),
+            columns=_columns(shown),
             meaning=join([_healthy_meaning(healthy), describe_left_out(runs)]),
             notes=notes,
         ),
     ]
 
 
-def _widen(estimates: pd.DataFrame) -> pd.DataFrame:
+def _widen(estimates: pd.DataFrame, shown: Sequence[str]) -> pd.DataFrame:
     """Return one row a cell and subset, with columns such as accuracy_mean and loss_paper."""
     wide = estimates.loc[estimates["metric"] == "accuracy", [*CELL_COLUMNS, *_COUNTS]]
-    for metric in REPLICATED_METRICS:
+    for metric in shown:
         of_metric = estimates[estimates["metric"] == metric].set_index(["cell", "subset"])
         statistics = of_metric.reindex(columns=_STATISTICS).add_prefix(f"{metric}_")
         wide = wide.join(statistics, on=["cell", "subset"])
     return wide
 
 
-def _columns() -> tuple[Column, ...]:
+def _columns(shown: Sequence[str]) -> tuple[Column, ...]:
     columns = [DATA_COLUMN, METHOD_COLUMN, n_column("n", "n_expected")]
-    for metric, label in REPLICATED_METRICS.items():
+    for metric in shown:
+        label = METRICS[metric].label
         names = (f"{metric}_mean", f"{metric}_mean_low", f"{metric}_mean_high")
         columns += [
             estimate_column(f"{label}: mean (95% t interval)", *names, share),
@@ -119,9 +122,11 @@ def _columns() -> tuple[Column, ...]:
         _beside_paper("z", "accuracy_z", _say_z),
         _beside_paper("runs at most the paper's", "accuracy_percentile", _say_at_most),
         Column(
-            head="95% prediction interval of accuracy",
-            text=lambda row: interval(row["accuracy_prediction_low"], row["accuracy_prediction_high"], share),
-            value=lambda row: row["accuracy_prediction_low"],
+            head=f"95% prediction interval of {METRICS[shown[0]].label}",
+            text=lambda row: interval(
+                row[f"{shown[0]}_prediction_low"], row[f"{shown[0]}_prediction_high"], share
+            ),
+            value=lambda row: row[f"{shown[0]}_prediction_low"],
         ),
         _beside_paper("paper inside", "accuracy_is_inside", _say_inside),
         rate_column(
@@ -203,7 +208,7 @@ def _notes(cells: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:
     )
     return (
         "Accuracy and macro F1 are shares between 0 and 1 of the data set's test images, "
-        f"{describe_reported_round(cells)}. On a balanced test set macro F1 equals weighted F1.",
+        f"{describe_reported_round(cells)}. {_describe_leading(runs)}",
         "n of planned: complete runs used, one a seed, of those planned. Mean with Student's t interval; sd "
         "with n − 1 (its chi-square interval is in the CSV file).",
         "The prediction interval, mean ± t · sd · √(1 + 1/n), is to hold one further run."
@@ -211,6 +216,16 @@ def _notes(cells: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:
         "Collapsed: at least one class of recall 0, of all complete runs of the cell. Intervals are not "
         "cut at "
         "0 and 1; one that reaches beyond says that n is too small for it.",
+    )
+
+
+def _describe_leading(runs: pd.DataFrame) -> str:
+    """Say why the leading metric leads."""
+    if leading_of(runs) == ACCURACY:
+        return "On a balanced test set macro F1 equals weighted F1."
+    return (
+        "The test set is unbalanced, so that accuracy is mostly that of its large classes: macro F1 and "
+        "balanced accuracy, the mean recall of classes, lead."
     )
 
 
@@ -228,23 +243,23 @@ def _say_range(metric: Metric) -> str:
     return f"the {metric.label} ({metric.low:g} or more)" if metric.low > -LARGEST else f"the {metric.label}"
 
 
-def further_table(estimates: pd.DataFrame) -> Table:
+def further_table(estimates: pd.DataFrame, leading: str = ACCURACY) -> Table:
     """Return medians, extremes, recalls by rank and calibration of all runs; the CSV holds all estimates."""
     every = estimates[estimates["subset"] == "all"]
-    shown = every[every["metric"] == "accuracy"]
+    shown, label_of = every[every["metric"] == leading], METRICS[leading].label
     columns = [
         DATA_COLUMN,
         METHOD_COLUMN,
         n_column("n", "n_expected"),
-        number_column("accuracy: median", "median", share),
-        number_column("accuracy: interquartile mean", "iqm", share),
+        number_column(f"{label_of}: median", "median", share),
+        number_column(f"{label_of}: interquartile mean", "iqm", share),
         Column(
-            head="accuracy: lowest to highest",
+            head=f"{label_of}: lowest to highest",
             text=lambda row: interval(row["min"], row["max"], share),
             value=lambda row: row["min"],
         ),
         Column(
-            head="accuracy: 95% BCa bootstrap interval of the mean",
+            head=f"{label_of}: 95% BCa bootstrap interval of the mean",
             text=lambda row: interval(row["bootstrap_low"], row["bootstrap_high"], share),
             value=lambda row: row["bootstrap_low"],
         ),
@@ -266,13 +281,14 @@ def further_table(estimates: pd.DataFrame) -> Table:
         shown=shown,
         columns=tuple(columns),
         meaning=(
-            "A mean accuracy hides which classes pay for it: recall of the tail and of the worst class show "
-            f"it. Nothing here is tested. Lower is better for {listed(falling)}."
+            f"A mean {label_of} hides which classes pay for it: recall of the tail and of the worst class "
+            f"show it. Nothing here is tested. Lower is better for {listed(falling)}."
         ),
         notes=(
             f"All are shares between 0 and 1, but for {listed(others)}. Probabilities are one softmax of the "
             "logits, whatever the loss. Head, medium and tail are classes by their number of training images "
-            "before rebalancing; a set whose classes are of one size has none.",
+            "before rebalancing; a set whose classes are of one size has none. Many-, medium- and few-shot "
+            "are those of more than 100, 20 to 100 and fewer than 20 such images (Liu et al. 2019).",
             "The bootstrap interval needs three runs that differ and is too narrow for few (about 84% "
             "instead of 95% at n = 5); the t interval of T1a is the one to quote.",
         ),

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lt_rebalance.cli.stores import find_stage, print_json
+from lt_rebalance.ground.imbalance import name_data, say_data
 from lt_rebalance.ground.text import format_duration, lines, make_console, rich
 from lt_rebalance.monitoring.concerns import find_concerns
 from lt_rebalance.store import Store, StoreError
@@ -71,7 +72,7 @@ def _render(store: Store, key: str, record: Record | None, failure: Failure | No
 def _describe(record: Record, class_names: list[str]) -> list[str]:
     stage, timing, made = record.stage, record.timing, record.provenance
     lines = [f"{record.kind} {record.key}", f"state: {record.state}, seed {stage['seed']}"]
-    lines.append(f"data: {stage['data']['dataset']}, C {stage['data']['c'] or 'none, the original set'}")
+    lines.append(f"data: {stage['data']['dataset']}, {say_data(name_data(stage['data']))}")
     lines += [f"{name}: {value:.6g}" for name, value in record.all_metrics().items()]
     lines += [f"concern: {concern.text}" for concern in find_concerns(record, class_names)]
     device = "not kept" if timing.device_s is None else format_duration(timing.device_s)

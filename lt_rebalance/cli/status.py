@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
+from lt_rebalance.ground.metrics import METRICS
 from lt_rebalance.ground.text import format_duration, make_console, one_line, rich
 from lt_rebalance.monitoring.facts import RUN_STATES
 from lt_rebalance.monitoring.status import Running, Status, read_status
@@ -141,12 +142,15 @@ def _render_cells(status: Status, hourly_rate: float | None) -> Table:
     table = Table()
     for name in ("protocol", "data", "method"):
         table.add_column(name, overflow="fold")
-    for name in ("n", "accuracy", "collapsed", "device time and price"):
+    is_test_balanced = all(cell.is_test_balanced for cell in status.cells)
+    metrics = ["accuracy"] if is_test_balanced else ["macro_f1", "balanced_accuracy", "accuracy"]
+    for name in ("n", *(METRICS[each].label for each in metrics), "collapsed", "device time and price"):
         table.add_column(name, justify="right")
     for cell in status.cells:
-        accuracy = "-" if cell.accuracy is None else f"{cell.accuracy:.3f}"
+        means = [getattr(cell, name) for name in metrics]
+        shown = ["-" if mean is None else f"{mean:.3f}" for mean in means]
         collapsed = str(cell.collapsed) if cell.complete else "-"
         cost = cell.spending.describe(hourly_rate)
         n = f"{cell.complete}/{cell.planned}"
-        table.add_row(*map(rich, (cell.protocol, cell.data, cell.method, n, accuracy, collapsed, cost)))
+        table.add_row(*map(rich, (cell.protocol, cell.data, cell.method, n, *shown, collapsed, cost)))
     return table

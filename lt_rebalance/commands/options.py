@@ -4,12 +4,15 @@ import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from lt_rebalance.data.long_tail import parse_c, parse_ratio
+from lt_rebalance.ground.imbalance import CUT_PROFILES, ORIGINAL
 from lt_rebalance.ground.option_types import repeats, whole
 from lt_rebalance.ground.own_file import resolve
+from lt_rebalance.ground.plain import require_known
 from lt_rebalance.methods.registry import METHODS, get_method
 from lt_rebalance.networks.generators.registry import GENERATORS
-from lt_rebalance.studies.axes import ORIGINAL, Axes, Preset
-from lt_rebalance.studies.protocols import PROTOCOLS, get_protocol, step_budget
+from lt_rebalance.studies.axes import PROFILES, Axes, Preset
+from lt_rebalance.studies.protocols import NATURAL, PROTOCOLS, get_protocol, step_budget
 from lt_rebalance.training.configs import Budget
 
 
@@ -20,6 +23,7 @@ def add_axes(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> 
     axes.add_argument("--preset", default=default, help=f"{', '.join(presets)} (default: {default})")
     axes.add_argument("--dataset", metavar="NAME", help="a data set by name, or the path of your own images")
     axes.add_argument("--c", nargs="+", metavar="C", help=f"7/9, 1/2, any 0 < C < 1, or {ORIGINAL}")
+    add_profile(axes)
     axes.add_argument(
         "--methods",
         nargs="+",
@@ -42,6 +46,52 @@ def add_axes(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> 
     budgets.add_argument("--generator-epochs", type=repeats, metavar="N", help="epochs of every CGAN")
 
 
+def add_profile(group: argparse._ArgumentGroup) -> None:
+    """Add the options that name profiles instead of C."""
+    group.add_argument(
+        "--profile",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(PROFILES)}, instead of --c: every image as it comes, or cut as for CIFAR-LT",
+    )
+    group.add_argument(
+        "--ratio",
+        nargs="+",
+        metavar="X",
+        help=f"largest over smallest class, of the profiles {' and '.join(CUT_PROFILES)}",
+    )
+
+
+def read_levels(options: argparse.Namespace) -> list[str] | None:
+    """Return the training data that --profile and --ratio name, as `read_level` takes it; None without.
+
+    Raises:
+        ValueError: an unknown profile, a ratio that is none, or options that do not go together.
+    """
+    if options.profile is None:
+        if options.ratio is not None:
+            raise ValueError(
+                f"--ratio goes with --profile {' or '.join(CUT_PROFILES)}; a C has its own ratio"
+            )
+        return None
+    if options.c is not None:
+        raise ValueError("--c and --profile both choose the training data; give one of them")
+    for profile in options.profile:
+        require_known("profile", profile, PROFILES)
+    is_cut = any(profile != NATURAL for profile in options.profile)
+    if is_cut != (options.ratio is not None):
+        asked = f"--profile {' '.join(options.profile)}"
+        raise ValueError(
+            f"{asked} needs --ratio, such as --ratio 100" if is_cut else f"{asked} takes no --ratio"
+        )
+    ratios = [str(parse_ratio(ratio)) for ratio in options.ratio or ()]
+    return [
+        level
+        for profile in options.profile
+        for level in ([profile] if profile == NATURAL else [f"{profile} {ratio}" for ratio in ratios])
+    ]
+
+
 def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Preset]) -> Axes:
     """Return the axes that the options describe.
 
@@ -61,7 +111,10 @@ def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Pre
     needs_generator = [get_method(method).needs_generator for method in methods]
     is_original = set(options.c or ()) == {ORIGINAL}
     if options.methods and is_original and set(methods) - {"none"}:
-        raise ValueError(f"--c {ORIGINAL} goes with --methods none alone, got --methods {' '.join(methods)}")
+        raise ValueError(
+            f"--c {ORIGINAL} goes with --methods none alone, got --methods {' '.join(methods)}; "
+            f"--profile {NATURAL} takes all of them"
+        )
     if is_original or not any(needs_generator):
         for option in ("generators", "generator_steps", "generator_epochs"):
             if getattr(options, option) is not None:
@@ -76,7 +129,7 @@ def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Pre
         name=f"{sweep}-{options.preset}" if options.name is None else options.name,
         dataset=options.dataset or preset.dataset,
         protocols=tuple(protocols),
-        cs=tuple(_read_cs(options.c, preset.cs, methods)),
+        cs=tuple(read_levels(options) or _read_cs(options.c, preset.cs, methods)),
         methods=tuple(methods),
         generators=tuple(resolve(name) for name in options.generators or preset.generators),
         seeds=tuple(range(num_seeds)),
@@ -91,7 +144,7 @@ def _read_cs(asked: Sequence[str] | None, default: Sequence[str], methods: Seque
         raise ValueError(
             f"--c {ORIGINAL} is run with the method none alone; add none to --methods or leave it out"
         )
-    return [None if c == ORIGINAL else c for c in asked]
+    return [None if c == ORIGINAL else str(parse_c(c)) for c in asked]
 
 
 def _read_budgets(options: argparse.Namespace) -> dict[str, Budget]:

@@ -26,7 +26,7 @@ from lt_rebalance.stages.progress import Progress, render_cells
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.presence import DriverBeat
 from lt_rebalance.studies.ledger import Ledger
-from lt_rebalance.studies.tables import cells_frame, describe_cells, runs_frame
+from lt_rebalance.studies.tables import cells_frame, describe_cells, runs_frame, summarized_metrics
 
 
 def run_job(job: Job, options: argparse.Namespace, session: RaySession) -> int:
@@ -109,7 +109,7 @@ def _show_results(job: Job, store: Store, console: Console) -> int:
     """Print the tables, where everything lies and the account of all runs; return the exit code."""
     ledger = job.ledger
     study, runs = ledger.plan.study, runs_frame(ledger)
-    cells = cells_frame(runs)
+    cells = cells_frame(runs, summarized_metrics(study.cells))
     paths = [
         store.write_table(study.name, name, to_csv(frame))
         for name, frame in (("cells", cells), ("runs", runs))

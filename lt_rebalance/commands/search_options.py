@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lt_rebalance.commands.options import add_profile, read_levels
 from lt_rebalance.commands.own_images import add_own_images, add_upload
 from lt_rebalance.commands.sweep import make_parser
 from lt_rebalance.data.catalog import get_dataset_spec
@@ -18,6 +19,7 @@ from lt_rebalance.training.configs import Budget
 VALIDATION_PER_CLASS = 500
 VALIDATION_SHARE = 12
 """of the smallest class, at most one image in so many is set aside for validation: 500 of 6,000"""
+DEFAULT_C = "1/2"
 NUM_RUNGS = 3
 DEFAULT_REDUCTION = 3
 NUM_INTERVALS = 6
@@ -49,7 +51,8 @@ def make_search_parser(question: str, presets: Mapping[str, SearchPreset]) -> ar
         "--preset", default=next(iter(presets)), help=f"{', '.join(presets)} (default: the first)"
     )
     what.add_argument("--dataset", metavar="NAME", help="a data set by name, or the path of your own images")
-    what.add_argument("--c", default="1/2", metavar="C", help="7/9, 1/2 or any 0 < C < 1 (default: 1/2)")
+    what.add_argument("--c", metavar="C", help=f"7/9, 1/2 or any 0 < C < 1 (default: {DEFAULT_C})")
+    add_profile(what)
     what.add_argument("--protocol", default="sound", help=f"of {', '.join(ADAM_PROTOCOLS)} (default: sound)")
     what.add_argument(
         "--steps", type=whole, metavar="N", help="optimizer steps of a trial that runs to its end"
@@ -88,6 +91,18 @@ def search_protocol(options: argparse.Namespace, **changes: Any) -> Protocol:  #
     validation = min(VALIDATION_PER_CLASS, smallest // VALIDATION_SHARE)
     require_known("protocol of a search", options.protocol, tuple(ADAM_PROTOCOLS))
     return dataclasses.replace(ADAM_PROTOCOLS[options.protocol], validation_per_class=validation, **changes)
+
+
+def search_level(options: argparse.Namespace) -> str:
+    """Return the training data of a search, as `protocols.read_level` takes it.
+
+    Raises:
+        ValueError: options that do not go together, or more than one set.
+    """
+    levels = read_levels(options) or [options.c or DEFAULT_C]
+    if len(levels) > 1:
+        raise ValueError(f"a search has one training set, got {' and '.join(levels)}")
+    return levels[0]
 
 
 def search_reduction(options: argparse.Namespace) -> int:

@@ -34,6 +34,7 @@ from lt_rebalance.studies.overrides import change_study, read_overrides
 from lt_rebalance.studies.plan import compile_study
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
+from lt_rebalance.studies.workload import describe_short
 from lt_rebalance.training.configs import DEVICES, PRECISIONS, Execution
 from lt_rebalance.training.device import AUTO, count_gpus, resolve_execution
 
@@ -198,6 +199,7 @@ def _prepare(
     if (num_runs := len(study.cells) * len(study.seeds)) >= MANY_RUNS:
         note(f"planning {num_runs:,} runs, which takes a while")
     plan = compile_study(study, execution)
+    note_short(study)
     read_data(sorted({cell.data.dataset for cell in study.cells}), options)
     store = open_results(options)
     ledger, lease = Ledger(plan, store), None
@@ -214,6 +216,14 @@ def _prepare(
         share_images([cell.data.dataset for cell in study.cells], store, options)
     job = Job(question=question, answer=answer, ledger=ledger, store=store, resources=resources)
     return job, lease
+
+
+def note_short(study: Study) -> None:
+    """Say once of each training set which classes have fewer images than it asks of them."""
+    seeds = [seed if isinstance(seed, int) else seed.subset for seed in study.seeds]
+    for data in dict.fromkeys(cell.data for cell in study.cells):
+        if said := describe_short(data, seeds):
+            note(said)
 
 
 def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Execution, Resources]:

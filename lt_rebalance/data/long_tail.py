@@ -1,7 +1,9 @@
-"""Make a balanced training set long-tailed: class counts from C, class order, subset draw.
+"""Make a training set long-tailed: class counts from a profile, class order, subset draw, validation.
 
-Source of rule and fixed draw: Mankikar, Patel, Zhang, "Re-Balancing of Long-Tailed Datasets Using CGAN
-Generation", section 3.1, and the code published with it. Shape suffixes: K classes, N images.
+Source of C and of the fixed draw: Mankikar, Patel, Zhang, "Re-Balancing of Long-Tailed Datasets Using CGAN
+Generation", section 3.1, and the code published with it. Of the profiles "exp" and "step": Buda, Maki,
+Mazurowski 2018, arXiv 1710.05381 (step), and Cao et al. 2019, arXiv 1906.07413, whose published code
+`imbalance_cifar.py` (LDAM-DRW) fixes the rounding. Shape suffixes: K classes, N images.
 """
 
 import itertools
@@ -9,14 +11,15 @@ import math
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lt_rebalance.data.catalog import get_dataset_spec
-from lt_rebalance.ground.plain import require_known, require_numbers
+from lt_rebalance.ground.imbalance import CUT_PROFILES, name_data
+from lt_rebalance.ground.plain import LATER, require_known, require_numbers
 from lt_rebalance.ground.seeding import numpy_stream
 
 IndexArray = NDArray[np.int64]
@@ -28,6 +31,10 @@ RATIO_TOLERANCE = 0.05
 MAX_RATIO = 1e12
 """more than any data set has images"""
 MAX_C_LETTERS = 40
+MAX_PART = 10**9
+"""above the numerator and the denominator of any ratio that a store keeps"""
+CLOSE = 1e-9
+"""share of a count by which its floating-point form is surely less than that away from the exact one"""
 
 
 def parse_c(text: str) -> Fraction:
@@ -36,17 +43,21 @@ def parse_c(text: str) -> Fraction:
     Raises:
         ValueError: not a number, or not 0 < C < 1.
     """
-    try:
-        if len(text) > MAX_C_LETTERS or re.search(r"e[+-]?\d{3}", text, re.IGNORECASE):
-            raise ValueError  # a power of ten of millions of digits would be written out
-        c = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"C must be a fraction such as 7/9 or a number such as 0.5, got {text!r}") from None
+    c = _parse_fraction(text, "C must be a fraction such as 7/9 or a number such as 0.5")
     if not 0 < c < 1:
         raise ValueError(
             f"C must lie strictly between 0 and 1, got {text}; the balanced set is named 'original'"
         )
     return c
+
+
+def _parse_fraction(text: str, rule: str) -> Fraction:
+    try:
+        if len(text) > MAX_C_LETTERS or re.search(r"e[+-]?\d{3}", text, re.IGNORECASE):
+            raise ValueError  # a power of ten of millions of digits would be written out
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{rule}, got {text!r}") from None
 
 
 def c_of_ratio(ratio: float, num_classes: int) -> Fraction:
@@ -68,13 +79,74 @@ def c_of_ratio(ratio: float, num_classes: int) -> Fraction:
     raise AssertionError("unreachable: the count has no end")
 
 
-def counts_by_rank(available_K: Sequence[int], c: Fraction) -> list[int]:
-    """Return how many images the class of each rank keeps: `ceil(largest * C**rank)`, at most what it has.
+def parse_ratio(text: str) -> Fraction:
+    """Read an imbalance ratio, largest over smallest class, from text such as "100" or "3/2".
 
-    Exact arithmetic, so that no rounding decides a count. `available_K` is in rank order.
+    Raises:
+        ValueError: not a number, not above 1, or above `MAX_RATIO`.
     """
-    largest = max(available_K)
-    return [min(available, math.ceil(largest * c**rank)) for rank, available in enumerate(available_K)]
+    ratio = _parse_fraction(text, "an imbalance ratio must be a number such as 100")
+    if not 1 < ratio <= MAX_RATIO or max(ratio.numerator, ratio.denominator) >= MAX_PART:
+        raise ValueError(
+            f"an imbalance ratio is a number above 1, of whole numbers below {MAX_PART:,}, got {text}; a set "
+            "as it comes is the profile natural"
+        )
+    return ratio
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """How many images the class of each rank keeps."""
+
+    profile: str | None
+    """one of CUT_PROFILES; None for the paper's C"""
+    value: Fraction
+    """C, or the imbalance ratio of a profile"""
+
+    def wanted(self, largest: int, num_classes: int) -> list[int]:
+        """Return the images of each rank where the largest class has so many, and all have enough.
+
+        C: ceil(largest * C**rank). "exp": int(largest * ratio**(-rank / (K - 1))). "step": the first K // 2
+        classes stay, and the others keep int(largest / ratio); of an odd number of classes the code of Cao et
+        al. would drop the last. Exact arithmetic wherever a rounding could decide a count.
+        """
+        if self.profile is None:
+            return [math.ceil(largest * self.value**rank) for rank in range(num_classes)]
+        if self.profile == "exp":
+            return [_exponential(largest, self.value, rank, num_classes) for rank in range(num_classes)]
+        num_large = num_classes // 2
+        return [largest] * num_large + [int(largest / self.value)] * (num_classes - num_large)
+
+    def require_images(self, largest: int, num_classes: int) -> None:
+        """Raise a ValueError where the profile would leave the smallest class without an image."""
+        if self.profile is not None and self.wanted(largest, num_classes)[-1] < 1:
+            raise ValueError(
+                f"profile {self.profile} at ratio {self.value} leaves the smallest class no image of the "
+                f"{largest:,} of the largest; take a ratio of at most {largest:,}"
+            )
+
+
+def _exponential(largest: int, ratio: Fraction, rank: int, num_classes: int) -> int:
+    """Return int(largest * ratio**(-rank / (num_classes - 1))), exactly."""
+    if rank == 0:
+        return largest
+    exponent = num_classes - 1
+    near: float = largest * float(ratio) ** (-rank / exponent)
+    nearest = round(near)
+    if abs(near - nearest) > CLOSE * max(near, 1.0):
+        return int(near)
+    # Too near to a whole number for rounded arithmetic: m <= largest * ratio**(-rank/exponent), exactly.
+    is_reached = Fraction(nearest) ** exponent * ratio**rank <= Fraction(largest) ** exponent
+    return nearest if is_reached else nearest - 1
+
+
+def counts_by_rank(available_K: Sequence[int], cut: Cut) -> list[int]:
+    """Return how many images the class of each rank keeps: what the cut asks, at most what it has.
+
+    `available_K` is in rank order.
+    """
+    wanted_K = cut.wanted(max(available_K), len(available_K))
+    return [min(available, wanted) for available, wanted in zip(available_K, wanted_K, strict=True)]
 
 
 def rank_order(num_classes: int, class_order: str, seed: int) -> list[int]:
@@ -86,17 +158,24 @@ def rank_order(num_classes: int, class_order: str, seed: int) -> list[int]:
     raise ValueError(f"unknown class order {class_order!r}; known: {', '.join(CLASS_ORDERS)}")
 
 
-def kept_counts(
-    available_K: Sequence[int], c: Fraction | None, class_order: str | None, seed: int
-) -> list[int]:
-    """Return the training images that each class keeps, by label; everything when `c` is None."""
-    if c is None or class_order is None:
+def kept_counts(available_K: Sequence[int], cut: Cut | None, class_order: str | None, seed: int) -> list[int]:
+    """Return the training images that each class keeps, by label; everything where nothing is cut."""
+    if cut is None or class_order is None:
         return list(available_K)
     order = rank_order(len(available_K), class_order, seed)
     counts_K = [0] * len(available_K)
-    for label, count in zip(order, counts_by_rank([available_K[label] for label in order], c), strict=True):
+    for label, count in zip(order, counts_by_rank([available_K[label] for label in order], cut), strict=True):
         counts_K[label] = count
     return counts_K
+
+
+def count_short(available_K: Sequence[int], cut: Cut | None, class_order: str | None, seed: int) -> int:
+    """Return how many classes have fewer images than a cut asks of them, and so keep what they have."""
+    if cut is None or class_order is None:
+        return 0
+    order = rank_order(len(available_K), class_order, seed)
+    wanted_K = cut.wanted(max(available_K), len(available_K))
+    return sum(available_K[label] < wanted for label, wanted in zip(order, wanted_K, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +197,7 @@ def draw_subset(
     labels_N: IndexArray,
     num_classes: int,
     *,
-    c: Fraction | None,
+    cut: Cut | None,
     subset_draw: str | None,
     class_order: str | None,
     validation_per_class: int,
@@ -128,7 +207,7 @@ def draw_subset(
 
     Args:
         labels_N: labels of the whole training split.
-        c: the ratio between consecutive classes; None keeps every image, whatever the draw and the order.
+        cut: how many images each class keeps; None keeps every image, whatever the draw and the order.
         subset_draw: "paper" is the published fixed draw, the same for every seed; "per_seed" draws anew.
         class_order: "label" makes class 0 the head; "permuted" permutes the ranks per seed.
         validation_per_class: balanced images per class that training never sees.
@@ -137,8 +216,8 @@ def draw_subset(
         ValueError: unknown draw or order, or a class with too few images for its validation share.
     """
     validation_indices, pools = _set_aside_validation(labels_N, num_classes, validation_per_class, seed)
-    counts_K = kept_counts([len(pool) for pool in pools], c, class_order, seed)
-    if c is None:
+    counts_K = kept_counts([len(pool) for pool in pools], cut, class_order, seed)
+    if cut is None:
         drawn = pools
     elif subset_draw == "paper":
         drawn = _draw_like_paper(labels_N, pools, counts_K)
@@ -168,6 +247,53 @@ def _set_aside_validation(
     return validation, [np.sort(pool[validation_per_class:]) for pool in shuffled]
 
 
+def draw_validation(
+    labels_N: IndexArray, fraction: float, rng: np.random.Generator, groups_N: IndexArray | None = None
+) -> NDArray[np.bool_]:
+    """Return which images are set aside of an unbalanced set: a share of each class, whole groups at a time.
+
+    Classes choose in turn, the smallest first, each among its groups in random order: a group is taken where
+    it brings the class nearer to its share, or is its first, and where it is no class's last. So of two
+    groups one is set aside, a single one stays to be learned from, and no group is on both sides.
+
+    Args:
+        labels_N: classes of the training images.
+        fraction: of each class, above 0 and below 1.
+        rng: the stream "validation" of the seed.
+        groups_N: a number for each image; images of one number stay together. None: each is on its own.
+
+    Raises:
+        ValueError: a fraction outside 0 to 1, or a number of groups other than that of labels.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"the share set aside for validation must lie between 0 and 1, got {fraction:g}")
+    if groups_N is not None and len(groups_N) != len(labels_N):
+        raise ValueError(f"groups are given of {len(groups_N):,} images, and labels of {len(labels_N):,}")
+    codes_N = np.arange(len(labels_N)) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
+    pairs_P2, sizes_P = np.unique(np.stack([codes_N, labels_N], axis=1), axis=0, return_counts=True)
+    classes_of: dict[int, list[int]] = {}
+    for group, label in pairs_P2.tolist():
+        classes_of.setdefault(group, []).append(label)
+    counts_K = np.bincount(labels_N)
+    num_taken_K, num_left_K = np.zeros_like(counts_K), np.bincount(pairs_P2[:, 1])
+    taken: set[int] = set()
+    for label in np.argsort(counts_K, kind="stable"):
+        target = fraction * counts_K[label]
+        of_class = pairs_P2[:, 1] == label
+        sizes = dict(zip(pairs_P2[of_class, 0].tolist(), sizes_P[of_class].tolist(), strict=True))
+        for group in rng.permutation(list(sizes)).tolist():
+            num_taken = num_taken_K[label]
+            is_nearer = num_taken == 0 or abs(num_taken + sizes[group] - target) < abs(num_taken - target)
+            is_last = any(num_left_K[each] == 1 for each in classes_of[group])
+            if group in taken or not is_nearer or is_last:
+                continue
+            taken.add(group)
+            num_left_K[classes_of[group]] -= 1
+            is_of_group = pairs_P2[:, 0] == group
+            num_taken_K[pairs_P2[is_of_group, 1]] += sizes_P[is_of_group]
+    return np.isin(codes_N, list(taken))
+
+
 def _draw_like_paper(
     labels_N: IndexArray, pools: Sequence[IndexArray], counts_K: Sequence[int]
 ) -> list[IndexArray]:
@@ -185,21 +311,6 @@ def classes_by_first_appearance(labels_N: IndexArray) -> list[int]:
     return [int(label) for label in labels_K[np.argsort(first_positions_K)]]
 
 
-def rank_groups(counts_K: Sequence[int]) -> dict[str, list[int]]:
-    """Split classes by training rank into head (first 30 %), tail (last 30 %) and medium (the rest).
-
-    For ten classes: 3, 4, 3. A group without classes is absent. Ties keep the order of the labels.
-    """
-    order = sorted(range(len(counts_K)), key=lambda label: (-counts_K[label], label))
-    outer = round(0.3 * len(order))
-    groups = {
-        "head": order[:outer],
-        "medium": order[outer : len(order) - outer],
-        "tail": order[len(order) - outer :],
-    }
-    return {name: labels for name, labels in groups.items() if labels}
-
-
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """The real images a run may see."""
@@ -207,33 +318,57 @@ class DataConfig:
     dataset: str
     """a name in DATASETS"""
     c: str | None
-    """ratio between consecutive classes as an exact fraction, "7/9"; None for the original set"""
+    """ratio between consecutive classes as an exact fraction, "7/9"; None for profile and original set"""
     subset_draw: str | None
     """"paper": the published fixed draw; "per_seed": drawn anew; None for the original set"""
     class_order: str | None
     """"label": class 0 is the head; "permuted" per seed; None for the original set"""
     validation_per_class: int
     """balanced images per class set aside before the long-tailed cut"""
+    profile: str | None = field(default=None, metadata=LATER)
+    """of CUT_PROFILES, instead of C; None for C and for the original set, which is the profile "natural\""""
+    ratio: str | None = field(default=None, metadata=LATER)
+    """imbalance ratio of the profile, largest over smallest class, as an exact fraction, "100\""""
 
     def __post_init__(self) -> None:
         require_numbers(self)
-        smallest = min(get_dataset_spec(self.dataset).train_counts_K)
-        if self.c is None:
+        counts_K = get_dataset_spec(self.dataset).train_counts_K
+        self._check_cut()
+        if self.cut is None:
             if self.subset_draw is not None or self.class_order is not None:
                 raise ValueError("the original set has neither a subset draw nor a class order")
         else:
-            c = parse_c(self.c)
-            if self.c != str(c):
-                raise ValueError(f"C must be given in lowest terms, {str(c)!r}, got {self.c!r}")
+            self.cut.require_images(max(counts_K) - self.validation_per_class, len(counts_K))
             require_known("subset draw", str(self.subset_draw), SUBSET_DRAWS)
             require_known("class order", str(self.class_order), CLASS_ORDERS)
-        if not 0 <= self.validation_per_class < smallest:
+        if not 0 <= self.validation_per_class < min(counts_K):
             raise ValueError(
                 f"validation_per_class must be at least 0 and below the smallest class of {self.dataset} "
-                f"({smallest} images), so that some are left to learn from, got {self.validation_per_class}"
+                f"({min(counts_K)} images), so that some are left to learn from, "
+                f"got {self.validation_per_class}"
             )
+
+    def _check_cut(self) -> None:
+        if self.profile is not None:
+            require_known("profile", self.profile, CUT_PROFILES)
+        if (self.profile is None) != (self.ratio is None):
+            raise ValueError(
+                f"a profile goes with a ratio, got profile {self.profile!r} and ratio {self.ratio!r}"
+            )
+        if self.profile is not None and self.c is not None:
+            raise ValueError(f"C and a profile exclude each other, got C {self.c} and {self.label}")
+        for name, given, read in (("C", self.c, parse_c), ("a ratio", self.ratio, parse_ratio)):
+            if given is not None and given != (exact := str(read(given))):
+                raise ValueError(f"{name} must be given in lowest terms, {exact!r}, got {given!r}")
+
+    @property
+    def cut(self) -> Cut | None:
+        """What each class keeps; None where that is all."""
+        if self.ratio is not None:
+            return Cut(profile=self.profile, value=parse_ratio(self.ratio))
+        return None if self.c is None else Cut(profile=None, value=parse_c(self.c))
 
     @property
     def label(self) -> str:
-        """How tables name the training data: C, or "original"."""
-        return self.c or "original"
+        """How tables name the training data: C, a profile with its ratio, or "original"."""
+        return name_data({"c": self.c, "profile": self.profile, "ratio": self.ratio})

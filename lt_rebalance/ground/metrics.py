@@ -201,6 +201,26 @@ def _check_own(name: str) -> Metric:
     return replace(metric, of_confusion=of_confusion, shown=FURTHER)
 
 
+# Which metric leads
+
+
+def leading_metric(*, is_test_balanced: bool) -> str:
+    """Return the metric by which methods are compared first.
+
+    On an unbalanced test set accuracy mostly says what happens to its large classes.
+    """
+    return "accuracy" if is_test_balanced else SELECTION_METRIC
+
+
+def headline_metrics(*, is_test_balanced: bool) -> tuple[str, ...]:
+    """Return the metrics of every table, the leading one first; balanced accuracy where it tells more."""
+    names = shown_metrics(HEADLINE)
+    if is_test_balanced:
+        return names
+    leading = (SELECTION_METRIC, "balanced_accuracy")
+    return (*leading, *(name for name in names if name not in leading))
+
+
 # Which round is reported
 
 SELECTION_METRIC = "macro_f1"

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lt_rebalance.ground.imbalance import name_data
+
 PAPER_CS = ("7/9", "1/2")
 PAPER_METHODS = ("none", "undersample", "oversample", "cgan")
 PAPER_GENERATORS = ("mlp_cgan_relu", "small_mlp_cgan_leaky", "mlp_cgan_leaky", "big_mlp_cgan_leaky")
@@ -115,7 +117,7 @@ def find_departures(config: Mapping[str, Any]) -> tuple[str, ...]:
         config: of a cell, nested as a study keeps it or with dotted names.
     """
     flat = {name: value for name, value in flatten(config).items() if not name.startswith(_NOT_COMPARED)}
-    data = flat.get("data.c") or "original"
+    data = name_data({name: flat.get(f"data.{name}") for name in ("c", "profile", "ratio")})
     method = flat.get("generator.architecture") or flat.get("method.name")
     if (data, method) not in TABLE_1:
         return (NO_ROW,)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.cells import cell_len, set_cell_size
 
-from lt_rebalance.data.long_tail import rank_groups
+from lt_rebalance.ground.imbalance import rank_groups
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.images.load import Look
 from lt_rebalance.images.pool import SPLITS

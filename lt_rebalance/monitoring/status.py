@@ -69,6 +69,12 @@ class CellStatus:
     complete: int
     accuracy: float | None
     """mean over the complete runs"""
+    macro_f1: float | None
+    """the same"""
+    balanced_accuracy: float | None
+    """the same; on a balanced test set it is the accuracy"""
+    is_test_balanced: bool
+    """whether accuracy leads, rather than macro F1 and balanced accuracy"""
     collapsed: int
     """complete runs with a dead class"""
     spending: Spending
@@ -200,6 +206,13 @@ def _describe_trial(
     )
 
 
+def _mean(metrics: Sequence[Mapping[str, float]], name: str) -> float | None:
+    """Return the mean of a metric over runs; None where no run has it, or one lacks it."""
+    if not metrics or any(name not in each for each in metrics):
+        return None
+    return statistics.fmean(each[name] for each in metrics)
+
+
 def _describe_cells(
     study: StudyDocument, facts: Mapping[str, StageFacts], spendings: Sequence[Spending]
 ) -> tuple[CellStatus, ...]:
@@ -214,7 +227,10 @@ def _describe_cells(
                 method=cell.method,
                 planned=len(repeats),
                 complete=len(complete),
-                accuracy=statistics.fmean(each["accuracy"] for each in complete) if complete else None,
+                accuracy=_mean(complete, "accuracy"),
+                macro_f1=_mean(complete, "macro_f1"),
+                balanced_accuracy=_mean(complete, "balanced_accuracy"),
+                is_test_balanced=cell.dataset not in study.unbalanced,
                 collapsed=sum(each["num_dead_classes"] > 0 for each in complete),
                 spending=spending,
             )

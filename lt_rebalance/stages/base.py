@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from lt_rebalance.data.long_tail import rank_groups
+from lt_rebalance.ground.imbalance import rank_groups
 from lt_rebalance.ground.values import (
     LARGEST_S,
     anything,
@@ -211,7 +211,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
             class_counts=tuple(counts_K),
             training_counts=tuple(inputs.plan.counts_K),
             synthetic_counts=inputs.plan.num_synthetic_K,
-            rank_groups={} if stage.data.c is None else rank_groups(counts_K),
+            rank_groups={} if stage.data.cut is None else rank_groups(counts_K),
             curves=tuple(lane.curves),
             timing=Timing(
                 wall_s=self._wall_s(index),

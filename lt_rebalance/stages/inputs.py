@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.files import load_dataset
-from lt_rebalance.data.long_tail import Subset, draw_subset, parse_c
+from lt_rebalance.data.long_tail import Subset, draw_subset
 from lt_rebalance.data.spec import Dataset, DatasetSpec
 from lt_rebalance.ground.seeding import numpy_stream, torch_stream
 from lt_rebalance.images.load import load_at_hand
@@ -79,7 +79,7 @@ class InputReader:
         subset = draw_subset(
             self._dataset.train_labels_N,
             self.spec.num_classes,
-            c=None if stage.data.c is None else parse_c(stage.data.c),
+            cut=stage.data.cut,
             subset_draw=stage.data.subset_draw,
             class_order=stage.data.class_order,
             validation_per_class=stage.data.validation_per_class,

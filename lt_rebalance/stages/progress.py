@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.ground.imbalance import is_balanced
+from lt_rebalance.ground.metrics import METRICS, headline_metrics, leading_metric
 from lt_rebalance.ground.text import format_duration, rich
 from lt_rebalance.monitoring.concerns import find_concerns, find_disk_concern
 from lt_rebalance.stages.arithmetic import Remaining, Throughput
@@ -29,19 +31,29 @@ def render_cells(cells: pd.DataFrame, title: str) -> Table:
     table = Table(title=rich(title), title_justify="left", caption=caption, caption_justify="left")
     for name in ("protocol", "data", "method"):
         table.add_column(name)
-    for name in ("n", "accuracy", "paper", "macro F1", "paper", "loss", "paper", "collapsed"):
+    # Of an unbalanced test set, which has balanced accuracies, the paper has no numbers.
+    is_test_balanced = "balanced_accuracy_mean" not in cells
+    metrics = headline_metrics(is_test_balanced=is_test_balanced)
+    papers = _PAPERS if is_test_balanced else {}
+    columns: list[str] = []
+    for metric in metrics:
+        columns += [METRICS[metric].label, *(["paper"] if metric in papers else [])]
+    for name in ("n", *columns, "collapsed"):
         table.add_column(name, justify="right")
     for row in cells.to_dict("records"):
         numbers = []
-        for metric, paper in (("accuracy", "accuracy"), ("macro_f1", "f1"), ("loss", "loss")):
+        for metric in metrics:
             numbers.append(format_mean(row[f"{metric}_mean"], row[f"{metric}_sd"], row["n"]))
-            numbers.append("-" if pd.isna(row[f"paper_{paper}"]) else f"{row[f'paper_{paper}']:.3f}")
+            if paper := papers.get(metric):
+                numbers.append("-" if pd.isna(row[f"paper_{paper}"]) else f"{row[f'paper_{paper}']:.3f}")
         n = f"{row['n']}/{row['planned']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
         collapsed = str(row["collapsed"]) if row["n"] else "-"
         table.add_row(*map(rich, (row["protocol"], row["data"], row["method"], n, *numbers, collapsed)))
     return table
 
 
+_PAPERS = {"accuracy": "accuracy", "macro_f1": "f1", "loss": "loss"}
+"""metrics beside which the paper's number stands, and how it is called there"""
 _TOLD = {
     "generator": ("collapsed classes", "num_collapsed_classes", 0),
     "classifier": ("accuracy", "accuracy", 3),
@@ -174,6 +186,10 @@ class Progress:
         if record.state == "diverged":
             return f"diverged after {record.num_steps} steps"
         name, metric, digits = _TOLD[record.kind]
+        test_counts_K = get_dataset_spec(stage.data.dataset).test_counts_K
+        if metric == "accuracy" and not is_balanced(test_counts_K):
+            metric = leading_metric(is_test_balanced=False)
+            name = METRICS[metric].label
         result = f"{name} {record.metrics[metric]:.{digits}f}"
         return f"{result} in {format_duration(record.timing.wall_s)}"
 

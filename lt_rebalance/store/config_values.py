@@ -57,7 +57,8 @@ DATA = fields(
         "class_order": optional(label),
         "validation_per_class": whole(),
     },
-    others=scalar,
+    {"profile": label, "ratio": fraction},
+    scalar,
 )
 METHOD = fields(
     {"name": name, "draw": optional(label)},

@@ -13,6 +13,7 @@ import numpy as np
 
 from lt_rebalance.ground.arrays import predictions_type
 from lt_rebalance.ground.confusion import MAX_DETAILED, SPARSE_ROW, Confusion
+from lt_rebalance.ground.imbalance import ORIGINAL, RANK_GROUPS, name_data
 from lt_rebalance.ground.metrics import COLLAPSED_BELOW, METRICS, SELECTION_METRIC, confusion_metrics
 from lt_rebalance.ground.values import (
     LARGEST,
@@ -48,7 +49,7 @@ ROUNDING = 1e-9
 _SUFFIXES = (".npy", ".safetensors")
 _NPY_HEADER_BYTES = 128
 """of an array with one axis, as numpy writes it"""
-_GROUPS = ("head", "medium", "tail")
+_GROUPS = tuple(RANK_GROUPS)
 _SPLITS = {"classifier": "test", "validation": "validation"}
 _NEEDED = {
     "generator": ("num_collapsed_classes",),
@@ -179,7 +180,7 @@ def _check_classes(values: Mapping[str, Any]) -> None:
     is_part = all(made <= all_of for made, all_of in zip(synthetic, trained, strict=True))
     require(is_part, "synthetic_counts", "at most the training_counts", synthetic)
     groups = values["rank_groups"]
-    if values["stage"]["data"]["c"] is None:
+    if name_data(values["stage"]["data"]) == ORIGINAL:
         require(not groups, "rank_groups", "empty for the original set", groups)
         return
     grouped = [label_of for labels in groups.values() for label_of in labels]

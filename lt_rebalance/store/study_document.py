@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from lt_rebalance.ground.imbalance import name_data
 from lt_rebalance.ground.values import (
     LARGEST,
     LARGEST_S,
     anything,
     digest,
     fields,
+    flag,
     label,
     list_of,
     mapping_of,
@@ -23,9 +25,6 @@ from lt_rebalance.ground.values import (
 )
 from lt_rebalance.store.config_values import CLASSIFIER, DATA, EXECUTION, GENERATOR, METHOD, SEED
 from lt_rebalance.store.records import name_seeds
-
-ORIGINAL = "original"
-"""how a study names the training data of the original set"""
 
 _FLOP = optional(number(0, LARGEST))
 _CELL = fields(
@@ -43,7 +42,9 @@ _STUDY = fields(
         "study": name,
         "question": text,
         "execution": EXECUTION,
-        "datasets": mapping_of(fields({"class_names": list_of(label)}, others=anything), name),
+        "datasets": mapping_of(
+            fields({"class_names": list_of(label)}, {"is_test_balanced": flag}, anything), name
+        ),
         "cells": list_of(_CELL),
         "runs": list_of(
             fields(
@@ -78,7 +79,7 @@ class StudyCell:
     protocol: str
     dataset: str
     data: str
-    """its C, or `ORIGINAL`"""
+    """its C or profile, as `imbalance.name_data` names it"""
     method: str
     config: Mapping[str, Any]
     """as plain values, by section; a generator that it has not is None"""
@@ -160,6 +161,8 @@ class StudyDocument:
     """as plain values"""
     class_names: Mapping[str, tuple[str, ...]]
     """by data set"""
+    unbalanced: tuple[str, ...] = ()
+    """data sets whose test images are not as many of each class"""
     cells: tuple[StudyCell, ...]
     comparisons: tuple[Comparison, ...] = ()
     runs: tuple[StudyRun, ...]
@@ -238,7 +241,7 @@ class StudyDocument:
             "overrides": dict(self.overrides),
             "results_version": self.results_version,
             "execution": dict(self.execution),
-            "datasets": {name: {"class_names": list(names)} for name, names in self.class_names.items()},
+            "datasets": {each: self._describe_dataset(each) for each in self.class_names},
             "cells": [dict(vars(cell)) for cell in self.cells],
             "comparisons": [dict(vars(each)) for each in self.comparisons],
             "runs": [_describe_run(run) for run in self.runs],
@@ -248,6 +251,10 @@ class StudyDocument:
         if self.num_slots is not None:
             values |= {"num_slots": self.num_slots, "devices_per_slot": self.devices_per_slot}
         return values if self.expected_s is None else values | {"expected_s": dict(self.expected_s)}
+
+    def _describe_dataset(self, dataset: str) -> dict[str, Any]:
+        described: dict[str, Any] = {"class_names": list(self.class_names[dataset])}
+        return described | {"is_test_balanced": False} if dataset in self.unbalanced else described
 
 
 def _describe_run(run: StudyRun) -> dict[str, Any]:
@@ -272,6 +279,9 @@ def parse_study(values: Any, of_file: str) -> StudyDocument:  # Any: a JSON valu
         results_version=values.get("results_version"),
         execution=values["execution"],
         class_names={each: tuple(found["class_names"]) for each, found in values["datasets"].items()},
+        unbalanced=tuple(
+            each for each, found in values["datasets"].items() if not found.get("is_test_balanced", True)
+        ),
         cells=tuple(StudyCell(**cell) for cell in values["cells"]),
         comparisons=tuple(Comparison(**each) for each in values.get("comparisons", ())),
         runs=tuple(map(_parse_run, values["runs"])),
@@ -295,7 +305,8 @@ def _check_study(values: Any, of_file: str) -> None:
     require(cells, "cells", "a list of at least one", cells)
     for index, cell in enumerate(cells):
         data, where = cell["config"]["data"], f"cells.{index}"
-        require(cell["data"] == (data["c"] or ORIGINAL), f"{where}.data", "the C of its config", cell["data"])
+        is_named = cell["data"] == name_data(data)
+        require(is_named, f"{where}.data", "the C or profile of its config", cell["data"])
         require(cell["dataset"] == data["dataset"], f"{where}.dataset", "that of its config", cell["dataset"])
         require(cell["dataset"] in values["datasets"], f"{where}.dataset", "one of datasets", cell["dataset"])
     for each, described in values["datasets"].items():

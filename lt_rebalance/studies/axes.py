@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lt_rebalance.ground.imbalance import CUT_PROFILES
 from lt_rebalance.ground.paper import PAPER_CS, PAPER_GENERATORS, PAPER_METHODS
-from lt_rebalance.studies.protocols import Protocol, grid
+from lt_rebalance.studies.protocols import NATURAL, Protocol, grid
 from lt_rebalance.studies.study import Cell
 from lt_rebalance.training.configs import Budget
 
-ORIGINAL = "original"
+PROFILES = (NATURAL, *CUT_PROFILES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ class Axes:
     protocols: tuple[Protocol, ...]
     """with the budgets asked for"""
     cs: tuple[str | None, ...]
-    """None is the original set"""
+    """as `protocols.read_level` takes them; None is the original set beside others, under none alone"""
     methods: tuple[str, ...]
     generators: tuple[str, ...]
     seeds: tuple[int, ...]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.ground.imbalance import is_balanced
 from lt_rebalance.ground.plain import config_from_dict, to_plain
 from lt_rebalance.store.study_document import StudyCell, StudyDocument, StudyRun
 from lt_rebalance.studies.keys import lanes_of
@@ -126,6 +127,7 @@ def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | No
         results_version=RESULTS_VERSION,
         execution=to_plain(plan.execution),
         class_names={name: tuple(get_dataset_spec(name).class_names) for name in names},
+        unbalanced=tuple(name for name in names if not is_balanced(get_dataset_spec(name).test_counts_K)),
         cells=tuple(map(_describe_cell, cells)),
         comparisons=plan.study.comparisons,
         runs=tuple(_describe_run(run, index[run.cell], flop) for run in plan.runs),

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from lt_rebalance.data.catalog import get_dataset_spec
-from lt_rebalance.data.long_tail import DataConfig, parse_c
+from lt_rebalance.data.long_tail import DataConfig, parse_c, parse_ratio
+from lt_rebalance.ground.imbalance import CUT_PROFILES
 from lt_rebalance.ground.own_file import is_own
 from lt_rebalance.ground.plain import require_known
 from lt_rebalance.methods.registry import MethodConfig, get_method
 from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.studies.study import Cell
 from lt_rebalance.training.configs import Budget, ClassifierConfig, GeneratorConfig
+
+NATURAL = "natural"
+"""how the axes name the training set with every image as it comes, under every method"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +64,31 @@ def get_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
+def read_level(level: str | None) -> dict[str, str | None]:
+    """Return `c`, `profile` and `ratio` of a `DataConfig` from how the axes name training data.
+
+    Args:
+        level: a C such as "7/9"; a profile with its ratio, "exp 100"; NATURAL or None, every image as it
+            comes.
+
+    Raises:
+        ValueError: C outside (0, 1), or a ratio that is none.
+    """
+    level = None if level == NATURAL else level
+    profile, _, ratio = (level or "").partition(" ")
+    if profile in CUT_PROFILES:
+        return {"c": None, "profile": profile, "ratio": str(parse_ratio(ratio))}
+    return {"c": None if level is None else str(parse_c(level)), "profile": None, "ratio": None}
+
+
 def make_cell(protocol: Protocol, *, dataset: str, c: str | None, method: str, generator: str | None) -> Cell:
-    """Return the cell of one protocol at one point of the axes.
+    """Return the cell of one protocol at one point of the axes; `c` as `read_level` takes it.
 
     Raises:
         ValueError: unknown names, C outside (0, 1), or a method and a generator that do not go together.
     """
-    generator_config = None
+    generator_config, level = None, read_level(c)
+    is_cut = any(level.values())
     if generator is not None:
         generator_config = GeneratorConfig(
             architecture=generator,
@@ -81,10 +103,10 @@ def make_cell(protocol: Protocol, *, dataset: str, c: str | None, method: str, g
         protocol=protocol.name,
         data=DataConfig(
             dataset=dataset,
-            c=None if c is None else str(parse_c(c)),
-            subset_draw=None if c is None else protocol.subset_draw,
-            class_order=None if c is None else protocol.class_order,
+            subset_draw=protocol.subset_draw if is_cut else None,
+            class_order=protocol.class_order if is_cut else None,
             validation_per_class=protocol.validation_per_class,
+            **level,
         ),
         method=protocol.method_config(method),
         generator=generator_config,
@@ -122,8 +144,8 @@ def grid(
 ) -> tuple[Cell, ...]:
     """Return the cells of the product of the axes, without duplicates and without pointless combinations.
 
-    Generators multiply only the methods that need one; the original balanced set (None among `cs`) stands
-    for itself, under the method "none" alone.
+    Generators multiply only the methods that need one. None among `cs` is the original set beside others,
+    the balanced ceiling, under the method "none" alone; NATURAL is the same set under every method.
 
     Raises:
         ValueError: unknown names, values out of range, or a method that needs a generator and has none.

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from lt_rebalance.ground.metrics import HEADLINE, shown_metrics
+from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.ground.imbalance import is_balanced
+from lt_rebalance.ground.metrics import headline_metrics
 from lt_rebalance.ground.paper import explain_absence, find_departures, find_row, say_departures
 from lt_rebalance.ground.plain import to_plain
 from lt_rebalance.ground.statements import describe_diverged, describe_statistic
@@ -14,11 +16,17 @@ from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import PlannedRun
 from lt_rebalance.studies.study import Cell
 
-SUMMARIZED_METRICS = shown_metrics(HEADLINE)
 CELL_COLUMNS = ["protocol", "dataset", "data", "method"]
 _OWN_COLUMNS = {*CELL_COLUMNS, "paper_departure", "seed", "subset_seed", "generator_seed", "state", "key"}
 LEFT_OUT = ("diverged", "failed", "missing")
 """states of planned runs that are in no mean"""
+
+
+def summarized_metrics(cells: Iterable[Cell]) -> tuple[str, ...]:
+    """Return the metrics of a table of cells, the leading one first; one unbalanced test set is enough."""
+    datasets = {cell.data.dataset for cell in cells}
+    balanced = all(is_balanced(get_dataset_spec(name).test_counts_K) for name in datasets)
+    return headline_metrics(is_test_balanced=balanced)
 
 
 def runs_frame(ledger: Ledger) -> pd.DataFrame:
@@ -51,8 +59,10 @@ def _run_columns(run: PlannedRun, ledger: Ledger) -> dict[str, object]:
     return row
 
 
-def cells_frame(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for each cell, in the order of the plan.
+def cells_frame(
+    runs: pd.DataFrame, metrics: Sequence[str] = headline_metrics(is_test_balanced=True)
+) -> pd.DataFrame:
+    """Return one row for each cell, in the order of the plan; `metrics` as `summarized_metrics` returns them.
 
     Columns: the cell; `planned` runs and the `n` complete ones that mean and standard deviation are over, and
     how many have `diverged`, `failed` or are `missing`; `<metric>_mean` and `<metric>_sd` (with n - 1; absent
@@ -60,13 +70,13 @@ def cells_frame(runs: pd.DataFrame) -> pd.DataFrame:
     where they are of this very cell, and else in `paper_departure` why they are not; `note`, what the mean
     leaves out because of how it ended.
     """
-    complete = runs[runs["state"] == "complete"].reindex(columns=_needed_columns(runs))
+    complete = runs[runs["state"] == "complete"].reindex(columns=_needed_columns(runs, metrics))
     grouped = complete.groupby(CELL_COLUMNS, sort=False)
     statistics = {"n": grouped.size()}
     statistics |= {
         state: (runs["state"] == state).groupby(_keys(runs), sort=False).sum() for state in LEFT_OUT
     }
-    for metric in SUMMARIZED_METRICS:
+    for metric in metrics:
         statistics |= {f"{metric}_mean": grouped[metric].mean(), f"{metric}_sd": grouped[metric].std(ddof=1)}
     statistics["collapsed"] = (complete["num_dead_classes"] > 0).groupby(_keys(complete), sort=False).sum()
     of_cells = runs.groupby(CELL_COLUMNS, sort=False)
@@ -96,7 +106,8 @@ class CellTally:
         cells = ledger.plan.study.cells
         self._columns = [_cell_columns(cell) for cell in cells]
         self._states = [Counter[str]() for _ in cells]
-        self._moments = [{name: Moments() for name in SUMMARIZED_METRICS} for _ in cells]
+        self._metrics = summarized_metrics(cells)
+        self._moments = [{name: Moments() for name in self._metrics} for _ in cells]
         self._collapsed = [0 for _ in cells]
         self._state_of: dict[str, str] = {}
         self._cells_of: dict[str, list[int]] = {}
@@ -141,7 +152,7 @@ class CellTally:
         row = {name: self._columns[cell][name] for name in CELL_COLUMNS}
         row |= {"planned": states.total(), "n": states["complete"]}
         row |= {state: states[state] for state in LEFT_OUT}
-        for name in SUMMARIZED_METRICS:
+        for name in self._metrics:
             row |= {f"{name}_mean": moments[name].mean, f"{name}_sd": moments[name].sd}
         return row | {
             "collapsed": self._collapsed[cell],
@@ -200,8 +211,8 @@ def explain_cells(cells: pd.DataFrame) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-def _needed_columns(runs: pd.DataFrame) -> Sequence[str]:
-    wanted = [*SUMMARIZED_METRICS, "num_dead_classes"]
+def _needed_columns(runs: pd.DataFrame, metrics: Sequence[str]) -> Sequence[str]:
+    wanted = [*metrics, "num_dead_classes"]
     return [*runs.columns, *(name for name in wanted if name not in runs.columns)]
 
 

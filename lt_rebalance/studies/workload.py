@@ -1,11 +1,13 @@
 """What a stage has to do: the items it learns from and the batches they come in; refused where it cannot."""
 
 import functools
+from collections.abc import Iterable
 
 from lt_rebalance.data.catalog import get_dataset_spec
-from lt_rebalance.data.long_tail import DataConfig, kept_counts, parse_c
+from lt_rebalance.data.long_tail import DataConfig, count_short, kept_counts
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.arrays import MAX_CLASSES
+from lt_rebalance.ground.imbalance import say_data
 from lt_rebalance.ground.seeding import numpy_stream
 from lt_rebalance.methods.registry import MethodConfig, plan_rebalancing
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
@@ -28,6 +30,22 @@ def count_items(stage: AnyStage) -> int:
         ValueError: nothing is left of some class.
     """
     return _count_items(stage.data, stage.training_method, counts_seed(stage))
+
+
+def describe_short(data: DataConfig, seeds: Iterable[int]) -> str:
+    """Say how many classes have fewer images than the cut asks of them, in any seed; empty for none."""
+    spec = get_dataset_spec(data.dataset)
+    available_K = [count - data.validation_per_class for count in spec.train_counts_K]
+    needed = seeds if data.class_order == "permuted" else [0]
+    num_short = max(
+        (count_short(available_K, data.cut, data.class_order, seed) for seed in needed), default=0
+    )
+    if num_short == 0:
+        return ""
+    return (
+        f"{data.dataset}: {num_short} of {spec.num_classes} classes have fewer images than "
+        f"{say_data(data.label)} asks of them, and keep what they have"
+    )
 
 
 def counts_seed(stage: AnyStage) -> int:
@@ -122,8 +140,7 @@ def _count_items(data: DataConfig, method: MethodConfig, seed: int) -> int:
             f"images), so that some are left to learn from, got {data.validation_per_class}"
         )
     available_K = [count - data.validation_per_class for count in spec.train_counts_K]
-    c = None if data.c is None else parse_c(data.c)
-    counts_K = kept_counts(available_K, c, data.class_order, seed)
+    counts_K = kept_counts(available_K, data.cut, data.class_order, seed)
     rng = numpy_stream(seed, "resampling")
     plan = plan_rebalancing(method.name, method.draw, counts_K, rng, method.fill_fraction, method.options)
     return sum(plan.counts_K)

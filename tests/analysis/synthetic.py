@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_rebalance.data.long_tail import rank_groups
+from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.data.long_tail import kept_counts
 from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.imbalance import rank_groups
 from lt_rebalance.ground.metrics import confusion_metrics
 from lt_rebalance.ground.paper import PAPER_CS, PAPER_GENERATORS, PAPER_METHODS
 from lt_rebalance.store import Store, open_store
@@ -49,6 +51,7 @@ class Truth:
     collapse_rate: Callable[[PlannedRun], float] = lambda run: 0.0
     """chance that a run never predicts its last two classes"""
     num_rounds: int = 5
+    test_counts_K: Sequence[int] = (TEST_PER_CLASS,) * NUM_CLASSES
 
 
 def plan_study(
@@ -100,7 +103,8 @@ def invent_records(store: Store, plan: Plan, truth: Truth, rng_seed: int) -> lis
             records[generator_stage.key] = invent_generator(store, generator_stage, rng)
         seed_effect = shared.setdefault((run.cell.data.label, run.seed), rng.normal(0, truth.seed_sd))
         accuracy = truth.accuracy(run) + seed_effect + rng.normal(0, truth.residual_sd)
-        confusion_KK = confusion_of(np.full(NUM_CLASSES, min(max(accuracy, 0.0), 1.0)))
+        recall_K = np.full(NUM_CLASSES, min(max(accuracy, 0.0), 1.0))
+        confusion_KK = confusion_of(recall_K, truth.test_counts_K)
         if rng.random() < truth.collapse_rate(run):
             confusion_KK = collapse(confusion_KK, classes=(8, 9))
         quality = {} if generator_stage is None else records[generator_stage.key].quality_per_class
@@ -108,12 +112,14 @@ def invent_records(store: Store, plan: Plan, truth: Truth, rng_seed: int) -> lis
     return list(records.values())
 
 
-def confusion_of(recall_K: NDArray[np.float64]) -> NDArray[np.int64]:
+def confusion_of(
+    recall_K: NDArray[np.float64], test_counts_K: Sequence[int] = (TEST_PER_CLASS,) * NUM_CLASSES
+) -> NDArray[np.int64]:
     """Return a confusion matrix with given recalls, its errors spread over the other classes."""
-    hits_K = np.rint(recall_K * TEST_PER_CLASS).astype(np.int64)
+    hits_K = np.rint(recall_K * np.asarray(test_counts_K)).astype(np.int64)
     confusion_KK = np.zeros((NUM_CLASSES, NUM_CLASSES), dtype=np.int64)
     for label, hits in enumerate(hits_K):
-        share, rest = divmod(TEST_PER_CLASS - int(hits), NUM_CLASSES - 1)
+        share, rest = divmod(test_counts_K[label] - int(hits), NUM_CLASSES - 1)
         confusion_KK[label] = share
         confusion_KK[label, [(label + 1 + each) % NUM_CLASSES for each in range(rest)]] += 1
         confusion_KK[label, label] = hits
@@ -190,9 +196,10 @@ def invent_generator(store: Store, stage: GeneratorStage, rng: np.random.Generat
 
 
 def class_counts(stage: ClassifierStage | GeneratorStage) -> list[int]:
-    """Return ceil(6000 C^i), the paper's counts."""
+    """Return ceil(6000 C^i), the paper's counts, or those of a profile; of the original set, its own."""
     if stage.data.c is None:
-        return [6000] * NUM_CLASSES
+        available_K = get_dataset_spec(stage.data.dataset).train_counts_K
+        return kept_counts(available_K, stage.data.cut, "label", seed=0)
     numerator, denominator = map(int, stage.data.c.split("/"))
     return [-(-6000 * numerator**rank // denominator**rank) for rank in range(NUM_CLASSES)]
 
@@ -209,7 +216,7 @@ def _record(stage: ClassifierStage | GeneratorStage, counts: list[int], **fields
         "class_counts": tuple(counts),
         "training_counts": tuple(a + b for a, b in zip(counts, synthetic, strict=True)),
         "synthetic_counts": tuple(synthetic),
-        "rank_groups": {} if stage.data.c is None else rank_groups(counts),
+        "rank_groups": {} if stage.data.cut is None else rank_groups(counts),
         "artifacts": {},
         "timing": Timing(wall_s=12.0, train_s=10.0, num_errors=0),
         "provenance": PROVENANCE,

@@ -122,9 +122,9 @@ def test_difference_is_in_points_and_paired_by_seed(tmp_path: Path) -> None:
 
 def test_a_verdict_names_its_correction(grid_tables: dict[str, Table]) -> None:
     table = grid_tables["t2-differences"]
-    cells = cells_of(table, C="7/9", difference="big_mlp_cgan_leaky − none")
+    cells = cells_of(table, data="7/9", difference="big_mlp_cgan_leaky − none")
     assert cells["verdict (by)"].text == "worse (Holm)" and cells["BH q (exploratory)"].text == "–"
-    cells = cells_of(table, C="7/9", difference="oversample − none")
+    cells = cells_of(table, data="7/9", difference="oversample − none")
     assert cells["verdict (by)"].text == "better (Benjamini-Hochberg)"
     assert cells["Holm p (declared family)"].text == "–"
 
@@ -181,7 +181,7 @@ def test_provenance_says_what_is_mixed(grid_tables: dict[str, Table]) -> None:
 def test_cost_adds_up_by_cell_method_and_stage(grid_tables: dict[str, Table]) -> None:
     # 150 classifiers and 80 generators of 12 s each, 10 of either kind in a cell of a CGAN.
     by_cell, by_method = grid_tables["t6-cost"], grid_tables["t6-cost-methods"]
-    cells = cells_of(by_cell, C="1/2", method="mlp_cgan_relu")
+    cells = cells_of(by_cell, data="1/2", method="mlp_cgan_relu")
     assert [cells[head].text for head in by_cell.heads[2:]] == ["2.00", "2.00", "4.00"]
     total = cells_of(by_method, method="all together")
     assert [total[head].text for head in by_method.heads[1:]] == ["30.00", "16.00", "46.00"]

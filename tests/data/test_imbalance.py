@@ -10,6 +10,7 @@ import pytest
 
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.long_tail import (
+    Cut,
     IndexArray,
     Subset,
     c_of_ratio,
@@ -18,9 +19,9 @@ from lt_rebalance.data.long_tail import (
     draw_subset,
     kept_counts,
     parse_c,
-    rank_groups,
     rank_order,
 )
+from lt_rebalance.ground.imbalance import rank_groups
 
 COUNTS_7_9 = [6000, 4667, 3630, 2824, 2196, 1708, 1329, 1034, 804, 625]
 COUNTS_1_2 = [6000, 3000, 1500, 750, 375, 188, 94, 47, 24, 12]
@@ -29,10 +30,15 @@ PAPER_ORDER = [9, 0, 3, 2, 7, 5, 1, 6, 4, 8]
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(4), 40))
 
 
+def cut(c: Fraction | str) -> Cut:
+    """Return the paper's cut at a C."""
+    return Cut(profile=None, value=parse_c(str(c)))
+
+
 def draw(**changes: Any) -> Subset:
     """Draw from LABELS at C = 1/2, per seed, in label order, without validation, unless changed."""
     arguments: dict[str, Any] = {
-        "c": Fraction(1, 2),
+        "cut": cut(Fraction(1, 2)),
         "subset_draw": "per_seed",
         "class_order": "label",
         "validation_per_class": 0,
@@ -100,22 +106,22 @@ def test_parse_c_of_no_number_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(("c", "counts", "total"), [("7/9", COUNTS_7_9, 24_817), ("1/2", COUNTS_1_2, 11_990)])
 def test_counts_by_rank_of_full_set_equal_the_published(c: str, counts: list[int], total: int) -> None:
-    assert counts_by_rank([6000] * 10, parse_c(c)) == counts
+    assert counts_by_rank([6000] * 10, cut(c)) == counts
     assert sum(counts) == total
 
 
 def test_counts_by_rank_where_the_product_is_whole_are_not_rounded_up() -> None:
-    assert counts_by_rank([6000] * 5, parse_c("1/2"))[4] == 375  # 6000 / 16
+    assert counts_by_rank([6000] * 5, cut("1/2"))[4] == 375  # 6000 / 16
     assert 1000 * 0.1**2 > 10  # in floating point, so that its ceiling is 11
-    assert counts_by_rank([1000] * 4, parse_c("0.1")) == [1000, 100, 10, 1]
+    assert counts_by_rank([1000] * 4, cut("0.1")) == [1000, 100, 10, 1]
 
 
 def test_counts_by_rank_never_exceed_what_a_class_has() -> None:
-    assert counts_by_rank([100, 30, 40], parse_c("1/2")) == [100, 30, 25]
+    assert counts_by_rank([100, 30, 40], cut("1/2")) == [100, 30, 25]
 
 
 def test_counts_by_rank_never_empty_a_class() -> None:
-    assert counts_by_rank([10] * 6, parse_c("1/10")) == [10, 1, 1, 1, 1, 1]
+    assert counts_by_rank([10] * 6, cut("1/10")) == [10, 1, 1, 1, 1, 1]
 
 
 def test_kept_counts_without_c_keep_everything() -> None:
@@ -123,7 +129,7 @@ def test_kept_counts_without_c_keep_everything() -> None:
 
 
 def test_kept_counts_permuted_give_the_head_to_the_first_of_the_order() -> None:
-    counts_K = kept_counts([80] * 4, parse_c("1/2"), "permuted", seed=3)
+    counts_K = kept_counts([80] * 4, cut("1/2"), "permuted", seed=3)
     order = rank_order(4, "permuted", seed=3)
     assert [counts_K[label] for label in order] == [80, 40, 20, 10]
 
@@ -168,7 +174,7 @@ def test_paper_draw_from_full_set_equals_the_published(
     subset = draw_subset(
         full_labels,
         10,
-        c=parse_c(c),
+        cut=cut(c),
         subset_draw="paper",
         class_order="label",
         validation_per_class=0,
@@ -210,7 +216,7 @@ def test_per_seed_draw_is_equal_for_equal_seeds_and_differs_for_different() -> N
 
 
 def test_per_seed_draws_are_nested_over_c() -> None:
-    smaller, larger = as_lists(draw(c=Fraction(1, 3))), as_lists(draw(c=Fraction(2, 3)))
+    smaller, larger = as_lists(draw(cut=cut("1/3"))), as_lists(draw(cut=cut("2/3")))
     for few, many in zip(smaller, larger, strict=True):
         assert few == many[: len(few)]
 
@@ -222,7 +228,7 @@ def test_permuted_class_order_changes_counts_with_the_seed() -> None:
 
 
 def test_subset_without_c_holds_every_image() -> None:
-    subset = draw(c=None, subset_draw=None, class_order=None)
+    subset = draw(cut=None, subset_draw=None, class_order=None)
     assert sorted(np.concatenate(subset.indices_by_class).tolist()) == list(range(160))
     assert subset.counts_K == [40] * 4
 
@@ -238,7 +244,7 @@ def test_subset_of_unknown_draw_names_the_known() -> None:
 @pytest.mark.parametrize("subset_draw", ["paper", "per_seed"])
 @pytest.mark.parametrize("c", [Fraction(1, 2), None])
 def test_validation_is_balanced_and_disjoint_from_training(subset_draw: str, c: Fraction | None) -> None:
-    subset = draw(subset_draw=subset_draw, c=c, validation_per_class=10)
+    subset = draw(subset_draw=subset_draw, cut=c and cut(c), validation_per_class=10)
     validation = subset.validation_indices
     assert np.bincount(LABELS[validation], minlength=4).tolist() == [10] * 4
     assert len(set(validation.tolist())) == 40
@@ -252,7 +258,7 @@ def test_validation_is_equal_for_equal_seeds_and_differs_for_different() -> None
 
 def test_validation_does_not_depend_on_c() -> None:
     chosen = [
-        draw(validation_per_class=10, c=c).validation_indices.tolist()
+        draw(validation_per_class=10, cut=cut(c)).validation_indices.tolist()
         for c in (Fraction(1, 2), Fraction(1, 3))
     ]
     assert chosen[0] == chosen[1]
@@ -266,7 +272,7 @@ def test_validation_of_500_leaves_5500_to_the_largest_class() -> None:
     subset = draw_subset(
         np.repeat(np.arange(10), 6000),
         10,
-        c=parse_c("1/2"),
+        cut=cut("1/2"),
         subset_draw="per_seed",
         class_order="label",
         validation_per_class=500,

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lt_rebalance.data.catalog import get_dataset_spec
-from lt_rebalance.data.long_tail import draw_subset, parse_c
+from lt_rebalance.data.long_tail import Cut, draw_subset, parse_c
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, build_classifier
 from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.stages.arithmetic import Throughput, estimate_remaining_s, stage_flop
@@ -221,7 +221,7 @@ def test_stage_flop_of_permuted_classes_of_different_sizes_follows_the_seed(seed
     subset = draw_subset(
         labels_N,
         10,
-        c=parse_c("7/9"),
+        cut=Cut(profile=None, value=parse_c("7/9")),
         subset_draw="per_seed",
         class_order="permuted",
         validation_per_class=0,

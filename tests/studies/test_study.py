@@ -540,7 +540,7 @@ def test_protocol_takes_its_side_and_offers_the_others(
 
 
 def test_protocols_agree_where_text_and_code_agree() -> None:
-    for protocol in PROTOCOLS.values():
+    for protocol in (PROTOCOLS["paper"], PROTOCOLS["sound"]):
         assert protocol.classifier_architecture == "paper_cnn"
         assert (protocol.classifier_batch_size, protocol.classifier_learning_rate) == (100, 5e-4)
         assert (protocol.generator_batch_size, protocol.generator_learning_rate) == (256, 2e-4)

@@ -15,6 +15,7 @@ from lt_rebalance.ground.metrics import (
     HEADLINE,
     METRICS,
     SELECTION_METRIC,
+    headline_metrics,
     reported_round,
     selection_column,
     shown_metrics,
@@ -28,16 +29,18 @@ MAX_POINTS = 50
 """points of a scalar at most; rounds between them are left out"""
 MAX_PREVIEWS = 3
 """sample grids of a generator in training at most, besides the one of its end"""
+BALANCED = tuple(f"{split}_balanced_accuracy" for split in ("test", "validation"))
+"""columns that are shown where they tell more than the accuracy beside them: of unbalanced sets"""
 ROUND_COLUMNS = {
     "classifier": (
         "train_loss",
         *(f"{split}_{name}" for split in ("test", "validation") for name in shown_metrics(HEADLINE, FURTHER)),
+        *BALANCED,
     ),
     "generator": ("discriminator_loss", "generator_loss", "probability_real", "probability_fake"),
     "representation": ("train_loss",),
 }
 """columns of the curves that become scalars, by kind of stage, where the curves have them"""
-RESULT_METRICS = shown_metrics(HEADLINE, FURTHER)
 RESULTS = {
     "last": "last round",
     "best_validation": f"round of best validation {METRICS[SELECTION_METRIC].label}",
@@ -46,6 +49,10 @@ RESULTS = {
 _CONFUSION_LEGEND = "Test images by true class (rows) and prediction (columns); darker is more of a row."
 _SAMPLES_LEGEND = "One row a class, drawn from the same noise every time, for every seed and generator."
 _CURVE_LEGEND = "One class against all others, at 51 thresholds of its softmax probability."
+
+
+ROUNDING = 1e-9
+"""by which equal metrics may differ"""
 
 
 def is_shown(round_index: int, num_rounds: int) -> bool:
@@ -70,8 +77,16 @@ def planned_rounds(stage: Mapping[str, Any]) -> int:
 
 def show_round(kind: str, row: Mapping[str, Any], class_names: Sequence[str]) -> list[Value]:
     """Return the scalars of a row of the curves."""
-    values = [scalar(f"{kind}/{name}", row[name]) for name in ROUND_COLUMNS[kind] if name in row]
+    values = [scalar(f"{kind}/{name}", row[name]) for name in ROUND_COLUMNS[kind] if tells(row, name)]
     return values + _by_class("recall", row.get("test_recall_K", ()), class_names)
+
+
+def tells(row: Mapping[str, Any], column: str) -> bool:
+    """Whether a row of the curves has a column that says what no other of it does."""
+    if column not in BALANCED or column not in row:
+        return column in row
+    accuracy = row.get(column.replace("balanced_accuracy", "accuracy"), row[column])
+    return bool(abs(row[column] - accuracy) > ROUNDING)
 
 
 def show_preview(
@@ -114,7 +129,7 @@ def _show_results(record: Record) -> Iterator[Value]:
     computed = record.all_metrics()
     reported = reported_round(record.curves, record.stage["classifier"]["selection"])
     for selection, index in _selected_rounds(record.curves).items():
-        for name in RESULT_METRICS:
+        for name in result_metrics(is_test_balanced=not tells(record.curves[index], BALANCED[0])):
             value = record.curves[index].get(f"test_{name}")
             if value is None and index == reported:  # of a metric that was added later
                 value = computed.get(name)
@@ -128,6 +143,11 @@ def _selected_rounds(curves: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     if selection_column("best_validation") in curves[-1]:
         rounds["best_validation"] = reported_round(curves, "best_validation")
     return rounds
+
+
+def result_metrics(*, is_test_balanced: bool) -> tuple[str, ...]:
+    """Return the metrics of the table of hyperparameters, the leading one first."""
+    return headline_metrics(is_test_balanced=is_test_balanced) + shown_metrics(FURTHER)
 
 
 def result_tag(selection: str, metric: str) -> str:

@@ -3,21 +3,28 @@
 import statistics
 from collections.abc import Iterator, Sequence
 
+from lt_rebalance.ground.imbalance import ORIGINAL
 from lt_rebalance.ground.metrics import FURTHER, HEADLINE, METRICS, SELECTION_METRIC, shown_metrics
-from lt_rebalance.monitoring.tensorboard.content import is_shown, planned_rounds
+from lt_rebalance.monitoring.tensorboard.content import is_shown, planned_rounds, tells
 from lt_rebalance.monitoring.tensorboard.log import EventLog
-from lt_rebalance.monitoring.tensorboard.naming import name_data, path_name, study_directory
+from lt_rebalance.monitoring.tensorboard.naming import (
+    is_ceiling,
+    name_data,
+    path_name,
+    study_directory,
+)
 from lt_rebalance.monitoring.tensorboard.protos import Value, scalar
 from lt_rebalance.monitoring.tensorboard.writer import remove_events
 from lt_rebalance.store import Store
 from lt_rebalance.store.records import Record
-from lt_rebalance.store.study_document import ORIGINAL, StudyCell, StudyDocument
+from lt_rebalance.store.study_document import StudyCell, StudyDocument
 
 BANDED = f"test_{SELECTION_METRIC}"
 """the column whose range over seeds is shown as well"""
 COMPARED = {
     f"test_{name}": METRICS[name].label
-    for name in (SELECTION_METRIC, *shown_metrics(HEADLINE, FURTHER))  # a name keeps its first place
+    # A name keeps its first place.
+    for name in (SELECTION_METRIC, "balanced_accuracy", *shown_metrics(HEADLINE, FURTHER))
 }
 """columns of the curves that are averaged over seeds, and the titles of their charts"""
 DIRECTORY = "means"
@@ -43,8 +50,9 @@ def write_means(store: Store, study: StudyDocument) -> None:
     for cell, runs in zip(study.cells, study.runs_by_cell(), strict=True):
         records = store.files.read_each(store.read_record, [run.key for run in runs])
         if complete := [record for record in records if record is not None and record.state == "complete"]:
-            # The original set stands for itself, beside the methods of every C.
-            name = path_name(ORIGINAL if cell.data == ORIGINAL else cell.method)
+            # As the ceiling, the original set stands for itself, beside the methods of every C.
+            stands_alone = cell.data == ORIGINAL and is_ceiling(study)
+            name = path_name(ORIGINAL if stands_alone else cell.method)
             log = logs.setdefault(name, EventLog(store.files, f"{root}/{name}"))
             for step, values in _average(cell, complete):
                 log.add(step, values)
@@ -60,7 +68,8 @@ def _average(cell: StudyCell, repeats: Sequence[Record]) -> Iterator[tuple[int, 
             found = {
                 column: [row[column] for row in rows]
                 for column in COMPARED
-                if all(column in row for row in rows)  # a metric may be younger than a record
+                if any(tells(row, column) for row in rows)
+                and all(column in row for row in rows)  # a metric may be younger than a record
             }
             values = [
                 scalar(mean_tag(cell, column), statistics.fmean(each)) for column, each in found.items()

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lt_rebalance.ground.imbalance import ORIGINAL, is_c
 from lt_rebalance.ground.names import check_name
-from lt_rebalance.store.study_document import ORIGINAL, StudyCell, StudyDocument, StudyStage
+from lt_rebalance.store.study_document import StudyCell, StudyDocument, StudyStage
 
 if TYPE_CHECKING:  # who only needs names does not wait for TensorBoard
     from lt_rebalance.monitoring.tensorboard.protos import HParam
@@ -67,8 +68,15 @@ def name_cell(cell: StudyCell) -> str:
 
 
 def name_data(data: str) -> str:
-    """Return "C=7/9", or "original"."""
-    return data if data == ORIGINAL else f"C={data}"
+    """Return "C=7/9", "exp=100", or "original"."""
+    if data == ORIGINAL:
+        return data
+    return f"C={data}" if is_c(data) else data.replace(" ", "=")
+
+
+def is_ceiling(study: StudyDocument) -> bool:
+    """Whether the original set, if any, was run under the method none alone, as what others are beside."""
+    return all(cell.method == "none" for cell in study.cells if cell.data == ORIGINAL)
 
 
 def flatten_cell(cell: StudyCell) -> "dict[str, HParam]":

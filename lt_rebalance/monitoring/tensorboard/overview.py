@@ -2,21 +2,36 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lt_rebalance.ground.disk import takes_no_more
 from lt_rebalance.ground.errors import StorageError
+from lt_rebalance.ground.imbalance import ORIGINAL
 from lt_rebalance.ground.metrics import METRICS
-from lt_rebalance.monitoring.tensorboard.content import RESULT_METRICS, RESULTS, result_tag
+from lt_rebalance.monitoring.tensorboard.content import BALANCED, RESULTS, result_metrics, result_tag
 from lt_rebalance.monitoring.tensorboard.log import EventLog
 from lt_rebalance.monitoring.tensorboard.means import BANDED, COMPARED, band_tags, mean_tag, write_means
-from lt_rebalance.monitoring.tensorboard.naming import flatten_cell, name_data, name_runs, study_directory
+from lt_rebalance.monitoring.tensorboard.naming import (
+    flatten_cell,
+    is_ceiling,
+    name_data,
+    name_runs,
+    study_directory,
+)
 from lt_rebalance.monitoring.tensorboard.protos import Chart, HParam, experiment, layout
 from lt_rebalance.monitoring.tensorboard.writer import fill_in, remove_events
 from lt_rebalance.store import Store, StoreError
-from lt_rebalance.store.study_document import ORIGINAL, StudyCell, StudyDocument
+from lt_rebalance.store.study_document import StudyCell, StudyDocument
 
-ALWAYS_SHOWN = ("data.dataset", "protocol", "data.c", "method.name", "generator.architecture")
+ALWAYS_SHOWN = (
+    "data.dataset",
+    "protocol",
+    "data.c",
+    "data.profile",
+    "data.ratio",
+    "method.name",
+    "generator.architecture",
+)
 """hyperparameters that are shown even where they do not vary"""
 APPLY_TO_SOME = ("data.class_order", "data.subset_draw", "method.draw")
 """hyperparameters that are absent where they mean nothing, as on the original set"""
@@ -30,7 +45,7 @@ def write_overview(store: Store, study: StudyDocument) -> None:
     root = study_directory(study.name)
     remove_events(store, root)
     log = EventLog(store.files, root)
-    log.add(0, [experiment(hparam_domains(study), _metric_titles()), layout(_categories(study))])
+    log.add(0, [experiment(hparam_domains(study), _metric_titles(study)), layout(_categories(study))])
     log.flush()
 
 
@@ -53,10 +68,20 @@ def hparam_domains(study: StudyDocument) -> dict[str, list[HParam]]:
     return domains
 
 
-def _metric_titles() -> dict[str, str]:
+def _is_test_balanced(study: StudyDocument) -> bool:
+    return not study.unbalanced
+
+
+def _compared(study: StudyDocument) -> dict[str, str]:
+    """Return the columns of charts and their titles: balanced accuracy where a test set is unbalanced."""
+    hidden = () if not _is_test_balanced(study) else BALANCED
+    return {column: title for column, title in COMPARED.items() if column not in hidden}
+
+
+def _metric_titles(study: StudyDocument) -> dict[str, str]:
     titles = {}
     for selection, meaning in RESULTS.items():
-        for name in RESULT_METRICS:
+        for name in result_metrics(is_test_balanced=_is_test_balanced(study)):
             titles[result_tag(selection, name)] = f"{METRICS[name].label}, {meaning}"
     return titles
 
@@ -67,21 +92,22 @@ def _categories(study: StudyDocument) -> dict[str, list[Chart]]:
     categories = {}
     for cell in blocks.values():
         ceiling = dataclasses.replace(cell, data=ORIGINAL)
-        shown = [cell, *([ceiling] if mean_tag(ceiling, BANDED) in blocks else [])]
-        if cell.data == ORIGINAL and len(blocks) > 1:  # it stands beside the methods of every C
-            continue
+        has_ceiling = is_ceiling(study) and mean_tag(ceiling, BANDED) in blocks
+        if has_ceiling and cell.data == ORIGINAL and len(blocks) > 1:
+            continue  # it stands beside the methods of every C
+        shown = [cell, *([ceiling] if has_ceiling else [])]
         title = f"Methods side by side: {cell.dataset}, {cell.protocol}, {name_data(cell.data)}"
-        categories[title] = _compare(shown)
+        categories[title] = _compare(shown, _compared(study))
     categories["All selected runs"] = [
-        Chart(title=title, tags=(f"^classifier/{column}$",)) for column, title in COMPARED.items()
+        Chart(title=title, tags=(f"^classifier/{column}$",)) for column, title in _compared(study).items()
     ]
     return categories
 
 
-def _compare(cells: Sequence[StudyCell]) -> list[Chart]:
+def _compare(cells: Sequence[StudyCell], compared: Mapping[str, str]) -> list[Chart]:
     """Return charts of the means of all methods that stand beside each other in these cells."""
     charts = []
-    for column, title in COMPARED.items():
+    for column, title in compared.items():
         tags = dict.fromkeys(f"^{re.escape(mean_tag(cell, column))}$" for cell in cells)
         charts.append(Chart(title=f"{title}, mean over seeds", tags=tuple(tags)))
     bands = dict.fromkeys(band_tags(cell) for cell in cells)

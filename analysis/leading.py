@@ -1,0 +1,37 @@
+"""Which metric leads: accuracy, or on an unbalanced test set macro F1; and how tables and figures name it.
+
+`runs` are rows of `Results.runs`, whose column `leading_metric` is the same for all runs on a data set.
+"""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from lt_rebalance.ground.metrics import METRICS, headline_metrics, leading_metric
+
+ACCURACY = leading_metric(is_test_balanced=True)
+LEADING = "leading_metric"
+"""name of the column"""
+
+
+def leading_of(runs: pd.DataFrame) -> str:
+    """Return the metric that leads where these runs stand side by side: macro F1 if it does for any."""
+    found = set(runs[LEADING].dropna()) if LEADING in runs else set()
+    others = sorted(found - {ACCURACY})
+    return str(others[0]) if others else ACCURACY
+
+
+def headline_of(runs: pd.DataFrame) -> tuple[str, ...]:
+    """Return the metrics of a table of these runs, the leading one first."""
+    return headline_metrics(is_test_balanced=leading_of(runs) == ACCURACY)
+
+
+def name_metrics(metrics: Iterable[str]) -> str:
+    """Return how a title names the metrics of its rows: "accuracy", or "accuracy and macro F1"."""
+    names = dict.fromkeys(METRICS[metric].label for metric in metrics)
+    return " and ".join(names) or METRICS[ACCURACY].label
+
+
+def name_leading(frame: pd.DataFrame) -> str:
+    """Return the same for a frame with a column `metric`, which an empty one may lack."""
+    return name_metrics(frame.get("metric", []))
