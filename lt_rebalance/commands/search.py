@@ -12,7 +12,7 @@ from lt_rebalance.commands.own_images import bring_images, require_running, shar
 from lt_rebalance.commands.search_forecast import Comparison, SearchForecast
 from lt_rebalance.commands.sweep import check_options, first_line, open_results, prepare_machine, read_data
 from lt_rebalance.files.bucket import SCHEME
-from lt_rebalance.ground.exits import run_command
+from lt_rebalance.ground.exits import note, run_command
 from lt_rebalance.ground.plain import require_positive
 from lt_rebalance.ground.text import make_console
 from lt_rebalance.search.account import SearchBudget
@@ -56,6 +56,8 @@ def main(
             raise ValueError(
                 f"--confirm-seeds must be at most {FIRST_SEARCH_SEED}, got {options.confirm_seeds}"
             )
+        if search.base.data.validation is not None:
+            note("what chooses is the validation split that the set brings; no training image is set aside")
         read_data([search.base.data.dataset], options)
         store = open_results(options)
         if store is not None:
