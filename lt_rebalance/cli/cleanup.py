@@ -8,7 +8,10 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from lt_rebalance.data.at_hand import name_own
 from lt_rebalance.files.filesystem import Filesystem
+from lt_rebalance.images.upload import DIRECTORY as IMAGES
+from lt_rebalance.images.upload import list_uploads
 from lt_rebalance.monitoring.tensorboard.naming import EventRun, name_runs, path_name
 from lt_rebalance.store.checkpoints import CHECKPOINT_NAME
 from lt_rebalance.store.log import DIRECTORY as LOGS
@@ -32,12 +35,15 @@ class Garbage:
     """why it stays where it is all the same"""
 
 
-def find_garbage(store: Store, *, owned: Collection[str] | None, is_held: bool) -> list[Garbage]:
+def find_garbage(
+    store: Store, *, owned: Collection[str] | None, named: Collection[str] | None = None, is_held: bool
+) -> list[Garbage]:
     """Return what can be deleted, and what could but for a hindrance, without deleting it.
 
     Args:
         owned: keys of the stages that something in the store owns; what belongs to others counts in, results
             among it. None leaves such orphans out.
+        named: data sets that anything in the store names; other images count in. None leaves all images out.
         is_held: whether another may be at work, whose notes are then of the living where they are not of the
             dead for certain.
     """
@@ -45,6 +51,8 @@ def find_garbage(store: Store, *, owned: Collection[str] | None, is_held: bool) 
     found = [*_find_in_stages(store), *_find_unfinished_writes(files), *_find_lost_notes(files, is_held)]
     if owned is not None:
         found += _find_orphans(store, owned)
+    if named is not None:
+        found += _find_orphaned_images(store, named)
     paths = {each.path for each in found}
     return [each for each in found if not any(parent in paths for parent in _parents(each.path))]
 
@@ -119,6 +127,12 @@ def _find_orphans(store: Store, owned: Collection[str]) -> Iterator[Garbage]:
         if _KEY.fullmatch(key) and key not in owned:
             yield _describe(store.files, f"{LOGS}/{name}", "nothing owns this stage")
     yield from _find_orphaned_events(store)
+
+
+def _find_orphaned_images(store: Store, named: Collection[str]) -> Iterator[Garbage]:
+    for identity in list_uploads(store.files):
+        if name_own(identity) not in named:
+            yield _describe(store.files, f"{IMAGES}/{identity}", "nothing names these images")
 
 
 def _find_orphaned_events(store: Store) -> Iterator[Garbage]:

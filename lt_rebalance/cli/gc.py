@@ -3,13 +3,14 @@
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from lt_rebalance.cli.cleanup import Garbage, find_garbage, remove_garbage
 from lt_rebalance.cli.stores import open_existing, print_json
 from lt_rebalance.ground.errors import StorageError
-from lt_rebalance.ground.exits import EXIT_INCOMPLETE
+from lt_rebalance.ground.exits import EXIT_INCOMPLETE, note
 from lt_rebalance.ground.text import one_line
+from lt_rebalance.images.upload import list_uploads
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.lease import Lease, find_holder
 from lt_rebalance.store.presence import read_notes
@@ -42,18 +43,25 @@ def _find(store: Store, options: argparse.Namespace, *, is_held: bool) -> Sequen
         return find_garbage(store, owned=None, is_held=is_held)
     if not options.dry_run:
         _require_nobody(store)
-    from lt_rebalance.search.owners import list_owned  # here, for it needs Optuna
+    from lt_rebalance.search.owners import list_named_sets, list_owned  # here, for it needs Optuna
 
-    return find_garbage(store, owned=list_owned(store), is_held=is_held)
+    owned = list_owned(store)
+    named: Collection[str] | None = None
+    if list_uploads(store.files):
+        try:
+            named = list_named_sets(store)
+        except StoreError as error:
+            note(f"images in the store stay, as it cannot be told what needs them: {error}")
+    return find_garbage(store, owned=owned, named=named, is_held=is_held)
 
 
 def _require_nobody(store: Store) -> None:
     """Raise a StoreError where a process of this machine says that it works here, with a lease or without."""
-    for note in read_notes(store.files):
-        if note.is_visible and not note.has_died:
+    for each in read_notes(store.files):
+        if each.is_visible and not each.has_died:
             raise StoreError(
-                f"{store.location}: a sweep is at work, process {note.pid}; look for orphans when it is "
-                f"done, or delete running/{note.name} if that process is another"
+                f"{store.location}: a sweep is at work, process {each.pid}; look for orphans when it is "
+                f"done, or delete running/{each.name} if that process is another"
             )
 
 

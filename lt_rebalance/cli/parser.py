@@ -2,7 +2,7 @@
 
 import argparse
 
-from lt_rebalance.commands.own_images import add_own_images
+from lt_rebalance.commands.own_images import add_own_images, add_upload
 from lt_rebalance.ground.exits import Parser
 from lt_rebalance.ground.option_types import finite, place, price, whole
 from lt_rebalance.monitoring.tensorboard.server import DEFAULT_PORT, LOOPBACK
@@ -98,6 +98,7 @@ def _add_verify(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
     _add_record(parser)
     _add_data_dir(parser)
     _add_own_file(parser)
+    _add_dataset(parser)
     _add_json(parser)
 
 
@@ -108,6 +109,8 @@ def _add_retry(commands: argparse._SubParsersAction) -> None:  # type: ignore[ty
     parser.add_argument("--study", metavar="NAME", help="the study (needed where there are several)")
     _add_data_dir(parser)
     _add_own_file(parser)
+    _add_dataset(parser)
+    add_upload(parser)
     parser.add_argument("--address", help='a running Ray cluster, "auto" on its head (default: this machine)')
     parser.add_argument("--gpus-per-trial", type=finite, metavar="X", help="share of a GPU (1)")
     parser.add_argument("--max-concurrent", type=whole, metavar="N", help="trials at a time")
@@ -246,6 +249,16 @@ def _add_own_file(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="files of your own that the stages were run with; nothing is taken from the store",
     )
+
+
+def _add_dataset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dataset",
+        type=place,
+        metavar="PATH",
+        help="images of your own that the stages learned from, with these options as their sweep had them:",
+    )
+    add_own_images(parser)
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from lt_rebalance.cli.stores import choose_study, print_json
 from lt_rebalance.commands.forecast import Job, learn_throughput
+from lt_rebalance.commands.own_images import bring_images_again, note_needless, require_running, share_images
 from lt_rebalance.commands.sweep import find_size, fit_trials
 from lt_rebalance.data.catalog import are_embedded
 from lt_rebalance.ground.errors import attempt
@@ -27,6 +28,8 @@ def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work:
     if store is None:
         raise StoreError(f"there is no store at {options.store!r}")
     study = store.load_study(choose_study(store, options.study))
+    require_running(options)
+    bring_images_again(options)
     plan = keep_failed(plan_from_description(study), store)
     if options.dry_run:
         for name in ("address", "data_dir", "own_file", "gpus_per_trial", "lanes", "max_concurrent"):
@@ -35,6 +38,7 @@ def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work:
     datasets = {stage.data.dataset for stage in plan.stages.values()}
     if options.data_dir is not None and are_embedded(datasets):
         note(f"--data-dir changes nothing: {', '.join(sorted(datasets))} comes with the package")
+    note_needless(options, datasets)
     for path in options.own_file or ():
         bring(path)
     if options.dry_run or not plan.runs:
@@ -102,6 +106,7 @@ def _prepare_again(
     from lt_rebalance.commands.running import run_pending
 
     lease = stack.enter_context(Lease(store.files, store.location, plan.study.name))
+    share_images([stage.data.dataset for stage in plan.stages.values()], store, options)
     session = stack.enter_context(RaySession(options.address, lease))
 
     def again() -> None:

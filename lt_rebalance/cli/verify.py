@@ -5,6 +5,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from lt_rebalance.cli.stores import find_stage, print_json
+from lt_rebalance.commands.own_images import bring_images_again, note_needless
 from lt_rebalance.data.catalog import are_embedded
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, note
 from lt_rebalance.ground.own_file import bring, list_needed
@@ -21,9 +22,12 @@ def run(options: argparse.Namespace) -> int:
     """Verify a stage; 0 when every bit agrees, 1 otherwise."""
     store, key = find_stage(options.record, options.storage)
     record = store.read_record(key)
+    bring_images_again(options)
     datasets = [] if record is None else [record.stage["data"]["dataset"]]
     if options.data_dir is not None and are_embedded(datasets):
         note("--data-dir changes nothing: the data set of this stage comes with the package")
+    if record is not None:
+        note_needless(options, datasets)
     for path in options.own_file or ():
         bring(path)
     if options.own_file and record is not None and not any(list_needed(record.stage)):

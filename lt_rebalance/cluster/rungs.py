@@ -4,6 +4,7 @@ import json
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,14 @@ def rung_trial_config(
     ladder: Sequence[Rung], objectives: Sequence[str], storage: str, data_dir: str | None
 ) -> TrialConfig:
     """Return the Tune configuration of a trial of a search; `storage` and `data_dir` as in `trial_config`."""
-    rungs = [
+    rungs: list[dict[str, Any]] = [
         {"round": rung.round, "groups": [[stage.to_dict() for stage in group] for group in rung.groups]}
         for rung in ladder
     ]
     return {
         "rungs": rungs,
         "own_files": hand_on(rungs),
-        "own_data": [],
+        "own_data": at_hand.hand_on(chain.from_iterable(group for rung in rungs for group in rung["groups"])),
         "objectives": list(objectives),
         "storage": storage,
         "data_dir": data_dir,

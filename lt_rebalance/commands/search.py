@@ -8,10 +8,11 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from lt_rebalance.commands.own_images import bring_images, require_running, share_images
 from lt_rebalance.commands.search_forecast import Comparison, SearchForecast
 from lt_rebalance.commands.sweep import check_options, first_line, open_results, prepare_machine, read_data
 from lt_rebalance.files.bucket import SCHEME
-from lt_rebalance.ground.exits import run_command
+from lt_rebalance.ground.exits import note, run_command
 from lt_rebalance.ground.plain import require_positive
 from lt_rebalance.ground.text import make_console
 from lt_rebalance.search.account import SearchBudget
@@ -39,6 +40,8 @@ def main(
 
     def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
         check_options(options)
+        require_running(options)
+        bring_images(options)
         overrides = read_overrides(options.config, options.set)
         execution, resources = prepare_machine(options, stack)
         search = _change_base(build_search(options, execution), overrides)
@@ -53,6 +56,8 @@ def main(
             raise ValueError(
                 f"--confirm-seeds must be at most {FIRST_SEARCH_SEED}, got {options.confirm_seeds}"
             )
+        if search.base.data.validation is not None:
+            note("what chooses is the validation split that the set brings; no training image is set aside")
         read_data([search.base.data.dataset], options)
         store = open_results(options)
         if store is not None:
@@ -73,6 +78,7 @@ def main(
         from lt_rebalance.search.journal import open_journal
 
         lease = stack.enter_context(Lease(store.files, store.location, search.name))
+        share_images([search.base.data.dataset], store, options)
         journal = stack.enter_context(open_journal(search, store))
         command = SearchCommand(
             search=search,

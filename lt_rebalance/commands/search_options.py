@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lt_rebalance.commands.options import add_profile, read_levels
+from lt_rebalance.commands.own_images import add_own_images, add_upload
 from lt_rebalance.commands.sweep import make_parser
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground.option_types import finite, repeats, whole
@@ -49,7 +50,7 @@ def make_search_parser(question: str, presets: Mapping[str, SearchPreset]) -> ar
     what.add_argument(
         "--preset", default=next(iter(presets)), help=f"{', '.join(presets)} (default: the first)"
     )
-    what.add_argument("--dataset", metavar="NAME", help="a data set by name")
+    what.add_argument("--dataset", metavar="NAME", help="a data set by name, or the path of your own images")
     what.add_argument("--c", metavar="C", help=f"7/9, 1/2 or any 0 < C < 1 (default: {DEFAULT_C})")
     add_profile(what)
     what.add_argument("--protocol", default="sound", help=f"of {', '.join(ADAM_PROTOCOLS)} (default: sound)")
@@ -67,6 +68,9 @@ def make_search_parser(question: str, presets: Mapping[str, SearchPreset]) -> ar
     budget.add_argument("--max-steps", type=whole, metavar="N", help="optimizer steps of all trials together")
     budget.add_argument("--max-minutes", type=finite, metavar="X", help="minutes of training of all trials")
     budget.add_argument("--confirm-seeds", type=repeats, metavar="N", help="fresh seeds of the confirmation")
+    own = parser.add_argument_group("images of your own, with --dataset PATH")
+    add_own_images(own)
+    add_upload(own)
     return parser
 
 

@@ -11,7 +11,13 @@ from itertools import filterfalse
 from lt_rebalance.cluster.resources import ClusterSize, Resources, count_cpus, plan_resources
 from lt_rebalance.commands.forecast import Answer, Job, show_plan
 from lt_rebalance.commands.options import add_axes
-from lt_rebalance.commands.own_images import add_own_images, bring_images
+from lt_rebalance.commands.own_images import (
+    add_own_images,
+    add_upload,
+    bring_images,
+    require_running,
+    share_images,
+)
 from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import are_embedded
 from lt_rebalance.data.files import load_dataset
@@ -125,7 +131,9 @@ def make_axes_parser(question: str | None, presets: Mapping[str, Preset]) -> arg
     """
     parser = make_parser(question or "")
     add_axes(parser, presets)
-    add_own_images(parser.add_argument_group("images of your own, with --dataset PATH"))
+    own = parser.add_argument_group("images of your own, with --dataset PATH")
+    add_own_images(own)
+    add_upload(own)
     return parser
 
 
@@ -145,7 +153,9 @@ def main(
 
     def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
         check_options(options)
-        bring_images(options)
+        if hasattr(options, "image_size"):
+            require_running(options)
+            bring_images(options)
         study = change_study(build_study(options), read_overrides(options.config, options.set))
         job, lease = _prepare(study, first_line(parser), answer, options, stack)
         if options.plan:
@@ -205,6 +215,8 @@ def _prepare(
         check_space(store.location, ledger.pending(), resources.num_slots * resources.max_lanes)
         if options.address is None:  # another machine's memory cannot be asked from here
             check_memory(ledger.pending(), resources.num_slots, resources.max_lanes)
+    if store is not None and not options.plan:
+        share_images([cell.data.dataset for cell in study.cells], store, options)
     job = Job(question=question, answer=answer, ledger=ledger, store=store, resources=resources)
     return job, lease
 

@@ -5,8 +5,10 @@ elsewhere are the same data. Such a name is looked up among the sets at hand, wh
 line of this process gave or, in a worker, that its driver handed on. Nothing in a store makes a file be read.
 """
 
+import contextlib
+import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,8 @@ class OwnData:
     """absolute path of the npz or the folder"""
     options: Mapping[str, Any]
     """how its images are prepared"""
+    uploaded_to: str | None = None
+    """location of a store that keeps the prepared arrays too; None where none does"""
 
 
 _AT_HAND: dict[str, OwnData] = {}
@@ -43,38 +47,75 @@ def is_own_name(name: str) -> bool:
 
 
 def keep(own: OwnData) -> None:
-    """Have a set at hand from now on.
+    """Have a set at hand from now on, as it is said last where it is found and how.
 
     Raises:
         ValueError: another with these first digits is at hand.
     """
-    kept = _AT_HAND.setdefault(own.spec.name, own)
+    kept = _AT_HAND.get(own.spec.name, own)
     if kept.spec.identity != own.spec.identity:
         raise ValueError(
             f"{kept.location} and {own.location} would both be named {own.spec.name}; name one of them"
         )
+    _AT_HAND[own.spec.name] = own
 
 
 def get_own_data(name: str) -> OwnData:
     """Return a set at hand; ValueError where it is not."""
     if name not in _AT_HAND:
+        others = "".join(f"; {own.location} holds {own.spec.name}" for own in _AT_HAND.values())
         raise ValueError(
-            f"{name} are images of a user's own that are not at hand; run their sweep with --dataset PATH"
+            f"{name} are images of a user's own that are not at hand, and no store says where they lie; give "
+            f"them with --dataset PATH, and --image-size and its like as their sweep did{others}"
         )
     return _AT_HAND[name]
 
 
+def note_upload(name: str, location: str) -> None:
+    """Note that a store keeps the arrays of a set at hand."""
+    _AT_HAND[name] = dataclasses.replace(get_own_data(name), uploaded_to=location)
+
+
+def list_names(stages: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the sets of a user's own that descriptions of stages need, sorted."""
+    return sorted({name for stage in stages if is_own_name(name := stage["data"]["dataset"])})
+
+
 def hand_on(stages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the sets that descriptions of stages need, as `take_in` takes them in another process."""
-    names = sorted({name for stage in stages if is_own_name(name := stage["data"]["dataset"])})
-    found = [get_own_data(name) for name in names]
     return [
-        {"spec": own.spec.to_plain(), "location": own.location, "options": dict(own.options)} for own in found
+        {
+            "spec": own.spec.to_plain(),
+            "location": own.location,
+            "options": dict(own.options),
+            "uploaded_to": own.uploaded_to,
+        }
+        for own in map(get_own_data, list_names(stages))
     ]
 
 
 def take_in(sets: Sequence[Mapping[str, Any]]) -> None:
     """Have sets at hand that a driver has handed on."""
     for each in sets:
-        spec = DatasetSpec.from_plain(each["spec"])
-        keep(OwnData(spec=spec, location=each["location"], options=each["options"]))
+        keep(OwnData(**{**each, "spec": DatasetSpec.from_plain(each["spec"])}))
+
+
+@contextlib.contextmanager
+def described(specs: Iterable[Mapping[str, Any]]) -> Iterator[None]:
+    """Have sets at hand for a while, by descriptions alone, so that the keys of their stages can be told.
+
+    Raises:
+        ValueError: what a description says of itself is not so.
+    """
+    before = dict(_AT_HAND)
+    try:
+        for plain in specs:
+            spec = DatasetSpec.from_plain(plain)
+            if not spec.is_own or spec.name != name_own(spec.identity):
+                raise ValueError(f"{spec.name} is not the name of the images {spec.identity}")
+            if spec.name not in _AT_HAND:
+                keep(OwnData(spec=spec, location="nowhere", options={}))
+        yield
+    finally:
+        _AT_HAND.clear()
+        _AT_HAND.update(before)

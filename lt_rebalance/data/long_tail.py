@@ -27,6 +27,7 @@ IndexArray = NDArray[np.int64]
 PAPER_DRAW_SEED = 10707
 SUBSET_DRAWS = ("paper", "per_seed")
 CLASS_ORDERS = ("label", "permuted")
+OWN_SPLIT = "own"
 RATIO_TOLERANCE = 0.05
 MAX_RATIO = 1e12
 """more than any data set has images"""
@@ -311,6 +312,12 @@ def classes_by_first_appearance(labels_N: IndexArray) -> list[int]:
     return [int(label) for label in labels_K[np.argsort(first_positions_K)]]
 
 
+def brings_validation(dataset: str) -> bool:
+    """Whether a data set has a validation split of its own, with images of every class."""
+    counts_K = get_dataset_spec(dataset).validation_counts_K
+    return counts_K is not None and min(counts_K) > 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """The real images a run may see."""
@@ -329,11 +336,15 @@ class DataConfig:
     """of CUT_PROFILES, instead of C; None for C and for the original set, which is the profile "natural\""""
     ratio: str | None = field(default=None, metadata=LATER)
     """imbalance ratio of the profile, largest over smallest class, as an exact fraction, "100\""""
+    validation: str | None = field(default=None, metadata=LATER)
+    """"own": the validation split that a set of the user's own brings, whole, and nothing is set aside; None
+    for `validation_per_class`"""
 
     def __post_init__(self) -> None:
         require_numbers(self)
         counts_K = get_dataset_spec(self.dataset).train_counts_K
         self._check_cut()
+        self._check_validation()
         if self.cut is None:
             if self.subset_draw is not None or self.class_order is not None:
                 raise ValueError("the original set has neither a subset draw nor a class order")
@@ -347,6 +358,26 @@ class DataConfig:
                 f"({min(counts_K)} images), so that some are left to learn from, "
                 f"got {self.validation_per_class}"
             )
+
+    def _check_validation(self) -> None:
+        if self.validation is None:
+            return
+        require_known("validation", self.validation, (OWN_SPLIT,))
+        if not brings_validation(self.dataset):
+            raise ValueError(
+                f'validation "{OWN_SPLIT}" is for a set with a validation split of images of every class, '
+                f"got {self.dataset}; give it one, or set some aside with validation_per_class"
+            )
+        if self.validation_per_class:
+            raise ValueError(
+                f'validation "{OWN_SPLIT}" sets nothing aside, so validation_per_class must be 0, got '
+                f"{self.validation_per_class}"
+            )
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is anything to choose by."""
+        return self.validation is not None or self.validation_per_class > 0
 
     def _check_cut(self) -> None:
         if self.profile is not None:

@@ -10,7 +10,7 @@ import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_rebalance.data.at_hand import OwnData, get_own_data, keep, name_own
+from lt_rebalance.data.at_hand import OwnData, get_own_data, keep, name_own, note_upload
 from lt_rebalance.data.catalog import DATASETS
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import Dataset, DatasetSpec
@@ -41,9 +41,12 @@ from lt_rebalance.images.decoding import decode_folder
 from lt_rebalance.images.folder import LAYOUT, Folder, list_folder
 from lt_rebalance.images.options import OwnOptions
 from lt_rebalance.images.pool import SPLITS, Pool, RawSplit
-from lt_rebalance.images.splitting import draw_test
+from lt_rebalance.images.splitting import SEED, STREAM, draw_test
+from lt_rebalance.images.upload import download, is_uploaded, upload
+from lt_rebalance.store import Store, open_store
 
 LICENCE = "the user's own"
+DRAWN = "the test split was drawn:"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,7 +103,10 @@ def bring(location: str, options: OwnOptions) -> tuple[str, Sequence[str]]:
 
 
 def load_at_hand(name: str) -> Dataset:
-    """Return the arrays of a set at hand: as they were prepared on this machine, or else read where it lies.
+    """Return the arrays of a set at hand.
+
+    As they were prepared on this machine, or else from the store that keeps them, or else read where the set
+    lies; what is taken from a store is prepared on this machine from then on.
 
     Raises:
         DataError: it is not there, or other images are.
@@ -109,6 +115,13 @@ def load_at_hand(name: str) -> Dataset:
     prepared = find_prepared(planned.spec)
     if prepared is not None:
         return prepared
+    if planned.uploaded_to is not None:
+        return _take_from_store(planned.spec, planned.uploaded_to)
+    if not os.path.exists(planned.location):
+        raise DataError(
+            f"{name} must lie at {planned.location} on every machine that learns from them, got nothing at "
+            "that path here; have them there, or put them into the store with --upload-data"
+        )
     own, _ = load_own(planned.location, OwnOptions(**planned.options))
     if own.spec.identity != planned.spec.identity:
         raise DataError(
@@ -116,6 +129,41 @@ def load_at_hand(name: str) -> Dataset:
             "; put them back, or start the sweep anew"
         )
     return own.dataset
+
+
+def upload_own(name: str, store: Store) -> bool:
+    """Put a set at hand into a store unless it is there, and note that it is; whether anything was put."""
+    planned = get_own_data(name)
+    identity = planned.spec.identity
+    splits = Cache().read_set(identity)
+    if splits is None:
+        load_at_hand(name)  # which prepares it, or says why it cannot be
+        splits = Cache().read_set(identity)
+        assert splits is not None
+    look = look_at(planned.location, OwnOptions(**planned.options))
+    is_new = upload(store, identity, splits, [each for each in look.warnings if each.startswith(DRAWN)])
+    note_upload(name, store.location)
+    return is_new
+
+
+def note_uploaded(names: Iterable[str], store: Store) -> None:
+    """Note which of some sets at hand a store keeps, for those who are handed them."""
+    for name in names:
+        if is_uploaded(store, get_own_data(name).spec.identity):
+            note_upload(name, store.location)
+
+
+def _take_from_store(spec: DatasetSpec, location: str) -> Dataset:
+    store = open_store(location, None, create=False, is_read_only=True)
+    if store is None:
+        raise DataError(f"{spec.name} must be in the store {location}, got no store there on this machine")
+    cache = Cache()
+    with cache.preparing(spec.identity):
+        # Another process may have taken it.
+        if (splits := cache.read_set(spec.identity)) is None:
+            cache.remove_left_overs()
+            cache.write_set(spec.identity, splits := download(store, spec))
+    return find_prepared(spec) or _to_dataset(splits)
 
 
 def find_prepared(spec: DatasetSpec) -> Dataset | None:
@@ -312,6 +360,8 @@ def _arrange(pool: Pool, options: OwnOptions, found: Findings) -> dict[str, Arra
     check_duplicates(parts, ranks, pool.class_names, found)
     check_groups(parts, found)
     groups = _number_groups(parts)
+    if come_from.get("test") == "train":
+        found.warnings.append(_say_drawn(parts, options))
     return {
         name: ArrangedSplit(
             images_NCHW=images[come_from[name]][orders[name]],
@@ -320,6 +370,15 @@ def _arrange(pool: Pool, options: OwnOptions, found: Findings) -> dict[str, Arra
         )
         for name in parts
     }
+
+
+def _say_drawn(parts: Mapping[str, RawSplit], options: OwnOptions) -> str:
+    num_test, num_train = len(parts["test"].labels_N), len(parts["train"].labels_N)
+    whole = "equal images" if parts["train"].groups_N is None else "groups"
+    return (
+        f"{DRAWN} {num_test:,} of {num_test + num_train:,} images, {options.test_fraction:g} of each class "
+        f"as nearly as can be, {whole} together, by the stream {STREAM} of seed {SEED}"
+    )
 
 
 def _images(split: RawSplit) -> NDArray[np.uint8]:

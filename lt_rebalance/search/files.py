@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lt_rebalance.data.at_hand import is_own_name
+from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground.plain import to_plain
 from lt_rebalance.search.account import SearchBudget, Trial, choose, pareto_front
 from lt_rebalance.search.search import OBJECTIVES, Search
@@ -20,15 +22,22 @@ def make_account(
 ) -> dict[str, Any]:
     """Return the account of a search as plain JSON values: all that a report reads of it."""
     best = choose(trials, search.objectives[0])
-    return describe_search(search) | {
-        "question": question,
-        "budget": dataclasses.asdict(budget),
-        "trials": [trial.to_plain() for trial in trials],
-        "importance": dict(importance),
-        "best": None if best is None else best.number,
-        "front": [trial.number for trial in pareto_front(trials, search.objectives)],
-        "confirmation": confirmation_name(search),
-    }
+    dataset = search.base.data.dataset
+    # Without them nobody could tell which stages are its own who does not have the images.
+    own = {"own_data": [get_dataset_spec(dataset).to_plain()]} if is_own_name(dataset) else {}
+    return (
+        describe_search(search)
+        | own
+        | {
+            "question": question,
+            "budget": dataclasses.asdict(budget),
+            "trials": [trial.to_plain() for trial in trials],
+            "importance": dict(importance),
+            "best": None if best is None else best.number,
+            "front": [trial.number for trial in pareto_front(trials, search.objectives)],
+            "confirmation": confirmation_name(search),
+        }
+    )
 
 
 def confirmation_name(search: Search) -> str:

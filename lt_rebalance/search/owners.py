@@ -4,12 +4,14 @@ Whatever comes to own stages has its place in `OWNERS`. Where one owner cannot b
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import optuna
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState
 
+from lt_rebalance.data.at_hand import described
 from lt_rebalance.files.filesystem import Filesystem
 from lt_rebalance.ground.plain import config_from_dict
 from lt_rebalance.ground.values import parse_json
@@ -32,6 +34,29 @@ def list_owned(store: Store) -> dict[str, str]:
         for key, owner in list_stages(store):
             owned.setdefault(key, owner)
     return owned
+
+
+def list_named_sets(store: Store) -> dict[str, str]:
+    """Return what needs each data set that anything in a store names, by the name of the set.
+
+    Raises:
+        StoreError: something cannot be read, so that what it names cannot be told.
+    """
+    named: dict[str, str] = {}
+    for study in store.list_studies():
+        for cell in store.load_study(study).cells:
+            named.setdefault(cell.dataset, f"study {study}")
+    for search in store.list_searches():
+        try:
+            dataset = store.load_search(search)["search"]["base"]["data"]["dataset"]
+        except (KeyError, TypeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise _refuse(store, f"{search_path(search)}/account.json", reason) from None
+        named.setdefault(dataset, f"search {search}")
+    for key, found in store.scan(Store.read_outcome, store.list_keys()):
+        if found is not None:
+            named.setdefault(found.stage["data"]["dataset"], f"stage {key}")
+    return named
 
 
 def _list_of_studies(store: Store) -> Iterator[tuple[str, str]]:
@@ -59,28 +84,32 @@ OWNERS: Mapping[str, Callable[[Store], Iterator[tuple[str, str]]]] = {
     "searches": _list_of_searches,
 }
 """by directory of a store: what yields the key and the owner of every stage that something in it owns"""
-OWN_NOTHING = ("stages", "tables", "quarantine", "lease", "events", "logs", "running", "segments")
+OWN_NOTHING = ("stages", "tables", "quarantine", "images", "lease", "events", "logs", "running", "segments")
 """the other directories of a store"""
 
 
-def _list_stages(store: Store, name: str, trials: list[Values]) -> Iterator[AnyStage]:
-    """Yield every stage of every ladder that a trial of a search has climbed or may climb."""
+def _list_stages(store: Store, name: str, trials: list[Values]) -> list[AnyStage]:
+    """Return every stage of every ladder that a trial of a search has climbed or may climb."""
     path = f"{search_path(name)}/account.json"
     account = store.load_search(name)
     if (version := account.get("results_version")) != RESULTS_VERSION:
         raise _refuse(store, path, f"it is of results version {version!r}, this code knows {RESULTS_VERSION}")
+    found: list[AnyStage] = []
     try:
-        search = config_from_dict(Search, account["search"])
-        if account["rung_rounds"] != list(search.rung_rounds):
-            raise ValueError(f"its rungs are {account['rung_rounds']}, this code has {search.rung_rounds}")
-        kept = [dict(trial["values"]) for trial in account["trials"]]
-        for values in _without_repeats([*kept, *trials]):
-            if set(values) >= set(search.space):  # else it was stopped before it began to train
-                for rung in search.ladder(values):
-                    for group in rung.groups:
-                        yield from group
+        with described(account.get("own_data", [])):
+            search = config_from_dict(Search, account["search"])
+            if account["rung_rounds"] != list(search.rung_rounds):
+                raise ValueError(
+                    f"its rungs are {account['rung_rounds']}, this code has {search.rung_rounds}"
+                )
+            kept = [dict(trial["values"]) for trial in account["trials"]]
+            for values in _without_repeats([*kept, *trials]):
+                if set(values) >= set(search.space):  # else it was stopped before it began to train
+                    for rung in search.ladder(values):
+                        found += chain.from_iterable(rung.groups)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _refuse(store, path, f"{type(error).__name__}: {error}") from None
+    return found
 
 
 def _without_repeats(values: list[Any]) -> list[Values]:

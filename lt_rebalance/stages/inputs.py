@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.files import load_dataset
-from lt_rebalance.data.long_tail import Subset, draw_subset
+from lt_rebalance.data.long_tail import OWN_SPLIT, Subset, draw_subset
 from lt_rebalance.data.spec import Dataset, DatasetSpec
 from lt_rebalance.ground.seeding import numpy_stream, torch_stream
 from lt_rebalance.images.load import load_at_hand
@@ -103,7 +103,7 @@ class InputReader:
             subset=subset,
             plan=plan,
             training_set=self._training_set(subset, plan, synthetic_SCHW),
-            validation_set=self._validation_set(subset),
+            validation_set=self._validation_set(stage, subset),
             quality_per_class=quality,
             first_weights=self._read_first(stage),
         )
@@ -143,7 +143,10 @@ class InputReader:
             synthetic_SCHW=synthetic_SCHW,
         )
 
-    def _validation_set(self, subset: Subset) -> EvaluationSet | None:
+    def _validation_set(self, stage: AnyStage, subset: Subset) -> EvaluationSet | None:
+        images, labels = self._dataset.validation_images_NCHW, self._dataset.validation_labels_N
+        if stage.data.validation == OWN_SPLIT and images is not None and labels is not None:
+            return EvaluationSet(images_PCHW=self._send(images), labels_N=self._send(labels))
         indices = subset.validation_indices
         if len(indices) == 0:
             return None

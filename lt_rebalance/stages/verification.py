@@ -44,8 +44,8 @@ def verify_stage(store: Store, key: str, data_dir: str | None) -> Verification:
 
     Raises:
         StoreError: the stage, or one that it builds on, has no usable record.
-        ValueError: this machine cannot run the stage as it was run, or it needs a file of a user's own that
-            is not at hand.
+        ValueError: this machine cannot run the stage as it was run, or it needs a file or images of a user's
+            own that are not at hand.
     """
     record = _read(store, key)
     require_at_hand(record.stage)

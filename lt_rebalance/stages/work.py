@@ -31,6 +31,8 @@ def measuring_flop(stage: ClassifierStage) -> float:
     """Return the arithmetic of measuring a classifier once, on its test and its validation set."""
     spec = get_dataset_spec(stage.data.dataset)
     num_tested = sum(spec.test_counts_K) + stage.data.validation_per_class * spec.num_classes
+    if stage.data.validation is not None:
+        num_tested += sum(spec.validation_counts_K or ())
     return _classifier_work(stage).flop * num_tested
 
 

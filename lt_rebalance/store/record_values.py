@@ -271,7 +271,8 @@ def _check_classifier(values: Mapping[str, Any]) -> None:
     read = _read_confusion(confusion, len(values["class_counts"]))
     measured_K = read.true_K
     require(bool(measured_K.all()), "confusion", "of images of every class", measured_K.tolist())
-    if values["kind"] == "validation":
+    own_validation = stage["data"].get("validation")
+    if values["kind"] == "validation" and own_validation is None:
         size = stage["data"]["validation_per_class"]
         is_all = bool((measured_K == size).all())
         require(is_all, "confusion", f"of {size} images a class", measured_K.tolist())
@@ -288,7 +289,7 @@ def _check_classifier(values: Mapping[str, Any]) -> None:
     )
     require(is_reported, "metrics", "those of the round that is reported", metrics)
     needed = {f"{prefix}{each}" for each in _NEEDED["classifier"]}
-    if values["kind"] == "classifier" and stage["data"]["validation_per_class"]:
+    if values["kind"] == "classifier" and (stage["data"]["validation_per_class"] or own_validation):
         needed.add(f"validation_{SELECTION_METRIC}")
     missing = sorted(needed - values["curves"][0].keys())
     require(not missing, "curves", f"of rows that have {', '.join(missing)}", sorted(values["curves"][0]))

@@ -19,6 +19,7 @@ Layout under the root, all JSON but for artefacts and checkpoints:
     stages/<key>/errors/<n>-<id>.json   attempts that raised
     stages/<key>/checkpoints/<round>-<hash>.safetensors
     quarantine/<key>-<id>/<file>        files that could not be read, with the reason beside them
+    images/<identity>/                  images of a user's own, as `images.upload` puts them there
     lease/<generation>.json             the driver at work, or the last one
 
 and beside these, for people who watch and needed by nothing:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lt_rebalance.data.catalog import get_dataset_spec
-from lt_rebalance.data.long_tail import DataConfig, parse_c, parse_ratio
+from lt_rebalance.data.long_tail import OWN_SPLIT, DataConfig, brings_validation, parse_c, parse_ratio
 from lt_rebalance.ground.imbalance import CUT_PROFILES
 from lt_rebalance.ground.own_file import is_own
 from lt_rebalance.ground.plain import require_known
@@ -89,6 +89,7 @@ def make_cell(protocol: Protocol, *, dataset: str, c: str | None, method: str, g
     """
     generator_config, level = None, read_level(c)
     is_cut = any(level.values())
+    data: dict[str, Any] = {**_choose_validation(protocol, dataset), **level}
     if generator is not None:
         generator_config = GeneratorConfig(
             architecture=generator,
@@ -105,8 +106,7 @@ def make_cell(protocol: Protocol, *, dataset: str, c: str | None, method: str, g
             dataset=dataset,
             subset_draw=protocol.subset_draw if is_cut else None,
             class_order=protocol.class_order if is_cut else None,
-            validation_per_class=protocol.validation_per_class,
-            **level,
+            **data,
         ),
         method=protocol.method_config(method),
         generator=generator_config,
@@ -123,6 +123,13 @@ def make_cell(protocol: Protocol, *, dataset: str, c: str | None, method: str, g
             **_fit_recipe(protocol, dataset),
         ),
     )
+
+
+def _choose_validation(protocol: Protocol, dataset: str) -> dict[str, Any]:
+    """Return what a protocol that wants a validation set takes: the split that a set brings, if any."""
+    if protocol.validation_per_class and brings_validation(dataset):
+        return {"validation_per_class": 0, "validation": OWN_SPLIT}
+    return {"validation_per_class": protocol.validation_per_class}
 
 
 def _fit_recipe(protocol: Protocol, dataset: str) -> dict[str, Any]:

@@ -163,7 +163,7 @@ class ValidationStage(ClassifierStage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.data.validation_per_class == 0:
+        if not self.data.has_validation:
             raise ValueError("a validation stage needs validation_per_class above 0, got 0")
         if self.classifier.selection == "oracle_best_test":
             raise ValueError('a validation stage takes no selection "oracle_best_test": it reads the test')

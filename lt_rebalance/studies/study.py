@@ -56,7 +56,7 @@ class Cell:
     def __post_init__(self) -> None:
         if is_at_hand(self.method.name):
             self._check_generator()
-        if self.classifier.selection == "best_validation" and self.data.validation_per_class == 0:
+        if self.classifier.selection == "best_validation" and not self.data.has_validation:
             raise ValueError('selection "best_validation" needs validation_per_class above 0, got 0')
 
     def _check_generator(self) -> None:

@@ -160,6 +160,7 @@ VALUES: dict[str, list[str]] = {
     "--grey": [],
     "--test-fraction": ["0.2"],
     "--relabel": [],
+    "--upload-data": [],
     "--c": ["7/9"],
     "--profile": ["natural"],
     "--ratio": ["100"],
@@ -312,6 +313,10 @@ def stop() -> None:
 
 # Commands that look
 
+AGAIN_WITH_IMAGES = {
+    **{"--dataset": ["mnist"], "--image-size": ["16"], "--grey": [], "--test-fraction": ["0.2"]},
+    "--relabel": [],
+}
 LOOKS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
     "plan": (["plan", "STORE"], {"what": ["status"], "--study": ["other"], "--rate": ["2"], "--json": []}),
     "status": (
@@ -321,7 +326,10 @@ LOOKS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
     "show": (["show", "STAGE"], {"--storage": ["nowhere"], "--log": [], "--json": []}),
     "verify": (
         ["verify", "STAGE"],
-        {"--storage": ["nowhere"], "--data-dir": ["/nowhere"], "--own-file": [__file__], "--json": []},
+        {
+            **{"--storage": ["nowhere"], "--data-dir": ["/nowhere"], "--own-file": [__file__], "--json": []},
+            **AGAIN_WITH_IMAGES,
+        },
     ),
     "retry": (
         ["retry", "STORE", "--failed", "--dry-run"],
@@ -333,6 +341,8 @@ LOOKS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
                 "--max-concurrent": ["3"],
                 "--lanes": ["3"],
             },
+            **AGAIN_WITH_IMAGES,
+            "--upload-data": [],
         },
     ),
     "gc": (["gc", "STORE"], {"--orphans": [], "--dry-run": [], "--json": []}),

@@ -1,0 +1,84 @@
+"""The validation split that a user's own set brings: what chooses, where a protocol wants one."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from lt_rebalance.data import at_hand
+from lt_rebalance.data.long_tail import DataConfig
+from lt_rebalance.images.cache import CACHE_DIR_VARIABLE
+from lt_rebalance.images.load import bring
+from lt_rebalance.images.options import OwnOptions
+from lt_rebalance.stages.inputs import InputReader, _load_dataset_once
+from lt_rebalance.stages.kinds import run_stage
+from lt_rebalance.store import open_store
+from lt_rebalance.studies.protocols import Protocol, make_cell
+from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
+from lt_rebalance.training.configs import Budget, Execution
+from tests.own_images import COUNTS, draw_images, write_folder
+
+WITH_SPLIT = COUNTS | {"val": (3, 1, 2)}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(at_hand, "_AT_HAND", {})
+    _load_dataset_once.cache_clear()
+    yield
+    _load_dataset_once.cache_clear()
+
+
+def make_stage(name: str, protocol: Protocol, execution: Execution, validation: int) -> ClassifierStage:
+    short = dataclasses.replace(
+        protocol,
+        classifier_budget=Budget(steps=2, rounds=1),
+        classifier_batch_size=4,
+        validation_per_class=validation,
+    )
+    return make_cell(short, dataset=name, c=None, method="none", generator=None).stage(0, execution)
+
+
+def test_split_that_a_set_brings_is_what_chooses_and_nothing_is_set_aside(
+    tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution
+) -> None:
+    name, _ = bring(str(write_folder(tmp_path / "pets", draw_images(counts=WITH_SPLIT))), OwnOptions())
+    stage = make_stage(name, small_protocol, cpu_execution, validation=2)
+    store = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
+    assert store is not None and stage.data.validation == "own" and stage.data.validation_per_class == 0
+    inputs = InputReader(name, None, store, torch.device("cpu")).read(stage)
+    assert inputs.subset.counts_K == list(COUNTS["train"])
+    assert inputs.validation_set is not None
+    assert inputs.validation_set.labels_N.tolist() == [0, 0, 0, 1, 2, 2]
+    measured = run_stage(stage.on_validation(), store)
+    assert [sum(row) for row in measured.confusion] == [3, 1, 2]
+    assert store.read_record(measured.key) == measured
+    tested = run_stage(stage, store)
+    assert [sum(row) for row in tested.confusion] == list(COUNTS["test"])
+    assert store.read_record(tested.key) == tested
+
+
+def test_without_such_a_split_images_are_set_aside_as_before(
+    tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution
+) -> None:
+    name, _ = bring(str(write_folder(tmp_path / "pets", draw_images())), OwnOptions())
+    stage = make_stage(name, small_protocol, cpu_execution, validation=2)
+    assert stage.data.validation_per_class == 2 and 'validation"' not in json.dumps(stage.to_dict()["data"])
+    with pytest.raises(ValueError, match="is for a set with a validation split"):
+        dataclasses.replace(stage.data, validation_per_class=0, validation="own")
+
+
+def test_protocol_without_validation_leaves_the_split_alone(
+    tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution
+) -> None:
+    name, _ = bring(str(write_folder(tmp_path / "pets", draw_images(counts=WITH_SPLIT))), OwnOptions())
+    data = make_stage(name, small_protocol, cpu_execution, validation=0).data
+    assert data == DataConfig(
+        dataset=name, c=None, subset_draw=None, class_order=None, validation_per_class=0
+    )
+    with pytest.raises(ValueError, match="validation_per_class must be 0"):
+        dataclasses.replace(data, validation_per_class=1, validation="own")
