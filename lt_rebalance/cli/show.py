@@ -61,18 +61,18 @@ def _to_dict(store: Store, key: str, record: Record | None, failure: Failure | N
 
 def _render(store: Store, key: str, record: Record | None, failure: Failure | None) -> RenderableType:
     if record is not None:
-        names = _class_names(store, record)
-        return Group(*map(rich, _describe(record, names)), _render_classes(record, names))
+        dataset, names = _name_data(store, record)
+        return Group(*map(rich, _describe(record, dataset, names)), _render_classes(record, names))
     if failure is not None:
         told = [f"{failure.kind} {key}", "state: failed", f"error: {failure.error}"]
         return Group(*map(rich, told), Text(lines(failure.traceback, indent="  ")))
     return Text(f"stage {key} is not finished; {store.count_errors(key)} attempts have raised")
 
 
-def _describe(record: Record, class_names: list[str]) -> list[str]:
+def _describe(record: Record, dataset: str, class_names: list[str]) -> list[str]:
     stage, timing, made = record.stage, record.timing, record.provenance
     lines = [f"{record.kind} {record.key}", f"state: {record.state}, seed {stage['seed']}"]
-    lines.append(f"data: {stage['data']['dataset']}, {say_data(name_data(stage['data']))}")
+    lines.append(f"data: {dataset}, {say_data(name_data(stage['data']))}")
     lines += [f"{name}: {value:.6g}" for name, value in record.all_metrics().items()]
     lines += [f"concern: {concern.text}" for concern in find_concerns(record, class_names)]
     device = "not kept" if timing.device_s is None else format_duration(timing.device_s)
@@ -90,14 +90,16 @@ def _describe(record: Record, class_names: list[str]) -> list[str]:
     return lines
 
 
-def _class_names(store: Store, record: Record) -> list[str]:
-    """Return the names of the classes as a study of the store tells them, or else their numbers."""
+def _name_data(store: Store, record: Record) -> tuple[str, list[str]]:
+    """Return the names of data set and classes as a study of the store tells them, or else their numbers."""
+    dataset = record.stage["data"]["dataset"]
     for name in store.list_studies():
         with contextlib.suppress(StoreError):  # a damaged plan is no reason to show no stage
-            names = store.load_study(name).class_names.get(record.stage["data"]["dataset"], ())
+            study = store.load_study(name)
+            names = study.class_names.get(dataset, ())
             if len(names) == len(record.class_counts):
-                return list(names)
-    return [str(label) for label in range(len(record.class_counts))]
+                return study.say_dataset(dataset), list(names)
+    return dataset, [str(label) for label in range(len(record.class_counts))]
 
 
 def _render_classes(record: Record, class_names: list[str]) -> Table:

@@ -8,9 +8,12 @@ line of this process gave or, in a worker, that its driver handed on. Nothing in
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.ground.names import entitle
+from lt_rebalance.ground.text import one_line
 
 DIGITS = 8
 """of the identity that a name shows"""
@@ -62,6 +65,17 @@ def get_own_data(name: str) -> OwnData:
             f"{name} are images of a user's own that are not at hand; run their sweep with --dataset PATH"
         )
     return _AT_HAND[name]
+
+
+def say_dataset(name: str) -> str:
+    """Return a data set as readers know it: "pets (images@75d61863)" after where it lies, or its name."""
+    return entitle(name, call_after(_AT_HAND[name].location) if name in _AT_HAND else "")
+
+
+def call_after(location: str) -> str:
+    """Return what the images at a location are called: the name of the file or folder, in one line."""
+    path = Path(location)
+    return one_line(path.stem if path.suffix.lower() == ".npz" else path.name)
 
 
 def hand_on(stages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
