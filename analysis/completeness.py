@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from analysis.reader import UNKNOWN_CODE, StoreReader, digest
-from lt_rebalance.ground.confusion import MAX_DETAILED
 
 ALLOWANCES = ("gaps", "duplicates", "versions")
 _NAMED = 10
@@ -93,12 +92,6 @@ def describe_oddities(reader: StoreReader) -> tuple[str, ...]:
         notes.append(f"{others} stages in the store belong to none of these studies and were not read")
     if quarantined := len(reader.store.list_quarantine()):
         notes.append(f"{quarantined} damaged files lie in quarantine")
-    wide = [name for name, names in reader.class_names.items() if len(names) > MAX_DETAILED]
-    if wide:
-        notes.append(
-            f"figures of single classes (F6, F7, F8) are drawn for up to {MAX_DETAILED} classes, and so not "
-            f"for {', '.join(wide)}"
-        )
     notes += _describe_mixtures(reader)
     return tuple(notes)
 

@@ -62,6 +62,8 @@ class StoreReader:
     def __init__(self, store: Store, studies: Mapping[str, StudyDocument]) -> None:
         self.store = store
         self.studies = studies
+        self._shown_datasets: dict[str, str] = {}
+        """what readers call each data set, in all frames"""
         self.class_names: dict[str, tuple[str, ...]] = {}
         self.cells: dict[str, StudyCell] = {}
         """by cell id: what the study says of it, with "execution" in its configuration"""
@@ -106,12 +108,16 @@ class StoreReader:
                 self.rows[key]["device_s"] += self.rows[first_key].get("device_s", 0.0) / users[first_key]
 
     def _read_study(self, name: str, study: StudyDocument) -> None:
-        self.class_names |= study.class_names
+        for dataset, names in study.class_names.items():
+            # The same images may have lain under other names: one name for all that was learned from them.
+            shown = self._shown_datasets.setdefault(dataset, study.say_dataset(dataset))
+            self.class_names[shown] = names
         ids = []
         for cell in study.cells:
             config = {**cell.config, "execution": study.execution}
             ids.append(digest(config))
-            self.cells.setdefault(ids[-1], dataclasses.replace(cell, config=config))
+            shown = self._shown_datasets[cell.dataset]
+            self.cells.setdefault(ids[-1], dataclasses.replace(cell, config=config, dataset=shown))
         for each in study.comparisons:
             pair = {"cell": ids[each.cell], "reference": ids[each.reference]}
             self.comparisons.append({"study": name, **pair, "change": each.change})

@@ -101,6 +101,12 @@ CHAPTERS = (
         figures=("f5", "f6", "f7"),
     ),
     Chapter(
+        name="classes",
+        short_title="Classes",
+        title="How well each class is recognised",
+        tables=("t7-classes",),
+    ),
+    Chapter(
         name="generators",
         short_title="Generators",
         title="What the generators draw",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
+from analysis.classes import MAX_SHOWN, NUM_WORST
 from analysis.compare import EXPLORATORY
 from lt_rebalance.ground.imbalance import ORIGINAL, is_c
 from lt_rebalance.ground.paper import explain_absence
@@ -301,6 +302,16 @@ def describe_sample(cells: pd.DataFrame) -> str:
     return (
         "A data set named mini is a small sample of the full one, and its test set is small as well: its "
         "accuracies are not those of the full set."
+    )
+
+
+def describe_shown(num_classes: int) -> str:
+    """Say which classes are shown of more than have room; nothing where all are."""
+    if num_classes <= MAX_SHOWN:
+        return ""
+    return (
+        f"Of {num_classes:,} classes, shown are groups by rank and by number of training images, and the "
+        f"{NUM_WORST} of lowest mean recall over all methods; the others are left out."
     )
 
 

@@ -6,14 +6,22 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.style import SMALL, Drawn, describe_dataset, describe_n, make_figure, title_of
+from analysis.classes import MAX_SHOWN, confused_pairs, shown_recalls
+from analysis.figures.style import (
+    SMALL,
+    Drawn,
+    describe_dataset,
+    describe_n,
+    label_methods,
+    make_figure,
+    title_of,
+)
 from analysis.naming import in_order
-from analysis.sentences import describe_left_out, join
-from lt_rebalance.ground.confusion import MAX_DETAILED, Confusion
+from analysis.sentences import describe_left_out, describe_shown, join
+from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.imbalance import data_rank
 
-MAX_WRITTEN = 20
-"""classes up to which a matrix has room for numbers"""
+PAIR_COLOUR = "#08519C"
 SHOWN_FROM = 0.05
 """share from which a confusion is written out"""
 
@@ -46,6 +54,13 @@ def plot_recalls(axes: Axes, classes: pd.DataFrame) -> Axes:
     return axes
 
 
+def _fit(classes: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of classes as they are; of more than have room, rows of groups and of the worst."""
+    if classes["class"].max() < MAX_SHOWN:
+        return classes
+    return shown_recalls(classes).rename(columns={"place": "class", "shown": "class_name"})
+
+
 def _say_recall(value: float) -> str:
     """Tell a class that is never recognised from one that hardly is."""
     if value == 0:
@@ -57,8 +72,6 @@ def draw_recalls(classes: pd.DataFrame, all_runs: pd.DataFrame) -> Iterator[Draw
     """F6 for each setting, one panel a C."""
     names = ["setting", "data", "method", "dataset"]
     classes = classes.astype(dict.fromkeys(names, "object"))
-    num_classes = classes.groupby("setting", sort=False)["class"].transform("max") + 1
-    classes = classes[num_classes <= MAX_DETAILED]
     for index, (setting, of_setting) in enumerate(classes.groupby("setting", sort=False), start=1):
         levels = sorted(dict.fromkeys(of_setting["data"]), key=data_rank)
         numbers = [of_setting.loc[of_setting["data"] == data, "method"].nunique() for data in levels]
@@ -70,7 +83,7 @@ def draw_recalls(classes: pd.DataFrame, all_runs: pd.DataFrame) -> Iterator[Draw
             height_ratios=numbers,
         )
         for (axes,), data in zip(rows, levels, strict=True):
-            plot_recalls(axes, of_setting[of_setting["data"] == data])
+            plot_recalls(axes, _fit(of_setting[of_setting["data"] == data]))
             axes.set_title(f"{title_of(data)}; above the columns: real training images", loc="left")
         runs = of_setting.groupby(["data", "method"])["key"].nunique()
         yield Drawn(
@@ -84,6 +97,7 @@ def draw_recalls(classes: pd.DataFrame, all_runs: pd.DataFrame) -> Iterator[Draw
                     "<.01 "
                     "one that it hardly does. Real training images are those before rebalancing; they vary "
                     f"where the order of classes is drawn from the seed.",
+                    describe_shown(int(of_setting["class"].max()) + 1),
                     describe_left_out(all_runs[all_runs["setting"] == setting]),
                     describe_dataset(of_setting),
                 ]
@@ -98,15 +112,13 @@ def plot_confusion(axes: Axes, confusions: Sequence[Confusion], names: Sequence[
     matrices = [confusion.to_matrix() for confusion in confusions]
     shares = np.mean([matrix / total for matrix, total in zip(matrices, totals, strict=True)], axis=0)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    has_room = len(names) <= MAX_WRITTEN
     for (i, j), value in np.ndenumerate(shares):
-        if has_room and value >= SHOWN_FROM:
+        if value >= SHOWN_FROM:
             text = f"{value:.2f}".removeprefix("0")
             colour = "white" if value > 0.6 else "black"
             axes.text(j, i, text, ha="center", va="center", fontsize=SMALL, color=colour)
-    size = SMALL if has_room else 5
-    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=size)
-    axes.set_yticks(range(len(names)), names, fontsize=size)
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=SMALL)
+    axes.set_yticks(range(len(names)), names, fontsize=SMALL)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("predicted")
@@ -116,12 +128,22 @@ def plot_confusion(axes: Axes, confusions: Sequence[Confusion], names: Sequence[
 def draw_confusions(
     runs: pd.DataFrame, confusions: Mapping[str, Confusion], class_names: Mapping[str, Sequence[str]]
 ) -> Iterator[Drawn]:
-    """F7 for each setting and C in which runs collapse: collapsed beside healthy ones of the same methods."""
+    """F7 for each setting and C in which runs collapse: collapsed beside healthy ones of the same methods.
+
+    Of more classes than have room, the most confused pairs over all runs, collapsed or not.
+    """
     complete = runs[runs["state"] == "complete"]
     number = 0
     for (setting, data, dataset), block in complete.groupby(["setting", "data", "dataset"], sort=False):
         is_collapsed = block["is_collapsed"].astype(bool)
-        if not is_collapsed.any() or len(class_names[str(dataset)]) > MAX_DETAILED:
+        names = class_names[str(dataset)]
+        if len(names) > MAX_SHOWN:
+            number += 1
+            left_out = describe_left_out(_block_of(runs, setting, data))
+            pairs = confused_pairs([confusions[key] for key in block["key"]])
+            yield _draw_pairs(f"f7-confusion-{number}", block, pairs, names, left_out)
+            continue
+        if not is_collapsed.any():
             continue
         # Other methods would differ from the collapsed runs by method as well.
         healthy = block[~is_collapsed & block["cell"].isin(block.loc[is_collapsed, "cell"])]
@@ -130,7 +152,7 @@ def draw_confusions(
         number += 1
         figure, rows = make_figure(1, len(kinds), 4.3 * len(kinds), 4.4)
         for axes, (kind, of_kind) in zip(rows[0], kinds.items(), strict=True):
-            plot_confusion(axes, [confusions[key] for key in of_kind["key"]], class_names[str(dataset)])
+            plot_confusion(axes, [confusions[key] for key in of_kind["key"]], names)
             axes.set_title(f"{kind}, n = {len(of_kind)} runs")
         rows[0][0].set_ylabel("true class")
         yield Drawn(
@@ -150,6 +172,44 @@ def draw_confusions(
             ),
             figure=figure,
         )
+
+
+def plot_pairs(axes: Axes, pairs: Sequence[tuple[int, int, float]], names: Sequence[str]) -> Axes:
+    """Draw a bar a pair of classes, as `confused_pairs` returns them."""
+    labels = [f"{names[true]}, taken for {names[predicted]}" for true, predicted, _ in pairs]
+    axes.barh(range(len(pairs)), [share for *_, share in pairs], color=PAIR_COLOUR)
+    for place, (*_, share) in enumerate(pairs):
+        axes.text(share, place, f" {share:.2f}", va="center", fontsize=SMALL)
+    label_methods(axes, labels)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of the true class")
+    return axes
+
+
+def _draw_pairs(
+    name: str,
+    block: pd.DataFrame,
+    pairs: Sequence[tuple[int, int, float]],
+    names: Sequence[str],
+    left_out: str,
+) -> Drawn:
+    figure, rows = make_figure(1, 1, 8, 1.2 + 0.28 * len(pairs))
+    plot_pairs(rows[0][0], pairs, names)
+    setting, data = block["setting"].iloc[0], block["data"].iloc[0]
+    return Drawn(
+        name=name,
+        title=f"F7. Which classes are taken for which: {setting}, {title_of(str(data))}",
+        caption=join(
+            [
+                f"The {len(pairs)} pairs of {len(names):,} classes that are confused most, as the mean share "
+                f"of the true class over n = {len(block)} complete runs of all methods, without interval. "
+                "All other pairs are left out.",
+                left_out,
+                describe_dataset(block),
+            ]
+        ),
+        figure=figure,
+    )
 
 
 def _block_of(runs: pd.DataFrame, setting: object, data: object) -> pd.DataFrame:

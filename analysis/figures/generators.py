@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
+from analysis.classes import MAX_SHOWN, sampled_classes
 from analysis.collect import Results
 from analysis.figures.style import (
     COLLAPSED_COLOUR,
@@ -29,7 +30,6 @@ from analysis.figures.style import (
     title_of,
 )
 from analysis.naming import in_order
-from lt_rebalance.ground.confusion import MAX_DETAILED
 from lt_rebalance.ground.imbalance import data_rank
 from lt_rebalance.ground.metrics import COLLAPSED_BELOW
 
@@ -51,6 +51,11 @@ class Sheet:
     seed: int
     quality: pd.DataFrame
     """one row a class"""
+
+    def take(self, labels: Sequence[int]) -> "Sheet":
+        """Return the sheet of some of the classes."""
+        images_3KJCHW = self.images_3KJCHW[:, list(labels)]
+        return Sheet(images_3KJCHW=images_3KJCHW, seed=self.seed, quality=self.quality.iloc[list(labels)])
 
     @property
     def diversity_K(self) -> NDArray[np.float64]:
@@ -110,7 +115,7 @@ def draw_sheets(results: Results) -> Iterator[Drawn]:
         ["setting", "data", "dataset"], sort=False
     ):
         names = results.class_names[str(dataset)]
-        sheets = read_sheets(results, block) if len(names) <= MAX_DETAILED else {}
+        sheets = read_sheets(results, block)
         if not sheets:
             continue
         number += 1
@@ -124,6 +129,7 @@ def draw_sheets(results: Results) -> Iterator[Drawn]:
                 "with the number of real training images. Beside each generated row: diversity (generated "
                 "over real spread, no unit), and how many different real images are nearest to 200 samples. "
                 f"Framed: diversity below {COLLAPSED_BELOW}, the class has collapsed. "
+                f"{_say_sampled(len(names))}"
                 f"{describe_dataset(block)}"
             ),
             figure=sheet_figure(sheets, names),
@@ -143,8 +149,12 @@ def draw_sheets(results: Results) -> Iterator[Drawn]:
 
 def sheet_figure(sheets: Mapping[str, Sheet], names: Sequence[str]) -> Figure:
     """Return a panel of real images and one of each architecture, two a row."""
+    first = next(iter(sheets.values()))
+    chosen = sampled_classes(first.quality["class_count"].tolist())
+    names = [names[label] for label in chosen]
+    sheets = {method: sheet.take(chosen) for method, sheet in sheets.items()}
     num_rows = -(-(len(sheets) + 1) // 2)
-    figure, rows = make_figure(num_rows, 2, 9.2, 3.0 * num_rows)
+    figure, rows = make_figure(num_rows, 2, 9.2, max(3.0, 0.3 * len(names)) * num_rows)
     panels = [axes for row in rows for axes in row]
     first = next(iter(sheets.values()))
     counts = zip(names, first.quality["class_count"], strict=True)
@@ -159,6 +169,15 @@ def sheet_figure(sheets: Mapping[str, Sheet], names: Sequence[str]) -> Figure:
     for axes in panels[len(sheets) + 1 :]:
         axes.set_visible(False)
     return figure
+
+
+def _say_sampled(num_classes: int) -> str:
+    """Say which classes a sheet shows of more than have room."""
+    if num_classes <= MAX_SHOWN:
+        return ""
+    half = MAX_SHOWN // 2
+    ends = f"the {half} with most and the {half} with fewest training images"
+    return f"Of {num_classes:,} classes, {ends} are shown. "
 
 
 def nearest_figure(sheets: Mapping[str, Sheet], names: Sequence[str]) -> Figure:

@@ -1,4 +1,4 @@
-"""The tables of the report: T1 to T6, the hypotheses, and what is exploratory."""
+"""The tables of the report: T1 to T7, the hypotheses, and what is exploratory."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.ablations import compare_with_references
 from analysis.aggregate import aggregate, collapse_table, generator_table
+from analysis.classes import recall_table
 from analysis.collect import Results
 from analysis.compare import compare, compare_collapse
 from analysis.hypotheses import judge_hypotheses
@@ -13,6 +14,7 @@ from analysis.leading import leading_of
 from analysis.sources import sources_table
 from analysis.tables.ablations import ablation_table
 from analysis.tables.claims import count_verdicts, hypothesis_table
+from analysis.tables.classes import class_table, has_classes_to_tell
 from analysis.tables.collapse import collapse_comparison, collapsed_generators, collapsed_runs
 from analysis.tables.completeness import account, completeness_table, count_gaps, provenance_table
 from analysis.tables.cost import cost_tables
@@ -100,4 +102,6 @@ def build_tables(results: Results, frames: Frames) -> dict[str, Table]:
     ]
     if list_own():
         tables.append(own_table(frames.own))
+    if has_classes_to_tell(results.cells, results.class_names):
+        tables.append(class_table(recall_table(results.classes), results.class_names))
     return {table.name: table for table in tables}

@@ -3,6 +3,8 @@
 import argparse
 import contextlib
 import json
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,12 +12,22 @@ from rich.table import Table
 from rich.text import Text
 
 from lt_rebalance.cli.stores import find_stage, print_json
-from lt_rebalance.ground.imbalance import name_data, say_data
+from lt_rebalance.ground.imbalance import (
+    COUNT_GROUPS,
+    RANK_GROUPS,
+    count_groups,
+    name_data,
+    rank_groups,
+    say_data,
+)
 from lt_rebalance.ground.text import format_duration, lines, make_console, rich
 from lt_rebalance.monitoring.concerns import find_concerns
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.log import log_path
 from lt_rebalance.store.records import Failure, Record
+
+MAX_SHOWN, NUM_WORST = 20, 5
+"""classes up to which each has its row, and how many of more have one"""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -61,18 +73,18 @@ def _to_dict(store: Store, key: str, record: Record | None, failure: Failure | N
 
 def _render(store: Store, key: str, record: Record | None, failure: Failure | None) -> RenderableType:
     if record is not None:
-        names = _class_names(store, record)
-        return Group(*map(rich, _describe(record, names)), _render_classes(record, names))
+        dataset, names = _name_data(store, record)
+        return Group(*map(rich, _describe(record, dataset, names)), *_render_classes(record, names))
     if failure is not None:
         told = [f"{failure.kind} {key}", "state: failed", f"error: {failure.error}"]
         return Group(*map(rich, told), Text(lines(failure.traceback, indent="  ")))
     return Text(f"stage {key} is not finished; {store.count_errors(key)} attempts have raised")
 
 
-def _describe(record: Record, class_names: list[str]) -> list[str]:
+def _describe(record: Record, dataset: str, class_names: list[str]) -> list[str]:
     stage, timing, made = record.stage, record.timing, record.provenance
     lines = [f"{record.kind} {record.key}", f"state: {record.state}, seed {stage['seed']}"]
-    lines.append(f"data: {stage['data']['dataset']}, {say_data(name_data(stage['data']))}")
+    lines.append(f"data: {dataset}, {say_data(name_data(stage['data']))}")
     lines += [f"{name}: {value:.6g}" for name, value in record.all_metrics().items()]
     lines += [f"concern: {concern.text}" for concern in find_concerns(record, class_names)]
     device = "not kept" if timing.device_s is None else format_duration(timing.device_s)
@@ -90,17 +102,55 @@ def _describe(record: Record, class_names: list[str]) -> list[str]:
     return lines
 
 
-def _class_names(store: Store, record: Record) -> list[str]:
-    """Return the names of the classes as a study of the store tells them, or else their numbers."""
+def _name_data(store: Store, record: Record) -> tuple[str, list[str]]:
+    """Return the names of data set and classes as a study of the store tells them, or else their numbers."""
+    dataset = record.stage["data"]["dataset"]
     for name in store.list_studies():
         with contextlib.suppress(StoreError):  # a damaged plan is no reason to show no stage
-            names = store.load_study(name).class_names.get(record.stage["data"]["dataset"], ())
+            study = store.load_study(name)
+            names = study.class_names.get(dataset, ())
             if len(names) == len(record.class_counts):
-                return list(names)
-    return [str(label) for label in range(len(record.class_counts))]
+                return study.say_dataset(dataset), list(names)
+    return dataset, [str(label) for label in range(len(record.class_counts))]
 
 
-def _render_classes(record: Record, class_names: list[str]) -> Table:
+def _render_classes(record: Record, class_names: list[str]) -> Iterator[RenderableType]:
+    """Yield a table of the classes; of more than `MAX_SHOWN` the groups, and a table of the worst."""
+    labels: Sequence[int] = range(len(class_names))
+    if len(class_names) > MAX_SHOWN:
+        yield from _describe_groups(record)
+        labels, measure = _worst(record)
+        yield rich(
+            f"of {len(class_names):,} classes, the {len(labels)} of lowest {measure}; --json has all of them"
+        )
+    yield _tabulate_classes(record, class_names, labels)
+
+
+def _describe_groups(record: Record) -> Iterator[RenderableType]:
+    """Yield a line a group: its classes and training images, and the mean of their recalls."""
+    recall_K = record.read_confusion().recall_K if record.confusion else None
+    groups = {**rank_groups(record.class_counts), **count_groups(record.class_counts)}
+    for name, labels in groups.items():
+        images = sum(record.class_counts[label] for label in labels)
+        recall = "" if recall_K is None else f", mean recall {recall_K[labels].mean():.3f}"
+        label = {**RANK_GROUPS, **COUNT_GROUPS}[name].partition(" classes")[0]
+        size = "1 class" if len(labels) == 1 else f"{len(labels):,} classes"
+        yield rich(f"{label}: {size} with {images:,} real images{recall}")
+
+
+def _worst(record: Record) -> tuple[list[int], str]:
+    """Return the classes that are shown of many, the worst first, and by what."""
+    if record.confusion:
+        values = record.read_confusion().recall_K.tolist()
+        measure = "recall"
+    else:
+        values = record.quality_per_class.get("diversity", [None] * len(record.class_counts))
+        measure = "diversity"
+    key = [math.inf if value is None else value for value in values]
+    return sorted(range(len(key)), key=key.__getitem__)[:NUM_WORST], measure
+
+
+def _tabulate_classes(record: Record, class_names: list[str], labels: Sequence[int]) -> Table:
     columns: dict[str, list[str]] = {
         "class": class_names,
         "real": list(map(str, record.class_counts)),
@@ -114,6 +164,6 @@ def _render_classes(record: Record, class_names: list[str]) -> Table:
     table = Table()
     for name in columns:
         table.add_column(rich(name), justify="left" if name == "class" else "right")
-    for row in zip(*columns.values(), strict=True):
-        table.add_row(*map(rich, row))
+    for label in labels:
+        table.add_row(*(rich(column[label]) for column in columns.values()))
     return table

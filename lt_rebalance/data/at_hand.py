@@ -10,9 +10,12 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.ground.names import entitle
+from lt_rebalance.ground.text import one_line
 
 DIGITS = 8
 """of the identity that a name shows"""
@@ -79,6 +82,17 @@ def note_upload(name: str, location: str) -> None:
 def list_names(stages: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the names of the sets of a user's own that descriptions of stages need, sorted."""
     return sorted({name for stage in stages if is_own_name(name := stage["data"]["dataset"])})
+
+
+def say_dataset(name: str) -> str:
+    """Return a data set as readers know it: "pets (images@75d61863)" after where it lies, or its name."""
+    return entitle(name, call_after(_AT_HAND[name].location) if name in _AT_HAND else "")
+
+
+def call_after(location: str) -> str:
+    """Return what the images at a location are called: the name of the file or folder, in one line."""
+    path = Path(location)
+    return one_line(path.stem if path.suffix.lower() == ".npz" else path.name)
 
 
 def hand_on(stages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -33,6 +33,11 @@ _FASHION_CLASS_NAMES = (
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 
+_CIFAR10_CLASS_NAMES = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
+
 # The checksums of Fashion-MNIST and MNIST are the ones that public projects pin for the unpacked files; those
 # of KMNIST are of the publisher's .gz, as torchvision's prototype data sets list them.
 DATASETS: dict[str, DatasetSpec] = {
@@ -100,3 +105,9 @@ DATASETS: dict[str, DatasetSpec] = {
         },
     ),
 }
+
+NAMED_CLASSES: dict[str, tuple[str, ...]] = {
+    **{name: spec.class_names for name, spec in DATASETS.items()},
+    "cifar10": _CIFAR10_CLASS_NAMES,
+}
+"""names of classes 0..K-1 by data set, of the catalogue and of sets that come as files of a user's own"""

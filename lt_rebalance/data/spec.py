@@ -107,6 +107,14 @@ class DatasetSpec:
         """Whether it is a set of the user's own, in no catalogue."""
         return self.content_sha256 is not None
 
+    @property
+    def counts(self) -> dict[str, tuple[int, ...]]:
+        """Images of each class, by split."""
+        counts = {"train": self.train_counts_K, "test": self.test_counts_K}
+        return (
+            counts if self.validation_counts_K is None else {**counts, "validation": self.validation_counts_K}
+        )
+
     @cached_property
     def identity(self) -> str:
         """Hash that names the content: sha256 over the files' hex digests, sorted, one a line.

@@ -43,3 +43,8 @@ _LEFT_BY_OTHERS = {
     *("lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "aquota.user", "aquota.group"),
     *("$recycle.bin", "system volume information", "@eadir", "#recycle", "#snapshot", "__macosx"),
 }
+
+
+def entitle(name: str, title: str) -> str:
+    """Return a name with the title that readers know it by, where it has one: "pets (images@75d61863)"."""
+    return f"{title} ({name})" if title else name

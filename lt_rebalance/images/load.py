@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_rebalance.data.at_hand import OwnData, get_own_data, keep, name_own, note_upload
-from lt_rebalance.data.catalog import DATASETS
+from lt_rebalance.data.catalog import DATASETS, NAMED_CLASSES
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import Dataset, DatasetSpec
 from lt_rebalance.ground.errors import DataError
@@ -320,17 +320,17 @@ def _name_classes(class_names: Sequence[str], path: Path) -> tuple[tuple[str, ..
     """Return the names of classes, and what is to be said of them.
 
     A file such as "cifar10_lt.npz" may hold numbers alone, which say nothing to a reader of its tables: they
-    are then those of the set of the catalogue whose name it bears.
+    are then those of the known set whose name it bears.
     """
     if tuple(class_names) == tuple(map(str, range(len(class_names)))):
-        for name in sorted(DATASETS, key=len, reverse=True):
+        for name in sorted(NAMED_CLASSES, key=len, reverse=True):
             is_named = re.match(rf"{re.escape(name)}(?![a-z0-9])", path.name, re.IGNORECASE)
-            if is_named and DATASETS[name].num_classes == len(class_names):
+            if is_named and len(NAMED_CLASSES[name]) == len(class_names):
                 said = (
                     f"the names of the classes are those of {name}, which the file is called after; to give "
                     "others, save an array class_names in it"
                 )
-                return DATASETS[name].class_names, [said]
+                return NAMED_CLASSES[name], [said]
     return tuple(class_names), []
 
 

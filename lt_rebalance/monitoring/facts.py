@@ -49,7 +49,7 @@ def _name_stage(study: StudyDocument, stage: StudyStage) -> str:
     has_protocol = stage.kind == "classifier" or study.num_protocols > 1
     words = [
         *([] if stage.kind == "classifier" else [stage.kind]),
-        *([cell.dataset] if study.num_datasets > 1 else []),
+        *([study.say_dataset(cell.dataset)] if study.num_datasets > 1 else []),
         *([cell.protocol] if has_protocol else []),
     ]
     return " ".join([*words, cell.data, stage.trains, stage.replicate])

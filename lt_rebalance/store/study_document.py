@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from lt_rebalance.ground.imbalance import name_data
+from lt_rebalance.ground.names import entitle
 from lt_rebalance.ground.values import (
     LARGEST,
     LARGEST_S,
@@ -43,7 +44,12 @@ _STUDY = fields(
         "question": text,
         "execution": EXECUTION,
         "datasets": mapping_of(
-            fields({"class_names": list_of(label)}, {"is_test_balanced": flag}, anything), name
+            fields(
+                {"class_names": list_of(label)},
+                {"title": label, "counts": mapping_of(list_of(whole()), name), "is_test_balanced": flag},
+                anything,
+            ),
+            name,
         ),
         "cells": list_of(_CELL),
         "runs": list_of(
@@ -163,6 +169,10 @@ class StudyDocument:
     """by data set"""
     unbalanced: tuple[str, ...] = ()
     """data sets whose test images are not as many of each class"""
+    titles: Mapping[str, str] = field(default_factory=dict)
+    """what the user's own images are called, by data set; those of the catalogue go by their name"""
+    counts: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
+    """images of each class, by data set and split; without those of documents from before they were kept"""
     cells: tuple[StudyCell, ...]
     comparisons: tuple[Comparison, ...] = ()
     runs: tuple[StudyRun, ...]
@@ -226,6 +236,10 @@ class StudyDocument:
         """How many protocols its cells follow."""
         return len({cell.protocol for cell in self.cells})
 
+    def say_dataset(self, dataset: str) -> str:
+        """Return a data set as readers know it: "pets (images@75d61863)", or its name."""
+        return entitle(dataset, self.titles.get(dataset, ""))
+
     def runs_by_cell(self) -> list[list[StudyRun]]:
         """Return the runs of each cell."""
         runs: list[list[StudyRun]] = [[] for _ in self.cells]
@@ -254,6 +268,10 @@ class StudyDocument:
 
     def _describe_dataset(self, dataset: str) -> dict[str, Any]:
         described: dict[str, Any] = {"class_names": list(self.class_names[dataset])}
+        if dataset in self.titles:
+            described["title"] = self.titles[dataset]
+        if dataset in self.counts:
+            described["counts"] = {split: list(each) for split, each in self.counts[dataset].items()}
         return described | {"is_test_balanced": False} if dataset in self.unbalanced else described
 
 
@@ -282,6 +300,12 @@ def parse_study(values: Any, of_file: str) -> StudyDocument:  # Any: a JSON valu
         unbalanced=tuple(
             each for each, found in values["datasets"].items() if not found.get("is_test_balanced", True)
         ),
+        titles={each: found["title"] for each, found in values["datasets"].items() if "title" in found},
+        counts={
+            each: {split: tuple(counts) for split, counts in found["counts"].items()}
+            for each, found in values["datasets"].items()
+            if "counts" in found
+        },
         cells=tuple(StudyCell(**cell) for cell in values["cells"]),
         comparisons=tuple(Comparison(**each) for each in values.get("comparisons", ())),
         runs=tuple(map(_parse_run, values["runs"])),
@@ -310,7 +334,11 @@ def _check_study(values: Any, of_file: str) -> None:
         require(cell["dataset"] == data["dataset"], f"{where}.dataset", "that of its config", cell["dataset"])
         require(cell["dataset"] in values["datasets"], f"{where}.dataset", "one of datasets", cell["dataset"])
     for each, described in values["datasets"].items():
-        require(described["class_names"], f"datasets.{each}.class_names", "a list of names", [])
+        num_classes = len(described["class_names"])
+        require(num_classes, f"datasets.{each}.class_names", "a list of names", [])
+        for split, counts in described.get("counts", {}).items():
+            where = f"datasets.{each}.counts.{split}"
+            require(len(counts) == num_classes, where, f"{num_classes} numbers", len(counts))
     for index, run in enumerate(values["runs"]):
         where = f"runs.{index}"
         require(run["cell"] < len(cells), f"{where}.cell", f"below {len(cells)}", run["cell"])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from lt_rebalance.data.at_hand import call_after, get_own_data, is_own_name
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground.imbalance import is_balanced
 from lt_rebalance.ground.own_file import find_place
@@ -131,6 +132,8 @@ def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | No
         execution=to_plain(plan.execution),
         class_names={name: tuple(get_dataset_spec(name).class_names) for name in names},
         unbalanced=tuple(name for name in names if not is_balanced(get_dataset_spec(name).test_counts_K)),
+        titles={name: call_after(get_own_data(name).location) for name in names if is_own_name(name)},
+        counts={name: get_dataset_spec(name).counts for name in names},
         cells=tuple(map(_describe_cell, cells)),
         comparisons=plan.study.comparisons,
         runs=tuple(_describe_run(run, index[run.cell], flop) for run in plan.runs),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from lt_rebalance.data.at_hand import is_own_name, say_dataset
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground.imbalance import is_balanced
 from lt_rebalance.ground.metrics import headline_metrics
@@ -199,6 +200,8 @@ def describe_cells(name: str, runs: pd.DataFrame, cells: pd.DataFrame) -> str:
 
 def describe_means(name: str, cells: pd.DataFrame, *, has_shared_subsets: bool) -> str:
     """Return the same, where it is known whether runs share their subsets."""
+    own = [say_dataset(each) for each in dict.fromkeys(cells["dataset"]) if is_own_name(each)]
+    name = f"{name}, {', '.join(own)}" if own else name
     text = f"{name}: {describe_statistic(int(cells['n'].max()), has_shared_subsets=has_shared_subsets)}"
     return f"{text}, beside the paper's single runs" if cells["paper_accuracy"].notna().any() else text
 

@@ -332,3 +332,8 @@ def test_changes_of_two_settings_with_one_name_are_both_drawn(tmp_path: Path) ->
     assert len(labels) == len(set(labels)) == 2
     contrasts = compare(results.runs)
     assert contrasts.empty or np.isfinite(contrasts["n_pairs"]).all()
+
+
+def test_what_is_left_out_of_many_classes_is_said() -> None:
+    assert sentences.describe_shown(20) == ""
+    assert sentences.describe_shown(1000).startswith("Of 1,000 classes, shown are groups")

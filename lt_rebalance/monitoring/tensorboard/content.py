@@ -29,6 +29,8 @@ MAX_POINTS = 50
 """points of a scalar at most; rounds between them are left out"""
 MAX_PREVIEWS = 3
 """sample grids of a generator in training at most, besides the one of its end"""
+MAX_SAMPLED = 20
+"""classes of which a sheet shows samples"""
 BALANCED = tuple(f"{split}_balanced_accuracy" for split in ("test", "validation"))
 """columns that are shown where they tell more than the accuracy beside them: of unbalanced sets"""
 ROUND_COLUMNS = {
@@ -94,9 +96,15 @@ def show_preview(
 ) -> list[Value]:
     """Return what a generator draws, and how diverse each class is."""
     return [
-        image("samples", draw_samples(samples_KSCHW[:MAX_DETAILED]), _SAMPLES_LEGEND),
+        image("samples", draw_samples(samples_KSCHW[:MAX_SAMPLED]), _say_samples(len(samples_KSCHW))),
         *_by_class("diversity", diversity_K, class_names),
     ]
+
+
+def _say_samples(num_classes: int) -> str:
+    if num_classes <= MAX_SAMPLED:
+        return _SAMPLES_LEGEND
+    return f"{_SAMPLES_LEGEND} Of {num_classes:,} classes, the first {MAX_SAMPLED}."
 
 
 def show_record(record: Record, store: Store, class_names: Sequence[str]) -> list[Value]:

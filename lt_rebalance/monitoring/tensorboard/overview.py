@@ -96,7 +96,8 @@ def _categories(study: StudyDocument) -> dict[str, list[Chart]]:
         if has_ceiling and cell.data == ORIGINAL and len(blocks) > 1:
             continue  # it stands beside the methods of every C
         shown = [cell, *([ceiling] if has_ceiling else [])]
-        title = f"Methods side by side: {cell.dataset}, {cell.protocol}, {name_data(cell.data)}"
+        names = (study.say_dataset(cell.dataset), cell.protocol, name_data(cell.data))
+        title = f"Methods side by side: {', '.join(names)}"
         categories[title] = _compare(shown, _compared(study))
     categories["All selected runs"] = [
         Chart(title=title, tags=(f"^classifier/{column}$",)) for column, title in _compared(study).items()
