@@ -55,7 +55,7 @@ def test_work_is_measured_in_turn() -> None:
         (lanes.main, ["--device", "cpu", "--lanes", "2", "--images", "256", "--kinds", "cgan"], 4),
         (status.main, ["--records", "10"], 1),
         (tensorboard.main, ["--runs", "10"], 1),
-        (orchestration.main, ["--bucket", "--records", "1001"], 3),
+        (orchestration.main, ["--bucket", "--records", "1001"], 7),
     ],
     ids=["lanes", "status", "tensorboard", "bucket"],
 )

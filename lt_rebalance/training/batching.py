@@ -179,9 +179,8 @@ def _smallest_batch(network: nn.Module, inputs_of_two: tuple[Tensor, ...]) -> in
             network(*inputs_of_two)  # what two items cannot pass either is another fault
         if touched:
             raise ValueError(
-                f"a network must not draw random numbers from {touched[0]}'s global stream, as nn.Dropout "
-                "does of torch's: what a seed sees would depend on what runs beside it; use Dropout of "
-                "networks/dropout.py"
+                f"a network must not draw from the global random stream of {touched[0]}, as nn.Dropout does: "
+                "what a seed sees would depend on what runs beside it; use Dropout of networks/dropout.py"
             )
         try:
             network(*(tensor[:1] for tensor in inputs_of_two))

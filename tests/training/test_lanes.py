@@ -23,7 +23,11 @@ from lt_rebalance.training.rounds import Training, group_lanes
 from lt_rebalance.training.stacks import ALONE, FORMS, Fusion
 from lt_rebalance.training.step import StepProgram
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+HAS_CUDA = torch.cuda.is_available()
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not HAS_CUDA, reason="no CUDA device")]),
+]
 K = 4
 SPEC = DatasetSpec(
     name="toy",
