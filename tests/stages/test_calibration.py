@@ -302,7 +302,10 @@ def forget_times(monkeypatch: pytest.MonkeyPatch, faults: dict[str, Exception]) 
 
 
 @pytest.mark.usefixtures("choice", "one_thread")
-@pytest.mark.parametrize("architecture", CLASSIFIERS)
+@pytest.mark.parametrize(
+    "architecture",
+    [pytest.param(name, marks=pytest.mark.slow if name == "resnet18" else ()) for name in CLASSIFIERS],
+)
 def test_every_classifier_has_all_its_forms_measured_and_one_chosen(
     architecture: str, stage: ClassifierStage, caplog: pytest.LogCaptureFixture
 ) -> None:
