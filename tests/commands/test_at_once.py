@@ -140,8 +140,8 @@ def test_status_and_plan_of_a_store_import_nothing_heavy(tmp_path: Path) -> None
 def test_wings_that_read_and_plan_import_nothing_heavy() -> None:
     modules = list_modules("ground", "files", "store", "data", "methods", "studies")
     modules += [name for name in list_modules("monitoring") if ".tensorboard" not in name]
-    # A table is a frame of pandas, and a user's own method is tried with torch: what runs imports these, and no
-    # command that only reads.
+    # A table is a frame of pandas, and a user's own method is tried with torch: no command that only reads
+    # imports these.
     modules.remove("lt_rebalance.studies.tables")
     modules.remove("lt_rebalance.studies.trying")
     require_light(run_all([[name, "import"] for name in modules]), code=None)
