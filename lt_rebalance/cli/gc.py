@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Collection, Sequence
 
 from lt_rebalance.cli.cleanup import Garbage, find_garbage, remove_garbage
@@ -24,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         holder = find_holder(store.files)
         if holder is not None:
-            print(f"note: {store.location} is held by {holder}; gc would wait for its end", file=sys.stderr)
+            note(f"{store.location} is held by {holder}; gc would wait for its end")
         return _show(_find(store, options, is_held=holder is not None), options)
     try:
         # Nobody may begin to need what is about to be deleted, so the one who deletes is the driver at work.
