@@ -8,13 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.confusion import MAX_SHOWN, NUM_WORST, Confusion
 from lt_rebalance.ground.imbalance import COUNT_GROUPS, RANK_GROUPS
 
-MAX_SHOWN = 20
-"""classes up to which each has its row; of more, groups and the worst are shown"""
-NUM_WORST = 5
-"""worst classes that are named of more"""
 NUM_PAIRS = 10
 """pairs of classes that are named of more"""
 _GROUPS = {"rank_group": RANK_GROUPS, "count_group": COUNT_GROUPS}

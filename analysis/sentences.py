@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from analysis.classes import MAX_SHOWN, NUM_WORST
 from analysis.compare import EXPLORATORY
+from lt_rebalance.ground.confusion import MAX_SHOWN, NUM_WORST
 from lt_rebalance.ground.imbalance import ORIGINAL, is_c
 from lt_rebalance.ground.paper import explain_absence
 from lt_rebalance.ground.statements import describe_diverged

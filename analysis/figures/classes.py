@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.classes import MAX_SHOWN, confused_pairs, shown_recalls
+from analysis.classes import confused_pairs, shown_recalls
 from analysis.figures.style import (
     SMALL,
     Drawn,
@@ -18,7 +18,7 @@ from analysis.figures.style import (
 )
 from analysis.naming import in_order
 from analysis.sentences import describe_left_out, describe_shown, join
-from lt_rebalance.ground.confusion import Confusion
+from lt_rebalance.ground.confusion import MAX_SHOWN, Confusion
 from lt_rebalance.ground.imbalance import data_rank
 
 PAIR_COLOUR = "#08519C"

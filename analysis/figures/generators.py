@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from analysis.classes import MAX_SHOWN, sampled_classes
+from analysis.classes import sampled_classes
 from analysis.collect import Results
 from analysis.figures.style import (
     COLLAPSED_COLOUR,
@@ -30,6 +30,7 @@ from analysis.figures.style import (
     title_of,
 )
 from analysis.naming import in_order
+from lt_rebalance.ground.confusion import MAX_SHOWN
 from lt_rebalance.ground.imbalance import data_rank
 from lt_rebalance.ground.metrics import COLLAPSED_BELOW
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from analysis.classes import MAX_SHOWN, NUM_WORST
 from analysis.sentences import describe_shown
 from analysis.tables.formats import (
     DATA_COLUMN,
@@ -16,6 +15,7 @@ from analysis.tables.formats import (
     whole,
 )
 from analysis.tables.table import Table
+from lt_rebalance.ground.confusion import MAX_SHOWN, NUM_WORST
 
 _OWN_MARK = "@"
 """in names of data sets of the user's own, and in no other"""

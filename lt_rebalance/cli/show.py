@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lt_rebalance.cli.stores import find_stage, print_json
+from lt_rebalance.ground.confusion import MAX_SHOWN, NUM_WORST
 from lt_rebalance.ground.imbalance import (
     COUNT_GROUPS,
     RANK_GROUPS,
@@ -26,7 +27,6 @@ from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.log import log_path
 from lt_rebalance.store.records import Failure, Record
 
-MAX_SHOWN, NUM_WORST = 20, 5
 """classes up to which each has its row, and how many of more have one"""
 
 

@@ -248,53 +248,6 @@ def _set_aside_validation(
     return validation, [np.sort(pool[validation_per_class:]) for pool in shuffled]
 
 
-def draw_validation(
-    labels_N: IndexArray, fraction: float, rng: np.random.Generator, groups_N: IndexArray | None = None
-) -> NDArray[np.bool_]:
-    """Return which images are set aside of an unbalanced set: a share of each class, whole groups at a time.
-
-    Classes choose in turn, the smallest first, each among its groups in random order: a group is taken where
-    it brings the class nearer to its share, or is its first, and where it is no class's last. So of two
-    groups one is set aside, a single one stays to be learned from, and no group is on both sides.
-
-    Args:
-        labels_N: classes of the training images.
-        fraction: of each class, above 0 and below 1.
-        rng: the stream "validation" of the seed.
-        groups_N: a number for each image; images of one number stay together. None: each is on its own.
-
-    Raises:
-        ValueError: a fraction outside 0 to 1, or a number of groups other than that of labels.
-    """
-    if not 0 < fraction < 1:
-        raise ValueError(f"the share set aside for validation must lie between 0 and 1, got {fraction:g}")
-    if groups_N is not None and len(groups_N) != len(labels_N):
-        raise ValueError(f"groups are given of {len(groups_N):,} images, and labels of {len(labels_N):,}")
-    codes_N = np.arange(len(labels_N)) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
-    pairs_P2, sizes_P = np.unique(np.stack([codes_N, labels_N], axis=1), axis=0, return_counts=True)
-    classes_of: dict[int, list[int]] = {}
-    for group, label in pairs_P2.tolist():
-        classes_of.setdefault(group, []).append(label)
-    counts_K = np.bincount(labels_N)
-    num_taken_K, num_left_K = np.zeros_like(counts_K), np.bincount(pairs_P2[:, 1])
-    taken: set[int] = set()
-    for label in np.argsort(counts_K, kind="stable"):
-        target = fraction * counts_K[label]
-        of_class = pairs_P2[:, 1] == label
-        sizes = dict(zip(pairs_P2[of_class, 0].tolist(), sizes_P[of_class].tolist(), strict=True))
-        for group in rng.permutation(list(sizes)).tolist():
-            num_taken = num_taken_K[label]
-            is_nearer = num_taken == 0 or abs(num_taken + sizes[group] - target) < abs(num_taken - target)
-            is_last = any(num_left_K[each] == 1 for each in classes_of[group])
-            if group in taken or not is_nearer or is_last:
-                continue
-            taken.add(group)
-            num_left_K[classes_of[group]] -= 1
-            is_of_group = pairs_P2[:, 0] == group
-            num_taken_K[pairs_P2[is_of_group, 1]] += sizes_P[is_of_group]
-    return np.isin(codes_N, list(taken))
-
-
 def _draw_like_paper(
     labels_N: IndexArray, pools: Sequence[IndexArray], counts_K: Sequence[int]
 ) -> list[IndexArray]:

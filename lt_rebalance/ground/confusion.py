@@ -18,6 +18,10 @@ IntArray = NDArray[np.int64]
 MAX_DETAILED = 100
 """classes up to which each is kept and shown for itself: its recall in every round, its row in full, its
 precision-recall curve; beyond, what is known of a class is what the cells of the reported round say"""
+MAX_SHOWN = 20
+"""classes up to which each has a row where people read; of more, groups and the worst are shown"""
+NUM_WORST = 5
+"""worst classes that are named of more"""
 _CELL = r"(0|[1-9][0-9]{0,4})(:([2-9]|[1-9][0-9]{1,14}))?"
 SPARSE_ROW = re.compile(rf"({_CELL}( {_CELL})*)?")
 """a row of a matrix of many classes, such as "17 403:2": one image was taken for class 17, two for 403"""

@@ -1,5 +1,6 @@
 """The protocols: `paper` and `sound`, where text, code and good practice part, and the field's `cifar_lt`."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -178,6 +179,21 @@ def step_budget(steps: int, max_rounds: int = 30) -> Budget:
     return Budget(steps=steps, rounds=max(1, min(max_rounds, steps // 100)))
 
 
+# What good practice asks: logits in the loss, evaluation mode, random draws per seed, equal steps.
+_SOUND = Protocol(
+    name="sound",
+    loss="cross_entropy",
+    evaluation_mode="running_statistics",
+    selection="last",
+    classifier_budget=step_budget(18_000),
+    oversampling="random",
+    undersampling="random",
+    subset_draw="per_seed",
+    class_order="label",
+    generator_training_method="oversample",
+    generator_budget=step_budget(23_500, max_rounds=100),
+)
+
 PROTOCOLS = {
     # What the published code did. It trained CGANs for 100 epochs and used the weights saved after 96,
     # which no later step can change: 96 epochs are trained.
@@ -194,38 +210,17 @@ PROTOCOLS = {
         generator_training_method="oversample",
         generator_budget=Budget(epochs=96),
     ),
-    # What good practice asks: logits in the loss, evaluation mode, random draws per seed, equal steps.
-    "sound": Protocol(
-        name="sound",
-        loss="cross_entropy",
-        evaluation_mode="running_statistics",
-        selection="last",
-        classifier_budget=step_budget(18_000),
-        oversampling="random",
-        undersampling="random",
-        subset_draw="per_seed",
-        class_order="label",
-        generator_training_method="oversample",
-        generator_budget=step_budget(23_500, max_rounds=100),
-    ),
+    "sound": _SOUND,
     # What methods for long tails are compared under on CIFAR-LT: the defaults of cifar_train.py of Cao et al.
     # 2019 (arXiv 1906.07413, github.com/kaidic/LDAM-DRW, commit 65e2597): no Nesterov, 1/100 of the rate
     # after 160 of 200 epochs and 1/10,000 after 180. Deviations: the rate rises by step, where theirs rises
     # by epoch over the same 5; images are not standardised by channel; initial weights are torch's own; the
     # last epoch is reported, where theirs prints the best on the test set. `--set
-    # classifier.weight_decay=5e-4` is the other weight decay in use. What concerns a CGAN is as in `sound`.
-    "cifar_lt": Protocol(
+    # classifier.weight_decay=5e-4` is the other weight decay in use.
+    "cifar_lt": dataclasses.replace(
+        _SOUND,
         name="cifar_lt",
-        loss="cross_entropy",
-        evaluation_mode="running_statistics",
-        selection="last",
         classifier_budget=Budget(epochs=200),
-        oversampling="random",
-        undersampling="random",
-        subset_draw="per_seed",
-        class_order="label",
-        generator_training_method="oversample",
-        generator_budget=step_budget(23_500, max_rounds=100),
         classifier_architecture="resnet32",
         classifier_batch_size=128,
         classifier_learning_rate=0.1,

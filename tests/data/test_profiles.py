@@ -15,7 +15,6 @@ from lt_rebalance.data.long_tail import (
     count_short,
     counts_by_rank,
     draw_subset,
-    draw_validation,
     kept_counts,
     parse_ratio,
 )
@@ -267,69 +266,6 @@ def test_count_group_without_classes_is_absent() -> None:
 
 def test_rank_groups_of_a_natural_set_go_by_its_counts() -> None:
     assert rank_groups([10, 90, 50, 70])["head"] == [1]
-
-
-# Validation
-
-
-def set_aside(labels: Any, fraction: float, groups: Any = None, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    groups_N = None if groups is None else np.array(groups)
-    return draw_validation(np.array(labels), fraction, rng, groups_N)
-
-
-def test_validation_takes_a_share_of_every_class() -> None:
-    labels = np.repeat([0, 1, 2], [40, 8, 3])
-    aside = set_aside(labels, 0.25)
-    assert np.bincount(labels[aside], minlength=3).tolist() == [10, 2, 1]  # 10, 2, 0.75
-
-
-def test_small_class_has_a_validation_image_however_small_its_share() -> None:
-    labels = np.repeat([0, 1], [40, 3])
-    assert np.bincount(labels[set_aside(labels, 0.1)], minlength=2).tolist() == [4, 1]  # 4, 0.3
-
-
-def test_class_of_one_image_stays_to_be_learned_from() -> None:
-    labels = np.repeat([0, 1], [10, 1])
-    assert np.bincount(labels[set_aside(labels, 0.5)], minlength=2).tolist() == [5, 0]
-
-
-def test_validation_never_tears_a_group() -> None:
-    rng = np.random.default_rng(1)
-    labels = np.repeat([0, 1, 2], [300, 60, 40])
-    groups = labels * 100 + rng.integers(0, 10, len(labels))  # ten tracks a class
-    for seed in range(20):
-        aside = set_aside(labels, 0.2, groups, seed)
-        assert not set(groups[aside]) & set(groups[~aside])
-        shares = np.bincount(labels[aside]) / np.bincount(labels)
-        assert (abs(shares - 0.2) < 0.15).all() and (shares > 0).all()
-
-
-def test_validation_leaves_every_class_a_group_where_groups_hold_several_classes() -> None:
-    # Group 0 holds the only images of class 1 but one, which is in group 1 with class 0.
-    labels, groups = [0, 0, 0, 0, 1, 1], [0, 1, 2, 3, 0, 1]
-    for seed in range(20):
-        aside = set_aside(labels, 0.5, groups, seed)
-        kept = np.array(labels)[~aside]
-        assert set(kept) == {0, 1}
-        assert not set(np.array(groups)[aside]) & set(np.array(groups)[~aside])
-
-
-def test_validation_is_equal_for_equal_streams_and_differs_for_different() -> None:
-    labels = np.repeat([0, 1], [40, 20])
-    first, again, other = (set_aside(labels, 0.25, seed=seed).tolist() for seed in (0, 0, 1))
-    assert first == again != other
-
-
-@pytest.mark.parametrize("fraction", [0, 1, -0.1, float("nan")])
-def test_validation_share_outside_0_to_1_is_refused(fraction: float) -> None:
-    with pytest.raises(ValueError, match="must lie between 0 and 1"):
-        set_aside([0, 0], fraction)
-
-
-def test_validation_with_other_numbers_of_groups_and_labels_is_refused() -> None:
-    with pytest.raises(ValueError, match="groups are given of 1 images, and labels of 2"):
-        set_aside([0, 0], 0.5, [0])
 
 
 # The full set
