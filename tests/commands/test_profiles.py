@@ -5,10 +5,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from analysis.collect import read_results
+from analysis.collect import Results, read_results
 from lt_rebalance.cluster import session as cluster
 from lt_rebalance.cluster.resources import ClusterSize
 from lt_rebalance.cluster.session import ray_cluster
@@ -136,44 +135,29 @@ def shared_ray(one_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "ray_cluster", running)
 
 
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the store that all profiles share."""
-    return tmp_path_factory.mktemp("profiles") / "results"
-
-
-def run_profile(storage: Path, name: str, *arguments: str) -> pd.DataFrame:
-    """Run a few methods on a profile and return the runs of its study."""
+def run_profile(storage: Path, *arguments: str) -> Results:
+    """Run a few methods on a profile, and return all results of the store."""
     small = [*METHODS, "--steps", "2", "--seeds", "1", "--set", "classifier.batch_size=8"]
+    name = "-".join(arguments).replace("--", "")
     assert call("--profile", *arguments, *small, "--name", name, "--storage", str(storage)) == 0
-    return read_results(str(storage), studies=[name]).runs
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "arguments", "data", "counts"),
-    [
-        ("exp", ["exp", "--ratio", "100"], "exp 100", [600, 359, 215, 129, 77, 46, 27, 16, 10, 6]),
-        ("step", ["step", "--ratio", "600"], "step 600", [600] * 5 + [1] * 5),
-        ("natural", ["natural"], "original", [600] * 10),
-    ],
-)
-@pytest.mark.usefixtures("shared_ray")
-def test_every_method_runs_on_a_profile(
-    name: str, arguments: list[str], data: str, counts: list[int], storage: Path
-) -> None:
-    runs = run_profile(storage, name, *arguments)
-    assert set(runs["state"]) == {"complete"}
-    assert set(runs["data"]) == {data}
-    assert list(runs["method"]) == ["none", "undersample", "oversample", "balanced_softmax", "crt"]
-    classes = read_results(str(storage), studies=[name]).classes
-    of_one = classes[classes["key"] == runs["key"].iloc[0]].sort_values("class")
-    assert of_one["class_count"].tolist() == counts
+    return read_results(str(storage))
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("shared_ray")
-def test_store_of_all_profiles_is_one_setting_in_order(storage: Path) -> None:
-    results = read_results(str(storage))
-    assert list(dict.fromkeys(results.cells["data"])) == ["original", "exp 100", "step 600"]
+def test_every_method_runs_on_every_profile_and_all_are_one_setting_in_order(tmp_path: Path) -> None:
+    counts = {
+        "original": [600] * 10,
+        "exp 100": [600, 359, 215, 129, 77, 46, 27, 16, 10, 6],
+        "step 600": [600] * 5 + [1] * 5,
+    }
+    for arguments in (["exp", "--ratio", "100"], ["step", "--ratio", "600"], ["natural"]):
+        results = run_profile(tmp_path / "results", *arguments)
+    assert set(results.runs["state"]) == {"complete"}
+    for data, expected in counts.items():
+        runs = results.runs[results.runs["data"] == data]
+        assert list(runs["method"]) == ["none", "undersample", "oversample", "balanced_softmax", "crt"]
+        of_one = results.classes[results.classes["key"] == runs["key"].iloc[0]].sort_values("class")
+        assert of_one["class_count"].tolist() == expected
+    assert list(dict.fromkeys(results.cells["data"])) == list(counts)
     assert results.cells["setting"].nunique() == 1
