@@ -8,7 +8,7 @@ from lt_rebalance.ground.exits import note
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.images.description import choose_classes, describe, to_dict
 from lt_rebalance.images.load import Look, look_at, look_at_known, require_faultless
-from lt_rebalance.images.options import OwnOptions
+from lt_rebalance.images.options import OWN_FIELDS, OWN_FLAGS, OwnOptions
 from lt_rebalance.images.sheet import require_free, write_sheet
 
 
@@ -32,16 +32,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _look(options: argparse.Namespace) -> Look:
-    fields = ("image_size", "grey", "test_fraction", "relabel")
-    own = OwnOptions(**{field: getattr(options, field) for field in fields})
+    own = OwnOptions(**{field: getattr(options, field) for field in OWN_FIELDS})
     if options.what not in DATASETS:
         if options.data_dir is not None:
             raise ValueError(f"--data-dir is for sets of the catalogue ({', '.join(DATASETS)}); leave it out")
         return look_at(options.what, own)
     if own != OwnOptions():
         raise ValueError(
-            "--image-size, --grey, --test-fraction and --relabel are for images of your own, got "
-            f"{options.what} of the catalogue; a folder of that name is ./{options.what}"
+            f"{', '.join(OWN_FLAGS)} are for images of your own, got {options.what} of the "
+            f"catalogue; a folder of that name is ./{options.what}"
         )
     if DATASETS[options.what].is_embedded and options.data_dir is not None:
         note(f"--data-dir changes nothing: {options.what} comes with the package")

@@ -7,7 +7,7 @@ from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import is_location
 from lt_rebalance.ground.exits import note
 from lt_rebalance.ground.option_types import finite, whole
-from lt_rebalance.images.options import OWN_FIELDS, OwnOptions
+from lt_rebalance.images.options import OWN_FIELDS, OWN_FLAGS, OwnOptions
 from lt_rebalance.store import Store
 
 
@@ -21,9 +21,10 @@ def bring_images(options: argparse.Namespace) -> None:
     asked = OwnOptions(**{field: getattr(options, field) for field in OWN_FIELDS})
     if not is_location(options.dataset):
         if asked != OwnOptions() or getattr(options, "upload_data", False):
-            fields = [*OWN_FIELDS, *(["upload_data"] if hasattr(options, "upload_data") else [])]
-            flags = ", ".join(f"--{field.replace('_', '-')}" for field in fields)
-            raise ValueError(f"{flags} are for images of your own, with --dataset PATH; leave them out")
+            flags = [*OWN_FLAGS, *(["--upload-data"] if hasattr(options, "upload_data") else [])]
+            raise ValueError(
+                f"{', '.join(flags)} are for images of your own, with --dataset PATH; leave them out"
+            )
         return
     if options.data_dir is not None or getattr(options, "download", False):
         raise ValueError("--data-dir and --download are for sets by name, got --dataset PATH; leave them out")
@@ -93,6 +94,12 @@ def add_own_images(group: argparse._ActionsContainer) -> None:
     group.add_argument("--grey", action="store_true", help="make colour grey")
     group.add_argument(
         "--test-fraction", type=finite, metavar="F", help="draw this share of each class to test on"
+    )
+    group.add_argument(
+        "--validation-fraction",
+        type=finite,
+        metavar="F",
+        help="set this share of what is left aside to choose by",
     )
     group.add_argument(
         "--relabel", action="store_true", help="number the labels of an npz anew, from 0 on and without holes"

@@ -305,6 +305,12 @@ class DataConfig:
             self.cut.require_images(max(counts_K) - self.validation_per_class, len(counts_K))
             require_known("subset draw", str(self.subset_draw), SUBSET_DRAWS)
             require_known("class order", str(self.class_order), CLASS_ORDERS)
+        if self.validation_per_class and get_dataset_spec(self.dataset).has_groups:
+            raise ValueError(
+                f"validation_per_class sets single images aside and would tear the groups of {self.dataset} "
+                f"apart, got {self.validation_per_class}; give it a validation split, or have one drawn: "
+                "--validation-fraction 0.1"
+            )
         if not 0 <= self.validation_per_class < min(counts_K):
             raise ValueError(
                 f"validation_per_class must be at least 0 and below the smallest class of {self.dataset} "

@@ -10,7 +10,7 @@ import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,12 +41,12 @@ from lt_rebalance.images.decoding import decode_folder
 from lt_rebalance.images.folder import LAYOUT, Folder, list_folder
 from lt_rebalance.images.options import OwnOptions
 from lt_rebalance.images.pool import SPLITS, Pool, RawSplit
-from lt_rebalance.images.splitting import SEED, STREAM, draw_test
+from lt_rebalance.images.splitting import SEED, STREAMS, draw_split
 from lt_rebalance.images.upload import download, is_uploaded, upload
 from lt_rebalance.store import Store, open_store
 
 LICENCE = "the user's own"
-DRAWN = "the test split was drawn:"
+DRAWN = tuple(f"the {name} split was drawn:" for name in STREAMS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,7 +141,8 @@ def upload_own(name: str, store: Store) -> bool:
         splits = Cache().read_set(identity)
         assert splits is not None
     look = look_at(planned.location, OwnOptions(**planned.options))
-    is_new = upload(store, identity, splits, [each for each in look.warnings if each.startswith(DRAWN)])
+    drawn = [each for each in look.warnings if each.startswith(DRAWN)]
+    is_new = upload(store, identity, splits, drawn)
     note_upload(name, store.location)
     return is_new
 
@@ -280,8 +281,7 @@ def _prepare(cache: Cache, source: _Source) -> Look:
     pool = source.read()
     class_names, said = _name_classes(pool.class_names, source.path)
     found = Findings(errors=list(pool.errors), warnings=list(pool.warnings))
-    if ("test" in pool.splits) == (source.options.test_fraction is not None):
-        found.errors.append(_say_split(source))
+    found.errors.extend(_check_splits(source, pool))
     splits = None
     counts = _count_raw(pool.splits, len(pool.class_names))
     if all(split.images_NHWC is not None for split in pool.splits.values()):
@@ -334,14 +334,23 @@ def _name_classes(class_names: Sequence[str], path: Path) -> tuple[tuple[str, ..
     return tuple(class_names), []
 
 
-def _say_split(source: _Source) -> str:
-    if source.options.test_fraction is None:
-        return f"a set needs test images, got {source.path} without any; draw some with --test-fraction 0.2"
-    return f"--test-fraction draws a test split, got {source.path} that brings one; leave it out"
+def _check_splits(source: _Source, pool: Pool) -> Iterator[str]:
+    """Yield what is wrong with the splits that a set brings, and with those that are to be drawn."""
+    if "test" not in pool.splits and source.options.test_fraction is None:
+        yield f"a set needs test images, got {source.path} without any; draw some with --test-fraction 0.2"
+    for name in _shares(source.options):
+        if name in pool.splits:
+            yield f"--{name}-fraction draws a {name} split, got {source.path} that brings one; leave it out"
+
+
+def _shares(options: OwnOptions) -> dict[str, float]:
+    """Return the share of each class that becomes each split that is to be drawn, in the order of drawing."""
+    shares = {"test": options.test_fraction, "validation": options.validation_fraction}
+    return {name: share for name, share in shares.items() if share is not None}
 
 
 def _arrange(pool: Pool, options: OwnOptions, found: Findings) -> dict[str, ArrangedSplit]:
-    """Return the splits in their final order, with a test split drawn where one is asked for."""
+    """Return the splits in their final order, with those drawn that are asked for."""
     raw = {name: pool.splits[name] for name in SPLITS if name in pool.splits}
     check_range(raw, found)
     images = {name: np.moveaxis(_images(split), 3, 1) for name, split in raw.items()}
@@ -350,18 +359,20 @@ def _arrange(pool: Pool, options: OwnOptions, found: Findings) -> dict[str, Arra
     ranks = {name: joint[starts[place] : starts[place + 1]] for place, name in enumerate(raw)}
     orders = {name: order_images(split.labels_N, ranks[name]) for name, split in raw.items()}
     come_from = {name: name for name in raw}
-    if "test" not in raw and options.test_fraction is not None:
-        is_tested = _draw(raw["train"], orders["train"], ranks["train"], options.test_fraction)
-        drawn = orders["train"]
-        orders = {**orders, "train": drawn[~is_tested], "test": drawn[is_tested]}
-        come_from["test"] = "train"
+    for name, share in _shares(options).items():
+        if name not in raw:
+            left = orders["train"]
+            is_drawn = _draw(name, raw["train"], left, ranks["train"], share)
+            orders = {**orders, "train": left[~is_drawn], name: left[is_drawn]}
+            come_from[name] = "train"
     parts = {name: _take(raw[come_from[name]], orders[name]) for name in SPLITS if name in orders}
     ranks = {name: ranks[come_from[name]][orders[name]] for name in parts}
     check_duplicates(parts, ranks, pool.class_names, found)
     check_groups(parts, found)
     groups = _number_groups(parts)
-    if come_from.get("test") == "train":
-        found.warnings.append(_say_drawn(parts, options))
+    for name in _shares(options):
+        if name not in raw:
+            found.warnings.append(_say_drawn(name, parts, options))
     return {
         name: ArrangedSplit(
             images_NCHW=images[come_from[name]][orders[name]],
@@ -372,12 +383,15 @@ def _arrange(pool: Pool, options: OwnOptions, found: Findings) -> dict[str, Arra
     }
 
 
-def _say_drawn(parts: Mapping[str, RawSplit], options: OwnOptions) -> str:
-    num_test, num_train = len(parts["test"].labels_N), len(parts["train"].labels_N)
+def _say_drawn(name: str, parts: Mapping[str, RawSplit], options: OwnOptions) -> str:
+    # The test split is drawn first, of all images; the validation split of those that it leaves.
+    others = [name, "train", "validation"] if name == "test" else [name, "train"]
+    num_before = sum(len(parts[each].labels_N) for each in dict.fromkeys(others) if each in parts)
     whole = "equal images" if parts["train"].groups_N is None else "groups"
     return (
-        f"{DRAWN} {num_test:,} of {num_test + num_train:,} images, {options.test_fraction:g} of each class "
-        f"as nearly as can be, {whole} together, by the stream {STREAM} of seed {SEED}"
+        f"the {name} split was drawn: {len(parts[name].labels_N):,} of {num_before:,} images, "
+        f"{_shares(options)[name]:g} of each class as nearly as can be, {whole} together, by the stream "
+        f"{STREAMS[name]} of seed {SEED}"
     )
 
 
@@ -386,10 +400,12 @@ def _images(split: RawSplit) -> NDArray[np.uint8]:
     return split.images_NHWC
 
 
-def _draw(split: RawSplit, order: Positions, ranks_N: Positions, fraction: float) -> NDArray[np.bool_]:
-    """Return which images, in their order, are to be tested on; equal images stay together."""
+def _draw(
+    name: str, split: RawSplit, order: Positions, ranks_N: Positions, fraction: float
+) -> NDArray[np.bool_]:
+    """Return which images, in their order, become the named split; equal images stay together."""
     names = ranks_N if split.groups_N is None else split.groups_N
-    return draw_test(split.labels_N[order], number_groups(names[order]), fraction)
+    return draw_split(name, split.labels_N[order], number_groups(names[order]), fraction)
 
 
 def _take(split: RawSplit, order: Positions) -> RawSplit:

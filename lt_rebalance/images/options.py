@@ -5,7 +5,8 @@ from dataclasses import dataclass
 SMALLEST_SIDE, LARGEST_SIDE = 16, 224
 """in pixels, of the images that are learned from"""
 MOST_CLASSES = 10_000
-OWN_FIELDS = ("image_size", "grey", "test_fraction", "relabel")
+OWN_FIELDS = ("image_size", "grey", "test_fraction", "validation_fraction", "relabel")
+OWN_FLAGS = tuple(f"--{field.replace('_', '-')}" for field in OWN_FIELDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,8 @@ class OwnOptions:
     """Whether colour becomes grey (ITU-R 601)."""
     test_fraction: float | None = None
     """Share of each class that becomes the test split; None for a set that brings one."""
+    validation_fraction: float | None = None
+    """Share of each class, of what is not tested on, that becomes the validation split; None for none."""
     relabel: bool = False
     """Whether the labels of an npz are renumbered 0..K-1 in their order."""
 
@@ -26,5 +29,7 @@ class OwnOptions:
             raise ValueError(
                 f"the image size must be {SMALLEST_SIDE} to {LARGEST_SIDE} pixels, got {self.image_size}"
             )
-        if self.test_fraction is not None and not 0 < self.test_fraction < 1:
-            raise ValueError(f"the test fraction must lie between 0 and 1, got {self.test_fraction:g}")
+        shares = {"test": self.test_fraction, "validation": self.validation_fraction}
+        for name, share in shares.items():
+            if share is not None and not 0 < share < 1:
+                raise ValueError(f"the {name} fraction must lie between 0 and 1, got {share:g}")

@@ -159,6 +159,7 @@ VALUES: dict[str, list[str]] = {
     "--image-size": ["16"],
     "--grey": [],
     "--test-fraction": ["0.2"],
+    "--validation-fraction": ["0.1"],
     "--relabel": [],
     "--upload-data": [],
     "--c": ["7/9"],
@@ -315,7 +316,7 @@ def stop() -> None:
 
 AGAIN_WITH_IMAGES = {
     **{"--dataset": ["mnist"], "--image-size": ["16"], "--grey": [], "--test-fraction": ["0.2"]},
-    "--relabel": [],
+    **{"--validation-fraction": ["0.1"], "--relabel": []},
 }
 LOOKS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
     "plan": (["plan", "STORE"], {"what": ["status"], "--study": ["other"], "--rate": ["2"], "--json": []}),
@@ -364,6 +365,7 @@ LOOKS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
         ["data", "fashion_mnist_mini"],
         {
             **{"--image-size": ["16"], "--grey": [], "--test-fraction": ["0.2"], "--relabel": []},
+            **{"--validation-fraction": ["0.1"]},
             **{"--samples": ["samples.png"], "--data-dir": ["/nowhere"], "--json": []},
         },
     ),

@@ -19,7 +19,7 @@ from lt_rebalance.images import archive, decoding, load
 from lt_rebalance.images.cache import CACHE_DIR_VARIABLE
 from lt_rebalance.images.load import OwnSet, find_prepared, load_own, look_at
 from lt_rebalance.images.options import OwnOptions
-from lt_rebalance.images.splitting import draw_test
+from lt_rebalance.images.splitting import draw_split
 from tests.own_images import CLASSES, COUNTS, SIDE, draw_images, to_arrays, write_folder, write_npz
 
 
@@ -182,6 +182,24 @@ def test_drawn_test_split_is_stratified_and_follows_from_content(tmp_path: Path)
     assert identity(loose, test_fraction=0.4) != own.spec.identity
 
 
+def test_validation_split_is_drawn_by_group_of_what_is_not_tested_on(tmp_path: Path) -> None:
+    arrays = to_arrays(draw_images(counts={"train": (40, 40, 24)}))
+    groups = np.arange(104) // 4
+    path = write_npz(tmp_path / "a.npz", {**arrays, "train_groups": groups})
+    tested = get(path, test_fraction=0.2)
+    own = get(path, test_fraction=0.2, validation_fraction=0.25)
+    assert own.spec.test_counts_K == tested.spec.test_counts_K == (8, 8, 4)
+    assert own.spec.validation_counts_K == (8, 8, 4) and own.spec.train_counts_K == (24, 24, 16)
+    assert own.spec.identity != tested.spec.identity
+    assert own.dataset.train_groups_N is not None
+    assert set(np.bincount(own.dataset.train_groups_N).tolist()) <= {0, 4}
+    before = {image.tobytes() for image in tested.dataset.train_images_NCHW}
+    assert own.dataset.validation_images_NCHW is not None
+    chosen = {image.tobytes() for image in own.dataset.validation_images_NCHW}
+    left = {image.tobytes() for image in own.dataset.train_images_NCHW}
+    assert not chosen & left and chosen | left == before
+
+
 def test_drawn_test_split_tears_no_group_and_no_equal_images_apart(tmp_path: Path) -> None:
     arrays = to_arrays(draw_images(counts={"train": (12, 12, 12)}))
     groups = np.arange(36) // 3
@@ -201,7 +219,7 @@ def test_drawn_test_split_tears_no_group_and_no_equal_images_apart(tmp_path: Pat
 def test_group_of_several_classes_serves_the_smallest_first() -> None:
     labels_N = np.array([0] * 8 + [1] * 2)
     groups_N = np.array([0, 1, 2, 3, 4, 5, 6, 7, 6, 7])
-    is_tested = draw_test(labels_N, groups_N, 0.25)
+    is_tested = draw_split("test", labels_N, groups_N, 0.25)
     assert is_tested[8:].sum() == 1 and is_tested[labels_N == 0].sum() == 2
     assert [is_tested[groups_N == group].all() for group in (6, 7)] == [
         is_tested[groups_N == group].any() for group in (6, 7)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,7 +20,7 @@ from lt_rebalance.store import open_store
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
 from lt_rebalance.training.configs import Budget, Execution
-from tests.own_images import COUNTS, draw_images, write_folder
+from tests.own_images import COUNTS, draw_images, to_arrays, write_folder, write_npz
 
 WITH_SPLIT = COUNTS | {"val": (3, 1, 2)}
 
@@ -70,6 +71,20 @@ def test_without_such_a_split_images_are_set_aside_as_before(
     assert stage.data.validation_per_class == 2 and 'validation"' not in json.dumps(stage.to_dict()["data"])
     with pytest.raises(ValueError, match="is for a set with a validation split"):
         dataclasses.replace(stage.data, validation_per_class=0, validation="own")
+
+
+def test_groups_are_not_torn_apart_but_drawn_whole_where_that_is_asked(
+    tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution
+) -> None:
+    arrays = to_arrays(draw_images(counts={"train": (12, 12, 12), "test": (1, 1, 1)}))
+    path = str(write_npz(tmp_path / "a.npz", {**arrays, "train_groups": np.arange(36) // 3}))
+    name, _ = bring(path, OwnOptions())
+    with pytest.raises(ValueError, match=r"tear the groups of images@\w+ apart, got 2; .*fraction 0.1"):
+        make_stage(name, small_protocol, cpu_execution, validation=2)
+    drawn, (note, *_) = bring(path, OwnOptions(validation_fraction=0.25))
+    assert note.startswith("the validation split was drawn: 9 of 36 images, 0.25 of each class")
+    data = make_stage(drawn, small_protocol, cpu_execution, validation=2).data
+    assert (data.validation, data.validation_per_class) == ("own", 0)
 
 
 def test_protocol_without_validation_leaves_the_split_alone(
