@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lt_rebalance.methods.contract import Method, Options
+from lt_rebalance.methods.weighing import cross_entropy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,13 +21,8 @@ if TYPE_CHECKING:
 def _loss(
     logits_LBK: Tensor, labels_LB: Tensor, counts_LK: Tensor, progress: Tensor, options: Options
 ) -> Tensor:
-    from torch.nn import functional
-
     prior_L1K = counts_LK.to(logits_LBK.dtype).log().unsqueeze(1)
-    losses_N = functional.cross_entropy(
-        (logits_LBK + prior_L1K).flatten(0, 1), labels_LB.flatten(), reduction="none"
-    )
-    return losses_N.view(labels_LB.shape)
+    return cross_entropy(logits_LBK + prior_L1K, labels_LB)
 
 
 BALANCED_SOFTMAX = Method(

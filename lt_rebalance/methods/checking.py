@@ -4,13 +4,16 @@ Shape suffixes: L lanes, B items of a batch, C H W image, K classes, P labels of
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lt_rebalance.ground.own_file import WrongReturnError
 from lt_rebalance.methods.contract import Mixed, RebalancePlan
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def check_plan(
@@ -111,6 +114,19 @@ def check_mixed(function: Any, mixed: Any, images_shape: Sequence[int]) -> Mixed
         raise WrongReturnError(function, f"{words} labels_LBP of shape ({shape}, P) as int64, got {got}")
     check_tensor(function, f"{words} weights_LBP", mixed.weights_LBP, labels_LBP.shape)
     return mixed
+
+
+def check_head(function: Any, layer: Any) -> "nn.Module":  # Any: as above
+    """Return the layer that `head` makes.
+
+    Raises:
+        WrongReturnError: it is no module.
+    """
+    from torch import nn
+
+    if not isinstance(layer, nn.Module):
+        raise WrongReturnError(function, f"head must return a torch.nn.Module, got {say_value(layer)}")
+    return layer
 
 
 def check_share(function: Any, share: Any) -> float:  # Any: as above

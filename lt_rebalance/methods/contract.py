@@ -31,6 +31,7 @@ MOMENTS_TAKE = {
     "order": ("counts_K", "progress", "options"),
     "loss": ("logits_LBK", "labels_LB", "counts_LK", "progress", "options"),
     "adjust": ("logits_LNK", "counts_LK", "options"),
+    "head": ("linear", "options"),
 }
 """what the other moments that are functions are called with"""
 WRITTEN = "@dataclass(frozen=True, kw_only=True)"
@@ -147,9 +148,15 @@ class Mix:
     apply: Callable[..., Mixed]
     """from images_LBCHW, labels_LB and what was drawn, on the device as float32 or int64 with a first axis L,
     to what is learned from"""
+    reweigh: Callable[[Tensor, Tensor, Tensor, Options], Tensor] | None = None
+    """from weights_LBP, labels_LBP, counts_LK and the options to the shares of the labels in the loss, where
+    these are not those of the images"""
 
     def __post_init__(self) -> None:
         _require_parameters("mix.draw", self.draw, ("rng", "num_items", "options"))
+        if self.reweigh is not None:
+            taken = ("weights_LBP", "labels_LBP", "counts_LK", "options")
+            _require_parameters("mix.reweigh", self.reweigh, taken)
         if not callable(self.apply):
             raise ValueError(f"mix.apply of a method must be a function, got {self.apply!r}")
 
@@ -203,6 +210,9 @@ class Method:
     to losses_LB; in training alone: what is measured is the loss that the classifier names. None: that one"""
     adjust: Callable[[Tensor, Tensor, Options], Tensor] | None = None
     """logits after training: from logits_LNK, counts_LK and the options to what is measured in their place"""
+    head: Callable[[nn.Linear, Options], nn.Module] | None = None
+    """what takes the place of the network's last linear layer: from that, on the CPU and with the weights it
+    begins with, and the options to a module `features_NF -> logits_NK`"""
     then: SecondTraining | None = None
     """a second training"""
 
@@ -222,4 +232,4 @@ class Method:
     @property
     def only_plans(self) -> bool:
         """Whether it chooses the set and leaves training as it is, so that it can serve any network."""
-        return not any((self.order, self.mix, self.loss, self.adjust, self.then))
+        return not any((self.order, self.mix, self.loss, self.adjust, self.head, self.then))

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_rebalance.methods.contract import Method, Options, SecondTraining
+from lt_rebalance.methods.last_layer import find_last_layer
 
 if TYPE_CHECKING:
     import torch
@@ -44,10 +45,9 @@ def _order(counts_K: NDArray[np.int64], progress: float, options: Options) -> ND
 def _prepare(network: nn.Module, generator: torch.Generator) -> None:
     """Keep all but the last linear layer, which gets new weights from torch's own distribution of them."""
     import torch
-    from torch import nn
 
     network.requires_grad_(False)
-    *_, last = (module for module in network.modules() if isinstance(module, nn.Linear))
+    _, last = find_last_layer(network)
     last.requires_grad_()
     bound = 1 / math.sqrt(last.in_features)
     with torch.no_grad():

@@ -4,7 +4,8 @@ Source: Zhang, Cisse, Dauphin, Lopez-Paz 2018, mixup: Beyond Empirical Risk Mini
 equations in section 1 and figure 1: x = w x_i + (1 - w) x_j, y = w y_i + (1 - w) y_j, w from Beta(alpha,
 alpha), partners from a permutation of the batch. The loss is linear in y, so it is the weighted mean of the
 losses under both labels. Deviation: each pair has a weight of its own, as the paper's text has it; its code
-draws one for the batch.
+draws one for the batch. `mixup_drw` weighs classes late in training, as in DRW (Cao et al. 2019, arXiv
+1906.07413).
 
 Shape suffixes: L lanes, B items of a batch, C H W image, P labels of a mixed item.
 """
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from lt_rebalance.ground.plain import require_positive
 from lt_rebalance.methods.contract import Method, Mix, Mixed, Options
+from lt_rebalance.methods.weighing import cross_entropy, effective_number, require_beta, require_share, weigh
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,16 +37,40 @@ class MixupOptions:
         require_positive(alpha=self.alpha)
 
 
-def _draw(rng: np.random.Generator, num_items: int, options: Options) -> tuple[NDArray[Any], ...]:
+@dataclass(frozen=True, kw_only=True)
+class MixupDrwOptions(MixupOptions):
+    """What can be set of mixup with weights late in training."""
+
+    deferred: float = 0.8
+    """share of the budget after which items are weighted"""
+    beta: float = 0.9999
+    """of the effective numbers whose inverse weighs"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_share(deferred=self.deferred)
+        require_beta(self.beta)
+
+
+def draw_mixup(rng: np.random.Generator, num_items: int, options: Options) -> tuple[NDArray[Any], ...]:
+    """Draw the weight and the partner of each item."""
     return rng.beta(options.alpha, options.alpha, size=num_items), rng.permutation(num_items)
 
 
-def _apply(images_LBCHW: Tensor, labels_LB: Tensor, weights_LB: Tensor, partners_LB: Tensor) -> Mixed:
+def take_partners(images_LBCHW: Tensor, partners_LB: Tensor) -> Tensor:
+    """Return the images of the items with these numbers, in the same lane."""
     import torch
 
-    lanes_L1 = torch.arange(len(labels_LB), device=labels_LB.device).unsqueeze(1)
+    lanes_L1 = torch.arange(len(partners_LB), device=partners_LB.device).unsqueeze(1)
+    return images_LBCHW[lanes_L1, partners_LB]
+
+
+def apply_mixup(images_LBCHW: Tensor, labels_LB: Tensor, weights_LB: Tensor, partners_LB: Tensor) -> Mixed:
+    """Return the weighted means of images and their partners."""
+    import torch
+
     weights_LB111 = weights_LB[..., None, None, None]
-    others_LBCHW = images_LBCHW[lanes_L1, partners_LB]
+    others_LBCHW = take_partners(images_LBCHW, partners_LB)
     return Mixed(
         images_LBCHW=weights_LB111 * images_LBCHW + (1 - weights_LB111) * others_LBCHW,
         labels_LBP=torch.stack([labels_LB, labels_LB.gather(1, partners_LB)], dim=-1),
@@ -52,8 +78,22 @@ def _apply(images_LBCHW: Tensor, labels_LB: Tensor, weights_LB: Tensor, partners
     )
 
 
+def weighted_late(
+    logits_LBK: Tensor, labels_LB: Tensor, counts_LK: Tensor, progress: Tensor, options: Options
+) -> Tensor:
+    """Return `losses_LB`, late in training weighted by the inverse of effective numbers."""
+    weights_LK = effective_number(counts_LK, options.beta)
+    return weigh(cross_entropy(logits_LBK, labels_LB), labels_LB, weights_LK, progress, options.deferred)
+
+
 MIXUP = Method(
     description="learn from weighted means of two images, with both labels",
     options=MixupOptions,
-    mix=Mix(stream="mixup/pairs", draw=_draw, apply=_apply),
+    mix=Mix(stream="mixup/pairs", draw=draw_mixup, apply=apply_mixup),
+)
+MIXUP_DRW = Method(
+    description="mixup, late also with weights of classes",
+    options=MixupDrwOptions,
+    mix=Mix(stream="mixup_drw/pairs", draw=draw_mixup, apply=apply_mixup),
+    loss=weighted_late,
 )

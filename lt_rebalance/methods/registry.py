@@ -11,14 +11,25 @@ from lt_rebalance.ground.plain import LATER, config_from_dict, field_types, requ
 from lt_rebalance.methods.balanced_softmax import BALANCED_SOFTMAX
 from lt_rebalance.methods.cgan import CGAN
 from lt_rebalance.methods.checking import check_plan
+from lt_rebalance.methods.class_balanced import CLASS_BALANCED
+from lt_rebalance.methods.class_balanced_focal import CLASS_BALANCED_FOCAL
+from lt_rebalance.methods.class_balanced_sampling import CLASS_BALANCED_SAMPLING
 from lt_rebalance.methods.contract import Method, RebalancePlan
 from lt_rebalance.methods.crt import CRT
+from lt_rebalance.methods.cutmix import CUTMIX, CUTMIX_DRW
+from lt_rebalance.methods.focal import FOCAL
+from lt_rebalance.methods.ldam import COSINE, LDAM, LDAM_DRW
+from lt_rebalance.methods.logit_adjusted_loss import LOGIT_ADJUSTED_LOSS
 from lt_rebalance.methods.logit_adjustment import LOGIT_ADJUSTMENT
-from lt_rebalance.methods.mixup import MIXUP
+from lt_rebalance.methods.lws import LWS
+from lt_rebalance.methods.mixup import MIXUP, MIXUP_DRW
 from lt_rebalance.methods.none import NONE
 from lt_rebalance.methods.oversample import OVERSAMPLE
+from lt_rebalance.methods.progressive_sampling import PROGRESSIVE_SAMPLING
+from lt_rebalance.methods.remix import REMIX, REMIX_DRW
 from lt_rebalance.methods.sqrt_sampling import SQRT_SAMPLING
 from lt_rebalance.methods.undersample import UNDERSAMPLE
+from lt_rebalance.methods.weighted_cross_entropy import WEIGHTED_CROSS_ENTROPY
 
 
 def get_method(name: str) -> Method:
@@ -118,6 +129,22 @@ METHODS: dict[str, Method] = {
     "mixup": MIXUP,
     "logit_adjustment": LOGIT_ADJUSTMENT,
     "crt": CRT,
+    "weighted_cross_entropy": WEIGHTED_CROSS_ENTROPY,
+    "class_balanced": CLASS_BALANCED,
+    "focal": FOCAL,
+    "class_balanced_focal": CLASS_BALANCED_FOCAL,
+    "logit_adjusted_loss": LOGIT_ADJUSTED_LOSS,
+    "cosine": COSINE,
+    "ldam": LDAM,
+    "ldam_drw": LDAM_DRW,
+    "class_balanced_sampling": CLASS_BALANCED_SAMPLING,
+    "progressive_sampling": PROGRESSIVE_SAMPLING,
+    "mixup_drw": MIXUP_DRW,
+    "cutmix": CUTMIX,
+    "cutmix_drw": CUTMIX_DRW,
+    "remix": REMIX,
+    "remix_drw": REMIX_DRW,
+    "lws": LWS,
 }
 
 

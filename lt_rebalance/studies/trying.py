@@ -93,7 +93,8 @@ def _try_batches(
                 acting.to_tensor(np.stack(each), torch.device("cpu")) for each in zip(*drawn, strict=True)
             ]
             with watched_streams() as touched:
-                mixed = acting.mix(torch.zeros(LANES, num_items, *spec.image_shape), labels_LB, extras)
+                images_LBCHW = torch.zeros(LANES, num_items, *spec.image_shape)
+                mixed = acting.mix(images_LBCHW, labels_LB, counts_LK, extras)
             _require_untouched("mix.apply", method.mix.apply, touched)
         if method.loss is not None:
             logits_LBK = _logits(num_items, spec.num_classes).requires_grad_()

@@ -196,7 +196,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
                 networks.set_learning_rate(own[0])
             if self._augmentation:
                 images_LBCHW = augment(images_LBCHW, keys_L, own[-1], self._augmentation)
-            mixed = self._method.mix(images_LBCHW, labels_LB, extras)
+            mixed = self._method.mix(images_LBCHW, labels_LB, counts_LK, extras)
             with autocast(self._device, self._precision):
                 logits_LBK = networks(images_LBCHW if mixed is None else mixed.images_LBCHW)
             losses_LB = self._method.losses(logits_LBK.float(), labels_LB, counts_LK, extras, mixed)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_rebalance.ground.seeding import numpy_stream, torch_stream
-from lt_rebalance.methods.checking import check_chances, check_drawn, check_mixed, check_tensor
+from lt_rebalance.methods.checking import check_chances, check_drawn, check_head, check_mixed, check_tensor
 from lt_rebalance.methods.contract import Mixed
+from lt_rebalance.methods.last_layer import find_last_layer, replace_last_layer
 from lt_rebalance.methods.losses import LOSSES
 from lt_rebalance.methods.registry import MethodConfig, get_method
 from lt_rebalance.training.lane import STEPS_READ_AT_ONCE, Lane, TrainingSet
@@ -43,16 +44,19 @@ class MethodInTraining:
         return self._method.then is not None
 
     def prepare(self, network: nn.Module, seed: int, first_weights: Mapping[str, Tensor] | None) -> None:
-        """Make a network, on the CPU, what a second training starts from; leave that of a first as it is.
+        """Make a network, on the CPU, what the training starts from, with a head of the method's own.
 
         Args:
             first_weights: of the first training; None for those that the network has, to try things with.
         """
-        if self._method.then is None:
-            return
+        then, head = self._method.then, self._method.head
         if first_weights is not None:
             network.load_state_dict(first_weights)
-        self._method.then.prepare(network, torch_stream(seed, self._method.then.stream))
+        if head is not None:
+            name, linear = find_last_layer(network)
+            replace_last_layer(network, name, check_head(head, head(linear, self._options)))
+        if then is not None:
+            then.prepare(network, torch_stream(seed, then.stream))
 
     def weigh_items(
         self, training_set: TrainingSet, counts_K: Tensor, step: int, num_steps: int
@@ -114,13 +118,20 @@ class MethodInTraining:
         """Return what was drawn to mix, on the device in the type that `mix.apply` gets it in."""
         return torch.from_numpy(array).to(device, _DTYPES[array.dtype.kind])
 
-    def mix(self, images_LBCHW: Tensor, labels_LB: Tensor, extras: Sequence[Tensor]) -> Mixed | None:
+    def mix(
+        self, images_LBCHW: Tensor, labels_LB: Tensor, counts_LK: Tensor, extras: Sequence[Tensor]
+    ) -> Mixed | None:
         """Return what a batch becomes; None where it stays as it is."""
         if self._method.mix is None:
             return None
         drawn = extras[1:] if self._method.loss is not None else extras
         apply = self._method.mix.apply
-        return check_mixed(apply, apply(images_LBCHW, labels_LB, *drawn), images_LBCHW.shape)
+        mixed = check_mixed(apply, apply(images_LBCHW, labels_LB, *drawn), images_LBCHW.shape)
+        if (reweigh := self._method.mix.reweigh) is None:
+            return mixed
+        weights_LBP = reweigh(mixed.weights_LBP, mixed.labels_LBP, counts_LK, self._options)
+        check_tensor(reweigh, "mix.reweigh must return weights_LBP", weights_LBP, mixed.weights_LBP.shape)
+        return mixed._replace(weights_LBP=weights_LBP)
 
     def losses(
         self,

@@ -75,7 +75,8 @@ def test_equal_seeds_agree_and_different_seeds_differ(name: str) -> None:
     other = finish(make_training(configure(name), [5]))
     states = [each.get_lane_state(each.lanes[0]) for each in (first, same, other)]
     assert list_differences(states[0], states[1]) == []
-    assert "classifier.network.14.weight" in list_differences(states[0], states[2])
+    differing = list_differences(states[0], states[2])
+    assert any(each.startswith("classifier.network.14.") for each in differing)  # the last layer, or a head
     assert first.lanes[0].curves == same.lanes[0].curves != other.lanes[0].curves
 
 

@@ -37,7 +37,7 @@ def test_loss_equals_that_of_mixed_labels() -> None:
     extras = [torch.from_numpy(np.stack(each)) for each in zip(*draws, strict=True)]
     extras[0] = extras[0].float()
     method = MethodInTraining(configure("mixup"), "cross_entropy")
-    mixed = method.mix(images_LBCHW, labels_LB, extras)
+    mixed = method.mix(images_LBCHW, labels_LB, torch.ones(2, 4), extras)
     logits_LBK = torch.randn(2, 5, 4, generator=generator)
     found_LB = method.losses(logits_LBK, labels_LB, torch.ones(2, 4), extras, mixed)
     weights_LB1 = extras[0].unsqueeze(-1)

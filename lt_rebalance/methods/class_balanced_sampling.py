@@ -1,0 +1,31 @@
+"""Class-balanced sampling: all classes come up alike.
+
+Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis 2020, Decoupling Representation and Classifier for
+Long-Tailed Recognition, arXiv 1910.09217, equation 1 with q = 0. Deferred, it is DRS (Cao et al. 2019,
+arXiv 1906.07413): until then items come up alike. Deviations: items are drawn with replacement, before it
+is no longer deferred too, and it begins with the first pass that begins after that share of the budget.
+
+Shape suffix: K classes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_rebalance.methods.contract import Method, Options
+from lt_rebalance.methods.weighing import Deferred
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassBalancedSamplingOptions(Deferred):
+    """What can be set of class-balanced sampling."""
+
+
+def _order(counts_K: NDArray[np.int64], progress: float, options: Options) -> NDArray[np.float64]:
+    return np.ones(len(counts_K)) if progress >= options.deferred else counts_K.astype(np.float64)
+
+
+CLASS_BALANCED_SAMPLING = Method(
+    description="show all classes alike", options=ClassBalancedSamplingOptions, order=_order
+)

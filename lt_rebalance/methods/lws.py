@@ -1,0 +1,57 @@
+"""LWS: after a training on the set as it is, the scale of each class's logits is learned, all classes alike.
+
+Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis 2020, Decoupling Representation and Classifier for
+Long-Tailed Recognition, arXiv 1910.09217, section 4.1 (learnable weight scaling, equation 6), sampling by
+equation 1 with q = 0. Deviations: the bias is scaled with the weights; the second training has the learning
+rate of the first and comes on top of it, as long as the first unless set; items of a class are drawn with
+replacement.
+
+Shape suffix: K classes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_rebalance.methods.contract import Method, Options, SecondTraining
+from lt_rebalance.methods.crt import CrtOptions
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class LwsOptions(CrtOptions):
+    """What can be set of LWS: how long the scales are learned."""
+
+
+def _order(counts_K: NDArray[np.int64], progress: float, options: Options) -> NDArray[np.float64]:
+    return np.ones(len(counts_K))
+
+
+def _head(linear: nn.Linear, options: Options) -> nn.Module:
+    from lt_rebalance.methods.scaled_layer import ScaledLinear
+
+    return ScaledLinear(linear)
+
+
+def _prepare(network: nn.Module, generator: torch.Generator) -> None:
+    """Keep all but the scales."""
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.endswith("scales_K"))
+
+
+def _share(options: Options) -> float:
+    return float(options.budget_share)
+
+
+LWS = Method(
+    description="train, then learn a scale for the logits of each class on classes that come up alike",
+    options=LwsOptions,
+    order=_order,
+    head=_head,
+    then=SecondTraining(stream="lws/scales", prepare=_prepare, budget_share=_share),
+)

@@ -1,0 +1,80 @@
+"""Remix: mixup whose label goes to the rarer of the two classes where they are far apart.
+
+Source: Chou, Chang, Pan, Wei, Juan 2020, Remix: Rebalanced Mixup, arXiv 2007.03943, equation 6: with w the
+share of image i, the label is that of j alone where n_i / n_j >= kappa and w < tau, that of i alone where
+n_i / n_j <= 1 / kappa and 1 - w < tau, and mixed as in mixup elsewhere. Their kappa and tau are 3 and 0.5.
+Deviation: each pair has a weight of its own, as in `mixup` here.
+
+Shape suffixes: L lanes, B items of a batch, P labels of a mixed item, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lt_rebalance.methods.contract import Method, Mix, Options
+from lt_rebalance.methods.mixup import MixupDrwOptions, MixupOptions, apply_mixup, draw_mixup, weighted_late
+from lt_rebalance.methods.weighing import require_share
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _require_kappa(kappa: float) -> None:
+    if kappa < 1:
+        raise ValueError(f"kappa must be at least 1, got {kappa}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemixOptions(MixupOptions):
+    """What can be set of Remix."""
+
+    kappa: float = 3.0
+    """how many times the images of the other class has"""
+    tau: float = 0.5
+    """share of an image below which the rarer class takes the label"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_kappa(self.kappa)
+        require_share(tau=self.tau)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemixDrwOptions(MixupDrwOptions):
+    """What can be set of Remix with weights late in training."""
+
+    kappa: float = 3.0
+    """how many times the images of the other class has"""
+    tau: float = 0.5
+    """share of an image below which the rarer class takes the label"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_kappa(self.kappa)
+        require_share(tau=self.tau)
+
+
+def _reweigh(weights_LBP: Tensor, labels_LBP: Tensor, counts_LK: Tensor, options: Options) -> Tensor:
+    import torch
+
+    counts_LBP = counts_LK.gather(1, labels_LBP.flatten(1)).view(labels_LBP.shape)
+    share_LB, count_LB, other_LB = weights_LBP[..., 0], counts_LBP[..., 0], counts_LBP[..., 1]
+    is_other = (count_LB >= options.kappa * other_LB) & (share_LB < options.tau)
+    is_own = (options.kappa * count_LB <= other_LB) & (1 - share_LB < options.tau)
+    share_LB = torch.where(is_other, 0.0, torch.where(is_own, 1.0, share_LB))
+    return torch.stack([share_LB, 1 - share_LB], dim=-1)
+
+
+REMIX = Method(
+    description="mixup whose label goes to the rarer class where the counts are far apart",
+    options=RemixOptions,
+    mix=Mix(stream="remix/pairs", draw=draw_mixup, apply=apply_mixup, reweigh=_reweigh),
+)
+REMIX_DRW = Method(
+    description="Remix, late also with weights of classes",
+    options=RemixDrwOptions,
+    mix=Mix(stream="remix_drw/pairs", draw=draw_mixup, apply=apply_mixup, reweigh=_reweigh),
+    loss=weighted_late,
+)
