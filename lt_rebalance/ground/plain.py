@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import tomllib
 import types
 import typing
 from collections.abc import Hashable, Mapping, Sequence
@@ -60,6 +61,15 @@ def to_plain(value: Any) -> Any:  # Any: walks configurations down to JSON value
         if not (each.metadata == LATER and getattr(value, each.name) == each.default)
     }
     return {name: float(each) if types_of[name] is float else each for name, each in plain.items()}
+
+
+def parse_value(text: str) -> Any:  # Any: a plain value
+    """Return what a user wrote on a command line: a TOML value, or the text itself where it is none."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):  # no TOML, or a number of thousands of digits
+        return text
+    return parsed["value"] if len(parsed) == 1 else text
 
 
 def config_from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:

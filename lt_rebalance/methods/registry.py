@@ -1,13 +1,20 @@
 """The rebalancing methods by name, and the configuration of one. Shape suffix: K classes."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from lt_rebalance.ground.own_file import check_sha256, get_own, is_at_hand, is_own
-from lt_rebalance.ground.plain import LATER, config_from_dict, field_types, require_numbers
+from lt_rebalance.ground.plain import (
+    LATER,
+    config_from_dict,
+    field_types,
+    parse_value,
+    require_numbers,
+)
 from lt_rebalance.methods.balanced_softmax import BALANCED_SOFTMAX
 from lt_rebalance.methods.cgan import CGAN
 from lt_rebalance.methods.checking import check_plan
@@ -46,6 +53,26 @@ def get_method(name: str) -> Method:
     return METHODS[name]
 
 
+def split_options(asked: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the options of a method as a user asks for it: "ldam:max_margin=0.3,scale=20".
+
+    Raises:
+        ValueError: an option without a value, or one that is given twice.
+    """
+    name, separator, text = asked.rpartition(":")
+    if not separator or "=" not in text:
+        return asked, {}
+    options: dict[str, Any] = {}
+    for part in text.split(","):
+        option, value = (each.strip() for each in part.partition("=")[::2])
+        if not option or not value:
+            raise ValueError(f"options of a method are NAME:OPTION=VALUE,OPTION=VALUE, got {asked!r}")
+        if option in options:
+            raise ValueError(f"an option of a method is given once, got {option} twice in {asked!r}")
+        options[option] = parse_value(value)
+    return name, options
+
+
 def check_draw(name: str, draw: str | None) -> None:
     """Raise a ValueError unless the method is known and offers the draw (None where it offers none)."""
     draws = get_method(name).draws
@@ -75,6 +102,10 @@ def fill_in_options(name: str, options: Any) -> Any:  # Any: a dataclass of the 
     if isinstance(options, declared):
         return options
     given = {} if options is None else options
+    for each in given if isinstance(given, Mapping) else ():
+        if each not in field_types(declared):
+            known = ", ".join(field_types(declared))
+            raise ValueError(f"method {name!r} has no option {each!r}; known: {known}")
     for each, kind in field_types(declared).items():
         accepted = (int, float) if kind is float else (kind,)
         value = given.get(each) if isinstance(given, Mapping) else None
@@ -181,3 +212,12 @@ class MethodConfig:
         check_draw(self.name, self.draw)
         check_fill_fraction(self.name, self.fill_fraction)
         object.__setattr__(self, "options", fill_in_options(self.name, self.options))
+
+    @property
+    def label(self) -> str:
+        """How tables name it: as a user asks for it, with the options that are not the method's own."""
+        if not dataclasses.is_dataclass(self.options):
+            return self.name
+        values = ((each, getattr(self.options, each.name)) for each in fields(self.options))
+        others = [f"{each.name}={value}" for each, value in values if value != each.default]
+        return f"{self.name}:{','.join(others)}" if others else self.name

@@ -16,7 +16,7 @@ from typing import Any
 
 from lt_rebalance.data.long_tail import DataConfig
 from lt_rebalance.ground.own_file import resolve
-from lt_rebalance.ground.plain import config_from_dict, field_types, require_known, to_plain
+from lt_rebalance.ground.plain import config_from_dict, field_types, parse_value, require_known, to_plain
 from lt_rebalance.methods.registry import MethodConfig, get_method
 from lt_rebalance.studies.protocols import step_budget
 from lt_rebalance.studies.study import Cell, Study
@@ -69,7 +69,7 @@ def read_overrides(path: str | None, settings: Sequence[str]) -> Overrides:
         name, text = (part.strip() for part in setting.partition("=")[::2])
         if not name or not text:
             raise ValueError(f"--set takes section.field=value, got {setting!r}")
-        value = _resolve_own(name, _parse_value(text))
+        value = _resolve_own(name, parse_value(text))
         tables = _merge(tables, _nest(name, value))
         labels.append(_say(name, value))
     return Overrides(tables=_check_sections(tables), label="+".join(labels))
@@ -115,14 +115,6 @@ def _open_at_once(path: str, flags: int) -> int:
     descriptor = os.open(path, flags | os.O_NONBLOCK)
     os.set_blocking(descriptor, True)
     return descriptor
-
-
-def _parse_value(text: str) -> Any:
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):  # no TOML, or a number of thousands of digits
-        return text
-    return parsed["value"] if len(parsed) == 1 else text
 
 
 def _nest(name: str, value: Any) -> dict[str, Any]:

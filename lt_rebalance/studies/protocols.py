@@ -10,7 +10,7 @@ from lt_rebalance.data.long_tail import OWN_SPLIT, DataConfig, brings_validation
 from lt_rebalance.ground.imbalance import CUT_PROFILES
 from lt_rebalance.ground.own_file import is_own
 from lt_rebalance.ground.plain import require_known
-from lt_rebalance.methods.registry import MethodConfig, get_method
+from lt_rebalance.methods.registry import MethodConfig, get_method, split_options
 from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.studies.study import Cell
 from lt_rebalance.training.configs import Budget, ClassifierConfig, GeneratorConfig
@@ -52,11 +52,15 @@ class Protocol:
     classifier_recipe: tuple[tuple[str, Any], ...] = ()
     """further fields of ClassifierConfig, by name; a flip stays out where the data set must not be flipped"""
 
-    def method_config(self, name: str) -> MethodConfig:
-        """Return the named method with the draw this protocol gives it, else its first, where it has any."""
+    def method_config(self, asked: str) -> MethodConfig:
+        """Return a method, asked for as `split_options` has it.
+
+        Its draw is the one that this protocol gives it, else its first, where it has any.
+        """
+        name, options = split_options(asked)
         draws = {"oversample": self.oversampling, "undersample": self.undersampling}
         first = next(iter(get_method(name).draws), None)
-        return MethodConfig(name=name, draw=draws.get(name, first))
+        return MethodConfig(name=name, draw=draws.get(name, first), options=options or None)
 
 
 def get_protocol(name: str) -> Protocol:
@@ -161,15 +165,16 @@ def grid(
     for generator in generators:
         if not is_own(generator):
             require_known("generator", generator, tuple(GENERATORS))
+    needs = {method: get_method(split_options(method)[0]).needs_generator for method in methods}
     for method in methods:
-        if get_method(method).needs_generator and not generators:
+        if needs[method] and not generators:
             raise ValueError(f"method {method!r} needs at least one generator, got none")
     cells = {
         make_cell(protocol, dataset=dataset, c=c, method=method, generator=generator): None
         for protocol in protocols
         for c in cs
         for method in (methods if c is not None else ["none"])
-        for generator in (generators if get_method(method).needs_generator else [None])
+        for generator in (generators if needs.get(method) else [None])
     }
     return tuple(cells)
 

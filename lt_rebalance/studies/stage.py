@@ -133,7 +133,7 @@ class ClassifierStage(Stage):
         return self.first_stage or self.generator_stage
 
     def __str__(self) -> str:
-        method = self.generator_stage.generator.architecture if self.generator_stage else self.method.name
+        method = self.generator_stage.generator.architecture if self.generator_stage else self.method.label
         return f"classifier {self.data.label} {method} {self.seeds_label}"
 
     @property

@@ -69,7 +69,7 @@ class Cell:
     @property
     def method_label(self) -> str:
         """How tables name the method: the generator's architecture when there is one."""
-        return self.generator.architecture if self.generator is not None else self.method.name
+        return self.generator.architecture if self.generator is not None else self.method.label
 
     def __str__(self) -> str:
         return f"{self.protocol} {self.data.label} {self.method_label}"

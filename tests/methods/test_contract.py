@@ -50,7 +50,7 @@ def test_method_with_options_keeps_them_in_the_key_and_one_without_adds_nothing(
     plain = to_plain(config)
     assert ("options" in plain) == (METHODS[name].options is not None)
     assert config_from_dict(MethodConfig, plain) == config
-    with pytest.raises(ValueError, match=r"has no options|unknown key of .*Options 'no_such'"):
+    with pytest.raises(ValueError, match=f"method '{name}' has no option"):
         configure(name, no_such=1.0)
 
 
@@ -156,7 +156,7 @@ def test_plan_has_the_options_of_its_method(
     rng = np.random.default_rng(0)
     assert plan_rebalancing("most", None, [9, 5, 2], rng).counts_K == [3, 3, 2]
     assert plan_rebalancing("most", None, [9, 5, 2], rng, options={"most": 7}).counts_K == [7, 5, 2]
-    with pytest.raises(ValueError, match="unknown key of Most 'least'"):
+    with pytest.raises(ValueError, match="method 'most' has no option 'least'; known: most"):
         plan_rebalancing("most", None, [9, 5, 2], rng, options={"least": 7})
     cell = make_cell(small_protocol, dataset="fashion_mnist_mini", c="1/2", method="most", generator=None)
     for most in (3, 7):

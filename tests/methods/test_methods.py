@@ -7,7 +7,14 @@ import pytest
 
 from lt_rebalance.ground.seeding import numpy_stream
 from lt_rebalance.methods.contract import RebalancePlan
-from lt_rebalance.methods.registry import METHODS, check_draw, get_method, plan_rebalancing
+from lt_rebalance.methods.registry import (
+    METHODS,
+    MethodConfig,
+    check_draw,
+    get_method,
+    plan_rebalancing,
+    split_options,
+)
 from lt_rebalance.training.batches import Batching
 from lt_rebalance.training.configs import Budget
 
@@ -204,3 +211,42 @@ def test_check_draw_of_unknown_method_is_refused() -> None:
 def test_plan_with_an_empty_class_is_refused(name: str, draw: str | None) -> None:
     with pytest.raises(ValueError, match=r"at least one image, got counts \[3, 0\]"):
         make_plan(name, draw, [3, 0])
+
+
+# Asked for with options
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "options"),
+    [
+        ("focal", "focal", {}),
+        ("focal:gamma=1", "focal", {"gamma": 1}),
+        ("ldam_drw:max_margin=0.3, scale=20.0", "ldam_drw", {"max_margin": 0.3, "scale": 20.0}),
+        ("mine.py:loss@12345678:strength=2", "mine.py:loss@12345678", {"strength": 2}),
+        ("mine.py:loss@12345678", "mine.py:loss@12345678", {}),
+        ("mine.py:pick:kind=first", "mine.py:pick", {"kind": "first"}),
+    ],
+)
+def test_options_are_read_from_what_is_asked_for(asked: str, name: str, options: dict[str, object]) -> None:
+    assert split_options(asked) == (name, options)
+
+
+@pytest.mark.parametrize(
+    ("asked", "rule"),
+    [
+        ("focal:gamma=", r"NAME:OPTION=VALUE,OPTION=VALUE, got 'focal:gamma='"),
+        ("focal:=1", "NAME:OPTION=VALUE"),
+        ("focal:gamma=1,", "NAME:OPTION=VALUE"),
+        ("focal:gamma=1,gamma=2", "given once, got gamma twice"),
+    ],
+)
+def test_options_that_cannot_be_read_are_refused(asked: str, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        split_options(asked)
+
+
+def test_label_is_what_is_asked_for_without_what_is_usual() -> None:
+    options = {"max_margin": 0.3, "scale": 30.0}
+    assert MethodConfig(name="ldam", draw=None, options=options).label == "ldam:max_margin=0.3"
+    assert MethodConfig(name="ldam", draw=None).label == "ldam"
+    assert MethodConfig(name="none", draw=None).label == "none"
