@@ -15,6 +15,9 @@ from lt_rebalance.methods.contract import Mixed, RebalancePlan
 if TYPE_CHECKING:
     from torch import nn
 
+_NEARLY_1 = 1 + 1e-5
+"""rounding may lead so far beyond"""
+
 
 def check_plan(
     function: Any, plan: Any, counts_K: Sequence[int]
@@ -49,6 +52,28 @@ def check_plan(
     if not sum(plan.counts_K):
         raise WrongReturnError(function, "plan must leave something to learn from, got no item of any class")
     return plan
+
+
+def synthesize_checked(
+    function: Any,  # Any: as above
+    images_by_class: Sequence[NDArray[np.float32]],
+    num_synthetic_K: Sequence[int],
+    rng: np.random.Generator,
+    options: Any,
+) -> NDArray[np.float32]:
+    """Return what `synthesize` makes.
+
+    Raises:
+        WrongReturnError: it is not as many images, finite and from -1 to 1.
+    """
+    made = function(images_by_class, num_synthetic_K, rng, options)
+    shape = (sum(num_synthetic_K), *images_by_class[0].shape[1:])
+    rule = f"synthesize must return synthetic_SCHW, an array of {shape} of float32 from -1 to 1"
+    if not isinstance(made, np.ndarray) or made.shape != shape or made.dtype != np.float32:
+        raise WrongReturnError(function, f"{rule}, got {say_value(made)}")
+    if made.size and not (np.isfinite(made).all() and made.min() >= -_NEARLY_1 and made.max() <= _NEARLY_1):
+        raise WrongReturnError(function, f"{rule}, got values from {made.min()} to {made.max()}")
+    return made
 
 
 def check_chances(function: Any, chances_K: Any, num_classes: int) -> NDArray[np.float64]:  # Any: as above

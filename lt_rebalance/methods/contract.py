@@ -28,6 +28,7 @@ Options = Any
 PLAN_TAKES = ("counts_K", "draw", "rng", "options")
 """what a method's `plan` is called with"""
 MOMENTS_TAKE = {
+    "synthesize": ("images_by_class", "num_synthetic_K", "rng", "options"),
     "order": ("counts_K", "progress", "options"),
     "loss": ("logits_LBK", "labels_LB", "counts_LK", "progress", "options"),
     "adjust": ("logits_LNK", "counts_LK", "options"),
@@ -199,6 +200,15 @@ class Method:
     """whether `plan` asks for images that a generator makes"""
     plan: Callable[[Sequence[int], str | None, np.random.Generator, Options], RebalancePlan] = plan_all
     """which items: from counts_K, the draw, the stream "resampling" and the options to a plan"""
+    synthesize: (
+        Callable[
+            [Sequence[NDArray[np.float32]], Sequence[int], np.random.Generator, Options], NDArray[np.float32]
+        ]
+        | None
+    ) = None
+    """makes the synthetic images that `plan` asks for, where no generator does: from K arrays `images_NCHW`
+    in [-1, 1], how many to make of each class, the method's stream "NAME/synthesis" and the options to
+    `synthetic_SCHW` in [-1, 1], class by class; a ValueError ends the run as failed, with its text"""
     order: Callable[[NDArray[np.int64], float, Options], NDArray[np.float64]] | None = None
     """how often: from counts_K, the share of the budget that is used when a pass begins, and the options to
     the chance of each class, in any unit, that the next item is of it; items are drawn with replacement, all
@@ -228,6 +238,11 @@ class Method:
                 raise ValueError(f"{moment} of a method must be a {kind.__name__}, or left out, got {got}")
         if not isinstance(self.draws, tuple) or not all(isinstance(each, str) for each in self.draws):
             raise ValueError(f"draws of a method must be a tuple of words, got {self.draws!r}")
+
+    @property
+    def makes_images(self) -> bool:
+        """Whether some of what is learned from is made, by a generator or by itself."""
+        return self.needs_generator or self.synthesize is not None
 
     @property
     def only_plans(self) -> bool:

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_rebalance.methods.contract import Method, Options, SecondTraining
-from lt_rebalance.methods.last_layer import find_last_layer
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +44,8 @@ def _order(counts_K: NDArray[np.int64], progress: float, options: Options) -> ND
 def _prepare(network: nn.Module, generator: torch.Generator) -> None:
     """Keep all but the last linear layer, which gets new weights from torch's own distribution of them."""
     import torch
+
+    from lt_rebalance.networks.heads import find_last_layer
 
     network.requires_grad_(False)
     _, last = find_last_layer(network)

@@ -65,9 +65,9 @@ class LdamDrwOptions(LdamOptions):
 
 
 def _head(linear: nn.Linear, options: Options) -> nn.Module:
-    from lt_rebalance.methods.cosine_layer import make_cosine_layer
+    from lt_rebalance.networks.heads import CosineLinear
 
-    return make_cosine_layer(linear, options.scale)
+    return CosineLinear(linear, options.scale)
 
 
 def _ldam(

@@ -33,7 +33,7 @@ def _order(counts_K: NDArray[np.int64], progress: float, options: Options) -> ND
 
 
 def _head(linear: nn.Linear, options: Options) -> nn.Module:
-    from lt_rebalance.methods.scaled_layer import ScaledLinear
+    from lt_rebalance.networks.heads import ScaledLinear
 
     return ScaledLinear(linear)
 

@@ -25,6 +25,7 @@ from lt_rebalance.methods.contract import Method, RebalancePlan
 from lt_rebalance.methods.crt import CRT
 from lt_rebalance.methods.cutmix import CUTMIX, CUTMIX_DRW
 from lt_rebalance.methods.focal import FOCAL
+from lt_rebalance.methods.imbalanced_learn import find_sampler, is_sampler
 from lt_rebalance.methods.ldam import COSINE, LDAM, LDAM_DRW
 from lt_rebalance.methods.logit_adjusted_loss import LOGIT_ADJUSTED_LOSS
 from lt_rebalance.methods.logit_adjustment import LOGIT_ADJUSTMENT
@@ -34,13 +35,14 @@ from lt_rebalance.methods.none import NONE
 from lt_rebalance.methods.oversample import OVERSAMPLE
 from lt_rebalance.methods.progressive_sampling import PROGRESSIVE_SAMPLING
 from lt_rebalance.methods.remix import REMIX, REMIX_DRW
+from lt_rebalance.methods.smote import ADASYN, BORDERLINE_SMOTE, SMOTE
 from lt_rebalance.methods.sqrt_sampling import SQRT_SAMPLING
 from lt_rebalance.methods.undersample import UNDERSAMPLE
 from lt_rebalance.methods.weighted_cross_entropy import WEIGHTED_CROSS_ENTROPY
 
 
 def get_method(name: str) -> Method:
-    """Return a method by name: one in METHODS, or one in a file of a user's own that is at hand.
+    """Return a method by name: in METHODS, in a file of a user's own that is at hand, or in imbalanced-learn.
 
     Raises:
         ValueError: unknown name.
@@ -48,8 +50,13 @@ def get_method(name: str) -> Method:
     if is_own(name):
         method: Method = get_own(name, Method)
         return method
+    if is_sampler(name):
+        return find_sampler(name)
     if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}; known: {', '.join(METHODS)}, or PATH.py:NAME")
+        raise ValueError(
+            f"unknown method {name!r}; known: {', '.join(METHODS)}, or PATH.py:NAME, or a sampler of "
+            "imbalanced-learn, as imblearn.over_sampling.SVMSMOTE"
+        )
     return METHODS[name]
 
 
@@ -84,7 +91,7 @@ def check_fill_fraction(name: str, fill_fraction: float) -> None:
     """Raise a ValueError unless the fraction is a share, and 1 for a method that makes no images."""
     if not 0 <= fill_fraction <= 1:
         raise ValueError(f"fill_fraction must be at least 0 and at most 1, got {fill_fraction}")
-    if fill_fraction < 1 and not get_method(name).needs_generator:
+    if fill_fraction < 1 and not get_method(name).makes_images:
         raise ValueError(f"method {name!r} makes no images: its fill_fraction stays 1, got {fill_fraction}")
 
 
@@ -176,6 +183,9 @@ METHODS: dict[str, Method] = {
     "remix": REMIX,
     "remix_drw": REMIX_DRW,
     "lws": LWS,
+    "smote": SMOTE,
+    "borderline_smote": BORDERLINE_SMOTE,
+    "adasyn": ADASYN,
 }
 
 
@@ -191,7 +201,7 @@ class MethodConfig:
     """A rebalancing method and how it chooses images."""
 
     name: str
-    """a name in METHODS, or that of a method in a file of a user's own"""
+    """a name in METHODS, that of a method in a file of a user's own, or a sampler of imbalanced-learn"""
     draw: str | None
     """one of the method's draws; None for a method without any"""
     fill_fraction: float = field(default=1.0, metadata=LATER)

@@ -21,8 +21,9 @@ from lt_rebalance.data.long_tail import OWN_SPLIT, Subset, draw_subset
 from lt_rebalance.data.spec import Dataset, DatasetSpec
 from lt_rebalance.ground.seeding import numpy_stream, torch_stream
 from lt_rebalance.images.load import load_at_hand
+from lt_rebalance.methods.checking import synthesize_checked
 from lt_rebalance.methods.contract import RebalancePlan
-from lt_rebalance.methods.registry import plan_rebalancing
+from lt_rebalance.methods.registry import get_method, plan_rebalancing
 from lt_rebalance.networks.classifiers.registry import build_classifier
 from lt_rebalance.networks.generators.registry import build_generator
 from lt_rebalance.store import Store, StoreError
@@ -99,6 +100,8 @@ class InputReader:
         quality: Mapping[str, list[float | None]] = {}
         if isinstance(stage, ClassifierStage) and stage.generator_stage is not None:
             synthetic_SCHW, quality = self._synthesize(stage.generator_stage, plan)
+        elif isinstance(stage, ClassifierStage) and get_method(method.name).synthesize is not None:
+            synthetic_SCHW = self._have_made(stage, subset, plan)
         return StageInputs(
             subset=subset,
             plan=plan,
@@ -166,6 +169,18 @@ class InputReader:
         labels_P = torch.from_numpy(_labels_by_class(plan.num_synthetic_K)).to(self._device)
         noise_stream = torch_stream(stage.seed, "sampling_noise", device=self._device)
         return sample_images(generator, labels_P, noise_stream), record.quality_per_class
+
+    def _have_made(self, stage: ClassifierStage, subset: Subset, plan: RebalancePlan) -> Tensor:
+        """Return `synthetic_SCHW` in [-1, 1], class by class, that the method itself makes of real images."""
+        name, options = stage.method.name, stage.method.options
+        synthesize = get_method(name).synthesize
+        chosen = zip(subset.indices_by_class, plan.positions_by_class, strict=True)
+        real = [
+            to_floats(torch.from_numpy(self._dataset.train_images_NCHW[indices[positions]])).numpy()
+            for indices, positions in chosen
+        ]
+        rng = numpy_stream(stage.seed, f"{name}/synthesis")
+        return self._send(synthesize_checked(synthesize, real, plan.num_synthetic_K, rng, options))
 
     def _read_first(self, stage: AnyStage) -> Mapping[str, Tensor] | None:
         """Return the weights that a second training starts from, on the CPU."""

@@ -13,8 +13,8 @@ import torch
 
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.global_streams import watched_streams
-from lt_rebalance.ground.own_file import WrongReturnError
-from lt_rebalance.methods.checking import check_drawn, check_share
+from lt_rebalance.ground.own_file import WrongReturnError, is_own
+from lt_rebalance.methods.checking import check_drawn, check_share, check_tensor, synthesize_checked
 from lt_rebalance.methods.contract import Method
 from lt_rebalance.methods.registry import MethodConfig, get_method, plan_rebalancing
 from lt_rebalance.training.batching import example_classifier
@@ -66,11 +66,10 @@ def _require(method: Method, config: MethodConfig, spec: DatasetSpec, architectu
         with watched_streams() as touched:
             check_share(method.then.budget_share, method.then.budget_share(config.options))
         _require_untouched("then.budget_share", method.then.budget_share, touched)
-        if architecture is not None:
-            network, _ = example_classifier(architecture, spec)
-            with watched_streams() as touched:
-                acting.prepare(network, 0, None)
-            _require_untouched("then.prepare", method.then.prepare, touched)
+    if method.synthesize is not None and is_own(config.name):
+        _try_synthesis(method, config, spec)
+    if architecture is not None and (method.then is not None or method.head is not None):
+        _try_network(method, acting, spec, architecture)
 
 
 def _try_batches(
@@ -104,6 +103,32 @@ def _try_batches(
             if not losses_LB.requires_grad:
                 words = f"loss must return losses_LB of shape {tuple(labels_LB.shape)} with a gradient"
                 raise WrongReturnError(method.loss, f"{words}, got none; leave out detach() and no_grad()")
+
+
+def _try_synthesis(method: Method, config: MethodConfig, spec: DatasetSpec) -> None:
+    """Have images made for all classes but the first, of a dozen each."""
+    rng = np.random.default_rng(0)
+    shape = (12, *spec.image_shape)
+    images_by_class = [rng.uniform(-1, 1, shape).astype(np.float32) for _ in range(min(spec.num_classes, 3))]
+    with watched_streams() as touched:
+        synthesize_checked(
+            method.synthesize, images_by_class, [0, 2, 1][: spec.num_classes], rng, config.options
+        )
+    _require_untouched("synthesize", method.synthesize, touched)
+
+
+def _try_network(method: Method, acting: MethodInTraining, spec: DatasetSpec, architecture: str) -> None:
+    """Give a network the head, and make it what a second training starts from."""
+    network, inputs = example_classifier(architecture, spec)
+    with watched_streams() as touched:
+        acting.prepare(network, 0, None)
+    name = "then.prepare" if method.then is not None else "head"
+    _require_untouched(name, method.then.prepare if method.then is not None else method.head, touched)
+    if method.head is not None:
+        with torch.no_grad():
+            logits_NK = network.eval()(*inputs)
+        shape = (len(inputs[0]), spec.num_classes)
+        check_tensor(method.head, "head must make a layer that returns logits_NK", logits_NK, shape)
 
 
 def _logits(num_items: int, num_classes: int) -> torch.Tensor:

@@ -143,7 +143,7 @@ def _check_training_method(name: str) -> None:
     if not is_at_hand(name):
         return
     method = get_method(name)
-    if method.needs_generator:
+    if method.makes_images:
         raise ValueError(f"a CGAN cannot learn from a set made by method {name!r}")
     if not method.only_plans:
         raise ValueError(

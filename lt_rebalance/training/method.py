@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from lt_rebalance.ground.seeding import numpy_stream, torch_stream
 from lt_rebalance.methods.checking import check_chances, check_drawn, check_head, check_mixed, check_tensor
 from lt_rebalance.methods.contract import Mixed
-from lt_rebalance.methods.last_layer import find_last_layer, replace_last_layer
 from lt_rebalance.methods.losses import LOSSES
 from lt_rebalance.methods.registry import MethodConfig, get_method
+from lt_rebalance.networks.heads import find_last_layer, replace_layer
 from lt_rebalance.training.lane import STEPS_READ_AT_ONCE, Lane, TrainingSet
 
 PLAIN = MethodConfig(name="none", draw=None)
@@ -54,7 +54,7 @@ class MethodInTraining:
             network.load_state_dict(first_weights)
         if head is not None:
             name, linear = find_last_layer(network)
-            replace_last_layer(network, name, check_head(head, head(linear, self._options)))
+            replace_layer(network, name, check_head(head, head(linear, self._options)))
         if then is not None:
             then.prepare(network, torch_stream(seed, then.stream))
 

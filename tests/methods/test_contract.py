@@ -5,7 +5,7 @@ import dataclasses
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,13 @@ from tests.methods.toy import COUNTS, configure, finish, list_differences, make_
 IN_TRAINING = [name for name, method in METHODS.items() if not method.only_plans]
 NAMES = ["none", *IN_TRAINING]
 """methods that train differently from each other on one and the same set"""
+
+
+@dataclass
+class Nothing:
+    """Options of a method without any."""
+
+
 PERMUTED = [COUNTS, (3, 12, 1, 6), (1, 3, 6, 12)]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -42,6 +49,14 @@ def test_registry_is_had_without_torch() -> None:
 def test_method_names_its_own_streams_after_itself(name: str) -> None:
     moments = (METHODS[name].mix, METHODS[name].then)
     assert all(moment.stream.startswith(f"{name}/") for moment in moments if moment is not None)
+
+
+def test_documentation_lists_every_method_with_its_options() -> None:
+    lines = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8").splitlines()
+    for name, method in METHODS.items():
+        (line,) = [each for each in lines if each.startswith("|") and f"`{name}`" in each.split("|")[2]]
+        told = " ".join(lines) if "_drw" in name else line
+        assert [each.name for each in fields(method.options or Nothing) if f"`{each.name}`" not in told] == []
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lt_rebalance.methods.cosine_layer import CosineLinear
 from lt_rebalance.methods.registry import METHODS, MethodConfig
+from lt_rebalance.networks.heads import CosineLinear
 from tests.methods.toy import configure, finish, make_training
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -73,8 +73,8 @@ def test_method_reaches_its_counts(name: str, draw: str | None, counts_K: list[i
 
 
 @pytest.mark.parametrize(("name", "draw"), EVERY_METHOD)
-def test_method_synthesizes_only_with_a_generator(name: str, draw: str | None) -> None:
-    assert (sum(make_plan(name, draw).num_synthetic_K) > 0) == METHODS[name].needs_generator
+def test_images_are_made_only_by_what_can_make_them(name: str, draw: str | None) -> None:
+    assert (sum(make_plan(name, draw).num_synthetic_K) > 0) == METHODS[name].makes_images
 
 
 @pytest.mark.parametrize(("name", "draw"), EVERY_METHOD)

@@ -22,8 +22,9 @@ from sklearn.metrics import confusion_matrix as sk_confusion_matrix
 from lt_rebalance.data.catalog import DATASETS
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import DatasetSpec
-from lt_rebalance.ground.seeding import torch_stream
+from lt_rebalance.ground.seeding import numpy_stream, torch_stream
 from lt_rebalance.images.load import load_at_hand
+from lt_rebalance.methods.interpolation import resample
 from lt_rebalance.methods.registry import MethodConfig
 from lt_rebalance.networks.generators.registry import build_generator
 from lt_rebalance.stages.base import StageRun
@@ -433,6 +434,35 @@ def test_synthetic_images_are_drawn_from_the_sampling_stream_of_the_seed(store: 
     items_BCHW, items_labels_B = training_set.batch(torch.arange(num_real, 4 * 32))
     assert torch.equal(items_BCHW, images_NCHW)
     assert items_labels_B.tolist() == labels_N.tolist()
+
+
+def test_images_that_a_method_makes_itself_follow_the_real_ones_and_are_kept_as_counts(
+    store: Store, data_dir: str
+) -> None:
+    stage = make_stage("smote:k_neighbors=3", seed=1)
+    inputs = InputReader("toy", data_dir, store, CPU).read(stage)
+    images_NCHW = load_dataset("toy", data_dir).train_images_NCHW / np.float32(127.5) - 1
+    real = [images_NCHW[indices] for indices in inputs.subset.indices_by_class]
+    rng = numpy_stream(1, "smote/synthesis")
+    made_SCHW = resample("imblearn.over_sampling.SMOTE", {"k_neighbors": 3}, real, (0, 16, 24, 28), rng)
+    assert inputs.training_set.synthetic_SCHW is not None
+    np.testing.assert_allclose(inputs.training_set.synthetic_SCHW.numpy(), made_SCHW, atol=1e-6)
+    assert inputs.training_set.labels_P[-68:].tolist() == [1] * 16 + [2] * 24 + [3] * 28
+    record = run_stage(stage, store, data_dir)
+    assert record.synthetic_counts == (0, 16, 24, 28) and record.training_counts == (32,) * 4
+
+
+def test_filling_nothing_is_no_method_bit_for_bit(store: Store, data_dir: str) -> None:
+    stage = make_stage("smote", seed=1)
+    method = dataclasses.replace(stage.method, fill_fraction=0.0)
+    nothing = run_stage(dataclasses.replace(stage, method=method), store, data_dir)
+    none = run_stage(make_stage("none", seed=1), store, data_dir)
+    assert nothing.curves == none.curves and nothing.confusion == none.confusion
+
+
+def test_method_that_is_not_applicable_is_refused_with_its_reason(store: Store, data_dir: str) -> None:
+    with pytest.raises(ValueError, match=r"SMOTE is not applicable to classes of \[32, 16, 8, 4\]"):
+        run_stage(make_stage("smote"), store, data_dir)
 
 
 def test_classifiers_of_two_methods_start_from_the_same_weights_and_test_images(

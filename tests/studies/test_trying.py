@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from lt_rebalance.ground.own_file import WrongReturnError
 from lt_rebalance.methods.contract import Method, Mix, Mixed, SecondTraining, keep_all, without_synthesis
@@ -29,8 +30,12 @@ def good_draw(*_: Any) -> tuple[Any, ...]:
     return ()
 
 
-def mixing(draw: Callable[..., Any] = good_draw, apply: Callable[..., Any] = good_mixed) -> dict[str, Any]:
-    return {"mix": Mix(stream="x/y", draw=draw, apply=apply)}
+def mixing(
+    draw: Callable[..., Any] = good_draw,
+    apply: Callable[..., Any] = good_mixed,
+    reweigh: Callable[..., Any] | None = None,
+) -> dict[str, Any]:
+    return {"mix": Mix(stream="x/y", draw=draw, apply=apply, reweigh=reweigh)}
 
 
 def nothing(*_: Any) -> None:
@@ -61,6 +66,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"loss": lambda z, y, n, p, o: z.argmax(-1)}, r"got \(2, 5\) of torch.int64"),
     ({"loss": lambda z, y, n, p, o: z.detach().sum(-1)}, "with a gradient, got none"),
     ({"adjust": lambda z, n, o: z.sum(-1)}, r"adjust must return logits_LNK of shape \(2, 7, 4\)"),
+    ({"head": lambda linear, o: linear.weight}, r"head must return a torch.nn.Module, got \(4, "),
+    (
+        {"head": lambda linear, o: nn.Identity()},
+        "head must make a layer that returns logits_NK",
+    ),
+    (mixing(reweigh=lambda w, y, n, o: w[..., 0]), r"mix.reweigh must return weights_LBP of shape \(2, 5, "),
     (second(2.0), "then.budget_share must return a number above 0 and at most 1, got 2.0"),
     (second(None), "then.budget_share must return .*, got None"),
     (

@@ -1,0 +1,88 @@
+"""Images made by a sampler of imbalanced-learn from those of the training set, as pixels in [-1, 1].
+
+Samplers get floats: on bytes they subtract in unsigned arithmetic and wrap around. What a sampler cannot do
+with these classes, or does not do (some return a class as small as it was, without a word), ends a run as
+failed, with the reason.
+
+Shape suffixes: N images of a class, S synthetic images, C H W image, K classes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lt_rebalance.ground.text import one_line
+
+FloatImages = NDArray[np.float32]
+ROUNDING = 0.1
+"""share of a class by which a sampler that rounds may miss what it is asked for"""
+
+
+def resample(
+    sampler: str,
+    parameters: Mapping[str, Any],
+    images_by_class: Sequence[FloatImages],
+    num_synthetic_K: Sequence[int],
+    rng: np.random.Generator,
+) -> FloatImages:
+    """Return `synthetic_SCHW`, class by class, as many of each class as asked for.
+
+    A sampler that misses a number by rounding has some of its images left out or repeated, drawn at random.
+
+    Args:
+        sampler: import path of a class of imbalanced-learn, "imblearn.over_sampling.SMOTE".
+        parameters: of its constructor, but for the strategy and the random state.
+        images_by_class: K arrays of `images_NCHW`, float32 in [-1, 1].
+
+    Raises:
+        ValueError: the sampler is not applicable to these classes.
+    """
+    counts_K = [len(images_NCHW) for images_NCHW in images_by_class]
+    targets = {
+        label: count + num
+        for label, (count, num) in enumerate(zip(counts_K, num_synthetic_K, strict=True))
+        if num
+    }
+    shape = images_by_class[0].shape[1:]
+    if not targets:
+        return np.empty((0, *shape), np.float32)
+    module, _, name = sampler.rpartition(".")
+    build = getattr(importlib.import_module(module), name)
+    pixels = np.concatenate([images_NCHW.reshape(len(images_NCHW), -1) for images_NCHW in images_by_class])
+    labels = np.repeat(np.arange(len(counts_K)), counts_K)
+    seed = int(rng.integers(2**31))
+    try:
+        drawn = build(sampling_strategy=targets, random_state=seed, **parameters)
+        after, labels_after = drawn.fit_resample(pixels, labels)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{name} is not applicable to classes of {counts_K} images: {one_line(error)}"
+        ) from None
+    if not np.array_equal(after[: len(pixels)], pixels):
+        raise ValueError(f"{name} is not applicable: it does not keep the images it is given, in their order")
+    made, labels_made = after[len(pixels) :], labels_after[len(pixels) :]
+    chosen = [
+        _pick(name, label, np.flatnonzero(labels_made == label), targets[label] - counts_K[label], rng)
+        for label in targets
+    ]
+    # SVMSMOTE goes beyond the images that it starts from.
+    synthetic_SCHW: FloatImages = np.clip(made[np.concatenate(chosen)], -1, 1).reshape(-1, *shape)
+    return synthetic_SCHW.astype(np.float32)
+
+
+def _pick(
+    name: str, label: int, places: NDArray[np.int64], wanted: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return places of as many images as wanted, all of them where so many were made."""
+    if abs(len(places) - wanted) > max(1, ROUNDING * wanted) or not len(places):
+        raise ValueError(
+            f"{name} is not applicable: asked for {wanted} images of class {label}, it made {len(places)}"
+        )
+    if len(places) >= wanted:
+        return np.sort(rng.permutation(places)[:wanted])
+    return np.concatenate([places, rng.choice(places, wanted - len(places))])

@@ -1,0 +1,99 @@
+"""SMOTE and its kin: classes are filled with points between images of theirs, pixel by pixel.
+
+Source: Chawla, Bowyer, Hall, Kegelmeyer 2002, SMOTE: Synthetic Minority Over-sampling Technique, arXiv
+1106.1813 (k = 5 neighbours of the same class); Han, Wang, Mao 2005, Borderline-SMOTE (of those images that
+have mostly others among their m = 10 neighbours); He, Bai, Garcia, Li 2008, ADASYN (the more, the more
+others are near). As imbalanced-learn has them. Deviations: none of the algorithms; ADASYN, which rounds,
+has some images left out or repeated to meet the count. A class with too few images for its neighbours is
+not filled with fewer: the run ends as failed and says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lt_rebalance.ground.plain import require_known, require_positive
+from lt_rebalance.methods.contract import Method, Options
+from lt_rebalance.methods.filling import fill_up
+from lt_rebalance.methods.interpolation import FloatImages, resample
+
+KINDS = ("borderline-1", "borderline-2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoteOptions:
+    """What can be set of SMOTE."""
+
+    k_neighbors: int = 5
+    """of its own class, of which one is drawn to interpolate with"""
+
+    def __post_init__(self) -> None:
+        require_positive(k_neighbors=self.k_neighbors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BorderlineSmoteOptions(SmoteOptions):
+    """What can be set of Borderline-SMOTE."""
+
+    m_neighbors: int = 10
+    """of any class, which tell whether an image lies at the border"""
+    kind: str = "borderline-1"
+    """"borderline-1" interpolates within the class, "borderline-2" towards others too"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(m_neighbors=self.m_neighbors)
+        require_known("kind of Borderline-SMOTE", self.kind, KINDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdasynOptions:
+    """What can be set of ADASYN."""
+
+    n_neighbors: int = 5
+    """of any class, which tell how many others are near, and of its own to interpolate with"""
+
+    def __post_init__(self) -> None:
+        require_positive(n_neighbors=self.n_neighbors)
+
+
+def synthesize_by(
+    sampler: str,
+) -> Callable[[Sequence[FloatImages], Sequence[int], np.random.Generator, Options], FloatImages]:
+    """Return the moment that has a sampler of imbalanced-learn make the images, by its import path."""
+
+    def synthesize(
+        images_by_class: Sequence[FloatImages],
+        num_synthetic_K: Sequence[int],
+        rng: np.random.Generator,
+        options: Options,
+    ) -> FloatImages:
+        parameters: dict[str, Any] = dataclasses.asdict(options)
+        return resample(sampler, parameters, images_by_class, num_synthetic_K, rng)
+
+    return synthesize
+
+
+SMOTE = Method(
+    description="fill every class with points between neighbours of that class",
+    options=SmoteOptions,
+    plan=fill_up,
+    synthesize=synthesize_by("imblearn.over_sampling.SMOTE"),
+)
+BORDERLINE_SMOTE = Method(
+    description="fill every class with points between neighbours at its border",
+    options=BorderlineSmoteOptions,
+    plan=fill_up,
+    synthesize=synthesize_by("imblearn.over_sampling.BorderlineSMOTE"),
+)
+ADASYN = Method(
+    description="fill every class with points between neighbours, the more where other classes are near",
+    options=AdasynOptions,
+    plan=fill_up,
+    synthesize=synthesize_by("imblearn.over_sampling.ADASYN"),
+)
