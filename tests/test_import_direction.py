@@ -178,7 +178,9 @@ def test_architecture_names_the_wings_in_their_order() -> None:
 def test_no_code_reads_a_pickle() -> None:
     for folder in (PACKAGE, "analysis", "sweeps", "benchmarks"):
         for path in list_files(folder):
-            assert check_loads(path.read_text(encoding="utf-8")) == [], path
+            # What it is for, and what it refuses, is tested in tests/data/test_layouts.py.
+            allowed = ["imports pickle"] if path.name == "array_pickles.py" else []
+            assert check_loads(path.read_text(encoding="utf-8")) == allowed, path
 
 
 # The checks can fail

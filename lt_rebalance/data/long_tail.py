@@ -308,8 +308,8 @@ class DataConfig:
         if self.validation_per_class and get_dataset_spec(self.dataset).has_groups:
             raise ValueError(
                 f"validation_per_class sets single images aside and would tear the groups of {self.dataset} "
-                f"apart, got {self.validation_per_class}; give it a validation split, or have one drawn: "
-                "--validation-fraction 0.1"
+                f"apart, got {self.validation_per_class}; give it a validation split, or have one drawn from "
+                "images of your own: --dataset PATH --validation-fraction 0.1"
             )
         if not 0 <= self.validation_per_class < min(counts_K):
             raise ValueError(

@@ -11,10 +11,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lt_rebalance.ground.plain import config_from_dict
+from lt_rebalance.ground.plain import LATER, config_from_dict
 
 DATA_DIR_VARIABLE = "LT_REBALANCE_DATA_DIR"
 """Environment variable: the data directory, where none is given."""
+MD5_DIGITS = 32
 DOWNLOADED_BY_TORCHVISION = frozenset({"FashionMNIST", "KMNIST", "MNIST"})
 """Classes of torchvision.datasets that fetch four IDX files into `<name>/raw`."""
 
@@ -60,11 +61,21 @@ class DatasetSpec:
     may_flip: bool = False
     """Whether an image stays one of its class when left and right are exchanged."""
     torchvision_name: str | None = None
-    """Folder below the data directory, and the class of torchvision.datasets if it has one; None: embedded
-    in the package."""
+    """Folder below the data directory, and the class of torchvision.datasets if it has one; None without
+    `place`: embedded in the package."""
+    place: str | None = field(default=None, metadata=LATER)
+    """Folder of the files below the data directory, "" for itself; None: `<torchvision_name>/raw`."""
+    layout: str = field(default="idx", metadata=LATER)
+    """How the files are read, a name in `layouts.READERS`."""
+    urls: Mapping[str, str] = field(default_factory=dict, hash=False, metadata=LATER)
+    """Where the files come from, or an archive of them -> its MD5; empty where torchvision's class knows."""
+    citation: str = field(default="", metadata=LATER)
+    """Who to cite."""
     debian_package: str | None = None
     """Debian package that installs it into DEBIAN_DIR, if any."""
-    sha256_by_file: Mapping[str, str] = field(hash=False)
+    md5_by_file: Mapping[str, str] = field(default_factory=dict, hash=False, metadata=LATER)
+    """As `sha256_by_file`, for publishers whose files have no other known checksum."""
+    sha256_by_file: Mapping[str, str] = field(default_factory=dict, hash=False)
     """File name -> its sha256: train images, train labels, test images, test labels; or one npz. A name
     without .gz means the unpacked file, read from `<name>.gz` where only that exists. A name with .gz,
     read in no other form, is for a publisher whose unpacked files have no known checksum. Empty for a set of
@@ -83,8 +94,13 @@ class DatasetSpec:
         if self.is_own:
             if len(self.validation_counts_K or self.class_names) != self.num_classes or self.sha256_by_file:
                 raise ValueError(f"{self.name}: validation counts of a length other than {self.num_classes}")
-        elif len(self.sha256_by_file) != (1 if self.is_embedded else 4):
+        elif self.layout == "idx" and len(self.checksum_by_file) != (1 if self.is_embedded else 4):
             raise ValueError(f"{self.name}: one npz if embedded, four IDX files if not")
+        for file, md5 in self.md5_by_file.items():
+            if re.fullmatch(f"[0-9a-f]{{{MD5_DIGITS}}}", md5) is None:
+                raise ValueError(
+                    f"{self.name}: an MD5 must be {MD5_DIGITS} hex digits, got {md5!r} of {file}"
+                )
         for file, sha256 in self.sha256_by_file.items():
             if re.fullmatch("[0-9a-f]{64}", sha256) is None:
                 raise ValueError(
@@ -95,12 +111,22 @@ class DatasetSpec:
     @property
     def is_embedded(self) -> bool:
         """Whether the data ships with the package."""
-        return self.torchvision_name is None and not self.is_own
+        return self.torchvision_name is None and self.place is None and not self.is_own
+
+    @property
+    def folder(self) -> str:
+        """Where the files lie below the data directory."""
+        return f"{self.torchvision_name}/raw" if self.place is None else self.place
+
+    @property
+    def checksum_by_file(self) -> Mapping[str, str]:
+        """File name -> its checksum, SHA-256 or MD5, in the order in which files are read."""
+        return {**self.sha256_by_file, **self.md5_by_file}
 
     @property
     def can_download(self) -> bool:
         """Whether torchvision fetches it."""
-        return self.torchvision_name in DOWNLOADED_BY_TORCHVISION
+        return bool(self.urls) or self.torchvision_name in DOWNLOADED_BY_TORCHVISION
 
     @property
     def is_own(self) -> bool:
@@ -123,11 +149,15 @@ class DatasetSpec:
         """
         if self.content_sha256 is not None:
             return self.content_sha256
-        return hashlib.sha256("\n".join(sorted(self.sha256_by_file.values())).encode()).hexdigest()
+        return hashlib.sha256("\n".join(sorted(self.checksum_by_file.values())).encode()).hexdigest()
 
     def to_plain(self) -> dict[str, Any]:
         """Return it as JSON values, so that a worker needs no catalogue."""
-        plain = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        plain = {
+            each.name: getattr(self, each.name)
+            for each in dataclasses.fields(self)
+            if each.metadata != LATER or ((value := getattr(self, each.name)) and value != each.default)
+        }
         return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
     @classmethod

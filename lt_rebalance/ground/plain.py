@@ -85,7 +85,9 @@ def config_from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     for name in values:
         require_known(f"key of {cls.__name__}", name, known)
     missing = [
-        each.name for each in fields if each.name not in values and each.default is dataclasses.MISSING
+        each.name
+        for each in fields
+        if each.name not in values and each.default is each.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise ValueError(f"{cls.__name__} needs {', '.join(missing)}")

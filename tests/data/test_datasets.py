@@ -19,7 +19,8 @@ import torch
 
 from lt_rebalance.data import files as datasets
 from lt_rebalance.data.catalog import DATASETS, get_dataset_spec
-from lt_rebalance.data.files import load_dataset, locate_data_dir, parse_idx
+from lt_rebalance.data.files import load_dataset, locate_data_dir
+from lt_rebalance.data.layouts import READERS, parse_idx
 from lt_rebalance.data.sample import make_mini
 from lt_rebalance.data.spec import DATA_DIR_VARIABLE, DatasetSpec
 from lt_rebalance.ground.errors import DataError
@@ -130,11 +131,52 @@ def test_parse_idx_malformed_raises(content: bytes, reason: str) -> None:
         parse_idx(content)
 
 
-def test_registry_holds_the_four_data_sets() -> None:
-    assert list(DATASETS) == ["fashion_mnist", "mnist", "kmnist", "fashion_mnist_mini"]
+GREY = ["fashion_mnist", "mnist", "kmnist", "fashion_mnist_mini"]
+SIZES = {
+    **{"cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000), "svhn": (73_257, 26_032)},
+    **{"emnist_balanced": (112_800, 18_800), "usps": (7_291, 2_007)},
+    **{"gtsrb": (39_209, 12_630), "gtsrb_online": (26_640, 12_630)},
+}
 
 
-@pytest.mark.parametrize("name", list(DATASETS))
+def test_registry_holds_the_grey_sets_and_those_of_the_field() -> None:
+    assert set(DATASETS) == {*GREY, *SIZES}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_entry_of_the_field_is_as_its_publisher_tells(name: str) -> None:
+    spec = get_dataset_spec(name)
+    assert (sum(spec.train_counts_K), sum(spec.test_counts_K)) == SIZES[name]
+    assert len(set(spec.class_names)) == spec.num_classes
+    assert spec.licence and spec.citation and spec.can_download and not spec.is_embedded
+    assert spec.may_flip == name.startswith("cifar") and spec.has_groups == name.startswith("gtsrb")
+    assert name == spec.name and spec.layout in READERS and hash(spec) == hash(dataclasses.replace(spec))
+
+
+@pytest.mark.parametrize(
+    ("name", "loader"),
+    [("cifar10", "CIFAR10"), ("cifar100", "CIFAR100"), ("svhn", "SVHN"), ("usps", "USPS")],
+)
+def test_checksums_and_addresses_are_those_of_torchvision(name: str, loader: str) -> None:
+    torchvision_datasets = pytest.importorskip("torchvision.datasets")
+    spec, known = get_dataset_spec(name), getattr(torchvision_datasets, loader)
+    if spec.layout == "cifar":
+        assert dict(spec.md5_by_file) == dict([*known.train_list, *known.test_list])
+        assert (dict(spec.urls), spec.place) == ({known.url: known.tgz_md5}, known.base_folder)
+    else:
+        listed = [known.split_list[split] for split in ("train", "test")]
+        assert dict(spec.md5_by_file) == {file: md5 for _, file, md5 in listed}
+        assert dict(spec.urls) == {url: md5 for url, _, md5 in listed}
+
+
+def test_classes_and_archive_of_emnist_are_those_of_torchvision() -> None:
+    torchvision_datasets = pytest.importorskip("torchvision.datasets")
+    spec = get_dataset_spec("emnist_balanced")
+    assert list(spec.class_names) == torchvision_datasets.EMNIST.classes_split_dict["balanced"]
+    assert dict(spec.urls) == {torchvision_datasets.EMNIST.url: torchvision_datasets.EMNIST.md5}
+
+
+@pytest.mark.parametrize("name", GREY)
 def test_registry_entry_keeps_contract(name: str) -> None:
     spec = get_dataset_spec(name)
     assert spec.name == name
