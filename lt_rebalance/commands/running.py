@@ -135,7 +135,7 @@ def _show_results(job: Job, store: Store, console: Console) -> int:
     if counts["failed"]:
         causes = ledger.count_causes()
         print("failed runs by cause: " + ", ".join(f"{name} {num}" for name, num in sorted(causes.items())))
-        print(f"{advise_on(causes)}: {this_command()} --retry-failed")
+        print(advise_on(causes, this_command()))
     if counts["missing"]:
         print(f"to run what is missing: {this_command()}")
     if counts["complete"] == len(ledger.plan.runs) and all(isinstance(seed, int) for seed in study.seeds):
