@@ -29,6 +29,17 @@ def study_of(*cells: Cell) -> Study:
     return Study(name="asked", cells=cells, seeds=(0,))
 
 
+def test_option_of_another_method_is_refused_with_the_methods_that_have_it() -> None:
+    with pytest.raises(
+        ValueError, match=r"no method of this study has an option 'alpha'; known: none; alpha"
+    ):
+        change_study(study_of(NONE), read_overrides(None, ["method.options.alpha=0.5"]))
+    with pytest.raises(ValueError, match=r"alpha is an option of .*mixup"):
+        MethodConfig(name="focal", draw=None, options={"alpha": 0.5})
+    with pytest.raises(ValueError, match=r"has no option 'nowhere'; known: deferred, gamma$"):
+        MethodConfig(name="focal", draw=None, options={"nowhere": 0.5})
+
+
 # Values
 
 
