@@ -64,14 +64,16 @@ def read_overrides(path: str | None, settings: Sequence[str]) -> Overrides:
         ValueError: a file that cannot be read, an unknown name or a value of another type.
     """
     tables: dict[str, Any] = {} if path is None else _resolve_all(_read_file(Path(path)))
-    labels = [] if path is None else [Path(path).stem]
+    said: dict[str, str] = {}
     for setting in settings:
         name, text = (part.strip() for part in setting.partition("=")[::2])
         if not name or not text:
             raise ValueError(f"--set takes section.field=value, got {setting!r}")
         value = _resolve_own(name, parse_value(text))
         tables = _merge(tables, _nest(name, value))
-        labels.append(_say(name, value))
+        said.pop(name, None)  # a later one replaces it, in the label as well
+        said[name] = _say(name, value)
+    labels = [*([] if path is None else [Path(path).stem]), *said.values()]
     return Overrides(tables=_check_sections(tables), label="+".join(labels))
 
 
