@@ -26,7 +26,13 @@ from lt_rebalance.stages.progress import Progress, render_cells
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.presence import DriverBeat
 from lt_rebalance.studies.ledger import Ledger
-from lt_rebalance.studies.tables import cells_frame, describe_cells, runs_frame, summarized_metrics
+from lt_rebalance.studies.tables import (
+    cells_frame,
+    describe_cells,
+    runs_frame,
+    summarized_metrics,
+    with_titles,
+)
 
 
 def run_job(job: Job, options: argparse.Namespace, session: RaySession) -> int:
@@ -111,7 +117,7 @@ def _show_results(job: Job, store: Store, console: Console) -> int:
     study, runs = ledger.plan.study, runs_frame(ledger)
     cells = cells_frame(runs, summarized_metrics(study.cells))
     paths = [
-        store.write_table(study.name, name, to_csv(frame))
+        store.write_table(study.name, name, to_csv(with_titles(frame)))
         for name, frame in (("cells", cells), ("runs", runs))
     ]
     console.print(render_cells(cells, describe_cells(study.name, runs, cells)))
