@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.compare import count_pairs, decide, describe_difference, pair
-from analysis.leading import leading_of
+from analysis.leading import leading_of, require_metric
 from analysis.significance import fisher_p, holm
 
 
@@ -21,7 +21,12 @@ def compare_with_references(
     `cell_collapsed` of `cell_n` complete runs with a dead class and `cell_dead_classes`, their mean number,
     the same of the reference, and `fisher_p` between the two rates; `holm_p`, Holm's correction of the
     sign-flip test over all comparisons of the study; the `verdict` of `decide`.
+
+    Raises:
+        ValueError: no such metric in these runs.
     """
+    if metric is not None:
+        require_metric(metric, runs)
     rows = [
         _describe(runs, each, metric or leading_of(runs[runs["cell"] == each["cell"]]))
         for each in comparisons.to_dict("records")

@@ -15,6 +15,7 @@ from analysis.estimates import (
     share_at_most,
     z_score,
 )
+from analysis.leading import require_metric
 from analysis.naming import CELL_COLUMNS
 from lt_rebalance.ground.imbalance import COUNT_GROUPS, RANK_GROUPS
 from lt_rebalance.ground.metrics import COLLAPSED_BELOW, HEADLINE, METRICS, shown_metrics
@@ -52,7 +53,13 @@ def aggregate(runs: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.Da
 
     Args:
         metrics: all, and the recalls of groups of classes, unless given.
+
+    Raises:
+        ValueError: metrics are given, and one is none of these.
     """
+    for metric in metrics or ():
+        if metric not in GROUP_RECALLS:
+            require_metric(metric)
     metrics = (*METRICS, *GROUP_RECALLS) if metrics is None else metrics
     rows = []
     for names, of_cell in runs.groupby(list(CELL_COLUMNS), sort=False, observed=True):

@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.estimates import Interval, mean_interval, sd_interval
-from analysis.leading import leading_of
-from analysis.naming import in_order
+from analysis.leading import leading_of, require_metric
+from analysis.naming import in_order, method_rank
 from analysis.power import fewest_seeds, find_seeds, sign_flip_effect
 from analysis.significance import (
     Share,
@@ -31,7 +31,7 @@ from analysis.significance import (
     wilcoxon_p,
 )
 from analysis.variance import seed_components
-from lt_rebalance.ground.metrics import METRICS, is_higher_better
+from lt_rebalance.ground.metrics import METRICS, is_higher_better, leading_metric
 from lt_rebalance.ground.values import LARGEST
 
 ALPHA = 0.05
@@ -49,6 +49,7 @@ BLOCK_COLUMNS = ["setting", "protocol", "dataset", "data"]
 
 def margin_of(metric: str) -> float:
     """Return the margin of equivalence of a metric: `MARGIN` of its range, or 0, so none, without a range."""
+    require_metric(metric)
     low, high = METRICS[metric].low, METRICS[metric].high
     return MARGIN * (high - low) if max(-low, high) < LARGEST else 0.0
 
@@ -70,6 +71,7 @@ class Family:
                 f"a declared family needs a name other than {EXPLORATORY!r}, which marks the contrasts of "
                 f"none, got {self.name!r}; rename it in families.toml"
             )
+        require_metric(self.metric)
 
     @property
     def size(self) -> int:
@@ -87,17 +89,53 @@ class Family:
 
 
 def load_families() -> tuple[Family, ...]:
-    """Return the families that families.toml declares."""
-    lists = ("hypotheses", "data", "methods", "comparators")
-    text = resources.files("analysis").joinpath("families.toml").read_text(encoding="utf-8")
-    families = tuple(
-        Family(name=each["name"], metric=each["metric"], **{name: tuple(each[name]) for name in lists})
-        for each in tomllib.loads(text)["family"]
-    )
+    """Return the families that families.toml declares; errors as `read_families`."""
+    return read_families(resources.files("analysis").joinpath("families.toml").read_text(encoding="utf-8"))
+
+
+def read_families(text: str) -> tuple[Family, ...]:
+    """Return the families that a text like that of families.toml declares.
+
+    Raises:
+        ValueError: a field that is missing, unknown or of another type, two families of one name, or a
+            contrast that the report never tests: it would count in Holm's correction and never be seen.
+    """
+    families = tuple(_read_family(each) for each in tomllib.loads(text)["family"])
     names = [family.name for family in families]
     if len(set(names)) < len(names):
         raise ValueError(f"families.toml declares two families of one name, got {', '.join(names)}")
     return families
+
+
+def _read_family(declared: Mapping[str, Any]) -> Family:  # Any: values of TOML, checked here
+    texts, lists = ("name", "metric"), ("hypotheses", "data", "methods", "comparators")
+    if set(declared) != {*texts, *lists}:
+        fields, got = ", ".join((*texts, *lists)), ", ".join(declared)
+        raise ValueError(f"a family in families.toml has the fields {fields}, no more and no less, got {got}")
+    for name in (*texts, *lists):
+        each = [declared[name]] if name in texts else declared[name]
+        if not (isinstance(each, list) and each and all(isinstance(word, str) for word in each)):
+            kind = "a text" if name in texts else "a list of texts"
+            raise ValueError(f"{name} of a family in families.toml is {kind}, got {declared[name]!r}")
+    family = Family(
+        name=declared["name"],
+        metric=declared["metric"],
+        **{name: tuple(declared[name]) for name in lists},
+    )
+    tested = tuple(leading_metric(is_test_balanced=balanced) for balanced in (True, False))
+    if family.metric not in tested:
+        raise ValueError(
+            f"the metric of family {family.name!r} in families.toml must be one that leads a report "
+            f"({' or '.join(tested)}), for only these are tested as declared, got {family.metric!r}"
+        )
+    for method in family.methods:
+        for comparator in family.comparators:
+            if method == comparator or method_rank(method) < method_rank(comparator):
+                raise ValueError(
+                    f"in a contrast the comparator is the one that the paper lists first, got {method!r} "
+                    f"minus {comparator!r} in family {family.name!r} of families.toml; exchange them"
+                )
+    return family
 
 
 def pair(runs: pd.DataFrame, first: str, second: str, metric: str) -> pd.DataFrame:
@@ -109,7 +147,14 @@ def pair(runs: pd.DataFrame, first: str, second: str, metric: str) -> pd.DataFra
 
 
 def complete_table(runs: pd.DataFrame, cells: Sequence[str], metric: str) -> pd.DataFrame:
-    """Return a metric with seeds as rows and cells as columns, at the seeds at which all are complete."""
+    """Return a metric with seeds as rows and cells as columns, at the seeds at which all are complete.
+
+    Raises:
+        ValueError: no such metric or cell in these runs.
+    """
+    require_metric(metric, runs)
+    if unknown := sorted(set(cells) - set(runs["cell"])):
+        raise ValueError(f"unknown cell {unknown[0]!r}; known are those of the column `cell` of these runs")
     chosen = runs[runs["cell"].isin(cells) & (runs["state"] == "complete")]
     table = chosen.pivot(index="seed", columns="cell", values=metric)
     return table.reindex(columns=list(cells)).astype(np.float64).dropna().sort_index()
@@ -179,7 +224,12 @@ def compare(
     Args:
         metric: the one that leads in each setting by default. families: declared beforehand; those of
             families.toml by default.
+
+    Raises:
+        ValueError: no such metric in these runs.
     """
+    if metric is not None:
+        require_metric(metric, runs)
     families = load_families() if families is None else families
     rows = [
         names
@@ -339,7 +389,12 @@ def components_table(runs: pd.DataFrame, metric: str | None = None) -> pd.DataFr
     `seed_sd` is what all methods of one seed share (subset, initial weights); `residual_sd` is what each run
     has for itself; both in the metric's unit, with 90 % bootstrap intervals over seeds. Over the seeds at
     which all of the block's methods are complete. The metric is the one that leads, unless one is given.
+
+    Raises:
+        ValueError: no such metric in these runs.
     """
+    if metric is not None:
+        require_metric(metric, runs)
     rows = []
     for names, block in _blocks(runs):
         of_block = metric or leading_of(block)

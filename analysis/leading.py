@@ -26,8 +26,22 @@ def headline_of(runs: pd.DataFrame) -> tuple[str, ...]:
     return headline_metrics(is_test_balanced=leading_of(runs) == ACCURACY)
 
 
+def require_metric(metric: str, runs: pd.DataFrame | None = None) -> None:
+    """Raise a ValueError unless a metric is one of these runs, or where none are given, one of `METRICS`.
+
+    Recalls of groups of classes are metrics of the runs that have them.
+    """
+    names = METRICS if runs is None else runs.columns
+    known = [str(name) for name in names if name in METRICS or str(name).startswith("recall_")]
+    if metric not in known:
+        raise ValueError(f"unknown metric {metric!r}; known: {', '.join(known)}")
+
+
 def name_metrics(metrics: Iterable[str]) -> str:
     """Return how a title names the metrics of its rows: "accuracy", or "accuracy and macro F1"."""
+    metrics = tuple(metrics)
+    for metric in metrics:
+        require_metric(metric)
     names = dict.fromkeys(METRICS[metric].label for metric in metrics)
     return " and ".join(names) or METRICS[ACCURACY].label
 

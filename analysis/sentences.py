@@ -284,6 +284,12 @@ def describe_assumptions(runs: pd.DataFrame) -> str:
     )
 
 
+UNCUT = (
+    "Intervals are not cut at the ends of a metric's range; one that reaches beyond says that n is too small "
+    "for it."
+)
+
+
 def describe_single_runs(runs: pd.DataFrame) -> str:
     """Say what a single run of the paper can show; only where one stands beside ours."""
     if not has_papers_numbers(runs):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.leading import leading_of
+from analysis.leading import leading_of, require_metric
 from analysis.naming import CELL_COLUMNS
 from analysis.variance import nested_components
 
@@ -22,7 +22,12 @@ def sources_table(nested_runs: pd.DataFrame, metric: str | None = None) -> pd.Da
     complete, on which all else rests; `num_generators` and `num_classifiers` of each; for each of `SOURCES`
     the standard deviation it makes alone, `<source>_sd`, in the metric's unit, with its 90 % bootstrap
     interval over subsets, `<source>_low` and `<source>_high`. What cannot be estimated is nan.
+
+    Raises:
+        ValueError: no such metric in these runs.
     """
+    if metric is not None:
+        require_metric(metric, nested_runs)
     rows = []
     keys = ["study", *CELL_COLUMNS]
     for names, runs in nested_runs.groupby(keys, sort=False, observed=True):

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from analysis.compare import ALPHA, MARGIN, compare, margin_of
+from analysis.sentences import UNCUT
 from analysis.tables.formats import (
     CONTRAST_COLUMN,
     DATA_COLUMN,
@@ -38,7 +39,8 @@ def own_table(contrasts: pd.DataFrame) -> Table:
         meaning=_describe_directions(),
         notes=(
             "First method minus second, paired by seed, in the unit of the metric; mean with Student's t "
-            "interval over pairs. P(better): share of pairs won, ties half, whichever direction is better. "
+            f"interval over pairs. {UNCUT} P(better): share of pairs won, ties half, whichever "
+            "direction is better. "
             "The p value is that of the exact two-sided sign-flip test; Benjamini-Hochberg over all "
             f"contrasts of a metric in a setting, at {ALPHA:g}. Equivalent: TOST within {100 * MARGIN:g}% of "
             "the metric's range, never for one without a range. Exploratory: no family declares such a "

@@ -10,6 +10,7 @@ from analysis.aggregate import GROUP_RECALLS
 from analysis.leading import ACCURACY, headline_of, leading_of
 from analysis.naming import CELL_COLUMNS
 from analysis.sentences import (
+    UNCUT,
     describe_left_out,
     describe_papers_numbers,
     describe_reported_round,
@@ -213,9 +214,7 @@ def _notes(cells: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:
         "with n − 1 (its chi-square interval is in the CSV file).",
         "The prediction interval, mean ± t · sd · √(1 + 1/n), is to hold one further run."
         + (paper if has_papers_numbers(runs) else ""),
-        "Collapsed: at least one class of recall 0, of all complete runs of the cell. Intervals are not "
-        "cut at "
-        "0 and 1; one that reaches beyond says that n is too small for it.",
+        f"Collapsed: at least one class of recall 0, of all complete runs of the cell. {UNCUT}",
     )
 
 
@@ -290,7 +289,8 @@ def further_table(estimates: pd.DataFrame, leading: str = ACCURACY) -> Table:
             "before rebalancing; a set whose classes are of one size has none. Many-, medium- and few-shot "
             "are those of more than 100, 20 to 100 and fewer than 20 such images (Liu et al. 2019).",
             "The bootstrap interval needs three runs that differ and is too narrow for few (about 84% "
-            "instead of 95% at n = 5); the t interval of T1a is the one to quote.",
+            "instead of 95% at n = 5); the t interval of T1a is the one to quote. "
+            f"{UNCUT}",
         ),
     )
 

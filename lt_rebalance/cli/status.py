@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
-from lt_rebalance.ground.metrics import METRICS
+from lt_rebalance.ground.metrics import METRICS, headline_metrics
 from lt_rebalance.ground.text import format_duration, make_console, one_line, rich
 from lt_rebalance.monitoring.facts import RUN_STATES
 from lt_rebalance.monitoring.status import Running, Status, read_status
@@ -143,11 +143,11 @@ def _render_cells(status: Status, hourly_rate: float | None) -> Table:
     for name in ("protocol", "data", "method"):
         table.add_column(name, overflow="fold")
     is_test_balanced = all(cell.is_test_balanced for cell in status.cells)
-    metrics = ["accuracy"] if is_test_balanced else ["macro_f1", "balanced_accuracy", "accuracy"]
+    metrics = headline_metrics(is_test_balanced=is_test_balanced)
     for name in ("n", *(METRICS[each].label for each in metrics), "collapsed", "device time and price"):
         table.add_column(name, justify="right")
     for cell in status.cells:
-        means = [getattr(cell, name) for name in metrics]
+        means = [cell.means[name] for name in metrics]
         shown = ["-" if mean is None else f"{mean:.3f}" for mean in means]
         collapsed = str(cell.collapsed) if cell.complete else "-"
         cost = cell.spending.describe(hourly_rate)

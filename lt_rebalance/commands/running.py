@@ -26,7 +26,13 @@ from lt_rebalance.stages.progress import Progress, render_cells
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.presence import DriverBeat
 from lt_rebalance.studies.ledger import Ledger
-from lt_rebalance.studies.tables import cells_frame, describe_cells, runs_frame, summarized_metrics
+from lt_rebalance.studies.tables import (
+    cells_frame,
+    describe_cells,
+    runs_frame,
+    summarized_metrics,
+    with_titles,
+)
 
 
 def run_job(job: Job, options: argparse.Namespace, session: RaySession) -> int:
@@ -111,7 +117,7 @@ def _show_results(job: Job, store: Store, console: Console) -> int:
     study, runs = ledger.plan.study, runs_frame(ledger)
     cells = cells_frame(runs, summarized_metrics(study.cells))
     paths = [
-        store.write_table(study.name, name, to_csv(frame))
+        store.write_table(study.name, name, to_csv(with_titles(frame)))
         for name, frame in (("cells", cells), ("runs", runs))
     ]
     console.print(render_cells(cells, describe_cells(study.name, runs, cells)))
@@ -135,7 +141,7 @@ def _show_results(job: Job, store: Store, console: Console) -> int:
     if counts["failed"]:
         causes = ledger.count_causes()
         print("failed runs by cause: " + ", ".join(f"{name} {num}" for name, num in sorted(causes.items())))
-        print(f"{advise_on(causes)}: {this_command()} --retry-failed")
+        print(advise_on(causes, this_command()))
     if counts["missing"]:
         print(f"to run what is missing: {this_command()}")
     if counts["complete"] == len(ledger.plan.runs) and all(isinstance(seed, int) for seed in study.seeds):

@@ -50,6 +50,34 @@ class Metric:
     shown: str = FURTHER
     """Of `HEADLINE`, `FURTHER`, `FILES`."""
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.label, str) and self.label.strip()):
+            raise ValueError(f"a metric needs a label, the words that tables name it by, got {self.label!r}")
+        if self.of_confusion is not None and self.of_probabilities is not None:
+            raise ValueError(f"metric {self.label!r} has one of of_confusion and of_probabilities, got both")
+        if not -LARGEST <= self.low < self.high <= LARGEST:
+            raise ValueError(
+                f"the range of metric {self.label!r} must be finite, with low below high, got {self.low} to "
+                f"{self.high}; one without an end leaves low or high out"
+            )
+        if self.shown not in (HEADLINE, FURTHER, FILES):
+            known = ", ".join((HEADLINE, FURTHER, FILES))
+            raise ValueError(f"unknown place {self.shown!r} of metric {self.label!r}; known: {known}")
+
+    def check(self, name: str, value: Any) -> float:  # Any: a metric's code may return anything
+        """Return what its function gave, as a float.
+
+        Raises:
+            ValueError: something other than a number of its range; NaN is none.
+        """
+        is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+        if not is_number or not self.low <= value <= self.high:
+            raise ValueError(
+                f"metric {name} must give a number from {self.low:g} to {self.high:g}, got {value!r}; "
+                "correct it, or its low and high"
+            )
+        return float(value)
+
 
 def _nll(probabilities_NK: FloatArray, labels_N: IntArray) -> float:
     """Mean negative log likelihood of the labels."""
@@ -99,18 +127,18 @@ def precision_recall_counts(probabilities_NK: FloatArray, labels_N: IntArray) ->
 
 
 def confusion_metrics(confusion: Confusion, names: Collection[str] | None = None) -> dict[str, float]:
-    """Return every metric of a confusion matrix by name, or those of these names."""
+    """Return every metric of a confusion matrix by name, or those named; errors as `Metric.check`."""
     return {
-        name: metric.of_confusion(confusion)
+        name: metric.check(name, metric.of_confusion(confusion))
         for name, metric in METRICS.items()
         if metric.of_confusion is not None and (names is None or name in names)
     }
 
 
 def probability_metrics(probabilities_NK: FloatArray, labels_N: IntArray) -> dict[str, float]:
-    """Return every metric of the probabilities by name."""
+    """Return every metric of the probabilities by name; errors as `Metric.check`."""
     return {
-        name: metric.of_probabilities(probabilities_NK, labels_N)
+        name: metric.check(name, metric.of_probabilities(probabilities_NK, labels_N))
         for name, metric in METRICS.items()
         if metric.of_probabilities is not None
     }
@@ -181,24 +209,22 @@ def list_own() -> tuple[str, ...]:
 
 def _check_own(name: str) -> Metric:
     metric: Metric = get_own(name, Metric)
-    if (compute := metric.of_confusion) is None:
+    if metric.of_confusion is None:
         raise ValueError(
             f"{name} must have of_confusion, of the confusion matrix: probabilities are in no store"
         )
-    if metric.label in {each.label for each in METRICS.values()}:
-        raise ValueError(f"{name} needs a label of its own, got {metric.label!r}, which another metric has")
+    check_labels(METRICS | {name: metric})
+    return replace(metric, shown=FURTHER)
 
-    def of_confusion(confusion: Confusion) -> float:
-        value: Any = compute(confusion)  # a user's code may return anything
-        is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-        if not is_number or not metric.low <= value <= metric.high:
+
+def check_labels(metrics: Mapping[str, Metric]) -> None:
+    """Raise a ValueError unless each metric has a label of its own: rows and columns are told apart by it."""
+    names: dict[str, str] = {}
+    for name, metric in metrics.items():
+        if (other := names.setdefault(metric.label, name)) != name:
             raise ValueError(
-                f"{name} must give a number from {metric.low:g} to {metric.high:g}, got {value!r}; correct "
-                "it, or its low and high"
+                f"{name} needs a label of its own, got {metric.label!r}, which {other} has; give it another"
             )
-        return float(value)
-
-    return replace(metric, of_confusion=of_confusion, shown=FURTHER)
 
 
 # Which metric leads
@@ -302,3 +328,5 @@ METRICS = {
         low=0,
     ),
 }
+
+check_labels(METRICS)

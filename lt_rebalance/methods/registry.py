@@ -104,7 +104,8 @@ def fill_in_options(name: str, options: Any) -> Any:  # Any: a dataclass of the 
     declared = get_method(name).options
     if declared is None:
         if options is not None:
-            raise ValueError(f"method {name!r} has no options, got {options!r}")
+            others = "".join(map(name_holders, options if isinstance(options, Mapping) else ()))
+            raise ValueError(f"method {name!r} has no options, got {options!r}{others}")
         return None
     if isinstance(options, declared):
         return options
@@ -112,7 +113,7 @@ def fill_in_options(name: str, options: Any) -> Any:  # Any: a dataclass of the 
     for each in given if isinstance(given, Mapping) else ():
         if each not in field_types(declared):
             known = ", ".join(field_types(declared))
-            raise ValueError(f"method {name!r} has no option {each!r}; known: {known}")
+            raise ValueError(f"method {name!r} has no option {each!r}; known: {known}{name_holders(each)}")
     for each, kind in field_types(declared).items():
         accepted = (int, float) if kind is float else (kind,)
         value = given.get(each) if isinstance(given, Mapping) else None
@@ -123,6 +124,16 @@ def fill_in_options(name: str, options: Any) -> Any:  # Any: a dataclass of the 
     filled: Any = config_from_dict(declared, given)
     require_numbers(filled)
     return filled
+
+
+def name_holders(option: str) -> str:
+    """Return which methods have an option, to end an error about one that has not; empty if none has."""
+    holders = [
+        name
+        for name, method in METHODS.items()
+        if method.options is not None and option in field_types(method.options)
+    ]
+    return f"; {option} is an option of {', '.join(holders)}" if holders else ""
 
 
 def plan_rebalancing(

@@ -57,16 +57,25 @@ def find_disk_concern(location: str) -> Concern | None:
     return Concern(kind="disk nearly full", text=f"the disk of {location} is nearly full: {left}")
 
 
+_OWN_FILE = "own file"
 _REMEDIES = {
     "input": "mend the configuration or data that is named",
-    "own file": "mend the file of your own that raised (mended, it is another, which runs by itself)",
+    _OWN_FILE: "mend the file of your own that raised (mended, it is another, which runs by itself)",
     "code": "mend the code that raised",
 }
 """by cause of a failure, of those that trying again alone does not mend"""
 
 
-def advise_on(causes: Collection[str]) -> str:
-    """Return what to do about failures of these causes before they are tried again."""
+def advise_on(causes: Collection[str], command: str) -> str:
+    """Return what to do about failures of these causes, and the command that goes on after that.
+
+    Args:
+        command: the one that failed, as a user gave it. What runs by itself once it is mended needs no
+            `--retry-failed`, which would run the old file again.
+    """
     remedies = [remedy for cause, remedy in _REMEDIES.items() if cause in causes]
-    first = f"first {' and '.join(remedies)}, for else it fails again; " if remedies else ""
-    return f"{first}to try again what failed"
+    first = f"first {' and '.join(remedies)}" if remedies else ""
+    if set(causes) == {_OWN_FILE}:
+        return f"{first}, then: {command}"
+    before = f"{first}, for else it fails again; " if remedies else ""
+    return f"{before}to try again what failed: {command} --retry-failed"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lt_rebalance.ground.metrics import headline_metrics
 from lt_rebalance.monitoring.estimates import (
     Estimator,
     Spending,
@@ -67,12 +68,8 @@ class CellStatus:
     method: str
     planned: int
     complete: int
-    accuracy: float | None
-    """mean over the complete runs"""
-    macro_f1: float | None
-    """the same"""
-    balanced_accuracy: float | None
-    """the same; on a balanced test set it is the accuracy"""
+    means: Mapping[str, float | None]
+    """over the complete runs, of `headline_metrics`; None where there are none, or one lacks the metric"""
     is_test_balanced: bool
     """whether accuracy leads, rather than macro F1 and balanced accuracy"""
     collapsed: int
@@ -115,6 +112,7 @@ class Status:
         for name in ("spending_by_kind", "spending_by_method"):
             values[name] = {each: value.to_dict(hourly_rate) for each, value in getattr(self, name).items()}
         for cell, described in zip(self.cells, values["cells"], strict=True):
+            described |= described.pop("means")
             described["spending"] = cell.spending.to_dict(hourly_rate)
         for trial, described in zip(self.running, values["running"], strict=True):
             described["is_straggler"] = trial.is_straggler
@@ -227,9 +225,7 @@ def _describe_cells(
                 method=cell.method,
                 planned=len(repeats),
                 complete=len(complete),
-                accuracy=_mean(complete, "accuracy"),
-                macro_f1=_mean(complete, "macro_f1"),
-                balanced_accuracy=_mean(complete, "balanced_accuracy"),
+                means={name: _mean(complete, name) for name in headline_metrics(is_test_balanced=False)},
                 is_test_balanced=cell.dataset not in study.unbalanced,
                 collapsed=sum(each["num_dead_classes"] > 0 for each in complete),
                 spending=spending,

@@ -30,7 +30,7 @@ def render_cells(cells: pd.DataFrame, title: str) -> Table:
     caption = Text("\n".join(explain_cells(cells)), justify="left")
     table = Table(title=rich(title), title_justify="left", caption=caption, caption_justify="left")
     for name in ("protocol", "data", "method"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")  # two cells may differ in their last letters alone
     # Of an unbalanced test set, which has balanced accuracies, the paper has no numbers.
     is_test_balanced = "balanced_accuracy_mean" not in cells
     metrics = headline_metrics(is_test_balanced=is_test_balanced)

@@ -17,7 +17,7 @@ from typing import Any
 from lt_rebalance.data.long_tail import DataConfig
 from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.ground.plain import config_from_dict, field_types, parse_value, require_known, to_plain
-from lt_rebalance.methods.registry import MethodConfig, get_method
+from lt_rebalance.methods.registry import MethodConfig, get_method, name_holders
 from lt_rebalance.studies.protocols import step_budget
 from lt_rebalance.studies.study import Cell, Study
 from lt_rebalance.training.configs import ClassifierConfig, GeneratorConfig
@@ -64,14 +64,16 @@ def read_overrides(path: str | None, settings: Sequence[str]) -> Overrides:
         ValueError: a file that cannot be read, an unknown name or a value of another type.
     """
     tables: dict[str, Any] = {} if path is None else _resolve_all(_read_file(Path(path)))
-    labels = [] if path is None else [Path(path).stem]
+    said: dict[str, str] = {}
     for setting in settings:
         name, text = (part.strip() for part in setting.partition("=")[::2])
         if not name or not text:
             raise ValueError(f"--set takes section.field=value, got {setting!r}")
         value = _resolve_own(name, parse_value(text))
         tables = _merge(tables, _nest(name, value))
-        labels.append(_say(name, value))
+        said.pop(name, None)  # a later one replaces it, in the label as well
+        said[name] = _say(name, value)
+    labels = [*([] if path is None else [Path(path).stem]), *said.values()]
     return Overrides(tables=_check_sections(tables), label="+".join(labels))
 
 
@@ -273,7 +275,11 @@ def _require_options(cells: Sequence[Cell], overrides: Overrides) -> None:
         for name in field_types(declared)
     }
     for name in overrides.tables.get("method", {}).get("options", {}):
-        require_known("option of the methods of this study", name, tuple(sorted(known)) or ("none",))
+        if name not in known:
+            raise ValueError(
+                f"no method of this study has an option {name!r}; known: {', '.join(sorted(known)) or 'none'}"
+                f"{name_holders(name)}"
+            )
 
 
 def _count_configurations(cells: Sequence[Cell]) -> int:

@@ -206,6 +206,13 @@ def describe_means(name: str, cells: pd.DataFrame, *, has_shared_subsets: bool) 
     return f"{text}, beside the paper's single runs" if cells["paper_accuracy"].notna().any() else text
 
 
+def with_titles(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame whose column `dataset` says own sets as reports do: title, and identity behind it."""
+    return frame.assign(
+        dataset=[say_dataset(name) if is_own_name(name) else name for name in frame["dataset"]]
+    )
+
+
 def explain_cells(cells: pd.DataFrame) -> list[str]:
     """Return what is to be said below a table of cells: what it leaves out, and why."""
     sentences = [explain_absence(cells["paper_departure"])]

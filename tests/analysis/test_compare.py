@@ -1,5 +1,6 @@
 """Contrasts: pairing, families, corrections, verdicts; recovered truth and metamorphic checks."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from analysis.ablations import compare_with_references
+from analysis.aggregate import aggregate
 from analysis.collect import Results, read_results
 from analysis.compare import (
     EXPLORATORY,
@@ -19,10 +22,14 @@ from analysis.compare import (
     decide,
     describe_difference,
     load_families,
+    margin_of,
     pair,
     power_table,
+    read_families,
 )
+from analysis.leading import name_metrics
 from analysis.significance import sign_flip_p, tost_p
+from analysis.sources import sources_table
 from analysis.tables.differences import power
 from tests.analysis.conftest import ACCURACY
 from tests.analysis.simulation import is_share_at_most
@@ -65,6 +72,59 @@ def test_the_declared_family_is_the_24_contrasts_of_h1_to_h3(contrasts: pd.DataF
     assert declared["holm_p"].notna().all() and declared["bh_q"].isna().all()
     explored = contrasts[contrasts["family"] == EXPLORATORY]
     assert explored["holm_p"].isna().all() and explored["bh_q"].notna().all()
+
+
+DECLARED = """
+[[family]]
+name = "mine"
+hypotheses = ["H1"]
+metric = "accuracy"
+data = ["1/2"]
+methods = ["oversample"]
+comparators = ["none"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"accuracy"', '"nll"', r"must be one that leads a report \(accuracy or macro_f1\).*got 'nll'"),
+        ('"accuracy"', '"acuracy"', "unknown metric 'acuracy'; known: accuracy"),
+        ('["none"]', '"none"', "comparators of a family in families.toml is a list of texts, got 'none'"),
+        ('["none"]', '["mlp_cgan_relu"]', "'oversample' minus 'mlp_cgan_relu' in family 'mine'.*; exchange"),
+        ('["none"]', '["oversample"]', "'oversample' minus 'oversample'"),
+        ("data =", "datas =", "a family in families.toml has the fields name, metric.*datas"),
+    ],
+)
+def test_family_that_no_report_would_test_is_refused(old: str, new: str, said: str) -> None:
+    assert read_families(DECLARED)[0].comparators == ("none",)
+    with pytest.raises(ValueError, match=said):
+        read_families(DECLARED.replace(old, new))
+
+
+def test_unknown_metric_and_cell_are_refused_with_the_known_ones(grid_results: Results) -> None:
+    runs, said = grid_results.runs, "unknown metric 'nope'; known: .*accuracy, .*recall_tail"
+    first = str(runs["cell"].iloc[0])
+    calls: list[Callable[[], object]] = [
+        lambda: compare(runs, "nope"),
+        lambda: pair(runs, first, first, "nope"),
+        lambda: components_table(runs, "nope"),
+        lambda: compare_with_references(runs, grid_results.comparisons, "nope"),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=said):
+            call()
+    for call in (
+        lambda: margin_of("nope"),
+        lambda: aggregate(runs, ["nope"]),
+        lambda: name_metrics(["nope"]),
+    ):
+        with pytest.raises(ValueError, match="unknown metric 'nope'; known: accuracy, "):
+            call()
+    with pytest.raises(ValueError, match="unknown metric 'nope'"):
+        sources_table(runs.assign(subset_seed=0), "nope")
+    with pytest.raises(ValueError, match="unknown cell 'nope'"):
+        pair(runs, first, "nope", "accuracy")
 
 
 def test_corrections_equal_statsmodels(contrasts: pd.DataFrame) -> None:

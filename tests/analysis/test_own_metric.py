@@ -11,6 +11,7 @@ import analysis.__main__
 from analysis.collect import read_results
 from analysis.compare import MARGIN, describe_difference, margin_of
 from analysis.figures import ranks
+from analysis.sentences import UNCUT
 from lt_rebalance.ground import own_file
 from lt_rebalance.ground.metrics import METRICS, is_higher_better, own_metrics
 from lt_rebalance.store import Store
@@ -88,6 +89,7 @@ def test_metric_of_ones_own_is_in_tables_and_verdicts_by_its_own_direction(
     page = (out / "index.html").read_text()
     assert "Lower is better for my errors and my endless." in page and "Higher is better for my hits." in page
     further = (out / "tables" / "t1-further.md").read_text()
+    assert UNCUT in further and UNCUT in (out / "tables" / "m1-own-metrics.md").read_text()
     assert "my errors: mean (95% t interval)" in further
     (falling,) = [line for line in further.splitlines() if "Lower is better for" in line]
     assert "my errors" in falling and "my hits" not in falling

@@ -1,6 +1,7 @@
 """Checks of the metrics: by hand, against scikit-learn, and one contract over each registry."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from lt_rebalance.ground.metrics import (
     ECE_BINS,
     METRICS,
     NUM_THRESHOLDS,
+    Metric,
+    check_labels,
     confusion_metrics,
     precision_recall_counts,
     probability_metrics,
@@ -27,6 +30,10 @@ HAND_LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
 HAND_PREDICTIONS = np.array([0, 0, 0, 1, 1, 0, 0, 0, 1, 1])
 HAND_MATRIX = [[3, 1, 0], [2, 1, 0], [1, 2, 0]]
 HAND_CONFUSION = Confusion.of_matrix(np.array(HAND_MATRIX))
+
+
+def _zero(*_: object) -> float:
+    return 0.0
 
 
 def draw_predictions(case: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -259,3 +266,40 @@ def test_precision_recall_counts_at_threshold_zero_are_all_images() -> None:
     counts_K2T = precision_recall_counts(np.full((10, 3), 1 / 3), HAND_LABELS)
     assert counts_K2T[:, :, 0].tolist() == [[4, 6], [3, 7], [3, 7]]
     assert counts_K2T[:, :, -1].tolist() == [[0, 0]] * 3
+
+
+@pytest.mark.parametrize(
+    "wrong", [float("nan"), None, np.array([0.5, 0.5]), np.array(0.5), 1.5, -0.1, True, "1"]
+)
+def test_value_of_a_registered_metric_that_is_no_number_of_its_range_is_refused(
+    wrong: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common: dict[str, Any] = {"is_higher_better": True, "low": 0, "high": 1}
+    said = "metric new must give a number from 0 to 1, got "
+    monkeypatch.setitem(METRICS, "new", Metric(label="new", of_confusion=lambda _: wrong, **common))
+    with pytest.raises(ValueError, match=said):
+        confusion_metrics(HAND_CONFUSION)
+    monkeypatch.setitem(METRICS, "new", Metric(label="new", of_probabilities=lambda *_: wrong, **common))
+    with pytest.raises(ValueError, match=said):
+        probability_metrics(HAND_PROBABILITIES, HAND_TRUTH)
+
+
+def test_two_metrics_of_one_label_are_refused() -> None:
+    with pytest.raises(ValueError, match="mine needs a label of its own, got 'accuracy', which accuracy has"):
+        check_labels(METRICS | {"mine": Metric(label="accuracy", is_higher_better=True)})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"label": " "}, "a metric needs a label"),
+        ({"low": 1, "high": 1}, "with low below high, got 1 to 1"),
+        ({"high": float("nan")}, "must be finite"),
+        ({"high": float("inf")}, "must be finite"),
+        ({"shown": "everywhere"}, "unknown place 'everywhere' of metric 'new'; known: headline"),
+        ({"of_confusion": _zero, "of_probabilities": _zero}, "got both"),
+    ],
+)
+def test_entry_that_contradicts_itself_is_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Metric(**{"label": "new", "is_higher_better": True, **wrong})

@@ -20,7 +20,7 @@ from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
-from lt_rebalance.studies.tables import describe_means
+from lt_rebalance.studies.tables import describe_means, with_titles
 from lt_rebalance.training.configs import Execution
 from tests.own_images import CLASSES, COUNTS, draw_images, to_arrays, write_folder, write_npz
 
@@ -107,6 +107,12 @@ def test_frames_and_tables_call_a_set_by_its_title_the_first_one_if_it_was_moved
     assert set(results.runs["dataset"]) == {f"pets ({dataset})"}
     assert set(results.cells["data.dataset"]) == {dataset}
     assert describe_dataset(results.runs).startswith(f"Data set: pets ({dataset});")
+
+
+def test_tables_of_a_sweep_say_title_and_identity(tmp_path: Path) -> None:
+    dataset, _ = bring(str(write_npz(tmp_path / "pets.npz", to_arrays(draw_images()))), OwnOptions())
+    frame = with_titles(pd.DataFrame({"dataset": [dataset, "mnist"], "n": [1, 2]}))
+    assert frame["dataset"].tolist() == [f"pets ({dataset})", "mnist"] and frame["n"].tolist() == [1, 2]
 
 
 def test_name_that_would_move_the_cursor_is_spelled_out(tmp_path: Path) -> None:

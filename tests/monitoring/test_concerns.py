@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lt_rebalance.monitoring.concerns import find_concerns, find_disk_concern
+from lt_rebalance.monitoring.concerns import advise_on, find_concerns, find_disk_concern
 from tests.store.test_store import make_record
 
 NAMES = ("cat", "dog", "owl")
@@ -55,3 +55,18 @@ def test_disk_is_nearly_full_when_little_is_left_of_it(
     concern = find_disk_concern(str(tmp_path))
     assert (concern is not None) == is_concern
     assert concern is None or f"{free_gib:.1f} of {total_gib} GiB left" in concern.text
+
+
+@pytest.mark.parametrize(
+    ("causes", "end"),
+    [
+        (["own file"], "then: python it"),
+        (["own file", "code"], "to try again what failed: python it --retry-failed"),
+        (["code"], "for else it fails again; to try again what failed: python it --retry-failed"),
+        (["infrastructure"], "to try again what failed: python it --retry-failed"),
+    ],
+)
+def test_advice_ends_with_a_command_that_can_go_on(causes: list[str], end: str) -> None:
+    """A file that is mended is another one: its runs are new, and those of the old one would fail again."""
+    advice = advise_on(causes, "python it")
+    assert advice.endswith(end) and ("mend the file of your own" in advice) == ("own file" in causes)

@@ -1,9 +1,13 @@
 """Checks of TensorBoard and status on profiles and on unbalanced test sets."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lt_rebalance.cli.status import render
+from lt_rebalance.ground.metrics import HEADLINE, METRICS
 from lt_rebalance.ground.text import make_console
 from lt_rebalance.monitoring.status import read_status
 from lt_rebalance.monitoring.tensorboard.content import show_round
@@ -89,7 +93,21 @@ def test_status_of_an_unbalanced_test_set_begins_with_macro_f1(tmp_path: Path, c
         status = read_status(store, "synthetic", 0.0)
         make_console().print(render([status], None), soft_wrap=True)
         heads[dataset] = next(line for line in capsys.readouterr().out.splitlines() if "protocol" in line)
-        assert status.cells[0].macro_f1 is not None
+        assert status.cells[0].means["macro_f1"] is not None
     words = heads["mnist"]
     assert 0 < words.index("macro F1") < words.index("balanced accuracy") < words.rindex(" accuracy")
-    assert "macro F1" not in heads["fashion_mnist"] and "accuracy" in heads["fashion_mnist"]
+    assert 0 < heads["fashion_mnist"].index("accuracy") < heads["fashion_mnist"].index("macro F1")
+    assert "balanced" not in heads["fashion_mnist"]
+
+
+def test_metric_of_every_table_is_in_status_and_its_json(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    further = METRICS["worst_class_recall"]
+    monkeypatch.setitem(METRICS, "worst_class_recall", dataclasses.replace(further, shown=HEADLINE))
+    status = read_status(make_store(tmp_path / "store", plan("1/2"), Truth()), "synthetic", 0.0)
+    make_console().print(render([status], None), soft_wrap=True)
+    assert "worst-class recall" in capsys.readouterr().out
+    (cell, *_) = status.to_dict()["cells"]
+    assert cell["worst_class_recall"] == status.cells[0].means["worst_class_recall"] is not None
+    assert {"accuracy", "balanced_accuracy", "macro_f1"} < set(cell) and "means" not in cell

@@ -381,6 +381,19 @@ def test_render_cells_shows_dashes_where_there_is_no_number(store: Store) -> Non
     assert "The paper's numbers stand beside none of these cells: its runs differ in" in said
 
 
+def test_names_that_differ_at_their_ends_alone_are_told_apart_in_a_narrow_table(store: Store) -> None:
+    cells = [dataclasses.replace(NONE, protocol=f"sound+classifier.learning_rate=0.00{n}") for n in (1, 2)]
+    changed = dataclasses.replace(NONE.classifier, learning_rate=0.002)
+    cells[1] = dataclasses.replace(cells[1], classifier=changed)
+    frame = cells_frame(runs_frame(Ledger(make_plan(*cells), store)))
+    screen = io.StringIO()
+    Console(file=screen, width=100).print(render_cells(frame, "a title"))
+    folded = "".join(
+        line.split("\u2502")[1].strip() for line in screen.getvalue().splitlines() if "\u2502" in line
+    )
+    assert all(cell.protocol in folded for cell in cells) and "\u2026" not in screen.getvalue()
+
+
 def test_render_cells_says_what_diverged_and_shows_names_as_they_are(store: Store) -> None:
     cell = dataclasses.replace(make_sound_cell("none"), protocol="sound+[red]x[/red]")
     plan = make_plan(cell, num_seeds=2)

@@ -3,6 +3,9 @@
 import dataclasses
 import os
 import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,24 @@ def change(cell: Cell, *settings: str) -> Cell:
 
 def study_of(*cells: Cell) -> Study:
     return Study(name="asked", cells=cells, seeds=(0,))
+
+
+def test_option_of_another_method_is_refused_with_the_methods_that_have_it() -> None:
+    with pytest.raises(
+        ValueError, match=r"no method of this study has an option 'alpha'; known: none; alpha"
+    ):
+        change_study(study_of(NONE), read_overrides(None, ["method.options.alpha=0.5"]))
+    with pytest.raises(ValueError, match=r"alpha is an option of .*mixup"):
+        MethodConfig(name="focal", draw=None, options={"alpha": 0.5})
+    with pytest.raises(ValueError, match=r"has no option 'nowhere'; known: deferred, gamma$"):
+        MethodConfig(name="focal", draw=None, options={"nowhere": 0.5})
+
+
+def test_field_that_is_set_twice_is_named_once_with_the_value_that_it_has() -> None:
+    settings = ["classifier.beta1=0.5", "classifier.beta2=0.9", "classifier.beta1=0.7"]
+    assert read_overrides(None, settings).label == "classifier.beta2=0.9+classifier.beta1=0.7"
+    cells = [make_cell(SOUND, method=f"focal:gamma={gamma}", generator=None, **MINI) for gamma in (1, 3)]
+    assert len({str(cell) for cell in cells}) == 2
 
 
 # Values
@@ -113,6 +134,32 @@ def test_file_of_the_documentation_is_one_that_sweeps_take(tmp_path: Path) -> No
     changed = change_cell(CGAN, read_overrides(str(path), []))
     assert changed.classifier.budget == step_budget(900)
     assert changed.generator is not None and changed.generator.beta1 == 0.5
+
+
+def test_code_of_the_documentation_passes_the_checks_of_this_project(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^ *```python\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    for number, block in enumerate(blocks):
+        (tmp_path / f"example_{number}.py").write_text(textwrap.dedent(block), encoding="utf-8")
+    for check in (["check"], ["format", "--check"]):
+        command = [
+            sys.executable,
+            "-m",
+            "ruff",
+            *check,
+            "--config",
+            str(root / "pyproject.toml"),
+            "--no-cache",
+        ]
+        done = subprocess.run(
+            [*command, str(tmp_path)], capture_output=True, text=True, cwd=root, check=False
+        )
+        assert done.returncode == 0, done.stdout
+    for function in re.findall(
+        r"^def build_study.*$", text, re.MULTILINE
+    ):  # mypy takes long: sweeps are typed
+        assert function.endswith(") -> Study:") and "options: argparse.Namespace" in function
 
 
 # Names
