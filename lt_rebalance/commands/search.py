@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from lt_rebalance.commands.flips import check_flips
 from lt_rebalance.commands.own_images import bring_images, require_running, share_images
 from lt_rebalance.commands.search_forecast import Comparison, SearchForecast
 from lt_rebalance.commands.sweep import check_options, first_line, open_results, prepare_machine, read_data
@@ -45,6 +46,7 @@ def main(
         overrides = read_overrides(options.config, options.set)
         execution, resources = prepare_machine(options, stack)
         search = _change_base(build_search(options, execution), overrides)
+        check_flips([search.base], options)
         search.ladder(search.untuned)  # a ValueError where no trial could be made
         budget = SearchBudget(trials=options.trials, steps=options.max_steps, minutes=options.max_minutes)
         require_positive(confirm_seeds=options.confirm_seeds)
