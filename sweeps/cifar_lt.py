@@ -13,7 +13,6 @@ ResNet-32 trained by SGD for 200 epochs in batches of 128. Reference: none on th
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterator
 
 from analysis.answers import answer_differences
 from lt_rebalance.commands.options import read_axes
@@ -63,14 +62,17 @@ def build_study(options: argparse.Namespace) -> Study:
     if options.c is None and options.profile is None:
         cuts = tuple(f"exp {ratio}" for ratio in RATIOS[options.preset])
         axes = dataclasses.replace(axes, cs=(NATURAL,) if is_own_name(axes.dataset) else cuts)
-    levels = (_levels(dataclasses.replace(axes, dataset=dataset)) for dataset in datasets)
-    return combine(level for each in levels for level in each).study(axes.name, axes.seeds)
+    levels = (
+        _level(point, f", {dataset}" if len(datasets) > 1 else "")
+        for dataset in datasets
+        for point in dataclasses.replace(axes, dataset=dataset).points()
+    )
+    return combine(levels).study(axes.name, axes.seeds)
 
 
-def _levels(axes: Axes) -> Iterator[Ablation]:
-    for point in axes.points():
-        (none,) = point.cells(methods=["none"])
-        yield beside(none, {f"{cell.method_label}, {point.dataset}": cell for cell in point.cells()})
+def _level(point: Axes, where: str) -> Ablation:
+    (none,) = point.cells(methods=["none"])
+    return beside(none, {f"{cell.method_label}{where}": cell for cell in point.cells()})
 
 
 if __name__ == "__main__":
