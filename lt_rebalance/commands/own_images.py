@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Collection, Iterable
 
+from lt_rebalance.commands.flips import allow_flips
 from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import is_location
 from lt_rebalance.ground.exits import note
@@ -20,8 +21,9 @@ def bring_images(options: argparse.Namespace) -> None:
     """
     asked = OwnOptions(**{field: getattr(options, field) for field in OWN_FIELDS})
     if not is_location(options.dataset):
-        if asked != OwnOptions() or getattr(options, "upload_data", False):
-            flags = [*OWN_FLAGS, *(["--upload-data"] if hasattr(options, "upload_data") else [])]
+        others = [name for name in ("upload_data", "flip") if hasattr(options, name)]
+        if asked != OwnOptions() or any(getattr(options, name) for name in others):
+            flags = [*OWN_FLAGS, *(f"--{name.replace('_', '-')}" for name in others)]
             raise ValueError(
                 f"{', '.join(flags)} are for images of your own, with --dataset PATH; leave them out"
             )
@@ -31,6 +33,8 @@ def bring_images(options: argparse.Namespace) -> None:
     from lt_rebalance.images.load import bring  # here, not above: Pillow, and what it needs, takes a while
 
     options.dataset, warnings = bring(options.dataset, asked)
+    if getattr(options, "flip", False):
+        allow_flips(options.dataset)
     for warning in warnings:
         note(warning)
 

@@ -6,8 +6,11 @@ Until something is run, torch, Ray and Optuna are not imported: what is wrong is
 import argparse
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
+from lt_rebalance.cluster.resources import Resources
+from lt_rebalance.commands.flips import check_flips
 from lt_rebalance.commands.own_images import bring_images, require_running, share_images
 from lt_rebalance.commands.search_forecast import Comparison, SearchForecast
 from lt_rebalance.commands.sweep import check_options, first_line, open_results, prepare_machine, read_data
@@ -45,6 +48,7 @@ def main(
         overrides = read_overrides(options.config, options.set)
         execution, resources = prepare_machine(options, stack)
         search = _change_base(build_search(options, execution), overrides)
+        check_flips([search.base], options)
         search.ladder(search.untuned)  # a ValueError where no trial could be made
         budget = SearchBudget(trials=options.trials, steps=options.max_steps, minutes=options.max_minutes)
         require_positive(confirm_seeds=options.confirm_seeds)
@@ -77,6 +81,8 @@ def main(
         from lt_rebalance.commands.searching import SearchCommand
         from lt_rebalance.search.journal import open_journal
 
+        if options.address is None:  # another machine's memory cannot be asked from here
+            _check_memory(search, resources)
         lease = stack.enter_context(Lease(store.files, store.location, search.name))
         share_images([search.base.data.dataset], store, options)
         journal = stack.enter_context(open_journal(search, store))
@@ -109,6 +115,16 @@ def _require_same_search(search: Search, store: Store) -> None:
             f"{store.location} holds another search {search.name!r}, which differs in "
             f"{', '.join(within or different)}; give this one another --name"
         )
+
+
+def _check_memory(search: Search, resources: Resources) -> None:
+    """Refuse trials that do not fit into this machine's memory at a time; errors as `check_memory`."""
+    from lt_rebalance.stages.memory import check_memory
+
+    groups = search.ladder(search.untuned)[-1].groups
+    trials = itertools.product(range(resources.num_slots), (stage for group in groups for stage in group))
+    stages = {f"{slot} {stage.key}": stage for slot, stage in trials}
+    check_memory(stages, resources.num_slots, resources.max_lanes)
 
 
 def _change_base(search: Search, overrides: Overrides) -> Search:

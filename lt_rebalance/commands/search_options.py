@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lt_rebalance.commands.flips import add_flip
 from lt_rebalance.commands.options import add_profile, read_levels
 from lt_rebalance.commands.own_images import add_own_images, add_upload
 from lt_rebalance.commands.sweep import make_parser
@@ -70,6 +71,7 @@ def make_search_parser(question: str, presets: Mapping[str, SearchPreset]) -> ar
     budget.add_argument("--confirm-seeds", type=repeats, metavar="N", help="fresh seeds of the confirmation")
     own = parser.add_argument_group("images of your own, with --dataset PATH")
     add_own_images(own)
+    add_flip(own)
     add_upload(own)
     return parser
 

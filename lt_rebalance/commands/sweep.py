@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import filterfalse
 
 from lt_rebalance.cluster.resources import ClusterSize, Resources, count_cpus, plan_resources
+from lt_rebalance.commands.flips import add_flip, check_flips, note_left_out
 from lt_rebalance.commands.forecast import Answer, Job, show_plan
 from lt_rebalance.commands.options import add_axes
 from lt_rebalance.commands.own_images import (
@@ -133,6 +134,7 @@ def make_axes_parser(question: str | None, presets: Mapping[str, Preset]) -> arg
     add_axes(parser, presets)
     own = parser.add_argument_group("images of your own, with --dataset PATH")
     add_own_images(own)
+    add_flip(own)
     add_upload(own)
     return parser
 
@@ -156,7 +158,12 @@ def main(
         if hasattr(options, "image_size"):
             require_running(options)
             bring_images(options)
-        study = change_study(build_study(options), read_overrides(options.config, options.set))
+        asked = build_study(options)
+        overrides = read_overrides(options.config, options.set)
+        study = change_study(asked, overrides)
+        check_flips(study.cells, options)
+        if "augmentation" not in overrides.tables.get("classifier", {}):
+            note_left_out(asked.cells)
         job, lease = _prepare(study, first_line(parser), answer, options, stack)
         if options.plan:
             return lambda: show_plan(job, options.rate, as_json=options.json)

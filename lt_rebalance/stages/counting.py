@@ -60,6 +60,25 @@ def _forward_flop(network: nn.Module, *inputs_of_two: Tensor) -> float:
     return float(total)
 
 
+@functools.cache
+def count_kept(architecture: str, spec: DatasetSpec) -> int:
+    """Return the bytes that a classifier in training keeps of an item for its backward pass, in float32."""
+    network, inputs_of_two = example_classifier(architecture, spec)
+    own = {each.untyped_storage().data_ptr() for each in (*network.parameters(), *network.buffers())}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if (place := tensor.untyped_storage().data_ptr()) not in own:
+            kept[place] = tensor  # alive, so that no other is put where it was
+        return tensor
+
+    network.train()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = network(*inputs_of_two)
+    assert outputs is not None
+    return sum(each.untyped_storage().nbytes() for each in kept.values()) // 2
+
+
 def count_parameters(build: Callable[[], nn.Module]) -> int:
     """Return how many parameters the network has that is built so."""
     network = build_network(build, torch.Generator())

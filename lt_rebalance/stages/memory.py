@@ -1,8 +1,8 @@
 """Bytes of memory that stages take while they train, and whether the machine has them.
 
-Reckoned are images, items, parameters with their gradients and optimizer states, and a checkpoint as it is
-made; what networks compute in between depends on the device and is not. No torch, but where a network must
-be counted.
+Reckoned are images, items, parameters with their gradients and optimizer states, a checkpoint as it is made,
+and on a CPU what a classifier computes in a step. What a CGAN computes in a step is not, nor what any network
+does on a GPU, where lanes are fused by measure. No torch, but where a network must be counted.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground.errors import DataError
 from lt_rebalance.ground.memory import available_bytes, require_memory
 from lt_rebalance.ground.text import format_bytes
-from lt_rebalance.stages.work import count_cgan, count_classifier
+from lt_rebalance.stages.work import count_cgan, count_classifier, kept_bytes
 from lt_rebalance.studies.stage import AnyStage, GeneratorStage
 from lt_rebalance.studies.workload import count_items, count_synthetic
 
@@ -23,6 +23,9 @@ _FLOAT_BYTES = 4
 _LABEL_BYTES = 8
 _VALUES_PER_PARAMETER = 4
 """in training: the parameter, its gradient and Adam's two moments"""
+_STEP_SHARE = {"float32": 1.6, "bfloat16": 0.9}
+"""peak of a step over what its backward pass keeps in float32, measured: 1.4 to 1.6 and 0.7 to 0.9 for
+resnet18, resnet32 and paper_cnn"""
 _CHECKPOINT_VALUES = 2 * 3
 """of a parameter and its two moments, as tensors and as the bytes that are written"""
 
@@ -52,6 +55,14 @@ def lane_bytes(stage: AnyStage) -> int:
 def checkpoint_memory(stage: AnyStage) -> int:
     """Return what a checkpoint takes in the host's memory while it is made, one lane after another."""
     return _CHECKPOINT_VALUES * _FLOAT_BYTES * _count_trained(stage)
+
+
+def step_bytes(stage: AnyStage) -> int:
+    """Return what a lane computes in a step on a CPU, one lane after another; 0 for a CGAN."""
+    if isinstance(stage, GeneratorStage):
+        return 0
+    num_images = min(stage.classifier.batch_size, count_items(stage))
+    return int(_STEP_SHARE[stage.execution.precision] * num_images * kept_bytes(stage))
 
 
 def _count_trained(stage: AnyStage) -> int:
@@ -94,15 +105,17 @@ def check_memory(pending: Mapping[str, AnyStage], num_slots: int, max_lanes: int
     require_memory(
         mapped + images + rest,
         f"{len(trials)} trials at a time, which take {format_bytes(mapped + images)} for images, and with "
-        "lanes and checkpoints",
+        "lanes, steps and checkpoints",
         remedy,
     )
 
 
 def _host_bytes(stage: AnyStage, num_lanes: int) -> tuple[int, int]:
-    """Return what a trial takes in the host's memory: of images, and of lanes and checkpoints."""
+    """Return what a trial takes in the host's memory: of images, and of lanes, steps and checkpoints."""
     images = 0 if is_own_name(stage.data.dataset) else pool_bytes(stage.data.dataset)
-    lanes = num_lanes * lane_bytes(stage) if stage.execution.device == "cpu" else 0
+    lanes = 0
+    if stage.execution.device == "cpu":
+        lanes = num_lanes * lane_bytes(stage) + step_bytes(stage)
     return images, lanes + checkpoint_memory(stage)
 
 

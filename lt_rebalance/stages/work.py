@@ -46,6 +46,13 @@ def count_classifier(stage: ClassifierStage) -> int:
     return _count_classifier(stage.classifier.architecture, get_dataset_spec(stage.data.dataset))
 
 
+def kept_bytes(stage: ClassifierStage) -> int:
+    """Return what a classifier in training keeps of an image for its backward pass, in float32."""
+    from lt_rebalance.stages import counting
+
+    return counting.count_kept(stage.classifier.architecture, get_dataset_spec(stage.data.dataset))
+
+
 def generator_image_flop(stage: GeneratorStage) -> float:
     """Return the arithmetic of an image in training."""
     spec = get_dataset_spec(stage.data.dataset)

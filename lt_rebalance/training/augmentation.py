@@ -13,15 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from lt_rebalance.ground.seeding import random_words
+from lt_rebalance.training.randaugment import RandAugment
 
 WORDS = 8
-"""random words of an item: row and column of the crop, the flip, row and column of the square; rest unused"""
+"""random words of an item: row and column of the crop, the flip, row and column of the square, the key
+of RandAugment; rest unused"""
 PAD_SHARE = 8
 """a side is padded by an eighth of it at both ends: 4 pixels of 32"""
 BLACK, GREY = -1.0, 0.0
 
 
-def augment(images_LBCHW: Tensor, keys_L: Tensor, step: Tensor, names: Collection[str]) -> Tensor:
+def augment(
+    images_LBCHW: Tensor,
+    keys_L: Tensor,
+    step: Tensor,
+    names: Collection[str],
+    randaugment: RandAugment,
+) -> Tensor:
     """Return the images of a batch as a training sees them, float32 in [-1, 1].
 
     "crop": padded with black, then cut out at the first size (He et al. 2016, arXiv 1512.03385, section 4.2).
@@ -32,11 +40,14 @@ def augment(images_LBCHW: Tensor, keys_L: Tensor, step: Tensor, names: Collectio
         keys_L: int64, from `seeding.stream_key`.
         step: int64 without axes, on the same device.
         names: of `recipe.AUGMENTATIONS`.
+        randaugment: acts where it is named.
     """
     images_NCHW = images_LBCHW.flatten(0, 1)
     words_NR = draw_words(keys_L, step, images_LBCHW.shape[1]).flatten(0, 1)
     if "crop" in names or "flip" in names:
         images_NCHW = _shift_and_flip(images_NCHW, words_NR, crops="crop" in names, flips="flip" in names)
+    if "randaugment" in names:
+        images_NCHW = randaugment(images_NCHW, words_NR[:, 5])
     if "cutout" in names:
         images_NCHW = _cut_out(images_NCHW, words_NR)
     changed_LBCHW: Tensor = images_NCHW.unflatten(0, images_LBCHW.shape[:2])

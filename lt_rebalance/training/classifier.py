@@ -49,6 +49,7 @@ from lt_rebalance.training.lane import (
 )
 from lt_rebalance.training.measuring import measure
 from lt_rebalance.training.method import PLAIN, MethodInTraining, stack_counts
+from lt_rebalance.training.randaugment import RandAugment
 from lt_rebalance.training.recipe import is_scheduled, learning_rate, read_augmentation
 from lt_rebalance.training.rounds import Training
 from lt_rebalance.training.stacks import ALONE, Fusion, LaneStack
@@ -140,6 +141,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         self._test_set = test_set
         self._method = MethodInTraining(method, config.loss)
         self._augmentation = read_augmentation(config.augmentation)
+        self._randaugment = RandAugment(config.num_operations, config.magnitude, spec.image_shape, device)
         self._is_scheduled = is_scheduled(config)
         firsts = first_weights or [None] * len(seeds)
         inputs = zip(seeds, training_sets, validation_sets, firsts, strict=True)
@@ -195,7 +197,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
             if self._is_scheduled:
                 networks.set_learning_rate(own[0])
             if self._augmentation:
-                images_LBCHW = augment(images_LBCHW, keys_L, own[-1], self._augmentation)
+                images_LBCHW = augment(images_LBCHW, keys_L, own[-1], self._augmentation, self._randaugment)
             mixed = self._method.mix(images_LBCHW, labels_LB, counts_LK, extras)
             with autocast(self._device, self._precision):
                 logits_LBK = networks(images_LBCHW if mixed is None else mixed.images_LBCHW)

@@ -9,7 +9,7 @@ from lt_rebalance.methods.losses import LOSSES
 from lt_rebalance.methods.registry import MethodConfig, get_method
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
 from lt_rebalance.networks.generators.registry import GENERATORS
-from lt_rebalance.training.recipe import DECAY, check_recipe
+from lt_rebalance.training.recipe import Recipe, check_recipe
 
 DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
@@ -89,7 +89,7 @@ class GeneratorConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierConfig:
+class ClassifierConfig(Recipe):
     """A classifier, its training and its test."""
 
     architecture: str
@@ -98,34 +98,12 @@ class ClassifierConfig:
     """a name in LOSSES"""
     budget: Budget
     batch_size: int
-    learning_rate: float
-    """the optimizer's; where it is scheduled, the highest"""
-    beta1: float
-    beta2: float
     evaluation_mode: str
     """"running_statistics": evaluation mode; "batch_statistics": batch normalisation as in training"""
     selection: str
     """which round is reported: "last", "best_validation", or "oracle_best_test", which peeks at the test"""
     file_sha256: str | None = field(default=None, metadata=LATER)
     """of the user's own file that the architecture is in; follows from its name where that file is at hand"""
-    optimizer: str = field(default="adam", metadata=LATER)
-    """"adam" or "sgd\""""
-    momentum: float = field(default=0.0, metadata=LATER)
-    """of SGD"""
-    nesterov: bool = field(default=False, metadata=LATER)
-    """whether SGD's momentum looks ahead"""
-    weight_decay: float = field(default=0.0, metadata=LATER)
-    """times a parameter, is added to its gradient: of every parameter, for both optimizers"""
-    schedule: str = field(default="constant", metadata=LATER)
-    """of the learning rate: "constant", "step" or "cosine"; `recipe.learning_rate` tells it from the step"""
-    warm_up: float = field(default=0.0, metadata=LATER)
-    """share of the budget in which the learning rate rises linearly"""
-    milestones: str | None = field(default=None, metadata=LATER)
-    """of schedule "step": shares of the budget, such as "0.8+0.9", at which the learning rate falls"""
-    decay: float = field(default=DECAY, metadata=LATER)
-    """of schedule "step": what the learning rate is multiplied by at each milestone"""
-    augmentation: str = field(default="none", metadata=LATER)
-    """what is done to images in training, such as "crop+flip+cutout", in this order"""
 
     def __post_init__(self) -> None:
         require_numbers(self)

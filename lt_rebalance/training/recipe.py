@@ -1,45 +1,51 @@
 """What a recipe of training may hold beside Adam at one rate: optimizer, schedule, augmentation; no torch."""
 
 import math
-from typing import Protocol
+from dataclasses import dataclass, field
 
-from lt_rebalance.ground.plain import require_known
+from lt_rebalance.ground.plain import LATER, require_known
 
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "step", "cosine")
-AUGMENTATIONS = ("crop", "flip", "cutout")
+AUGMENTATIONS = ("crop", "flip", "randaugment", "cutout")
 """in the order in which they act"""
 ADAM_BETAS = (0.9, 0.999)
 DECAY = 0.1
+NUM_OPERATIONS, MAGNITUDE = 2, 9
+RANDAUGMENT = (("num_operations", NUM_OPERATIONS, 1, 14), ("magnitude", MAGNITUDE, 0, 30))
+"""its settings: default, lowest and highest"""
 
 
-class Recipe(Protocol):
-    """The fields of a classifier's configuration that this module is about."""
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a classifier is trained, as part of its configuration."""
 
-    @property
-    def beta1(self) -> float: ...
-    @property
-    def beta2(self) -> float: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def optimizer(self) -> str: ...
-    @property
-    def momentum(self) -> float: ...
-    @property
-    def nesterov(self) -> bool: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def schedule(self) -> str: ...
-    @property
-    def warm_up(self) -> float: ...
-    @property
-    def milestones(self) -> str | None: ...
-    @property
-    def decay(self) -> float: ...
-    @property
-    def augmentation(self) -> str: ...
+    learning_rate: float
+    """the optimizer's; where it is scheduled, the highest"""
+    beta1: float
+    beta2: float
+    optimizer: str = field(default="adam", metadata=LATER)
+    """"adam" or "sgd\""""
+    momentum: float = field(default=0.0, metadata=LATER)
+    """of SGD"""
+    nesterov: bool = field(default=False, metadata=LATER)
+    """whether SGD's momentum looks ahead"""
+    weight_decay: float = field(default=0.0, metadata=LATER)
+    """times a parameter, is added to its gradient: of every parameter, for both optimizers"""
+    schedule: str = field(default="constant", metadata=LATER)
+    """of the learning rate: "constant", "step" or "cosine"; `recipe.learning_rate` tells it from the step"""
+    warm_up: float = field(default=0.0, metadata=LATER)
+    """share of the budget in which the learning rate rises linearly"""
+    milestones: str | None = field(default=None, metadata=LATER)
+    """of schedule "step": shares of the budget, such as "0.8+0.9", at which the learning rate falls"""
+    decay: float = field(default=DECAY, metadata=LATER)
+    """of schedule "step": what the learning rate is multiplied by at each milestone"""
+    augmentation: str = field(default="none", metadata=LATER)
+    """what is done to images in training, such as "crop+flip+randaugment+cutout", in this order"""
+    num_operations: int = field(default=NUM_OPERATIONS, metadata=LATER)
+    """of RandAugment on an image"""
+    magnitude: int = field(default=MAGNITUDE, metadata=LATER)
+    """of all operations of RandAugment, 0 to 30"""
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -77,7 +83,14 @@ def check_recipe(recipe: Recipe) -> None:
     shares = read_milestones(recipe.milestones)
     if shares and shares[0] < recipe.warm_up:
         raise ValueError(f"warm_up must end before the first milestone, {shares[0]}, got {recipe.warm_up}")
-    read_augmentation(recipe.augmentation)
+    is_random = "randaugment" in read_augmentation(recipe.augmentation)
+    for name, default, low, high in RANDAUGMENT:
+        if not low <= (value := getattr(recipe, name)) <= high:
+            raise ValueError(f"{name} must be {low} to {high}, got {value}")
+        if value != default and not is_random:
+            raise ValueError(
+                f"{name} belongs to augmentation 'randaugment', got {value} with {recipe.augmentation!r}"
+            )
 
 
 def read_milestones(text: str | None) -> tuple[float, ...]:

@@ -23,6 +23,7 @@ from sweeps import (
     ablate_class_order,
     ablate_fill,
     ablate_loss,
+    cifar_lt,
     imbalance_levels,
     nested_seeds,
 )
@@ -57,7 +58,11 @@ def shared_ray(one_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def call(sweep: ModuleType, arguments: list[str], storage: Path) -> int:
-    makers = {imbalance_levels: "make_levels_parser", nested_seeds: "make_nested_parser"}
+    makers = {
+        cifar_lt: "make_field_parser",
+        imbalance_levels: "make_levels_parser",
+        nested_seeds: "make_nested_parser",
+    }
     if sweep in makers:
         parser = getattr(sweep, makers[sweep])()
     else:
@@ -139,6 +144,7 @@ def test_example_of_the_documentation_is_short_and_runs(
         (ablate_cgan_training_set, GENERATOR, 1),
         (ablate_fill, GENERATOR, 3),
         (ablate_beta1, [*GENERATOR, "--methods", "none", "cgan"], 4),
+        (cifar_lt, [], 2),
         (imbalance_levels, GENERATOR, 2),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

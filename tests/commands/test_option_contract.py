@@ -158,6 +158,7 @@ VALUES: dict[str, list[str]] = {
     "--dataset": ["mnist"],
     "--image-size": ["16"],
     "--grey": [],
+    "--flip": [],
     "--test-fraction": ["0.2"],
     "--validation-fraction": ["0.1"],
     "--relabel": [],

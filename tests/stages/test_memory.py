@@ -6,11 +6,16 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from lt_rebalance.commands import search
 from lt_rebalance.commands.sweep import main
 from lt_rebalance.data.at_hand import is_own_name
+from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground import memory
 from lt_rebalance.ground.errors import DataError
+from lt_rebalance.stages import counting
 from lt_rebalance.stages import memory as reckoning
 from lt_rebalance.stages.memory import (
     check_memory,
@@ -19,12 +24,13 @@ from lt_rebalance.stages.memory import (
     own_image_bytes,
     pool_bytes,
     require_device_memory,
+    step_bytes,
 )
 from lt_rebalance.studies.protocols import get_protocol, make_cell
 from lt_rebalance.studies.stage import ClassifierStage
 from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import torch_version
-from sweeps import full_grid
+from sweeps import full_grid, tune_classifier
 from tests.tiny import TINY
 
 EXECUTION = Execution(device="cpu", precision="float32", num_threads=1, torch_version=torch_version())
@@ -61,12 +67,28 @@ def test_memory_of_a_lane_has_gradients_and_moments_and_a_checkpoint_is_there_tw
     assert checkpoint_memory(stage) == 2 * 3 * 4 * PARAMETERS
 
 
+def test_what_a_step_keeps_is_counted_by_hand_once_for_each_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an image: 16 pixels that a convolution takes, 32 values that a rectifier makes and a layer takes."""
+    network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3))
+    monkeypatch.setattr(counting, "example_classifier", lambda *_: (network, (torch.zeros(2, 1, 4, 4),)))
+    assert counting.count_kept.__wrapped__("toy", get_dataset_spec("mnist")) == 4 * (16 + 32)
+
+
+def test_step_takes_memory_by_its_batch_and_less_in_less_precision() -> None:
+    stage = make_stage()
+    kept = counting.count_kept("paper_cnn", get_dataset_spec("fashion_mnist"))
+    assert step_bytes(stage) == int(1.6 * 100 * kept)
+    less = dataclasses.replace(stage, execution=dataclasses.replace(EXECUTION, precision="bfloat16"))
+    assert step_bytes(less) == int(0.9 * 100 * kept)
+    assert step_bytes(make_stage("cgan").generator_stage or stage) == 0
+
+
 def test_plan_that_does_not_fit_is_refused_with_numbers_and_with_what_would_fit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stages = {str(seed): make_stage(seed=seed) for seed in range(8)}
     lane, checkpoint = lane_bytes(make_stage()), checkpoint_memory(make_stage())
-    trial = POOL + 2 * lane + checkpoint
+    trial = POOL + 2 * lane + checkpoint + step_bytes(make_stage())
     with_left(3 * trial, monkeypatch)
     check_memory(stages, 3, 2)
     check_memory({}, 9, 9)
@@ -85,7 +107,7 @@ def test_plan_that_does_not_fit_is_refused_with_numbers_and_with_what_would_fit(
     with pytest.raises(DataError, match=r"--max-concurrent 1 --lanes 1$"):
         check_memory(stages, 1, 2)
     with_left(POOL, monkeypatch)
-    with pytest.raises(DataError, match=r"even one of one seed takes 74 MB: take fewer or smaller images$"):
+    with pytest.raises(DataError, match=r"even one of one seed takes 155 MB: take fewer or smaller images$"):
         check_memory(stages, 1, 2)
     with_left(None, monkeypatch)
     check_memory(stages, 8, 8)
@@ -94,7 +116,7 @@ def test_plan_that_does_not_fit_is_refused_with_numbers_and_with_what_would_fit(
 def test_own_set_counts_once_however_many_processes_map_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_own_name(TINY)
     stages = {str(seed): make_stage(seed=seed, dataset=TINY) for seed in range(4)}
-    one = lane_bytes(stages["0"]) + checkpoint_memory(stages["0"])
+    one = lane_bytes(stages["0"]) + checkpoint_memory(stages["0"]) + step_bytes(stages["0"])
     with_left(pool_bytes(TINY) + 4 * one, monkeypatch)
     check_memory(stages, 4, 1)
     with_left(pool_bytes(TINY) + 4 * one - 1, monkeypatch)
@@ -131,3 +153,13 @@ def test_sweep_is_refused_before_training_where_it_does_not_fit_into_memory(
     error = capsys.readouterr().err
     assert "all images must fit into memory, which has 1 MB left" in error
     assert "even one of one seed takes" in error
+
+
+def test_search_is_refused_before_training_where_it_does_not_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_left(1_000_000, monkeypatch)
+    parser, build = tune_classifier.make_classifier_parser(), tune_classifier.build_search
+    arguments = ["--storage", str(tmp_path / "store"), "--device", "cpu"]
+    assert search.main(parser, build, tune_classifier.answer_search, arguments) == 2
+    assert "all images must fit into memory, which has 1 MB left" in capsys.readouterr().err

@@ -19,6 +19,7 @@ from lt_rebalance.training.augmentation import augment, draw_words
 from lt_rebalance.training.classifier import ClassifierTraining, EvaluationSet
 from lt_rebalance.training.configs import Budget, ClassifierConfig
 from lt_rebalance.training.lane import TrainingSet, build_optimizer
+from lt_rebalance.training.randaugment import RandAugment
 from lt_rebalance.training.recipe import learning_rate
 from lt_rebalance.training.stacks import ALONE, Fusion
 
@@ -44,6 +45,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "sgd, step": {**FULL, "schedule": "step", "milestones": "0.5+0.75", "decay": 0.2},
     "sgd, cosine": {**FULL, "schedule": "cosine"},
     "augmented": {"augmentation": "crop+flip+cutout"},
+    "randaugment": {"augmentation": "flip+randaugment", "num_operations": 3, "magnitude": 20},
 }
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -226,7 +228,8 @@ def test_augmented_images_are_those_of_a_loop_over_pixels(names: str, image_shap
         torch.tensor([stream_key(seed, "classifier_augmentation") for seed in (0, 7)]),
         torch.tensor(3),
     )
-    found = augment(images_LBCHW, keys_L, step, names.split("+"))
+    unused = RandAugment(2, 9, (1, 28, 28), CPU)
+    found = augment(images_LBCHW, keys_L, step, names.split("+"), unused)
     words_LBR = draw_words(keys_L, step, 5).tolist()
     for lane in range(2):
         for item in range(5):
@@ -270,8 +273,14 @@ def test_crops_and_flips_are_equally_frequent() -> None:
         ({"schedule": "step", "milestones": "0.9+nan"}, "rise between 0 and 1"),
         ({"schedule": "step", "milestones": "0.5", "warm_up": 0.6}, "must end before the first milestone"),
         ({"schedule": "cosine", "decay": 0.5}, "decay belongs to schedule 'step'"),
-        ({"augmentation": "spin"}, "unknown augmentation 'spin'; known: none, crop, flip, cutout"),
-        ({"augmentation": "flip+crop"}, "in the order crop\\+flip\\+cutout"),
+        (
+            {"augmentation": "spin"},
+            "unknown augmentation 'spin'; known: none, crop, flip, randaugment, cutout",
+        ),
+        ({"augmentation": "flip+crop"}, "in the order crop\\+flip\\+randaugment\\+cutout"),
+        ({"magnitude": 5}, "magnitude belongs to augmentation 'randaugment', got 5 with 'none'"),
+        ({"augmentation": "randaugment", "magnitude": 31}, "magnitude must be 0 to 30, got 31"),
+        ({"augmentation": "randaugment", "num_operations": 0}, "num_operations must be 1 to 14, got 0"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -283,7 +292,7 @@ def test_configuration_without_a_recipe_keeps_its_plain_form() -> None:
     fields = {field.name for field in dataclasses.fields(ClassifierConfig)} - {"file_sha256"}
     assert fields - to_plain(make_config()).keys() == {
         *("optimizer", "momentum", "nesterov", "weight_decay", "schedule", "warm_up", "milestones", "decay"),
-        "augmentation",
+        *("augmentation", "num_operations", "magnitude"),
     }
 
 
