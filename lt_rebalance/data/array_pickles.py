@@ -1,7 +1,7 @@
 """Read the arrays of a publisher's pickle, and nothing else: CIFAR comes so.
 
 This is the one place that reads a pickle. It is for files whose checksum has been compared with the
-publisher's; whatever a pickle names beyond what arrays are made of is refused, so that none of its code is run.
+publisher's; whatever a pickle names beyond what arrays are made of is refused, so none of its code is run.
 """
 
 import io

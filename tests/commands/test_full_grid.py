@@ -228,7 +228,7 @@ def assert_is_refused(answer: Answer, *expected: str) -> None:
 
 WRONG_INPUT: dict[str, tuple[list[str], list[str]]] = {
     "preset": (["--preset", "huge"], ["unknown preset 'huge'", "known: quick, paper, full"]),
-    "method": (["--methods", "smote"], ["unknown method 'smote'", "known: none, undersample, oversample"]),
+    "method": (["--methods", "smite"], ["unknown method 'smite'", "known: none, undersample, oversample"]),
     "generator": (["--generators", "mpl_cgan"], ["unknown generator 'mpl_cgan'", "known: small_mlp_cgan"]),
     "protocol": (["--protocol", "fair"], ["unknown protocol 'fair'", "known: paper, sound"]),
     "dataset": (["--dataset", "cifar"], ["unknown data set 'cifar'", "known: fashion_mnist, mnist"]),
@@ -267,8 +267,8 @@ WRONG_INPUT: dict[str, tuple[list[str], list[str]]] = {
     "storage elsewhere": (["--storage", "ftp://host/x"], ["--storage must be a directory", "'ftp://host/x'"]),
     # Names that nothing would ever read.
     "method beside original alone": (
-        ["--c", "original", "--methods", "none", "smote"],
-        ["unknown method 'smote'"],
+        ["--c", "original", "--methods", "none", "smite"],
+        ["unknown method 'smite'"],
     ),
     "generator beside original alone": (
         ["--c", "original", "--generators", "mpl_cgan"],
@@ -280,7 +280,7 @@ WRONG_INPUT: dict[str, tuple[list[str], list[str]]] = {
     ),
     "unknown field": (
         ["--set", "classifier.lr=1"],
-        ["unknown field of classifier 'lr'", "known: architecture"],
+        ["unknown field of classifier 'lr'", "known: learning_rate"],
     ),
     "value of another type": (["--set", "data.c=0.5"], ["data.c must be a value of type str"]),
     "file of fields that is missing": (["--config", "no.toml"], ["--config no.toml cannot be read"]),
