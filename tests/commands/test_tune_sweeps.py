@@ -110,7 +110,7 @@ WRONG_INPUT: dict[str, tuple[ModuleType, list[str], str]] = {
     "preset": (tune_classifier, ["--preset", "huge"], "unknown preset 'huge'; known: quick, full"),
     "steps": (tune_classifier, ["--steps", "100"], "must divide into 9 rounds, got 100; the nearest is 99"),
     "method": (tune_classifier, ["--method", "cgan"], "sweeps/tune_cgan.py tunes that"),
-    "unknown method": (tune_classifier, ["--method", "smote"], "unknown method 'smote'"),
+    "unknown method": (tune_classifier, ["--method", "smite"], "unknown method 'smite'"),
     "seeds": (tune_classifier, ["--seeds", "0"], "seeds must be above 0, got 0"),
     "trials": (tune_classifier, ["--trials", "0"], "a budget in trials must be above 0 and finite, got 0"),
     "minutes": (tune_classifier, ["--max-minutes", "-1"], "minutes must be above 0 and finite, got -1"),
