@@ -31,6 +31,7 @@ from sweeps import (
     ablate_class_order,
     ablate_fill,
     ablate_loss,
+    compare_methods,
     full_grid,
     imbalance_levels,
 )
@@ -49,6 +50,7 @@ WITH_REFERENCES = {
     "ablate_fill": ablate_fill,
     "ablate_beta1": ablate_beta1,
     "imbalance_levels": imbalance_levels,
+    "compare_methods": compare_methods,
 }
 
 
@@ -275,3 +277,13 @@ def test_axes_of_one_point_are_one_protocol_at_one_c() -> None:
     points = list(read_axes("asked", options, presets).points())
     found = [(point.cells()[0].protocol, point.cells()[0].data.c) for point in points]
     assert found == [("paper", "7/9"), ("paper", "1/2"), ("sound", "7/9"), ("sound", "1/2")]
+
+
+def test_methods_stand_beside_none_and_beside_oversample() -> None:
+    study = build(compare_methods, "--c", "1/2", "--methods", "none", "crt", "focal:gamma=1")
+    labels = [cell.method_label for cell in study.cells]
+    assert labels == ["none", "oversample", "crt", "focal:gamma=1"]
+    compared = {(labels[each.cell], labels[each.reference]) for each in study.comparisons}
+    assert compared == {
+        (name, reference) for name in labels for reference in ("none", "oversample") if name != reference
+    }
