@@ -58,11 +58,10 @@ def test_full_preset_is_the_table_of_the_field() -> None:
         assert each.change == cell.method.name
 
 
-def test_several_data_sets_are_one_study(monkeypatch: pytest.MonkeyPatch) -> None:
-    sets = ("fashion_mnist", "mnist")
-    monkeypatch.setattr(cifar_lt, "DATASETS", {"full": sets})
+def test_both_data_sets_are_one_study() -> None:
+    sets = ("cifar10", "cifar100")
     study = build("--preset", "full", "--methods", "oversample", "--ratio", "20")
-    assert [cell.data.dataset for cell in study.cells] == ["fashion_mnist"] * 2 + ["mnist"] * 2
+    assert [cell.data.dataset for cell in study.cells] == ["cifar10"] * 2 + ["cifar100"] * 2
     assert {cell.data.ratio for cell in study.cells} == {"20"}
     assert [each.change for each in study.comparisons] == [f"oversample, {name}" for name in sets]
 
