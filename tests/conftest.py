@@ -180,6 +180,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 
 @pytest.fixture
+def unprinted_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reports draw their figures and print none, which is half of the work, for tests of the rest."""
+    for name in ("to_svg", "to_png"):
+        monkeypatch.setattr(f"analysis.report.{name}", lambda drawn: b"unprinted")
+
+
+@pytest.fixture
 def one_thread() -> Iterator[None]:
     """Compute with one thread, whatever ran before."""
     before = torch.get_num_threads()

@@ -10,7 +10,9 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from lt_rebalance.ground.imbalance import say_data
 
@@ -121,10 +123,13 @@ def to_png(drawn: Drawn) -> bytes:
 
 
 def _save(drawn: Drawn, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
+    """Print a settled figure; `savefig` would draw it once more, for a layout that it has."""
+    file, figure = io.BytesIO(), drawn.figure
     with mpl.rc_context(_STYLE):
-        _settle(drawn.figure)
-        drawn.figure.savefig(file, format=kind, dpi=_DPI, **options)
+        _settle(figure)
+        figure.set_dpi(_DPI)
+        canvas = FigureCanvasAgg(figure) if kind == "png" else FigureCanvasSVG(figure)
+        getattr(canvas, f"print_{kind}")(file, **options)
     return file.getvalue()
 
 
@@ -134,7 +139,7 @@ def _settle(figure: Figure) -> None:
     The solver behind the layout may differ in the last bits from call to call, and names of clip paths in an
     SVG are hashes of all bits.
     """
-    if figure.get_layout_engine() is None:
+    if not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
         return
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

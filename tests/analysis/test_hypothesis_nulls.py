@@ -7,6 +7,7 @@ and below where the contrary is. Shape suffixes: S seeds, C cells.
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -109,25 +110,37 @@ def _study_cells() -> dict[str, list[Cell]]:
     }
 
 
+class Studies(dict[str, Results]):
+    """Results of each study, made when they are first asked for."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._directory = directory
+
+    def __missing__(self, name: str) -> Results:
+        self[name] = self._make(name)
+        return self[name]
+
+    def _make(self, name: str) -> Results:
+        if name == "logit":
+            # No method of the registry works on logits yet: three CGANs stand in for those that the
+            # hypothesis names.
+            renamed = dict(zip(PAPER_GENERATORS, LOGIT_METHODS, strict=False))
+            grid_ = self["grid"]
+            return dataclasses.replace(grid_, cells=grid_.cells.replace({"method": renamed}))
+        study = Study(name="drawn", cells=tuple(_study_cells()[name]), seeds=tuple(range(NUM_SEEDS)))
+        plan = compile_study(study, plan_study(num_seeds=1).execution)
+        truth = Truth(num_rounds=30 if name == "epochs" else 12)
+        results = read_results(make_store(self._directory / name, plan, truth).location)
+        if name == "data set":
+            gtsrb = {column: {"mnist": "gtsrb"} for column in ("dataset", "data.dataset")}
+            results = dataclasses.replace(results, cells=results.cells.replace(gtsrb))
+        return results
+
+
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
-    execution = plan_study(num_seeds=1).execution
-    found = {}
-    for name, cells in _study_cells().items():
-        study = Study(name="drawn", cells=tuple(cells), seeds=tuple(range(NUM_SEEDS)))
-        num_rounds = 30 if name == "epochs" else 12
-        store = make_store(
-            tmp_path_factory.mktemp("drawn"), compile_study(study, execution), Truth(num_rounds=num_rounds)
-        )
-        found[name] = read_results(store.location)
-    gtsrb = {name: {"mnist": "gtsrb"} for name in ("dataset", "data.dataset")}
-    found["data set"] = dataclasses.replace(found["data set"], cells=found["data set"].cells.replace(gtsrb))
-    # No method of the registry works on logits yet: three CGANs stand in for those that the hypothesis names.
-    renamed = dict(zip(PAPER_GENERATORS, LOGIT_METHODS, strict=False))
-    found["logit"] = dataclasses.replace(
-        found["grid"], cells=found["grid"].cells.replace({"method": renamed})
-    )
-    return found
+    return Studies(tmp_path_factory.mktemp("drawn"))
 
 
 def luck(rng: np.random.Generator, cells: pd.DataFrame) -> FloatArray:

@@ -40,6 +40,7 @@ def test_command_writes_a_report_and_prints_where_and_the_account(
     assert output.out.splitlines()[-1] == "planned=4 complete=4 failed=0 diverged=0 missing=0"
 
 
+@pytest.mark.usefixtures("unprinted_figures")
 def test_default_place_is_report_in_the_working_directory(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,6 +50,7 @@ def test_default_place_is_report_in_the_working_directory(
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["report"]
 
 
+@pytest.mark.usefixtures("unprinted_figures")
 def test_gaps_are_refused_and_reported_where_asked_for(
     tmp_path: Path, store: Store, plan: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,7 @@ def test_original_set_is_compared_on_where_it_has_methods() -> None:
     assert compared_data(more) == ["original", "exp 10"]
 
 
+@pytest.mark.usefixtures("unprinted_figures")
 def test_page_names_profiles_and_no_c_that_is_none(unbalanced: Results, tmp_path: Path) -> None:
     page = write_report(unbalanced, tmp_path).read_text()
     assert "exp 100" in page and "C = 1/2" in page

@@ -42,8 +42,11 @@ def store(tmp_path_factory: pytest.TempPathFactory, small_plan: Plan) -> Store:
 
 @pytest.fixture(scope="module")
 def report_dir(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
-    """The report of the small store."""
-    return write_report(read_results(store.location), tmp_path_factory.mktemp("small") / "report").parent
+    """The report of the small store, which it leaves as it was."""
+    before = files_below(Path(store.location))
+    path = write_report(read_results(store.location), tmp_path_factory.mktemp("small") / "report").parent
+    assert files_below(Path(store.location)) == before, "a report has changed its store"
+    return path
 
 
 def result_path(store: Store, key: str) -> Path:
@@ -136,6 +139,7 @@ def test_a_second_report_is_the_same_and_leaves_foreign_files_alone(
     assert written == files_below(report_dir)
 
 
+@pytest.mark.usefixtures("unprinted_figures")
 def test_a_failure_while_writing_leaves_the_earlier_page_whole(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +166,7 @@ def test_a_complete_report_does_not_call_itself_partial(report_dir: Path) -> Non
     assert "PARTIAL" not in (report_dir / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("unprinted_figures")
 def test_a_partial_report_says_so_in_title_and_banner_with_counts(tmp_path: Path, small_plan: Plan) -> None:
     store = make_store(tmp_path / "store", small_plan)
     result_path(store, small_plan.runs[0].key).unlink()
@@ -174,6 +179,7 @@ def test_a_partial_report_says_so_in_title_and_banner_with_counts(tmp_path: Path
     assert ">1 of 2<" in page
 
 
+@pytest.mark.usefixtures("unprinted_figures")
 def test_a_sweep_without_a_complete_run_has_a_partial_report(tmp_path: Path) -> None:
     plan = plan_study(cs=("1/2",), methods=("none", "cgan"), generators=("mlp_cgan_relu",), num_seeds=2)
     store = make_store(tmp_path / "store", plan)
@@ -197,6 +203,7 @@ def test_nothing_is_written_when_a_sheet_is_damaged(tmp_path: Path) -> None:
     assert not (tmp_path / "report").exists()
 
 
+@pytest.mark.usefixtures("unprinted_figures")
 def test_one_seed_gives_a_report_that_says_not_estimable(tmp_path: Path) -> None:
     plan = plan_study(generators=("mlp_cgan_relu",), cs=("1/2",), num_seeds=1)
     store = make_store(tmp_path / "store", plan)
@@ -205,6 +212,7 @@ def test_one_seed_gives_a_report_that_says_not_estimable(tmp_path: Path) -> None
     assert "not estimable" in text and not re.search(r"\bnan\b", text, re.IGNORECASE)
 
 
+@pytest.mark.usefixtures("unprinted_figures")
 def test_hostile_names_are_shown_not_run(tmp_path: Path, store: Store) -> None:
     name = '<script>alert("x")</script>'
     page = write_report(rename(read_results(store.location), name), tmp_path).read_text("utf-8")
@@ -238,6 +246,7 @@ def opened_files() -> Iterator[list[str]]:
     is_listening = False
 
 
+@pytest.mark.usefixtures("unprinted_figures")
 def test_a_crafted_pickle_is_never_opened(tmp_path: Path, small_plan: Plan, opened_files: list[str]) -> None:
     store = make_store(tmp_path / "store", small_plan)
     proof = tmp_path / "run_by_a_pickle"
@@ -259,9 +268,3 @@ def test_the_crafted_pickle_would_have_made_its_file(tmp_path: Path) -> None:
     proof = tmp_path / "proof"
     pickle.loads(TOUCH % str(proof).encode()).close()
     assert proof.exists()
-
-
-def test_report_changes_nothing_in_the_store(tmp_path: Path, store: Store) -> None:
-    before = files_below(Path(store.location))
-    write_report(read_results(store.location), tmp_path)
-    assert files_below(Path(store.location)) == before

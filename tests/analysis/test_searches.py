@@ -213,7 +213,12 @@ def test_tables_name_every_end_and_the_choice(search: SearchResults) -> None:
 # The page
 
 
-def test_report_has_a_page_for_the_search_and_a_link_to_it(store: Store, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("unprinted_figures")
+def test_report_has_a_page_for_the_search_and_a_link_to_it_and_reads_no_journal(
+    store: Store, tmp_path: Path
+) -> None:
+    journal = Path(store.location) / "searches" / "small" / "journal.jsonl"
+    journal.write_text("not even JSON", encoding="utf-8")
     index = write_report(read_results(store.location), tmp_path / "report")
     assert '<a href="search-small.html">small</a>' in index.read_text(encoding="utf-8")
     page = (index.parent / "search-small.html").read_text(encoding="utf-8")
@@ -229,12 +234,6 @@ def test_report_has_a_page_for_the_search_and_a_link_to_it(store: Store, tmp_pat
         }
     for name in ("s1-history", "s2-importance", "s3-parallel", "s4-rungs"):
         assert (index.parent / "figures" / f"{name}-small.svg").exists()
-
-
-def test_report_reads_no_journal(store: Store, tmp_path: Path) -> None:
-    journal = Path(store.location) / "searches" / "small" / "journal.jsonl"
-    journal.write_text("not even JSON", encoding="utf-8")
-    write_report(read_results(store.location), tmp_path / "report")
     journal.unlink()
 
 

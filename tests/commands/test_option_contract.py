@@ -448,6 +448,7 @@ def name_planted(base: Sequence[str], store: str, stage: str) -> list[str]:
         ("--metric", ["missing.py:metric"]),
     ],
 )
+@pytest.mark.usefixtures("unprinted_figures")
 def test_every_option_of_the_report_acts_or_is_refused(
     flag: str, extra: list[str], call: Call, tmp_path: Path
 ) -> None:

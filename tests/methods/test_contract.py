@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from lt_rebalance.store import open_store
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.workload import count_items
+from lt_rebalance.training.classifier import ClassifierTraining
 from lt_rebalance.training.configs import Execution, GeneratorConfig
 from lt_rebalance.training.stacks import Fusion
 from tests.methods.toy import COUNTS, configure, finish, list_differences, make_training
@@ -43,6 +45,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_registry_is_had_without_torch() -> None:
     check = "import sys, lt_rebalance.methods.registry; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False, timeout=60).returncode == 0
+
+
+@functools.cache
+def alone(
+    name: str, seed: int = 0, counts_K: tuple[int, ...] = COUNTS, device: str = "cpu"
+) -> ClassifierTraining:
+    """Return a finished lane that had no company; several tests compare theirs with it."""
+    return finish(make_training(configure(name), [seed], counts=[counts_K], device=device))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -79,15 +89,15 @@ def test_cgan_is_not_trained_by_a_method_that_acts_on_classifiers(name: str) -> 
 
 @pytest.mark.parametrize("name", IN_TRAINING)
 def test_method_acts(name: str) -> None:
-    (lane,) = finish(make_training(configure(name))).lanes
-    (plain,) = finish(make_training(configure("none"))).lanes
+    (lane,) = alone(name).lanes
+    (plain,) = alone("none").lanes
     assert lane.curves[-1]["test_loss"] != plain.curves[-1]["test_loss"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_equal_seeds_agree_and_different_seeds_differ(name: str) -> None:
-    first, same = (finish(make_training(configure(name), [4])) for _ in range(2))
-    other = finish(make_training(configure(name), [5]))
+    first, same = alone(name), finish(make_training(configure(name)))
+    other = alone(name, 3)
     states = [each.get_lane_state(each.lanes[0]) for each in (first, same, other)]
     assert list_differences(states[0], states[1]) == []
     differing = list_differences(states[0], states[2])
@@ -99,13 +109,13 @@ def test_equal_seeds_agree_and_different_seeds_differ(name: str) -> None:
 def test_lanes_that_take_turns_train_as_each_alone(name: str) -> None:
     together = finish(make_training(configure(name), [0, 3, 8], counts=PERMUTED))
     for index, seed in enumerate([0, 3, 8]):
-        alone = finish(make_training(configure(name), [seed], counts=[PERMUTED[index]]))
+        single = alone(name, seed, PERMUTED[index])
         states = (
             together.get_lane_state(together.lanes[index]),
-            alone.get_lane_state(alone.lanes[0]),
+            single.get_lane_state(single.lanes[0]),
         )
         assert list_differences(*states) == []
-        assert together.lanes[index].curves == alone.lanes[0].curves
+        assert together.lanes[index].curves == single.lanes[0].curves
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -115,8 +125,8 @@ def test_lanes_at_once_train_as_each_alone_within_rounding(name: str, device: st
     fusion = Fusion(form="vmap", max_lanes=3)
     together = finish(make_training(configure(name), [0, 3, 8], fusion, counts=PERMUTED, device=device))
     for index, seed in enumerate([0, 3, 8]):
-        alone = finish(make_training(configure(name), [seed], counts=[PERMUTED[index]], device=device))
-        for row, twin in zip(together.lanes[index].curves, alone.lanes[0].curves, strict=True):
+        (twin_lane,) = alone(name, seed, PERMUTED[index], device).lanes
+        for row, twin in zip(together.lanes[index].curves, twin_lane.curves, strict=True):
             for column in ("train_loss", "test_loss"):
                 assert row[column] == pytest.approx(twin[column], rel=1e-3), column
 

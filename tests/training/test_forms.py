@@ -203,8 +203,15 @@ def test_form_that_gives_other_gradients_or_mixes_lanes_up_is_found(monkeypatch:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("image_shape", [(1, 8, 8), (3, 12, 10)])
-@pytest.mark.parametrize("architecture", CLASSIFIERS)
+@pytest.mark.parametrize(
+    ("architecture", "image_shape"),
+    [
+        (architecture, image_shape)
+        for architecture in CLASSIFIERS
+        for image_shape in ((1, 8, 8), (3, 12, 10))
+        if (architecture, image_shape) != ("resnet18", (1, 8, 8))  # of the layers of resnet20
+    ],
+)
 def test_every_classifier_is_computed_in_every_form(
     architecture: str, image_shape: tuple[int, int, int], form: str
 ) -> None:
