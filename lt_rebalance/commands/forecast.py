@@ -160,10 +160,12 @@ def _estimate_costs(
     cells = plan.study.cells
     places = {id(cell): place for place, cell in enumerate(cells)}
     runs = [(places[id(run.cell)], [stage.key for stage in chain_of(run.stage)]) for run in plan.runs]
+    has_several_sets = len({cell.data.dataset for cell in cells}) > 1
+    names = [f"{cell.data.dataset} {cell}" if has_several_sets else str(cell) for cell in cells]
     by_cell = spending_by_cell(len(cells), runs, spent_s, left_s)
     return {
         "stage": spending_by_kind({key: stage.kind for key, stage in plan.stages.items()}, spent_s, left_s),
-        "cell": add_up(by_cell, [str(cell) for cell in cells]),
+        "cell": add_up(by_cell, names),
         "method": add_up(by_cell, [cell.method_label for cell in cells]),
         "in": {"all": sum_spending(spent_s, left_s)},
     }

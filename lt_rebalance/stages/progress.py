@@ -40,7 +40,9 @@ def render_cells(cells: pd.DataFrame, title: str) -> Table:
         columns += [METRICS[metric].label, *(["paper"] if metric in papers else [])]
     for name in ("n", *columns, "collapsed"):
         table.add_column(name, justify="right")
+    has_several_sets = cells["dataset"].nunique() > 1
     for row in cells.to_dict("records"):
+        data = f"{row['dataset']} {row['data']}" if has_several_sets else row["data"]
         numbers = []
         for metric in metrics:
             numbers.append(format_mean(row[f"{metric}_mean"], row[f"{metric}_sd"], row["n"]))
@@ -48,7 +50,7 @@ def render_cells(cells: pd.DataFrame, title: str) -> Table:
                 numbers.append("-" if pd.isna(row[f"paper_{paper}"]) else f"{row[f'paper_{paper}']:.3f}")
         n = f"{row['n']}/{row['planned']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
         collapsed = str(row["collapsed"]) if row["n"] else "-"
-        table.add_row(*map(rich, (row["protocol"], row["data"], row["method"], n, *numbers, collapsed)))
+        table.add_row(*map(rich, (row["protocol"], data, row["method"], n, *numbers, collapsed)))
     return table
 
 

@@ -1,5 +1,6 @@
 """Checks of sweeps/cifar_lt.py, of --flip, and of what is said where a recipe would flip and must not."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,12 @@ def test_both_data_sets_are_one_study() -> None:
     assert [cell.data.dataset for cell in study.cells] == ["cifar10"] * 2 + ["cifar100"] * 2
     assert {cell.data.ratio for cell in study.cells} == {"20"}
     assert [each.change for each in study.comparisons] == [f"oversample, {name}" for name in sets]
+
+
+def test_cells_of_several_data_sets_are_told_apart_in_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan("--preset", "full", "--ratio", "20", *FEW) == 0
+    costs = json.loads(capsys.readouterr().out)["costs"]
+    assert list(costs["cell"]) == [f"{name} cifar_lt exp 20 none" for name in ("cifar10", "cifar100")]
 
 
 def test_a_data_set_that_is_named_is_trained_on_in_full_and_nothing_named_quickly() -> None:

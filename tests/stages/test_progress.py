@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -392,6 +393,15 @@ def test_names_that_differ_at_their_ends_alone_are_told_apart_in_a_narrow_table(
         line.split("\u2502")[1].strip() for line in screen.getvalue().splitlines() if "\u2502" in line
     )
     assert all(cell.protocol in folded for cell in cells) and "\u2026" not in screen.getvalue()
+
+
+def test_render_cells_names_the_data_sets_where_there_are_several(store: Store) -> None:
+    cells = cells_frame(runs_frame(Ledger(make_plan(NONE), store)))
+    both = pd.concat([cells, cells.assign(dataset="mnist")])
+    for frame, named in ((cells, False), (both, True)):
+        screen = io.StringIO()
+        plain(screen).print(render_cells(frame, "a title"))
+        assert ("mnist " in screen.getvalue()) == named
 
 
 def test_render_cells_says_what_diverged_and_shows_names_as_they_are(store: Store) -> None:
