@@ -7,6 +7,7 @@ import hashlib
 import io
 import pickle
 import struct
+import tarfile
 import urllib.error
 import zipfile
 from collections.abc import Callable
@@ -23,6 +24,15 @@ from lt_rebalance.data.catalog import DATASETS
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import Dataset
 from lt_rebalance.ground.errors import DataError
+from lt_rebalance.stages.kinds import run_stage
+from lt_rebalance.store import open_store
+from lt_rebalance.studies.plan import compile_study
+from lt_rebalance.studies.protocols import make_cell
+from lt_rebalance.studies.stage import RESULTS_VERSION
+from lt_rebalance.studies.study import Study
+from lt_rebalance.training.configs import Execution
+from lt_rebalance.training.device import torch_version
+from tests.stages.test_stages import SHORT
 
 RNG = np.random.default_rng(0)
 TRAIN, TEST = (0, 1, 1, 2, 0), (2, 0, 1)
@@ -255,6 +265,59 @@ def test_split_of_other_counts_is_refused(register: Callable[..., None], tmp_pat
         load("svhn", tmp_path)
 
 
+def tar_up(path: Path, members: dict[str, bytes], links: dict[str, str] | None = None) -> None:
+    """Write a tar.gz of files, and of symbolic links with what they lead to."""
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+        for name, target in (links or {}).items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE, target
+            tar.addfile(member)
+
+
+def put_cifar_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *args: Any) -> Path:
+    """Put an archive where CIFAR-100's would lie, as torchvision finds it there; return the folder."""
+    archive, spec = tmp_path / "cifar-100-python.tar.gz", DATASETS["cifar100"]
+    tar_up(archive, *args)
+    url = next(iter(spec.urls))
+    urls = {url: hashlib.md5(archive.read_bytes()).hexdigest()}
+    monkeypatch.setitem(DATASETS, "cifar100", dataclasses.replace(spec, urls=urls))
+    for file in (folder := tmp_path / spec.folder).iterdir():
+        file.unlink()
+    return folder
+
+
+def test_archive_at_hand_is_unpacked_without_network_and_nothing_else_of_it(
+    register: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("torchvision")
+    files, (train, _) = MAKERS["cifar100"]()
+    register("cifar100", files)
+    members = {f"cifar-100-python/{file}": content for file, content in files.items()}
+    more = {"cifar-100-python/meta": b"more", "../outside": b"more", "cifar-100-python/../up": b"more"}
+    folder = put_cifar_archive(tmp_path, monkeypatch, {**more, **members}, {"cifar-100-python/a": "/etc"})
+    dataset = load_dataset("cifar100", tmp_path, download=True)
+    assert np.array_equal(dataset.train_images_NCHW, train)
+    assert {path.name for path in folder.iterdir()} == set(files)
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name, "cifar-100-python.tar.gz"}
+
+
+def test_link_in_an_archive_is_not_followed(
+    register: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("torchvision")
+    files, _ = MAKERS["cifar100"]()
+    register("cifar100", files)
+    members = {"cifar-100-python/test": files["test"]}
+    folder = put_cifar_archive(tmp_path, monkeypatch, members, {"cifar-100-python/train": "test"})
+    with pytest.raises(DataError, match=r"cifar100: download failed .*/train in .* is no regular file"):
+        load_dataset("cifar100", tmp_path, download=True)
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_download_asks_for_the_files_by_their_checksums(
     name: str, register: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -268,13 +331,16 @@ def test_download_asks_for_the_files_by_their_checksums(
 
     def fetch(url: str, root: str, *_: Any, md5: str, **__: Any) -> None:
         asked[url] = md5
-        place = tmp_path / DATASETS[name].folder
-        assert Path(root) in (tmp_path, place)
-        for file, content in files.items():
-            (place / file).write_bytes(content)
+        folder = DATASETS[name].folder
+        if name.startswith("cifar"):
+            assert Path(root) == tmp_path
+            tar_up(tmp_path / url.rpartition("/")[2], {f"{folder}/{file}": files[file] for file in files})
+        else:
+            assert Path(root) == tmp_path / folder
+            for file, content in files.items():
+                (Path(root) / file).write_bytes(content)
 
     monkeypatch.setattr(utils, "download_url", fetch)
-    monkeypatch.setattr(utils, "download_and_extract_archive", fetch)
     assert load_dataset(name, tmp_path, download=True).test_labels_N.tolist() == list(TEST)
     assert asked == dict(DATASETS[name].urls)
 
@@ -288,3 +354,25 @@ def test_download_without_network_is_one_line(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(utils, "download_url", refuse)
     with pytest.raises(DataError, match=r"svhn: download failed .*Name or service not known.*train_32x32"):
         load_dataset("svhn", tmp_path, download=True)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", MAKERS)
+def test_sets_of_every_layout_are_trained_on_and_tested(
+    name: str, register: Callable[..., None], tmp_path: Path
+) -> None:
+    files, _ = MAKERS[name]()
+    register(name, files)
+    store = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
+    assert store is not None
+    cells = tuple(
+        make_cell(SHORT, dataset=name, c="1/2", method=method, generator=None)
+        for method in ("none", "oversample")
+    )
+    execution = Execution(device="cpu", precision="float32", num_threads=1, torch_version=torch_version())
+    plan = compile_study(Study(name="tiny", cells=cells, seeds=(0,)), execution)
+    records = [run_stage(run.stage, store, str(tmp_path)) for run in plan.runs]
+    assert [record.state for record in records] == ["complete"] * 2
+    assert [record.class_counts for record in records] == [(2, 1, 1)] * 2  # of 2, 2 and 1 images
+    assert {record.training_counts for record in records} == {(2, 1, 1), (2, 2, 2)}
+    assert all(store.read_array(record, "predictions").shape == (len(TEST),) for record in records)
