@@ -83,9 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seconds = alternate(work, options.repetitions)
         step_ms = {each: 1000 * median(of_one) / options.steps for each, of_one in seconds.items()}
         ratio = median([its / none for its, none in zip(seconds[name], seconds["none"], strict=True)])
-        rows.append(
-            {"method": name, "ms a step": step_ms[name], "ms of none": step_ms["none"], "ratio": ratio}
-        )
+        of_steps = {"ms a step": step_ms[name], "ms of none": step_ms["none"]}
+        rows.append({"method": name, **of_steps, "ratio": ratio})
     report("time of a step in training", rows, describe(execution), options.json)
     return 0
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from benchmarks import lanes, orchestration, status, tensorboard
+from benchmarks import lanes, methods, orchestration, status, tensorboard
 from benchmarks.measure import alternate, median
 from benchmarks.plain import (
     PlainClassifier,
@@ -53,11 +53,12 @@ def test_work_is_measured_in_turn() -> None:
     ("main", "arguments", "num_rows"),
     [
         (lanes.main, ["--device", "cpu", "--lanes", "2", "--images", "256", "--kinds", "cgan"], 4),
+        (methods.main, ["--methods", "focal", "mixup", "--steps", "1", "--repetitions", "1"], 2),
         (status.main, ["--records", "10"], 1),
         (tensorboard.main, ["--runs", "10"], 1),
         (orchestration.main, ["--bucket", "--records", "1001"], 7),
     ],
-    ids=["lanes", "status", "tensorboard", "bucket"],
+    ids=["lanes", "methods", "status", "tensorboard", "bucket"],
 )
 def test_benchmark_measures_at_its_smallest_size(
     main: Callable[[Sequence[str]], int], arguments: list[str], num_rows: int, tmp_path: Path
