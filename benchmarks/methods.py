@@ -1,8 +1,8 @@
 """What does a method cost in training, beside none?
 
 Trains the paper's CNN on long-tailed images in batches of 100, a round of each method and of none in turn,
-and prints the median time of a step as a ratio to none's. What a method makes of images before training is not
-in it, nor is the first training of a method that has two.
+and prints the median time of a step as a ratio to none's. What a method makes of images before training is
+left out, and so is the first training of a method that has two.
 """
 
 import sys
