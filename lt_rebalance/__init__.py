@@ -4,7 +4,10 @@ import importlib
 import os
 from typing import Any
 
-HANDED_ON = {name: "lt_rebalance.cluster.trainable" for name in ("CGANTrainable", "CNNTrainable")}
+HANDED_ON = {
+    **{name: "lt_rebalance.cluster.trainable" for name in ("CGANTrainable", "CNNTrainable")},
+    "CGANSampler": "lt_rebalance.sampling.cgan",
+}
 """what the package itself offers, and the module that is imported when it is asked for"""
 
 # Under `uv run` Ray would have every worker build an environment of its own, gigabytes each. It reads this

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "lt_rebalance"
 WINGS = [
     *("ground", "files", "store", "monitoring"),
-    *("data", "images", "networks", "methods", "training"),
+    *("data", "images", "networks", "methods", "training", "sampling"),
     *("studies", "stages", "search", "cluster", "commands", "cli"),
 ]
 """from the ground up; `analysis` stands beside them, on the ground and the store"""

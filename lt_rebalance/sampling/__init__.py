@@ -1,0 +1,1 @@
+"""Over-samplers with the interface of imbalanced-learn: no Ray, no store."""

@@ -1,0 +1,167 @@
+"""A conditional GAN as an over-sampler of imbalanced-learn: `fit_resample` on arrays or frames.
+
+Suffixes: N rows, F features, S made rows, C H W image.
+"""
+
+import math
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from imblearn.over_sampling.base import BaseOverSampler
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.ground.seeding import torch_stream
+from lt_rebalance.methods.registry import MethodConfig
+from lt_rebalance.networks.generators.generator import Generator
+from lt_rebalance.networks.generators.registry import GENERATORS
+from lt_rebalance.training.cgan import CGANTraining, sample_images
+from lt_rebalance.training.configs import Budget, GeneratorConfig
+from lt_rebalance.training.lane import TrainingSet
+
+ABOVE_ZERO = Interval(Integral, 1, None, closed="left")
+
+
+class CGANSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn has no types
+    """Fill classes with what a conditional GAN makes that has learned from all of them.
+
+    The GAN and its training are those of sweeps (Mirza, Osindero 2014, arXiv 1411.1784; `training/cgan.py`).
+    It learns from every class alike: of smaller ones, rows are repeated at random. Values are scaled to
+    [-1, 1]: pixels all by the smallest and the largest of them, features each by its own.
+
+    Args:
+        sampling_strategy: which classes to fill and how far, as for all samplers of imbalanced-learn.
+        random_state: seed of all that is drawn.
+        image_shape: (C, H, W) of the image that a row is; None for feature vectors.
+        architecture: of the generator, a name in GENERATORS; "dccgan_leaky" is for images.
+        steps: optimizer steps of each network.
+        batch_size: real rows a step.
+        learning_rate: Adam's, for both networks.
+        beta1: Adam's, for both networks.
+
+    Attributes:
+        sampling_strategy_: how many rows are made, by class.
+        n_features_in_: features seen by `fit_resample`.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseOverSampler._parameter_constraints,
+        "image_shape": [tuple, list, None],
+        "architecture": [StrOptions(set(GENERATORS))],
+        "steps": [ABOVE_ZERO],
+        "batch_size": [ABOVE_ZERO],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "beta1": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        sampling_strategy: Any = "auto",
+        random_state: Any = None,
+        image_shape: tuple[int, int, int] | None = None,
+        architecture: str = "small_mlp_cgan_leaky",
+        steps: int = 2000,
+        batch_size: int = 64,
+        learning_rate: float = 2e-4,
+        beta1: float = 0.5,
+    ) -> None:
+        super().__init__(sampling_strategy=sampling_strategy)
+        self.random_state = random_state
+        self.image_shape = image_shape
+        self.architecture = architecture
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.beta1 = beta1
+
+    def _fit_resample(self, X: Any, y: NDArray[Any], **_: Any) -> tuple[Any, NDArray[Any]]:
+        wanted = {label: num for label, num in self.sampling_strategy_.items() if num}
+        if not wanted:
+            return X.copy(), y.copy()
+        rows_NF = X.toarray() if sparse.issparse(X) else np.asarray(X)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        classes, labels_N = np.unique(y, return_inverse=True)
+        made_labels_S = np.concatenate(
+            [np.full(num, np.searchsorted(classes, label)) for label, num in wanted.items()]
+        )
+        made_SF = self._make(rows_NF.astype(np.float64), labels_N, made_labels_S, seed)
+        if np.issubdtype(rows_NF.dtype, np.integer):
+            made_SF = np.rint(made_SF)
+        made_SF = made_SF.astype(rows_NF.dtype)
+        made = sparse.csr_array(made_SF).asformat(X.format) if sparse.issparse(X) else made_SF
+        stacked = sparse.vstack([X, made], format=X.format) if sparse.issparse(X) else np.vstack([X, made])
+        return stacked, np.concatenate([y, classes[made_labels_S]])
+
+    def _make(
+        self,
+        rows_NF: NDArray[np.float64],
+        labels_N: NDArray[np.int64],
+        made_labels_S: NDArray[np.int64],
+        seed: int,
+    ) -> NDArray[np.float64]:
+        """Return rows of these classes."""
+        shape = (1, 1, rows_NF.shape[1]) if self.image_shape is None else tuple(self.image_shape)
+        if len(shape) != 3 or math.prod(shape) != rows_NF.shape[1]:
+            raise ValueError(
+                f"image_shape must be (C, H, W) with a product of {rows_NF.shape[1]}, the features of a row, "
+                f"got {self.image_shape}"
+            )
+        axis = 0 if self.image_shape is None else None
+        low, high = rows_NF.min(axis=axis), rows_NF.max(axis=axis)
+        half = np.where(high > low, (high - low) / 2, 1.0)
+        scaled_NF = ((rows_NF - low) / half - 1).astype(np.float32)
+        generator = self._train(scaled_NF.reshape(-1, *shape), labels_N, seed)
+        made_SCHW = sample_images(
+            generator, torch.from_numpy(made_labels_S), torch_stream(seed, "sampling_noise")
+        )
+        made_SF = made_SCHW.numpy().reshape(len(made_labels_S), -1).astype(np.float64)
+        unscaled_SF: NDArray[np.float64] = np.clip((made_SF + 1) * half + low, low, high)
+        return unscaled_SF
+
+    def _train(self, images_NCHW: NDArray[np.float32], labels_N: NDArray[np.int64], seed: int) -> Generator:
+        counts_K = np.bincount(labels_N)
+        config = GeneratorConfig(
+            architecture=self.architecture,
+            training_method=MethodConfig(name="oversample", draw="random"),
+            budget=Budget(steps=self.steps, rounds=1),
+            batch_size=min(self.batch_size, int(counts_K.max()) * len(counts_K)),
+            learning_rate=self.learning_rate,
+            beta1=self.beta1,
+            beta2=0.999,
+        )
+        spec = DatasetSpec(
+            name="rows",
+            num_classes=len(counts_K),
+            image_shape=images_NCHW.shape[1:],
+            class_names=tuple(map(str, range(len(counts_K)))),
+            train_counts_K=tuple(counts_K.tolist()),
+            test_counts_K=tuple(counts_K.tolist()),
+            licence="the user's own",
+            content_sha256="0" * 64,
+        )
+        rng = np.random.default_rng(seed)
+        items = []
+        for label, count in enumerate(counts_K.tolist()):
+            places = np.flatnonzero(labels_N == label)
+            items += [places, rng.choice(places, counts_K.max() - count)]
+        training_set = TrainingSet(
+            images_PCHW=torch.from_numpy(images_NCHW),
+            labels_P=torch.from_numpy(labels_N.astype(np.int64)),
+            items_N=torch.from_numpy(np.concatenate(items).astype(np.int64)),
+        )
+        training = CGANTraining(config, spec, torch.device("cpu"), "float32", [seed], [training_set])
+        while training.run_round():
+            pass
+        (lane,) = training.lanes
+        if lane.is_diverged:
+            raise ValueError(
+                f"the CGAN's losses must stay finite, and it diverged at a learning "
+                f"rate of {self.learning_rate:g}; give it a smaller one"
+            )
+        return lane.generator

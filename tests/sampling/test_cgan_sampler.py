@@ -1,0 +1,119 @@
+"""Checks of the CGAN as a sampler of imbalanced-learn: its own contract, pixels, features, and pipelines."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from imblearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils._param_validation import InvalidParameterError
+
+import lt_rebalance
+from lt_rebalance.sampling.cgan import CGANSampler
+
+ROOT = Path(__file__).parents[2]
+RNG = np.random.default_rng(0)
+LABELS = np.repeat(["a", "b", "c"], [20, 9, 3])
+
+
+def make_rows(features: int = 16) -> np.ndarray:
+    """Return rows whose mean tells their class."""
+    return RNG.normal(np.repeat([0.0, 4.0, 8.0], [20, 9, 3])[:, None], 0.5, (32, features))
+
+
+@pytest.mark.filterwarnings("ignore:Passing a non-Collection")
+@parametrize_with_checks([CGANSampler(steps=2, random_state=0)])
+def test_contract_of_imbalanced_learn(estimator: CGANSampler, check: Any) -> None:
+    check(estimator)
+
+
+def test_package_offers_it_from_its_root() -> None:
+    assert lt_rebalance.CGANSampler is CGANSampler
+
+
+def test_classes_are_filled_behind_the_rows_that_are_given() -> None:
+    rows = make_rows()
+    found, labels = CGANSampler(steps=2, random_state=0).fit_resample(rows, LABELS)
+    assert np.array_equal(found[:32], rows) and labels[:32].tolist() == LABELS.tolist()
+    assert labels[32:].tolist() == ["b"] * 11 + ["c"] * 17
+
+
+def test_asked_for_counts_are_met() -> None:
+    sampler = CGANSampler(sampling_strategy={"c": 5}, steps=2, random_state=0)
+    _, labels = sampler.fit_resample(make_rows(), LABELS)
+    assert labels[32:].tolist() == ["c", "c"]
+
+
+def test_balanced_rows_come_back_as_they_are() -> None:
+    rows = make_rows()[:4]
+    found, labels = CGANSampler(steps=2).fit_resample(rows, ["a", "a", "b", "b"])
+    assert np.array_equal(found, rows) and list(labels) == ["a", "a", "b", "b"]
+
+
+def test_equal_states_agree_and_others_differ() -> None:
+    rows = make_rows()
+    first, same, other = (
+        CGANSampler(steps=3, random_state=state).fit_resample(rows, LABELS)[0] for state in (1, 1, 2)
+    )
+    assert np.array_equal(first, same) and not np.array_equal(first, other)
+
+
+@pytest.mark.slow
+def test_what_is_made_follows_its_class() -> None:
+    """Three classes that lie 8 standard deviations apart: half of a row's distance tells it from the next."""
+    rows = make_rows()
+    found, labels = CGANSampler(steps=600, random_state=0, learning_rate=1e-3).fit_resample(rows, LABELS)
+    made = pd.Series(found[32:].mean(axis=1)).groupby(labels[32:]).mean()
+    assert made["b"] == pytest.approx(4.0, abs=1.5) and made["c"] > made["b"] + 1
+
+
+def test_pixels_stay_bytes_within_their_range_and_features_within_their_own() -> None:
+    pixels = RNG.integers(10, 201, (32, 16), dtype=np.uint8)
+    found, _ = CGANSampler(steps=2, random_state=0, image_shape=(1, 4, 4)).fit_resample(pixels, LABELS)
+    assert found.dtype == np.uint8 and found.min() >= pixels.min() and found.max() <= pixels.max()
+    rows = make_rows(3) * [1, 100, 0]
+    found, _ = CGANSampler(steps=2, random_state=0).fit_resample(rows, LABELS)
+    assert (found.min(axis=0) >= rows.min(axis=0)).all() and (found.max(axis=0) <= rows.max(axis=0)).all()
+
+
+def test_frames_stay_frames() -> None:
+    frame = pd.DataFrame(make_rows(2), columns=["length", "width"])
+    found, labels = CGANSampler(steps=2, random_state=0).fit_resample(frame, pd.Series(LABELS, name="kind"))
+    assert list(found.columns) == ["length", "width"] and len(found) == 60 and labels.name == "kind"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"image_shape": (1, 4, 5)}, ValueError, r"product of 16, the features of a row, got \(1, 4, 5\)"),
+        ({"image_shape": (16,)}, ValueError, r"image_shape must be \(C, H, W\)"),
+        ({"steps": 0}, InvalidParameterError, "'steps' parameter"),
+        ({"learning_rate": 0.0}, InvalidParameterError, "'learning_rate' parameter"),
+        ({"architecture": "vae"}, InvalidParameterError, "'architecture' parameter"),
+    ],
+)
+def test_wrong_setting_is_refused(changes: dict[str, Any], error: type[Exception], said: str) -> None:
+    sampler = CGANSampler(**{"steps": 2, "random_state": 0, **changes})
+    with pytest.raises(error, match=said):
+        sampler.fit_resample(make_rows(), LABELS)
+
+
+def test_divergence_is_told() -> None:
+    sampler = CGANSampler(steps=30, random_state=0, learning_rate=1e30)
+    with pytest.raises(ValueError, match=r"diverged at a learning rate of 1e\+30; give it a smaller one"):
+        sampler.fit_resample(make_rows(), LABELS)
+
+
+@pytest.mark.slow
+def test_example_runs_in_a_pipeline_under_cross_validation() -> None:
+    done = subprocess.run(
+        [sys.executable, "examples/oversample_digits.py", "20"],
+        **{"cwd": ROOT, "capture_output": True, "text": True, "timeout": 300},
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["as it is", "filled by a CGAN"]
+    assert all(0 < float(line.split()[-6]) <= 1 for line in lines), lines
