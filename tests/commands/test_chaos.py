@@ -96,6 +96,18 @@ def find_marked(mark: str) -> set[int]:
     return found
 
 
+def wait_until_gone(mark: str) -> None:
+    """Wait for the last of a killed command's processes, five minutes at most.
+
+    Ray's agents see at once that their raylet is gone, but end only when they have tried to tell the GCS,
+    which is gone too: Ray gives that up after a minute (gcs_rpc_server_reconnect_timeout_s), on a busy
+    machine later.
+    """
+    deadline = time.monotonic() + 300
+    while find_marked(mark) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
 @pytest.mark.chaos
 def test_second_command_is_refused_until_the_first_is_killed_which_leaves_no_process(tmp_path: Path) -> None:
     mark = f"first in {tmp_path}"
@@ -117,6 +129,7 @@ def test_second_command_is_refused_until_the_first_is_killed_which_leaves_no_pro
     third = start_command(tmp_path / "store")
     output, _ = third.communicate(timeout=600)
     assert third.returncode == 0, output
+    wait_until_gone(mark)
     assert find_marked(mark) == set(), "the first left processes behind"
     results = find_results(tmp_path / "store")
     assert len(results) == NUM_STAGES and found.items() <= results.items()
