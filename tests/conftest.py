@@ -38,6 +38,18 @@ from tests.tiny import TINY, tiny_dataset
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer the order that shows tests which count on others that ran before them."""
+    parser.addoption("--backwards", action="store_true", help="run the last test first")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Turn the order round where that is asked for."""
+    if config.getoption("--backwards"):
+        items.reverse()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _closed_ray() -> Iterator[None]:
     """Let clusters that tests start by Ray's own means lie where no other user can look, too."""

@@ -1,7 +1,6 @@
 """Notebooks are executed for real, on a small store that the test makes, and tell stories."""
 
 import ast
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -11,14 +10,7 @@ import nbformat
 import pytest
 
 import analysis
-from lt_rebalance.stages.kinds import run_stage
-from lt_rebalance.store import open_store
-from lt_rebalance.studies.plan import compile_study, describe_plan
-from lt_rebalance.studies.protocols import get_protocol, grid
-from lt_rebalance.studies.stage import RESULTS_VERSION
-from lt_rebalance.studies.study import Study
-from lt_rebalance.training.configs import Budget
-from tests.analysis.synthetic import plan_study
+from tests.analysis.synthetic import make_store, plan_study
 
 FOLDER = Path(analysis.__file__).parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -26,30 +18,15 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 @pytest.fixture(scope="module")
 def store_location(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Both protocols, two Cs, two methods and a CGAN at two seeds, trained for some steps each."""
-    budget = Budget(steps=20, rounds=2)
-    protocols = [
-        dataclasses.replace(
-            get_protocol(name), classifier_budget=budget, classifier_batch_size=32, generator_budget=budget
-        )
-        for name in ("paper", "sound")
-    ]
-    cells = grid(
-        protocols,
-        dataset="fashion_mnist_mini",
-        cs=["7/9", "1/2"],
-        methods=["none", "oversample", "cgan"],
-        generators=["small_mlp_cgan_leaky"],
+    """Both protocols, two Cs, two methods and a CGAN at two seeds, with results that are made up."""
+    plan = plan_study(
+        protocols=("paper", "sound"),
+        cs=("7/9", "1/2"),
+        methods=("none", "oversample", "cgan"),
+        generators=("small_mlp_cgan_leaky",),
+        num_seeds=2,
     )
-    study = Study(name="notebooks", cells=cells, seeds=(0, 1))
-    plan = compile_study(study, plan_study(num_seeds=1).execution)
-    location = str(tmp_path_factory.mktemp("notebooks") / "store")
-    store = open_store(location, RESULTS_VERSION, create=True)
-    assert store is not None
-    store.write_study(describe_plan(plan))
-    for stage in plan.stages.values():
-        assert run_stage(stage, store).state == "complete"
-    return location
+    return make_store(tmp_path_factory.mktemp("notebooks") / "store", plan).location
 
 
 def test_there_are_five_notebooks() -> None:

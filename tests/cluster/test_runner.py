@@ -245,22 +245,6 @@ def long_cell(small_protocol: Protocol) -> Cell:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
-def test_killed_worker_is_replaced_and_goes_on_from_its_checkpoint(
-    long_cell: Cell, cpu_execution: Execution, tmp_path: Path
-) -> None:
-    store, plain = open_at(tmp_path / "store"), open_at(tmp_path / "plain")
-    plan = compile_study(Study(name="study", cells=(long_cell,), seeds=(0, 1)), cpu_execution)
-    ledger = Ledger(plan, store)
-    kill = KillWorkers(tmp_path / "store", times=1)
-    run_on_ray(ledger, store, check=kill)
-    assert kill.times_left == 0
-    assert ledger.summary() == "planned=2 complete=2 failed=0 diverged=0 missing=0"
-    for run in plan.runs:
-        assert ledger.records[run.key].deterministic() == run_stage(run.stage, plain).deterministic()
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("local_ray")
 def test_worker_that_dies_again_and_again_ends_as_a_recorded_failure(
     long_cell: Cell, cpu_execution: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

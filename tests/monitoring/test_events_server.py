@@ -1,5 +1,6 @@
 """A real TensorBoard server on the events of a small real store: what it serves is what the records hold."""
 
+import contextlib
 import io
 import json
 import shutil
@@ -37,8 +38,21 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Serve a store to all tests that only look."""
+    with serve_golden(tmp_path_factory.mktemp("served") / "store") as served:
+        yield served
+
+
+@pytest.fixture
+def served_alone(tmp_path: Path) -> Iterator[Served]:
+    """Serve a store to one test that writes into it."""
+    with serve_golden(tmp_path / "store") as served:
+        yield served
+
+
+@contextlib.contextmanager
+def serve_golden(root: Path) -> Iterator[Served]:
     """Twelve runs and three generators of the quick preset; one classifier has probability counts."""
-    root = tmp_path_factory.mktemp("served") / "store"
     shutil.copytree(GOLDEN, root)
     store = open_store(str(root), None, create=False)
     assert store is not None
@@ -218,7 +232,8 @@ def test_cells_are_groups_of_their_seeds_with_the_mean_of_the_records(served: Se
 # A run that goes on while it is watched
 
 
-def test_run_that_is_resumed_under_a_running_server_has_every_step_once(served: Served) -> None:
+def test_run_that_is_resumed_under_a_running_server_has_every_step_once(served_alone: Served) -> None:
+    served = served_alone
     rows = [{"step": 10 * index, "generator_loss": 1 / index} for index in range(1, 7)]
     run = EventRun(directory=f"events/{STUDY}/live", group="live", hparams={}, class_names=())
     tag = "generator/generator_loss"

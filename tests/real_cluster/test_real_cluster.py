@@ -32,7 +32,7 @@ from lt_rebalance.studies.tables import cells_frame, runs_frame
 from tests.real_cluster.sandbox import ROOT, explain_absence, run_inside
 
 pytestmark = pytest.mark.cluster
-LIMIT_S = 900.0
+LIMIT_S = 1200.0
 LOGS = ("up.log", "submit.log", "local.log", "study.log", "down.log", "alone.log", "watch_nodes.log")
 
 
