@@ -37,7 +37,7 @@ def test_a_search_that_found_nothing_is_confirmed_in_one_case_of_twenty_at_most(
     """All that a confirmation says, over all its metrics: "better" or "worse" where nothing differs."""
     rng = np.random.default_rng(n)
     decided = []
-    for _ in range(1000):
+    for _ in range(500):
         noise = rng.normal(0, 0.02, n)
         metrics = [
             confirmed(noise),
@@ -51,7 +51,7 @@ def test_a_search_that_found_nothing_is_confirmed_in_one_case_of_twenty_at_most(
 @pytest.mark.parametrize("n", [3, 6, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 10))])
 def test_equivalence_at_the_edge_of_the_margin_is_claimed_in_one_case_of_twenty_at_most(n: int) -> None:
     rng = np.random.default_rng(n)
-    edge = rng.normal(0.005, 0.004, size=(1000, n))
+    edge = rng.normal(0.005, 0.004, size=(500, n))
     claimed = [confirmed(differences).verdict == "equivalent" for differences in edge]
     assert is_share_at_most(claimed, 0.05)
     assert any(claimed) == (n >= MIN_PAIRS)

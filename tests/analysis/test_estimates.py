@@ -71,7 +71,7 @@ def test_sd_interval_at_ten_runs_spans_the_stated_factors() -> None:
 @pytest.mark.parametrize("n", [2, 5, 10, 30])
 def test_intervals_cover_at_their_level_on_normal_data(n: int) -> None:
     rng = np.random.default_rng(n)
-    samples, further = rng.normal(5, 2, size=(NUM_SETS, n)), rng.normal(5, 2, size=NUM_SETS)
+    samples, further = rng.normal(5, 2, size=(NUM_SETS // 2, n)), rng.normal(5, 2, size=NUM_SETS // 2)
     assert is_share_of([_covers(mean_interval(sample), 5) for sample in samples], 0.95)
     assert is_share_of([_covers(mean_interval(sample, 0.9), 5) for sample in samples], 0.9)
     assert is_share_of([_covers(sd_interval(sample), 2) for sample in samples], 0.95)

@@ -86,12 +86,12 @@ def test_sign_flip_keeps_its_level_with_ties(kind: str, n: int) -> None:
 
 @pytest.mark.parametrize("kind", ["normal", "skewed"])
 def test_sign_flip_by_monte_carlo_has_its_level(kind: str) -> None:
-    samples = null_differences(kind, NUM_SETS, MAX_EXACT + 5, seed=2)
+    samples = null_differences(kind, NUM_SETS // 2, MAX_EXACT + 5, seed=2)
     assert is_share_of(_is_rejected(sign_flip_p, samples), ALPHA)
 
 
 def test_sign_flip_by_monte_carlo_keeps_its_level_with_ties() -> None:
-    samples = null_differences("ties", NUM_SETS, MAX_EXACT + 5, seed=2)
+    samples = null_differences("ties", NUM_SETS // 2, MAX_EXACT + 5, seed=2)
     assert is_share_at_most(_is_rejected(sign_flip_p, samples), ALPHA)
 
 
