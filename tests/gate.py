@@ -75,10 +75,15 @@ class Gate:
     def _forward_answers(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while piece := server.recv(PIECE_BYTES):
-                if self.answers_to_lose and not piece.startswith(_GO_AHEAD):
+                if piece.startswith(_GO_AHEAD):  # the answer may come in the same piece
+                    head, end, piece = piece.partition(b"\r\n\r\n")
+                    client.sendall(head + end)
+                if not piece:
+                    continue
+                if self.answers_to_lose:
                     self.answers_to_lose -= 1
                     break
-                if not piece.startswith(_GO_AHEAD) and (self.answers or self.endless_answer is not None):
+                if self.answers or self.endless_answer is not None:
                     self.num_replaced += 1
                     client.sendall(self.answers.pop(0) if self.answers else self.endless_answer or b"")
                     break
