@@ -373,6 +373,7 @@ def _arrange(pool: Pool, options: OwnOptions, found: Findings) -> dict[str, Arra
     for name in _shares(options):
         if name not in raw:
             found.warnings.append(_say_drawn(name, parts, options))
+            found.warnings.extend(_say_left_out(name, parts, pool.class_names))
     return {
         name: ArrangedSplit(
             images_NCHW=images[come_from[name]][orders[name]],
@@ -393,6 +394,17 @@ def _say_drawn(name: str, parts: Mapping[str, RawSplit], options: OwnOptions) ->
         f"{_shares(options)[name]:g} of each class as nearly as can be, {whole} together, by the stream "
         f"{STREAMS[name]} of seed {SEED}"
     )
+
+
+def _say_left_out(name: str, parts: Mapping[str, RawSplit], class_names: Sequence[str]) -> Iterator[str]:
+    """Say which classes a split that was drawn has no image of; the test split's are refused elsewhere."""
+    counts_K = np.bincount(parts[name].labels_N, minlength=len(class_names))
+    left_out = [class_names[label] for label in np.flatnonzero(counts_K == 0).tolist()]
+    if name != "test" and left_out:
+        yield (
+            f"{len(left_out):,} classes have no {name} image, such as {left_out[0]!r}: they are a single "
+            "group or image; a search cannot choose by such a split"
+        )
 
 
 def _images(split: RawSplit) -> NDArray[np.uint8]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 from typing import Any
 
+from lt_rebalance.ground.text import one_line
 from lt_rebalance.methods.contract import OPTION_TYPES, Method
 from lt_rebalance.methods.filling import fill_up
 from lt_rebalance.methods.smote import synthesize_by
@@ -29,22 +29,23 @@ def find_sampler(name: str) -> Method:
     """Return the method that a sampler is.
 
     Raises:
-        ValueError: there is none of this name, or it is no over-sampler.
+        ValueError: there is none of this name, or it cannot do without a setting.
     """
-    rule = "a sampler of imbalanced-learn is named by import path, such as imblearn.over_sampling.KMeansSMOTE"
+    rule = "a sampler of imbalanced-learn is named as imblearn.over_sampling.KMeansSMOTE"
     module, _, taken = name.rpartition(".")
-    from imblearn.base import BaseSampler  # 2 s: only where a sampler is asked for by import path
+    # Here, not above: 2 s, and only where one is asked for by import path.
+    from imblearn import over_sampling
 
+    if module != over_sampling.__name__ or taken not in over_sampling.__all__:
+        raise ValueError(f"{rule}, got {name!r}; it has {', '.join(over_sampling.__all__)}")
+    sampler = getattr(over_sampling, taken)
     try:
-        sampler = getattr(importlib.import_module(module), taken)
-    except (ImportError, AttributeError):
-        raise ValueError(f"{rule}, got {name!r}, which it does not have") from None
-    is_sampler_class = isinstance(sampler, type) and issubclass(sampler, BaseSampler)
-    if not is_sampler_class or getattr(sampler, "_sampling_type", "") != "over-sampling":
-        raise ValueError(f"{rule}, got {name!r}, which is no over-sampler")
+        parameters = sampler().get_params(deep=False)
+    except TypeError as error:
+        raise ValueError(f"{rule} where it needs no setting, got {name!r}: {one_line(error)}") from None
     defaults: dict[str, Any] = {
         each: default
-        for each, default in sampler().get_params(deep=False).items()
+        for each, default in parameters.items()
         if each not in _NOT_OPTIONS and isinstance(default, OPTION_TYPES)
     }
     options = dataclasses.make_dataclass(

@@ -67,7 +67,7 @@ def split_options(asked: str) -> tuple[str, dict[str, Any]]:
         ValueError: an option without a value, or one that is given twice.
     """
     name, separator, text = asked.rpartition(":")
-    if not separator or "=" not in text:
+    if not separator or ("=" not in text and name.endswith(".py")):
         return asked, {}
     options: dict[str, Any] = {}
     for part in text.split(","):

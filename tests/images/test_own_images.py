@@ -200,6 +200,16 @@ def test_validation_split_is_drawn_by_group_of_what_is_not_tested_on(tmp_path: P
     assert not chosen & left and chosen | left == before
 
 
+def test_class_of_a_single_group_is_named_where_a_validation_split_is_drawn(tmp_path: Path) -> None:
+    arrays = to_arrays(draw_images(counts={"train": (12, 12, 3), "test": (1, 1, 1)}))
+    look = look_at(
+        str(write_npz(tmp_path / "a.npz", {**arrays, "train_groups": np.arange(27) // 3})),
+        OwnOptions(validation_fraction=0.25),
+    )
+    assert look.counts["validation"] == (3, 3, 0)
+    assert any("1 classes have no validation image, such as " in each for each in look.warnings)
+
+
 def test_drawn_test_split_tears_no_group_and_no_equal_images_apart(tmp_path: Path) -> None:
     arrays = to_arrays(draw_images(counts={"train": (12, 12, 12)}))
     groups = np.arange(36) // 3

@@ -236,6 +236,8 @@ def test_options_are_read_from_what_is_asked_for(asked: str, name: str, options:
     [
         ("focal:gamma=", r"NAME:OPTION=VALUE,OPTION=VALUE, got 'focal:gamma='"),
         ("focal:=1", "NAME:OPTION=VALUE"),
+        ("focal:", "NAME:OPTION=VALUE"),
+        ("focal:gamma", "NAME:OPTION=VALUE"),
         ("focal:gamma=1,", "NAME:OPTION=VALUE"),
         ("focal:gamma=1,gamma=2", "given once, got gamma twice"),
     ],

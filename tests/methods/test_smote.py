@@ -99,14 +99,17 @@ def test_class_that_has_no_others_near_is_told() -> None:
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
-        (BY_PATH + "NoSuch", "which it does not have"),
-        ("imblearn.no_such.SMOTE", "which it does not have"),
-        ("imblearn.under_sampling.RandomUnderSampler", "which is no over-sampler"),
-        (BY_PATH + "base", "which is no over-sampler"),
+        (BY_PATH + "NoSuch", "; it has ADASYN, "),
+        ("imblearn.no_such.SMOTE", "; it has ADASYN, "),
+        ("imblearn.under_sampling.RandomUnderSampler", "; it has ADASYN, "),
+        ("imblearn.combine.SMOTEENN", "; it has ADASYN, "),
+        (BY_PATH + "base.BaseOverSampler", "; it has ADASYN, "),
+        (BY_PATH + "_smote.base.SMOTE", "; it has ADASYN, "),
+        (BY_PATH + "SMOTENC", "SMOTENC': .*categorical_features"),
     ],
 )
 def test_import_path_of_something_else_is_refused(name: str, rule: str) -> None:
-    with pytest.raises(ValueError, match=f"named by import path, such as .*{rule}"):
+    with pytest.raises(ValueError, match=f"named as imblearn.over_sampling.KMeansSMOTE.*{rule}"):
         get_method(name)
 
 
