@@ -43,7 +43,7 @@ def run_at_desk(name: str, command: list[str], **environment: str) -> int:
     """Run a command where the cluster is started from, with its output in a file; return its exit status."""
     process = start_at_desk(name, command, **environment)
     try:
-        return process.wait(timeout=400)
+        return process.wait(timeout=1200)
     finally:
         process.kill()
 
