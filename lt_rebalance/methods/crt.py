@@ -37,7 +37,8 @@ class CrtOptions:
             raise ValueError(f"budget_share must be above 0 and at most 1, got {self.budget_share}")
 
 
-def _order(counts_K: NDArray[np.int64], progress: float, options: Options) -> NDArray[np.float64]:
+def show_alike(counts_K: NDArray[np.int64], progress: float, options: Options) -> NDArray[np.float64]:
+    """Give all classes one chance."""
     return np.ones(len(counts_K))
 
 
@@ -56,13 +57,14 @@ def _prepare(network: nn.Module, generator: torch.Generator) -> None:
             parameter.uniform_(-bound, bound, generator=generator)
 
 
-def _share(options: Options) -> float:
+def share_of_first(options: Options) -> float:
+    """Return how long the second training lasts, as a share of the first."""
     return float(options.budget_share)
 
 
 CRT = Method(
     description="train, then train the last layer anew on classes that come up alike",
     options=CrtOptions,
-    order=_order,
-    then=SecondTraining(stream="crt/classifier", prepare=_prepare, budget_share=_share),
+    order=show_alike,
+    then=SecondTraining(stream="crt/classifier", prepare=_prepare, budget_share=share_of_first),
 )

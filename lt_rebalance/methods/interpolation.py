@@ -61,7 +61,8 @@ def resample(
         after, labels_after = drawn.fit_resample(pixels, labels)
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{name} is not applicable to classes of {counts_K} images: {one_line(error)}"
+            f"{name} is not applicable to classes of {min(counts_K)} to {max(counts_K)} images: "
+            f"{one_line(error)}"
         ) from None
     if not np.array_equal(after[: len(pixels)], pixels):
         raise ValueError(f"{name} is not applicable: it does not keep the images it is given, in their order")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from lt_rebalance.ground.plain import require_positive
 from lt_rebalance.methods.contract import Method, Options
-from lt_rebalance.methods.weighing import cross_entropy, effective_number, require_beta, require_share, weigh
+from lt_rebalance.methods.weighing import LateWeights, cross_entropy, weigh_late
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -50,18 +50,12 @@ class LdamOptions(CosineOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LdamDrwOptions(LdamOptions):
+class LdamDrwOptions(LdamOptions, LateWeights):
     """What can be set of LDAM-DRW."""
 
-    deferred: float = 0.8
-    """share of the budget after which items are weighted"""
-    beta: float = 0.9999
-    """of effective numbers"""
-
     def __post_init__(self) -> None:
-        super().__post_init__()
-        require_share(deferred=self.deferred)
-        require_beta(self.beta)
+        LdamOptions.__post_init__(self)
+        LateWeights.__post_init__(self)
 
 
 def _head(linear: nn.Linear, options: Options) -> nn.Module:
@@ -85,8 +79,7 @@ def _ldam_drw(
     logits_LBK: Tensor, labels_LB: Tensor, counts_LK: Tensor, progress: Tensor, options: Options
 ) -> Tensor:
     losses_LB = _ldam(logits_LBK, labels_LB, counts_LK, progress, options)
-    weights_LK = effective_number(counts_LK, options.beta)
-    return weigh(losses_LB, labels_LB, weights_LK, progress, options.deferred)
+    return weigh_late(losses_LB, labels_LB, counts_LK, progress, options)
 
 
 COSINE = Method(

@@ -13,11 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lt_rebalance.methods.contract import Method, Options, SecondTraining
-from lt_rebalance.methods.crt import CrtOptions
+from lt_rebalance.methods.crt import CrtOptions, share_of_first, show_alike
 
 if TYPE_CHECKING:
     import torch
@@ -26,10 +23,6 @@ if TYPE_CHECKING:
 
 class LwsOptions(CrtOptions):
     """What can be set of LWS: how long the scales are learned."""
-
-
-def _order(counts_K: NDArray[np.int64], progress: float, options: Options) -> NDArray[np.float64]:
-    return np.ones(len(counts_K))
 
 
 def _head(linear: nn.Linear, options: Options) -> nn.Module:
@@ -44,14 +37,10 @@ def _prepare(network: nn.Module, generator: torch.Generator) -> None:
         parameter.requires_grad_(name.endswith("scales_K"))
 
 
-def _share(options: Options) -> float:
-    return float(options.budget_share)
-
-
 LWS = Method(
     description="train, then learn a scale for the logits of each class on classes that come up alike",
     options=LwsOptions,
-    order=_order,
+    order=show_alike,
     head=_head,
-    then=SecondTraining(stream="lws/scales", prepare=_prepare, budget_share=_share),
+    then=SecondTraining(stream="lws/scales", prepare=_prepare, budget_share=share_of_first),
 )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lt_rebalance.ground.plain import require_positive
 from lt_rebalance.methods.contract import Method, Mix, Mixed, Options
-from lt_rebalance.methods.weighing import cross_entropy, effective_number, require_beta, require_share, weigh
+from lt_rebalance.methods.weighing import LateWeights, cross_entropy, weigh_late
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,18 +38,12 @@ class MixupOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MixupDrwOptions(MixupOptions):
+class MixupDrwOptions(MixupOptions, LateWeights):
     """What can be set of mixup with weights late in training."""
 
-    deferred: float = 0.8
-    """share of the budget after which items are weighted"""
-    beta: float = 0.9999
-    """of the effective numbers whose inverse weighs"""
-
     def __post_init__(self) -> None:
-        super().__post_init__()
-        require_share(deferred=self.deferred)
-        require_beta(self.beta)
+        MixupOptions.__post_init__(self)
+        LateWeights.__post_init__(self)
 
 
 def draw_mixup(rng: np.random.Generator, num_items: int, options: Options) -> tuple[NDArray[Any], ...]:
@@ -82,8 +76,7 @@ def weighted_late(
     logits_LBK: Tensor, labels_LB: Tensor, counts_LK: Tensor, progress: Tensor, options: Options
 ) -> Tensor:
     """Return `losses_LB`, late in training weighted by the inverse of effective numbers."""
-    weights_LK = effective_number(counts_LK, options.beta)
-    return weigh(cross_entropy(logits_LBK, labels_LB), labels_LB, weights_LK, progress, options.deferred)
+    return weigh_late(cross_entropy(logits_LBK, labels_LB), labels_LB, counts_LK, progress, options)
 
 
 MIXUP = Method(

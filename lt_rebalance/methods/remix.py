@@ -14,16 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lt_rebalance.methods.contract import Method, Mix, Options
-from lt_rebalance.methods.mixup import MixupDrwOptions, MixupOptions, apply_mixup, draw_mixup, weighted_late
-from lt_rebalance.methods.weighing import require_share
+from lt_rebalance.methods.mixup import MixupOptions, apply_mixup, draw_mixup, weighted_late
+from lt_rebalance.methods.weighing import LateWeights, require_share
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def _require_kappa(kappa: float) -> None:
-    if kappa < 1:
-        raise ValueError(f"kappa must be at least 1, got {kappa}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,23 +32,18 @@ class RemixOptions(MixupOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_kappa(self.kappa)
+        if self.kappa < 1:
+            raise ValueError(f"kappa must be at least 1, got {self.kappa}")
         require_share(tau=self.tau)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RemixDrwOptions(MixupDrwOptions):
+class RemixDrwOptions(RemixOptions, LateWeights):
     """What can be set of Remix with weights late in training."""
 
-    kappa: float = 3.0
-    """how many times the images of the other class has"""
-    tau: float = 0.5
-    """share of an image below which the rarer class takes the label"""
-
     def __post_init__(self) -> None:
-        super().__post_init__()
-        _require_kappa(self.kappa)
-        require_share(tau=self.tau)
+        RemixOptions.__post_init__(self)
+        LateWeights.__post_init__(self)
 
 
 def _reweigh(weights_LBP: Tensor, labels_LBP: Tensor, counts_LK: Tensor, options: Options) -> Tensor:

@@ -39,6 +39,28 @@ class Deferred:
         require_share(deferred=self.deferred)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LateWeights:
+    """Options of a method that weighs classes late in training, by the inverse of effective numbers (DRW)."""
+
+    deferred: float = 0.8
+    """share of the budget after which items are weighted"""
+    beta: float = 0.9999
+    """of effective numbers"""
+
+    def __post_init__(self) -> None:
+        require_share(deferred=self.deferred)
+        require_beta(self.beta)
+
+
+def weigh_late(
+    losses_LB: Tensor, labels_LB: Tensor, counts_LK: Tensor, progress: Tensor, options: LateWeights
+) -> Tensor:
+    """Return the losses, weighted by the inverse of effective numbers once a share of the budget is used."""
+    weights_LK = effective_number(counts_LK, options.beta)
+    return weigh(losses_LB, labels_LB, weights_LK, progress, options.deferred)
+
+
 def cross_entropy(logits_LBK: Tensor, labels_LB: Tensor) -> Tensor:
     """Return `losses_LB`, the cross-entropy of every item."""
     from torch.nn import functional

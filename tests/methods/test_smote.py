@@ -82,7 +82,7 @@ def test_nothing_to_fill_calls_no_sampler() -> None:
 
 def test_class_with_too_few_images_is_told_and_fewer_neighbours_serve_it() -> None:
     with pytest.raises(
-        ValueError, match=r"SMOTE is not applicable to classes of \[20, 4\] images: .*n_neighbors"
+        ValueError, match=r"SMOTE is not applicable to classes of 4 to 20 images: .*n_neighbors"
     ):
         make("smote", [20, 4])
     assert len(make("smote", [20, 4], k_neighbors=3)) == 16
