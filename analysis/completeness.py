@@ -72,6 +72,12 @@ def _name(reader: StoreReader, key: str) -> str:
     return f"{name} of {' and '.join(planners)}"
 
 
+def _say(reader: StoreReader, key: str) -> str:
+    """Name a run without a result, with the reason where one was recorded."""
+    reason = reader.rows[key].get("reason")
+    return f"{_name(reader, key)} ({reason})" if reason else _name(reader, key)
+
+
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
@@ -83,7 +89,7 @@ def describe_oddities(reader: StoreReader) -> tuple[str, ...]:
     counts = Counter(reader.rows[key]["state"] for key in reader.runs)
     for state, meaning in _STATE_NOTES.items():
         if counts[state]:
-            named = [_name(reader, key) for key in reader.runs if reader.rows[key]["state"] == state]
+            named = [_say(reader, key) for key in reader.runs if reader.rows[key]["state"] == state]
             notes.append(f"{counts[state]} of {len(reader.runs)} planned runs {meaning}: {_some(named)}")
     if len(reader.versions) > 1:
         notes.append(f"results of {len(reader.versions)} versions of the code stand side by side")

@@ -160,6 +160,8 @@ def test_a_failed_generator_fails_the_runs_that_build_on_it(tmp_path: Path) -> N
         collect(store.location)
     row = collect(store.location, allow=["gaps"]).iloc[0]
     assert row["state"] == "failed" and "too few images" in row["reason"]
+    (note,) = [each for each in read_results(store.location, allow=["gaps"]).notes if "runs failed" in each]
+    assert note.endswith("seed 0 (its generator failed: ValueError: too few images)")
 
 
 def test_a_diverged_run_is_no_gap_but_lowers_n(tmp_path: Path) -> None:
