@@ -24,6 +24,7 @@ from lt_rebalance.cluster.resources import ClusterSize, count_cpus
 from lt_rebalance.files.private_directory import find_parent, private_directory
 from lt_rebalance.ground.errors import ClusterError
 from lt_rebalance.ground.interrupts import InterruptWatch, pause
+from lt_rebalance.ground.left_processes import ended_with_this_process
 from lt_rebalance.stages.installation import ROOT
 from lt_rebalance.store.lease import Lease
 
@@ -228,6 +229,8 @@ def _local_ray() -> Iterator[None]:
             token = directory / "token"
             token.touch(mode=0o600)
             token.write_text(secrets.token_hex(32))
+            # Left alone, Ray's agents outlive a killed driver by a minute and more.
+            stack.enter_context(ended_with_this_process("RAY_AUTH_TOKEN_PATH", str(token)))
         except OSError as error:
             raise ClusterError(
                 f"there is no place for the files of Ray: {error}",

@@ -100,13 +100,8 @@ def find_marked(mark: str) -> set[int]:
 
 
 def wait_until_gone(mark: str) -> None:
-    """Wait for the last of a killed command's processes, five minutes at most.
-
-    Ray's agents see at once that their raylet is gone, but end only when they have tried to tell the GCS,
-    which is gone too: Ray gives that up after a minute (gcs_rpc_server_reconnect_timeout_s), on a busy
-    machine later.
-    """
-    deadline = time.monotonic() + 300
+    """Wait for the last of a killed command's processes, a minute at most."""
+    deadline = time.monotonic() + 60
     while find_marked(mark) and time.monotonic() < deadline:
         time.sleep(0.1)
 
