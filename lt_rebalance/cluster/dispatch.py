@@ -69,6 +69,7 @@ class StageSearcher(Searcher):
             self._data_dir,
             watch=self._watch.of([stage.key for stage in stages]),
             num_devices=self._resources.num_devices,
+            kept=[twin.key for stage in stages if (twin := self._schedule.find_twin(stage.key))],
         )
 
     def _count_lanes(self) -> int:
@@ -101,8 +102,15 @@ class StageSearcher(Searcher):
             self._ledger.refresh(stage.key)
         if self._ledger.state(stage.key) == "failed":
             attempt(lambda: RunEvents(self._store, stage.kind, self._watch.runs[stage.key]).fail())
-        self._schedule.finish(stage.key, releases=self._ledger.state(stage.key) == "complete")
+        is_complete = self._ledger.state(stage.key) == "complete"
+        twin, came_along = self._schedule.find_twin(stage.key), False
+        if twin is not None:
+            self._ledger.refresh(twin.key)
+            came_along = self._ledger.state(twin.key) == "complete"
+        self._schedule.finish(stage.key, releases=is_complete, came_along=came_along)
         self._progress.finish(stage)
+        if twin is not None and came_along:
+            self._progress.finish(twin)
 
     def save(self, checkpoint_path: str) -> None:
         """Keep nothing: the store is the state."""

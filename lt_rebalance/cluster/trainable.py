@@ -38,6 +38,7 @@ def trial_config(
     watch: Watch | None = None,
     num_devices: float = 1.0,
     driver: Mapping[str, Any] | None = None,
+    kept: Sequence[str] = (),
 ) -> TrialConfig:
     """Return the Tune configuration of the trial that runs these stages, which differ only in the seed.
 
@@ -48,6 +49,7 @@ def trial_config(
         watch: where to show how the trial goes on; without it there are no events.
         num_devices: GPUs, or else CPU cores, that the trial holds.
         driver: the code of the driver; that of this process unless given.
+        kept: keys of stages that are committed along with these, where they are the same trainings.
     """
     described = [stage.to_dict() for stage in stages]
     return {
@@ -59,6 +61,7 @@ def trial_config(
         "watch": (watch or Watch()).to_dict(),
         "num_devices": num_devices,
         "driver": driver_source() if driver is None else driver,
+        "kept": list(kept),
     }
 
 
@@ -202,6 +205,7 @@ class StageTrainable(tune.Trainable):
                 "max_lanes": self._max_lanes,
                 "num_devices": self._num_devices,
                 "driver": self._driver,
+                "kept": self._config.get("kept", ()),
             }
             self._run = open_run(stages, self._store, self._data_dir, **options)
             self._follow(self._run)

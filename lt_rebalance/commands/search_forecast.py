@@ -15,6 +15,7 @@ from lt_rebalance.search.search import OBJECTIVES, Search
 from lt_rebalance.stages.arithmetic import Throughput
 from lt_rebalance.store import Store
 from lt_rebalance.store.account_values import TRIAL_STATES
+from lt_rebalance.studies.plan import chain_of
 from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.studies.study import Cell
 from lt_rebalance.training.device import count_gpus
@@ -116,7 +117,7 @@ class SearchForecast:
 
     def _stages_of_a_run(self, cell: Cell) -> list[AnyStage]:
         stage = cell.stage(0, self.search.execution)
-        return [stage] if stage.generator_stage is None else [stage.generator_stage, stage]
+        return chain_of(stage)
 
 
 def _add_up(throughput: Throughput, stages: list[AnyStage]) -> float:

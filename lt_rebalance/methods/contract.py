@@ -33,6 +33,7 @@ MOMENTS_TAKE = {
     "loss": ("logits_LBK", "labels_LB", "counts_LK", "progress", "options"),
     "adjust": ("logits_LNK", "counts_LK", "options"),
     "head": ("linear", "options"),
+    "after": ("network", "mean_features", "options"),
 }
 """what the other moments that are functions are called with"""
 WRITTEN = "@dataclass(frozen=True, kw_only=True)"
@@ -223,6 +224,9 @@ class Method:
     head: Callable[[nn.Linear, Options], nn.Module] | None = None
     """what takes the place of the network's last linear layer: from that, on the CPU and with the weights it
     begins with, and the options to a module `features_NF -> logits_NK`"""
+    after: Callable[[nn.Module, Callable[[], Tensor], Options], None] | None = None
+    """the network after training: changes a copy of it, which is measured, in place; `mean_features()` gives
+    `means_KF` of what the last linear layer is given for the items of each class, in float32"""
     then: SecondTraining | None = None
     """a second training"""
 
@@ -247,4 +251,14 @@ class Method:
     @property
     def only_plans(self) -> bool:
         """Whether it chooses the set and leaves training as it is, so that it can serve any network."""
-        return not any((self.order, self.mix, self.loss, self.adjust, self.head, self.then))
+        return not (self._acts_in_training or self.adjust or self.after)
+
+    @property
+    def acts_after_training_alone(self) -> bool:
+        """Whether the network is trained as that of the method "none" is, so that one can serve both."""
+        is_plain = self.plan is plan_all and not (self.makes_images or self._acts_in_training)
+        return is_plain and (self.adjust is not None or self.after is not None)
+
+    @property
+    def _acts_in_training(self) -> bool:
+        return any((self.order, self.mix, self.loss, self.head, self.then))

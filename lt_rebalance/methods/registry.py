@@ -31,12 +31,14 @@ from lt_rebalance.methods.logit_adjusted_loss import LOGIT_ADJUSTED_LOSS
 from lt_rebalance.methods.logit_adjustment import LOGIT_ADJUSTMENT
 from lt_rebalance.methods.lws import LWS
 from lt_rebalance.methods.mixup import MIXUP, MIXUP_DRW
+from lt_rebalance.methods.nearest_class_mean import NEAREST_CLASS_MEAN
 from lt_rebalance.methods.none import NONE
 from lt_rebalance.methods.oversample import OVERSAMPLE
 from lt_rebalance.methods.progressive_sampling import PROGRESSIVE_SAMPLING
 from lt_rebalance.methods.remix import REMIX, REMIX_DRW
 from lt_rebalance.methods.smote import ADASYN, BORDERLINE_SMOTE, SMOTE
 from lt_rebalance.methods.sqrt_sampling import SQRT_SAMPLING
+from lt_rebalance.methods.tau_norm import TAU_NORM
 from lt_rebalance.methods.undersample import UNDERSAMPLE
 from lt_rebalance.methods.weighted_cross_entropy import WEIGHTED_CROSS_ENTROPY
 
@@ -194,6 +196,8 @@ METHODS: dict[str, Method] = {
     "remix": REMIX,
     "remix_drw": REMIX_DRW,
     "lws": LWS,
+    "tau_norm": TAU_NORM,
+    "nearest_class_mean": NEAREST_CLASS_MEAN,
     "smote": SMOTE,
     "borderline_smote": BORDERLINE_SMOTE,
     "adasyn": ADASYN,

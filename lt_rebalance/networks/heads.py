@@ -46,6 +46,31 @@ class CosineLinear(nn.Module):
         return self.scale * cosines_NK
 
 
+class NearestMean(nn.Module):
+    """`features_NF -> logits_NK`: minus the squared distance to the mean of each class, times half a scale.
+
+    In float32 whatever the precision: distances of near means are small differences of large numbers.
+    """
+
+    def __init__(self, means_KF: Tensor, scale: float, *, at_length_1: bool) -> None:
+        """Take the means; at length 1, as all features then, logits are scaled cosines but for a constant."""
+        super().__init__()
+        self.scale = scale
+        self.at_length_1 = at_length_1
+        self.register_buffer("means_KF", self._measured(means_KF))
+
+    def _measured(self, features_NF: Tensor) -> Tensor:
+        features_NF = features_NF.float()
+        return functional.normalize(features_NF, dim=-1) if self.at_length_1 else features_NF
+
+    def forward(self, features_NF: Tensor) -> Tensor:
+        """Return the logits, 0 at the most."""
+        means_KF = self.get_buffer("means_KF")
+        by_differences = "donot_use_mm_for_euclid_dist"
+        distances_NK = torch.cdist(self._measured(features_NF), means_KF, compute_mode=by_differences)
+        return -self.scale / 2 * distances_NK.square()
+
+
 class ScaledLinear(nn.Module):
     """`features_NF -> logits_NK`: those of a linear layer, times a scale for each class, 1 at first."""
 

@@ -186,7 +186,7 @@ class Search:
         assert self.budget.steps is not None and self.budget.rounds is not None
         budget = Budget(steps=self.budget.steps * round_index // self.budget.rounds, rounds=round_index)
         cell = self._replace_tuned(self.cell(values), budget=budget)
-        stages = [cell.stage(seed, self.execution) for seed in self.seeds]
+        stages = [cell.stage(seed, self.execution, shares_first=False) for seed in self.seeds]
         groups: list[tuple[AnyStage, ...]] = []
         if self.component == "generator":
             groups.append(tuple(stage.generator_stage for stage in stages if stage.generator_stage))

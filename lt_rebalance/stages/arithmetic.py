@@ -61,8 +61,8 @@ class Throughput:
         self._observed: dict[str, Median] = {}
 
     def observe(self, stage: AnyStage, share: float, train_s: float) -> None:
-        """Learn that this share of a stage took so many seconds."""
-        if share > 0 and train_s > 0:
+        """Learn that this share of a stage took so many seconds; one that makes no step says nothing."""
+        if share > 0 and train_s > 0 and stage_round_ends(stage)[-1]:
             flop_per_s = share * stage_flop(stage) / train_s
             self._observed.setdefault(stage.kind, Median()).set(stage.key, flop_per_s)
 
@@ -73,7 +73,7 @@ class Throughput:
 
     def calibrate(self, stage: AnyStage) -> None:
         """Measure a few training steps of a stage on made-up images, unless its kind is known already."""
-        if stage.kind not in self._observed:
+        if stage.kind not in self._observed and stage_round_ends(stage)[-1]:
             flop_per_s = _measure(stage)
             self._observed.setdefault(stage.kind, Median()).set(stage.key, flop_per_s)
 

@@ -8,7 +8,7 @@ import io
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -72,6 +72,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         max_lanes: int | None = None,
         num_devices: float = 1.0,
         driver: Mapping[str, Any] | None = None,
+        kept: Collection[str] = (),
     ) -> None:
         """Read the inputs, and take every lane up where its last intact checkpoint left it.
 
@@ -79,6 +80,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
             max_lanes: most lanes of one program; None for as many as is best.
             num_devices: GPUs, or else CPU cores, that the run holds; what the lanes are charged with.
             driver: the code of the driver that asked for it, as `provenance.driver_source` returns it.
+            kept: keys of stages that are committed along with these, where they are the same trainings.
 
         Raises:
             DataError: the data set is missing or damaged, or does not fit into the memory of the GPU.
@@ -90,6 +92,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         self._store = store
         self._num_devices = num_devices
         self._driver = driver
+        self._kept = kept
         self._device = prepare_torch(first.execution)
         if self._device.type == "cuda":
             require_device_memory(stages, torch.cuda.get_device_properties(self._device).total_memory)
@@ -130,6 +133,10 @@ class StageRun(ABC, Generic[StageT, LaneT]):
     def _results(self, stage: StageT, lane: LaneT, inputs: StageInputs) -> dict[str, Any]:
         """Return the fields of the record that only a complete lane of this kind has."""
 
+    def _come_along(self, index: int, record: Record) -> Sequence[Record]:
+        """Return the records of other stages that a finished lane has trained as well."""
+        return ()
+
     @property
     def lanes(self) -> Sequence[LaneT]:
         """The lanes, in the order of the stages."""
@@ -154,7 +161,9 @@ class StageRun(ABC, Generic[StageT, LaneT]):
             if lane not in advanced:
                 continue
             if lane.is_finished:
-                self._store.commit(self._make_record(index))
+                record = self._make_record(index)
+                for each in (*self._come_along(index, record), record):
+                    self._store.commit(each)
             else:
                 checkpoint = Checkpoint(round=lane.round, content=self.checkpoint_lane(index))
                 self._store.save_checkpoint(self.stages[index].key, checkpoint)

@@ -1,5 +1,7 @@
 """Classifier stages: train a classifier on a rebalanced set and measure it."""
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.metrics import metric_names
 from lt_rebalance.stages.base import StageRun
 from lt_rebalance.stages.inputs import StageInputs
+from lt_rebalance.store.records import Artifact, Record
 from lt_rebalance.studies.stage import ClassifierStage
 from lt_rebalance.training.classifier import ClassifierLane, ClassifierTraining, EvaluationSet
 from lt_rebalance.training.stacks import Fusion
@@ -47,6 +50,21 @@ class ClassifierRun(StageRun[ClassifierStage, ClassifierLane]):
         artifacts = {role: self._write_array(stage, role, array) for role, array in arrays.items()}
         return self._measured(lane, "test", self._reader.test_set()) | {"artifacts": artifacts}
 
+    def _come_along(self, index: int, record: Record) -> Sequence[Record]:
+        twin, lane = self.stages[index].as_representation(), self.lanes[index]
+        if twin is None or twin.key not in self._kept or lane.is_diverged:
+            return ()
+        rows = tuple({name: row[name] for name in ("step", "train_loss")} for row in lane.curves)
+        changes: dict[str, Any] = {
+            "kind": twin.kind,
+            "stage": twin.to_dict(),
+            "curves": rows,
+            "confusion": (),
+            "timing": dataclasses.replace(record.timing, device_s=0.0),  # it is charged to the other
+        }
+        results = _keep_network(self._write_weights(twin, lane.network), rows)
+        return (dataclasses.replace(record, key=twin.key, **changes | results),)
+
     def _measured(self, lane: ClassifierLane, measured_on: str, images: EvaluationSet) -> dict[str, Any]:
         selected = lane.curves[lane.selected_round]
         found = {name: selected.get(f"{measured_on}_{name}") for name in metric_names()}
@@ -80,7 +98,9 @@ class RepresentationRun(ClassifierRun):
         return None
 
     def _results(self, stage: ClassifierStage, lane: ClassifierLane, inputs: StageInputs) -> dict[str, Any]:
-        return {
-            "metrics": {"train_loss": lane.curves[-1]["train_loss"]},
-            "artifacts": {"weights": self._write_weights(stage, lane.network)},
-        }
+        return _keep_network(self._write_weights(stage, lane.network), lane.curves)
+
+
+def _keep_network(weights: Artifact, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the record of a representation has of its own."""
+    return {"metrics": {"train_loss": rows[-1]["train_loss"]}, "artifacts": {"weights": weights}}

@@ -1,7 +1,7 @@
 """The kinds of stages: the only place that tells them apart."""
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,7 @@ def open_run(
     max_lanes: int | None = None,
     num_devices: float = 1.0,
     driver: Mapping[str, Any] | None = None,
+    kept: Collection[str] = (),
 ) -> "StageRun[Any, Any]":
     """Open stages that differ in nothing but the seed, as lanes of one run; the rest as for `StageRun`.
 
@@ -85,7 +86,8 @@ def open_run(
         raise ValueError("stages that run together must differ in nothing but the seed")
     module, _, name = KINDS[stages[0].kind].run.partition(":")
     run: type[StageRun[Any, Any]] = getattr(importlib.import_module(module), name)
-    return run(stages, store, data_dir, max_lanes=max_lanes, num_devices=num_devices, driver=driver)
+    options: Any = {"max_lanes": max_lanes, "num_devices": num_devices, "driver": driver, "kept": kept}
+    return run(stages, store, data_dir, **options)
 
 
 def run_stage(stage: AnyStage, store: Store, data_dir: str | None = None) -> Record:

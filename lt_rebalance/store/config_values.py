@@ -40,7 +40,7 @@ def budget(value: Any) -> None:
         raise MisfitError("a budget in epochs, or else in steps with rounds", value)
 
 
-_BUDGET = fields(dict.fromkeys(("epochs", "steps", "rounds"), optional(whole(1))))
+_BUDGET = fields({**dict.fromkeys(("epochs", "rounds"), optional(whole(1))), "steps": optional(whole())})
 _OPTIMIZATION: dict[str, Shape] = {
     "architecture": name,
     "budget": budget,

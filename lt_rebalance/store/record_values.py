@@ -224,7 +224,8 @@ def _check_rounds(steps: Sequence[Any], budget: Mapping[str, Any], values: Mappi
         require(is_due, f"curves.{index - 1}.step", f"where round {index} of {num_rounds} ends", step)
     last_step = steps[-1] if steps else 0
     if values["state"] == "complete":
-        require(num_steps == last_step > 0, "num_steps", f"{last_step}, where the curves end", num_steps)
+        is_due = num_steps == last_step and (num_steps > 0 or budget["steps"] == 0)
+        require(is_due, "num_steps", f"{last_step}, where the curves end, and not 0", num_steps)
     else:
         require(num_steps >= last_step, "num_steps", f"at least {last_step}", num_steps)
 

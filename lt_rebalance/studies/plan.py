@@ -219,6 +219,7 @@ class Schedule:
         """
         self._stages = dict(pending)
         self._waiting = group_by_upstream(pending)
+        self._come_along = self._find_twins()
         self._chain_costs: dict[str, float] = {}
         for key in self._waiting.get(None, []):
             self._add_up(key, cost)
@@ -234,6 +235,26 @@ class Schedule:
         self.num_ready = 0
         """how many stages could start now"""
         self._release(self._waiting.pop(None, []))
+
+    def _find_twins(self) -> dict[str, str]:
+        """Let a representation wait for the same training of a classifier, which can commit both.
+
+        Returns:
+            The keys of the representations by those of the classifiers.
+        """
+        keys = {}
+        for key, stage in self._stages.items():
+            twin = stage.as_representation() if isinstance(stage, ClassifierStage) else None
+            if twin is not None and twin.key in self._stages:
+                keys[twin.key] = key  # of several that differ in what they select, the last
+        for twin_key, key in keys.items():
+            self._waiting[None].remove(twin_key)
+            self._waiting.setdefault(key, []).append(twin_key)
+        return {key: twin_key for twin_key, key in keys.items()}
+
+    def find_twin(self, key: str) -> AnyStage | None:
+        """Return the representation that a pending stage trains as well, where one is pending."""
+        return self._stages.get(self._come_along.get(key, ""))
 
     def _add_up(self, key: str, cost: Callable[[AnyStage], float]) -> float:
         """Return the cost of the longest chain that a stage begins, and keep it of all that build on it."""
@@ -272,9 +293,16 @@ class Schedule:
         self._running.update(keys)
         return [self._stages[key] for key in keys]
 
-    def finish(self, key: str, *, releases: bool) -> None:
-        """Note the end of a running stage; those that build on it become ready only if `releases`."""
+    def finish(self, key: str, *, releases: bool, came_along: bool = False) -> None:
+        """Note the end of a running stage; those that build on it become ready only if `releases`.
+
+        Args:
+            came_along: whether the result of its twin is there too; else that one becomes ready.
+        """
         self._running.remove(key)
-        waiting = self._waiting.pop(key, [])
+        waiting, twin = self._waiting.pop(key, []), self._come_along.pop(key, None)
+        if twin is not None:
+            waiting.remove(twin)
+            self._release(self._waiting.pop(twin, []) if came_along else [twin])
         if releases:
             self._release(waiting)

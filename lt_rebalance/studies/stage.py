@@ -73,6 +73,11 @@ class GeneratorStage(Stage):
     kind: ClassVar[str] = "generator"
     generator: GeneratorConfig
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.generator.budget.steps == 0:
+            raise ValueError("steps must be above 0 of a generator, got 0")
+
     def __str__(self) -> str:
         return f"generator {self.data.label} {self.generator.architecture} {self.seeds_label}"
 
@@ -96,7 +101,7 @@ class ClassifierStage(Stage):
     """the stage whose generator fills the classes; None for a method that needs none"""
     classifier: ClassifierConfig
     first_stage: "RepresentationStage | None" = field(default=None, metadata=LATER)
-    """the training from whose weights this one starts; None for a method without a second training"""
+    """the training from whose weights this one starts, or whose network it measures; None for a first"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,12 +114,14 @@ class ClassifierStage(Stage):
 
     def _check_first(self) -> None:
         has_first = self.first_stage is not None
-        starts_again = (
-            get_method(self.method.name).then is not None if is_at_hand(self.method.name) else has_first
-        )
-        if starts_again != has_first:
-            needs = "starts from a" if starts_again else "takes no"
-            raise ValueError(f"method {self.method.name!r} {needs} first training")
+        if is_at_hand(self.method.name):
+            method = get_method(self.method.name)
+            starts_again = method.then is not None
+            if starts_again != has_first and not (has_first and method.acts_after_training_alone):
+                needs = "starts from a" if starts_again else "takes no"
+                raise ValueError(f"method {self.method.name!r} {needs} first training")
+        if self.classifier.budget.steps == 0 and not has_first:
+            raise ValueError("steps must be above 0 where nothing was trained before, got 0")
         if self.first_stage is not None and self.first_stage.data_seed != self.data_seed:
             raise ValueError(
                 "a first training must have been on the subset that the second is on, "
@@ -148,6 +155,14 @@ class ClassifierStage(Stage):
         return dataclasses.replace(
             self, seed=seed, subset_seed=None, generator_stage=generator_stage, first_stage=first_stage
         )
+
+    def as_representation(self) -> "RepresentationStage | None":
+        """Return the same training as one that others start from; None unless its method is "none"."""
+        if self.kind != ClassifierStage.kind or self.method.name != "none":
+            return None
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        classifier = dataclasses.replace(self.classifier, selection="last")
+        return RepresentationStage(**values | {"classifier": classifier})
 
     def on_validation(self) -> "ValidationStage":
         """Return the same training, measured on its validation set alone."""

@@ -14,11 +14,13 @@ from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.long_tail import DataConfig
 from lt_rebalance.ground.names import check_name
 from lt_rebalance.ground.own_file import is_at_hand
+from lt_rebalance.ground.plain import require_positive
 from lt_rebalance.methods.checking import check_share
-from lt_rebalance.methods.registry import MethodConfig, get_method
+from lt_rebalance.methods.contract import SecondTraining
+from lt_rebalance.methods.registry import METHODS, MethodConfig, get_method
 from lt_rebalance.store.study_document import Comparison
 from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage, RepresentationStage
-from lt_rebalance.training.configs import ClassifierConfig, Execution, GeneratorConfig
+from lt_rebalance.training.configs import NO_STEPS, Budget, ClassifierConfig, Execution, GeneratorConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,9 @@ class Cell:
             self._check_generator()
         if self.classifier.selection == "best_validation" and not self.data.has_validation:
             raise ValueError('selection "best_validation" needs validation_per_class above 0, got 0')
+        for each in (self.classifier, self.generator):
+            if each is not None:
+                require_positive(steps=each.budget.steps)
 
     def _check_generator(self) -> None:
         needs_generator = get_method(self.method.name).needs_generator
@@ -74,12 +79,23 @@ class Cell:
     def __str__(self) -> str:
         return f"{self.protocol} {self.data.label} {self.method_label}"
 
+    def _second_budget(self, then: SecondTraining | None) -> Budget:
+        if then is None:
+            return NO_STEPS
+        share = check_share(then.budget_share, then.budget_share(self.method.options))
+        return self.classifier.budget.shorten(share)
+
     def unnamed(self) -> "Cell":
         """Return the cell without the name of its protocol: all that results depend on."""
         return dataclasses.replace(self, protocol="")
 
-    def stage(self, seed: Seed, execution: Execution) -> ClassifierStage:
-        """Return the classifier stage of one seed, with the stages that it builds on inside."""
+    def stage(self, seed: Seed, execution: Execution, *, shares_first: bool = True) -> ClassifierStage:
+        """Return the classifier stage of one seed, with the stages that it builds on inside.
+
+        Args:
+            shares_first: whether a method that acts after training alone measures the network that others
+                start from too; else it trains its own.
+        """
         if isinstance(seed, int):
             seed = Seeds(subset=seed, generator=seed, classifier=seed)
         identity = get_dataset_spec(self.data.dataset).identity
@@ -101,17 +117,16 @@ class Cell:
             "execution": execution,
         }
         first_stage, classifier = None, self.classifier
-        then = get_method(self.method.name).then if is_at_hand(self.method.name) else None
-        if then is not None:
+        method = get_method(self.method.name) if is_at_hand(self.method.name) else METHODS["none"]
+        measures_first = shares_first and method.acts_after_training_alone
+        if method.then is not None or measures_first:
             first_stage = RepresentationStage(
                 **common,
                 method=MethodConfig(name="none", draw=None),
                 generator_stage=None,
                 classifier=dataclasses.replace(classifier, selection="last"),
             )
-            share = check_share(then.budget_share, then.budget_share(self.method.options))
-            budget = classifier.budget.shorten(share)
-            classifier = dataclasses.replace(classifier, budget=budget)
+            classifier = dataclasses.replace(classifier, budget=self._second_budget(method.then))
         return ClassifierStage(
             **common,
             method=self.method,

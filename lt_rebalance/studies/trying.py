@@ -17,6 +17,7 @@ from lt_rebalance.ground.own_file import WrongReturnError, is_own
 from lt_rebalance.methods.checking import check_drawn, check_share, check_tensor, synthesize_checked
 from lt_rebalance.methods.contract import Method
 from lt_rebalance.methods.registry import MethodConfig, get_method, plan_rebalancing
+from lt_rebalance.networks.heads import find_last_layer
 from lt_rebalance.training.batching import example_classifier
 from lt_rebalance.training.method import MethodInTraining
 
@@ -70,6 +71,8 @@ def _require(method: Method, config: MethodConfig, spec: DatasetSpec, architectu
         _try_synthesis(method, config, spec)
     if architecture is not None and (method.then is not None or method.head is not None):
         _try_network(method, acting, spec, architecture)
+    if architecture is not None and method.after is not None:
+        _try_after(method, acting, spec, architecture)
 
 
 def _try_batches(
@@ -129,6 +132,19 @@ def _try_network(method: Method, acting: MethodInTraining, spec: DatasetSpec, ar
             logits_NK = network.eval()(*inputs)
         shape = (len(inputs[0]), spec.num_classes)
         check_tensor(method.head, "head must make a layer that returns logits_NK", logits_NK, shape)
+
+
+def _try_after(method: Method, acting: MethodInTraining, spec: DatasetSpec, architecture: str) -> None:
+    """Change a network as one that has been trained, and have it answer."""
+    network, inputs = example_classifier(architecture, spec)
+    means_KF = torch.rand(spec.num_classes, find_last_layer(network)[1].in_features)
+    with watched_streams() as touched:
+        changed = acting.change(network, lambda: means_KF)
+    _require_untouched("after", method.after, touched)
+    with torch.no_grad():
+        logits_NK = changed.eval()(*inputs)
+    shape = (len(inputs[0]), spec.num_classes)
+    check_tensor(method.after, "after must leave a network that returns logits_NK", logits_NK, shape)
 
 
 def _logits(num_items: int, num_classes: int) -> torch.Tensor:

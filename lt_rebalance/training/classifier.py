@@ -28,6 +28,7 @@ from lt_rebalance.methods.losses import LOSSES
 from lt_rebalance.methods.registry import MethodConfig
 from lt_rebalance.networks.classifiers.registry import build_classifier
 from lt_rebalance.networks.dropout import name_masks
+from lt_rebalance.networks.heads import find_last_layer
 from lt_rebalance.networks.initialization import build_network
 from lt_rebalance.training.augmentation import augment
 from lt_rebalance.training.batches import Batching
@@ -146,7 +147,6 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         firsts = first_weights or [None] * len(seeds)
         inputs = zip(seeds, training_sets, validation_sets, firsts, strict=True)
         super().__init__([self._build_lane(*lane_inputs) for lane_inputs in inputs], fusion)
-        self._lanes_by_network = {lane.network: lane for lane in self.lanes}
 
     def _build_lane(
         self,
@@ -218,13 +218,17 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         own, extras = self._read_own(lanes[0], steps), self._method.read_extras(lanes, steps)
         for batch, *more in zip(read_batches(lanes, steps), own, extras, strict=True):
             sums_L += program.step(*batch, *more[0], *more[1])
-        rows = [{"step": steps.stop, "train_loss": loss} for loss in (sums_L / len(steps)).tolist()]
+        rows: list[dict[str, Any]] = [{"step": steps.stop} for _ in lanes]
+        if steps:
+            for row, loss in zip(rows, (sums_L / len(steps)).tolist(), strict=True):
+                row["train_loss"] = loss
+        networks = self._measured(program.networks, lanes)
         validation_sets = [lane.validation_set for lane in lanes if lane.validation_set is not None]
         outputs = [NO_OUTPUTS] * len(lanes)
         if validation_sets:
-            outputs = self._test(program.networks, "validation", lanes, validation_sets, rows)
+            outputs = self._test(networks, "validation", lanes, validation_sets, rows)
         if self._test_set is not None:
-            outputs = self._test(program.networks, "test", lanes, [self._test_set] * len(lanes), rows)
+            outputs = self._test(networks, "test", lanes, [self._test_set] * len(lanes), rows)
         for lane, row, of_lane in zip(lanes, rows, outputs, strict=True):
             self._finish_round(lane, row, of_lane)
 
@@ -244,6 +248,31 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
                 columns.append(torch.tensor(list(near)).to(self._device).unbind())
             yield from zip(*columns, strict=True) if columns else [()] * len(near)
 
+    def _measured(self, networks: LaneStack, lanes: Sequence[ClassifierLane]) -> LaneStack:
+        """Return the networks that are measured in place of those trained."""
+        if not self._method.changes_network:
+            return networks
+        changed = [
+            self._method.change(lane.network, functools.partial(self._mean_features, lane)) for lane in lanes
+        ]
+        return LaneStack(changed, [])
+
+    @torch.no_grad()
+    def _mean_features(self, lane: ClassifierLane) -> Tensor:
+        """Return `means_KF` of what the last linear layer is given, in evaluation mode."""
+        _, last = find_last_layer(lane.network)
+        sums_KF = torch.zeros(self._spec.num_classes, last.in_features, dtype=torch.float64).to(self._device)
+        given: list[Tensor] = []
+        hook = last.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+        lane.network.eval()
+        for items_B in torch.arange(len(lane.training_set), device=self._device).split(EVALUATION_BATCH):
+            images_BCHW, labels_B = lane.training_set.batch(items_B)
+            with autocast(self._device, self._precision):
+                lane.network(images_BCHW)
+            sums_KF.index_add_(0, labels_B, given.pop().double())
+        hook.remove()
+        return (sums_KF / lane.counts_K.unsqueeze(1)).float()
+
     def _test(
         self,
         networks: LaneStack,
@@ -258,7 +287,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         is_reported_on = name == ("validation" if self._test_set is None else "test")
         outputs = []
         for lane, logits_NK, evaluation_set, row in zip(
-            lanes, self._predict(networks, sets), sets, rows, strict=True
+            lanes, self._predict(networks, lanes, sets), sets, rows, strict=True
         ):
             labels_N = evaluation_set.labels_N
             values, predictions_N, probabilities_NK = measure(logits_NK, labels_N, self._loss)
@@ -270,7 +299,9 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         return outputs
 
     @torch.no_grad()
-    def _predict(self, networks: LaneStack, sets: Sequence[EvaluationSet]) -> Tensor:
+    def _predict(
+        self, networks: LaneStack, lanes: Sequence[ClassifierLane], sets: Sequence[EvaluationSet]
+    ) -> Tensor:
         """Return `logits_LNK` in double precision."""
         uses_batch_statistics = self._uses_batch_statistics
         networks.train(uses_batch_statistics)
@@ -283,8 +314,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         for batches in zip(*(each.split(batching.sizes) for each in sets), strict=True):
             with autocast(self._device, self._precision):
                 logits.append(networks(stack(batches)))
-        counts_LK = stack_counts([self._lanes_by_network[network] for network in networks.networks])
-        return self._method.adjust(torch.cat(logits, dim=1).double(), counts_LK)
+        return self._method.adjust(torch.cat(logits, dim=1).double(), stack_counts(lanes))
 
     def _keeps_counts(self, lane: ClassifierLane, row: dict[str, Any]) -> bool:
         """Whether the round may be the one that is reported in the end, of classes that are shown singly."""

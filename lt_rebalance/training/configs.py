@@ -24,7 +24,7 @@ class Budget:
     epochs: int | None = None
     """passes over the training set; each is a round, tested at its end"""
     steps: int | None = None
-    """optimizer steps"""
+    """optimizer steps; 0 where a network that has been trained is measured as it is"""
     rounds: int | None = None
     """tests spread evenly over a budget in steps; None for a budget in epochs"""
 
@@ -36,11 +36,11 @@ class Budget:
             )
         if (self.steps is None) != (self.rounds is None):
             raise ValueError("rounds belong to a budget in steps, and such a budget needs them")
-        require_positive(epochs=self.epochs, steps=self.steps, rounds=self.rounds)
+        require_positive(epochs=self.epochs, steps=self.steps or None, rounds=self.rounds)
         for name, count in {"epochs": self.epochs, "rounds": self.rounds}.items():
             if count is not None and count > MOST_REPEATS:
                 raise ValueError(f"{name} must be at most {MOST_REPEATS:,}, got {count}")
-        if self.steps is not None and self.rounds is not None and self.rounds > self.steps:
+        if self.steps and self.rounds is not None and self.rounds > self.steps:
             raise ValueError(f"rounds must be at most steps, got {self.rounds} rounds in {self.steps} steps")
 
     def round_ends(self, steps_per_pass: int) -> list[int]:
@@ -60,6 +60,9 @@ class Budget:
 
     def __str__(self) -> str:
         return f"{self.epochs} epochs" if self.epochs is not None else f"{self.steps} steps"
+
+
+NO_STEPS = Budget(steps=0, rounds=1)
 
 
 @dataclass(frozen=True, kw_only=True)

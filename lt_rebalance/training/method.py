@@ -4,7 +4,8 @@ Shape suffixes: L lanes, N images or items, B items of a batch, C H W image, K c
 item.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,6 +58,18 @@ class MethodInTraining:
             replace_layer(network, name, check_head(head, head(linear, self._options)))
         if then is not None:
             then.prepare(network, torch_stream(seed, then.stream))
+
+    @property
+    def changes_network(self) -> bool:
+        """Whether another network than the trained one is measured."""
+        return self._method.after is not None
+
+    def change(self, network: nn.Module, mean_features: Callable[[], Tensor]) -> nn.Module:
+        """Return the network that is measured: a copy of the trained one, changed."""
+        assert self._method.after is not None
+        changed = copy.deepcopy(network)
+        self._method.after(changed, mean_features, self._options)
+        return changed
 
     def weigh_items(
         self, training_set: TrainingSet, counts_K: Tensor, step: int, num_steps: int

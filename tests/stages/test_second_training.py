@@ -1,5 +1,6 @@
 """Checks of a second training: its first is a stage of its own, shared, run before it, needed and owned."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,13 @@ import pytest
 from lt_rebalance.monitoring.facts import list_pending, read_facts
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.search.owners import list_owned
-from lt_rebalance.stages.kinds import KINDS, run_stage
+from lt_rebalance.stages.kinds import KINDS, open_run, run_stage
 from lt_rebalance.stages.size import KEPT_BYTES, kept_bytes
 from lt_rebalance.stages.verification import verify_stage
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.overrides import change_cell, read_overrides
-from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
+from lt_rebalance.studies.plan import Plan, Schedule, compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, STAGE_TYPES, ClassifierStage, stage_from_dict
 from lt_rebalance.studies.study import Cell, Study
@@ -82,6 +83,56 @@ def test_second_training_runs_on_the_weights_of_the_first(plan: Plan, store: Sto
     assert verify_stage(store, stage.key, None).is_equal
     ledger = Ledger(plan, store)
     assert list(ledger.pending()) == [plan.runs[1].key]
+
+
+def test_rows_after_training_measure_the_network_of_none_which_is_trained_once(
+    small_protocol: Protocol, cpu_execution: Execution, store: Store
+) -> None:
+    """At tau 0 the logits are those of none: the very same predictions, without a step."""
+    make = functools.partial(make_cell, small_protocol, dataset=TINY, c="1/2", generator=None)
+    asked = [["method.options.tau=0"], [], []]
+    after = [
+        change_cell(make(method=name), read_overrides(None, changes))
+        for name, changes in zip(("logit_adjustment", "tau_norm", "nearest_class_mean"), asked, strict=True)
+    ]
+    study = Study(name="after", cells=(make(method="none"), *after), seeds=(0,))
+    plan = compile_study(study, cpu_execution)
+    assert plan.count_stages() == {"classifier": 4, "representation": 1}
+    none, *rows = (run.stage for run in plan.runs)
+    first = rows[0].first_stage
+    assert first is not None
+    assert {row.first_stage for row in rows} == {first} == {none.as_representation()}
+    schedule = Schedule(plan.stages, lambda stage: 1.0)
+    assert schedule.next_ready() == [none] and schedule.next_ready() == []  # the first waits for its twin
+    run = open_run([none], store, None, kept=[first.key])
+    while not run.is_finished:
+        run.run_round()
+    records = [store.load_record(key) for key in (none.key, first.key)]
+    assert all(record is not None and record.num_steps == 6 for record in records)
+    assert verify_stage(store, first.key, None).is_equal
+    assert verify_stage(store, none.key, None).is_equal
+    schedule.finish(none.key, releases=True, came_along=True)
+    assert [schedule.next_ready()[0] for _ in rows] == rows and schedule.next_ready() == []
+    measured = [run_stage(row, store) for row in rows]
+    assert [(record.num_steps, len(record.curves)) for record in measured] == [(0, 1)] * 3
+    predictions = [store.load_artifact(record, "predictions") for record in (records[0], *measured)]
+    assert predictions[1] == predictions[0] != predictions[3]
+    assert all(verify_stage(store, row.key, None).is_equal for row in rows)
+
+
+def test_representation_is_trained_by_itself_where_its_twin_has_not_kept_it(
+    small_protocol: Protocol, cpu_execution: Execution
+) -> None:
+    make = functools.partial(make_cell, small_protocol, dataset=TINY, c="1/2", generator=None)
+    study = Study(name="after", cells=(make(method="none"), make(method="tau_norm")), seeds=(0,))
+    plan = compile_study(study, cpu_execution)
+    none, row = (run.stage for run in plan.runs)
+    schedule = Schedule(plan.stages, lambda stage: 1.0)
+    assert schedule.next_ready() == [none]
+    schedule.finish(none.key, releases=False)
+    assert schedule.next_ready() == [row.first_stage]
+    pending = {key: stage for key, stage in plan.stages.items() if key != none.key}
+    assert Schedule(pending, lambda stage: 1.0).next_ready() == [row.first_stage]
 
 
 def test_status_owners_and_events_know_the_first_training(plan: Plan, store: Store) -> None:
