@@ -22,10 +22,10 @@ from torch.utils.data import DataLoader
 from benchmarks.measure import alternate, describe, make_parser, measure_peak, median, report
 from benchmarks.plain import CGAN_BATCH, CLASSIFIER_BATCH, PlainCGAN, PlainClassifier, make_loader
 from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.generation.training import build_generator_training
 from lt_rebalance.stages.arithmetic import stage_flop
 from lt_rebalance.studies.protocols import get_protocol, make_cell
 from lt_rebalance.studies.study import Cell
-from lt_rebalance.training.cgan import CGANTraining
 from lt_rebalance.training.classifier import ClassifierTraining, EvaluationSet
 from lt_rebalance.training.configs import Budget, Execution
 from lt_rebalance.training.device import prepare_torch, resolve_execution
@@ -79,7 +79,7 @@ def build_training(
     lanes = range(num_lanes), [training_set] * num_lanes
     if kind == "cgan":
         assert cell.generator is not None
-        return CGANTraining(cell.generator, spec, device, execution.precision, *lanes, fusion)
+        return build_generator_training(cell.generator, spec, device, execution.precision, *lanes, fusion)
     test_set = EvaluationSet(
         images_PCHW=draw(NUM_TEST),
         labels_N=torch.randint(spec.num_classes, (NUM_TEST,), generator=stream).to(device),

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "lt_rebalance"
 WINGS = [
     *("ground", "files", "store", "monitoring"),
-    *("data", "images", "networks", "methods", "training", "sampling"),
+    *("data", "images", "networks", "methods", "training", "generation", "sampling"),
     *("studies", "stages", "search", "cluster", "commands", "cli"),
 ]
 """from the ground up; `analysis` stands beside them, on the ground and the store"""
@@ -212,7 +212,7 @@ def test_check_module_reports(wing: str, source: str, error: str) -> None:
     [
         ("cluster", "import ray\nfrom lt_rebalance import __version__, store", (PACKAGE,)),
         ("cli", "from analysis.collect import collect", (PACKAGE, "cli")),
-        ("training", "from .step import f\nfrom lt_rebalance.training.cgan import g", (PACKAGE, "training")),
+        ("training", "from .step import f\nfrom lt_rebalance.training.lane import g", (PACKAGE, "training")),
         ("training", "from ..ground.seeding import torch_stream", (PACKAGE, "training")),
     ],
 )

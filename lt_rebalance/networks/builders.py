@@ -27,6 +27,11 @@ def find_builder(kind: str, registry: Mapping[str, str], name: str) -> Callable[
         own: Callable[..., Any] = get_own(name)
         return own
     require_known(kind, name, tuple(registry))
-    module, _, function = registry[name].partition(":")
-    builder: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    builder: Callable[..., Any] = import_place(registry[name])
     return builder
+
+
+def import_place(place: str) -> Any:
+    """Return what a place names as "module:name"."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,4 +1,4 @@
-"""The discriminator that every generator is trained against."""
+"""The discriminator that the paper's generators are trained against."""
 
 import itertools
 import math
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lt_rebalance.ground.seeding import random_words
 from lt_rebalance.networks.builders import ImageShape
-from lt_rebalance.networks.generators.generator import LABEL_DIM, LEAKY_SLOPE
+from lt_rebalance.networks.generators.generator import LABEL_DIM, LEAKY_SLOPE, Partner
 
 DROPOUT = 0.3
 
@@ -18,11 +18,12 @@ HIDDEN_WIDTHS = (1024, 512, 256)
 KEPT_FROM = torch.iinfo(torch.int16).min + round(DROPOUT * 2**16)
 
 
-class Discriminator(nn.Module):
+class Discriminator(Partner):
     """Judge images under their labels: `(images_NCHW, labels_N, kept_NH) -> logits_N`, positive for real."""
 
     def __init__(self, num_classes: int, image_shape: ImageShape) -> None:
         super().__init__()
+        self.image_shape = image_shape
         self.label_embedding = nn.Embedding(num_classes, LABEL_DIM)
         widths = (math.prod(image_shape) + LABEL_DIM, *HIDDEN_WIDTHS)
         self.hidden = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(widths))
@@ -36,6 +37,11 @@ class Discriminator(nn.Module):
             hidden = hidden * kept / (1 - DROPOUT)
         logits_N: Tensor = self.output(hidden).squeeze(1)
         return logits_N
+
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """Return images, labels and masks that keep all."""
+        kept_NH = torch.ones(2, sum(HIDDEN_WIDTHS), dtype=torch.bool)
+        return torch.zeros(2, *self.image_shape), torch.zeros(2, dtype=torch.int64), kept_NH
 
 
 def draw_kept(keys_L: Tensor, step: Tensor, num_items: int) -> Tensor:

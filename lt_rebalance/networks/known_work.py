@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.networks.builders import ImageShape
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
-from lt_rebalance.networks.generators.registry import GENERATORS
-
-DISCRIMINATOR = "lt_rebalance.networks.discriminator:Discriminator"
+from lt_rebalance.networks.generators.registry import GENERATORS, PAPER_GAN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +36,7 @@ KNOWN_WORK: dict[tuple[str, int, ImageShape], ForwardWork] = {
         (CLASSIFIERS["resnet20"], 61_642_496, True),
         (CLASSIFIERS["resnet20_group_norm"], 61_642_496, False),
         (CLASSIFIERS["resnet32"], 104_994_560, True),
-        (DISCRIMINATOR, 2_937_344, False),
+        (PAPER_GAN.partner, 2_937_344, False),
         (GENERATORS["small_mlp_cgan_leaky"], 1_121_280, False),
         (GENERATORS["mlp_cgan_relu"], 2_972_672, False),
         (GENERATORS["mlp_cgan_leaky"], 2_972_672, False),

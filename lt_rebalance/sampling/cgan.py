@@ -16,11 +16,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.generation.images import sample_images
+from lt_rebalance.generation.training import build_generator_training
 from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.methods.registry import MethodConfig
 from lt_rebalance.networks.generators.generator import Generator
 from lt_rebalance.networks.generators.registry import GENERATORS
-from lt_rebalance.training.cgan import CGANTraining, sample_images
 from lt_rebalance.training.configs import Budget, GeneratorConfig
 from lt_rebalance.training.lane import TrainingSet
 
@@ -30,9 +31,10 @@ ABOVE_ZERO = Interval(Integral, 1, None, closed="left")
 class CGANSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn has no types
     """Fill classes with what a conditional GAN makes that has learned from all of them.
 
-    The GAN and its training are those of sweeps (Mirza, Osindero 2014, arXiv 1411.1784; `training/cgan.py`).
-    It learns from every class alike: of smaller ones, rows are repeated at random. Values are scaled to
-    [-1, 1]: pixels all by the smallest and the largest of them, features each by its own.
+    The GAN and its training are those of sweeps (Mirza, Osindero 2014, arXiv 1411.1784, in
+    `generation/cgan.py`). It learns from every class alike: of smaller ones, rows are repeated at random.
+    Values are scaled to [-1, 1]: pixels all by the smallest and the largest of them, features each by its
+    own.
 
     Args:
         sampling_strategy: which classes to fill and how far, as for all samplers of imbalanced-learn.
@@ -155,7 +157,9 @@ class CGANSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn ha
             labels_P=torch.from_numpy(labels_N.astype(np.int64)),
             items_N=torch.from_numpy(np.concatenate(items).astype(np.int64)),
         )
-        training = CGANTraining(config, spec, torch.device("cpu"), "float32", [seed], [training_set])
+        training = build_generator_training(
+            config, spec, torch.device("cpu"), "float32", [seed], [training_set]
+        )
         while training.run_round():
             pass
         (lane,) = training.lanes

@@ -14,10 +14,10 @@ import torch
 
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.generation.training import build_generator_training
 from lt_rebalance.stages.memory import own_image_bytes
 from lt_rebalance.studies.stage import AnyStage, GeneratorStage
 from lt_rebalance.studies.workload import smallest_batch, stage_batching, stage_round_ends, training_config
-from lt_rebalance.training.cgan import CGANTraining
 from lt_rebalance.training.classifier import ClassifierTraining, EvaluationSet
 from lt_rebalance.training.configs import Budget
 from lt_rebalance.training.device import prepare_torch
@@ -179,13 +179,13 @@ def build_made_up_training(
     """
     device = prepare_torch(stage.execution)
     spec = get_dataset_spec(stage.data.dataset)
-    # The last round is never run: at its end a CGAN is looked at.
+    # The last round is never run: at its end a generator is looked at.
     budget = Budget(steps=4, rounds=4)
     items = _made_up_items(batch_size, spec, device)
     common = (spec, device, stage.execution.precision, range(num_lanes), [items] * num_lanes)
     if isinstance(stage, GeneratorStage):
         generator = dataclasses.replace(stage.generator, budget=budget, batch_size=batch_size)
-        return CGANTraining(generator, *common, fusion)
+        return build_generator_training(generator, *common, fusion)
     tested = smallest_batch(stage)
     test_set = EvaluationSet(images_PCHW=items.images_PCHW[:tested], labels_N=items.labels_P[:tested])
     classifier = dataclasses.replace(stage.classifier, budget=budget, batch_size=batch_size, selection="last")

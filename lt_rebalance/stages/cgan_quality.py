@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lt_rebalance.generation.images import sample_images
 from lt_rebalance.ground.seeding import torch_stream
-from lt_rebalance.networks.generators.generator import NOISE_DIM, Generator
-from lt_rebalance.training.cgan import sample_images
+from lt_rebalance.networks.generators.generator import Generator
 
 SAMPLES_PER_CLASS = 200
 REFERENCE_IMAGES = 1000
@@ -134,7 +134,8 @@ def draw_sheet(generator: Generator, num_classes: int, device: torch.device) -> 
 
 def _draw_class(generator: Generator, label: int, device: torch.device) -> Tensor:
     generator.eval()
-    noise_SZ = torch.randn(SHEET_IMAGES, NOISE_DIM, generator=torch_stream(SHEET_SEED, "sheet_noise"))
+    noise_stream = torch_stream(SHEET_SEED, "sheet_noise")
+    noise_SZ = torch.randn(SHEET_IMAGES, generator.noise_dim, generator=noise_stream)
     images_SCHW: Tensor = generator(noise_SZ.to(device), torch.full((SHEET_IMAGES,), label, device=device))
     return images_SCHW
 

@@ -12,8 +12,8 @@ from lt_rebalance.networks.known_work import ForwardWork
 from lt_rebalance.training.batching import (
     Example,
     example_classifier,
-    example_discriminator,
     example_generator,
+    example_partner,
 )
 
 
@@ -24,9 +24,9 @@ def count_generator(architecture: str, spec: DatasetSpec) -> ForwardWork:
 
 
 @functools.cache
-def count_discriminator(spec: DatasetSpec) -> ForwardWork:
-    """Return the work of a discriminator."""
-    return _count(example_discriminator(spec))
+def count_partner(place: str, spec: DatasetSpec) -> ForwardWork:
+    """Return the work of a partner of generators, by what `Trained` names it."""
+    return _count(example_partner(place, spec))
 
 
 @functools.cache

@@ -1,10 +1,11 @@
-"""Generator stages: train a conditional GAN, measure it, keep its weights."""
+"""Generator stages: train a generator, measure it, keep its weights."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_rebalance.generation.training import GeneratorLane, GeneratorTraining, build_generator_training
 from lt_rebalance.ground.metrics import COLLAPSED_BELOW
 from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.stages.base import StageRun
@@ -16,16 +17,15 @@ from lt_rebalance.stages.cgan_quality import (
 )
 from lt_rebalance.stages.inputs import StageInputs
 from lt_rebalance.studies.stage import GeneratorStage
-from lt_rebalance.training.cgan import CGANLane, CGANTraining
 from lt_rebalance.training.stacks import Fusion
 
 
-class GeneratorRun(StageRun[GeneratorStage, CGANLane]):
-    """Train a conditional GAN, measure it, keep the generator's weights and a sheet of its samples."""
+class GeneratorRun(StageRun[GeneratorStage, GeneratorLane]):
+    """Train a generator, measure it, keep its weights and a sheet of its samples."""
 
-    def _build_training(self, fusion: Fusion) -> CGANTraining:
+    def _build_training(self, fusion: Fusion) -> GeneratorTraining:
         first = self.stages[0]
-        return CGANTraining(
+        return build_generator_training(
             first.generator,
             self._reader.spec,
             self._device,
@@ -43,7 +43,7 @@ class GeneratorRun(StageRun[GeneratorStage, CGANLane]):
         quality = measure_quality(generator, real_by_class, noise_stream, {"diversity": diversity})
         return draw_sheet(generator, self._reader.spec.num_classes, self._device), quality["diversity"]
 
-    def _results(self, stage: GeneratorStage, lane: CGANLane, inputs: StageInputs) -> dict[str, Any]:
+    def _results(self, stage: GeneratorStage, lane: GeneratorLane, inputs: StageInputs) -> dict[str, Any]:
         noise_stream = torch_stream(stage.seed, "diversity_noise", device=self._device)
         quality = measure_quality(lane.generator, self._reader.real_by_class(inputs.subset), noise_stream)
         sheet = sample_sheet(lane.generator, self._reader.real_by_class(inputs.subset))

@@ -19,6 +19,7 @@ from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.long_tail import OWN_SPLIT, Subset, draw_subset
 from lt_rebalance.data.spec import Dataset, DatasetSpec
+from lt_rebalance.generation.images import sample_images
 from lt_rebalance.ground.seeding import numpy_stream, torch_stream
 from lt_rebalance.images.load import load_at_hand
 from lt_rebalance.methods.checking import synthesize_checked
@@ -29,7 +30,6 @@ from lt_rebalance.networks.generators.registry import build_generator
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage
-from lt_rebalance.training.cgan import sample_images
 from lt_rebalance.training.classifier import EvaluationSet
 from lt_rebalance.training.lane import TrainingSet, to_floats
 

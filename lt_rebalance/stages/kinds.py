@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from lt_rebalance.stages.work import (
     classifier_image_flop,
-    count_cgan,
     count_classifier,
     count_generator,
+    count_generator_training,
     generator_image_flop,
     measuring_flop,
     sheet_bytes,
@@ -52,7 +52,7 @@ KINDS: Mapping[str, Kind] = {
     "generator": Kind(
         run="lt_rebalance.stages.generator:GeneratorRun",
         image_flop=generator_image_flop,
-        count_trained=count_cgan,
+        count_trained=count_generator_training,
         count_kept=count_generator,
         array_bytes=sheet_bytes,
     ),

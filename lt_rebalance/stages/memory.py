@@ -1,8 +1,8 @@
 """Bytes of memory that stages take while they train, and whether the machine has them.
 
 Reckoned are images, items, parameters with their gradients and optimizer states, a checkpoint as it is made,
-and on a CPU what a classifier computes in a step. What a CGAN computes in a step is not, nor what any network
-does on a GPU, where lanes are fused by measure. No torch, but where a network must be counted.
+and on a CPU what a classifier computes in a step. What a generator computes in a step is not, nor what any
+network does on a GPU, where lanes are fused by measure. No torch, but where a network must be counted.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground.errors import DataError
 from lt_rebalance.ground.memory import available_bytes, require_memory
 from lt_rebalance.ground.text import format_bytes
-from lt_rebalance.stages.work import count_cgan, count_classifier, kept_bytes
+from lt_rebalance.stages.work import count_classifier, count_generator_training, kept_bytes
 from lt_rebalance.studies.stage import AnyStage, GeneratorStage
 from lt_rebalance.studies.workload import count_items, count_synthetic
 
@@ -58,7 +58,7 @@ def checkpoint_memory(stage: AnyStage) -> int:
 
 
 def step_bytes(stage: AnyStage) -> int:
-    """Return what a lane computes in a step on a CPU, one lane after another; 0 for a CGAN."""
+    """Return what a lane computes in a step on a CPU, one lane after another; 0 for a generator."""
     if isinstance(stage, GeneratorStage):
         return 0
     num_images = min(stage.classifier.batch_size, count_items(stage))
@@ -67,7 +67,7 @@ def step_bytes(stage: AnyStage) -> int:
 
 def _count_trained(stage: AnyStage) -> int:
     # Not by `kinds`, which tells of what runs a stage, and that asks here.
-    return count_cgan(stage) if isinstance(stage, GeneratorStage) else count_classifier(stage)
+    return count_generator_training(stage) if isinstance(stage, GeneratorStage) else count_classifier(stage)
 
 
 def check_memory(pending: Mapping[str, AnyStage], num_slots: int, max_lanes: int) -> None:

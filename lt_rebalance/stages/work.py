@@ -9,15 +9,12 @@ import math
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
-from lt_rebalance.networks.generators.registry import GENERATORS
-from lt_rebalance.networks.known_work import DISCRIMINATOR, ForwardWork, find_work
+from lt_rebalance.networks.generators.registry import GENERATORS, Trained, find_trained
+from lt_rebalance.networks.known_work import ForwardWork, find_work
 from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage
 
-# Multiples of a forward pass. Training a network: forward, and backward to inputs and to weights. A step of a
-# CGAN passes real and fake images through the discriminator to train it, and fake ones once more, forward and
-# backward to the inputs, to train the generator.
 _TRAINING_PASSES = 3
-_DISCRIMINATOR_PASSES = 2 * _TRAINING_PASSES + 2
+"""of a classifier, in forward passes: forward, and backward to inputs and to weights"""
 _BYTES_PER_TESTED = 12
 """of an image: its prediction, and its cell of the confusion matrix"""
 
@@ -56,10 +53,10 @@ def kept_bytes(stage: ClassifierStage) -> int:
 def generator_image_flop(stage: GeneratorStage) -> float:
     """Return the arithmetic of an image in training."""
     spec = get_dataset_spec(stage.data.dataset)
-    generator = _generator_work(stage)
-    # Batch normalisation makes a step run the generator forward a second time.
-    generator_passes = _TRAINING_PASSES + generator.has_batch_norm
-    return generator_passes * generator.flop + _DISCRIMINATOR_PASSES * _discriminator_work(spec).flop
+    generator, trained = _generator_work(stage), _trained(stage)
+    generator_passes = trained.generator_passes + trained.repeated_passes * generator.has_batch_norm
+    partner = _partner_work(trained.partner, spec)
+    return generator_passes * generator.flop + trained.partner_passes * partner.flop
 
 
 def sheet_bytes(stage: GeneratorStage) -> int:
@@ -75,9 +72,14 @@ def count_generator(stage: GeneratorStage) -> int:
     return _count_generator(stage.generator.architecture, get_dataset_spec(stage.data.dataset))
 
 
-def count_cgan(stage: GeneratorStage) -> int:
-    """Return the parameters of the generator and the discriminator of a stage."""
-    return count_generator(stage) + _count_discriminator(get_dataset_spec(stage.data.dataset))
+def count_generator_training(stage: GeneratorStage) -> int:
+    """Return the parameters of the generator of a stage and of its partner."""
+    spec = get_dataset_spec(stage.data.dataset)
+    return count_generator(stage) + _count_partner(_trained(stage).partner, spec)
+
+
+def _trained(stage: GeneratorStage) -> Trained:
+    return find_trained(stage.generator.architecture)
 
 
 def _classifier_work(stage: ClassifierStage) -> ForwardWork:
@@ -98,12 +100,12 @@ def _generator_work(stage: GeneratorStage) -> ForwardWork:
     return counting.count_generator(architecture, spec)
 
 
-def _discriminator_work(spec: DatasetSpec) -> ForwardWork:
-    if (known := find_work(DISCRIMINATOR, spec)) is not None:
+def _partner_work(place: str, spec: DatasetSpec) -> ForwardWork:
+    if (known := find_work(place, spec)) is not None:
         return known
     from lt_rebalance.stages import counting
 
-    return counting.count_discriminator(spec)
+    return counting.count_partner(place, spec)
 
 
 @functools.cache
@@ -123,8 +125,8 @@ def _count_generator(name: str, spec: DatasetSpec) -> int:
 
 
 @functools.cache
-def _count_discriminator(spec: DatasetSpec) -> int:
-    from lt_rebalance.networks.discriminator import Discriminator
+def _count_partner(place: str, spec: DatasetSpec) -> int:
+    from lt_rebalance.networks.generators.registry import build_partner
     from lt_rebalance.stages.counting import count_parameters
 
-    return count_parameters(lambda: Discriminator(spec.num_classes, spec.image_shape))
+    return count_parameters(lambda: build_partner(place, spec.num_classes, spec.image_shape))

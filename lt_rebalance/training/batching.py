@@ -18,10 +18,13 @@ from lt_rebalance.ground.global_streams import watched_streams
 from lt_rebalance.ground.own_file import WrongReturnError, is_own, say_error
 from lt_rebalance.networks.builders import find_builder
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, build_classifier
-from lt_rebalance.networks.discriminator import HIDDEN_WIDTHS, Discriminator
 from lt_rebalance.networks.dropout import name_masks
-from lt_rebalance.networks.generators.generator import NOISE_DIM
-from lt_rebalance.networks.generators.registry import GENERATORS, build_generator
+from lt_rebalance.networks.generators.registry import (
+    GENERATORS,
+    build_generator,
+    build_partner,
+    find_trained,
+)
 from lt_rebalance.networks.initialization import build_network
 
 Builder = Callable[..., nn.Module]
@@ -30,11 +33,12 @@ Example = tuple[nn.Module, tuple[Tensor, ...]]
 
 
 def smallest_generator_batch(architecture: str, spec: DatasetSpec) -> int:
-    """Return the fewest real images that a CGAN learns from at once."""
+    """Return the fewest real images that a generator and its partner learn from at once."""
     builder = find_builder("generator", GENERATORS, architecture)
     if is_own(architecture):
         _require_images(builder, architecture, spec)
-    return max(_try_generator(builder, architecture, spec), _try_discriminator(spec))
+    partner = find_trained(architecture).partner
+    return max(_try_generator(builder, architecture, spec), _try_partner(partner, spec))
 
 
 def smallest_classifier_batch(architecture: str, spec: DatasetSpec) -> int:
@@ -50,14 +54,13 @@ def example_generator(architecture: str, spec: DatasetSpec, seed: int = 0) -> Ex
     network = build_network(
         lambda: build_generator(architecture, spec.num_classes, spec.image_shape), _stream(seed)
     )
-    return network, (torch.zeros(2, NOISE_DIM), torch.zeros(2, dtype=torch.int64))
+    return network, (torch.zeros(2, network.noise_dim), torch.zeros(2, dtype=torch.int64))
 
 
-def example_discriminator(spec: DatasetSpec, seed: int = 0) -> Example:
-    """Return a discriminator to try things with."""
-    network = build_network(lambda: Discriminator(spec.num_classes, spec.image_shape), _stream(seed))
-    kept_NH = torch.ones(2, sum(HIDDEN_WIDTHS), dtype=torch.bool)
-    return network, (torch.zeros(2, *spec.image_shape), torch.zeros(2, dtype=torch.int64), kept_NH)
+def example_partner(place: str, spec: DatasetSpec, seed: int = 0) -> Example:
+    """Return a partner of generators to try things with, by what `Trained` names it."""
+    network = build_network(lambda: build_partner(place, spec.num_classes, spec.image_shape), _stream(seed))
+    return network, network.example_inputs()
 
 
 def example_classifier(architecture: str, spec: DatasetSpec, seed: int = 0) -> Example:
@@ -162,8 +165,8 @@ def _require_parameters(builder: Builder, network: nn.Module, architecture: str)
 
 
 @functools.cache
-def _try_discriminator(spec: DatasetSpec) -> int:
-    return _smallest_batch(*example_discriminator(spec))
+def _try_partner(place: str, spec: DatasetSpec) -> int:
+    return _smallest_batch(*example_partner(place, spec))
 
 
 @torch.no_grad()

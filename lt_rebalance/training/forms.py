@@ -15,13 +15,13 @@ from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.networks.builders import find_builder
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
-from lt_rebalance.networks.generators.registry import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS, find_trained
 from lt_rebalance.training.batching import (
     Builder,
     Example,
     example_classifier,
-    example_discriminator,
     example_generator,
+    example_partner,
 )
 from lt_rebalance.training.lane import TrainingState, stack
 from lt_rebalance.training.stacks import FORMS, LaneStack
@@ -39,9 +39,10 @@ def classifier_fault(form: str, architecture: str, spec: DatasetSpec) -> str | N
 
 
 def generator_fault(form: str, architecture: str, spec: DatasetSpec) -> str | None:
-    """Return why a form cannot compute a generator and its discriminator, or None where it can."""
+    """Return why a form cannot compute a generator and its partner, or None where it can."""
     builder = find_builder("generator", GENERATORS, architecture)
-    return _try_generator(builder, form, architecture, spec) or _try_discriminator(form, spec)
+    fault = _try_generator(builder, form, architecture, spec)
+    return fault or _try_partner(form, find_trained(architecture).partner, spec)
 
 
 # The builder is an argument of its own, so that what is kept is known to be of the network of that name.
@@ -56,8 +57,8 @@ def _try_generator(_: Builder, form: str, architecture: str, spec: DatasetSpec) 
 
 
 @functools.cache
-def _try_discriminator(form: str, spec: DatasetSpec) -> str | None:
-    return find_fault(form, lambda seed: example_discriminator(spec, seed))
+def _try_partner(form: str, place: str, spec: DatasetSpec) -> str | None:
+    return find_fault(form, lambda seed: example_partner(place, spec, seed))
 
 
 def find_fault(form: str, make_example: Callable[[int], Example]) -> str | None:

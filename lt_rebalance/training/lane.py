@@ -1,4 +1,4 @@
-"""What training a CGAN and training a classifier share: lanes, data on the device, batch order, state.
+"""What training a generator and training a classifier share: lanes, data on the device, batch order, state.
 
 Shape suffixes: L lanes, P images in the pool, S synthetic ones, N items (images with repetition), B items of
 a batch, C H W image.

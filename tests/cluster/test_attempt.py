@@ -18,11 +18,11 @@ from lt_rebalance.cluster.rungs import (
     rung_trial_config,
 )
 from lt_rebalance.cluster.trainable import StageTrainable, trial_config
+from lt_rebalance.generation.cgan import CGANTraining
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.search.search import Search
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
-from lt_rebalance.training.cgan import CGANTraining
 from lt_rebalance.training.classifier import ClassifierTraining
 
 

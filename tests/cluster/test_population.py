@@ -152,7 +152,7 @@ def test_member_whose_workers_die_more_often_than_code_may_raise_still_ends_comp
 
 
 FAULTY_PARTS = {
-    "training": "lt_rebalance.training.cgan.CGANTraining._train_round",
+    "training": "lt_rebalance.generation.cgan.CGANTraining._train_round",
     "measuring": "lt_rebalance.cluster.rungs.score",
     "going on": "lt_rebalance.cluster.rungs.unpack_member",
     "keeping": "lt_rebalance.store.store.Store.save_member",

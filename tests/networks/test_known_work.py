@@ -2,15 +2,18 @@
 
 from lt_rebalance.data.catalog import DATASETS
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
-from lt_rebalance.networks.generators.registry import GENERATORS
-from lt_rebalance.networks.known_work import DISCRIMINATOR, KNOWN_WORK, find_work
-from lt_rebalance.stages.counting import count_classifier, count_discriminator, count_generator
+from lt_rebalance.networks.generators.registry import GENERATORS, PAPER_GAN, TRAINED
+from lt_rebalance.networks.known_work import KNOWN_WORK, find_work
+from lt_rebalance.stages.counting import count_classifier, count_generator, count_partner
 
 
 def test_known_work_is_what_is_counted_of_every_network_and_data_set() -> None:
     checked = set()
     for spec in DATASETS.values():
-        networks = {DISCRIMINATOR: lambda spec=spec: count_discriminator(spec)}
+        networks = {
+            place: lambda place=place, spec=spec: count_partner(place, spec)
+            for place in {each.partner for each in (PAPER_GAN, *TRAINED.values())}
+        }
         networks |= {
             place: lambda name=name, spec=spec: count_classifier(name, spec)
             for name, place in CLASSIFIERS.items()

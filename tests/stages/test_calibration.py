@@ -368,12 +368,12 @@ def test_forms_of_a_cgan_are_tried_on_both_of_its_networks(
     monkeypatch.setattr(
         "lt_rebalance.training.forms.find_fault", lambda form, make: tried.append((form, type(make(0)[0])))
     )
-    for cached in (forms._try_generator, forms._try_discriminator):
+    for cached in (forms._try_generator, forms._try_partner):
         cached.cache_clear()
     forget_times(monkeypatch, {})
     assert stage.generator_stage is not None
     generator_stage = dataclasses.replace(stage.generator_stage, execution=on_gpu(stage).execution)
     assert choose_fusion(generator_stage, 2).form == "unfold"
     assert tried == [(form, network) for form in FORMS for network in (Generator, Discriminator)]
-    for cached in (forms._try_generator, forms._try_discriminator):
+    for cached in (forms._try_generator, forms._try_partner):
         cached.cache_clear()

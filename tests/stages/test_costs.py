@@ -12,6 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.long_tail import Cut, draw_subset, parse_c
+from lt_rebalance.generation.cgan import CGANTraining
+from lt_rebalance.generation.images import sample_images
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, build_classifier
 from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.stages.arithmetic import Throughput, estimate_remaining_s, stage_flop
@@ -19,7 +21,6 @@ from lt_rebalance.stages.size import checkpoint_bytes
 from lt_rebalance.store.records import Record, Timing
 from lt_rebalance.studies.protocols import get_protocol, make_cell
 from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage
-from lt_rebalance.training.cgan import CGANTraining, sample_images
 from lt_rebalance.training.classifier import ClassifierTraining, EvaluationSet
 from lt_rebalance.training.configs import Budget, Execution
 from lt_rebalance.training.device import torch_version

@@ -9,6 +9,7 @@ import torch
 from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
+from lt_rebalance.generation.images import sample_images
 from lt_rebalance.ground.metrics import COLLAPSED_BELOW
 from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.networks.generators.generator import NOISE_DIM, Generator
@@ -25,7 +26,6 @@ from lt_rebalance.stages.cgan_quality import (
     nearest_positions,
     sample_sheet,
 )
-from lt_rebalance.training.cgan import sample_images
 
 K = 4
 SMALL, BIG = "small_mlp_cgan_leaky", "big_mlp_cgan_leaky"

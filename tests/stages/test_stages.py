@@ -22,6 +22,7 @@ from sklearn.metrics import confusion_matrix as sk_confusion_matrix
 from lt_rebalance.data.catalog import DATASETS
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.generation.images import sample_images
 from lt_rebalance.ground.seeding import numpy_stream, torch_stream
 from lt_rebalance.images.load import load_at_hand
 from lt_rebalance.methods.interpolation import resample
@@ -34,7 +35,6 @@ from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.store.records import Failure, Record
 from lt_rebalance.studies.protocols import PROTOCOLS, Protocol, make_cell
 from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage, stage_from_dict
-from lt_rebalance.training.cgan import sample_images
 from lt_rebalance.training.configs import Budget, Execution
 from lt_rebalance.training.device import torch_version
 from tests.tiny import TINY

@@ -15,6 +15,7 @@ from torch import nn
 
 from lt_rebalance.commands.sweep import main, make_axes_parser
 from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.generation.cgan import CGANTraining
 from lt_rebalance.methods.registry import MethodConfig
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
 from lt_rebalance.networks.generators.generator import LABEL_DIM, NOISE_DIM
@@ -29,7 +30,6 @@ from lt_rebalance.studies.study import Study
 from lt_rebalance.studies.workload import count_items, stage_batching, stage_round_ends
 from lt_rebalance.training.batches import Batching
 from lt_rebalance.training.batching import smallest_classifier_batch, smallest_generator_batch
-from lt_rebalance.training.cgan import CGANTraining
 from lt_rebalance.training.classifier import ClassifierTraining, EvaluationSet
 from lt_rebalance.training.configs import Budget, ClassifierConfig, Execution, GeneratorConfig
 from lt_rebalance.training.lane import BatchOrder, TrainingSet

@@ -13,10 +13,10 @@ from scipy import stats
 from torch import Tensor, nn
 
 from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.generation.cgan import CGANTraining
 from lt_rebalance.methods.registry import MethodConfig
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
 from lt_rebalance.networks.generators.registry import GENERATORS
-from lt_rebalance.training.cgan import CGANTraining
 from lt_rebalance.training.classifier import ClassifierTraining, EvaluationSet
 from lt_rebalance.training.configs import Budget, ClassifierConfig, GeneratorConfig
 from lt_rebalance.training.lane import TrainingSet, next_lanes

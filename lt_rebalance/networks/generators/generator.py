@@ -1,7 +1,9 @@
-"""What generators of conditional GANs share: noise and a label go in, an image comes out.
+"""What generators share, and what they are trained with: noise and a label go in, an image comes out.
 
 Source: Mirza and Osindero 2014, arXiv 1411.1784. Shape suffixes: N images, Z noise dimensions, C H W image.
 """
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,9 @@ LEAKY_SLOPE = 0.2
 
 class Generator(nn.Module):
     """Map noise and labels to images: `(noise_NZ, labels_N) -> images_NCHW` in [-1, 1]."""
+
+    noise_dim: ClassVar[int] = NOISE_DIM
+    """Z"""
 
     def __init__(self, body: nn.Module, num_classes: int) -> None:
         """`body` maps (N, NOISE_DIM + LABEL_DIM) to (N, C, H, W), before the tanh."""
@@ -29,3 +34,11 @@ class Generator(nn.Module):
         """Return `images_NCHW` in [-1, 1]."""
         inputs = torch.cat([noise_NZ, self.label_embedding(labels_N)], dim=1)
         return torch.tanh(self.body(inputs))
+
+
+class Partner(nn.Module):
+    """A network that a generator is trained with, built from the number of classes and the image shape."""
+
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """Return inputs of two items, without meaning; whatever they are, one tensor comes out."""
+        raise NotImplementedError

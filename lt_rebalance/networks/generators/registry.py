@@ -1,11 +1,28 @@
-"""The generators of conditional GANs, by name; listed without importing torch."""
+"""The generators by name, and what each is trained with; listed without importing torch."""
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
-from lt_rebalance.networks.builders import ImageShape, find_builder
+from lt_rebalance.networks.builders import ImageShape, find_builder, import_place
 
 if TYPE_CHECKING:
-    from lt_rebalance.networks.generators.generator import Generator
+    from lt_rebalance.networks.generators.generator import Generator, Partner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """How an architecture is trained: with which network beside it, by what, at what cost."""
+
+    partner: str
+    """the network beside the generator, as "module:class" of a `Partner`"""
+    by: str
+    """what trains both, as "module:class" of a `GeneratorTraining`"""
+    generator_passes: int = 3
+    """of the generator for an image of a step: forward, and backward to inputs and to weights"""
+    repeated_passes: int = 0
+    """further ones of a generator that normalises over a batch"""
+    partner_passes: int
+    """the same of the partner"""
 
 
 def build_generator(name: str, num_classes: int, image_shape: ImageShape) -> "Generator":
@@ -16,12 +33,28 @@ def build_generator(name: str, num_classes: int, image_shape: ImageShape) -> "Ge
     """
     from lt_rebalance.networks.generators.generator import Generator
 
-    return Generator(find_builder("generator", GENERATORS, name)(image_shape), num_classes)
+    builder: Any = find_builder("generator", GENERATORS, name)
+    if isinstance(builder, type) and issubclass(builder, Generator):
+        whole: Generator = cast(Any, builder)(num_classes, image_shape)
+        return whole
+    return Generator(builder(image_shape), num_classes)
+
+
+def find_trained(name: str) -> Trained:
+    """Return how an architecture is trained; one of a user's own as the paper's."""
+    return TRAINED.get(name, PAPER_GAN)
+
+
+def build_partner(place: str, num_classes: int, image_shape: ImageShape) -> "Partner":
+    """Build the partner that `Trained` names so, with torch's own (unseeded) initial weights."""
+    partner: Partner = import_place(place)(num_classes, image_shape)
+    return partner
 
 
 _PAPER = "lt_rebalance.networks.generators.paper_gans"
 
-# From the image shape to the body of a generator: the module and the function that builds it.
+# The module and the function that builds it: from the image shape to the body of a generator, or a class of
+# generators.
 GENERATORS: dict[str, str] = {
     "small_mlp_cgan_leaky": f"{_PAPER}:build_small_mlp_leaky",
     "mlp_cgan_relu": f"{_PAPER}:build_mlp_relu",
@@ -29,3 +62,15 @@ GENERATORS: dict[str, str] = {
     "big_mlp_cgan_leaky": f"{_PAPER}:build_big_mlp_leaky",
     "dccgan_leaky": f"{_PAPER}:build_dccgan_leaky",
 }
+
+# A step passes real and fake images through the discriminator to train it, and fake ones once more, forward
+# and backward to the inputs, to train the generator.
+PAPER_GAN = Trained(
+    partner="lt_rebalance.networks.discriminator:Discriminator",
+    by="lt_rebalance.generation.cgan:CGANTraining",
+    repeated_passes=1,
+    partner_passes=8,
+)
+
+# Those of GENERATORS that are trained otherwise than the paper's.
+TRAINED: dict[str, Trained] = {}

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.generation.cgan import CGANTraining
+from lt_rebalance.generation.images import SAMPLING_BATCH, sample_images
+from lt_rebalance.generation.training import GeneratorLane
 from lt_rebalance.ground.seeding import STREAMS, stream_key, torch_stream
 from lt_rebalance.methods.registry import MethodConfig
 from lt_rebalance.networks.discriminator import Discriminator, draw_kept
@@ -17,12 +20,6 @@ from lt_rebalance.networks.generators.generator import Generator
 from lt_rebalance.networks.generators.registry import build_generator
 from lt_rebalance.networks.initialization import build_network
 from lt_rebalance.training.batches import Batching
-from lt_rebalance.training.cgan import (
-    SAMPLING_BATCH,
-    CGANLane,
-    CGANTraining,
-    sample_images,
-)
 from lt_rebalance.training.configs import Budget, GeneratorConfig
 from lt_rebalance.training.lane import BatchOrder, TrainingSet, TrainingState
 
@@ -85,7 +82,7 @@ def list_differences(state: TrainingState, other: TrainingState) -> list[str]:
     return [name for name in state if not torch.equal(state[name], other[name])]
 
 
-def get_progress(lane: CGANLane) -> dict[str, Any]:
+def get_progress(lane: GeneratorLane) -> dict[str, Any]:
     """Return what a checkpoint keeps of a lane beside tensors, as a copy."""
     return copy.deepcopy({name: getattr(lane, name) for name in lane.progress_fields})
 
@@ -117,9 +114,9 @@ def draw_masks(seed: int, step: int, num_images: int) -> list[Tensor]:
 class Recipe:
     """A plain CGAN: real and fake apart, sigmoid and BCELoss, the generator run twice a step."""
 
-    def __init__(self, lane: CGANLane, learning_rate: float) -> None:
+    def __init__(self, lane: GeneratorLane, learning_rate: float) -> None:
         self.generator = copy.deepcopy(lane.generator).train()
-        self.discriminator = copy.deepcopy(lane.discriminator)
+        self.discriminator = copy.deepcopy(lane.partner)
         self.generator_adam, self.discriminator_adam = (
             torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.999), foreach=False)
             for network in (self.generator, self.discriminator)
@@ -181,7 +178,7 @@ def test_step_equals_the_published_recipe(architecture: str, num_rounds: int, st
         recipe.start_round(index, sum(len(order[step]) for step in steps))
         losses = [recipe.step(*lane.training_set.batch(order[step])) for step in steps]
     finish(training)
-    for network, expected in [(lane.generator, recipe.generator), (lane.discriminator, recipe.discriminator)]:
+    for network, expected in [(lane.generator, recipe.generator), (lane.partner, recipe.discriminator)]:
         for name, parameter in expected.named_parameters():
             found = network.get_parameter(name)
             assert found.requires_grad
@@ -248,7 +245,7 @@ def test_discriminator_tells_real_from_fake_at_first() -> None:
 def test_training_in_bfloat16_keeps_weights_in_float32_and_finite() -> None:
     (lane,) = finish(make_training(make_config(architecture=BIG), precision="bfloat16")).lanes
     assert not lane.is_diverged
-    for network in (lane.generator, lane.discriminator):
+    for network in (lane.generator, lane.partner):
         assert all(p.dtype == torch.float32 and p.isfinite().all() for p in network.parameters())
 
 

@@ -1,0 +1,1 @@
+"""Training of generators, from lanes to curves and weights; plain torch."""
