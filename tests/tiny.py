@@ -14,7 +14,7 @@ import pytest
 
 from lt_rebalance.data import at_hand
 from lt_rebalance.data.catalog import DATASETS
-from lt_rebalance.data.files import EMBEDDED_DIR
+from lt_rebalance.data.places import EMBEDDED_DIR
 from lt_rebalance.images.cache import CACHE_DIR_VARIABLE
 from lt_rebalance.images.load import bring
 from lt_rebalance.images.options import OwnOptions

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lt_rebalance.cli.stores import find_stage, print_json
 from lt_rebalance.commands.own_images import bring_images_again, note_needless
 from lt_rebalance.data.catalog import are_embedded
+from lt_rebalance.data.counting import look_in
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, note
 from lt_rebalance.ground.own_file import bring, list_needed
 from lt_rebalance.ground.text import one_line
@@ -20,6 +21,7 @@ SHOWN = 20
 
 def run(options: argparse.Namespace) -> int:
     """Verify a stage; 0 when every bit agrees, 1 otherwise."""
+    look_in(options.data_dir)
     store, key = find_stage(options.record, options.storage)
     record = store.read_record(key)
     bring_images_again(options)

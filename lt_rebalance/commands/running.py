@@ -14,7 +14,7 @@ from lt_rebalance.commands.forecast import (
     learn_throughput,
     measure_unknown,
 )
-from lt_rebalance.data.files import locate_data_dir
+from lt_rebalance.data.places import locate_data_dir
 from lt_rebalance.ground.errors import ClusterError, StorageError, attempt
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, this_command
 from lt_rebalance.ground.interrupts import Interrupted

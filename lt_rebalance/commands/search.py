@@ -14,6 +14,7 @@ from lt_rebalance.commands.flips import check_flips
 from lt_rebalance.commands.own_images import bring_images, require_running, share_images
 from lt_rebalance.commands.search_forecast import Comparison, SearchForecast
 from lt_rebalance.commands.sweep import check_options, first_line, open_results, prepare_machine, read_data
+from lt_rebalance.data.counting import look_in
 from lt_rebalance.files.bucket import SCHEME
 from lt_rebalance.ground.exits import note, run_command
 from lt_rebalance.ground.plain import require_positive
@@ -43,6 +44,7 @@ def main(
 
     def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
         check_options(options)
+        look_in(options.data_dir, download=options.download)
         require_running(options)
         bring_images(options)
         overrides = read_overrides(options.config, options.set)

@@ -14,7 +14,7 @@ from lt_rebalance.cluster.session import RaySession
 from lt_rebalance.commands.forecast import Job
 from lt_rebalance.commands.running import run_job
 from lt_rebalance.commands.search_forecast import Comparison
-from lt_rebalance.data.files import locate_data_dir
+from lt_rebalance.data.places import locate_data_dir
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, this_command
 from lt_rebalance.ground.text import rich
 from lt_rebalance.search.account import SearchBudget, Trial, choose, summary

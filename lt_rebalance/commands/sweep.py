@@ -20,7 +20,8 @@ from lt_rebalance.commands.own_images import (
     share_images,
 )
 from lt_rebalance.data.at_hand import is_own_name
-from lt_rebalance.data.catalog import are_embedded
+from lt_rebalance.data.catalog import are_embedded, get_dataset_spec
+from lt_rebalance.data.counting import look_in
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import DATA_DIR_VARIABLE
 from lt_rebalance.ground.exits import Parser, note, run_command
@@ -155,6 +156,7 @@ def main(
 
     def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
         check_options(options)
+        look_in(options.data_dir, download=options.download)
         if hasattr(options, "image_size"):
             require_running(options)
             bring_images(options)
@@ -295,7 +297,7 @@ def read_data(datasets: Collection[str], options: argparse.Namespace) -> None:
     asked = [f"--{name.replace('_', '-')}" for name in ("data_dir", "download") if getattr(options, name)]
     if asked and are_embedded(datasets):
         note(f"{' and '.join(asked)} changes nothing: {', '.join(datasets)} comes with the package")
-    elif asked and options.plan:
+    elif asked and options.plan and all(get_dataset_spec(name).num_images is None for name in datasets):
         note(f"{' and '.join(asked)} changes nothing: a plan reads no data")
     if options.plan:
         return

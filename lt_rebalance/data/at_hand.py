@@ -1,5 +1,7 @@
 """Sets of the user's own that this process may use: named by content, found where their user's command said.
 
+Beside them are sets of the catalogue whose class counts had to be read (`counting`): they too are handed on.
+
 Configurations hold "images@75d61863", with the first digits of the identity, and no path: the same images
 elsewhere are the same data. Such a name is looked up among the sets at hand, which are those that the command
 line of this process gave or, in a worker, that its driver handed on. Nothing in a store makes a file be read.
@@ -29,7 +31,7 @@ class OwnData:
 
     spec: DatasetSpec
     location: str
-    """absolute path of the npz or the folder"""
+    """absolute path of the npz or the folder; the name of a set of the catalogue"""
     options: Mapping[str, Any]
     """how its images are prepared"""
     uploaded_to: str | None = None
@@ -63,10 +65,17 @@ def keep(own: OwnData) -> None:
     _AT_HAND[own.spec.name] = own
 
 
+def find(name: str) -> OwnData | None:
+    """Return a set at hand, or None."""
+    return _AT_HAND.get(name)
+
+
 def get_own_data(name: str) -> OwnData:
     """Return a set at hand; ValueError where it is not."""
     if name not in _AT_HAND:
-        others = "".join(f"; {own.location} holds {own.spec.name}" for own in _AT_HAND.values())
+        others = "".join(
+            f"; {own.location} holds {own.spec.name}" for own in _AT_HAND.values() if own.spec.is_own
+        )
         raise ValueError(
             f"{name} are images of a user's own that are not at hand, and no store says where they lie; give "
             f"them with --dataset PATH, and --image-size and its like as their sweep did{others}"
@@ -80,8 +89,9 @@ def note_upload(name: str, location: str) -> None:
 
 
 def list_names(stages: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the names of the sets of a user's own that descriptions of stages need, sorted."""
-    return sorted({name for stage in stages if is_own_name(name := stage["data"]["dataset"])})
+    """Return the names of the sets at hand, or of a user's own, that descriptions of stages need, sorted."""
+    names = {stage["data"]["dataset"] for stage in stages}
+    return sorted(name for name in names if is_own_name(name) or name in _AT_HAND)
 
 
 def say_dataset(name: str) -> str:
@@ -125,7 +135,8 @@ def described(specs: Iterable[Mapping[str, Any]]) -> Iterator[None]:
     try:
         for plain in specs:
             spec = DatasetSpec.from_plain(plain)
-            if not spec.is_own or spec.name != name_own(spec.identity):
+            is_own = spec.is_own or is_own_name(spec.name)
+            if is_own and (spec.content_sha256 is None or spec.name != name_own(spec.identity)):
                 raise ValueError(f"{spec.name} is not the name of the images {spec.identity}")
             if spec.name not in _AT_HAND:
                 keep(OwnData(spec=spec, location="nowhere", options={}))

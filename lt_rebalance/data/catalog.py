@@ -1,20 +1,33 @@
 """DATASETS: the image sets that are known by name."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from lt_rebalance.data import class_names
 from lt_rebalance.data.at_hand import get_own_data, is_own_name
+from lt_rebalance.data.counting import know_counts, require_counts
 from lt_rebalance.data.spec import DatasetSpec
 
 
-def get_dataset_spec(name: str) -> DatasetSpec:
-    """Return the entry of a data set, or a set of the user's own at hand; ValueError if there is none."""
+def get_dataset_spec(name: str, data_dir: str | Path | None = None, *, download: bool = False) -> DatasetSpec:
+    """Return the entry of a data set, or a set of the user's own at hand; ValueError if there is none.
+
+    Where no source tells the class counts of an entry, its labels are read, once, in a data directory or else
+    where `counting.look_in` says; DataError where they are not there.
+    """
     if is_own_name(name):
         return get_own_data(name).spec
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
-    return DATASETS[name]
+    return require_counts(DATASETS[name], data_dir, download=download)
+
+
+def know_all_counts(counts: Mapping[str, Mapping[str, Sequence[int]]]) -> None:
+    """Have class counts at hand that a document tells of data sets, where the catalogue does not."""
+    for name, by_split in counts.items():
+        if name in DATASETS and not DATASETS[name].train_counts_K:
+            know_counts(DATASETS[name], by_split["train"], by_split["test"])
 
 
 def is_location(dataset: str | None) -> bool:
@@ -30,6 +43,8 @@ def are_embedded(names: Collection[str]) -> bool:
 
 
 _CIFAR = "https://www.cs.toronto.edu/~kriz"
+_EMNIST = "https://biometrics.nist.gov/cs_links/EMNIST"
+_EMNIST_MD5 = "58c8d27c78d21e728a6bc7b3cc06412e"
 _SVHN = "http://ufldl.stanford.edu/housenumbers"
 _LIBSVM = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass"
 _GTSRB = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370"
@@ -64,6 +79,32 @@ def _gtsrb(name: str, archive: str, md5: str, train_counts_K: tuple[int, ...]) -
         layout="gtsrb",
         urls={f"{_GTSRB}/{file}": each for file, each in md5_by_file.items()},
         md5_by_file=md5_by_file,
+    )
+
+
+def _emnist(
+    name: str,
+    names: tuple[str, ...],
+    *,
+    train_counts_K: tuple[int, ...] = (),
+    test_counts_K: tuple[int, ...] = (),
+    num_images: tuple[int, int] | None = None,
+) -> DatasetSpec:
+    """Return one of the sets of EMNIST's archive; no source tells the class counts of the unbalanced ones."""
+    return DatasetSpec(
+        name=name,
+        num_classes=len(names),
+        image_shape=(1, 28, 28),
+        class_names=names,
+        train_counts_K=train_counts_K,
+        test_counts_K=test_counts_K,
+        num_images=num_images,
+        licence="none stated by the publisher; made from NIST Special Database 19",
+        citation="Cohen, Afshar, Tapson, van Schaik 2017, EMNIST, arXiv 1702.05373",
+        place="EMNIST/raw",
+        layout="emnist",
+        urls={f"{_EMNIST}/gzip.zip": _EMNIST_MD5},
+        md5_by_file={"gzip.zip": _EMNIST_MD5},
     )
 
 
@@ -181,22 +222,14 @@ DATASETS: dict[str, DatasetSpec] = {
             "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
         },
     ),
-    "emnist_balanced": DatasetSpec(
-        name="emnist_balanced",
-        num_classes=47,
-        image_shape=(1, 28, 28),
-        class_names=class_names.EMNIST_BALANCED,
+    "emnist_balanced": _emnist(
+        "emnist_balanced",
+        class_names.EMNIST_MERGED,
         train_counts_K=(2400,) * 47,
         test_counts_K=(400,) * 47,
-        licence="none stated by the publisher; made from NIST Special Database 19",
-        citation="Cohen, Afshar, Tapson, van Schaik 2017, EMNIST, arXiv 1702.05373",
-        place="EMNIST/raw",
-        layout="emnist",
-        urls={
-            "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip": "58c8d27c78d21e728a6bc7b3cc06412e",
-        },
-        md5_by_file={"gzip.zip": "58c8d27c78d21e728a6bc7b3cc06412e"},
     ),
+    "emnist_byclass": _emnist("emnist_byclass", class_names.EMNIST, num_images=(697_932, 116_323)),
+    "emnist_bymerge": _emnist("emnist_bymerge", class_names.EMNIST_MERGED, num_images=(697_932, 116_323)),
     "usps": DatasetSpec(
         name="usps",
         num_classes=10,

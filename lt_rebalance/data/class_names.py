@@ -11,7 +11,9 @@ FASHION = (
 
 KMNIST = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
-EMNIST_BALANCED = (*string.digits, *string.ascii_uppercase, *"abdefghnqrt")
+EMNIST = (*string.digits, *string.ascii_uppercase, *string.ascii_lowercase)
+
+EMNIST_MERGED = (*string.digits, *string.ascii_uppercase, *"abdefghnqrt")
 """other small letters are merged with their capitals"""
 
 CIFAR10 = (

@@ -13,7 +13,8 @@ import math
 import re
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,14 +83,32 @@ def _read_idx(spec: DatasetSpec, contents: Contents) -> Arrays:
 def _read_emnist(spec: DatasetSpec, contents: Contents) -> Arrays:
     """Read the four IDX files of one of EMNIST's sets in the archive of all; images lie transposed."""
     (content,) = contents.values()
-    stem = f"gzip/emnist-{spec.name.rpartition('_')[2]}"
     kinds = ("train-images-idx3", "train-labels-idx1", "test-images-idx3", "test-labels-idx1")
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        arrays = [
-            parse_idx(unpack_gzip(archive.read(f"{stem}-{kind}-ubyte.gz"), size))
-            for kind, size in zip(kinds, list_idx_sizes(spec), strict=True)
-        ]
+    sizes = list_idx_sizes(spec)
+    arrays = _unpack_emnist(spec, io.BytesIO(content), dict(zip(kinds, sizes, strict=True)))
     return Arrays(arrays[0].transpose(0, 2, 1), arrays[1], arrays[2].transpose(0, 2, 1), arrays[3])
+
+
+def read_emnist_labels(
+    spec: DatasetSpec, path: Path, num_images: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read the training and the test labels of one of EMNIST's sets alone, which takes no time.
+
+    Their CRC-32 is compared, as of every member of a zip that is read; the checksum of the archive is not.
+    """
+    kinds = ("train-labels-idx1", "test-labels-idx1")
+    sizes = {kind: 8 + num for kind, num in zip(kinds, num_images, strict=True)}
+    with path.open("rb") as file:
+        train, test = _unpack_emnist(spec, file, sizes)
+    return train, test
+
+
+def _unpack_emnist(spec: DatasetSpec, file: IO[bytes], sizes: Mapping[str, int]) -> list[NDArray[np.uint8]]:
+    """Return arrays of one of EMNIST's sets from the archive of all, by kind with their unpacked sizes."""
+    stem = f"gzip/emnist-{spec.name.rpartition('_')[2]}"
+    with zipfile.ZipFile(file) as archive:
+        packed = {kind: archive.read(f"{stem}-{kind}-ubyte.gz") for kind in sizes}
+    return [parse_idx(unpack_gzip(packed[kind], size)) for kind, size in sizes.items()]
 
 
 def _read_cifar(spec: DatasetSpec, contents: Contents) -> Arrays:

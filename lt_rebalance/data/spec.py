@@ -53,9 +53,10 @@ class DatasetSpec:
     class_names: tuple[str, ...]
     """Names of classes 0..K-1, as the publisher gives them."""
     train_counts_K: tuple[int, ...]
-    """Training images of each class."""
+    """Training images of each class; empty in an entry of the catalogue where no source tells them, so that
+    they are read from the labels (`counting`)."""
     test_counts_K: tuple[int, ...]
-    """Test images of each class."""
+    """Test images of each class, as above."""
     licence: str
     """Licence of the images."""
     may_flip: bool = False
@@ -71,6 +72,8 @@ class DatasetSpec:
     """Where the files come from, or an archive of them -> its MD5; empty where torchvision's class knows."""
     citation: str = field(default="", metadata=LATER)
     """Who to cite."""
+    num_images: tuple[int, int] | None = field(default=None, metadata=LATER)
+    """Training and test images in all, where no source tells how many there are of each class."""
     debian_package: str | None = None
     """Debian package that installs it into DEBIAN_DIR, if any."""
     md5_by_file: Mapping[str, str] = field(default_factory=dict, hash=False, metadata=LATER)
@@ -89,8 +92,12 @@ class DatasetSpec:
 
     def __post_init__(self) -> None:
         """Check that every per-class field has K entries and that the files fit the kind of data set."""
-        if {len(self.class_names), len(self.train_counts_K), len(self.test_counts_K)} != {self.num_classes}:
+        lengths = {len(self.train_counts_K), len(self.test_counts_K)}
+        is_counted = lengths != {0} or self.num_images is None
+        if {len(self.class_names)} | (lengths if is_counted else set()) != {self.num_classes}:
             raise ValueError(f"{self.name}: names and counts of a length other than {self.num_classes}")
+        if is_counted and self.num_images not in (None, found := tuple(map(sum, self.counts.values()))):
+            raise ValueError(f"{self.name}: {found} training and test images instead of {self.num_images}")
         if self.is_own:
             if len(self.validation_counts_K or self.class_names) != self.num_classes or self.sha256_by_file:
                 raise ValueError(f"{self.name}: validation counts of a length other than {self.num_classes}")
@@ -145,11 +152,13 @@ class DatasetSpec:
     def identity(self) -> str:
         """Hash that names the content: sha256 over the files' hex digests, sorted, one a line.
 
-        Of a user's own set it is that of the decoded content.
+        Of a user's own set it is that of the decoded content. A set with `num_images` adds its name, because
+        its files hold others, too.
         """
         if self.content_sha256 is not None:
             return self.content_sha256
-        return hashlib.sha256("\n".join(sorted(self.checksum_by_file.values())).encode()).hexdigest()
+        names = [*sorted(self.checksum_by_file.values()), *([] if self.num_images is None else [self.name])]
+        return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
     def to_plain(self) -> dict[str, Any]:
         """Return it as JSON values, so that a worker needs no catalogue."""

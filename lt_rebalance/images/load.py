@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_rebalance.data.at_hand import OwnData, get_own_data, keep, name_own, note_upload
-from lt_rebalance.data.catalog import DATASETS, NAMED_CLASSES
+from lt_rebalance.data.catalog import NAMED_CLASSES, get_dataset_spec
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import Dataset, DatasetSpec
 from lt_rebalance.ground.errors import DataError
@@ -191,7 +191,7 @@ def look_at(location: str, options: OwnOptions) -> Look:
 
 def look_at_known(name: str, data_dir: str | None) -> Look:
     """Return what a set of the catalogue holds; errors as `load_dataset`."""
-    spec, dataset = DATASETS[name], load_dataset(name, data_dir)
+    spec, dataset = get_dataset_spec(name, data_dir), load_dataset(name, data_dir)
     num_images = sum(spec.train_counts_K) + sum(spec.test_counts_K)
     return Look(
         class_names=spec.class_names,

@@ -5,8 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lt_rebalance.data.at_hand import is_own_name
-from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.data import at_hand
 from lt_rebalance.ground.plain import to_plain
 from lt_rebalance.search.account import SearchBudget, Trial, choose, pareto_front
 from lt_rebalance.search.search import OBJECTIVES, Search
@@ -24,7 +23,8 @@ def make_account(
     best = choose(trials, search.objectives[0])
     dataset = search.base.data.dataset
     # Without them nobody could tell which stages are its own who does not have the images.
-    own = {"own_data": [get_dataset_spec(dataset).to_plain()]} if is_own_name(dataset) else {}
+    found = at_hand.find(dataset)
+    own = {} if found is None else {"own_data": [found.spec.to_plain()]}
     return (
         describe_search(search)
         | own

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lt_rebalance.data.at_hand import call_after, get_own_data, is_own_name
-from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.data.catalog import get_dataset_spec, know_all_counts
 from lt_rebalance.ground.imbalance import is_balanced
 from lt_rebalance.ground.own_file import find_place
 from lt_rebalance.ground.plain import config_from_dict, to_plain
@@ -175,6 +175,7 @@ def plan_from_description(document: StudyDocument) -> Plan:
     Raises:
         ValueError: it was described by another version of this code, which planned other stages.
     """
+    know_all_counts(document.counts)
     execution = config_from_dict(Execution, document.execution)
     cells = [config_from_dict(Cell, {"protocol": cell.protocol, **cell.config}) for cell in document.cells]
     is_apart = any(run.is_apart for run in document.runs)

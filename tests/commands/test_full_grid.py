@@ -14,7 +14,7 @@ import ray
 import torch
 
 from lt_rebalance.commands.sweep import main
-from lt_rebalance.data import files as datasets
+from lt_rebalance.data import places
 from lt_rebalance.store.place import STORE_FORMAT, open_store
 from lt_rebalance.store.records import Failure, Timing
 from lt_rebalance.store.store import Store
@@ -380,7 +380,7 @@ def test_storage_of_another_version_is_refused_and_untouched(
 def test_missing_data_is_refused_and_storage_is_untouched(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datasets, "DEBIAN_DIR", tmp_path / "no-package")
+    monkeypatch.setattr(places, "DEBIAN_DIR", tmp_path / "no-package")
     data_dir = tmp_path / "empty"
     data_dir.mkdir()
     before = list_tree(tmp_path)
@@ -479,7 +479,7 @@ def test_plan_prices_device_time_by_stage_method_and_cell(call: Call, tmp_path: 
 
 
 def test_plan_needs_no_data(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "DEBIAN_DIR", tmp_path / "no-package")
+    monkeypatch.setattr(places, "DEBIAN_DIR", tmp_path / "no-package")
     selection = ["--preset", "paper", "--methods", "none", "--c", "1/2", "--seeds", "1"]
     answer = call([*CPU, *selection, "--data-dir", str(tmp_path / "nowhere"), "--plan", "--json"])
     assert (answer.code, answer.err) == (0, "note: --data-dir changes nothing: a plan reads no data\n")

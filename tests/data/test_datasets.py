@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import torch
 
-from lt_rebalance.data import files as datasets
+from lt_rebalance.data import places
 from lt_rebalance.data.catalog import DATASETS, get_dataset_spec
-from lt_rebalance.data.files import load_dataset, locate_data_dir
+from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.layouts import READERS, parse_idx
 from lt_rebalance.data.sample import make_mini
 from lt_rebalance.data.spec import DATA_DIR_VARIABLE, DatasetSpec
@@ -82,7 +82,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DatasetSpec:
     """Register the tiny data set; no variable, no Debian files, an empty working directory."""
     monkeypatch.setitem(DATASETS, "tiny", TINY_SPEC)
     monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
-    monkeypatch.setattr(datasets, "DEBIAN_DIR", tmp_path / "debian")
+    monkeypatch.setattr(places, "DEBIAN_DIR", tmp_path / "debian")
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
     return TINY_SPEC
@@ -140,7 +140,7 @@ SIZES = {
 
 
 def test_registry_holds_the_grey_sets_and_those_of_the_field() -> None:
-    assert set(DATASETS) == {*GREY, *SIZES}
+    assert set(DATASETS) == {*GREY, *SIZES, "emnist_byclass", "emnist_bymerge"}
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -264,9 +264,9 @@ def test_arrays_go_to_torch_without_a_warning(tiny: DatasetSpec, tmp_path: Path)
 def test_embedded_set_damaged_raises(
     tiny: DatasetSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    content = bytearray((datasets.EMBEDDED_DIR / "fashion_mnist_mini.npz").read_bytes())
+    content = bytearray((places.EMBEDDED_DIR / "fashion_mnist_mini.npz").read_bytes())
     content[len(content) // 2] ^= 1
-    monkeypatch.setattr(datasets, "EMBEDDED_DIR", tmp_path)
+    monkeypatch.setattr(places, "EMBEDDED_DIR", tmp_path)
     with pytest.raises(DataError) as error:
         load_dataset("fashion_mnist_mini", download=True)
     assert_one_line(error, "fashion_mnist_mini.npz missing", "reinstall lt_rebalance")
@@ -277,8 +277,8 @@ def test_embedded_set_damaged_raises(
 
 
 def test_embedded_set_is_small_and_carries_its_licence() -> None:
-    assert (datasets.EMBEDDED_DIR / "fashion_mnist_mini.npz").stat().st_size <= 4_000_000
-    licence = (datasets.EMBEDDED_DIR / "LICENSE-fashion-mnist").read_text()
+    assert (places.EMBEDDED_DIR / "fashion_mnist_mini.npz").stat().st_size <= 4_000_000
+    licence = (places.EMBEDDED_DIR / "LICENSE-fashion-mnist").read_text()
     assert "MIT" in licence
     assert "Copyright (c) 2017 Zalando SE, https://tech.zalando.com" in licence
 
@@ -576,7 +576,7 @@ def test_full_set_is_found_by_the_variable(
     full_data_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(datasets, "DEBIAN_DIR", tmp_path / "debian")
+    monkeypatch.setattr(places, "DEBIAN_DIR", tmp_path / "debian")
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(full_data_dir))
     assert len(load_dataset("fashion_mnist").train_labels_N) == 60000
     monkeypatch.delenv(DATA_DIR_VARIABLE)
@@ -600,7 +600,7 @@ def test_full_set_with_one_flipped_byte_raises(full_data_dir: Path, tmp_path: Pa
 
 def test_mini_images_equal_full_images_at_the_stored_indices(full_data_dir: Path) -> None:
     full, mini = load_dataset("fashion_mnist", full_data_dir), load_dataset("fashion_mnist_mini")
-    with np.load(datasets.EMBEDDED_DIR / "fashion_mnist_mini.npz", allow_pickle=False) as archive:
+    with np.load(places.EMBEDDED_DIR / "fashion_mnist_mini.npz", allow_pickle=False) as archive:
         train_indices, test_indices = archive["train_indices"], archive["test_indices"]
     for indices, num_full in ((train_indices, 60000), (test_indices, 10000)):
         assert (np.diff(indices) > 0).all()
@@ -619,7 +619,7 @@ def test_mini_rebuilt_is_byte_identical_and_follows_the_seed(
     options = ["make_mini", "--data-dir", str(full_data_dir), "--output-path", str(output_path)]
     monkeypatch.setattr(sys, "argv", options)
     make_mini.main()
-    assert output_path.read_bytes() == (datasets.EMBEDDED_DIR / "fashion_mnist_mini.npz").read_bytes()
+    assert output_path.read_bytes() == (places.EMBEDDED_DIR / "fashion_mnist_mini.npz").read_bytes()
     assert make_mini.build_mini(full_data_dir, seed=make_mini.MINI_SEED + 1) != output_path.read_bytes()
 
 
@@ -628,7 +628,7 @@ def test_locate_data_dir_is_absolute_so_that_workers_find_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
-    assert locate_data_dir(None) == tmp_path / "data"
+    assert places.locate_data_dir(None) == tmp_path / "data"
     monkeypatch.setenv(DATA_DIR_VARIABLE, "from_variable")
-    assert locate_data_dir(None) == tmp_path / "from_variable"
-    assert locate_data_dir("given") == tmp_path / "given"
+    assert places.locate_data_dir(None) == tmp_path / "from_variable"
+    assert places.locate_data_dir("given") == tmp_path / "given"

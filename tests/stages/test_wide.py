@@ -10,8 +10,9 @@ import pytest
 from analysis.collect import Results, read_results
 from analysis.figures import draw_figures
 from analysis.tables import build_tables, compute_frames
-from lt_rebalance.data import files
+from lt_rebalance.data import places
 from lt_rebalance.data.catalog import DATASETS
+from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.monitoring.concerns import MAX_NAMED, find_concerns
@@ -58,7 +59,7 @@ def wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.BytesIO()
     np.savez(file, **arrays)
     (tmp_path / "wide.npz").write_bytes(file.getvalue())
-    monkeypatch.setattr(files, "EMBEDDED_DIR", tmp_path)
+    monkeypatch.setattr(places, "EMBEDDED_DIR", tmp_path)
     monkeypatch.setitem(DATASETS, "wide", make_spec(NUM_CLASSES, file.getvalue()))
 
 
@@ -91,7 +92,7 @@ def check_record(store: Store) -> None:
     assert "test_recall_K" not in record.curves[-1] and "test_macro_f1" in record.curves[-1]
     predictions_N = store.read_array(record, "predictions")
     assert predictions_N.dtype == np.uint16 and len(predictions_N) == NUM_CLASSES * TESTED
-    labels_N = files.load_dataset("wide").test_labels_N
+    labels_N = load_dataset("wide").test_labels_N
     confusion = Confusion.of_predictions(labels_N, predictions_N, NUM_CLASSES)
     assert record.confusion == confusion.to_rows()
     assert record.metrics["accuracy"] == (labels_N == predictions_N).mean()

@@ -1,7 +1,7 @@
 """Draw the embedded mini set from the full Fashion-MNIST and write it reproducibly, byte for byte.
 
 Run `python -m lt_rebalance.data.sample.make_mini --data-dir DIR`; DIR holds FashionMNIST/raw. The sha256
-that it prints belongs in DATASETS of `lt_rebalance/data/files.py`.
+that it prints belongs in DATASETS of `lt_rebalance/data/catalog.py`.
 """
 
 import argparse
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_rebalance.data.catalog import get_dataset_spec
-from lt_rebalance.data.files import EMBEDDED_DIR, load_dataset
+from lt_rebalance.data.files import load_dataset
+from lt_rebalance.data.places import EMBEDDED_DIR
 
 MINI_NAME = "fashion_mnist_mini"
 MINI_SEED = 20170825
