@@ -2,17 +2,20 @@
 
 import importlib
 import os
+import sys
 from typing import Any
 
 HANDED_ON = {
-    **{name: "lt_rebalance.cluster.trainable" for name in ("CGANTrainable", "CNNTrainable")},
+    **{name: "lt_rebalance.trainables.trainables" for name in ("CGANTrainable", "CNNTrainable")},
     "CGANSampler": "lt_rebalance.sampling.cgan",
 }
 """what the package itself offers, and the module that is imported when it is asked for"""
 
 # Under `uv run` Ray would have every worker build an environment of its own, gigabytes each. It reads this
-# switch when it is imported, which is never before this package is.
-os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+# switch when it is imported, which may have been before this package was.
+if os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0") == "0" and "ray" in sys.modules:
+    constants: Any = importlib.import_module("ray._private.ray_constants")
+    constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
 # Ray cannot be imported where this user has no home, as in a container under a number of its own.
 if os.path.expanduser("~") == "~":
     os.environ["HOME"] = "/nonexistent"

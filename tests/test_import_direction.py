@@ -11,7 +11,7 @@ PACKAGE = "lt_rebalance"
 WINGS = [
     *("ground", "files", "store", "monitoring"),
     *("data", "images", "networks", "methods", "training", "generation", "sampling"),
-    *("studies", "stages", "search", "cluster", "commands", "cli"),
+    *("studies", "stages", "search", "cluster", "trainables", "commands", "cli"),
 ]
 """from the ground up; `analysis` stands beside them, on the ground and the store"""
 MOST_LINES = 2500

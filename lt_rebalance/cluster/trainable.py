@@ -1,4 +1,4 @@
-"""Stages as Ray Tune trainables: `CGANTrainable` and `CNNTrainable`, thin classes over `stages`."""
+"""Stages as a Ray Tune trainable, a thin class over `stages`."""
 
 import logging
 import statistics
@@ -228,18 +228,6 @@ class StageTrainable(tune.Trainable):
         self._run = None
         torch.cuda.empty_cache()
         return True
-
-
-class CGANTrainable(StageTrainable):
-    """Trains conditional GANs."""
-
-    stage_types = (GeneratorStage,)
-
-
-class CNNTrainable(StageTrainable):
-    """Trains and tests classifiers."""
-
-    stage_types = (ClassifierStage,)
 
 
 def open_existing_store(location: str) -> Store:

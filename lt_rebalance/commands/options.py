@@ -9,7 +9,7 @@ from lt_rebalance.ground.imbalance import CUT_PROFILES, ORIGINAL
 from lt_rebalance.ground.option_types import repeats, whole
 from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.ground.plain import require_known
-from lt_rebalance.methods.registry import METHODS, get_method, split_options
+from lt_rebalance.methods.registry import METHODS, get_method, resolve_method, split_options
 from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.studies.axes import PROFILES, Axes, Preset
 from lt_rebalance.studies.protocols import NATURAL, PROTOCOLS, get_protocol, step_budget
@@ -108,7 +108,7 @@ def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Pre
     num_seeds = preset.num_seeds if options.seeds is None else options.seeds
     if num_seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {num_seeds}")
-    methods = [_resolve_method(method) for method in options.methods or preset.methods]
+    methods = [resolve_method(method) for method in options.methods or preset.methods]
     needs_generator = [get_method(split_options(method)[0]).needs_generator for method in methods]
     is_original = set(options.c or ()) == {ORIGINAL}
     if options.methods and is_original and set(methods) - {"none"}:
@@ -135,12 +135,6 @@ def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Pre
         generators=tuple(resolve(name) for name in options.generators or preset.generators),
         seeds=tuple(range(num_seeds)),
     )
-
-
-def _resolve_method(asked: str) -> str:
-    """Return a method with its options, one of a file of the user's own by the name that it has here."""
-    name, options = split_options(asked)
-    return resolve(name) + asked[len(name) :] if options else resolve(asked)
 
 
 def _read_cs(asked: Sequence[str] | None, default: Sequence[str], methods: Sequence[str]) -> list[str | None]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lt_rebalance.ground.own_file import check_sha256, get_own, is_at_hand, is_own
+from lt_rebalance.ground.own_file import check_sha256, get_own, is_at_hand, is_own, resolve
 from lt_rebalance.ground.plain import (
     LATER,
     config_from_dict,
@@ -80,6 +80,12 @@ def split_options(asked: str) -> tuple[str, dict[str, Any]]:
             raise ValueError(f"an option of a method is given once, got {option} twice in {asked!r}")
         options[option] = parse_value(value)
     return name, options
+
+
+def resolve_method(asked: str) -> str:
+    """Return a method with its options, one of a file of the user's own by the name that it has here."""
+    name, options = split_options(asked)
+    return resolve(name) + asked[len(name) :] if options else resolve(asked)
 
 
 def check_draw(name: str, draw: str | None) -> None:

@@ -14,7 +14,7 @@ import safetensors.torch
 
 from lt_rebalance.cli.main import main as cli
 from lt_rebalance.cluster.attempt import MAX_ERRORS, AttemptError
-from lt_rebalance.cluster.trainable import CNNTrainable, trial_config
+from lt_rebalance.cluster.trainable import trial_config
 from lt_rebalance.commands.sweep import main
 from lt_rebalance.stages.kinds import open_run, run_stage
 from lt_rebalance.store import Store, open_store
@@ -26,6 +26,7 @@ from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage, GeneratorStage
 from lt_rebalance.studies.study import Study
+from lt_rebalance.trainables.trainables import CNNTrainable
 from lt_rebalance.training.classifier import ClassifierTraining
 from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import resolve_execution

@@ -12,13 +12,14 @@ from ray import tune
 import lt_rebalance
 from lt_rebalance.cluster.attempt import AttemptError
 from lt_rebalance.cluster.session import ray_cluster
-from lt_rebalance.cluster.trainable import CGANTrainable, CNNTrainable, StageTrainable, trial_config
+from lt_rebalance.cluster.trainable import StageTrainable, trial_config
 from lt_rebalance.files.bucket import PATIENCE_VARIABLE
 from lt_rebalance.stages.base import StageRun
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage, GeneratorStage
+from lt_rebalance.trainables.trainables import CGANTrainable, CNNTrainable
 from lt_rebalance.training.classifier import ClassifierTraining
 from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.stacks import Fusion

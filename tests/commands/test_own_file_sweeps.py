@@ -15,7 +15,7 @@ import analysis.__main__
 from lt_rebalance.cli.main import main as look
 from lt_rebalance.cluster.attempt import AttemptError
 from lt_rebalance.cluster.rungs import RungTrainable, rung_trial_config
-from lt_rebalance.cluster.trainable import CGANTrainable, CNNTrainable, trial_config
+from lt_rebalance.cluster.trainable import trial_config
 from lt_rebalance.commands.sweep import main
 from lt_rebalance.ground import own_file
 from lt_rebalance.ground.own_file import resolve
@@ -37,6 +37,7 @@ from lt_rebalance.studies.plan import Plan, compile_study, describe_plan, plan_f
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage, stage_from_dict
 from lt_rebalance.studies.study import Study
+from lt_rebalance.trainables.trainables import CGANTrainable, CNNTrainable
 from lt_rebalance.training.configs import Execution
 from sweeps import full_grid
 from tests.tiny import TINY

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lt_rebalance.cli.main import main as look
-from lt_rebalance.cluster.trainable import CNNTrainable, trial_config
+from lt_rebalance.cluster.trainable import trial_config
 from lt_rebalance.data import at_hand
 from lt_rebalance.ground.errors import DataError
 from lt_rebalance.images import upload as upload_module
@@ -27,6 +27,7 @@ from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
+from lt_rebalance.trainables.trainables import CNNTrainable
 from lt_rebalance.training.configs import Budget, Execution
 from tests.own_images import draw_images, to_arrays, write_npz
 from tests.places import Place
@@ -198,7 +199,7 @@ def test_images_in_the_store_stay_while_a_study_or_a_stage_names_them(
 
 WORKER = """
 import json, sys
-from lt_rebalance.cluster.trainable import CNNTrainable
+from lt_rebalance.trainables.trainables import CNNTrainable
 trainable = CNNTrainable(json.load(sys.stdin))
 while not (result := trainable.train())["done"]:
     pass

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lt_rebalance.cluster.rungs import RungTrainable, rung_trial_config
-from lt_rebalance.cluster.trainable import CNNTrainable, trial_config
+from lt_rebalance.cluster.trainable import trial_config
 from lt_rebalance.search.search import Search
 from lt_rebalance.stages import provenance
 from lt_rebalance.stages.machine import describe_machine
@@ -26,6 +26,7 @@ from lt_rebalance.stages.provenance import (
 from lt_rebalance.store import open_store
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
+from lt_rebalance.trainables.trainables import CNNTrainable
 
 COMMIT = "c0ffee" * 6 + "c0de"
 UNKNOWN = {"commit": None, "is_dirty": None}

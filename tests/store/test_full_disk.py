@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lt_rebalance.cluster.trainable import CGANTrainable, CNNTrainable, trial_config
+from lt_rebalance.cluster.trainable import trial_config
 from lt_rebalance.files.filesystem import LocalFilesystem
 from lt_rebalance.ground.disk import takes_no_more
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
@@ -20,6 +20,7 @@ from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage
 from lt_rebalance.studies.study import Study
+from lt_rebalance.trainables.trainables import CGANTrainable, CNNTrainable
 from lt_rebalance.training.configs import Execution
 from tests.cluster.test_faults import finish, open_at, run_sweep
 from tests.tiny import TINY

@@ -1,0 +1,1 @@
+"""Trainables for a Tuner of a user's own."""

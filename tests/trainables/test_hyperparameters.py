@@ -1,0 +1,149 @@
+"""Flat hyperparameters: the stages that they make, and trials of them as Tune drives them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.stages.kinds import run_stage
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage, GeneratorStage, ValidationStage
+from lt_rebalance.trainables.hyperparameters import build_classifier_stage, build_generator_stage
+from lt_rebalance.trainables.trainables import CGANTrainable, CNNTrainable
+from lt_rebalance.training.configs import Budget
+from tests.tiny import TINY
+
+ROOT = Path(__file__).parents[2]
+SMALL = {"dataset": TINY, "device": "cpu", "precision": "float32", "steps": 4, "batch_size": 8}
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def open_at(directory: Path) -> Store:
+    store = open_store(str(directory), RESULTS_VERSION, create=True)
+    assert store is not None
+    return store
+
+
+def run_out(trainable: CNNTrainable | CGANTrainable) -> list[dict[str, Any]]:
+    results = [trainable.train()]
+    while not results[-1]["done"]:
+        results.append(trainable.train())
+    return results
+
+
+def test_names_reach_the_fields_that_they_name() -> None:
+    values = {
+        "dataset": "fashion_mnist_mini",
+        "c": "exp 100",
+        "method": "ldam:max_margin=0.3",
+        "learning_rate": np.float64(0.002),  # as Tune draws them
+        "steps": np.int64(700),
+        "seed": np.int64(3),
+        "measured_on": "test",
+        "device": "cpu",
+    }
+    stage = build_classifier_stage(values)
+    assert type(stage) is ClassifierStage
+    assert (stage.seed, stage.data.label, stage.method.label) == (3, "exp 100", "ldam:max_margin=0.3")
+    assert (stage.classifier.learning_rate, stage.classifier.budget) == (0.002, Budget(steps=700, rounds=7))
+    assert stage.classifier.architecture == "paper_cnn"
+
+
+def test_validation_images_are_set_aside_unless_the_test_is_asked_for() -> None:
+    stage = build_classifier_stage({"dataset": "fashion_mnist_mini", "device": "cpu"})
+    smallest = min(get_dataset_spec("fashion_mnist_mini").train_counts_K)
+    assert type(stage) is ValidationStage
+    assert stage.data.validation_per_class == smallest // 12
+    given = build_classifier_stage({"dataset": TINY, "device": "cpu", "validation_per_class": 2})
+    assert isinstance(given, ValidationStage) and given.data.validation_per_class == 2
+
+
+def test_generator_of_a_classifier_is_reached_by_its_prefix() -> None:
+    values = SMALL | {"method": "cgan", "generator": "mlp_cgan_relu", "fill_fraction": 0.5}
+    stage = build_classifier_stage(values | {"generator_learning_rate": 0.01, "generator_steps": 5})
+    assert isinstance(stage, ClassifierStage) and stage.generator_stage is not None
+    assert stage.method.fill_fraction == 0.5
+    assert stage.generator_stage.generator.learning_rate == 0.01
+    assert stage.generator_stage.generator.budget == Budget(steps=5, rounds=1)
+    alone = build_generator_stage(SMALL | {"learning_rate": 0.01, "generator": "dccgan_leaky"})
+    assert isinstance(alone, GeneratorStage)
+    assert (alone.generator.architecture, alone.generator.learning_rate) == ("dccgan_leaky", 0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"learning_rat": 0.1}, "unknown hyperparameter 'learning_rat'; known: .*learning_rate"),
+        ({"learning_rate": -1.0}, "learning_rate must be above 0, got -1"),
+        ({"method": "no_such"}, "unknown method 'no_such'"),
+        ({"method": "cgan"}, "method 'cgan' needs a generator"),
+        ({"measured_on": "train"}, "unknown measured_on 'train'; known: validation, test"),
+        ({"steps": 3, "epochs": 3}, "a budget is in epochs or in steps"),
+        ({"validation_per_class": 0}, "a validation stage needs validation_per_class above 0"),
+        ({"c": "3"}, "C must"),
+    ],
+)
+def test_wrong_values_are_refused_with_the_rule(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        build_classifier_stage(SMALL | {"steps": 4} | changes)
+
+
+def test_trial_trains_what_the_stage_is_and_what_it_builds_on(tmp_path: Path) -> None:
+    values = SMALL | {"method": "cgan", "generator": "mlp_cgan_relu", "generator_steps": 3}
+    values |= {"generator_batch_size": 8, "measured_on": "test"}
+    results = run_out(CNNTrainable(values | {"storage": str(tmp_path / "store")}))
+    stage = build_classifier_stage(values)
+    assert isinstance(stage, ClassifierStage) and stage.generator_stage is not None
+    store, plain = open_at(tmp_path / "store"), open_at(tmp_path / "plain")
+    run_stage(stage.generator_stage, plain)
+    found = store.load_record(stage.key)
+    assert found is not None
+    assert found.deterministic() == run_stage(stage, plain).deterministic()
+    assert results[-1]["test_accuracy"] == found.metrics["accuracy"]
+    again = run_out(CNNTrainable(values | {"storage": str(tmp_path / "store")}))
+    assert [each["test_accuracy"] for each in again] == [found.metrics["accuracy"]]
+
+
+def test_trial_reports_validation_each_round_and_never_the_test(tmp_path: Path) -> None:
+    values = SMALL | {"steps": 250, "validation_per_class": 2, "learning_rate": 1e-3}
+    results = run_out(CNNTrainable(values | {"storage": str(tmp_path)}))
+    assert [result["round"] for result in results] == [1, 2]
+    assert all("validation_macro_f1" in result for result in results)
+    assert not [name for name in results[-1] if name.startswith("test_")]
+
+
+def test_generator_reports_its_curves(tmp_path: Path) -> None:
+    (result,) = run_out(CGANTrainable(SMALL | {"generator": "mlp_cgan_relu", "storage": str(tmp_path)}))
+    assert result["outcome"] == "finished" and result["generator_loss"] > 0
+
+
+def test_trial_that_goes_wrong_raises_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="failed: ValueError: unknown method 'no_such'"):
+        CNNTrainable(SMALL | {"method": "no_such", "storage": str(tmp_path)}).train()
+    values = SMALL | {"learning_rate": 1e30, "validation_per_class": 2, "storage": str(tmp_path)}
+    with pytest.raises(RuntimeError, match="diverged after"):
+        run_out(CNNTrainable(values))
+
+
+@pytest.mark.slow
+def test_example_searches_with_a_tuner_of_its_own_under_uv_run_with_ray_imported_first() -> None:
+    """Ray would have every worker build an environment of its own, had it its way."""
+    uv = os.environ.get("UV") or shutil.which("uv")
+    command = [uv, "run"] if uv is not None else [sys.executable, "-m", "uv", "run"]
+    done = subprocess.run(
+        [*command, "--no-sync", "python", "examples/own_tuner.py", "20"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "macro F1 on validation images 0." in done.stdout, done.stdout[-3000:]
