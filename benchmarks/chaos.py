@@ -18,6 +18,29 @@ with the same stages run one by one in one process, without Ray and undisturbed:
 """
 
 import argparse
+
+from benchmarks.measure import make_parser
+
+
+def make_own_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--kills", type=int, default=50, metavar="N", help="in all (default: 50)")
+    parser.add_argument("--seed", type=int, metavar="S", help="of the kills (default: a new one)")
+    parser.add_argument("--steps", type=int, default=400, metavar="N", help="of a training (default: 400)")
+    parser.add_argument(
+        "--within", type=float, default=25.0, metavar="S", help="seconds from a worker's start (default: 25)"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, metavar="M", help="no kills after (default: 60)"
+    )
+    parser.add_argument("--nodes", type=int, default=0, metavar="N", help="kill Ray nodes too, of so many")
+    return parser
+
+
+if __name__ == "__main__":
+    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+
 import contextlib
 import os
 import random
@@ -35,7 +58,7 @@ from typing import Any
 import pandas as pd
 from ray.cluster_utils import Cluster
 
-from benchmarks.measure import describe, make_parser, report
+from benchmarks.measure import describe, report
 from lt_rebalance.files.private_directory import private_directory
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import Store, open_store
@@ -328,18 +351,7 @@ def to_row(account: Account, seed: int) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Kill, judge, print and write; 1 when anything was lost, repeated or different."""
-    parser: argparse.ArgumentParser = make_parser(__doc__ or "")
-    parser.add_argument("--kills", type=int, default=50, metavar="N", help="in all (default: 50)")
-    parser.add_argument("--seed", type=int, metavar="S", help="of the kills (default: a new one)")
-    parser.add_argument("--steps", type=int, default=400, metavar="N", help="of a training (default: 400)")
-    parser.add_argument(
-        "--within", type=float, default=25.0, metavar="S", help="seconds from a worker's start (default: 25)"
-    )
-    parser.add_argument(
-        "--minutes", type=float, default=60.0, metavar="M", help="no kills after (default: 60)"
-    )
-    parser.add_argument("--nodes", type=int, default=0, metavar="N", help="kill Ray nodes too, of so many")
-    options = parser.parse_args(arguments)
+    options = make_own_parser().parse_args(arguments)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     print(f"seed of the kills: {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="lt_rebalance-chaos-") as folder, private_directory(40) as closed:

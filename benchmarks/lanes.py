@@ -5,6 +5,27 @@ single run: one lane with its data on the device, on a GPU with captured steps. 
 throughputs, measured in turn in one run: 6 means that the lanes finish 6 times the seeds in the same time.
 """
 
+import argparse
+
+from benchmarks.measure import make_parser
+
+KINDS = ("classifier", "cgan")
+
+
+def make_own_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--images", type=int, metavar="N", help="a lane and round (default: 12800; CPU 1280)")
+    parser.add_argument("--lanes", type=int, nargs="+", metavar="N", help="(default: 1 to 100; CPU 1, 2, 5)")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    return parser
+
+
+if __name__ == "__main__":
+    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,13 +33,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.measure import alternate, describe, make_parser, median, report, synchronize
+from benchmarks.measure import alternate, describe, median, report, synchronize
 from benchmarks.training import SideBySide, build_training
 from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import resolve_execution
 from lt_rebalance.training.stacks import FORMS, Fusion
 
-KINDS = ("classifier", "cgan")
 # A GPU needs many lanes and long rounds to show what it can do; a CPU shows it, or not, with few.
 LANES = {"cuda": (1, 2, 5, 10, 20, 50, 100), "cpu": (1, 2, 5)}
 IMAGES = {"cuda": 12_800, "cpu": 1_280}
@@ -91,13 +111,7 @@ def make_row(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
-    parser = make_parser(__doc__ or "")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--images", type=int, metavar="N", help="a lane and round (default: 12800; CPU 1280)")
-    parser.add_argument("--lanes", type=int, nargs="+", metavar="N", help="(default: 1 to 100; CPU 1, 2, 5)")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
-    options = parser.parse_args(arguments)
+    options = make_own_parser().parse_args(arguments)
     execution = resolve_execution(options.device, options.precision, 1, has_cuda=torch.cuda.is_available())
     num_images = options.images or IMAGES[execution.device]
     rows: list[dict[str, Any]] = []

@@ -6,23 +6,42 @@ of its own, in turn with the package of another checkout where --before names on
 """
 
 import argparse
+from pathlib import Path
+
+from benchmarks.measure import make_parser
+
+KINDS = ("classifier", "cgan")
+
+
+def make_own_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--images", type=int, default=6_000, metavar="N", help="a round (default: 6000)")
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="whose speed is compared")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="also compare memory with this one")
+    parser.add_argument("--data-dir", default="", help="where Fashion-MNIST lies")
+    parser.add_argument("--steps", type=int, default=20, metavar="N", help="of the stage (default: 20)")
+    return parser
+
+
+if __name__ == "__main__":
+    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.measure import alternate, describe, make_parser, median, report
+from benchmarks.measure import alternate, describe, median, report
 from benchmarks.training import build_training
 from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import resolve_execution
 
-KINDS = ("classifier", "cgan")
 # In a process of its own, and by what the package of another checkout has, too.
 _STAGE = """
 import dataclasses, json, resource, sys
@@ -100,13 +119,7 @@ def compare_memory(before: Path, data_dir: str, num_steps: int, repetitions: int
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
-    parser = make_parser(__doc__ or "")
-    parser.add_argument("--images", type=int, default=6_000, metavar="N", help="a round (default: 6000)")
-    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="whose speed is compared")
-    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="also compare memory with this one")
-    parser.add_argument("--data-dir", default="", help="where Fashion-MNIST lies")
-    parser.add_argument("--steps", type=int, default=20, metavar="N", help="of the stage (default: 20)")
-    options: argparse.Namespace = parser.parse_args(arguments)
+    options = make_own_parser().parse_args(arguments)
     execution = resolve_execution("auto", "auto", 1, has_cuda=torch.cuda.is_available())
     rows = [compare_speed(kind, options.images, execution, options.repetitions) for kind in options.kinds]
     if rows:

@@ -8,6 +8,27 @@ many records, as resuming does. The stages that go through Ray Tune are done bef
 opens the store, finds its record and returns, so what is timed is the way there and back.
 """
 
+import argparse
+
+from benchmarks.measure import make_parser
+
+
+def make_own_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--stages", type=int, nargs="*", default=[30, 300, 1000], metavar="N")
+    parser.add_argument("--records", type=int, nargs="*", default=[1000, 10_000], metavar="N")
+    parser.add_argument("--bucket", action="store_true", help="measure only the scan of a slow bucket")
+    parser.add_argument("--runs", type=int, nargs="*", default=[10_000, 100_000], metavar="N")
+    parser.add_argument("--nested", type=int, nargs="*", default=[60], metavar="N", help="N x N x N seeds")
+    parser.add_argument("--pending", type=int, nargs="*", default=[1400, 14_000, 50_000], metavar="N")
+    parser.add_argument("--ends", type=int, default=300, metavar="N", help="stages that end meanwhile")
+    return parser
+
+
+if __name__ == "__main__":
+    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+
 import dataclasses
 import multiprocessing
 import os
@@ -24,7 +45,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.measure import describe, make_parser, report
+from benchmarks.measure import describe, report
 from lt_rebalance.cluster.dispatch import StageSearcher, run_plan
 from lt_rebalance.cluster.resources import count_cpus, plan_resources
 from lt_rebalance.cluster.session import ray_cluster
@@ -266,15 +287,7 @@ def time_scan(num_records: int, execution: Execution) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
-    parser = make_parser(__doc__ or "")
-    parser.add_argument("--stages", type=int, nargs="*", default=[30, 300, 1000], metavar="N")
-    parser.add_argument("--records", type=int, nargs="*", default=[1000, 10_000], metavar="N")
-    parser.add_argument("--bucket", action="store_true", help="measure only the scan of a slow bucket")
-    parser.add_argument("--runs", type=int, nargs="*", default=[10_000, 100_000], metavar="N")
-    parser.add_argument("--nested", type=int, nargs="*", default=[60], metavar="N", help="N x N x N seeds")
-    parser.add_argument("--pending", type=int, nargs="*", default=[1400, 14_000, 50_000], metavar="N")
-    parser.add_argument("--ends", type=int, default=300, metavar="N", help="stages that end meanwhile")
-    options = parser.parse_args(arguments)
+    options = make_own_parser().parse_args(arguments)
     execution = resolve_execution("cpu", "auto", 1, has_cuda=False)
     if options.bucket:
         from benchmarks.bucket_scan import time_bucket  # here, for it makes its plans and stores as this does

@@ -5,6 +5,26 @@ of a CGAN of its own precision, and compares accuracies seed by seed: mean diffe
 interval, exact sign-flip test, and the test of equivalence within a margin.
 """
 
+import argparse
+
+from benchmarks.measure import make_parser
+
+
+def make_own_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--seeds", type=int, default=10, metavar="N", help="default: 10")
+    parser.add_argument(
+        "--steps", type=int, default=200, metavar="N", help="of every training (default: 200)"
+    )
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--generator", metavar="NAME", help="of a CGAN (default: oversample)")
+    return parser
+
+
+if __name__ == "__main__":
+    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+
 import os
 import sys
 import tempfile
@@ -17,7 +37,7 @@ import pandas as pd
 import torch
 
 from analysis.compare import describe_difference
-from benchmarks.measure import describe, make_parser, report
+from benchmarks.measure import describe, report
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.protocols import get_protocol, make_cell
@@ -51,14 +71,7 @@ def make_stages(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, compare, print and write."""
-    parser = make_parser(__doc__ or "")
-    parser.add_argument("--seeds", type=int, default=10, metavar="N", help="default: 10")
-    parser.add_argument(
-        "--steps", type=int, default=200, metavar="N", help="of every training (default: 200)"
-    )
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--generator", metavar="NAME", help="of a CGAN (default: oversample)")
-    options = parser.parse_args(arguments)
+    options = make_own_parser().parse_args(arguments)
     sizes = options.seeds, options.steps, options.device, options.generator
     stages = {name: make_stages(name, *sizes) for name in ("bfloat16", "float32")}
     num_processes = len(os.sched_getaffinity(0))

@@ -6,6 +6,21 @@ report is then written as `python -m analysis` writes it, and its seconds by the
 repetitions.
 """
 
+import argparse
+
+from benchmarks.measure import make_parser
+
+
+def make_own_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--classes", type=int, nargs="+", default=[10, 100, 1000], metavar="K")
+    return parser
+
+
+if __name__ == "__main__":
+    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+
 import io
 import sys
 import tempfile
@@ -18,7 +33,7 @@ import numpy as np
 
 from analysis.collect import read_results
 from analysis.report import write_report
-from benchmarks.measure import describe, make_parser, median, report
+from benchmarks.measure import describe, median, report
 from lt_rebalance.data.catalog import DATASETS
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.confusion import MAX_DETAILED, Confusion
@@ -167,9 +182,7 @@ def time_report(num_classes: int, repetitions: int, execution: Execution) -> dic
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
-    parser = make_parser(__doc__ or "")
-    parser.add_argument("--classes", type=int, nargs="+", default=[10, 100, 1000], metavar="K")
-    options = parser.parse_args(arguments)
+    options = make_own_parser().parse_args(arguments)
     execution = resolve_execution("cpu", "float32", 1, has_cuda=False)
     rows = [time_report(num_classes, options.repetitions, execution) for num_classes in options.classes]
     report("a report of many classes", rows, describe(execution), options.json)

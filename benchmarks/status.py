@@ -3,6 +3,21 @@
 Timed is `lt-rebalance status STORE --json` as a process of its own, from its start to its end.
 """
 
+import argparse
+
+from benchmarks.measure import make_parser
+
+
+def make_own_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--records", type=int, nargs="+", default=[1000, 10_000], metavar="N")
+    return parser
+
+
+if __name__ == "__main__":
+    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+
 import dataclasses
 import subprocess
 import sys
@@ -11,7 +26,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.measure import describe, make_parser, median, report
+from benchmarks.measure import describe, median, report
 from benchmarks.orchestration import make_plan, make_store
 from lt_rebalance.studies.plan import describe_plan
 from lt_rebalance.training.configs import Execution
@@ -36,9 +51,7 @@ def time_status(num_records: int, execution: Execution, repetitions: int) -> dic
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
-    parser = make_parser(__doc__ or "")
-    parser.add_argument("--records", type=int, nargs="+", default=[1000, 10_000], metavar="N")
-    options = parser.parse_args(arguments)
+    options = make_own_parser().parse_args(arguments)
     execution = resolve_execution("cpu", "auto", 1, has_cuda=False)
     rows = [time_status(count, execution, options.repetitions) for count in options.records]
     report("status", rows, describe(execution), options.json)

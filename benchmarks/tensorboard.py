@@ -6,6 +6,21 @@ started on their events; what is timed is the way from its start until it has re
 from there until the table of hyperparameters is answered. Nothing is trained.
 """
 
+import argparse
+
+from benchmarks.measure import make_parser
+
+
+def make_own_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--runs", type=int, nargs="+", default=[100, 1000], metavar="N")
+    return parser
+
+
+if __name__ == "__main__":
+    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+
 import dataclasses
 import io
 import json
@@ -22,7 +37,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measure import describe, make_parser, median, report
+from benchmarks.measure import describe, median, report
 from benchmarks.orchestration import NUM_CLASSES, make_record
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.ground.confusion import Confusion
@@ -212,9 +227,7 @@ def measure(num_runs: int, execution: Execution, repetitions: int) -> dict[str, 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
-    parser = make_parser(__doc__ or "")
-    parser.add_argument("--runs", type=int, nargs="+", default=[100, 1000], metavar="N")
-    options = parser.parse_args(arguments)
+    options = make_own_parser().parse_args(arguments)
     execution = resolve_execution("cpu", "auto", 1, has_cuda=False)
     rows = [measure(count, execution, options.repetitions) for count in options.runs]
     report("tensorboard", rows, describe(execution), options.json)

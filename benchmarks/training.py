@@ -7,6 +7,22 @@ training has it alone. Everything is a ratio of medians, measured in turn in one
 """
 
 import argparse
+
+from benchmarks.measure import make_parser
+
+
+def make_own_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--images", type=int, default=12_000, metavar="N", help="a round (default: 12000)")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    return parser
+
+
+if __name__ == "__main__":
+    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +35,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from benchmarks.measure import alternate, describe, make_parser, measure_peak, median, report
+from benchmarks.measure import alternate, describe, measure_peak, median, report
 from benchmarks.plain import CGAN_BATCH, CLASSIFIER_BATCH, PlainCGAN, PlainClassifier, make_loader
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.generation.training import build_generator_training
@@ -193,11 +209,7 @@ def round_flop(kind: str, num_images: int, execution: Execution) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
-    parser = make_parser(__doc__ or "")
-    parser.add_argument("--images", type=int, default=12_000, metavar="N", help="a round (default: 12000)")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    options: argparse.Namespace = parser.parse_args(arguments)
+    options = make_own_parser().parse_args(arguments)
     execution = resolve_execution(options.device, options.precision, 1, has_cuda=torch.cuda.is_available())
     rows = [compare(kind, options.images, execution, options.repetitions) for kind in ("classifier", "cgan")]
     report("training", rows, describe(execution), options.json)

@@ -6,6 +6,21 @@ training of 30 rounds that built on a CGAN, and its size. One thread computes, a
 not that of other work on the machine; medians.
 """
 
+import argparse
+
+from benchmarks.measure import make_parser
+
+
+def make_own_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--classes", type=int, nargs="+", default=[10, 100, 1000], metavar="K")
+    return parser
+
+
+if __name__ == "__main__":
+    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+
 import sys
 import time
 from collections.abc import Sequence
@@ -14,7 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.measure import describe, make_parser, median, report
+from benchmarks.measure import describe, median, report
 from lt_rebalance.ground.confusion import MAX_DETAILED, Confusion
 from lt_rebalance.ground.imbalance import rank_groups
 from lt_rebalance.ground.metrics import metric_names, precision_recall_counts
@@ -115,9 +130,7 @@ def time_wide(num_classes: int, repetitions: int, execution: Execution) -> dict[
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
-    parser = make_parser(__doc__ or "")
-    parser.add_argument("--classes", type=int, nargs="+", default=[10, 100, 1000], metavar="K")
-    options = parser.parse_args(arguments)
+    options = make_own_parser().parse_args(arguments)
     execution = resolve_execution("cpu", "float32", 1, has_cuda=False)
     prepare_torch(execution)
     rows = [time_wide(num_classes, options.repetitions, execution) for num_classes in options.classes]

@@ -53,7 +53,6 @@ def make_cgan_parser() -> argparse.ArgumentParser:
     parser = make_search_parser(__doc__ or "", PRESETS)
     parser.add_argument(
         "--generator",
-        default="mlp_cgan_leaky",
         help=f"of {', '.join(GENERATORS)}, or PATH.py:NAME (default: mlp_cgan_leaky)",
     )
     parser.add_argument(
@@ -86,7 +85,7 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
             dataset=options.dataset,
             c=search_level(options),
             method="cgan",
-            generator=resolve(options.generator),
+            generator=resolve(options.generator or "mlp_cgan_leaky"),
         ),
         objectives=objectives,
         seeds=search_seeds(options),

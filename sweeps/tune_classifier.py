@@ -42,9 +42,7 @@ def make_classifier_parser() -> argparse.ArgumentParser:
     """Return the parser: what is tuned, and the options of every search."""
     parser = make_search_parser(__doc__ or "", PRESETS)
     known = [name for name, each in METHODS.items() if not each.needs_generator and each.then is None]
-    parser.add_argument(
-        "--method", default="oversample", help=f"of {', '.join(known)} (default: oversample), or PATH.py:NAME"
-    )
+    parser.add_argument("--method", help=f"of {', '.join(known)} (default: oversample), or PATH.py:NAME")
     return parser
 
 
@@ -55,7 +53,7 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
         ValueError: unknown names, or values out of range.
     """
     fill_in(options, PRESETS)
-    method = resolve(options.method)
+    method = resolve(options.method or "oversample")
     if get_method(method).needs_generator:
         raise ValueError(f"--method {options.method} has a generator; sweeps/tune_cgan.py tunes that")
     protocol = search_protocol(options, classifier_budget=trial_budget(options))

@@ -16,6 +16,7 @@ from lt_rebalance.search.account import SearchBudget, Trial
 from lt_rebalance.search.journal import SearchJournal
 from lt_rebalance.search.search import Rung, Search
 from lt_rebalance.store import Store
+from lt_rebalance.store.records import Failure
 
 Show = Callable[[Trial], None]
 
@@ -115,15 +116,21 @@ class TrialSearcher(OptunaSearch):
         return {}
 
 
-def last_error(ladder: tuple[Rung, ...], store: Store) -> str:
-    """Return the error of the stage of a ladder that failed, or that its worker died."""
+def find_failure(ladder: tuple[Rung, ...], store: Store) -> Failure | None:
+    """Return how the stage of a ladder failed that did; None where its worker died."""
     for stage in (stage for rung in ladder for group in rung.groups for stage in group):
         failure = store.load_failure(stage.key)
         if failure is None and store.load_record(stage.key) is None:
             failure = next(reversed(store.load_errors(stage.key)), None)
         if failure is not None:
-            return failure.error
-    return describe_lost_worker()
+            return failure
+    return None
+
+
+def last_error(ladder: tuple[Rung, ...], store: Store) -> str:
+    """Return the error of the stage of a ladder that failed, or that its worker died."""
+    failure = find_failure(ladder, store)
+    return describe_lost_worker() if failure is None else failure.error
 
 
 def make_scheduler(search: Search, ended: list[Trial]) -> TrialScheduler | None:

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from lt_rebalance.cluster.resources import Resources
+from lt_rebalance.commands.agreement import list_asked, require_agreement
 from lt_rebalance.commands.flips import check_flips
 from lt_rebalance.commands.own_images import bring_images, require_running, share_images
 from lt_rebalance.commands.search_forecast import Comparison, SearchForecast
@@ -49,7 +50,10 @@ def main(
         bring_images(options)
         overrides = read_overrides(options.config, options.set)
         execution, resources = prepare_machine(options, stack)
-        search = _change_base(build_search(options, execution), overrides)
+        given = list_asked(options)
+        search = build_search(options, execution)
+        require_agreement(given, overrides, [search.base])
+        search = _change_base(search, overrides)
         check_flips([search.base], options)
         search.ladder(search.untuned)  # a ValueError where no trial could be made
         budget = SearchBudget(trials=options.trials, steps=options.max_steps, minutes=options.max_minutes)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from lt_rebalance.cluster.halving import run_search
+from lt_rebalance.cluster.halving import find_failure, run_search
 from lt_rebalance.cluster.population import run_population
 from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.cluster.session import RaySession
@@ -17,6 +17,7 @@ from lt_rebalance.commands.search_forecast import Comparison
 from lt_rebalance.data.places import locate_data_dir
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, this_command
 from lt_rebalance.ground.text import rich
+from lt_rebalance.monitoring.concerns import advise_on
 from lt_rebalance.search.account import SearchBudget, Trial, choose, summary
 from lt_rebalance.search.files import best_toml, confirmation_name, make_account
 from lt_rebalance.search.journal import SearchJournal
@@ -56,8 +57,8 @@ class SearchCommand:
         trials = self.journal.trials()
         best = choose(trials, self.objective)
         print(summary(trials))
-        if any(trial.state == "failed" for trial in trials):
-            print(f"to try again what failed: {this_command()} --retry-failed")
+        if causes := {self._find_cause(trial) for trial in trials if trial.state == "failed"}:
+            print(advise_on(causes, this_command(), " --name ANOTHER"))
         if best is None:
             print("no trial was completed, so there is nothing to choose")
             return EXIT_INCOMPLETE
@@ -95,6 +96,15 @@ class SearchCommand:
         self.console.print(rich(text), soft_wrap=True)
         if trial.state != "running":
             self._write_account()
+
+    def _find_cause(self, trial: Trial) -> str:
+        """Return why a trial failed, one of `records.CAUSES`."""
+        if self.search.scheduler == "pbt":
+            errors = self.store.load_member_errors(self.search.name, trial.number)
+            failure = errors[-1] if errors else None
+        else:
+            failure = find_failure(self.search.ladder(trial.values), self.store)
+        return "infrastructure" if failure is None else failure.cause
 
     def _scores(self, trial: Trial) -> str:
         last = trial.rungs[-1]

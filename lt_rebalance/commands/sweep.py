@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import filterfalse
 
 from lt_rebalance.cluster.resources import ClusterSize, Resources, count_cpus, plan_resources
+from lt_rebalance.commands.agreement import list_asked, require_agreement
 from lt_rebalance.commands.flips import add_flip, check_flips, note_left_out
 from lt_rebalance.commands.forecast import Answer, Job, show_plan
 from lt_rebalance.commands.options import add_axes
@@ -160,8 +161,10 @@ def main(
         if hasattr(options, "image_size"):
             require_running(options)
             bring_images(options)
+        given = list_asked(options)
         asked = build_study(options)
         overrides = read_overrides(options.config, options.set)
+        require_agreement(given, overrides, asked.cells)
         study = change_study(asked, overrides)
         check_flips(study.cells, options)
         if "augmentation" not in overrides.tables.get("classifier", {}):

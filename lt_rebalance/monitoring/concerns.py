@@ -66,16 +66,17 @@ _REMEDIES = {
 """by cause of a failure, of those that trying again alone does not mend"""
 
 
-def advise_on(causes: Collection[str], command: str) -> str:
+def advise_on(causes: Collection[str], command: str, anew: str = "") -> str:
     """Return what to do about failures of these causes, and the command that goes on after that.
 
     Args:
         command: the one that failed, as a user gave it. What runs by itself once it is mended needs no
             `--retry-failed`, which would run the old file again.
+        anew: what the command needs besides, where another file makes it another.
     """
     remedies = [remedy for cause, remedy in _REMEDIES.items() if cause in causes]
     first = f"first {' and '.join(remedies)}" if remedies else ""
     if set(causes) == {_OWN_FILE}:
-        return f"{first}, then: {command}"
+        return f"{first}, then: {command}{anew}"
     before = f"{first}, for else it fails again; " if remedies else ""
     return f"{before}to try again what failed: {command} --retry-failed"

@@ -21,12 +21,16 @@ import pytest
 import ray
 
 from lt_rebalance.commands import search as search_command
+from lt_rebalance.search.journal import open_journal
 from lt_rebalance.search.search import Search
 from lt_rebalance.stages import arithmetic
+from lt_rebalance.store import open_store
 from lt_rebalance.studies.overrides import change_study, read_overrides
+from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.training.configs import Budget
 from lt_rebalance.training.device import resolve_execution
 from sweeps import full_grid, tune_cgan, tune_classifier
+from tests.store.test_store import make_failure
 
 ROOT = Path(__file__).parents[2]
 CPU = ["--device", "cpu", "--precision", "float32"]
@@ -338,3 +342,30 @@ def hash_file(path: Path) -> str:
 def read_test_accuracy(storage: Path) -> list[float]:
     records = [json.loads(path.read_text(encoding="utf-8")) for path in storage.glob("stages/*/result.json")]
     return sorted(each["metrics"]["accuracy"] for each in records if each["kind"] == "classifier")
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "pbt"])
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [("own file", r"which runs by itself\), then: .* --name ANOTHER\n"), ("code", r" --retry-failed\n")],
+)
+def test_failures_of_a_file_of_ones_own_are_not_tried_again_as_they_are(
+    cause: str, said: str, scheduler: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A search of a mended file is another one; of one trial, which failed, nothing is left to run."""
+    asked = ["--scheduler", scheduler, "--trials", "1"]
+    search = build(tune_cgan, *asked)
+    store = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
+    assert store is not None
+    with open_journal(search, store) as journal:
+        number = journal.begin()
+        journal.settle(number, "failed", "RuntimeError: no")
+        stage = search.ladder(journal.trials()[number].values)[0].groups[0][0]
+    failure = dataclasses.replace(make_failure(stage.key), stage=stage.to_dict(), cause=cause)
+    if scheduler == "pbt":
+        store.note_member_error(search.name, number, failure)
+    else:
+        store.mark_failed(failure)
+    assert call(tune_cgan, [*CPU, "--storage", store.location, *asked]) == 1
+    out = capsys.readouterr().out
+    assert re.search(rf"first mend the [^\n]* that raised[^\n]*{said}", out), out

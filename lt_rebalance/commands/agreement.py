@@ -1,0 +1,60 @@
+"""What an option has chosen and --set or --config would replace: refused, for one of them was forgotten."""
+
+import argparse
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from lt_rebalance.ground.plain import to_plain
+from lt_rebalance.methods.registry import split_options
+from lt_rebalance.studies.overrides import Overrides
+from lt_rebalance.studies.study import Cell
+
+_CUT = ("data.c", "data.profile", "data.ratio")
+_BUDGET = ("classifier.budget.steps", "classifier.budget.epochs")
+_GENERATOR_BUDGET = ("generator.budget.steps", "generator.budget.epochs")
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "dataset": ("data.dataset",),
+    **dict.fromkeys(("c", "profile", "ratio", "rho"), _CUT),
+    **dict.fromkeys(("method", "methods"), ("method.name",)),
+    **dict.fromkeys(("generator", "generators"), ("generator.architecture",)),
+    **dict.fromkeys(("steps", "epochs", "classifier_steps"), _BUDGET),
+    **dict.fromkeys(("generator_steps", "generator_epochs"), _GENERATOR_BUDGET),
+}
+"""by option, the fields of cells that it chooses"""
+
+Asked = Mapping[str, str]
+"""by field, the option that has chosen it"""
+
+
+def list_asked(options: argparse.Namespace) -> Asked:
+    """Return which fields options have chosen, as a user gave them, before presets fill in the rest."""
+    asked: dict[str, str] = {}
+    for option, fields in _FIELDS.items():
+        if getattr(options, option, None) is not None:
+            asked |= dict.fromkeys(fields, f"--{option.replace('_', '-')}")
+    for method in getattr(options, "methods", None) or ():
+        asked |= {f"method.options.{name}": "--methods" for name in split_options(method)[1]}
+    return asked
+
+
+def require_agreement(asked: Asked, overrides: Overrides, cells: Iterable[Cell]) -> None:
+    """Raise a ValueError where a field that an option has chosen would get a value that no cell has."""
+    replaced = dict(_flatten(overrides.tables))
+    if not asked.keys().isdisjoint(replaced):
+        chosen = [dict(_flatten(to_plain(cell))) for cell in cells]
+        for field, option in asked.items():
+            values = list(dict.fromkeys(each.get(field) for each in chosen))
+            if field in replaced and replaced[field] not in values:
+                raise ValueError(
+                    f"{option} chooses {field}, which is {', '.join(map(str, values))} by it and "
+                    f"{replaced[field]} by --set or --config; give one of the two"
+                )
+
+
+def _flatten(tables: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of tables within tables, by dotted name."""
+    for name, value in tables.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{before}{name}.")
+        else:
+            yield before + name, value
