@@ -48,7 +48,7 @@ from lt_rebalance.monitoring.tensorboard.naming import name_runs, study_director
 from lt_rebalance.monitoring.tensorboard.overview import refresh_events
 from lt_rebalance.monitoring.tensorboard.server import LOOPBACK, server_command
 from lt_rebalance.monitoring.tensorboard.writer import RunEvents
-from lt_rebalance.networks.generators.registry import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS, TRAINED
 from lt_rebalance.stages.cgan_quality import SHEET_IMAGES
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import Artifact, Record
@@ -72,7 +72,7 @@ def make_plan(num_runs: int, execution: Execution) -> Plan:
         dataset="fashion_mnist",
         cs=[None, "7/9", "1/2"],
         methods=PAPER_METHODS,
-        generators=tuple(GENERATORS),
+        generators=tuple(name for name in GENERATORS if name not in TRAINED),
     )
     per_seed = compile_study(Study(name="simulated", cells=cells, seeds=(0,)), execution)
     num_seeds = -(-num_runs // len(per_seed.stages))

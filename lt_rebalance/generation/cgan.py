@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lt_rebalance.generation.training import GeneratorLane, GeneratorTraining
+from lt_rebalance.generation.training import Augment, GeneratorLane, GeneratorTraining
 from lt_rebalance.ground.seeding import stream_key
 from lt_rebalance.networks.discriminator import draw_kept
 from lt_rebalance.training.lane import autocast
@@ -39,6 +39,7 @@ class CGANTraining(GeneratorTraining):
             dropout_keys_L=torch.tensor(
                 [stream_key(lane.seed, "discriminator_dropout") for lane in lanes], device=self._device
             ),
+            augment=self._build_augment(lanes),
             precision=self._precision,
         )
 
@@ -52,6 +53,7 @@ class _CGANStep:
     needs_second_pass: bool
     """whether the generator's output must be computed anew for its own update"""
     dropout_keys_L: Tensor
+    augment: Augment
     precision: str
 
     def __call__(
@@ -70,6 +72,7 @@ class _CGANStep:
         with autocast(real_LBCHW.device, self.precision):
             fake_LBCHW = generator(noise_LBZ, fake_labels_LB)
             images = torch.cat([real_LBCHW, fake_LBCHW.detach().float()], dim=1)
+            images = self.augment(images, step, 0)
             logits_L2B = discriminator(images, labels_L2B, kept_LNH[:, : 2 * size]).float()
         is_real_L2B = torch.zeros_like(logits_L2B)
         is_real_L2B[:, :size] = 1
@@ -82,7 +85,8 @@ class _CGANStep:
         with autocast(real_LBCHW.device, self.precision):
             if self.needs_second_pass:
                 fake_LBCHW = generator(noise_LBZ, fake_labels_LB)
-            fooling_logits_LB = discriminator(fake_LBCHW, fake_labels_LB, kept_LNH[:, 2 * size :]).float()
+            seen_LBCHW = self.augment(fake_LBCHW, step, 2 * size)
+            fooling_logits_LB = discriminator(seen_LBCHW, fake_labels_LB, kept_LNH[:, 2 * size :]).float()
         generator_loss_L = _mean_cross_entropy(fooling_logits_LB, torch.ones_like(fooling_logits_LB))
         generator.zero_grad()
         generator_loss_L.sum().backward()

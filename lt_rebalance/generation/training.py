@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.generation.diffaugment import DiffAugment
 from lt_rebalance.generation.images import sample_images
-from lt_rebalance.ground.seeding import torch_stream
+from lt_rebalance.ground.seeding import stream_key, torch_stream
 from lt_rebalance.networks.builders import import_place
 from lt_rebalance.networks.generators.generator import Generator
 from lt_rebalance.networks.generators.registry import build_generator, build_partner, find_trained
@@ -37,6 +38,14 @@ from lt_rebalance.training.lane import (
 from lt_rebalance.training.rounds import Training
 from lt_rebalance.training.stacks import ALONE, Fusion, LaneStack
 from lt_rebalance.training.step import StepProgram
+
+Augment = Callable[[Tensor, Tensor, int], Tensor]
+"""from `images_LBCHW, step, first` to what a discriminator sees of them; see `DiffAugment`"""
+
+
+def leave(images_LBCHW: Tensor, _: Tensor, __: int) -> Tensor:
+    """Change nothing."""
+    return images_LBCHW
 
 
 @dataclass(kw_only=True, eq=False)
@@ -114,6 +123,13 @@ class GeneratorTraining(Training[GeneratorLane, StepProgram]):
             partner_optimizer=build_adam(partner, config),
             batches=BatchOrder(batching, seed, "generator_batches", self._device),
         )
+
+    def _build_augment(self, lanes: Sequence[GeneratorLane]) -> Augment:
+        """Return what changes images before a discriminator sees them, as the configuration asks."""
+        if not self._config.diffaugment:
+            return leave
+        keys = [stream_key(lane.seed, "generator_augmentation") for lane in lanes]
+        return DiffAugment(keys_L=torch.tensor(keys, device=self._device))
 
     def _build_program(self, lanes: Sequence[GeneratorLane]) -> StepProgram:
         generator = self.stack(

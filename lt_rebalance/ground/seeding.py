@@ -39,6 +39,7 @@ STREAMS = {
     "sheet_noise": 13,
     "classifier_dropout": 14,
     "classifier_augmentation": 15,
+    "generator_augmentation": 16,
 }
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.networks.builders import ImageShape
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
-from lt_rebalance.networks.generators.registry import GENERATORS, PAPER_GAN
+from lt_rebalance.networks.generators.registry import GENERATORS, PAPER_GAN, TRAINED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,5 +42,10 @@ KNOWN_WORK: dict[tuple[str, int, ImageShape], ForwardWork] = {
         (GENERATORS["mlp_cgan_leaky"], 2_972_672, False),
         (GENERATORS["big_mlp_cgan_leaky"], 4_611_072, True),
         (GENERATORS["dccgan_leaky"], 1_495_255_580, False),
+        (GENERATORS["cdcgan"], 14_626_304, True),  # of acgan, too
+        (GENERATORS["projection_gan"], 14_500_864, True),
+        (TRAINED["cdcgan"].partner, 17_273_088, True),
+        (TRAINED["projection_gan"].partner, 13_246_720, False),
+        (TRAINED["acgan"].partner, 13_384_448, True),
     )
 }

@@ -11,7 +11,7 @@ from lt_rebalance.ground.imbalance import CUT_PROFILES
 from lt_rebalance.ground.own_file import is_own
 from lt_rebalance.ground.plain import require_known
 from lt_rebalance.methods.registry import MethodConfig, get_method, split_options
-from lt_rebalance.networks.generators.registry import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS, find_trained
 from lt_rebalance.studies.study import Cell
 from lt_rebalance.training.configs import Budget, ClassifierConfig, GeneratorConfig
 
@@ -48,6 +48,8 @@ class Protocol:
     generator_learning_rate: float = 2e-4
     generator_beta1: float = 0.9
     generator_beta2: float = 0.999
+    takes_generator_settings: bool = True
+    """whether the Adam of an architecture for which its authors recommend one is set so, not as above"""
     validation_per_class: int = 0
     classifier_recipe: tuple[tuple[str, Any], ...] = ()
     """further fields of ClassifierConfig, by name; a flip stays out where the data set must not be flipped"""
@@ -96,14 +98,19 @@ def make_cell(protocol: Protocol, *, dataset: str, c: str | None, method: str, g
     is_cut = any(level.values())
     data: dict[str, Any] = {**_choose_validation(protocol, dataset), **level}
     if generator is not None:
+        adam: dict[str, Any] = {
+            "learning_rate": protocol.generator_learning_rate,
+            "beta1": protocol.generator_beta1,
+            "beta2": protocol.generator_beta2,
+        }
+        if protocol.takes_generator_settings:
+            adam |= find_trained(generator).settings
         generator_config = GeneratorConfig(
             architecture=generator,
             training_method=protocol.method_config(protocol.generator_training_method),
             budget=protocol.generator_budget,
             batch_size=protocol.generator_batch_size,
-            learning_rate=protocol.generator_learning_rate,
-            beta1=protocol.generator_beta1,
-            beta2=protocol.generator_beta2,
+            **adam,
         )
     return Cell(
         protocol=protocol.name,
@@ -214,6 +221,7 @@ PROTOCOLS = {
         class_order="label",
         generator_training_method="oversample",
         generator_budget=Budget(epochs=96),
+        takes_generator_settings=False,
     ),
     "sound": _SOUND,
     # What methods for long tails are compared under on CIFAR-LT: the defaults of cifar_train.py of Cao et al.

@@ -8,7 +8,7 @@ from lt_rebalance.ground.plain import LATER, require_known, require_numbers, req
 from lt_rebalance.methods.losses import LOSSES
 from lt_rebalance.methods.registry import MethodConfig, get_method
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
-from lt_rebalance.networks.generators.registry import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS, find_trained
 from lt_rebalance.training.recipe import Recipe, check_recipe
 
 DEVICES = ("cpu", "cuda")
@@ -81,12 +81,19 @@ class GeneratorConfig:
     beta2: float
     file_sha256: str | None = field(default=None, metadata=LATER)
     """of the user's own file that the architecture is in; follows from its name where that file is at hand"""
+    diffaugment: bool = field(default=False, metadata=LATER)
+    """whether a discriminator sees real and fake images changed at random alike (Zhao et al. 2020)"""
 
     def __post_init__(self) -> None:
         require_numbers(self)
         object.__setattr__(self, "file_sha256", check_sha256(self.architecture, self.file_sha256))
         if not is_own(self.architecture):
             require_known("generator", self.architecture, tuple(GENERATORS))
+        if self.diffaugment and not find_trained(self.architecture).has_discriminator:
+            raise ValueError(
+                f"diffaugment changes what a discriminator sees, and {self.architecture} is trained without "
+                "one; leave it at false"
+            )
         _check_training_method(self.training_method.name)
         _check_optimization(self.batch_size, self.learning_rate, self.beta1, self.beta2)
 

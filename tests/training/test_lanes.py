@@ -13,10 +13,10 @@ from scipy import stats
 from torch import Tensor, nn
 
 from lt_rebalance.data.spec import DatasetSpec
-from lt_rebalance.generation.cgan import CGANTraining
+from lt_rebalance.generation.training import build_generator_training
 from lt_rebalance.methods.registry import MethodConfig
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
-from lt_rebalance.networks.generators.registry import GENERATORS
+from lt_rebalance.networks.generators.registry import GENERATORS, TRAINED
 from lt_rebalance.training.classifier import ClassifierTraining, EvaluationSet
 from lt_rebalance.training.configs import Budget, ClassifierConfig, GeneratorConfig
 from lt_rebalance.training.lane import TrainingSet, next_lanes
@@ -42,7 +42,7 @@ SPEC = DatasetSpec(
 )
 STACKED_FORMS = [form for form in FORMS if form != "separate"]
 KINDS = [*CLASSIFIERS, *GENERATORS]
-CONVOLUTIONAL = [*CLASSIFIERS, "dccgan_leaky"]
+CONVOLUTIONAL = [*CLASSIFIERS, "dccgan_leaky", *TRAINED]
 LARGE = {"resnet18": pytest.mark.slow}
 DEEP = ("resnet18", "resnet32")
 """what rounding there is grows from layer to layer and step to step, so fewer steps are compared"""
@@ -94,7 +94,7 @@ def make_training(
     if kind in GENERATORS:
         method = MethodConfig(name="none", draw=None)
         cgan = GeneratorConfig(architecture=kind, training_method=method, budget=budget, **ADAM)
-        return CGANTraining(cgan, SPEC, place, precision, seeds, sets, fusion)
+        return build_generator_training(cgan, SPEC, place, precision, seeds, sets, fusion)
     config = ClassifierConfig(
         architecture="paper_cnn" if kind == "classifier" else kind,
         loss="cross_entropy",

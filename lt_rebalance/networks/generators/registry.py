@@ -1,6 +1,7 @@
 """The generators by name, and what each is trained with; listed without importing torch."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from lt_rebalance.networks.builders import ImageShape, find_builder, import_place
@@ -23,6 +24,10 @@ class Trained:
     """further ones of a generator that normalises over a batch"""
     partner_passes: int
     """the same of the partner"""
+    has_discriminator: bool = True
+    """whether the partner is one"""
+    settings: Mapping[str, float] = field(default_factory=dict)
+    """of Adam, as its authors recommend, by field of `GeneratorConfig`; the paper's protocol has its own"""
 
 
 def build_generator(name: str, num_classes: int, image_shape: ImageShape) -> "Generator":
@@ -51,6 +56,7 @@ def build_partner(place: str, num_classes: int, image_shape: ImageShape) -> "Par
     return partner
 
 
+_FIELD = "lt_rebalance.networks.generators"
 _PAPER = "lt_rebalance.networks.generators.paper_gans"
 
 # The module and the function that builds it: from the image shape to the body of a generator, or a class of
@@ -61,6 +67,9 @@ GENERATORS: dict[str, str] = {
     "mlp_cgan_leaky": f"{_PAPER}:build_mlp_leaky",
     "big_mlp_cgan_leaky": f"{_PAPER}:build_big_mlp_leaky",
     "dccgan_leaky": f"{_PAPER}:build_dccgan_leaky",
+    "cdcgan": f"{_FIELD}.dcgan:build_dcgan",
+    "projection_gan": f"{_FIELD}.projection_gan:ProjectionGenerator",
+    "acgan": f"{_FIELD}.dcgan:build_dcgan",
 }
 
 # A step passes real and fake images through the discriminator to train it, and fake ones once more, forward
@@ -73,4 +82,23 @@ PAPER_GAN = Trained(
 )
 
 # Those of GENERATORS that are trained otherwise than the paper's.
-TRAINED: dict[str, Trained] = {}
+TRAINED: dict[str, Trained] = {
+    "cdcgan": Trained(
+        partner=f"{_FIELD}.dcgan:DCGANDiscriminator",
+        by="lt_rebalance.generation.gans:CrossEntropyTraining",
+        partner_passes=8,
+        settings={"learning_rate": 2e-4, "beta1": 0.5, "beta2": 0.999},
+    ),
+    "projection_gan": Trained(
+        partner=f"{_FIELD}.projection_gan:ProjectionDiscriminator",
+        by="lt_rebalance.generation.gans:HingeTraining",
+        partner_passes=8,
+        settings={"learning_rate": 2e-4, "beta1": 0.0, "beta2": 0.9},
+    ),
+    "acgan": Trained(
+        partner=f"{_FIELD}.acgan:ACGANDiscriminator",
+        by="lt_rebalance.generation.gans:ACGANTraining",
+        partner_passes=8,
+        settings={"learning_rate": 2e-4, "beta1": 0.5, "beta2": 0.999},
+    ),
+}
