@@ -15,6 +15,7 @@ from lt_rebalance.ground.plain import (
     parse_value,
     require_numbers,
 )
+from lt_rebalance.methods.augmentation import AUGMENTATION
 from lt_rebalance.methods.balanced_softmax import BALANCED_SOFTMAX
 from lt_rebalance.methods.cgan import CGAN
 from lt_rebalance.methods.checking import check_plan
@@ -204,6 +205,7 @@ METHODS: dict[str, Method] = {
     "lws": LWS,
     "tau_norm": TAU_NORM,
     "nearest_class_mean": NEAREST_CLASS_MEAN,
+    "augmentation": AUGMENTATION,
     "smote": SMOTE,
     "borderline_smote": BORDERLINE_SMOTE,
     "adasyn": ADASYN,
