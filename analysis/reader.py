@@ -18,7 +18,7 @@ from lt_rebalance.ground.imbalance import count_groups, is_balanced, rank_groups
 from lt_rebalance.ground.metrics import METRICS, confusion_metrics, metric_names
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.store import Store, StoreError, open_store
-from lt_rebalance.store.records import Failure, Record
+from lt_rebalance.store.records import NOT_APPLICABLE, Failure, Record
 from lt_rebalance.store.study_document import StudyCell, StudyDocument, StudyRun
 
 GENERATOR_METRICS = (
@@ -133,7 +133,11 @@ class StoreReader:
 
     def _describe(self, outcome: Record | Failure) -> dict[str, Any]:
         if isinstance(outcome, Failure):
-            return {"state": "failed", "reason": one_line(outcome.error)}
+            is_not_applicable = outcome.cause == NOT_APPLICABLE
+            reason = one_line(outcome.error)
+            # Of an outcome, what the class of an error is called tells a reader nothing.
+            reason = reason.partition(": ")[2] if is_not_applicable else reason
+            return {"state": "failed", "reason": reason, "is_not_applicable": is_not_applicable}
         record, key = outcome, outcome.key
         self.versions[record.stage["results_version"]] += 1
         if record.kind == "representation":
@@ -207,6 +211,7 @@ class StoreReader:
             if upstream["state"] in ("failed", "diverged"):
                 row["state"] = upstream["state"]
                 row["reason"] = f"its {what} {upstream['state']}: {upstream.get('reason', 'loss not finite')}"
+                row["is_not_applicable"] = upstream.get("is_not_applicable", False)
 
 
 def _groups_by_rank(record: Record) -> Mapping[str, list[int]]:

@@ -209,7 +209,8 @@ class Method:
     ) = None
     """makes the synthetic images that `plan` asks for, where no generator does: from K arrays `images_NCHW`
     in [-1, 1], how many to make of each class, the method's stream "NAME/synthesis" and the options to
-    `synthetic_SCHW` in [-1, 1], class by class; a ValueError ends the run as failed, with its text"""
+    `synthetic_SCHW` in [-1, 1], class by class; a NotApplicableError, of `ground.errors`, ends the run as not
+    applicable, a ValueError as failed, with its text"""
     order: Callable[[NDArray[np.int64], float, Options], NDArray[np.float64]] | None = None
     """how often: from counts_K, the share of the budget that is used when a pass begins, and the options to
     the chance of each class, in any unit, that the next item is of it; items are drawn with replacement, all
