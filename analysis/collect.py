@@ -192,7 +192,16 @@ def _run_columns(reader: StoreReader) -> list[str]:
     flags = ("num_silent_classes", "is_constant", "is_collapsed")
     identity = ("cell", "seed", "subset_seed", "generator_seed", "state", "reason", "is_not_applicable")
     keys = ("key", "generator_key")
-    return [*identity, *metric_names(), *groups, *flags, *_COST_COLUMNS, *_PROVENANCE_COLUMNS, *keys]
+    return [
+        *identity,
+        *metric_names(),
+        *groups,
+        *flags,
+        *_COST_COLUMNS,
+        "whole_s",
+        *_PROVENANCE_COLUMNS,
+        *keys,
+    ]
 
 
 def _beside_cells(frame: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:

@@ -98,7 +98,14 @@ class StoreReader:
         for key, run in self.runs.items():
             self._inherit_state(self.rows[key], run["generator_key"], "generator")
             self._inherit_state(self.rows[key], self.first_keys.get(key), "first training")
+        self._add_up_costs()
         self._share_first_trainings()
+
+    def _add_up_costs(self) -> None:
+        """Tell of each run what it costs alone: its own device time and all of what it builds on."""
+        for key, run in self.runs.items():
+            chain = [each for each in (run["generator_key"], self.first_keys.get(key), key) if each]
+            self.rows[key]["whole_s"] = sum(self.rows[each].get("device_s", np.nan) for each in chain)
 
     def _share_first_trainings(self) -> None:
         """Charge each run with its share of the first training that it starts from."""

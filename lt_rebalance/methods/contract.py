@@ -250,6 +250,21 @@ class Method:
         return self.needs_generator or self.synthesize is not None
 
     @property
+    def family(self) -> str:
+        """What tables group it under: the moment that tells it apart, or "none"."""
+        moments = {
+            "second training": self.then,
+            "mixing": self.mix,
+            "head": self.head,
+            "after training": self.adjust or self.after,
+            "made images": self.makes_images,
+            "loss": self.loss,
+            "sampling": self.order,
+            "resampling": self.plan is not plan_all,
+        }
+        return next((family for family, acts in moments.items() if acts), "none")
+
+    @property
     def only_plans(self) -> bool:
         """Whether it chooses the set and leaves training as it is, so that it can serve any network."""
         return not (self._acts_in_training or self.adjust or self.after)

@@ -13,7 +13,7 @@ SHORT = ["--device", "cpu", "--precision", "float32", "--steps", "4", "--profile
 
 def run(*arguments: str) -> int:
     parser = make_axes_parser(compare_methods.__doc__, compare_methods.PRESETS)
-    build, answer = compare_methods.build_study, compare_methods.answer_differences
+    build, answer = compare_methods.build_study, compare_methods.answer_methods
     return main(parser, build, [*SHORT, *arguments], answer=answer)
 
 
@@ -27,6 +27,7 @@ def test_sweep_with_a_method_that_is_not_applicable_is_whole(
     assert run("--storage", store, "--seeds", "2", *methods) == 0
     said = capsys.readouterr().out
     assert "not applicable: 2 runs" in said and "classes of 6 to 600 images" in said
+    assert "smote:k_neighbors=6 is not applicable in 2 of 2 runs: SMOTE" in " ".join(said.split())
     assert "planned=8 complete=6 failed=2 diverged=0 missing=0" in said
     assert "--seeds 4" in said and "--retry-failed" not in said
     assert write_report([store, "--out", out]) == 0
