@@ -102,10 +102,19 @@ class StoreReader:
         self._share_first_trainings()
 
     def _add_up_costs(self) -> None:
-        """Tell of each run what it costs alone: its own device time and all of what it builds on."""
+        """Tell of each run what it costs alone: its own device time and all of what it builds on.
+
+        A first training that came along with the run of another method is charged to that, and has its times.
+        """
+        charged = {_times(self.rows[key]): self.rows[key].get("device_s", np.nan) for key in self.runs}
         for key, run in self.runs.items():
             chain = [each for each in (run["generator_key"], self.first_keys.get(key), key) if each]
-            self.rows[key]["whole_s"] = sum(self.rows[each].get("device_s", np.nan) for each in chain)
+            costs = [self.rows[each].get("device_s", np.nan) for each in chain]
+            for place, each in enumerate(chain[:-1]):
+                if costs[place] == 0:
+                    times = _times(self.rows[each])
+                    costs[place] = charged.get(times, times[0])
+            self.rows[key]["whole_s"] = sum(costs)
 
     def _share_first_trainings(self) -> None:
         """Charge each run with its share of the first training that it starts from."""
@@ -234,6 +243,10 @@ def _name_groups(groups: Mapping[str, list[int]], num_classes: int) -> NDArray[n
     for name, labels in groups.items():
         group_K[labels] = name
     return group_K
+
+
+def _times(row: Mapping[str, Any]) -> tuple[float, float]:
+    return row.get("wall_s", np.nan), row.get("train_s", np.nan)
 
 
 def _describe_run(run: StudyRun, cell: str) -> dict[str, Any]:
