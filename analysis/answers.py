@@ -24,6 +24,20 @@ def answer_differences(location: str, study: str, width: int) -> tuple[str, str]
     return _write(ablation_table(compare_with_references(results.runs, results.comparisons)), width)
 
 
+def answer_methods(location: str, study: str, width: int) -> tuple[str, str]:
+    """Return how the methods of a study rank, differ from its references and cost; as `answer_differences`.
+
+    The CSV has one row a method with all of it.
+    """
+    from analysis.methods import methods_frame
+    from analysis.tables.methods import methods_tables
+    from analysis.tables.writers import to_csv
+
+    results = _read(location, study)
+    tables = methods_tables(methods_frame(results.runs, results.cells, results.comparisons))
+    return "\n".join(_write(table, width)[0] for table in tables), to_csv(tables[0])
+
+
 def answer_sources(location: str, study: str, width: int) -> tuple[str, str]:
     """Return where the spread of a study comes from that takes seeds apart; as `answer_differences`."""
     from analysis.sources import sources_table

@@ -105,12 +105,13 @@ def read_results(location: str, *, studies: Sequence[str] = (), allow: Collectio
     """Read a store.
 
     Args:
-        location: directory of the store. studies: names of the studies to read; all of them when empty. A run
-        that two of them plan is one row. allow: of `ALLOWANCES`. "gaps": planned runs may have failed or be
-        missing, and keep their rows without
-            metrics. "duplicates": a cell and seed may have several results, made with different devices,
-            precisions, threads or versions of torch; each execution is then a cell of its own. "versions":
-            results of different versions of this code may stand side by side.
+        location: directory of the store.
+        studies: names of the studies to read; all of them when empty. A run that two of them plan is one row.
+        allow: of `ALLOWANCES`. "gaps": planned runs may have failed or be missing, and keep their rows
+            without metrics; so do, always, those that ended as not applicable. "duplicates": a cell and seed
+            may have several results, made with different devices, precisions, threads or versions of torch;
+            each execution is then a cell of its own. "versions": results of different versions of this code
+            may stand side by side.
 
     Raises:
         IncompleteError: gaps, duplicates or versions that were not allowed; it names them.
@@ -131,6 +132,7 @@ def _assemble(reader: StoreReader) -> Results:
     planned = pd.DataFrame(
         [reader.rows[key] | run | {"key": key} for key, run in reader.runs.items()]
     ).reindex(columns=_run_columns(reader))
+    planned["is_not_applicable"] = planned["is_not_applicable"].astype("boolean").fillna(False).astype(bool)
     planned["is_collapsed"] = planned["is_collapsed"].astype("boolean")
     planned["is_constant"] = planned["is_constant"].astype("boolean")
     planned = _beside_cells(planned, cells)
@@ -188,9 +190,18 @@ def _leading_metrics(reader: StoreReader, planned: pd.DataFrame) -> dict[str, st
 def _run_columns(reader: StoreReader) -> list[str]:
     groups = sorted({name for row in reader.rows.values() for name in row if name.startswith("recall_")})
     flags = ("num_silent_classes", "is_constant", "is_collapsed")
-    identity = ("cell", "seed", "subset_seed", "generator_seed", "state", "reason")
+    identity = ("cell", "seed", "subset_seed", "generator_seed", "state", "reason", "is_not_applicable")
     keys = ("key", "generator_key")
-    return [*identity, *metric_names(), *groups, *flags, *_COST_COLUMNS, *_PROVENANCE_COLUMNS, *keys]
+    return [
+        *identity,
+        *metric_names(),
+        *groups,
+        *flags,
+        *_COST_COLUMNS,
+        "whole_s",
+        *_PROVENANCE_COLUMNS,
+        *keys,
+    ]
 
 
 def _beside_cells(frame: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:

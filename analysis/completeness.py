@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from analysis.reader import UNKNOWN_CODE, StoreReader, digest
+from lt_rebalance.store.records import NOT_APPLICABLE
 
 ALLOWANCES = ("gaps", "duplicates", "versions")
 _NAMED = 10
 _STATE_NOTES = {
     "missing": "are missing",
     "failed": "failed",
+    NOT_APPLICABLE: "are not applicable, which is their outcome",
     "diverged": "diverged (their loss was not finite) and have no test result",
 }
 
@@ -53,10 +55,16 @@ def _find_duplicates(reader: StoreReader) -> list[str]:
 
 def _find_gaps(reader: StoreReader) -> list[str]:
     return [
-        f"{_name(reader, key)} ({reader.rows[key]['state']})"
+        f"{_name(reader, key)} ({state})"
         for key in reader.runs
-        if reader.rows[key]["state"] in ("missing", "failed")
+        if (state := _state(reader, key)) in ("missing", "failed")
     ]
+
+
+def _state(reader: StoreReader, key: str) -> str:
+    """Return the state of a run; one that its method cannot serve is not among those that failed."""
+    row = reader.rows[key]
+    return NOT_APPLICABLE if row.get("is_not_applicable") else str(row["state"])
 
 
 def _name(reader: StoreReader, key: str) -> str:
@@ -84,12 +92,12 @@ def _some(names: Sequence[str]) -> str:
 
 
 def describe_oddities(reader: StoreReader) -> tuple[str, ...]:
-    """Return what is missing, failed, diverged or mixed, in sentences."""
+    """Return what is missing, failed, diverged, not applicable or mixed, in sentences."""
     notes = []
-    counts = Counter(reader.rows[key]["state"] for key in reader.runs)
+    counts = Counter(_state(reader, key) for key in reader.runs)
     for state, meaning in _STATE_NOTES.items():
         if counts[state]:
-            named = [_say(reader, key) for key in reader.runs if reader.rows[key]["state"] == state]
+            named = [_say(reader, key) for key in reader.runs if _state(reader, key) == state]
             notes.append(f"{counts[state]} of {len(reader.runs)} planned runs {meaning}: {_some(named)}")
     if len(reader.versions) > 1:
         notes.append(f"results of {len(reader.versions)} versions of the code stand side by side")

@@ -32,7 +32,8 @@ def describe_cells(cells: Mapping[str, StudyCell]) -> pd.DataFrame:
     A **setting** is all that cells compared with each other share: everything but C or profile, method and
     generator.
     Its name tells what sets it apart from the other settings at hand; within a setting and C, methods are
-    compared. Columns: `CELL_COLUMNS`; `paper_departure`, what sets the cell apart from what the paper ran,
+    compared. Columns: `CELL_COLUMNS`; `family` of the method, empty where its study does not tell;
+    `paper_departure`, what sets the cell apart from what the paper ran,
     empty
     where its numbers stand beside it; and the configuration in dotted columns such as
     "classifier.learning_rate".
@@ -53,6 +54,7 @@ def describe_cells(cells: Mapping[str, StudyCell]) -> pd.DataFrame:
                 "budget": _budget(config, "classifier.budget"),
                 "class_order": config["data.class_order"] or "label",
                 "cell": cell_id,
+                "family": cell.family,
                 "paper_departure": say_departures(find_departures(config)),
                 **config,
             }

@@ -18,7 +18,7 @@ from lt_rebalance.ground.imbalance import count_groups, is_balanced, rank_groups
 from lt_rebalance.ground.metrics import METRICS, confusion_metrics, metric_names
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.store import Store, StoreError, open_store
-from lt_rebalance.store.records import Failure, Record
+from lt_rebalance.store.records import NOT_APPLICABLE, Failure, Record
 from lt_rebalance.store.study_document import StudyCell, StudyDocument, StudyRun
 
 GENERATOR_METRICS = (
@@ -98,7 +98,23 @@ class StoreReader:
         for key, run in self.runs.items():
             self._inherit_state(self.rows[key], run["generator_key"], "generator")
             self._inherit_state(self.rows[key], self.first_keys.get(key), "first training")
+        self._add_up_costs()
         self._share_first_trainings()
+
+    def _add_up_costs(self) -> None:
+        """Tell of each run what it costs alone: its own device time and all of what it builds on.
+
+        A first training that came along with the run of another method is charged to that, and has its times.
+        """
+        charged = {_times(self.rows[key]): self.rows[key].get("device_s", np.nan) for key in self.runs}
+        for key, run in self.runs.items():
+            chain = [each for each in (run["generator_key"], self.first_keys.get(key), key) if each]
+            costs = [self.rows[each].get("device_s", np.nan) for each in chain]
+            for place, each in enumerate(chain[:-1]):
+                if costs[place] == 0:
+                    times = _times(self.rows[each])
+                    costs[place] = charged.get(times, times[0])
+            self.rows[key]["whole_s"] = sum(costs)
 
     def _share_first_trainings(self) -> None:
         """Charge each run with its share of the first training that it starts from."""
@@ -133,7 +149,11 @@ class StoreReader:
 
     def _describe(self, outcome: Record | Failure) -> dict[str, Any]:
         if isinstance(outcome, Failure):
-            return {"state": "failed", "reason": one_line(outcome.error)}
+            is_not_applicable = outcome.cause == NOT_APPLICABLE
+            reason = one_line(outcome.error)
+            # Of an outcome, what the class of an error is called tells a reader nothing.
+            reason = reason.partition(": ")[2] if is_not_applicable else reason
+            return {"state": "failed", "reason": reason, "is_not_applicable": is_not_applicable}
         record, key = outcome, outcome.key
         self.versions[record.stage["results_version"]] += 1
         if record.kind == "representation":
@@ -207,6 +227,7 @@ class StoreReader:
             if upstream["state"] in ("failed", "diverged"):
                 row["state"] = upstream["state"]
                 row["reason"] = f"its {what} {upstream['state']}: {upstream.get('reason', 'loss not finite')}"
+                row["is_not_applicable"] = upstream.get("is_not_applicable", False)
 
 
 def _groups_by_rank(record: Record) -> Mapping[str, list[int]]:
@@ -222,6 +243,10 @@ def _name_groups(groups: Mapping[str, list[int]], num_classes: int) -> NDArray[n
     for name, labels in groups.items():
         group_K[labels] = name
     return group_K
+
+
+def _times(row: Mapping[str, Any]) -> tuple[float, float]:
+    return row.get("wall_s", np.nan), row.get("train_s", np.nan)
 
 
 def _describe_run(run: StudyRun, cell: str) -> dict[str, Any]:

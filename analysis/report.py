@@ -87,6 +87,13 @@ CHAPTERS = (
         figures=("f2", "f3", "f4"),
     ),
     Chapter(
+        name="methods",
+        short_title="Methods",
+        title="The methods, ranked, and what they cost",
+        tables=("r1-ranking", "r2-none", "r2-oversample", "r3-cost"),
+        figures=("f10", "f11"),
+    ),
+    Chapter(
         name="ablations",
         short_title="Ablations",
         title="What single choices do",
@@ -174,7 +181,7 @@ def write_report(results: Results, out_dir: str | Path) -> Path:
     for name, frame in {"runs": results.runs, "cells": results.cells}.items():
         files[f"tables/{name}.csv"] = to_raw_csv(frame).encode()
     pictures = []
-    for drawn in draw_figures(results, frames.contrasts):
+    for drawn in draw_figures(results, frames.contrasts, frames.methods):
         picture, drawn_files = _embed(drawn)
         files |= drawn_files
         pictures.append(picture)

@@ -11,6 +11,7 @@ from analysis.figures.classes import draw_confusions, draw_recalls
 from analysis.figures.differences import draw_differences
 from analysis.figures.generators import draw_diversity, draw_sheets
 from analysis.figures.methods import draw_replicates, draw_wins
+from analysis.figures.ranking import draw_ranking
 from analysis.figures.ranks import draw_ranks
 from analysis.figures.searches import draw_search
 from analysis.figures.style import Drawn, to_png, to_svg
@@ -19,11 +20,12 @@ from analysis.figures.training import draw_curves
 __all__ = ["Drawn", "draw_figures", "draw_search", "own_settings", "to_png", "to_svg"]
 
 
-def draw_figures(results: Results, contrasts: pd.DataFrame) -> Iterator[Drawn]:
-    """Yield the figures F1 to F9 that the results can support.
+def draw_figures(results: Results, contrasts: pd.DataFrame, methods: pd.DataFrame) -> Iterator[Drawn]:
+    """Yield the figures F1 to F11 that the results can support.
 
     Args:
         contrasts: of the leading metric, as `analysis.compare.compare` returns them.
+        methods: as `analysis.methods.methods_frame` returns them.
     """
     yield from draw_replicates(results.runs)
     yield from draw_differences(results.runs)
@@ -35,3 +37,4 @@ def draw_figures(results: Results, contrasts: pd.DataFrame) -> Iterator[Drawn]:
     yield from draw_sheets(results)
     yield from draw_diversity(results)
     yield from draw_changes(results.runs, results.comparisons)
+    yield from draw_ranking(methods)

@@ -121,11 +121,13 @@ def rank_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the leading metric with seeds as rows and the methods that every imbalanced set has as columns.
 
     Each is the mean over Cs: the runs of one seed share its streams and are one block, not one for each C.
+    A method that is not applicable at any seed of a set is not one that this has.
     Only seeds at which all of them are complete.
     """
     tables = []
     for _, block in runs[runs["data"].isin(compared_data(runs))].groupby("data", sort=False):
-        cells = block.drop_duplicates("method").set_index("method")["cell"]
+        is_served = ~block.groupby("cell")["is_not_applicable"].transform("all")
+        cells = block[is_served].drop_duplicates("method").set_index("method")["cell"]
         table = complete_table(block, list(cells), leading_of(block))
         table.columns = pd.Index(cells.index)
         tables.append(table)

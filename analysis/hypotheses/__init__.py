@@ -256,6 +256,17 @@ HYPOTHESES = (
         ),
     ),
     Hypothesis(
+        name="H14b",
+        claim="Logit-level methods beat oversampling.",
+        source="new",
+        comparison=f"{', '.join(LOGIT_METHODS)} - oversample, per C",
+        family=f"{_PARTS}; read once H14 is supported, in which order both hold at one level",
+        test=_PAIRED,
+        limits=_STEPS,
+        needs=f"oversample and one of {', '.join(LOGIT_METHODS)} at the same C",
+        judge=lambda evidence: judge_leads(evidence, LOGIT_METHODS, ["oversample"]),
+    ),
+    Hypothesis(
         name="H15",
         claim="A CGAN trained on the oversampled set serves better than one trained on the raw set.",
         source="3",

@@ -1,4 +1,4 @@
-"""The tables of the report: T1 to T7, the hypotheses, and what is exploratory."""
+"""The tables of the report: T1 to T7, R1 to R3, the hypotheses, and what is exploratory."""
 
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from analysis.collect import Results
 from analysis.compare import compare, compare_collapse
 from analysis.hypotheses import judge_hypotheses
 from analysis.leading import leading_of
+from analysis.methods import methods_frame
 from analysis.sources import sources_table
 from analysis.tables.ablations import ablation_table
 from analysis.tables.claims import count_verdicts, hypothesis_table
@@ -19,6 +20,7 @@ from analysis.tables.collapse import collapse_comparison, collapsed_generators, 
 from analysis.tables.completeness import account, completeness_table, count_gaps, provenance_table
 from analysis.tables.cost import cost_tables
 from analysis.tables.differences import all_pairs_table, components, difference_table, power, sources
+from analysis.tables.methods import methods_tables
 from analysis.tables.own_metrics import compare_own, own_table
 from analysis.tables.replication import further_table, replication_tables
 from analysis.tables.searches import search_tables
@@ -59,6 +61,8 @@ class Frames:
     """hypotheses"""
     ablations: pd.DataFrame
     """of the leading metric, as `compare_with_references` returns them"""
+    methods: pd.DataFrame
+    """as `methods_frame` returns them"""
     sources: pd.DataFrame
     """of the leading metric, as `sources_table` returns them"""
     own: pd.DataFrame
@@ -76,6 +80,7 @@ def compute_frames(results: Results) -> Frames:
         compared_collapse=compare_collapse(results.runs),
         judged=judge_hypotheses(results),
         ablations=compare_with_references(results.runs, results.comparisons),
+        methods=methods_frame(results.runs, results.cells, results.comparisons),
         sources=sources_table(results.nested_runs),
         own=compare_own(results.runs),
     )
@@ -100,6 +105,8 @@ def build_tables(results: Results, frames: Frames) -> dict[str, Table]:
         all_pairs_table(frames.contrasts),
         collapse_comparison(frames.compared_collapse),
     ]
+    if len(frames.methods):
+        tables += methods_tables(frames.methods)
     if list_own():
         tables.append(own_table(frames.own))
     if has_classes_to_tell(results.cells, results.class_names):

@@ -18,7 +18,7 @@ def hypothesis_table(judged: pd.DataFrame) -> Table:
             Column(
                 head="hypothesis",
                 text=lambda row: str(row["hypothesis"]),
-                value=lambda row: int(row["hypothesis"][1:]),
+                value=lambda row: float(row["hypothesis"][1:].replace("b", ".5")),
                 is_row_head=True,
             ),
             Column(

@@ -59,8 +59,8 @@ def account(runs: pd.DataFrame) -> dict[str, int]:
 
 
 def count_gaps(runs: pd.DataFrame) -> int:
-    """Return how many planned runs have no result yet, or never will."""
-    return int(runs["state"].isin(["missing", "failed"]).sum())
+    """Return how many planned runs have no outcome: that a method is not applicable is one."""
+    return int((runs["state"].isin(["missing", "failed"]) & ~runs["is_not_applicable"]).sum())
 
 
 def completeness_table(runs: pd.DataFrame, notes: tuple[str, ...]) -> Table:
@@ -72,6 +72,7 @@ def completeness_table(runs: pd.DataFrame, notes: tuple[str, ...]) -> Table:
             dict(zip(CELL_COLUMNS, names, strict=True))
             | account(of_cell)
             | {
+                "num_not_applicable": int(of_cell["is_not_applicable"].sum()),
                 "num_retries": int(finished["num_errors"].sum()),
                 "wall_min": finished["wall_s"].sum() / _S_PER_MIN,
                 "train_min": finished["train_s"].sum() / _S_PER_MIN,
@@ -87,21 +88,23 @@ def completeness_table(runs: pd.DataFrame, notes: tuple[str, ...]) -> Table:
             DATA_COLUMN,
             METHOD_COLUMN,
             *states,
+            number_column("of failed, not applicable", "num_not_applicable", whole),
             number_column("retries", "num_retries", whole),
             number_column("wall time in min", "wall_min", lambda value: decimals(value, 1)),
             number_column("training time in min", "train_min", lambda value: decimals(value, 1)),
         ),
-        meaning=_completeness_meaning(account(runs), count_gaps(runs)),
+        meaning=_completeness_meaning(account(runs), count_gaps(runs), int(runs["is_not_applicable"].sum())),
         notes=(
             "planned = complete + failed + diverged + missing. Diverged: the loss was not finite, and "
-            "there is no test result. Retries: attempts of finished runs that ended in an error before. "
+            "there is no test result. Not applicable: the method cannot serve the training set, which is "
+            "an outcome. Retries: attempts of finished runs that ended in an error before. "
             "Times are summed over finished runs, without their generators.",
             *(f"{note[0].upper()}{note[1:]}." for note in notes),
         ),
     )
 
 
-def _completeness_meaning(counts: Mapping[str, int], num_gaps: int) -> str:
+def _completeness_meaning(counts: Mapping[str, int], num_gaps: int, num_not_applicable: int) -> str:
     planned = count(counts["planned"], "planned run")
     if counts["complete"] == counts["planned"]:
         return f"All {planned} are complete; nothing was left out."
@@ -110,6 +113,7 @@ def _completeness_meaning(counts: Mapping[str, int], num_gaps: int) -> str:
     return join(
         [
             f"Of {planned}: {said}. Every n in this report counts complete runs only.",
+            f"Of those that failed, {num_not_applicable} are not applicable." if num_not_applicable else "",
             "If what is missing is not missing by chance, estimates are biased." if num_gaps else "",
             f"{diverged}." if diverged else "",
         ]

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import torch
 
 from lt_rebalance.ground.disk import takes_no_more
-from lt_rebalance.ground.errors import StorageError
+from lt_rebalance.ground.errors import NotApplicableError, StorageError
 from lt_rebalance.ground.own_file import describe_own, find_place, say_error
 from lt_rebalance.stages.machine import describe_machine
 from lt_rebalance.store import Store, StoreError
-from lt_rebalance.store.records import Failure, stage_key
+from lt_rebalance.store.records import NOT_APPLICABLE, Failure, stage_key
 from lt_rebalance.studies.stage import stage_from_dict
 
 MAX_ERRORS = 3
@@ -59,7 +59,8 @@ class Attempt:
     | UnfitWorkerError | "blocked" | |
     | StorageError; before there is a store to keep it in, StoreError and any OSError | "blocked" | |
     | StoreError | "blocked", and kept | infrastructure |
-    | ValueError | "failed" at once | input |
+    | NotApplicableError | "failed" at once | not applicable |
+    | any other ValueError | "failed" at once | input |
     | torch's OutOfMemoryError, MemoryError | tried again, "failed" at the last of `MAX_ERRORS` | memory |
     | anything else in a file of a user's own | "failed" at once for a ValueError, else the same | own file |
     | any other OSError | the same | infrastructure |
@@ -157,6 +158,8 @@ def describe_way(error: BaseException) -> str:
 
 def find_cause(error: BaseException) -> str:
     """Return which of `CAUSES` an error belongs to."""
+    if isinstance(error, NotApplicableError):
+        return NOT_APPLICABLE
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return "memory"
     if isinstance(error, StoreError | StorageError):

@@ -25,6 +25,7 @@ from lt_rebalance.stages.arithmetic import Throughput
 from lt_rebalance.stages.progress import Progress, render_cells
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.presence import DriverBeat
+from lt_rebalance.store.records import NOT_APPLICABLE
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.tables import (
     cells_frame,
@@ -131,20 +132,25 @@ def _show_results(job: Job, store: Store, console: Console) -> int:
         print(text)
     for run in ledger.plan.runs:
         if ledger.state(run.key) == "failed":
-            console.print(rich(f"failed: {run}: {ledger.reason(run.key)}"), soft_wrap=True)
+            end = NOT_APPLICABLE if ledger.cause(run.key) == NOT_APPLICABLE else "failed"
+            console.print(rich(f"{end}: {run}: {ledger.reason(run.key)}"), soft_wrap=True)
     for path in paths:
         print(f"table: {path}")
     print(f"records: {store.location}")
     counts = ledger.count_runs()
     if quarantined := len(store.list_quarantine()):
         print(f"quarantine: {quarantined} damaged files were set aside in {store.location}/quarantine")
-    if counts["failed"]:
-        causes = ledger.count_causes()
+    causes = ledger.count_causes()
+    num_not_applicable = causes.pop(NOT_APPLICABLE, 0)  # which is an outcome
+    if num_not_applicable:
+        print(f"not applicable: {num_not_applicable} runs of a method that cannot serve their training set")
+    if causes:
         print("failed runs by cause: " + ", ".join(f"{name} {num}" for name, num in sorted(causes.items())))
         print(advise_on(causes, this_command()))
     if counts["missing"]:
         print(f"to run what is missing: {this_command()}")
-    if counts["complete"] == len(ledger.plan.runs) and all(isinstance(seed, int) for seed in study.seeds):
+    is_done = counts["complete"] + num_not_applicable == len(ledger.plan.runs)
+    if is_done and all(isinstance(seed, int) for seed in study.seeds):
         print(f"for twice the seeds: {this_command()} {job.seeds_option} {2 * len(study.seeds)}")
     print(ledger.summary())
-    return EXIT_INCOMPLETE if counts["failed"] or counts["missing"] else 0
+    return EXIT_INCOMPLETE if causes or counts["missing"] else 0

@@ -152,7 +152,8 @@ def main(
 
     The run ends with the answer to the sweep's question, where one is given, and the account of its runs.
 
-    0: every planned run is complete or diverged. 1: some failed or are missing. Others: as `run_command`.
+    0: every planned run is complete, diverged or not applicable. 1: some failed or are missing. Others: as
+    `run_command`.
     """
 
     def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:

@@ -63,6 +63,10 @@ class LeaseLostError(RuntimeError):
     """Another driver has taken over, because this one gave no sign of life for too long."""
 
 
+class NotApplicableError(ValueError):
+    """A method cannot serve the training set at hand: an outcome of a run, with its reason, and no fault."""
+
+
 class DataError(ValueError):
     """Data that is missing, damaged or cannot be downloaded; one line that says what helps."""
 

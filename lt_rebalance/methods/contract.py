@@ -209,7 +209,8 @@ class Method:
     ) = None
     """makes the synthetic images that `plan` asks for, where no generator does: from K arrays `images_NCHW`
     in [-1, 1], how many to make of each class, the method's stream "NAME/synthesis" and the options to
-    `synthetic_SCHW` in [-1, 1], class by class; a ValueError ends the run as failed, with its text"""
+    `synthetic_SCHW` in [-1, 1], class by class; a NotApplicableError, of `ground.errors`, ends the run as not
+    applicable, a ValueError as failed, with its text"""
     order: Callable[[NDArray[np.int64], float, Options], NDArray[np.float64]] | None = None
     """how often: from counts_K, the share of the budget that is used when a pass begins, and the options to
     the chance of each class, in any unit, that the next item is of it; items are drawn with replacement, all
@@ -247,6 +248,21 @@ class Method:
     def makes_images(self) -> bool:
         """Whether some of what is learned from is made, by a generator or by itself."""
         return self.needs_generator or self.synthesize is not None
+
+    @property
+    def family(self) -> str:
+        """What tables group it under: the moment that tells it apart, or "none"."""
+        moments = {
+            "second training": self.then,
+            "mixing": self.mix,
+            "head": self.head,
+            "after training": self.adjust or self.after,
+            "made images": self.makes_images,
+            "loss": self.loss,
+            "sampling": self.order,
+            "resampling": self.plan is not plan_all,
+        }
+        return next((family for family, acts in moments.items() if acts), "none")
 
     @property
     def only_plans(self) -> bool:

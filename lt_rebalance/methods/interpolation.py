@@ -2,7 +2,7 @@
 
 Samplers get floats: on bytes they subtract in unsigned arithmetic and wrap around. What a sampler cannot do
 with these classes, or does not do (some return a class as small as it was, without a word), ends a run as
-failed, with the reason.
+not applicable, with the reason.
 
 Shape suffixes: N images of a class, S synthetic images, C H W image, K classes.
 """
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_rebalance.ground.errors import NotApplicableError
 from lt_rebalance.ground.text import one_line
 
 FloatImages = NDArray[np.float32]
@@ -40,7 +41,7 @@ def resample(
         images_by_class: K arrays of `images_NCHW`, float32 in [-1, 1].
 
     Raises:
-        ValueError: the sampler is not applicable to these classes.
+        NotApplicableError: the sampler cannot serve these classes.
     """
     counts_K = [len(images_NCHW) for images_NCHW in images_by_class]
     targets = {
@@ -60,12 +61,14 @@ def resample(
         drawn = build(sampling_strategy=targets, random_state=seed, **parameters)
         after, labels_after = drawn.fit_resample(pixels, labels)
     except (ValueError, RuntimeError) as error:
-        raise ValueError(
+        raise NotApplicableError(
             f"{name} is not applicable to classes of {min(counts_K)} to {max(counts_K)} images: "
             f"{one_line(error)}"
         ) from None
     if not np.array_equal(after[: len(pixels)], pixels):
-        raise ValueError(f"{name} is not applicable: it does not keep the images it is given, in their order")
+        raise NotApplicableError(
+            f"{name} is not applicable: it does not keep the images it is given, in their order"
+        )
     made, labels_made = after[len(pixels) :], labels_after[len(pixels) :]
     chosen = [
         _pick(name, label, np.flatnonzero(labels_made == label), targets[label] - counts_K[label], rng)
@@ -81,7 +84,7 @@ def _pick(
 ) -> NDArray[np.int64]:
     """Return places of as many images as wanted, all of them where so many were made."""
     if abs(len(places) - wanted) > max(1, ROUNDING * wanted) or not len(places):
-        raise ValueError(
+        raise NotApplicableError(
             f"{name} is not applicable: asked for {wanted} images of class {label}, it made {len(places)}"
         )
     if len(places) >= wanted:

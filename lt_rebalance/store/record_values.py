@@ -40,9 +40,11 @@ from lt_rebalance.store.config_values import CLASSIFIER_STAGE, GENERATOR_STAGE
 
 KINDS = ("generator", "classifier", "validation", "representation")
 STATES = ("complete", "diverged")
-CAUSES = ("input", "memory", "own file", "code", "infrastructure", "unknown")
-"""of failures: wrong configuration or data; too little memory; an exception in a file of the user's own; any
-other exception; lost workers, nodes and storage; failures from before causes were kept"""
+NOT_APPLICABLE = "not applicable"
+CAUSES = ("input", NOT_APPLICABLE, "memory", "own file", "code", "infrastructure", "unknown")
+"""of failures: wrong configuration or data; a method that cannot serve the training set, which is an outcome;
+too little memory; an exception in a file of the user's own; any other exception; lost workers, nodes and
+storage; failures from before causes were kept"""
 
 ROUNDING = 1e-9
 """by which a number may be away from what it follows from"""

@@ -17,6 +17,7 @@ from lt_rebalance.store.record_values import (
     CAUSES,
     FAILURE,
     KINDS,
+    NOT_APPLICABLE,
     STATES,
     TIMING,
     check_outcome,
@@ -27,6 +28,7 @@ from lt_rebalance.store.record_values import (
 __all__ = [
     "CAUSES",
     "KINDS",
+    "NOT_APPLICABLE",
     "STATES",
     "Artifact",
     "Failure",

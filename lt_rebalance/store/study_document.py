@@ -36,7 +36,8 @@ _CELL = fields(
             {"data": DATA, "method": METHOD, "generator": optional(GENERATOR), "classifier": CLASSIFIER},
             others=anything,
         ),
-    }
+    },
+    {"family": label},
 )
 _STUDY = fields(
     {
@@ -89,6 +90,8 @@ class StudyCell:
     method: str
     config: Mapping[str, Any]
     """as plain values, by section; a generator that it has not is None"""
+    family: str = ""
+    """of its method; empty where the study was written without"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +259,7 @@ class StudyDocument:
             "results_version": self.results_version,
             "execution": dict(self.execution),
             "datasets": {each: self._describe_dataset(each) for each in self.class_names},
-            "cells": [dict(vars(cell)) for cell in self.cells],
+            "cells": [_describe_cell(cell) for cell in self.cells],
             "comparisons": [dict(vars(each)) for each in self.comparisons],
             "runs": [_describe_run(run) for run in self.runs],
         }
@@ -273,6 +276,10 @@ class StudyDocument:
         if dataset in self.counts:
             described["counts"] = {split: list(each) for split, each in self.counts[dataset].items()}
         return described | {"is_test_balanced": False} if dataset in self.unbalanced else described
+
+
+def _describe_cell(cell: StudyCell) -> dict[str, Any]:
+    return {each: value for each, value in vars(cell).items() if each != "family" or value}
 
 
 def _describe_run(run: StudyRun) -> dict[str, Any]:

@@ -108,10 +108,13 @@ class Ledger:
         chain = reversed(chain_of(self.plan.stages[key]))
         return next(stage for stage in chain if stage.key in self.failures)
 
+    def cause(self, key: str) -> str:
+        """Return the cause of a stage that counts as failed, one of `records.CAUSES`."""
+        return self.failures[self._failed_stage(key).key].cause
+
     def count_causes(self) -> Counter[str]:
-        """Return how many failed runs there are by cause, one of `records.CAUSES`."""
-        failed = (run.key for run in self.plan.runs if self.state(run.key) == "failed")
-        return Counter(self.failures[self._failed_stage(key).key].cause for key in failed)
+        """Return how many failed runs there are by cause."""
+        return Counter(self.cause(run.key) for run in self.plan.runs if self.state(run.key) == "failed")
 
     def pending(self) -> dict[str, AnyStage]:
         """Return the stages that are still to run, each after those that it builds on.

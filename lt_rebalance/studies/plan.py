@@ -9,8 +9,9 @@ from functools import cached_property
 from lt_rebalance.data.at_hand import call_after, get_own_data, is_own_name
 from lt_rebalance.data.catalog import get_dataset_spec, know_all_counts
 from lt_rebalance.ground.imbalance import is_balanced
-from lt_rebalance.ground.own_file import find_place
+from lt_rebalance.ground.own_file import find_place, is_at_hand
 from lt_rebalance.ground.plain import config_from_dict, to_plain
+from lt_rebalance.methods.registry import get_method
 from lt_rebalance.store.study_document import StudyCell, StudyDocument, StudyRun
 from lt_rebalance.studies.keys import lanes_of
 from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, ClassifierStage
@@ -147,6 +148,7 @@ def _describe_cell(cell: Cell) -> StudyCell:
         dataset=cell.data.dataset,
         data=cell.data.label,
         method=cell.method_label,
+        family=get_method(cell.method.name).family if is_at_hand(cell.method.name) else "",
         config=config,
     )
 

@@ -14,6 +14,7 @@ import pytest
 
 from analysis.collect import Results, collect, read_results
 from analysis.completeness import IncompleteError
+from analysis.tables import build_tables, compute_frames, count_gaps
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.records import Failure, Record
 from lt_rebalance.studies.plan import Plan, describe_plan
@@ -162,6 +163,33 @@ def test_a_failed_generator_fails_the_runs_that_build_on_it(tmp_path: Path) -> N
     assert row["state"] == "failed" and "too few images" in row["reason"]
     (note,) = [each for each in read_results(store.location, allow=["gaps"]).notes if "runs failed" in each]
     assert note.endswith("seed 0 (its generator failed: ValueError: too few images)")
+
+
+def test_a_run_that_is_not_applicable_is_an_outcome_with_its_reason(tmp_path: Path) -> None:
+    plan = small_plan()
+    store = make_store(tmp_path / "store", plan)
+    result_path(store, plan.runs[1].key).unlink()
+    failure = Failure(
+        key=plan.runs[1].key,
+        kind="classifier",
+        stage=plan.runs[1].stage.to_dict(),
+        error="NotApplicableError: 4 images are too few",
+        traceback="",
+        provenance={},
+        cause="not applicable",
+    )
+    store.mark_failed(failure)
+    results = read_results(store.location)
+    assert list(results.runs["is_not_applicable"]).count(True) == 1
+    (row,) = results.runs[results.runs["is_not_applicable"]].to_dict("records")
+    assert (row["state"], row["reason"]) == ("failed", "4 images are too few")
+    (note,) = [each for each in results.notes if "1 of 4 planned runs are not applicable" in each]
+    assert note.endswith("(4 images are too few)")
+    assert not any("runs failed" in each for each in results.notes)
+    assert count_gaps(results.planned) == 0
+    table = build_tables(results, compute_frames(results))["t6-completeness"]
+    assert table.frame["num_not_applicable"].sum() == 1 and table.frame["failed"].sum() == 1
+    assert "Of those that failed, 1 are not applicable." in table.meaning
 
 
 def test_a_diverged_run_is_no_gap_but_lowers_n(tmp_path: Path) -> None:

@@ -347,7 +347,7 @@ def test_methods_are_told_apart_by_colour_and_marker() -> None:
 
 @pytest.fixture(scope="module")
 def drawn(grid_results: Results) -> list[Drawn]:
-    return list(draw_figures(grid_results, compare(grid_results.runs)))
+    return list(draw_figures(grid_results, compare(grid_results.runs), pd.DataFrame()))
 
 
 def test_every_figure_of_a_whole_grid_is_drawn_and_says_what_it_shows(drawn: list[Drawn]) -> None:
@@ -377,7 +377,9 @@ def test_no_text_is_smaller_than_eight_points(drawn: list[Drawn]) -> None:
 def test_figures_are_equal_on_a_second_run_and_leave_pyplot_alone(
     grid_results: Results, drawn: list[Drawn]
 ) -> None:
-    again = {each.name: each for each in draw_figures(grid_results, compare(grid_results.runs))}
+    again = {
+        each.name: each for each in draw_figures(grid_results, compare(grid_results.runs), pd.DataFrame())
+    }
     for each in drawn:
         if each.name.startswith(("f1", "f4", "f5", "f7", "f8-nearest")):
             assert to_svg(again[each.name]) == to_svg(each), each.name
@@ -392,7 +394,7 @@ def test_one_seed_and_missing_runs_are_drawn(tmp_path: Path) -> None:
     for run in plan.runs[7:]:
         (tmp_path / "stages" / run.key / "result.json").unlink()
     results = read_results(store.location, allow=["gaps"])
-    names = {each.name for each in draw_figures(results, compare(results.runs))}
+    names = {each.name for each in draw_figures(results, compare(results.runs), pd.DataFrame())}
     assert {"f1-replicates-1", "f5-curves-1", "f6-recalls-1", "f7-confusion-1", "f8-samples-1"} <= names
 
 
@@ -401,7 +403,7 @@ def test_a_store_without_results_gives_no_more_than_empty_axes(tmp_path: Path) -
     store = make_store(tmp_path, plan)
     (tmp_path / "stages" / plan.runs[0].key / "result.json").unlink()
     results = read_results(store.location, allow=["gaps"])
-    names = [each.name for each in draw_figures(results, compare(results.runs))]
+    names = [each.name for each in draw_figures(results, compare(results.runs), pd.DataFrame())]
     assert names == ["f1-replicates-1"]
 
 
@@ -409,5 +411,5 @@ def test_a_store_without_results_gives_no_more_than_empty_axes(tmp_path: Path) -
 def test_settings_have_figures_of_their_own(grid_results: Results) -> None:
     runs = pd.concat([grid_results.runs, grid_results.runs.assign(setting="other")], ignore_index=True)
     results = dataclasses.replace(grid_results, runs=runs)
-    names = [each.name for each in draw_figures(results, compare(runs))]
+    names = [each.name for each in draw_figures(results, compare(runs), pd.DataFrame())]
     assert {"f1-replicates-1", "f1-replicates-2", "f4-ranks-2"} <= set(names)

@@ -267,6 +267,7 @@ CASES: dict[str, tuple[str, str, Draw]] = {
     "H12": ("H12", "order", orders),
     "H13": ("H13", "collapse", classes_by_rank),
     "H14": ("H14", "logit", partial(leads, of=f"method in {LOGIT_METHODS}", edge=-0.005)),
+    "H14b": ("H14b", "logit", partial(leads, of=f"method in {LOGIT_METHODS}")),
     "H15": ("H15", "training set", partial(leads, of="protocol == 'sound'")),
     "H16": ("H16", "fill", fills),
     "H17": ("H17", "data set", partial(leads, of="dataset == 'gtsrb' and method != 'oversample'")),

@@ -110,7 +110,7 @@ def test_macro_f1_leads_on_an_unbalanced_test_set_everywhere(unbalanced: Results
     assert means == ["macro F1", "balanced accuracy", "accuracy", "loss"]
     assert tables["t2-differences"].title == "T2. Paired differences of macro F1"
     assert "macro F1: median" in tables["t1-further"].heads
-    drawn = list(draw_figures(unbalanced, frames.contrasts))
+    drawn = list(draw_figures(unbalanced, frames.contrasts, frames.methods))
     labels = [
         text
         for each in drawn

@@ -19,7 +19,7 @@ from lt_rebalance.cluster.rungs import (
 )
 from lt_rebalance.cluster.trainable import StageTrainable, trial_config
 from lt_rebalance.generation.cgan import CGANTraining
-from lt_rebalance.ground.errors import StorageError
+from lt_rebalance.ground.errors import NotApplicableError, StorageError
 from lt_rebalance.search.search import Search
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
@@ -39,6 +39,7 @@ class OddError(Exception):
 AGAIN = "tried again"
 ERRORS: dict[str, tuple[Callable[[], BaseException], str, str]] = {
     "value": (lambda: ValueError("made up"), "failed", "input"),
+    "not applicable": (lambda: NotApplicableError("made up"), "failed", "not applicable"),
     "unicode": (lambda: UnicodeDecodeError("utf-8", b"x", 0, 1, "made up"), "failed", "input"),
     "import": (lambda: ModuleNotFoundError("No module named 'made_up'"), AGAIN, "code"),
     "syntax": (lambda: SyntaxError("made up"), AGAIN, "code"),

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import functools
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -45,6 +46,17 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_registry_is_had_without_torch() -> None:
     check = "import sys, lt_rebalance.methods.registry; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False, timeout=60).returncode == 0
+
+
+def test_family_of_each_method_is_the_one_that_the_documentation_lists_it_under() -> None:
+    page = Path(__file__).parents[2] / "docs" / "methods.md"
+    listed, family = {}, ""
+    for line in page.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if len(cells) == 4:
+            family = cells[0] or family
+            listed |= {name: family for name in re.findall(r"`(\w+)`", cells[1])}
+    assert listed | {name: METHODS[name].family for name in METHODS} == listed
 
 
 @functools.cache

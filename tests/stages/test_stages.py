@@ -23,6 +23,7 @@ from lt_rebalance.data.catalog import DATASETS
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.generation.images import sample_images
+from lt_rebalance.ground.errors import NotApplicableError
 from lt_rebalance.ground.seeding import numpy_stream, torch_stream
 from lt_rebalance.images.load import load_at_hand
 from lt_rebalance.methods.interpolation import resample
@@ -461,7 +462,7 @@ def test_filling_nothing_is_no_method_bit_for_bit(store: Store, data_dir: str) -
 
 
 def test_method_that_is_not_applicable_is_refused_with_its_reason(store: Store, data_dir: str) -> None:
-    with pytest.raises(ValueError, match=r"SMOTE is not applicable to classes of 4 to 32 images"):
+    with pytest.raises(NotApplicableError, match=r"SMOTE is not applicable to classes of 4 to 32 images"):
         run_stage(make_stage("smote"), store, data_dir)
 
 

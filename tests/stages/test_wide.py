@@ -115,7 +115,7 @@ def check_events(store: Store) -> None:
 def check_report(results: Results) -> None:
     frames = compute_frames(results)
     assert build_tables(results, frames)
-    drawn = {each.name.partition("-")[0] for each in draw_figures(results, frames.contrasts)}
+    drawn = {each.name.partition("-")[0] for each in draw_figures(results, frames.contrasts, frames.methods)}
     assert {"f1", "f6", "f7"} <= drawn and "f8" not in drawn
     assert len(results.classes) == NUM_CLASSES
 

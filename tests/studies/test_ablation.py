@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+from analysis.power import fewest_seeds
 from lt_rebalance.commands.options import read_axes
 from lt_rebalance.commands.sweep import make_axes_parser
 from lt_rebalance.store.study_document import Comparison
@@ -192,6 +193,7 @@ def test_ablation_compares_each_of_its_cells_and_has_none_twice(name: str, prese
     assert study.name == f"{name}-{preset}"
     dataset, num_seeds = {"quick": ("fashion_mnist_mini", 3), "full": ("fashion_mnist", 10)}[preset]
     assert {cell.data.dataset for cell in study.cells} == {dataset}
+    num_seeds = 12 if study.name == "compare_methods-full" else num_seeds
     assert study.seeds == tuple(range(num_seeds))
     assert len({cell.unnamed() for cell in study.cells}) == len(study.cells)
     compared = {each.cell for each in study.comparisons} | {each.reference for each in study.comparisons}
@@ -283,7 +285,17 @@ def test_methods_stand_beside_none_and_beside_oversample() -> None:
     study = build(compare_methods, "--c", "1/2", "--methods", "none", "crt", "focal:gamma=1")
     labels = [cell.method_label for cell in study.cells]
     assert labels == ["none", "oversample", "crt", "focal:gamma=1"]
-    compared = {(labels[each.cell], labels[each.reference]) for each in study.comparisons}
-    assert compared == {
-        (name, reference) for name in labels for reference in ("none", "oversample") if name != reference
-    }
+    compared = [(labels[each.cell], labels[each.reference]) for each in study.comparisons]
+    assert sorted(compared) == [
+        ("crt", "none"),
+        ("crt", "oversample"),
+        ("focal:gamma=1", "none"),
+        ("focal:gamma=1", "oversample"),
+        ("oversample", "none"),
+    ]
+
+
+def test_full_comparison_of_methods_has_the_seeds_that_its_correction_takes() -> None:
+    study = build(compare_methods, "--preset", "full")
+    assert fewest_seeds(family_size=len(study.comparisons)) == len(study.seeds) == 12
+    assert sum(cell.generator is not None for cell in study.cells) == 1

@@ -1,0 +1,325 @@
+"""R1 to R3: methods ranked, beside none and beside oversample, and what each costs."""
+
+import math
+
+import pandas as pd
+
+from analysis.compare import ALPHA, MARGIN, MIN_PAIRS
+from analysis.methods import MATCHED, RANKED, REFERENCES, STANDINGS, TESTED, name_difference
+from analysis.power import fewest_seeds, smallest_exact_p
+from analysis.sentences import describe_pairs_left_out, join
+from analysis.tables.formats import (
+    ABSENT,
+    DATA_COLUMN,
+    count,
+    decimals,
+    estimate,
+    estimate_column,
+    listed,
+    n_column,
+    named_data,
+    number_column,
+    p_value,
+    per_setting,
+    points,
+    share,
+    text_column,
+)
+from analysis.tables.table import Column, Row, Table
+from lt_rebalance.ground.metrics import METRICS
+from lt_rebalance.ground.statements import count_used
+
+LABELS = {"recall_tail": "tail recall"} | {name: metric.label for name, metric in METRICS.items()}
+_RANKED = LABELS[RANKED]
+MINUS_MARGIN = points(-MARGIN)
+_NOTHING = f"No study at hand compares methods with {listed(list(REFERENCES)).replace(' and ', ' or ')}."
+_FAMILY_COLUMN = text_column("family", "family", is_row_head=True)
+_METHOD_COLUMN = Column(
+    head="method",
+    text=lambda row: str(row["method"]),
+    value=lambda row: str(row["method"]),
+    is_row_head=True,
+)
+
+
+def methods_tables(frame: pd.DataFrame) -> tuple[Table, ...]:
+    """Return R1, R2 for each reference, and R3; `frame` as `methods_frame` returns it."""
+    return (_ranking(frame), *(_differences(frame, reference) for reference in REFERENCES), _costs(frame))
+
+
+# R1
+
+
+def _say_rank(row: Row) -> str:
+    if math.isnan(row["rank"]):
+        return "not applicable" if row["reason"] else ABSENT
+    return f"{row['rank']:.0f} ({row['rank_low']:.0f} to {row['rank_high']:.0f})"
+
+
+def _ranking(frame: pd.DataFrame) -> Table:
+    return Table(
+        name="r1-ranking",
+        title=f"R1. Methods by {_RANKED}, grouped by family",
+        frame=frame,
+        columns=(
+            DATA_COLUMN,
+            _FAMILY_COLUMN,
+            _METHOD_COLUMN,
+            n_column("n", "n_expected"),
+            Column(
+                head="rank (95% intervals of all ranks together)",
+                text=_say_rank,
+                value=lambda row: row["rank"],
+            ),
+            Column(
+                head=f"mean {_RANKED} (95% intervals of all means together)",
+                text=lambda row: (
+                    estimate(row["mean"], row["mean_low"], row["mean_high"], share) if row["n"] else ABSENT
+                ),
+                value=lambda row: row["mean"],
+            ),
+            *(
+                number_column(LABELS[metric], metric, share, is_optional=True)
+                for metric in TESTED
+                if metric in frame
+            ),
+            Column(
+                head="runs with a dead class",
+                text=lambda row: f"{row['num_collapsed']} of {row['n']}",
+                value=lambda row: row["num_collapsed"],
+            ),
+        ),
+        meaning=_ranking_meaning(frame),
+        notes=(
+            "Families stand in the order of their best methods. Ranks are by mean over seeds. A method's "
+            "interval leaves out those places at which it would stand on the wrong side of a method from "
+            "which it differs: all pairs are tested by flipping the signs of all differences of a seed "
+            "together (exact; the largest standardised sum of any pair is what each is held against), so "
+            f"that no false difference among all pairs is found in more than {100 * ALPHA:g} % of studies, "
+            "and all intervals hold together. Means: Student t intervals, widened after Bonferroni so that "
+            "all of them hold together; as methods share seeds, ranks tell methods apart whose intervals of "
+            "means overlap.",
+        )
+        if len(frame)
+        else (),
+    )
+
+
+def _ranking_meaning(frame: pd.DataFrame) -> str:
+    if frame.empty:
+        return _NOTHING
+    sentences = {
+        _name_place(frame, block): _describe_ranks(block)
+        for _, block in frame.groupby(["setting", "data"], sort=False)
+    }
+    return per_setting(sentences)
+
+
+def _name_place(frame: pd.DataFrame, block: pd.DataFrame) -> str:
+    first = block.iloc[0]
+    is_one = frame["setting"].nunique() == 1
+    return named_data(first["data"]) if is_one else f"{first['setting']}, {named_data(first['data'])}"
+
+
+def _describe_ranks(block: pd.DataFrame) -> str:
+    ranked = block[block["rank"].notna()].sort_values("rank")
+    sentences = []
+    if len(ranked):
+        firsts = list(ranked.loc[ranked["rank_low"] == 1, "method"])
+        first = ranked.iloc[0]
+        sentences.append(
+            f"{first['method']} has the highest mean ({share(first['mean'])}); "
+            + (
+                "no other may be the best."
+                if len(firsts) == 1
+                else f"{count(len(firsts), 'method')} of {len(ranked)} may be the best: {_some(firsts)}."
+            )
+        )
+        num_seeds = int(ranked["n"].max())
+        if num_seeds < MIN_PAIRS:
+            sentences.append(
+                f"With {count(num_seeds, 'seed')} no two methods can be told apart; it takes {MIN_PAIRS}."
+            )
+    for row in block[block["reason"] != ""].to_dict("records"):
+        sentences.append(
+            f"{row['method']} is not applicable in {row['num_not_applicable']} of {row['n_expected']} runs: "
+            f"{row['reason']}."
+        )
+    return join(sentences)
+
+
+def _some(names: list[str], num_named: int = 5) -> str:
+    more = f" and {len(names) - num_named} more" if len(names) > num_named else ""
+    return (", ".join(names[:num_named]) + more) if more else listed(names)
+
+
+# R2
+
+
+def _differences(frame: pd.DataFrame, reference: str) -> Table:
+    metrics = [metric for metric in TESTED if name_difference(metric, reference, "verdict") in frame]
+    lead = name_difference(metrics[0], reference, "n_pairs") if metrics else ""
+    shown = frame[frame[lead].notna()] if metrics else frame.iloc[:0]
+    return Table(
+        name=f"r2-{reference}",
+        title=f"R2. Methods minus {reference}: paired differences",
+        frame=frame,
+        shown=shown,
+        columns=(
+            DATA_COLUMN,
+            _FAMILY_COLUMN,
+            _METHOD_COLUMN,
+            *([_pairs_column(metrics[0], reference)] if metrics else []),
+            *(_difference_column(metric, reference) for metric in metrics),
+        ),
+        meaning=_difference_meaning(shown, metrics, reference),
+        notes=_difference_notes() if len(shown) else (),
+    )
+
+
+def _pairs_column(metric: str, reference: str) -> Column:
+    """Return how many pairs there are; the frame has nan for a reference itself, and so no whole numbers."""
+    names = [name_difference(metric, reference, name) for name in ("n_pairs", "n_expected", "n_diverged")]
+    return Column(
+        head="pairs of planned",
+        text=lambda row: count_used(*(int(row[name]) for name in names)),
+        value=lambda row: row[names[0]],
+    )
+
+
+def _difference_column(metric: str, reference: str) -> Column:
+    names = {
+        column: name_difference(metric, reference, column)
+        for column in ("mean_difference", "difference_low", "difference_high", "holm_p", "verdict")
+    }
+
+    def say(row: Row) -> str:
+        difference, low, high, holm_p, verdict = (row[name] for name in names.values())
+        by = {"better": "Holm ", "worse": "Holm ", "equivalent": "TOST; Holm ", "undecided": "Holm "}
+        said = "not applicable" if row["reason"] and not row["n"] else estimate(difference, low, high, points)
+        return said if math.isnan(holm_p) else f"{said}: {verdict} ({by[verdict]}p {p_value(holm_p)})"
+
+    return Column(
+        head=f"{LABELS[metric]}: points (95% t interval), verdict",
+        text=say,
+        value=lambda row: row[names["mean_difference"]],
+    )
+
+
+def _difference_meaning(shown: pd.DataFrame, metrics: list[str], reference: str) -> str:
+    if shown.empty:
+        return _NOTHING
+    sentences = {
+        str(setting): " ".join(_count_verdicts(rows, metric, reference) for metric in metrics)
+        for setting, rows in shown.groupby("setting", sort=False)
+    }
+    n_columns = {name_difference(metrics[0], reference, name): name for name in ("n_expected", "n_diverged")}
+    pairs = shown[list(n_columns)].rename(columns=n_columns)
+    return join(
+        [
+            per_setting(sentences),
+            describe_pairs_left_out(pairs),
+            "Undecided means that these runs cannot tell.",
+        ]
+    )
+
+
+def _count_verdicts(rows: pd.DataFrame, metric: str, reference: str) -> str:
+    counts = rows[name_difference(metric, reference, "verdict")].value_counts()
+    said = [
+        f"{counts[name]} {name}" for name in ("better", "worse", "equivalent", "undecided") if name in counts
+    ]
+    text = f"In {LABELS[metric]}, of {count(len(rows), 'method')}: {listed(said)}."
+    return text if metric != TESTED[0] else join([text, _describe_reach(rows, metric, reference)])
+
+
+def _describe_reach(rows: pd.DataFrame, metric: str, reference: str) -> str:
+    """Say where no difference, however large, can stand after Holm's correction."""
+    num_pairs = int(rows[name_difference(metric, reference, "n_pairs")].max())
+    size = int(rows["family_size"].iloc[0])
+    if num_pairs == 0 or size * smallest_exact_p(num_pairs) < ALPHA:
+        return ""
+    return (
+        f"With at most {count(num_pairs, 'pair')}, no difference of {size} can stand after Holm's "
+        f"correction, however large; it takes {fewest_seeds(family_size=size)}."
+    )
+
+
+def _difference_notes() -> tuple[str, ...]:
+    tested = listed([LABELS[metric] for metric in TESTED])
+    return (
+        f"Method minus reference, paired by seed; one point is 0.01. {tested[0].upper()}{tested[1:]} are "
+        "each a declared family of their own: all differences that the study names when it is planned, from "
+        "both references, exact two-sided sign-flip tests after Holm. Tail: the rarest 30 % of the classes. "
+        f"Equivalent: two one-sided t tests (TOST) within ±{100 * MARGIN:g} points, uncorrected. Below "
+        f"{MIN_PAIRS} pairs there is no verdict. The CSV file is that of R1.",
+    )
+
+
+# R3
+
+
+def _costs(frame: pd.DataFrame) -> Table:
+    return Table(
+        name="r3-cost",
+        title=f"R3. {_RANKED[0].upper()}{_RANKED[1:]} against device time, beside {MATCHED}",
+        frame=frame,
+        shown=frame[frame["n"] > 0] if len(frame) else frame,
+        columns=(
+            DATA_COLUMN,
+            _FAMILY_COLUMN,
+            _METHOD_COLUMN,
+            number_column("device time of a run, s", "device_s", lambda value: decimals(value, 1)),
+            number_column("times that of none", "device_ratio", lambda value: decimals(value, 2)),
+            estimate_column(f"mean {_RANKED} (as R1)", "mean", "mean_low", "mean_high", share),
+            Column(
+                head="on the front",
+                text=lambda row: "yes" if row["is_on_front"] else ABSENT,
+                value=lambda row: "yes" if row["is_on_front"] else "",
+            ),
+            number_column(
+                f"falls short of {MATCHED} by less than {100 * MARGIN:g} points: Holm p",
+                "non_inferiority_p",
+                p_value,
+                is_optional=True,
+            ),
+            number_column(f"differs from {MATCHED}: Holm p", "superiority_p", p_value, is_optional=True),
+            text_column(f"beside {MATCHED}", "standing"),
+        ),
+        meaning=_cost_meaning(frame),
+        notes=(
+            "Device time of a run is that of its own training and, whole, of all that it builds on: of a "
+            "generator or a first training that other runs use too, nothing is shared out, for who wants "
+            "this method alone pays all of it. (T6c shares it out.) What a search for settings took is not "
+            "in it. Times of machines that do other work differ by chance. On the front: no other method has "
+            "a mean as high in less time, or a higher one in as little.",
+            f"H14, for every method: “matches” is non-inferiority, a lead over {MATCHED} above "
+            f"{MINUS_MARGIN} points; “beats” is that and superiority, a lead above 0; “falls short” is a "
+            f"lead below {MINUS_MARGIN}. Exact sign-flip tests, paired by seed, each after Holm over the "
+            "methods of its row's data; a method is tested for superiority once it matches, which needs no "
+            f"further correction. Below {MIN_PAIRS} pairs there is no verdict.",
+        )
+        if len(frame)
+        else (),
+    )
+
+
+def _cost_meaning(frame: pd.DataFrame) -> str:
+    if frame.empty:
+        return _NOTHING
+    sentences = {
+        _name_place(frame, block): _describe_costs(block)
+        for _, block in frame.groupby(["setting", "data"], sort=False)
+    }
+    return per_setting(sentences)
+
+
+def _describe_costs(block: pd.DataFrame) -> str:
+    front = block[block["is_on_front"]].sort_values("device_s")
+    text = f"On the front, from the cheapest: {_some(list(front['method']), 8)}." if len(front) else ""
+    compared = block[block["standing"] != ""]
+    if compared.empty:
+        return text
+    counts = compared["standing"].value_counts()
+    said = [f"{counts[name]} {name}" for name in STANDINGS if name in counts]
+    return join([text, f"Beside {MATCHED}, of {count(len(compared), 'method')}: {listed(said)}."])
