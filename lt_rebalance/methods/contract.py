@@ -254,7 +254,7 @@ class Method:
         """What tables group it under: the moment that tells it apart, or "none"."""
         moments = {
             "second training": self.then,
-            "mixing": self.mix,
+            "augmentation": self.mix,
             "head": self.head,
             "after training": self.adjust or self.after,
             "made images": self.makes_images,
