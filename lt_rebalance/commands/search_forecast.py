@@ -116,8 +116,7 @@ class SearchForecast:
         return [*ladder[-1].groups[0], *measuring]
 
     def _stages_of_a_run(self, cell: Cell) -> list[AnyStage]:
-        stage = cell.stage(0, self.search.execution)
-        return chain_of(stage)
+        return chain_of(cell.stage(0, self.search.execution))
 
 
 def _add_up(throughput: Throughput, stages: list[AnyStage]) -> float:

@@ -27,6 +27,7 @@ from lt_rebalance.methods.crt import CRT
 from lt_rebalance.methods.cutmix import CUTMIX, CUTMIX_DRW
 from lt_rebalance.methods.focal import FOCAL
 from lt_rebalance.methods.imbalanced_learn import find_sampler, is_sampler
+from lt_rebalance.methods.knobs import KNOBS, check_knobs, list_knobs
 from lt_rebalance.methods.ldam import COSINE, LDAM, LDAM_DRW
 from lt_rebalance.methods.logit_adjusted_loss import LOGIT_ADJUSTED_LOSS
 from lt_rebalance.methods.logit_adjustment import LOGIT_ADJUSTMENT
@@ -96,14 +97,6 @@ def check_draw(name: str, draw: str | None) -> None:
         raise ValueError(f"unknown draw {draw!r} of method {name!r}; known: {', '.join(draws) or 'none'}")
 
 
-def check_fill_fraction(name: str, fill_fraction: float) -> None:
-    """Raise a ValueError unless the fraction is a share, and 1 for a method that makes no images."""
-    if not 0 <= fill_fraction <= 1:
-        raise ValueError(f"fill_fraction must be at least 0 and at most 1, got {fill_fraction}")
-    if fill_fraction < 1 and not get_method(name).makes_images:
-        raise ValueError(f"method {name!r} makes no images: its fill_fraction stays 1, got {fill_fraction}")
-
-
 def fill_in_options(name: str, options: Any) -> Any:  # Any: a dataclass of the method's own, or its fields
     """Return the options of a method as it declares them: those given, and its defaults for the others.
 
@@ -114,14 +107,16 @@ def fill_in_options(name: str, options: Any) -> Any:  # Any: a dataclass of the 
     if declared is None:
         if options is not None:
             others = "".join(map(name_holders, options if isinstance(options, Mapping) else ()))
-            raise ValueError(f"method {name!r} has no options, got {options!r}{others}")
+            knobs = ", ".join(list_knobs(get_method(name)))
+            but = f" but {knobs}" if knobs else ""
+            raise ValueError(f"method {name!r} has no options{but}, got {options!r}{others}")
         return None
     if isinstance(options, declared):
         return options
     given = {} if options is None else options
     for each in given if isinstance(given, Mapping) else ():
         if each not in field_types(declared):
-            known = ", ".join(field_types(declared))
+            known = ", ".join((*field_types(declared), *list_knobs(get_method(name))))
             raise ValueError(f"method {name!r} has no option {each!r}; known: {known}{name_holders(each)}")
     for each, kind in field_types(declared).items():
         accepted = (int, float) if kind is float else (kind,)
@@ -135,13 +130,25 @@ def fill_in_options(name: str, options: Any) -> Any:  # Any: a dataclass of the 
     return filled
 
 
+def part_options(name: str, asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is asked of a method parted into options of its own and knobs of made images."""
+    declared = get_method(name).options
+    own = () if declared is None else field_types(declared)
+    known = [knob for knob in list_knobs(get_method(name)) if knob not in own]
+    knobs = {option: value for option, value in asked.items() if option in known}
+    return {option: value for option, value in asked.items() if option not in knobs}, knobs
+
+
+def list_options(name: str) -> tuple[str, ...]:
+    """Return the names of all that can be set of a method: options of its own, and knobs of made images."""
+    method = get_method(name)
+    own = () if method.options is None else tuple(field_types(method.options))
+    return (*own, *(knob for knob in list_knobs(method) if knob not in own))
+
+
 def name_holders(option: str) -> str:
     """Return which methods have an option, to end an error about one that has not; empty if none has."""
-    holders = [
-        name
-        for name, method in METHODS.items()
-        if method.options is not None and option in field_types(method.options)
-    ]
+    holders = [name for name in METHODS if option in list_options(name)]
     return f"; {option} is an option of {', '.join(holders)}" if holders else ""
 
 
@@ -167,7 +174,7 @@ def plan_rebalancing(
         ValueError: unknown method or draw, a share or options that do not go with it, or an empty class.
     """
     check_draw(name, draw)
-    check_fill_fraction(name, fill_fraction)
+    check_knobs(name, get_method(name), {"fill_fraction": fill_fraction})
     if min(counts_K) < 1:
         raise ValueError(f"every class needs at least one image, got counts {list(counts_K)}")
     own = fill_in_options(name, options)
@@ -229,6 +236,14 @@ class MethodConfig:
     """one of the method's draws; None for a method without any"""
     fill_fraction: float = field(default=1.0, metadata=LATER)
     """share of each class's gap to the largest that synthetic images fill; 1 for a method that makes none"""
+    synthetic_weight: float = field(default=KNOBS["synthetic_weight"], metadata=LATER)
+    """of a synthetic image in the loss, from 0 to 1; that of a real one is 1"""
+    filter: str = field(default=KNOBS["filter"], metadata=LATER)
+    """which images of a generator are kept: "none", all; "classifier_agrees", those to which a classifier
+    that has learned from the real images as they are gives the class that they were made as"""
+    filter_attempts: int = field(default=KNOBS["filter_attempts"], metadata=LATER)
+    """how often an image is drawn at most, until the filter keeps one; then the draw stays to which the
+    classifier gave the class the highest probability"""
     options: Any = field(default=None, metadata=LATER)
     """the method's own, given as a mapping or as its dataclass and kept as that; None where it has none"""
     file_sha256: str | None = field(default=None, metadata=LATER)
@@ -243,14 +258,24 @@ class MethodConfig:
                 object.__setattr__(self, "options", _Described(self.options))
             return
         check_draw(self.name, self.draw)
-        check_fill_fraction(self.name, self.fill_fraction)
+        check_knobs(self.name, get_method(self.name), {each: getattr(self, each) for each in KNOBS})
         object.__setattr__(self, "options", fill_in_options(self.name, self.options))
 
     @property
+    def needs_first(self) -> bool:
+        """Whether another training comes before: the first of two, or that of the network which filters."""
+        return self.filter != "none" or (is_at_hand(self.name) and get_method(self.name).then is not None)
+
+    @property
     def label(self) -> str:
-        """How tables name it: as a user asks for it, with the options that are not the method's own."""
-        if not dataclasses.is_dataclass(self.options):
-            return self.name
-        values = ((each, getattr(self.options, each.name)) for each in fields(self.options))
-        others = [f"{each.name}={value}" for each, value in values if value != each.default]
-        return f"{self.name}:{','.join(others)}" if others else self.name
+        """How tables name it: as a user asks for it."""
+        return f"{self.name}{self.settings_label}"
+
+    @property
+    def settings_label(self) -> str:
+        """What is set otherwise than by default, as a user asks for it: ":tau=2.0", or nothing."""
+        own = fields(self.options) if dataclasses.is_dataclass(self.options) else ()
+        values = [(each.name, getattr(self.options, each.name), each.default) for each in own]
+        values += [(knob, getattr(self, knob), default) for knob, default in KNOBS.items()]
+        others = [f"{name}={value}" for name, value, default in values if value != default]
+        return f":{','.join(others)}" if others else ""

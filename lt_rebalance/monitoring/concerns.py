@@ -18,7 +18,7 @@ class Concern:
     """Something that matters."""
 
     kind: str
-    """"diverged", "dead classes", "collapsed generator" or "disk nearly full\""""
+    """"diverged", "dead classes", "rejected images", "collapsed generator" or "disk nearly full\""""
     text: str
     """what is the matter, to follow the name of the stage"""
 
@@ -37,7 +37,13 @@ def find_concerns(record: Record, class_names: Sequence[str]) -> list[Concern]:
         return []
     is_dead_K = (record.read_confusion().recall_K == 0).tolist()
     meaning = "has dead classes: not one test image is recognised of"
-    return _name_classes("dead classes", meaning, is_dead_K, class_names)
+    agreement_K = record.quality_per_class.get("filter_agreement", [None] * len(class_names))
+    is_short_K = [value is not None and value < 1 for value in agreement_K]
+    rejected = "learned also from synthetic images that the filter rejects, all their draws being used up, of"
+    return [
+        *_name_classes("dead classes", meaning, is_dead_K, class_names),
+        *_name_classes("rejected images", rejected, is_short_K, class_names),
+    ]
 
 
 def _name_classes(

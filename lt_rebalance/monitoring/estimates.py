@@ -130,7 +130,10 @@ def estimate_left(
             return None
         device_s.append(left * device)
         wall_s[fact.key] = left * wall
-    chains = (wall_s[fact.key] + wall_s.get(fact.upstream or "", 0.0) for fact in pending)
+    chains = (
+        wall_s[fact.key] + max((wall_s.get(each, 0.0) for each in fact.upstreams), default=0.0)
+        for fact in pending
+    )
     return max(sum(device_s) / num_devices, max(chains, default=0.0))
 
 

@@ -77,10 +77,10 @@ def _read_outcome(store: Store, key: str) -> dict[str, Any]:
 def run_state(facts: Mapping[str, StageFacts], key: str) -> str:
     """Return the state of a run, which shares the fate of what it builds on and that failed or diverged."""
     fact = facts[key]
-    if fact.state != "missing" or fact.upstream is None:
+    if fact.state != "missing":
         return fact.state
-    upstream = run_state(facts, fact.upstream)
-    return upstream if upstream in ("failed", "diverged") else "missing"
+    states = [run_state(facts, upstream) for upstream in fact.upstreams]
+    return next((state for state in states if state in ("failed", "diverged")), "missing")
 
 
 def list_pending(facts: Mapping[str, StageFacts]) -> list[StageFacts]:
@@ -88,9 +88,12 @@ def list_pending(facts: Mapping[str, StageFacts]) -> list[StageFacts]:
     pending: dict[str, StageFacts] = {}
     for key, fact in facts.items():
         if fact.kind == "classifier" and run_state(facts, key) == "missing":
-            chain, upstream = [fact], fact.upstream
-            while upstream is not None and facts[upstream].state != "complete":
-                chain.append(facts[upstream])
-                upstream = facts[upstream].upstream
-            pending |= {each.key: each for each in reversed(chain) if each.key not in pending}
+            for each in _chain_of(facts, fact):
+                pending.setdefault(each.key, each)
     return list(pending.values())
+
+
+def _chain_of(facts: Mapping[str, StageFacts], fact: StageFacts) -> list[StageFacts]:
+    """Return a stage after all that it builds on and that is not complete."""
+    lacking = [facts[key] for key in fact.upstreams if facts[key].state != "complete"]
+    return [*(each for upstream in lacking for each in _chain_of(facts, upstream)), fact]

@@ -19,7 +19,7 @@ from lt_rebalance.search.journal import JOURNAL_FILE
 from lt_rebalance.search.search import Search, Values
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.documents import search_path
-from lt_rebalance.studies.plan import upstream_key
+from lt_rebalance.studies.plan import chain_of
 from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage
 
 
@@ -74,9 +74,8 @@ def _list_of_searches(store: Store) -> Iterator[tuple[str, str]]:
                 raise _refuse(store, path, "it has trials and no account.json that tells what it tunes")
             continue
         for stage in _list_stages(store, name, trials):
-            for key in (stage.key, upstream_key(stage)):
-                if key is not None:
-                    yield key, f"search {name}"
+            for each in chain_of(stage):
+                yield each.key, f"search {name}"
 
 
 OWNERS: Mapping[str, Callable[[Store], Iterator[tuple[str, str]]]] = {

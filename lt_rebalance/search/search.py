@@ -13,9 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from lt_rebalance.ground.names import check_name
-from lt_rebalance.ground.own_file import is_at_hand
 from lt_rebalance.ground.plain import require_known, require_positive
-from lt_rebalance.methods.registry import get_method
 from lt_rebalance.search.spaces import SEARCH_SPACES, SearchSpace, Value
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.stage import AnyStage
@@ -100,11 +98,10 @@ class Search:
                 raise ValueError(
                     f"the untuned {name} is {value}, outside of what is searched: {self.space[name]}"
                 )
-        method = self.base.method.name
-        if is_at_hand(method) and get_method(method).then is not None:
+        if self.base.method.needs_first:
             raise ValueError(
-                f"a search tunes one training, and method {self.base.method.name!r} has two; tune method "
-                "'none', from which it starts"
+                f"a search tunes one training, and method {self.base.method.label!r} has two; tune method "
+                "'none', from which it starts, or leave out the filter"
             )
         steps, rounds = self.budget.steps, self.budget.rounds
         if steps is None or rounds is None or steps % rounds:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from lt_rebalance.stages.kinds import KINDS
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.keys import lanes_of
-from lt_rebalance.studies.plan import group_by_upstream
+from lt_rebalance.studies.plan import group_by_upstream, list_upstreams
 from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.studies.workload import counts_seed, stage_batching, stage_round_ends
 
@@ -116,6 +116,7 @@ class Remaining:
         """of each of them, by key"""
         self._num_works = Counter(self.works.values())
         self._after = group_by_upstream(pending)
+        self._num_awaited = Counter({key: len(each) for key, each in list_upstreams(pending).items()})
         self._shapes: dict[tuple[Work, frozenset[int]], int] = {}
         """numbered, each after those that build on it"""
         self._shape_of: dict[str, int] = {}
@@ -139,8 +140,10 @@ class Remaining:
         self._drop(key)
         for after in self._after.pop(key, []):
             if after in self.works and releases:
-                self._first.add(after)
-                self._num_first[self._shape_of[after]] += 1
+                self._num_awaited[after] -= 1
+                if not self._num_awaited[after]:
+                    self._first.add(after)
+                    self._num_first[self._shape_of[after]] += 1
             else:
                 self.finish(after, releases=False)
 

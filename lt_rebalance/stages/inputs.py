@@ -24,6 +24,7 @@ from lt_rebalance.ground.seeding import numpy_stream, torch_stream
 from lt_rebalance.images.load import load_at_hand
 from lt_rebalance.methods.checking import synthesize_checked
 from lt_rebalance.methods.contract import RebalancePlan
+from lt_rebalance.methods.filtering import draw_filtered
 from lt_rebalance.methods.registry import get_method, plan_rebalancing
 from lt_rebalance.networks.classifiers.registry import build_classifier
 from lt_rebalance.networks.generators.registry import build_generator
@@ -48,7 +49,7 @@ class StageInputs:
     training_set: TrainingSet
     validation_set: EvaluationSet | None
     quality_per_class: Mapping[str, list[float | None]]
-    """of the generator that made the synthetic images; empty without one"""
+    """of the generator that made the synthetic images, and of what was filtered; empty without one"""
     first_weights: Mapping[str, Tensor] | None
     """of the training that a second one starts from; None for a first"""
 
@@ -99,7 +100,7 @@ class InputReader:
         synthetic_SCHW: Tensor | None = None
         quality: Mapping[str, list[float | None]] = {}
         if isinstance(stage, ClassifierStage) and stage.generator_stage is not None:
-            synthetic_SCHW, quality = self._synthesize(stage.generator_stage, plan)
+            synthetic_SCHW, quality = self._synthesize(stage, stage.generator_stage, plan)
         elif isinstance(stage, ClassifierStage) and get_method(method.name).synthesize is not None:
             synthetic_SCHW = self._have_made(stage, subset, plan)
         return StageInputs(
@@ -158,17 +159,27 @@ class InputReader:
         return EvaluationSet(images_PCHW=images_PCHW, labels_N=labels_P[positions_N], positions_N=positions_N)
 
     def _synthesize(
-        self, stage: GeneratorStage, plan: RebalancePlan
+        self, stage: ClassifierStage, made_by: GeneratorStage, plan: RebalancePlan
     ) -> tuple[Tensor, Mapping[str, list[float | None]]]:
         """Return `synthetic_SCHW` in [-1, 1], class by class, and the quality of their generator."""
-        architecture = stage.generator.architecture
+        architecture = made_by.generator.architecture
         with torch.random.fork_rng(devices=[]):  # constructors draw from the global stream
             generator = build_generator(architecture, self.spec.num_classes, self.spec.image_shape)
-        record = self._load_weights(stage, generator, architecture)
+        record = self._load_weights(made_by, generator, architecture)
         generator.to(self._device)
-        labels_P = torch.from_numpy(_labels_by_class(plan.num_synthetic_K)).to(self._device)
-        noise_stream = torch_stream(stage.seed, "sampling_noise", device=self._device)
-        return sample_images(generator, labels_P, noise_stream), record.quality_per_class
+        labels_S = torch.from_numpy(_labels_by_class(plan.num_synthetic_K)).to(self._device)
+        noise_stream = torch_stream(made_by.seed, "sampling_noise", device=self._device)
+
+        def draw(labels_N: Tensor) -> Tensor:
+            return sample_images(generator, labels_N, noise_stream)
+
+        if stage.method.filter == "none" or len(labels_S) == 0:
+            return draw(labels_S), record.quality_per_class
+        assert stage.first_stage is not None
+        network = self._load_classifier(stage.first_stage).to(self._device)
+        attempts = stage.method.filter_attempts
+        synthetic_SCHW, found = draw_filtered(draw, network, labels_S, attempts, self.spec.num_classes)
+        return synthetic_SCHW, {**record.quality_per_class, **found}
 
     def _have_made(self, stage: ClassifierStage, subset: Subset, plan: RebalancePlan) -> Tensor:
         """Return `synthetic_SCHW` in [-1, 1], class by class, that the method itself makes of real images."""
@@ -186,11 +197,17 @@ class InputReader:
         """Return the weights that a second training starts from, on the CPU."""
         if not isinstance(stage, ClassifierStage) or stage.first_stage is None:
             return None
-        architecture = stage.first_stage.classifier.architecture
+        if stage.method.filter != "none" and get_method(stage.method.name).then is None:
+            return None
+        return self._load_classifier(stage.first_stage).state_dict()
+
+    def _load_classifier(self, stage: ClassifierStage) -> nn.Module:
+        """Return the network that a finished stage has kept, on the CPU."""
+        architecture = stage.classifier.architecture
         with torch.random.fork_rng(devices=[]):
             network = build_classifier(architecture, self.spec.num_classes, self.spec.image_shape)
-        self._load_weights(stage.first_stage, network, architecture)
-        return network.state_dict()
+        self._load_weights(stage, network, architecture)
+        return network
 
     def _load_weights(self, stage: AnyStage, network: nn.Module, architecture: str) -> Record:
         """Give a network the weights that a finished stage has kept; return the record of that stage."""

@@ -12,6 +12,7 @@ from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.stages.machine import describe_machine
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.store.records import Record
+from lt_rebalance.studies.plan import chain_of
 from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, stage_from_dict
 
 
@@ -61,10 +62,8 @@ def verify_stage(store: Store, key: str, data_dir: str | None) -> Verification:
     with tempfile.TemporaryDirectory(prefix="lt_rebalance-verify-") as folder:
         elsewhere = open_store(folder, RESULTS_VERSION, create=True)
         assert elsewhere is not None
-        upstream = stage.upstream
-        while upstream is not None:
+        for upstream in chain_of(stage)[:-1]:
             _copy(_read(store, upstream.key), store, elsewhere)
-            upstream = upstream.upstream
         again = run_stage(stage, elsewhere, data_dir)
     return Verification(
         key=key,

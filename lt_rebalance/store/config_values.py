@@ -62,7 +62,11 @@ DATA = fields(
 )
 METHOD = fields(
     {"name": name, "draw": optional(label)},
-    {"fill_fraction": number(0, 1), "options": mapping_of(scalar, name), "file_sha256": digest},
+    {
+        **dict.fromkeys(("fill_fraction", "synthetic_weight"), number(0, 1)),
+        "options": mapping_of(scalar, name),
+        "file_sha256": digest,
+    },
     scalar,
 )
 GENERATOR = fields({**_OPTIMIZATION, "training_method": METHOD}, others=scalar)

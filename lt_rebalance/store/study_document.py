@@ -110,7 +110,7 @@ class StudyRun:
     """floating-point operations; None where the study was written without, as with those below"""
     generator_flop: float | None
     first_key: str | None = None
-    """of the training that a second one starts from, where it is one"""
+    """of the training that this one starts from, or whose network filters its synthetic images"""
     first_flop: float | None = None
 
     @property
@@ -137,8 +137,8 @@ class StudyStage:
     """what tells it apart in its cell: the architecture, or of a classifier the method"""
     replicate: str
     """how its seeds are named"""
-    upstream: str | None
-    """key of the stage that it builds on, which may have one of its own"""
+    upstreams: tuple[str, ...]
+    """keys of the stages that it builds on, which may have some of their own"""
     flop: float | None
     """floating-point operations; None where the study was written without"""
 
@@ -206,7 +206,7 @@ class StudyDocument:
                 replicate=name_seeds(
                     run.seed if run.generator_seed is None else run.generator_seed, run.subset_seed
                 ),
-                upstream=None,
+                upstreams=(),
                 flop=run.generator_flop,
             )
         if run.first_key is not None:
@@ -216,7 +216,7 @@ class StudyDocument:
                 cell=run.cell,
                 trains=cell.config["classifier"]["architecture"],
                 replicate=replicate,
-                upstream=None,
+                upstreams=(),
                 flop=run.first_flop,
             )
         yield StudyStage(
@@ -225,7 +225,7 @@ class StudyDocument:
             cell=run.cell,
             trains=cell.method,
             replicate=replicate,
-            upstream=run.first_key or run.generator_key,
+            upstreams=run.keys[:-1],
             flop=run.flop,
         )
 

@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from lt_rebalance.monitoring.facts import RUN_STATES
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.records import Failure, Record
-from lt_rebalance.studies.plan import Plan, chain_of, group_by_upstream, upstream_key
+from lt_rebalance.studies.plan import Plan, chain_of, group_by_upstream
 from lt_rebalance.studies.stage import AnyStage
 
 
@@ -92,9 +92,8 @@ class Ledger:
             return self.records[key].state
         if key in self.failures:
             return "failed"
-        upstream = upstream_key(self.plan.stages[key])
-        upstream_state = "missing" if upstream is None else self.state(upstream)
-        return upstream_state if upstream_state in ("failed", "diverged") else "missing"
+        states = [self.state(each.key) for each in self.plan.stages[key].upstreams]
+        return next((state for state in states if state in ("failed", "diverged")), "missing")
 
     def reason(self, key: str) -> str:
         """Return why a stage counts as failed."""
@@ -123,19 +122,20 @@ class Ledger:
         needed again, because its weights are missing or altered, is.
         """
         missing = [run.stage for run in self.plan.runs if self.state(run.key) == "missing"]
-        self._check_weights({key for stage in missing if (key := upstream_key(stage)) is not None})
+        self._check_weights({each.key for stage in missing for each in stage.upstreams})
         pending: dict[str, AnyStage] = {}
         for stage in missing:
-            for each in self._lacking(stage.upstream):
-                pending.setdefault(each.key, each)
+            for upstream in stage.upstreams:
+                for each in self._lacking(upstream):
+                    pending.setdefault(each.key, each)
             pending[stage.key] = stage
         return pending
 
-    def _lacking(self, stage: AnyStage | None) -> list[AnyStage]:
+    def _lacking(self, stage: AnyStage) -> list[AnyStage]:
         """Return a stage that others build on and all that it builds on, as far as they have to run."""
-        if stage is None or stage.key in self.records:
+        if stage.key in self.records:
             return []
-        return [*self._lacking(stage.upstream), stage]
+        return [*(each for upstream in stage.upstreams for each in self._lacking(upstream)), stage]
 
     def _check_weights(self, upstream_keys: set[str]) -> None:
         """Forget the records of stages whose kept weights are of no use; the store quarantines those."""

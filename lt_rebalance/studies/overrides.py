@@ -17,6 +17,7 @@ from typing import Any
 from lt_rebalance.data.long_tail import DataConfig
 from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.ground.plain import config_from_dict, field_types, parse_value, require_known, to_plain
+from lt_rebalance.methods.knobs import KNOBS, list_knobs
 from lt_rebalance.methods.registry import MethodConfig, get_method, name_holders
 from lt_rebalance.studies.protocols import step_budget
 from lt_rebalance.studies.study import Cell, Study
@@ -194,6 +195,8 @@ def _for_method(cell: Cell, table: Tables) -> tuple[dict[str, Any], Tables]:
     plain = to_plain(cell.method)
     if table.get("name", plain["name"]) != plain["name"]:
         plain.pop("options", None)
+    known_knobs = list_knobs(get_method(table.get("name", plain["name"])))
+    table = {name: value for name, value in table.items() if name not in KNOBS or name in known_knobs}
     if "options" not in table:
         return plain, table
     declared = get_method(table.get("name", plain["name"])).options
@@ -268,18 +271,20 @@ def change_study(study: Study, overrides: Overrides) -> Study:
 
 def _require_options(cells: Sequence[Cell], overrides: Overrides) -> None:
     """Raise a ValueError unless each option of a method that is set is one of some cell's method."""
-    known = {
-        name
-        for cell in cells
-        if (declared := get_method(cell.method.name).options) is not None
-        for name in field_types(declared)
-    }
-    for name in overrides.tables.get("method", {}).get("options", {}):
-        if name not in known:
+    methods = [get_method(cell.method.name) for cell in cells]
+    own = {name for each in methods if each.options is not None for name in field_types(each.options)}
+    knobs = {name for each in methods for name in list_knobs(each)}
+    table = overrides.tables.get("method", {})
+    for name in table.get("options", {}):
+        if name not in own:
+            hint = f"; it is set as method.{name}" if name in knobs else name_holders(name)
             raise ValueError(
-                f"no method of this study has an option {name!r}; known: {', '.join(sorted(known)) or 'none'}"
-                f"{name_holders(name)}"
+                f"no method of this study has an option {name!r}; known: {', '.join(sorted(own)) or 'none'}"
+                f"{hint}"
             )
+    for name in table:
+        if name in KNOBS and name not in knobs:
+            raise ValueError(f"no method of this study has {name}{name_holders(name)}")
 
 
 def _count_configurations(cells: Sequence[Cell]) -> int:

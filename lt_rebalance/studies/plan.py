@@ -2,7 +2,7 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -95,22 +95,25 @@ def compile_study(study: Study, execution: Execution) -> Plan:
     return Plan(study=study, execution=execution, runs=runs)
 
 
-def upstream_key(stage: AnyStage) -> str | None:
-    """Return the key of the stage that a stage builds on, or None."""
-    return None if stage.upstream is None else stage.upstream.key
-
-
 def chain_of(stage: AnyStage) -> list[AnyStage]:
-    """Return a stage after all that it builds on, the first of them first."""
-    return [stage] if stage.upstream is None else [*chain_of(stage.upstream), stage]
+    """Return a stage after all that it builds on, each once and after what it builds on itself."""
+    before = {each.key: each for upstream in stage.upstreams for each in chain_of(upstream)}
+    return [*before.values(), stage]
+
+
+def list_upstreams(stages: Mapping[str, AnyStage]) -> dict[str, list[str]]:
+    """Return by key which of these stages each of them builds on."""
+    return {
+        key: [each.key for each in stage.upstreams if each.key in stages] for key, stage in stages.items()
+    }
 
 
 def group_by_upstream(stages: Mapping[str, AnyStage]) -> dict[str | None, list[str]]:
     """Return the keys of what builds on each stage, in order; under None what builds on none of them."""
     groups: dict[str | None, list[str]] = {}
-    for key, stage in stages.items():
-        upstream = upstream_key(stage)
-        groups.setdefault(upstream if upstream in stages else None, []).append(key)
+    for key, upstreams in list_upstreams(stages).items():
+        for upstream in upstreams or (None,):
+            groups.setdefault(upstream, []).append(key)
     return groups
 
 
@@ -208,7 +211,7 @@ def _read_seeds(run: StudyRun) -> Seeds:
 
 
 class Schedule:
-    """Which pending stage may start next: what it builds on is done, longest chain of work first.
+    """Which pending stage may start next: all that it builds on is done, longest chain of work first.
 
     Starting a stage and noting its end take a time that grows with the logarithm of what is ready.
     """
@@ -222,6 +225,7 @@ class Schedule:
         """
         self._stages = dict(pending)
         self._waiting = group_by_upstream(pending)
+        self._num_awaited = Counter({key: len(each) for key, each in list_upstreams(pending).items()})
         self._come_along = self._find_twins()
         self._chain_costs: dict[str, float] = {}
         for key in self._waiting.get(None, []):
@@ -306,6 +310,14 @@ class Schedule:
         waiting, twin = self._waiting.pop(key, []), self._come_along.pop(key, None)
         if twin is not None:
             waiting.remove(twin)
-            self._release(self._waiting.pop(twin, []) if came_along else [twin])
+            if came_along:
+                self._release_after_one(self._waiting.pop(twin, []))
+            else:
+                self._release([twin])
         if releases:
-            self._release(waiting)
+            self._release_after_one(waiting)
+
+    def _release_after_one(self, keys: Sequence[str]) -> None:
+        """Release those of these stages that waited for nothing but one that is done."""
+        self._num_awaited.subtract(keys)
+        self._release(key for key in keys if not self._num_awaited[key])

@@ -10,7 +10,7 @@ from lt_rebalance.data.long_tail import OWN_SPLIT, DataConfig, brings_validation
 from lt_rebalance.ground.imbalance import CUT_PROFILES
 from lt_rebalance.ground.own_file import is_own
 from lt_rebalance.ground.plain import require_known
-from lt_rebalance.methods.registry import MethodConfig, get_method, split_options
+from lt_rebalance.methods.registry import MethodConfig, get_method, part_options, split_options
 from lt_rebalance.networks.generators.registry import GENERATORS, find_trained
 from lt_rebalance.studies.study import Cell
 from lt_rebalance.training.configs import Budget, ClassifierConfig, GeneratorConfig
@@ -59,10 +59,11 @@ class Protocol:
 
         Its draw is the one that this protocol gives it, else its first, where it has any.
         """
-        name, options = split_options(asked)
+        name, asked_options = split_options(asked)
+        own, knobs = part_options(name, asked_options)
         draws = {"oversample": self.oversampling, "undersample": self.undersampling}
         first = next(iter(get_method(name).draws), None)
-        return MethodConfig(name=name, draw=draws.get(name, first), options=options or None)
+        return MethodConfig(name=name, draw=draws.get(name, first), options=own or None, **knobs)
 
 
 def get_protocol(name: str) -> Protocol:

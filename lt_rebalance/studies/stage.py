@@ -52,9 +52,9 @@ class Stage:
         return name_seeds(self.seed, self.subset_seed)
 
     @property
-    def upstream(self) -> "AnyStage | None":
-        """The stage that has to be complete before this one starts; it may have one of its own."""
-        return None
+    def upstreams(self) -> "tuple[AnyStage, ...]":
+        """The stages that have to be complete before this one starts; they may have some of their own."""
+        return ()
 
     @cached_property
     def key(self) -> str:
@@ -101,7 +101,8 @@ class ClassifierStage(Stage):
     """the stage whose generator fills the classes; None for a method that needs none"""
     classifier: ClassifierConfig
     first_stage: "RepresentationStage | None" = field(default=None, metadata=LATER)
-    """the training from whose weights this one starts, or whose network it measures; None for a first"""
+    """the training from whose weights this one starts, whose network it measures, or whose network filters
+    its synthetic images; None where there is none"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,12 +116,11 @@ class ClassifierStage(Stage):
     def _check_first(self) -> None:
         has_first = self.first_stage is not None
         if is_at_hand(self.method.name):
-            method = get_method(self.method.name)
-            starts_again = method.then is not None
-            if starts_again != has_first and not (has_first and method.acts_after_training_alone):
-                needs = "starts from a" if starts_again else "takes no"
-                raise ValueError(f"method {self.method.name!r} {needs} first training")
-        if self.classifier.budget.steps == 0 and not has_first:
+            method, needs_first = get_method(self.method.name), self.method.needs_first
+            if needs_first != has_first and not (has_first and method.acts_after_training_alone):
+                needs = "needs a" if needs_first else "takes no"
+                raise ValueError(f"method {self.method.label!r} {needs} first training")
+        if self.classifier.budget.steps == 0 and (not has_first or self.method.filter != "none"):
             raise ValueError("steps must be above 0 where nothing was trained before, got 0")
         if self.first_stage is not None and self.first_stage.data_seed != self.data_seed:
             raise ValueError(
@@ -135,13 +135,13 @@ class ClassifierStage(Stage):
         return name_seeds(self.seed, self.subset_seed, generator_seed)
 
     @property
-    def upstream(self) -> "AnyStage | None":
-        """The first training, or else the generator stage, where there is one."""
-        return self.first_stage or self.generator_stage
+    def upstreams(self) -> "tuple[AnyStage, ...]":
+        """The generator stage and the first training, those that there are."""
+        return tuple(stage for stage in (self.generator_stage, self.first_stage) if stage is not None)
 
     def __str__(self) -> str:
-        method = self.generator_stage.generator.architecture if self.generator_stage else self.method.label
-        return f"classifier {self.data.label} {method} {self.seeds_label}"
+        name = self.generator_stage.generator.architecture if self.generator_stage else self.method.name
+        return f"classifier {self.data.label} {name}{self.method.settings_label} {self.seeds_label}"
 
     @property
     def training_method(self) -> MethodConfig:

@@ -74,7 +74,8 @@ class Cell:
     @property
     def method_label(self) -> str:
         """How tables name the method: the generator's architecture when there is one."""
-        return self.generator.architecture if self.generator is not None else self.method.label
+        name = self.method.name if self.generator is None else self.generator.architecture
+        return f"{name}{self.method.settings_label}"
 
     def __str__(self) -> str:
         return f"{self.protocol} {self.data.label} {self.method_label}"
@@ -119,13 +120,14 @@ class Cell:
         first_stage, classifier = None, self.classifier
         method = get_method(self.method.name) if is_at_hand(self.method.name) else METHODS["none"]
         measures_first = shares_first and method.acts_after_training_alone
-        if method.then is not None or measures_first:
+        if self.method.needs_first or measures_first:
             first_stage = RepresentationStage(
                 **common,
                 method=MethodConfig(name="none", draw=None),
                 generator_stage=None,
                 classifier=dataclasses.replace(classifier, selection="last"),
             )
+        if method.then is not None or measures_first:
             classifier = dataclasses.replace(classifier, budget=self._second_budget(method.then))
         return ClassifierStage(
             **common,

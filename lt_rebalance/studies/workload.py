@@ -83,8 +83,8 @@ def stage_batching(stage: AnyStage) -> Batching:
 
 def require_workable(stage: AnyStage) -> None:
     """Raise a ValueError that names a stage unless it, and all it builds on, can learn and be tested."""
-    if stage.upstream is not None:
-        require_workable(stage.upstream)
+    for upstream in stage.upstreams:
+        require_workable(upstream)
     try:
         _require_countable(get_dataset_spec(stage.data.dataset))
         _require_own_method(stage)

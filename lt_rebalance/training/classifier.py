@@ -141,6 +141,8 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         self._smallest_batch = smallest_classifier_batch(config.architecture, spec)
         self._test_set = test_set
         self._method = MethodInTraining(method, config.loss)
+        self._synthetic_weight = method.synthetic_weight
+        self._weighs_synthetic = method.synthetic_weight != 1
         self._augmentation = read_augmentation(config.augmentation)
         self._randaugment = RandAugment(config.num_operations, config.magnitude, spec.image_shape, device)
         self._is_scheduled = is_scheduled(config)
@@ -190,18 +192,21 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         counts_LK = stack_counts(lanes)
         keys = [stream_key(lane.seed, "classifier_augmentation") for lane in lanes]
         keys_L = torch.tensor(keys, device=self._device)
-        num_own = bool(self._augmentation) + self._is_scheduled
+        num_own = bool(self._augmentation) + self._is_scheduled + self._weighs_synthetic
 
         def step(images_LBCHW: Tensor, labels_LB: Tensor, *inputs: Tensor) -> Tensor:
             own, extras = inputs[:num_own], inputs[num_own:]
             if self._is_scheduled:
                 networks.set_learning_rate(own[0])
             if self._augmentation:
-                images_LBCHW = augment(images_LBCHW, keys_L, own[-1], self._augmentation, self._randaugment)
+                number = own[int(self._is_scheduled)]
+                images_LBCHW = augment(images_LBCHW, keys_L, number, self._augmentation, self._randaugment)
             mixed = self._method.mix(images_LBCHW, labels_LB, counts_LK, extras)
             with autocast(self._device, self._precision):
                 logits_LBK = networks(images_LBCHW if mixed is None else mixed.images_LBCHW)
             losses_LB = self._method.losses(logits_LBK.float(), labels_LB, counts_LK, extras, mixed)
+            if self._weighs_synthetic:
+                losses_LB = losses_LB * own[-1]
             loss_L = losses_LB.mean(dim=1)
             networks.zero_grad()
             loss_L.sum().backward()
@@ -215,7 +220,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         # for every batch that is tested.
         program.networks.train(not self._method.starts_again or self._uses_batch_statistics)
         sums_L = torch.zeros(len(lanes), device=self._device)
-        own, extras = self._read_own(lanes[0], steps), self._method.read_extras(lanes, steps)
+        own, extras = self._read_own(lanes, steps), self._method.read_extras(lanes, steps)
         for batch, *more in zip(read_batches(lanes, steps), own, extras, strict=True):
             sums_L += program.step(*batch, *more[0], *more[1])
         rows: list[dict[str, Any]] = [{"step": steps.stop} for _ in lanes]
@@ -232,12 +237,13 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         for lane, row, of_lane in zip(lanes, rows, outputs, strict=True):
             self._finish_round(lane, row, of_lane)
 
-    def _read_own(self, lane: ClassifierLane, steps: range) -> Iterator[tuple[Tensor, ...]]:
-        """Yield the learning rate of each step, where it is scheduled, and its number, where images change.
+    def _read_own(self, lanes: Sequence[ClassifierLane], steps: range) -> Iterator[tuple[Tensor, ...]]:
+        """Yield of each step its learning rate, its number and `weights_LB`, each where it has a use.
 
-        They are inputs of a step, on the device, so that a captured one holds neither fast.
+        These are where the rate is scheduled, images change, and synthetic ones weigh less than real ones.
+        They are inputs of a step, on the device, so that a captured one holds none fast.
         """
-        num_steps = lane.round_ends[-1]
+        num_steps = lanes[0].round_ends[-1]
         for first in steps[::STEPS_READ_AT_ONCE]:
             near = range(first, min(first + STEPS_READ_AT_ONCE, steps.stop))
             columns: list[Sequence[Tensor]] = []
@@ -246,6 +252,8 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
                 columns.append(torch.tensor(rates, dtype=torch.float32).to(self._device).unbind())
             if self._augmentation:
                 columns.append(torch.tensor(list(near)).to(self._device).unbind())
+            if self._weighs_synthetic:
+                columns.append([self._weigh(lanes, step) for step in near])
             yield from zip(*columns, strict=True) if columns else [()] * len(near)
 
     def _measured(self, networks: LaneStack, lanes: Sequence[ClassifierLane]) -> LaneStack:
@@ -272,6 +280,10 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
             sums_KF.index_add_(0, labels_B, given.pop().double())
         hook.remove()
         return (sums_KF / lane.counts_K.unsqueeze(1)).float()
+
+    def _weigh(self, lanes: Sequence[ClassifierLane], step: int) -> Tensor:
+        weight = self._synthetic_weight
+        return stack([lane.training_set.weigh_items(lane.batches[step], weight) for lane in lanes])
 
     def _test(
         self,

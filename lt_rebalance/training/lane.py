@@ -66,6 +66,11 @@ class TrainingSet:
         # By a mask of fixed shape, as its count would make the host wait for the device.
         return torch.where((positions_B < num_real)[:, None, None, None], real_BCHW, synthetic_BCHW)
 
+    def weigh_items(self, items_B: Tensor, synthetic_weight: float) -> Tensor:
+        """Return `weights_B` of the items with these numbers in the loss, those of real ones 1."""
+        is_real_B = self.items_N[items_B] < len(self.images_PCHW)
+        return torch.where(is_real_B, 1.0, synthetic_weight)
+
     def count_classes(self, num_classes: int) -> Tensor:
         """Return `counts_K`, the items of each class, as int64 on the device."""
         return torch.bincount(self.labels_P[self.items_N], minlength=num_classes)

@@ -31,7 +31,7 @@ from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.log import log_path
 from lt_rebalance.store.presence import read_notes
 from lt_rebalance.studies.ledger import Ledger
-from lt_rebalance.studies.plan import compile_study, describe_plan, upstream_key
+from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Cell, Study
@@ -105,11 +105,11 @@ def test_plan_on_ray_gives_the_bits_of_its_stages_run_one_by_one_backwards(
     assert len(plan.stages) == len(lines) == 8
     shown = [line.split(" ", 1)[1].split(":")[0] for line in lines]
     for stage in plan.stages.values():
-        if (upstream := upstream_key(stage)) is not None:
-            assert shown.index(str(plan.stages[upstream])) < shown.index(str(stage))
+        for upstream in stage.upstreams:
+            assert shown.index(str(upstream)) < shown.index(str(stage))
 
     backwards = list(plan.stages.values())[::-1]
-    for stage in [stage for stage in backwards if upstream_key(stage) is None] + backwards:
+    for stage in [stage for stage in backwards if not stage.upstreams] + backwards:
         run_stage(stage, plain)
     for key in plan.stages:
         expected = plain.load_record(key)
@@ -292,7 +292,7 @@ def test_generator_whose_weights_were_damaged_is_made_again(
     store = open_at(tmp_path)
     one = compile_study(Study(name="study", cells=(cells[1],), seeds=(0,)), cpu_execution)
     run_on_ray(Ledger(one, store), store)
-    generator_key = upstream_key(one.runs[0].stage)
+    generator_key = one.runs[0].generator_key
     (weights,) = (tmp_path / "stages" / str(generator_key)).glob("weights-*")
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1

@@ -19,7 +19,8 @@ def drop(stage: AnyStage, pending: list[AnyStage]) -> None:
     """Take a stage out of what is pending, with all that builds on it."""
     for after in list_behind(stage, pending):
         drop(after, pending)
-    pending.remove(stage)
+    if stage in pending:  # else dropped with another that it builds on
+        pending.remove(stage)
 
 
 def add_up(
@@ -49,7 +50,7 @@ def test_remaining_after_any_ends_is_what_is_added_up_anew(seed: int, num_slots:
     assert remaining.seconds(throughput, num_slots, {}) is None
     while pending:
         keys = {stage.key for stage in pending}
-        first = [stage for stage in pending if stage.upstream is None or stage.upstream.key not in keys]
+        first = [stage for stage in pending if keys.isdisjoint(each.key for each in stage.upstreams)]
         ended = rng.choice(first)
         throughput.observe(ended, 1.0, rng.uniform(1, 9))
         releases = rng.random() < 0.7

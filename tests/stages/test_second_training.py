@@ -159,5 +159,5 @@ def test_document_of_a_study_without_second_trainings_has_no_word_of_them(
 def test_stage_needs_a_first_training_exactly_where_its_method_starts_again(plan: Plan) -> None:
     values = plan.runs[0].stage.to_dict()
     del values["kind"], values["first_stage"]
-    with pytest.raises(ValueError, match="method 'crt' starts from a first training"):
+    with pytest.raises(ValueError, match="method 'crt' needs a first training"):
         stage_from_dict({"kind": ClassifierStage.kind, **values})

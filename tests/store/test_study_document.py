@@ -74,7 +74,7 @@ def test_every_stage_is_found_once_after_those_that_it_builds_on() -> None:
     assert kinds == [*one_seed, *one_seed]
     seen: list[str] = []
     for key, stage in document.stages.items():
-        assert stage.upstream is None or stage.upstream in seen
+        assert set(stage.upstreams) <= set(seen)
         seen.append(key)
     assert [document.stages[key].trains for key in seen[:5]] == [
         "small_mlp_cgan_leaky",

@@ -15,14 +15,14 @@ EXECUTION = Execution(device="cpu", precision="float32", num_threads=1, torch_ve
 
 @dataclass(frozen=True, kw_only=True)
 class LaterStage(ClassifierStage):
-    """A training that builds on another one, which may build on one more."""
+    """A training that builds on another one, which may build on one more, and on the same generator."""
 
     kind: ClassVar[str] = "later"
     first: ClassifierStage | None = field(default=None, metadata=LATER)
 
     @property
-    def upstream(self) -> AnyStage | None:
-        return self.first or self.generator_stage
+    def upstreams(self) -> tuple[AnyStage, ...]:
+        return (*super().upstreams, *([] if self.first is None else [self.first]))
 
     def with_seed(self, seed: int) -> "LaterStage":
         first = self.first and self.first.with_seed(seed)
@@ -68,4 +68,4 @@ def draw_stages(rng: random.Random) -> list[AnyStage]:
 
 def list_behind(stage: AnyStage, stages: list[AnyStage]) -> list[AnyStage]:
     """Return the stages that build on a stage, by one link."""
-    return [other for other in stages if other.upstream is not None and other.upstream.key == stage.key]
+    return [other for other in stages if stage.key in (each.key for each in other.upstreams)]

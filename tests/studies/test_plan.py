@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from lt_rebalance.ground.plain import config_from_dict
-from lt_rebalance.studies.plan import Plan, Schedule, compile_study, describe_plan, upstream_key
+from lt_rebalance.studies.plan import Plan, Schedule, compile_study, describe_plan
 from lt_rebalance.studies.protocols import get_protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, ClassifierStage, GeneratorStage
 from lt_rebalance.studies.study import Cell, Study
@@ -73,7 +73,7 @@ def test_compile_study_lists_every_stage_by_its_key_after_what_it_builds_on() ->
     plan = make_plan(CGAN, NONE, CGAN_OTHER_LOSS, make_paper_cell("cgan", BIG), num_seeds=3)
     order = list(plan.stages)
     assert [stage.key for stage in plan.stages.values()] == order
-    upstream = {key: upstream_key(stage) for key, stage in plan.stages.items()}
+    upstream = {key: upstream_of(stage) for key, stage in plan.stages.items()}
     assert sum(key is not None for key in upstream.values()) == 9
     for key, needed in upstream.items():
         assert needed is None or order.index(needed) < order.index(key)
@@ -122,12 +122,11 @@ def test_compile_study_of_the_paper_trains_150_classifiers_and_80_generators_in_
     assert plan.count_stages() == {"classifier": num_classifiers, "generator": num_generators}
 
 
-def test_upstream_key_is_that_of_the_generator_stage_where_there_is_one() -> None:
+def test_stage_builds_on_the_generator_stage_where_there_is_one() -> None:
     classifier = CGAN.stage(0, EXECUTION)
     assert isinstance(classifier.generator_stage, GeneratorStage)
-    assert upstream_key(classifier) == classifier.generator_stage.key
-    assert upstream_key(classifier.generator_stage) is None
-    assert upstream_key(NONE.stage(0, EXECUTION)) is None
+    assert classifier.upstreams == (classifier.generator_stage,)
+    assert classifier.generator_stage.upstreams == () == NONE.stage(0, EXECUTION).upstreams
 
 
 # Describing
@@ -193,6 +192,13 @@ def test_describe_plan_names_the_classes_of_every_data_set() -> None:
 # Scheduling
 
 
+def upstream_of(stage: AnyStage) -> str | None:
+    """Return the key of the one stage that a stage builds on, or None."""
+    keys = [each.key for each in stage.upstreams]
+    assert len(keys) <= 1
+    return keys[0] if keys else None
+
+
 def make_generator(number: int) -> GeneratorStage:
     """Return one of many different generator stages."""
     stage = CGAN.stage(number, EXECUTION).generator_stage
@@ -204,7 +210,7 @@ def make_dependent(generator: GeneratorStage, number: int) -> ClassifierStage:
     """Return one of many different classifier stages that build on a generator."""
     cell = make_paper_cell("cgan", SMALL, batch_size=number + 1)
     stage = cell.stage(generator.seed, EXECUTION)
-    assert upstream_key(stage) == generator.key
+    assert upstream_of(stage) == generator.key
     return stage
 
 
@@ -330,7 +336,7 @@ def test_schedule_hands_out_every_stage_once_in_order_of_its_chain(seed: int) ->
     costs = draw_graph(rng)
     schedule = make_schedule(costs)
     places = {stage: place for place, stage in enumerate(costs)}
-    dependents = {stage: [other for other in costs if upstream_key(other) == stage.key] for stage in costs}
+    dependents = {stage: [other for other in costs if upstream_of(other) == stage.key] for stage in costs}
 
     def rank(stage: AnyStage) -> tuple[float, int]:
         longest = max((costs[other] for other in dependents[stage]), default=0)

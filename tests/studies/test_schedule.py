@@ -15,10 +15,12 @@ class PlainSchedule:
     def __init__(self, costs: dict[AnyStage, float]) -> None:
         self._costs = costs
         self._stages = list(costs)
+        self._done: list[AnyStage] = []
         self._ready = [stage for stage in costs if not self._waits(stage)]
 
     def _waits(self, stage: AnyStage) -> bool:
-        return any(stage in list_behind(other, self._stages) for other in self._stages)
+        others = [other for other in self._stages if other not in self._done]
+        return any(stage in list_behind(other, self._stages) for other in others)
 
     def _chain_cost(self, stage: AnyStage) -> float:
         behind = [self._chain_cost(after) for after in list_behind(stage, self._stages)]
@@ -32,7 +34,9 @@ class PlainSchedule:
 
     def finish(self, stage: AnyStage, *, releases: bool) -> None:
         if releases:
-            self._ready += list_behind(stage, self._stages)
+            self._done.append(stage)
+            behind = list_behind(stage, self._stages)
+            self._ready += [each for each in behind if not self._waits(each)]
 
     @property
     def num_ready(self) -> int:
