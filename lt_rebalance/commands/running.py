@@ -151,6 +151,6 @@ def _show_results(job: Job, store: Store, console: Console) -> int:
         print(f"to run what is missing: {this_command()}")
     is_done = counts["complete"] + num_not_applicable == len(ledger.plan.runs)
     if is_done and all(isinstance(seed, int) for seed in study.seeds):
-        print(f"for twice the seeds: {this_command()} {job.seeds_option} {2 * len(study.seeds)}")
+        print(f"for twice the seeds: {this_command(job.seeds_option, 2 * len(study.seeds))}")
     print(ledger.summary())
     return EXIT_INCOMPLETE if causes or counts["missing"] else 0

@@ -204,6 +204,11 @@ def require_utf8() -> None:
         )
 
 
-def this_command() -> str:
-    """Return the command line by which this process was started."""
-    return shlex.join(["python", *sys.orig_argv[1:]])
+def this_command(flag: str | None = None, value: object = None) -> str:
+    """Return the command line by which this process was started, with another value of one of its options."""
+    words = ["python", *sys.orig_argv[1:]]
+    if flag is not None:
+        while flag in words[:-1]:
+            del words[words.index(flag) : words.index(flag) + 2]
+        words = [*(word for word in words if not word.startswith(f"{flag}=")), flag, str(value)]
+    return shlex.join(words)

@@ -124,6 +124,12 @@ def test_command_that_is_to_go_on_is_the_one_that_was_typed(monkeypatch: pytest.
     assert this_command() == "python -m analysis 'my store' --out x"
 
 
+@pytest.mark.parametrize("given", [[], ["--seeds", "3"], ["--seeds=3"], ["--seeds", "2", "--seeds", "3"]])
+def test_command_with_another_value_gives_it_once(monkeypatch: pytest.MonkeyPatch, given: list[str]) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["python3", "grid.py", *given, "--steps", "9"])
+    assert this_command("--seeds", 6) == "python grid.py --steps 9 --seeds 6"
+
+
 def test_directory_that_torch_makes_is_none_that_another_user_may_have_taken(tmp_path: Path) -> None:
     taken = tmp_path / f"torchinductor_{getpass.getuser()}"
     taken.touch()
