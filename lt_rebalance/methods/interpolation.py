@@ -31,30 +31,46 @@ def resample(
     num_synthetic_K: Sequence[int],
     rng: np.random.Generator,
 ) -> FloatImages:
-    """Return `synthetic_SCHW`, class by class, as many of each class as asked for.
+    """Return `synthetic_SCHW`, class by class, as many of each class as asked for; as `resample_points`.
+
+    Args:
+        images_by_class: K arrays of `images_NCHW`, float32 in [-1, 1].
+    """
+    made = resample_points(sampler, parameters, images_by_class, num_synthetic_K, rng)
+    return np.clip(made, -1, 1)  # SVMSMOTE goes beyond the images that it starts from
+
+
+def resample_points(
+    sampler: str,
+    parameters: Mapping[str, Any],
+    points_by_class: Sequence[FloatImages],
+    num_synthetic_K: Sequence[int],
+    rng: np.random.Generator,
+) -> FloatImages:
+    """Return the points that a sampler makes, class by class, as many of each class as asked for.
 
     A sampler that misses a number by rounding has some of its images left out or repeated, drawn at random.
 
     Args:
         sampler: import path of a class of imbalanced-learn, "imblearn.over_sampling.SMOTE".
         parameters: of its constructor, but for the strategy and the random state.
-        images_by_class: K arrays of `images_NCHW`, float32 in [-1, 1].
+        points_by_class: K arrays of one shape but for the first axis, float32.
 
     Raises:
         NotApplicableError: the sampler cannot serve these classes.
     """
-    counts_K = [len(images_NCHW) for images_NCHW in images_by_class]
+    counts_K = [len(points) for points in points_by_class]
     targets = {
         label: count + num
         for label, (count, num) in enumerate(zip(counts_K, num_synthetic_K, strict=True))
         if num
     }
-    shape = images_by_class[0].shape[1:]
+    shape = points_by_class[0].shape[1:]
     if not targets:
         return np.empty((0, *shape), np.float32)
     module, _, name = sampler.rpartition(".")
     build = getattr(importlib.import_module(module), name)
-    pixels = np.concatenate([images_NCHW.reshape(len(images_NCHW), -1) for images_NCHW in images_by_class])
+    pixels = np.concatenate([points.reshape(len(points), -1) for points in points_by_class])
     labels = np.repeat(np.arange(len(counts_K)), counts_K)
     seed = int(rng.integers(2**31))
     try:
@@ -74,9 +90,8 @@ def resample(
         _pick(name, label, np.flatnonzero(labels_made == label), targets[label] - counts_K[label], rng)
         for label in targets
     ]
-    # SVMSMOTE goes beyond the images that it starts from.
-    synthetic_SCHW: FloatImages = np.clip(made[np.concatenate(chosen)], -1, 1).reshape(-1, *shape)
-    return synthetic_SCHW.astype(np.float32)
+    points: FloatImages = made[np.concatenate(chosen)].reshape(-1, *shape).astype(np.float32)
+    return points
 
 
 def _pick(

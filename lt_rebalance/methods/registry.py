@@ -25,6 +25,7 @@ from lt_rebalance.methods.class_balanced_sampling import CLASS_BALANCED_SAMPLING
 from lt_rebalance.methods.contract import Method, RebalancePlan
 from lt_rebalance.methods.crt import CRT
 from lt_rebalance.methods.cutmix import CUTMIX, CUTMIX_DRW
+from lt_rebalance.methods.deep_smote import DEEP_SMOTE
 from lt_rebalance.methods.focal import FOCAL
 from lt_rebalance.methods.imbalanced_learn import find_sampler, is_sampler
 from lt_rebalance.methods.knobs import KNOBS, check_knobs, list_knobs
@@ -216,6 +217,7 @@ METHODS: dict[str, Method] = {
     "smote": SMOTE,
     "borderline_smote": BORDERLINE_SMOTE,
     "adasyn": ADASYN,
+    "deep_smote": DEEP_SMOTE,
 }
 
 
