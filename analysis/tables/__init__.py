@@ -80,7 +80,7 @@ def compute_frames(results: Results) -> Frames:
         compared_collapse=compare_collapse(results.runs),
         judged=judge_hypotheses(results),
         ablations=compare_with_references(results.runs, results.comparisons),
-        methods=methods_frame(results.runs, results.cells, results.comparisons),
+        methods=methods_frame(results.runs, results.cells, results.comparisons, results.tunings),
         sources=sources_table(results.nested_runs),
         own=compare_own(results.runs),
     )
