@@ -19,6 +19,7 @@ import sys
 from analysis.answers import answer_methods
 from lt_rebalance.commands.options import read_axes
 from lt_rebalance.commands.sweep import main, make_axes_parser
+from lt_rebalance.ground.exits import note
 from lt_rebalance.ground.option_types import place
 from lt_rebalance.methods.registry import METHODS
 from lt_rebalance.search.chosen import tune_study
@@ -75,6 +76,8 @@ def build_study(options: argparse.Namespace) -> Study:
     study = combine(_stand_beside(point, name) for name in REFERENCES for point in points).study(
         axes.name, axes.seeds
     )
+    if options.untuned:
+        note("--untuned changes nothing: methods have the settings of their protocol unless --tuned is given")
     if options.tuned is None:
         return study
     store = open_store(options.tuned, None, create=False, is_read_only=True)

@@ -73,6 +73,12 @@ def build_searches(options: argparse.Namespace, execution: Execution) -> Sequenc
     options.name = f"tune_methods-{options.preset}" if options.name is None else options.name
     preset = compare_methods.PRESETS[options.preset]
     asked = [resolve_method(method) for method in options.methods or preset.methods]
+    needs_generator = [get_method(split_options(method)[0]).needs_generator for method in asked]
+    for name in ("generators", "generator_steps") if not any(needs_generator) else ():
+        if getattr(options, name) is not None:
+            raise ValueError(
+                f"--{name.replace('_', '-')} needs a method with a generator, got {' '.join(asked)}"
+            )
     changes = dict(preset.overrides) | {"classifier_budget": Budget(steps=options.steps, rounds=1)}
     if options.generator_steps is not None:
         changes["generator_budget"] = step_budget(options.generator_steps)
