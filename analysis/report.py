@@ -94,6 +94,12 @@ CHAPTERS = (
         figures=("f10", "f11"),
     ),
     Chapter(
+        name="datasets",
+        short_title="Data sets",
+        title="The methods over data sets",
+        tables=("r5-datasets",),
+    ),
+    Chapter(
         name="ablations",
         short_title="Ablations",
         title="What single choices do",
