@@ -139,12 +139,12 @@ def test_choice_can_be_taken_by_any_sweep(tmp_path: Path, cpu_execution: Executi
 # Equal budgets, and what a study takes
 
 
-def trials_of(search: Search, count: int) -> list[Trial]:
-    """Return complete trials of which the last, with twice the learning rate of the first, is the best."""
+def trials_of(search: Search, count: int, rate: float) -> list[Trial]:
+    """Return complete trials of which the last, whose learning rate is the largest, is the best."""
     return [
         Trial(
             number=number,
-            values=dict(search.untuned) | {"classifier.learning_rate": 5e-4 * (number + 1)},
+            values=dict(search.untuned) | {"classifier.learning_rate": rate * (number + 1)},
             state="complete",
             rungs=(
                 RungResult(
@@ -160,9 +160,12 @@ def trials_of(search: Search, count: int) -> list[Trial]:
     ]
 
 
-def write(store: Store, searches: Sequence[Search], count: int = 2, budget: int = 2) -> None:
+def write(
+    store: Store, searches: Sequence[Search], count: int = 2, budget: int = 2, rate: float = 5e-4
+) -> None:
     for search in searches:
-        account = make_account(search, "Which?", SearchBudget(trials=budget), trials_of(search, count), {})
+        trials = trials_of(search, count, rate)
+        account = make_account(search, "Which?", SearchBudget(trials=budget), trials, {})
         store.write_search(search.name, account)
 
 
@@ -201,6 +204,7 @@ def test_tuned_methods_are_of_one_setting_and_the_table_says_what_was_chosen(
     tuned: Store, searches: dict[str, Search], tmp_path: Path, cpu_execution: Execution
 ) -> None:
     write(tuned, list(searches.values()))
+    write(tuned, [searches["focal"]], rate=1e-3)
     plan = compile_study(
         dataclasses.replace(compare(tuned), cells=compare(tuned).cells[:4], comparisons=()), cpu_execution
     )
@@ -215,7 +219,7 @@ def test_tuned_methods_are_of_one_setting_and_the_table_says_what_was_chosen(
     frame = methods_frame(results.runs, results.cells, results.comparisons, results.tunings)
     assert set(frame["method"]) == {"none", "oversample", "undersample", "focal"}
     row = frame.set_index("method").loc["focal"]
-    assert row["chosen"] == "learning_rate=0.001, deferred=0, gamma=2"
+    assert row["chosen"] == "learning_rate=0.002, deferred=0, gamma=2"
     assert row["untuned"] == "learning_rate=0.0005, deferred=0, gamma=2"
     table = methods_tables(frame)[-1]
     assert table.meaning.startswith("Budgets were equal: 2 trials of 2 seeds for each of 4 methods.")
