@@ -34,7 +34,7 @@ def answer_methods(location: str, study: str, width: int) -> tuple[str, str]:
     from analysis.tables.writers import to_csv
 
     results = _read(location, study)
-    tables = methods_tables(methods_frame(results.runs, results.cells, results.comparisons))
+    tables = methods_tables(methods_frame(results.runs, results.cells, results.comparisons, results.tunings))
     return "\n".join(_write(table, width)[0] for table in tables), to_csv(tables[0])
 
 

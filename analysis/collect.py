@@ -56,6 +56,8 @@ class Results:
     """what the studies ask, where they say so"""
     cells: pd.DataFrame
     """one row a cell, in the order of the paper: names, and the configuration in dotted columns"""
+    tunings: pd.DataFrame
+    """one row a cell with settings from a search: study, cell, search, its budget, values, untuned"""
     comparisons: pd.DataFrame
     """one row for each pair of cells that a study is about: study, cell, reference, change"""
     runs: pd.DataFrame
@@ -127,7 +129,7 @@ def read_results(location: str, *, studies: Sequence[str] = (), allow: Collectio
 
 
 def _assemble(reader: StoreReader) -> Results:
-    cells = describe_cells(reader.cells)
+    cells = describe_cells(reader.cells, reader.tunings)
     rank = {cell: index for index, cell in enumerate(cells["cell"])}
     planned = pd.DataFrame(
         [reader.rows[key] | run | {"key": key} for key, run in reader.runs.items()]
@@ -162,6 +164,10 @@ def _assemble(reader: StoreReader) -> Results:
             dict.fromkeys(one_line(study.question) for study in reader.studies.values() if study.question)
         ),
         cells=cells,
+        tunings=pd.DataFrame(
+            [each | {"cell": cell} for cell, each in reader.tunings.items()],
+            columns=["study", "cell", "search", "num_trials", "num_seeds", "values", "untuned"],
+        ),
         comparisons=pd.DataFrame(reader.comparisons, columns=["study", "cell", "reference", "change"]),
         runs=runs,
         nested_runs=nested.merge(planned, on="key", how="left"),

@@ -44,7 +44,9 @@ _TESTED_COLUMNS = (
 )
 
 
-def methods_frame(runs: pd.DataFrame, cells: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
+def methods_frame(
+    runs: pd.DataFrame, cells: pd.DataFrame, comparisons: pd.DataFrame, tunings: pd.DataFrame
+) -> pd.DataFrame:
     """Return one row for each method of each study, setting and C where methods are compared.
 
     Rows of a C stand by family, the family with the best method first, and by rank within. Columns: `study`,
@@ -56,10 +58,11 @@ def methods_frame(runs: pd.DataFrame, cells: pd.DataFrame, comparisons: pd.DataF
     that of none; `is_on_front`, no other has both a higher mean and less device time; for every metric and
     reference `METRIC_minus_REFERENCE_` and what `describe_difference` and Holm's correction say of it, and
     `family_size`, the differences of a metric that are corrected together; and of the pairs with `MATCHED`,
-    `superiority_p`, `non_inferiority_p`, after Holm, and the `standing`.
+    `superiority_p`, `non_inferiority_p`, after Holm, and the `standing`; `num_trials` of `num_trial_seeds`,
+    the budget of the search that tuned the method, and what was `chosen` and `untuned`, in words.
 
     Args:
-        runs: rows of `Results.runs`; cells and comparisons, those of `Results`.
+        runs: rows of `Results.runs`; cells, comparisons and tunings, those of `Results`.
     """
     blocks = [
         _describe_block(study, setting, data, runs[runs["cell"].isin(ids)], cells)
@@ -70,6 +73,7 @@ def methods_frame(runs: pd.DataFrame, cells: pd.DataFrame, comparisons: pd.DataF
     frame = pd.concat(blocks, ignore_index=True)
     _compare(frame, runs, comparisons)
     _match(frame, runs)
+    _add_tunings(frame, tunings)
     num_settings = frame.groupby("study")["setting"].transform("nunique")
     frame["setting"] = frame["study"] + (": " + frame["setting"]).where(num_settings > 1, "")
     return frame
@@ -215,6 +219,29 @@ def _match(frame: pd.DataFrame, runs: pd.DataFrame) -> None:
         frame.loc[others.index, "standing"] = [
             _stand(*each) for each in zip(leads, superiority_p, non_inferiority_p, strict=True)
         ]
+
+
+def _add_tunings(frame: pd.DataFrame, tunings: pd.DataFrame) -> None:
+    """Add what was tuned of each method."""
+    of_cell = tunings.set_index("cell")
+    known = frame["cell"].isin(of_cell.index)
+    for column, name in {"num_trials": "num_trials", "num_trial_seeds": "num_seeds"}.items():
+        frame[column] = frame["cell"].map(of_cell[name]).astype(np.float64)
+    frame["chosen"] = frame["untuned"] = ""
+    for index in frame.index[known]:
+        tuning = of_cell.loc[frame.loc[index, "cell"]]
+        values = dict(tuning["values"])
+        untuned = {name: tuning["untuned"].get(name, value) for name, value in values.items()}
+        frame.loc[index, "chosen"], frame.loc[index, "untuned"] = _say_values(values), _say_values(untuned)
+
+
+def _say_values(values: dict[str, Any]) -> str:
+    """Return settings by their own names; those of a generator say that they are its."""
+    return ", ".join(
+        f"{name.removeprefix('method.options.').removeprefix('classifier.').removeprefix('budget.')}="
+        + (f"{value:.3g}" if isinstance(value, float) else str(value))
+        for name, value in values.items()
+    )
 
 
 def _stand(lead: np.ndarray, superiority_p: float, non_inferiority_p: float) -> str:

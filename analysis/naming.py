@@ -26,7 +26,9 @@ _METHOD_FIELDS = ("method.", "generator.")
 _DATA_FIELDS = ("data.c", "data.profile", "data.ratio", "data.class_order", "data.subset_draw")
 
 
-def describe_cells(cells: Mapping[str, StudyCell]) -> pd.DataFrame:
+def describe_cells(
+    cells: Mapping[str, StudyCell], tunings: Mapping[str, Mapping[str, Any]] | None = None
+) -> pd.DataFrame:
     """Return one row for each cell, in the order of the paper.
 
     A **setting** is all that cells compared with each other share: everything but C or profile, method and
@@ -40,18 +42,22 @@ def describe_cells(cells: Mapping[str, StudyCell]) -> pd.DataFrame:
 
     Args:
         cells: by id; "execution" is a section of their configurations.
+        tunings: by id, as `StudyDocument.tunings`. What was chosen for a method is the method's, and its
+            setting that of the untuned cell.
     """
-    rows = []
+    rows, untuned = [], []
     for cell_id, cell in cells.items():
         config = flatten(cell.config)
+        tuning = (tunings or {}).get(cell_id, {})
+        untuned.append({**config, **tuning.get("untuned", {})})
         rows.append(
             {
                 "protocol": cell.protocol,
                 "dataset": cell.dataset,
                 "data": cell.data,
-                "method": cell.method,
+                "method": tuning.get("method", cell.method),
                 "loss_function": config["classifier.loss"],
-                "budget": _budget(config, "classifier.budget"),
+                "budget": _budget(untuned[-1], "classifier.budget"),
                 "class_order": config["data.class_order"] or "label",
                 "cell": cell_id,
                 "family": cell.family,
@@ -60,7 +66,9 @@ def describe_cells(cells: Mapping[str, StudyCell]) -> pd.DataFrame:
             }
         )
     frame = pd.DataFrame(rows)
-    frame.insert(0, "setting", _name_settings(frame))
+    shared = pd.DataFrame(untuned).reindex(columns=[name for name in frame if "." in name])
+    names = [name for name in frame.columns if "." not in name]
+    frame.insert(0, "setting", _name_settings(pd.concat([frame[names], shared], axis=1)))
     frame["method"] = _name_methods(frame)
     frame = frame.iloc[sorted(range(len(frame)), key=lambda row: _rank(frame.iloc[row], frame))]
     return frame.reset_index(drop=True)

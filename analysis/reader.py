@@ -75,6 +75,8 @@ class StoreReader:
         """study and key of every run of studies that take seeds apart"""
         self.comparisons: list[dict[str, str]] = []
         """by study: cell, the reference it is compared with, and the change between them"""
+        self.tunings: dict[str, dict[str, Any]] = {}
+        """by cell id: what it has from a search, and the study"""
         self.generator_cells: dict[str, str] = {}
         """by key of a generator: the first cell that uses it"""
         self.first_keys: dict[str, str] = {}
@@ -134,6 +136,8 @@ class StoreReader:
             ids.append(digest(config))
             shown = self._shown_datasets[cell.dataset]
             self.cells.setdefault(ids[-1], dataclasses.replace(cell, config=config, dataset=shown))
+        for tuning in study.tunings:
+            self.tunings.setdefault(ids[tuning["cell"]], {**tuning, "study": name})
         for each in study.comparisons:
             pair = {"cell": ids[each.cell], "reference": ids[each.reference]}
             self.comparisons.append({"study": name, **pair, "change": each.change})

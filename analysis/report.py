@@ -90,8 +90,14 @@ CHAPTERS = (
         name="methods",
         short_title="Methods",
         title="The methods, ranked, and what they cost",
-        tables=("r1-ranking", "r2-none", "r2-oversample", "r3-cost"),
+        tables=("r1-ranking", "r2-none", "r2-oversample", "r3-cost", "r4-tuning"),
         figures=("f10", "f11"),
+    ),
+    Chapter(
+        name="datasets",
+        short_title="Data sets",
+        title="The methods over data sets",
+        tables=("r5-datasets",),
     ),
     Chapter(
         name="ablations",

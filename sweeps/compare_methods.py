@@ -1,6 +1,7 @@
 """Which of the field's methods helps on a long-tailed set, and does any beat repeating images?
 
-Every method, one CGAN among them, losses and sampling also deferred, at equal steps and untuned. References:
+Every method, one CGAN among them, losses and sampling also deferred, at equal steps; untuned, or by --tuned
+STORE with the settings that sweeps/tune_methods.py chose there, on seeds that it did not use. References:
 none, and oversample. The answer: methods ranked by macro F1, grouped by family; the paired difference of
 every method from either reference; and what a run of each costs beside what it reaches.
 
@@ -18,7 +19,11 @@ import sys
 from analysis.answers import answer_methods
 from lt_rebalance.commands.options import read_axes
 from lt_rebalance.commands.sweep import main, make_axes_parser
+from lt_rebalance.ground.exits import note
+from lt_rebalance.ground.option_types import place
 from lt_rebalance.methods.registry import METHODS
+from lt_rebalance.search.chosen import tune_study
+from lt_rebalance.store import open_store
 from lt_rebalance.studies.ablation import Ablation, beside, combine
 from lt_rebalance.studies.axes import FULL, QUICK, Axes
 from lt_rebalance.studies.protocols import step_budget
@@ -49,13 +54,36 @@ PRESETS = {
 }
 
 
+def make_methods_parser() -> argparse.ArgumentParser:
+    """Return the parser: the axes, and whether methods are tuned."""
+    parser = make_axes_parser(__doc__, PRESETS)
+    tuning = parser.add_mutually_exclusive_group()
+    tuning.add_argument(
+        "--tuned", type=place, metavar="STORE", help="with what sweeps/tune_methods.py chose in this store"
+    )
+    tuning.add_argument("--untuned", action="store_true", help="with the protocol's settings (default)")
+    return parser
+
+
 def build_study(options: argparse.Namespace) -> Study:
-    """Return the methods asked for beside each reference, at each C."""
-    axes = read_axes("compare_methods", options, PRESETS)
+    """Return the methods asked for beside each reference, at each C.
+
+    Raises:
+        ValueError: also where methods are to be tuned and a search of one is not there, or not finished.
+    """
+    axes = read_axes(f"compare_methods{'' if options.tuned is None else '-tuned'}", options, PRESETS)
     points = [point for point in axes.points() if point.cs != (None,)]
-    return combine(_stand_beside(point, name) for name in REFERENCES for point in points).study(
+    study = combine(_stand_beside(point, name) for name in REFERENCES for point in points).study(
         axes.name, axes.seeds
     )
+    if options.untuned:
+        note("--untuned changes nothing: methods have the settings of their protocol unless --tuned is given")
+    if options.tuned is None:
+        return study
+    store = open_store(options.tuned, None, create=False, is_read_only=True)
+    if store is None:
+        raise ValueError(f"--tuned {options.tuned}: there is no store; name the --storage of tune_methods.py")
+    return tune_study(study, store)
 
 
 def _stand_beside(point: Axes, name: str) -> Ablation:
@@ -67,4 +95,4 @@ def _stand_beside(point: Axes, name: str) -> Ablation:
 
 
 if __name__ == "__main__":
-    sys.exit(main(make_axes_parser(__doc__, PRESETS), build_study, answer=answer_methods))
+    sys.exit(main(make_methods_parser(), build_study, answer=answer_methods))

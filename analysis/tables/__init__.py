@@ -1,4 +1,4 @@
-"""The tables of the report: T1 to T7, R1 to R3, the hypotheses, and what is exploratory."""
+"""The tables of the report: T1 to T7, R1 to R5, the hypotheses, and what is exploratory."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from analysis.aggregate import aggregate, collapse_table, generator_table
 from analysis.classes import recall_table
 from analysis.collect import Results
 from analysis.compare import compare, compare_collapse
+from analysis.datasets import datasets_frame
 from analysis.hypotheses import judge_hypotheses
 from analysis.leading import leading_of
 from analysis.methods import methods_frame
@@ -19,6 +20,7 @@ from analysis.tables.classes import class_table, has_classes_to_tell
 from analysis.tables.collapse import collapse_comparison, collapsed_generators, collapsed_runs
 from analysis.tables.completeness import account, completeness_table, count_gaps, provenance_table
 from analysis.tables.cost import cost_tables
+from analysis.tables.datasets import datasets_table
 from analysis.tables.differences import all_pairs_table, components, difference_table, power, sources
 from analysis.tables.methods import methods_tables
 from analysis.tables.own_metrics import compare_own, own_table
@@ -63,6 +65,8 @@ class Frames:
     """of the leading metric, as `compare_with_references` returns them"""
     methods: pd.DataFrame
     """as `methods_frame` returns them"""
+    datasets: pd.DataFrame
+    """as `datasets_frame` returns them"""
     sources: pd.DataFrame
     """of the leading metric, as `sources_table` returns them"""
     own: pd.DataFrame
@@ -80,7 +84,8 @@ def compute_frames(results: Results) -> Frames:
         compared_collapse=compare_collapse(results.runs),
         judged=judge_hypotheses(results),
         ablations=compare_with_references(results.runs, results.comparisons),
-        methods=methods_frame(results.runs, results.cells, results.comparisons),
+        methods=methods_frame(results.runs, results.cells, results.comparisons, results.tunings),
+        datasets=datasets_frame(results.runs),
         sources=sources_table(results.nested_runs),
         own=compare_own(results.runs),
     )
@@ -107,6 +112,8 @@ def build_tables(results: Results, frames: Frames) -> dict[str, Table]:
     ]
     if len(frames.methods):
         tables += methods_tables(frames.methods)
+    if len(frames.datasets):
+        tables.append(datasets_table(frames.datasets))
     if list_own():
         tables.append(own_table(frames.own))
     if has_classes_to_tell(results.cells, results.class_names):

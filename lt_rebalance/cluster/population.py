@@ -21,10 +21,10 @@ from lt_rebalance.cluster.rungs import (
 )
 from lt_rebalance.cluster.trainable import TrialConfig
 from lt_rebalance.cluster.tuner import run_trials
+from lt_rebalance.methods.domains import Domain, Range
 from lt_rebalance.search.account import SearchBudget, Trial
 from lt_rebalance.search.journal import SearchJournal
 from lt_rebalance.search.search import Search, Values
-from lt_rebalance.search.spaces import Domain, Range
 from lt_rebalance.store import Store, StoreError
 
 KEPT_CHECKPOINTS = 3

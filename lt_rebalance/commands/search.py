@@ -53,7 +53,7 @@ def main(
         given = list_asked(options)
         search = build_search(options, execution)
         require_agreement(given, overrides, [search.base])
-        search = _change_base(search, overrides)
+        search = change_base(search, overrides)
         check_flips([search.base], options)
         search.ladder(search.untuned)  # a ValueError where no trial could be made
         budget = SearchBudget(trials=options.trials, steps=options.max_steps, minutes=options.max_minutes)
@@ -71,7 +71,7 @@ def main(
         read_data([search.base.data.dataset], options)
         store = open_results(options)
         if store is not None:
-            _require_same_search(search, store)
+            require_same_search(search, store)
         if options.plan:
             forecast = SearchForecast(
                 search=search,
@@ -88,7 +88,7 @@ def main(
         from lt_rebalance.search.journal import open_journal
 
         if options.address is None:  # another machine's memory cannot be asked from here
-            _check_memory(search, resources)
+            check_memory_of(search, resources)
         lease = stack.enter_context(Lease(store.files, store.location, search.name))
         share_images([search.base.data.dataset], store, options)
         journal = stack.enter_context(open_journal(search, store))
@@ -108,7 +108,7 @@ def main(
     return run_command(parser, prepare, arguments)
 
 
-def _require_same_search(search: Search, store: Store) -> None:
+def require_same_search(search: Search, store: Store) -> None:
     """Raise a ValueError when the store holds another search of the same name."""
     if search.name not in store.list_searches():
         return
@@ -123,7 +123,7 @@ def _require_same_search(search: Search, store: Store) -> None:
         )
 
 
-def _check_memory(search: Search, resources: Resources) -> None:
+def check_memory_of(search: Search, resources: Resources) -> None:
     """Refuse trials that do not fit into this machine's memory at a time; errors as `check_memory`."""
     from lt_rebalance.stages.memory import check_memory
 
@@ -133,7 +133,7 @@ def _check_memory(search: Search, resources: Resources) -> None:
     check_memory(stages, resources.num_slots, resources.max_lanes)
 
 
-def _change_base(search: Search, overrides: Overrides) -> Search:
+def change_base(search: Search, overrides: Overrides) -> Search:
     """Return a search whose untuned configuration has some fields replaced.
 
     Raises:

@@ -22,7 +22,9 @@ from lt_rebalance.search.account import SearchBudget, Trial, choose, summary
 from lt_rebalance.search.files import best_toml, confirmation_name, make_account
 from lt_rebalance.search.journal import SearchJournal
 from lt_rebalance.search.search import Search
+from lt_rebalance.search.spaces import SEARCH_SPACES
 from lt_rebalance.store import Store
+from lt_rebalance.store.records import NOT_APPLICABLE
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import compile_study
 from lt_rebalance.studies.protocols import ADAM_PROTOCOLS
@@ -48,8 +50,12 @@ class SearchCommand:
         """The objective that decides."""
         return self.search.objectives[0]
 
-    def run(self, compare: Comparison) -> int:
-        """Search until the budget is spent, choose, confirm the choice and return the exit code."""
+    def run(self, compare: Comparison | None) -> int:
+        """Search until the budget is spent, choose, confirm the choice and return the exit code.
+
+        Args:
+            compare: None where the choice is not confirmed here.
+        """
         self._enqueue_known()
         self._write_account()
         if self.journal.in_flight() or self.journal.has_more(self.budget):
@@ -57,19 +63,20 @@ class SearchCommand:
         trials = self.journal.trials()
         best = choose(trials, self.objective)
         print(summary(trials))
-        if causes := {self._find_cause(trial) for trial in trials if trial.state == "failed"}:
+        causes = {self._find_cause(trial) for trial in trials if trial.state == "failed"}
+        if causes - {NOT_APPLICABLE}:
             print(advise_on(causes, this_command(), " --name ANOTHER"))
         if best is None:
             print("no trial was completed, so there is nothing to choose")
-            return EXIT_INCOMPLETE
+            return 0 if causes == {NOT_APPLICABLE} else EXIT_INCOMPLETE
         self._show_choice(trials, best)
-        return self._confirm(best, compare)
+        return 0 if compare is None else self._confirm(best, compare)
 
     def _enqueue_known(self) -> None:
         """Put the untuned configuration first, then the values that the protocols give."""
         component, space = self.search.component, self.search.space
         self.journal.enqueue(self.search.untuned)
-        for protocol in ADAM_PROTOCOLS.values():
+        for protocol in ADAM_PROTOCOLS.values() if component in SEARCH_SPACES else ():
             self.journal.enqueue({name: getattr(protocol, f"{component}_{name}") for name in space})
         if self.options.retry_failed:
             self.journal.enqueue_failed()

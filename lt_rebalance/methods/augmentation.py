@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_rebalance.methods.contract import Method, Mix, Mixed, Options
+from lt_rebalance.methods.domains import Choice, Range, searched
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,9 +33,9 @@ ERASED_RATIO = 0.3
 class AugmentationOptions:
     """What can be set of augmentation."""
 
-    shift: int = 2
+    shift: int = searched(2, Choice(values=(0, 1, 2, 4), unit="pixels"))
     """most pixels that an image is shifted in each direction"""
-    erasing: float = 0.5
+    erasing: float = searched(0.5, Range(low=0.0, high=1.0, unit="chance"))
     """chance of a rectangle that is erased"""
     flip: bool = False
     """whether half of the images are mirrored left to right"""

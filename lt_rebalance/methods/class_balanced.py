@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lt_rebalance.methods.contract import Method, Options
+from lt_rebalance.methods.domains import Choice, searched
 from lt_rebalance.methods.weighing import Deferred, cross_entropy, effective_number, require_beta, weigh
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class ClassBalancedOptions(Deferred):
     """What can be set of the class-balanced loss."""
 
-    beta: float = 0.9999
+    beta: float = searched(0.9999, Choice(values=(0.9, 0.99, 0.999, 0.9999), unit="share"))
     """of effective numbers; with some thousand images a class, 0.9999 is nearly the inverse count"""
 
     def __post_init__(self) -> None:

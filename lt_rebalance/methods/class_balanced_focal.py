@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lt_rebalance.methods.contract import Method, Options
+from lt_rebalance.methods.domains import Choice, Range, searched
 from lt_rebalance.methods.focal import FocalOptions, focal_losses
 from lt_rebalance.methods.weighing import effective_number, require_beta, weigh
 
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 class ClassBalancedFocalOptions(FocalOptions):
     """What can be set of the class-balanced focal loss; until it is no longer deferred, it is focal alone."""
 
-    gamma: float = 1.0
+    gamma: float = searched(1.0, Range(low=0.0, high=5.0, unit="power"))
     """how much less items count that are answered well"""
-    beta: float = 0.9999
+    beta: float = searched(0.9999, Choice(values=(0.9, 0.99, 0.999, 0.9999), unit="share"))
     """of effective numbers"""
 
     def __post_init__(self) -> None:

@@ -197,6 +197,8 @@ class Method:
     """named ways of choosing images, of which a configuration names one; empty when there is no choice"""
     options: type | None = None
     """a frozen dataclass of numbers and words with defaults that checks itself; part of a result's key"""
+    may_train_less: bool = False
+    """whether its set may be so small that a search should try a part of the budget, too"""
     needs_generator: bool = False
     """whether `plan` asks for images that a generator makes"""
     plan: Callable[[Sequence[int], str | None, np.random.Generator, Options], RebalancePlan] = plan_all

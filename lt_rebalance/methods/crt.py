@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_rebalance.methods.contract import Method, Options, SecondTraining
+from lt_rebalance.methods.domains import Range, searched
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 class CrtOptions:
     """What can be set of cRT."""
 
-    budget_share: float = 1.0
+    budget_share: float = searched(1.0, Range(low=0.1, high=1.0, unit="share of the first"))
     """how long the last layer is trained anew, as a share of the first training; at most 1"""
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lt_rebalance.methods.contract import Method, Options
+from lt_rebalance.methods.domains import Range, searched
 from lt_rebalance.methods.weighing import Deferred, cross_entropy
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ SMALLEST_MISS = 1e-7
 class FocalOptions(Deferred):
     """What can be set of the focal loss."""
 
-    gamma: float = 2.0
+    gamma: float = searched(2.0, Range(low=0.0, high=5.0, unit="power"))
     """how much less; 0 is cross-entropy"""
 
     def __post_init__(self) -> None:

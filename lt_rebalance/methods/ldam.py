@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from lt_rebalance.ground.plain import require_positive
 from lt_rebalance.methods.contract import Method, Options
+from lt_rebalance.methods.domains import Range, searched
 from lt_rebalance.methods.weighing import LateWeights, cross_entropy, weigh_late
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 class CosineOptions:
     """What can be set of a head that answers with cosines."""
 
-    scale: float = 30.0
+    scale: float = searched(30.0, Range(low=5.0, high=60.0, is_log=True, unit="factor"))
     """what cosines are multiplied by to be logits"""
 
     def __post_init__(self) -> None:
@@ -40,7 +41,7 @@ class CosineOptions:
 class LdamOptions(CosineOptions):
     """What can be set of LDAM."""
 
-    max_margin: float = 0.5
+    max_margin: float = searched(0.5, Range(low=0.0, high=1.0, unit="cosine"))
     """of the smallest class, in units of the cosine"""
 
     def __post_init__(self) -> None:

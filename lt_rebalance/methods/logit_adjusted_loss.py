@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lt_rebalance.methods.contract import Method, Options
+from lt_rebalance.methods.domains import Range, searched
 from lt_rebalance.methods.weighing import Deferred, cross_entropy
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class LogitAdjustedOptions(Deferred):
     """What can be set of the logit-adjusted loss."""
 
-    tau: float = 1.0
+    tau: float = searched(1.0, Range(low=0.0, high=2.0, unit="power"))
     """how much is added, in multiples of the logarithm of the classes' shares; 0 is cross-entropy"""
 
     def __post_init__(self) -> None:

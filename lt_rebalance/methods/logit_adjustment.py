@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lt_rebalance.methods.contract import Method, Options
+from lt_rebalance.methods.domains import Range, searched
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class LogitAdjustmentOptions:
     """What can be set of logit adjustment."""
 
-    tau: float = 1.0
+    tau: float = searched(1.0, Range(low=0.0, high=2.0, unit="power"))
     """how much is taken off, in multiples of the logarithm of the classes' shares"""
 
     def __post_init__(self) -> None:

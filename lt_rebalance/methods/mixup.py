@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from lt_rebalance.ground.plain import require_positive
 from lt_rebalance.methods.contract import Method, Mix, Mixed, Options
+from lt_rebalance.methods.domains import Range, searched
 from lt_rebalance.methods.weighing import LateWeights, cross_entropy, weigh_late
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 class MixupOptions:
     """What can be set of mixup."""
 
-    alpha: float = 1.0
+    alpha: float = searched(1.0, Range(low=0.1, high=2.0, is_log=True, unit="of a Beta distribution"))
     """of the Beta distribution; the smaller, the nearer are means to one of their images"""
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from lt_rebalance.ground.plain import require_known, require_positive
 from lt_rebalance.methods.contract import Method, Options
+from lt_rebalance.methods.domains import Choice, Range, searched
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,9 +27,9 @@ DISTANCES = ("cosine", "euclidean")
 class NearestClassMeanOptions:
     """What can be set of the nearest class mean."""
 
-    distance: str = "cosine"
+    distance: str = searched("cosine", Choice(values=DISTANCES, unit="distance"))
     """"cosine" or "euclidean\""""
-    scale: float = 30.0
+    scale: float = searched(30.0, Range(low=5.0, high=60.0, is_log=True, unit="factor"))
     """what cosines, or minus a half of squared distances, are multiplied by to be logits"""
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lt_rebalance.methods.contract import Method, Mix, Options
+from lt_rebalance.methods.domains import Range, searched
 from lt_rebalance.methods.mixup import MixupOptions, apply_mixup, draw_mixup, weighted_late
 from lt_rebalance.methods.weighing import LateWeights, require_share
 
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 class RemixOptions(MixupOptions):
     """What can be set of Remix."""
 
-    kappa: float = 3.0
+    kappa: float = searched(3.0, Range(low=1.0, high=10.0, is_log=True, unit="ratio of counts"))
     """how many times the images of the other class has"""
-    tau: float = 0.5
+    tau: float = searched(0.5, Range(low=0.0, high=1.0, unit="share"))
     """share of an image below which the rarer class takes the label"""
 
     def __post_init__(self) -> None:

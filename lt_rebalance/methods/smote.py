@@ -19,6 +19,7 @@ import numpy as np
 
 from lt_rebalance.ground.plain import require_known, require_positive
 from lt_rebalance.methods.contract import Method, Options
+from lt_rebalance.methods.domains import Choice, searched
 from lt_rebalance.methods.filling import fill_up
 from lt_rebalance.methods.interpolation import FloatImages, resample
 
@@ -29,7 +30,7 @@ KINDS = ("borderline-1", "borderline-2")
 class SmoteOptions:
     """What can be set of SMOTE."""
 
-    k_neighbors: int = 5
+    k_neighbors: int = searched(5, Choice(values=(1, 3, 5, 7), unit="images"))
     """of its own class, of which one is drawn to interpolate with"""
 
     def __post_init__(self) -> None:
@@ -40,9 +41,9 @@ class SmoteOptions:
 class BorderlineSmoteOptions(SmoteOptions):
     """What can be set of Borderline-SMOTE."""
 
-    m_neighbors: int = 10
+    m_neighbors: int = searched(10, Choice(values=(5, 10, 20), unit="images"))
     """of any class, which tell whether an image lies at the border"""
-    kind: str = "borderline-1"
+    kind: str = searched("borderline-1", Choice(values=KINDS, unit="kind"))
     """"borderline-1" interpolates within the class, "borderline-2" towards others too"""
 
     def __post_init__(self) -> None:
@@ -55,7 +56,7 @@ class BorderlineSmoteOptions(SmoteOptions):
 class AdasynOptions:
     """What can be set of ADASYN."""
 
-    n_neighbors: int = 5
+    n_neighbors: int = searched(5, Choice(values=(1, 3, 5, 7), unit="images"))
     """of any class, which tell how many others are near, and of its own to interpolate with"""
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lt_rebalance.methods.contract import Method, Options
+from lt_rebalance.methods.domains import Range, searched
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class TauNormOptions:
     """What can be set of tau-normalisation."""
 
-    tau: float = 1.0
+    tau: float = searched(1.0, Range(low=0.0, high=2.0, unit="power"))
     """0: the weights as they are; 1: all of one length"""
 
     def __post_init__(self) -> None:

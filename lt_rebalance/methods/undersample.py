@@ -20,5 +20,8 @@ def _plan(
 
 
 UNDERSAMPLE = Method(
-    description="cut every class to the count of the smallest", draws=("first", "random"), plan=_plan
+    description="cut every class to the count of the smallest",
+    draws=("first", "random"),
+    may_train_less=True,
+    plan=_plan,
 )

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lt_rebalance.methods.domains import Choice, Range, searched
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -32,7 +34,7 @@ def require_beta(beta: float) -> None:
 class Deferred:
     """Options of a method that may begin to act late, as in DRW (Cao et al. 2019, arXiv 1906.07413)."""
 
-    deferred: float = 0.0
+    deferred: float = searched(0.0, Range(low=0.0, high=0.95, unit="share of the budget"))
     """share of the budget after which it acts; 0: from the first step on"""
 
     def __post_init__(self) -> None:
@@ -43,9 +45,9 @@ class Deferred:
 class LateWeights:
     """Options of a method that weighs classes late in training, by the inverse of effective numbers (DRW)."""
 
-    deferred: float = 0.8
+    deferred: float = searched(0.8, Range(low=0.5, high=0.95, unit="share of the budget"))
     """share of the budget after which items are weighted"""
-    beta: float = 0.9999
+    beta: float = searched(0.9999, Choice(values=(0.9, 0.99, 0.999, 0.9999), unit="share"))
     """of effective numbers"""
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lt_rebalance.methods.contract import Method, Options
+from lt_rebalance.methods.domains import Range, searched
 from lt_rebalance.methods.weighing import Deferred, cross_entropy, inverse_frequency, weigh
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class WeightedOptions(Deferred):
     """What can be set of weighted cross-entropy."""
 
-    exponent: float = 1.0
+    exponent: float = searched(1.0, Range(low=0.0, high=1.0, unit="power"))
     """of the inverse count; 0.5 is the square-root form, 0 is cross-entropy"""
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from lt_rebalance.data import at_hand
 from lt_rebalance.ground.plain import to_plain
 from lt_rebalance.search.account import SearchBudget, Trial, choose, pareto_front
 from lt_rebalance.search.search import OBJECTIVES, Search
+from lt_rebalance.search.spaces import METHOD
 from lt_rebalance.studies.stage import RESULTS_VERSION
 
 
@@ -47,7 +48,9 @@ def confirmation_name(search: Search) -> str:
 
 def best_toml(search: Search, trial: Trial) -> str:
     """Return the values of a trial as the file that a study takes as its configuration."""
-    lines = [f"# The best of search {search.name}: trial {trial.number}.", f"[{search.component}]"]
+    lines = [f"# The best of search {search.name}: trial {trial.number}."]
+    if search.component != METHOD:  # whose names tell the section themselves
+        lines.append(f"[{search.component}]")
     # Of strings and finite numbers, JSON and TOML write the same.
     return "\n".join([*lines, *(f"{name} = {json.dumps(value)}" for name, value in trial.values.items()), ""])
 

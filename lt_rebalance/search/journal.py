@@ -20,10 +20,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.ground.values import parse_json
+from lt_rebalance.methods.domains import Choice, Domain, Value
 from lt_rebalance.search.account import RungResult, SearchBudget, Trial
 from lt_rebalance.search.journal_objects import OPERATION, ObjectJournal, describe_owned
 from lt_rebalance.search.search import Search, Values
-from lt_rebalance.search.spaces import Choice, Domain, Value
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.account_values import RUNG
 from lt_rebalance.store.documents import search_path

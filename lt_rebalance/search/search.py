@@ -6,6 +6,7 @@ last, the training of a rung is the first part of that of the next, and each is 
 """
 
 import dataclasses
+import functools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from functools import cached_property
 from typing import Any
 
 from lt_rebalance.ground.names import check_name
-from lt_rebalance.ground.plain import require_known, require_positive
-from lt_rebalance.search.spaces import SEARCH_SPACES, SearchSpace, Value
+from lt_rebalance.ground.own_file import is_at_hand
+from lt_rebalance.ground.plain import require_known, require_positive, to_plain
+from lt_rebalance.methods.domains import Value
+from lt_rebalance.search.spaces import METHOD, OPTIONS, SEARCH_SPACES, SearchSpace, method_space
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.studies.study import Cell
@@ -55,7 +58,7 @@ class Search:
     name: str
     """names the search in the store"""
     component: str
-    """the part of the cell that is tuned, a name in SEARCH_SPACES"""
+    """the part of the cell that is tuned, a name in SEARCH_SPACES; or METHOD, and then fields of all parts"""
     base: Cell
     """the untuned configuration; the budget of the component is that of the last rung"""
     objectives: tuple[str, ...]
@@ -71,7 +74,7 @@ class Search:
 
     def __post_init__(self) -> None:
         check_name("the name of a search with the ending of its confirmation", f"{self.name}-confirmation")
-        require_known("component", self.component, tuple(SEARCH_SPACES))
+        require_known("component", self.component, (*SEARCH_SPACES, METHOD))
         require_known("scheduler", self.scheduler, SCHEDULERS)
         for objective in self.objectives:
             require_known("objective", objective, tuple(OBJECTIVES))
@@ -91,14 +94,16 @@ class Search:
             )
         if self.scheduler == "pbt" and self.component != "generator":
             raise ValueError(f'scheduler "pbt" trains populations of CGANs, this tunes a {self.component}')
-        for name in self.space:
+        if self.component == METHOD and self.scheduler != "none":
+            raise ValueError(f'trials of a method run to their end, scheduler "none", got {self.scheduler!r}')
+        for name in self.space if self.component != METHOD else ():
             require_known(f"setting of the {self.component}", name, [field.name for field in self._fields()])
         for name, value in self.untuned.items():
             if value not in self.space[name]:
                 raise ValueError(
                     f"the untuned {name} is {value}, outside of what is searched: {self.space[name]}"
                 )
-        if self.base.method.needs_first:
+        if self.component != METHOD and self.base.method.needs_first:
             raise ValueError(
                 f"a search tunes one training, and method {self.base.method.label!r} has two; tune method "
                 "'none', from which it starts, or leave out the filter"
@@ -116,8 +121,8 @@ class Search:
         return dataclasses.fields(self.tuned(self.base))
 
     def tuned(self, cell: Cell) -> ClassifierConfig | GeneratorConfig:
-        """Return the configuration that this search tunes, as a cell has it."""
-        config = cell.classifier if self.component == "classifier" else cell.generator
+        """Return the configuration whose training this search tunes, as a cell has it."""
+        config = cell.generator if self.component == "generator" else cell.classifier
         if config is None:
             raise ValueError(f"method {cell.method.name!r} has no {self.component} that could be tuned")
         return config
@@ -125,7 +130,7 @@ class Search:
     @property
     def space(self) -> SearchSpace:
         """What trials may set."""
-        return SEARCH_SPACES[self.component]
+        return method_space(self.base) if self.component == METHOD else SEARCH_SPACES[self.component]
 
     @property
     def budget(self) -> Budget:
@@ -139,6 +144,8 @@ class Search:
 
     def values_of(self, cell: Cell) -> Values:
         """Return the values that a cell has in place of those of a trial."""
+        if self.component == METHOD:
+            return {name: _read_field(cell, name) for name in self.space}
         config = self.tuned(cell)
         return {name: getattr(config, name) for name in self.space}
 
@@ -162,12 +169,14 @@ class Search:
         Args:
             protocol: name of the protocol of the cell; None keeps that of the base.
         """
+        is_told = is_at_hand(self.base.method.name)
         for name in values:
-            require_known(f"setting of this search of a {self.component}", name, tuple(self.space))
+            if is_told or not name.startswith(OPTIONS):
+                require_known(f"setting of this search of a {self.component}", name, tuple(self.space))
         if missing := set(self.space) - set(values):
             raise ValueError(f"a trial needs a value for {', '.join(sorted(missing))}")
         cell = dataclasses.replace(self.base, protocol=protocol or self.base.protocol)
-        return self._replace_tuned(cell, **values)
+        return set_values(cell, values) if self.component == METHOD else self._replace_tuned(cell, **values)
 
     def _replace_tuned(self, cell: Cell, **changes: Any) -> Cell:  # Any: checked by the configuration itself
         if self.component == "classifier":
@@ -181,15 +190,40 @@ class Search:
 
     def _rung(self, values: Values, round_index: int) -> Rung:
         assert self.budget.steps is not None and self.budget.rounds is not None
-        budget = Budget(steps=self.budget.steps * round_index // self.budget.rounds, rounds=round_index)
-        cell = self._replace_tuned(self.cell(values), budget=budget)
+        cell = self.cell(values)
+        if self.component != METHOD:
+            steps = self.budget.steps * round_index // self.budget.rounds
+            cell = self._replace_tuned(cell, budget=Budget(steps=steps, rounds=round_index))
         stages = [cell.stage(seed, self.execution, shares_first=False) for seed in self.seeds]
         groups: list[tuple[AnyStage, ...]] = []
-        if self.component == "generator":
-            groups.append(tuple(stage.generator_stage for stage in stages if stage.generator_stage))
+        if self.component != "classifier":
+            groups += zip(*(stage.upstreams for stage in stages), strict=True)
         if any(OBJECTIVES[name].kind == "validation" for name in self.objectives):
             groups.append(tuple(stage.on_validation() for stage in stages))
         return Rung(round=round_index, groups=tuple(groups))
+
+
+def _read_field(cell: Cell, name: str) -> Value:
+    value: Any = functools.reduce(getattr, name.split("."), cell)  # Any: a field of a configuration
+    found: Value = value
+    return found
+
+
+def set_values(cell: Cell, values: Values) -> Cell:
+    """Return a cell with other values of dotted fields, as `method_space` names them."""
+    for name, value in values.items():
+        section, _, field = name.partition(".")
+        config = getattr(cell, section)
+        if name.startswith(OPTIONS):
+            kept = to_plain(config.options) or {}
+            changes: dict[str, Any] = {"options": {**kept, name.removeprefix(OPTIONS): value}}
+        elif field == "budget.steps":
+            steps, rounds = int(value), config.budget.rounds or 1
+            changes = {"budget": Budget(steps=steps, rounds=min(steps, rounds))}
+        else:
+            changes = {field: value}
+        cell = dataclasses.replace(cell, **{section: dataclasses.replace(config, **changes)})
+    return cell
 
 
 def score(objective: str, records: Sequence[Record]) -> list[float]:

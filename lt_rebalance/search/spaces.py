@@ -1,53 +1,12 @@
-"""Search spaces: which values a search may give to the settings it tunes, and on which scale it sees them."""
+"""Search spaces: which settings a search of a component may set."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-Value = float | int | str
+from lt_rebalance.ground.own_file import is_at_hand
+from lt_rebalance.methods.domains import Choice, Domain, Range, domains_of
+from lt_rebalance.methods.registry import get_method
+from lt_rebalance.studies.study import Cell
 
-
-@dataclass(frozen=True, kw_only=True)
-class Range:
-    """A number between two others, both included."""
-
-    low: float
-    high: float
-    is_log: bool = False
-    """whether equal ratios, rather than equal differences, count as equal steps"""
-    unit: str
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"a range needs low below high, got {self.low} and {self.high}")
-        if self.is_log and not self.low > 0:
-            raise ValueError(f"a range on a log scale must begin above 0, got {self.low}")
-
-    def __contains__(self, value: object) -> bool:
-        return isinstance(value, float | int) and self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}{', log' if self.is_log else ''}; {self.unit}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """One of a few values, in their natural order."""
-
-    values: tuple[Value, ...]
-    unit: str
-
-    def __post_init__(self) -> None:
-        if len(set(self.values)) < max(2, len(self.values)):
-            raise ValueError(f"a choice needs at least two values, all different, got {self.values}")
-
-    def __contains__(self, value: object) -> bool:
-        return value in self.values
-
-    def __str__(self) -> str:
-        return f"{', '.join(map(str, self.values))}; {self.unit}"
-
-
-Domain = Range | Choice
 SearchSpace = Mapping[str, Domain]
 """by name of the setting"""
 
@@ -67,4 +26,32 @@ GENERATOR_SPACE: SearchSpace = {
     "batch_size": Choice(values=(64, 128, 256), unit="real images a step"),
 }
 
+METHOD = "method"
+"""the component of a search whose space is `method_space`"""
 SEARCH_SPACES = {"classifier": CLASSIFIER_SPACE, "generator": GENERATOR_SPACE}
+
+STEP_SHARES = (16, 4, 1)
+"""a method that may train for less than its budget is tried at these parts of it"""
+
+
+def method_space(cell: Cell) -> SearchSpace:
+    """Return what a search of a method may set, by dotted field of a cell: learning rates and own options.
+
+    Of a method whose file is not at hand, the options are not known.
+    """
+    space: dict[str, Domain] = {"classifier.learning_rate": CLASSIFIER_SPACE["learning_rate"]}
+    if cell.generator is not None:
+        space["generator.learning_rate"] = GENERATOR_SPACE["learning_rate"]
+    if not is_at_hand(cell.method.name):
+        return space
+    method = get_method(cell.method.name)
+    steps = cell.classifier.budget.steps
+    if method.may_train_less and steps is not None:
+        shares = tuple(dict.fromkeys(max(1, steps // share) for share in STEP_SHARES))
+        if len(shares) > 1:
+            space["classifier.budget.steps"] = Choice(values=shares, unit="optimizer steps")
+    return space | {f"{OPTIONS}{name}": domain for name, domain in domains_of(method.options).items()}
+
+
+OPTIONS = "method.options."
+"""what the names of a method's own options begin with"""

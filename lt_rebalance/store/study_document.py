@@ -21,6 +21,7 @@ from lt_rebalance.ground.values import (
     number,
     optional,
     require,
+    scalar,
     text,
     whole,
 )
@@ -71,6 +72,18 @@ _STUDY = fields(
         "results_version": whole(),
         "overrides": mapping_of(anything),
         "comparisons": list_of(fields({"cell": whole(), "reference": whole(), "change": label})),
+        "tunings": list_of(
+            fields(
+                {
+                    "cell": whole(),
+                    "search": name,
+                    "method": name,
+                    "num_trials": whole(1),
+                    "num_seeds": whole(1),
+                }
+                | dict.fromkeys(("values", "untuned"), mapping_of(scalar, name))
+            )
+        ),
         "num_slots": optional(whole(1)),
         "devices_per_slot": number(0, 1e6),
         "expected_s": optional(mapping_of(number(0, LARGEST_S))),
@@ -178,6 +191,9 @@ class StudyDocument:
     """images of each class, by data set and split; without those of documents from before they were kept"""
     cells: tuple[StudyCell, ...]
     comparisons: tuple[Comparison, ...] = ()
+    tunings: tuple[Mapping[str, Any], ...] = ()
+    """what cells have from searches: "cell", its index; "search", "num_trials", "num_seeds"; "values",
+    chosen, by dotted field; "untuned", what fields would be else; "method", how tables name it then"""
     runs: tuple[StudyRun, ...]
     num_slots: int | None = None
     """trials at a time; None where the study was written without"""
@@ -263,6 +279,8 @@ class StudyDocument:
             "comparisons": [dict(vars(each)) for each in self.comparisons],
             "runs": [_describe_run(run) for run in self.runs],
         }
+        if self.tunings:
+            values["tunings"] = list(self.tunings)
         if self.results_version is None:
             del values["results_version"]
         if self.num_slots is not None:
@@ -315,6 +333,7 @@ def parse_study(values: Any, of_file: str) -> StudyDocument:  # Any: a JSON valu
         },
         cells=tuple(StudyCell(**cell) for cell in values["cells"]),
         comparisons=tuple(Comparison(**each) for each in values.get("comparisons", ())),
+        tunings=tuple(values.get("tunings", ())),
         runs=tuple(map(_parse_run, values["runs"])),
         num_slots=values.get("num_slots"),
         devices_per_slot=values.get("devices_per_slot", 1.0),
@@ -352,6 +371,8 @@ def _check_study(values: Any, of_file: str) -> None:
         has_generator = cells[run["cell"]]["config"]["generator"] is not None
         is_same = has_generator == (run["generator_key"] is not None)
         require(is_same, f"{where}.generator_key", "a key if its cell has a generator", run["generator_key"])
+    for index, each in enumerate(values.get("tunings", ())):
+        require(each["cell"] < len(cells), f"tunings.{index}.cell", f"below {len(cells)}", each["cell"])
     for index, pair in enumerate(values.get("comparisons", ())):
         highest = max(pair["cell"], pair["reference"])
         require(highest < len(cells), f"comparisons.{index}", f"of cells below {len(cells)}", highest)

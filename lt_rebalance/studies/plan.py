@@ -140,6 +140,7 @@ def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | No
         counts={name: get_dataset_spec(name).counts for name in names},
         cells=tuple(map(_describe_cell, cells)),
         comparisons=plan.study.comparisons,
+        tunings=plan.study.tunings,
         runs=tuple(_describe_run(run, index[run.cell], flop) for run in plan.runs),
     )
 

@@ -148,6 +148,8 @@ class Study:
     seeds: tuple[Seed, ...]
     comparisons: tuple[Comparison, ...] = ()
     """the answers, where the question is about certain pairs of cells"""
+    tunings: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
+    """of the cells that have settings from a search, as `StudyDocument` has them"""
     overrides: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """fields of all cells that were replaced after the study was built, by section"""
 

@@ -20,7 +20,6 @@ from analysis.report import write_report
 from analysis.significance import holm, sign_flip_p
 from analysis.tables import build_tables, compute_frames
 from analysis.tables.methods import methods_tables
-from lt_rebalance.commands.sweep import make_axes_parser
 from lt_rebalance.store.records import Artifact, Failure, Record, Timing
 from lt_rebalance.studies.plan import Plan, compile_study
 from lt_rebalance.studies.stage import ClassifierStage, RepresentationStage
@@ -50,7 +49,7 @@ DEVICE_S = {
 
 def plan_methods(*methods: str, seeds: int = 12) -> Plan:
     asked = ["--methods", *methods, "--seeds", str(seeds), "--dataset", "fashion_mnist", "--c", "1/2"]
-    parser = make_axes_parser(compare_methods.__doc__, compare_methods.PRESETS)
+    parser = compare_methods.make_methods_parser()
     study = compare_methods.build_study(parser.parse_args(asked))
     return compile_study(study, plan_study(num_seeds=1).execution)
 
@@ -105,7 +104,9 @@ def results(tmp_path_factory: pytest.TempPathFactory, plan: Plan) -> Results:
 
 @pytest.fixture(scope="module")
 def frame(results: Results) -> pd.DataFrame:
-    return methods_frame(results.runs, results.cells, results.comparisons).set_index("method")
+    return methods_frame(results.runs, results.cells, results.comparisons, results.tunings).set_index(
+        "method"
+    )
 
 
 # Ranks
@@ -240,7 +241,7 @@ def test_answer_is_ranking_differences_and_costs_and_one_row_a_method(results: R
 def test_three_seeds_rank_and_decide_nothing_and_say_what_it_takes(tmp_path: Path) -> None:
     plan = plan_methods("balanced_softmax", seeds=3)
     found = read_results(make_store(tmp_path / "store", plan).location)
-    frame = methods_frame(found.runs, found.cells, found.comparisons)
+    frame = methods_frame(found.runs, found.cells, found.comparisons, found.tunings)
     assert (frame["rank_high"] - frame["rank_low"] == 2).all()
     assert set(frame["standing"]) == {"", "undecided"}
     ranking, none, *_ = methods_tables(frame)

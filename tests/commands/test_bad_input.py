@@ -40,7 +40,7 @@ def assert_untouched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["full_grid", "imbalance_levels", "nested_seeds", "tune_cgan", "tune_classifier"]
+    "name", ["full_grid", "imbalance_levels", "nested_seeds", "tune_cgan", "tune_classifier", "tune_methods"]
 )
 def test_any_text_for_any_option_is_planned_or_refused_in_words(
     name: str, call: Call, tmp_path: Path

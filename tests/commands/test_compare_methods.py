@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main as write_report
-from lt_rebalance.commands.sweep import main, make_axes_parser
+from lt_rebalance.commands.sweep import main
 from sweeps import compare_methods
 
 SHORT = ["--device", "cpu", "--precision", "float32", "--steps", "4", "--profile", "exp", "--ratio", "100"]
 
 
 def run(*arguments: str) -> int:
-    parser = make_axes_parser(compare_methods.__doc__, compare_methods.PRESETS)
+    parser = compare_methods.make_methods_parser()
     build, answer = compare_methods.build_study, compare_methods.answer_methods
     return main(parser, build, [*SHORT, *arguments], answer=answer)
 

@@ -14,7 +14,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -25,6 +25,7 @@ from lt_rebalance.cli.parser import make_parser, make_store_plan_parser
 from lt_rebalance.cluster import session as cluster
 from lt_rebalance.cluster.resources import ClusterSize
 from lt_rebalance.commands import search as search_command
+from lt_rebalance.commands import searches as searches_command
 from lt_rebalance.commands import sweep as command
 from lt_rebalance.stages import arithmetic as costs
 from lt_rebalance.stages.kinds import run_stage
@@ -108,7 +109,7 @@ def load_sweep(name: str) -> Command:
         raise Found
 
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Found):
-        for module in (command, search_command):
+        for module in (command, search_command, searches_command):
             patch.setattr(module, "run_command", find)
         runpy.run_path(str(ROOT / "sweeps" / f"{name}.py"), run_name="__main__")
     return parsers[0], start
@@ -190,6 +191,8 @@ VALUES: dict[str, list[str]] = {
     "--max-steps": ["100"],
     "--max-minutes": ["3"],
     "--confirm-seeds": ["5"],
+    "--tuned": ["DIRECTORY"],
+    "--untuned": [],
 }
 SAYS_SO = {"--help", "--plan", "--json", "--retry-failed"}
 """options with tests of their own below"""
@@ -280,7 +283,7 @@ def test_options_of_plans_are_refused_without_one(name: str, call: Call) -> None
 def test_plan_with_retry_failed_plans_what_would_be_run_again(name: str, call: Call) -> None:
     """Make a store in which something has failed, whatever the sweep is, and compare two plans of it."""
     _, run = load_sweep(name)
-    planned = json.loads(call(run, [*CPU, *PLAN]).out)
+    planned = first_of(json.loads(call(run, [*CPU, *PLAN]).out))
     store = open_store("results", RESULTS_VERSION, create=True)
     assert store is not None
     if name in SEARCHES:
@@ -296,7 +299,7 @@ def test_plan_with_retry_failed_plans_what_would_be_run_again(name: str, call: C
             "confirmation": f"{planned['name']}-confirmation",
         }
         store.write_search(planned["name"], account)
-        count = lambda answer: answer["to_try_again"]  # noqa: E731
+        count = lambda answer: first_of(answer)["to_try_again"]  # noqa: E731
     else:
         with pytest.MonkeyPatch.context() as patch:
             keys: list[str] = []
@@ -307,6 +310,12 @@ def test_plan_with_retry_failed_plans_what_would_be_run_again(name: str, call: C
         count = lambda answer: sum(each["to_run"] for each in answer["stages"].values())  # noqa: E731
     before, again = (json.loads(call(run, [*CPU, *PLAN, *extra]).out) for extra in ([], ["--retry-failed"]))
     assert count(again) > count(before)
+
+
+def first_of(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer about a search, the first of several."""
+    found: dict[str, Any] = answer.get("searches", [answer])[0]
+    return found
 
 
 def stop() -> None:

@@ -21,6 +21,8 @@ import pytest
 import ray
 
 from lt_rebalance.commands import search as search_command
+from lt_rebalance.commands import searches as searches_command
+from lt_rebalance.commands import sweep as sweep_command
 from lt_rebalance.search.journal import open_journal
 from lt_rebalance.search.search import Search
 from lt_rebalance.stages import arithmetic
@@ -29,7 +31,7 @@ from lt_rebalance.studies.overrides import change_study, read_overrides
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.training.configs import Budget
 from lt_rebalance.training.device import resolve_execution
-from sweeps import full_grid, tune_cgan, tune_classifier
+from sweeps import compare_methods, full_grid, tune_cgan, tune_classifier, tune_methods
 from tests.store.test_store import make_failure
 
 ROOT = Path(__file__).parents[2]
@@ -369,3 +371,32 @@ def test_failures_of_a_file_of_ones_own_are_not_tried_again_as_they_are(
     assert call(tune_cgan, [*CPU, "--storage", store.location, *asked]) == 1
     out = capsys.readouterr().out
     assert re.search(rf"first mend the [^\n]* that raised[^\n]*{said}", out), out
+
+
+@pytest.mark.slow
+def test_searches_of_methods_go_on_where_they_stopped_and_methods_are_compared_with_their_choices(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tuned = str(tmp_path / "tuned")
+    methods = ["--steps", "4", "--methods", "undersample"]
+    search = [*CPU, *methods, "--storage", tuned, "--seeds", "1", "--max-concurrent", "1"]
+
+    def tune(*arguments: str) -> dict[str, dict[str, Any]]:
+        parser, build = tune_methods.make_methods_parser(), tune_methods.build_searches
+        assert searches_command.main(parser, build, [*search, *arguments]) == 0
+        accounts = Path(tuned).glob("searches/*/account.json")
+        return {path.parent.name: json.loads(path.read_text()) for path in accounts}
+
+    first = tune("--trials", "1")
+    assert len(first) == 3 and all(len(account["trials"]) == 1 for account in first.values())
+    parser, build = compare_methods.make_methods_parser(), compare_methods.build_study
+    compared = [*CPU, *methods, "--storage", str(tmp_path / "store"), "--seeds", "1", "--tuned", tuned]
+    longer = tune("--trials", "2")
+    stages = sorted(path.name for path in Path(tuned, "stages").iterdir())
+    for name, account in longer.items():
+        assert account["trials"][0] == first[name]["trials"][0] and len(account["trials"]) == 2
+    assert tune("--trials", "2") == longer
+    assert sorted(path.name for path in Path(tuned, "stages").iterdir()) == stages
+    capsys.readouterr()
+    assert sweep_command.main(parser, build, compared, answer=compare_methods.answer_methods) == 0
+    assert "Budgets were equal: 2 trials of 1 seed for each of 3 methods." in capsys.readouterr().out

@@ -13,11 +13,11 @@ import pytest
 from optuna.trial import TrialState
 
 from lt_rebalance.ground.errors import StorageError
+from lt_rebalance.methods.domains import Choice, Range
 from lt_rebalance.search.account import RungResult, SearchBudget, Trial
 from lt_rebalance.search.journal import JOURNAL_FILE, SearchJournal, open_journal
 from lt_rebalance.search.journal_objects import ObjectJournal
 from lt_rebalance.search.search import Search, Values
-from lt_rebalance.search.spaces import Choice, Range
 from lt_rebalance.store import Store, open_store
 from tests.places import BucketPlace, Place
 

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from lt_rebalance.search.spaces import SEARCH_SPACES, Choice, Range
+from lt_rebalance.methods.domains import Choice, Range
+from lt_rebalance.search.spaces import SEARCH_SPACES
 from lt_rebalance.studies.protocols import ADAM_PROTOCOLS, Protocol
 from lt_rebalance.training.configs import ClassifierConfig, GeneratorConfig
 

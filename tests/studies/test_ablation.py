@@ -180,7 +180,11 @@ def build(sweep: ModuleType, *arguments: str) -> Study:
 
 
 def parse(sweep: ModuleType, *arguments: str) -> argparse.Namespace:
-    makers = {imbalance_levels: "make_levels_parser", nested_seeds_sweep: "make_nested_parser"}
+    makers = {
+        imbalance_levels: "make_levels_parser",
+        nested_seeds_sweep: "make_nested_parser",
+        compare_methods: "make_methods_parser",
+    }
     if sweep in makers:
         return getattr(sweep, makers[sweep])().parse_args(arguments)
     return make_axes_parser(sweep.__doc__, sweep.PRESETS).parse_args(arguments)

@@ -1,0 +1,67 @@
+"""R5: methods ranked over data sets."""
+
+import pandas as pd
+
+from analysis.compare import MIN_PAIRS
+from analysis.datasets import FEWEST
+from analysis.methods import RANKED
+from analysis.tables.formats import (
+    count,
+    decimals,
+    number_column,
+    p_value,
+    per_setting,
+    share,
+    text_column,
+    whole,
+)
+from analysis.tables.table import Column, Table
+from lt_rebalance.ground.metrics import METRICS
+
+
+def datasets_table(frame: pd.DataFrame) -> Table:
+    """Return R5; `frame` as `datasets_frame` returns it."""
+    label = METRICS[RANKED].label
+    return Table(
+        name="r5-datasets",
+        title=f"R5. Methods by {label} over data sets",
+        frame=frame,
+        columns=(
+            text_column("method", "method", is_row_head=True),
+            number_column("data sets", "num_datasets", whole),
+            number_column(f"mean {label}", "mean", share),
+            number_column("mean of the ranks within data sets", "mean_rank", lambda rank: decimals(rank, 2)),
+            Column(
+                head="rank by the mean (95% intervals of all ranks together)",
+                text=lambda row: f"{row['rank']} ({row['rank_low']} to {row['rank_high']})",
+                value=lambda row: row["rank"],
+            ),
+        ),
+        meaning=per_setting(
+            {str(setting): _describe(rows) for setting, rows in frame.groupby("setting", sort=False)}
+        ),
+        notes=(
+            "A data set is a block: a method's value on it is the mean over seeds, averaged over its Cs or "
+            "profiles, which are no blocks of their own. Intervals as in R1, from differences of these "
+            "values with the signs of a data set flipped together, rather than Nemenyi's, whose verdict on "
+            "two methods depends on all others. Friedman's test by permutation within data sets. Data sets "
+            "were chosen, not drawn: the table speaks of these.",
+        ),
+    )
+
+
+def _describe(rows: pd.DataFrame) -> str:
+    first, num_datasets = rows.iloc[0], int(rows["num_datasets"].iloc[0])
+    text = (
+        f"Over {count(num_datasets, 'data set')} ({first['datasets']}) {first['method']} has the best mean."
+    )
+    if first["num_left_out"]:
+        text += (
+            f" {count(int(first['num_left_out']), 'method')} without all its runs on all of them left out."
+        )
+    if num_datasets < FEWEST:
+        return f"{text} Fewer than {FEWEST} data sets describe, and test nothing."
+    text += f" That all methods are alike: Friedman's p {p_value(first['friedman_p'])}."
+    if num_datasets < MIN_PAIRS:
+        text += f" To tell two methods apart takes {MIN_PAIRS} data sets."
+    return text

@@ -1,0 +1,139 @@
+"""The command line of several searches of one store, one after the other, each with its journal and account.
+
+Until something is run, torch, Ray and Optuna are not imported: what is wrong is refused at once.
+"""
+
+import argparse
+import contextlib
+import json
+from collections.abc import Callable, Sequence
+
+from lt_rebalance.cluster.resources import Resources
+from lt_rebalance.commands.flips import check_flips
+from lt_rebalance.commands.own_images import bring_images, require_running, share_images
+from lt_rebalance.commands.search import change_base, check_memory_of, require_same_search
+from lt_rebalance.commands.search_forecast import SearchForecast
+from lt_rebalance.commands.sweep import check_options, first_line, open_results, prepare_machine, read_data
+from lt_rebalance.data.counting import look_in
+from lt_rebalance.ground.exits import EXIT_INCOMPLETE, run_command
+from lt_rebalance.ground.text import format_duration, make_console
+from lt_rebalance.search.account import SearchBudget
+from lt_rebalance.search.search import Search
+from lt_rebalance.store import Store
+from lt_rebalance.store.lease import Lease
+from lt_rebalance.studies.overrides import read_overrides
+from lt_rebalance.training.configs import Execution
+
+SearchesBuilder = Callable[[argparse.Namespace, Execution], Sequence[Search]]
+
+
+def main(
+    parser: argparse.ArgumentParser, build_searches: SearchesBuilder, arguments: Sequence[str] | None = None
+) -> int:
+    """Run the command line of several searches with one budget each, and return its exit code.
+
+    0: every search has spent its budget, and has a choice or only trials that are not applicable. 1: not so.
+    Others: as `run_command`.
+    """
+
+    def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
+        check_options(options)
+        look_in(options.data_dir, download=options.download)
+        require_running(options)
+        bring_images(options)
+        overrides = read_overrides(options.config, options.set)
+        execution, resources = prepare_machine(options, stack)
+        searches = [change_base(search, overrides) for search in build_searches(options, execution)]
+        check_flips([search.base for search in searches], options)
+        for search in searches:
+            search.ladder(search.untuned)  # a ValueError where no trial could be made
+        budget = SearchBudget(trials=options.trials)
+        datasets = list(dict.fromkeys(search.base.data.dataset for search in searches))
+        read_data(datasets, options)
+        store = open_results(options)
+        for search in searches if store is not None else ():
+            assert store is not None
+            require_same_search(search, store)
+        if options.plan:
+            return lambda: _show_plan(searches, budget, resources, store, options)
+        assert store is not None
+        from lt_rebalance.cluster.session import RaySession
+
+        if options.address is None:  # another machine's memory cannot be asked from here
+            for search in searches:
+                check_memory_of(search, resources)
+        lease = stack.enter_context(Lease(store.files, store.location, options.name))
+        share_images(datasets, store, options)
+        session = stack.enter_context(RaySession(options.address, lease))
+        question = first_line(parser)
+        place = store
+
+        def run() -> int:
+            from lt_rebalance.commands.searching import SearchCommand
+            from lt_rebalance.search.journal import open_journal
+
+            exit_codes = []
+            for number, search in enumerate(searches, start=1):
+                print(f"search {number} of {len(searches)}: {search.name}, {search.base}")
+                with open_journal(search, place) as journal:
+                    command = SearchCommand(
+                        search=search,
+                        journal=journal,
+                        store=place,
+                        budget=budget,
+                        resources=resources,
+                        session=session,
+                        options=options,
+                        question=f"{question} {search.base.method_label}",
+                        console=make_console(),
+                    )
+                    exit_codes.append(command.run(None))
+            num_without = sum(code != 0 for code in exit_codes)
+            print(f"searches={len(searches)} chosen={len(searches) - num_without} without={num_without}")
+            print(f"to compare all of them on fresh seeds: --tuned {place.location} of compare_methods.py")
+            return EXIT_INCOMPLETE if num_without else 0
+
+        return run
+
+    return run_command(parser, prepare, arguments)
+
+
+def _show_plan(
+    searches: Sequence[Search],
+    budget: SearchBudget,
+    resources: Resources,
+    store: Store | None,
+    options: argparse.Namespace,
+) -> int:
+    """Print what every search would do and what all cost together; return 0."""
+    forecasts = [
+        SearchForecast(
+            search=search,
+            budget=budget,
+            resources=resources,
+            confirm_seeds=0,
+            store=store,
+            retry_failed=options.retry_failed,
+        )
+        for search in searches
+    ]
+    answers = [forecast.describe(options.rate) for forecast in forecasts]
+    hours = [answer["device_hours_at_most"] for answer in answers]
+    total = None if None in hours else sum(hours)
+    if options.json:
+        print(json.dumps({"searches": answers, "device_hours_at_most": total}, indent=2))
+        return 0
+    for search, answer in zip(searches, answers, strict=True):
+        states = " ".join(f"{state}={count}" for state, count in answer["trials"].items())
+        print(f"{search.name}: {search.base}; {states}")
+        for name, domain in search.space.items():
+            print(f"  {name}: {domain}; untuned {search.untuned[name]}")
+    first = searches[0]
+    print(
+        f"each: {budget} of {first.budget.steps} steps at seeds {', '.join(map(str, first.seeds))}; "
+        f"{len(searches)} searches, {resources.num_slots} trials at a time"
+    )
+    if total is not None:
+        price = "" if options.rate is None else f"; price {total * options.rate:.2f}"
+        print(f"device time, from the beginning, at most about {format_duration(3600 * total)}{price}")
+    return 0

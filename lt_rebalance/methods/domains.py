@@ -1,0 +1,71 @@
+"""Which values a search may give to a setting, and on which scale it sees them.
+
+A method says so of its own options, beside them:
+`tau: float = searched(1.0, Range(low=0.0, high=2.0, unit="power"))`. What says nothing keeps its default.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+Value = float | int | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """A number between two others, both included."""
+
+    low: float
+    high: float
+    is_log: bool = False
+    """whether equal ratios, rather than equal differences, count as equal steps"""
+    unit: str
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"a range needs low below high, got {self.low} and {self.high}")
+        if self.is_log and not self.low > 0:
+            raise ValueError(f"a range on a log scale must begin above 0, got {self.low}")
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, float | int) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}{', log' if self.is_log else ''}; {self.unit}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One of a few values, in their natural order."""
+
+    values: tuple[Value, ...]
+    unit: str
+
+    def __post_init__(self) -> None:
+        if len(set(self.values)) < max(2, len(self.values)):
+            raise ValueError(f"a choice needs at least two values, all different, got {self.values}")
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.values
+
+    def __str__(self) -> str:
+        return f"{', '.join(map(str, self.values))}; {self.unit}"
+
+
+Domain = Range | Choice
+
+_DOMAIN = "domain"
+
+
+def searched(default: Value, domain: Domain) -> Any:  # Any: what dataclasses make a field of
+    """Return the field of an option that a search may set; the default has to be in the domain."""
+    if default not in domain:
+        raise ValueError(f"a default must be one of the values that are searched, {domain}; got {default!r}")
+    return field(default=default, metadata={_DOMAIN: domain})
+
+
+def domains_of(options: type | None) -> Mapping[str, Domain]:
+    """Return the domains of the options of a method that have one, by name."""
+    declared: Any = options
+    named = {} if options is None else {each.name: each.metadata.get(_DOMAIN) for each in fields(declared)}
+    return {name: domain for name, domain in named.items() if isinstance(domain, Range | Choice)}

@@ -1,0 +1,125 @@
+"""What searches of methods have chosen, for the cells of a study."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lt_rebalance.ground.paper import flatten
+from lt_rebalance.ground.plain import to_plain
+from lt_rebalance.search.search import set_values
+from lt_rebalance.search.spaces import METHOD
+from lt_rebalance.store import Store
+from lt_rebalance.studies.study import Cell, Study
+
+_ENDED = ("complete", "diverged", "failed")
+_REMEDY = "run sweeps/tune_methods.py with the same data, steps and --set, and these --methods"
+
+
+def tune_study(study: Study, store: Store) -> Study:
+    """Return a study whose cells have what the searches of a store chose for them, on seeds of its own.
+
+    A cell for which no trial was completed, such as one that is not applicable, stays untuned.
+
+    Raises:
+        ValueError: a cell without its search, a search that is not finished, searches with unequal budgets,
+            or a seed that a search has used.
+    """
+    accounts = [store.load_search(name) for name in store.list_searches()]
+    accounts = [account for account in accounts if account["search"]["component"] == METHOD]
+    if not accounts:
+        raise ValueError(f"--tuned {store.location} holds no search of a method; {_REMEDY}")
+    found = [_find(cell, accounts, store) for cell in study.cells]
+    _require_equal(found, store)
+    used = {seed for account in found for seed in account["search"]["seeds"]}
+    if repeated := sorted(used & {seed for seed in study.seeds if isinstance(seed, int)}):
+        raise ValueError(
+            f"seed {repeated[0]} was used by the searches of {store.location}; ask for fewer --seeds"
+        )
+    tuned = [
+        _tune(index, cell, account)
+        for index, (cell, account) in enumerate(zip(study.cells, found, strict=True))
+    ]
+    return dataclasses.replace(
+        study, cells=tuple(cell for cell, _ in tuned), tunings=tuple(tuning for _, tuning in tuned)
+    )
+
+
+def _find(cell: Cell, accounts: Iterable[Mapping[str, Any]], store: Store) -> Mapping[str, Any]:
+    asked = _describe(to_plain(cell))
+    others: list[str] = []
+    for account in accounts:
+        kept = _describe(account["search"]["base"])
+        if kept == asked:
+            return account
+        if kept["method"] == asked["method"]:
+            others.append(", ".join(sorted(name for name in asked if kept.get(name) != asked[name])))
+    nearest = f", and one of this method that differs in {min(others, key=len)}" if others else ""
+    raise ValueError(f"--tuned {store.location} holds no search of {cell}{nearest}; {_REMEDY}")
+
+
+def _describe(base: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a cell and the base of its search have in common: all but what is set aside, and rounds."""
+    flat = {
+        name: value
+        for name, value in flatten(base).items()
+        if name not in ("protocol", "data.validation_per_class", "data.validation")
+        and not name.endswith("budget.rounds")
+    }
+    method = {name: flat.pop(name) for name in list(flat) if name.startswith("method.")}
+    method["architecture"] = flat.pop("generator.architecture", None)
+    return flat | {"method": json.dumps(method, sort_keys=True)}
+
+
+def _require_equal(accounts: Sequence[Mapping[str, Any]], store: Store) -> None:
+    """Raise a ValueError unless all searches are finished and had equal budgets."""
+    budgets: dict[tuple[int, tuple[int, ...]], str] = {}
+    for account in accounts:
+        name, asked = account["search"]["name"], account["budget"]["trials"]
+        num_ended, num_running = _count(account)
+        if num_running or num_ended < asked:
+            raise ValueError(
+                f"search {name} of {store.location} has ended {num_ended} of {asked} trials; run the command "
+                "that began it again"
+            )
+        budgets.setdefault((num_ended, tuple(account["search"]["seeds"])), name)
+    if len(budgets) > 1:
+        said = "; ".join(
+            f"{name} {num_trials} trials of {len(seeds)} seeds"
+            for (num_trials, seeds), name in budgets.items()
+        )
+        raise ValueError(
+            f"the searches of {store.location} had unequal budgets: {said}; give all of them the same "
+            "--trials and --seeds"
+        )
+
+
+def _count(account: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many trials have ended, but for those that repeat a failed one, and how many have not."""
+    firsts = [trial for trial in account["trials"] if trial.get("retry_of") is None]
+    running = [trial for trial in account["trials"] if trial["state"] not in _ENDED]
+    return sum(trial["state"] in _ENDED for trial in firsts), len(running)
+
+
+def _tune(index: int, cell: Cell, account: Mapping[str, Any]) -> tuple[Cell, dict[str, Any]]:
+    best = account["best"]
+    values = account["untuned"] if best is None else _values_of(account, best)
+    tuned = set_values(cell, values)
+    before, after = flatten(to_plain(cell)), flatten(to_plain(tuned))
+    tuning = {
+        "cell": index,
+        "search": account["search"]["name"],
+        "method": cell.method_label,
+        "num_trials": _count(account)[0],
+        "num_seeds": len(account["search"]["seeds"]),
+        "values": dict(values),
+        "untuned": {name: value for name, value in before.items() if after.get(name) != value},
+    }
+    return tuned, tuning
+
+
+def _values_of(account: Mapping[str, Any], number: int) -> Mapping[str, Any]:
+    values: Mapping[str, Any] = next(
+        trial["values"] for trial in account["trials"] if trial["number"] == number
+    )
+    return values

@@ -1,0 +1,116 @@
+"""Which settings does each of the field's methods choose for itself, when all may try equally many?
+
+As many searches as methods, in one command and one store, each with its own journal and account. Every
+method gets the same number of trials, of the same steps at the same seeds, over its own space: the learning
+rate, the options that it declares a domain for (`lt_rebalance/methods/domains.py`), of a CGAN its learning
+rate as well, and of undersampling how long it trains on its few images. The first trial is the untuned
+configuration. What decides is the mean macro F1 on a balanced validation set that was set aside before the
+long-tailed cut; test images are not touched. sweeps/compare_methods.py --tuned STORE runs all methods with
+what they chose, on fresh seeds.
+
+  quick   the sample of Fashion-MNIST that comes with the package and a few methods; shows that it works
+  full    Fashion-MNIST at C = 1/2, 1,200 steps, 20 trials of 2 seeds
+
+Trials are kept in --storage: the same command goes on where it was stopped, and more --trials continue.
+"""
+
+import argparse
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from lt_rebalance.commands.search_options import (
+    SearchPreset,
+    fill_in,
+    make_search_parser,
+    search_level,
+    search_protocol,
+    search_seeds,
+)
+from lt_rebalance.commands.searches import main
+from lt_rebalance.ground.option_types import whole
+from lt_rebalance.ground.own_file import resolve
+from lt_rebalance.methods.registry import METHODS, get_method, resolve_method, split_options
+from lt_rebalance.search.search import Search
+from lt_rebalance.search.spaces import METHOD
+from lt_rebalance.studies.protocols import make_cell, step_budget
+from lt_rebalance.training.configs import Budget, Execution
+from sweeps import compare_methods
+
+PRESETS = {
+    "quick": SearchPreset(dataset="fashion_mnist_mini", steps=100, seeds=2, trials=3, confirm_seeds=1),
+    "full": SearchPreset(dataset="fashion_mnist", steps=1200, seeds=2, trials=20, confirm_seeds=1),
+}
+FIXED = ("scheduler", "reduction", "max_steps", "max_minutes", "confirm_seeds")
+"""options of other searches: here every trial runs to its end, and compare_methods.py confirms"""
+
+
+def make_methods_parser() -> argparse.ArgumentParser:
+    """Return the parser: which methods, and the options of every search that leave budgets equal."""
+    parser = make_search_parser(__doc__ or "", PRESETS)
+    parser.add_argument(
+        "--methods", nargs="+", metavar="NAME", help=f"of {', '.join(METHODS)}, or PATH.py:NAME; with options"
+    )
+    parser.add_argument("--generators", nargs="+", metavar="NAME", help="architectures of method cgan")
+    parser.add_argument("--generator-steps", type=whole, metavar="N", help="steps of every CGAN")
+    return parser
+
+
+def build_searches(options: argparse.Namespace, execution: Execution) -> Sequence[Search]:
+    """Return a search for each method that the options name, the references of a comparison among them.
+
+    Raises:
+        ValueError: unknown names, or options that would make budgets unequal.
+    """
+    for name in FIXED:
+        if getattr(options, name) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(
+                f"{flag} is not of this search: every method has the same --trials, each to its end"
+            )
+    fill_in(options, PRESETS)
+    options.name = f"tune_methods-{options.preset}" if options.name is None else options.name
+    preset = compare_methods.PRESETS[options.preset]
+    asked = [resolve_method(method) for method in options.methods or preset.methods]
+    needs_generator = [get_method(split_options(method)[0]).needs_generator for method in asked]
+    for name in ("generators", "generator_steps") if not any(needs_generator) else ():
+        if getattr(options, name) is not None:
+            raise ValueError(
+                f"--{name.replace('_', '-')} needs a method with a generator, got {' '.join(asked)}"
+            )
+    changes = dict(preset.overrides) | {"classifier_budget": Budget(steps=options.steps, rounds=1)}
+    if options.generator_steps is not None:
+        changes["generator_budget"] = step_budget(options.generator_steps)
+    protocol = search_protocol(options, **changes)
+    generators = [resolve(name) for name in options.generators or preset.generators]
+    cells = [
+        make_cell(
+            protocol, dataset=options.dataset, c=search_level(options), method=method, generator=generator
+        )
+        for method in dict.fromkeys([*compare_methods.REFERENCES, *asked])
+        for generator in (generators if get_method(split_options(method)[0]).needs_generator else [None])
+    ]
+    names = [re.sub(r"[^A-Za-z0-9_.=-]+", "-", cell.method_label) for cell in cells]
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(
+            f"several methods would be searched under the name {repeated[0]}; ask for one of them"
+        )
+    return [
+        Search(
+            name=f"{options.name}-{name}",
+            component=METHOD,
+            base=cell,
+            objectives=("macro_f1",),
+            seeds=search_seeds(options),
+            scheduler="none",
+            reduction=2,
+            sampler_seed=options.search_seed,
+            execution=execution,
+        )
+        for name, cell in zip(names, cells, strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main(make_methods_parser(), build_searches))
