@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.networks.generators.registry import find_trained
 from lt_rebalance.networks.initialization import build_network
 from lt_rebalance.networks.known_work import ForwardWork
 from lt_rebalance.training.batching import (
@@ -63,7 +64,27 @@ def _forward_flop(network: nn.Module, *inputs_of_two: Tensor) -> float:
 @functools.cache
 def count_kept(architecture: str, spec: DatasetSpec) -> int:
     """Return the bytes that a classifier in training keeps of an item for its backward pass, in float32."""
-    network, inputs_of_two = example_classifier(architecture, spec)
+    return _sum_kept(*example_classifier(architecture, spec)) // 2
+
+
+@functools.cache
+def count_kept_of_generator(architecture: str, spec: DatasetSpec) -> int:
+    """Return the same of a generator and its partner, which keeps real and fake items at a time.
+
+    Tensors of the size of the weights, as spectral norm keeps, are not of an item, and are left out.
+    """
+    generator, inputs = example_generator(architecture, spec)
+    partner, seen = example_partner(find_trained(architecture).partner, spec)
+    return _kept_of_item(generator, *inputs) + 2 * _kept_of_item(partner, *seen)
+
+
+def _kept_of_item(network: nn.Module, *inputs_of_two: Tensor) -> int:
+    inputs_of_four = tuple(torch.cat([each, each]) for each in inputs_of_two)
+    return (_sum_kept(network, inputs_of_four) - _sum_kept(network, inputs_of_two)) // 2
+
+
+def _sum_kept(network: nn.Module, inputs: tuple[Tensor, ...]) -> int:
+    """Return the bytes that a network in training keeps of all inputs."""
     own = {each.untyped_storage().data_ptr() for each in (*network.parameters(), *network.buffers())}
     kept: dict[int, Tensor] = {}
 
@@ -74,9 +95,9 @@ def count_kept(architecture: str, spec: DatasetSpec) -> int:
 
     network.train()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        outputs = network(*inputs_of_two)
+        outputs = network(*inputs)
     assert outputs is not None
-    return sum(each.untyped_storage().nbytes() for each in kept.values()) // 2
+    return sum(each.untyped_storage().nbytes() for each in kept.values())
 
 
 def count_parameters(build: Callable[[], nn.Module]) -> int:

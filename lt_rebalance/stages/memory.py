@@ -1,8 +1,8 @@
 """Bytes of memory that stages take while they train, and whether the machine has them.
 
 Reckoned are images, items, parameters with their gradients and optimizer states, a checkpoint as it is made,
-and on a CPU what a classifier computes in a step. What a generator computes in a step is not, nor what any
-network does on a GPU, where lanes are fused by measure. No torch, but where a network must be counted.
+and on a CPU what networks compute in a step. What they compute on a GPU is not, where lanes are fused by
+measure. No torch, but where a network must be counted.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from lt_rebalance.ground.memory import available_bytes, require_memory
 from lt_rebalance.ground.text import format_bytes
 from lt_rebalance.stages.work import count_classifier, count_generator_training, kept_bytes
 from lt_rebalance.studies.stage import AnyStage, GeneratorStage
-from lt_rebalance.studies.workload import count_items, count_synthetic
+from lt_rebalance.studies.workload import count_items, count_synthetic, training_config
 
 _FLOAT_BYTES = 4
 _LABEL_BYTES = 8
@@ -25,7 +25,7 @@ _VALUES_PER_PARAMETER = 4
 """in training: the parameter, its gradient and Adam's two moments"""
 _STEP_SHARE = {"float32": 1.6, "bfloat16": 0.9}
 """peak of a step over what its backward pass keeps in float32, measured: 1.4 to 1.6 and 0.7 to 0.9 for
-resnet18, resnet32 and paper_cnn"""
+resnet18, resnet32 and paper_cnn, 1.4 to 1.7 and 0.8 for the convolutional GANs"""
 _CHECKPOINT_VALUES = 2 * 3
 """of a parameter and its two moments, as tensors and as the bytes that are written"""
 
@@ -58,10 +58,8 @@ def checkpoint_memory(stage: AnyStage) -> int:
 
 
 def step_bytes(stage: AnyStage) -> int:
-    """Return what a lane computes in a step on a CPU, one lane after another; 0 for a generator."""
-    if isinstance(stage, GeneratorStage):
-        return 0
-    num_images = min(stage.classifier.batch_size, count_items(stage))
+    """Return what a lane computes in a step on a CPU, one lane after another."""
+    num_images = min(training_config(stage).batch_size, count_items(stage))
     return int(_STEP_SHARE[stage.execution.precision] * num_images * kept_bytes(stage))
 
 

@@ -43,11 +43,14 @@ def count_classifier(stage: ClassifierStage) -> int:
     return _count_classifier(stage.classifier.architecture, get_dataset_spec(stage.data.dataset))
 
 
-def kept_bytes(stage: ClassifierStage) -> int:
-    """Return what a classifier in training keeps of an image for its backward pass, in float32."""
+def kept_bytes(stage: ClassifierStage | GeneratorStage) -> int:
+    """Return what networks in training keep of an image for their backward passes, in float32."""
     from lt_rebalance.stages import counting
 
-    return counting.count_kept(stage.classifier.architecture, get_dataset_spec(stage.data.dataset))
+    spec = get_dataset_spec(stage.data.dataset)
+    if isinstance(stage, GeneratorStage):
+        return counting.count_kept_of_generator(stage.generator.architecture, spec)
+    return counting.count_kept(stage.classifier.architecture, spec)
 
 
 def generator_image_flop(stage: GeneratorStage) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.generation.images import sample_images
@@ -164,6 +165,24 @@ def test_diffaugment_acts_by_a_stream_of_its_own(architecture: str, monkeypatch:
         for network in ("generator", "discriminator"):
             assert any(name.startswith(f"{network}.network.") for name in changed)
     assert differing(off, get_state(train(architecture))) == set()
+
+
+@pytest.mark.parametrize("architecture", WITH_DISCRIMINATOR)
+def test_discriminator_sees_nothing_but_changed_images(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each image of a step has a place of its own; of images that are cut away a generator learns nothing."""
+    places: list[range] = []
+
+    def cut_away(images_LBCHW: Tensor, _: Tensor, first: int) -> Tensor:
+        places.append(range(first, first + images_LBCHW.shape[1]))
+        return images_LBCHW * 0
+
+    monkeypatch.setattr(GeneratorTraining, "_build_augment", lambda *_: cut_away)
+    training = make_training(architecture, budget=Budget(steps=1, rounds=1))
+    finish(training)
+    assert sorted(itertools.chain(*places)) == list(range(18))  # 6 real, 6 fake, and the fake ones once more
+    assert all(not each.grad.any() for each in training.lanes[0].generator.parameters())
 
 
 def test_diffaugment_is_part_of_a_key_only_where_it_is_asked_for() -> None:

@@ -15,6 +15,7 @@ from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground import memory
 from lt_rebalance.ground.errors import DataError
+from lt_rebalance.networks.generators.projection_gan import SpectralLinear
 from lt_rebalance.stages import counting
 from lt_rebalance.stages import memory as reckoning
 from lt_rebalance.stages.memory import (
@@ -80,7 +81,22 @@ def test_step_takes_memory_by_its_batch_and_less_in_less_precision() -> None:
     assert step_bytes(stage) == int(1.6 * 100 * kept)
     less = dataclasses.replace(stage, execution=dataclasses.replace(EXECUTION, precision="bfloat16"))
     assert step_bytes(less) == int(0.9 * 100 * kept)
-    assert step_bytes(make_stage("cgan").generator_stage or stage) == 0
+    generator_stage = make_stage("cgan").generator_stage
+    assert generator_stage is not None
+    kept = counting.count_kept_of_generator("small_mlp_cgan_leaky", get_dataset_spec("fashion_mnist"))
+    assert step_bytes(generator_stage) == int(1.6 * 256 * kept) > 0
+
+
+def test_step_of_a_gan_keeps_fakes_once_and_what_the_discriminator_makes_of_real_and_fake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of an item: 3 and 4 values of the generator, twice 5 and 6 of the partner, nothing of its weights."""
+    generator = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    partner = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), SpectralLinear(6, 1))
+    monkeypatch.setattr(counting, "example_generator", lambda *_: (generator, (torch.zeros(2, 3),)))
+    monkeypatch.setattr(counting, "example_partner", lambda *_: (partner, (torch.zeros(2, 5),)))
+    counted = counting.count_kept_of_generator.__wrapped__("cdcgan", get_dataset_spec("mnist"))
+    assert counted == 4 * (3 + 4 + 2 * (5 + 6))
 
 
 def test_plan_that_does_not_fit_is_refused_with_numbers_and_with_what_would_fit(
