@@ -6,19 +6,17 @@ import io
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
-from ray.util.placement_group import placement_group, remove_placement_group
 from rich.console import Console
 
 from benchmarks.chaos import list_workers
+from lt_rebalance.cluster.attempt import MAX_ERRORS
 from lt_rebalance.cluster.dispatch import run_plan
 from lt_rebalance.cluster.resources import Resources, plan_resources
-from lt_rebalance.cluster.session import ray_cluster
 from lt_rebalance.cluster.waiting import Waiting
 from lt_rebalance.ground.interrupts import Interrupted
 from lt_rebalance.methods.registry import METHODS
@@ -71,27 +69,24 @@ def list_ends(shown: str) -> list[str]:
     return [line for line in shown.splitlines() if line[:1].isdigit()]
 
 
-@pytest.fixture
-def local_ray() -> Iterator[None]:
-    """Start a Ray for one test, as a command does: what an interrupted run leaves behind ends with it."""
-    with ray_cluster(None):
-        yield
-
-
-@pytest.fixture
-def cells(small_protocol: Protocol) -> tuple[Cell, ...]:
+def make_cells(protocol: Protocol) -> tuple[Cell, ...]:
     """Return three cells, of which two share a generator."""
-    other_loss = dataclasses.replace(small_protocol, name="double", loss="double_softmax")
+    other_loss = dataclasses.replace(protocol, name="double", loss="double_softmax")
     arguments = {"dataset": TINY, "c": "1/2"}
     cgan = {"method": "cgan", "generator": "small_mlp_cgan_leaky"}
     return (
-        make_cell(small_protocol, method="none", generator=None, **arguments),
-        make_cell(small_protocol, **cgan, **arguments),
+        make_cell(protocol, method="none", generator=None, **arguments),
+        make_cell(protocol, **cgan, **arguments),
         make_cell(other_loss, **cgan, **arguments),
     )
 
 
-@pytest.mark.usefixtures("local_ray")
+@pytest.fixture
+def cells(small_protocol: Protocol) -> tuple[Cell, ...]:
+    return make_cells(small_protocol)
+
+
+@pytest.mark.usefixtures("shared_ray")
 def test_plan_on_ray_gives_the_bits_of_its_stages_run_one_by_one_backwards(
     cells: Sequence[Cell], cpu_execution: Execution, tmp_path: Path
 ) -> None:
@@ -137,7 +132,7 @@ def test_plan_on_ray_gives_the_bits_of_its_stages_run_one_by_one_backwards(
         assert ledger.records[run.key].deterministic() == run_stage(run.stage, plain).deterministic()
 
 
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.usefixtures("shared_ray")
 def test_stage_that_fails_or_diverges_takes_only_its_dependants_with_it(
     small_protocol: Protocol, cpu_execution: Execution, tmp_path: Path
 ) -> None:
@@ -172,7 +167,7 @@ def test_stage_that_fails_or_diverges_takes_only_its_dependants_with_it(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.usefixtures("shared_ray")
 def test_stage_that_workers_do_not_know_is_told_and_final_on_ray(
     small_protocol: Protocol,
     cpu_execution: Execution,
@@ -195,7 +190,7 @@ def test_stage_that_workers_do_not_know_is_told_and_final_on_ray(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.usefixtures("shared_ray")
 def test_run_without_room_for_a_trial_says_what_it_waits_for(
     cells: Sequence[Cell],
     cpu_execution: Execution,
@@ -244,7 +239,7 @@ def long_cell(small_protocol: Protocol) -> Cell:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.usefixtures("shared_ray")
 def test_worker_that_dies_again_and_again_ends_as_a_recorded_failure(
     long_cell: Cell, cpu_execution: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,32 +255,24 @@ def test_worker_that_dies_again_and_again_ends_as_a_recorded_failure(
     assert ledger.reason(plan.runs[0].key) == "its worker process or node was lost 3 times"
 
 
-@pytest.mark.slow
-def test_interrupt_ends_a_run_and_the_next_one_finishes_it(
-    cells: Sequence[Cell], cpu_execution: Execution, tmp_path: Path
+@pytest.mark.chaos
+@pytest.mark.usefixtures("shared_ray")
+def test_worker_that_dies_more_often_than_code_may_raise_still_ends_with_its_result(
+    long_cell: Cell, cpu_execution: Execution, tmp_path: Path
 ) -> None:
-    store = open_at(tmp_path)
-    plan = compile_study(Study(name="study", cells=tuple(cells), seeds=(0,)), cpu_execution)
+    store, plain = open_at(tmp_path / "store"), open_at(tmp_path / "plain")
+    plan = compile_study(Study(name="study", cells=(long_cell,), seeds=(0,)), cpu_execution)
     ledger = Ledger(plan, store)
-
-    def interrupt_after_first_record() -> None:
-        if ledger.records:
-            raise Interrupted(signal.SIGTERM)
-
-    with pytest.raises(Interrupted), ray_cluster(None):
-        run_on_ray(ledger, store, check=interrupt_after_first_record)
-    assert ledger.count_runs()["missing"] > 0
-    ledger = Ledger(plan, store)
-    finished = set(ledger.records)
-    assert finished
-    with ray_cluster(None):
-        lines = list_ends(run_on_ray(ledger, store))
-    assert len(lines) == len(plan.stages) - len(finished)
-    assert ledger.summary() == "planned=3 complete=3 failed=0 diverged=0 missing=0"
+    kill = KillWorkers(tmp_path / "store", times=MAX_ERRORS + 1)
+    run_on_ray(ledger, store, check=kill)
+    assert kill.times_left == 0
+    assert ledger.summary() == "planned=1 complete=1 failed=0 diverged=0 missing=0"
+    for run in plan.runs:
+        assert ledger.records[run.key].deterministic() == run_stage(run.stage, plain).deterministic()
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.usefixtures("shared_ray")
 def test_generator_whose_weights_were_damaged_is_made_again(
     cells: Sequence[Cell], cpu_execution: Execution, tmp_path: Path
 ) -> None:
@@ -407,29 +394,3 @@ def test_trial_that_never_fits_is_refused_where_no_node_can_come(cpu_execution: 
     assert plan_resources(eight_threads, 1, 3, None, {"CPU": 2}).num_slots == 3
     with pytest.raises(ValueError, match=r"lower --threads or --gpus-per-trial$"):
         plan_resources(eight_threads, 1, 3, None, {"CPU": 2}, may_grow=False)
-
-
-@pytest.mark.slow
-def test_ray_places_as_many_trials_at_once_as_are_planned(
-    cpu_execution: Execution, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    num_gpus, num_cpus = 3, 1000
-    init, cuda = ray.init, dataclasses.replace(cpu_execution, device="cuda")
-    made_up = {"num_gpus": num_gpus, "num_cpus": num_cpus}
-    monkeypatch.setattr(ray, "init", lambda **options: init(**options | made_up))
-    with ray_cluster(None):
-        for share in (0.0834, 0.15, 1 / 6, 0.1667, 0.29, 1 / 3, 0.3334, 0.5001, 0.57, 0.6, 0.99996, 1, 2, 3):
-            resources = plan_resources(cuda, share, None, None, {"CPU": num_cpus, "GPU": num_gpus})
-            assert count_placed(resources, more=2) == resources.num_slots, share
-
-
-def count_placed(resources: Resources, more: int) -> int:
-    """Return how many trials Ray places at once of some more than are planned."""
-    bundles = [resources.bundle()]
-    groups = [placement_group(bundles) for _ in range(resources.num_slots + more)]
-    waiting = [group.ready() for group in groups]
-    done, _ = ray.wait(waiting, num_returns=resources.num_slots, timeout=60)
-    late, _ = ray.wait(waiting, num_returns=len(done) + 1, timeout=1)
-    for group in groups:
-        remove_placement_group(group)
-    return max(len(done), len(late))

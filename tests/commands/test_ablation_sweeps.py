@@ -29,7 +29,7 @@ from sweeps import (
 )
 
 ROOT = Path(__file__).parents[2]
-QUICK = ["--device", "cpu", "--precision", "float32", "--steps", "2", "--c", "1/2"]
+QUICK = ["--device", "cpu", "--precision", "float32", "--steps", "2", "--c", "1/2", "--max-concurrent", "1"]
 GENERATOR = ["--generator-steps", "2", "--generators", "small_mlp_cgan_leaky"]
 
 

@@ -138,6 +138,7 @@ def shared_ray(one_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def run_profile(storage: Path, *arguments: str) -> Results:
     """Run a few methods on a profile, and return all results of the store."""
     small = [*METHODS, "--steps", "2", "--seeds", "1", "--set", "classifier.batch_size=8"]
+    small += ["--max-concurrent", "1"]  # one worker to start
     name = "-".join(arguments).replace("--", "")
     assert call("--profile", *arguments, *small, "--name", name, "--storage", str(storage)) == 0
     return read_results(str(storage))

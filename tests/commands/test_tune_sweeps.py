@@ -257,9 +257,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return storage
 
 
-def kill_at_work(module: str, storage: Path, *arguments: str) -> None:
+def kill_at_work(module: str, storage: Path, *arguments: str, checkout: Path) -> None:
     """Start a search and kill it when it has finished three stages."""
-    process = start(module, storage, *arguments)
+    process = start(module, storage, *arguments, checkout=checkout)
     while len(find_results(storage)) < 3 and process.poll() is None:
         time.sleep(0.1)
     assert process.poll() is None
@@ -279,22 +279,27 @@ def plan_grid(*arguments: str) -> dict[str, Any]:
 def test_search_killed_at_work_goes_on_with_the_same_study_and_confirms_its_choice(
     module: str, undisturbed: Path, tmp_path: Path
 ) -> None:
+    """A search of a classifier has noise for test images, and chooses as one that was left alone."""
     short = ["--classifier-steps", "3"] if module == "tune_cgan" else []
-    kill_at_work(module, tmp_path, *short)
-    results = find_results(tmp_path)
-    output = finish(module, tmp_path, *short)
-    assert results.items() <= find_results(tmp_path).items(), "a finished stage was run again"
-    account = load_account(tmp_path, module)
+    checkout = ROOT if module == "tune_cgan" else copy_with_noise(tmp_path / "copy")
+    storage = tmp_path / "store"
+    kill_at_work(module, storage, *short, checkout=checkout)
+    results = find_results(storage)
+    output = finish(module, storage, *short, checkout=checkout)
+    assert results.items() <= find_results(storage).items(), "a finished stage was run again"
+    account = load_account(storage, module)
     if module == "tune_classifier":
         assert choices(account) == choices(load_account(undisturbed, module))
+        accuracies = [read_test_accuracy(each) for each in (undisturbed, storage)]
+        assert accuracies[0] != accuracies[1], "the test images were not replaced"
 
     best = account["trials"][account["best"]]
     component = account["search"]["component"]
-    written = (tmp_path / "searches" / f"{module}-quick" / "best.toml").read_text(encoding="utf-8")
-    assert tomllib.loads(written) == {component: best["values"]}
-    taken = plan_grid("--config", str(tmp_path / "searches" / f"{module}-quick" / "best.toml"))
+    written = storage / "searches" / f"{module}-quick" / "best.toml"
+    assert tomllib.loads(written.read_text(encoding="utf-8")) == {component: best["values"]}
+    taken = plan_grid("--config", str(written))
     assert best["values"].items() <= taken[component].items()
-    study = json.loads((tmp_path / "studies" / f"{account['confirmation']}.json").read_text(encoding="utf-8"))
+    study = json.loads((storage / "studies" / f"{account['confirmation']}.json").read_text(encoding="utf-8"))
     assert {run["seed"] for run in study["runs"]} == {0}
     assert account["search"]["seeds"] == [1000, 1001]
     assert study["cells"][-1]["config"][component] == account["search"]["base"][component] | best["values"]
@@ -313,10 +318,8 @@ def test_search_that_is_done_trains_nothing_again(
     assert find_results(undisturbed) == results
 
 
-@pytest.mark.slow
-def test_search_never_sees_a_test_image(undisturbed: Path, tmp_path: Path) -> None:
-    """Replace the test images by noise, in a copy of the checkout: every choice stays as it was."""
-    copy = tmp_path / "copy"
+def copy_with_noise(copy: Path) -> Path:
+    """Return a copy of the checkout whose sample has noise for test images."""
     for name in ("lt_rebalance", "analysis", "sweeps"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     data = copy / "lt_rebalance" / "data" / "sample" / "fashion_mnist_mini.npz"
@@ -329,12 +332,7 @@ def test_search_never_sees_a_test_image(undisturbed: Path, tmp_path: Path) -> No
     text = registry.read_text(encoding="utf-8")
     assert digests[0] in text
     registry.write_text(text.replace(*digests), encoding="utf-8")
-
-    finish("tune_classifier", tmp_path / "noise", checkout=copy)
-    real, noise = (load_account(storage, "tune_classifier") for storage in (undisturbed, tmp_path / "noise"))
-    assert choices(noise) == choices(real)
-    accuracies = [read_test_accuracy(storage) for storage in (undisturbed, tmp_path / "noise")]
-    assert accuracies[0] != accuracies[1], "the test images were not replaced"
+    return copy
 
 
 def hash_file(path: Path) -> str:

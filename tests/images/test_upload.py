@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -197,21 +196,15 @@ def test_images_in_the_store_stay_while_a_study_or_a_stage_names_them(
     assert (tmp_path / "store" / "images" / "notes.txt").exists()
 
 
-WORKER = """
-import json, sys
-from lt_rebalance.trainables.trainables import CNNTrainable
-trainable = CNNTrainable(json.load(sys.stdin))
-while not (result := trainable.train())["done"]:
-    pass
-print(result["outcome"], result.get("reason", ""))
-"""
-
-
 @pytest.mark.slow
-def test_process_elsewhere_learns_what_a_sweep_has_put_into_the_store(
-    pets: Path, tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution
+def test_trial_elsewhere_learns_what_a_sweep_has_put_into_the_store(
+    pets: Path,
+    tmp_path: Path,
+    small_protocol: Protocol,
+    cpu_execution: Execution,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Run the sweep as users do; then train another seed in a process with a cache of its own and no path."""
+    """Run the sweep as users do; then train another seed where there is neither the path nor its cache."""
     place = str(tmp_path / "store")
     arguments = [
         *("--dataset", str(pets), "--upload-data", "--storage", place, "--device", "cpu", "--seeds", "1"),
@@ -227,18 +220,15 @@ def test_process_elsewhere_learns_what_a_sweep_has_put_into_the_store(
     note_uploaded([name], store)
     cell = make_cell(small_protocol, dataset=name, c=None, method="none", generator=None)
     stage = cell.stage(1, cpu_execution)
-    for uploaded_to, outcome in ((None, "--upload-data"), (place, "finished")):
-        config = trial_config([stage], place, None)
-        config["own_data"][0]["uploaded_to"] = uploaded_to
-        if pets.exists():
-            pets.unlink()
-        worker = subprocess.run(
-            [sys.executable, "-c", WORKER],
-            input=json.dumps(config),
-            env=os.environ | {CACHE_DIR_VARIABLE: str(tmp_path / "elsewhere")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert outcome in worker.stdout, (worker.stdout, worker.stderr)
+    configs = [json.loads(json.dumps(trial_config([stage], place, None))) for _ in range(2)]
+    configs[0]["own_data"][0]["uploaded_to"] = None
+    lose_all_but_the_store(pets, tmp_path)
+    monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path / "elsewhere"))
+    for config, outcome in zip(configs, ("failed", "finished"), strict=True):
+        at_hand._AT_HAND.clear()
+        trainable = CNNTrainable(config)
+        while not (result := trainable.train())["done"]:
+            pass
+        assert result["outcome"] == outcome, result.get("reason")
+        assert outcome == "finished" or "--upload-data" in result["reason"]
     assert store.read_record(stage.key) is not None
