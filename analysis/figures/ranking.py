@@ -50,9 +50,15 @@ def plot_ranking(axes: Axes, block: pd.DataFrame, looks: Mapping[str, tuple[str,
         for family, method, begins in zip(block["family"], block["method"], is_first, strict=True)
     ]
     label_methods(axes, names)
+    axes.set_xlim(*_within_shares(*axes.get_xlim()))
     axes.set_xlabel(METRICS[RANKED].label)
     axes.grid(axis="x", color="0.9")
     return axes
+
+
+def _within_shares(low: float, high: float) -> tuple[float, float]:
+    """Return limits that show no values that a share cannot have, however long an interval is."""
+    return max(low, -0.02), min(high, 1.02)
 
 
 def _draw_mean(
@@ -90,6 +96,7 @@ def plot_pareto(axes: Axes, block: pd.DataFrame, looks: Mapping[str, tuple[str, 
         colour, marker = looks[family]
         label = family or "family not told"
         axes.plot([], [], color=colour, marker=marker, linestyle="", markersize=5, label=label)
+    axes.set_ylim(*_within_shares(*axes.get_ylim()))
     _label_points(axes, known.sort_values("mean", ascending=False))
     axes.set_xlabel("device time of a run with all that it builds on, in s")
     axes.set_ylabel(METRICS[RANKED].label)
@@ -128,9 +135,9 @@ def draw_ranking(frame: pd.DataFrame) -> Iterator[Drawn]:
             caption=(
                 f"Mean {METRICS[RANKED].label} over seeds ({_say_n(block)}), families in the order "
                 "of their best methods, with Student t intervals that hold for all methods together at 95 % "
-                "(Bonferroni), where there are two runs that differ. To the right, ranks with intervals that "
-                "hold together at 95 %, from tests of all pairs by seed: they tell apart what intervals of "
-                f"means do not. {_describe(block)}"
+                "(Bonferroni), where there are two runs that differ, cut where they leave 0 to 1. To the "
+                "right, ranks with intervals that hold together at 95 %, from tests of all pairs by seed: "
+                f"they tell apart what intervals of means do not. {_describe(block)}"
             ),
             figure=figure,
         )
