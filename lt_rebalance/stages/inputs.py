@@ -19,12 +19,12 @@ from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.long_tail import OWN_SPLIT, Subset, draw_subset
 from lt_rebalance.data.spec import Dataset, DatasetSpec
+from lt_rebalance.generation.filtering import draw_filtered
 from lt_rebalance.generation.images import sample_images
 from lt_rebalance.ground.seeding import numpy_stream, torch_stream
 from lt_rebalance.images.load import load_at_hand
 from lt_rebalance.methods.checking import synthesize_checked
 from lt_rebalance.methods.contract import RebalancePlan
-from lt_rebalance.methods.filtering import draw_filtered
 from lt_rebalance.methods.registry import get_method, plan_rebalancing
 from lt_rebalance.networks.classifiers.registry import build_classifier
 from lt_rebalance.networks.generators.registry import build_generator

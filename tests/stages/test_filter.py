@@ -7,9 +7,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from lt_rebalance.generation.filtering import draw_filtered
 from lt_rebalance.generation.images import sample_images
 from lt_rebalance.ground.seeding import torch_stream
-from lt_rebalance.methods.filtering import draw_filtered
 from lt_rebalance.monitoring.concerns import find_concerns
 from lt_rebalance.monitoring.facts import list_pending, read_facts, run_state
 from lt_rebalance.networks.classifiers.registry import build_classifier

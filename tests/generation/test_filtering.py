@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lt_rebalance.methods.filtering import draw_filtered
+from lt_rebalance.generation.filtering import draw_filtered
 
 
 class Sign(nn.Module):
