@@ -1,8 +1,9 @@
-"""Fill the rare classes of scikit-learn's digits with a conditional GAN, in a pipeline of imbalanced-learn.
+"""Fill the rare classes of scikit-learn's digits with generated images, in a pipeline of imbalanced-learn.
 
     python examples/oversample_digits.py [STEPS]
 
-Prints the balanced accuracy of a linear classifier on images that the GAN has not seen, with and without it.
+Prints the balanced accuracy of a linear classifier on images that no generator has seen: without one, with a
+conditional GAN, and with a conditional variational autoencoder.
 """
 
 import sys
@@ -13,7 +14,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_validate
 
-from lt_rebalance import CGANSampler
+from lt_rebalance import CGANSampler, CVAESampler
 
 LARGEST = 120
 
@@ -25,11 +26,10 @@ def main(steps: int) -> None:
     kept = np.concatenate(
         [np.flatnonzero(labels == label)[: round(LARGEST * 20 ** (-label / 9))] for label in range(10)]
     )
-    sampler = CGANSampler(random_state=0, image_shape=(1, 8, 8), steps=steps)
-    classifiers = {
-        "as it is": LogisticRegression(max_iter=2000),
-        "filled by a CGAN": make_pipeline(sampler, LogisticRegression(max_iter=2000)),
-    }
+    classifiers = {"as it is": LogisticRegression(max_iter=2000)}
+    for name, sampler in {"CGAN": CGANSampler, "CVAE": CVAESampler}.items():
+        filled = sampler(random_state=0, image_shape=(1, 8, 8), steps=steps)
+        classifiers[f"filled by a {name}"] = make_pipeline(filled, LogisticRegression(max_iter=2000))
     folds = StratifiedKFold(3, shuffle=True, random_state=0)
     for name, classifier in classifiers.items():
         found = cross_validate(classifier, pixels[kept], labels[kept], cv=folds, scoring="balanced_accuracy")

@@ -8,6 +8,7 @@ from typing import Any
 HANDED_ON = {
     **{name: "lt_rebalance.trainables.trainables" for name in ("CGANTrainable", "CNNTrainable")},
     "CGANSampler": "lt_rebalance.sampling.cgan",
+    "CVAESampler": "lt_rebalance.sampling.cvae",
 }
 """what the package itself offers, and the module that is imported when it is asked for"""
 

@@ -40,6 +40,7 @@ STREAMS = {
     "classifier_dropout": 14,
     "classifier_augmentation": 15,
     "generator_augmentation": 16,
+    "encoder_init": 17,
 }
 
 

@@ -44,6 +44,8 @@ KNOWN_WORK: dict[tuple[str, int, ImageShape], ForwardWork] = {
         (GENERATORS["dccgan_leaky"], 1_495_255_580, False),
         (GENERATORS["cdcgan"], 14_626_304, True),  # of acgan, too
         (GENERATORS["projection_gan"], 14_500_864, True),
+        (GENERATORS["cvae"], 643_200, False),
+        (TRAINED["cvae"].partner, 659_200, False),
         (TRAINED["cdcgan"].partner, 17_273_088, True),
         (TRAINED["projection_gan"].partner, 13_246_720, False),
         (TRAINED["acgan"].partner, 13_384_448, True),

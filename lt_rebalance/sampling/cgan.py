@@ -1,34 +1,16 @@
-"""A conditional GAN as an over-sampler of imbalanced-learn: `fit_resample` on arrays or frames.
+"""A conditional GAN as an over-sampler of imbalanced-learn."""
 
-Suffixes: N rows, F features, S made rows, C H W image.
-"""
-
-import math
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
-from imblearn.over_sampling.base import BaseOverSampler
-from numpy.typing import NDArray
-from scipy import sparse
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from lt_rebalance.data.spec import DatasetSpec
-from lt_rebalance.generation.images import sample_images
-from lt_rebalance.generation.training import build_generator_training
-from lt_rebalance.ground.seeding import torch_stream
-from lt_rebalance.methods.registry import MethodConfig
-from lt_rebalance.networks.generators.generator import Generator
-from lt_rebalance.networks.generators.registry import GENERATORS
-from lt_rebalance.training.configs import Budget, GeneratorConfig
-from lt_rebalance.training.lane import TrainingSet
-
-ABOVE_ZERO = Interval(Integral, 1, None, closed="left")
+from lt_rebalance.networks.generators.registry import GENERATORS, find_trained
+from lt_rebalance.sampling.generator import GeneratorSampler
+from lt_rebalance.training.configs import GeneratorConfig
 
 
-class CGANSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn has no types
+class CGANSampler(GeneratorSampler):
     """Fill classes with what a conditional GAN makes that has learned from all of them.
 
     The GAN and its training are those of sweeps (Mirza, Osindero 2014, arXiv 1411.1784, in
@@ -52,12 +34,8 @@ class CGANSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn ha
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **BaseOverSampler._parameter_constraints,
-        "image_shape": [tuple, list, None],
-        "architecture": [StrOptions(set(GENERATORS))],
-        "steps": [ABOVE_ZERO],
-        "batch_size": [ABOVE_ZERO],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        **GeneratorSampler._parameter_constraints,
+        "architecture": [StrOptions({name for name in GENERATORS if find_trained(name).has_discriminator})],
         "beta1": [Interval(Real, 0, 1, closed="left")],
     }
 
@@ -82,90 +60,5 @@ class CGANSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn ha
         self.learning_rate = learning_rate
         self.beta1 = beta1
 
-    def _fit_resample(self, X: Any, y: NDArray[Any], **_: Any) -> tuple[Any, NDArray[Any]]:
-        wanted = {label: num for label, num in self.sampling_strategy_.items() if num}
-        if not wanted:
-            return X.copy(), y.copy()
-        rows_NF = X.toarray() if sparse.issparse(X) else np.asarray(X)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        classes, labels_N = np.unique(y, return_inverse=True)
-        made_labels_S = np.concatenate(
-            [np.full(num, np.searchsorted(classes, label)) for label, num in wanted.items()]
-        )
-        made_SF = self._make(rows_NF.astype(np.float64), labels_N, made_labels_S, seed)
-        if np.issubdtype(rows_NF.dtype, np.integer):
-            made_SF = np.rint(made_SF)
-        made_SF = made_SF.astype(rows_NF.dtype)
-        made = sparse.csr_array(made_SF).asformat(X.format) if sparse.issparse(X) else made_SF
-        stacked = sparse.vstack([X, made], format=X.format) if sparse.issparse(X) else np.vstack([X, made])
-        return stacked, np.concatenate([y, classes[made_labels_S]])
-
-    def _make(
-        self,
-        rows_NF: NDArray[np.float64],
-        labels_N: NDArray[np.int64],
-        made_labels_S: NDArray[np.int64],
-        seed: int,
-    ) -> NDArray[np.float64]:
-        """Return rows of these classes."""
-        shape = (1, 1, rows_NF.shape[1]) if self.image_shape is None else tuple(self.image_shape)
-        if len(shape) != 3 or math.prod(shape) != rows_NF.shape[1]:
-            raise ValueError(
-                f"image_shape must be (C, H, W) with a product of {rows_NF.shape[1]}, the features of a row, "
-                f"got {self.image_shape}"
-            )
-        axis = 0 if self.image_shape is None else None
-        low, high = rows_NF.min(axis=axis), rows_NF.max(axis=axis)
-        half = np.where(high > low, (high - low) / 2, 1.0)
-        scaled_NF = ((rows_NF - low) / half - 1).astype(np.float32)
-        generator = self._train(scaled_NF.reshape(-1, *shape), labels_N, seed)
-        made_SCHW = sample_images(
-            generator, torch.from_numpy(made_labels_S), torch_stream(seed, "sampling_noise")
-        )
-        made_SF = made_SCHW.numpy().reshape(len(made_labels_S), -1).astype(np.float64)
-        unscaled_SF: NDArray[np.float64] = np.clip((made_SF + 1) * half + low, low, high)
-        return unscaled_SF
-
-    def _train(self, images_NCHW: NDArray[np.float32], labels_N: NDArray[np.int64], seed: int) -> Generator:
-        counts_K = np.bincount(labels_N)
-        config = GeneratorConfig(
-            architecture=self.architecture,
-            training_method=MethodConfig(name="oversample", draw="random"),
-            budget=Budget(steps=self.steps, rounds=1),
-            batch_size=min(self.batch_size, int(counts_K.max()) * len(counts_K)),
-            learning_rate=self.learning_rate,
-            beta1=self.beta1,
-            beta2=0.999,
-        )
-        spec = DatasetSpec(
-            name="rows",
-            num_classes=len(counts_K),
-            image_shape=images_NCHW.shape[1:],
-            class_names=tuple(map(str, range(len(counts_K)))),
-            train_counts_K=tuple(counts_K.tolist()),
-            test_counts_K=tuple(counts_K.tolist()),
-            licence="the user's own",
-            content_sha256="0" * 64,
-        )
-        rng = np.random.default_rng(seed)
-        items = []
-        for label, count in enumerate(counts_K.tolist()):
-            places = np.flatnonzero(labels_N == label)
-            items += [places, rng.choice(places, counts_K.max() - count)]
-        training_set = TrainingSet(
-            images_PCHW=torch.from_numpy(images_NCHW),
-            labels_P=torch.from_numpy(labels_N.astype(np.int64)),
-            items_N=torch.from_numpy(np.concatenate(items).astype(np.int64)),
-        )
-        training = build_generator_training(
-            config, spec, torch.device("cpu"), "float32", [seed], [training_set]
-        )
-        while training.run_round():
-            pass
-        (lane,) = training.lanes
-        if lane.is_diverged:
-            raise ValueError(
-                f"the CGAN's losses must stay finite, and it diverged at a learning "
-                f"rate of {self.learning_rate:g}; give it a smaller one"
-            )
-        return lane.generator
+    def _config(self, batch_size: int) -> GeneratorConfig:
+        return GeneratorConfig(architecture=self.architecture, beta1=self.beta1, **self._common(batch_size))

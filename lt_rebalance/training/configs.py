@@ -83,6 +83,8 @@ class GeneratorConfig:
     """of the user's own file that the architecture is in; follows from its name where that file is at hand"""
     diffaugment: bool = field(default=False, metadata=LATER)
     """whether a discriminator sees real and fake images changed at random alike (Zhao et al. 2020)"""
+    kl_weight: float = field(default=1.0, metadata=LATER)
+    """of an autoencoder: the weight of its codes' divergence beside the reconstruction, beta of a beta-VAE"""
 
     def __post_init__(self) -> None:
         require_numbers(self)
@@ -93,6 +95,13 @@ class GeneratorConfig:
             raise ValueError(
                 f"diffaugment changes what a discriminator sees, and {self.architecture} is trained without "
                 "one; leave it at false"
+            )
+        if self.kl_weight < 0:
+            raise ValueError(f"kl_weight must be at least 0, got {self.kl_weight}")
+        if self.kl_weight != 1 and find_trained(self.architecture).has_discriminator:
+            raise ValueError(
+                f"kl_weight is of an autoencoder, and {self.architecture} is trained with a discriminator; "
+                f"leave it at 1, got {self.kl_weight}"
             )
         _check_training_method(self.training_method.name)
         _check_optimization(self.batch_size, self.learning_rate, self.beta1, self.beta2)

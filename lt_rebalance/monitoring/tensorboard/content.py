@@ -39,7 +39,10 @@ ROUND_COLUMNS = {
         *(f"{split}_{name}" for split in ("test", "validation") for name in shown_metrics(HEADLINE, FURTHER)),
         *BALANCED,
     ),
-    "generator": ("discriminator_loss", "generator_loss", "probability_real", "probability_fake"),
+    "generator": (
+        *("discriminator_loss", "generator_loss", "probability_real", "probability_fake"),
+        *("reconstruction_loss", "kl_divergence"),
+    ),
     "representation": ("train_loss",),
 }
 """columns of the curves that become scalars, by kind of stage, where the curves have them"""

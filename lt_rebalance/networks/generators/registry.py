@@ -70,6 +70,7 @@ GENERATORS: dict[str, str] = {
     "cdcgan": f"{_FIELD}.dcgan:build_dcgan",
     "projection_gan": f"{_FIELD}.projection_gan:ProjectionGenerator",
     "acgan": f"{_FIELD}.dcgan:build_dcgan",
+    "cvae": f"{_FIELD}.cvae:Decoder",
 }
 
 # A step passes real and fake images through the discriminator to train it, and fake ones once more, forward
@@ -100,5 +101,12 @@ TRAINED: dict[str, Trained] = {
         by="lt_rebalance.generation.gans:ACGANTraining",
         partner_passes=8,
         settings={"learning_rate": 2e-4, "beta1": 0.5, "beta2": 0.999},
+    ),
+    "cvae": Trained(
+        partner=f"{_FIELD}.cvae:Encoder",
+        by="lt_rebalance.generation.cvae:CVAETraining",
+        partner_passes=3,
+        has_discriminator=False,
+        settings={"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999},
     ),
 }

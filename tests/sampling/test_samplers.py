@@ -1,4 +1,4 @@
-"""Checks of the CGAN as a sampler of imbalanced-learn: its own contract, pixels, features, and pipelines."""
+"""Checks of generators as samplers of imbalanced-learn: its own contract, pixels, features, and pipelines."""
 
 import subprocess
 import sys
@@ -13,10 +13,15 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 import lt_rebalance
 from lt_rebalance.sampling.cgan import CGANSampler
+from lt_rebalance.sampling.cvae import CVAESampler
+from lt_rebalance.sampling.generator import GeneratorSampler
 
 ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
 LABELS = np.repeat(["a", "b", "c"], [20, 9, 3])
+
+
+SAMPLERS = [CGANSampler, CVAESampler]
 
 
 def make_rows(features: int = 16) -> np.ndarray:
@@ -25,18 +30,19 @@ def make_rows(features: int = 16) -> np.ndarray:
 
 
 @pytest.mark.filterwarnings("ignore:Passing a non-Collection")
-@parametrize_with_checks([CGANSampler(steps=2, random_state=0)])
-def test_contract_of_imbalanced_learn(estimator: CGANSampler, check: Any) -> None:
+@parametrize_with_checks([CGANSampler(steps=2, random_state=0), CVAESampler(steps=2, random_state=0)])
+def test_contract_of_imbalanced_learn(estimator: GeneratorSampler, check: Any) -> None:
     check(estimator)
 
 
-def test_package_offers_it_from_its_root() -> None:
-    assert lt_rebalance.CGANSampler is CGANSampler
+def test_package_offers_them_from_its_root() -> None:
+    assert lt_rebalance.CGANSampler is CGANSampler and lt_rebalance.CVAESampler is CVAESampler
 
 
-def test_classes_are_filled_behind_the_rows_that_are_given() -> None:
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_classes_are_filled_behind_the_rows_that_are_given(sampler: type[GeneratorSampler]) -> None:
     rows = make_rows()
-    found, labels = CGANSampler(steps=2, random_state=0).fit_resample(rows, LABELS)
+    found, labels = sampler(steps=2, random_state=0).fit_resample(rows, LABELS)
     assert np.array_equal(found[:32], rows) and labels[:32].tolist() == LABELS.tolist()
     assert labels[32:].tolist() == ["b"] * 11 + ["c"] * 17
 
@@ -53,10 +59,11 @@ def test_balanced_rows_come_back_as_they_are() -> None:
     assert np.array_equal(found, rows) and list(labels) == ["a", "a", "b", "b"]
 
 
-def test_equal_states_agree_and_others_differ() -> None:
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_equal_states_agree_and_others_differ(sampler: type[GeneratorSampler]) -> None:
     rows = make_rows()
     first, same, other = (
-        CGANSampler(steps=3, random_state=state).fit_resample(rows, LABELS)[0] for state in (1, 1, 2)
+        sampler(steps=3, random_state=state).fit_resample(rows, LABELS)[0] for state in (1, 1, 2)
     )
     assert np.array_equal(first, same) and not np.array_equal(first, other)
 
@@ -70,18 +77,37 @@ def test_what_is_made_follows_its_class() -> None:
     assert made["b"] == pytest.approx(4.0, abs=1.5) and made["c"] > made["b"] + 1
 
 
+def test_what_an_autoencoder_makes_follows_its_class() -> None:
+    rows = make_rows()
+    found, labels = CVAESampler(steps=300, random_state=0).fit_resample(rows, LABELS)
+    made = pd.Series(found[32:].mean(axis=1)).groupby(labels[32:]).mean()
+    assert made["b"] == pytest.approx(4.0, abs=1) and made["c"] == pytest.approx(8.0, abs=1)
+
+
+def test_codes_of_less_weight_make_rows_of_a_class_differ_more() -> None:
+    rows = make_rows(4)
+    spreads = []
+    for kl_weight in (1.0, 0.001):
+        sampler = CVAESampler(steps=300, random_state=0, kl_weight=kl_weight)
+        found, labels = sampler.fit_resample(rows, LABELS)
+        spreads.append(found[32:][labels[32:] == "b"].std(axis=0).mean())
+    assert spreads[1] > 2 * spreads[0]
+
+
 def test_pixels_stay_bytes_within_their_range_and_features_within_their_own() -> None:
     pixels = RNG.integers(10, 201, (32, 16), dtype=np.uint8)
-    found, _ = CGANSampler(steps=2, random_state=0, image_shape=(1, 4, 4)).fit_resample(pixels, LABELS)
+    for sampler in SAMPLERS:
+        found, _ = sampler(steps=2, random_state=0, image_shape=(1, 4, 4)).fit_resample(pixels, LABELS)
     assert found.dtype == np.uint8 and found.min() >= pixels.min() and found.max() <= pixels.max()
     rows = make_rows(3) * [1, 100, 0]
     found, _ = CGANSampler(steps=2, random_state=0).fit_resample(rows, LABELS)
     assert (found.min(axis=0) >= rows.min(axis=0)).all() and (found.max(axis=0) <= rows.max(axis=0)).all()
 
 
-def test_frames_stay_frames() -> None:
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_frames_stay_frames(sampler: type[GeneratorSampler]) -> None:
     frame = pd.DataFrame(make_rows(2), columns=["length", "width"])
-    found, labels = CGANSampler(steps=2, random_state=0).fit_resample(frame, pd.Series(LABELS, name="kind"))
+    found, labels = sampler(steps=2, random_state=0).fit_resample(frame, pd.Series(LABELS, name="kind"))
     assert list(found.columns) == ["length", "width"] and len(found) == 60 and labels.name == "kind"
 
 
@@ -93,6 +119,7 @@ def test_frames_stay_frames() -> None:
         ({"steps": 0}, InvalidParameterError, "'steps' parameter"),
         ({"learning_rate": 0.0}, InvalidParameterError, "'learning_rate' parameter"),
         ({"architecture": "vae"}, InvalidParameterError, "'architecture' parameter"),
+        ({"architecture": "cvae"}, InvalidParameterError, "'architecture' parameter"),
     ],
 )
 def test_wrong_setting_is_refused(changes: dict[str, Any], error: type[Exception], said: str) -> None:
@@ -101,8 +128,14 @@ def test_wrong_setting_is_refused(changes: dict[str, Any], error: type[Exception
         sampler.fit_resample(make_rows(), LABELS)
 
 
-def test_divergence_is_told() -> None:
-    sampler = CGANSampler(steps=30, random_state=0, learning_rate=1e30)
+def test_autoencoder_takes_no_weight_below_0() -> None:
+    with pytest.raises(InvalidParameterError, match="'kl_weight' parameter"):
+        CVAESampler(steps=2, kl_weight=-1.0).fit_resample(make_rows(), LABELS)
+
+
+@pytest.mark.parametrize("made_by", SAMPLERS)
+def test_divergence_is_told(made_by: type[GeneratorSampler]) -> None:
+    sampler = made_by(steps=30, random_state=0, learning_rate=1e30)
     with pytest.raises(ValueError, match=r"diverged at a learning rate of 1e\+30; give it a smaller one"):
         sampler.fit_resample(make_rows(), LABELS)
 
@@ -115,5 +148,6 @@ def test_example_runs_in_a_pipeline_under_cross_validation() -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert [line.partition(":")[0] for line in lines] == ["as it is", "filled by a CGAN"]
+    names = [line.partition(":")[0] for line in lines]
+    assert names == ["as it is", "filled by a CGAN", "filled by a CVAE"]
     assert all(0 < float(line.split()[-6]) <= 1 for line in lines), lines
