@@ -23,6 +23,7 @@ import numpy as np
 
 from lt_rebalance.ground.plain import require_positive
 from lt_rebalance.methods.contract import Method, Options
+from lt_rebalance.methods.domains import Range, searched
 from lt_rebalance.methods.filling import fill_up
 from lt_rebalance.methods.interpolation import FloatImages, resample_points
 from lt_rebalance.methods.smote import SmoteOptions
@@ -45,7 +46,7 @@ class DeepSmoteOptions(SmoteOptions):
     """that it makes of an image"""
     width: int = 64
     """channels of its first convolution"""
-    learning_rate: float = 2e-4
+    learning_rate: float = searched(2e-4, Range(low=2e-5, high=2e-3, is_log=True, unit="step size"))
     """of its Adam"""
 
     def __post_init__(self) -> None:
