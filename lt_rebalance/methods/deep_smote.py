@@ -5,7 +5,8 @@ Source: Dablain, Krawczyk, Chawla 2021, DeepSMOTE: Fusing Deep Learning and SMOT
 at random, which are decoded from features in another order, so that what is decoded fits the class and not
 the image alone; then SMOTE with k = 5 neighbours fills every class in the space of features. Features 300,
 width 64, Adam 2e-4, batches of 100 are theirs. Deviations: `steps`, where theirs are 200 epochs; the last
-layer is a tanh, as pixels lie in [-1, 1]; sides are halved down to 4 and more, for images of any size.
+layer is a tanh, as pixels lie in [-1, 1]; sides are halved down to 4 and more, for images of any size; the
+decoder enlarges and convolves, where theirs has transposed convolutions, which leave a grid.
 
 The autoencoder learns from the long-tailed set alone, on the CPU and in float32, before a run's own
 training, once more whenever that is taken up again.

@@ -35,7 +35,8 @@ class Autoencoder(nn.Module):
         decoder: list[nn.Module] = [nn.Linear(num_features, flat), nn.ReLU()]
         decoder.append(nn.Unflatten(1, (sizes[-1], *small)))
         for index, (given, taken) in reversed(list(enumerate(pairs))):
-            decoder.append(nn.ConvTranspose2d(taken, given, 4, stride=2, padding=1))
+            # A transposed convolution leaves a grid in what it draws.
+            decoder += [nn.Upsample(scale_factor=2), nn.Conv2d(taken, given, 3, padding=1)]
             decoder += [nn.BatchNorm2d(given), nn.ReLU()] if index else [nn.Tanh()]
         self.decoder = nn.Sequential(*decoder)
 
