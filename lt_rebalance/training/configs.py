@@ -40,7 +40,7 @@ class Budget:
         for name, count in {"epochs": self.epochs, "rounds": self.rounds}.items():
             if count is not None and count > MOST_REPEATS:
                 raise ValueError(f"{name} must be at most {MOST_REPEATS:,}, got {count}")
-        if self.steps and self.rounds is not None and self.rounds > self.steps:
+        if self.steps is not None and self.rounds is not None and self.rounds > max(1, self.steps):
             raise ValueError(f"rounds must be at most steps, got {self.rounds} rounds in {self.steps} steps")
 
     def round_ends(self, steps_per_pass: int) -> list[int]:

@@ -16,7 +16,6 @@ from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, build_classi
 from lt_rebalance.networks.classifiers.resnet20 import Block
 from lt_rebalance.networks.discriminator import Discriminator, draw_kept
 from lt_rebalance.networks.dropout import Dropout
-from lt_rebalance.networks.generators.generator import NOISE_DIM
 from lt_rebalance.networks.generators.registry import GENERATORS, build_generator
 from lt_rebalance.networks.initialization import build_network
 
@@ -88,7 +87,7 @@ def test_generator_makes_images_in_range_that_depend_on_noise_and_label(
     stream = torch.Generator().manual_seed(0)
     for parameter in generator.parameters():  # as a few steps would, since some begin alike for all labels
         parameter.data += 0.01 * torch.randn(parameter.shape, generator=stream)
-    noise_NZ = torch.randn(2, NOISE_DIM, generator=stream)
+    noise_NZ = torch.randn(2, generator.noise_dim, generator=stream)
     noise_NZ = noise_NZ[[0, 0, 1]]
     with torch.no_grad():
         images_NCHW = generator(noise_NZ, torch.tensor([3, 4, 3]))
@@ -102,7 +101,7 @@ def test_generator_makes_images_in_range_that_depend_on_noise_and_label(
 @pytest.mark.parametrize("name", GENERATORS)
 def test_generator_with_huge_noise_reaches_but_never_leaves_the_range(name: str) -> None:
     generator = make_generator(name).eval()
-    noise_NZ = 1e4 * torch.randn(2, NOISE_DIM, generator=torch.Generator().manual_seed(0))
+    noise_NZ = 1e4 * torch.randn(2, generator.noise_dim, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         images_NCHW = generator(noise_NZ, torch.tensor([0, 1]))
     assert 0.99 < images_NCHW.abs().max() <= 1
@@ -156,7 +155,7 @@ def test_build_generator_of_unknown_name_names_the_known() -> None:
 @pytest.mark.parametrize("image_shape", [(1, 16, 16), (3, 17, 30), (1, 30, 19), (3, 33, 32)])
 def test_generators_make_images_of_any_shape(name: str, image_shape: tuple[int, int, int]) -> None:
     generator = make_generator(name, image_shape)
-    images_NCHW = generator(torch.zeros(2, NOISE_DIM), torch.tensor([0, 9]))
+    images_NCHW = generator(torch.zeros(2, generator.noise_dim), torch.tensor([0, 9]))
     assert images_NCHW.shape == (2, *image_shape)
     assert make_discriminator(image_shape)(
         images_NCHW, torch.tensor([0, 9]), torch.ones(2, 1792, dtype=torch.bool)

@@ -103,6 +103,8 @@ def test_stage_flop_of_a_cgan_step_is_what_torch_counts(architecture: str) -> No
     with FlopCounterMode(display=False) as drawing:
         sample_images(training.lanes[0].generator, torch.arange(10), torch.Generator())
     counted = counter.get_total_flops() - drawing.get_total_flops()
+    if architecture == "cvae":
+        counted += 4 * 2 * 784 * 400  # the gradient of four images, which torch leaves out
     # Where no label stands beside images or noise, torch leaves out their gradients; the singular vectors of
     # a projection GAN are found once a step, not once an image.
     allowed = {"acgan": 0.03, "projection_gan": 0.03}.get(architecture, 0.0)
