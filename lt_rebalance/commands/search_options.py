@@ -10,16 +10,13 @@ from lt_rebalance.commands.flips import add_flip
 from lt_rebalance.commands.options import add_profile, read_levels
 from lt_rebalance.commands.own_images import add_own_images, add_upload
 from lt_rebalance.commands.sweep import make_parser
-from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.data.long_tail import choose_validation
 from lt_rebalance.ground.option_types import finite, repeats, whole
 from lt_rebalance.ground.plain import require_known, require_positive
 from lt_rebalance.search.search import FIRST_SEARCH_SEED, SCHEDULERS
 from lt_rebalance.studies.protocols import ADAM_PROTOCOLS, Protocol
 from lt_rebalance.training.configs import Budget
 
-VALIDATION_PER_CLASS = 500
-VALIDATION_SHARE = 12
-"""of the smallest class, at most one image in so many is set aside for validation: 500 of 6,000"""
 DEFAULT_C = "1/2"
 NUM_RUNGS = 3
 DEFAULT_REDUCTION = 3
@@ -89,8 +86,7 @@ def fill_in(options: argparse.Namespace, presets: Mapping[str, SearchPreset]) ->
 
 def search_protocol(options: argparse.Namespace, **changes: Any) -> Protocol:  # Any: fields of a protocol
     """Return the protocol that the options name, with a validation set."""
-    smallest = min(get_dataset_spec(options.dataset).train_counts_K)
-    validation = min(VALIDATION_PER_CLASS, smallest // VALIDATION_SHARE)
+    validation = choose_validation(options.dataset)
     require_known("protocol of a search", options.protocol, tuple(ADAM_PROTOCOLS))
     return dataclasses.replace(ADAM_PROTOCOLS[options.protocol], validation_per_class=validation, **changes)
 

@@ -28,6 +28,11 @@ PAPER_DRAW_SEED = 10707
 SUBSET_DRAWS = ("paper", "per_seed")
 CLASS_ORDERS = ("label", "permuted")
 OWN_SPLIT = "own"
+VALIDATION_PER_CLASS = 500
+VALIDATION_SHARE = 12
+"""what a search sets aside: at most one image in so many of the smallest class, at most 500 of each"""
+GROUP_SIZES = {"gtsrb": 30, "gtsrb_online": 30}
+"""images of a group, in sets of the catalogue with groups, but for few that have less"""
 RATIO_TOLERANCE = 0.05
 MAX_RATIO = 1e12
 """more than any data set has images"""
@@ -203,6 +208,7 @@ def draw_subset(
     class_order: str | None,
     validation_per_class: int,
     seed: int,
+    groups_N: IndexArray | None = None,
 ) -> Subset:
     """Draw the long-tailed training set, after setting aside the validation images.
 
@@ -212,11 +218,14 @@ def draw_subset(
         subset_draw: "paper" is the published fixed draw, the same for every seed; "per_seed" draws anew.
         class_order: "label" makes class 0 the head; "permuted" permutes the ranks per seed.
         validation_per_class: balanced images per class that training never sees.
+        groups_N: what must not be torn apart when these are set aside; None where there is no such thing.
 
     Raises:
         ValueError: unknown draw or order, or a class with too few images for its validation share.
     """
-    validation_indices, pools = _set_aside_validation(labels_N, num_classes, validation_per_class, seed)
+    validation_indices, pools = _set_aside_validation(
+        labels_N, num_classes, validation_per_class, seed, groups_N
+    )
     counts_K = kept_counts([len(pool) for pool in pools], cut, class_order, seed)
     if cut is None:
         drawn = pools
@@ -231,7 +240,11 @@ def draw_subset(
 
 
 def _set_aside_validation(
-    labels_N: IndexArray, num_classes: int, validation_per_class: int, seed: int
+    labels_N: IndexArray,
+    num_classes: int,
+    validation_per_class: int,
+    seed: int,
+    groups_N: IndexArray | None,
 ) -> tuple[IndexArray, list[IndexArray]]:
     pools = [np.flatnonzero(labels_N == label) for label in range(num_classes)]
     if validation_per_class == 0:
@@ -243,9 +256,40 @@ def _set_aside_validation(
             f"got {validation_per_class}"
         )
     rng = numpy_stream(seed, "validation")
+    if groups_N is not None:
+        chosen = [_choose_groups(pool, groups_N[pool], validation_per_class, rng) for pool in pools]
+        left = [np.setdiff1d(pool, taken) for pool, taken in zip(pools, chosen, strict=True)]
+        return np.concatenate(chosen), left
     shuffled = [rng.permutation(pool) for pool in pools]
     validation = np.concatenate([pool[:validation_per_class] for pool in shuffled])
     return validation, [np.sort(pool[validation_per_class:]) for pool in shuffled]
+
+
+def _choose_groups(
+    pool: IndexArray, groups_N: IndexArray, num_images: int, rng: np.random.Generator
+) -> IndexArray:
+    """Return as many images of a class, in whole groups: the first in a random order that add up to it."""
+    numbers, sizes = np.unique(groups_N, return_counts=True)
+    ways: dict[int, tuple[int, ...]] = {0: ()}
+    """of each number of images, the groups that have so many together"""
+    for group in rng.permutation(len(numbers)).tolist():
+        size = int(sizes[group])
+        open_ways = [(count + size, taken) for count, taken in ways.items() if count + size <= num_images]
+        ways = {count: (*taken, group) for count, taken in open_ways} | ways
+        if num_images in ways:
+            return pool[np.isin(groups_N, numbers[list(ways[num_images])])]
+    raise ValueError(
+        f"validation_per_class sets whole groups aside, and none of them have {num_images} images together "
+        f"in a class with groups of {min(sizes)} to {max(sizes)}"
+    )
+
+
+def choose_validation(dataset: str) -> int:
+    """Return how many images of each class a search sets aside: a twelfth of the smallest, at most 500."""
+    smallest = min(get_dataset_spec(dataset).train_counts_K)
+    number = min(VALIDATION_PER_CLASS, smallest // VALIDATION_SHARE)
+    size = GROUP_SIZES.get(dataset, 1)
+    return number if size == 1 else max(1, number // size) * size
 
 
 def _draw_like_paper(
@@ -305,17 +349,28 @@ class DataConfig:
             self.cut.require_images(max(counts_K) - self.validation_per_class, len(counts_K))
             require_known("subset draw", str(self.subset_draw), SUBSET_DRAWS)
             require_known("class order", str(self.class_order), CLASS_ORDERS)
-        if self.validation_per_class and get_dataset_spec(self.dataset).has_groups:
-            raise ValueError(
-                f"validation_per_class sets single images aside and would tear the groups of {self.dataset} "
-                f"apart, got {self.validation_per_class}; give it a validation split, or have one drawn from "
-                "images of your own: --dataset PATH --validation-fraction 0.1"
-            )
+        self._check_groups()
         if not 0 <= self.validation_per_class < min(counts_K):
             raise ValueError(
                 f"validation_per_class must be at least 0 and below the smallest class of {self.dataset} "
                 f"({min(counts_K)} images), so that some are left to learn from, "
                 f"got {self.validation_per_class}"
+            )
+
+    def _check_groups(self) -> None:
+        if not self.validation_per_class or not get_dataset_spec(self.dataset).has_groups:
+            return
+        size = GROUP_SIZES.get(self.dataset)
+        if size is None:
+            raise ValueError(
+                f"validation_per_class sets single images aside and would tear the groups of {self.dataset} "
+                f"apart, got {self.validation_per_class}; give it a validation split, or have one drawn from "
+                "images of your own: --dataset PATH --validation-fraction 0.1"
+            )
+        if self.validation_per_class % size:
+            raise ValueError(
+                f"validation_per_class sets whole groups aside, of {size} images in {self.dataset}, and must "
+                f"be a multiple of that, got {self.validation_per_class}"
             )
 
     def _check_validation(self) -> None:

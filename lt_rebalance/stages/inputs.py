@@ -91,6 +91,7 @@ class InputReader:
             class_order=stage.data.class_order,
             validation_per_class=stage.data.validation_per_class,
             seed=stage.data_seed,
+            groups_N=self._dataset.train_groups_N,
         )
         method = stage.training_method
         rng = numpy_stream(stage.seed, "resampling")

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lt_rebalance.data.catalog import get_dataset_spec, is_location
+from lt_rebalance.data.catalog import is_location
+from lt_rebalance.data.long_tail import choose_validation
 from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.ground.plain import require_known
 from lt_rebalance.images.options import OWN_FIELDS, OwnOptions
@@ -44,9 +45,6 @@ aside before the long-tailed cut and touches no test image; "test" is for the se
 PLACES = ("storage", "data_dir")
 """names that say where things lie, and are not part of a result"""
 MEASURED_ON = ("validation", "test")
-VALIDATION_PER_CLASS = 500
-VALIDATION_SHARE = 12
-"""unless `validation_per_class` is given: at most one image in so many of the smallest class, at most 500"""
 _UNITS = ("steps", "epochs")
 _OWN = ("architecture", "budget", "training_method", "file_sha256")
 """fields that other names stand for, or that follow from others"""
@@ -135,10 +133,8 @@ def _bring(values: Hyperparameters) -> str:
 
 
 def _set_aside(protocol: Protocol, dataset: str, per_class: int | None) -> Protocol:
-    if per_class is None:
-        smallest = min(get_dataset_spec(dataset).train_counts_K)
-        per_class = min(VALIDATION_PER_CLASS, smallest // VALIDATION_SHARE)
-    return dataclasses.replace(protocol, validation_per_class=per_class)
+    number = choose_validation(dataset) if per_class is None else per_class
+    return dataclasses.replace(protocol, validation_per_class=number)
 
 
 def _execution(values: Hyperparameters) -> Any:

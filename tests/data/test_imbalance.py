@@ -11,9 +11,11 @@ import pytest
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.long_tail import (
     Cut,
+    DataConfig,
     IndexArray,
     Subset,
     c_of_ratio,
+    choose_validation,
     classes_by_first_appearance,
     counts_by_rank,
     draw_subset,
@@ -313,3 +315,53 @@ def test_rank_groups_hold_every_class_once(num_classes: int) -> None:
     groups = rank_groups(list(range(num_classes)))
     assert sorted(label for labels in groups.values() for label in labels) == list(range(num_classes))
     assert len(groups.get("head", [])) == len(groups.get("tail", []))
+
+
+# Validation by group
+
+GROUPS = np.empty(160, dtype=np.int64)
+for _label in range(4):  # ten groups of 4 in each class, but of class 2 one of 3 and one of 5
+    GROUPS[np.flatnonzero(_label == LABELS)] = np.repeat(np.arange(10), 4)
+GROUPS[np.flatnonzero(LABELS == 2)[3]] = 1
+WHOLE = {"cut": None, "subset_draw": None, "class_order": None}
+
+
+def validation_of(**changes: Any) -> IndexArray:
+    return draw(**WHOLE, **({"validation_per_class": 8, "groups_N": GROUPS} | changes)).validation_indices
+
+
+def test_whole_groups_are_set_aside_as_many_images_of_each_class() -> None:
+    subset = draw(**WHOLE, validation_per_class=8, groups_N=GROUPS)
+    taken = subset.validation_indices
+    assert np.bincount(LABELS[taken]).tolist() == [8] * 4
+    for label in range(4):
+        of_class = taken[LABELS[taken] == label]
+        left = subset.indices_by_class[label]
+        assert not set(GROUPS[of_class]) & set(GROUPS[left])
+        assert sorted([*of_class, *left]) == np.flatnonzero(label == LABELS).tolist()
+
+
+def test_groups_set_aside_are_drawn_anew_for_each_seed_and_are_a_function_of_it() -> None:
+    assert np.array_equal(validation_of(seed=3), validation_of(seed=3))
+    assert len({tuple(validation_of(seed=seed)) for seed in range(10)}) > 5
+
+
+def test_groups_of_other_sizes_are_passed_over_where_they_do_not_add_up() -> None:
+    """Of class 2, the groups of 3 and 5 are taken both, or neither."""
+    for seed in range(40):
+        taken = validation_of(seed=seed)
+        assert len(set(GROUPS[taken[LABELS[taken] == 2]]) & {0, 1}) != 1
+
+
+def test_number_that_no_groups_have_together_is_refused() -> None:
+    with pytest.raises(ValueError, match="have 6 images together in a class with groups of 4 to 4"):
+        validation_of(validation_per_class=6)
+
+
+def test_tracks_of_a_set_of_the_catalogue_can_be_set_aside_by_thirty() -> None:
+    natural: dict[str, Any] = {"c": None, "subset_draw": None, "class_order": None}
+    assert DataConfig(dataset="gtsrb", validation_per_class=60, **natural).has_validation
+    with pytest.raises(ValueError, match=r"whole groups aside, of 30 images in gtsrb.* multiple .*, got 20"):
+        DataConfig(dataset="gtsrb", validation_per_class=20, **natural)
+    names = ("gtsrb", "gtsrb_online", "fashion_mnist", "cifar100")
+    assert [choose_validation(name) for name in names] == [30, 30, 500, 41]

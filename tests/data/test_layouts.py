@@ -10,6 +10,7 @@ import struct
 import tarfile
 import urllib.error
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,20 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.io
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from lt_rebalance.data.catalog import DATASETS
 from lt_rebalance.data.files import load_dataset
+from lt_rebalance.data.long_tail import GROUP_SIZES
 from lt_rebalance.data.spec import Dataset
 from lt_rebalance.ground.errors import DataError
+from lt_rebalance.stages.inputs import InputReader
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.plan import compile_study
-from lt_rebalance.studies.protocols import make_cell
+from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
@@ -194,6 +198,43 @@ def test_files_in_the_official_format_become_known_arrays(
     assert dataset.train_images_NCHW.flags.c_contiguous and dataset.train_images_NCHW.flags.writeable
     if name == "gtsrb":
         assert dataset.train_groups_N is not None and dataset.train_groups_N.tolist() == [0, 1, 2, 2, 3]
+
+
+def test_stage_on_signs_sets_whole_tracks_aside(
+    register: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_protocol: Protocol,
+    cpu_execution: Execution,
+) -> None:
+    """Three tracks of two frames a class; a frame is of one colour, which names its track."""
+    monkeypatch.setitem(GROUP_SIZES, "gtsrb", 2)
+    files, _ = make_gtsrb()
+    frames = [(label, track, frame) for label in range(3) for track in range(3) for frame in range(2)]
+    files["GTSRB_Final_Training_Images.zip"] = zip_up(
+        {
+            f"GTSRB/Final_Training/Images/{label:05d}/{track:05d}_{frame:05d}.ppm": to_ppm(
+                np.full((3, 32, 32), 10 * label + track, dtype=np.uint8)
+            )
+            for label, track, frame in frames
+        }
+    )
+    register("gtsrb", files, train_counts_K=(6, 6, 6))
+    protocol = dataclasses.replace(small_protocol, validation_per_class=2)
+    cell = make_cell(protocol, dataset="gtsrb", c="natural", method="none", generator=None)
+    store = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
+    assert store is not None
+    inputs = InputReader("gtsrb", str(tmp_path), store, torch.device("cpu")).read(
+        cell.stage(0, cpu_execution)
+    )
+    chosen, drawn = inputs.validation_set, inputs.training_set
+    assert chosen is not None and chosen.positions_N is not None
+    colours = [
+        pool[:, 0, 0, 0].tolist()
+        for pool in (chosen.images_PCHW[chosen.positions_N], drawn.images_PCHW[drawn.items_N])
+    ]
+    assert sorted(Counter(colours[0]).values()) == [2, 2, 2]
+    assert len(colours[1]) == 12 and not set(colours[0]) & set(colours[1])
 
 
 def test_signs_of_other_sizes_are_resized_as_pillow_does(
