@@ -198,7 +198,7 @@ def test_ranks_keep_the_family_wise_error_where_the_cs_of_a_seed_share_its_luck(
     index = pd.MultiIndex.from_product(
         [range(num_seeds), range(num_cs), names], names=["seed", "data", "method"]
     )
-    frame = index.to_frame(index=False).assign(state="complete")
+    frame = index.to_frame(index=False).assign(state="complete", is_not_applicable=False)
     frame["data"] = "C" + frame["data"].astype(str)
     frame["cell"] = frame["data"] + frame["method"]
     is_found = []
