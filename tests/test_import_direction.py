@@ -121,6 +121,22 @@ def check_loads(source: str) -> list[str]:
     return errors
 
 
+DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "uniform_", "normal_", "bernoulli_"}
+
+
+def check_draws(source: str) -> list[str]:
+    """Find what draws from torch's global stream: what a seed sees would depend on what runs beside it."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [
+        f"line {call.lineno}: {ast.unparse(call.func)} without generator="
+        for call in calls
+        if isinstance(call.func, ast.Attribute)
+        and call.func.attr in DRAWS
+        and (call.func.attr.endswith("_") or ast.unparse(call.func.value) == "torch")
+        and "generator" not in {keyword.arg for keyword in call.keywords}
+    ]
+
+
 # The files
 
 
@@ -131,6 +147,15 @@ def package_of(path: Path) -> tuple[str, ...]:
 @pytest.mark.parametrize("path", list_files(PACKAGE), ids=lambda path: str(path.relative_to(ROOT)))
 def test_module_imports_only_from_wings_before_its_own(path: Path) -> None:
     assert check_module(wing_of(path), path.read_text(encoding="utf-8"), package_of(path)) == []
+
+
+def test_every_draw_of_torch_is_from_a_stream_of_its_own() -> None:
+    assert check_draws("torch.rand(3); x.normal_(); rng.normal(0, 1); torch.randn(2, generator=g)") == [
+        "line 1: torch.rand without generator=",
+        "line 1: x.normal_ without generator=",
+    ]
+    found = {path: check_draws(path.read_text(encoding="utf-8")) for path in list_files(PACKAGE)}
+    assert {path: each for path, each in found.items() if each} == {}
 
 
 def test_analysis_imports_only_what_it_may() -> None:

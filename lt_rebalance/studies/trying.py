@@ -137,7 +137,7 @@ def _try_network(method: Method, acting: MethodInTraining, spec: DatasetSpec, ar
 def _try_after(method: Method, acting: MethodInTraining, spec: DatasetSpec, architecture: str) -> None:
     """Change a network as one that has been trained, and have it answer."""
     network, inputs = example_classifier(architecture, spec)
-    means_KF = torch.rand(spec.num_classes, find_last_layer(network)[1].in_features)
+    means_KF = torch.ones(spec.num_classes, find_last_layer(network)[1].in_features)
     with watched_streams() as touched:
         changed = acting.change(network, lambda: means_KF)
     _require_untouched("after", method.after, touched)
