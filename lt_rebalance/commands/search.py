@@ -44,18 +44,9 @@ def main(
     """
 
     def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
-        check_options(options)
-        look_in(options.data_dir, download=options.download)
-        require_running(options)
-        bring_images(options)
-        overrides = read_overrides(options.config, options.set)
-        execution, resources = prepare_machine(options, stack)
-        given = list_asked(options)
-        search = build_search(options, execution)
-        require_agreement(given, overrides, [search.base])
-        search = change_base(search, overrides)
-        check_flips([search.base], options)
-        search.ladder(search.untuned)  # a ValueError where no trial could be made
+        (search,), resources = make_searches(
+            options, stack, lambda options, execution: [build_search(options, execution)]
+        )
         budget = SearchBudget(trials=options.trials, steps=options.max_steps, minutes=options.max_minutes)
         require_positive(confirm_seeds=options.confirm_seeds)
         if search.scheduler == "pbt":
@@ -106,6 +97,33 @@ def main(
         return lambda: command.run(compare)
 
     return run_command(parser, prepare, arguments)
+
+
+def make_searches(
+    options: argparse.Namespace,
+    stack: contextlib.ExitStack,
+    build_searches: Callable[[argparse.Namespace, Execution], Sequence[Search]],
+) -> tuple[list[Search], Resources]:
+    """Return the searches that options ask for, all input checked that needs neither files nor a store.
+
+    Raises:
+        ValueError: unknown names, values out of range, or options that contradict each other.
+        DataError: images of the user's own that cannot be learned from.
+    """
+    check_options(options)
+    look_in(options.data_dir, download=options.download)
+    require_running(options)
+    bring_images(options)
+    overrides = read_overrides(options.config, options.set)
+    execution, resources = prepare_machine(options, stack)
+    asked = list_asked(options)  # before presets fill in the rest
+    searches = build_searches(options, execution)
+    require_agreement(asked, overrides, [search.base for search in searches])
+    searches = [change_base(search, overrides) for search in searches]
+    check_flips([search.base for search in searches], options)
+    for search in searches:
+        search.ladder(search.untuned)  # a ValueError where no trial could be made
+    return searches, resources
 
 
 def require_same_search(search: Search, store: Store) -> None:

@@ -9,19 +9,16 @@ import json
 from collections.abc import Callable, Sequence
 
 from lt_rebalance.cluster.resources import Resources
-from lt_rebalance.commands.flips import check_flips
-from lt_rebalance.commands.own_images import bring_images, require_running, share_images
-from lt_rebalance.commands.search import change_base, check_memory_of, require_same_search
+from lt_rebalance.commands.own_images import share_images
+from lt_rebalance.commands.search import check_memory_of, make_searches, require_same_search
 from lt_rebalance.commands.search_forecast import SearchForecast
-from lt_rebalance.commands.sweep import check_options, first_line, open_results, prepare_machine, read_data
-from lt_rebalance.data.counting import look_in
+from lt_rebalance.commands.sweep import first_line, open_results, read_data
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, run_command
 from lt_rebalance.ground.text import format_duration, make_console
 from lt_rebalance.search.account import SearchBudget
 from lt_rebalance.search.search import Search
 from lt_rebalance.store import Store
 from lt_rebalance.store.lease import Lease
-from lt_rebalance.studies.overrides import read_overrides
 from lt_rebalance.training.configs import Execution
 
 SearchesBuilder = Callable[[argparse.Namespace, Execution], Sequence[Search]]
@@ -37,16 +34,7 @@ def main(
     """
 
     def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
-        check_options(options)
-        look_in(options.data_dir, download=options.download)
-        require_running(options)
-        bring_images(options)
-        overrides = read_overrides(options.config, options.set)
-        execution, resources = prepare_machine(options, stack)
-        searches = [change_base(search, overrides) for search in build_searches(options, execution)]
-        check_flips([search.base for search in searches], options)
-        for search in searches:
-            search.ladder(search.untuned)  # a ValueError where no trial could be made
+        searches, resources = make_searches(options, stack, build_searches)
         budget = SearchBudget(trials=options.trials)
         datasets = list(dict.fromkeys(search.base.data.dataset for search in searches))
         read_data(datasets, options)

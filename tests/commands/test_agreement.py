@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from lt_rebalance.commands import search as search_command
+from lt_rebalance.commands import searches as searches_command
 from lt_rebalance.commands.sweep import main
 from lt_rebalance.stages import arithmetic
-from sweeps import full_grid, imbalance_levels, tune_cgan, tune_classifier
+from sweeps import full_grid, imbalance_levels, tune_cgan, tune_classifier, tune_methods
 
 CPU = ["--device", "cpu", "--precision", "float32", "--plan"]
 
@@ -37,6 +38,12 @@ def run_classifier(arguments: Sequence[str]) -> int:
     )
 
 
+def run_methods(arguments: Sequence[str]) -> int:
+    return searches_command.main(
+        tune_methods.make_methods_parser(), tune_methods.build_searches, [*CPU, *arguments]
+    )
+
+
 ONE = "--methods oversample --c 1/2"
 CGAN = "--methods cgan --generators mlp_cgan_relu --c 1/2"
 Run = Callable[[Sequence[str]], int]
@@ -60,6 +67,8 @@ AGAINST: list[tuple[Run, str, str, str]] = [
     (run_cgan, "--classifier-steps 9", "classifier.budget.steps=8", "--classifier-steps chooses classifier"),
     (run_cgan, "--generator mlp_cgan_relu", "generator.architecture=mlp_cgan_leaky", "--generator chooses"),
     (run_classifier, "--method none", "method.name=oversample", "--method chooses method.name"),
+    (run_methods, "--dataset fashion_mnist_mini", "data.dataset=mnist", "--dataset chooses data.dataset"),
+    (run_methods, "--methods oversample --c 7/9", "data.c=1/2", "--c chooses data.c, which is 7/9 by it"),
     (run_classifier, "--c 7/9", "data.c=1/2", "--c chooses data.c, which is 7/9 by it and 1/2 by --set"),
 ]
 
