@@ -133,6 +133,25 @@ def test_plan_on_ray_gives_the_bits_of_its_stages_run_one_by_one_backwards(
 
 
 @pytest.mark.usefixtures("shared_ray")
+def test_none_is_trained_once_for_all_that_act_after_training(
+    small_protocol: Protocol, cpu_execution: Execution, tmp_path: Path
+) -> None:
+    names = ("none", "tau_norm", "nearest_class_mean")
+    cells = [make_cell(small_protocol, dataset=TINY, c="1/2", method=name, generator=None) for name in names]
+    plan = compile_study(Study(name="study", cells=tuple(cells), seeds=(0, 1)), cpu_execution)
+    on_ray, plain = open_at(tmp_path / "on ray"), open_at(tmp_path / "plain")
+    ledger = Ledger(plan, on_ray)
+    run_on_ray(ledger, on_ray)
+    assert ledger.summary() == "planned=6 complete=6 failed=0 diverged=0 missing=0"
+    assert plan.count_stages() == {"classifier": 6, "representation": 2}
+    for key, stage in plan.stages.items():
+        record = ledger.records[key]
+        assert record.deterministic() == run_stage(stage, plain).deterministic()
+        # What came along is charged to the training that it came along with.
+        assert (record.timing.device_s == 0) == (stage.kind == "representation")
+
+
+@pytest.mark.usefixtures("shared_ray")
 def test_stage_that_fails_or_diverges_takes_only_its_dependants_with_it(
     small_protocol: Protocol, cpu_execution: Execution, tmp_path: Path
 ) -> None:
