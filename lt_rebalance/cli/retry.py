@@ -13,7 +13,7 @@ from lt_rebalance.commands.sweep import find_size, fit_trials
 from lt_rebalance.data.catalog import are_embedded
 from lt_rebalance.ground.errors import attempt
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, Work, note
-from lt_rebalance.ground.own_file import bring, require_at_hand
+from lt_rebalance.ground.own_file import bring, list_needed, require_at_hand
 from lt_rebalance.ground.text import make_console, one_line
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.store.lease import Lease
@@ -30,17 +30,19 @@ def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work:
     study = store.load_study(choose_study(store, options.study))
     require_running(options)
     bring_images_again(options)
+    for path in options.own_file or ():
+        bring(path)
     plan = keep_failed(plan_from_description(study), store)
     if options.dry_run:
-        for name in ("address", "data_dir", "own_file", "gpus_per_trial", "lanes", "max_concurrent"):
+        for name in ("address", "data_dir", "gpus_per_trial", "lanes", "max_concurrent"):
             if getattr(options, name) is not None:
                 raise ValueError(f"--{name.replace('_', '-')} does not go with --dry-run, which runs nothing")
     datasets = {stage.data.dataset for stage in plan.stages.values()}
     if options.data_dir is not None and are_embedded(datasets):
         note(f"--data-dir changes nothing: {', '.join(sorted(datasets))} comes with the package")
     note_needless(options, datasets)
-    for path in options.own_file or ():
-        bring(path)
+    if options.own_file and options.dry_run and not any(list_needed([each.config for each in study.cells])):
+        note("--own-file changes nothing: this study has no code of your own")
     if options.dry_run or not plan.runs:
         return lambda: _show(plan, store, options)
     needs_own = require_at_hand([stage.to_dict() for stage in plan.stages.values()])

@@ -9,7 +9,7 @@ from functools import cached_property
 from lt_rebalance.data.at_hand import call_after, get_own_data, is_own_name
 from lt_rebalance.data.catalog import get_dataset_spec, know_all_counts
 from lt_rebalance.ground.imbalance import is_balanced
-from lt_rebalance.ground.own_file import find_place, is_at_hand
+from lt_rebalance.ground.own_file import find_place, is_at_hand, require_at_hand
 from lt_rebalance.ground.plain import config_from_dict, to_plain
 from lt_rebalance.methods.registry import get_method
 from lt_rebalance.store.study_document import StudyCell, StudyDocument, StudyRun
@@ -179,7 +179,8 @@ def plan_from_description(document: StudyDocument) -> Plan:
     Where some run takes its seeds apart, the seeds of all runs are given as `Seeds`; the stages are the same.
 
     Raises:
-        ValueError: it was described by another version of this code, which planned other stages.
+        ValueError: it was described by another version of this code, which planned other stages; or a method
+            of a user's own builds on a first training, and its file is not at hand.
     """
     know_all_counts(document.counts)
     execution = config_from_dict(Execution, document.execution)
@@ -189,6 +190,8 @@ def plan_from_description(document: StudyDocument) -> Plan:
     runs = []
     for run, seed in zip(document.runs, seeds, strict=True):
         cell = cells[run.cell]
+        if run.first_key is not None:
+            require_at_hand(to_plain(cell.method))  # it tells what the first training is for
         planned = PlannedRun(cell=cell, stage=cell.stage(seed, execution))
         if planned.key != run.key:
             raise ValueError(
