@@ -523,3 +523,26 @@ def test_configuration_of_a_method_that_is_not_at_hand_cannot_be_used(plan: Plan
         get_method(plan.runs[0].stage.method.name)
     with pytest.raises(ValueError, match="not at hand"):
         MethodConfig(name=plan.runs[0].stage.method.name, draw=None)
+
+
+@pytest.mark.parametrize("moment", ["adjust=lambda logits, counts, options: logits / 2", "then=CRT.then"])
+def test_plan_of_a_method_that_builds_on_a_first_training_asks_for_its_file(
+    moment: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_protocol: Protocol,
+    cpu_execution: Execution,
+    forget: Forget,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    imports = "from lt_rebalance.methods.contract import Method\nfrom lt_rebalance.methods.crt import CRT\n"
+    options = "" if moment.startswith("adjust") else ", options=CRT.options"
+    Path("mine.py").write_text(f'{imports}mine = Method(description="mine", {moment}{options})\n')
+    method = resolve("mine.py:mine")
+    cell = make_cell(small_protocol, dataset=TINY, c="1/2", method=method, generator=None)
+    plan = compile_study(Study(name="study", cells=(cell,), seeds=(0,)), cpu_execution)
+    document = describe_plan(plan)
+    assert plan_from_description(document) == plan
+    forget()
+    with pytest.raises(ValueError, match=r"code of a file mine.py with sha256 .* give that file with"):
+        plan_from_description(document)
