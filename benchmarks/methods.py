@@ -1,16 +1,18 @@
 """What does a method cost in training, beside none?
 
 Trains the paper's CNN on long-tailed images in batches of 100, a round of each method and of none in turn,
-and prints the median time of a step as a ratio to none's. What a method makes of images before training is
-left out, and so is the first training of a method that has two.
+and prints the median time of a step as a ratio to none's. A process of its own for each method tells the
+memory that a round takes on top of what the prepared training holds. What a method makes of images before
+training is left out, and so is the first training of a method that has two.
 """
 
 import sys
 from collections.abc import Sequence
 from functools import partial
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from benchmarks.measure import alternate, describe, make_parser, median, report
+from benchmarks.measure import alternate, describe, make_parser, median, peak_bytes, report
 
 if TYPE_CHECKING:
     from lt_rebalance.training.classifier import ClassifierTraining
@@ -60,6 +62,14 @@ def build(name: str, execution: "Execution", num_rounds: int, steps: int) -> "Cl
     )
 
 
+def measure_memory(name: str, execution: "Execution", steps: int) -> float:
+    """Return the MB by which a round raises the peak of this process, which has trained nothing before."""
+    training = build(name, execution, 1, steps)
+    before = peak_bytes()
+    training.run_round()
+    return (peak_bytes() - before) / 1e6
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train in turn, print and write."""
     parser = make_parser(__doc__ or "")
@@ -72,6 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     execution = resolve_execution("cpu", "float32", 1, has_cuda=False)
     names = options.methods or [name for name, each in METHODS.items() if not each.only_plans]
+    # Forked or used twice, a process would begin with the peak of what came before.
+    with get_context("spawn").Pool(1, maxtasksperchild=1) as processes:
+        memory_mb = {
+            name: processes.apply(measure_memory, (name, execution, options.steps))
+            for name in dict.fromkeys(["none", *names])
+        }
     rows = []
     for name in names:
         both = {
@@ -84,8 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         step_ms = {each: 1000 * median(of_one) / options.steps for each, of_one in seconds.items()}
         ratio = median([its / none for its, none in zip(seconds[name], seconds["none"], strict=True)])
         of_steps = {"ms a step": step_ms[name], "ms of none": step_ms["none"]}
-        rows.append({"method": name, **of_steps, "ratio": ratio})
-    report("time of a step in training", rows, describe(execution), options.json)
+        of_memory = {"MB": memory_mb[name], "MB of none": memory_mb["none"]}
+        rows.append({"method": name, **of_steps, "ratio": ratio, **of_memory})
+    report("time of a step and memory of a round in training", rows, describe(execution), options.json)
     return 0
 
 
