@@ -12,9 +12,9 @@ from lt_rebalance.data.at_hand import name_own
 from lt_rebalance.files.filesystem import Filesystem
 from lt_rebalance.images.upload import DIRECTORY as IMAGES
 from lt_rebalance.images.upload import list_uploads
+from lt_rebalance.monitoring.stage_log import DIRECTORY as LOGS
 from lt_rebalance.monitoring.tensorboard.naming import EventRun, name_runs, path_name
 from lt_rebalance.store.checkpoints import CHECKPOINT_NAME
-from lt_rebalance.store.log import DIRECTORY as LOGS
 from lt_rebalance.store.presence import DIRECTORY as NOTES
 from lt_rebalance.store.presence import read_notes
 from lt_rebalance.store.store import Store, StoreError

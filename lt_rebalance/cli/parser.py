@@ -219,13 +219,16 @@ def _add_store(parser: argparse.ArgumentParser) -> None:
 
 def _add_record(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "store", type=place, nargs="?", metavar="STORE", help="the store, or the folder of a published study"
+    )
+    parser.add_argument(
         "record",
         type=place,
         metavar="RECORD",
         help="the key of a stage, the first letters of it, or the path of its directory",
     )
     parser.add_argument(
-        "--storage", type=place, metavar="STORE", help=f"the store (default: {DEFAULT_STORE})"
+        "--storage", type=place, metavar="STORE", help=f"the same as STORE (default: {DEFAULT_STORE})"
     )
 
 

@@ -23,8 +23,8 @@ from lt_rebalance.ground.imbalance import (
 )
 from lt_rebalance.ground.text import format_duration, lines, make_console, rich
 from lt_rebalance.monitoring.concerns import find_concerns
+from lt_rebalance.monitoring.stage_log import log_path
 from lt_rebalance.store import Store, StoreError
-from lt_rebalance.store.log import log_path
 from lt_rebalance.store.records import Failure, Record
 
 """classes up to which each has its row, and how many of more have one"""
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     """Show a stage."""
     if options.log and options.json:
         raise ValueError("--log prints the log as it is, so --json does not go with it; name one of the two")
-    store, key = find_stage(options.record, options.storage)
+    store, key = find_stage(options)
     if options.log:
         print(lines(read_log(store, key)), end="")
         return 0

@@ -1,5 +1,6 @@
 """Find what arguments name: a store, studies in it, a stage by the first letters of its key."""
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +53,18 @@ def choose_study(store: Store, name: str | None) -> str:
     return names[0]
 
 
-def find_stage(record: str, location: str | None) -> tuple[Store, str]:
+def find_stage(options: argparse.Namespace) -> tuple[Store, str]:
+    """Return the store and the key of a stage, as the options `store`, `record` and `storage` name them.
+
+    Raises:
+        StoreError: as `_find_stage`, or two stores are named.
+    """
+    if None not in (options.store, options.storage):
+        raise StoreError(f"{options.store!r} and --storage {options.storage} both name the store; give one")
+    return _find_stage(options.record, options.storage if options.store is None else options.store)
+
+
+def _find_stage(record: str, location: str | None) -> tuple[Store, str]:
     """Return the store and the key of a stage.
 
     Args:
@@ -67,7 +79,7 @@ def find_stage(record: str, location: str | None) -> tuple[Store, str]:
     path = Path(record.removeprefix(scheme))
     if len(path.parts) > 1:
         if location is not None:
-            raise StoreError(f"--storage does not go with a path, which names its store: {record!r}")
+            raise StoreError(f"a path names its store itself: {record!r}; give the path alone, or a key")
         folder = path.parent if path.name == "result.json" else path
         location, record = f"{scheme}{folder.parent.parent}", folder.name
     store = open_existing(DEFAULT_STORE if location is None else location)

@@ -13,7 +13,7 @@ from lt_rebalance.ground.own_file import bring, list_needed
 from lt_rebalance.ground.text import one_line
 
 if TYPE_CHECKING:  # it needs torch, and a key that is not there is refused without it
-    from lt_rebalance.stages.verification import Verification
+    from lt_rebalance.commands.verification import Verification
 
 SHOWN = 20
 """differences that are printed"""
@@ -22,7 +22,7 @@ SHOWN = 20
 def run(options: argparse.Namespace) -> int:
     """Verify a stage; 0 when every bit agrees, 1 otherwise."""
     look_in(options.data_dir)
-    store, key = find_stage(options.record, options.storage)
+    store, key = find_stage(options)
     record = store.read_record(key)
     bring_images_again(options)
     datasets = [] if record is None else [record.stage["data"]["dataset"]]
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         bring(path)
     if options.own_file and record is not None and not any(list_needed(record.stage)):
         note("--own-file changes nothing: this stage was run without a file of your own")
-    from lt_rebalance.stages.verification import verify_stage
+    from lt_rebalance.commands.verification import verify_stage
 
     found = verify_stage(store, key, options.data_dir)
     if options.json:

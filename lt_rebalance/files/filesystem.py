@@ -38,8 +38,8 @@ def check_path(path: str) -> str:
     return path
 
 
-class Filesystem(Protocol):
-    """Files under one root, named by relative POSIX paths. Parents are made as needed.
+class ReadableFilesystem(Protocol):
+    """Files under one root that can be read, named by relative POSIX paths.
 
     A path that would lead out of the root is a ValueError. All operations may raise an OSError, those of
     places at the other end of a network StorageError.
@@ -65,15 +65,42 @@ class Filesystem(Protocol):
         """
         ...
 
-    def gather(self, directory: str, name: str) -> None:
-        """Let `read_gathered` have all files of a name in a directory, and below it, where that helps."""
-        ...
-
     def has_content(self, path: str, sha256: str, num_bytes: int) -> bool:
         """Whether a file has this content, by the sha256 that the place keeps of it or else by reading it.
 
         Errors as `read`.
         """
+        ...
+
+    def read_appended(self, path: str) -> bytes:
+        """Return all that was appended to a path, in its order; FileNotFoundError when nothing was."""
+        ...
+
+    def list(self, path: str) -> list[str]:
+        """Return the sorted names in a directory, without foreign ones; empty when there is no directory."""
+        ...
+
+    def is_behind_link(self, path: str) -> bool:
+        """Whether a directory on the way to a path is a link, so that what it names lies elsewhere."""
+        ...
+
+    def count_bytes(self, path: str) -> int:
+        """Return the size of a file, or of all files in a directory together; no link is followed.
+
+        0 when there is neither.
+        """
+        ...
+
+    def list_unfinished(self) -> Sequence[str]:
+        """Return the paths of writes that were begun at least an hour ago and have left a trace, sorted."""
+        ...
+
+
+class Filesystem(ReadableFilesystem, Protocol):
+    """Files that can be changed, too. Parents are made as needed."""
+
+    def gather(self, directory: str, name: str) -> None:
+        """Let `read_gathered` have all files of a name in a directory, and below it, where that helps."""
         ...
 
     def create(self, path: str, content: bytes) -> bool:
@@ -90,14 +117,6 @@ class Filesystem(Protocol):
         For views and logs only. A place whose files cannot grow puts each addition into a further file whose
         name begins with the path.
         """
-        ...
-
-    def read_appended(self, path: str) -> bytes:
-        """Return all that was appended to a path, in its order; FileNotFoundError when nothing was."""
-        ...
-
-    def list(self, path: str) -> list[str]:
-        """Return the sorted names in a directory, without foreign ones; empty when there is no directory."""
         ...
 
     def move(self, path: str, target: str) -> None:
@@ -117,21 +136,6 @@ class Filesystem(Protocol):
         Raises:
             LinkError: it lies behind a link.
         """
-        ...
-
-    def is_behind_link(self, path: str) -> bool:
-        """Whether a directory on the way to a path is a link, so that what it names lies elsewhere."""
-        ...
-
-    def count_bytes(self, path: str) -> int:
-        """Return the size of a file, or of all files in a directory together; no link is followed.
-
-        0 when there is neither.
-        """
-        ...
-
-    def list_unfinished(self) -> Sequence[str]:
-        """Return the paths of writes that were begun at least an hour ago and have left a trace, sorted."""
         ...
 
 
@@ -296,7 +300,7 @@ class LocalFilesystem:
 class ReadOnlyFilesystem:
     """Another place of files, of which nothing can be changed through this."""
 
-    def __init__(self, files: Filesystem) -> None:
+    def __init__(self, files: ReadableFilesystem) -> None:
         self._files = files
         self.read = files.read
         self.read_each = files.read_each

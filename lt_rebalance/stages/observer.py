@@ -11,12 +11,12 @@ from typing import Any
 
 from lt_rebalance.ground.errors import attempt
 from lt_rebalance.monitoring.concerns import find_concerns
+from lt_rebalance.monitoring.stage_log import StageLog, capture
 from lt_rebalance.monitoring.tensorboard.naming import EventRun
 from lt_rebalance.monitoring.tensorboard.writer import RunEvents
 from lt_rebalance.stages.base import StageRun
 from lt_rebalance.stages.generator import GeneratorRun
 from lt_rebalance.store import Store
-from lt_rebalance.store.log import StageLog, capture
 from lt_rebalance.store.presence import Note, remove_note, write_note
 from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.training.lane import Lane

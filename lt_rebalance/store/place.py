@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lt_rebalance.files.archive import ARCHIVE, is_published, read_published
 from lt_rebalance.files.bucket import SCHEME, Bucket, parse_address
 from lt_rebalance.files.bucket_files import S3Filesystem
 from lt_rebalance.files.filesystem import Filesystem, LocalFilesystem, ReadOnlyFilesystem
@@ -17,6 +18,10 @@ from lt_rebalance.ground.values import as_object, parse_json
 from lt_rebalance.store.store import Store
 
 STORE_FORMAT = 1
+PLAN = "plan.toml"
+"""of a study that is to be published, in its folder"""
+UNPUBLISHED = ("weights",)
+"""roles of artefacts that stay out of published studies: large, and made again where a stage is run again"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +32,9 @@ class Place:
     """by which other processes find it too"""
     files: Filesystem
     directory: Path | None
-    """the same as a directory of this machine; None in a bucket"""
+    """the same as a directory of this machine; None in a bucket, and of a published study"""
+    left_out: tuple[str, ...] = ()
+    """roles of artefacts that are not kept here"""
 
     def read_version(self, wanted: int | None) -> int | None:
         """Return the results version of the store that lies here; None where nothing lies here.
@@ -41,7 +48,13 @@ class Place:
         try:
             content = self.files.read("store.json")
         except FileNotFoundError:
-            if others := [name for name in self.files.list("") if not is_foreign(name)]:
+            others = [name for name in self.files.list("") if not is_foreign(name)]
+            if PLAN in others:
+                raise StoreError(
+                    f"{self.location} holds the plan of a study, and no {ARCHIVE}: nothing of it has been "
+                    "published yet"
+                ) from None
+            if others:
                 raise StoreError(
                     f"{self.location} is not empty and not a store (it holds {others[0]!r}); "
                     "name another directory"
@@ -115,6 +128,16 @@ def find_place(location: str) -> Place:
     if "://" in location:
         raise StoreError(f"--storage must be a directory or s3://BUCKET/PREFIX, got {location!r}")
     root = Path(location).expanduser().absolute()
+    if is_published(root):
+        try:
+            published = ReadOnlyFilesystem(read_published(root))
+        except (ValueError, OSError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise StoreError(
+                f"{root} cannot be read as a published study: {reason}; restore its files, or publish it "
+                "again"
+            ) from None
+        return Place(location=str(root), files=published, directory=None, left_out=UNPUBLISHED)
     return Place(location=str(root), files=LocalFilesystem(root), directory=root)
 
 
@@ -138,6 +161,11 @@ def open_store(
     assert results_version is not None or not create
     assert not (create and is_read_only)
     place = find_place(location)
+    if isinstance(place.files, ReadOnlyFilesystem) and not is_read_only:
+        raise StoreError(
+            f"{place.location} is a published study, which can be read and not changed; to go on from a "
+            f"copy, unpack it (python -m zipfile -e {place.location}/{ARCHIVE} COPY) and name COPY"
+        )
     try:
         found = place.read_version(results_version)
         if found is None and not create:
@@ -149,4 +177,4 @@ def open_store(
     except OSError as error:
         raise place.explain(error) from None
     files = ReadOnlyFilesystem(place.files) if is_read_only else place.files
-    return Store(files, place.location, version, place.directory)
+    return Store(files, place.location, version, place.directory, place.left_out)

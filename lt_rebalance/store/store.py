@@ -79,11 +79,18 @@ class Store(StoreDocuments):
     """Results of stages, under one location."""
 
     def __init__(
-        self, filesystem: Filesystem, location: str, results_version: int, directory: Path | None = None
+        self,
+        filesystem: Filesystem,
+        location: str,
+        results_version: int,
+        directory: Path | None = None,
+        left_out: tuple[str, ...] = (),
     ) -> None:
         """Use `open_store`, which checks what is there first."""
         super().__init__(filesystem, location, directory)
         self.results_version = results_version
+        self.left_out = left_out
+        """roles of artefacts that records name and that are not kept here"""
 
     # Results
 
@@ -103,7 +110,7 @@ class Store(StoreDocuments):
         left = {_stage_path(key, "result.json"): key for key in keys if key in present}
         for contents in self._files.read_gathered("stages", list(left)):
             files = FilesAtHand(self._files, contents)
-            at_hand = Store(files, self.location, self.results_version, self.directory)
+            at_hand = Store(files, self.location, self.results_version, self.directory, self.left_out)
             for path in contents:
                 key = left.pop(path)
                 yield key, read(at_hand, key)

@@ -20,13 +20,13 @@ from lt_rebalance.cluster.resources import Resources, plan_resources
 from lt_rebalance.cluster.waiting import Waiting
 from lt_rebalance.ground.interrupts import Interrupted
 from lt_rebalance.methods.registry import METHODS
+from lt_rebalance.monitoring.stage_log import log_path
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.monitoring.tensorboard.writer import read_end
 from lt_rebalance.stages.arithmetic import Throughput
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.stages.progress import Progress
 from lt_rebalance.store import Store, open_store
-from lt_rebalance.store.log import log_path
 from lt_rebalance.store.presence import read_notes
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import compile_study, describe_plan

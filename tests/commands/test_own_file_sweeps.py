@@ -17,6 +17,7 @@ from lt_rebalance.cluster.attempt import AttemptError
 from lt_rebalance.cluster.rungs import RungTrainable, rung_trial_config
 from lt_rebalance.cluster.trainable import trial_config
 from lt_rebalance.commands.sweep import main
+from lt_rebalance.commands.verification import verify_stage
 from lt_rebalance.ground import own_file
 from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.methods.registry import MethodConfig, get_method, plan_rebalancing
@@ -29,7 +30,6 @@ from lt_rebalance.search.journal import open_journal
 from lt_rebalance.search.owners import list_owned
 from lt_rebalance.search.search import Search
 from lt_rebalance.stages.kinds import run_stage
-from lt_rebalance.stages.verification import verify_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import Failure
 from lt_rebalance.studies.overrides import change_study, make_overrides

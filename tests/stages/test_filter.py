@@ -7,6 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from lt_rebalance.commands.verification import verify_stage
 from lt_rebalance.generation.filtering import draw_filtered
 from lt_rebalance.generation.images import sample_images
 from lt_rebalance.ground.seeding import torch_stream
@@ -18,7 +19,6 @@ from lt_rebalance.search.owners import list_owned
 from lt_rebalance.search.search import Search
 from lt_rebalance.stages.inputs import InputReader
 from lt_rebalance.stages.kinds import run_stage
-from lt_rebalance.stages.verification import verify_stage
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.store.records import Failure
 from lt_rebalance.studies.ledger import Ledger

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lt_rebalance.cluster.trainable import StageTrainable, trial_config
+from lt_rebalance.monitoring.stage_log import log_path
 from lt_rebalance.monitoring.tensorboard.log import list_event_files, parse_events
 from lt_rebalance.monitoring.tensorboard.naming import EventRun
 from lt_rebalance.monitoring.tensorboard.writer import read_end
@@ -14,7 +15,6 @@ from lt_rebalance.stages import observer
 from lt_rebalance.stages.kinds import open_run, run_stage
 from lt_rebalance.stages.observer import Watch
 from lt_rebalance.store import Store, open_store
-from lt_rebalance.store.log import log_path
 from lt_rebalance.store.presence import read_notes
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.protocols import Protocol, make_cell

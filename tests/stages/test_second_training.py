@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from lt_rebalance.commands.verification import verify_stage
 from lt_rebalance.monitoring.facts import list_pending, read_facts
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.search.owners import list_owned
 from lt_rebalance.stages.kinds import KINDS, open_run, run_stage
 from lt_rebalance.stages.size import KEPT_BYTES, kept_bytes
-from lt_rebalance.stages.verification import verify_stage
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.overrides import change_cell, read_overrides

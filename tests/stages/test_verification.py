@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from lt_rebalance.cli.main import main
+from lt_rebalance.commands.verification import list_differences
 from lt_rebalance.stages.kinds import run_stage
-from lt_rebalance.stages.verification import list_differences
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import stage_key
 from lt_rebalance.studies.protocols import Protocol, make_cell

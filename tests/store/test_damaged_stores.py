@@ -20,8 +20,8 @@ from analysis.__main__ import main as analyse
 from analysis.collect import read_results
 from analysis.searches import read_searches
 from lt_rebalance.cli.main import main
+from lt_rebalance.commands import verification
 from lt_rebalance.ground.text import make_console
-from lt_rebalance.stages import verification
 from lt_rebalance.stages.progress import render_cells
 from lt_rebalance.store.checkpoints import Checkpoint
 from lt_rebalance.store.place import open_store

@@ -1,0 +1,171 @@
+"""A published study: all files of a store in one zip archive that can be read and never changed.
+
+    SHA256SUMS      sha256 and name of every other file of the folder, as `sha256sum -c` takes them
+    store.zip       the files of a store under the paths that they have there
+
+Equal files give equal bytes of the archive, wherever the same zlib compresses them. Nothing is ever unpacked
+to a disk, and never more than the archive says of itself.
+"""
+
+import errno
+import hashlib
+import io
+import os
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from lt_rebalance.files.filesystem import LocalFilesystem, check_path
+from lt_rebalance.ground.errors import NotAFileError
+from lt_rebalance.ground.names import is_foreign
+
+ARCHIVE = "store.zip"
+CHECKSUMS = "SHA256SUMS"
+MOST_BYTES = 60_000_000
+"""that a published study may take in a repository"""
+_MOST_BYTES_OF_A_FILE = 2**28
+_MOST_UNPACKED_BYTES = 2**31
+_MOST_FILES = 500_000
+_MOST_CHECKSUM_BYTES = 10_000_000
+_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""the first time that a zip archive can tell: when files were written says nothing of their content"""
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 0x1
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, OSError, ValueError)
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+def write_archive(contents: Mapping[str, bytes]) -> bytes:
+    """Return the archive of files, by path; equal for equal files, in whatever order they come."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for path in sorted(contents):
+            entry = zipfile.ZipInfo(check_path(path), _EPOCH)
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            archive.writestr(entry, contents[path], zipfile.ZIP_DEFLATED, compresslevel=9)
+    return file.getvalue()
+
+
+def write_checksums(contents: Mapping[str, bytes]) -> bytes:
+    """Return a line a file with its sha256 and its name."""
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()]
+    return "".join(sorted(lines, key=lambda line: line[64:])).encode()
+
+
+def is_published(root: Path) -> bool:
+    """Whether a directory is that of a published study, and no store itself."""
+    return (root / ARCHIVE).exists() and not (root / "store.json").exists()
+
+
+def read_published(root: Path) -> "ArchiveFiles":
+    """Return the files of a published study.
+
+    Raises:
+        ValueError: the archive is not the one that was published, or none at all.
+        OSError: it cannot be read.
+    """
+    files = LocalFilesystem(root)
+    for name, most in {ARCHIVE: MOST_BYTES, CHECKSUMS: _MOST_CHECKSUM_BYTES}.items():
+        if (num_bytes := files.count_bytes(name)) > most:
+            raise ValueError(f"{name} has {num_bytes:,} bytes, and may have {most:,}")
+    try:
+        stated = _read_checksums(files.read(CHECKSUMS))
+    except FileNotFoundError:
+        raise ValueError(f"{CHECKSUMS} is missing, which tells whether {ARCHIVE} is whole") from None
+    content = files.read(ARCHIVE)
+    found = hashlib.sha256(content).hexdigest()
+    if found != stated.get(ARCHIVE):
+        said = f"{ARCHIVE} is not the one that was published: its sha256 is {found}"
+        raise ValueError(f"{said}, {CHECKSUMS} says {stated.get(ARCHIVE, 'nothing of it')}")
+    return ArchiveFiles(content)
+
+
+def _read_checksums(content: bytes) -> dict[str, str]:
+    lines = [_LINE.fullmatch(line) for line in content.decode().splitlines()]
+    if None in lines:
+        raise ValueError(f"{CHECKSUMS} is damaged: a line of it is not a sha256, two spaces and a name")
+    return {line.group(2): line.group(1) for line in lines if line is not None}
+
+
+class ArchiveFiles:
+    """The files of an archive; a `ReadableFilesystem`."""
+
+    def __init__(self, content: bytes) -> None:
+        """Look at what an archive says of its files.
+
+        Raises:
+            ValueError: it is none, or no archive of a store: a name that leads elsewhere or comes twice, or
+                more to unpack than any store has.
+        """
+        try:
+            self._archive = zipfile.ZipFile(io.BytesIO(content))
+        except _DAMAGE as error:
+            raise ValueError(f"it is no zip archive that can be read: {error}") from None
+        entries = self._archive.infolist()
+        if len(entries) > _MOST_FILES or sum(each.file_size for each in entries) > _MOST_UNPACKED_BYTES:
+            most = f"{_MOST_FILES:,} files, or {_MOST_UNPACKED_BYTES:,} bytes"
+            raise ValueError(f"it says that it holds more than {most}")
+        self._entries = {check_path(each.filename): each for each in entries}
+        if len(self._entries) < len(entries):
+            raise ValueError("it holds a file twice")
+        for path, each in self._entries.items():
+            if each.flag_bits & _ENCRYPTED or each.compress_type not in _COMPRESSIONS:
+                raise ValueError(f"{path} in it is encrypted, or compressed otherwise than by deflate")
+            if each.file_size > _MOST_BYTES_OF_A_FILE:
+                raise ValueError(f"{path} in it would have {each.file_size:,} bytes")
+        self._directories: dict[str, set[str]] = {"": set()}
+        for path in self._entries:
+            parts = path.split("/")
+            for depth, name in enumerate(parts):
+                self._directories.setdefault("/".join(parts[:depth]), set()).add(name)
+        if both := self._directories.keys() & self._entries.keys():
+            raise ValueError(f"{min(both)} in it is both a file and a directory")
+
+    def read(self, path: str) -> bytes:
+        entry = self._entries.get(check_path(path))
+        if entry is None:
+            if path in self._directories:
+                raise NotAFileError(f"{path} is no file")
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        try:
+            with self._archive.open(entry) as file:
+                # Never all of it at once: that would unpack more than the archive says of the file.
+                content = file.read(entry.file_size)
+        except _DAMAGE as error:
+            raise NotAFileError(f"{path} cannot be unpacked: {error}") from None
+        if len(content) != entry.file_size:
+            raise NotAFileError(f"{path} cannot be unpacked: it ends too early")
+        return content
+
+    def read_each(self, read: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> Iterator[ResultT]:
+        return map(read, items)
+
+    def read_gathered(self, directory: str, paths: Collection[str]) -> Iterator[Mapping[str, bytes]]:
+        return iter(())
+
+    def has_content(self, path: str, sha256: str, num_bytes: int) -> bool:
+        content = self.read(path)
+        return len(content) == num_bytes and hashlib.sha256(content).hexdigest() == sha256
+
+    def read_appended(self, path: str) -> bytes:
+        return self.read(path)
+
+    def list(self, path: str) -> list[str]:
+        return sorted(name for name in self._directories.get(path, ()) if not is_foreign(name))
+
+    def is_behind_link(self, path: str) -> bool:
+        return False
+
+    def count_bytes(self, path: str) -> int:
+        entries = self._entries.items()
+        return sum(each.file_size for name, each in entries if name == path or name.startswith(f"{path}/"))
+
+    def list_unfinished(self) -> Sequence[str]:
+        return ()

@@ -1,0 +1,173 @@
+"""A published study is read from its archive as from a store; what is wrong with it gets no further."""
+
+import hashlib
+import io
+import struct
+import tracemalloc
+import warnings
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from lt_rebalance.files.archive import (
+    ARCHIVE,
+    CHECKSUMS,
+    ArchiveFiles,
+    is_published,
+    read_published,
+    write_archive,
+    write_checksums,
+)
+from lt_rebalance.ground.errors import NotAFileError
+
+CONTENTS = {
+    "store.json": b"{}",
+    "stages/a/result.json": b"1" * 1000,
+    "stages/b/x.npy": b"",
+    "logs/ü.log": b"l",
+}
+
+
+def zip_of(names: list[str], content: bytes = b"content", compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    file = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(file, "w", compression) as archive:
+        warnings.simplefilter("ignore")  # of names that come twice
+        for name in names:
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def publish(root: Path, content: bytes) -> Path:
+    root.mkdir(exist_ok=True)
+    (root / ARCHIVE).write_bytes(content)
+    (root / CHECKSUMS).write_bytes(write_checksums({ARCHIVE: content, "b": b"", "a": b""}))
+    return root
+
+
+def test_equal_files_give_equal_bytes_in_any_order_and_at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = write_archive(CONTENTS)
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    assert write_archive(dict(reversed(CONTENTS.items()))) == first
+    assert write_archive(CONTENTS | {"store.json": b"{ }"}) != first
+
+
+def test_archive_gives_back_what_was_put_in() -> None:
+    files = ArchiveFiles(write_archive(CONTENTS))
+    assert {path: files.read(path) for path in CONTENTS} == CONTENTS
+    assert files.list("") == ["logs", "stages", "store.json"]
+    assert files.list("stages") == ["a", "b"] and files.list("stages/a") == ["result.json"]
+    assert files.list("nowhere") == files.list("store.json") == []
+    assert (files.count_bytes("stages"), files.count_bytes("store.json"), files.count_bytes("st")) == (
+        1000,
+        2,
+        0,
+    )
+    sha256 = hashlib.sha256(b"{}").hexdigest()
+    assert files.has_content("store.json", sha256, 2)
+    assert not files.has_content("store.json", sha256, 3) and not files.has_content("logs/ü.log", sha256, 1)
+    assert list(files.read_each(files.read, ["store.json"])) == [b"{}"]
+    with pytest.raises(FileNotFoundError):
+        files.read("stages/a/nothing")
+    with pytest.raises(NotAFileError):
+        files.read("stages/a")
+    with pytest.raises(ValueError, match="is no path"):
+        files.read("../store.json")
+
+
+def test_checksums_are_those_of_sha256sum() -> None:
+    digest = hashlib.sha256(b"x").hexdigest()
+    assert write_checksums({"b": b"x", "a c": b"x"}) == f"{digest}  a c\n{digest}  b\n".encode()
+
+
+def test_published_study_is_told_from_a_store(tmp_path: Path) -> None:
+    assert not is_published(tmp_path) and not is_published(tmp_path / "nowhere")
+    root = publish(tmp_path / "study", write_archive(CONTENTS))
+    assert is_published(root)
+    assert read_published(root).read("store.json") == b"{}"
+    (root / "store.json").write_bytes(b"{}")
+    assert not is_published(root)
+
+
+@pytest.mark.parametrize("place", [0, 40, -1])
+def test_one_byte_that_flipped_is_noticed(place: int, tmp_path: Path) -> None:
+    root = publish(tmp_path / "study", write_archive(CONTENTS))
+    content = bytearray((root / ARCHIVE).read_bytes())
+    content[place] ^= 1
+    (root / ARCHIVE).write_bytes(content)
+    with pytest.raises(ValueError, match=r"store\.zip is not the one that was published: its sha256"):
+        read_published(root)
+
+
+@pytest.mark.parametrize(
+    ("checksums", "words"),
+    [(None, "SHA256SUMS is missing"), (b"abc  store.zip\n", "is damaged"), (b"", "says nothing of it")],
+)
+def test_archive_without_its_checksum_is_refused(checksums: bytes | None, words: str, tmp_path: Path) -> None:
+    root = publish(tmp_path / "study", write_archive(CONTENTS))
+    (root / CHECKSUMS).unlink()
+    if checksums is not None:
+        (root / CHECKSUMS).write_bytes(checksums)
+    with pytest.raises(ValueError, match=words):
+        read_published(root)
+
+
+def test_archive_larger_than_any_published_is_refused_unread(tmp_path: Path) -> None:
+    root = publish(tmp_path / "study", b"")
+    with (root / ARCHIVE).open("wb") as file:
+        file.truncate(60_000_001)
+    with pytest.raises(ValueError, match="60,000,001 bytes, and may have 60,000,000"):
+        read_published(root)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK no archive", "no zip archive"),
+        (zip_of(["store.json"])[:-30], "no zip archive"),
+        (zip_of(["../../etc/passwd"]), "is no path"),
+        (zip_of(["/etc/passwd"]), "is no path"),
+        (zip_of(["stages/"]), "is no path"),
+        (zip_of(["a", "a"]), "a file twice"),
+        (zip_of(["a", "a/b"]), "both a file and a directory"),
+        (zip_of(["a"], compression=zipfile.ZIP_BZIP2), "compressed otherwise"),
+    ],
+)
+def test_archive_of_no_store_is_refused(content: bytes, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ArchiveFiles(content)
+
+
+def say_size(content: bytes, num_bytes: int) -> bytes:
+    """Return an archive of one file that says of it that it has another size."""
+    place = content.rindex(b"PK\x01\x02") + 24
+    return content[:place] + struct.pack("<I", num_bytes) + content[place + 4 :]
+
+
+def test_file_that_says_to_be_huge_is_refused_before_it_is_unpacked() -> None:
+    content = zip_of(["a"])
+    with pytest.raises(ValueError, match="a in it would have 268,435,457 bytes"):
+        ArchiveFiles(say_size(content, 2**28 + 1))
+    with pytest.raises(ValueError, match="holds more than"):
+        ArchiveFiles(say_size(content, 2**31 + 1))
+
+
+def test_no_more_is_unpacked_than_the_archive_says() -> None:
+    content = say_size(zip_of(["a"], b"0" * 50_000_000), 1000)
+    files = ArchiveFiles(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(NotAFileError, match="cannot be unpacked"):
+            files.read("a")
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_file_that_ends_early_or_is_damaged_cannot_be_read() -> None:
+    with pytest.raises(NotAFileError, match="it ends too early"):
+        ArchiveFiles(say_size(zip_of(["a"]), 8)).read("a")
+    content = bytearray(zip_of(["a"], bytes(range(256))))
+    content[60] ^= 1
+    with pytest.raises(NotAFileError, match="cannot be unpacked"):
+        ArchiveFiles(bytes(content)).read("a")
