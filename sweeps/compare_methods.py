@@ -24,7 +24,7 @@ from lt_rebalance.ground.option_types import place
 from lt_rebalance.methods.registry import METHODS
 from lt_rebalance.search.chosen import tune_study
 from lt_rebalance.store import open_store
-from lt_rebalance.studies.ablation import Ablation, beside, combine
+from lt_rebalance.studies.ablation import Ablation, ablate, beside, combine
 from lt_rebalance.studies.axes import FULL, QUICK, Axes
 from lt_rebalance.studies.protocols import step_budget
 from lt_rebalance.studies.study import Study
@@ -32,6 +32,7 @@ from lt_rebalance.studies.study import Study
 REFERENCES = ("none", "oversample")
 GENERATORS = ("mlp_cgan_relu",)
 """of the paper's, the one that it found best at C = 1/2"""
+PERMUTED = [{"data.class_order": "permuted"}]
 DEFERRED = ("weighted_cross_entropy", "class_balanced", "class_balanced_sampling")
 PRESETS = {
     "quick": dataclasses.replace(
@@ -55,8 +56,14 @@ PRESETS = {
 
 
 def make_methods_parser() -> argparse.ArgumentParser:
-    """Return the parser: the axes, and whether methods are tuned."""
+    """Return the parser: the axes, whether methods are tuned, and which see other classes in the tail."""
     parser = make_axes_parser(__doc__, PRESETS)
+    parser.add_argument(
+        "--permuted",
+        nargs="+",
+        metavar="METHOD",
+        help="run these also with an order of the classes drawn anew for every seed, beside themselves",
+    )
     tuning = parser.add_mutually_exclusive_group()
     tuning.add_argument(
         "--tuned", type=place, metavar="STORE", help="with what sweeps/tune_methods.py chose in this store"
@@ -66,16 +73,17 @@ def make_methods_parser() -> argparse.ArgumentParser:
 
 
 def build_study(options: argparse.Namespace) -> Study:
-    """Return the methods asked for beside each reference, at each C.
+    """Return the methods asked for beside each reference, at each C; the original set stands by itself.
 
     Raises:
         ValueError: also where methods are to be tuned and a search of one is not there, or not finished.
     """
     axes = read_axes(f"compare_methods{'' if options.tuned is None else '-tuned'}", options, PRESETS)
     points = [point for point in axes.points() if point.cs != (None,)]
-    study = combine(_stand_beside(point, name) for name in REFERENCES for point in points).study(
-        axes.name, axes.seeds
-    )
+    ceilings = [beside(cell, {}) for point in axes.points() if point.cs == (None,) for cell in point.cells()]
+    orders = [ablate(point.cells(methods=options.permuted), PERMUTED) for point in points if options.permuted]
+    pairs = [_stand_beside(point, name) for name in REFERENCES for point in points]
+    study = combine([*ceilings, *pairs, *orders]).study(axes.name, axes.seeds)
     if options.untuned:
         note("--untuned changes nothing: methods have the settings of their protocol unless --tuned is given")
     if options.tuned is None:

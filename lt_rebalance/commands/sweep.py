@@ -20,6 +20,7 @@ from lt_rebalance.commands.own_images import (
     require_running,
     share_images,
 )
+from lt_rebalance.commands.study_plan import PlannedParser, add_plan_file, check_registration
 from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import are_embedded, get_dataset_spec
 from lt_rebalance.data.counting import look_in
@@ -47,13 +48,13 @@ MANY_RUNS = 30_000
 StudyBuilder = Callable[[argparse.Namespace], Study]
 
 
-def make_parser(question: str) -> argparse.ArgumentParser:
-    """Return the parser of a sweep with the options that all sweeps share.
+def make_parser(question: str, parser_class: type[Parser] = Parser) -> argparse.ArgumentParser:
+    """Return the parser of a sweep or a search with the options that all of them share.
 
     Args:
         question: the docstring of the sweep; shown by --help.
     """
-    parser = Parser(
+    parser = parser_class(
         description=question, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     where = parser.add_argument_group("where")
@@ -132,7 +133,8 @@ def make_axes_parser(question: str | None, presets: Mapping[str, Preset]) -> arg
         question: the docstring of the sweep.
         presets: by name; the first is the default.
     """
-    parser = make_parser(question or "")
+    parser = make_parser(question or "", PlannedParser)
+    add_plan_file(parser)
     add_axes(parser, presets)
     own = parser.add_argument_group("images of your own, with --dataset PATH")
     add_own_images(own)
@@ -170,6 +172,8 @@ def main(
         check_flips(study.cells, options)
         if "augmentation" not in overrides.tables.get("classifier", {}):
             note_left_out(asked.cells)
+        if hasattr(options, "plan_file") and (registering := check_registration(study, options)) is not None:
+            return registering
         job, lease = _prepare(study, first_line(parser), answer, options, stack)
         if options.plan:
             return lambda: show_plan(job, options.rate, as_json=options.json)

@@ -64,7 +64,7 @@ def read_overrides(path: str | None, settings: Sequence[str]) -> Overrides:
     Raises:
         ValueError: a file that cannot be read, an unknown name or a value of another type.
     """
-    tables: dict[str, Any] = {} if path is None else _resolve_all(_read_file(Path(path)))
+    tables: dict[str, Any] = {} if path is None else _resolve_all(_read_sections(Path(path)))
     said: dict[str, str] = {}
     for setting in settings:
         name, text = (part.strip() for part in setting.partition("=")[::2])
@@ -96,21 +96,26 @@ def _say(name: str, value: Any) -> str:  # Any: a plain value, as everywhere bel
     return f"{name}={NULL if value is None else value}"
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_sections(path: Path) -> dict[str, Any]:
+    tables = read_toml(path, "--config")
+    if not any(tables.values()):
+        raise ValueError(f"--config {path} sets nothing; it takes tables of {', '.join(SECTIONS)}")
+    return tables
+
+
+def read_toml(path: Path, option: str) -> dict[str, Any]:
+    """Return what a file that an option names holds; ValueError where it cannot be read or is no TOML."""
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             content = file.read(MAX_FILE_BYTES + 1)  # a device or a pipe may have no end
         if len(content) > MAX_FILE_BYTES:
             raise ValueError(f"more than {MAX_FILE_BYTES:,} bytes")
         # Some editors begin a file with a mark of its encoding, and end lines with two characters.
-        tables = tomllib.loads(content.decode("utf-8-sig").replace("\r\n", "\n"))
+        return tomllib.loads(content.decode("utf-8-sig").replace("\r\n", "\n"))
     except OSError as error:
-        raise ValueError(f"--config {path} cannot be read: {error.strerror}") from None
+        raise ValueError(f"{option} {path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # not TOML, or not UTF-8
-        raise ValueError(f"--config {path} is not a TOML file: {error}") from None
-    if not any(tables.values()):
-        raise ValueError(f"--config {path} sets nothing; it takes tables of {', '.join(SECTIONS)}")
-    return tables
+        raise ValueError(f"{option} {path} is not a TOML file: {error}") from None
 
 
 def _open_at_once(path: str, flags: int) -> int:

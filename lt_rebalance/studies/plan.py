@@ -138,14 +138,15 @@ def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | No
         unbalanced=tuple(name for name in names if not is_balanced(get_dataset_spec(name).test_counts_K)),
         titles={name: call_after(get_own_data(name).location) for name in names if is_own_name(name)},
         counts={name: get_dataset_spec(name).counts for name in names},
-        cells=tuple(map(_describe_cell, cells)),
+        cells=tuple(map(describe_cell, cells)),
         comparisons=plan.study.comparisons,
         tunings=plan.study.tunings,
         runs=tuple(_describe_run(run, index[run.cell], flop) for run in plan.runs),
     )
 
 
-def _describe_cell(cell: Cell) -> StudyCell:
+def describe_cell(cell: Cell) -> StudyCell:
+    """Return what a store keeps of a cell."""
     config = to_plain(cell)
     return StudyCell(
         protocol=config.pop("protocol"),

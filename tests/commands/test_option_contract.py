@@ -193,9 +193,11 @@ VALUES: dict[str, list[str]] = {
     "--confirm-seeds": ["5"],
     "--tuned": ["DIRECTORY"],
     "--untuned": [],
+    "--permuted": ["none"],
+    "--plan-file": ["FILE"],
 }
-SAYS_SO = {"--help", "--plan", "--json", "--retry-failed"}
-"""options with tests of their own below"""
+SAYS_SO = {"--help", "--plan", "--json", "--retry-failed", "--register"}
+"""options with tests of their own, here or in test_study_plan.py"""
 MUST_ACT = {
     *("--set", "--config", "--rate", "--name", "--lanes", "--threads", "--precision", "--address"),
     *("--max-concurrent", "--preset", "--dataset"),

@@ -1,0 +1,273 @@
+"""A preregistered study: its plan.toml says what is run, how often, how it is judged and when it ends.
+
+It is written and committed before the first run, and only added to after that: what changes later is a table
+`[[changes]]` at its end. Sweeps take it as --plan-file, so that what is run and what is planned cannot part.
+
+    question = "..."                    what the study asks
+    sweep = "full_grid.py"              the file of sweeps/ that runs it
+    arguments = ["--preset", "paper"]   its options, without --seeds and --name, which is that of the folder
+    seeds = 10                          as many as are planned,
+    least_seeds = 3                     and as few as the stopping rule allows; without it, just as many
+    stopping = "..."                    the stopping rule
+    confirmatory = ["H1"]               hypotheses and families of contrasts that are judged; others explore
+
+    [cells]                             written by --register: every cell with the first digits of the sha256
+    "fashion_mnist paper 1/2 none" = "..."   of its configuration, budgets and all
+
+    [[changes]]                         date, what and why; and as far as they change: arguments, seeds,
+    date = "2026-12-01"                 least_seeds, dropped (cells), added (cells as above)
+"""
+
+import argparse
+import datetime
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from lt_rebalance.ground.exits import EXIT_INCOMPLETE, Parser
+from lt_rebalance.ground.values import fields, label, list_of, mapping_of, name, text, whole
+from lt_rebalance.store.place import PLAN
+from lt_rebalance.store.study_document import StudyCell, StudyDocument
+from lt_rebalance.studies.overrides import read_toml
+from lt_rebalance.studies.plan import describe_cell
+from lt_rebalance.studies.study import Study
+
+NUM_DIGITS = 12
+_NAMED = 5
+_OPTION = "--plan-file"
+_CELLS = mapping_of(label)
+_CHANGEABLE = {"arguments": list_of(label), "seeds": whole(1), "least_seeds": whole(1)}
+_CHANGE = fields(
+    {"date": label, "what": text, "why": text}, {**_CHANGEABLE, "dropped": list_of(label), "added": _CELLS}
+)
+_PLAN = fields(
+    {"question": text, "sweep": name, "arguments": list_of(label), "seeds": whole(1), "stopping": text},
+    {
+        "least_seeds": whole(1),
+        "confirmatory": list_of(label),
+        "cells": _CELLS,
+        "changes": list_of(_CHANGE),
+    },
+)
+
+Cells = Mapping[str, str]
+"""by what a cell is called, the first digits of the sha256 of its configuration"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPlan:
+    """A plan with all its changes made."""
+
+    name: str
+    question: str
+    sweep: str
+    arguments: tuple[str, ...]
+    seeds: int
+    least_seeds: int
+    stopping: str
+    confirmatory: tuple[str, ...]
+    cells: Cells
+    """empty where none are registered yet"""
+    changes: tuple[Mapping[str, Any], ...]
+
+    def require_cells(self, found: Cells) -> None:
+        """Raise a ValueError unless these are the registered cells."""
+        if not self.cells:
+            raise ValueError(
+                f"{self.name}/{PLAN} registers no cells yet; write them into it with {_OPTION} and "
+                "--register, and commit it before anything is run"
+            )
+        if difference := describe_difference(self.cells, found):
+            raise ValueError(
+                f"study {self.name} is not what {self.name}/{PLAN} registers: {difference}; run what is "
+                "registered, or list the change at the end of the plan (--register shows it)"
+            )
+
+    def require_seeds(self, num_seeds: int, *, least: int = 1) -> None:
+        """Raise a ValueError unless so many seeds are planned."""
+        if not least <= num_seeds <= self.seeds:
+            raise ValueError(
+                f"study {self.name} has {num_seeds} seeds, and {self.name}/{PLAN} registers {least} to "
+                f"{self.seeds}; run as many, or list the change at the end of the plan"
+            )
+
+
+def read_plan(path: str) -> StudyPlan:
+    """Return the plan in a file, whose folder has the name of the study.
+
+    Raises:
+        ValueError: it cannot be read, is none, or contradicts itself.
+    """
+    values = read_toml(Path(path), _OPTION)
+    for change in values.get("changes", ()):
+        if isinstance(change, dict) and isinstance(change.get("date"), datetime.date):
+            change["date"] = change["date"].isoformat()
+    try:
+        _PLAN(values)
+        plan = reduce(
+            _change, values.get("changes", ()), {"least_seeds": values["seeds"], "cells": {}} | values
+        )
+        if plan["least_seeds"] > plan["seeds"]:
+            raise ValueError(
+                f"least_seeds must be at most seeds, got {plan['least_seeds']} and {plan['seeds']}"
+            )
+        name(study := Path(path).absolute().parent.name)
+    except ValueError as error:
+        raise ValueError(f"{_OPTION} {path} is no plan of a study: {error}") from None
+    return StudyPlan(
+        name=study,
+        question=plan["question"],
+        sweep=plan["sweep"],
+        arguments=tuple(plan["arguments"]),
+        seeds=plan["seeds"],
+        least_seeds=plan["least_seeds"],
+        stopping=plan["stopping"],
+        confirmatory=tuple(plan.get("confirmatory", ())),
+        cells=plan["cells"],
+        changes=tuple(plan.get("changes", ())),
+    )
+
+
+def _change(plan: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    dropped = set(change.get("dropped", ()))
+    if unknown := dropped - plan["cells"].keys():
+        raise ValueError(
+            f"the change of {change['date']} drops {min(unknown)!r}, which is not among its cells"
+        )
+    kept = {each: digits for each, digits in plan["cells"].items() if each not in dropped}
+    given = {each: change[each] for each in _CHANGEABLE if each in change}
+    if "seeds" in given and "least_seeds" not in given:
+        given["least_seeds"] = min(plan["least_seeds"], given["seeds"])
+    return plan | given | {"cells": kept | change.get("added", {})}
+
+
+def register_cells(cells: Iterable[StudyCell]) -> dict[str, str]:
+    """Return the cells of a study as a plan registers them."""
+    return {
+        f"{cell.dataset} {cell.protocol} {cell.data} {cell.method}": _digest(cell.config) for cell in cells
+    }
+
+
+def _digest(config: Mapping[str, Any]) -> str:
+    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:NUM_DIGITS]
+
+
+def describe_difference(registered: Cells, found: Cells) -> str:
+    """Return in words how the cells of a study differ from registered ones; empty where they do not."""
+    parts = {
+        "not registered": [each for each in found if each not in registered],
+        "registered and not there": [each for each in registered if each not in found],
+        "configured otherwise": [each for each in found if registered.get(each, found[each]) != found[each]],
+    }
+    return "; ".join(f"{what}: {_name_some(cells)}" for what, cells in parts.items() if cells)
+
+
+def _name_some(cells: Sequence[str]) -> str:
+    more = f" and {len(cells) - _NAMED} more" if len(cells) > _NAMED else ""
+    return ", ".join(cells[:_NAMED]) + more
+
+
+def require_registered(plan: StudyPlan, document: StudyDocument) -> None:
+    """Raise a ValueError unless what a store holds of a study is what its plan registers."""
+    plan.require_cells(register_cells(document.cells))
+    seeds = {(run.seed, run.subset_seed, run.generator_seed or 0) for run in document.runs}
+    num_seeds, odd = divmod(len(document.runs), len(document.cells))
+    plan.require_seeds(num_seeds, least=plan.least_seeds)
+    if odd or num_seeds > len(seeds):
+        raise ValueError(f"study {plan.name} does not have every cell at every seed; run its sweep again")
+
+
+# Of sweeps
+
+
+class PlannedParser(Parser):
+    """Takes the options in a study's plan before those that are given."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # Any: as argparse has it
+        given = sys.argv[1:] if args is None else list(args)
+        return super().parse_args([*self._read_planned(given), *given], namespace)
+
+    def _read_planned(self, given: Sequence[str]) -> list[str]:
+        finder = Parser(add_help=False, allow_abbrev=False)
+        finder.add_argument(_OPTION)
+        path = finder.parse_known_args(given)[0].plan_file
+        if path is None:
+            return []
+        plan = read_plan(path)
+        if plan.sweep != self.prog:
+            raise ValueError(f"{_OPTION} {path} is of {plan.sweep}, and this is {self.prog}; run that sweep")
+        has_seeds = "--seeds" in self._option_string_actions
+        return [*plan.arguments, "--name", plan.name, *(["--seeds", str(plan.seeds)] if has_seeds else [])]
+
+
+def add_plan_file(parser: argparse.ArgumentParser) -> None:
+    """Add the options by which a sweep is run from a plan."""
+    group = parser.add_argument_group("a preregistered study")
+    group.add_argument(
+        _OPTION,
+        metavar="FILE",
+        help=f"its {PLAN}: take the options that it names, and refuse cells that it does not register",
+    )
+    group.add_argument(
+        "--register", action="store_true", help="write the cells into that file instead of running them"
+    )
+
+
+def check_registration(study: Study, options: argparse.Namespace) -> Callable[[], int] | None:
+    """Hold a study against its plan, where one is given.
+
+    Returns:
+        What registers its cells, where that is asked for.
+
+    Raises:
+        ValueError: it is not what the plan registers.
+    """
+    if options.plan_file is None:
+        if options.register:
+            raise ValueError(f"--register goes with {_OPTION}, into which it writes the cells of the study")
+        return None
+    plan = read_plan(options.plan_file)
+    if study.name != plan.name:
+        raise ValueError(
+            f"--name {study.name} is not the folder of {_OPTION} {options.plan_file}; leave it out"
+        )
+    cells = register_cells(map(describe_cell, study.cells))
+    plan.require_seeds(len(study.seeds))
+    if options.register:
+        return lambda: _register(plan, cells, Path(options.plan_file))
+    plan.require_cells(cells)
+    return None
+
+
+def _register(plan: StudyPlan, cells: Cells, path: Path) -> int:
+    """Write cells into a plan that has none; of one that has others, show the change that has to be listed.
+
+    Returns:
+        The exit code: 1 where the plan has others.
+    """
+    if not plan.cells:
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n[cells]\n" + "".join(f"{_quote(each)} = {_quote(cells[each])}\n" for each in cells))
+        print(f"{path}: {len(cells)} cells are registered; commit it before anything is run")
+        return 0
+    difference = describe_difference(plan.cells, cells)
+    if not difference:
+        print(f"{path}: {len(cells)} cells are registered, as this code plans them")
+        return 0
+    dropped = [each for each in plan.cells if each not in cells]
+    added = [each for each in cells if plan.cells.get(each) != cells[each]]
+    print(f"# {path} registers other cells: {difference}. If that is meant, end it with:\n[[changes]]")
+    print(f'date = "{datetime.date.today()}"\nwhat = ""\nwhy = ""')
+    print(f"dropped = [{', '.join(map(_quote, dropped))}]\n[changes.added]")
+    print("\n".join(f"{_quote(each)} = {_quote(cells[each])}" for each in added))
+    return EXIT_INCOMPLETE
+
+
+def _quote(word: str) -> str:
+    return json.dumps(word, ensure_ascii=False)  # which is TOML, too

@@ -1,0 +1,192 @@
+"""What a plan registers is what is run: a sweep takes its options from it, and refuses other cells."""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lt_rebalance.commands.study_plan import (
+    StudyPlan,
+    describe_difference,
+    read_plan,
+    register_cells,
+    require_registered,
+)
+from lt_rebalance.stages import arithmetic
+from lt_rebalance.store.study_document import StudyDocument
+from tests.commands.test_option_contract import load_sweep
+from tests.made_up import make_study
+
+ROOT = Path(__file__).parents[2]
+PLAN = """
+question = "Does it help?"
+sweep = "full_grid.py"
+arguments = ["--c", "1/2", "--methods", "none", "undersample", "--steps", "100"]
+seeds = 4
+least_seeds = 2
+stopping = "after four seeds"
+confirmatory = ["H4"]
+"""
+CHANGE = """
+[[changes]]
+date = 2026-12-01
+what = "fewer steps"
+why = "time"
+arguments = ["--c", "1/2", "--methods", "none", "--steps", "50"]
+seeds = 3
+dropped = ["fashion_mnist_mini sound 1/2 undersample"]
+"""
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return the file of a plan without cells, of a study named pilot."""
+    path = tmp_path / "pilot" / "plan.toml"
+    path.parent.mkdir()
+    path.write_text(PLAN)
+    return path
+
+
+@pytest.fixture
+def run(path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return what runs the sweep of the plan, and returns its exit code and what it says."""
+    monkeypatch.setattr(arithmetic, "_measure", lambda stage: 1e9)
+    monkeypatch.chdir(path.parent)
+
+    def run_(*options: str, sweep: str = "full_grid") -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = load_sweep(sweep)[1](["--plan-file", str(path), *options])
+        return (code, *capsys.readouterr())
+
+    return run_
+
+
+def test_cells_are_registered_once_and_then_planned(path: Path, run: Run) -> None:
+    assert run("--plan")[0] == 2 and "registers no cells yet" in run("--plan")[2]
+    assert run("--register")[0] == 0
+    written = path.read_text()
+    cells = tomllib.loads(written)["cells"]
+    assert list(cells) == ["fashion_mnist_mini sound 1/2 none", "fashion_mnist_mini sound 1/2 undersample"]
+    code, out, _ = run("--plan")
+    assert code == 0 and out.startswith("pilot: planned=8 ")
+    assert run("--plan", "--seeds", "1")[1].startswith("pilot: planned=2 ")
+    assert run("--register")[0] == 0 and path.read_text() == written
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--steps", "50"], "configured otherwise: fashion_mnist_mini sound 1/2 none, fashion_mnist_mini"),
+        (["--methods", "none"], "registered and not there: fashion_mnist_mini sound 1/2 undersample;"),
+        (
+            ["--methods", "none", "undersample", "focal"],
+            "not registered: fashion_mnist_mini sound 1/2 focal;",
+        ),
+        (["--seeds", "5"], "has 5 seeds, and pilot/plan.toml registers 1 to 4"),
+        (["--name", "other"], "--name other is not the folder"),
+    ],
+)
+def test_what_the_plan_does_not_register_is_refused(options: list[str], words: str, run: Run) -> None:
+    run("--register")
+    for instead in (["--plan"], []):
+        code, _, err = run(*options, *instead)
+        assert code == 2 and words in err and err.count("\n") == 1
+    assert not Path("results").exists()
+
+
+def test_plan_of_another_sweep_and_register_without_a_plan_are_refused(path: Path, run: Run) -> None:
+    code, _, err = run("--plan", sweep="ablate_loss")
+    assert code == 2 and "is of full_grid.py, and this is ablate_loss.py" in err
+    assert load_sweep("full_grid")[1](["--register"]) == 2
+
+
+def test_register_shows_the_change_that_has_to_be_listed(path: Path, run: Run) -> None:
+    run("--register")
+    before = path.read_text()
+    changed = ["--methods", "none", "oversample"]
+    code, out, _ = run("--register", *changed)
+    assert code == 1 and path.read_text() == before
+    assert 'dropped = ["fashion_mnist_mini sound 1/2 undersample"]' in out
+    arguments = ["--c", "1/2", *changed, "--steps", "100"]
+    path.write_text(f"{before}\n{out}".replace('why = ""', f'why = "it is"\narguments = {arguments}'))
+    assert run("--plan")[0] == 0
+
+
+def test_change_counts_over_what_was_planned(path: Path, run: Run) -> None:
+    run("--register")
+    path.write_text(path.read_text() + CHANGE)
+    plan = read_plan(str(path))
+    assert (plan.seeds, plan.least_seeds, len(plan.changes)) == (3, 2, 1)
+    assert list(plan.cells) == ["fashion_mnist_mini sound 1/2 none"]
+    assert plan.arguments[-1] == "50"
+    code, _, err = run("--plan")  # with its steps, the cell is another
+    assert code == 2 and "configured otherwise: fashion_mnist_mini sound 1/2 none;" in err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('sweep = "full_grid.py"', 'sweep = "../x.py"', "sweep must be a plain file name"),
+        ("seeds = 4", "seeds = 0", "seeds must be a whole number"),
+        ("least_seeds = 2", "least_seeds = 5", "least_seeds must be at most seeds, got 5 and 4"),
+        ("question", "asks", "'question'"),
+        ("stopping =", "stopping =\n", "is not a TOML file"),
+        ('confirmatory = ["H4"]', CHANGE, "drops 'fashion_mnist_mini sound 1/2 undersample', which is not"),
+        ('confirmatory = ["H4"]', CHANGE.replace("why", "reason"), "changes.0 must be an object with 'why'"),
+    ],
+)
+def test_plan_that_is_none_is_refused_in_one_line(
+    old: str, new: str, words: str, path: Path, run: Run
+) -> None:
+    path.write_text(PLAN.replace(old, new, 1))
+    code, _, err = run("--plan")
+    assert code == 2 and words in err and err.count("\n") == 1
+
+
+def test_missing_plan_is_refused(path: Path, run: Run) -> None:
+    path.unlink()
+    assert run("--plan")[0] == 2
+
+
+def make_plan(document: StudyDocument, **changes: object) -> StudyPlan:
+    values = {
+        "name": document.name,
+        **dict.fromkeys(("question", "sweep", "stopping"), "x"),
+        **dict.fromkeys(("arguments", "confirmatory", "changes"), ()),
+        "seeds": 3,
+        "least_seeds": 2,
+        "cells": register_cells(document.cells),
+    }
+    return StudyPlan(**values | changes)  # type: ignore[arg-type]
+
+
+def test_what_a_store_holds_is_held_against_the_plan() -> None:
+    document = make_study("pilot")  # of one cell at two seeds
+    require_registered(make_plan(document), document)
+    for changes, words in (
+        ({"least_seeds": 3}, "has 2 seeds, and pilot/plan.toml registers 3 to 3"),
+        ({"seeds": 1, "least_seeds": 1}, "registers 1 to 1"),
+        ({"cells": {"a": "b"}}, "not registered: fashion_mnist_mini sound 1/2 undersample"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            require_registered(make_plan(document, **changes), document)
+
+
+def test_difference_names_some_of_many_cells() -> None:
+    cells = {f"c{n}": "0" for n in range(8)}
+    assert describe_difference(cells, cells) == ""
+    assert describe_difference({}, cells) == "not registered: c0, c1, c2, c3, c4 and 3 more"
+
+
+@pytest.mark.parametrize(
+    "plan", sorted((ROOT / "studies").glob("*/plan.toml")), ids=lambda path: path.parent.name
+)
+def test_code_still_plans_what_the_studies_of_this_repository_register(
+    plan: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = load_sweep(read_plan(str(plan)).sweep.removesuffix(".py"))[1]
+    assert run(["--plan-file", str(plan), "--register"]) == 0
+    assert "cells are registered, as this code plans them" in capsys.readouterr().out
