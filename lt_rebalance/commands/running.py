@@ -20,6 +20,7 @@ from lt_rebalance.ground.exits import EXIT_INCOMPLETE, this_command
 from lt_rebalance.ground.interrupts import Interrupted
 from lt_rebalance.ground.text import make_console, rich, to_csv
 from lt_rebalance.monitoring.concerns import advise_on
+from lt_rebalance.monitoring.sessions import log_session
 from lt_rebalance.monitoring.tensorboard.overview import refresh_events, write_overview
 from lt_rebalance.stages.arithmetic import Throughput
 from lt_rebalance.stages.progress import Progress, render_cells
@@ -98,10 +99,12 @@ def run_pending(
     driver = DriverBeat(store.files, ledger.plan.study.name)
     attempt(store.gather)  # also what a driver that was killed has left
     session.start()
-    with driver, progress:
+    told = log_session(store.files, ledger.plan.study.name, this_command(), progress.num_stages)
+    with driver, progress, told as session_log:
 
         def check() -> None:
             driver.beat()
+            session_log.tell(progress.num_done, progress.seconds_left)
             session.check()
 
         try:

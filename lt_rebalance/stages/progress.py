@@ -110,7 +110,8 @@ class Progress:
         self._num_slots = num_slots
         self._console = console
         self._remaining = Remaining(ledger.pending())
-        self._num_pending = len(self._remaining)
+        self.num_stages = len(self._remaining)
+        """that were to run at the beginning"""
         self._running: dict[str, RunningStage] = {}
         has_cursor = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(console=console, auto_refresh=False) if has_cursor else None
@@ -132,6 +133,16 @@ class Progress:
         if sum(self._concerns.values()) > len(self._warned):
             counts = ", ".join(f"{kind}: {count}" for kind, count in sorted(self._concerns.items()))
             self._console.print(f"warnings in all: {counts}")
+
+    @property
+    def num_done(self) -> int:
+        """How many of these stages have ended."""
+        return self.num_stages - len(self._remaining)
+
+    def seconds_left(self) -> float | None:
+        """Return how long the others will take; None where that is not known yet."""
+        done_shares = {key: running.done_share for key, running in self._running.items()}
+        return self._remaining.seconds(self._throughput, self._num_slots, done_shares)
 
     def start(self, stage: AnyStage) -> None:
         """Note that a stage has begun."""
@@ -178,7 +189,7 @@ class Progress:
         return f"{self._share_done()} {stage}: {self._outcome(stage)}; {self._time_left()}"
 
     def _share_done(self) -> str:
-        return f"{self._num_pending - len(self._remaining)}/{self._num_pending}"
+        return f"{self.num_done}/{self.num_stages}"
 
     def _outcome(self, stage: AnyStage) -> str:
         record = self._ledger.records.get(stage.key)
@@ -198,8 +209,7 @@ class Progress:
     def _time_left(self) -> str:
         if not len(self._remaining):
             return "nothing left"
-        done_shares = {key: running.done_share for key, running in self._running.items()}
-        seconds = self._remaining.seconds(self._throughput, self._num_slots, done_shares)
+        seconds = self.seconds_left()
         return "time left not known yet" if seconds is None else f"about {format_duration(seconds)} left"
 
     def _note_change(self) -> None:

@@ -27,6 +27,7 @@ and beside these, for people who watch and needed by nothing:
     events/<study>/<run>/               what TensorBoard reads
     logs/<key>.log                      what a stage's attempts logged; in a bucket, several objects
     running/<name>.json                 who is at work
+    sessions/<study>.jsonl              what drivers were asked, and how long they thought it would take
     segments/                           in a bucket, many records in one object
 
 Nothing committed is ever edited. Status is found by scanning, so there is no index to go wrong.

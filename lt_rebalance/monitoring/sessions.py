@@ -1,0 +1,143 @@
+"""What drivers say of their work on a study: by which command, and how long they thought that it would take.
+
+    sessions/<study>.jsonl      a line when a driver begins, at every percent of its stages, and at its end
+
+A view, as logs are: no result depends on it. A driver that is killed leaves no end.
+"""
+
+import contextlib
+import json
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lt_rebalance.files.filesystem import Filesystem, ReadableFilesystem
+from lt_rebalance.ground.errors import StorageError
+from lt_rebalance.ground.names import check_name
+from lt_rebalance.ground.text import one_line
+from lt_rebalance.ground.values import LARGEST_S, fields, label, number, optional, parse_json, whole
+
+DIRECTORY = "sessions"
+TOLD_AT = (0.1, 0.5, 0.9)
+"""shares of the stages of a session at which its estimate of the time left is held against what it took"""
+_SECONDS = number(0, LARGEST_S)
+_ID = {"session": label, "at_s": _SECONDS}
+_BEGIN = fields({**_ID, "command": label, "host": label, "num_stages": whole(1)})
+_TOLD = fields({**_ID, "num_done": whole(), "left_s": optional(_SECONDS)})
+_END = fields({**_ID, "end": label})
+DONE = "done"
+
+
+def sessions_path(study: str) -> str:
+    """Return where the sessions of a study are kept in a store."""
+    return f"{DIRECTORY}/{check_name('a study', study)}.jsonl"
+
+
+class SessionLog:
+    """Writes down one driver's session."""
+
+    def __init__(self, files: Filesystem, study: str, command: str, num_stages: int) -> None:
+        """Say that it begins.
+
+        Raises:
+            StorageError: the store is not within reach, as below; anything else that goes wrong is no matter.
+        """
+        self._files, self._path = files, sessions_path(study)
+        self._id, self._num_stages, self._percent = uuid.uuid4().hex[:12], num_stages, 0
+        self._write(command=command, host=socket.gethostname(), num_stages=num_stages)
+
+    def tell(self, num_done: int, left_s: Callable[[], float | None]) -> None:
+        """Write down the time left when another percent of the stages is done."""
+        if (percent := 100 * num_done // self._num_stages) > self._percent:
+            self._percent = percent
+            self._write(num_done=num_done, left_s=left_s())
+
+    def end(self, how: str) -> None:
+        """Say that it has ended, and how."""
+        self._write(end=how)
+
+    def _write(self, **values: Any) -> None:  # Any: JSON values
+        line = json.dumps({"session": self._id, "at_s": time.time(), **values})
+        try:
+            self._files.append(self._path, f"{line}\n".encode())
+        except StorageError:
+            raise
+        except OSError:
+            pass
+
+
+@contextlib.contextmanager
+def log_session(files: Filesystem, study: str, command: str, num_stages: int) -> Iterator[SessionLog]:
+    """Write down a session from entering to leaving a `with` block."""
+    log = SessionLog(files, study, command, num_stages)
+    try:
+        yield log
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            log.end(one_line(f"{type(error).__name__} {error}"))
+        raise
+    log.end(DONE)
+
+
+@dataclass(kw_only=True)
+class Session:
+    """One driver's session, as it has been written down."""
+
+    command: str
+    host: str
+    began_s: float
+    """seconds since 1970, as below"""
+    num_stages: int
+    """that it had to run"""
+    told: list[tuple[int, float, float | None]] = field(default_factory=list)
+    """stages done, when, and the seconds that were thought to be left then"""
+    ended_s: float | None = None
+    """None of one that was killed, or is at work"""
+    end: str = ""
+
+    @property
+    def forecasts(self) -> dict[float, tuple[float, float]]:
+        """What was told when a share of `TOLD_AT` was done, and what it took from there, in seconds.
+
+        Nothing where it did not come to its end.
+        """
+        found: dict[float, tuple[float, float]] = {}
+        if self.ended_s is None or self.end != DONE:
+            return found
+        for num_done, at_s, left_s in self.told:
+            for share in TOLD_AT:
+                if share not in found and num_done >= share * self.num_stages and left_s is not None:
+                    found[share] = (left_s, self.ended_s - at_s)
+        return found
+
+
+def read_sessions(files: ReadableFilesystem, study: str) -> Sequence[Session]:
+    """Return the sessions of a study in the order in which they began; other lines are passed over."""
+    try:
+        lines = files.read_appended(sessions_path(study)).decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    sessions: dict[str, Session] = {}
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            _take(sessions, parse_json(line))
+    return list(sessions.values())
+
+
+def _take(sessions: dict[str, Session], values: Any) -> None:  # Any: a JSON value
+    """Take in a line; ValueError where it is none."""
+    if isinstance(values, dict) and "command" in values:
+        _BEGIN(values)
+        begun = {each: values[each] for each in ("command", "host", "num_stages")}
+        sessions[values["session"]] = Session(**begun, began_s=values["at_s"])
+    elif isinstance(values, dict) and values.get("session") in sessions:
+        session = sessions[values["session"]]
+        if "end" in values:
+            _END(values)
+            session.ended_s, session.end = values["at_s"], values["end"]
+        else:
+            _TOLD(values)
+            session.told.append((values["num_done"], values["at_s"], values["left_s"]))
