@@ -121,7 +121,7 @@ def test_example_of_the_documentation_is_short_and_runs(
     storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
-    code, _ = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert len(code.splitlines()) <= 25
     path = tmp_path / "ablate_batch_size.py"
     path.write_text(code)

@@ -235,7 +235,7 @@ def with_method(search: Search, path: Path) -> Search:
 
 
 def test_file_of_the_documentation_works(path: Path, small_protocol: Protocol) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "own-method.md").read_text()
     path.write_text(text.partition("```python\n# mine.py\n")[2].partition("```")[0])
     method = make_cell(small_protocol, method=resolve(f"{path}:median"), **MINI).method
     plan = plan_rebalancing(method.name, method.draw, [9, 5, 1], np.random.default_rng(0))
