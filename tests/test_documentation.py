@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 import analysis.__main__
 import lt_rebalance.cli.main
@@ -282,3 +283,21 @@ def test_site_builds_strictly_and_needs_no_network(tmp_path: Path) -> None:
         asked = re.findall(LOADED, text)
         assert [each for pair in asked for each in pair if "//" in each] == [], page
     assert "CGANSampler" in (site / "python.html").read_text(encoding="utf-8")
+    _search_from_disk(site)
+
+
+def _search_from_disk(site: Path) -> None:
+    """Search the site as it lies on this disk, in a real browser where there is one."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        return
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page, asked = browser.new_page(), []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "index.html").as_uri())
+        page.click("input.md-search__input")
+        page.keyboard.type("oversample", delay=20)
+        page.wait_for_selector(".md-search-result__item", timeout=60_000)
+        browser.close()
+    assert [address for address in asked if not address.startswith(("file:", "data:"))] == []
