@@ -25,6 +25,7 @@ from lt_rebalance.data.catalog import DATASETS
 from lt_rebalance.methods.registry import METHODS
 from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.studies.overrides import change_study, read_overrides
+from lt_rebalance.studies.protocols import PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden" / "store"
@@ -150,9 +151,13 @@ def test_commands_run(block: Block, golden: Path) -> None:
 
 
 @pytest.mark.parametrize("block", [each for each in SHELL if each.comment], ids=str)
-def test_commands_that_are_not_run_here_are_ones_that_are_taken(block: Block) -> None:
+def test_commands_that_are_not_run_here_are_ones_that_are_taken(
+    block: Block, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
     for words in block.commands():
         name, rest = _name(words)
+        monkeypatch.setattr(sys, "argv", [name])  # parsers take their name from here
         if name == "lt-rebalance":
             make_parser().parse_args(rest)
         elif name == "analysis":
@@ -253,6 +258,28 @@ def test_readme_counts_what_there_is_and_has_the_command_of_the_tests() -> None:
     counts = f"{len(METHODS)} methods, {len(GENERATORS)} generators, {len(DATASETS)} data sets"
     assert counts in " ".join(text.split())
     assert "uv run pytest -n 2 --dist worksteal" in text
+
+
+def test_table_of_protocols_has_the_values_of_the_code() -> None:
+    text = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    rows = {
+        row.split("|")[1].strip(): row.split("|")[2:4] for row in text.splitlines() if row.startswith("| ")
+    }
+    paper, sound = PROTOCOLS["paper"], PROTOCOLS["sound"]
+    for row, inside in {
+        "Adam's beta1, classifier": (str(paper.classifier_beta1), str(sound.classifier_beta1)),
+        "budget of the classifier": (
+            f"{paper.classifier_budget.epochs} epochs",
+            f"{sound.classifier_budget.steps:,} steps",
+        ),
+        "budget of a CGAN": (
+            f"{paper.generator_budget.epochs} epochs",
+            f"{sound.generator_budget.steps:,} steps",
+        ),
+        "order of the classes": (f"by {paper.class_order}", f"by {sound.class_order}"),
+        "set that a CGAN learns from": (paper.generator_training_method, sound.generator_training_method),
+    }.items():
+        assert all(value in told for value, told in zip(inside, rows[row], strict=True)), row
 
 
 def test_citation_has_the_version_of_the_package() -> None:
