@@ -222,8 +222,9 @@ def compare(
     `bh_q` over the exploratory contrasts of the setting, never both; and the `verdict` of `decide`.
 
     Args:
-        metric: the one that leads in each setting by default. families: declared beforehand; those of
-            families.toml by default.
+        metric: the one that leads in each setting by default.
+        margin: the region of practical equivalence, in the metric's unit.
+        families: declared beforehand; those of families.toml by default.
 
     Raises:
         ValueError: no such metric in these runs.
@@ -295,8 +296,8 @@ def decide(difference: Mapping[str, Any], p_value: float, metric: str) -> str:
     "undecided"; and that always below `MIN_PAIRS`.
 
     Args:
-        difference: as `describe_difference` returns it. p_value: of the sign-flip test, corrected as
-        declared.
+        difference: as `describe_difference` returns it.
+        p_value: of the sign-flip test, corrected as declared.
         metric: says which direction is better.
 
     Raises:

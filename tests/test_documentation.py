@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 import analysis.__main__
 import lt_rebalance.cli.main
@@ -24,6 +25,7 @@ from lt_rebalance.data.catalog import DATASETS
 from lt_rebalance.methods.registry import METHODS
 from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.studies.overrides import change_study, read_overrides
+from lt_rebalance.studies.protocols import PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden" / "store"
@@ -149,9 +151,13 @@ def test_commands_run(block: Block, golden: Path) -> None:
 
 
 @pytest.mark.parametrize("block", [each for each in SHELL if each.comment], ids=str)
-def test_commands_that_are_not_run_here_are_ones_that_are_taken(block: Block) -> None:
+def test_commands_that_are_not_run_here_are_ones_that_are_taken(
+    block: Block, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
     for words in block.commands():
         name, rest = _name(words)
+        monkeypatch.setattr(sys, "argv", [name])  # parsers take their name from here
         if name == "lt-rebalance":
             make_parser().parse_args(rest)
         elif name == "analysis":
@@ -254,6 +260,28 @@ def test_readme_counts_what_there_is_and_has_the_command_of_the_tests() -> None:
     assert "uv run pytest -n 2 --dist worksteal" in text
 
 
+def test_table_of_protocols_has_the_values_of_the_code() -> None:
+    text = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    rows = {
+        row.split("|")[1].strip(): row.split("|")[2:4] for row in text.splitlines() if row.startswith("| ")
+    }
+    paper, sound = PROTOCOLS["paper"], PROTOCOLS["sound"]
+    for row, inside in {
+        "Adam's beta1, classifier": (str(paper.classifier_beta1), str(sound.classifier_beta1)),
+        "budget of the classifier": (
+            f"{paper.classifier_budget.epochs} epochs",
+            f"{sound.classifier_budget.steps:,} steps",
+        ),
+        "budget of a CGAN": (
+            f"{paper.generator_budget.epochs} epochs",
+            f"{sound.generator_budget.steps:,} steps",
+        ),
+        "order of the classes": (f"by {paper.class_order}", f"by {sound.class_order}"),
+        "set that a CGAN learns from": (paper.generator_training_method, sound.generator_training_method),
+    }.items():
+        assert all(value in told for value, told in zip(inside, rows[row], strict=True)), row
+
+
 def test_citation_has_the_version_of_the_package() -> None:
     package = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
@@ -282,3 +310,21 @@ def test_site_builds_strictly_and_needs_no_network(tmp_path: Path) -> None:
         asked = re.findall(LOADED, text)
         assert [each for pair in asked for each in pair if "//" in each] == [], page
     assert "CGANSampler" in (site / "python.html").read_text(encoding="utf-8")
+    _search_from_disk(site)
+
+
+def _search_from_disk(site: Path) -> None:
+    """Search the site as it lies on this disk, in a real browser where there is one."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        return
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page, asked = browser.new_page(), []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "index.html").as_uri())
+        page.click("input.md-search__input")
+        page.keyboard.type("oversample", delay=20)
+        page.wait_for_selector(".md-search-result__item", timeout=60_000)
+        browser.close()
+    assert [address for address in asked if not address.startswith(("file:", "data:"))] == []
