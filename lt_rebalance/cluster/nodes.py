@@ -12,8 +12,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from lt_rebalance.cluster.ray_watch import check_ray
 from lt_rebalance.cluster.rungs import PopulationTrainable, RungTrainable
 from lt_rebalance.cluster.trainable import StageTrainable
-from lt_rebalance.cluster.waiting import Waiting
 from lt_rebalance.ground.errors import ClusterError
+from lt_rebalance.monitoring.waiting import Waiting
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.place import find_place
 

@@ -19,7 +19,7 @@ from lt_rebalance.cluster.faults import (
 )
 from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.cluster.session import describe_room
-from lt_rebalance.cluster.waiting import Waiting
+from lt_rebalance.monitoring.waiting import Waiting
 
 
 def run_trials(

@@ -63,13 +63,14 @@ def _learn(images_by_class: Sequence[FloatImages], rng: np.random.Generator, opt
 
     from lt_rebalance.networks.autoencoder import Autoencoder
     from lt_rebalance.networks.initialization import build_network
+    from lt_rebalance.networks.optimizers import Adam
 
     channels, height, width = images_by_class[0].shape[1:]
     network = build_network(
         lambda: Autoencoder((channels, height, width), options.num_features, options.width),
         torch.Generator().manual_seed(int(rng.integers(2**63))),
     )
-    optimizer = torch.optim.Adam(network.parameters(), options.learning_rate)
+    optimizer = Adam(network.parameters(), options.learning_rate)
     pool = np.concatenate(images_by_class)
     counts_K = [len(images) for images in images_by_class]
     firsts_K = np.cumsum([0, *counts_K])

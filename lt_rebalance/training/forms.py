@@ -16,6 +16,7 @@ from lt_rebalance.ground.text import one_line
 from lt_rebalance.networks.builders import find_builder
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
 from lt_rebalance.networks.generators.registry import GENERATORS, find_trained
+from lt_rebalance.networks.optimizers import Adam
 from lt_rebalance.training.batching import (
     Builder,
     Example,
@@ -100,7 +101,7 @@ def _compute(
     """
     examples = [make_example(seed) for seed in range(NUM_LANES)]
     networks = [network for network, _ in examples]
-    optimizers = [torch.optim.Adam(network.parameters(), 0.0, fused=True) for network in networks]
+    optimizers = [Adam(network.parameters(), 0.0, fused=True) for network in networks]
     inputs = [_make_inputs(seed, tensors) for seed, (_, tensors) in enumerate(examples)]
     inputs_L = [stack(tensors) for tensors in zip(*inputs, strict=True)]
     lanes = form(networks, optimizers)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lt_rebalance.ground.seeding import numpy_stream
+from lt_rebalance.networks.optimizers import SGD, Adam
 from lt_rebalance.training.batches import Batching
 from lt_rebalance.training.recipe import Recipe, is_scheduled
 
@@ -207,7 +208,7 @@ def build_adam(network: nn.Module, config: AdamConfig) -> torch.optim.Optimizer:
     parameters = list(network.parameters())
     # A CUDA graph cannot hold an optimizer that counts its steps on the host.
     on_gpu = parameters[0].is_cuda
-    return torch.optim.Adam(parameters, config.learning_rate, betas, fused=True, capturable=on_gpu)
+    return Adam(parameters, config.learning_rate, betas, fused=True, capturable=on_gpu)
 
 
 def build_optimizer(network: nn.Module, config: Recipe) -> torch.optim.Optimizer:
@@ -221,7 +222,7 @@ def build_optimizer(network: nn.Module, config: Recipe) -> torch.optim.Optimizer
     if is_scheduled(config):
         rate = torch.tensor(rate, dtype=torch.float32, device=device)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
+        return SGD(
             parameters,
             rate,
             config.momentum,
@@ -230,7 +231,7 @@ def build_optimizer(network: nn.Module, config: Recipe) -> torch.optim.Optimizer
             fused=True,
         )
     betas = (config.beta1, config.beta2)
-    return torch.optim.Adam(
+    return Adam(
         parameters,
         rate,
         betas,

@@ -120,6 +120,7 @@ def test_local_ray_is_closed_to_the_network_and_to_other_users_and_leaves_nothin
             for connection in process.net_connections("inet")
             if connection.status == psutil.CONN_LISTEN
         }
+        programs = {Path(word).name for process in children for word in process.cmdline()}
         session = (directory / "ray" / "session_latest").resolve()
         sockets = [path for path in (session / "sockets").iterdir() if path.is_socket()]
         refused = try_as_other(
@@ -139,6 +140,8 @@ def test_local_ray_is_closed_to_the_network_and_to_other_users_and_leaves_nothin
         driver.wait(timeout=60)
     assert driver.returncode == 0
     assert {"gcs_server", "raylet"} <= {name for name, _ in listening}
+    assert {"gcs_server", "raylet"} <= programs
+    assert not programs & {"dashboard.py", "log_monitor.py", "monitor.py"}, "a process that serves nobody"
     assert [entry for entry in listening if entry[1] not in LOOPBACKS] == []
     assert len(sockets) >= 2 and len(token) == 64
     assert set(refused.values()) == {"PermissionError"}, refused

@@ -15,8 +15,8 @@ import pytest
 
 from lt_rebalance.cluster.faults import WorkerFaults
 from lt_rebalance.cluster.ray_watch import RayWatch
-from lt_rebalance.cluster.waiting import Waiting
 from lt_rebalance.ground.errors import ClusterError
+from lt_rebalance.monitoring.waiting import Waiting
 from tests.ray_faults import BROKEN_WORKER
 
 ROOT = Path(__file__).parents[2]

@@ -17,12 +17,12 @@ from benchmarks.chaos import list_workers
 from lt_rebalance.cluster.attempt import MAX_ERRORS
 from lt_rebalance.cluster.dispatch import run_plan
 from lt_rebalance.cluster.resources import Resources, plan_resources
-from lt_rebalance.cluster.waiting import Waiting
 from lt_rebalance.ground.interrupts import Interrupted
 from lt_rebalance.methods.registry import METHODS
 from lt_rebalance.monitoring.stage_log import log_path
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.monitoring.tensorboard.writer import read_end
+from lt_rebalance.monitoring.waiting import Waiting
 from lt_rebalance.stages.arithmetic import Throughput
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.stages.progress import Progress
