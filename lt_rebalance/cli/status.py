@@ -5,18 +5,18 @@ import time
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
 from lt_rebalance.ground.metrics import METRICS, headline_metrics
-from lt_rebalance.ground.text import format_duration, make_console, one_line, rich
+from lt_rebalance.ground.text import format_duration, make_console, rich
+from lt_rebalance.monitoring.cell_table import CellRow, CellTable, name_group
 from lt_rebalance.monitoring.facts import RUN_STATES
 from lt_rebalance.monitoring.status import Running, Status, read_status
 from lt_rebalance.store import Store
 from lt_rebalance.store.presence import STALE_S, Note
 
 DEFAULT_EVERY_S = 5.0
+_COST = "device time"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -30,7 +30,9 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json([status.to_dict(options.rate) for status in _read(store, studies)])
     elif not options.watch:
-        make_console().print(render(_read(store, studies), options.rate), soft_wrap=True)
+        console = make_console()
+        # Lines of a log stay whole; a terminal would cut off what it has no room for.
+        console.print(render(_read(store, studies), options.rate), soft_wrap=not console.is_terminal)
     else:
         _watch(store, studies, options)
     return 0
@@ -86,7 +88,10 @@ def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
     )
     lines.append(f"stages done: {stages}; {_time_left(status)}")
     lines.append(f"device time: {status.spending.describe(hourly_rate)}")
-    for name, spending in (*status.spending_by_kind.items(), *status.spending_by_method.items()):
+    by_method = status.spending_by_method
+    if len(by_method) == len(status.cells):  # then the table tells it
+        by_method = {}
+    for name, spending in (*status.spending_by_kind.items(), *by_method.items()):
         lines.append(f"  {name}: {spending.describe(hourly_rate)}")
     for note in status.drivers:
         lines.append(f"sweep at work: process {note.pid} on {note.host}{_describe_clock(note)}")
@@ -101,9 +106,7 @@ def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
     lines += [f"unreadable: {each.title}: {each.reason}" for each in status.unreadable]
     if status.collapsed_generators:
         lines.append(f"collapsed generators: {status.collapsed_generators}")
-    return Group(
-        *(Text(one_line(line), overflow="fold") for line in lines), _render_cells(status, hourly_rate)
-    )
+    return Group(*map(rich, lines), _render_cells(status, hourly_rate))
 
 
 def _describe_clock(note: Note) -> str:
@@ -138,19 +141,20 @@ def _describe_straggler(trial: Running) -> str:
     return f"{trial.title} has taken {format_duration(trial.for_s)}; its like take {expected}"
 
 
-def _render_cells(status: Status, hourly_rate: float | None) -> Table:
-    table = Table()
-    for name in ("protocol", "data", "method"):
-        table.add_column(name, overflow="fold")
+def _render_cells(status: Status, hourly_rate: float | None) -> CellTable:
     is_test_balanced = all(cell.is_test_balanced for cell in status.cells)
-    metrics = headline_metrics(is_test_balanced=is_test_balanced)
-    for name in ("n", *(METRICS[each].label for each in metrics), "collapsed", "device time and price"):
-        table.add_column(name, justify="right")
+    metrics = [name for name in headline_metrics(is_test_balanced=is_test_balanced) if name != "loss"]
+    rows = []
     for cell in status.cells:
-        means = [cell.means[name] for name in metrics]
-        shown = ["-" if mean is None else f"{mean:.3f}" for mean in means]
-        collapsed = str(cell.collapsed) if cell.complete else "-"
-        cost = cell.spending.describe(hourly_rate)
-        n = f"{cell.complete}/{cell.planned}"
-        table.add_row(*map(rich, (cell.protocol, cell.data, cell.method, n, *shown, collapsed, cost)))
-    return table
+        means = {name: cell.means[name] for name in metrics}
+        numbers = {METRICS[name].label: f"{mean:.3f}" for name, mean in means.items() if mean is not None}
+        numbers |= {"collapsed": str(cell.collapsed)} if cell.complete else {}
+        numbers |= {"n": f"{cell.complete}/{cell.planned}", _COST: cell.spending.describe(hourly_rate)}
+        group = name_group(cell.protocol, cell.data)
+        rows.append(CellRow(group=group, method=cell.method, numbers=numbers))
+    leading, *further = (METRICS[name].label for name in metrics)
+    return CellTable(
+        rows=rows,
+        columns=["n", leading, *further, "collapsed", _COST],
+        by_importance=["n", leading, _COST, "collapsed", *further],
+    )

@@ -6,6 +6,7 @@ of the analysis.
 """
 
 import math
+import os
 import re
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -83,7 +84,8 @@ def make_console(file: TextIO | None = None) -> "Console":
     plain: dict[str, Any] = {"file": file, "highlight": False, "markup": False, "emoji": False}
     console = Console(**plain)
     if not console.is_terminal:
-        return Console(**plain, width=PLAIN_WIDTH)
+        asked = os.environ.get("COLUMNS", "")
+        return Console(**plain, width=int(asked) if asked.isdecimal() and int(asked) else PLAIN_WIDTH)
     # Narrower than that no table can be read: the terminal breaks its lines.
     return Console(**plain, width=max(console.width, NARROWEST))
 

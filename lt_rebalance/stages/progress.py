@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 import pandas as pd
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground.imbalance import is_balanced
 from lt_rebalance.ground.metrics import METRICS, headline_metrics, leading_metric
 from lt_rebalance.ground.text import format_duration, rich
+from lt_rebalance.monitoring.cell_table import CellRow, CellTable, name_group
 from lt_rebalance.monitoring.concerns import find_concerns, find_disk_concern
 from lt_rebalance.stages.arithmetic import Remaining, Throughput
 from lt_rebalance.store.records import Record
@@ -22,40 +21,39 @@ from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.studies.tables import CellTally, describe_means, explain_cells, format_mean
 
 
-def render_cells(cells: pd.DataFrame, title: str) -> Table:
-    """Return the cells as a table for the terminal, with the paper's numbers where they are of the same cell.
+def render_cells(cells: pd.DataFrame, title: str) -> CellTable:
+    """Return the cells as a table for the terminal, with the paper's accuracy where it is of the same cell.
 
-    Names are shown as they are, whatever they hold; what a mean leaves out is said below.
+    What a mean leaves out is said below. Losses stay in the files: two loss functions cannot be compared.
     """
-    caption = Text("\n".join(explain_cells(cells)), justify="left")
-    table = Table(title=rich(title), title_justify="left", caption=caption, caption_justify="left")
-    for name in ("protocol", "data", "method"):
-        table.add_column(name, overflow="fold")  # two cells may differ in their last letters alone
     # Of an unbalanced test set, which has balanced accuracies, the paper has no numbers.
     is_test_balanced = "balanced_accuracy_mean" not in cells
-    metrics = headline_metrics(is_test_balanced=is_test_balanced)
-    papers = _PAPERS if is_test_balanced else {}
-    columns: list[str] = []
-    for metric in metrics:
-        columns += [METRICS[metric].label, *(["paper"] if metric in papers else [])]
-    for name in ("n", *columns, "collapsed"):
-        table.add_column(name, justify="right")
+    metrics = [name for name in headline_metrics(is_test_balanced=is_test_balanced) if name != "loss"]
+    has_paper = is_test_balanced and cells["paper_accuracy"].notna().any()
     has_several_sets = cells["dataset"].nunique() > 1
+    rows = []
     for row in cells.to_dict("records"):
-        data = f"{row['dataset']} {row['data']}" if has_several_sets else row["data"]
-        numbers = []
-        for metric in metrics:
-            numbers.append(format_mean(row[f"{metric}_mean"], row[f"{metric}_sd"], row["n"]))
-            if paper := papers.get(metric):
-                numbers.append("-" if pd.isna(row[f"paper_{paper}"]) else f"{row[f'paper_{paper}']:.3f}")
+        means = {
+            METRICS[each].label: format_mean(row[f"{each}_mean"], row[f"{each}_sd"], row["n"])
+            for each in metrics
+        }
+        paper = {} if pd.isna(row["paper_accuracy"]) else {"paper": f"{row['paper_accuracy']:.3f}"}
         n = f"{row['n']}/{row['planned']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
-        collapsed = str(row["collapsed"]) if row["n"] else "-"
-        table.add_row(*map(rich, (row["protocol"], data, row["method"], n, *numbers, collapsed)))
-    return table
+        collapsed = {"collapsed": str(row["collapsed"])} if row["n"] else {}
+        group = name_group(row["protocol"], row["data"], row["dataset"] if has_several_sets else None)
+        numbers = {"n": n} | means | paper | collapsed
+        rows.append(CellRow(group=group, method=row["method"], numbers=numbers))
+    leading, *further = (METRICS[name].label for name in metrics)
+    beside = ["paper"] if has_paper else []
+    return CellTable(
+        rows=rows,
+        columns=["n", leading, *beside, *further, "collapsed"],
+        by_importance=["n", leading, "collapsed", *beside, *further],
+        title=title,
+        notes=explain_cells(cells),
+    )
 
 
-_PAPERS = {"accuracy": "accuracy", "macro_f1": "f1", "loss": "loss"}
-"""metrics beside which the paper's number stands, and how it is called there"""
 _TOLD = {
     "generator": ("collapsed classes", "num_collapsed_classes", 0),
     "classifier": ("accuracy", "accuracy", 3),
