@@ -116,6 +116,22 @@ def test_read_of_a_missing_file_raises(files: Filesystem, path: str) -> None:
         files.read(path)
 
 
+@pytest.mark.parametrize("operation", ["create", "replace"])
+def test_content_is_on_the_disk_before_its_name_and_its_name_before_the_answer(
+    operation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, target = find_place(str(tmp_path)).files, tmp_path / "kept" / "file.bin"
+    synced: list[tuple[bytes, bool]] = []
+
+    def spy(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced.append((path.read_bytes() if path.is_file() else str(path).encode(), target.exists()))
+
+    monkeypatch.setattr(os, "fsync", spy)
+    getattr(files, operation)("kept/file.bin", b"content")
+    assert synced == [(b"content", False), (str(target.parent).encode(), True)]
+
+
 # Listing, moving, removing
 
 
