@@ -140,10 +140,14 @@ def _read_family(declared: Mapping[str, Any]) -> Family:  # Any: values of TOML,
 
 def pair(runs: pd.DataFrame, first: str, second: str, metric: str) -> pd.DataFrame:
     """Return `first`, `second` and their `difference` at the seeds at which both cells are complete."""
-    table = complete_table(runs, [first, second], metric)
-    return pd.DataFrame(
-        {"first": table[first], "second": table[second], "difference": table[first] - table[second]}
-    )
+    return _pair(complete_table(runs, [first, second], metric), first, second)
+
+
+def _pair(table: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    firsts, seconds = table[first], table[second]
+    is_known = firsts.notna() & seconds.notna()
+    pairs = pd.DataFrame({"first": firsts, "second": seconds, "difference": firsts - seconds})
+    return pairs[is_known]
 
 
 def complete_table(runs: pd.DataFrame, cells: Sequence[str], metric: str) -> pd.DataFrame:
@@ -153,11 +157,15 @@ def complete_table(runs: pd.DataFrame, cells: Sequence[str], metric: str) -> pd.
         ValueError: no such metric or cell in these runs.
     """
     require_metric(metric, runs)
-    if unknown := sorted(set(cells) - set(runs["cell"])):
+    if unknown := sorted(set(cells) - set(runs["cell"].unique())):
         raise ValueError(f"unknown cell {unknown[0]!r}; known are those of the column `cell` of these runs")
-    chosen = runs[runs["cell"].isin(cells) & (runs["state"] == "complete")]
-    table = chosen.pivot(index="seed", columns="cell", values=metric)
-    return table.reindex(columns=list(cells)).astype(np.float64).dropna().sort_index()
+    return _spread(runs[runs["cell"].isin(cells)], cells, metric).dropna()
+
+
+def _spread(runs: pd.DataFrame, cells: Sequence[str], metric: str) -> pd.DataFrame:
+    """Return a metric of complete runs with seeds as rows and cells as columns, nan where there is none."""
+    table = runs[runs["state"] == "complete"].pivot(index="seed", columns="cell", values=metric)
+    return table.reindex(columns=list(cells)).astype(np.float64).sort_index()
 
 
 def describe_difference(
@@ -236,10 +244,11 @@ def compare(
         names
         | {"method": method, "comparator": comparator, "metric": of_block}
         | count_pairs(block, cell, comparator_cell)
-        | describe_difference(pair(block, cell, comparator_cell, of_block), of_block, margin)
+        | describe_difference(_pair(table, cell, comparator_cell), of_block, margin)
         | {"family": _family_name(families, names["data"], method, comparator, of_block)}
         for names, block in _blocks(runs)
         for of_block in [metric or leading_of(block)]
+        for table in [_spread(block, list(block["cell"].unique()), of_block)]
         for method, cell, comparator, comparator_cell in _contrasts(block)
     ]
     if not rows:
@@ -267,9 +276,10 @@ def _contrasts(block: pd.DataFrame) -> Iterator[tuple[str, str, str, str]]:
 
 def count_pairs(runs: pd.DataFrame, first: str, second: str) -> dict[str, int]:
     """Return how many pairs two cells plan, and of how many of these a run diverged."""
-    states = [runs[runs["cell"] == cell].set_index("seed")["state"] for cell in (first, second)]
-    both = pd.concat(states, axis=1, join="inner")
-    return {"n_expected": len(both), "n_diverged": int((both == "diverged").any(axis=1).sum())}
+    of_cells = [runs[runs["cell"] == cell] for cell in (first, second)]
+    states, others = (dict(zip(each["seed"], each["state"], strict=True)) for each in of_cells)
+    both = [(state, others[seed]) for seed, state in states.items() if seed in others]
+    return {"n_expected": len(both), "n_diverged": sum("diverged" in pair for pair in both)}
 
 
 def _family_name(families: Sequence[Family], data: str, method: str, comparator: str, metric: str) -> str:

@@ -5,6 +5,7 @@ that is not finite, is nan. So are intervals of values that do not vary: how oth
 show.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -36,9 +37,12 @@ def sample_sd(values: Values) -> float:
     So `sample_sd(values) > 0` says whether what divides by it can be estimated.
     """
     sample = np.asarray(values, dtype=np.float64)
-    if len(sample) < 2 or not np.isfinite(sample).all():
+    if len(sample) < 2:
         return math.nan
-    if np.ptp(sample) <= TOLERANCE * max(1.0, float(np.abs(sample).max())):
+    low, high = float(sample.min()), float(sample.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return math.nan
+    if high - low <= TOLERANCE * max(1.0, -low, high):
         return 0.0
     return float(sample.std(ddof=1))
 
@@ -63,6 +67,7 @@ def prediction_half_width(n: int, confidence: float = 0.95) -> float:
     return _t_quantile(n, confidence) * math.sqrt(1 + 1 / n) if n > 1 else math.nan
 
 
+@functools.lru_cache(maxsize=1024)
 def _t_quantile(n: int, confidence: float) -> float:
     return float(stats.t.ppf((1 + confidence) / 2, n - 1))
 
@@ -80,8 +85,14 @@ def sd_interval(values: Values, confidence: float = 0.95) -> Interval:
     sd, degrees = sample_sd(values), len(values) - 1
     if not sd > 0:
         return NOT_ESTIMABLE
-    low, high = sd * np.sqrt(degrees / stats.chi2.isf([(1 - confidence) / 2, (1 + confidence) / 2], degrees))
+    low, high = sd * np.sqrt(degrees / _chi2_quantiles(degrees, confidence))
     return Interval(float(low), float(high))
+
+
+@functools.lru_cache(maxsize=1024)
+def _chi2_quantiles(degrees: int, confidence: float) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = stats.chi2.isf([(1 - confidence) / 2, (1 + confidence) / 2], degrees)
+    return found
 
 
 def bootstrap_interval(values: Values, confidence: float = 0.95, *, seed: int) -> Interval:
@@ -108,6 +119,7 @@ def interquartile_mean(values: Values) -> float:
     return float(stats.trim_mean(values, 0.25)) if len(values) else math.nan
 
 
+@functools.lru_cache(maxsize=1024)
 def rate_interval(num_events: int, n: int, confidence: float = 0.95) -> Interval:
     """Return the Clopper-Pearson interval of a rate; needs n of 1."""
     if n == 0:

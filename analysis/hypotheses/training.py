@@ -129,17 +129,18 @@ def _gains_and_diversities(
 
     Only classes that have as many images and are filled at every seed, as with classes in one order.
     """
-    of_seeds = classes[classes["seed"].isin(seeds)]
-    measures = ["recall", "diversity", "class_count", "synthetic_count"]
-    wide = of_seeds[of_seeds["cell"].isin([none, *cells])].pivot(
-        index="seed", columns=["cell", "class"], values=measures
+    chosen = classes[classes["seed"].isin(seeds) & classes["cell"].isin([none, *cells])]
+    recall, diversity, class_count, synthetic_count = (
+        chosen.pivot(index="seed", columns=["cell", "class"], values=measure)
+        for measure in ("recall", "diversity", "class_count", "synthetic_count")
     )
+    of_none = recall[none]
     gains, diversities = [], []
     for cell in cells:
-        filled = wide["synthetic_count"][cell].gt(0).all()
-        alike = wide["class_count"][cell].nunique(dropna=False) == 1
-        known = wide["diversity"][cell].notna().all() & wide["recall"][cell].notna().all()
-        labels = [label for label in filled.index[filled & alike & known] if label in wide["recall"][none]]
-        gains.append((wide["recall"][cell] - wide["recall"][none])[labels].to_numpy(dtype=np.float64))
-        diversities.append(wide["diversity"][cell][labels].to_numpy(dtype=np.float64))
+        filled = synthetic_count[cell].gt(0).all()
+        alike = class_count[cell].nunique(dropna=False) == 1
+        known = diversity[cell].notna().all() & recall[cell].notna().all()
+        labels = [label for label in filled.index[filled & alike & known] if label in of_none]
+        gains.append((recall[cell] - of_none)[labels].to_numpy(dtype=np.float64))
+        diversities.append(diversity[cell][labels].to_numpy(dtype=np.float64))
     return np.concatenate(gains, axis=1), np.concatenate(diversities, axis=1)

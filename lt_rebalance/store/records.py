@@ -154,7 +154,10 @@ class Record:
         Raises:
             ValueError: it is not a record as it is read, such as for a number that is not finite.
         """
-        text = _canonical(dataclasses.asdict(self))
+        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        values["timing"] = dataclasses.asdict(self.timing)
+        values["artifacts"] = {role: dataclasses.asdict(given) for role, given in self.artifacts.items()}
+        text = _canonical(values)
         check_record(parse_json(text))
         return f'{text[:-1]},"{_SEAL}":"{_digest(text)}"}}'.encode()
 

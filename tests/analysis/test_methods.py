@@ -294,9 +294,8 @@ def test_figures_show_the_numbers_of_the_tables(frame: pd.DataFrame) -> None:
 
 @pytest.mark.usefixtures("unprinted_figures")
 def test_report_has_a_chapter_of_methods_where_a_study_compares_them(
-    results: Results, grid_results: Results, tmp_path: Path
+    results: Results, tmp_path: Path
 ) -> None:
     page = write_report(results, tmp_path / "methods").read_text(encoding="utf-8")
     assert 'id="methods"' in page and 'id="r3-cost"' in page and 'id="f11-pareto-1"' in page
-    assert 'id="methods"' not in write_report(grid_results, tmp_path / "grid").read_text(encoding="utf-8")
     assert (tmp_path / "methods" / "tables" / "r2-oversample.md").exists()

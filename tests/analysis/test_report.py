@@ -107,6 +107,10 @@ def test_every_figure_has_its_caption_as_alternative_text(report_dir: Path) -> N
     assert alternatives and [text.strip() for text in captions] == alternatives
 
 
+def test_page_has_no_chapter_of_methods_where_no_study_compares_them(report_dir: Path) -> None:
+    assert 'id="methods"' not in (report_dir / "index.html").read_text(encoding="utf-8")
+
+
 def test_chapters_come_in_the_order_of_the_questions(report_dir: Path) -> None:
     page = (report_dir / "index.html").read_text(encoding="utf-8")
     names = re.findall(r'<(?:header|section) id="([^"]+)"', page)

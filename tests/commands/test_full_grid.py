@@ -478,6 +478,7 @@ def test_plan_prices_device_time_by_stage_method_and_cell(call: Call, tmp_path: 
         assert price == pytest.approx(3 * plan["device_hours"])
 
 
+@pytest.mark.usefixtures("measured_speed")
 def test_plan_needs_no_data(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "DEBIAN_DIR", tmp_path / "no-package")
     selection = ["--preset", "paper", "--methods", "none", "--c", "1/2", "--seeds", "1"]

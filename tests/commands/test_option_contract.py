@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
 import re
 import runpy
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from torch import nn
 
 import analysis.__main__
 from lt_rebalance.cli.completion import list_commands
@@ -27,7 +29,7 @@ from lt_rebalance.cluster.resources import ClusterSize
 from lt_rebalance.commands import search as search_command
 from lt_rebalance.commands import searches as searches_command
 from lt_rebalance.commands import sweep as command
-from lt_rebalance.stages import arithmetic as costs
+from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.plan import compile_study, describe_plan
@@ -35,6 +37,7 @@ from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Budget, Execution
+from tests.own_networks import register
 from tests.store.test_store import make_failure
 
 ROOT = Path(__file__).parents[2]
@@ -62,8 +65,7 @@ Call = Callable[[Callable[[Sequence[str]], int], Sequence[str]], Answer]
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Return what calls a command in an empty directory."""
-    # How fast this machine is, is no option's doing; and no cluster is to be had.
-    monkeypatch.setattr(costs, "_measure", lambda stage: 1e9)
+    # No cluster is to be had.
     monkeypatch.setattr(cluster, "ray_cluster", _made_up_cluster)
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
@@ -413,6 +415,8 @@ def plant(tmp_path: Path) -> tuple[str, str]:
 def plant_new(tmp_path: Path, protocol: Protocol, execution: Execution) -> tuple[str, str]:
     """Return a store of this version in which one run is finished and one has failed, and a stage of it."""
     cell = make_cell(protocol, dataset="fashion_mnist_mini", c="1/2", method="none", generator=None)
+    classifier = dataclasses.replace(cell.classifier, architecture="plain")
+    cell = dataclasses.replace(cell, classifier=classifier)
     plan = compile_study(Study(name="study", cells=(cell,), seeds=(0, 1)), execution)
     store = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
     assert store is not None
@@ -425,7 +429,12 @@ def plant_new(tmp_path: Path, protocol: Protocol, execution: Execution) -> tuple
 
 @pytest.mark.parametrize("name", sorted(list_commands(make_parser())))
 def test_every_option_of_every_command_that_looks_acts_or_is_refused(
-    name: str, call: Call, tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution
+    name: str,
+    call: Call,
+    tmp_path: Path,
+    small_protocol: Protocol,
+    cpu_execution: Execution,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     parser = list_commands(make_parser())[name]
     actions = [*parser._actions, *(make_store_plan_parser()._actions if name == "plan" else [])]
@@ -433,6 +442,7 @@ def test_every_option_of_every_command_that_looks_acts_or_is_refused(
     known = {flag.lstrip("-").replace("-", "_") for flag in values} | set(ELSEWHERE)
     assert {action.dest for action in actions} <= known, "say in LOOKS what the new option changes"
     if name in ("retry", "verify"):  # which train, or would, and change nothing
+        register(monkeypatch, CLASSIFIERS, "plain", build_linear)  # two thousand test images take no time
         one_round = dataclasses.replace(small_protocol, classifier_budget=Budget(steps=2, rounds=1))
         named = name_planted(base, *plant_new(tmp_path, one_round, cpu_execution))
         without = call(look, named)
@@ -443,6 +453,10 @@ def test_every_option_of_every_command_that_looks_acts_or_is_refused(
         if flag.startswith("-") and flag != "--allow":
             named = name_planted(base, *plant(tmp_path / flag.lstrip("-")))
             act(call, look, named, [flag, *extra])
+
+
+def build_linear(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(image_shape), num_classes))
 
 
 def name_planted(base: Sequence[str], store: str, stage: str) -> list[str]:

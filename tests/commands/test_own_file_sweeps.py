@@ -401,6 +401,7 @@ def call_sweep(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> 
     return (code, *capsys.readouterr())
 
 
+@pytest.mark.usefixtures("measured_speed")
 def test_plan_shows_methods_and_networks_of_ones_own(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     architecture = f"classifier.architecture={path}:build"
     arguments = ["--methods", "none", f"{path}:five", "--set", architecture, "--seeds", "1", "--c", "1/2"]

@@ -21,8 +21,8 @@ from lt_rebalance.training.configs import Budget, Execution
 from tests.tiny import TINY
 
 MINI = {"dataset": TINY, "c": "1/2"}
-# Of 600 images a class at C = 1/2, rounded up.
-COUNTS = (600, 300, 150, 75, 38, 19, 10, 5, 3, 2)
+# Of 200 images a class at C = 1/2, rounded up.
+COUNTS = (200, 100, 50, 25, 13, 7, 4, 2, 1, 1)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -106,7 +106,7 @@ def test_share_of_0_gives_the_weights_of_none_bit_for_bit(
         ends[str(share)] = train(stage, store)
         record = store.load_record(stage.key)
         assert record is not None
-        assert record.synthetic_counts == tuple(round(share * (600 - count)) for count in COUNTS)
+        assert record.synthetic_counts == tuple(round(share * (200 - count)) for count in COUNTS)
     assert are_equal(ends["none"], ends["0.0"])
     assert not are_equal(ends["none"], ends["0.5"])
 

@@ -13,7 +13,6 @@ from lt_rebalance.commands.study_plan import (
     register_cells,
     require_registered,
 )
-from lt_rebalance.stages import arithmetic
 from lt_rebalance.store.study_document import StudyDocument
 from tests.commands.test_option_contract import load_sweep
 from tests.made_up import make_study
@@ -53,7 +52,6 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Return what runs the sweep of the plan, and returns its exit code and what it says."""
-    monkeypatch.setattr(arithmetic, "_measure", lambda stage: 1e9)
     monkeypatch.chdir(path.parent)
 
     def run_(*options: str, sweep: str = "full_grid") -> tuple[int, str, str]:

@@ -25,7 +25,6 @@ from lt_rebalance.commands import searches as searches_command
 from lt_rebalance.commands import sweep as sweep_command
 from lt_rebalance.search.journal import open_journal
 from lt_rebalance.search.search import Search
-from lt_rebalance.stages import arithmetic
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.overrides import change_study, read_overrides
 from lt_rebalance.studies.stage import RESULTS_VERSION
@@ -178,7 +177,6 @@ def test_wrong_input_is_one_line_and_starts_nothing(
 def test_plan_shows_the_space_and_writes_nothing(
     module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(arithmetic, "_measure", lambda stage: 1e9)
     arguments = [*CPU, "--storage", str(tmp_path / "store"), "--plan"]
     assert call(module, arguments) == 0
     shown = capsys.readouterr().out
@@ -193,7 +191,6 @@ def test_plan_shows_the_space_and_writes_nothing(
 def test_fields_that_are_set_change_what_all_trials_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(arithmetic, "_measure", lambda stage: 1e9)
     (tmp_path / "fields.toml").write_text("[classifier]\nlearning_rate = 0.002\n")
     fields = ["--config", str(tmp_path / "fields.toml"), "--set", "classifier.loss=double_softmax"]
     arguments = [*CPU, "--storage", str(tmp_path / "store"), "--plan", "--json", *fields, "--rate", "2"]

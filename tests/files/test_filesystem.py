@@ -17,26 +17,32 @@ from tests.s3_server import PAGE_SIZE
 
 NAMES = ["plain.json", "with space.json", "Zürich 東京.json", "a/b/c.json", "über/mit leer/ñ.bin"]
 
-CREATE_AT_ONCE = """
-import sys, time
+AT_ONCE = """
+import os, sys, time
 from pathlib import Path
+import boto3  # once for all
 from lt_rebalance.store.place import find_place
-location, signs, me = sys.argv[1:]
-files = find_place(location).files
-(Path(signs) / f"ready-{me}").touch()
-while not (Path(signs) / "go").exists():
-    time.sleep(0.001)
-print(files.create("stages/key/result.json", me.encode() * 100_000))
+location, signs, number, script = sys.argv[1:]
+for me in map(str, range(int(number))):
+    if os.fork() == 0:
+        files = find_place(location).files
+        files.list("")
+        (Path(signs) / f"ready-{me}").touch()
+        while not (Path(signs) / "go").exists():
+            time.sleep(0.001)
+        exec(script)
+        os._exit(0)
+while len(list(Path(signs).glob("ready-*"))) < int(number):
+    time.sleep(0.01)
+(Path(signs) / "go").touch()
+for _ in range(int(number)):
+    assert os.wait()[1] == 0
+"""
+CREATE_AT_ONCE = """
+answer = files.create("stages/key/result.json", me.encode() * 100_000)
+os.write(1, f"{me} {answer}\\n".encode())  # in one piece
 """
 APPEND_AT_ONCE = """
-import sys, time
-from pathlib import Path
-from lt_rebalance.store.place import find_place
-location, signs, me = sys.argv[1:]
-files = find_place(location).files
-(Path(signs) / f"ready-{me}").touch()
-while not (Path(signs) / "go").exists():
-    time.sleep(0.001)
 for index in range(5):
     files.append("logs/a.log", f"{me} {index}\\n".encode())
 """
@@ -61,20 +67,10 @@ def files(place: Place) -> Filesystem:
 
 
 def run_at_once(script: str, place: Place, signs: Path, number: int) -> list[str]:
-    """Run a script in several processes that begin at the same moment; return what they print."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, place.location, str(signs), str(index)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for index in range(number)
-    ]
-    deadline = time.monotonic() + 60
-    while len(list(signs.glob("ready-*"))) < number and time.monotonic() < deadline:
-        time.sleep(0.01)
-    (signs / "go").touch()
-    return [process.communicate(timeout=60)[0].strip() for process in processes]
+    """Run a script in several processes that begin at the same moment; return the lines that they print."""
+    command = [sys.executable, "-c", AT_ONCE, place.location, str(signs), str(number), script]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120, check=True)
+    return done.stdout.splitlines()
 
 
 # Reading and writing
@@ -114,6 +110,22 @@ def test_create_after_remove_or_replace_sees_what_is_there(files: Filesystem) ->
 def test_read_of_a_missing_file_raises(files: Filesystem, path: str) -> None:
     with pytest.raises(FileNotFoundError):
         files.read(path)
+
+
+@pytest.mark.parametrize("operation", ["create", "replace"])
+def test_content_is_on_the_disk_before_its_name_and_its_name_before_the_answer(
+    operation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, target = find_place(str(tmp_path)).files, tmp_path / "kept" / "file.bin"
+    synced: list[tuple[bytes, bool]] = []
+
+    def spy(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced.append((path.read_bytes() if path.is_file() else str(path).encode(), target.exists()))
+
+    monkeypatch.setattr(os, "fsync", spy)
+    getattr(files, operation)("kept/file.bin", b"content")
+    assert synced == [(b"content", False), (str(target.parent).encode(), True)]
 
 
 # Listing, moving, removing
@@ -180,10 +192,10 @@ def test_remove_deletes_a_file_and_does_not_mind_when_there_is_none(files: Files
 def test_create_from_8_processes_at_once_succeeds_in_exactly_one(
     files: Filesystem, place: Place, tmp_path: Path
 ) -> None:
-    answers = run_at_once(CREATE_AT_ONCE, place, tmp_path, 8)
-    assert sorted(answers) == ["False"] * 7 + ["True"]
-    winner = answers.index("True")
-    assert files.read("stages/key/result.json") == str(winner).encode() * 100_000
+    answers = dict(line.split() for line in run_at_once(CREATE_AT_ONCE, place, tmp_path, 8))
+    assert sorted(answers.values()) == ["False"] * 7 + ["True"]
+    (winner,) = (me for me, answer in answers.items() if answer == "True")
+    assert files.read("stages/key/result.json") == winner.encode() * 100_000
     assert files.list("stages/key") == ["result.json"]
 
 

@@ -23,9 +23,10 @@ from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.workload import count_items
 from lt_rebalance.training.classifier import ClassifierTraining
-from lt_rebalance.training.configs import Execution, GeneratorConfig
+from lt_rebalance.training.configs import Budget, Execution, GeneratorConfig
 from lt_rebalance.training.stacks import Fusion
-from tests.methods.toy import COUNTS, configure, finish, list_differences, make_training
+from tests.methods.toy import COUNTS, configure, finish, list_differences
+from tests.methods.toy import make_training as make_toy_training
 
 IN_TRAINING = [name for name, method in METHODS.items() if not method.only_plans]
 NAMES = ["none", *IN_TRAINING]
@@ -37,6 +38,8 @@ class Nothing:
     """Options of a method without any."""
 
 
+make_training = functools.partial(make_toy_training, budget=Budget(steps=4, rounds=2))
+"""a pass of three steps and one of the next, taken up again within the first"""
 PERMUTED = [COUNTS, (3, 12, 1, 6), (1, 3, 6, 12)]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -147,14 +150,13 @@ def test_lanes_at_once_train_as_each_alone_within_rounding(name: str, device: st
 @pytest.mark.parametrize("form", ["separate", "vmap"])
 def test_training_that_is_taken_up_again_ends_as_one_straight_through(name: str, form: str) -> None:
     seeds, fusion = [0, 3], Fusion(form=form, max_lanes=2)
-    straight = finish(make_training(configure(name), seeds, fusion))
-    first, resumed = (make_training(configure(name), seeds, fusion) for _ in range(2))
-    first.run_round()
-    for lane, again in zip(first.lanes, resumed.lanes, strict=True):
+    straight, resumed = (make_training(configure(name), seeds, fusion) for _ in range(2))
+    straight.run_round()
+    for lane, again in zip(straight.lanes, resumed.lanes, strict=True):
         for field in lane.progress_fields:
             setattr(again, field, copy.deepcopy(getattr(lane, field)))
-        resumed.set_lane_state(again, first.get_lane_state(lane))
-    finish(resumed)
+        resumed.set_lane_state(again, copy.deepcopy(straight.get_lane_state(lane)))
+    finish(resumed), finish(straight)
     for lane, again in zip(straight.lanes, resumed.lanes, strict=True):
         states = straight.get_lane_state(lane), resumed.get_lane_state(again)
         assert list_differences(*states) == []

@@ -22,6 +22,7 @@ from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.store.records import Failure
 from lt_rebalance.studies.ledger import Ledger
+from lt_rebalance.studies.overrides import change_cell, make_overrides
 from lt_rebalance.studies.plan import Plan, Schedule, compile_study, describe_plan, plan_from_description
 from lt_rebalance.studies.protocols import PROTOCOLS, Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, GeneratorStage, RepresentationStage, stage_from_dict
@@ -31,6 +32,8 @@ from tests.tiny import TINY
 
 GENERATOR = "small_mlp_cgan_leaky"
 FILTERED = "cgan:filter=classifier_agrees,filter_attempts=2"
+FEW = make_overrides({"method.fill_fraction": 0.05})
+"""a twentieth of the synthetic images, which take almost all of the time"""
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -38,10 +41,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture
 def plan(small_protocol: Protocol, cpu_execution: Execution) -> Plan:
     """Return a cell with the filter, one without, and one with a second training."""
-    cells = tuple(
+    filtered, unfiltered, crt = (
         make_cell(small_protocol, dataset=TINY, c="1/2", method=method, generator=generator)
         for method, generator in ((FILTERED, GENERATOR), ("cgan", GENERATOR), ("crt", None))
     )
+    cells = (change_cell(filtered, FEW), change_cell(unfiltered, FEW), crt)
     return compile_study(Study(name="filtered", cells=cells, seeds=(0,)), cpu_execution)
 
 

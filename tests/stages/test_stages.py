@@ -53,7 +53,8 @@ SHORT = dataclasses.replace(
 TOY_TRAIN, TOY_TEST = 32, 15  # images a class
 TOY_COUNTS = (32, 16, 8, 4)  # kept at C = 1/2
 # Of 600 images a class at C = 1/2, rounded up.
-MINI_COUNTS = (600, 300, 150, 75, 38, 19, 10, 5, 3, 2)
+MINI_COUNTS = (200, 134, 89, 60, 40, 27, 18, 12, 8, 6)
+"""200 times the powers of 2/3, rounded up"""
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -180,6 +181,7 @@ def run_end_to_end(root: Path) -> EndToEnd:
     stage = make_stage(
         "cgan",
         dataset=TINY,
+        c="2/3",
         classifier_budget=Budget(steps=4, rounds=2),
         generator_budget=Budget(steps=4, rounds=2),
     )
@@ -210,11 +212,11 @@ def test_records_of_the_mini_set_hold_the_counts_by_hand(mini: EndToEnd) -> None
     groups = {"head": [0, 1, 2], "medium": [3, 4, 5, 6], "tail": [7, 8, 9]}
     for record in mini.records:
         assert record.class_counts == MINI_COUNTS
-        assert record.training_counts == (600,) * 10
+        assert record.training_counts == (200,) * 10
         assert record.rank_groups == groups
         assert record.num_steps == 4
     assert generator.synthetic_counts == (0,) * 10  # it learns from copies
-    assert classifier.synthetic_counts == (0, 300, 450, 525, 562, 581, 590, 595, 597, 598)
+    assert classifier.synthetic_counts == (0, 66, 111, 140, 160, 173, 182, 188, 192, 194)
 
 
 def test_records_of_the_mini_set_have_a_row_a_round(mini: EndToEnd) -> None:

@@ -9,7 +9,6 @@ import pytest
 from lt_rebalance.files.bucket import Answer, Bucket
 from lt_rebalance.files.bucket_files import S3Filesystem
 from lt_rebalance.files.filesystem import ReadOnlyFilesystem
-from lt_rebalance.files.segments import FEWEST
 from lt_rebalance.ground.errors import ReadOnlyError
 from lt_rebalance.monitoring.status import read_status
 from lt_rebalance.store import Store, StoreError, open_store
@@ -24,6 +23,8 @@ from tests.places import BucketPlace
 
 CELL = make_cell(get_protocol("sound"), dataset="fashion_mnist", c="1/2", method="none", generator=None)
 EXECUTION = Execution(device="cpu", precision="float32", num_threads=1, torch_version="2")
+FEWEST = 12
+"""records that are worth a segment; the shipped limit takes five times as many, and as long"""
 NUM_RECORDS = FEWEST + 6
 PLAN = compile_study(Study(name="many", cells=(CELL,), seeds=tuple(range(NUM_RECORDS))), EXECUTION)
 KEYS = sorted(PLAN.stages)
@@ -48,8 +49,10 @@ class RecordingBucket(Bucket):
 
 
 @pytest.fixture
-def place(s3: object) -> BucketPlace:
+def place(s3: object, monkeypatch: pytest.MonkeyPatch) -> BucketPlace:
     """Return a bucket with a store of `KEYS`, as a sweep leaves it."""
+    for module in ("segments", "bucket_files"):
+        monkeypatch.setattr(f"lt_rebalance.files.{module}.FEWEST", FEWEST)
     made = BucketPlace("a störe")
     store = open_store(made.location, 4, create=True)
     assert store is not None

@@ -185,7 +185,7 @@ def test_network_that_takes_the_name_of_another_is_tried_anew(monkeypatch: pytes
 @pytest.mark.usefixtures("networks")
 def test_random_trainings_meet_no_batch_that_their_network_cannot_take() -> None:
     numbers = random.Random(6)
-    for _ in range(25):
+    for _ in range(12):
         batch_size = numbers.randint(2, 7)
         num_items = batch_size * numbers.randint(1, 3) + numbers.choice((0, 1, 1, 1, 2))
         train_classifier(numbers.choice(list_classifiers()), num_items, batch_size)
@@ -218,7 +218,7 @@ def test_test_in_training_mode_meets_no_batch_of_one() -> None:
 def test_every_c_and_batch_size_is_planned_without_a_batch_of_one_or_refused(
     generator: str, training_method: str, cpu_execution: Execution
 ) -> None:
-    cs = ["1/10", "8/11", "11/18", *(f"{n}/{n + 1}" for n in range(1, 12))]
+    cs = ["1/10", "8/11", "11/18", *(f"{n}/{n + 1}" for n in range(1, 12, 2))]
     for batch_size in (1, 2, 3, 32, 100, 256, 8000):
         protocol = dataclasses.replace(
             PROTOCOLS["paper"], generator_batch_size=batch_size, generator_training_method=training_method
@@ -240,10 +240,10 @@ def test_every_c_and_batch_size_is_planned_without_a_batch_of_one_or_refused(
 
 
 def test_step_counts_of_plan_and_record_agree(tmp_path: Path, cpu_execution: Execution) -> None:
-    """673 images in batches of 32 are 22 batches, the last one of a single image; here 21."""
+    """673 images in batches of 336 are 3 batches, the last one of a single image; here 2."""
     protocol = dataclasses.replace(
         PROTOCOLS["sound"],
-        generator_batch_size=32,
+        generator_batch_size=336,
         generator_training_method="none",
         generator_budget=Budget(epochs=2),
     )
@@ -258,7 +258,7 @@ def test_step_counts_of_plan_and_record_agree(tmp_path: Path, cpu_execution: Exe
         record = run_stage(stage, store)
         assert record.num_steps == stage_round_ends(stage)[-1] == record.curves[-1]["step"]
         num_steps[generator] = record.num_steps
-    assert num_steps == {"big_mlp_cgan_leaky": 42, "small_mlp_cgan_leaky": 44}
+    assert num_steps == {"big_mlp_cgan_leaky": 4, "small_mlp_cgan_leaky": 6}
 
 
 def plan_ablation(*arguments: str) -> int:

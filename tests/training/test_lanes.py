@@ -81,7 +81,7 @@ def make_training(
     seeds: Sequence[int],
     fusion: Fusion,
     *,
-    budget: Budget = Budget(steps=6, rounds=3),  # noqa: B008  # frozen
+    budget: Budget = Budget(steps=4, rounds=2),  # noqa: B008  # frozen
     training_sets: Sequence[TrainingSet] | None = None,
     precision: str = "float32",
     num_tested: int = 24,
@@ -173,7 +173,7 @@ def assert_close(training: Training[Any, Any], index: int, other: Training[Any, 
 @pytest.mark.parametrize("device", DEVICES)
 def test_lanes_at_once_train_as_each_alone_within_rounding(kind: str, form: str, device: str) -> None:
     """On a GPU the first steps are plain calls and later ones replay a capture, in each shape of a batch."""
-    seeds, budget = [0, 3, 8], Budget(steps=18, rounds=3) if device == "cuda" else Budget(steps=6, rounds=3)
+    seeds, budget = [0, 3, 8], Budget(steps=18, rounds=3) if device == "cuda" else Budget(steps=4, rounds=2)
     if kind in DEEP and device == "cpu":
         seeds, budget = [0, 3], Budget(steps=2, rounds=2)
     training = finish(make_training(kind, seeds, together(form), budget=budget, device=device))
@@ -276,7 +276,7 @@ def test_seed_sees_the_same_bits_alone_and_among_15_others(
 
 def test_accuracies_in_a_stacked_form_are_equivalent_to_those_of_lanes_alone() -> None:
     """Two one-sided t tests on the paired differences of 16 seeds: within 3 points, at 5 %."""
-    seeds, budget = range(16), Budget(steps=30, rounds=1)
+    seeds, budget = range(16), Budget(steps=20, rounds=1)
     expected, *stacked = (
         [
             lane.curves[-1]["test_accuracy"]
@@ -373,20 +373,20 @@ def test_program_is_kept_from_round_to_round(form: str, monkeypatch: pytest.Monk
     "kind", [pytest.param(kind, marks=LARGE.get(kind, ())) for kind in (*CLASSIFIERS, "big_mlp_cgan_leaky")]
 )
 def test_lanes_resumed_at_different_rounds_catch_up_and_go_on_together(kind: str, form: str) -> None:
-    seeds, budget = [0, 1, 2], Budget(steps=3 if kind.startswith("resnet") else 6, rounds=3)
-    whole = finish(make_training(kind, seeds, together(form), budget=budget))
-    first = make_training(kind, seeds, together(form), budget=budget)
+    seeds, budget = [0, 1, 2], Budget(steps=3, rounds=3)
+    whole = make_training(kind, seeds, together(form), budget=budget)
     states = []
     for _ in range(2):
-        first.run_round()
+        whole.run_round()
         states.append(
             [
                 copy.deepcopy(
-                    ({name: getattr(lane, name) for name in lane.progress_fields}, first.get_lane_state(lane))
+                    ({name: getattr(lane, name) for name in lane.progress_fields}, whole.get_lane_state(lane))
                 )
-                for lane in first.lanes
+                for lane in whole.lanes
             ]
         )
+    finish(whole)
     resumed = make_training(kind, seeds, together(form), budget=budget)
     for index, num_rounds in enumerate([2, 1, 2]):
         progress, state = states[num_rounds - 1][index]

@@ -1,6 +1,7 @@
 """Checks of optimizers, schedules and augmentation: by hand, by table, by loops; and of lanes in company."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -100,6 +101,12 @@ def assert_equal(state: dict[str, torch.Tensor], other: dict[str, torch.Tensor])
     assert [name for name in state if not torch.equal(state[name], other[name])] == []
 
 
+@functools.cache
+def alone(name: str, seed: int = 0) -> ClassifierTraining:
+    """Return a finished lane of a recipe that had no company; several tests compare theirs with it."""
+    return finish(make_training(RECIPES[name], [seed]))
+
+
 # Optimizers
 
 
@@ -122,7 +129,7 @@ def test_two_steps_of_sgd_are_those_of_the_formula(nesterov: bool) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_training_resumed_gives_the_bits_of_one_without_interruption(name: str) -> None:
-    whole = finish(make_training(RECIPES[name]))
+    whole = alone(name)
     first = make_training(RECIPES[name])
     first.run_round()
     resumed = make_training(RECIPES[name])
@@ -136,8 +143,8 @@ def test_training_resumed_gives_the_bits_of_one_without_interruption(name: str) 
 @pytest.mark.parametrize("name", RECIPES)
 def test_equal_seeds_give_equal_bits_and_no_two_recipes_do(name: str) -> None:
     state = state_of(finish(make_training(RECIPES[name])))
-    assert_equal(state, state_of(finish(make_training(RECIPES[name]))))
-    other = state_of(finish(make_training(RECIPES[next(each for each in RECIPES if each != name)])))
+    assert_equal(state, state_of(alone(name)))
+    other = state_of(alone(next(each for each in RECIPES if each != name)))
     weights = "classifier.network.0.weight"
     assert not torch.equal(state[weights], other[weights])
 
@@ -148,21 +155,21 @@ def test_lanes_at_once_train_by_every_recipe_as_each_alone(name: str, form: str)
     """Also where a round has been trained alone before: what the optimizer holds is taken over."""
     together = make_training(RECIPES[name], [0, 1], Fusion(form=form, max_lanes=2))
     for index in (0, 1):
-        alone = make_training(RECIPES[name], [index])
-        alone.run_round()
+        first = make_training(RECIPES[name], [index])
+        first.run_round()
         lane = together.lanes[index]
-        together.set_lane_state(lane, alone.get_lane_state(alone.lanes[0]))
+        together.set_lane_state(lane, first.get_lane_state(first.lanes[0]))
         for field in lane.progress_fields:
-            setattr(lane, field, getattr(alone.lanes[0], field))
+            setattr(lane, field, getattr(first.lanes[0], field))
     finish(together)
     for index in (0, 1):
-        alone = finish(make_training(RECIPES[name], [index]))
+        single = alone(name, index)
         losses = [
-            [row["train_loss"] for row in each.curves] for each in (together.lanes[index], alone.lanes[0])
+            [row["train_loss"] for row in each.curves] for each in (together.lanes[index], single.lanes[0])
         ]
         assert losses[0] == pytest.approx(losses[1], rel=2e-3)
         if form == "separate":
-            assert_equal(state_of(together, index), state_of(alone))
+            assert_equal(state_of(together, index), state_of(single))
 
 
 # Schedules
