@@ -98,6 +98,7 @@ def run_pending(
     progress = Progress(ledger, throughput, slots, console, disk)
     driver = DriverBeat(store.files, ledger.plan.study.name)
     attempt(store.gather)  # also what a driver that was killed has left
+    console.print("starting Ray")
     session.start()
     told = log_session(store.files, ledger.plan.study.name, this_command(), progress.num_stages)
     with driver, progress, told as session_log:

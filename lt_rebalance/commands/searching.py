@@ -84,6 +84,7 @@ class SearchCommand:
     def _search(self) -> None:
         # Workers have a working directory and an environment of their own.
         data_dir = str(locate_data_dir(self.options.data_dir))
+        self.console.print("starting Ray")
         self.session.start()
         common = (self.resources, self._show_trial, self.session.check)
         if self.search.scheduler == "pbt":

@@ -1,5 +1,6 @@
 """Show a running study: a table that fills in cell by cell, or plain lines where there is no terminal."""
 
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -54,6 +55,10 @@ def render_cells(cells: pd.DataFrame, title: str) -> CellTable:
     )
 
 
+_AGE_S = 1.0
+"""after which ages are painted anew though nothing has happened"""
+_BAR = 20
+"""characters"""
 _TOLD = {
     "generator": ("collapsed classes", "num_collapsed_classes", 0),
     "classifier": ("accuracy", "accuracy", 3),
@@ -116,6 +121,7 @@ class Progress:
         self._tally = CellTally(ledger) if has_cursor else None
         self._painting_share = painting_share
         self._is_painted = True
+        self._painted_s = -math.inf
         self._paint_again_s = 0.0
 
     def __enter__(self) -> "Progress":
@@ -136,6 +142,12 @@ class Progress:
     def num_done(self) -> int:
         """How many of these stages have ended."""
         return self.num_stages - len(self._remaining)
+
+    @property
+    def share(self) -> float:
+        """Which share of these stages has ended, those in training counted as far as they are, in [0, 1]."""
+        under_way = sum(running.done_share for running in self._running.values())
+        return (self.num_done + under_way) / self.num_stages if self.num_stages else 1.0
 
     def seconds_left(self) -> float | None:
         """Return how long the others will take; None where that is not known yet."""
@@ -215,11 +227,14 @@ class Progress:
         self.tick()
 
     def tick(self) -> None:
-        """Show what has changed, unless painting has taken its share of the time already."""
-        if self._live is not None and not self._is_painted and time.monotonic() >= self._paint_again_s:
+        """Show what has changed, and ages anew, unless painting has taken its share of the time."""
+        if self._live is None or time.monotonic() < self._paint_again_s:
+            return
+        is_old = self._running and time.monotonic() >= self._painted_s + _AGE_S
+        if is_old or not self._is_painted:
             start_s = time.monotonic()
             self._paint()
-            end_s = time.monotonic()
+            end_s = self._painted_s = time.monotonic()
             self._paint_again_s = end_s + (end_s - start_s) / self._painting_share
 
     def _paint(self) -> None:
@@ -228,8 +243,10 @@ class Progress:
         title = describe_means(
             self._ledger.plan.study.name, cells, has_shared_subsets=self._tally.has_shared_subsets
         )
-        status = f"{self._share_done()} stages done, {self._time_left()}; {self._ledger.summary()}"
+        bar = "█" * int(self.share * _BAR) + "░" * (_BAR - int(self.share * _BAR))
+        done = f"{int(100 * self.share)} %, {self._share_done()} stages done, {self._time_left()}"
+        status = (f"{bar} {done}", self._ledger.summary())
         running = [rich(f"running: {stage}") for stage in self._running.values()]
         # The table comes last: it is what a low terminal may cut off.
-        self._live.update(Group(rich(status), *running, render_cells(cells, title)), refresh=True)
+        self._live.update(Group(*map(rich, status), *running, render_cells(cells, title)), refresh=True)
         self._is_painted = True

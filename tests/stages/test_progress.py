@@ -4,6 +4,7 @@ import dataclasses
 import io
 import math
 import re
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,23 @@ def test_live_progress_shows_a_stage_no_longer_after_its_end(store: Store) -> No
     last = "\n".join(follower.lines()[before:])
     assert "1/2 stages done" in last
     assert "running: classifier 1/2 none seed 0" not in last
+
+
+def test_live_progress_paints_ages_that_move_and_a_bar(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [time.monotonic()]
+    monkeypatch.setattr("lt_rebalance.stages.progress.time.monotonic", lambda: clock[0])
+    plan = make_plan(NONE, num_seeds=2)
+    follower = Follower(plan, store, terminal)
+    with follower.progress as progress:
+        progress.start(plan.runs[0].stage)
+        progress.advance(plan.runs[0].stage, 15, 30, 1.0)
+        shown = "\n".join(follower.lines())
+        assert "█" * 5 + "░" * 15 + " 25 %, 0/2 stages done" in shown
+        for seconds, ages in ((0.5, []), (40.0, ["41 s, 15/30"])):
+            before = len(follower.screen.getvalue())
+            clock[0] += seconds
+            progress.tick()
+            assert re.findall(r"seed 0 \((.*?)\)", follower.screen.getvalue()[before:]) == ages
 
 
 def test_live_progress_on_a_terminal_of_24_lines_still_shows_what_runs(store: Store) -> None:
