@@ -19,6 +19,9 @@ if sys.dont_write_bytecode and sys.pycache_prefix is None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
+# Commands that are started here are not typed behind `uv run`, however the tests are.
+os.environ.pop("UV_RUN_RECURSION_DEPTH", None)
+
 # Ray makes its workers yield to all else; beside other tests that would be most of the time.
 os.environ.setdefault("RAY_worker_niceness", "0")
 

@@ -206,7 +206,9 @@ def require_utf8() -> None:
 
 def this_command(flag: str | None = None, value: object = None) -> str:
     """Return the command line by which this process was started, with another value of one of its options."""
-    words = ["python", *sys.orig_argv[1:]]
+    # uv tells those that it runs how deep they are in each other; without it, python may be another one.
+    runner = ["uv", "run"] if "UV_RUN_RECURSION_DEPTH" in os.environ else []
+    words = [*runner, "python", *sys.orig_argv[1:]]
     if flag is not None:
         while flag in words[:-1]:
             del words[words.index(flag) : words.index(flag) + 2]

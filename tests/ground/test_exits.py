@@ -5,6 +5,7 @@ import contextlib
 import errno
 import getpass
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,19 @@ def test_words_of_an_error_are_one_line_that_does_nothing_to_a_terminal(ends: En
 def test_command_that_is_to_go_on_is_the_one_that_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python3", "-m", "analysis", "my store", "--out", "x"])
     assert this_command() == "python -m analysis 'my store' --out x"
+    monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
+    assert this_command() == "uv run python -m analysis 'my store' --out x"
+
+
+@pytest.mark.slow
+def test_command_typed_behind_uv_run_is_told_with_it() -> None:
+    uv = os.environ.get("UV") or shutil.which("uv")
+    command = [uv, "run"] if uv is not None else [sys.executable, "-m", "uv", "run"]
+    script = "from lt_rebalance.ground.exits import this_command; print(this_command())"
+    done = subprocess.run(
+        [*command, "--no-sync", "python", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"uv run python -c '{script}'\n"
 
 
 @pytest.mark.parametrize("given", [[], ["--seeds", "3"], ["--seeds=3"], ["--seeds", "2", "--seeds", "3"]])
