@@ -17,6 +17,7 @@ examples:
   lt-rebalance verify 3f2a --storage results
   lt-rebalance tensorboard results
   lt-rebalance export results --out runs.parquet
+  lt-rebalance publish studies/pilot --storage results
   lt-rebalance data path/to/pictures --image-size 32  images of your own, before a sweep
   source <(lt-rebalance completion bash)
 
@@ -42,6 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_gc(commands)
     _add_export(commands)
     _add_tensorboard(commands)
+    _add_publish(commands)
     _add_data(commands)
     _add_completion(commands)
     return parser
@@ -167,6 +169,22 @@ def _add_tensorboard(commands: argparse._SubParsersAction) -> None:  # type: ign
     parser.add_argument(
         "--no-server", action="store_true", help="bring the events up to date, and that is all"
     )
+    _add_json(parser)
+
+
+def _add_publish(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    parser = _add(
+        commands,
+        "publish",
+        "put a study that was run into its folder: records, report, what it cost, checksums",
+    )
+    parser.add_argument(
+        "folder", type=place, metavar="studies/NAME", help="holds the plan.toml by which study NAME was run"
+    )
+    parser.add_argument(
+        "--storage", type=place, metavar="STORE", help=f"where it was run (default: {DEFAULT_STORE})"
+    )
+    parser.add_argument("--partial", action="store_true", help="publish also when runs failed or are missing")
     _add_json(parser)
 
 

@@ -93,6 +93,9 @@ def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
         by_method = {}
     for name, spending in (*status.spending_by_kind.items(), *by_method.items()):
         lines.append(f"  {name}: {spending.describe(hourly_rate)}")
+    if status.saved_s:
+        saved = format_duration(status.saved_s)
+        lines.append(f"device time saved by runs that share a generator or a first training: {saved}")
     for note in status.drivers:
         lines.append(f"sweep at work: process {note.pid} on {note.host}{_describe_clock(note)}")
     if not status.drivers and not is_over(status):

@@ -97,13 +97,16 @@ class StudyPlan:
             )
 
 
-def read_plan(path: str) -> StudyPlan:
+def read_plan(path: str, option: str = _OPTION) -> StudyPlan:
     """Return the plan in a file, whose folder has the name of the study.
+
+    Args:
+        option: by which the file was named, for errors.
 
     Raises:
         ValueError: it cannot be read, is none, or contradicts itself.
     """
-    values = read_toml(Path(path), _OPTION)
+    values = read_toml(Path(path), option)
     for change in values.get("changes", ()):
         if isinstance(change, dict) and isinstance(change.get("date"), datetime.date):
             change["date"] = change["date"].isoformat()
@@ -118,7 +121,7 @@ def read_plan(path: str) -> StudyPlan:
             )
         name(study := Path(path).absolute().parent.name)
     except ValueError as error:
-        raise ValueError(f"{_OPTION} {path} is no plan of a study: {error}") from None
+        raise ValueError(f"{option} {path} is no plan of a study: {error}") from None
     return StudyPlan(
         name=study,
         question=plan["question"],

@@ -6,7 +6,7 @@ A device is a GPU, or else a CPU core.
 import math
 import statistics
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lt_rebalance.ground.text import format_duration
@@ -191,6 +191,17 @@ def spending_by_cell(
         Spending(spent_s=spent[cell], left_s=None if cell in unknown else left[cell])
         for cell in range(num_cells)
     ]
+
+
+def saved_by_sharing(keys_by_run: Iterable[Collection[str]], spent_s: Mapping[str, float]) -> float:
+    """Return the device seconds that runs would cost more if each trained all stages for itself alone.
+
+    Args:
+        keys_by_run: the keys of the stages of each run that is done.
+        spent_s: as in `spending_by_kind`.
+    """
+    users = Counter(key for keys in keys_by_run for key in keys)
+    return sum((num - 1) * spent_s.get(key, 0.0) for key, num in users.items())
 
 
 def add_up(spendings: Sequence[Spending], names: Sequence[str]) -> dict[str, Spending]:

@@ -13,6 +13,7 @@ from lt_rebalance.monitoring.estimates import (
     Spending,
     add_up,
     estimate_left,
+    saved_by_sharing,
     spending_by_cell,
     spending_by_kind,
     sum_spending,
@@ -104,10 +105,13 @@ class Status:
     spending: Spending
     spending_by_kind: Mapping[str, Spending]
     spending_by_method: Mapping[str, Spending]
+    saved_s: float
+    """device seconds that would have been spent as well if no two runs shared a stage"""
 
     def to_dict(self, hourly_rate: float | None = None) -> dict[str, Any]:
         """Return plain JSON values."""
         values = dataclasses.asdict(self)
+        values["device_hours_saved"] = values.pop("saved_s") / 3600
         values["spending"] = self.spending.to_dict(hourly_rate)
         for name in ("spending_by_kind", "spending_by_method"):
             values[name] = {each: value.to_dict(hourly_rate) for each, value in getattr(self, name).items()}
@@ -146,6 +150,7 @@ def describe_status(
     left_s = {fact.key: estimator.device_s(fact) for fact in pending}
     runs = [(run.cell, run.keys) for run in study.runs]
     by_cell = spending_by_cell(len(study.cells), runs, spent_s, left_s)
+    done = {run.key: run.keys for run in study.runs if facts[run.key].state in ("complete", "diverged")}
     return Status(
         study=study.name,
         question=study.question,
@@ -163,6 +168,7 @@ def describe_status(
         spending=sum_spending(spent_s, left_s),
         spending_by_kind=spending_by_kind({key: fact.kind for key, fact in facts.items()}, spent_s, left_s),
         spending_by_method=add_up(by_cell, [cell.method for cell in study.cells]),
+        saved_s=saved_by_sharing(done.values(), spent_s),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from lt_rebalance.ground.errors import attempt
 from lt_rebalance.monitoring.concerns import find_concerns
-from lt_rebalance.monitoring.stage_log import StageLog, capture
+from lt_rebalance.monitoring.stage_log import StageLog, capture, say_begin, say_round
 from lt_rebalance.monitoring.tensorboard.naming import EventRun
 from lt_rebalance.monitoring.tensorboard.writer import RunEvents
 from lt_rebalance.stages.base import StageRun
@@ -86,7 +86,11 @@ class TrialObserver:
             if self._seen.get(stage.key) != state:
                 is_first = stage.key not in self._seen
                 self._seen[stage.key] = state
-                _log.info("%s: %s", stage, _describe_begin(lane) if is_first else _describe(lane))
+                _log.info(
+                    "%s: %s",
+                    stage,
+                    say_begin(lane.round, len(lane.round_ends)) if is_first else _describe(lane),
+                )
                 attempt(functools.partial(self._show, run, index))
         slowest = min(run.lanes, key=lambda lane: lane.round)
         self._note = dataclasses.replace(
@@ -113,13 +117,9 @@ class TrialObserver:
         attempt(lambda: remove_note(self._store.files, self._note))
 
 
-def _describe_begin(lane: Lane) -> str:
-    return f"goes on after round {lane.round}/{len(lane.round_ends)}" if lane.round else "begins"
-
-
 def _describe(lane: Lane) -> str:
     if lane.is_diverged:
         return f"diverged at step {lane.step}"
     numbers = {name: value for name, value in lane.curves[-1].items() if isinstance(value, float)}
     shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-    return f"round {lane.round}/{len(lane.round_ends)}, {lane.train_s:.1f} s: {shown}"
+    return f"{say_round(lane.round, len(lane.round_ends), lane.train_s)}: {shown}"
