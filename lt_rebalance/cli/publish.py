@@ -19,7 +19,7 @@ from lt_rebalance.monitoring.stage_log import Attempts, log_path, read_attempts
 from lt_rebalance.monitoring.status import read_status
 from lt_rebalance.stages.installation import import_beside
 from lt_rebalance.stages.provenance import driver_source
-from lt_rebalance.store import Store, StoreError
+from lt_rebalance.store import Store
 from lt_rebalance.store.documents import search_path
 from lt_rebalance.store.place import PLAN, UNPUBLISHED
 from lt_rebalance.store.records import Record
@@ -123,14 +123,14 @@ def _write_archive(made: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def _write_report(made: Path, study: str, *, is_partial: bool) -> list[str]:
-    """Write the report of what has been archived; StoreError for gaps, unless it is to be a partial one."""
+    """Write the report of what has been archived; ValueError for gaps, unless it is to be a partial one."""
     from analysis.collect import read_results
     from analysis.report import write_report
 
     try:
         results = read_results(str(made), studies=[study], allow=["gaps"] if is_partial else [])
-    except StoreError as error:
-        raise StoreError(str(error).replace(str(made.absolute()), "what is to be published")) from None
+    except ValueError as error:
+        raise ValueError(str(error).replace(str(made.absolute()), "what is to be published")) from None
     write_report(results, made / REPORT)
     return list(results.notes)
 

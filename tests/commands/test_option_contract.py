@@ -383,6 +383,7 @@ LOOKS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             **{"--samples": ["samples.png"], "--data-dir": ["/nowhere"], "--json": []},
         },
     ),
+    "publish": (["publish", "FOLDER"], {}),
     "completion": (["completion", "bash"], {}),
 }
 ELSEWHERE = {
@@ -395,6 +396,10 @@ ELSEWHERE = {
     "dry_run": "its bases are dry runs; test_dry_run_names_what_failed",
     "no_server": "without it the command becomes the server",
     "what": "the store, or the set of images",
+    "folder": "test_publish.py, as all options of publish",
+    "partial": "test_what_is_not_whole_or_not_planned_is_not_published",
+    "storage": "of publish: test_publish.py",
+    "json": "of publish: test_folder_holds_everything_and_is_published_again_alike",
     "allow": "accepts what is refused without it: tests of the analysis",
 }
 

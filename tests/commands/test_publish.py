@@ -1,0 +1,247 @@
+"""A study that was run is published so that everybody can check it, or not at all."""
+
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.__main__ import main as analyse
+from lt_rebalance.cli import publish as command
+from lt_rebalance.cli.main import main
+from lt_rebalance.commands.study_plan import register_cells
+from lt_rebalance.monitoring.sessions import SessionLog
+from lt_rebalance.store import Store, open_store
+from lt_rebalance.studies.plan import compile_study, describe_plan
+from lt_rebalance.studies.protocols import Protocol, make_cell
+from lt_rebalance.studies.stage import RESULTS_VERSION
+from lt_rebalance.studies.study import Study
+from lt_rebalance.training.configs import Execution
+from tests.made_up import make_up
+
+ROOT = Path(__file__).parents[2]
+NAME = "pilot"
+PLAN = """
+question = "Does it *help*?"
+sweep = "full_grid.py"
+arguments = ["--preset", "quick"]
+seeds = 4
+least_seeds = 3
+stopping = "after four seeds"
+confirmatory = ["H2", "claims of the paper"]
+"""
+
+Publish = Callable[..., tuple[int, str, str]]
+
+
+def read_tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def store(tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution) -> Store:
+    """Return a store of made-up results, with what a driver and a stage that was resumed have logged."""
+    opened = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
+    assert opened is not None
+    common = {"dataset": "fashion_mnist_mini", "c": "1/2"}
+    cells = (
+        make_cell(small_protocol, method="none", generator=None, **common),
+        make_cell(small_protocol, method="cgan", generator="small_mlp_cgan_leaky", **common),
+    )
+    plan = compile_study(Study(name=NAME, cells=cells, seeds=(0, 1, 2)), cpu_execution)
+    opened.write_study(describe_plan(plan))
+    predictions = io.BytesIO()
+    np.save(predictions, np.zeros(1000, dtype=np.uint8))
+    for key, stage in plan.stages.items():
+        role = ("weights", ".safetensors") if stage.kind == "generator" else ("predictions", ".npy")
+        artifact = opened.write_artifact(key, *role, predictions.getvalue())
+        opened.commit(make_up(stage, artifacts={role[0]: artifact}))
+    key = plan.runs[0].key
+    log = [f"t INFO x: classifier 1/2 none seed 0: {said}" for said in ("begins", "round 1/2, 3600.0 s: a")]
+    log += [
+        f"t INFO x: classifier 1/2 none seed 0: {said}"
+        for said in ("goes on after round 1/2", "round 2/2, 9 s")
+    ]
+    opened.files.append(f"logs/{key}.log", "\n".join(log).encode())
+    SessionLog(opened.files, NAME, "python sweep.py", 15)
+    return opened
+
+
+@pytest.fixture
+def folder(store: Store, tmp_path: Path) -> Path:
+    """Return the folder of a study with its plan."""
+    folder = tmp_path / "studies" / NAME
+    folder.mkdir(parents=True)
+    cells = register_cells(store.load_study(NAME).cells)
+    listed = "\n".join(f"{json.dumps(cell)} = {json.dumps(digits)}" for cell, digits in cells.items())
+    (folder / "plan.toml").write_text(f"{PLAN}\n[cells]\n{listed}\n")
+    return folder
+
+
+@pytest.fixture
+def publish(folder: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> Publish:
+    def publish_(*options: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        return (main(["publish", str(folder), "--storage", store.location, *options]), *capsys.readouterr())
+
+    return publish_
+
+
+def test_report_is_rebuilt_from_the_published_folder_bit_for_bit(
+    publish: Publish, folder: Path, tmp_path: Path
+) -> None:
+    code, _, err = publish()
+    assert code == 0, err
+    assert analyse([str(folder), "--out", str(tmp_path / "again")]) == 0
+    rebuilt = read_tree(tmp_path / "again")
+    assert rebuilt == read_tree(folder / "report") and "index.html" in rebuilt
+    assert any(name.endswith(".png") for name in rebuilt)
+
+
+@pytest.mark.usefixtures("unprinted_figures")
+def test_folder_holds_everything_and_is_published_again_alike(
+    publish: Publish, folder: Path, store: Store
+) -> None:
+    (folder / "notes.md").write_text("mine")
+    code, out, _ = publish()
+    assert code == 0 and "9 records" in out
+    first = read_tree(folder)
+    assert {name.partition("/")[0] for name in first} == {
+        *("plan.toml", "README.md", "SHA256SUMS", "store.zip", "report", "notes.md")
+    }
+    listed = dict(reversed(line.split("  ", 1)) for line in first.pop("SHA256SUMS").decode().splitlines())
+    assert listed == {name: hashlib.sha256(content).hexdigest() for name, content in first.items()}
+    (folder / "report" / "left.txt").write_text("of an earlier report")
+    assert json.loads(publish("--json")[1])["records"] == 9
+    assert {name: content for name, content in read_tree(folder).items() if name != "SHA256SUMS"} == first
+    published = open_store(str(folder), None, create=False, is_read_only=True)
+    assert published is not None
+    for key in store.list_keys():
+        record = published.read_record(key)
+        assert record == store.read_record(key) and record is not None
+        roles = record.artifacts.keys() - {"weights"}
+        assert all(published.has_artifact(record, role) for role in roles)
+
+
+@pytest.mark.usefixtures("unprinted_figures")
+def test_readme_tells_runs_keys_attempts_and_cost(publish: Publish, folder: Path, store: Store) -> None:
+    publish()
+    text = (folder / "README.md").read_text()
+    keys = hashlib.sha256("\n".join(sorted(store.list_keys())).encode()).hexdigest()
+    for said in (
+        "# Does it \\*help\\*?",
+        "2 cells at 3 seeds: planned 6, complete 6, failed 0, diverged 0, missing 0.",
+        f"`{keys}`",
+        "Confirmatory: H2, claims of the paper; all else explores.",
+        "1 attempts began a training, 1 went on from a\ncheckpoint, and 0 were made at a stage",
+        "saved 1.00 h of training",
+        "| 15 | none: killed |  | python sweep.py |",
+        f"verify studies/{NAME} ",
+    ):
+        assert said in text, said
+
+
+def remove_record(store: Store, folder: Path) -> None:
+    Path(store.location, "stages", store.load_study(NAME).runs[0].key, "result.json").unlink()
+
+
+def alter_predictions(store: Store, folder: Path) -> None:
+    next(Path(store.location).glob("stages/*/predictions-*")).write_bytes(b"altered")
+
+
+def register_another(store: Store, folder: Path) -> None:
+    plan = folder / "plan.toml"
+    plan.write_text(re.sub(r'(none" = )".*"', r'\1"0123456789ab"', plan.read_text()))
+
+
+def plan_fewer_seeds(store: Store, folder: Path) -> None:
+    plan = folder / "plan.toml"
+    plan.write_text(
+        plan.read_text().replace("seeds = 4", "seeds = 2").replace("least_seeds = 3", "least_seeds = 2")
+    )
+
+
+def confirm_unknown(store: Store, folder: Path) -> None:
+    plan = folder / "plan.toml"
+    plan.write_text(plan.read_text().replace('"H2"', '"H99"'))
+
+
+def lose_the_plan(store: Store, folder: Path) -> None:
+    (folder / "plan.toml").unlink()
+
+
+def forget_the_study(store: Store, folder: Path) -> None:
+    Path(store.location, "studies", f"{NAME}.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (remove_record, "1 of 6 planned runs have no result"),
+        (alter_predictions, "does not have the sha256 that its record states"),
+        (register_another, "configured otherwise: fashion_mnist_mini small 1/2 none"),
+        (plan_fewer_seeds, "has 3 seeds, and pilot/plan.toml registers 2 to 2"),
+        (confirm_unknown, "unknown confirmatory 'H99'; known: claims of the paper, H1"),
+        (lose_the_plan, "plan.toml cannot be read"),
+        (forget_the_study, "no study 'pilot'"),
+    ],
+)
+@pytest.mark.usefixtures("unprinted_figures")
+def test_what_is_not_whole_or_not_planned_is_not_published(
+    harm: Callable[[Store, Path], None], words: str, publish: Publish, folder: Path, store: Store
+) -> None:
+    harm(store, folder)
+    before = read_tree(folder)
+    code, _, err = publish()
+    assert code == 2 and words in err and err.count("\n") == 1 and ".publishing" not in err
+    assert read_tree(folder) == before
+    if harm is remove_record:
+        assert publish("--partial")[0] == 0
+        assert "--partial\n" in (folder / "README.md").read_text()
+
+
+@pytest.mark.usefixtures("unprinted_figures")
+def test_study_that_a_repository_should_not_hold_is_refused(
+    publish: Publish, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for most, words in ((1000, "the archive alone"), (60_000, f"{NAME} would have")):
+        monkeypatch.setattr(command, "MOST_BYTES", most)
+        code, _, err = publish()
+        assert code == 2 and words in err and "publish it as several studies" in err
+    assert list(folder.iterdir()) == [folder / "plan.toml"]
+
+
+@pytest.mark.slow
+def test_study_is_registered_run_published_and_verified_on_real_ray(tmp_path: Path) -> None:
+    folder = tmp_path / "studies" / "pilot"
+    folder.mkdir(parents=True)
+    arguments = "--preset quick --c 1/2 --methods none cgan --generators small_mlp_cgan_leaky --device cpu"
+    arguments += " --precision float32 --steps 20 --generator-steps 20"
+    plan = PLAN.replace('["--preset", "quick"]', json.dumps(arguments.split()))
+    (folder / "plan.toml").write_text(plan.replace("least_seeds = 3", "least_seeds = 1"))
+
+    def call(*command: str) -> str:
+        done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    sweep = [str(ROOT / "sweeps" / "full_grid.py"), "--plan-file", "studies/pilot/plan.toml"]
+    call(*sweep, "--register")
+    call(*sweep, "--seeds", "1", "--storage", "store")
+    look = ["-c", "import sys; from lt_rebalance.cli.main import main; sys.exit(main())"]
+    call(*look, "publish", "studies/pilot", "--storage", "store")
+    shutil.rmtree(tmp_path / "store")
+    call("-m", "analysis", "studies/pilot", "--out", "again")
+    assert read_tree(tmp_path / "again") == read_tree(folder / "report")
+    study = open_store(str(folder), None, create=False, is_read_only=True)
+    assert study is not None
+    key = next(run.key for run in study.load_study("pilot").runs if run.generator_key is not None)
+    assert "equal, bit for bit" in call(*look, "verify", "studies/pilot", key[:12])
+    assert "| done |" in (folder / "README.md").read_text()
