@@ -41,9 +41,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backwards", action="store_true", help="run the last test first")
 
 
+# Where a slow test takes a minute and more. Begun last, one would run alone while other processes are idle.
+LONGEST_FIRST = (
+    "commands/test_chaos.py",
+    "commands/test_object_store_sweep.py",
+    "commands/test_resume.py",
+    "commands/test_tune_sweeps.py",
+    "cluster/test_installed.py",
+    "cluster/test_population.py",
+    "cluster/test_fresh_ray.py",
+)
+
+
+def _find_turn(item: pytest.Item) -> int:
+    """Return 0 for a test of the first module of those whose slow tests are long; their number for others."""
+    path = item.path.relative_to(Path(__file__).parent).as_posix()
+    is_slow = any(item.get_closest_marker(name) for name in ("slow", "chaos"))
+    return LONGEST_FIRST.index(path) if is_slow and path in LONGEST_FIRST else len(LONGEST_FIRST)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Turn the order round where that is asked for."""
+    """Begin with the longest of the slow tests; turn the order round where that is asked for."""
+    items.sort(key=_find_turn)
     if config.getoption("--backwards"):
         items.reverse()
 
