@@ -187,11 +187,7 @@ def chapter_texts(
     """
     has_generators = bool(_values(cells, "generator.architecture"))
     return {
-        "completeness": (
-            "Every planned run is accounted for. What finished runs were made with is told as far as their "
-            "records say."
-        ),
-        "replication": join(
+        "results": join(
             [
                 describe_seeds(cells),
                 describe_replication(runs),
@@ -205,7 +201,7 @@ def chapter_texts(
             if has_comparisons
             else ""
         ),
-        "collapse": (
+        "classes": (
             "A class is dead when not one of its test images is recognised, and a run with a dead class has "
             "collapsed. Collapsed runs stay in every test."
         ),
@@ -217,8 +213,10 @@ def chapter_texts(
             if has_generators
             else ""
         ),
-        "exploratory": (
-            "Nothing here belongs to a declared family; it may suggest a question, and answers none."
+        "exploratory": "Nothing here was declared beforehand. It may suggest a question; it answers none.",
+        "provenance": (
+            "Every planned run is accounted for. What finished runs were made with is told as far as their "
+            "records say."
         ),
     }
 

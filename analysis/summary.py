@@ -2,58 +2,21 @@
 
 from importlib import metadata
 
-import pandas as pd
-
 from analysis.collect import Results
-from analysis.compare import ALPHA, EXPLORATORY
 from analysis.estimates import accuracy_sd
-from analysis.leading import name_leading
-from analysis.power import smallest_exact_p
 from analysis.sentences import (
-    ORACLE,
     describe_assumptions,
     describe_choice,
     describe_left_out,
-    describe_papers_numbers,
     describe_sample,
-    describe_seeds_apart,
     describe_single_runs,
     describe_spread,
     join,
 )
-from analysis.tables import Frames, account, count_verdicts
-from analysis.tables.formats import count, count_between, listed, named_data, percent, spread
+from analysis.tables import Frames
+from analysis.tables.formats import count, count_between, listed, named_data, spread
 
 ANALYSIS_PACKAGES = ("numpy", "pandas", "scipy", "statsmodels", "scikit-posthocs", "matplotlib")
-
-
-def describe_findings(results: Results, frames: Frames) -> list[str]:
-    """Return what a hurried reader should know."""
-    counts, planned = account(results.runs), account(results.planned)
-    n = frames.collapse["n"]
-    collapsed = int(frames.collapse["num_collapsed"].sum())
-    sentences = [
-        f"{planned['complete']:,} of {count(planned['planned'], 'planned run')} "
-        f"{'is' if planned['planned'] == 1 else 'are'} complete: {count(len(results.cells), 'cell')} with "
-        f"{count_between(int(n.min()), int(n.max()), 'complete run')} a cell.",
-    ]
-    if apart := describe_seeds_apart(planned["planned"] - counts["planned"], counts["planned"]):
-        sentences.append(apart)
-    if counts["complete"]:
-        sentences.append(
-            f"{collapsed:,} of {count(counts['complete'], 'complete run')} "
-            f"({percent(collapsed / counts['complete'])}) never recognise at least one class."
-        )
-    verdicts = count_verdicts(frames.judged)
-    said = listed([f"{number} {verdict}" for verdict, number in verdicts.items()])
-    absent = describe_papers_numbers(results.runs), describe_left_out(results.runs), _describe_oracle(results)
-    return [
-        *sentences,
-        *(sentence for sentence in absent if sentence),
-        *_describe_contrasts(frames.contrasts),
-        f"Of {count(sum(verdicts.values()), 'verdict')} on {frames.judged['hypothesis'].nunique()} "
-        f"hypotheses: {said}.",
-    ]
 
 
 def describe_design(results: Results) -> dict[str, str]:
@@ -69,37 +32,6 @@ def describe_design(results: Results) -> dict[str, str]:
             f"{count(cells['method'].nunique(), 'method')}; {planned} planned a cell."
         )
     return design
-
-
-def _describe_oracle(results: Results) -> str:
-    """Say at the head what a reader must not miss: that test images chose."""
-    is_oracle = (results.cells["classifier.selection"] == ORACLE).any()
-    return describe_choice(results.cells) if is_oracle else ""
-
-
-def _describe_contrasts(contrasts: pd.DataFrame) -> list[str]:
-    if contrasts.empty:
-        return []
-    is_declared = contrasts["family"] != EXPLORATORY
-    is_decided = contrasts["verdict"].isin(["better", "worse"])
-    sentences = [
-        join(
-            f"Of {count(int(rows.sum()), noun)} in {name_leading(contrasts[rows])}, "
-            f"{(rows & is_decided).sum()} stand after {correction} correction at {ALPHA:g}."
-            for rows, noun, correction in (
-                (is_declared, "declared difference", "Holm's"),
-                (~is_declared, "exploratory difference", "Benjamini-Hochberg's"),
-            )
-            if rows.any()
-        )
-    ]
-    num_pairs = int(contrasts["n_pairs"].max())
-    if num_pairs and smallest_exact_p(num_pairs) >= ALPHA:
-        sentences.append(
-            f"With at most {count(num_pairs, 'pair')} a comparison, the exact test cannot go below p = "
-            f"{smallest_exact_p(num_pairs):.3g}: it takes more seeds to tell which method wins."
-        )
-    return sentences
 
 
 def describe_limits(results: Results, frames: Frames) -> list[str]:

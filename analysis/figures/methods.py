@@ -1,14 +1,14 @@
 """Figures F1 and F3: what every run reaches, and which method beats which."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
 from analysis.aggregate import PAPER_METRICS, count_diverged, papers_row
-from analysis.estimates import mean_interval
+from analysis.estimates import Interval
 from analysis.figures.style import (
     COLLAPSED_COLOUR,
     MANY,
@@ -22,41 +22,62 @@ from analysis.figures.style import (
     label_methods,
     make_figure,
     marker_of,
+    say_mean,
+    say_on_hover,
     title_of,
 )
 from analysis.leading import leading_of, name_leading
 from analysis.naming import in_order
+from analysis.ranking import simultaneous_intervals
 from analysis.sentences import (
     describe_left_out,
     describe_pairs_left_out,
-    describe_papers_numbers,
     has_papers_numbers,
     join,
 )
+from analysis.tables.formats import estimate, listed, share
 from lt_rebalance.ground.imbalance import data_rank
-from lt_rebalance.ground.metrics import METRICS
+from lt_rebalance.ground.metrics import METRICS, is_higher_better
 
-_ROW_HEIGHT = 0.4
-_PANEL_HEIGHT = 0.5
+_ROW_HEIGHT = 0.34
+_MANY_ROWS = 12
+_LOW_ROW_HEIGHT = 0.25
+_HEAD_HEIGHT = 0.7
 
 
 def plot_replicates(axes: Axes, runs: pd.DataFrame) -> Axes:
-    """Draw every complete run of one setting and C, mean and t interval above, the paper's number open."""
-    complete = runs[runs["state"] == "complete"]
-    methods, metric = in_order(runs["method"]), leading_of(runs)
+    """Draw every complete run of one setting and C, mean and interval above, the paper's number open.
+
+    Intervals hold for all methods at once. The method with the best mean stands on top, and those without a
+    run are left out, unless none has one.
+    """
+    complete, metric = runs[runs["state"] == "complete"], leading_of(runs)
+    methods = _by_mean(runs, metric)
+    wide = complete.pivot(index="seed", columns="method", values=metric).astype(np.float64)
+    intervals = dict(zip(wide.columns, simultaneous_intervals(wide.to_numpy()), strict=True))
     heights = _seed_heights(runs["seed"])
     for row, method in enumerate(methods):
         of_method = complete[complete["method"] == method].sort_values("seed")
         _draw_runs(axes, of_method, method, row + 0.16 + of_method["seed"].map(heights))
-        _draw_mean(axes, of_method[metric].to_numpy(dtype=np.float64), method, row - 0.2)
+        if len(of_method) > 1:
+            _draw_mean(axes, of_method[metric], intervals[method], method, row - 0.2)
         if (paper := papers_row(runs[runs["method"] == method])) is not None:
+            value = getattr(paper, PAPER_METRICS[metric])
             look: Options = {"facecolors": "none", "edgecolors": PAPER_COLOUR, "marker": "d", "zorder": 3}
-            axes.scatter([getattr(paper, PAPER_METRICS[metric])], [row + 0.16], s=46, gid="paper", **look)
+            look["urls"] = [say_on_hover(f"{method}, the paper's run: {share(value)}")]
+            axes.scatter([value], [row + 0.16], s=46, gid="paper", **look)
     label_methods(axes, methods)
     _write_counts(axes, runs, methods)
     axes.set_xlabel(METRICS[metric].label)
     axes.grid(axis="x", color="0.9")
     return axes
+
+
+def _by_mean(runs: pd.DataFrame, metric: str) -> list[str]:
+    """Return the methods that have a run, the best mean first; all of them where none has one."""
+    means = runs.loc[runs["state"] == "complete"].groupby("method")[metric].mean()
+    sign = -1 if is_higher_better(metric) else 1
+    return sorted(in_order(means.index), key=lambda name: sign * means[name]) or in_order(runs["method"])
 
 
 def _seed_heights(seeds: pd.Series) -> dict[int, float]:
@@ -68,27 +89,28 @@ def _seed_heights(seeds: pd.Series) -> dict[int, float]:
 
 def _draw_runs(axes: Axes, runs: pd.DataFrame, method: str, heights: pd.Series) -> None:
     """Draw healthy runs as marks of their method, and collapsed ones as crosses."""
-    is_collapsed = runs["is_collapsed"].astype(bool)
+    is_collapsed, size = runs["is_collapsed"].astype(bool), 14 if len(runs) > 1 else 30
     healthy, collapsed, metric = runs[~is_collapsed], runs[is_collapsed], leading_of(runs)
+    told = [
+        say_on_hover(f"{method}, seed {seed}: {share(value)}")
+        for seed, value in zip(runs["seed"], runs[metric], strict=True)
+    ]
+    said, said_of_collapsed = (list(itertools.compress(told, of)) for of in (~is_collapsed, is_collapsed))
     shared: Options = {"rasterized": len(runs) > MANY, "zorder": 2}
     look: Options = {"color": colour_of(method), "marker": marker_of(method), "alpha": 0.7, "linewidths": 0}
-    axes.scatter(healthy[metric], heights[~is_collapsed], s=14, gid="runs", **look, **shared)
+    axes.scatter(healthy[metric], heights[~is_collapsed], s=size, gid="runs", urls=said, **look, **shared)
     cross: Options = {"color": COLLAPSED_COLOUR, "marker": "x"}
+    cross["urls"] = [f"{text}, a class is never recognised" for text in said_of_collapsed]
     axes.scatter(collapsed[metric], heights[is_collapsed], s=22, gid="collapsed", **cross, **shared)
 
 
-def _draw_mean(axes: Axes, values: NDArray[np.float64], method: str, height: float) -> None:
-    """Draw mean and t interval, where there are two values."""
-    if len(values) > 1:
-        low, high = mean_interval(values)
-        mean = values.mean()
-        look: Options = {
-            "color": colour_of(method),
-            "marker": marker_of(method),
-            "markersize": 5,
-            "linewidth": 1.5,
-        }
-        axes.errorbar(mean, height, xerr=[[mean - low], [high - mean]], capsize=3, **look)
+def _draw_mean(axes: Axes, values: pd.Series, ends: Interval, method: str, height: float) -> None:
+    """Draw a mean with its interval."""
+    mean, (low, high) = float(values.mean()), ends
+    look: Options = {"color": colour_of(method), "marker": marker_of(method)}
+    look |= {"markersize": 5, "linewidth": 1.5, "capsize": 3}
+    drawn = axes.errorbar(mean, height, xerr=[[mean - low], [high - mean]], **look)
+    say_mean(drawn, f"{method}: mean {estimate(mean, low, high, share)}, n = {len(values)}")
 
 
 def _write_counts(axes: Axes, runs: pd.DataFrame, methods: Sequence[str]) -> None:
@@ -105,22 +127,21 @@ def _write_counts(axes: Axes, runs: pd.DataFrame, methods: Sequence[str]) -> Non
 
 
 def draw_replicates(runs: pd.DataFrame) -> Iterator[Drawn]:
-    """F1 for each setting, one panel a C."""
-    for index, (setting, of_setting) in enumerate(runs.groupby("setting", sort=False), start=1):
-        levels = sorted(dict.fromkeys(of_setting["data"]), key=data_rank)
-        numbers = [of_setting.loc[of_setting["data"] == data, "method"].nunique() for data in levels]
-        height = sum(numbers) * _ROW_HEIGHT + len(levels) * _PANEL_HEIGHT
-        figure, rows = make_figure(len(levels), 1, 6.5, height, sharex=True, height_ratios=numbers)
-        for (axes,), data in zip(rows, levels, strict=True):
-            plot_replicates(axes, of_setting[of_setting["data"] == data])
-            axes.set_title(title_of(data), loc="left")
-            axes.set_xlabel("")
-        _limit_to_shares(rows[-1][0])
-        rows[-1][0].set_xlabel(f"{METRICS[leading_of(of_setting)].label} on the test set (share)")
+    """F1 for each setting and C; those with one method, which compare nothing, come last."""
+    blocks = [block for _, block in runs.groupby(["setting", "data"], sort=False)]
+    blocks.sort(key=lambda block: block["method"].nunique() == 1)
+    for index, block in enumerate(blocks, start=1):
+        num_methods = len(_by_mean(block, leading_of(block)))
+        height = _HEAD_HEIGHT + num_methods * (_ROW_HEIGHT if num_methods <= _MANY_ROWS else _LOW_ROW_HEIGHT)
+        figure, ((axes,),) = make_figure(1, 1, 5.2, height)
+        plot_replicates(axes, block)
+        _limit_to_shares(axes)
+        axes.set_xlabel(f"{METRICS[leading_of(block)].label} on the test set (share)")
+        setting, place = block["setting"].iloc[0], title_of(block["data"].iloc[0])
         yield Drawn(
             name=f"f1-replicates-{index}",
-            title=f"F1. Every run: {setting}",
-            caption=_replicates_caption(of_setting),
+            title=f"F1. Every run: {place}, {setting}",
+            caption=_replicates_caption(block),
             figure=figure,
         )
 
@@ -132,17 +153,17 @@ def _replicates_caption(runs: pd.DataFrame) -> str:
         if has_papers_numbers(runs)
         else ""
     )
+    without = [name for name in in_order(runs["method"]) if name not in set(complete["method"])]
     return join(
         [
-            "One small mark a complete run, marks of one seed at the same height within their rows "
-            f"({describe_n(complete.groupby('cell').size())} a cell; in brackets those collapsed). Red "
-            "crosses: "
-            "runs in which a class is dead. Large marks: means over complete runs with 95 % Student t "
-            "intervals, where there are two runs that differ, cut where they leave 0 to 1.",
+            f"Small marks are single runs ({describe_n(complete.groupby('cell').size())} a method), those of "
+            "one seed at one height. Large marks are means with 95 % intervals that hold for all methods "
+            "here at once, cut where they leave 0 to 1. Red crosses, counted in brackets: runs in which a "
+            "class is never recognised.",
             diamonds,
-            describe_papers_numbers(runs),
             describe_left_out(runs),
-            describe_dataset(runs),
+            f"Without a complete run: {listed(without)}." if without else "",
+            f"Data set: {runs['dataset'].iloc[0]}.",
         ]
     )
 

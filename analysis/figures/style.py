@@ -1,6 +1,7 @@
 """What all figures share: one colour and marker a method, sizes, and files that come out equal every time."""
 
 import io
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -37,6 +39,9 @@ SMALL = 8.0
 """points of the smallest text"""
 MANY = 300
 """marks of a kind from which they become one bitmap, so that files stay small"""
+_HOVER = "hover:"
+"""begins what matplotlib takes for a link, the only thing that it keeps beside a mark"""
+_LINK = rb'<a xlink:href="hover:([^"]*)" target="_blank">'
 Options = dict[str, Any]  # Any: keyword arguments of matplotlib
 _STYLE: dict[Any, Any] = {  # Any: matplotlib types the names of its settings one by one
     "font.size": 9,
@@ -112,9 +117,25 @@ def label_methods(axes: Axes, methods: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
+def say_on_hover(text: str) -> str:
+    """Return what `set_url` or `set_urls` of an artist takes so that its mark says a text when pointed at."""
+    return _HOVER + text
+
+
+def say_mean(drawn: ErrorbarContainer, text: str) -> None:
+    """Let a mean and its interval say a text when pointed at."""
+    line, _, bars = drawn
+    if line is not None:
+        line.set_url(say_on_hover(text))
+    for each in bars:
+        each.set_urls([say_on_hover(text)])
+
+
 def to_svg(drawn: Drawn) -> bytes:
-    """Return the figure as SVG, the same bytes for the same figure."""
-    return _save(drawn, "svg", metadata={"Date": None})
+    """Return the figure as SVG, the same bytes for the same figure; marks tell what `say_on_hover` gave."""
+    svg = _save(drawn, "svg", metadata={"Date": None})
+    svg = re.sub(_LINK, rb'<g class="mark"><title>\1</title>', svg)
+    return svg.replace(b"</a>", b"</g>")
 
 
 def to_png(drawn: Drawn) -> bytes:

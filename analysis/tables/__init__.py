@@ -1,4 +1,4 @@
-"""The tables of the report: T1 to T7, R1 to R5, the hypotheses, and what is exploratory."""
+"""The tables of the report: T0 to T7, R1 to R5, the hypotheses, and what is exploratory."""
 
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from analysis.collect import Results
 from analysis.compare import compare, compare_collapse
 from analysis.datasets import datasets_frame
 from analysis.hypotheses import judge_hypotheses
+from analysis.leaders import leaders_frame
 from analysis.leading import leading_of
 from analysis.methods import methods_frame
 from analysis.sources import sources_table
@@ -22,6 +23,7 @@ from analysis.tables.completeness import account, completeness_table, count_gaps
 from analysis.tables.cost import cost_tables
 from analysis.tables.datasets import datasets_table
 from analysis.tables.differences import all_pairs_table, components, difference_table, power, sources
+from analysis.tables.leaders import leaders_table
 from analysis.tables.methods import methods_tables
 from analysis.tables.own_metrics import compare_own, own_table
 from analysis.tables.replication import further_table, replication_tables
@@ -54,6 +56,8 @@ class Frames:
 
     estimates: pd.DataFrame
     """as `aggregate` returns them"""
+    leaders: pd.DataFrame
+    """as `leaders_frame` returns them"""
     contrasts: pd.DataFrame
     """of the leading metric, as `compare` returns them"""
     collapse: pd.DataFrame
@@ -78,6 +82,7 @@ def compute_frames(results: Results) -> Frames:
     contrasts = compare(results.runs)
     return Frames(
         estimates=aggregate(results.runs),
+        leaders=leaders_frame(results.runs),
         contrasts=contrasts,
         collapse=collapse_table(results.runs, results.classes),
         generators=generator_table(results.generators, results.generator_classes),
@@ -94,9 +99,7 @@ def compute_frames(results: Results) -> Frames:
 def build_tables(results: Results, frames: Frames) -> dict[str, Table]:
     """Return every table by name, in the order of the report."""
     tables = [
-        completeness_table(results.planned, results.notes),
-        provenance_table(results.planned),
-        *cost_tables(results.planned, results.generators),
+        leaders_table(frames.leaders),
         *replication_tables(frames.estimates, frames.collapse, results.cells, results.runs),
         further_table(frames.estimates, leading_of(results.runs)),
         difference_table(frames.contrasts),
@@ -109,6 +112,9 @@ def build_tables(results: Results, frames: Frames) -> dict[str, Table]:
         hypothesis_table(frames.judged),
         all_pairs_table(frames.contrasts),
         collapse_comparison(frames.compared_collapse),
+        *cost_tables(results.planned, results.generators),
+        completeness_table(results.planned, results.notes),
+        provenance_table(results.planned),
     ]
     if len(frames.methods):
         tables += methods_tables(frames.methods)

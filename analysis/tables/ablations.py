@@ -20,7 +20,7 @@ from analysis.tables.formats import (
     share,
     text_column,
 )
-from analysis.tables.table import Column, Row, Table
+from analysis.tables.table import Column, Row, Table, more
 
 
 def ablation_table(compared: pd.DataFrame) -> Table:
@@ -57,9 +57,11 @@ def _columns(metric: str) -> tuple[Column, ...]:
         DATA_COLUMN,
         text_column("method", "method", is_row_head=True),
         text_column("change to the reference", "change", is_row_head=True),
-        n_column("n_pairs", "n_expected", "pairs of planned"),
-        Column(
-            head=f"{metric}: reference, changed", text=_say_accuracies, value=lambda row: row["cell_mean"]
+        *more(
+            n_column("n_pairs", "n_expected", "pairs of planned"),
+            Column(
+                head=f"{metric}: reference, changed", text=_say_accuracies, value=lambda row: row["cell_mean"]
+            ),
         ),
         estimate_column(
             "mean difference in points (95% t interval)",
@@ -68,14 +70,16 @@ def _columns(metric: str) -> tuple[Column, ...]:
             "difference_high",
             points,
         ),
-        number_column("sign-flip p", "sign_flip_p", p_value),
+        *more(number_column("sign-flip p", "sign_flip_p", p_value)),
         number_column("Holm p", "holm_p", p_value),
-        Column(
-            head="runs with dead classes (classes a run): reference, changed",
-            text=_say_dead,
-            value=lambda row: row["cell_dead_classes"],
+        *more(
+            Column(
+                head="runs with dead classes (classes a run): reference, changed",
+                text=_say_dead,
+                value=lambda row: row["cell_dead_classes"],
+            ),
+            number_column("Fisher p", "fisher_p", p_value),
         ),
-        number_column("Fisher p", "fisher_p", p_value),
         Column(head="verdict (by)", text=_say_verdict, value=lambda row: str(row["verdict"])),
     )
 

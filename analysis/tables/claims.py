@@ -5,7 +5,7 @@ import pandas as pd
 from analysis.compare import ALPHA
 from analysis.hypotheses.evidence import VERDICTS
 from analysis.tables.formats import ABSENT, listed, number_column, text_column, whole
-from analysis.tables.table import Column, Table
+from analysis.tables.table import Column, Table, more
 
 
 def hypothesis_table(judged: pd.DataFrame) -> Table:
@@ -30,7 +30,7 @@ def hypothesis_table(judged: pd.DataFrame) -> Table:
             text_column("verdict", "verdict"),
             number_column("n", "n", lambda n: whole(n) if n else ABSENT),
             text_column("where", "where", is_long=True),
-            text_column("test and correction", "test", is_long=True),
+            *more(text_column("test and correction", "test", is_long=True)),
             text_column("evidence", "evidence", is_long=True),
         ),
         meaning=_meaning(judged),

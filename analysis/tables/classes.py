@@ -14,7 +14,7 @@ from analysis.tables.formats import (
     text_column,
     whole,
 )
-from analysis.tables.table import Table
+from analysis.tables.table import Table, more
 from lt_rebalance.ground.confusion import MAX_SHOWN, NUM_WORST
 
 _OWN_MARK = "@"
@@ -43,7 +43,7 @@ def class_table(recalls: pd.DataFrame, class_names: Mapping[str, Sequence[str]])
             text_column("class", "shown", is_row_head=True),
             METHOD_COLUMN,
             number_column("real training images", "class_count", whole, is_optional=True),
-            number_column("complete runs", "n", whole),
+            *more(number_column("complete runs", "n", whole)),
             number_column("mean recall", "recall", share),
             number_column("sd", "sd", share),
         ),

@@ -25,7 +25,7 @@ from analysis.tables.formats import (
     text_column,
     whole,
 )
-from analysis.tables.table import Column, Row, Table
+from analysis.tables.table import Column, Row, Table, more
 from lt_rebalance.ground.metrics import COLLAPSED_BELOW
 from lt_rebalance.ground.paper import TABLE_1
 from lt_rebalance.ground.statements import describe_diverged
@@ -45,8 +45,10 @@ def collapsed_runs(collapse: pd.DataFrame) -> Table:
             n_column("n", "n_expected"),
             rate_column("runs with a dead class (95% Clopper-Pearson interval)", *_RATE),
             number_column("mean number of dead classes", "mean_dead_classes", lambda x: decimals(x, 2)),
-            number_column("runs that say one class", "num_constant", whole),
-            number_column("saturated runs", "num_saturated", whole),
+            *more(
+                number_column("runs that say one class", "num_constant", whole),
+                number_column("saturated runs", "num_saturated", whole),
+            ),
             text_column("classes that died, with counts", "dead_classes", is_long=True),
         ),
         meaning=per_setting(
@@ -116,8 +118,10 @@ def collapsed_generators(generators: pd.DataFrame) -> Table:
                 *_RATE,
             ),
             number_column("mean diversity", "mean_diversity", share),
-            number_column(
-                "distinct nearest images of 200", "mean_distinct_nearest", lambda x: decimals(x, 1)
+            *more(
+                number_column(
+                    "distinct nearest images of 200", "mean_distinct_nearest", lambda x: decimals(x, 1)
+                )
             ),
             text_column("classes that collapsed, with counts", "collapsed_classes", is_long=True),
         ),

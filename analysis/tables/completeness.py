@@ -19,7 +19,7 @@ from analysis.tables.formats import (
     text_column,
     whole,
 )
-from analysis.tables.table import Table
+from analysis.tables.table import Table, more
 from lt_rebalance.ground.statements import describe_diverged
 
 STATES = ("complete", "failed", "diverged", "missing")
@@ -79,7 +79,6 @@ def completeness_table(runs: pd.DataFrame, notes: tuple[str, ...]) -> Table:
             }
         )
     frame = pd.DataFrame(rows)
-    states = [number_column(name, name, whole) for name in ("planned", *STATES)]
     return Table(
         name="t6-completeness",
         title="T6a. Completeness",
@@ -87,11 +86,14 @@ def completeness_table(runs: pd.DataFrame, notes: tuple[str, ...]) -> Table:
         columns=(
             DATA_COLUMN,
             METHOD_COLUMN,
-            *states,
-            number_column("of failed, not applicable", "num_not_applicable", whole),
-            number_column("retries", "num_retries", whole),
-            number_column("wall time in min", "wall_min", lambda value: decimals(value, 1)),
-            number_column("training time in min", "train_min", lambda value: decimals(value, 1)),
+            *more(number_column("planned", "planned", whole)),
+            *(number_column(name, name, whole) for name in STATES),
+            *more(
+                number_column("of failed, not applicable", "num_not_applicable", whole),
+                number_column("retries", "num_retries", whole),
+                number_column("wall time in min", "wall_min", lambda value: decimals(value, 1)),
+                number_column("training time in min", "train_min", lambda value: decimals(value, 1)),
+            ),
         ),
         meaning=_completeness_meaning(account(runs), count_gaps(runs), int(runs["is_not_applicable"].sum())),
         notes=(

@@ -39,7 +39,7 @@ from analysis.tables.formats import (
     text_column,
     whole,
 )
-from analysis.tables.table import Column, Row, Table
+from analysis.tables.table import Column, Row, Table, more
 from analysis.variance import MIN_RESAMPLED
 
 REFERENCES = ("none", "undersample", "oversample")
@@ -93,6 +93,11 @@ def _say_verdict(row: Row) -> str:
     return f"{verdict} ({_VERDICT_TESTS.get(verdict, correction)})"
 
 
+def _corrected(row: Row) -> float:
+    """Return the p value after the correction that the verdict goes by."""
+    return float(row["bh_q"] if row["family"] == EXPLORATORY else row["holm_p"])
+
+
 _DIFFERENCE_COLUMNS = (
     DATA_COLUMN,
     CONTRAST_COLUMN,
@@ -104,23 +109,28 @@ _DIFFERENCE_COLUMNS = (
         "difference_high",
         points,
     ),
-    number_column("g_av", "g_av", lambda value: decimals(value, 2, "+")),
-    number_column("r", "r", lambda value: decimals(value, 2, "+")),
-    estimate_column(
-        "P(better) (95% Clopper-Pearson interval)",
-        "better_share",
-        "better_share_low",
-        "better_share_high",
-        percent,
+    *more(
+        number_column("g_av", "g_av", lambda value: decimals(value, 2, "+")),
+        number_column("r", "r", lambda value: decimals(value, 2, "+")),
+        estimate_column(
+            "P(better) (95% Clopper-Pearson interval)",
+            "better_share",
+            "better_share_low",
+            "better_share_high",
+            percent,
+        ),
+        Column(
+            head=f"P(within ±{100 * MARGIN:g} points)",
+            text=lambda row: percent(row["p_inside"]) if row["n_pairs"] >= MIN_PAIRS else ABSENT,
+            value=lambda row: row["p_inside"] if row["n_pairs"] >= MIN_PAIRS else math.nan,
+        ),
+        number_column("sign-flip p, uncorrected", "sign_flip_p", p_value),
     ),
     Column(
-        head=f"P(within ±{100 * MARGIN:g} points)",
-        text=lambda row: percent(row["p_inside"]) if row["n_pairs"] >= MIN_PAIRS else ABSENT,
-        value=lambda row: row["p_inside"] if row["n_pairs"] >= MIN_PAIRS else math.nan,
+        head="Holm p (declared family) or BH q (exploratory)",
+        text=lambda row: p_value(_corrected(row)),
+        value=lambda row: _corrected(row),
     ),
-    number_column("sign-flip p, uncorrected", "sign_flip_p", p_value),
-    number_column("Holm p (declared family)", "holm_p", p_value, is_optional=True),
-    number_column("BH q (exploratory)", "bh_q", p_value, is_optional=True),
     Column(head="verdict (by)", text=_say_verdict, value=lambda row: str(row["verdict"])),
 )
 
@@ -259,8 +269,10 @@ def sources(frame: pd.DataFrame) -> Table:
         DATA_COLUMN,
         text_column("method", "method", is_row_head=True),
         n_column("n_subsets", "n_expected", "subsets of planned"),
-        number_column("generators of each", "num_generators", whole),
-        number_column("classifiers of each", "num_classifiers", whole),
+        *more(
+            number_column("generators of each", "num_generators", whole),
+            number_column("classifiers of each", "num_classifiers", whole),
+        ),
         *(
             estimate_column(
                 f"{source}: sd in points (90% bootstrap interval)",
@@ -370,12 +382,18 @@ _POWER_COLUMNS = (
     DATA_COLUMN,
     CONTRAST_COLUMN,
     number_column("pairs", "n_pairs", whole),
-    estimate_column(
-        "sd of differences in points (95% chi-square interval)", "difference_sd", "sd_low", "sd_high", spread
+    *more(
+        estimate_column(
+            "sd of differences in points (95% chi-square interval)",
+            "difference_sd",
+            "sd_low",
+            "sd_high",
+            spread,
+        ),
+        number_column("r", "r", lambda value: decimals(value, 2, "+")),
     ),
-    number_column("r", "r", lambda value: decimals(value, 2, "+")),
     _say_detectable("detectable"),
-    _say_detectable("detectable_in_family"),
+    *more(_say_detectable("detectable_in_family")),
     _say_seeds("seeds"),
     _say_seeds("seeds_in_family"),
 )

@@ -26,12 +26,14 @@ from analysis.tables.formats import (
     text_column,
     whole,
 )
-from analysis.tables.table import Column, Row, Table
+from analysis.tables.table import Column, Row, Table, more
 from lt_rebalance.ground.metrics import METRICS
 from lt_rebalance.ground.statements import count_used
 
 LABELS = {"recall_tail": "tail recall"} | {name: metric.label for name, metric in METRICS.items()}
 _RANKED = LABELS[RANKED]
+_MOST_DIFFERENCES = 3
+"""metrics of R2 that a page shows unasked"""
 MINUS_MARGIN = points(-MARGIN)
 _NOTHING = f"No study at hand compares methods with {listed(list(REFERENCES)).replace(' and ', ' or ')}."
 _FAMILY_COLUMN = text_column("family", "family", is_row_head=True)
@@ -67,7 +69,7 @@ def _ranking(frame: pd.DataFrame) -> Table:
             DATA_COLUMN,
             _FAMILY_COLUMN,
             _METHOD_COLUMN,
-            n_column("n", "n_expected"),
+            *more(n_column("n", "n_expected")),
             Column(
                 head="rank (95% intervals of all ranks together)",
                 text=_say_rank,
@@ -80,10 +82,12 @@ def _ranking(frame: pd.DataFrame) -> Table:
                 ),
                 value=lambda row: row["mean"],
             ),
-            *(
-                number_column(LABELS[metric], metric, share, is_optional=True)
-                for metric in TESTED
-                if metric in frame
+            *more(
+                *(
+                    number_column(LABELS[metric], metric, share, is_optional=True)
+                    for metric in TESTED
+                    if metric in frame
+                )
             ),
             Column(
                 head="runs with a dead class",
@@ -169,10 +173,11 @@ def _differences(frame: pd.DataFrame, reference: str) -> Table:
         shown=shown,
         columns=(
             DATA_COLUMN,
-            _FAMILY_COLUMN,
+            *more(_FAMILY_COLUMN),
             _METHOD_COLUMN,
             *([_pairs_column(metrics[0], reference)] if metrics else []),
-            *(_difference_column(metric, reference) for metric in metrics),
+            *(_difference_column(metric, reference) for metric in metrics[:_MOST_DIFFERENCES]),
+            *more(*(_difference_column(metric, reference) for metric in metrics[_MOST_DIFFERENCES:])),
         ),
         meaning=_difference_meaning(shown, metrics, reference),
         notes=_difference_notes() if len(shown) else (),
@@ -269,7 +274,7 @@ def _tuning(frame: pd.DataFrame) -> Table:
         frame=shown,
         columns=(
             DATA_COLUMN,
-            _FAMILY_COLUMN,
+            *more(_FAMILY_COLUMN),
             _METHOD_COLUMN,
             number_column("trials", "num_trials", whole),
             number_column("seeds of each", "num_trial_seeds", whole),
@@ -321,23 +326,25 @@ def _costs(frame: pd.DataFrame) -> Table:
         shown=frame[frame["n"] > 0] if len(frame) else frame,
         columns=(
             DATA_COLUMN,
-            _FAMILY_COLUMN,
+            *more(_FAMILY_COLUMN),
             _METHOD_COLUMN,
             number_column("device time of a run, s", "device_s", lambda value: decimals(value, 1)),
-            number_column("times that of none", "device_ratio", lambda value: decimals(value, 2)),
+            *more(number_column("times that of none", "device_ratio", lambda value: decimals(value, 2))),
             estimate_column(f"mean {_RANKED} (as R1)", "mean", "mean_low", "mean_high", share),
             Column(
                 head="on the front",
                 text=lambda row: "yes" if row["is_on_front"] else ABSENT,
                 value=lambda row: "yes" if row["is_on_front"] else "",
             ),
-            number_column(
-                f"falls short of {MATCHED} by less than {100 * MARGIN:g} points: Holm p",
-                "non_inferiority_p",
-                p_value,
-                is_optional=True,
+            *more(
+                number_column(
+                    f"falls short of {MATCHED} by less than {100 * MARGIN:g} points: Holm p",
+                    "non_inferiority_p",
+                    p_value,
+                    is_optional=True,
+                ),
+                number_column(f"differs from {MATCHED}: Holm p", "superiority_p", p_value, is_optional=True),
             ),
-            number_column(f"differs from {MATCHED}: Holm p", "superiority_p", p_value, is_optional=True),
             text_column(f"beside {MATCHED}", "standing"),
         ),
         meaning=_cost_meaning(frame),

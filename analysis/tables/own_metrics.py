@@ -16,7 +16,7 @@ from analysis.tables.formats import (
     percent,
     text_column,
 )
-from analysis.tables.table import Table
+from analysis.tables.table import Table, more
 from lt_rebalance.ground.metrics import METRICS, is_higher_better, list_own
 
 
@@ -60,7 +60,7 @@ _COLUMNS = (
     text_column("metric", "label"),
     DATA_COLUMN,
     CONTRAST_COLUMN,
-    n_column("n_pairs", "n_expected", "pairs of planned"),
+    *more(n_column("n_pairs", "n_expected", "pairs of planned")),
     estimate_column(
         "mean difference (95% t interval)",
         "mean_difference",
@@ -68,8 +68,10 @@ _COLUMNS = (
         "difference_high",
         lambda value: decimals(value, 4, "+"),
     ),
-    number_column("P(better)", "better_share", percent),
-    number_column("sign-flip p, uncorrected", "sign_flip_p", p_value),
+    *more(
+        number_column("P(better)", "better_share", percent),
+        number_column("sign-flip p, uncorrected", "sign_flip_p", p_value),
+    ),
     number_column("BH q (exploratory)", "bh_q", p_value),
     text_column("verdict", "verdict"),
 )

@@ -1,5 +1,6 @@
 """T1: accuracy, F1 and loss of every cell beside the paper's single numbers; and further metrics."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -32,12 +33,14 @@ from analysis.tables.formats import (
     rate_column,
     share,
 )
-from analysis.tables.table import Column, Row, Table
+from analysis.tables.table import Column, Row, Table, more
 from lt_rebalance.ground.metrics import FURTHER, METRICS, Metric, metric_names, shown_metrics
 from lt_rebalance.ground.paper import MIN_COMPARED
 from lt_rebalance.ground.values import LARGEST
 
 PREDICTION_CONFIDENCE = 0.95
+_FIRST_OF_FURTHER = ("recall_tail", "worst_class_recall", "ece")
+"""metrics of T1c that a page shows unasked"""
 _COUNTS = ("subset", "n_expected", "n", "n_diverged")
 _STATISTICS = (
     "mean",
@@ -83,7 +86,7 @@ def replication_tables(
             name="t1-replication-all",
             title="T1a. Replication: all runs",
             frame=every,
-            columns=_columns(shown),
+            columns=_columns(every, shown),
             meaning=per_setting(meanings),
             notes=notes,
         ),
@@ -91,7 +94,7 @@ def replication_tables(
             name="t1-replication-healthy",
             title="T1b. Replication: runs without a dead class, described, not tested",
             frame=healthy,
-            columns=_columns(shown),
+            columns=_columns(every, shown),
             meaning=join([_healthy_meaning(healthy), describe_left_out(runs)]),
             notes=notes,
         ),
@@ -108,28 +111,34 @@ def _widen(estimates: pd.DataFrame, shown: Sequence[str]) -> pd.DataFrame:
     return wide
 
 
-def _columns(shown: Sequence[str]) -> tuple[Column, ...]:
-    columns = [DATA_COLUMN, METHOD_COLUMN, n_column("n", "n_expected")]
-    for metric in shown:
-        label = METRICS[metric].label
-        names = (f"{metric}_mean", f"{metric}_mean_low", f"{metric}_mean_high")
+def _columns(frame: pd.DataFrame, shown: Sequence[str]) -> tuple[Column, ...]:
+    """Return the columns of T1; the paper's only where its numbers stand beside some of these cells."""
+    first, *others = shown
+    prediction = Column(
+        head=f"95% prediction interval of {METRICS[first].label}",
+        text=lambda row: interval(row[f"{first}_prediction_low"], row[f"{first}_prediction_high"], share),
+        value=lambda row: row[f"{first}_prediction_low"],
+    )
+    columns = [DATA_COLUMN, METHOD_COLUMN, *more(n_column("n", "n_expected")), _mean_column(first)]
+    if frame["accuracy_paper"].notna().any():
+        papers = number_column("paper's accuracy", "accuracy_paper", share, is_optional=True)
         columns += [
-            estimate_column(f"{label}: mean (95% t interval)", *names, share),
-            number_column(f"{label}: sd", f"{metric}_sd", share),
+            dataclasses.replace(papers, is_beside_paper=True),
+            _beside_paper("paper inside", "accuracy_is_inside", _say_inside),
+            *more(
+                _beside_paper("z", "accuracy_z", _say_z),
+                _beside_paper("runs at most the paper's", "accuracy_percentile", _say_at_most),
+                prediction,
+            ),
         ]
+    else:
+        columns.append(prediction)
+    columns += more(number_column(f"{METRICS[first].label}: sd", f"{first}_sd", share))
+    for metric in others:
+        sd = number_column(f"{METRICS[metric].label}: sd", f"{metric}_sd", share)
+        columns += more(_mean_column(metric), sd)
     return (
         *columns,
-        number_column("paper's accuracy", "accuracy_paper", share, is_optional=True),
-        _beside_paper("z", "accuracy_z", _say_z),
-        _beside_paper("runs at most the paper's", "accuracy_percentile", _say_at_most),
-        Column(
-            head=f"95% prediction interval of {METRICS[shown[0]].label}",
-            text=lambda row: interval(
-                row[f"{shown[0]}_prediction_low"], row[f"{shown[0]}_prediction_high"], share
-            ),
-            value=lambda row: row[f"{shown[0]}_prediction_low"],
-        ),
-        _beside_paper("paper inside", "accuracy_is_inside", _say_inside),
         rate_column(
             "collapsed runs (95% Clopper-Pearson interval)",
             "num_collapsed",
@@ -140,11 +149,17 @@ def _columns(shown: Sequence[str]) -> tuple[Column, ...]:
     )
 
 
+def _mean_column(metric: str) -> Column:
+    names = (f"{metric}_mean", f"{metric}_mean_low", f"{metric}_mean_high")
+    return estimate_column(f"{METRICS[metric].label}: mean (95% t interval)", *names, share)
+
+
 def _beside_paper(head: str, name: str, text: Any) -> Column:  # Any: from a row to its text
     return Column(
         head=head,
         text=lambda row: ABSENT if math.isnan(row["accuracy_paper"]) else text(row),
         value=lambda row: row[name],
+        is_beside_paper=True,
     )
 
 
@@ -249,18 +264,22 @@ def further_table(estimates: pd.DataFrame, leading: str = ACCURACY) -> Table:
     columns = [
         DATA_COLUMN,
         METHOD_COLUMN,
-        n_column("n", "n_expected"),
-        number_column(f"{label_of}: median", "median", share),
-        number_column(f"{label_of}: interquartile mean", "iqm", share),
+        *more(
+            n_column("n", "n_expected"),
+            number_column(f"{label_of}: median", "median", share),
+            number_column(f"{label_of}: interquartile mean", "iqm", share),
+        ),
         Column(
             head=f"{label_of}: lowest to highest",
             text=lambda row: interval(row["min"], row["max"], share),
             value=lambda row: row["min"],
         ),
-        Column(
-            head=f"{label_of}: 95% BCa bootstrap interval of the mean",
-            text=lambda row: interval(row["bootstrap_low"], row["bootstrap_high"], share),
-            value=lambda row: row["bootstrap_low"],
+        *more(
+            Column(
+                head=f"{label_of}: 95% BCa bootstrap interval of the mean",
+                text=lambda row: interval(row["bootstrap_low"], row["bootstrap_high"], share),
+                value=lambda row: row["bootstrap_low"],
+            )
         ),
     ]
     for metric, label in further_metrics().items():
@@ -269,7 +288,8 @@ def further_table(estimates: pd.DataFrame, leading: str = ACCURACY) -> Table:
             statistics = of_metric.set_index("cell")[["mean", "mean_low", "mean_high"]]
             shown = shown.join(statistics.add_prefix(f"{metric}_"), on="cell")
             names = (f"{metric}_mean", f"{metric}_mean_low", f"{metric}_mean_high")
-            columns.append(_optional_estimate(f"{label}: mean (95% t interval)", *names))
+            column = _optional_estimate(f"{label}: mean (95% t interval)", *names)
+            columns += [column] if metric in _FIRST_OF_FURTHER else more(column)
     registered = [METRICS[name] for name in shown_metrics(FURTHER)]
     falling = [metric.label for metric in registered if not metric.is_higher_better]
     others = [_say_range(metric) for metric in registered if (metric.low, metric.high) != (0, 1)]

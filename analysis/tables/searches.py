@@ -29,7 +29,7 @@ from analysis.tables.formats import (
     text_column,
     whole,
 )
-from analysis.tables.table import Column, Table
+from analysis.tables.table import Column, Table, more
 
 _STATES = ("complete", "pruned", "diverged", "failed", "running")
 
@@ -62,8 +62,10 @@ def trials_table(search: SearchResults) -> Table:
             *(Column(head=name, text=_setting(name), value=_value(name)) for name in search.space),
             *objectives,
             number_column("rounds", "round", whole, is_optional=True),
-            number_column("steps", "total_steps", whole, is_optional=True),
-            text_column("reason", "reason", is_long=True),
+            *more(
+                number_column("steps", "total_steps", whole, is_optional=True),
+                text_column("reason", "reason", is_long=True),
+            ),
         ),
         meaning=describe_trials(len(search.trials), ends, len(search.seeds)),
         notes=(
@@ -108,7 +110,7 @@ def confirmation_table(search: SearchResults) -> Table:
         columns=(
             text_column("metric", "metric", is_row_head=True),
             n_column("n_pairs", "n_expected", "pairs of planned"),
-            number_column("untuned", "untuned", share),
+            *more(number_column("untuned", "untuned", share)),
             number_column("tuned", "tuned", share),
             estimate_column(
                 "difference in points", "difference", "difference_low", "difference_high", points

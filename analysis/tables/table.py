@@ -1,5 +1,6 @@
 """What a table is: raw numbers for machines, text for people, and a sentence that says what it means."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,15 @@ class Column:
     """names the row, alone or with others"""
     is_long: bool = False
     """holds prose, which wraps"""
+    is_more: bool = False
+    """stands on a page only where all columns are asked for"""
+    is_beside_paper: bool = False
+    """compares with the paper, and so is left out of a page where the paper did not run these cells"""
+
+
+def more(*columns: Column) -> tuple[Column, ...]:
+    """Return columns that a page shows only where all are asked for."""
+    return tuple(dataclasses.replace(column, is_more=True) for column in columns)
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,8 @@ class Block:
     setting: str
     """empty where the table has no settings"""
     rows: list[list[Cell]]
+    places: tuple[int, ...]
+    """of the columns that a page has here"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,18 +77,32 @@ class Table:
         return [column.head for column in self.columns]
 
     @property
+    def num_more(self) -> int:
+        """How many columns a page hides until they are asked for."""
+        return sum(column.is_more for column in self.columns)
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is no row to see."""
         return len(self.frame if self.shown is None else self.shown) == 0
+
+    def _make_block(self, setting: str, frame: pd.DataFrame) -> Block:
+        rows = self._present(frame)
+        places = (
+            place
+            for place, column in enumerate(self.columns)
+            if not column.is_beside_paper or any(row[place].value for row in rows)
+        )
+        return Block(setting, rows, tuple(places))
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows that people see, one block for each setting."""
         shown = self.frame if self.shown is None else self.shown
         if "setting" not in shown:
-            yield Block("", self._present(shown))
+            yield self._make_block("", shown)
         else:
             for setting, rows in shown.groupby("setting", sort=False, observed=True):
-                yield Block(str(setting), self._present(rows))
+                yield self._make_block(str(setting), rows)
 
     def _present(self, frame: pd.DataFrame) -> list[list[Cell]]:
         rows: list[dict[str, Any]] = frame.to_dict("records")

@@ -23,6 +23,33 @@ for (const button of document.querySelectorAll("thead button")) {
   button.addEventListener("click", () => sortBy(button.parentElement));
 }
 
+// Show the rows that hold every word; without this script the field is not there.
+for (const field of document.querySelectorAll(".filter")) {
+  field.parentElement.hidden = false;
+  field.addEventListener("input", () => {
+    const words = field.value.toLowerCase().split(/\s+/);
+    for (const row of field.closest("article").querySelectorAll("tbody tr")) {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+    }
+  });
+}
+
+// Tell at once what a mark of a figure is, also where a finger points.
+const tip = document.createElement("div");
+tip.id = "tip";
+tip.hidden = true;
+document.body.append(tip);
+document.addEventListener("pointerover", (event) => {
+  const mark = event.target.closest(".mark");
+  tip.hidden = !mark;
+  if (!mark) return;
+  tip.textContent = mark.querySelector("title").textContent;
+  const box = mark.getBoundingClientRect();
+  tip.style.top = `${box.bottom + scrollY + 6}px`;
+  tip.style.left = `${Math.max(4, Math.min(box.left + scrollX, document.documentElement.clientWidth - tip.offsetWidth - 8))}px`;
+});
+
 // On paper nothing is folded.
 const folded = [];
 addEventListener("beforeprint", () => {

@@ -1,6 +1,7 @@
 """The report in a real browser, on a desk and on a phone: it loads, fits, sorts, prints, asks for nothing."""
 
 import itertools
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,13 +89,60 @@ def test_every_image_has_loaded(opened: Opened) -> None:
 
 
 def test_a_press_on_a_head_sorts_by_numbers_and_says_so(opened: Opened) -> None:
-    table = opened.page.locator("table", has=opened.page.get_by_role("button", name="planned")).first
+    table = opened.page.locator("table", has=opened.page.get_by_role("button", name="diverged")).first
     head = table.locator("th[scope=col]", has_text="complete")
     for order in ("ascending", "descending"):
         head.get_by_role("button").click()
         assert head.get_attribute("aria-sort") == order
         assert column_values(table, head) == sorted(column_values(table, head), reverse=order == "descending")
     assert table.locator("[aria-sort=ascending], [aria-sort=descending]").count() == 1
+
+
+def test_a_filter_leaves_the_rows_that_hold_its_words(opened: Opened) -> None:
+    article = opened.page.locator("#t0-leaders")
+    assert article.locator("tbody tr:visible").count() > 4
+    article.get_by_role("searchbox").fill("OVERSAMPLE 7/9")
+    rows = article.locator("tbody tr:visible")
+    assert rows.count() == 2 and all("oversample" in text for text in rows.all_inner_texts())
+    article.get_by_role("searchbox").fill("")
+    assert article.locator("tbody tr:visible").count() > 4
+
+
+def test_all_columns_are_one_click_away_and_six_fit(opened: Opened) -> None:
+    heads = opened.page.locator("#t2-differences table").first.locator("thead th:visible")
+    shown = heads.all_inner_texts()
+    assert len(shown) == 6 and shown[-1].startswith("verdict") and any("Holm p" in text for text in shown)
+    opened.page.locator("#t2-differences").get_by_role("checkbox").check()
+    assert heads.count() == 11
+    opened.page.locator("#t2-differences").get_by_role("checkbox").uncheck()
+    if opened.page.viewport_size["width"] >= 1280:  # type: ignore[index]  # it was made with one
+        too_wide = (
+            "[...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth + 1)"
+        )
+        assert opened.page.evaluate(f"{too_wide}.map((e) => e.ariaLabel)") == []
+    most = "(table) => [...table.tHead.rows[0].cells].filter((cell) => cell.offsetParent).length"
+    assert max(opened.page.locator("table").evaluate_all(f"(tables) => tables.map({most})")) <= 6
+
+
+def test_a_mark_tells_its_value_when_pointed_at(opened: Opened) -> None:
+    opened.page.locator("#f1-replicates-1 .mark use").first.dispatch_event("pointerover")
+    told = opened.page.locator("#tip")
+    assert told.is_visible() and "seed" in told.inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_of_page_and_figures_stands_out_in_both_schemes(
+    browser: Browser, report_page: Path, scheme: str
+) -> None:
+    page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]  # one of two words
+    page.goto(report_page.as_uri())
+    colours = page.evaluate(
+        "[getComputedStyle(document.body).backgroundColor, ...['p', '#f1-replicates-1 text'].map((name) => "
+        "document.querySelector(name)).map((e) => getComputedStyle(e)).map((s, i) => i ? s.fill : s.color)]"
+    )
+    ground, *inks = (sum(map(int, re.findall(r"\d+", colour)[:3])) / 3 for colour in colours)
+    assert (ground < 64) == (scheme == "dark") and all(abs(ground - ink) > 100 for ink in inks)
+    page.close()
 
 
 def test_a_head_is_sorted_from_the_keyboard(opened: Opened) -> None:

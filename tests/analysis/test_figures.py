@@ -1,6 +1,7 @@
 """Figures show what the tables hold: positions, counts and captions are read back from the axes."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -26,7 +27,7 @@ from analysis.figures.generators import (
     read_sheets,
     sheet_figure,
 )
-from analysis.figures.methods import plot_replicates, plot_wins
+from analysis.figures.methods import draw_replicates, plot_replicates, plot_wins
 from analysis.figures.ranks import draw_ranks, fewest_blocks, plot_ranks, rank_p_values, rank_table
 from analysis.figures.style import colour_of, marker_of
 from analysis.figures.training import MAX_COLLAPSED_LINES, draw_curves, plot_curves
@@ -58,12 +59,15 @@ def cross_counts(axes: Axes) -> list[int]:
 def test_replicates_are_drawn_at_their_accuracies(grid_results: Results) -> None:
     block = block_of(grid_results, "7/9")
     axes = plot_replicates(blank_axes(), block)
-    for row, method in enumerate(["none", "undersample", "oversample"]):
+    best_first = block.groupby("method")["accuracy"].mean().sort_values(ascending=False).index
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(best_first)
+    for row, method in enumerate(best_first):
         values = block[block["method"] == method].sort_values("seed")["accuracy"]
         assert marks(axes, "runs")[row][:, 0].tolist() == values.tolist()
         bar = axes.containers[row]
         assert bar[0].get_xdata()[0] == pytest.approx(values.mean())
-        half = stats.t.ppf(0.975, 9) * values.std(ddof=1) / np.sqrt(10)
+        # 95 % for all seven methods together, after Bonferroni
+        half = stats.t.ppf(1 - 0.025 / 7, 9) * values.std(ddof=1) / np.sqrt(10)
         low, high = (cap.get_xdata()[0] for cap in bar[1])
         assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half))
 
@@ -73,8 +77,10 @@ def test_a_seed_stands_at_the_same_height_in_every_row_also_where_others_are_mis
 ) -> None:
     block = block_of(grid_results, "7/9").copy()
     block.loc[(block["method"] == "none") & (block["seed"] == 0), "state"] = "missing"
-    none, undersample = marks(plot_replicates(blank_axes(), block), "runs")[:2]
-    assert len(none) == 9 and none[:, 1] + 1 == pytest.approx(undersample[1:, 1])
+    axes = plot_replicates(blank_axes(), block)
+    row = [label.get_text() for label in axes.get_yticklabels()].index("none")
+    none, below = marks(axes, "runs")[row : row + 2]
+    assert len(none) == 9 and none[:, 1] + 1 == pytest.approx(below[1:, 1])
 
 
 def test_crosses_are_the_collapsed_runs_and_are_counted_beside_their_row(grid_results: Results) -> None:
@@ -84,11 +90,34 @@ def test_crosses_are_the_collapsed_runs_and_are_counted_beside_their_row(grid_re
     assert 0 < is_collapsed.sum() < 10
     block.loc[none.index[~is_collapsed][0], "state"] = "failed"
     axes = plot_replicates(blank_axes(), block)
-    assert cross_counts(axes) == [is_collapsed.sum(), 0, 0, 0, 0, 0, 0]
-    assert marks(axes, "collapsed")[0][:, 0].tolist() == none.loc[is_collapsed, "accuracy"].tolist()
-    assert len(marks(axes, "runs")[0]) == (~is_collapsed).sum() - 1
+    row = [label.get_text() for label in axes.get_yticklabels()].index("none")
+    assert cross_counts(axes) == [is_collapsed.sum() * (index == row) for index in range(7)]
+    assert marks(axes, "collapsed")[row][:, 0].tolist() == none.loc[is_collapsed, "accuracy"].tolist()
+    assert len(marks(axes, "runs")[row]) == (~is_collapsed).sum() - 1
     texts = [text.get_text() for text in axes.texts]
-    assert texts[:3] == ["n (×)", f"9 of 10 ({is_collapsed.sum()})", "10 (0)"]
+    assert texts[0] == "n (×)" and set(texts[1:]) == {f"9 of 10 ({is_collapsed.sum()})", "10 (0)"}
+    assert texts[1 + row] == f"9 of 10 ({is_collapsed.sum()})"
+
+
+def test_marks_say_what_they_are_when_pointed_at(grid_results: Results) -> None:
+    block = block_of(grid_results, "1/2")
+    block = block[block["seed"].isin([0, 1])].assign(accuracy=0.75)
+    block = block.assign(accuracy=block["accuracy"].where(block["seed"] == 0, 0.85))
+    (drawn,) = draw_replicates(block[block["method"].isin(["oversample"])])
+    titles = re.findall(r"<title>(.*?)</title>", to_svg(drawn).decode())
+    # t(.975, 1) = 12.706; 12.706 * 0.1 / 2
+    assert {"oversample, seed 0: 0.750", "oversample, seed 1: 0.850"} <= set(titles)
+    assert "oversample: mean 0.800 (0.165 to 1.435), n = 2" in titles
+    assert "hover:" not in to_svg(drawn).decode()
+
+
+def test_methods_without_a_run_are_named_below_the_figure(grid_results: Results) -> None:
+    block = block_of(grid_results, "7/9").copy()
+    block.loc[block["method"] == "none", "state"] = "missing"
+    (drawn,) = draw_replicates(block)
+    labels = [label.get_text() for label in drawn.figure.axes[0].get_yticklabels()]
+    assert "none" not in labels and len(labels) == 6
+    assert drawn.caption.endswith("Without a complete run: none. Data set: fashion_mnist.")
 
 
 def test_the_papers_number_is_marked_only_beside_its_own_cells(grid_results: Results) -> None:
@@ -96,9 +125,9 @@ def test_the_papers_number_is_marked_only_beside_its_own_cells(grid_results: Res
     assert marks(plot_replicates(blank_axes(), block), "paper") == []
     block = block.assign(paper_departure="")
     papers = marks(plot_replicates(blank_axes(), block), "paper")
-    assert [places[0, 0] for places in papers] == [
+    assert sorted(places[0, 0] for places in papers) == sorted(
         row.accuracy for (data, _), row in TABLE_1.items() if data == "7/9"
-    ]
+    )
 
 
 def test_no_interval_is_drawn_of_one_run(grid_results: Results) -> None:
@@ -357,9 +386,10 @@ def test_every_figure_of_a_whole_grid_is_drawn_and_says_what_it_shows(drawn: lis
     captions = {each.name: each.caption for each in drawn}
     for each in drawn:
         assert "n = " in each.caption and "interval" in each.caption
-        assert "Data set: fashion_mnist; setting: sound" in each.caption
-    assert "(n = 10 a cell;" in captions["f1-replicates-1"]
-    assert "95 % Student t interval" in captions["f1-replicates-1"]
+        assert "Data set: fashion_mnist" in each.caption
+        assert "sound" in each.title + each.caption
+    assert "(n = 10 a method)" in captions["f1-replicates-1"]
+    assert "95 % intervals that hold for all methods here at once" in captions["f1-replicates-1"]
     assert "(n = 10 pairs)" in captions["f2-differences-1"]
     assert (
         "n = 10 blocks, which are seeds" in captions["f4-ranks-1"]

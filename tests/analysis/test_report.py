@@ -96,14 +96,26 @@ def test_every_table_and_figure_is_written_in_every_format(report_dir: Path) -> 
 
 def test_page_needs_nothing_beside_itself(report_dir: Path) -> None:
     page = (report_dir / "index.html").read_text(encoding="utf-8")
-    assert not re.search(r'(src|href)="(?!data:|#)', page) and "url(" not in page and "@import" not in page
-    assert page.count("<img ") == len(list((report_dir / "figures").glob("*.png")))
+    links = re.findall(r'<a href="((?!#)[^"]*)" download>', page)
+    others = re.sub(r'<a href="[^"]*" download>', "", page)
+    assert not re.search(r'(src|href)="(?!data:|#)|url\((?!#)', others) and "@import" not in page
+    assert page.count("<figure ") == len(list((report_dir / "figures").glob("*.png")))
+    assert {"tables/t0-leaders.csv", "tables/t0-leaders.tex", "figures/f1-replicates-1.svg"} <= set(links)
+    assert [link for link in links if not (report_dir / link).is_file()] == []
+
+
+def test_no_two_elements_have_one_id_and_every_anchor_is_there(report_dir: Path) -> None:
+    page = (report_dir / "index.html").read_text(encoding="utf-8")
+    ids = re.findall(r' id="([^"]*)"', page)
+    pointed = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', page)
+    assert len(set(ids)) == len(ids) and {name for pair in pointed for name in pair if name} <= set(ids)
+    assert {"t0-leaders", "results"} <= {name for pair in pointed for name in pair}
 
 
 def test_every_figure_has_its_caption_as_alternative_text(report_dir: Path) -> None:
     page = (report_dir / "index.html").read_text(encoding="utf-8")
-    alternatives = re.findall(r'<img [^>]*alt="([^"]*)"', page)
-    captions = re.findall(r"<figcaption><strong>.*?</strong>(.*?)</figcaption>", page, re.DOTALL)
+    alternatives = re.findall(r'<(?:img [^>]*alt|svg role="img" aria-label)="([^"]*)"', page)
+    captions = re.findall(r"<figcaption><strong>.*?</strong>(.*?)<span>", page, re.DOTALL)
     assert alternatives and [text.strip() for text in captions] == alternatives
 
 
@@ -116,19 +128,20 @@ def test_chapters_come_in_the_order_of_the_questions(report_dir: Path) -> None:
     names = re.findall(r'<(?:header|section) id="([^"]+)"', page)
     assert names == [
         "summary",
-        "completeness",
-        "replication",
+        "results",
         "differences",
-        "ablations",
-        "collapse",
+        "classes",
         "generators",
-        "components",
-        "power",
-        "hypotheses",
+        "cost",
+        "claims",
         "exploratory",
+        "spread",
         "limits",
+        "provenance",
     ]
-    assert set(re.findall(r'href="#([^"]+)"', page)) == set(names)
+    (nav,) = re.findall(r"<nav .*?</nav>", page, re.DOTALL)
+    assert re.findall(r'href="#([^"]+)"', nav) == names
+    assert "A1. Changes" in page.partition('<section id="provenance">')[2]  # without a row, and said so
 
 
 def test_a_second_report_is_the_same_and_leaves_foreign_files_alone(

@@ -282,7 +282,7 @@ def test_diverged_runs_are_said_wherever_a_mean_or_a_difference_stands(refuting:
         assert "5 of 6 (1 diverged)" in texts, name
     assert said in tables["t6-completeness"].meaning
     for figure in ("f1-replicates-1", "f2-differences-1", "f3-wins-1", "f5-curves-1", "f6-recalls-1"):
-        caption = page.partition(f'<figure id="{figure}">')[2].partition("</figure>")[0]
+        caption = page.partition(f'<figure id="{figure}"')[2].partition("</figure>")[0]
         assert said in caption, figure
     assert (
         said

@@ -1,0 +1,280 @@
+"""What a reader knows after half a minute: what leads, by how much, how sure that is, and what is missing."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.compare import MIN_PAIRS
+from analysis.sentences import ORACLE, describe_choice, describe_left_out, join
+from analysis.tables.formats import (
+    count,
+    count_between,
+    estimate,
+    interval,
+    listed,
+    named_data,
+    percent,
+    points,
+    share,
+)
+from lt_rebalance.ground.imbalance import ORIGINAL
+from lt_rebalance.ground.metrics import METRICS
+
+_REFERENCES = {"none": "no rebalancing (none)", "oversample": "oversampling (oversample)"}
+_MOST_NAMED = 4
+"""places that a headline names, and methods that a sentence names"""
+Row = Mapping[str, Any]  # Any: names and numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What is said of one place, a setting and its training data."""
+
+    place: str
+    leader: str
+    reached: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstScreen:
+    """All that stands above the first table."""
+
+    scope: str
+    headline: str
+    answers: tuple[Answer, ...]
+    """of the places with two methods and more, in the order of the report"""
+    lines: tuple[str, ...]
+
+
+def make_first_screen(
+    cells: pd.DataFrame,
+    runs: pd.DataFrame,
+    leaders: pd.DataFrame,
+    collapse: pd.DataFrame,
+    ablations: pd.DataFrame,
+) -> FirstScreen:
+    """Return the first screen; every number stands in T0, T3a or A1, too.
+
+    Args:
+        cells, runs: of `Results`. leaders: as `leaders_frame` returns them. collapse: as `collapse_table`
+            does. ablations: as `compare_with_references` does.
+    """
+    ranked = leaders[leaders["rank"].notna()]
+    blocks = [block for _, block in ranked.groupby(["setting", "data"], sort=False, observed=True)]
+    is_one_setting = leaders["setting"].nunique() == 1
+    compared = [block for block in blocks if len(block) > 1]
+    alone = [block.iloc[0] for block in blocks if len(block) == 1]
+    lines = [
+        describe_choice(cells) if (cells["classifier.selection"] == ORACLE).any() else "",
+        *_describe_changes(ablations, leaders),
+        join(_describe_alone(row, is_one_setting=is_one_setting) for row in alone),
+        describe_collapse(collapse),
+        describe_left_out(runs),
+    ]
+    return FirstScreen(
+        scope=_describe_scope(cells, runs),
+        headline=_describe_leads(compared, is_one_setting=is_one_setting, has_runs=len(ranked) > 0),
+        answers=tuple(
+            _answer(block, _rows_of(leaders, block), is_one_setting=is_one_setting) for block in compared
+        ),
+        lines=tuple(line for line in lines if line),
+    )
+
+
+def _describe_scope(cells: pd.DataFrame, runs: pd.DataFrame) -> str:
+    seeds = runs.groupby("cell")["seed"].nunique()
+    settings = list(dict.fromkeys(cells["setting"]))
+    parts = [
+        listed(list(dict.fromkeys(map(str, cells["dataset"])))),
+        listed([named_data(each) for each in dict.fromkeys(cells["data"])]),
+        count(cells["method"].nunique(), "method"),
+        count_between(int(seeds.min()), int(seeds.max()), "seed"),
+        str(settings[0]) if len(settings) == 1 else count(len(settings), "setting"),
+    ]
+    return " · ".join(parts)
+
+
+def _rows_of(leaders: pd.DataFrame, block: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a place, those without a run with them."""
+    first = block.iloc[0]
+    return leaders[(leaders["setting"] == first["setting"]) & (leaders["data"] == first["data"])]
+
+
+def _name_place(row: Row, *, is_one_setting: bool) -> str:
+    place = named_data(row["data"])
+    return place if is_one_setting else f"{row['setting']}, {place}"
+
+
+def _label(row: Row) -> str:
+    return METRICS[row["metric"]].label
+
+
+# The headline
+
+
+def _describe_leads(compared: list[pd.DataFrame], *, is_one_setting: bool, has_runs: bool) -> str:
+    """Say which method has the highest mean, and where."""
+    if not compared:
+        return "No two methods stand side by side." if has_runs else "No run is complete yet."
+    if len(compared) == 1:
+        return _describe_lead(compared[0])
+    places: dict[str, list[str]] = {}
+    for block in compared:
+        places.setdefault(block["method"].iloc[0], []).append(named_data(block["data"].iloc[0]))
+    what = f"the highest mean {_label(compared[0].iloc[0])}"
+    if is_one_setting and len(compared) <= _MOST_NAMED:
+        where = {method: f"on {listed(found)}" for method, found in places.items()}
+    else:
+        most = sorted(places, key=lambda method: -len(places[method]))[:_MOST_NAMED]
+        where = {each: f"in {len(places[each])} of {len(compared)} comparisons" for each in most}
+    first, *others = [f"{method} has {what} {found}" for method, found in where.items()]
+    said = [first, *(other.replace(f" has {what}", "", 1) for other in others)]
+    return f"{'; '.join(said)}{'; others elsewhere' if len(places) > len(where) else ''}."
+
+
+def _describe_lead(block: pd.DataFrame) -> str:
+    row, firsts = block.iloc[0], _may_be_best(block)
+    place, num_seeds = named_data(row["data"]), int(block["n"].max())
+    highest = f"{row['method']} has the highest mean {_label(row)} on {place}"
+    if num_seeds < MIN_PAIRS:
+        return f"{highest}; {count(num_seeds, 'seed')} cannot tell how sure that is."
+    if len(firsts) == 1:
+        return f"{row['method']} has the best {_label(row)} of {len(block)} methods on {place}."
+    return f"{highest}, but {len(firsts)} of {len(block)} methods may be the best."
+
+
+def _may_be_best(block: pd.DataFrame) -> list[str]:
+    return list(block.loc[block["rank_low"] == 1, "method"])
+
+
+# One place
+
+
+def _answer(block: pd.DataFrame, planned: pd.DataFrame, *, is_one_setting: bool) -> Answer:
+    first = block.iloc[0]
+    return Answer(
+        place=_name_place(first, is_one_setting=is_one_setting),
+        leader=first["method"],
+        reached=f"mean {_label(first)} {_say_mean(first)}",
+        lines=tuple(
+            line
+            for line in (
+                *_describe_differences(block, set(planned["method"])),
+                _describe_certainty(block),
+                _describe_unequal(planned),
+            )
+            if line
+        ),
+    )
+
+
+def _say_mean(row: Row) -> str:
+    planned = "" if row["n"] == row["n_expected"] else f" of {row['n_expected']}"
+    seeds = f"{row['n']}{planned} seed{'s' if max(row['n'], row['n_expected']) > 1 else ''}"
+    within = interval(row["mean_low"], row["mean_high"], share) if row["n"] > 1 else "no interval"
+    return f"{share(row['mean'])} ({within}; {seeds})"
+
+
+def _say_difference(row: Row, reference: str) -> str:
+    name = f"minus_{reference}"
+    n = int(row[f"{name}_n"])
+    if n == 0:
+        return "no seed at which both are complete"
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    pairs = "" if n == row["n"] else f"; {count(n, 'pair')}"
+    within = interval(low, high, points) if n > 1 else "no interval"
+    said = f"{points(row[name])} points ({within}{pairs})"
+    return f"{said}; 0 lies in the interval, so the sign is open" if low <= 0 <= high else said
+
+
+def _describe_differences(block: pd.DataFrame, planned: set[str]) -> Iterator[str]:
+    """Yield what the leader is ahead by, of each reference; where it is one itself, of the next method."""
+    first, second = block.iloc[0], block.iloc[1]
+    for reference, words in _REFERENCES.items():
+        if reference == first["method"]:
+            itself, _, _ = words.partition(" (")
+            yield f"It is {itself} itself. Next, {second['method']}: {_say_difference(second, reference)}."
+        elif reference in planned:
+            yield f"Against {words}: {_say_difference(first, reference)}."
+    absent = [name for name in _REFERENCES if name not in planned]
+    if absent:
+        yield f"Not in this comparison: {listed(absent)}."
+    if len(absent) == len(_REFERENCES):
+        yield f"Next, {second['method']}: {_say_mean(second)}."
+
+
+def _describe_certainty(block: pd.DataFrame) -> str:
+    firsts, num_seeds = _may_be_best(block), int(block["n"].max())
+    if num_seeds < MIN_PAIRS:
+        return f"{count(num_seeds, 'seed')} cannot tell methods apart; that takes {MIN_PAIRS}."
+    if len(firsts) == 1:
+        return f"No other of the {len(block)} methods may be the best."
+    named = firsts[:_MOST_NAMED] + (
+        [f"{len(firsts) - _MOST_NAMED} more"] if len(firsts) > _MOST_NAMED else []
+    )
+    return f"{len(firsts)} of {len(block)} methods cannot be told apart from the best: {listed(named)}."
+
+
+def _describe_unequal(planned: pd.DataFrame) -> str:
+    """Say where methods have no run, or not the same number."""
+    known = planned[planned["rank"].notna()]
+    without = len(planned) - len(known)
+    said = f"{without} of {len(planned)} methods have no complete run. " if without else ""
+    fewest, most = int(known["n"].min()), int(known["n"].max())
+    unequal = f"Means are over {count_between(fewest, most, 'seed')}." if fewest < most else ""
+    return (said + unequal).strip()
+
+
+def _describe_alone(row: Row, *, is_one_setting: bool) -> str:
+    """Say what the only method of a place reaches."""
+    place = _name_place(row, is_one_setting=is_one_setting)
+    ceiling = ", the balanced one before any cut," if row["data"] == ORIGINAL else ""
+    return f"On {place}{ceiling} only {row['method']} was run: {_label(row)} {_say_mean(row)}."
+
+
+# All places
+
+
+def describe_collapse(collapse: pd.DataFrame) -> str:
+    """Say in how many runs a class is never recognised, and where most often; as T3a has it."""
+    n, num_collapsed = int(collapse["n"].sum()), int(collapse["num_collapsed"].sum())
+    if n == 0:
+        return ""
+    if num_collapsed == 0:
+        return (
+            f"Every class is recognised in {'the' if n == 1 else f'all {n:,}'} complete run{'s' * (n > 1)}."
+        )
+    worst = collapse.loc[collapse["collapse_rate"].idxmax()]
+    return (
+        f"In {num_collapsed:,} of {count(n, 'complete run')} ({percent(num_collapsed / n)}) at least one "
+        f"class is never recognised, most often with {worst['method']} on {named_data(worst['data'])} "
+        f"({worst['num_collapsed']} of {worst['n']})."
+    )
+
+
+def _describe_changes(ablations: pd.DataFrame, leaders: pd.DataFrame) -> Iterator[str]:
+    """Yield what each study finds that compares cells of different settings, with its largest difference."""
+    if ablations.empty:
+        return
+    place = leaders.set_index("cell")[["setting", "data"]].agg(tuple, axis=1)
+    is_other = ablations["cell"].map(place) != ablations["reference"].map(place)
+    for study, rows in ablations[is_other].groupby("study", sort=False):
+        counts = rows["verdict"].value_counts()
+        said = [
+            f"{counts[name]} {name}"
+            for name in ("better", "worse", "equivalent", "undecided")
+            if name in counts
+        ]
+        text = f"{study}: of {count(len(rows), 'change')} to a reference, {listed(said)} (A1)."
+        known = rows[rows["mean_difference"].notna()]
+        if len(known):
+            row = known.loc[known["mean_difference"].abs().idxmax()]
+            low, high = row["difference_low"], row["difference_high"]
+            text += (
+                f" The largest difference: {row['change']} on {named_data(row['data'])}, {row['method']}: "
+                f"{estimate(row['mean_difference'], low, high, points)} points of {_label(row)}."
+            )
+        yield text

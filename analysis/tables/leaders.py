@@ -1,0 +1,70 @@
+"""T0: the methods of each place in their order, with what tells the first from the others."""
+
+import pandas as pd
+
+from analysis.leading import name_leading
+from analysis.tables.formats import (
+    ABSENT,
+    DATA_COLUMN,
+    estimate,
+    estimate_column,
+    n_column,
+    points,
+    share,
+    text_column,
+)
+from analysis.tables.table import Column, Row, Table, more
+
+
+def leaders_table(leaders: pd.DataFrame) -> Table:
+    """Return T0; `leaders` as `leaders_frame` returns them."""
+    metric = name_leading(leaders)
+    return Table(
+        name="t0-leaders",
+        title=f"T0. Methods in the order of their mean {metric}",
+        frame=leaders,
+        columns=(
+            DATA_COLUMN,
+            text_column("method", "method", is_row_head=True),
+            Column(head="rank (interval)", text=_say_rank, value=lambda row: row["rank"]),
+            estimate_column(f"mean {metric} (interval)", "mean", "mean_low", "mean_high", share),
+            _difference_column("none"),
+            _difference_column("oversample"),
+            *more(
+                n_column("n", "n_expected"),
+                Column(
+                    head="runs with a dead class",
+                    text=lambda row: f"{row['num_collapsed']} of {row['n']}",
+                    value=lambda row: row["num_collapsed"],
+                ),
+            ),
+        ),
+        meaning=(
+            "The best method of each training set stands first. A method whose rank may be 1 may be the best."
+        ),
+        notes=(
+            "All intervals are at 95% and hold for all methods of a training set at once, because the runs "
+            "that choose the first method also judge it. Means and differences: Student's t, widened after "
+            "Bonferroni. Differences pair runs of one seed. Ranks: all pairs are tested together by flipping "
+            "signs, exact up to 14 seeds; a rank is left out where a test forbids it.",
+        ),
+    )
+
+
+def _say_rank(row: Row) -> str:
+    if pd.isna(row["rank"]):
+        return ABSENT
+    return f"{row['rank']:.0f} ({row['rank_low']:.0f} to {row['rank_high']:.0f})"
+
+
+def _difference_column(reference: str) -> Column:
+    name = f"minus_{reference}"
+    return Column(
+        head=f"minus {reference}, in points (interval)",
+        text=lambda row: (
+            estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], points)
+            if row[f"{name}_n"]
+            else ABSENT
+        ),
+        value=lambda row: row[name],
+    )

@@ -1,0 +1,222 @@
+"""What leads, by how much and how sure that is: from runs that a reader can reckon with."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis.aggregate import collapse_table
+from analysis.first_screen import FirstScreen, make_first_screen
+from analysis.leaders import leaders_frame
+from analysis.tables.leaders import leaders_table
+
+NAN = float("nan")
+NONE = (0.60, 0.61, 0.62, 0.60, 0.61, 0.62)
+NO_CLASSES = pd.DataFrame({"cell": [], "class_name": [], "recall": []})
+
+
+def runs_of(
+    values: Mapping[str, Sequence[float]],
+    *,
+    data: str = "1/2",
+    setting: str = "s",
+    metric: str = "accuracy",
+    collapsed: Mapping[str, int] | None = None,
+) -> pd.DataFrame:
+    """Return runs of one place: of each method a value a seed, nan for a missing run."""
+    return pd.DataFrame(
+        [
+            {
+                **{"setting": setting, "protocol": "p", "dataset": "d", "data": data, "method": method},
+                **{"loss_function": "l", "budget": "b", "class_order": "label"},
+                "cell": f"{setting} {data} {method}",
+                "seed": seed,
+                "state": "missing" if np.isnan(value) else "complete",
+                "is_collapsed": pd.NA if np.isnan(value) else seed < (collapsed or {}).get(method, 0),
+                **{"accuracy": value, "macro_f1": value, "loss": 1.0, "leading_metric": metric},
+                **{"num_dead_classes": 0.0, "is_constant": False},
+            }
+            for method, of_method in values.items()
+            for seed, value in enumerate(of_method)
+        ]
+    ).astype({"is_collapsed": "boolean"})
+
+
+def screen_of(*places: pd.DataFrame, ablations: pd.DataFrame | None = None) -> FirstScreen:
+    runs = pd.concat(places, ignore_index=True)
+    cells = runs.drop_duplicates("cell").assign(**{"classifier.selection": "last"})
+    collapse = collapse_table(runs, NO_CLASSES)
+    return make_first_screen(
+        cells, runs, leaders_frame(runs), collapse, pd.DataFrame() if ablations is None else ablations
+    )
+
+
+def above(values: Sequence[float], *differences: float) -> tuple[float, ...]:
+    return tuple(value + each for value, each in zip(values, differences, strict=True))
+
+
+# The frame
+
+
+def test_leaders_stand_by_mean_with_intervals_that_hold_for_all_at_once() -> None:
+    better = above(NONE, 0.10, 0.12, 0.14, 0.10, 0.12, 0.14)
+    frame = leaders_frame(runs_of({"none": NONE, "undersample": (NAN,) * 6, "oversample": better}))
+    assert list(frame["method"]) == ["oversample", "none", "undersample"]
+    first, second, last = frame.to_dict("records")
+    assert first["mean"] == pytest.approx(0.73) and first["minus_none"] == pytest.approx(0.12)
+    # Two methods have runs, so a mean has 97.5 %; one of them differs from none, so that has 95 %.
+    half = stats.t.ppf(0.9875, 5) * np.std(better, ddof=1) / np.sqrt(6)
+    assert (first["mean_low"], first["mean_high"]) == pytest.approx((0.73 - half, 0.73 + half))
+    half = stats.t.ppf(0.975, 5) * np.std([0.10, 0.12, 0.14] * 2, ddof=1) / np.sqrt(6)
+    assert first["minus_none_low"] == pytest.approx(0.12 - half)
+    assert second["minus_oversample"] == pytest.approx(-0.12)
+    assert np.isnan(second["minus_none"]) and second["minus_none_n"] == 0
+    # All six differences have one sign: p = 2 / 64 for the only pair, so that the order is certain.
+    assert [(row["rank"], row["rank_low"], row["rank_high"]) for row in (first, second)] == [
+        (1, 1, 1),
+        (2, 2, 2),
+    ]
+    assert np.isnan(last["rank"]) and last["n"] == 0 and last["n_expected"] == 6
+
+
+def test_a_pair_counts_only_where_both_are_complete() -> None:
+    frame = leaders_frame(runs_of({"none": (0.5, NAN, 0.7), "oversample": (0.6, 0.9, 0.9)}))
+    first = frame.iloc[0]
+    assert first["method"] == "oversample" and first["n"] == 3 and first["minus_none_n"] == 2
+    assert first["minus_none"] == pytest.approx(0.15)
+
+
+# What is said of it
+
+
+def test_a_sure_lead_over_none_and_over_the_next() -> None:
+    better = above(NONE, *[0.10, 0.12] * 3)
+    screen = screen_of(runs_of({"none": NONE, "oversample": better}))
+    assert screen.headline == "oversample has the best accuracy of 2 methods on C = 1/2."
+    (answer,) = screen.answers
+    assert (answer.place, answer.leader) == ("C = 1/2", "oversample")
+    # 0.11 with sd 0.010954; t(.975, 5) = 2.5706: half width 1.15 points
+    assert answer.lines == (
+        "Against no rebalancing (none): +11.00 points (+9.85 to +12.15).",
+        "It is oversampling itself. Next, none: −11.00 points (−12.15 to −9.85).",
+        "No other of the 2 methods may be the best.",
+    )
+    assert screen.lines == ("Every class is recognised in all 12 complete runs.",)
+    assert screen.scope == "d · C = 1/2 · 2 methods · 6 seeds · s"
+
+
+def test_a_lead_that_chance_may_have_made_names_the_methods_that_may_be_best() -> None:
+    near = above(NONE, *[0.02, -0.01] * 3)
+    screen = screen_of(runs_of({"none": NONE, "oversample": (0.4,) * 6, "mine": near}))
+    assert screen.headline == (
+        "mine has the highest mean accuracy on C = 1/2, but 2 of 3 methods may be the best."
+    )
+    (answer,) = screen.answers
+    assert answer.lines[0].startswith("Against no rebalancing (none): +0.50 points (−")
+    assert answer.lines[0].endswith("; 0 lies in the interval, so the sign is open.")
+    assert answer.lines[-1] == "2 of 3 methods cannot be told apart from the best: mine and none."
+
+
+def test_one_seed_has_no_interval_and_tells_nothing_apart() -> None:
+    screen = screen_of(runs_of({"none": (0.6,), "oversample": (0.7,), "mine": (0.8,)}))
+    assert screen.headline == (
+        "mine has the highest mean accuracy on C = 1/2; 1 seed cannot tell how sure that is."
+    )
+    (answer,) = screen.answers
+    assert answer.reached == "mean accuracy 0.800 (no interval; 1 seed)"
+    assert answer.lines == (
+        "Against no rebalancing (none): +20.00 points (no interval).",
+        "Against oversampling (oversample): +10.00 points (no interval).",
+        "1 seed cannot tell methods apart; that takes 6.",
+    )
+
+
+def test_missing_runs_are_counted_where_they_make_means_unequal() -> None:
+    values = {"none": (0.5, NAN, 0.7), "oversample": (0.6, 0.9, 0.9), "mine": (NAN,) * 3}
+    (answer,) = screen_of(runs_of(values)).answers
+    assert "(+10.00 to" not in answer.lines[0] and "; 2 pairs)" in answer.lines[0]
+    assert answer.lines[-1] == "1 of 3 methods have no complete run. Means are over 2 to 3 seeds."
+
+
+def test_without_none_and_oversample_the_next_method_is_told() -> None:
+    screen = screen_of(runs_of({"mine": (0.7, 0.8), "yours": (0.6, 0.8)}, metric="macro_f1"))
+    (answer,) = screen.answers
+    assert answer.reached.startswith("mean macro F1 0.750 (")
+    assert answer.lines[:2] == (
+        "Not in this comparison: none and oversample.",
+        # t(.9875, 1) = 25.452: half width 25.452 * 0.1414 / sqrt(2) = 2.545
+        "Next, yours: 0.700 (−1.845 to 3.245; 2 seeds).",
+    )
+
+
+def test_one_method_is_compared_with_nothing() -> None:
+    screen = screen_of(runs_of({"none": (0.7, 0.8)}, data="original"))
+    assert screen.headline == "No two methods stand side by side." and screen.answers == ()
+    assert screen.lines[0] == (
+        "On the original set, the balanced one before any cut, only none was run: accuracy 0.750 (0.115 to "
+        "1.385; 2 seeds)."
+    )
+
+
+def test_no_run_yet() -> None:
+    screen = screen_of(runs_of({"none": (NAN,), "oversample": (NAN,)}))
+    assert screen.headline == "No run is complete yet." and screen.answers == () and screen.lines == ()
+
+
+def test_several_places_are_headed_by_who_leads_where() -> None:
+    first, second = {"none": (0.6, 0.7), "mine": (0.7, 0.8)}, {"none": (0.8, 0.9), "mine": (0.7, 0.8)}
+    places = [runs_of(first, data="7/9"), runs_of(second, data="1/2")]
+    screen = screen_of(*places)
+    assert screen.headline == "mine has the highest mean accuracy on C = 7/9; none on C = 1/2."
+    assert [answer.place for answer in screen.answers] == ["C = 7/9", "C = 1/2"]
+    screen = screen_of(*places, runs_of(first, setting="other"))
+    assert screen.headline == (
+        "mine has the highest mean accuracy in 2 of 3 comparisons; none in 1 of 3 comparisons."
+    )
+    assert screen.answers[2].place == "other, C = 1/2"
+
+
+def test_thirty_methods_are_not_all_named() -> None:
+    screen = screen_of(runs_of({f"m{index}": NONE for index in range(30)}))
+    (answer,) = screen.answers
+    assert answer.lines[-1] == (
+        "30 of 30 methods cannot be told apart from the best: m0, m1, m2, m3 and 26 more."
+    )
+
+
+def test_collapse_is_one_line_with_where_it_is_worst() -> None:
+    runs = runs_of({"none": NONE, "oversample": NONE}, collapsed={"none": 3})
+    assert screen_of(runs).lines == (
+        "In 3 of 12 complete runs (25%) at least one class is never recognised, most often with none on "
+        "C = 1/2 (3 of 6).",
+    )
+
+
+def test_what_changes_do_is_said_where_settings_differ() -> None:
+    runs = [runs_of({"none": (0.5, 0.6)}, setting=setting) for setting in ("a", "b")]
+    change = {"study": "q", "data": "1/2", "method": "none", "change": "loss", "metric": "accuracy"}
+    numbers = {
+        "mean_difference": -0.1,
+        "difference_low": -0.2,
+        "difference_high": 0.0,
+        "verdict": "undecided",
+    }
+    compared = pd.DataFrame([change | numbers | {"cell": "b 1/2 none", "reference": "a 1/2 none"}])
+    assert screen_of(*runs, ablations=compared).lines[0] == (
+        "q: of 1 change to a reference, 1 undecided (A1). The largest difference: loss on C = 1/2, none: "
+        "−10.00 (−20.00 to +0.00) points of accuracy."
+    )
+    within = compared.assign(cell="a 1/2 none")
+    assert "q:" not in screen_of(*runs, ablations=within).lines[0]
+
+
+def test_every_number_stands_in_the_table() -> None:
+    runs = runs_of({"none": NONE, "oversample": above(NONE, *[0.10, 0.12] * 3)})
+    table = leaders_table(leaders_frame(runs))
+    shown = " ".join(cell.text for block in table.blocks() for row in block.rows for cell in row)
+    (answer,) = screen_of(runs).answers
+    said = re.findall(r"[+−]?\d+\.\d+", " ".join([answer.reached, *answer.lines]))
+    assert len(said) == 9 and set(said) <= set(re.findall(r"[+−]?\d+\.\d+", shown))
