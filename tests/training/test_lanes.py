@@ -46,6 +46,8 @@ CONVOLUTIONAL = [*CLASSIFIERS, "dccgan_leaky", *TRAINED]
 LARGE = {"resnet18": pytest.mark.slow}
 DEEP = ("resnet18", "resnet32")
 """what rounding there is grows from layer to layer and step to step, so fewer steps are compared"""
+SHORT = Budget(steps=4, rounds=2)
+"""a pass of three steps, and one of the next"""
 ADAM = {"batch_size": 8, "learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999}
 
 
@@ -81,7 +83,7 @@ def make_training(
     seeds: Sequence[int],
     fusion: Fusion,
     *,
-    budget: Budget = Budget(steps=4, rounds=2),  # noqa: B008  # frozen
+    budget: Budget = SHORT,
     training_sets: Sequence[TrainingSet] | None = None,
     precision: str = "float32",
     num_tested: int = 24,
@@ -173,9 +175,9 @@ def assert_close(training: Training[Any, Any], index: int, other: Training[Any, 
 @pytest.mark.parametrize("device", DEVICES)
 def test_lanes_at_once_train_as_each_alone_within_rounding(kind: str, form: str, device: str) -> None:
     """On a GPU the first steps are plain calls and later ones replay a capture, in each shape of a batch."""
-    seeds, budget = [0, 3, 8], Budget(steps=18, rounds=3) if device == "cuda" else Budget(steps=4, rounds=2)
+    seeds, budget = ([0, 3, 8], Budget(steps=18, rounds=3)) if device == "cuda" else ([0, 3], SHORT)
     if kind in DEEP and device == "cpu":
-        seeds, budget = [0, 3], Budget(steps=2, rounds=2)
+        budget = Budget(steps=2, rounds=2)
     training = finish(make_training(kind, seeds, together(form), budget=budget, device=device))
     for index, seed in enumerate(seeds):
         assert_close(training, index, alone(kind, seed, device, budget=budget), 0)
