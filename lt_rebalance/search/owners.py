@@ -83,7 +83,10 @@ OWNERS: Mapping[str, Callable[[Store], Iterator[tuple[str, str]]]] = {
     "searches": _list_of_searches,
 }
 """by directory of a store: what yields the key and the owner of every stage that something in it owns"""
-OWN_NOTHING = ("stages", "tables", "quarantine", "images", "lease", "events", "logs", "running", "segments")
+OWN_NOTHING = (
+    *("stages", "tables", "quarantine", "images", "lease", "events", "logs", "running", "segments"),
+    "sessions",
+)
 """the other directories of a store"""
 
 

@@ -88,9 +88,9 @@ def test_status_of_a_finished_study(call: Call, store: Store) -> None:
     lines = answer.out.splitlines()
     assert lines[0] == "full_grid-quick: planned=12 complete=12 failed=0 diverged=0 missing=0"
     assert lines[1] == "stages done: classifier 12 of 12, generator 3 of 3; nothing is left to run"
-    assert any(line.startswith("  oversample: ") for line in lines)
-    (row,) = (line for line in lines if "sound" in line and "oversample" in line)
-    assert "3/3" in row and "0.673" in row
+    assert "sound, C = 1/2" in map(str.rstrip, lines)
+    (row,) = (line for line in lines if line.startswith("  oversample "))
+    assert "3/3" in row and "0.673" in row and "0 s left" in row
 
 
 def test_status_names_who_runs_what_failed_and_what_is_lost(call: Call, store: Store) -> None:

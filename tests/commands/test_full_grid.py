@@ -568,9 +568,10 @@ def test_finished_study_is_shown_again_without_running_anything(call: Call, fini
     assert (answer.code, answer.err) == (0, "")
     lines = answer.out.splitlines()
     assert lines[-1] == "planned=4 complete=4 failed=0 diverged=0 missing=0"
-    first, second = (line for line in lines if "0.440 ± 0.000" in line)
-    assert re.search(r" 7/9 .* none .* 2/2 ", first)
-    assert re.search(r" 1/2 .* none .* 2/2 ", second)
+    first = [line.rstrip() for line in lines].index("sound, C = 7/9")
+    assert lines[first + 2].rstrip() == "sound, C = 1/2"
+    for row in (lines[first + 1], lines[first + 3]):
+        assert re.match("  none +2/2  .*0.440 ± 0.000", row)
     tables = Path("results/tables/full_grid-quick")
     assert f"table: {tables.absolute()}/cells.csv" in lines
     assert f"table: {tables.absolute()}/runs.csv" in lines
