@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -21,6 +21,7 @@ from lt_rebalance.ground.imbalance import (
     rank_groups,
     say_data,
 )
+from lt_rebalance.ground.metrics import METRICS
 from lt_rebalance.ground.text import format_duration, lines, make_console, rich
 from lt_rebalance.monitoring.concerns import find_concerns
 from lt_rebalance.monitoring.stage_log import log_path
@@ -85,7 +86,10 @@ def _describe(record: Record, dataset: str, class_names: list[str]) -> list[str]
     stage, timing, made = record.stage, record.timing, record.provenance
     lines = [f"{record.kind} {record.key}", f"state: {record.state}, seed {stage['seed']}"]
     lines.append(f"data: {dataset}, {say_data(name_data(stage['data']))}")
-    lines += [f"{name}: {value:.6g}" for name, value in record.all_metrics().items()]
+    lines += _describe_training(stage)
+    metrics = record.all_metrics()
+    known = [name for name in METRICS if name in metrics]
+    lines += [f"{name}: {metrics[name]:.6g}" for name in dict.fromkeys([*known, *metrics])]
     lines += [f"concern: {concern.text}" for concern in find_concerns(record, class_names)]
     device = "not kept" if timing.device_s is None else format_duration(timing.device_s)
     lines.append(
@@ -100,6 +104,24 @@ def _describe(record: Record, dataset: str, class_names: list[str]) -> list[str]
     lines.append(f"source: {made.get('source_sha256') or 'unknown'}")
     lines += [f"{role}: {each.file}, {each.num_bytes} bytes" for role, each in record.artifacts.items()]
     return lines
+
+
+def _describe_training(stage: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what was trained, and by which method."""
+    if generator := stage.get("generator") or (stage.get("generator_stage") or {}).get("generator"):
+        trained = _name_method(generator["training_method"])
+        yield f"generator: {generator['architecture']}; its training set by {trained}"
+    if method := stage.get("method"):
+        yield f"method: {_name_method(method)}"
+    if classifier := stage.get("classifier"):
+        yield f"network: {classifier['architecture']}, loss {classifier['loss']}"
+
+
+def _name_method(method: Mapping[str, Any]) -> str:
+    """Return "oversample, draw random", with every option."""
+    options = {"draw": method.get("draw")} | (method.get("options") or {})
+    told = [f"{name} {value}" for name, value in options.items() if value is not None]
+    return ", ".join([method["name"], *told])
 
 
 def _name_data(store: Store, record: Record) -> tuple[str, list[str]]:
