@@ -7,9 +7,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
-from lt_rebalance.ground.metrics import METRICS, headline_metrics
+from lt_rebalance.ground.metrics import METRICS
 from lt_rebalance.ground.text import format_duration, make_console, rich
-from lt_rebalance.monitoring.cell_table import CellRow, CellTable, name_group
+from lt_rebalance.monitoring.cell_table import CellRow, CellTable, name_group, tabled_metrics
 from lt_rebalance.monitoring.facts import RUN_STATES
 from lt_rebalance.monitoring.status import Running, Status, read_status
 from lt_rebalance.store import Store
@@ -146,7 +146,7 @@ def _describe_straggler(trial: Running) -> str:
 
 def _render_cells(status: Status, hourly_rate: float | None) -> CellTable:
     is_test_balanced = all(cell.is_test_balanced for cell in status.cells)
-    metrics = [name for name in headline_metrics(is_test_balanced=is_test_balanced) if name != "loss"]
+    metrics = tabled_metrics(is_test_balanced=is_test_balanced)
     rows = []
     for cell in status.cells:
         means = {name: cell.means[name] for name in metrics}

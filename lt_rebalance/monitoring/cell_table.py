@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lt_rebalance.ground.imbalance import say_data
-from lt_rebalance.ground.text import rich
+from lt_rebalance.ground.metrics import headline_metrics
+from lt_rebalance.ground.text import one_line, rich
 
 _GAP = 2
 _INDENT = 2
@@ -22,6 +23,11 @@ def name_group(protocol: str, data: str, dataset: str | None = None) -> str:
     """Return the heading over cells of one protocol and data: "sound, C = 1/2"; a data set if given."""
     parts = (protocol, dataset, say_data(data))
     return ", ".join(part for part in parts if part)
+
+
+def tabled_metrics(*, is_test_balanced: bool) -> list[str]:
+    """Return the metrics of such a table, the leading one first; two loss functions cannot be compared."""
+    return [name for name in headline_metrics(is_test_balanced=is_test_balanced) if name != "loss"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +74,11 @@ class CellTable:
         table.add_column("", overflow="fold", min_width=_NARROWEST_NAME)
         for name in shown:
             table.add_column(name, justify="right", no_wrap=True)
-        groups = list(dict.fromkeys(row.group for row in self.rows))
-        yield from self._tables(table, groups, shown)
-
-    def _tables(self, table: Table, groups: Sequence[str], shown: Sequence[str]) -> RenderResult:
-        for group in groups:
-            table.add_row(Text.assemble((rich(group).plain, "bold")))
+        for group in dict.fromkeys(row.group for row in self.rows):
+            table.add_row(Text(one_line(group), style="bold"))
             for row in self.rows:
                 if row.group == group:
-                    name = Text(" " * _INDENT) + rich(row.method)
+                    name = Text(" " * _INDENT + one_line(row.method))
                     table.add_row(name, *(rich(row.numbers.get(column, "-")) for column in shown))
         yield table
 

@@ -84,8 +84,16 @@ OWNERS: Mapping[str, Callable[[Store], Iterator[tuple[str, str]]]] = {
 }
 """by directory of a store: what yields the key and the owner of every stage that something in it owns"""
 OWN_NOTHING = (
-    *("stages", "tables", "quarantine", "images", "lease", "events", "logs", "running", "segments"),
+    "events",
+    "images",
+    "lease",
+    "logs",
+    "quarantine",
+    "running",
+    "segments",
     "sessions",
+    "stages",
+    "tables",
 )
 """the other directories of a store"""
 

@@ -11,9 +11,9 @@ from rich.live import Live
 
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground.imbalance import is_balanced
-from lt_rebalance.ground.metrics import METRICS, headline_metrics, leading_metric
+from lt_rebalance.ground.metrics import METRICS, leading_metric
 from lt_rebalance.ground.text import format_duration, rich
-from lt_rebalance.monitoring.cell_table import CellRow, CellTable, name_group
+from lt_rebalance.monitoring.cell_table import CellRow, CellTable, name_group, tabled_metrics
 from lt_rebalance.monitoring.concerns import find_concerns, find_disk_concern
 from lt_rebalance.stages.arithmetic import Remaining, Throughput
 from lt_rebalance.store.records import Record
@@ -25,11 +25,11 @@ from lt_rebalance.studies.tables import CellTally, describe_means, explain_cells
 def render_cells(cells: pd.DataFrame, title: str) -> CellTable:
     """Return the cells as a table for the terminal, with the paper's accuracy where it is of the same cell.
 
-    What a mean leaves out is said below. Losses stay in the files: two loss functions cannot be compared.
+    What a mean leaves out is said below.
     """
     # Of an unbalanced test set, which has balanced accuracies, the paper has no numbers.
     is_test_balanced = "balanced_accuracy_mean" not in cells
-    metrics = [name for name in headline_metrics(is_test_balanced=is_test_balanced) if name != "loss"]
+    metrics = tabled_metrics(is_test_balanced=is_test_balanced)
     has_paper = is_test_balanced and cells["paper_accuracy"].notna().any()
     has_several_sets = cells["dataset"].nunique() > 1
     rows = []

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -119,6 +120,34 @@ def test_status_names_who_runs_what_failed_and_what_is_lost(call: Call, store: S
     assert status["failed"] == [{"key": first, "title": title, "reason": reason}]
     assert status["running"][0]["keys"] == [second] and status["running"][0]["is_straggler"] is False
     assert status["spending"]["device_hours_left"] > 0
+
+
+@pytest.mark.parametrize("width", [None, 60])
+def test_status_cuts_no_line_in_a_log_nor_on_a_narrow_terminal(
+    call: Call, store: Store, width: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = list_runs(store)[0].key
+    take_result(store, key)
+    reason = "ValueError: " + " ".join(str(number) for number in range(100))
+    store.mark_failed(make_failure(key, reason))
+    if width is None:
+        lines = call("status", store.location).out.splitlines()
+        assert any(line.endswith(reason) for line in lines)
+        return
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", call("status", store.location).out)
+    assert max(map(len, shown.splitlines())) <= width
+    assert reason in " ".join(shown.split())
+
+
+def test_columns_sets_the_width_where_there_is_no_terminal(
+    call: Call, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_out = "No room for: macro F1, collapsed."
+    assert left_out not in call("status", store.location).out
+    monkeypatch.setenv("COLUMNS", "60")
+    assert left_out in call("status", store.location).out
 
 
 def test_status_watched_without_a_terminal_ends_when_nothing_is_left(call: Call, store: Store) -> None:
