@@ -372,11 +372,11 @@ def _loopback_only() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _few_processes() -> Iterator[None]:
-    """Let a Ray that is started meanwhile leave out what serves nobody here, and start in half the time.
+    """Start Ray in this block without what nobody here uses, in half the time.
 
-    That are the processes that follow logs for a driver that asks for none, look for nodes to add, and count
-    for statistics of usage; and of the agent of the node, for which the raylet waits, the servers that a
-    dashboard would ask.
+    Left out are the log monitor (no log is sent to the driver), the autoscaler's monitor (no node is added),
+    the process of the dashboard, and the servers of the node's agent that only a dashboard asks. The raylet
+    waits for that agent.
     """
     without: dict[str, Any] = {"include_log_monitor": False, "no_monitor": True}  # Any: its types are wrong
     parameters = functools.partial(parameter.RayParams, **without)

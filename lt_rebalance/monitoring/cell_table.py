@@ -78,8 +78,8 @@ class CellTable:
             table.add_row(Text(one_line(group), style="bold"))
             for row in self.rows:
                 if row.group == group:
-                    name = Text(" " * _INDENT + one_line(row.method))
-                    table.add_row(name, *(rich(row.numbers.get(column, "-")) for column in shown))
+                    method = Text(" " * _INDENT + one_line(row.method))
+                    table.add_row(method, *(rich(row.numbers.get(column, "-")) for column in shown))
         yield table
 
     def _choose(self, width: int) -> list[str]:
