@@ -216,9 +216,11 @@ def _read_seeds(run: StudyRun) -> Seeds:
 
 
 class Schedule:
-    """Which pending stage may start next: all that it builds on is done, longest chain of work first.
+    """Which pending stage may start next: everything that it builds on is done.
 
-    Starting a stage and noting its end take a time that grows with the logarithm of what is ready.
+    One slot works on runs while a run is ready, in the order of the plan, so that results come early and cell
+    by cell. All others take the longest chain of work first, so that the study ends early. The time to start
+    a stage or to note its end grows with the logarithm of the number of ready stages.
     """
 
     def __init__(self, pending: Mapping[str, AnyStage], cost: Callable[[AnyStage], float]) -> None:
@@ -241,6 +243,9 @@ class Schedule:
         self._group_of: dict[str, int] = {}
         self._ready: list[tuple[float, int, str]] = []
         """a heap of all that is ready, and of some that have started since, as lanes of another"""
+        self._ready_runs: list[tuple[float, int, str]] = []
+        """a heap of those of them that are runs; the place in the plan comes first"""
+        self._num_running_runs = 0
         self._ready_lanes: dict[int, list[tuple[float, int, str]]] = {}
         """by group, a heap of what is ready: stages that differ only in the seed"""
         self._running: set[str] = set()
@@ -280,6 +285,8 @@ class Schedule:
             self._group_of[key] = group
             entry = (-self._chain_costs[key], self._places[key], key)
             heapq.heappush(self._ready, entry)
+            if self._is_run(key):
+                heapq.heappush(self._ready_runs, (0.0, self._places[key], key))
             heapq.heappush(self._ready_lanes.setdefault(group, []), entry)
             self.num_ready += 1
 
@@ -293,17 +300,27 @@ class Schedule:
 
         Empty while every stage left waits for one that runs, or none is left.
         """
-        while self._ready and self._ready[0][-1] not in self._group_of:
-            heapq.heappop(self._ready)
-        if not self._ready:
+        key = None if self._num_running_runs else self._find_first(self._ready_runs)
+        if key is None and (key := self._find_first(self._ready)) is None:
             return []
-        lanes = self._ready_lanes[self._group_of[self._ready[0][-1]]]
+        lanes = self._ready_lanes[self._group_of[key]]
         keys = [heapq.heappop(lanes)[-1] for _ in range(min(max_lanes, len(lanes)))]
-        for key in keys:
-            del self._group_of[key]
+        for each in keys:
+            del self._group_of[each]
         self.num_ready -= len(keys)
         self._running.update(keys)
-        return [self._stages[key] for key in keys]
+        self._num_running_runs += sum(map(self._is_run, keys))
+        return [self._stages[each] for each in keys]
+
+    def _is_run(self, key: str) -> bool:
+        """Return whether a stage is a run: it ends with numbers on the test set."""
+        return self._stages[key].kind == ClassifierStage.kind
+
+    def _find_first(self, heap: list[tuple[float, int, str]]) -> str | None:
+        """Return the first of a heap that is still ready, and drop what has started from its top."""
+        while heap and heap[0][-1] not in self._group_of:
+            heapq.heappop(heap)
+        return heap[0][-1] if heap else None
 
     def finish(self, key: str, *, releases: bool, came_along: bool = False) -> None:
         """Note the end of a running stage; those that build on it become ready only if `releases`.
@@ -312,6 +329,7 @@ class Schedule:
             came_along: whether the result of its twin is there too; else that one becomes ready.
         """
         self._running.remove(key)
+        self._num_running_runs -= self._is_run(key)
         waiting, twin = self._waiting.pop(key, []), self._come_along.pop(key, None)
         if twin is not None:
             waiting.remove(twin)

@@ -9,13 +9,18 @@ from lt_rebalance.studies.stage import AnyStage
 from tests.studies.chains import draw_stages, list_behind, make_later, make_stage
 
 
+def is_run(stage: AnyStage) -> bool:
+    return stage.kind == "classifier"
+
+
 class PlainSchedule:
-    """The definition: sort all that is ready, take the first, and with it what differs in the seed alone."""
+    """The definition: a run where none is at work, else the longest chain; then its other seeds."""
 
     def __init__(self, costs: dict[AnyStage, float]) -> None:
         self._costs = costs
         self._stages = list(costs)
         self._done: list[AnyStage] = []
+        self._running: list[AnyStage] = []
         self._ready = [stage for stage in costs if not self._waits(stage)]
 
     def _waits(self, stage: AnyStage) -> bool:
@@ -28,11 +33,16 @@ class PlainSchedule:
 
     def next_ready(self, max_lanes: int) -> list[AnyStage]:
         order = sorted(self._ready, key=lambda each: (-self._chain_cost(each), self._stages.index(each)))
-        lanes = [stage for stage in order if stage.with_seed(0) == order[0].with_seed(0)][:max_lanes]
+        runs = sorted(filter(is_run, self._ready), key=self._stages.index)
+        begun = any(map(is_run, self._running))
+        first = [each.with_seed(0) for each in (order if begun or not runs else runs)[:1]]
+        lanes = [stage for stage in order if stage.with_seed(0) in first][:max_lanes]
         self._ready = [stage for stage in self._ready if stage not in lanes]
+        self._running += lanes
         return lanes
 
     def finish(self, stage: AnyStage, *, releases: bool) -> None:
+        self._running.remove(stage)
         if releases:
             self._done.append(stage)
             behind = list_behind(stage, self._stages)
@@ -51,28 +61,32 @@ def test_schedule_hands_out_what_its_definition_does(seed: int, max_lanes: int) 
     plain = PlainSchedule(costs)
     schedule = Schedule({stage.key: stage for stage in costs}, costs.__getitem__)
     running: list[AnyStage] = []
+    begun: list[AnyStage] = []
     while not schedule.is_exhausted:
         assert schedule.num_ready == plain.num_ready
         if rng.random() < 0.6 and len(running) < 6:
             started = schedule.next_ready(max_lanes)
             assert started == plain.next_ready(max_lanes)
             running += started
+            begun += started
         elif running:
             ended = running.pop(rng.randrange(len(running)))
             releases = rng.random() < 0.8
             schedule.finish(ended.key, releases=releases)
             plain.finish(ended, releases=releases)
     assert plain.num_ready == 0 and not running
+    assert len(begun) == len(set(begun))
 
 
-def test_schedule_begins_with_the_longest_chain_of_three_links() -> None:
-    single = make_stage(0, batch_size=10)
+def test_schedule_begins_with_the_longest_chain_of_three_links_beside_a_run() -> None:
+    run, single = make_stage(0, batch_size=11), make_stage(0, batch_size=10)
     first = make_stage(1)
     second = make_later(first, 20)
     third = make_later(second, 30)
     # 3 alone, against 1 + 1 + 2 behind one another.
-    costs: dict[AnyStage, float] = {single: 3, first: 1, second: 1, third: 2}
+    costs: dict[AnyStage, float] = {run: 1, single: 3, first: 1, second: 1, third: 2}
     schedule = Schedule({stage.key: stage for stage in costs}, costs.__getitem__)
+    assert schedule.next_ready() == [run]
     assert schedule.next_ready() == [first]
     schedule.finish(first.key, releases=True)
     assert schedule.next_ready() == [single]  # 3 against 1 + 2: the order of the plan decides
