@@ -1,4 +1,4 @@
-"""Every block of code in README and docs/ is run or says why not, words are plain, and the site builds."""
+"""Every block of code in README and docs/ is run or says why not, and the site builds."""
 
 import json
 import os
@@ -39,17 +39,6 @@ REASON = re.compile(r"<!-- not run: \S.{8,} -->")
 
 LOADED = r"""<(?:script|img|iframe)[^>]*\ssrc=["']([^"']*)|<link[^>]*\shref=["']([^"']*)"""
 """addresses that a page of the site loads"""
-BANNED = {
-    r"takes? no more": "is full, or cannot be written",
-    r"plain name": "name of an unchanged cell",
-    r"pass(?:es|ed)? (?:by|over)\b": "ignored, left out",
-    r"is had\b|are had\b": "comes from",
-    r"\bsheets?\b": "grid of samples",
-    r"\bdrivers?\b(?! of a GPU|-)": "sweep, or main process",
-    r"of one's own": "of your own",
-    r"st(?:ands?|ood) still": "hangs",
-}
-"""words of this project alone, and what to write in their place"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,18 +229,7 @@ def test_python_passes_the_checks_of_this_project(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout
 
 
-# Words and numbers
-
-
-def test_private_words_are_not_used() -> None:
-    found = [
-        f"{page.name}:{number}: {match[0]!r}; write: {instead}"
-        for page in PAGES
-        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1)
-        for word, instead in BANNED.items()
-        if (match := re.search(word, re.sub(r"`[^`]*`", "", line), re.IGNORECASE))
-    ]
-    assert found == []
+# Numbers
 
 
 def test_readme_counts_what_there_is_and_has_the_command_of_the_tests() -> None:
