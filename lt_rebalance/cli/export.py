@@ -1,47 +1,161 @@
-"""`lt-rebalance export`: the tidy frames of the analysis as files."""
+"""`lt-rebalance export`: the tidy frames of the analysis as files, or finished runs to a tracker."""
 
 import argparse
+import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
+from lt_rebalance.cli.parser import FRAMES
 from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
-from lt_rebalance.ground.text import to_csv
+from lt_rebalance.cli.tracked import Tracker, read_tracked, require_extra
+from lt_rebalance.ground.exits import Work
+from lt_rebalance.ground.text import one_line, to_csv
 from lt_rebalance.stages.installation import import_beside
 
-ENDINGS = (".csv", ".parquet")
+CSV, PARQUET = FILES = ("csv", "parquet")
+MLFLOW = "mlflow"
 
 
-def run(options: argparse.Namespace) -> int:
-    """Write a frame, or print it."""
-    if options.out is not None and (not options.out.endswith(ENDINGS) or "://" in options.out):
-        raise ValueError(
-            f"--out must be a file of this machine that ends in {' or '.join(ENDINGS)}, got {options.out!r}"
-        )
+def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work | int:
+    """Write frames, or print one; of runs to a tracker, return what exports them."""
+    if options.to in (None, *FILES):
+        return _export_frames(options)
+    return _prepare_tracker(options, stack)
+
+
+# Frames
+
+
+def _export_frames(options: argparse.Namespace) -> int:
+    form = _choose_form(options)
     store = open_existing(options.store)
     choose_studies(store, options.study)
-    frame = _read_frame(options)
+    is_folder = options.out is not None and not options.out.endswith(f".{form}")
+    names = FRAMES if is_folder and options.frame is None else (options.frame or FRAMES[0],)
+    if is_folder:
+        _make_folder(options.out)
+    results = _read_results(options)
+    frames = {name: getattr(results, name) for name in names}
     if options.out is None:
+        (frame,) = frames.values()
         text = frame.to_json(orient="records", indent=2) + "\n" if options.json else to_csv(frame)
         print(text, end="")
         return 0
-    try:
-        if options.out.endswith(".csv"):
-            Path(options.out).write_text(to_csv(frame), encoding="utf-8")
-        else:
-            frame.to_parquet(options.out, index=False)
-    except OSError as error:
-        raise ValueError(f"--out {options.out} cannot be written ({error})") from None
+    told = []
+    for name, frame in frames.items():
+        path = Path(options.out, f"{name}.{form}") if is_folder else Path(options.out)
+        try:
+            _write(frame, path, form)
+        except OSError as error:
+            raise ValueError(f"--out {options.out} cannot be written ({error})") from None
+        told.append({"file": str(path), "rows": len(frame), "columns": list(frame.columns)})
+        if not options.json:
+            print(f"{path}: {len(frame)} rows")
     if options.json:
-        print_json({"file": options.out, "rows": len(frame), "columns": list(frame.columns)})
-    else:
-        print(f"{options.out}: {len(frame)} rows")
+        print_json(told if is_folder else told[0])
     return 0
 
 
-def _read_frame(options: argparse.Namespace) -> Any:  # Any: pandas ships no types
+def _write(frame: Any, path: Path, form: str) -> None:  # Any: pandas ships no types
+    if form == CSV:
+        path.write_text(to_csv(frame), encoding="utf-8")
+    else:
+        frame.to_parquet(path, index=False)
+
+
+def _choose_form(options: argparse.Namespace) -> str:
+    """Return which kind of file is asked for.
+
+    Raises:
+        ValueError: none that can be had, or where nothing of that kind can be.
+    """
+    out, form = options.out, options.to
+    ending = "" if out is None else next((each for each in FILES if out.endswith(f".{each}")), "")
+    if out is not None and ("://" in out or not (ending or form)):
+        raise ValueError(
+            f"--out must be a file of this machine that ends in {' or '.join(f'.{each}' for each in FILES)}, "
+            f"got {out!r}; a folder goes with --to"
+        )
+    if form and ending and ending != form:
+        raise ValueError(f"--to {form} and --out {out} name two kinds of files; leave out --to")
+    if out is None and form == PARQUET:
+        raise ValueError(f"--to {PARQUET} needs --out, a file or a folder: it is nothing for a terminal")
+    return form or ending or CSV
+
+
+def _make_folder(folder: str) -> None:
+    """Make a folder where there is none; a ValueError of one that nothing is to be written in."""
+    if Path(folder, "store.json").exists():
+        raise ValueError(f"--out {folder} is a store, in which only sweeps write; name another folder")
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {folder} must be a folder that can be written ({error.strerror})") from None
+
+
+def _read_results(options: argparse.Namespace) -> Any:  # Any: pandas ships no types
     # The one place where the package looks at what stands below it: what "tidy" means is decided there.
     import_beside("analysis")
     from analysis.collect import read_results
 
-    results = read_results(options.store, studies=options.study, allow=["gaps", *options.allow])
-    return getattr(results, options.frame)
+    return read_results(options.store, studies=options.study, allow=["gaps", *options.allow])
+
+
+# Runs
+
+
+def _prepare_tracker(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work:
+    for name in ("frame", "allow"):
+        if getattr(options, name):
+            raise ValueError(f"--{name} is of frames, and --to {options.to} takes whole runs; leave it out")
+    store = open_existing(options.store)
+    studies = [store.load_study(name) for name in choose_studies(store, options.study)]
+    tracker = _open_tracker(options, stack)
+    present = {study.name: set(tracker.find(study)) for study in studies}
+
+    def export() -> int:
+        told = []
+        for study in studies:
+            keys = {run.key for run in study.runs}
+            there = keys & present[study.name]
+            num_exported = 0
+            for run in read_tracked(store, study, there):
+                tracker.add(study, run)
+                num_exported += 1
+            num_left = len(keys) - len(there) - num_exported
+            counts = {"exported": num_exported, "there_before": len(there), "without_result": num_left}
+            told.append({"study": study.name, **counts})
+            if not options.json:
+                words = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items())
+                print(one_line(f"{study.name}: runs: {words}"))
+        if options.json:
+            print_json({"to": options.to, "place": tracker.place, "studies": told})
+        else:
+            print(one_line(f"place: {tracker.place}"))
+        return 0
+
+    return export
+
+
+def _open_tracker(options: argparse.Namespace, stack: contextlib.ExitStack) -> Tracker:
+    """Return where runs are exported to; errors as those of the trackers."""
+    if options.to == MLFLOW:
+        from lt_rebalance.cli.to_mlflow import URI_VARIABLE, MlflowTracker
+
+        place = options.out or os.environ.get(URI_VARIABLE)
+        require_extra("mlflow", options.to)
+        if not place:
+            raise ValueError(
+                f"--to {MLFLOW} needs --out, the address of a server, or the variable {URI_VARIABLE}"
+            )
+        return MlflowTracker(place, stack)
+    from lt_rebalance.cli.to_wandb import WandbTracker
+
+    if options.out is None or "://" in options.out:
+        raise ValueError(
+            f"--to {options.to} needs --out, a folder of this machine, got {options.out or 'none'}"
+        )
+    require_extra("wandb", options.to)
+    _make_folder(options.out)
+    return WandbTracker(options.out, stack)

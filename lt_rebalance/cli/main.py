@@ -18,7 +18,7 @@ def _prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work |
     # Only the command's own module: some need torch, whose import takes seconds.
     module = importlib.import_module(f"lt_rebalance.cli.{options.command}")
     if hasattr(module, "prepare"):  # it has work to do, which can be taken up again
-        work: Work = module.prepare(options, stack)
+        work: Work | int = module.prepare(options, stack)
         return work
     code: int = module.run(options)
     return code

@@ -17,6 +17,7 @@ examples:
   lt-rebalance verify 3f2a --storage results
   lt-rebalance tensorboard results
   lt-rebalance export results --out runs.parquet
+  lt-rebalance export results --to mlflow --out http://127.0.0.1:5000
   lt-rebalance publish studies/pilot --storage results
   lt-rebalance data path/to/pictures --image-size 32  images of your own, before a sweep
   source <(lt-rebalance completion bash)
@@ -136,10 +137,20 @@ def _add_gc(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-
 
 
 def _add_export(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
-    parser = _add(commands, "export", "the tidy frame as CSV or parquet, one row a cell and seed")
+    parser = _add(
+        commands, "export", "tidy frames as CSV or parquet, or finished runs to MLflow or Weights & Biases"
+    )
     _add_store(parser)
     _add_studies(parser)
-    parser.add_argument("--frame", choices=FRAMES, default="runs", help="which frame (default: runs)")
+    parser.add_argument(
+        "--to",
+        choices=("csv", "parquet", "mlflow", "wandb-offline"),
+        help="what to make (default: a file as --out ends, else CSV); mlflow and wandb-offline take each "
+        "finished run once, however often they are asked, and need the extra of that name",
+    )
+    parser.add_argument(
+        "--frame", choices=FRAMES, help="which frame (default: runs, or all of them into a folder)"
+    )
     parser.add_argument(
         "--allow",
         nargs="+",
@@ -148,7 +159,12 @@ def _add_export(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
         help="accept results of several executions, or of several versions of the code, side by side",
     )
     parser.add_argument(
-        "--out", type=place, metavar="FILE", help="a name in .csv or .parquet (default: CSV to the terminal)"
+        "--out",
+        type=place,
+        metavar="PLACE",
+        help="a name in .csv or .parquet (default: CSV to the terminal); with --to csv, parquet or "
+        "wandb-offline also a folder; with --to mlflow a server, http://HOST:PORT, or sqlite:///FILE "
+        "(default: the variable MLFLOW_TRACKING_URI)",
     )
     _add_json(parser)
 

@@ -365,7 +365,7 @@ LOOKS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
         ["export", "STORE"],
         {
             **{"--study": ["other"], "--frame": ["rounds"], "--out": ["runs.csv"], "--json": []},
-            "--allow": ["duplicates"],
+            **{"--allow": ["duplicates"], "--to": ["parquet"]},
         },
     ),
     "tensorboard": (
