@@ -23,13 +23,14 @@ from analysis.tables.completeness import account, completeness_table, count_gaps
 from analysis.tables.cost import cost_tables
 from analysis.tables.datasets import datasets_table
 from analysis.tables.differences import all_pairs_table, components, difference_table, power, sources
+from analysis.tables.latex import to_latex
 from analysis.tables.leaders import leaders_table
 from analysis.tables.methods import methods_tables
 from analysis.tables.own_metrics import compare_own, own_table
 from analysis.tables.replication import further_table, replication_tables
 from analysis.tables.searches import search_tables
 from analysis.tables.table import Block, Cell, Column, Table
-from analysis.tables.writers import to_csv, to_latex, to_markdown
+from analysis.tables.writers import to_csv, to_markdown
 from lt_rebalance.ground.metrics import list_own
 
 __all__ = [

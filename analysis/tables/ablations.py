@@ -32,6 +32,7 @@ def ablation_table(compared: pd.DataFrame) -> Table:
         frame=frame,
         columns=_columns(name_leading(compared)),
         meaning=_meaning(frame),
+        sample=("n_pairs", "pair"),
         notes=_notes(name_leading(compared)) if len(frame) else (),
     )
 

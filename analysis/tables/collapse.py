@@ -43,8 +43,15 @@ def collapsed_runs(collapse: pd.DataFrame) -> Table:
             DATA_COLUMN,
             METHOD_COLUMN,
             n_column("n", "n_expected"),
-            rate_column("runs with a dead class (95% Clopper-Pearson interval)", *_RATE),
-            number_column("mean number of dead classes", "mean_dead_classes", lambda x: decimals(x, 2)),
+            rate_column(
+                "runs with a dead class (95% Clopper-Pearson interval)", *_RATE, is_higher_better=False
+            ),
+            number_column(
+                "mean number of dead classes",
+                "mean_dead_classes",
+                lambda x: decimals(x, 2),
+                is_higher_better=False,
+            ),
             *more(
                 number_column("runs that say one class", "num_constant", whole),
                 number_column("saturated runs", "num_saturated", whole),
@@ -116,6 +123,7 @@ def collapsed_generators(generators: pd.DataFrame) -> Table:
             rate_column(
                 f"generators with a class of diversity < {COLLAPSED_BELOW:g} (95% Clopper-Pearson interval)",
                 *_RATE,
+                is_higher_better=False,
             ),
             number_column("mean diversity", "mean_diversity", share),
             *more(
@@ -126,6 +134,7 @@ def collapsed_generators(generators: pd.DataFrame) -> Table:
             text_column("classes that collapsed, with counts", "collapsed_classes", is_long=True),
         ),
         meaning=_generator_meaning(generators),
+        sample=("n", "generator"),
         notes=(
             "Diversity of a class: standard deviation between samples, averaged over pixels, over that of "
             f"its real training images; below {COLLAPSED_BELOW:g} the generator draws the class as one "

@@ -29,8 +29,13 @@ def datasets_table(frame: pd.DataFrame) -> Table:
         columns=(
             text_column("method", "method", is_row_head=True),
             number_column("data sets", "num_datasets", whole),
-            number_column(f"mean {label}", "mean", share),
-            number_column("mean of the ranks within data sets", "mean_rank", lambda rank: decimals(rank, 2)),
+            number_column(f"mean {label}", "mean", share, is_higher_better=True),
+            number_column(
+                "mean of the ranks within data sets",
+                "mean_rank",
+                lambda rank: decimals(rank, 2),
+                is_higher_better=False,
+            ),
             Column(
                 head="rank by the mean (95% intervals of all ranks together)",
                 text=lambda row: f"{row['rank']} ({row['rank_low']} to {row['rank_high']})",
@@ -40,6 +45,7 @@ def datasets_table(frame: pd.DataFrame) -> Table:
         meaning=per_setting(
             {str(setting): _describe(rows) for setting, rows in frame.groupby("setting", sort=False)}
         ),
+        sample=("num_datasets", "data set"),
         notes=(
             "A data set is a block: a method's value on it is the mean over seeds, averaged over its Cs or "
             "profiles, which are no blocks of their own. Intervals as in R1, from differences of these "

@@ -43,6 +43,7 @@ from analysis.tables.table import Column, Row, Table, more
 from analysis.variance import MIN_RESAMPLED
 
 REFERENCES = ("none", "undersample", "oversample")
+_PAIRS = ("n_pairs", "pair")
 _VERDICT_TESTS = {"equivalent": "TOST"}
 _NO_CONTRAST = "No setting and C holds none or oversample beside another method."
 _NO_OTHER_PAIR = "There is no pair that T2 does not show."
@@ -60,6 +61,7 @@ def difference_table(contrasts: pd.DataFrame, families: Sequence[Family] | None 
         shown=_against_references(contrasts),
         columns=_DIFFERENCE_COLUMNS,
         meaning=_difference_meaning(_against_references(contrasts), _NO_CONTRAST),
+        sample=_PAIRS,
         notes=_difference_notes(load_families() if families is None else families, name_leading(contrasts)),
     )
 
@@ -73,6 +75,7 @@ def all_pairs_table(contrasts: pd.DataFrame) -> Table:
         frame=shown,
         columns=_DIFFERENCE_COLUMNS,
         meaning=_difference_meaning(shown, _NO_OTHER_PAIR),
+        sample=_PAIRS,
         notes=("Columns, intervals and corrections as in T2.",),
     )
 
@@ -220,6 +223,7 @@ def components(runs: pd.DataFrame, cells: pd.DataFrame) -> Table:
         frame=frame,
         columns=_COMPONENT_COLUMNS,
         meaning=_component_meaning(frame),
+        sample=("n_seeds", "seed"),
         notes=(
             "Two-way analysis of variance, seeds by methods, methods fixed; a negative estimate is 0. "
             "Standard deviations in points with 90% percentile bootstrap intervals over seeds, which are "
@@ -268,8 +272,8 @@ def sources(frame: pd.DataFrame) -> Table:
     columns = (
         DATA_COLUMN,
         text_column("method", "method", is_row_head=True),
-        n_column("n_subsets", "n_expected", "subsets of planned"),
         *more(
+            n_column("n_subsets", "n_expected", "subsets of planned"),
             number_column("generators of each", "num_generators", whole),
             number_column("classifiers of each", "num_classifiers", whole),
         ),
@@ -290,6 +294,7 @@ def sources(frame: pd.DataFrame) -> Table:
         frame=frame,
         columns=columns,
         meaning=_sources_meaning(frame),
+        sample=("n_subsets", "subset"),
         notes=(
             "Within each subset every generator is used by every classifier. Standard deviations of "
             f"{name_leading(frame)} that each source makes alone, in points, by equating mean squares with "
@@ -328,6 +333,7 @@ def power(contrasts: pd.DataFrame) -> Table:
         shown=shown,
         columns=_POWER_COLUMNS,
         meaning=_power_meaning(shown),
+        sample=_PAIRS,
         notes=(
             f"For the exact sign-flip test at {ALPHA:g}, power {POWER:.0%}, differences taken as normal. In "
             "brackets: at either end of the 95% chi-square interval of their standard deviation, which is "

@@ -114,12 +114,15 @@ def text_column(head: str, name: str, *, is_row_head: bool = False, is_long: boo
     )
 
 
-def number_column(head: str, name: str, text: Format, *, is_optional: bool = False) -> Column:
+def number_column(
+    head: str, name: str, text: Format, *, is_optional: bool = False, is_higher_better: bool | None = None
+) -> Column:
     """Return a column of numbers; nan is a dash where it means that the number does not apply."""
     return Column(
         head=head,
         text=lambda row: ABSENT if is_optional and _is_absent(row[name]) else text(float(row[name])),
         value=lambda row: row[name],
+        is_higher_better=is_higher_better,
     )
 
 
@@ -127,12 +130,15 @@ def _is_absent(value: Any) -> bool:  # Any: a number, or nothing
     return value is None or math.isnan(value)
 
 
-def estimate_column(head: str, name: str, low: str, high: str, text: Format) -> Column:
+def estimate_column(
+    head: str, name: str, low: str, high: str, text: Format, *, is_higher_better: bool | None = None
+) -> Column:
     """Return a column of estimates with their intervals."""
     return Column(
         head=head,
         text=lambda row: estimate(row[name], row[low], row[high], text),
         value=lambda row: row[name],
+        is_higher_better=is_higher_better,
     )
 
 
@@ -145,12 +151,15 @@ def n_column(n: str, n_expected: str, head: str = "n of planned") -> Column:
     )
 
 
-def rate_column(head: str, num_events: str, n: str, low: str, high: str) -> Column:
+def rate_column(
+    head: str, num_events: str, n: str, low: str, high: str, *, is_higher_better: bool | None = None
+) -> Column:
     """Return a column of rates with counts and intervals."""
     return Column(
         head=head,
         text=lambda row: rate(row[num_events], row[n], row[low], row[high]),
         value=lambda row: row[num_events] / row[n] if row[n] else math.nan,
+        is_higher_better=is_higher_better,
     )
 
 

@@ -14,11 +14,15 @@ from analysis.tables.formats import (
     text_column,
 )
 from analysis.tables.table import Column, Row, Table, more
+from lt_rebalance.ground.metrics import is_higher_better
+
+_INTERVAL = "95% interval, all at once"
 
 
 def leaders_table(leaders: pd.DataFrame) -> Table:
     """Return T0; `leaders` as `leaders_frame` returns them."""
     metric = name_leading(leaders)
+    is_rising = all(map(is_higher_better, set(leaders["metric"]))) if len(leaders) else True
     return Table(
         name="t0-leaders",
         title=f"T0. Methods in the order of their mean {metric}",
@@ -26,16 +30,22 @@ def leaders_table(leaders: pd.DataFrame) -> Table:
         columns=(
             DATA_COLUMN,
             text_column("method", "method", is_row_head=True),
-            Column(head="rank (interval)", text=_say_rank, value=lambda row: row["rank"]),
-            estimate_column(f"mean {metric} (interval)", "mean", "mean_low", "mean_high", share),
-            _difference_column("none"),
-            _difference_column("oversample"),
+            Column(head=f"rank ({_INTERVAL})", text=_say_rank, value=lambda row: row["rank"]),
+            estimate_column(
+                f"mean {metric} ({_INTERVAL})",
+                *("mean", "mean_low", "mean_high"),
+                share,
+                is_higher_better=is_rising,
+            ),
+            _difference_column("none", is_higher_better=is_rising),
+            _difference_column("oversample", is_higher_better=is_rising),
             *more(
                 n_column("n", "n_expected"),
                 Column(
                     head="runs with a dead class",
                     text=lambda row: f"{row['num_collapsed']} of {row['n']}",
                     value=lambda row: row["num_collapsed"],
+                    is_higher_better=False,
                 ),
             ),
         ),
@@ -57,14 +67,15 @@ def _say_rank(row: Row) -> str:
     return f"{row['rank']:.0f} ({row['rank_low']:.0f} to {row['rank_high']:.0f})"
 
 
-def _difference_column(reference: str) -> Column:
+def _difference_column(reference: str, *, is_higher_better: bool) -> Column:
     name = f"minus_{reference}"
     return Column(
-        head=f"minus {reference}, in points (interval)",
+        head=f"minus {reference}, in points ({_INTERVAL})",
         text=lambda row: (
             estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], points)
             if row[f"{name}_n"]
             else ABSENT
         ),
         value=lambda row: row[name],
+        is_higher_better=is_higher_better,
     )

@@ -81,6 +81,7 @@ def _ranking(frame: pd.DataFrame) -> Table:
                     estimate(row["mean"], row["mean_low"], row["mean_high"], share) if row["n"] else ABSENT
                 ),
                 value=lambda row: row["mean"],
+                is_higher_better=True,
             ),
             *more(
                 *(
@@ -93,6 +94,7 @@ def _ranking(frame: pd.DataFrame) -> Table:
                 head="runs with a dead class",
                 text=lambda row: f"{row['num_collapsed']} of {row['n']}",
                 value=lambda row: row["num_collapsed"],
+                is_higher_better=False,
             ),
         ),
         meaning=_ranking_meaning(frame),
@@ -180,6 +182,7 @@ def _differences(frame: pd.DataFrame, reference: str) -> Table:
             *more(*(_difference_column(metric, reference) for metric in metrics[_MOST_DIFFERENCES:])),
         ),
         meaning=_difference_meaning(shown, metrics, reference),
+        sample=(lead, "pair"),
         notes=_difference_notes() if len(shown) else (),
     )
 
@@ -210,6 +213,7 @@ def _difference_column(metric: str, reference: str) -> Column:
         head=f"{LABELS[metric]}: points (95% t interval), verdict",
         text=say,
         value=lambda row: row[names["mean_difference"]],
+        is_higher_better=METRICS[metric].is_higher_better if metric in METRICS else True,
     )
 
 
@@ -328,9 +332,19 @@ def _costs(frame: pd.DataFrame) -> Table:
             DATA_COLUMN,
             *more(_FAMILY_COLUMN),
             _METHOD_COLUMN,
-            number_column("device time of a run, s", "device_s", lambda value: decimals(value, 1)),
+            number_column(
+                "device time of a run, s",
+                "device_s",
+                lambda value: decimals(value, 1),
+                is_higher_better=False,
+            ),
             *more(number_column("times that of none", "device_ratio", lambda value: decimals(value, 2))),
-            estimate_column(f"mean {_RANKED} (as R1)", "mean", "mean_low", "mean_high", share),
+            estimate_column(
+                f"mean {_RANKED} (95% intervals as in R1)",
+                *("mean", "mean_low", "mean_high"),
+                share,
+                is_higher_better=True,
+            ),
             Column(
                 head="on the front",
                 text=lambda row: "yes" if row["is_on_front"] else ABSENT,

@@ -37,6 +37,7 @@ def own_table(contrasts: pd.DataFrame) -> Table:
         frame=contrasts,
         columns=_COLUMNS,
         meaning=_describe_directions(),
+        sample=("n_pairs", "pair"),
         notes=(
             "First method minus second, paired by seed, in the unit of the metric; mean with Student's t "
             f"interval over pairs. {UNCUT} P(better): share of pairs won, ties half, whichever "

@@ -145,13 +145,16 @@ def _columns(frame: pd.DataFrame, shown: Sequence[str]) -> tuple[Column, ...]:
             "n_complete",
             "rate_low",
             "rate_high",
+            is_higher_better=False,
         ),
     )
 
 
 def _mean_column(metric: str) -> Column:
     names = (f"{metric}_mean", f"{metric}_mean_low", f"{metric}_mean_high")
-    return estimate_column(f"{METRICS[metric].label}: mean (95% t interval)", *names, share)
+    is_rising = METRICS[metric].is_higher_better
+    head = f"{METRICS[metric].label}: mean (95% t interval)"
+    return estimate_column(head, *names, share, is_higher_better=is_rising)
 
 
 def _beside_paper(head: str, name: str, text: Any) -> Column:  # Any: from a row to its text
@@ -288,7 +291,9 @@ def further_table(estimates: pd.DataFrame, leading: str = ACCURACY) -> Table:
             statistics = of_metric.set_index("cell")[["mean", "mean_low", "mean_high"]]
             shown = shown.join(statistics.add_prefix(f"{metric}_"), on="cell")
             names = (f"{metric}_mean", f"{metric}_mean_low", f"{metric}_mean_high")
-            column = _optional_estimate(f"{label}: mean (95% t interval)", *names)
+            is_rising = METRICS[metric].is_higher_better if metric in METRICS else True
+            head = f"{label}: mean (95% t interval)"
+            column = _optional_estimate(head, *names, is_higher_better=is_rising)
             columns += [column] if metric in _FIRST_OF_FURTHER else more(column)
     registered = [METRICS[name] for name in shown_metrics(FURTHER)]
     falling = [metric.label for metric in registered if not metric.is_higher_better]
@@ -315,10 +320,11 @@ def further_table(estimates: pd.DataFrame, leading: str = ACCURACY) -> Table:
     )
 
 
-def _optional_estimate(head: str, name: str, low: str, high: str) -> Column:
+def _optional_estimate(head: str, name: str, low: str, high: str, *, is_higher_better: bool) -> Column:
     column = estimate_column(head, name, low, high, share)
     return Column(
         head=head,
         text=lambda row: ABSENT if math.isnan(row[name]) else column.text(row),
         value=column.value,
+        is_higher_better=is_higher_better,
     )

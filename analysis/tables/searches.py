@@ -31,6 +31,8 @@ from analysis.tables.formats import (
 )
 from analysis.tables.table import Column, Table, more
 
+_MOST_SHOWN = 6
+"""columns that a page shows unasked"""
 _STATES = ("complete", "pruned", "diverged", "failed", "running")
 
 
@@ -44,9 +46,16 @@ def trials_table(search: SearchResults) -> Table:
     counts = Counter(search.trials["state"])
     ends = listed([f"{counts[state]} {state}" for state in _STATES if counts[state]])
     objectives = [
-        Column(head=label, text=_mean_sd(name), value=lambda row, name=name: row[name])  # type: ignore[misc]
+        Column(
+            head=label,
+            text=_mean_sd(name),
+            value=lambda row, name=name: row[name],  # type: ignore[misc]
+            is_higher_better=True,
+        )
         for name, label in search.objectives.items()
     ]
+    settings = [Column(head=name, text=_setting(name), value=_value(name)) for name in search.space]
+    num_shown = _MOST_SHOWN - 2 - len(objectives)
     return Table(
         name=f"s1-trials-{search.name}",
         title="S1. Trials",
@@ -59,10 +68,11 @@ def trials_table(search: SearchResults) -> Table:
                 is_row_head=True,
             ),
             text_column("end", "state"),
-            *(Column(head=name, text=_setting(name), value=_value(name)) for name in search.space),
+            *settings[:num_shown],
+            *more(*settings[num_shown:]),
             *objectives,
-            number_column("rounds", "round", whole, is_optional=True),
             *more(
+                number_column("rounds", "round", whole, is_optional=True),
                 number_column("steps", "total_steps", whole, is_optional=True),
                 text_column("reason", "reason", is_long=True),
             ),
@@ -113,11 +123,16 @@ def confirmation_table(search: SearchResults) -> Table:
             *more(number_column("untuned", "untuned", share)),
             number_column("tuned", "tuned", share),
             estimate_column(
-                "difference in points", "difference", "difference_low", "difference_high", points
+                "difference in points (95% t interval)",
+                "difference",
+                "difference_low",
+                "difference_high",
+                points,
             ),
             number_column("sign-flip p", "sign_flip_p", p_value, is_optional=True),
             text_column("verdict", "verdict"),
         ),
+        sample=("n_pairs", "pair"),
         meaning=_confirmation_meaning(search, frame, is_untuned=bool(is_untuned)),
         notes=(
             "Differences are tuned minus untuned, seed by seed, with Student's t interval at 95 %. The "

@@ -26,6 +26,8 @@ class Column:
     """stands on a page only where all columns are asked for"""
     is_beside_paper: bool = False
     """compares with the paper, and so is left out of a page where the paper did not run these cells"""
+    is_higher_better: bool | None = None
+    """whether the best value is the highest or the lowest; None where none is better than another"""
 
 
 def more(*columns: Column) -> tuple[Column, ...]:
@@ -49,6 +51,7 @@ class Block:
 
     setting: str
     """empty where the table has no settings"""
+    frame: pd.DataFrame
     rows: list[list[Cell]]
     places: tuple[int, ...]
     """of the columns that a page has here"""
@@ -70,6 +73,8 @@ class Table:
     """methods of intervals and corrections, units, words"""
     shown: pd.DataFrame | None = None
     """rows of the frame that people see; all of them where None"""
+    sample: tuple[str, str] = ("n", "run")
+    """column of the frame that counts what a row rests on, and what it counts"""
 
     @property
     def heads(self) -> list[str]:
@@ -93,7 +98,7 @@ class Table:
             for place, column in enumerate(self.columns)
             if not column.is_beside_paper or any(row[place].value for row in rows)
         )
-        return Block(setting, rows, tuple(places))
+        return Block(setting, frame, rows, tuple(places))
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows that people see, one block for each setting."""

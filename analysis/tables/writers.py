@@ -1,4 +1,4 @@
-"""Write tables as CSV (raw numbers), plain text, Markdown and LaTeX (as people read them)."""
+"""Write tables as CSV (raw numbers), plain text and Markdown (as people read them)."""
 
 import io
 from collections.abc import Iterator
@@ -9,25 +9,6 @@ from rich.console import Console
 from analysis.tables.table import Block, Cell, Table
 from lt_rebalance.ground import text
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "−": "$-$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "·": r"$\cdot$",
-    "√": r"$\surd$",
-}
 _MARKDOWN = {character: f"\\{character}" for character in "\\`*_[]<>|#"} | {"\n": " "}
 
 
@@ -76,43 +57,9 @@ def to_text(table: Table, width: int) -> str:
     return file.getvalue()
 
 
-def to_latex(table: Table) -> str:
-    """Return a LaTeX table for each block, for booktabs; the caption holds title, setting and meaning."""
-    if table.is_empty:
-        return f"% {table.title}: {table.meaning}\n"
-    blocks = list(table.blocks())
-    return "\n".join(_latex_table(table, block, number) for number, block in enumerate(blocks, start=1))
-
-
-def _latex_table(table: Table, block: Block, number: int) -> str:
-    caption = ". ".join(text.rstrip(".") for text in (table.title, block.setting, table.meaning) if text)
-    aligned = "".join("r" if _is_numeric(block, index) else "l" for index in range(len(table.columns)))
-    notes = [rf"\par\footnotesize {_escape(note, _LATEX)}" for note in table.notes]
-    lines = [
-        r"\begin{table}[htbp]",
-        r"\centering",
-        rf"\caption{{{_escape(caption, _LATEX)}.}}",
-        rf"\label{{tab:{table.name}-{number}}}",
-        rf"\begin{{tabular}}{{{aligned}}}",
-        r"\toprule",
-        _latex_line(table.heads),
-        r"\midrule",
-        *(_latex_line([cell.text for cell in row]) for row in block.rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        *notes,
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def _is_numeric(block: Block, column: int) -> bool:
     cells: list[Cell] = [row[column] for row in block.rows]
     return all(cell.is_number for cell in cells)
-
-
-def _latex_line(texts: list[str]) -> str:
-    return " & ".join(_escape(text, _LATEX) for text in texts) + r" \\"
 
 
 def _escape(text: str, escapes: dict[str, str]) -> str:

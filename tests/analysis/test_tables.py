@@ -287,17 +287,6 @@ def test_csv_keeps_every_digit_and_any_name_in_a_line() -> None:
     assert rows == [{"data": "1/2", "method": r'a,"b"\n<script>', "accuracy": repr(1 / 3)}]
 
 
-def test_latex_escapes_every_special_character() -> None:
-    text = to_latex(hostile_table(r"\&%$#_{}~^<>"))
-    assert (
-        r"\textbackslash{}\&\%\$\#\_\{\}\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}" in text
-    )
-    assert r"a\_c \& 5\% \\" in text and r"\caption{T \& 100\%. A\_b.}" in text
-    assert r"\par\footnotesize \textasciitilde{}" in text
-    assert text.count("{") == text.count("}")
-    assert r"\begin{tabular}{rlr}" in text
-
-
 def test_markdown_escapes_pipes_and_markup() -> None:
     line = to_markdown(hostile_table("a|b*<i>")).splitlines()[4]
     assert line == r"| 1/2 | a\|b\*\<i\> | 0.333 |"
