@@ -17,8 +17,6 @@ FOLDERS = ["lt_rebalance", "sweeps", "analysis", "benchmarks", "examples"]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXEMPT = (
     *("README.md", "docs", "sweeps", "benchmarks", "examples", "analysis"),
-    *(f"lt_rebalance/{wing}/" for wing in ("ground", "files", "store", "monitoring", "studies", "search")),
-    *(f"lt_rebalance/{wing}/" for wing in ("cluster", "commands", "cli")),
     *(f"lt_rebalance/{wing}/" for wing in ("data", "images", "networks", "methods", "training")),
     *(f"lt_rebalance/{wing}/" for wing in ("generation", "sampling", "stages", "trainables")),
 )

@@ -1,1 +1,1 @@
-"""`lt-rebalance`: what looks at a store, tidies it, and runs again what it names."""
+"""`lt-rebalance`: inspect a store, clean it up, and rerun stages."""

@@ -1,4 +1,4 @@
-"""The README of a published study: how to check it, what was run and when, and what it has cost."""
+"""The README of a published study: checks, commands, dates and costs."""
 
 import datetime
 import hashlib
@@ -22,22 +22,22 @@ _DIGITS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """What is told of a study beside its report."""
+    """Facts about a study that its report does not have."""
 
     plan: StudyPlan
     status: Status
     is_partial: bool
-    """whether its report was allowed to have gaps"""
+    """whether its report may have gaps"""
     sessions: Sequence[Session]
     attempts: Mapping[str, Attempts]
     """by key, of the stages that have a log"""
     records: Sequence[Record]
     keys: Sequence[str]
-    """of all planned stages, each after those that it builds on"""
+    """of all planned stages, each after those that it needs"""
     execution: Mapping[str, Any]
     archive_bytes: int
     commit: str
-    """of the code that has published it"""
+    """of the code that published it"""
 
 
 def describe(account: Account) -> str:
@@ -90,7 +90,7 @@ def _add_up(attempts: Mapping[str, Attempts]) -> Attempts | None:
 
 
 def _describe_origin(record: Record) -> str:
-    """Return where and with what code a record was made."""
+    """Return the machine and the code that made a record."""
     told = {name: _plain(value or "unknown") for name, value in record.provenance.items()}
     device, host, commit = (told.get(name, "unknown") for name in ("device", "host", "commit"))
     changed = ", changed" if record.provenance.get("is_dirty") else ""
@@ -103,6 +103,6 @@ def _clock(seconds: float) -> str:
 
 
 def _plain(text: object) -> str:
-    """Return a text for one line of Markdown, in which it makes no markup."""
+    """Return a text for one line of Markdown, without effect as markup."""
     line = one_line(" ".join(str(text).split()))
     return "".join(f"\\{each}" if each in "\\`*_[]<>#|" else each for each in line)

@@ -1,7 +1,7 @@
-"""Find what a store holds and no result needs, and delete it; no torch.
+"""Find files in a store that no result needs, and delete them; no torch.
 
-Only what a sweep writes, under the names that it gives, is ever found; foreign files are passed over, and
-what lies behind a link is left.
+Only files that sweeps write, under their names, are ever found; foreign files are ignored, and links are not
+followed.
 """
 
 import re
@@ -21,7 +21,7 @@ from lt_rebalance.store.store import Store, StoreError
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _OF_AN_ATTEMPT = re.compile(r"failed\.json|[a-z_]+-[0-9a-f]{12}\.[a-z]+")
-"""what an attempt leaves beside a result: its failure, and artefacts under the names that the store gives"""
+"""files of an attempt without a result: its failure, and artefacts under the store's names"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,20 +32,21 @@ class Garbage:
     num_bytes: int
     reason: str
     hindrance: str = ""
-    """why it stays where it is all the same"""
+    """why it is not deleted"""
 
 
 def find_garbage(
     store: Store, *, owned: Collection[str] | None, named: Collection[str] | None = None, is_held: bool
 ) -> list[Garbage]:
-    """Return what can be deleted, and what could but for a hindrance, without deleting it.
+    """Return deletable files, including those with an obstacle, without deleting them.
 
     Args:
-        owned: keys of the stages that something in the store owns; what belongs to others counts in, results
-            among it. None leaves such orphans out.
-        named: data sets that anything in the store names; other images count in. None leaves all images out.
-        is_held: whether another may be at work, whose notes are then of the living where they are not of the
-            dead for certain.
+        owned: keys of the stages that something in the store owns; files of all others are included, even
+            results. None leaves such orphans out.
+        named: data sets that anything in the store names; other images are included. None leaves all images
+            out.
+        is_held: whether another process may be at work; then only notes of processes that certainly ended are
+            included.
     """
     files = store.files
     found = [*_find_in_stages(store), *_find_unfinished_writes(files), *_find_lost_notes(files, is_held)]
@@ -58,10 +59,10 @@ def find_garbage(
 
 
 def remove_garbage(store: Store, garbage: Sequence[Garbage], confirm: Callable[[], None]) -> list[Garbage]:
-    """Delete what `find_garbage` found and return all of it, with what has turned out to hinder it.
+    """Delete the files of `find_garbage` and return all of them, with new obstacles.
 
     Args:
-        confirm: called before each deletion; what it raises ends them all.
+        confirm: called before each deletion; its errors end the deletion.
     """
     done = []
     for each in garbage:
@@ -84,7 +85,7 @@ def _find_in_stage(store: Store, key: str) -> Iterator[Garbage]:
     stage = f"stages/{key}"
     try:
         record = store.read_record(key)
-    except (StoreError, OSError):  # a sweep will put it into quarantine
+    except (StoreError, OSError):  # a sweep will quarantine it
         return
     if record is None or store.files.is_behind_link(f"{stage}/result.json"):
         return
@@ -98,7 +99,7 @@ def _find_in_stage(store: Store, key: str) -> Iterator[Garbage]:
 
 
 def _list_checkpoints(files: Filesystem, directory: str) -> list[str]:
-    """Return a directory that holds nothing but checkpoints, or else the checkpoints in it."""
+    """Return a directory that contains only checkpoints, or else the checkpoints in it."""
     names = files.list(directory)
     ours = [name for name in names if CHECKPOINT_NAME.fullmatch(name)]
     if ours and len(ours) == len(names):
@@ -108,11 +109,11 @@ def _list_checkpoints(files: Filesystem, directory: str) -> list[str]:
 
 def _find_unfinished_writes(files: Filesystem) -> Iterator[Garbage]:
     for path in files.list_unfinished():
-        yield _describe(files, path, "a write that never ended")
+        yield _describe(files, path, "an unfinished write")
 
 
 def _find_lost_notes(files: Filesystem, is_held: bool) -> Iterator[Garbage]:
-    """Yield the notes of those who have ended, and where nobody is at work of all whom one cannot see."""
+    """Yield the notes of ended processes, and if no process is at work, of all that are not visible."""
     for note in read_notes(files):
         if note.has_died if note.is_visible else not is_held:
             yield _describe(files, f"{NOTES}/{note.name}", "its writer has died")
@@ -149,7 +150,7 @@ def _find_orphaned_events(store: Store) -> Iterator[Garbage]:
 
 
 def _list_directories(files: Filesystem, path: str) -> Iterator[str]:
-    """Yield a directory and all below it that hold anything; a link is none."""
+    """Yield a directory and all non-empty ones below it; links are left out."""
     if not files.is_behind_link(f"{path}/inside") and (names := files.list(path)):
         yield path
         for name in names:
@@ -166,5 +167,5 @@ def _parents(path: str) -> Iterator[str]:
 
 
 def _describe(files: Filesystem, path: str, reason: str) -> Garbage:
-    hindrance = "it lies behind a link" if files.is_behind_link(path) else ""
+    hindrance = "it is behind a link" if files.is_behind_link(path) else ""
     return Garbage(path=path, num_bytes=files.count_bytes(path), reason=reason, hindrance=hindrance)

@@ -1,4 +1,4 @@
-"""`lt-rebalance completion`: a script that makes bash or zsh complete the command, made from its parser."""
+"""`lt-rebalance completion`: a completion script for bash or zsh, generated from the parser."""
 
 import argparse
 
@@ -43,7 +43,7 @@ def make_script() -> str:
         flags = [flag for action in parser._actions for flag in action.option_strings]
         options.append(f'        {name}) COMPREPLY=($(compgen -W "{" ".join(flags)}" -- "$word"));;')
         for action in parser._actions:
-            places = action.option_strings or [name]  # a positional comes right after the command
+            places = action.option_strings or [name]  # a positional follows the command directly
             if action.choices:
                 patterns = "|".join(f'"{name} {place}"' for place in places)
                 words = " ".join(map(str, action.choices))

@@ -1,4 +1,4 @@
-"""`lt-rebalance data`: what a set of images holds, and what is wrong with it, before anything is trained."""
+"""`lt-rebalance data`: the content of a set of images, and its faults, before any training."""
 
 import argparse
 
@@ -13,7 +13,7 @@ from lt_rebalance.images.sheet import require_free, write_sheet
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show a set; DataError, after all that can be shown, where it cannot be learned from."""
+    """Show a set; DataError, after everything that can be shown, if it cannot be used for training."""
     if options.samples is not None:
         require_free(options.samples)
     look = _look(options)

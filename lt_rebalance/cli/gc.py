@@ -1,4 +1,4 @@
-"""`lt-rebalance gc`: delete what no result needs."""
+"""`lt-rebalance gc`: delete files that no result needs."""
 
 import argparse
 import dataclasses
@@ -18,7 +18,7 @@ TITLE = "lt-rebalance gc"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Delete garbage, or name it; 1 where some of it could not be deleted."""
+    """Delete garbage, or list it; 1 if some of it could not be deleted."""
     store = open_existing(options.store, is_read_only=options.dry_run)
     if options.dry_run:
         holder = find_holder(store.files)
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
             note(f"{store.location} is held by {holder}; gc would wait for its end")
         return _show(_find(store, options, is_held=holder is not None), options)
     try:
-        # Nobody may begin to need what is about to be deleted, so the one who deletes is the driver at work.
+        # No process may begin to need a file during its deletion, so this process takes the lease.
         with Lease(store.files, store.location, TITLE) as lease:
             garbage = _find(store, options, is_held=False)
             return _show(remove_garbage(store, garbage, lease.confirm), options)
@@ -42,7 +42,7 @@ def _find(store: Store, options: argparse.Namespace, *, is_held: bool) -> Sequen
         return find_garbage(store, owned=None, is_held=is_held)
     if not options.dry_run:
         _require_nobody(store)
-    from lt_rebalance.search.owners import list_named_sets, list_owned  # here, for it needs Optuna
+    from lt_rebalance.search.owners import list_named_sets, list_owned  # here, since it needs Optuna
 
     owned = list_owned(store)
     named: Collection[str] | None = None
@@ -50,12 +50,12 @@ def _find(store: Store, options: argparse.Namespace, *, is_held: bool) -> Sequen
         try:
             named = list_named_sets(store)
         except StoreError as error:
-            note(f"images in the store stay, as it cannot be told what needs them: {error}")
+            note(f"images in the store are kept, since it is unknown what needs them: {error}")
     return find_garbage(store, owned=owned, named=named, is_held=is_held)
 
 
 def _require_nobody(store: Store) -> None:
-    """Raise a StoreError where a process of this machine says that it works here, with a lease or without."""
+    """Raise a StoreError if a process of this machine is at work on the store, with a lease or without."""
     for each in read_notes(store.files):
         if each.is_visible and not each.has_died:
             raise StoreError(
@@ -65,7 +65,7 @@ def _require_nobody(store: Store) -> None:
 
 
 def _show(found: Sequence[Garbage], options: argparse.Namespace) -> int:
-    """Name what is garbage and what of it stays; return the exit code."""
+    """List garbage and what of it is kept; return the exit code."""
     garbage = [each for each in found if not each.hindrance]
     left = [each for each in found if each.hindrance]
     num_bytes = sum(each.num_bytes for each in garbage)

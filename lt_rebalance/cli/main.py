@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work | int:
     # Only the command's own module: some need torch, whose import takes seconds.
     module = importlib.import_module(f"lt_rebalance.cli.{options.command}")
-    if hasattr(module, "prepare"):  # it has work to do, which can be taken up again
+    if hasattr(module, "prepare"):  # it has work, which can be resumed
         work: Work | int = module.prepare(options, stack)
         return work
     code: int = module.run(options)

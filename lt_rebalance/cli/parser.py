@@ -1,4 +1,4 @@
-"""The arguments of every command; nothing is imported for what they do."""
+"""The arguments of every command; the commands' own modules are not imported."""
 
 import argparse
 
@@ -22,15 +22,15 @@ examples:
   lt-rebalance data path/to/pictures --image-size 32  images of your own, before a sweep
   source <(lt-rebalance completion bash)
 
-exit codes: 0 done; 1 it did not come out well: verify found a difference, retry left failures, something
-broke on the way; 2 refused: wrong input, or a store that cannot be used; 130 Ctrl-C"""
+exit codes: 0 done; 1 failed: verify found a difference, retry left failures, or an error
+ended the work; 2 refused: wrong input, or a store that cannot be used; 130 Ctrl-C"""
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser; `options.command` is the name of a module of this package."""
     parser = Parser(
         prog="lt-rebalance",
-        description="Look at sweeps, check them, tidy up after them.",
+        description="Inspect sweeps, check them, and clean up after them.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -54,7 +54,7 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:  # type: ignore[typ
     parser = _add(
         commands,
         "plan",
-        "stages, what is done, device-hours, time left, price",
+        "stages, finished work, device-hours, time left, price",
         usage="lt-rebalance plan SWEEP.py [ITS OPTIONS] [--rate PRICE] [--json]\n"
         "       lt-rebalance plan STORE [--study NAME ...] [--rate PRICE] [--json]",
     )
@@ -65,7 +65,7 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:  # type: ignore[typ
 
 
 def make_store_plan_parser() -> argparse.ArgumentParser:
-    """Return the parser of what may follow the store of the command `plan`."""
+    """Return the parser of the arguments after the store of the command `plan`."""
     parser = Parser(prog="lt-rebalance plan STORE", allow_abbrev=False)
     _add_studies(parser)
     _add_rate(parser)
@@ -75,12 +75,14 @@ def make_store_plan_parser() -> argparse.ArgumentParser:
 
 def _add_status(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     parser = _add(
-        commands, "status", "done, running where and since when, failed and why, stragglers, time left"
+        commands,
+        "status",
+        "finished, running (where, since when) and failed (why) runs, stragglers, time left",
     )
     _add_store(parser)
     _add_studies(parser)
     parser.add_argument(
-        "--watch", action="store_true", help="show it anew until Ctrl-C, or until nothing is left to run"
+        "--watch", action="store_true", help="update it until Ctrl-C, or until nothing is left to run"
     )
     parser.add_argument(
         "--every", type=finite, metavar="SECONDS", help="with --watch: how often (default: 5)"
@@ -97,7 +99,9 @@ def _add_show(commands: argparse._SubParsersAction) -> None:  # type: ignore[typ
 
 
 def _add_verify(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
-    parser = _add(commands, "verify", "run a finished stage again elsewhere and compare, bit by bit")
+    parser = _add(
+        commands, "verify", "run a finished stage again in a temporary store and compare, bit by bit"
+    )
     _add_record(parser)
     _add_data_dir(parser)
     _add_own_file(parser)
@@ -106,9 +110,11 @@ def _add_verify(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
 
 
 def _add_retry(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
-    parser = _add(commands, "retry", "run again what failed")
+    parser = _add(commands, "retry", "rerun failed runs")
     _add_store(parser)
-    parser.add_argument("--failed", action="store_true", required=True, help="say that failed runs are meant")
+    parser.add_argument(
+        "--failed", action="store_true", required=True, help="confirm that failed runs are meant"
+    )
     parser.add_argument("--study", metavar="NAME", help="the study (needed where there are several)")
     _add_data_dir(parser)
     _add_own_file(parser)
@@ -118,21 +124,23 @@ def _add_retry(commands: argparse._SubParsersAction) -> None:  # type: ignore[ty
     parser.add_argument("--gpus-per-trial", type=finite, metavar="X", help="share of a GPU (1)")
     parser.add_argument("--max-concurrent", type=whole, metavar="N", help="trials at a time")
     parser.add_argument("--lanes", type=whole, metavar="N", help="most seeds of one trial")
-    parser.add_argument("--dry-run", action="store_true", help="name them, run nothing")
+    parser.add_argument("--dry-run", action="store_true", help="list them, run nothing")
     _add_json(parser)
 
 
 def _add_gc(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     parser = _add(
-        commands, "gc", "delete what no result needs: checkpoints of finished stages, leftovers of writes"
+        commands,
+        "gc",
+        "delete files that no result needs: checkpoints of finished stages, leftovers of writes",
     )
     _add_store(parser)
     parser.add_argument(
         "--orphans",
         action="store_true",
-        help="also delete the results, events and logs of stages that nothing in the store owns any more",
+        help="also delete the results, events and logs of stages that nothing in the store owns",
     )
-    parser.add_argument("--dry-run", action="store_true", help="name them, delete nothing")
+    parser.add_argument("--dry-run", action="store_true", help="list them, delete nothing")
     _add_json(parser)
 
 
@@ -156,13 +164,13 @@ def _add_export(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
         nargs="+",
         default=[],
         choices=("duplicates", "versions"),
-        help="accept results of several executions, or of several versions of the code, side by side",
+        help="accept results of several executions, or of several versions of the code, together",
     )
     parser.add_argument(
         "--out",
         type=place,
         metavar="PLACE",
-        help="a name in .csv or .parquet (default: CSV to the terminal); with --to csv, parquet or "
+        help="a name that ends in .csv or .parquet (default: CSV to the terminal); with --to csv, parquet or "
         "wandb-offline also a folder; with --to mlflow a server, http://HOST:PORT, or sqlite:///FILE "
         "(default: the variable MLFLOW_TRACKING_URI)",
     )
@@ -170,9 +178,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
 
 
 def _add_tensorboard(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
-    parser = _add(
-        commands, "tensorboard", "bring the events up to date and start TensorBoard, on this machine only"
-    )
+    parser = _add(commands, "tensorboard", "update the events and start TensorBoard, on this machine only")
     _add_store(parser)
     parser.add_argument("--study", metavar="NAME", help="the study (needed where there are several)")
     parser.add_argument("--port", type=whole, default=DEFAULT_PORT, help=f"default: {DEFAULT_PORT}; 0: any")
@@ -180,11 +186,9 @@ def _add_tensorboard(commands: argparse._SubParsersAction) -> None:  # type: ign
     parser.add_argument(
         "--listen-publicly",
         action="store_true",
-        help="agree to another --host: whoever reaches it can read everything",
+        help="allow another --host: anyone who reaches it can read everything",
     )
-    parser.add_argument(
-        "--no-server", action="store_true", help="bring the events up to date, and that is all"
-    )
+    parser.add_argument("--no-server", action="store_true", help="update the events only")
     _add_json(parser)
 
 
@@ -192,26 +196,28 @@ def _add_publish(commands: argparse._SubParsersAction) -> None:  # type: ignore[
     parser = _add(
         commands,
         "publish",
-        "put a study that was run into its folder: records, report, what it cost, checksums",
+        "write a finished study to its folder: records, report, costs, checksums",
     )
     parser.add_argument(
-        "folder", type=place, metavar="studies/NAME", help="holds the plan.toml by which study NAME was run"
+        "folder", type=place, metavar="studies/NAME", help="contains the plan.toml of study NAME"
     )
     parser.add_argument(
-        "--storage", type=place, metavar="STORE", help=f"where it was run (default: {DEFAULT_STORE})"
+        "--storage", type=place, metavar="STORE", help=f"store of its results (default: {DEFAULT_STORE})"
     )
-    parser.add_argument("--partial", action="store_true", help="publish also when runs failed or are missing")
+    parser.add_argument("--partial", action="store_true", help="publish even if runs failed or are missing")
     _add_json(parser)
 
 
 def _add_data(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
-    parser = _add(commands, "data", "a set of images: classes, sizes, samples, and what is wrong with it")
+    parser = _add(commands, "data", "a set of images: classes, sizes, samples, and faults")
     parser.add_argument(
         "what",
         type=place,
         metavar="PATH | NAME",
-        help="a folder of pictures (train/CLASS/*.png, test/CLASS/*.png), an npz as MedMNIST has it, or a "
-        "set of the catalogue",
+        help=(
+            "a folder of pictures (train/CLASS/*.png, test/CLASS/*.png), an npz in MedMNIST's format, or a "
+            "set of the catalogue"
+        ),
     )
     add_own_images(parser)
     parser.add_argument("--samples", type=place, metavar="FILE.png", help="draw some images of each class")
@@ -220,7 +226,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:  # type: ignore[typ
 
 
 def _add_completion(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
-    parser = _add(commands, "completion", "print what makes a shell complete this command")
+    parser = _add(commands, "completion", "print a completion script for a shell")
     parser.add_argument("shell", choices=("bash", "zsh"))
 
 
@@ -259,7 +265,7 @@ def _add_record(parser: argparse.ArgumentParser) -> None:
         "record",
         type=place,
         metavar="RECORD",
-        help="the key of a stage, the first letters of it, or the path of its directory",
+        help="the key of a stage, its first letters, or the path of its directory",
     )
     parser.add_argument(
         "--storage", type=place, metavar="STORE", help=f"the same as STORE (default: {DEFAULT_STORE})"
@@ -275,7 +281,9 @@ def _add_rate(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_data_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data-dir", type=place, metavar="DIR", help="holds FashionMNIST/raw and its like")
+    parser.add_argument(
+        "--data-dir", type=place, metavar="DIR", help="directory with FashionMNIST/raw and others"
+    )
 
 
 def _add_own_file(parser: argparse.ArgumentParser) -> None:
@@ -284,7 +292,7 @@ def _add_own_file(parser: argparse.ArgumentParser) -> None:
         type=place,
         nargs="+",
         metavar="FILE",
-        help="files of your own that the stages were run with; nothing is taken from the store",
+        help="files of your own that the stages were run with; no code is loaded from the store",
     )
 
 
@@ -293,7 +301,7 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
         "--dataset",
         type=place,
         metavar="PATH",
-        help="images of your own that the stages learned from, with these options as their sweep had them:",
+        help="images of your own that the stages learned from, with the options of their sweep:",
     )
     add_own_images(parser)
 

@@ -1,4 +1,5 @@
-"""`lt-rebalance plan`: what a sweep would run, or what is left of the studies in a store, and its cost."""
+"""`lt-rebalance plan`: the runs of a sweep, or the remaining ones of the studies in a store, and their
+cost."""
 
 import argparse
 import subprocess
@@ -15,7 +16,7 @@ SHOWN = (
     *("study", "runs", "stages", "num_slots", "eta_s"),
     *("spending", "spending_by_kind", "spending_by_method", "cells"),
 )
-"""parts of a status that make a plan"""
+"""parts of a status that a plan shows"""
 
 
 def run(options: argparse.Namespace) -> int:

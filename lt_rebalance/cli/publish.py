@@ -1,4 +1,4 @@
-"""`lt-rebalance publish`: put a study that was run into its folder, so that everybody can check it."""
+"""`lt-rebalance publish`: write a finished study to its folder, so that everybody can check it."""
 
 import argparse
 import os
@@ -30,11 +30,11 @@ README, REPORT = "README.md", "report"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Publish a study; nothing in its folder changes unless all of it is right."""
+    """Publish a study; its folder changes only if everything is right."""
     folder = Path(options.folder)
     if not folder.is_dir():
         raise ValueError(
-            f"there is no folder {options.folder!r}; name one that holds {PLAN}, as studies/NAME"
+            f"there is no folder {options.folder!r}; name one that contains {PLAN}, as studies/NAME"
         )
     registered = read_plan(str(folder / PLAN), "publish")
     _require_contrasts(registered)
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _require_contrasts(registered: StudyPlan) -> None:
-    """Raise a ValueError unless what is confirmatory is declared."""
+    """Raise a ValueError unless the confirmatory parts of the plan are declared."""
     import_beside("analysis")
     from analysis.compare import load_families
     from analysis.hypotheses import HYPOTHESES
@@ -77,7 +77,7 @@ def _require_contrasts(registered: StudyPlan) -> None:
 
 
 def _collect(store: Store, document: StudyDocument) -> Iterable[tuple[str, bytes]]:
-    """Yield the files of a study, each checked; weights, checkpoints and views of results stay out.
+    """Yield the files of a study, each checked; without weights, checkpoints and views of results.
 
     Raises:
         StoreError: a record or an artefact cannot be read.
@@ -123,7 +123,7 @@ def _write_archive(made: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def _write_report(made: Path, study: str, *, is_partial: bool) -> list[str]:
-    """Write the report of what has been archived; ValueError for gaps, unless it is to be a partial one."""
+    """Write the report of the archive; ValueError for gaps, unless a partial report is allowed."""
     from analysis.collect import read_results
     from analysis.report import write_report
 
@@ -138,7 +138,7 @@ def _write_report(made: Path, study: str, *, is_partial: bool) -> list[str]:
 def _give_account(
     made: Path, registered: StudyPlan, document: StudyDocument, plan: Plan, *, is_partial: bool
 ) -> Account:
-    """Return the account of what has been archived."""
+    """Return the account of the archive."""
     store = open_existing(str(made))
     attempts: dict[str, Attempts] = {}
     records: list[Record] = []
@@ -165,10 +165,10 @@ def _give_account(
 
 
 def _seal(made: Path, folder: Path) -> int:
-    """Write the checksums of all that the folder will hold, and return how many bytes that is.
+    """Write the checksums of all files of the folder, and return their total bytes.
 
     Raises:
-        ValueError: it would be more than a repository should hold.
+        ValueError: more than a repository should hold.
     """
     kept = {path.name: path for path in folder.iterdir() if path.is_file() and not is_foreign(path.name)}
     paths = kept | {path.relative_to(made).as_posix(): path for path in made.rglob("*") if path.is_file()}
@@ -186,7 +186,7 @@ def _seal(made: Path, folder: Path) -> int:
 
 
 def _move(made: Path, folder: Path) -> None:
-    """Put what was made in place of what was there; the checksums come last, so that no half is believed."""
+    """Replace old files with new ones; the checksums come last, so that a partial update is detected."""
     (folder / CHECKSUMS).unlink(missing_ok=True)
     delete_tree(folder, REPORT)
     for name in (REPORT, README, ARCHIVE, CHECKSUMS):

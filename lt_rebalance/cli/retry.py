@@ -1,4 +1,4 @@
-"""`lt-rebalance retry`: run again what failed in a study, as the sweep would."""
+"""`lt-rebalance retry`: rerun the failed runs of a study, as the sweep would."""
 
 import argparse
 import contextlib
@@ -23,7 +23,7 @@ from lt_rebalance.studies.stage import RESULTS_VERSION
 
 
 def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work:
-    """Return what runs failed runs again; its exit code is 0 when all of them have a result now."""
+    """Return the work that reruns failed runs; its exit code is 0 if all of them then have a result."""
     store = open_store(options.store, RESULTS_VERSION, create=False, is_read_only=True)
     if store is None:
         raise StoreError(f"there is no store at {options.store!r}")
@@ -47,7 +47,7 @@ def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work:
         return lambda: _show(plan, store, options)
     needs_own = require_at_hand([stage.to_dict() for stage in plan.stages.values()])
     if options.own_file and not needs_own:
-        note("--own-file changes nothing: what failed was run without a file of your own")
+        note("--own-file changes nothing: the failed runs used no file of your own")
     writable = _open_to_write(options.store)
     again = _prepare_again(plan, writable, options, stack)
 
@@ -62,7 +62,7 @@ def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work:
 
 
 def _show(plan: Plan, store: Store, options: argparse.Namespace) -> int:
-    """Say what has a result now, and return the exit code."""
+    """Print which runs have a result now, and return the exit code."""
     ledger = Ledger(plan, store)
     titles = [str(planned) for planned in plan.runs]
     failed = {str(each): ledger.reason(each.key) for each in plan.runs if ledger.state(each.key) == "failed"}
@@ -96,14 +96,14 @@ def _open_to_write(location: str) -> Store:
 def _prepare_again(
     plan: Plan, store: Store, options: argparse.Namespace, stack: contextlib.ExitStack
 ) -> Callable[[], None]:
-    """Take hold of the store and return what runs a plan of failed runs again."""
+    """Take the lease and return the work that reruns a plan of failed runs."""
     size = find_size(options.address, plan.execution.device, stack)
     if options.address is not None:
         from lt_rebalance.cluster.nodes import require_store_on_all_nodes
 
         require_store_on_all_nodes(store)
     resources = fit_trials(plan.execution, options, size)
-    # Here, not above: with these come Ray, torch and pandas.
+    # Here, not above: this imports Ray, torch and pandas.
     from lt_rebalance.cluster.session import RaySession
     from lt_rebalance.commands.running import run_pending
 

@@ -28,7 +28,7 @@ from lt_rebalance.monitoring.stage_log import log_path
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.records import Failure, Record
 
-"""classes up to which each has its row, and how many of more have one"""
+"""up to this many classes, each has its row; of more, this many have one"""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -107,7 +107,7 @@ def _describe(record: Record, dataset: str, class_names: list[str]) -> list[str]
 
 
 def _describe_training(stage: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what was trained, and by which method."""
+    """Yield the trained model and its method."""
     if generator := stage.get("generator") or (stage.get("generator_stage") or {}).get("generator"):
         trained = _name_method(generator["training_method"])
         yield f"generator: {generator['architecture']}; its training set by {trained}"
@@ -125,10 +125,10 @@ def _name_method(method: Mapping[str, Any]) -> str:
 
 
 def _name_data(store: Store, record: Record) -> tuple[str, list[str]]:
-    """Return the names of data set and classes as a study of the store tells them, or else their numbers."""
+    """Return the names of data set and classes from a study of the store, or else their numbers."""
     dataset = record.stage["data"]["dataset"]
     for name in store.list_studies():
-        with contextlib.suppress(StoreError):  # a damaged plan is no reason to show no stage
+        with contextlib.suppress(StoreError):  # a damaged plan must not prevent showing a stage
             study = store.load_study(name)
             names = study.class_names.get(dataset, ())
             if len(names) == len(record.class_counts):
@@ -137,7 +137,7 @@ def _name_data(store: Store, record: Record) -> tuple[str, list[str]]:
 
 
 def _render_classes(record: Record, class_names: list[str]) -> Iterator[RenderableType]:
-    """Yield a table of the classes; of more than `MAX_SHOWN` the groups, and a table of the worst."""
+    """Yield a table of the classes; beyond `MAX_SHOWN` the groups, and a table of the worst."""
     labels: Sequence[int] = range(len(class_names))
     if len(class_names) > MAX_SHOWN:
         yield from _describe_groups(record)
@@ -149,7 +149,7 @@ def _render_classes(record: Record, class_names: list[str]) -> Iterator[Renderab
 
 
 def _describe_groups(record: Record) -> Iterator[RenderableType]:
-    """Yield a line a group: its classes and training images, and the mean of their recalls."""
+    """Yield one line per group: its classes and training images, and the mean of their recalls."""
     recall_K = record.read_confusion().recall_K if record.confusion else None
     groups = {**rank_groups(record.class_counts), **count_groups(record.class_counts)}
     for name, labels in groups.items():
@@ -161,7 +161,7 @@ def _describe_groups(record: Record) -> Iterator[RenderableType]:
 
 
 def _worst(record: Record) -> tuple[list[int], str]:
-    """Return the classes that are shown of many, the worst first, and by what."""
+    """Return the shown classes of many, the worst first, and the criterion."""
     if record.confusion:
         values = record.read_confusion().recall_K.tolist()
         measure = "recall"

@@ -1,4 +1,4 @@
-"""`lt-rebalance status`: where studies stand, once or live."""
+"""`lt-rebalance status`: the state of studies, once or live."""
 
 import argparse
 import time
@@ -24,14 +24,14 @@ def run(options: argparse.Namespace) -> int:
     store = open_existing(options.store)
     studies = choose_studies(store, options.study)
     if options.watch and options.json:
-        raise ValueError("--watch shows, and --json answers once; give one of them")
+        raise ValueError("--watch repeats and --json answers once; give one of them")
     if options.every is not None and not (options.watch and options.every > 0):
         raise ValueError(f"--every is a number of seconds above 0, with --watch, got {options.every:g}")
     if options.json:
         print_json([status.to_dict(options.rate) for status in _read(store, studies)])
     elif not options.watch:
         console = make_console()
-        # Lines of a log stay whole; a terminal would cut off what it has no room for.
+        # Lines of a log are not folded; a terminal would cut them off.
         console.print(render(_read(store, studies), options.rate), soft_wrap=not console.is_terminal)
     else:
         _watch(store, studies, options)
@@ -57,7 +57,7 @@ def _watch(store: Store, studies: list[str], options: argparse.Namespace) -> Non
 
 
 def _watch_plainly(store: Store, studies: list[str], every_s: float, console: Console) -> None:
-    """Print a line a study whenever something has changed."""
+    """Print one line per study whenever something has changed."""
     shown: dict[str, str] = {}
     while True:
         statuses = _read(store, studies)
@@ -77,7 +77,7 @@ def is_over(status: Status) -> bool:
 
 
 def render(statuses: list[Status], hourly_rate: float | None) -> RenderableType:
-    """Return what is shown of studies."""
+    """Return the status of studies as text."""
     return Group(*(_render_study(status, hourly_rate) for status in statuses))
 
 
@@ -89,7 +89,7 @@ def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
     lines.append(f"stages done: {stages}; {_time_left(status)}")
     lines.append(f"device time: {status.spending.describe(hourly_rate)}")
     by_method = status.spending_by_method
-    if len(by_method) == len(status.cells):  # then the table tells it
+    if len(by_method) == len(status.cells):  # then the table has it
         by_method = {}
     for name, spending in (*status.spending_by_kind.items(), *by_method.items()):
         lines.append(f"  {name}: {spending.describe(hourly_rate)}")
@@ -99,11 +99,11 @@ def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
     for note in status.drivers:
         lines.append(f"sweep at work: process {note.pid} on {note.host}{_describe_clock(note)}")
     if not status.drivers and not is_over(status):
-        lines.append("no sweep is at work: run the same command again to go on")
+        lines.append("no sweep is at work: run the same command again to resume")
     lines += [f"running: {_describe_trial(trial)}" for trial in status.running]
     lines += [f"straggler: {_describe_straggler(trial)}" for trial in status.running if trial.is_straggler]
     lines += [
-        f"lost: {_describe_trial(trial)}; it goes on when the sweep runs again" for trial in status.lost
+        f"lost: {_describe_trial(trial)}; it resumes when the sweep runs again" for trial in status.lost
     ]
     lines += [f"failed: {each.title}: {each.reason}" for each in status.failed]
     lines += [f"unreadable: {each.title}: {each.reason}" for each in status.unreadable]
@@ -113,11 +113,11 @@ def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
 
 
 def _describe_clock(note: Note) -> str:
-    """Say when whether a sweep lives cannot be told by its last sign of life, which lies in the future."""
+    """Return a note if the last heartbeat of a sweep is in the future, so that its state is unknown."""
     ahead_s = note.beat_s - time.time()
     if note.is_visible or ahead_s < STALE_S:
         return ""
-    return f", seen {format_duration(ahead_s)} ahead of this clock: whether it lives cannot be told"
+    return f", seen {format_duration(ahead_s)} ahead of this clock: whether it is alive is unknown"
 
 
 def _account(status: Status) -> str:
@@ -130,7 +130,7 @@ def _time_left(status: Status) -> str:
     if is_over(status):
         return "nothing is left to run"
     if status.eta_s is None:
-        return "time left is not known before something is done"
+        return "time left is unknown before a stage is done"
     return f"about {format_duration(status.eta_s)} left, {status.num_slots} at a time"
 
 
@@ -141,7 +141,7 @@ def _describe_trial(trial: Running) -> str:
 
 def _describe_straggler(trial: Running) -> str:
     expected = format_duration(trial.expected_s or 0)
-    return f"{trial.title} has taken {format_duration(trial.for_s)}; its like take {expected}"
+    return f"{trial.title} has taken {format_duration(trial.for_s)}; similar ones take {expected}"
 
 
 def _render_cells(status: Status, hourly_rate: float | None) -> CellTable:

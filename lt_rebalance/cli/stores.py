@@ -1,4 +1,4 @@
-"""Find what arguments name: a store, studies in it, a stage by the first letters of its key."""
+"""Resolve arguments: a store, studies in it, a stage by the first letters of its key."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ _NAMED = 5
 
 
 def open_existing(location: str, *, is_read_only: bool = True) -> Store:
-    """Open a store of any results version, as a rule so that nothing in it can be changed.
+    """Open a store of any results version, read-only by default.
 
     Raises:
         StoreError: there is none.
@@ -27,7 +27,7 @@ def open_existing(location: str, *, is_read_only: bool = True) -> Store:
 
 
 def choose_studies(store: Store, names: Sequence[str]) -> list[str]:
-    """Return the names that were given, or those of all studies.
+    """Return the given names, or those of all studies.
 
     Raises:
         StoreError: no study at all, or an unknown one.
@@ -45,7 +45,7 @@ def choose_study(store: Store, name: str | None) -> str:
     """Return the study of a name, or the only one.
 
     Raises:
-        StoreError: as `choose_studies`, or several could be meant.
+        StoreError: as `choose_studies`, or the name is missing and there are several.
     """
     names = choose_studies(store, [] if name is None else [name])
     if len(names) > 1:
@@ -54,7 +54,7 @@ def choose_study(store: Store, name: str | None) -> str:
 
 
 def find_stage(options: argparse.Namespace) -> tuple[Store, str]:
-    """Return the store and the key of a stage, as the options `store`, `record` and `storage` name them.
+    """Return the store and the key of the stage that the options `store`, `record` and `storage` name.
 
     Raises:
         StoreError: as `_find_stage`, or two stores are named.

@@ -1,4 +1,4 @@
-"""`lt-rebalance tensorboard`: bring the events of a study up to date and become TensorBoard."""
+"""`lt-rebalance tensorboard`: update the events of a study and become TensorBoard."""
 
 import argparse
 import os
@@ -15,18 +15,18 @@ LOOPBACKS = (LOOPBACK, "localhost", "::1")
 MAX_PORT = 65535
 RELOAD_S = 2
 RELOAD_FROM_BUCKET_S = 30
-"""every look takes two requests for each object that holds events"""
+"""every reload takes two requests for each object with events"""
 
 
 def run(options: argparse.Namespace) -> int:
-    """Make missing events, then replace this process by the server."""
+    """Write missing events, then replace this process by the server."""
     if options.host not in LOOPBACKS and not options.listen_publicly:
         raise ValueError(
-            f"--host {options.host} can be reached by others, and TensorBoard asks nobody for a password; "
-            "use a tunnel to 127.0.0.1 instead, or agree with --listen-publicly"
+            f"--host {options.host} can be reached by others, and TensorBoard has no password; use a tunnel "
+            "to 127.0.0.1 instead, or allow it with --listen-publicly"
         )
     if options.host in LOOPBACKS and options.listen_publicly:
-        raise ValueError(f"--listen-publicly agrees to another --host, and {options.host} is this machine")
+        raise ValueError(f"--listen-publicly allows another --host, but {options.host} is this machine")
     if not 0 <= options.port <= MAX_PORT:
         raise ValueError(f"--port must be at least 0 and at most {MAX_PORT}, got {options.port}")
     store = open_existing(options.store, is_read_only=False)
@@ -47,7 +47,9 @@ def run(options: argparse.Namespace) -> int:
         elif options.port:
             url = f"http://{options.host}:{options.port}"
             print(f"all runs: {url}; methods side by side: {url}/#custom_scalars&regexInput={MEANS}/")
-            print("of more than 40 runs none is selected at first: filter them, such as by C=1-2/.*seed-0")
+            print(
+                "with more than 40 runs none is selected at first: filter them, for example by C=1-2/.*seed-0"
+            )
     if options.no_server:
         return 0
     sys.stdout.flush()
@@ -55,10 +57,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _refresh(store: Store, study: str) -> int:
-    """Make what events are missing, where events can be written; return of how many runs.
+    """Write missing events, if they can be written; return for how many runs.
 
     Raises:
-        StoreError: they cannot be, and there are none that could be shown as they are.
+        StoreError: they cannot be written, and there are no events to show.
     """
     from lt_rebalance.monitoring.tensorboard.overview import refresh_events
 
@@ -69,7 +71,7 @@ def _refresh(store: Store, study: str) -> int:
     except OSError as error:
         reason = f"{store.location}: no events can be written here ({error.strerror or error})"
         if not store.files.list(study_directory(study)):
-            remedy = "and there are none; copy the store to where it can be written, and look there"
+            remedy = "and there are none; copy the store to a writable place, and open it there"
             raise StoreError(f"{reason}, {remedy}") from None
-        print(f"note: {reason}; shown are those that there are", file=sys.stderr)
+        print(f"note: {reason}; existing events are shown", file=sys.stderr)
         return 0

@@ -1,4 +1,4 @@
-"""`lt-rebalance verify`: run a finished stage again, elsewhere, and compare."""
+"""`lt-rebalance verify`: run a finished stage again in a temporary store, and compare."""
 
 import argparse
 import dataclasses
@@ -12,11 +12,11 @@ from lt_rebalance.ground.exits import EXIT_INCOMPLETE, note
 from lt_rebalance.ground.own_file import bring, list_needed
 from lt_rebalance.ground.text import one_line
 
-if TYPE_CHECKING:  # it needs torch, and a key that is not there is refused without it
+if TYPE_CHECKING:  # it needs torch, and an unknown key is refused without it
     from lt_rebalance.commands.verification import Verification
 
 SHOWN = 20
-"""differences that are printed"""
+"""maximum number of printed differences"""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -55,6 +55,6 @@ def _print(found: "Verification") -> None:
     if found.is_equal:
         print("equal, bit for bit: record, curves, confusion matrix and the sha256 of every artefact")
     elif not found.is_same_device:
-        print("the record was made with another kind of processor, on which the last bits may differ")
+        print("the record was made with another kind of processor, so the last bits may differ")
     elif found.is_same_source is False:
         print("the record was made with other code of the same results version")

@@ -1,1 +1,1 @@
-"""All of Ray."""
+"""All code that uses Ray."""

@@ -1,4 +1,4 @@
-"""What one try of a trial does with whatever is raised in it: told apart, counted, kept. No Ray here."""
+"""Classify, count and record the errors of one attempt at a trial. No Ray here."""
 
 import contextlib
 import socket
@@ -17,70 +17,66 @@ from lt_rebalance.store.records import NOT_APPLICABLE, Failure, stage_key
 from lt_rebalance.studies.stage import stage_from_dict
 
 MAX_ERRORS = 3
-"""attempts of a trial that may raise; those whose worker was lost are not among them"""
+"""failed attempts that a trial may have; lost workers do not count"""
 DONE = "done"
-"""what Tune looks at: nothing more comes of a trial"""
+"""Tune reads this key: the trial gives no more results"""
 
 StageValues = Mapping[str, Any]
-"""what `Stage.to_dict` gives; an attempt keeps its errors also where no stage can be made of it"""
+"""result of `Stage.to_dict`; an attempt records its errors even if no stage can be made of it"""
 Result = dict[str, Any]
 
 
 class AttemptError(RuntimeError):
-    """An attempt has ended with an error that is kept; another may come through.
+    """An attempt has ended with a recorded error; the next may succeed.
 
-    It holds one line and nothing else, for what a user's code raises may not survive the way to the driver.
+    It contains one line only, since an exception of a user's code may not survive pickling.
     """
 
 
 class UnfitWorkerError(RuntimeError):
-    """This worker cannot do the work of its driver; another may."""
+    """This worker cannot do the work of its main process; another may."""
 
 
 class ErrorKeeper(Protocol):
-    """Where the errors of a trial are kept."""
+    """Records the errors of a trial."""
 
     def note(self, error: BaseException) -> None:
-        """Keep the error of an attempt that may be tried again."""
+        """Record the error of an attempt that may be retried."""
 
     def count(self) -> int:
         """Return how many attempts of this trial have raised."""
 
     def settle(self, error: BaseException) -> None:
-        """Keep the error that is the last one."""
+        """Record the final error."""
 
 
 class Attempt:
-    """The one place where the errors of a try of a trial arrive, whatever of it is at work.
+    """Handles all errors of an attempt at a trial, in any of its calls.
 
-    | what is raised | outcome | cause |
-    |---|---|---|
-    | an OSError of a full or read-only disk | "unwritable" | |
-    | UnfitWorkerError | "blocked" | |
-    | StorageError; before there is a store to keep it in, StoreError and any OSError | "blocked" | |
-    | StoreError | "blocked", and kept | infrastructure |
-    | NotApplicableError | "failed" at once | not applicable |
-    | any other ValueError | "failed" at once | input |
-    | torch's OutOfMemoryError, MemoryError | tried again, "failed" at the last of `MAX_ERRORS` | memory |
-    | anything else in a file of a user's own | "failed" at once for a ValueError, else the same | own file |
-    | any other OSError | the same | infrastructure |
-    | anything else, SystemExit too | the same; "failed" at once where it cannot be kept | code |
+    | what is raised | outcome | cause | |---|---|---| | an OSError of a full or read-only disk | "unwritable"
+    | | | UnfitWorkerError | "blocked" | | | StorageError; before the store is open, StoreError and any
+    OSError | "blocked" | | | StoreError | "blocked", and recorded | infrastructure | | NotApplicableError |
+    "failed" immediately | not applicable | | any other ValueError | "failed" immediately | input | | torch's
+    OutOfMemoryError, MemoryError | retried, "failed" at the last of `MAX_ERRORS` | memory | | anything else
+    in a user's file | "failed" immediately for a ValueError, else the same | own file | | any other OSError |
+    the same | infrastructure | | anything else, SystemExit too | the same; "failed" immediately if it cannot
+    be recorded | code |
 
-    "blocked" and "unwritable" are faults of the store and charge nothing to a trial. "Tried again" means that
-    an AttemptError is raised, upon which Tune starts another attempt.
+    "blocked" and "unwritable" are faults of the store and do not count against a trial. "Retried" means that
+    an AttemptError is raised, so that Tune starts another attempt.
     """
 
     def __init__(self) -> None:
-        """Begin with no place to keep errors in; `keep_in` names it as soon as it is known."""
+        """Begin without a place for errors; `keep_in` sets it as soon as it is known."""
         self._keeper: ErrorKeeper | None = None
         self._ended: Result | None = None
 
     def keep_in(self, keeper: ErrorKeeper) -> None:
-        """Keep errors there from now on."""
+        """Record errors there from now on."""
         self._keeper = keeper
 
     def run(self, work: Callable[[], Result]) -> Result:
-        """Return the result of some work, or the outcome of what it raised.
+        """Return the result of some work, or the outcome of its error.
 
         Raises:
             AttemptError: another attempt is to follow.
@@ -93,7 +89,7 @@ class Attempt:
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
-        """Take what is raised within a block; the next `run` returns its outcome.
+        """Catch errors within a block; the next `run` returns the outcome.
 
         Raises:
             AttemptError: another attempt is to follow.
@@ -102,7 +98,7 @@ class Attempt:
             yield
         except (Exception, SystemExit) as error:
             if isinstance(error, AttemptError) or hasattr(error, "ray_terminate_msg"):
-                raise  # told of already; or Ray ends this worker
+                raise  # handled already; or Ray ends this worker
             self._ended = self._end(error)
 
     def _end(self, error: BaseException) -> Result:
@@ -121,7 +117,7 @@ class Attempt:
         except AttemptError:
             raise
         except Exception as second:
-            reason = f"{describe_error(error)}; this could not be kept: {describe_error(second)}"
+            reason = f"{describe_error(error)}; this could not be recorded: {describe_error(second)}"
             return _stop("blocked", reason)
 
     def _keep(self, error: BaseException, keeper: ErrorKeeper) -> Result:
@@ -147,7 +143,7 @@ def _fail(error: BaseException) -> Result:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an error in one line, with its own where it arose in a file of a user's own."""
+    """Return an error in one line, with the line of a user's file in which it arose."""
     return " ".join((describe_own(error) or say_error(error)).split())
 
 
@@ -157,7 +153,7 @@ def describe_way(error: BaseException) -> str:
 
 
 def find_cause(error: BaseException) -> str:
-    """Return which of `CAUSES` an error belongs to."""
+    """Return the cause of an error, one of `CAUSES`."""
     if isinstance(error, NotApplicableError):
         return NOT_APPLICABLE
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -172,7 +168,7 @@ def find_cause(error: BaseException) -> str:
 
 
 def describe_failure(values: StageValues, error: BaseException, trial: str) -> Failure:
-    """Return an error as a store keeps it with a stage."""
+    """Return an error as stores record it with a stage."""
     return Failure(
         key=stage_key(values),
         kind=str(values.get("kind")),
@@ -187,26 +183,26 @@ def describe_failure(values: StageValues, error: BaseException, trial: str) -> F
 def _describe_place(values: StageValues) -> dict[str, Any]:
     try:
         return describe_machine(stage_from_dict(values).execution)
-    except Exception:  # it may be the very error that is to be kept
+    except Exception:  # it may be the error itself
         return {"host": socket.gethostname()}
 
 
 def count_own(errors: Iterable[Failure], trial: str) -> int:
-    """Return how many of these errors are of a trial; lost workers leave none."""
+    """Return how many of these errors belong to a trial; lost workers record none."""
     return sum(error.provenance.get("trial") == trial for error in errors)
 
 
 class StageErrors:
-    """Keeps the errors of a trial with the stages that it trains."""
+    """Records the errors of a trial with the stages that it trains."""
 
     def __init__(self, store: Store, stages: Sequence[StageValues], trial: str) -> None:
-        """Keep errors with these stages, those without a result first of all."""
+        """Record errors with these stages, preferably those without a result."""
         self._store = store
         self._stages = {stage_key(values): values for values in stages}
         self._trial = trial
 
     def note(self, error: BaseException) -> None:
-        # What comes after the last result, such as measuring it, is charged to all stages alike.
+        # An error after the last result, for example in testing, counts for all stages alike.
         for key in self._list_unfinished() or self._stages:
             self._store.note_error(describe_failure(self._stages[key], error, self._trial))
 

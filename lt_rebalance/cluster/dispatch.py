@@ -1,4 +1,4 @@
-"""Run a plan on Ray Tune: one Tuner whose searcher releases a stage when what it builds on is done.
+"""Run a plan on Ray Tune: the searcher of one Tuner releases a stage when the stages it needs are done.
 
 Tune only schedules. The store holds the truth, so Tune's own files are temporary and a run is resumed by
 scanning the store.
@@ -31,7 +31,7 @@ from lt_rebalance.studies.stage import AnyStage
 
 
 class StageSearcher(Searcher):
-    """Feeds Tune with stages as they become ready, and settles each one by what the store holds."""
+    """Gives Tune stages as they become ready, and records the end of each as the store has it."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class StageSearcher(Searcher):
         self.faults = StoreFaults(store.location)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next ready stages, as lanes of one trial; None while all wait; FINISHED at the end."""
+        """Return the next ready stages, as lanes of one trial; None if all wait; FINISHED at the end."""
         stages = self._schedule.next_ready(self._count_lanes())
         if not stages:
             finished: Any = Searcher.FINISHED  # a string, which Ray's own signature leaves out
@@ -73,12 +73,12 @@ class StageSearcher(Searcher):
         )
 
     def _count_lanes(self) -> int:
-        """Return how many lanes a trial may have so that the ready stages keep every free slot busy."""
+        """Return the number of lanes per trial that keeps all free slots busy with the ready stages."""
         free_slots = max(1, self._resources.num_slots - len(self._running))
         return min(self._resources.max_lanes, max(1, math.ceil(self._schedule.num_ready / free_slots)))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass on how far a trial is."""
+        """Report the progress of a trial."""
         if "round" in result:
             stages = self._running[trial_id]
             for stage in stages:
@@ -88,7 +88,7 @@ class StageSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Settle the stages of a trial, after its last retry."""
+        """Record the end of the stages of a trial, after its last retry."""
         self.faults.note(self._running[trial_id][0], result or {})
         for stage in self._running.pop(trial_id):
             with self.faults.kept():
@@ -97,7 +97,9 @@ class StageSearcher(Searcher):
     def _settle(self, stage: AnyStage, result: Mapping[str, Any], *, error: bool) -> None:
         self._ledger.refresh(stage.key)
         has_failed = error or result.get("outcome") == "failed"
-        if has_failed and self._ledger.state(stage.key) == "missing":  # the worker could not keep why
+        if (
+            has_failed and self._ledger.state(stage.key) == "missing"
+        ):  # the worker could not record the reason
             self._store.mark_failed(_describe_failure(stage, {} if error else result))
             self._ledger.refresh(stage.key)
         if self._ledger.state(stage.key) == "failed":
@@ -113,18 +115,18 @@ class StageSearcher(Searcher):
             self._progress.finish(twin)
 
     def save(self, checkpoint_path: str) -> None:
-        """Keep nothing: the store is the state."""
+        """Save nothing: the store is the state."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing: the store is the state."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
+        """Pickle without state: Tune writes a file that is never read."""
         return {}
 
 
 def _describe_failure(stage: AnyStage, told: Mapping[str, Any]) -> Failure:
-    """Return the failure that a trial told of; one that told nothing has lost its workers."""
+    """Return the failure that a trial reported; without a report, its workers were lost."""
     return Failure(
         key=stage.key,
         kind=stage.kind,
@@ -147,14 +149,14 @@ def run_plan(
 ) -> None:
     """Run every pending stage of a plan on the Ray that this process is connected to.
 
-    `check_interrupt` is called several times a second; what it raises ends the run at once. `driver` is the
-    name of the note by which this process can be seen to live.
+    `check_interrupt` is called several times a second; its error ends the run immediately. `driver` is the
+    name of the note with this process's heartbeat.
 
-    Returns when nothing can be run any more; the ledger then says what there is. A stage that fails takes
-    only those with it that build on it.
+    Returns when nothing more can be run; the ledger then has the results. A failed stage only prevents stages
+    that need it.
 
     Raises:
-        StorageError: the store cannot be reached or takes no more; what is finished is in it.
+        StorageError: the store cannot be reached or written; finished results are in it.
         ClusterError: Ray was lost, or workers cannot start.
     """
     schedule = Schedule(ledger.pending(), stage_flop)

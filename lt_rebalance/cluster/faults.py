@@ -1,4 +1,4 @@
-"""Faults that end a whole run, told from those of one trial; and what is said of workers that are lost."""
+"""Distinguish faults that end a whole run from those of one trial, and report lost workers."""
 
 import contextlib
 import logging
@@ -18,9 +18,9 @@ from lt_rebalance.ground.errors import ClusterError, StorageError
 from lt_rebalance.studies.stage import stage_from_dict
 
 MAX_LOST_WORKERS = 20
-"""times that a trial goes on after its worker process or node was lost; what raises has `MAX_ERRORS`"""
+"""how often a trial continues after its worker process or node was lost; for errors, see `MAX_ERRORS`"""
 _START_FAILED = "error raised in its creation task"
-"""how Ray says that a worker raised before it held a trial"""
+"""Ray's words for a worker that raised before it had a trial"""
 _ADDRESS = re.compile(r"\bip=([^,)\s]+)")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -29,16 +29,16 @@ _log = logging.getLogger(__name__)
 
 
 class StoreFaults:
-    """Keeps a fault of the whole store, where Tune would take it for one of the trial at hand and go on."""
+    """Records a fault of the whole store, which Tune would treat as one of the current trial and continue."""
 
     def __init__(self, location: str) -> None:
-        """Keep nothing yet of the store at a location."""
+        """Begin without faults of the store at a location."""
         self._location = location
         self._first: StorageError | None = None
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Keep what is raised within a block."""
+        """Record errors raised within a block."""
         try:
             yield
         except OSError as error:
@@ -50,14 +50,14 @@ class StoreFaults:
                 raise
 
     def note(self, subject: object, result: Mapping[str, Any]) -> None:
-        """Say why a trial could not go on, and keep it where that is a fault of the whole store."""
+        """Log why a trial could not continue, and record it if it is a fault of the whole store."""
         if result.get("outcome") == "unwritable":
             self._keep_unwritable(result["reason"])
         elif result.get("outcome") == "blocked":
             _log.warning("%s: %s", subject, result["reason"])
 
     def suspends(self, subject: object, result: Mapping[str, Any]) -> bool:
-        """Return whether a trial of a search is to go on when the search is run again, and keep why."""
+        """Return whether a trial of a search is to continue when the search is run again, and record why."""
         outcome = result.get("outcome")
         if outcome == "unwritable":
             self._keep_unwritable(result["reason"])
@@ -66,11 +66,11 @@ class StoreFaults:
         return outcome in ("unwritable", "blocked")
 
     def _keep_unwritable(self, reason: str) -> None:
-        text = f"the store takes no more: {reason}; {describe_disk(self._location)}"
+        text = f"the store cannot be written: {reason}; {describe_disk(self._location)}"
         self._first = self._first or StorageError(text)
 
     def check(self) -> None:
-        """Raise what was kept."""
+        """Raise the recorded fault."""
         if self._first is not None:
             raise self._first
 
@@ -85,31 +85,31 @@ class StoreFaults:
 
 
 class WorkerFaults(tune.Callback):
-    """Says at once why a trial is tried again, and keeps that workers cannot even start.
+    """Logs immediately why a trial is retried, and records that workers cannot start.
 
-    What an attempt raises is kept with its stages. Here arrives the rest: workers that died, and those whose
-    Python cannot import the project. These are no fault of a trial, and would take one after the other.
+    Errors of attempts are recorded with the stages. This handles the rest: workers that died, and those whose
+    Python cannot import the project. A trial does not cause these, and they would end one after another.
     """
 
     def __init__(self) -> None:
-        """Keep nothing yet."""
+        """Begin without faults."""
         self._failed_starts: Counter[str] = Counter()
         self._first: ClusterError | None = None
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Say why a trial goes on in another worker."""
+        """Log why a trial continues in another worker."""
         self.note(trial.trial_id, name_trial(trial), _last_error(trial), trial.run_metadata.num_failures)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Say why a trial does not go on any more."""
+        """Log why a trial does not continue."""
         self.on_trial_recover(iteration, trials, trial)
 
     def note(self, trial_id: str, title: str, text: str, num_failures: int) -> None:
-        """Say why a trial was stopped.
+        """Log why a trial was stopped.
 
         Args:
-            text: what Ray says of it.
-            num_failures: how often it was.
+            text: Ray's message.
+            num_failures: how often it was stopped.
         """
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         last = lines[-1] if lines else "Ray does not say why"
@@ -122,41 +122,41 @@ class WorkerFaults(tune.Callback):
                 remedy = "every node needs this version of lt_rebalance and all that it imports"
                 self._first = self._first or ClusterError(words, remedy=remedy, was_lost=True)
         elif (mark := f"{AttemptError.__name__}: ") in last:
-            _log.warning("%s: %s; it is tried again", title, last.partition(mark)[2])
+            _log.warning("%s: %s; it is retried", title, last.partition(mark)[2])
         else:
             reason = last.rpartition("exit detail: ")[2]
             limit = MAX_LOST_WORKERS + 1
             _log.warning("%s: its worker was lost (%d of %d): %s", title, num_failures, limit, reason)
 
     def check(self) -> None:
-        """Raise what was kept."""
+        """Raise the recorded fault."""
         if self._first is not None:
             raise self._first
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
+        """Pickle without state: Tune writes a file that is never read."""
         return {}
 
 
 @contextlib.contextmanager
 def lost_ray_told() -> Iterator[None]:
-    """Raise a ClusterError for what Ray or Tune raises within a block when a process of Ray's has died."""
+    """Raise a ClusterError for errors of Ray or Tune within a block after a process of Ray has died."""
     try:
         yield
     except ray.exceptions.RayError as error:
         raise _describe_loss(error) from error
-    except RuntimeError as error:  # Tune wraps what it does not expect
+    except RuntimeError as error:  # Tune wraps unexpected errors
         if not isinstance(error.__cause__, ray.exceptions.RayError):
             raise
         raise _describe_loss(error.__cause__) from error
 
 
 def _describe_loss(error: Exception) -> ClusterError:
-    return ClusterError(f"Ray cannot go on: {' '.join(str(error).split())}", was_lost=True)
+    return ClusterError(f"Ray cannot continue: {' '.join(str(error).split())}", was_lost=True)
 
 
 def name_trial(trial: Trial) -> str:
-    """Return what a trial trains, in words."""
+    """Return the stages of a trial, in words."""
     config = trial.config or {}
     if "member" in config:
         return f"member {config['member']}"
@@ -168,7 +168,7 @@ def name_trial(trial: Trial) -> str:
 
 
 def _last_error(trial: Trial) -> str:
-    """Return what Ray says of the last failure of a trial; Tune appends it to a file."""
+    """Return Ray's message for the last failure of a trial; Tune appends it to a file."""
     try:
         text = Path(str(trial.error_file)).read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -177,5 +177,5 @@ def _last_error(trial: Trial) -> str:
 
 
 def describe_lost_worker() -> str:
-    """Return why a trial failed whose worker died again and again, without an error of its own."""
+    """Return why a trial failed whose worker died repeatedly, without an error of its own."""
     return f"its worker process or node was lost {MAX_LOST_WORKERS + 1} times"

@@ -1,4 +1,4 @@
-"""Run a search on Ray Tune: Optuna suggests, successive halving stops, the journal remembers."""
+"""Run a search on Ray Tune: Optuna suggests, successive halving stops, the journal records."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -22,10 +22,10 @@ Show = Callable[[Trial], None]
 
 
 class TrialSearcher(OptunaSearch):
-    """Asks Optuna for trials and settles each one: complete, pruned, diverged or failed.
+    """Asks Optuna for trials and records the end of each: complete, pruned, diverged or failed.
 
-    Trials that were running when the search was last stopped come first. They go on from what the store holds
-    of them, and are told from the start what they showed, so that they are judged again.
+    Trials that were running when the search was last stopped come first. They resume from the store, and
+    their recorded results are given to the scheduler first, so that it decides as before.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class TrialSearcher(OptunaSearch):
         return rung_trial_config(ladder, self._search.objectives, self._store.location, self._data_dir)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Keep what a trial showed at a rung."""
+        """Record the result of a trial at a rung."""
         if "round" in result:
             number, _ = self._running[trial_id]
             with self.faults.kept():
@@ -83,9 +83,9 @@ class TrialSearcher(OptunaSearch):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Settle a trial, after its last retry, or when the scheduler stops it.
+        """Record the end of a trial, after its last retry, or when the scheduler stops it.
 
-        One that a fault of the store has ended stays as it is, and goes on when the search is run again.
+        A trial that a fault of the store has ended is left open, and continues when the search is run again.
         """
         number, ladder = self._running.pop(trial_id)
         result = result or {}
@@ -106,18 +106,18 @@ class TrialSearcher(OptunaSearch):
         self._show(self._journal.trials()[number])
 
     def save(self, checkpoint_path: str) -> None:
-        """Keep nothing: the journal is the state."""
+        """Save nothing: the journal is the state."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing: the journal is the state."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
+        """Pickle without state: Tune writes a file that is never read."""
         return {}
 
 
 def find_failure(ladder: tuple[Rung, ...], store: Store) -> Failure | None:
-    """Return how the stage of a ladder failed that did; None where its worker died."""
+    """Return the failure of the failed stage of a ladder; None if its worker died."""
     for stage in (stage for rung in ladder for group in rung.groups for stage in group):
         failure = store.load_failure(stage.key)
         if failure is None and store.load_record(stage.key) is None:
@@ -128,13 +128,13 @@ def find_failure(ladder: tuple[Rung, ...], store: Store) -> Failure | None:
 
 
 def last_error(ladder: tuple[Rung, ...], store: Store) -> str:
-    """Return the error of the stage of a ladder that failed, or that its worker died."""
+    """Return the error of the failed stage of a ladder, or that its worker died."""
     failure = find_failure(ladder, store)
     return describe_lost_worker() if failure is None else failure.error
 
 
 def make_scheduler(search: Search, ended: list[Trial]) -> TrialScheduler | None:
-    """Return the scheduler that stops trials early, knowing what ended ones have shown; or None."""
+    """Return the scheduler that stops trials early, with the results of ended ones; or None."""
     if search.scheduler == "none":
         return None
     (objective,) = search.objectives
@@ -147,7 +147,7 @@ def make_scheduler(search: Search, ended: list[Trial]) -> TrialScheduler | None:
         max_t=last,
         reduction_factor=search.reduction,
     )
-    # Of controller and trial, this scheduler reads nothing but the trial's name.
+    # This scheduler reads nothing of controller and trial but the trial's name.
     controller: Any = None
     for trial in ended:
         earlier: Any = SimpleNamespace(trial_id=f"earlier-{trial.number}")
@@ -170,7 +170,7 @@ def run_search(
 ) -> None:
     """Run trials on the Ray that this process is connected to until the budget is spent.
 
-    `check_interrupt` is called several times a second; what it raises ends the search at once.
+    `check_interrupt` is called several times a second; its error ends the search immediately.
     """
     searcher = TrialSearcher(journal, store, data_dir, budget, show)
     ended = [trial for trial in journal.trials() if trial.state != "running"]

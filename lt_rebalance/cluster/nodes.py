@@ -1,4 +1,4 @@
-"""Ask every node of a Ray cluster whether it can run trials and sees the store, before anything is run."""
+"""Ask every node of a Ray cluster whether it can run trials and sees the store, before a run."""
 
 import time
 import uuid
@@ -18,21 +18,21 @@ from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.place import find_place
 
 TRAINABLES = (StageTrainable, RungTrainable, PopulationTrainable)
-"""what a node must be able to import; to answer it imports this module"""
+"""module that a node must be able to import; to answer it imports this module"""
 
 ANSWER_S = 300.0
-"""how long nodes may take, all together; the first task on one starts a worker there"""
+"""time limit for all nodes together; the first task on a node starts a worker"""
 _LOOK_EVERY_S = 1.0
 
 
 def require_store_on_all_nodes(store: Store) -> None:
-    """Check that every node that is alive now can run trials, and reads a file just written to the store.
+    """Check that every live node can run trials, and can read a file just written to the store.
 
-    The tasks that look hold no CPU, so they run on nodes that are busy, too.
+    These tasks request no CPU, so they run on busy nodes, too.
 
     Raises:
-        ClusterError: some cannot import what trials need, or do not answer; it names them.
-        StoreError: some do not see the store; it names them and what they saw.
+        ClusterError: some cannot import a module that trials need, or do not answer; it names them.
+        StoreError: some do not see the store; it names them and what they see.
     """
     nodes = _list_alive()
     path, token = f"running/seen-{uuid.uuid4().hex}", uuid.uuid4().bytes
@@ -48,13 +48,13 @@ def require_store_on_all_nodes(store: Store) -> None:
         unable, unseen = _collect(asked)
     finally:
         store.files.remove(path)
-    alive = {_name(node) for node in _list_alive().values()}  # a node that has died is nobody's fault
+    alive = {_name(node) for node in _list_alive().values()}  # a dead node is not an error
     _raise_for_unable({name: fault for name, fault in unable.items() if name in alive})
     _raise_for_unseen(store, {name: fault for name, fault in unseen.items() if name in alive})
 
 
 def _collect(asked: Mapping[Any, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return, by node, why it cannot run what it was asked to, and why it does not see the store.
+    """Return, by node, why it cannot run the task, and why it does not see the store.
 
     Args:
         asked: by task, the name of its node.
@@ -75,11 +75,11 @@ def _collect(asked: Mapping[Any, str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _name_waited_for(nodes: Sequence[str]) -> str:
-    return f"for nodes to say whether they see the store: {', '.join(sorted(nodes))}"
+    return f"for nodes to check that they see the store: {', '.join(sorted(nodes))}"
 
 
 def _last_line(error: Exception) -> str:
-    """Return the error that a traceback of Ray's ends with."""
+    """Return the error at the end of a traceback of Ray."""
     return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
 
 
@@ -100,7 +100,7 @@ def _raise_for_unseen(store: Store, faults: Mapping[str, str]) -> None:
         remedy = (
             "name a directory that every node mounts under this path, or s3://BUCKET/PREFIX"
             if store.directory is not None
-            else "every node needs boto3, credentials and a way to the bucket"
+            else "every node needs boto3, credentials and access to the bucket"
         )
         raise StoreError(
             f"not all nodes of the cluster see --storage {store.location} ({_list(faults)}); {remedy}"
@@ -116,7 +116,7 @@ def _name(node: Mapping[str, Any]) -> str:
 
 
 def _find_fault(location: str, path: str, token: bytes) -> str:
-    """Return why this node does not see a file in the store as it is; empty when it does."""
+    """Return why this node does not see a file in the store with its content; empty if it does."""
     try:
         if find_place(location).files.read(path) == token:
             return ""

@@ -28,7 +28,7 @@ from lt_rebalance.search.search import Search, Values
 from lt_rebalance.store import Store, StoreError
 
 KEPT_CHECKPOINTS = 3
-"""of each member; fewer could be gone before another member takes them over"""
+"""checkpoints of each member; with fewer, one could be deleted before another member copies it"""
 
 
 def run_population(
@@ -43,15 +43,15 @@ def run_population(
 ) -> None:
     """Train a population on the Ray that this process is connected to, until every member has ended.
 
-    Members that were training when the search was last stopped go on from the last rung that they finished.
+    Members that were training when the search was last stopped resume from their last finished rung.
 
     Args:
         budget: its trials are the size of the population.
-        scratch_parent: a directory that all nodes see; None where there is but this machine.
+        scratch_parent: a directory that all nodes see; None for a single machine.
     """
     while journal.has_more(budget):
         journal.begin()
-    # Tune writes down what the scheduler holds, and a store's connections cannot be.
+    # Tune pickles the scheduler, and a store's connections cannot be pickled.
     search, location = journal.search, store.location
     faults = StoreFaults(location)
 
@@ -77,7 +77,7 @@ def run_population(
 
 
 def _last_result(member: int, search: Search, store: Store) -> dict[str, Any]:
-    """Return what a member showed last, with the values that it had; empty for one that has not begun."""
+    """Return the last result of a member, with its values; empty for one that has not begun."""
     content = store.load_member(search.name, member)
     if content is None:
         return {}
@@ -86,7 +86,7 @@ def _last_result(member: int, search: Search, store: Store) -> dict[str, Any]:
     except ValueError as error:
         raise StoreError(
             f"{store.location}: searches/{search.name}/members/{member}.safetensors cannot be used "
-            f"({error}); remove it and run the search again: that member begins anew"
+            f"({error}); remove it and run the search again: that member begins again"
         ) from None
     result: dict[str, Any] = state["result"]
     return result
@@ -98,7 +98,8 @@ class _Scheduler(PopulationBasedTraining):
     def __init__(
         self, search: Search, configure: Callable[[int, Values], TrialConfig], rounds_done: int
     ) -> None:
-        """Wait with the first change until all members have trained for as many rounds as any has now."""
+        """Wait with the first perturbation until all members have trained for as many rounds as the most
+        advanced."""
         super().__init__(
             time_attr="round",
             metric=search.objectives[0],
@@ -124,12 +125,12 @@ class _Scheduler(PopulationBasedTraining):
 
 
 class MemberCallback(tune.Callback):
-    """Keeps what members show in the journal, and settles each one: complete, diverged or failed."""
+    """Records results of members in the journal, and the end of each: complete, diverged or failed."""
 
     def __init__(
         self, journal: SearchJournal, store: Store, show: Callable[[Trial], None], faults: StoreFaults
     ) -> None:
-        """Settle members in the journal of their search; `faults` keeps what is none of theirs."""
+        """Record members in the journal of their search; `faults` records errors that are not theirs."""
         self._journal = journal
         self._store = store
         self._show = show
@@ -138,7 +139,7 @@ class MemberCallback(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Keep what a member showed at a rung."""
+        """Record the result of a member at a rung."""
         if "round" in result:
             number = trial.config["member"]
             with self._faults.kept():
@@ -148,13 +149,13 @@ class MemberCallback(tune.Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        """Settle a member that has ended by itself, unless it is to go on when the search is run again."""
+        """Record the end of a member, unless it is to continue when the search is run again."""
         number, result = trial.config["member"], trial.last_result or {}
         if not self._faults.suspends(f"trial {number}", result):
             self._settle(number, result)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Settle a member after its last retry."""
+        """Record the end of a member after its last retry."""
         self._settle(trial.config["member"], {})
 
     def _settle(self, number: int, result: dict[str, Any]) -> None:
@@ -172,12 +173,12 @@ class MemberCallback(tune.Callback):
         return errors[-1].error if errors else describe_lost_worker()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
+        """Pickle without state: Tune writes a file that is never read."""
         return {}
 
 
 def _to_tune(domain: Domain) -> Any:  # Any: Tune's own domains
-    """Return a domain as the scheduler takes it: it steps to neighbours in lists and multiplies numbers."""
+    """Return a domain for the scheduler: it steps to neighbours in lists and multiplies numbers."""
     if isinstance(domain, Range):
         return (tune.loguniform if domain.is_log else tune.uniform)(domain.low, domain.high)
     return list(domain.values)

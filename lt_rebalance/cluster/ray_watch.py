@@ -1,4 +1,4 @@
-"""Notice that Ray has died, which its own calls wait for without a word, and end in order."""
+"""Notice the death of Ray, which its own calls wait for silently, and end cleanly."""
 
 import contextlib
 import os
@@ -16,27 +16,27 @@ from lt_rebalance.ground.errors import ClusterError
 
 LOOK_EVERY_S = 1.0
 LOCAL_PATIENCE_S = 4.0
-"""without an answer of a process on this machine, which nobody starts again"""
+"""seconds without an answer of a process on this machine, which is never restarted"""
 CLUSTER_PATIENCE_S = 30.0
-"""without an answer from elsewhere; after 60 s Ray itself ends the process, in words of its own"""
+"""seconds without an answer from another machine; after 60 s Ray itself ends the process"""
 LEAVING_PATIENCE_S = 45.0
-"""while Ray is being ended, and no answer is what is wanted"""
+"""while Ray is shut down, and no answer is expected"""
 GRACE_S = 10.0
-"""for the process to end by itself; a call of Ray's may never return"""
+"""seconds for the process to end by itself; a call of Ray may never return"""
 _ANSWER_S = 2.0
 
 Address = tuple[str, int]
 
 
 class RayWatch:
-    """Looks every second, from a thread of its own, whether the processes that a driver depends on answer.
+    """Checks every second, in its own thread, whether the processes that the main process needs answer.
 
-    The main thread learns of a death by `check`. Where it stands in a call of Ray's and cannot, the watch
-    says what happened, lets go of the lease and ends the process.
+    The main thread learns of a death by `check`. If it is blocked in a call of Ray, the watch reports the
+    death, releases the lease and ends the process.
     """
 
     active: "ClassVar[RayWatch | None]" = None
-    """the one whose block this process is in"""
+    """the instance whose block this process is in"""
 
     def __init__(
         self,
@@ -50,10 +50,10 @@ class RayWatch:
         """Prepare to watch.
 
         Args:
-            places: what is watched, by name, and where it listens.
-            patience_s: seconds without an answer from which a process counts as dead.
+            places: the watched processes, by name, and their addresses.
+            patience_s: a process counts as dead after this many seconds without an answer.
             is_local: all processes of this Ray are children of this one, and end with it.
-            grace_s: seconds from there in which the process may end by itself.
+            grace_s: seconds after that in which the process may end by itself.
         """
         self._places = places
         self._patience_s = patience_s
@@ -76,11 +76,11 @@ class RayWatch:
         self._stop.set()
 
     def guard(self, let_go: Callable[[], object]) -> None:
-        """Call something before the process is ended."""
+        """Register a function to call before the process is ended."""
         self._let_go = let_go
 
     def note_leaving(self) -> None:
-        """Say nothing, and have patience: the main thread ends the command, and Ray with it."""
+        """Be silent and wait: the main thread ends the command, and Ray with it."""
         self._is_told = True
         if self._error is None:
             self._patience_s = LEAVING_PATIENCE_S
@@ -98,7 +98,7 @@ class RayWatch:
                 return
             for name, address in self._places.items():
                 is_silent = not answers(address)
-                # A machine that slept, or a process that stood still, has not listened for that long.
+                # A machine that slept, or a stopped process, has not listened for that long.
                 passed_s = min(time.monotonic() - began_s, self._look_every_s + _ANSWER_S)
                 silent_s[name] = silent_s[name] + passed_s if is_silent else 0.0
                 if silent_s[name] >= self._patience_s:
@@ -106,14 +106,14 @@ class RayWatch:
                     return
 
     def _give_up(self, name: str) -> None:
-        self._error = ClusterError(f"Ray was lost: {name} does not answer any more", was_lost=True)
+        self._error = ClusterError(f"Ray was lost: {name} no longer answers", was_lost=True)
         if not self._stop.wait(self._grace_s):
             self._end_process(self._error)
 
     def _end_process(self, error: ClusterError) -> None:
         if not self._is_told:
             show_cursor = "\x1b[?25h" if sys.stdout.isatty() else ""  # a live table may have hidden it
-            text = f"error: {error}\nstopped; nothing finished is lost, and the same command goes on\n"
+            text = f"error: {error}\nstopped; finished results are kept, and the same command resumes\n"
             with contextlib.suppress(OSError, ValueError):
                 sys.stdout.flush()
                 sys.stderr.write(show_cursor + text)
@@ -126,7 +126,7 @@ class RayWatch:
 
 
 def _kill_children() -> None:
-    # Ray brings it along, and puts it onto the path when it is imported.
+    # Ray bundles it, and adds it to the path when imported.
     import psutil  # type: ignore[import-untyped]
 
     for child in psutil.Process().children(recursive=True):
@@ -140,7 +140,7 @@ def watch_ray(*, is_local: bool) -> RayWatch:
     Args:
         is_local: this process has started it.
     """
-    if ray.util.client.ray.is_connected():  # by way of a server, which alone knows the cluster's processes
+    if ray.util.client.ray.is_connected():  # through a server, since only it knows the cluster's processes
         return RayWatch({}, CLUSTER_PATIENCE_S, is_local=False)
     head, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
     places = {f"its head (GCS, {head}:{port})": (head.strip("[]"), int(port))}
@@ -163,6 +163,6 @@ def answers(address: Address) -> bool:
 
 
 def check_ray() -> None:
-    """Raise a ClusterError if the Ray that this process uses has died."""
+    """Raise a ClusterError if the Ray of this process has died."""
     if RayWatch.active is not None:
         RayWatch.active.check()

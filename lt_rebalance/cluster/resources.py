@@ -1,4 +1,4 @@
-"""What one trial asks of Ray, and how many trials fit the nodes; without Ray itself."""
+"""The resources of one trial, and how many trials fit the nodes; without Ray itself."""
 
 import math
 import os
@@ -9,29 +9,29 @@ from lt_rebalance.ground.plain import require_positive
 from lt_rebalance.training.configs import Execution
 
 NodeSize = Mapping[str, float]
-"""how much a node has of each resource, "CPU" and "GPU" among them"""
+"""amount of each resource of a node ("CPU", "GPU")"""
 
 ClusterSize = Sequence[NodeSize]
 
-# A worker splits what its GPU cannot hold. On a CPU seeds side by side are faster than seeds in turn.
+# A worker splits lanes that its GPU cannot hold. On a CPU concurrent seeds are faster than seeds in turn.
 DEFAULT_LANES = {"cpu": 1, "cuda": 64}
 
 GPU_STEP = 1e-4
-"""the smallest share of a GPU; Ray counts in whole numbers of it"""
+"""the smallest share of a GPU; Ray counts in multiples of it"""
 
 _OVERLOOKED_STEPS = 2
-"""by how much Ray lets some shares exceed a device, as 3 x 0.3334 do; it cannot run the last of them"""
+"""how much some shares may exceed a device in Ray, as 3 x 0.3334 do; it cannot run the last of them"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one trial asks of Ray, and how many trials run at a time."""
+    """differences between the two records, each as "path: stored X, now Y"."""
 
     num_cpus: int
     num_gpus: float
     num_slots: int
     max_lanes: int
-    """most seeds of one trial"""
+    """maximum number of seeds of one trial"""
 
     @property
     def num_devices(self) -> float:
@@ -42,7 +42,7 @@ class Resources:
         return f"{self.num_cpus} CPU" + (f" and {self.num_gpus:g} GPU" if self.num_gpus else "")
 
     def bundle(self) -> dict[str, float]:
-        """Return the resources of one trial by Ray's names of them."""
+        """Return the resources of one trial by Ray's names."""
         gpus = {"GPU": self.num_gpus} if self.num_gpus else {}
         return {"CPU": float(self.num_cpus), **gpus}
 
@@ -55,18 +55,18 @@ def plan_resources(
     *nodes: NodeSize,
     may_grow: bool = True,
 ) -> Resources:
-    """Return what one trial asks for, and how many fit.
+    """Return the resources of one trial, and how many trials fit.
 
     Args:
         execution: how trials compute.
         gpus_per_trial: share of a GPU, or number of GPUs; ignored on the CPU.
-        num_slots: trials at a time; None for as many as the nodes hold now.
-        max_lanes: most seeds of one trial; None for what is fastest on the device.
+        num_slots: concurrent trials; None for all that fit the nodes now.
+        max_lanes: maximum number of seeds of one trial; None for the fastest on the device.
         nodes: what each node has of "CPU" and "GPU".
-        may_grow: whether nodes may come on which a trial fits that fits on none of these.
+        may_grow: whether larger nodes may join, on which a trial fits that fits on none of these.
 
     Raises:
-        ValueError: nothing fits, a number is not positive, or there is no such share of a GPU.
+        ValueError: nothing fits, a number is not positive, or a share of a GPU is invalid.
     """
     require_positive(gpus_per_trial=gpus_per_trial, max_concurrent=num_slots, lanes=max_lanes)
     num_gpus = _round_share(gpus_per_trial)
@@ -100,14 +100,15 @@ def _round_share(gpus_per_trial: float) -> float:
     if not steps:
         raise ValueError(f"gpus_per_trial must be at least {GPU_STEP:g}, got {gpus_per_trial:g}")
     device = round(1 / GPU_STEP)
-    # A share just above what divides a device is asked for as one that Ray, too, sees to be above it.
+    # A share slightly above a divisor of a device is requested as one that Ray, too, considers above it.
     if 0 < (device // steps + 1) * steps - device <= _OVERLOOKED_STEPS:
         steps += 1
     return round(steps * GPU_STEP, 4)
 
 
 def _count_slots(node: NodeSize, num_cpus: int, num_gpus: float) -> int:
-    """Return how many trials a node holds; a share of a GPU lies on one of them, several lie on one node."""
+    """Return how many trials a node holds; a shared GPU is on one node, and so are several GPUs of one
+    trial."""
     slots = int(node.get("CPU", 0) // num_cpus)
     devices = int(node.get("GPU", 0))
     if 0 < num_gpus < 1:

@@ -30,7 +30,7 @@ MEMBER_FILE = "member.safetensors"
 MEMBER = fields(
     {"next": whole(), "steps": whole(), "s": number(0, LARGEST_S), "result": mapping_of(anything)}
 )
-"""state of a member of a population"""
+"""shape of the state of a member of a population"""
 
 
 def rung_trial_config(
@@ -53,11 +53,11 @@ def rung_trial_config(
 
 
 class RungTrainable(StageTrainable):
-    """One trial of a search: one rung of its ladder a step, whatever of it is not in the store yet.
+    """One trial of a search: each step runs the missing stages of one rung of its ladder.
 
-    The configuration is that of `rung_trial_config`. A step returns what `RungResult` holds of a rung, the
-    mean of every objective under its name, and `outcome`: "running"; "finished" at the last rung; "diverged",
-    with all objectives at 0, their worst, when some seed has; "failed", "blocked" or "unwritable" as
+    The configuration is that of `rung_trial_config`. A step returns the fields of `RungResult`, the mean of
+    every objective under its name, and `outcome`: "running"; "finished" at the last rung; "diverged", with
+    all objectives at 0, their worst, if some seed has diverged; "failed", "blocked" or "unwritable" as
     `StageTrainable`.
     """
 
@@ -104,7 +104,7 @@ class RungTrainable(StageTrainable):
         return self._report(rung, records, scores) | {"outcome": outcome, DONE: is_last}
 
     def _finish(self, group: Sequence[AnyStage]) -> None:
-        """Run what is missing of stages that differ in the seed alone, to its end."""
+        """Run the missing stages of a group that differs only in the seed, to the end."""
         self._keep_errors_with([stage.to_dict() for stage in group])
         self._run = None
         if missing := [stage for stage in group if self._store.load_record(stage.key) is None]:
@@ -115,7 +115,7 @@ class RungTrainable(StageTrainable):
             self.cleanup()
 
     def _hand_on(self, next_group: Sequence[AnyStage]) -> None:
-        """Give the longer trainings of the next rung the state that those of this one have just reached."""
+        """Give the longer trainings of the next rung the final state of those of this rung."""
         if self._run is not None:
             lanes = enumerate(self._run.lanes)
             self._lanes = {lane.seed: self._run.checkpoint_lane(index) for index, lane in lanes}
@@ -151,18 +151,18 @@ class RungTrainable(StageTrainable):
 
 
 class PopulationTrainable(RungTrainable):
-    """A member of a population of CGANs, whose settings change between rungs: one rung a step.
+    """A member of a population of CGANs, whose settings change between rungs: one rung per step.
 
-    The configuration is that of `member_trial_config`. The first step takes the member up where it stood when
-    its process or the whole search was stopped, and repeats what it showed there. What a member trains is not
-    the result of any stage, so it has a store of its own, which is thrown away. What it needs to go on and
-    the errors of its attempts are kept in that of the search.
+    The configuration is that of `member_trial_config`. The first step resumes the member from where its
+    process or the whole search was stopped, and repeats its result there. A member's training is not the
+    result of any stage, so it uses a temporary store. Its state and the errors of its attempts are kept in
+    the store of the search.
     """
 
     def step(self) -> dict[str, Any]:
-        """Go on with the member."""
+        """Resume the member."""
         result = super().step()
-        if result["outcome"] == "unwritable" and self._has_begun:  # of two stores, which may lie on two disks
+        if result["outcome"] == "unwritable" and self._has_begun:  # of two stores, which may be on two disks
             result = result | {"reason": f"{result['reason']}; {describe_disk(self._scratch.name)}"}
         return result
 
@@ -181,7 +181,7 @@ class PopulationTrainable(RungTrainable):
         super()._begin(config | {"storage": self._scratch.name})
 
     def _keep_errors_with(self, stages: Sequence[StageValues]) -> None:
-        """Leave all errors with the member: its stages are thrown away."""
+        """Record all errors with the member: its stages are temporary."""
 
     def _climb(self) -> dict[str, Any]:
         self._take_up()
@@ -194,7 +194,7 @@ class PopulationTrainable(RungTrainable):
         return result
 
     def _take_up(self) -> None:
-        """Go on from what was handed over, or else from what is kept, unless that is done."""
+        """Resume from a handed-over state, or else from the stored one, unless that is done."""
         if self._is_taken_up:
             return
         self._is_taken_up = True
@@ -205,13 +205,13 @@ class PopulationTrainable(RungTrainable):
             self._repeated = self._resume(content)
 
     def _save(self, directory: Path) -> None:
-        """Write what a member needs to go on, for itself or for one that takes over its weights."""
+        """Write the state of a member, for itself or for one that copies its weights."""
         self._begin_once()
         self._take_up()
         (directory / MEMBER_FILE).write_bytes(self._pack({}))
 
     def _load(self, directory: Path) -> None:
-        """Go on, in the next step, from what `_save` wrote, with this member's own values."""
+        """Resume, in the next step, from the state of `_save`, with this member's own values."""
         self._begin_once()
         self._is_taken_up, self._repeated = False, {}
         self._handed_over = (directory / MEMBER_FILE).read_bytes()
@@ -230,7 +230,9 @@ class PopulationTrainable(RungTrainable):
         self._next, self._measuring_steps, self._measuring_s = state["next"], state["steps"], state["s"]
         if self._next:
             group = self._rungs[self._next].groups[0]
-            for stage in group:  # what this member itself had come to is as far, and must not be taken for it
+            for (
+                stage
+            ) in group:  # this member's own checkpoints are at the same round, and must not be used instead
                 self._store.discard_checkpoints(stage.key)
             self._start_from_lanes(group)
         result: dict[str, Any] = state["result"]
@@ -238,10 +240,10 @@ class PopulationTrainable(RungTrainable):
 
 
 class MemberErrors:
-    """Keeps the errors of a member of a population beside the search that it belongs to."""
+    """Records the errors of a member of a population with its search."""
 
     def __init__(self, store: Store, search: str, member: int, stage: StageValues, trial: str) -> None:
-        """Keep errors with a member, described by the first stage of its ladder."""
+        """Record errors with a member, described by the first stage of its ladder."""
         self._store, self._search, self._member = store, search, member
         self._stage, self._trial = stage, trial
 
@@ -253,7 +255,7 @@ class MemberErrors:
         return count_own(self._store.load_member_errors(self._search, self._member), self._trial)
 
     def settle(self, error: BaseException) -> None:
-        """Leave it to the driver, which settles a member with the reason that its trial gives."""
+        """Leave it to the main process, which records the end of a member with the reason of its trial."""
 
 
 def member_trial_config(
@@ -265,10 +267,10 @@ def member_trial_config(
 
 
 def unpack_member(content: bytes) -> tuple[dict[str, Any], dict[int, bytes]]:
-    """Return what a member keeps: its state with its last result, and its lanes by seed.
+    """Return the stored state of a member: its state with its last result, and its lanes by seed.
 
     Raises:
-        ValueError: it is not what a member keeps.
+        ValueError: it is not the state of a member.
     """
     try:
         parts = {name: part.numpy().tobytes() for name, part in safetensors.torch.load(content).items()}
@@ -276,11 +278,11 @@ def unpack_member(content: bytes) -> tuple[dict[str, Any], dict[int, bytes]]:
         MEMBER(state)
         return state, {int(seed): lane for seed, lane in parts.items()}
     except (SafetensorError, KeyError, RuntimeError, TypeError) as error:
-        raise ValueError(f"no state of a member: {type(error).__name__}: {error}") from None
+        raise ValueError(f"not the state of a member: {type(error).__name__}: {error}") from None
 
 
 def rung_result(result: Mapping[str, Any], objectives: Sequence[str]) -> RungResult:
-    """Return what the result of a step says of its rung."""
+    """Return the rung of the result of a step."""
     return RungResult(
         scores={name: tuple(result[by_seed(name)]) for name in objectives},
         values=dict(result.get("values", {})),
@@ -289,5 +291,5 @@ def rung_result(result: Mapping[str, Any], objectives: Sequence[str]) -> RungRes
 
 
 def by_seed(objective: str) -> str:
-    """Return under which name a `RungTrainable` reports the values of an objective, one a seed."""
+    """Return the name under which a `RungTrainable` reports the values of an objective, one per seed."""
     return f"{objective}_by_seed"

@@ -1,4 +1,4 @@
-"""The Ray that a command uses: one of this machine, closed to others, or a cluster that runs already."""
+"""The Ray of a command: a private one on this machine, or a running cluster."""
 
 import contextlib
 import functools
@@ -34,12 +34,12 @@ from lt_rebalance.store.lease import Lease
 LOCAL_OBJECT_STORE_BYTES = 200_000_000
 MIN_OPEN_FILES = 1024
 START_S = 120.0
-"""how long a Ray of this machine may take until its node is known; by itself Ray waits a quarter of it"""
+"""time limit for a local Ray until its node is known; Ray's own limit is a quarter of it"""
 
 _KV_OF_DASHBOARD = ray_constants.KV_NAMESPACE_DASHBOARD
 
-# On a busy machine Ray's own limits end what would have come up. A process reads them once, for every Ray
-# that it starts, so they never change.
+# On a busy machine Ray's own limits are too short. A process reads them once, for every Ray that it starts,
+# so they never change.
 _RAYS_OWN_LIMITS = dict.fromkeys(
     (
         "RAY_gcs_server_port_wait_time_s",
@@ -50,9 +50,9 @@ _RAYS_OWN_LIMITS = dict.fromkeys(
 )
 CONNECT_S = 10.0
 SLOW_S = 20.0
-"""when it is said that this takes long"""
+"""when a slow start is reported"""
 
-# A Unix socket's path has at most 107 bytes; this is the longest one of Ray's below the private directory.
+# The path of a Unix socket has at most 107 bytes; this is Ray's longest one below the private directory.
 MAX_DIRECTORY_BYTES = 107 - len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 
 _log = logging.getLogger(__name__)
@@ -62,10 +62,11 @@ class RaySession:
     """Ray, started when it is first needed, and a watch for reasons to stop; both until the command ends."""
 
     def __init__(self, address: str | None, lease: Lease | None) -> None:
-        """Start Ray on this machine unless an address says where it runs, and is connected to already.
+        """Start Ray on this machine unless an address names a running one, to which this is connected
+        already.
 
         Args:
-            lease: on the store; None where nothing will be run.
+            lease: on the store; None if nothing will be run.
 
         Raises:
             ValueError: something will be run, and Ray cannot be started here.
@@ -97,7 +98,7 @@ class RaySession:
             self._interrupts = interrupts
 
     def check(self) -> None:
-        """Raise `Interrupted` if a signal has come, LeaseLostError if another driver has taken over.
+        """Raise `Interrupted` if a signal has come, LeaseLostError if another process has taken over.
 
         Raises:
             ClusterError: Ray was lost.
@@ -111,18 +112,18 @@ class RaySession:
 
 @contextlib.contextmanager
 def ray_cluster(address: str | None) -> Iterator[ClusterSize]:
-    """Connect to a running cluster and yield what its nodes have, or start Ray on this machine.
+    """Connect to a running cluster and yield the resources of its nodes, or start Ray on this machine.
 
-    A Ray that is started here listens on loopback only, asks for a token of its own, and has all its files in
-    a directory that nobody else can enter. Neither kind is told anything of this process's environment.
+    A local Ray listens on loopback only, requires its own token, and has all its files in a directory that no
+    other user can enter. Neither kind gets this process's environment.
 
     Raises:
-        ValueError: no cluster answers at the address, or Ray cannot be started on such a machine.
+        ValueError: no cluster answers at the address, or Ray cannot be started on this machine.
         ClusterError: Ray does not start.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Tune would copy credentials into the environment of its actors, which Ray writes into its logs. Workers
-    # have what their node has. The switch that is left is one that we set.
+    # Tune would copy credentials into the environment of its actors, which Ray logs. Workers have the
+    # environment of their node. The remaining switch is set here.
     class_cache.ENV_VARS_TO_PROPAGATE &= {RAY_CHDIR_TO_TRIAL_DIR}
     # Under `uv run` Ray would copy the working directory and the command line of uv to all nodes.
     with _replaced(ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", False):
@@ -149,7 +150,7 @@ def _connection(address: str) -> Iterator[None]:
         waiting.start()
         with _import_path():
             ray.init(address=address, **_QUIET)
-    except Exception as error:  # Ray raises many kinds, the plain base class among them
+    except Exception as error:  # Ray raises many types, including the plain base class
         raise ValueError(f"no Ray cluster could be reached at {address} ({_in_one_line(error)})") from None
     finally:
         waiting.cancel()
@@ -158,7 +159,7 @@ def _connection(address: str) -> Iterator[None]:
 
 
 def _require_listener(address: str) -> None:
-    """Raise an OSError where nothing takes connections at HOST:PORT, which Ray would try for minutes."""
+    """Raise an OSError if HOST:PORT refuses connections, which Ray would retry for minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
@@ -166,7 +167,7 @@ def _require_listener(address: str) -> None:
 
 @contextlib.contextmanager
 def _watched(*, is_local: bool) -> Iterator[None]:
-    """Watch the Ray that this process is connected to, and leave it in the end."""
+    """Watch the Ray of this process, and leave it at the end."""
     with watch_ray(is_local=is_local) as watch:
         try:
             yield
@@ -176,21 +177,21 @@ def _watched(*, is_local: bool) -> Iterator[None]:
 
 
 def _import_path() -> contextlib.AbstractContextManager[None]:
-    """Let workers import from where the driver's own package lies, before all else.
+    """Let workers import from the directory of the main process's package, before all others.
 
-    Ray puts the directory in which it is connected to in that place, which may hold another lt_rebalance.
+    Ray puts the current directory there, which may hold another lt_rebalance.
     """
     return contextlib.chdir(ROOT)
 
 
 def find_own_cluster() -> str:
-    """Return the address of the Ray of this user, or of root, that runs on this machine.
+    """Return the address of the Ray of this user, or of root, on this machine.
 
-    Ray itself would take that of anybody, and give it the token: it looks at all processes, and into a file
-    in a directory that it opens to all.
+    Ray itself would use the Ray of any user, and give it the token: it looks at all processes, and into a
+    file in a world-writable directory.
 
     Raises:
-        ValueError: none runs, or several do.
+        ValueError: none is running, or several are.
     """
     addresses = set()
     for process in Path("/proc").glob("[0-9]*"):
@@ -211,16 +212,16 @@ def find_own_cluster() -> str:
 
 
 def check_machine() -> None:
-    """Check what can be known to keep Ray from starting here.
+    """Check known obstacles to starting Ray on this machine.
 
     Raises:
-        ValueError: too few files may be open, or there is no place for Ray's own.
+        ValueError: the limit of open files is too low, or no directory is suitable for Ray's files.
     """
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # Ray takes what there is
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # Ray uses whatever exists
     if most != resource.RLIM_INFINITY and most < MIN_OPEN_FILES:
         raise ValueError(
-            f"Ray needs at least {MIN_OPEN_FILES} open files, and this process may have {most}; "
-            f"raise the limit: ulimit -n {MIN_OPEN_FILES}"
+            f"Ray needs at least {MIN_OPEN_FILES} open files, and this process is allowed {most}; raise the "
+            f"limit: ulimit -n {MIN_OPEN_FILES}"
         )
     find_parent(MAX_DIRECTORY_BYTES)
 
@@ -234,12 +235,12 @@ def _local_ray() -> Iterator[None]:
             token = directory / "token"
             token.touch(mode=0o600)
             token.write_text(secrets.token_hex(32))
-            # Left alone, Ray's agents outlive a killed driver by a minute and more.
+            # Otherwise Ray's agents outlive a killed main process by more than a minute.
             stack.enter_context(ended_with_this_process("RAY_AUTH_TOKEN_PATH", str(token)))
         except OSError as error:
             raise ClusterError(
-                f"there is no place for the files of Ray: {error}",
-                remedy="make room, or let the variable TMPDIR name another directory",
+                f"no directory is suitable for the files of Ray: {error}",
+                remedy="free space, or set TMPDIR to another directory",
             ) from None
         # All processes of this Ray inherit these.
         stack.enter_context(
@@ -258,33 +259,35 @@ def _local_ray() -> Iterator[None]:
 
 
 def _start(directory: Path) -> None:
-    """Start Ray, in a second attempt where the first one fails."""
-    # Any: Ray's own signature takes anything.
+    """Start Ray, with a second attempt if the first one fails."""
+    # Any: Ray's own signature takes anything
     size: dict[str, Any] = {"num_cpus": count_cpus(), "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
     place = {"address": "local", "include_dashboard": False, "_temp_dir": str(directory)}
     for attempt in (1, 2):
         try:
             _try_to_start(**place, **size)
-        except Exception as error:  # Ray raises many kinds, the plain base class among them
+        except Exception as error:  # Ray raises many types, including the plain base class
             said = _in_one_line(error)
         else:
             return
         if attempt == 1:
-            _log.warning("Ray did not start (%s); trying once more", said)
+            _log.warning("Ray did not start (%s); retrying once", said)
     raise ClusterError(
         f"Ray did not start on this machine, twice ({said})",
-        remedy="it may be short of memory, processes or time: end other work on it, then run the same "
-        "command again",
+        remedy=(
+            "it may be short of memory, processes or time: stop other work on it, then run the same command "
+            "again"
+        ),
     )
 
 
-def _try_to_start(**options: Any) -> None:  # Any: whatever Ray takes
-    """Start Ray, or leave nothing of it."""
+def _try_to_start(**options: Any) -> None:  # Any: arguments of Ray
+    """Start Ray, or end all of its processes."""
     processes = _StartedProcesses()
     try:
         with _loopback_only(), _import_path(), _few_processes(), processes.watched():
             ray.init(**options, **_QUIET)
-        # Else the agent of the node would look for a dashboard every second, for good.
+        # Else the agent of the node would look for a dashboard every second, permanently.
         _internal_kv_put(ray_constants.DASHBOARD_ADDRESS, "127.0.0.1:0", namespace=_KV_OF_DASHBOARD)
     except BaseException:
         ray.shutdown()
@@ -299,7 +302,7 @@ class _StartedProcesses:
     """The processes of a Ray that is being started: waits longer for them than Ray does, and can end them."""
 
     def __init__(self) -> None:
-        # Any: functions of Ray's without types
+        # Any: Ray's functions, without types
         self._start_process: Any = services.start_ray_process
         self._get_node: Any = services.get_node
         self._started: list[tuple[str, subprocess.Popen[bytes]]] = []
@@ -308,7 +311,7 @@ class _StartedProcesses:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Take note of what Ray starts within a block, and have it wait."""
+        """Record the processes that Ray starts within a block, and let it wait longer."""
         with (
             _replaced(services, "start_ray_process", self._start),
             _replaced(services, "get_node", self._wait_for_node),
@@ -316,7 +319,7 @@ class _StartedProcesses:
             yield
 
     def end(self) -> None:
-        """End all that was started; workers go with their raylet."""
+        """End all started processes; workers end with their raylet."""
         for _, process in self._started:
             process.kill()
         for _, process in self._started:
@@ -328,11 +331,11 @@ class _StartedProcesses:
         return information
 
     def _wait_for_node(self, *arguments: Any) -> Any:
-        """Return what is known of a node as soon as something is.
+        """Return Ray's entry of a node as soon as it exists.
 
         Raises:
-            TimeoutError: nothing is, and `START_S` are over. Ray would go on after a RuntimeError.
-            ChildProcessError: nothing is, and its raylet has ended.
+            TimeoutError: there is none after `START_S`. Ray would continue after a RuntimeError.
+            ChildProcessError: there is none, and its raylet has ended.
         """
         while True:
             with contextlib.suppress(RuntimeError):
@@ -360,10 +363,10 @@ def _in_one_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _loopback_only() -> Iterator[None]:
-    """Let a Ray that is started meanwhile, and all its processes, take 127.0.0.1 for their address.
+    """Let a Ray that is started meanwhile, and all its processes, use the address 127.0.0.1.
 
-    Else it takes the one that other machines see, and listens on every interface. `ray.init` replaces a
-    loopback address that it is given; its switch for macOS and Windows does what is wanted everywhere.
+    Otherwise it uses the one that other machines see, and listens on every interface. `ray.init` replaces a
+    loopback address argument; its switch for macOS and Windows has the needed effect everywhere.
     """
     variable = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}  # inherited by the processes
     with _environment(**variable), _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False):
@@ -372,11 +375,11 @@ def _loopback_only() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _few_processes() -> Iterator[None]:
-    """Start Ray in this block without what nobody here uses, in half the time.
+    """Start Ray in this block without unused parts, in half the time.
 
-    Left out are the log monitor (no log is sent to the driver), the autoscaler's monitor (no node is added),
-    the process of the dashboard, and the servers of the node's agent that only a dashboard asks. The raylet
-    waits for that agent.
+    Left out are the log monitor (no log is sent to the main process), the autoscaler's monitor (no node is
+    added), the process of the dashboard, and the servers of the node's agent that only a dashboard uses. The
+    raylet waits for that agent.
     """
     without: dict[str, Any] = {"include_log_monitor": False, "no_monitor": True}  # Any: its types are wrong
     parameters = functools.partial(parameter.RayParams, **without)
@@ -391,7 +394,7 @@ def _few_processes() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(**values: str | None) -> Iterator[None]:
-    """Set variables of the environment, or none of a name, for as long as a block takes."""
+    """Set or unset variables of the environment within a block."""
     before = {name: os.environ.get(name) for name in values}
     _set_environment(values)
     try:
@@ -409,9 +412,7 @@ def _set_environment(values: Mapping[str, str | None]) -> None:
 
 
 @contextlib.contextmanager
-def _replaced(
-    owner: Any, name: str, value: Any
-) -> Iterator[None]:  # Any: a module of Ray's and what is in it
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:  # Any: a module of Ray and its content
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:
@@ -421,10 +422,10 @@ def _replaced(
 
 
 def describe_room() -> str:
-    """Return what the cluster has, and how much of it is free."""
+    """Return the cluster's resources, and how much of them is free."""
     try:
         has, free = ray.cluster_resources(), ray.available_resources()
-    except Exception as error:  # it is only told of
-        return f"what the cluster has cannot be told ({error})"
+    except Exception as error:  # only for a report
+        return f"the cluster's resources are unknown ({error})"
     parts = [f"{has.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU")]
     return f"the cluster has {' and '.join(parts)} now"

@@ -45,11 +45,11 @@ def trial_config(
     Args:
         stages: the lanes of the trial, at least one.
         storage: location of the store that results are committed to.
-        data_dir: where the data set lies on the workers; None leaves it to the environment.
-        watch: where to show how the trial goes on; without it there are no events.
+        data_dir: the directory of the data set on the workers; None leaves it to the environment.
+        watch: where to show the progress of the trial; without it there are no events.
         num_devices: GPUs, or else CPU cores, that the trial holds.
-        driver: the code of the driver; that of this process unless given.
-        kept: keys of stages that are committed along with these, where they are the same trainings.
+        driver: the provenance of the main process's code; that of this process by default.
+        kept: keys of stages that are committed along with these, if they are the same trainings.
     """
     described = [stage.to_dict() for stage in stages]
     return {
@@ -66,21 +66,21 @@ def trial_config(
 
 
 class StageTrainable(tune.Trainable):
-    """One trial: stages as lanes, one round a step; each lane commits to the store when it is done.
+    """One trial: stages as lanes, one round per step; each lane commits to the store when it is done.
 
-    The configuration is that of `trial_config`. The first step opens the store, reads the inputs and takes
-    every lane up where its last checkpoint left it. A step returns `round`, `num_rounds`, the numbers of the
-    last row of the curves averaged over the lanes, and `outcome`: "running"; "finished"; or how `Attempt`
-    says that an error ends the trial, with the `reason`.
+    The configuration is that of `trial_config`. The first step opens the store, reads the inputs and resumes
+    every lane from its last checkpoint. A step returns `round`, `num_rounds`, the last row of the curves
+    averaged over the lanes, and `outcome`: "running"; "finished"; or the outcome of an error by `Attempt`,
+    with the `reason`.
     """
 
     stage_types: ClassVar[tuple[type[AnyStage], ...]] = (GeneratorStage, ClassifierStage)
 
     def setup(self, config: TrialConfig) -> None:
-        """Take on a trial.
+        """Accept a trial.
 
-        Nothing is done about it yet: what is raised here would reach Tune, which cannot tell it from a
-        worker that was lost, and tries it as often.
+        The work begins later: an error here would reach Tune, which cannot distinguish it from a lost worker,
+        and retries as often.
         """
         self._config = config
         self._attempt = Attempt()
@@ -91,7 +91,7 @@ class StageTrainable(tune.Trainable):
         self._observer: TrialObserver | None = None
 
     def reset_config(self, new_config: TrialConfig) -> bool:
-        """Take on another trial; nothing of the one before stays."""
+        """Accept another trial; nothing of the previous one remains."""
         self.cleanup()
         self.setup(new_config)
         return True
@@ -102,23 +102,23 @@ class StageTrainable(tune.Trainable):
             self._observer.close()
 
     def step(self) -> dict[str, Any]:
-        """Go on with the trial."""
+        """Continue the trial."""
         result = self._attempt.run(self._go_on)
         if result[DONE]:
             self.cleanup()
         return result
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write what the trial needs to go on, for schedulers that pause or copy trials."""
+        """Write the state of the trial, for schedulers that pause or copy trials."""
         with self._attempt.guarded():
             self._save(Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]  # a path, not a dict
-        """Go on from what `save_checkpoint` wrote."""
+        """Resume from the state that `save_checkpoint` wrote."""
         with self._attempt.guarded():
             self._load(Path(checkpoint_dir))
 
-    # What follows is called within the attempt, whatever it raises.
+    # The following methods are called within the attempt, which handles all errors.
 
     def _go_on(self) -> dict[str, Any]:
         self._begin_once()
@@ -139,13 +139,13 @@ class StageTrainable(tune.Trainable):
         self._take_on(config)
 
     def _require_same_code(self, config: TrialConfig) -> None:
-        """Refuse to work for a driver of other code; an UnfitWorkerError."""
+        """Refuse to work for a main process with other code; an UnfitWorkerError."""
         self._driver: Mapping[str, Any] = config["driver"]
         if (mismatch := find_mismatch(self._driver)) is not None:
             raise UnfitWorkerError(mismatch)
 
     def _take_on(self, config: TrialConfig) -> None:
-        """Make the stages that are to be trained next.
+        """Make the next stages to train.
 
         Raises:
             ValueError: a stage that cannot be made, or of a kind that this trainable does not run.
@@ -216,14 +216,14 @@ class StageTrainable(tune.Trainable):
         self._observer.follow(run)
 
     def _halve_lanes(self) -> bool:
-        """Go on from the last checkpoints with half the lanes in a program; False where there is only one."""
+        """Resume from the last checkpoints with half the lanes per program; False if there is only one."""
         if self._run is not None:
             num_lanes = self._run.fusion.max_lanes
-        else:  # not even the inputs of all lanes could be held
+        else:  # not even the inputs of all lanes fit
             num_lanes = self._max_lanes or len(self._stages)
         if num_lanes == 1:
             return False
-        _log.warning("%s: out of memory with %d lanes, going on with half", self._stages[0], num_lanes)
+        _log.warning("%s: out of memory with %d lanes, continuing with half", self._stages[0], num_lanes)
         self._max_lanes = num_lanes // 2
         self._run = None
         torch.cuda.empty_cache()
@@ -231,7 +231,7 @@ class StageTrainable(tune.Trainable):
 
 
 def open_existing_store(location: str) -> Store:
-    """Return the store at a location; StoreError when this node sees none there."""
+    """Return the store at a location; StoreError if this node sees none there."""
     store = open_store(location, RESULTS_VERSION, create=False)
     if store is None:
         raise StoreError(f"there is no store at {location}, or this node cannot see it")
@@ -239,7 +239,7 @@ def open_existing_store(location: str) -> Store:
 
 
 def _summarize(run: StageRun[Any, Any]) -> dict[str, Any]:
-    """Return how far the slowest lane is, and the mean of the last numbers of all lanes."""
+    """Return the progress of the slowest lane, and the mean of the latest values of all lanes."""
     slowest = min(run.lanes, key=lambda lane: lane.round)
     rows = [lane.curves[-1] for lane in run.lanes if lane.curves]
     names = [name for name, value in rows[0].items() if isinstance(value, int | float)] if rows else []

@@ -1,4 +1,4 @@
-"""Run one Tuner of Ray Tune and keep nothing of its own files."""
+"""Run one Tuner of Ray Tune and keep none of its own files."""
 
 import logging
 import os
@@ -28,18 +28,18 @@ def run_trials(
     check_interrupt: Callable[[], None],
     *,
     num_pending: int,
-    param_space: Any = None,  # Any: whatever Tune takes
+    param_space: Any = None,  # Any: arguments of Tune
     callbacks: Sequence[tune.Callback] = (),
     checkpoints: tune.CheckpointConfig | None = None,
     scratch_parent: str | None = None,
     **tune_options: Any,  # Any: fields of TuneConfig
 ) -> None:
-    """Run one Tuner to its end and keep nothing of Tune's own files.
+    """Run one Tuner to its end and keep none of Tune's own files.
 
     Args:
-        num_pending: how many trials may wait to be started.
-        checkpoints: what Tune keeps of trials for a scheduler; None for nothing.
-        scratch_parent: a directory that all nodes see, where trials hand checkpoints on; None for the
+        num_pending: maximum number of trials that wait for a start.
+        checkpoints: checkpoints that Tune keeps for a scheduler; None for none.
+        scratch_parent: a directory that all nodes see, in which trials pass checkpoints; None for the
             temporary directory of this machine.
 
     Raises:
@@ -63,7 +63,7 @@ def run_trials(
                 verbose=0,
                 callbacks=[_StepCallback(check), workers, WaitCallback(resources), *callbacks],
                 failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
-                # By itself Tune would save every trial at its end, and fail where nodes share no disk.
+                # By default Tune saves every trial at its end, and fails if nodes share no disk.
                 checkpoint_config=checkpoints or tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
@@ -78,7 +78,7 @@ def run_searcher(
     check_interrupt: Callable[[], None],
     scheduler: TrialScheduler | None = None,
 ) -> None:
-    """Run what a searcher suggests until it has finished."""
+    """Run the suggestions of a searcher until it has finished."""
     run_trials(
         trainable,
         resources,
@@ -92,10 +92,10 @@ def run_searcher(
 
 
 class WaitCallback(tune.Callback):
-    """Says what a run waits for when no trial has told of anything for a while."""
+    """Reports what a run waits for when no trial has reported for a while."""
 
     def __init__(self, resources: Resources, waiting: Waiting | None = None) -> None:
-        """Begin to wait for trials that ask for these resources."""
+        """Begin to wait for trials that need these resources."""
         self._resources = resources
         self._waiting = waiting or Waiting()
         for name in ("on_trial_start", "on_trial_result", "on_trial_complete", "on_trial_recover"):
@@ -110,16 +110,16 @@ class WaitCallback(tune.Callback):
     def _describe(self, trials: Sequence[Trial]) -> str:
         if running := [trial for trial in trials if trial.status == Trial.RUNNING]:
             others = f" and {len(running) - 1} more" if len(running) > 1 else ""
-            return f"for a sign of {name_trial(running[0])}{others}, in training"
-        return f"for room for a trial, which asks for {self._resources}; {describe_room()}"
+            return f"for a report of {name_trial(running[0])}{others}, in training"
+        return f"for free resources for a trial, which needs {self._resources}; {describe_room()}"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
+        """Pickle without state: Tune writes a file that is never read."""
         return {}
 
 
 class _StepCallback(tune.Callback):
-    """Calls a function at every turn of Tune's loop, outside of Ray's native code."""
+    """Calls a function in every iteration of Tune's loop, outside of Ray's native code."""
 
     def __init__(self, call: Callable[[], None]) -> None:
         self._call = call
@@ -128,7 +128,7 @@ class _StepCallback(tune.Callback):
         self._call()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave everything out of the file that Tune writes of a Tuner and that is never read."""
+        """Pickle without state: Tune writes a file that is never read."""
         return {}
 
 
@@ -137,19 +137,19 @@ def _trial_name(trial: Trial) -> str:
 
 
 def _quiet_tune(num_pending: int) -> None:
-    """Set the switches that Tune reads from the environment."""
+    """Set the environment variables that Tune reads."""
     os.environ |= {
         # Results go to the store; Tune's loggers and snapshots would only cost time.
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-        # A searcher gets one pending trial unless told otherwise.
+        # By default a searcher gets one pending trial.
         "TUNE_MAX_PENDING_TRIALS_PG": str(num_pending),
-        # A trial that fails or is blocked ends with a result that has no scores.
+        # The final result of a failed or blocked trial has no scores.
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
         # The command decides what Ctrl-C does.
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
-        # The newer output prints a banner however quiet it is told to be.
+        # The newer output prints a banner at every verbosity.
         "RAY_AIR_NEW_OUTPUT": "0",
     }
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""What an option has chosen and --set or --config would replace: refused, for one of them was forgotten."""
+"""Refuse contradictory options: one option chooses a value, and --set or --config replaces it."""
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,14 +20,14 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("steps", "epochs", "classifier_steps"), _BUDGET),
     **dict.fromkeys(("generator_steps", "generator_epochs"), _GENERATOR_BUDGET),
 }
-"""by option, the fields of cells that it chooses"""
+"""by option, the fields of cells that it sets"""
 
 Asked = Mapping[str, str]
-"""by field, the option that has chosen it"""
+"""by field, the option that sets it"""
 
 
 def list_asked(options: argparse.Namespace) -> Asked:
-    """Return which fields options have chosen, as a user gave them, before presets fill in the rest."""
+    """Return the fields that a user's options set, before presets fill in the rest."""
     asked: dict[str, str] = {}
     for option, fields in _FIELDS.items():
         if getattr(options, option, None) is not None:
@@ -38,7 +38,7 @@ def list_asked(options: argparse.Namespace) -> Asked:
 
 
 def require_agreement(asked: Asked, overrides: Overrides, cells: Iterable[Cell]) -> None:
-    """Raise a ValueError where a field that an option has chosen would get a value that no cell has."""
+    """Raise a ValueError if a field that an option sets would get a value that no cell has."""
     replaced = dict(_flatten(overrides.tables))
     if not asked.keys().isdisjoint(replaced):
         chosen = [dict(_flatten(to_plain(cell))) for cell in cells]
@@ -52,7 +52,7 @@ def require_agreement(asked: Asked, overrides: Overrides, cells: Iterable[Cell])
 
 
 def _flatten(tables: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of tables within tables, by dotted name."""
+    """Yield the values of nested tables, by dotted name."""
     for name, value in tables.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{before}{name}.")

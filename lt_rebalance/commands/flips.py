@@ -1,4 +1,4 @@
-"""Whether images may be flipped: what a user says of their own, and what is said of a study that flips."""
+"""Whether images may be flipped: the option for own images, and notes on studies that flip."""
 
 import argparse
 import dataclasses
@@ -13,22 +13,22 @@ from lt_rebalance.training.recipe import read_augmentation
 
 
 def add_flip(group: argparse._ActionsContainer) -> None:
-    """Add the option by which a user says that their images may be flipped."""
+    """Add the option by which a user allows flips of own images."""
     group.add_argument(
         "--flip",
         action="store_true",
-        help="mirror images stay of their class, as those of letters do not: recipes may flip them",
+        help="mirror images belong to the same class, unlike those of letters: recipes may flip them",
     )
 
 
 def allow_flips(name: str) -> None:
-    """Let recipes flip images of a set of the user's own, for as long as it is at hand as it is."""
+    """Let recipes flip a user's images, as long as they are loaded unchanged."""
     own = get_own_data(name)
     keep(dataclasses.replace(own, spec=dataclasses.replace(own.spec, may_flip=True)))
 
 
 def note_left_out(cells: Iterable[Cell]) -> None:
-    """Say once of each data set that a protocol which flips is followed without it."""
+    """Print once for each data set that a protocol with flips is followed without them."""
     for protocol, dataset in dict.fromkeys(
         (cell.protocol, cell.data.dataset) for cell in cells if not _flips(cell)
     ):
@@ -36,13 +36,13 @@ def note_left_out(cells: Iterable[Cell]) -> None:
         if "flip" in read_augmentation(recipe.get("augmentation", "none")) and not _may_flip(dataset):
             remedy = "; --flip allows it" if is_own_name(dataset) else ""
             note(
-                f"protocol {protocol} is followed without its flip, which {say_dataset(dataset)} does not "
+                f"protocol {protocol} is used without its flip, which {say_dataset(dataset)} does not "
                 f"allow{remedy}"
             )
 
 
 def check_flips(cells: Iterable[Cell], options: argparse.Namespace) -> None:
-    """Refuse to flip what must not be flipped, and say so where --flip has nothing to act on.
+    """Refuse forbidden flips, and print a note if --flip has no effect.
 
     Raises:
         ValueError: a cell flips images of a set that does not allow it.
@@ -50,10 +50,10 @@ def check_flips(cells: Iterable[Cell], options: argparse.Namespace) -> None:
     flipping = [cell for cell in cells if _flips(cell)]
     for cell in flipping:
         if not _may_flip(dataset := cell.data.dataset):
-            other = ", or say by --flip that it is not so" if is_own_name(dataset) else ""
+            other = ", or allow it by --flip" if is_own_name(dataset) else ""
             raise ValueError(
-                f"{say_dataset(dataset)} does not allow flip, as mirror images may be of another class, got "
-                f"augmentation {cell.classifier.augmentation!r}; leave flip out of it{other}"
+                f"{say_dataset(dataset)} does not allow flip, since mirror images may belong to another "
+                f"class, got augmentation {cell.classifier.augmentation!r}; leave flip out of it{other}"
             )
     if getattr(options, "flip", False) and not flipping:
         note("--flip changes nothing: no recipe flips; --set classifier.augmentation=flip is one that does")

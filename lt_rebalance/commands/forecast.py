@@ -1,4 +1,4 @@
-"""What a job will take: how fast it trains here, time, device time and price, by stage, cell and method."""
+"""Forecast a job: its speed here, time, device time and price, by stage, cell and method."""
 
 import dataclasses
 import json
@@ -29,27 +29,27 @@ from lt_rebalance.training.device import count_gpus
 
 PLANNED_KINDS = ("generator", "classifier")
 Answer = Callable[[str, str, int], tuple[str, str]]
-"""From the location of a store, the name of a study in it and characters a line to text and CSV."""
+"""From the location of a store, the name of a study in it and the line width to text and CSV."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a command has to do, once all its input is known to be right."""
+    """The work of a command, after all its input has been checked."""
 
     question: str
-    """what the sweep asks, in one line"""
+    """the question of the sweep, in one line"""
     ledger: Ledger
     store: Store | None
-    """None where there is none, and only a plan was asked for"""
+    """None if there is none, and only a plan is requested"""
     resources: Resources
     seeds_option: str = "--seeds"
     """the option that grows the study"""
     answer: Answer | None = None
-    """what the run ends with, beside the account of its runs"""
+    """what the run prints at its end, in addition to the account of its runs"""
 
 
 def describe_study(job: Job) -> StudyDocument:
-    """Return what the store keeps of a study: its plan, and the slots that it runs on."""
+    """Return the document of a study for the store: its plan and its number of slots."""
     plan = job.ledger.plan
     flop = {key: stage_flop(stage) for key, stage in plan.stages.items()}
     return dataclasses.replace(
@@ -60,7 +60,7 @@ def describe_study(job: Job) -> StudyDocument:
 
 
 def measure_unknown(throughput: Throughput, pending: Mapping[str, AnyStage]) -> None:
-    """Measure a few steps of kinds of stages that nothing is known of, where that takes no GPU's memory.
+    """Time a few steps of kinds of stages without known speed, if that needs no GPU memory.
 
     Raises:
         Interrupted: a signal asked for it.
@@ -73,14 +73,14 @@ def measure_unknown(throughput: Throughput, pending: Mapping[str, AnyStage]) -> 
                 except Exception as error:
                     if find_place(error) is None:
                         raise
-                    return  # the stage will raise it again in its worker, where it is kept and told
+                    return  # the stage will raise it again in its worker, which records it
             interrupts.check()
 
 
 def expect(throughput: Throughput, pending: Mapping[str, AnyStage]) -> dict[str, float]:
-    """Return, by kind of stage, the seconds that a floating-point operation is expected to take in training.
+    """Return, by kind of stage, the expected seconds per floating-point operation in training.
 
-    Whoever watches goes by it until stages of that kind are finished.
+    Estimates use it until stages of that kind are finished.
     """
     expected = {}
     for stage in pending.values():
@@ -90,7 +90,7 @@ def expect(throughput: Throughput, pending: Mapping[str, AnyStage]) -> dict[str,
 
 
 def learn_throughput(ledger: Ledger) -> Throughput:
-    """Return how fast the finished stages of a plan have trained."""
+    """Return the speed of the finished stages of a plan."""
     throughput = Throughput()
     for key, record in ledger.records.items():
         throughput.observe_record(ledger.plan.stages[key], record)
@@ -98,7 +98,7 @@ def learn_throughput(ledger: Ledger) -> Throughput:
 
 
 def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
-    """Print what would run, its cost and its time, measured here where the store knows nothing; return 0."""
+    """Print the pending work, its cost and its time, timed here if the store has no times; return 0."""
     ledger, resources = job.ledger, job.resources
     spent_s = {key: record.timing.charged_s for key, record in ledger.records.items()}
     pending = ledger.pending()
@@ -156,7 +156,7 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
 def _estimate_costs(
     plan: Plan, spent_s: Mapping[str, float], left_s: Mapping[str, float | None]
 ) -> dict[str, dict[str, Spending]]:
-    """Return device time spent and left by kind of stage, by method and by cell, and in all."""
+    """Return device time spent and left by kind of stage, by method and by cell, and in total."""
     cells = plan.study.cells
     places = {id(cell): place for place, cell in enumerate(cells)}
     runs = [(places[id(run.cell)], [stage.key for stage in chain_of(run.stage)]) for run in plan.runs]

@@ -1,4 +1,4 @@
-"""The options by which sweeps are asked for their axes, and what they say."""
+"""The options for the axes of sweeps, and their parsing."""
 
 import argparse
 import dataclasses
@@ -17,7 +17,7 @@ from lt_rebalance.training.configs import Budget
 
 
 def add_axes(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> None:
-    """Add the options of the axes and their presets, of which the first is the default, to a parser."""
+    """Add the options of the axes and their presets to a parser; the first preset is the default."""
     default = next(iter(presets))
     axes = parser.add_argument_group("what to run")
     axes.add_argument("--preset", default=default, help=f"{', '.join(presets)} (default: {default})")
@@ -64,10 +64,10 @@ def add_profile(group: argparse._ArgumentGroup) -> None:
 
 
 def read_levels(options: argparse.Namespace) -> list[str] | None:
-    """Return the training data that --profile and --ratio name, as `read_level` takes it; None without.
+    """Return the training data of --profile and --ratio, as `read_level` takes it; None without them.
 
     Raises:
-        ValueError: an unknown profile, a ratio that is none, or options that do not go together.
+        ValueError: an unknown profile, an invalid ratio, or incompatible options.
     """
     if options.profile is None:
         if options.ratio is not None:
@@ -97,7 +97,7 @@ def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Pre
     """Return the axes that the options describe.
 
     Args:
-        sweep: name of the sweep; with the preset's, the name of the study unless the options give one.
+        sweep: name of the sweep; the default name of the study is this and the preset's name.
 
     Raises:
         ValueError: unknown names, values out of range, or axes that cannot be combined.
@@ -139,7 +139,7 @@ def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Pre
 
 def _read_cs(asked: Sequence[str] | None, default: Sequence[str], methods: Sequence[str]) -> list[str | None]:
     if asked is None:
-        # The original set stands beside the method "none" only.
+        # The original set is a reference under the method "none" only.
         asked = [c for c in default if c != ORIGINAL or "none" in methods]
     elif ORIGINAL in asked and "none" not in methods:
         raise ValueError(

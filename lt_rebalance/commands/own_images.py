@@ -1,4 +1,4 @@
-"""Options for images of the user's own, and how a command has them at hand."""
+"""Options for own images, and their loading by commands."""
 
 import argparse
 from collections.abc import Collection, Iterable
@@ -13,11 +13,11 @@ from lt_rebalance.store import Store
 
 
 def bring_images(options: argparse.Namespace) -> None:
-    """Have images of the user's own at hand where --dataset is a location; it becomes their name.
+    """Load own images if --dataset is a location; it becomes their name.
 
     Raises:
-        DataError: they cannot be learned from.
-        ValueError: options for such images, and a data set by name.
+        DataError: they cannot be used for training.
+        ValueError: options for own images with a data set by name.
     """
     asked = OwnOptions(**{field: getattr(options, field) for field in OWN_FIELDS})
     if not is_location(options.dataset):
@@ -30,7 +30,7 @@ def bring_images(options: argparse.Namespace) -> None:
         return
     if options.data_dir is not None or getattr(options, "download", False):
         raise ValueError("--data-dir and --download are for sets by name, got --dataset PATH; leave them out")
-    from lt_rebalance.images.load import bring  # here, not above: Pillow, and what it needs, takes a while
+    from lt_rebalance.images.load import bring  # here, not above: importing Pillow takes a while
 
     options.dataset, warnings = bring(options.dataset, asked)
     if getattr(options, "flip", False):
@@ -40,7 +40,7 @@ def bring_images(options: argparse.Namespace) -> None:
 
 
 def bring_images_again(options: argparse.Namespace) -> None:
-    """Have the images at hand that stages of a store learned from, where --dataset says where they are.
+    """Load the images that stages of a store learned from, if --dataset gives their location.
 
     Raises:
         DataError: as `bring_images`.
@@ -49,13 +49,13 @@ def bring_images_again(options: argparse.Namespace) -> None:
     if options.dataset is not None and not is_location(options.dataset):
         raise ValueError(
             f"--dataset is the path of images of your own that stages learned from, got {options.dataset!r}; "
-            "sets by name are known, and need none"
+            "sets by name do not need it"
         )
     bring_images(options)
 
 
 def require_running(options: argparse.Namespace) -> None:
-    """Raise a ValueError where data would be put into a store by a command that writes nothing."""
+    """Raise a ValueError if a command that writes nothing is asked to upload data."""
     flag = next((name for name in ("plan", "dry_run") if getattr(options, name, False)), None)
     if options.upload_data and flag is not None:
         raise ValueError(
@@ -64,13 +64,13 @@ def require_running(options: argparse.Namespace) -> None:
 
 
 def share_images(datasets: Iterable[str], store: Store, options: argparse.Namespace) -> None:
-    """Put those of some data sets that are a user's own into a store, where that is asked for.
+    """Write users' images among some data sets to a store, if requested.
 
-    What a store has of them already is told to workers either way.
+    Workers find images that the store has already in any case.
 
     Raises:
         DataError: their arrays cannot be prepared.
-        OSError: the store takes no more.
+        OSError: the store cannot be written.
     """
     names = sorted(set(filter(is_own_name, datasets)))
     if not names:
@@ -81,39 +81,39 @@ def share_images(datasets: Iterable[str], store: Store, options: argparse.Namesp
         for name in names:
             is_new = upload_own(name, store)
             note(
-                f"{name}: {'put into' if is_new else 'is already in'} {store.location}, for workers elsewhere"
+                f"{name}: {'written to' if is_new else 'is already in'} {store.location}, for workers on other machines"
             )
     note_uploaded(names, store)
 
 
 def note_needless(options: argparse.Namespace, datasets: Collection[str]) -> None:
-    """Say so where --dataset has brought images that none of some data sets is."""
+    """Print a note if the images of --dataset are not among these data sets."""
     if options.dataset is not None and options.dataset not in datasets:
         note(f"--dataset changes nothing: {options.dataset} are not among what is run again")
 
 
 def add_own_images(group: argparse._ActionsContainer) -> None:
-    """Add the options of how images of the user's own are prepared."""
+    """Add the options for preparing own images."""
     group.add_argument("--image-size", type=whole, metavar="N", help="resize to N x N pixels, antialiased")
     group.add_argument("--grey", action="store_true", help="make colour grey")
     group.add_argument(
-        "--test-fraction", type=finite, metavar="F", help="draw this share of each class to test on"
+        "--test-fraction", type=finite, metavar="F", help="draw this share of each class for testing"
     )
     group.add_argument(
         "--validation-fraction",
         type=finite,
         metavar="F",
-        help="set this share of what is left aside to choose by",
+        help="draw this share of the rest for validation",
     )
     group.add_argument(
-        "--relabel", action="store_true", help="number the labels of an npz anew, from 0 on and without holes"
+        "--relabel", action="store_true", help="renumber the labels of an npz from 0 without gaps"
     )
 
 
 def add_upload(group: argparse._ActionsContainer) -> None:
-    """Add the option that puts images of the user's own into the store."""
+    """Add the option that writes own images to the store."""
     group.add_argument(
         "--upload-data",
         action="store_true",
-        help="put the prepared images into the store, once, for workers that do not see PATH",
+        help="write the prepared images to the store, once, for workers that do not see PATH",
     )

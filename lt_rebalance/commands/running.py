@@ -1,4 +1,4 @@
-"""Run what is pending of a job, show how it goes and how it ended. With this come Ray, torch and pandas."""
+"""Run the pending stages of a job, and show progress and results. This imports Ray, torch and pandas."""
 
 import argparse
 import dataclasses
@@ -38,7 +38,7 @@ from lt_rebalance.studies.tables import (
 
 
 def run_job(job: Job, options: argparse.Namespace, session: RaySession) -> int:
-    """Run what is pending, show the results and return the exit code."""
+    """Run the pending stages, show the results and return the exit code."""
     ledger, store, console = job.ledger, job.store, make_console()
     assert store is not None
     _note_replaced_runs(ledger, store, console)
@@ -62,11 +62,11 @@ def run_job(job: Job, options: argparse.Namespace, session: RaySession) -> int:
 
 
 def _note_replaced_runs(ledger: Ledger, store: Store, console: Console) -> None:
-    """Say when a study of the same name planned runs that the new plan does not have."""
+    """Print a note if a study of the same name planned runs that are not in the new plan."""
     name = ledger.plan.study.name
     try:
         earlier = {run.key for run in store.load_study(name).runs}
-    except StoreError:  # none yet, or not readable: there is nothing to keep
+    except StoreError:  # none yet, or unreadable: there is nothing to keep
         return
     if others := len(earlier - set(ledger.plan.stages)):
         console.print(
@@ -83,21 +83,21 @@ def run_pending(
     console: Console,
     throughput: Throughput,
 ) -> None:
-    """Run what is pending of a job, and show on a console how it goes.
+    """Run the pending stages of a job, and show progress on a console.
 
     Args:
-        throughput: what is known of how fast stages train.
+        throughput: known speeds of stages.
 
     Raises:
         Interrupted: a signal asked for it.
     """
     ledger, slots = job.ledger, job.resources.num_slots
-    # Workers have a working directory and an environment of their own.
+    # Workers have their own working directory and environment.
     data_dir = str(locate_data_dir(data_dir))
     disk = None if store.directory is None else str(store.directory)
     progress = Progress(ledger, throughput, slots, console, disk)
     driver = DriverBeat(store.files, ledger.plan.study.name)
-    attempt(store.gather)  # also what a driver that was killed has left
+    attempt(store.gather)  # includes the note of a killed process
     console.print("starting Ray")
     session.start()
     told = log_session(store.files, ledger.plan.study.name, this_command(), progress.num_stages)
@@ -117,7 +117,7 @@ def run_pending(
 
 
 def _show_results(job: Job, store: Store, console: Console) -> int:
-    """Print the tables, where everything lies and the account of all runs; return the exit code."""
+    """Print the tables, paths and the account of all runs; return the exit code."""
     ledger = job.ledger
     study, runs = ledger.plan.study, runs_frame(ledger)
     cells = cells_frame(runs, summarized_metrics(study.cells))
@@ -129,8 +129,8 @@ def _show_results(job: Job, store: Store, console: Console) -> int:
     if job.answer is not None:
         try:
             text, csv = job.answer(store.location, study.name, console.width)
-        except ValueError as error:  # the account of the runs does not wait for it
-            text = f"no answer can be given: {error}"
+        except ValueError as error:  # the account of the runs is printed in any case
+            text = f"the answer could not be computed: {error}"
         else:
             paths.append(store.write_table(study.name, "answer", csv))
         print(text)
@@ -145,9 +145,11 @@ def _show_results(job: Job, store: Store, console: Console) -> int:
     if quarantined := len(store.list_quarantine()):
         print(f"quarantine: {quarantined} damaged files were set aside in {store.location}/quarantine")
     causes = ledger.count_causes()
-    num_not_applicable = causes.pop(NOT_APPLICABLE, 0)  # which is an outcome
+    num_not_applicable = causes.pop(NOT_APPLICABLE, 0)  # which is a result
     if num_not_applicable:
-        print(f"not applicable: {num_not_applicable} runs of a method that cannot serve their training set")
+        print(
+            f"not applicable: {num_not_applicable} runs of a method that does not apply to their training set"
+        )
     if causes:
         print("failed runs by cause: " + ", ".join(f"{name} {num}" for name, num in sorted(causes.items())))
         print(advise_on(causes, this_command()))

@@ -1,6 +1,6 @@
 """The command line that every search shares: options, checks and the plan.
 
-Until something is run, torch, Ray and Optuna are not imported: what is wrong is refused at once.
+Until something is run, torch, Ray and Optuna are not imported: wrong input is refused immediately.
 """
 
 import argparse
@@ -39,8 +39,8 @@ def main(
 ) -> int:
     """Run a search's command line and return its exit code.
 
-    0: there is a choice, and it is confirmed. 1: no trial was completed, or runs of the confirmation failed
-    or are missing. Others: as `run_command`.
+    0: a choice exists and is confirmed. 1: no trial was completed, or runs of the confirmation failed or are
+    missing. Others: as `run_command`.
     """
 
     def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
@@ -52,13 +52,13 @@ def main(
         if search.scheduler == "pbt":
             _require_population(options)
         if options.reduction is not None and search.scheduler != "asha":
-            raise ValueError(f"--reduction is of scheduler asha, got scheduler {search.scheduler!r}")
+            raise ValueError(f"--reduction is for scheduler asha, got scheduler {search.scheduler!r}")
         if options.confirm_seeds > FIRST_SEARCH_SEED:
             raise ValueError(
                 f"--confirm-seeds must be at most {FIRST_SEARCH_SEED}, got {options.confirm_seeds}"
             )
         if search.base.data.validation is not None:
-            note("what chooses is the validation split that the set brings; no training image is set aside")
+            note("the set has its own validation split, which is used; no training images are set aside")
         read_data([search.base.data.dataset], options)
         store = open_results(options)
         if store is not None:
@@ -78,7 +78,7 @@ def main(
         from lt_rebalance.commands.searching import SearchCommand
         from lt_rebalance.search.journal import open_journal
 
-        if options.address is None:  # another machine's memory cannot be asked from here
+        if options.address is None:  # the memory of another machine is unknown
             check_memory_of(search, resources)
         lease = stack.enter_context(Lease(store.files, store.location, search.name))
         share_images([search.base.data.dataset], store, options)
@@ -104,11 +104,11 @@ def make_searches(
     stack: contextlib.ExitStack,
     build_searches: Callable[[argparse.Namespace, Execution], Sequence[Search]],
 ) -> tuple[list[Search], Resources]:
-    """Return the searches that options ask for, all input checked that needs neither files nor a store.
+    """Return the searches that options describe, after all checks without files and store.
 
     Raises:
         ValueError: unknown names, values out of range, or options that contradict each other.
-        DataError: images of the user's own that cannot be learned from.
+        DataError: own images that cannot be used for training.
     """
     check_options(options)
     look_in(options.data_dir, download=options.download)
@@ -122,7 +122,7 @@ def make_searches(
     searches = [change_base(search, overrides) for search in searches]
     check_flips([search.base for search in searches], options)
     for search in searches:
-        search.ladder(search.untuned)  # a ValueError where no trial could be made
+        search.ladder(search.untuned)  # a ValueError if no trial is possible
     return searches, resources
 
 
@@ -142,7 +142,7 @@ def require_same_search(search: Search, store: Store) -> None:
 
 
 def check_memory_of(search: Search, resources: Resources) -> None:
-    """Refuse trials that do not fit into this machine's memory at a time; errors as `check_memory`."""
+    """Refuse concurrent trials that do not fit into this machine's memory; errors as `check_memory`."""
     from lt_rebalance.stages.memory import check_memory
 
     groups = search.ladder(search.untuned)[-1].groups
@@ -155,14 +155,14 @@ def change_base(search: Search, overrides: Overrides) -> Search:
     """Return a search whose untuned configuration has some fields replaced.
 
     Raises:
-        ValueError: values that do not go together, or that options of the search set.
+        ValueError: incompatible values, or values that options of the search set.
     """
     if not overrides.tables:
         return search
     if "generator" in overrides.tables and search.base.generator is None:
         raise ValueError(f"{overrides.label}: the method {search.base.method.name!r} has no generator")
     if "budget" in overrides.tables.get(search.component, {}):
-        raise ValueError(f"{overrides.label}: how long a trial trains is what --steps says")
+        raise ValueError(f"{overrides.label}: the length of a trial is set by --steps")
     return dataclasses.replace(search, base=change_cell(search.base, overrides))
 
 
@@ -175,6 +175,6 @@ def _require_population(options: argparse.Namespace) -> None:
             )
     if options.address is not None and options.storage.startswith(SCHEME):
         raise ValueError(
-            "the members of a population hand checkpoints on through a directory that all nodes share: name "
+            "the members of a population pass checkpoints through a directory that all nodes share: name "
             f"one as --storage, got {options.storage!r}, or leave out --address to stay on this machine"
         )

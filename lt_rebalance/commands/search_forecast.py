@@ -1,4 +1,4 @@
-"""What a search would do, and what it costs at most: nothing is written, no more than a few steps trained."""
+"""Forecast a search and its maximum cost: nothing is written, and at most a few steps are trained."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ from lt_rebalance.studies.study import Cell
 from lt_rebalance.training.device import count_gpus
 
 Comparison = Callable[[str, str], Sequence[str]]
-"""from the location of a store and the name of a study to lines that say how its two cells differ"""
+"""from the location of a store and the name of a study to lines that compare its two cells"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,9 @@ class SearchForecast:
     resources: Resources
     confirm_seeds: int
     store: Store | None
-    """None where there is none yet"""
+    """None if there is none yet"""
     retry_failed: bool
-    """whether trials that failed are to be tried again"""
+    """whether failed trials are to be retried"""
 
     def show(self, hourly_rate: float | None, *, as_json: bool) -> int:
         """Print it and return 0."""
@@ -52,12 +52,12 @@ class SearchForecast:
         print(f"budget: {self.budget}; {answer['num_slots']} trials at a time")
         print(f"confirmation: {self.confirm_seeds} fresh seeds, at most {answer['max_lanes']} in one trial")
         states = " ".join(f"{state}={count}" for state, count in answer["trials"].items())
-        print(f"trials so far: {states}; to try again: {answer['to_try_again']}")
+        print(f"trials so far: {states}; to retry: {answer['to_try_again']}")
         if (hours := answer["device_hours_at_most"]) is None:
             print("device time: not known here; it needs a GPU to measure on")
         else:
             price = "" if hourly_rate is None else f"; price {answer['price_at_most']:.2f}"
-            print(f"device time, from the beginning, at most about {format_duration(3600 * hours)}{price}")
+            print(f"device time in total, at most about {format_duration(3600 * hours)}{price}")
         return 0
 
     def describe(self, hourly_rate: float | None) -> dict[str, Any]:
@@ -87,14 +87,14 @@ class SearchForecast:
         return {state: found[state] for state in TRIAL_STATES}
 
     def _device_hours_at_most(self) -> float | None:
-        """Return the device time if no trial is stopped early; None where nothing can be measured."""
+        """Return the device time if no trial is stopped early; None if nothing can be measured."""
         search = self.search
         if search.execution.device != "cpu" and not count_gpus():
             return None
         throughput = Throughput()
         trial = self._stages_of_a_trial()
         trial_s = _add_up(throughput, trial)
-        # What measures a trial takes steps as well, so this many trials are never exceeded.
+        # Measuring a trial takes steps too, so this number of trials is never exceeded.
         assert search.budget.steps is not None
         trial_steps = search.budget.steps * len(search.seeds)
         # Trials that run when a budget of steps or minutes is spent are finished.
@@ -110,7 +110,8 @@ class SearchForecast:
         return (min(bounds) + confirmation_s) * self.resources.num_devices / 3600
 
     def _stages_of_a_trial(self) -> list[AnyStage]:
-        """Return what a trial trains to its end: the tuned training once, what measures it at every rung."""
+        """Return the stages of a full trial: the tuned training once, and those that measure it at every
+        rung."""
         ladder = self.search.ladder(self.search.untuned)
         measuring = [stage for rung in ladder for group in rung.groups[1:] for stage in group]
         return [*ladder[-1].groups[0], *measuring]
@@ -120,7 +121,7 @@ class SearchForecast:
 
 
 def _add_up(throughput: Throughput, stages: list[AnyStage]) -> float:
-    """Return the seconds that stages take one after the other, measured where their kind is not known yet."""
+    """Return the seconds of stages in sequence, timed here if their kind has no known speed."""
     for stage in stages:
         throughput.calibrate(stage)
     return sum(throughput.seconds(stage) or 0.0 for stage in stages)

@@ -1,4 +1,4 @@
-"""The options that every search shares, and what they say of it."""
+"""The options that every search shares, and their parsing."""
 
 import argparse
 import dataclasses
@@ -61,7 +61,7 @@ def make_search_parser(question: str, presets: Mapping[str, SearchPreset]) -> ar
     how.add_argument("--scheduler", help=f"of {', '.join(SCHEDULERS)} (default: asha, with one objective)")
     how.add_argument("--reduction", type=whole, metavar="N", help="asha keeps one in N (default: 3)")
     how.add_argument("--search-seed", type=whole, default=0, metavar="N", help="seed of the suggestions")
-    budget = parser.add_argument_group("when to stop; what has been spent counts, also in earlier calls")
+    budget = parser.add_argument_group("when to stop; earlier calls count as well")
     budget.add_argument("--trials", type=whole, metavar="N", help="trials in all")
     budget.add_argument("--max-steps", type=whole, metavar="N", help="optimizer steps of all trials together")
     budget.add_argument("--max-minutes", type=finite, metavar="X", help="minutes of training of all trials")
@@ -74,7 +74,7 @@ def make_search_parser(question: str, presets: Mapping[str, SearchPreset]) -> ar
 
 
 def fill_in(options: argparse.Namespace, presets: Mapping[str, SearchPreset]) -> None:
-    """Give the options that were not set the values of the preset; ValueError when its name is unknown."""
+    """Fill in unset options from the preset; ValueError for an unknown preset."""
     require_known("preset", options.preset, tuple(presets))
     values = dataclasses.asdict(presets[options.preset])
     if options.max_steps is not None or options.max_minutes is not None:
@@ -85,17 +85,17 @@ def fill_in(options: argparse.Namespace, presets: Mapping[str, SearchPreset]) ->
 
 
 def search_protocol(options: argparse.Namespace, **changes: Any) -> Protocol:  # Any: fields of a protocol
-    """Return the protocol that the options name, with a validation set."""
+    """Return the protocol of the options, with a validation set."""
     validation = choose_validation(options.dataset)
     require_known("protocol of a search", options.protocol, tuple(ADAM_PROTOCOLS))
     return dataclasses.replace(ADAM_PROTOCOLS[options.protocol], validation_per_class=validation, **changes)
 
 
 def search_level(options: argparse.Namespace) -> str:
-    """Return the training data of a search, as `protocols.read_level` takes it.
+    """Return the training data of a search, in the form of `protocols.read_level`.
 
     Raises:
-        ValueError: options that do not go together, or more than one set.
+        ValueError: incompatible options, or more than one set.
     """
     levels = read_levels(options) or [options.c or DEFAULT_C]
     if len(levels) > 1:
@@ -104,7 +104,7 @@ def search_level(options: argparse.Namespace) -> str:
 
 
 def search_reduction(options: argparse.Namespace) -> int:
-    """Return in how many trials asha keeps one."""
+    """Return asha's reduction: it keeps one in this many trials."""
     reduction: int = DEFAULT_REDUCTION if options.reduction is None else options.reduction
     if reduction < 2:
         raise ValueError(f"the reduction must be at least 2, got {reduction}")
@@ -112,7 +112,7 @@ def search_reduction(options: argparse.Namespace) -> int:
 
 
 def trial_budget(options: argparse.Namespace) -> Budget:
-    """Return the budget of a trial that runs to its end."""
+    """Return the budget of a full trial."""
     rounds = NUM_INTERVALS if options.scheduler == "pbt" else search_reduction(options) ** (NUM_RUNGS - 1)
     if options.steps % rounds:
         nearest = rounds * max(1, round(options.steps / rounds))

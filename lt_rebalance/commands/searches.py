@@ -1,6 +1,6 @@
-"""The command line of several searches of one store, one after the other, each with its journal and account.
+"""The command line of several consecutive searches in one store, each with its journal and account.
 
-Until something is run, torch, Ray and Optuna are not imported: what is wrong is refused at once.
+Until something is run, torch, Ray and Optuna are not imported: wrong input is refused immediately.
 """
 
 import argparse
@@ -29,8 +29,8 @@ def main(
 ) -> int:
     """Run the command line of several searches with one budget each, and return its exit code.
 
-    0: every search has spent its budget, and has a choice or only trials that are not applicable. 1: not so.
-    Others: as `run_command`.
+    0: every search has spent its budget, and has a choice or only trials that are not applicable. 1:
+    otherwise. Others: as `run_command`.
     """
 
     def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:
@@ -47,7 +47,7 @@ def main(
         assert store is not None
         from lt_rebalance.cluster.session import RaySession
 
-        if options.address is None:  # another machine's memory cannot be asked from here
+        if options.address is None:  # the memory of another machine is unknown
             for search in searches:
                 check_memory_of(search, resources)
         lease = stack.enter_context(Lease(store.files, store.location, options.name))
@@ -93,7 +93,7 @@ def _show_plan(
     store: Store | None,
     options: argparse.Namespace,
 ) -> int:
-    """Print what every search would do and what all cost together; return 0."""
+    """Print what every search would do, and the total cost; return 0."""
     forecasts = [
         SearchForecast(
             search=search,
@@ -123,5 +123,5 @@ def _show_plan(
     )
     if total is not None:
         price = "" if options.rate is None else f"; price {total * options.rate:.2f}"
-        print(f"device time, from the beginning, at most about {format_duration(3600 * total)}{price}")
+        print(f"device time in total, at most about {format_duration(3600 * total)}{price}")
     return 0

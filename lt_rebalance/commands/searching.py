@@ -1,4 +1,4 @@
-"""Carry a search out: trials, choice, confirmation on fresh seeds. With this come Ray, torch and Optuna."""
+"""Run a search: trials, choice, confirmation on fresh seeds. This imports Ray, torch and Optuna."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ from lt_rebalance.studies.study import Study
 
 @dataclass(frozen=True, kw_only=True)
 class SearchCommand:
-    """What a command has to do, once all its input is known to be right."""
+    """The work of a command, after all its input has been checked."""
 
     search: Search
     journal: SearchJournal
@@ -54,7 +54,7 @@ class SearchCommand:
         """Search until the budget is spent, choose, confirm the choice and return the exit code.
 
         Args:
-            compare: None where the choice is not confirmed here.
+            compare: None if the choice is not confirmed here.
         """
         self._enqueue_known()
         self._write_account()
@@ -82,13 +82,13 @@ class SearchCommand:
             self.journal.enqueue_failed()
 
     def _search(self) -> None:
-        # Workers have a working directory and an environment of their own.
+        # Workers have their own working directory and environment.
         data_dir = str(locate_data_dir(self.options.data_dir))
         self.console.print("starting Ray")
         self.session.start()
         common = (self.resources, self._show_trial, self.session.check)
         if self.search.scheduler == "pbt":
-            # Members hand checkpoints on, and nodes of a cluster do so through a directory that they share.
+            # Members pass checkpoints; nodes of a cluster do so through a shared directory.
             directory = self.store.search_directory(self.search.name)
             shared = None if self.options.address is None or directory is None else str(directory)
             run_population(self.journal, self.store, data_dir, self.budget, *common, shared)
@@ -106,7 +106,7 @@ class SearchCommand:
             self._write_account()
 
     def _find_cause(self, trial: Trial) -> str:
-        """Return why a trial failed, one of `records.CAUSES`."""
+        """Return the cause of the failure of a trial, one of `records.CAUSES`."""
         if self.search.scheduler == "pbt":
             errors = self.store.load_member_errors(self.search.name, trial.number)
             failure = errors[-1] if errors else None
@@ -124,7 +124,7 @@ class SearchCommand:
         return ", ".join(parts)
 
     def _write_account(self) -> None:
-        # Settings that change while a member trains do not explain what it reaches.
+        # Settings that change during training do not explain a member's result.
         importance = {} if self.search.scheduler == "pbt" else self.journal.importance()
         account = make_account(self.search, self.question, self.budget, self.journal.trials(), importance)
         self.store.write_search(self.search.name, account)
@@ -141,7 +141,7 @@ class SearchCommand:
         print(f"configuration: {path}")
 
     def _confirm(self, best: Trial, compare: Comparison) -> int:
-        """Run the choice on fresh seeds, as any study runs, beside the untuned one if it is another."""
+        """Run the choice on fresh seeds as a study, together with the untuned cell if it differs."""
         base = self.search.base
         tuned = self.search.cell(best.values, protocol=f"{base.protocol}-tuned")
         study = Study(

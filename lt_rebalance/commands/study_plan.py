@@ -1,13 +1,13 @@
-"""A preregistered study: its plan.toml says what is run, how often, how it is judged and when it ends.
+"""A preregistered study: its plan.toml fixes what is run, how often, how it is judged and when it ends.
 
-It is written and committed before the first run, and only added to after that: what changes later is a table
-`[[changes]]` at its end. Sweeps take it as --plan-file, so that what is run and what is planned cannot part.
+It is committed before the first run, and later changes are only appended, as tables `[[changes]]`. Sweeps
+read it by --plan-file, so that the run cannot differ from the plan.
 
     question = "..."                    what the study asks
     sweep = "full_grid.py"              the file of sweeps/ that runs it
     arguments = ["--preset", "paper"]   its options, without --seeds and --name, which is that of the folder
-    seeds = 10                          as many as are planned,
-    least_seeds = 3                     and as few as the stopping rule allows; without it, just as many
+    seeds = 10                          the planned number,
+    least_seeds = 3                     the minimum of the stopping rule; without it, the same number
     stopping = "..."                    the stopping rule
     confirmatory = ["H1"]               hypotheses and families of contrasts that are judged; others explore
 
@@ -56,12 +56,12 @@ _PLAN = fields(
 )
 
 Cells = Mapping[str, str]
-"""by what a cell is called, the first digits of the sha256 of its configuration"""
+"""by name of the cell, the first digits of the sha256 of its configuration"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlan:
-    """A plan with all its changes made."""
+    """A plan with all its changes applied."""
 
     name: str
     question: str
@@ -72,7 +72,7 @@ class StudyPlan:
     stopping: str
     confirmatory: tuple[str, ...]
     cells: Cells
-    """empty where none are registered yet"""
+    """empty if none are registered yet"""
     changes: tuple[Mapping[str, Any], ...]
 
     def require_cells(self, found: Cells) -> None:
@@ -89,11 +89,11 @@ class StudyPlan:
             )
 
     def require_seeds(self, num_seeds: int, *, least: int = 1) -> None:
-        """Raise a ValueError unless so many seeds are planned."""
+        """Raise a ValueError unless this number of seeds is planned."""
         if not least <= num_seeds <= self.seeds:
             raise ValueError(
                 f"study {self.name} has {num_seeds} seeds, and {self.name}/{PLAN} registers {least} to "
-                f"{self.seeds}; run as many, or list the change at the end of the plan"
+                f"{self.seeds}; run that many, or list the change at the end of the plan"
             )
 
 
@@ -101,10 +101,10 @@ def read_plan(path: str, option: str = _OPTION) -> StudyPlan:
     """Return the plan in a file, whose folder has the name of the study.
 
     Args:
-        option: by which the file was named, for errors.
+        option: which named the file, for errors.
 
     Raises:
-        ValueError: it cannot be read, is none, or contradicts itself.
+        ValueError: it is unreadable, not a plan, or inconsistent.
     """
     values = read_toml(Path(path), option)
     for change in values.get("changes", ()):
@@ -121,7 +121,7 @@ def read_plan(path: str, option: str = _OPTION) -> StudyPlan:
             )
         name(study := Path(path).absolute().parent.name)
     except ValueError as error:
-        raise ValueError(f"{option} {path} is no plan of a study: {error}") from None
+        raise ValueError(f"{option} {path} is not the plan of a study: {error}") from None
     return StudyPlan(
         name=study,
         question=plan["question"],
@@ -150,7 +150,7 @@ def _change(plan: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def register_cells(cells: Iterable[StudyCell]) -> dict[str, str]:
-    """Return the cells of a study as a plan registers them."""
+    """Return the cells of a study in the form in which a plan registers them."""
     return {
         f"{cell.dataset} {cell.protocol} {cell.data} {cell.method}": _digest(cell.config) for cell in cells
     }
@@ -162,10 +162,11 @@ def _digest(config: Mapping[str, Any]) -> str:
 
 
 def describe_difference(registered: Cells, found: Cells) -> str:
-    """Return in words how the cells of a study differ from registered ones; empty where they do not."""
+    """Return the difference between the cells of a study and registered ones, in words; empty if they
+    agree."""
     parts = {
         "not registered": [each for each in found if each not in registered],
-        "registered and not there": [each for each in registered if each not in found],
+        "registered and missing": [each for each in registered if each not in found],
         "configured otherwise": [each for each in found if registered.get(each, found[each]) != found[each]],
     }
     return "; ".join(f"{what}: {_name_some(cells)}" for what, cells in parts.items() if cells)
@@ -177,7 +178,7 @@ def _name_some(cells: Sequence[str]) -> str:
 
 
 def require_registered(plan: StudyPlan, document: StudyDocument) -> None:
-    """Raise a ValueError unless what a store holds of a study is what its plan registers."""
+    """Raise a ValueError unless the store's document of a study agrees with its plan."""
     plan.require_cells(register_cells(document.cells))
     seeds = {(run.seed, run.subset_seed, run.generator_seed or 0) for run in document.runs}
     num_seeds, odd = divmod(len(document.runs), len(document.cells))
@@ -190,9 +191,9 @@ def require_registered(plan: StudyPlan, document: StudyDocument) -> None:
 
 
 class PlannedParser(Parser):
-    """Takes the options in a study's plan before those that are given."""
+    """Inserts the options of a study's plan before those of the command line."""
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # Any: as argparse has it
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # Any: as in argparse
         given = sys.argv[1:] if args is None else list(args)
         return super().parse_args([*self._read_planned(given), *given], namespace)
 
@@ -210,7 +211,7 @@ class PlannedParser(Parser):
 
 
 def add_plan_file(parser: argparse.ArgumentParser) -> None:
-    """Add the options by which a sweep is run from a plan."""
+    """Add the options for running a sweep from a plan."""
     group = parser.add_argument_group("a preregistered study")
     group.add_argument(
         _OPTION,
@@ -223,17 +224,17 @@ def add_plan_file(parser: argparse.ArgumentParser) -> None:
 
 
 def check_registration(study: Study, options: argparse.Namespace) -> Callable[[], int] | None:
-    """Hold a study against its plan, where one is given.
+    """Check a study against its plan, if one is given.
 
     Returns:
-        What registers its cells, where that is asked for.
+        The function that registers its cells, if requested.
 
     Raises:
-        ValueError: it is not what the plan registers.
+        ValueError: it differs from the plan.
     """
     if options.plan_file is None:
         if options.register:
-            raise ValueError(f"--register goes with {_OPTION}, into which it writes the cells of the study")
+            raise ValueError(f"--register needs {_OPTION}, to which it writes the cells of the study")
         return None
     plan = read_plan(options.plan_file)
     if study.name != plan.name:
@@ -249,10 +250,10 @@ def check_registration(study: Study, options: argparse.Namespace) -> Callable[[]
 
 
 def _register(plan: StudyPlan, cells: Cells, path: Path) -> int:
-    """Write cells into a plan that has none; of one that has others, show the change that has to be listed.
+    """Write cells into a plan that has none; for a plan with other cells, print the change to be listed.
 
     Returns:
-        The exit code: 1 where the plan has others.
+        The exit code: 1 if the plan has others.
     """
     if not plan.cells:
         with path.open("a", encoding="utf-8") as file:
@@ -273,4 +274,4 @@ def _register(plan: StudyPlan, cells: Cells, path: Path) -> int:
 
 
 def _quote(word: str) -> str:
-    return json.dumps(word, ensure_ascii=False)  # which is TOML, too
+    return json.dumps(word, ensure_ascii=False)  # which is valid TOML, too

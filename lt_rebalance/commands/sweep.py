@@ -1,6 +1,6 @@
 """The command line that every sweep shares: options, checks and the plan.
 
-Until something is run, neither torch nor Ray is imported: what is wrong is refused at once.
+Until something is run, neither torch nor Ray is imported: wrong input is refused immediately.
 """
 
 import argparse
@@ -43,13 +43,13 @@ from lt_rebalance.training.configs import DEVICES, PRECISIONS, Execution
 from lt_rebalance.training.device import AUTO, count_gpus, resolve_execution
 
 MANY_RUNS = 30_000
-"""from which on it takes seconds to plan them"""
+"""number of runs from which planning takes seconds"""
 
 StudyBuilder = Callable[[argparse.Namespace], Study]
 
 
 def make_parser(question: str, parser_class: type[Parser] = Parser) -> argparse.ArgumentParser:
-    """Return the parser of a sweep or a search with the options that all of them share.
+    """Return the parser with the options that all sweeps and searches share.
 
     Args:
         question: the docstring of the sweep; shown by --help.
@@ -69,7 +69,10 @@ def make_parser(question: str, parser_class: type[Parser] = Parser) -> argparse.
         "--data-dir",
         type=place,
         metavar="DIR",
-        help=f"holds FashionMNIST/raw and its like (default: the variable {DATA_DIR_VARIABLE}, else data)",
+        help=(
+            f"directory with FashionMNIST/raw and others (default: the variable {DATA_DIR_VARIABLE}, else "
+            "data)"
+        ),
     )
     where.add_argument(
         "--download", action="store_true", help="fetch a missing data set into the data directory"
@@ -101,7 +104,7 @@ def make_parser(question: str, parser_class: type[Parser] = Parser) -> argparse.
         metavar="N",
         help="trials at a time (default: as many as fit the cluster)",
     )
-    how.add_argument("--retry-failed", action="store_true", help="run again what failed in earlier calls")
+    how.add_argument("--retry-failed", action="store_true", help="rerun what failed in earlier calls")
     changes = parser.add_argument_group(
         "what to change in all cells: fields of data, method, generator and classifier"
     )
@@ -113,7 +116,7 @@ def make_parser(question: str, parser_class: type[Parser] = Parser) -> argparse.
         action="append",
         default=[],
         metavar="SECTION.FIELD=VALUE",
-        help="one field, over --config; as often as needed. The word null empties a field",
+        help="one field, overrides --config; repeatable. The word null empties a field",
     )
     what = parser.add_argument_group("instead of running")
     what.add_argument(
@@ -152,7 +155,9 @@ def main(
 ) -> int:
     """Run a sweep's command line and return its exit code.
 
-    The run ends with the answer to the sweep's question, where one is given, and the account of its runs.
+    The run ends with the answer to the sweep's question, if it has one, and the account of its runs. 0: every
+    planned run is complete, diverged or not applicable. 1: some failed or are missing. Others: as
+    `run_command`.
 
     0: every planned run is complete, diverged or not applicable. 1: some failed or are missing. Others: as
     `run_command`.
@@ -187,7 +192,7 @@ def main(
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raise a ValueError for options that cannot act together, whatever a sweep asks."""
+    """Raise a ValueError for incompatible options of any sweep."""
     for name, is_given in {"json": options.json, "rate": options.rate is not None}.items():
         if is_given and not options.plan:
             raise ValueError(f"--{name} goes with --plan")
@@ -196,7 +201,7 @@ def check_options(options: argparse.Namespace) -> None:
 
 
 def first_line(parser: argparse.ArgumentParser) -> str:
-    """Return what a sweep asks, in one line."""
+    """Return the question of a sweep, in one line."""
     return (parser.description or "").strip().partition("\n")[0]
 
 
@@ -207,10 +212,10 @@ def _prepare(
     options: argparse.Namespace,
     stack: contextlib.ExitStack,
 ) -> tuple[Job, Lease | None]:
-    """Check everything that can be wrong before anything is trained; ValueError when something is.
+    """Check everything that can be wrong before anything is trained; raises ValueError.
 
     Returns:
-        What there is to do, and the lease on the store; None where nothing is left to run.
+        The work, and the lease on the store; None if nothing is left to run.
     """
     execution, resources = prepare_machine(options, stack)
     if (num_runs := len(study.cells) * len(study.seeds)) >= MANY_RUNS:
@@ -222,7 +227,7 @@ def _prepare(
     ledger, lease = Ledger(plan, store), None
     if store is not None and not options.plan and (ledger.pending() or options.retry_failed):
         lease = stack.enter_context(Lease(store.files, store.location, study.name))
-        ledger.look_again()  # what the last holder finished may have been missing before
+        ledger.look_again()  # the previous holder may have finished them just now
     if options.retry_failed:
         ledger.forget_failures()
     if store is not None and lease is not None:
@@ -230,7 +235,7 @@ def _prepare(
         from lt_rebalance.stages.size import check_space
 
         check_space(store.location, ledger.pending(), resources.num_slots * resources.max_lanes)
-        if options.address is None:  # another machine's memory cannot be asked from here
+        if options.address is None:  # the memory of another machine is unknown
             check_memory(ledger.pending(), resources.num_slots, resources.max_lanes)
     if store is not None and not options.plan:
         share_images([cell.data.dataset for cell in study.cells], store, options)
@@ -239,7 +244,7 @@ def _prepare(
 
 
 def note_short(study: Study) -> None:
-    """Say once of each training set which classes have fewer images than it asks of them."""
+    """Print once for each training set which classes have fewer images than it requires."""
     seeds = [seed if isinstance(seed, int) else seed.subset for seed in study.seeds]
     for data in dict.fromkeys(cell.data for cell in study.cells):
         if said := describe_short(data, seeds):
@@ -247,27 +252,27 @@ def note_short(study: Study) -> None:
 
 
 def prepare_machine(options: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Execution, Resources]:
-    """Return how trials compute and what they may use, connected to the cluster if one is named.
+    """Return how trials compute and their resources, connected to the cluster if one is named.
 
     Raises:
-        ValueError: options that contradict each other, or what they ask for is not there; two copies of this
-            project are mixed, or the environment names a commit that is none.
+        ValueError: contradictory options, missing resources, two mixed copies of this project, or an invalid
+            commit in the environment.
     """
     require_one_copy()
     driver_source()
     size = find_size(options.address, options.device, stack)
     has_cuda = any(node.get("GPU", 0) > 0 for node in size)
-    # A cluster may have no GPU before it grows, so "cuda" is taken at its word.
+    # A cluster may have no GPU before it grows, so "cuda" is not checked.
     has_cuda = has_cuda or (options.device == "cuda" and options.address is not None)
     execution = resolve_execution(options.device, options.precision, options.threads, has_cuda=has_cuda)
     return execution, fit_trials(execution, options, size)
 
 
 def find_size(address: str | None, device: str, stack: contextlib.ExitStack) -> ClusterSize:
-    """Return what this machine has, or the nodes of the cluster at an address, connected to from now on.
+    """Return the resources of this machine, or of the cluster at an address after connecting to it.
 
     Args:
-        device: where trials compute; this machine's GPUs are not looked for where it is "cpu".
+        device: where trials compute; with "cpu", this machine's GPUs are not looked for.
     """
     if address is None:
         return [{"CPU": count_cpus(), "GPU": 0 if device == "cpu" else count_gpus()}]
@@ -277,10 +282,10 @@ def find_size(address: str | None, device: str, stack: contextlib.ExitStack) -> 
 
 
 def fit_trials(execution: Execution, options: argparse.Namespace, size: ClusterSize) -> Resources:
-    """Return what one trial takes of a cluster, and how many run at a time, as the options want it.
+    """Return the resources of one trial, and the number of concurrent trials, from the options.
 
     Raises:
-        ValueError: nothing fits, or GPUs are asked for while trials compute on a CPU.
+        ValueError: nothing fits, or GPUs are requested for trials on a CPU.
     """
     share = options.gpus_per_trial
     if share is not None and execution.device != "cuda":
@@ -296,7 +301,7 @@ def fit_trials(execution: Execution, options: argparse.Namespace, size: ClusterS
 
 
 def read_data(datasets: Collection[str], options: argparse.Namespace) -> None:
-    """Load and verify data sets, unless only a plan is asked for; say which options have nothing to act on.
+    """Load and verify data sets, unless only a plan is requested; print notes on options without effect.
 
     Raises:
         DataError: one is missing or damaged.
@@ -309,14 +314,14 @@ def read_data(datasets: Collection[str], options: argparse.Namespace) -> None:
         note(f"{' and '.join(asked)} changes nothing: a plan reads no data")
     if options.plan:
         return
-    # Data sets take long to unpack: first look whether the place for results is another's.
+    # Data sets take long to unpack: first check that the place for results is a store or free.
     open_store(options.storage, RESULTS_VERSION, create=False, is_read_only=True)
     for name in filterfalse(is_own_name, datasets):
         load_dataset(name, options.data_dir, download=options.download)
 
 
 def open_results(options: argparse.Namespace) -> Store | None:
-    """Open the store of results, made unless only a plan is asked for; on a cluster, all nodes must see it.
+    """Open the store of results, created unless only a plan is requested; all nodes of a cluster must see it.
 
     Raises:
         StoreError: it cannot be used; errors as `open_store` and `require_store_on_all_nodes`.

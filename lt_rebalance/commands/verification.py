@@ -1,4 +1,4 @@
-"""Run a finished stage again, elsewhere, and tell where its record and the new one differ."""
+"""Run a finished stage again in a temporary store, and compare its record with the new one."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,18 +18,18 @@ from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, stage_from_dic
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What became of running a stage again."""
+    """The result of running a stage again."""
 
     key: str
     title: str
     faults: tuple[str, ...]
-    """what contradicts itself in the store, without any training"""
+    """contradictions within the store, found without training"""
     differences: tuple[str, ...]
-    """where the two records part, as "path: stored X, now Y\""""
+    """differences between the two records, each as "path: stored X, now Y"."""
     is_same_device: bool
-    """whether both were made with the same kind of processor, which equal bits need"""
+    """whether both were made with the same kind of processor, which bit equality needs"""
     is_same_source: bool | None
-    """whether both were made with the same files of the package; None where the record does not say"""
+    """whether both were made with the same files of the package; None if the record does not say"""
 
     @property
     def is_equal(self) -> bool:
@@ -40,13 +40,13 @@ class Verification:
 def verify_stage(store: Store, key: str, data_dir: str | None) -> Verification:
     """Run a finished stage again in a temporary store and compare.
 
-    A classifier learns again from its stored generator and its stored first training, which are stages of
-    their own. Where the store leaves out their weights, they are run again and compared, too.
+    A classifier learns again from its stored generator and its stored first training, which are separate
+    stages. If the store leaves out their weights, they are run again and compared, too.
 
     Raises:
-        StoreError: the stage, or one that it builds on, has no usable record.
-        ValueError: this machine cannot run the stage as it was run, or it needs a file or images of a user's
-            own that are not at hand.
+        StoreError: the stage, or one that it needs, has no usable record.
+        ValueError: this machine cannot run the stage as it was run, or a user's file or images that it needs
+            are not loaded.
     """
     record = _read(store, key)
     require_at_hand(record.stage)
@@ -116,7 +116,7 @@ def _is_same_source(record: Record, again: Record) -> bool | None:
 
 
 def list_differences(stored: Any, now: Any, path: str = "") -> Iterator[str]:  # Any: JSON values
-    """Yield where two values differ, by the path to it."""
+    """Yield the differences between two values, with their paths."""
     if isinstance(stored, Mapping) and isinstance(now, Mapping):
         for name in sorted({*stored, *now}):
             inner = f"{path}.{name}" if path else str(name)

@@ -1,1 +1,1 @@
-"""The few file operations that a store needs, in a directory or a bucket."""
+"""The file operations that a store needs, in a directory or a bucket."""

@@ -1,10 +1,10 @@
-"""A published study: all files of a store in one zip archive that can be read and never changed.
+"""A published study: all files of a store in one read-only zip archive.
 
-    SHA256SUMS      sha256 and name of every other file of the folder, as `sha256sum -c` takes them
+    SHA256SUMS      sha256 and name of every other file of the folder, in the format of `sha256sum -c`
     store.zip       the files of a store under the paths that they have there
 
-Equal files give equal bytes of the archive, wherever the same zlib compresses them. Nothing is ever unpacked
-to a disk, and never more than the archive says of itself.
+Equal files give equal bytes of the archive wherever zlib is the same. Nothing is ever unpacked to a disk, and
+never more than the archive declares.
 """
 
 import errno
@@ -26,14 +26,14 @@ from lt_rebalance.ground.names import is_foreign
 ARCHIVE = "store.zip"
 CHECKSUMS = "SHA256SUMS"
 MOST_BYTES = 60_000_000
-"""that a published study may take in a repository"""
+"""limit for a published study in a repository"""
 _MOST_BYTES_OF_A_FILE = 2**28
 _MOST_UNPACKED_BYTES = 2**31
 _MOST_FILES = 500_000
 _MOST_CHECKSUM_BYTES = 10_000_000
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-"""the first time that a zip archive can tell: when files were written says nothing of their content"""
+"""the earliest time in a zip archive: times of files are not part of the content"""
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, OSError, ValueError)
@@ -43,7 +43,7 @@ ResultT = TypeVar("ResultT")
 
 
 def write_archive(contents: Mapping[str, bytes]) -> bytes:
-    """Return the archive of files, by path; equal for equal files, in whatever order they come."""
+    """Return the archive of files, by path; equal for equal files in any order."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for path in sorted(contents):
@@ -54,13 +54,13 @@ def write_archive(contents: Mapping[str, bytes]) -> bytes:
 
 
 def write_checksums(contents: Mapping[str, bytes]) -> bytes:
-    """Return a line a file with its sha256 and its name."""
+    """Return one line per file with its sha256 and its name."""
     lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()]
     return "".join(sorted(lines, key=lambda line: line[64:])).encode()
 
 
 def is_published(root: Path) -> bool:
-    """Whether a directory is that of a published study, and no store itself."""
+    """Whether a directory is that of a published study, and not a store itself."""
     return (root / ARCHIVE).exists() and not (root / "store.json").exists()
 
 
@@ -68,7 +68,7 @@ def read_published(root: Path) -> "ArchiveFiles":
     """Return the files of a published study.
 
     Raises:
-        ValueError: the archive is not the one that was published, or none at all.
+        ValueError: it is not the published archive, or not an archive.
         OSError: it cannot be read.
     """
     files = LocalFilesystem(root)
@@ -78,19 +78,19 @@ def read_published(root: Path) -> "ArchiveFiles":
     try:
         stated = _read_checksums(files.read(CHECKSUMS))
     except FileNotFoundError:
-        raise ValueError(f"{CHECKSUMS} is missing, which tells whether {ARCHIVE} is whole") from None
+        raise ValueError(f"{CHECKSUMS} is missing, which has the checksum of {ARCHIVE}") from None
     content = files.read(ARCHIVE)
     found = hashlib.sha256(content).hexdigest()
     if found != stated.get(ARCHIVE):
         said = f"{ARCHIVE} is not the one that was published: its sha256 is {found}"
-        raise ValueError(f"{said}, {CHECKSUMS} says {stated.get(ARCHIVE, 'nothing of it')}")
+        raise ValueError(f"{said}, {CHECKSUMS} says {stated.get(ARCHIVE, 'nothing')}")
     return ArchiveFiles(content)
 
 
 def _read_checksums(content: bytes) -> dict[str, str]:
     lines = [_LINE.fullmatch(line) for line in content.decode().splitlines()]
     if None in lines:
-        raise ValueError(f"{CHECKSUMS} is damaged: a line of it is not a sha256, two spaces and a name")
+        raise ValueError(f"{CHECKSUMS} is damaged: a line is not a sha256, two spaces and a name")
     return {line.group(2): line.group(1) for line in lines if line is not None}
 
 
@@ -98,26 +98,26 @@ class ArchiveFiles:
     """The files of an archive; a `ReadableFilesystem`."""
 
     def __init__(self, content: bytes) -> None:
-        """Look at what an archive says of its files.
+        """Read the archive's list of files.
 
         Raises:
-            ValueError: it is none, or no archive of a store: a name that leads elsewhere or comes twice, or
-                more to unpack than any store has.
+            ValueError: not a zip archive, or not one of a store: a name leads out of it or occurs twice, or
+                it is too large.
         """
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(content))
         except _DAMAGE as error:
-            raise ValueError(f"it is no zip archive that can be read: {error}") from None
+            raise ValueError(f"it is not a readable zip archive: {error}") from None
         entries = self._archive.infolist()
         if len(entries) > _MOST_FILES or sum(each.file_size for each in entries) > _MOST_UNPACKED_BYTES:
             most = f"{_MOST_FILES:,} files, or {_MOST_UNPACKED_BYTES:,} bytes"
-            raise ValueError(f"it says that it holds more than {most}")
+            raise ValueError(f"it declares more than {most}")
         self._entries = {check_path(each.filename): each for each in entries}
         if len(self._entries) < len(entries):
             raise ValueError("it holds a file twice")
         for path, each in self._entries.items():
             if each.flag_bits & _ENCRYPTED or each.compress_type not in _COMPRESSIONS:
-                raise ValueError(f"{path} in it is encrypted, or compressed otherwise than by deflate")
+                raise ValueError(f"{path} in it is encrypted, or compressed by a method other than deflate")
             if each.file_size > _MOST_BYTES_OF_A_FILE:
                 raise ValueError(f"{path} in it would have {each.file_size:,} bytes")
         self._directories: dict[str, set[str]] = {"": set()}
@@ -132,11 +132,11 @@ class ArchiveFiles:
         entry = self._entries.get(check_path(path))
         if entry is None:
             if path in self._directories:
-                raise NotAFileError(f"{path} is no file")
+                raise NotAFileError(f"{path} is not a file")
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         try:
             with self._archive.open(entry) as file:
-                # Never all of it at once: that would unpack more than the archive says of the file.
+                # Never unpack all at the same time: that could exceed the size that the archive declares.
                 content = file.read(entry.file_size)
         except _DAMAGE as error:
             raise NotAFileError(f"{path} cannot be unpacked: {error}") from None

@@ -1,7 +1,7 @@
-"""Ask an S3 bucket, and keep asking while it does not answer.
+"""Send requests to an S3 bucket, and retry while it does not answer.
 
-Endpoint, region and credentials are those that boto3 finds in the environment, in its own files or in the
-instance profile; nothing here keeps any of them.
+boto3 finds endpoint, region and credentials in the environment, its own files or the instance profile; this
+module stores none of them.
 """
 
 import logging
@@ -21,19 +21,19 @@ from lt_rebalance.ground.interrupts import pause
 SCHEME = "s3://"
 PATIENCE_VARIABLE = "LT_REBALANCE_STORE_PATIENCE_S"
 DEFAULT_PATIENCE_S = 600.0
-"""how long a bucket may give no answer before an operation fails"""
+"""how long a bucket may be silent before an operation fails"""
 ANSWER_S = 10.0
-"""how long one request may take to connect, and then between two pieces of the answer"""
+"""limit for connecting, and for the time between two parts of an answer, of one request"""
 MOST_AT_ONCE = 32
-"""requests under way at a time; the answers that wait for their turn are at most four times as many"""
+"""concurrent requests; at most four times as many answers wait for their turn"""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _LOOK_EVERY_S = 0.1
 _REMIND_EVERY_S = 60.0
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _WORTH_WAITING = frozenset({408, 409, 425, 429})
-"""HTTP statuses below 500 that another try may turn into an answer; 409: another write is under way"""
+"""HTTP statuses below 500 that are worth a retry; 409: another write is under way"""
 _NEVER_SERVED = (501, 505)
-"""HTTP statuses from 500 on that no further try turns into an answer"""
+"""HTTP statuses from 500 on that are not worth a retry"""
 _PASSING = frozenset(
     {
         *("RequestTimeout", "RequestTimeoutException", "IncompleteBody", "BadDigest", "SlowDown"),
@@ -42,7 +42,7 @@ _PASSING = frozenset(
         *("TooManyRequests", "OperationAborted", "PriorRequestNotComplete"),
     }
 )
-"""what S3 says, mostly with status 400, of a request that was too slow or did not arrive whole"""
+"""codes, mostly with status 400, of requests that were too slow or arrived incompletely"""
 _MISSING = ("NoSuchKey", "404")
 _UNMET_CONDITION = 412
 _FORBIDDEN = (401, 403)
@@ -59,7 +59,7 @@ _WRONG_REGION = (
 )
 
 Answer = Any
-"""what boto3 returns, which carries no types"""
+"""return values of boto3, which has no types"""
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
@@ -67,15 +67,15 @@ _log = logging.getLogger(__name__)
 
 
 class _NoAnswerError(BaseException):
-    """A request that is sent but once got no answer; no outcome of any work, so nothing may handle it."""
+    """A request without retries got no answer; internal, so nothing else may catch it."""
 
 
 class Bucket:
     """A bucket of objects.
 
-    While it does not answer, requests wait and are sent again, up to a patience that begins when it fell
-    silent; then they raise StorageError, and are sent but once until it answers again. What waiting cannot
-    mend, such as missing rights, is raised at once, as StorageError too.
+    While it does not answer, requests wait and are retried until a patience has passed since its last answer;
+    then they raise StorageError, and are sent only once until it answers again. Errors that waiting cannot
+    fix, such as missing rights, raise StorageError immediately.
     """
 
     def __init__(self, name: str, *, patience_s: float | None = None) -> None:
@@ -83,19 +83,19 @@ class Bucket:
 
         Args:
             name: of a bucket that exists.
-            patience_s: how long to wait for a bucket that does not answer; None for what the environment
-                says in `PATIENCE_VARIABLE`, or else `DEFAULT_PATIENCE_S`.
+            patience_s: how long to wait for a bucket that does not answer; None: the value of
+                `PATIENCE_VARIABLE`, else `DEFAULT_PATIENCE_S`.
 
         Raises:
-            StorageError: boto3 is not installed, or cannot make sense of the environment.
+            StorageError: boto3 is not installed, or the environment is wrong.
         """
         self.name = name
         self._client = _make_client()
         self._thread = threading.local()
         self._silence = _Silence(f"{SCHEME}{name}", _read_patience() if patience_s is None else patience_s)
 
-    def ask(self, operation: str, **request: Any) -> Answer:  # Any: whatever the operation takes
-        """Return the answer to a request, an operation of boto3's client; the content too when it gets one.
+    def ask(self, operation: str, **request: Any) -> Answer:  # Any: arguments of the operation
+        """Return the answer to a request, an operation of boto3's client; with the content for a get.
 
         The request may be sent more than once.
 
@@ -104,7 +104,7 @@ class Bucket:
             FileExistsError: the condition of the request was not met.
             StorageError: as the class says.
         """
-        import botocore.exceptions  # only where there is a bucket
+        import botocore.exceptions  # only if there is a bucket
 
         call = getattr(self._client, operation)
         while True:
@@ -117,9 +117,9 @@ class Bucket:
             except _transient_errors() as error:
                 reason = _one_line(error)
             except _EndlessRedirectError:
-                reason = f"S3 sends requests from one place to another without end; {_WRONG_REGION}"
+                reason = f"S3 redirects requests without end; {_WRONG_REGION}"
                 raise StorageError(f"{SCHEME}{self.name} cannot be used: {reason}") from None
-            except Exception as error:  # of boto3's own, of its libraries', or of the system below them
+            except Exception as error:  # of boto3, its libraries, or the system below them
                 raise StorageError(f"{SCHEME}{self.name} cannot be used: {_one_line(error)}") from None
             else:
                 self._silence.end()
@@ -131,15 +131,15 @@ class Bucket:
     def ask_each(
         self, work: Callable[[ItemT], ResultT], items: Iterable[ItemT], most_at_once: int = MOST_AT_ONCE
     ) -> Iterator[ResultT]:
-        """Yield what some work returns or raises for each item, in their order, doing it for many at a time.
+        """Yield the result or the error of some work for each item, in order; many run concurrently.
 
-        Threads do the work ahead. They ask once and wait for nothing: where the bucket gives one of them no
-        answer, the caller's own thread does that work again at its turn, with all patience, and can be
-        interrupted. When the iteration ends, by whatever it is ended, so have the threads.
+        Threads do the work ahead. They try once and do not wait: if the bucket does not answer a thread, the
+        caller's own thread repeats that work at its turn, with full patience, and can be interrupted. All
+        threads have ended when the iteration ends, for any reason.
 
         Args:
-            work: asks for what may be asked for more than once.
-            most_at_once: threads; results that wait for their turn are at most four times as many.
+            work: makes requests that may be repeated.
+            most_at_once: number of threads; at most four times as many results wait for their turn.
         """
         pool = ThreadPoolExecutor(most_at_once, "bucket", self._ask_once)
         ahead: deque[tuple[ItemT, Future[ResultT]]] = deque()
@@ -154,11 +154,11 @@ class Bucket:
             pool.shutdown(cancel_futures=True)
 
     def _ask_once(self) -> None:
-        """Let the requests of this thread be sent but once."""
+        """Disable retries of requests of this thread."""
         self._thread.asks_once = True
 
     def _explain(self, error: Any, key: str) -> str:
-        """Return why a request failed that may be sent again; raise where that is of no use."""
+        """Return why a request failed that may be retried; raise if a retry is useless."""
         answer, status = error.response.get("Error", {}), error.response["ResponseMetadata"]["HTTPStatusCode"]
         code = answer.get("Code", "")
         reason = f"{code}: {answer.get('Message')}"
@@ -174,7 +174,7 @@ class Bucket:
             raise FileExistsError(name) from None
         hint = _HINTS.get(code, "")
         if not hint and status in _FORBIDDEN:
-            hint = "needed are valid credentials that may get, put, delete and list objects there"
+            hint = "use valid credentials that may get, put, delete and list objects there"
         elif status in _ELSEWHERE or code in _OTHER_REGION:
             hint = _WRONG_REGION
         words = f"{name}: S3 refuses {error.operation_name} ({' '.join(reason.split())})"
@@ -182,7 +182,7 @@ class Bucket:
 
 
 def _take(work: Callable[[ItemT], ResultT], item: ItemT, future: "Future[ResultT]") -> ResultT:
-    """Return what a thread has done; do it here where it got no answer."""
+    """Return the result of a thread; do the work here if it got no answer."""
     while not future.done():
         wait((future,), timeout=_LOOK_EVERY_S)
         pause(0)
@@ -193,7 +193,7 @@ def _take(work: Callable[[ItemT], ResultT], item: ItemT, future: "Future[ResultT
 
 
 class _Silence:
-    """How long a bucket has not answered, said in words; several threads may ask it."""
+    """How long a bucket has not answered, in words; several threads may ask."""
 
     def __init__(self, name: str, patience_s: float) -> None:
         self._name = name
@@ -205,7 +205,7 @@ class _Silence:
         self._lock = threading.Lock()
 
     def wait(self, reason: str) -> None:
-        """Wait a little longer than the last time; StorageError when patience has run out."""
+        """Wait a little longer than the last time; StorageError after the patience has passed."""
         with self._lock:
             pause_s = self._find_pause(reason)
         pause(pause_s)
@@ -224,13 +224,13 @@ class _Silence:
             )
         if now - self._reminded >= _REMIND_EVERY_S:
             self._remind(reason, now)
-        # Not all processes that wait should come back at once.
+        # Not all waiting processes should return at the same time.
         pause_s = min(self._pause_s * random.uniform(0.5, 1.0), left_s)
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         return pause_s
 
     def end(self) -> None:
-        """Take note of an answer."""
+        """Record an answer."""
         with self._lock:
             if self._since is not None:
                 _log.warning("%s answers again, after %.0f s", self._name, time.monotonic() - self._since)
@@ -251,13 +251,13 @@ def parse_address(address: str) -> tuple[str, str]:
     """Return bucket and prefix of s3://BUCKET/PREFIX.
 
     Raises:
-        ValueError: it is not of this form.
+        ValueError: it has another form.
     """
     name, _, prefix = address.removeprefix(SCHEME).partition("/")
     prefix = prefix.rstrip("/")
     parts = prefix.split("/") if prefix else []
     if not _NAME.fullmatch(name) or any(part in ("", ".", "..") for part in parts):
-        # What is no bucket's name is not repeated: it may hold someone's credentials.
+        # A wrong bucket name is not repeated: it may contain credentials.
         raise ValueError(
             "an address of S3 must be s3://BUCKET or s3://BUCKET/PREFIX, with the name of a bucket (3 to 63 "
             "lower-case letters, digits, dots and hyphens) and nothing else; credentials and endpoint come "
@@ -279,7 +279,7 @@ def _read_patience() -> float:
     return patience_s
 
 
-def _make_client() -> Any:  # Any: boto3 ships no types
+def _make_client() -> Any:  # Any: boto3 has no types
     try:
         import boto3
         import botocore.config
@@ -287,27 +287,27 @@ def _make_client() -> Any:  # Any: boto3 ships no types
         raise StorageError(
             "s3:// needs boto3, which is not installed; in the checkout: pip install '.[s3]'"
         ) from None
-    # Repetition is ours alone: it must be known what was sent again, and said what is waited for.
+    # Only this module retries: it must know which requests were repeated, and report waiting.
     config = botocore.config.Config(
         connect_timeout=ANSWER_S,
         read_timeout=ANSWER_S,
         retries={"total_max_attempts": 1},
-        max_pool_connections=MOST_AT_ONCE + 2,  # and one each for the caller and its lease
+        max_pool_connections=MOST_AT_ONCE + 2,  # and one connection each for the caller and its lease
     )
     try:
         client = boto3.session.Session().client("s3", config=config)
         client.meta.events.register_first("needs-retry.s3.HeadBucket", _refuse_endless_redirect)
         return client
-    except Exception as error:  # whatever the environment or a file of boto3's may hold
+    except Exception as error:  # any error from the environment or a file of boto3
         raise StorageError(f"no connection to S3 can be made: {_one_line(error)}") from None
 
 
 class _EndlessRedirectError(Exception):
-    """S3 redirects a request, and the question where to."""
+    """S3 redirects a request, and the request for the new region too."""
 
 
 def _refuse_endless_redirect(response: Any, **_: Any) -> None:  # Any: botocore's own
-    """Refuse a redirect of the request by which boto3 asks where a bucket lies: it would ask without end."""
+    """Refuse to redirect the request by which boto3 finds the region of a bucket: it would loop."""
     if response is None or response[0].status_code not in (301, 302, 307):
         return
     if "x-amz-bucket-region" not in response[1].get("ResponseMetadata", {}).get("HTTPHeaders", {}):
@@ -315,13 +315,13 @@ def _refuse_endless_redirect(response: Any, **_: Any) -> None:  # Any: botocore'
 
 
 def _transient_errors() -> tuple[type[Exception], ...]:
-    """Return what is raised when an answer has not come, or not whole."""
+    """Return errors of missing or incomplete answers."""
     import botocore.exceptions
     import botocore.parsers
 
     return (
-        botocore.parsers.ResponseParserError,  # an answer that is cut short, or of something in between
-        # A connection that is refused, silent or lost; one that cannot be trusted is not worth waiting for.
+        botocore.parsers.ResponseParserError,  # a truncated answer, or one of a proxy
+        # A refused, silent or lost connection; one without a valid certificate is not worth waiting for.
         botocore.exceptions.EndpointConnectionError,
         botocore.exceptions.ConnectTimeoutError,
         botocore.exceptions.ProxyConnectionError,

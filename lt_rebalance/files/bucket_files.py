@@ -15,7 +15,7 @@ from lt_rebalance.ground.names import is_foreign
 
 _DELETED_AT_ONCE = 1000
 _TOKEN = "write"
-"""name of the metadata by which a write knows its own object"""
+"""metadata by which a writer recognises its own object"""
 
 
 class S3Filesystem:
@@ -25,7 +25,7 @@ class S3Filesystem:
         """Send nothing yet.
 
         Args:
-            prefix: what stands before every path, without slashes at its ends; may be empty.
+            prefix: precedes every path; without slashes at its ends, may be empty.
         """
         self._bucket = bucket
         self._root = f"{prefix}/" if prefix else ""
@@ -64,7 +64,7 @@ class S3Filesystem:
         if head["ContentLength"] != num_bytes:
             return False
         kept: str = head.get("ChecksumSHA256", "")
-        if not kept or "-" in kept:  # the service keeps none, or one of the parts that others put it in
+        if not kept or "-" in kept:  # the service stores no hash, or one of the parts of an upload
             kept = _checksum(self.read(path))
         return kept == base64.b64encode(bytes.fromhex(sha256)).decode()
 
@@ -74,7 +74,7 @@ class S3Filesystem:
         try:
             self._put(path, content, **condition)
         except FileExistsError:
-            # A put whose answer was lost has made the object that stands in the way of its repetition.
+            # A put whose answer was lost has created the object, so its repetition conflicts.
             return self._read_token(path) == token
         return True
 
@@ -131,14 +131,14 @@ class S3Filesystem:
         return size
 
     def list_unfinished(self) -> Sequence[str]:
-        # A put either makes an object or leaves no trace, and nothing here is uploaded in several parts.
+        # A put either creates the whole object or nothing; there are no uploads in parts here.
         return ()
 
     def check_access(self) -> None:
-        """Write, read, list and delete an object, as a store will have to.
+        """Write, read, list and delete an object, as a store will need.
 
         Raises:
-            StorageError: one of these is not allowed, or the bucket would let two writers make one object.
+            StorageError: one of these is not allowed, or the bucket lets two writers create the same object.
         """
         path = f"running/access-{uuid.uuid4().hex}"
         try:
@@ -149,12 +149,12 @@ class S3Filesystem:
             self.remove(path)
         if outcomes != (True, False):
             raise StorageError(
-                f"{SCHEME}{self._bucket.name} takes no notice of conditional writes (If-None-Match), so two "
-                "workers could commit one result; use a bucket of a service that has them"
+                f"{SCHEME}{self._bucket.name} ignores conditional writes (If-None-Match), so two workers "
+                "could commit one result; use a bucket of a service that has them"
             )
 
-    def _put(self, path: str, content: bytes, **condition: Any) -> None:  # Any: what boto3 takes
-        """Write an object, whose sha256 the service checks and keeps where it can."""
+    def _put(self, path: str, content: bytes, **condition: Any) -> None:  # Any: arguments of boto3
+        """Write an object; the service checks its sha256 and stores it if it can."""
         checksum = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _checksum(content)}
         self._bucket.ask("put_object", Key=self._key(path), Body=content, **checksum, **condition)
 
@@ -162,13 +162,13 @@ class S3Filesystem:
         return self._root + check_path(path)
 
     def _below(self, path: str) -> str:
-        """Return how the keys begin of all that lies in a directory."""
+        """Return the common prefix of all keys in a directory."""
         return f"{self._key(path)}/" if path else self._root
 
     def _read_token(self, path: str) -> str | None:
         try:
             head = self._bucket.ask("head_object", Key=self._key(path))
-        except FileNotFoundError:  # moved away since
+        except FileNotFoundError:  # moved meanwhile
             return None
         token: str | None = head["Metadata"].get(_TOKEN)
         return token
@@ -182,12 +182,12 @@ class S3Filesystem:
         return sorted(key for key in keys if re.fullmatch(r"\d{8}", key[len(path) + 1 :]))
 
     def _sizes(self, start: str) -> dict[str, int]:
-        """Return the size in bytes of every object whose key begins like this, by key."""
+        """Return the size in bytes of every object with a prefix, by key."""
         pages = self._list_pages(start)
         return {each["Key"]: each["Size"] for page in pages for each in page.get("Contents", ())}
 
     def _list_tagged(self, directory: str) -> Listed:
-        """Return ETag and size of all that lies in a directory, by path, where the service tells an ETag."""
+        """Return ETag and size of everything in a directory, by path, if the service gives ETags."""
         return {
             each["Key"][len(self._root) :]: (each["ETag"], each["Size"])
             for page in self._list_pages(self._below(directory))
@@ -206,5 +206,5 @@ class S3Filesystem:
 
 
 def _checksum(content: bytes) -> str:
-    """Return the sha256 of some content as S3 writes it."""
+    """Return the sha256 of some content in S3's encoding."""
     return base64.b64encode(hashlib.sha256(content).digest()).decode()

@@ -1,4 +1,4 @@
-"""Give a finished file its name unless something has that name, in one step, whatever the disk can do."""
+"""Rename a finished file to a free name in one atomic step, on any disk."""
 
 import ctypes
 import errno
@@ -15,14 +15,14 @@ _RENAME_NOREPLACE = 1
 
 
 class NoExclusiveNameError(OSError):
-    """The disk has no step that names a file and never replaces another."""
+    """The disk has no atomic step that names a file without replacing another."""
 
 
 def name_exclusively(temporary: Path, target: Path) -> bool:
-    """Make a file appear under a name that must be free; False when it is not. The old name may stay.
+    """Make a file appear under a free name; False if the name is taken. The old name may remain.
 
-    Unlike a plain rename, a hard link never replaces what is there: of two writers the first wins. Where a
-    disk has no hard links, such as FAT and some over a network, Linux has a rename that does not either.
+    Unlike a rename, a hard link never replaces a file: of two writers the first wins. For disks without hard
+    links, such as FAT and some network disks, Linux has a rename without replacing.
 
     Raises:
         NoExclusiveNameError: the disk has neither.
@@ -55,6 +55,6 @@ def _rename_exclusively(temporary: Path, target: Path) -> bool:
 
 def _refuse(target: Path) -> NoExclusiveNameError:
     return NoExclusiveNameError(
-        f"the disk of {target.parent} has neither hard links nor a rename that never replaces, so two "
-        "workers could commit one result; put the store on another disk, or in a bucket"
+        f"the disk of {target.parent} has neither hard links nor a rename without replacing, so two workers "
+        "could commit one result; put the store on another disk, or in a bucket"
     )

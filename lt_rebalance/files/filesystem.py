@@ -1,6 +1,6 @@
-"""The few file operations that a store needs; one implementation a kind of place.
+"""The file operations that a store needs; one implementation per kind of place.
 
-Writing is atomic: nobody ever sees a part of a file that was created or replaced.
+Writing is atomic: readers never see a part of a created or replaced file.
 """
 
 import contextlib
@@ -22,105 +22,99 @@ from lt_rebalance.ground.names import is_foreign
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-"""what a disk answers that cannot be asked to write down a directory at once"""
+"""errors of disks that cannot sync a directory"""
 
 
 def check_path(path: str) -> str:
-    """Return a path that leads to something below its root.
+    """Return a path if it leads below its root.
 
     Raises:
-        ValueError: it does not, whatever lies there.
+        ValueError: it does not, whether it exists or not.
     """
     if any(part in ("", ".", "..") or "\0" in part for part in path.split("/")):
-        raise ValueError(
-            f"{path!r} is no path in a store: each of its parts must be a name, and none of them '..'"
-        )
+        raise ValueError(f"{path!r} is not a path in a store: each part must be a name other than '..'")
     return path
 
 
 class ReadableFilesystem(Protocol):
     """Files under one root that can be read, named by relative POSIX paths.
 
-    A path that would lead out of the root is a ValueError. All operations may raise an OSError, those of
-    places at the other end of a network StorageError.
+    A path that leads out of the root is a ValueError. All operations may raise an OSError; those of remote
+    places, a StorageError.
     """
 
     def read(self, path: str) -> bytes:
-        """Return the content; FileNotFoundError when nothing is there, NotAFileError when no file is."""
+        """Return the content; FileNotFoundError if nothing is there, NotAFileError if it is not a file."""
         ...
 
     def read_each(self, read: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> Iterator[ResultT]:
-        """Yield what some reading here returns or raises for each item, in their order.
+        """Yield the result or the error of a read operation for each item, in order.
 
-        Where answers are waited for it is done for many items at a time, by threads, and for some of them
-        twice; so it must change nothing.
+        Remote places run it for many items concurrently, in threads, and sometimes twice; so it must not
+        change anything.
         """
         ...
 
     def read_gathered(self, directory: str, paths: Collection[str]) -> Iterator[Mapping[str, bytes]]:
-        """Yield the content of files as they now are, by path, as far as it costs less than by `read`.
+        """Yield the current content of files, by path, if that is cheaper than `read`.
 
         Args:
-            directory: what the paths lie in.
+            directory: contains the paths.
         """
         ...
 
     def has_content(self, path: str, sha256: str, num_bytes: int) -> bool:
-        """Whether a file has this content, by the sha256 that the place keeps of it or else by reading it.
-
-        Errors as `read`.
-        """
+        """Whether a file has this content, by the sha256 that the place stores, else by reading it. Errors as
+        `read`."""
         ...
 
     def read_appended(self, path: str) -> bytes:
-        """Return all that was appended to a path, in its order; FileNotFoundError when nothing was."""
+        """Return everything appended to a path, in order; FileNotFoundError if nothing was."""
         ...
 
     def list(self, path: str) -> list[str]:
-        """Return the sorted names in a directory, without foreign ones; empty when there is no directory."""
+        """Return the sorted names in a directory, without foreign ones; empty if there is no directory."""
         ...
 
     def is_behind_link(self, path: str) -> bool:
-        """Whether a directory on the way to a path is a link, so that what it names lies elsewhere."""
+        """Whether a directory on the way to a path is a link, so that the path leads out of the root."""
         ...
 
     def count_bytes(self, path: str) -> int:
-        """Return the size of a file, or of all files in a directory together; no link is followed.
-
-        0 when there is neither.
-        """
+        """Return the size of a file, or the total of all files in a directory; no link is followed. 0 if
+        there is neither."""
         ...
 
     def list_unfinished(self) -> Sequence[str]:
-        """Return the paths of writes that were begun at least an hour ago and have left a trace, sorted."""
+        """Return the leftovers of writes that began at least an hour ago, sorted by path."""
         ...
 
 
 class Filesystem(ReadableFilesystem, Protocol):
-    """Files that can be changed, too. Parents are made as needed."""
+    """Files that can be changed, too. Missing parents are created."""
 
     def gather(self, directory: str, name: str) -> None:
-        """Let `read_gathered` have all files of a name in a directory, and below it, where that helps."""
+        """Let `read_gathered` have all files of a name below a directory, if that helps."""
         ...
 
     def create(self, path: str, content: bytes) -> bool:
-        """Write a file, in one atomic step, where nothing is yet; False when anything is, also no file."""
+        """Write a file, in one atomic step, if the path is free; False if anything is there."""
         ...
 
     def replace(self, path: str, content: bytes) -> None:
-        """Write a file in one atomic step, over an existing one if need be."""
+        """Write a file in one atomic step, replacing an existing one."""
         ...
 
     def append(self, path: str, content: bytes) -> None:
-        """Add to the end of a file, made if need be; the one operation that is neither atomic nor durable.
+        """Append to a file, created if missing; the one operation that is neither atomic nor durable.
 
-        For views and logs only. A place whose files cannot grow puts each addition into a further file whose
+        For views and logs only. A place whose files cannot grow writes each addition to a further file whose
         name begins with the path.
         """
         ...
 
     def move(self, path: str, target: str) -> None:
-        """Rename what has a name, a link as itself; FileNotFoundError when nothing has.
+        """Rename a path, a link as itself; FileNotFoundError if it does not exist.
 
         It may be at both places for a moment.
         """
@@ -131,16 +125,16 @@ class Filesystem(ReadableFilesystem, Protocol):
         ...
 
     def remove_tree(self, path: str) -> None:
-        """Delete a file, or a directory with all that is in it, if it exists; no link is ever followed.
+        """Delete a file, or a directory with its content, if it exists; no link is ever followed.
 
         Raises:
-            LinkError: it lies behind a link.
+            LinkError: it is behind a link.
         """
         ...
 
 
 class LocalFilesystem:
-    """A directory on a POSIX file system. Content reaches the disk before its name does."""
+    """A directory on a POSIX file system. Content is synced before the name appears."""
 
     TEMPORARY_PREFIX = ".writing-"
     UNFINISHED_AFTER_S = 3600.0
@@ -168,24 +162,24 @@ class LocalFilesystem:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
     def _open(self, path: str) -> int:
-        """Return the descriptor of a file that is open to be read; errors as `read`."""
+        """Return the descriptor of a file opened for reading; errors as `read`."""
         target = self._path(path)
         try:
-            # A pipe that nobody writes to would be waited for.
+            # Opening a pipe without a writer would block.
             descriptor = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError) as error:
             if isinstance(error, NotADirectoryError) and not self._root.is_dir():
                 raise
             if target.is_symlink():
-                raise NotAFileError(f"{target} is a link that leads nowhere") from None
+                raise NotAFileError(f"{target} is a broken link") from None
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target)) from None
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO):
-                raise NotAFileError(f"{target} is no file ({error.strerror})") from None
+                raise NotAFileError(f"{target} is not a file ({error.strerror})") from None
             raise
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise NotAFileError(f"{target} is no file")
+            raise NotAFileError(f"{target} is not a file")
         return descriptor
 
     def create(self, path: str, content: bytes) -> bool:
@@ -268,7 +262,7 @@ class LocalFilesystem:
             target.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise NoDirectoryError(
-                f"{target.parent} is no directory, and one is needed there; move away what has its name"
+                f"{target.parent} is not a directory, and one is needed there; move the file away"
             ) from None
 
     def _write_temporary(self, path: str, content: bytes) -> Path:
@@ -282,7 +276,7 @@ class LocalFilesystem:
                 os.fsync(file.fileno())
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            error.filename = str(target)  # a write says of no file that it was refused
+            error.filename = str(target)  # write errors name no file
             raise
         return temporary
 
@@ -298,7 +292,7 @@ class LocalFilesystem:
 
 
 class ReadOnlyFilesystem:
-    """Another place of files, of which nothing can be changed through this."""
+    """A read-only view of another place of files."""
 
     def __init__(self, files: ReadableFilesystem) -> None:
         self._files = files
@@ -335,7 +329,7 @@ class ReadOnlyFilesystem:
 
 
 class FilesAtHand(ReadOnlyFilesystem):
-    """Another place of files, of which some have been read and nothing can be changed through this."""
+    """A read-only view of another place of files, with some of them already read."""
 
     def __init__(self, files: Filesystem, contents: Mapping[str, bytes]) -> None:
         super().__init__(files)
@@ -343,4 +337,4 @@ class FilesAtHand(ReadOnlyFilesystem):
 
 
 def _refuse(path: str) -> ReadOnlyError:
-    return ReadOnlyError(f"{path}: the store was opened to be read, and nothing in it may be changed")
+    return ReadOnlyError(f"{path}: the store was opened read-only")

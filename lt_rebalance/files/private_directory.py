@@ -1,4 +1,4 @@
-"""A directory of one process that no other user can enter, removed at its end or by the next such process."""
+"""A directory of one process that no other user can enter, removed at its end or by a later such process."""
 
 import contextlib
 import fcntl
@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PREFIX = "lt_rebalance-"
-_NAME = re.compile(re.escape(PREFIX) + "[a-z0-9_]{8}")  # as `tempfile.mkdtemp` makes them
+_NAME = re.compile(re.escape(PREFIX) + "[a-z0-9_]{8}")  # names as `tempfile.mkdtemp` makes them
 _NAME_BYTES = len(PREFIX) + 8
 MARK = ".private-directory"
-"""file in it without which nothing is removed: a user may give a directory of results such a name"""
+"""only directories with this file are removed: a user may give a directory of results such a name"""
 
 
 @contextlib.contextmanager
 def private_directory(max_bytes: int) -> Iterator[Path]:
-    """Make a directory of mode 0700 under a new name, yield its path, and remove it with all that is in it.
+    """Make a directory of mode 0700 under a new name, yield its path, and remove it with its content.
 
-    Its owner holds a lock on it, so that what a killed one has left can be told and removed by the next.
+    Its owner holds a lock on it, so that the next process recognises and removes those of killed processes.
 
     Raises:
         ValueError: there is no place for it; see `find_parent`.
@@ -38,13 +38,13 @@ def private_directory(max_bytes: int) -> Iterator[Path]:
 
 
 def find_parent(max_bytes: int) -> Path:
-    """Return the first directory for temporary files that will do.
+    """Return the first suitable directory for temporary files.
 
     Args:
-        max_bytes: longest path that the private directory may have; Unix sockets allow 107 bytes for theirs.
+        max_bytes: longest path that the private directory may have; Unix sockets allow 107 bytes.
 
     Raises:
-        ValueError: none will do; it says why of each.
+        ValueError: none is suitable; the message gives the reason for each.
     """
     candidates = [os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp", "/var/tmp"]
     candidates.append(os.environ.get("XDG_RUNTIME_DIR"))
@@ -56,17 +56,17 @@ def find_parent(max_bytes: int) -> Path:
             return path
         faults.append(f"{path} {fault}")
     raise ValueError(
-        f"there is no place for the files of Ray ({'; '.join(faults)}); let the variable TMPDIR name a "
-        f"directory of yours with a path of at most {max_bytes - _NAME_BYTES - 1} bytes"
+        f"no directory is suitable for the files of Ray ({'; '.join(faults)}); set TMPDIR to a directory of "
+        f"yours with a path of at most {max_bytes - _NAME_BYTES - 1} bytes"
     )
 
 
 def _find_fault(parent: Path, max_bytes: int) -> str:
-    """Return why a directory cannot hold a private one; empty when it can."""
+    """Return why a directory cannot contain a private one; empty if it can."""
     if len(os.fsencode(parent)) + 1 + _NAME_BYTES > max_bytes:
-        return "is too long a path for sockets"
+        return "is too long for sockets"
     if not parent.is_dir():
-        return "is no directory"
+        return "is not a directory"
     if not os.access(parent, os.W_OK | os.X_OK):
         return "cannot be written"
     trusted = _trusted_owners()
@@ -79,7 +79,7 @@ def _find_fault(parent: Path, max_bytes: int) -> str:
 
 
 def _trusted_owners() -> set[int]:
-    """Return the numbers of this user and of root, also as a user namespace shows a root from outside it."""
+    """Return the ids of this user and of root, also as a user namespace shows root from outside."""
     owners = {0, os.geteuid()}
     with contextlib.suppress(OSError, ValueError):
         if Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
@@ -88,7 +88,7 @@ def _trusted_owners() -> set[int]:
 
 
 def remove_left_overs(parent: Path) -> None:
-    """Remove the private directories of this user whose owner has died; what cannot be removed stays."""
+    """Remove private directories of this user whose owner has died, as far as possible."""
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(parent)):
             if _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
@@ -110,7 +110,7 @@ def _make(parent: Path) -> tuple[Path, int]:
     os.chmod(path, 0o700)  # whatever the umask
     with _opened(path) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        Path(path, MARK).touch(mode=0o600)  # under the lock, so that nobody takes it for left
+        Path(path, MARK).touch(mode=0o600)  # under the lock, so that no other process removes it
         return Path(path), os.dup(lock)
 
 

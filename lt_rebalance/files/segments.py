@@ -1,11 +1,11 @@
-"""Many small objects of a bucket together in few large ones, so that whoever reads them all asks seldom.
+"""Copies of many small objects of a bucket in few large ones, so that readers send few requests.
 
     segments/index.json     by name of a segment: path, ETag and size of each object that it holds
     segments/<sha256>       their bytes, one after another
 
-This is a view, needed by none: it may be deleted, and nothing in it is believed against the bucket. An object
-is taken from a segment only where ETag and size are those that the bucket lists of it at that moment, and the
-segment only where its name is the sha256 of what the index says of it and of its bytes.
+This is a view: it may be deleted, and the bucket takes precedence. An object is read from a segment only if
+the bucket currently lists the same ETag and size, and a segment is used only if its name is the sha256 of its
+index entry and its bytes.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ from lt_rebalance.ground.values import MisfitError, digest, list_of, mapping_of,
 DIRECTORY = "segments"
 _INDEX = f"{DIRECTORY}/index.json"
 SEGMENT_BYTES = 8 * 2**20
-"""from which a segment is full; one that holds less than half of that is made anew with what is new"""
+"""size from which a segment is full; one with less than half of that in use is rewritten with new objects"""
 FEWEST = 64
-"""objects in no segment for which one is made; as few are read one by one"""
+"""number of objects in no segment for which a segment is made; fewer are read one by one"""
 
 Listed = Mapping[str, tuple[str, int]]
 """ETag and size in bytes of objects, by path"""
@@ -30,19 +30,19 @@ Index = Mapping[str, Sequence[tuple[str, str, int]]]
 
 
 class TaggedFilesystem(Filesystem, Protocol):
-    """Files of which the place keeps a tag that changes with their content."""
+    """Files that have a tag that changes with their content."""
 
     def read_tagged(self, path: str) -> tuple[bytes, str]:
-        """Return the content, and the ETag of just this content; FileNotFoundError when nothing is there."""
+        """Return the content, and the ETag of exactly this content; FileNotFoundError if nothing is there."""
         ...
 
     def read_ahead(self, names: Sequence[str]) -> Iterator[bytes]:
-        """Yield the content of few large files in their order, no more than a handful ahead."""
+        """Yield the content of few large files in order, reading a handful ahead."""
         ...
 
 
 def read_segments(files: TaggedFilesystem, listed: Listed) -> Iterator[Mapping[str, bytes]]:
-    """Yield the content of listed objects as far as segments hold it, a segment at a time, each once."""
+    """Yield the content of listed objects that segments contain, one segment at a time, each once."""
     index, left = _read_index(files), dict(listed)
     wanted = [name for name, entries in index.items() if _count_bytes(entries, listed)]
     paths = [f"{DIRECTORY}/{name}" for name in wanted]
@@ -63,9 +63,9 @@ def _cut(
 
 
 def write_segments(files: TaggedFilesystem, listed: Listed) -> None:
-    """Bring the segments up to date with what is listed, where that is worth it; for one driver at a time.
+    """Update the segments to the listed objects, if that is worthwhile; for one process at a time.
 
-    Two at once, or an end half way, leave objects that are passed over, and no reader with anything wrong.
+    Two concurrent updates, or an interrupted one, leave unused objects, but never mislead a reader.
     """
     there = set(files.list(DIRECTORY))
     index = {name: entries for name, entries in _read_index(files).items() if name in there}
@@ -104,7 +104,7 @@ def write_segments(files: TaggedFilesystem, listed: Listed) -> None:
 def _read_tagged(files: TaggedFilesystem, path: str) -> tuple[bytes, str] | None:
     try:
         return files.read_tagged(path)
-    except FileNotFoundError:  # set aside since it was listed
+    except FileNotFoundError:  # set aside since the listing
         return None
 
 
@@ -115,7 +115,7 @@ def _list_held(index: Index, listed: Listed) -> set[str]:
 
 
 def _count_bytes(entries: Sequence[tuple[str, str, int]], listed: Listed) -> int:
-    """Return how many bytes of a segment are of objects as they are listed."""
+    """Return how many bytes of a segment belong to objects as they are listed."""
     return sum(size for path, etag, size in entries if listed.get(path) == (etag, size))
 
 
@@ -133,7 +133,7 @@ _SHAPE = mapping_of(list_of(_entry), digest)
 
 
 def _read_index(files: Filesystem) -> Index:
-    """Return what the segments hold; nothing where that is not known."""
+    """Return the index of the segments; empty if it is unreadable."""
     try:
         values = parse_json(files.read(_INDEX))
         _SHAPE(values)

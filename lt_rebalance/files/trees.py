@@ -1,7 +1,7 @@
-"""Measure and delete what lies below a directory of this machine, without ever following a link.
+"""Measure and delete directory trees on this machine, without ever following a link.
 
-Every step goes from an open directory to a name in it, so a directory that is swapped for a link meanwhile
-leads nowhere either.
+Every step goes from an open directory to a name in it, so a directory that is replaced by a link meanwhile is
+not followed either.
 """
 
 import contextlib
@@ -12,28 +12,28 @@ from pathlib import Path
 
 
 class LinkError(OSError):
-    """Something lies behind a link, or on another disk: it is none of ours to delete."""
+    """Something is behind a link, or on another disk, and must not be deleted."""
 
 
 def delete_tree(root: Path, path: str) -> None:
-    """Delete a file, a link itself, or a directory with all that is in it, if it exists.
+    """Delete a file, a link itself, or a directory with its content, if it exists.
 
     Raises:
-        LinkError: a directory on the way to it is a link, or something in it is a disk of its own.
+        LinkError: a directory on the way to it is a link, or something in it is a mount point.
     """
     with contextlib.suppress(FileNotFoundError), _open_parent(root, path) as parent:
         _delete(parent, path.rpartition("/")[2], _mount_of(parent))
 
 
 def count_tree_bytes(root: Path, path: str) -> int:
-    """Return the size of a file, or of all files in a directory together; behind a link is nothing."""
+    """Return the size of a file, or the total of all files in a directory; links count as empty."""
     with contextlib.suppress(OSError), _open_parent(root, path) as parent:
         return _count(parent, path.rpartition("/")[2])
     return 0
 
 
 def walk_files(root: Path) -> Iterator[Path]:
-    """Yield every file below a directory that can be read, links among them as what they are."""
+    """Yield every file below a readable directory, including links as such."""
     for directory, names, files in os.walk(root, followlinks=False):
         yield from (Path(directory, name) for name in sorted(files))
         names.sort()
@@ -47,13 +47,13 @@ def is_behind_link(root: Path, path: str) -> bool:
 
 @contextlib.contextmanager
 def _open_parent(root: Path, path: str) -> Iterator[int]:
-    """Open the directory that a path lies in, one part after the other."""
+    """Open the parent directory of a path, part by part."""
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         *parents, _ = path.split("/")
         for part in parents:
             if stat.S_ISLNK(os.lstat(part, dir_fd=descriptor).st_mode):
-                raise LinkError(f"{path} lies behind a link, {part}")
+                raise LinkError(f"{path} is behind a link, {part}")
             try:
                 inner = _open_directory(part, descriptor)
             except NotADirectoryError:  # below a file there is nothing
@@ -70,9 +70,9 @@ def _open_directory(name: str, parent: int) -> int:
 
 
 def _mount_of(descriptor: int) -> tuple[int, str]:
-    """Return what differs where another disk, or a directory from elsewhere, is mounted."""
+    """Return a value that differs at mount points."""
     number = ""
-    with contextlib.suppress(OSError):  # Linux alone has this
+    with contextlib.suppress(OSError):  # only Linux has this
         fields = Path(f"/proc/self/fdinfo/{descriptor}").read_text().split()
         number = fields[fields.index("mnt_id:") + 1]
     return os.fstat(descriptor).st_dev, number
@@ -86,9 +86,9 @@ def _delete(parent: int, name: str, mount: tuple[int, str]) -> None:
     directory = _open_directory(name, parent)
     try:
         if _mount_of(directory) != mount:
-            raise LinkError(f"{name} is a disk of its own")
+            raise LinkError(f"{name} is a mount point")
         for inner in os.listdir(directory):
-            with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
                 _delete(directory, inner, mount)
     finally:
         os.close(directory)

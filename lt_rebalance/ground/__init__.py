@@ -1,1 +1,1 @@
-"""What every other part stands on: errors, metrics, text, named random streams."""
+"""What all other wings import: errors, metrics, text, named random streams."""

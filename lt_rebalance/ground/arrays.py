@@ -1,4 +1,4 @@
-"""Arrays out of files: npy read without objects, of the type and the axes that their role has.
+"""Read arrays from npy files without objects, and check their dtype and axes by role.
 
 Shape suffixes: K classes, N images, S samples of a class, C H W image, T thresholds.
 """
@@ -18,19 +18,19 @@ _TYPES = {"precision_recall": "uint32", "samples": "uint8"}
 
 
 MAX_CLASSES = 2**16
-"""whose numbers a prediction can be"""
+"""dtypes that a prediction can have"""
 
 
 def predictions_type(num_classes: int) -> str:
-    """Return the smallest unsigned type that numbers classes: uint8, or beyond 256 classes uint16."""
+    """Return the smallest unsigned dtype for class numbers: uint8, or uint16 beyond 256 classes."""
     return np.min_scalar_type(num_classes - 1).name
 
 
 def parse_array(content: bytes, role: str, num_classes: int) -> NDArray[Any]:
-    """Return the array that a file of a role holds.
+    """Return the array in a file of a role.
 
     Raises:
-        ValueError: not an npy file, one with objects or of another length, or not such an array.
+        ValueError: not an npy file, an array with objects, or one of another dtype, shape or length.
     """
     file = io.BytesIO(content)
     try:
@@ -38,7 +38,7 @@ def parse_array(content: bytes, role: str, num_classes: int) -> NDArray[Any]:
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else None
         shape, _, dtype = (read_header or np.lib.format.read_array_header_2_0)(file)
     except (ValueError, EOFError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError(f"it is no npy file: {error}") from None
+        raise ValueError(f"it is not an npy file: {error}") from None
     if dtype.hasobject:
         raise ValueError("it holds objects, which could run code when they are read")
     lengths = {"K": num_classes, "T": NUM_THRESHOLDS}
@@ -51,6 +51,6 @@ def parse_array(content: bytes, role: str, num_classes: int) -> NDArray[Any]:
     if not fits or dtype.name != needed:
         raise ValueError(f"it must be {needed} with axes {axes}, got {dtype} {shape}")
     if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
-        raise ValueError(f"it has another length than {shape} takes")
+        raise ValueError(f"its length is not that of {shape} takes")
     array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
     return array

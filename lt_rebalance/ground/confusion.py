@@ -1,7 +1,7 @@
-"""How often each class was taken for which: a confusion matrix as its cells that are not 0.
+"""A confusion matrix, stored as its nonzero cells.
 
-So what it takes grows with the images that were measured on, and not with the square of the classes. Shape
-suffixes: K classes, N images, M cells that are not 0, by true class and then by prediction.
+Its size grows with the number of images, not with the square of the number of classes. Shape suffixes: K
+classes, N images, M nonzero cells, ordered by true class, then by prediction.
 """
 
 import re
@@ -16,15 +16,15 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 MAX_DETAILED = 100
-"""classes up to which each is kept and shown for itself: its recall in every round, its row in full, its
-precision-recall curve; beyond, what is known of a class is what the cells of the reported round say"""
+"""up to this many classes, each is stored and shown separately: its recall in every round, its row in full,
+its precision-recall curve; beyond, only the cells of the reported round are stored"""
 MAX_SHOWN = 20
-"""classes up to which each has a row where people read; of more, groups and the worst are shown"""
+"""up to this many classes, each has a row in tables; beyond, groups and the worst classes are shown"""
 NUM_WORST = 5
-"""worst classes that are named of more"""
+"""number of worst classes that are named when there are more"""
 _CELL = r"(0|[1-9][0-9]{0,4})(:([2-9]|[1-9][0-9]{1,14}))?"
 SPARSE_ROW = re.compile(rf"({_CELL}( {_CELL})*)?")
-"""a row of a matrix of many classes, such as "17 403:2": one image was taken for class 17, two for 403"""
+"""a row of a matrix of many classes, such as "17 403:2": one image was classified as 17, two as 403"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +41,7 @@ class Confusion:
     def of_predictions(
         cls, labels_N: IntArray, predictions_N: NDArray[np.integer], num_classes: int
     ) -> "Confusion":
-        """Count predictions beside the labels of the same images."""
+        """Count predictions against the labels of the same images."""
         pairs_N = labels_N * num_classes + predictions_N.astype(np.int64)
         pairs_M, counts_M = np.unique(pairs_N, return_counts=True)
         true_M, predicted_M = np.divmod(pairs_M, num_classes)
@@ -49,7 +49,7 @@ class Confusion:
 
     @classmethod
     def of_matrix(cls, confusion_KK: NDArray[np.integer]) -> "Confusion":
-        """Take a matrix whose rows are true classes and whose columns are predictions."""
+        """Convert a matrix whose rows are true classes and whose columns are predictions."""
         true_M, predicted_M = np.nonzero(confusion_KK)
         counts_M = confusion_KK[true_M, predicted_M].astype(np.int64)
         return cls(num_classes=len(confusion_KK), true_M=true_M, predicted_M=predicted_M, counts_M=counts_M)
@@ -70,7 +70,7 @@ class Confusion:
         return cls(num_classes=len(rows), true_M=true_M, predicted_M=predicted_M, counts_M=counts_M)
 
     def to_rows(self) -> tuple[list[int], ...] | tuple[str, ...]:
-        """Return a row a true class: all its counts, or beyond `MAX_DETAILED` classes a `SPARSE_ROW`."""
+        """Return a row per true class: all its counts, or beyond `MAX_DETAILED` classes a `SPARSE_ROW`."""
         if self.num_classes <= MAX_DETAILED:
             return tuple(self.to_matrix().tolist())
         rows: list[list[str]] = [[] for _ in range(self.num_classes)]
@@ -89,7 +89,7 @@ class Confusion:
 
     @property
     def num_images(self) -> int:
-        """All images measured on."""
+        """Number of images."""
         return int(self.counts_M.sum())
 
     @cached_property
@@ -99,12 +99,12 @@ class Confusion:
 
     @cached_property
     def predicted_K(self) -> IntArray:
-        """Images that were taken for each class."""
+        """Images classified as each class."""
         return self._count_by(self.predicted_M, self.counts_M)
 
     @cached_property
     def hits_K(self) -> IntArray:
-        """Images of each class that were taken for it."""
+        """Correctly classified images of each class."""
         is_hit_M = self.true_M == self.predicted_M
         return self._count_by(self.true_M[is_hit_M], self.counts_M[is_hit_M])
 

@@ -1,4 +1,4 @@
-"""The disk of a store: what is left on it, and the errors that say it takes no more."""
+"""Free space on the disk of a store, and errors that say the disk cannot be written."""
 
 import errno
 import shutil
@@ -10,14 +10,15 @@ FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def takes_no_more(error: BaseException) -> bool:
-    """Whether an error says that nothing can be written until somebody makes room or lifts a protection."""
+    """Whether an error says that nothing can be written until space is freed or a write protection is
+    removed."""
     return isinstance(error, OSError) and error.errno in FULL_ERRNOS
 
 
 def free_bytes(location: str) -> int | None:
-    """Return what is left on the disk of a directory, or of the nearest parent that exists.
+    """Return the free space on the disk of a directory, or of the nearest parent that exists.
 
-    None where that cannot be told, as of a place that is no directory.
+    None if it is unknown, for example if the path is not a directory.
     """
     if "://" in location:
         return None
@@ -28,6 +29,6 @@ def free_bytes(location: str) -> int | None:
 
 
 def describe_disk(location: str) -> str:
-    """Return what is left on the disk of a directory, to follow an error."""
+    """Return the free space on the disk of a directory, as words that follow an error."""
     free = free_bytes(location)
-    return f"{location} has {format_bytes(free)} left" if free is not None else location
+    return f"{location} has {format_bytes(free)} free" if free is not None else location

@@ -1,4 +1,4 @@
-"""Errors that several wings raise and one place tells; nothing is imported for them."""
+"""Errors that several wings raise; this module imports nothing."""
 
 import logging
 from collections.abc import Callable
@@ -7,15 +7,15 @@ _log = logging.getLogger(__name__)
 
 
 class ClusterError(RuntimeError):
-    """Ray could not be started or reached, or was lost while it worked."""
+    """Ray could not be started or reached, or was lost during the work."""
 
     def __init__(self, words: str, *, remedy: str = "", was_lost: bool = False) -> None:
         """Say what happened.
 
         Args:
             words: what happened, in one line.
-            remedy: what to do about it; empty where the words say so already.
-            was_lost: it had been there; False where it could not be had, and so nothing was started.
+            remedy: what to do about it; empty if the words say it.
+            was_lost: Ray had been running; False if it could not be started, so that no work began.
         """
         super().__init__(words)
         self.remedy = remedy
@@ -26,53 +26,53 @@ class ClusterError(RuntimeError):
 
 
 class StorageError(OSError):
-    """A place of files as a whole is of no use now: it refuses, or has not answered for longer than we wait.
+    """A whole storage place cannot be used: it refuses access, or has not answered for longer than we wait.
 
-    Neither is a fault of what was being written or read, and neither is mended by trying at once again.
+    The cause is not the object that was read or written, and an immediate retry does not help.
     """
 
 
 class ReadOnlyError(StorageError):
-    """Something was to be changed in a place that was opened to be read."""
+    """A write to a place that was opened read-only."""
 
 
 class NoDirectoryError(StorageError):
-    """What has the name of a directory on the way to a file is none."""
+    """A part of a path that must be a directory is not one."""
 
 
 class NotAFileError(OSError, ValueError):
-    """What has the name of a file is none: a directory, a link that leads nowhere, a pipe.
+    """A path that must be a file is not one: a directory, a broken link, a pipe.
 
-    A damaged file, to whoever wants to know what is in it.
+    Readers treat it as a damaged file.
     """
 
 
 class StoreError(ValueError):
-    """The store cannot be used as asked: unwritable, foreign, or of another version."""
+    """The store cannot be used as asked: not writable, not a store, or of another version."""
 
 
 class UnreadableError(ValueError):
-    """Something stands where a file is wanted, and is none that can be read."""
+    """The path of a file holds something that cannot be read as a file."""
 
 
 class LeaseError(ValueError):
-    """Another driver works on the store."""
+    """Another process works on the store."""
 
 
 class LeaseLostError(RuntimeError):
-    """Another driver has taken over, because this one gave no sign of life for too long."""
+    """Another process has taken the lease, because this one did not renew it in time."""
 
 
 class NotApplicableError(ValueError):
-    """A method cannot serve the training set at hand: an outcome of a run, with its reason, and no fault."""
+    """A method does not apply to this training set: a result of the run, with its reason; not an error."""
 
 
 class DataError(ValueError):
-    """Data that is missing, damaged or cannot be downloaded; one line that says what helps."""
+    """Data is missing, damaged or cannot be downloaded; one line that says what helps."""
 
 
 def attempt(show: Callable[[], object]) -> None:
-    """Show something, but let no fault of it reach the work that is shown."""
+    """Show something; an error in showing it does not stop the work."""
     try:
         show()
     except Exception:

@@ -1,7 +1,7 @@
-"""How every command ends: the one place that turns an error into cause, words, exit code and how to go on.
+"""Turn errors of all commands into an exit code, a message and a way to continue.
 
-A command has two parts. What prepares it checks all that can be wrong and starts nothing; what goes wrong
-there is refused. Its work comes after that, and can be taken up again by the same command.
+A command has two parts. Its preparation checks everything and starts nothing; an error there means exit code
+2. Its work comes after that; the same command resumes it.
 """
 
 import argparse
@@ -25,69 +25,69 @@ from lt_rebalance.ground.streams import output_failure, settle_streams
 from lt_rebalance.ground.text import one_line
 
 EXIT_INCOMPLETE = 1
-"""it did not come out well, or could not go on; the same command goes on"""
+"""the work failed or could not be completed; the same command resumes it"""
 EXIT_USER_ERROR = 2
 """refused: nothing was started"""
 
 Work = Callable[[], int]
-"""does what a command is for and returns its exit code"""
+"""does the work of a command and returns its exit code"""
 Preparation = Callable[[argparse.Namespace, contextlib.ExitStack], Work | int]
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises a ValueError for wrong arguments, among them texts that are empty or cannot be printed."""
+    """Raises a ValueError for wrong arguments, including texts that are empty or not printable."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # Any: as argparse has it
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # Any: as in argparse
         tokens = sys.argv[1:] if args is None else args
         for token in tokens:
-            if token.endswith("=--"):  # which argparse takes for no value at all
+            if token.endswith("=--"):  # which argparse reads as no value
                 raise ValueError(f"{token.removesuffix('=--')} takes a value, got '--'")
         parsed = super().parse_args(tokens, namespace)
         for name, value in vars(parsed).items():
             for text in value if isinstance(value, list) else [value]:
                 if isinstance(text, str) and not (text.strip() and text.isprintable()):
-                    rule = f"--{name.replace('_', '-')} takes letters that can be printed, at least one"
+                    rule = f"--{name.replace('_', '-')} takes at least one printable character"
                     raise ValueError(f"{rule}, got {text!r}")
         return parsed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a command ends that did not come to its own end."""
+    """How a command ends after an error or a signal."""
 
     cause: str
-    """a word: input, own file, storage, system, cluster, lease, signal, memory or code"""
+    """one of: input, own file, storage, system, cluster, lease, signal, memory or code"""
     words: str
     """what happened, in one line"""
     exit_code: int
     go_on: str = ""
-    """what to do; empty where the words say it"""
+    """what to do; empty if the words say it"""
 
 
 def run_command(
     parser: argparse.ArgumentParser, prepare: Preparation, arguments: Sequence[str] | None = None
 ) -> int:
-    """Read a command line, prepare what it asks for, do it and return its exit code.
+    """Parse a command line, prepare the command, do its work and return the exit code.
 
     Args:
-        prepare: checks everything that can be wrong, raising ValueError, and returns what does the work, or
-            the exit code of a command that only looks. What it enters into the stack is left in the end.
+        prepare: checks everything and raises ValueError; returns the function that does the work, or the exit
+            code of a command without work. Contexts that it enters into the stack are closed at the end.
 
     Returns:
-        What the work returns; else as `explain` says.
+        The exit code of the work, or that of `explain`.
     """
     settle_streams()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    # torch makes a directory for what it compiles, in that of temporary files and under a name that another
-    # user may have taken. Nothing is compiled here, so one that is there and trusted will do.
+    # torch makes a directory for compiled code among temporary files, under a name that another user may have
+    # taken. Nothing is compiled here, so any existing trusted directory will do.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", sys.prefix)
     try:
         with contextlib.ExitStack() as stack:
             code = _run(parser, prepare, arguments, stack)
-    except Exception as error:  # what was opened could not be closed
+    except Exception as error:  # a context could not be closed
         code = _tell(error, has_begun=True)
     if (failure := output_failure()) is not None:
         print(f"error: standard output could not be written ({failure.strerror})", file=sys.stderr)
@@ -101,7 +101,7 @@ def _run(
     arguments: Sequence[str] | None,
     stack: contextlib.ExitStack,
 ) -> int:
-    """Return the exit code; what was entered into the stack is still held while the end is told."""
+    """Return the exit code; contexts of the stack are still open while the end is reported."""
     has_begun = False
     try:
         require_utf8()
@@ -115,14 +115,14 @@ def _run(
 
 
 def explain(error: BaseException, *, has_begun: bool) -> Ending:
-    """Return how a command ends that an error ends.
+    """Return how a command ends after an error.
 
     Args:
-        has_begun: the work; False while it is prepared.
+        has_begun: the work has begun; False during preparation.
 
     Returns:
-        Exit code 2: refused, nothing was started. 1: the work could not go on. 130, 143: stopped by Ctrl-C or
-        SIGTERM. What is no known error is one of the code.
+        Exit code 2: refused, nothing was started. 1: the work could not continue. 130, 143: stopped by Ctrl-C
+            or SIGTERM. An unknown error counts as a bug of this program.
     """
     if isinstance(error, KeyboardInterrupt):
         if not has_begun:
@@ -130,7 +130,7 @@ def explain(error: BaseException, *, has_begun: bool) -> Ending:
             return Ending(cause="signal", words="stopped before anything was started", exit_code=code)
         error = Interrupted(signal.SIGINT)
     if isinstance(error, Interrupted):
-        words = f"stopped by {error.signal.name}; nothing finished is lost. To go on: {this_command()}"
+        words = f"stopped by {error.signal.name}; finished results are kept. To resume: {this_command()}"
         return Ending(cause="signal", words=words, exit_code=error.exit_code)
     if isinstance(error, LeaseLostError):
         return Ending(cause="lease", words=f"stopped: {error}", exit_code=EXIT_INCOMPLETE)
@@ -144,44 +144,46 @@ def explain(error: BaseException, *, has_begun: bool) -> Ending:
         cause=cause,
         words=f"error: {words}",
         exit_code=EXIT_INCOMPLETE,
-        go_on=f"stopped; nothing finished is lost. To go on, once that is mended: {this_command()}",
+        go_on=f"stopped; finished results are kept. To resume once that is fixed: {this_command()}",
     )
 
 
 def _name_cause(error: BaseException, *, has_begun: bool) -> tuple[str, str]:
-    """Return the cause of an error that is no wish to stop, and what it says with what to do about it."""
+    """Return the cause of an error that is not a stop signal, and its message with a remedy."""
     words = str(error)
     if isinstance(error, ClusterError):
         return "cluster", words
     if isinstance(error, StoreError | StorageError):
         return "storage", words
     if takes_no_more(error):
-        return "storage", f"{words}; make room, or name another --storage"
+        return "storage", f"{words}; free space, or give another --storage"
     if (own := describe_own(error)) is not None:
         return "own file", own
     if isinstance(error, OSError) and error.errno is not None:
         return "system", describe_os_error(error)
     if isinstance(error, MemoryError):
-        return "memory", "this machine has no memory left; end what else runs on it, or run less at a time"
+        return "memory", (
+            "this machine has no memory left; stop other processes, or run fewer trials at a time"
+        )
     if isinstance(error, ValueError) and not has_begun:
         return "input", words
-    return "code", f"a fault of this program ({type(error).__name__}), told above; please report it"
+    return "code", f"a bug in this program ({type(error).__name__}), shown above; please report it"
 
 
 def describe_os_error(error: OSError) -> str:
-    """Return in words what the system refused, and of which file."""
+    """Return which operation the system refused, and for which file."""
     if error.errno is None:
         return str(error)
     reason = error.strerror or os.strerror(error.errno)
     if error.errno == errno.EFBIG:
         reason += " for this process (to lift the limit: ulimit -f unlimited)"
-    if isinstance(error, FileNotFoundError) and not error.filename:  # only the question where one is
-        return f"{reason}: the current directory; change to one that is there"
+    if isinstance(error, FileNotFoundError) and not error.filename:  # only the current directory has no name
+        return f"{reason}: the current directory; change to one that exists"
     return f"{reason}: {error.filename}" if error.filename else reason
 
 
 def _tell(error: BaseException, *, has_begun: bool) -> int:
-    """Say how a command ends and return its exit code."""
+    """Print how a command ends and return its exit code."""
     ending = explain(error, has_begun=has_begun)
     if ending.cause == "code":
         traceback.print_exception(error)
@@ -191,12 +193,12 @@ def _tell(error: BaseException, *, has_begun: bool) -> int:
 
 
 def note(text: str) -> None:
-    """Say what a user should know of a command that goes on."""
+    """Print a note to the user of a command that continues."""
     print(f"note: {one_line(text)}", file=sys.stderr)
 
 
 def require_utf8() -> None:
-    """Raise a ValueError unless paths are UTF-8: Ray and the tables cannot be had otherwise."""
+    """Raise a ValueError unless paths are UTF-8: Ray and the tables need it."""
     if (encoding := sys.getfilesystemencoding()) != "utf-8":
         raise ValueError(
             f"Python must use UTF-8 for paths and output, got {encoding}; set PYTHONUTF8=1, or a locale such "
@@ -205,8 +207,8 @@ def require_utf8() -> None:
 
 
 def this_command(flag: str | None = None, value: object = None) -> str:
-    """Return the command line by which this process was started, with another value of one of its options."""
-    # uv tells those that it runs how deep they are in each other; without it, python may be another one.
+    """Return the command line that started this process, with another value of one of its options."""
+    # uv sets this variable for its children; without uv, python may be another interpreter.
     runner = ["uv", "run"] if "UV_RUN_RECURSION_DEPTH" in os.environ else []
     words = [*runner, "python", *sys.orig_argv[1:]]
     if flag is not None:

@@ -1,4 +1,4 @@
-"""The random streams that torch, numpy and python share in a process: watched, and left as they were."""
+"""Watch the random streams that torch, numpy and Python share in a process, and restore their states."""
 
 import contextlib
 import random
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 HAND_MADE_SEED = 2**32
-"""below it, torch's seed was set by somebody, but for one import in four milliards"""
+"""a seed of torch below it was set by a user, except for one import in 4 x 10^9"""
 
 
 def _read_torch() -> bytes | None:
@@ -19,9 +19,9 @@ def _read_torch() -> bytes | None:
 
 @contextlib.contextmanager
 def watched_streams() -> Iterator[list[str]]:
-    """Yield a list that holds, after the block, whose global streams were drawn from or set in it.
+    """Yield a list that holds, after the block, the global streams that it drew from or seeded.
 
-    They are given back as they were, also where the block raises.
+    Their states are restored, also if the block raises.
     """
     touched: list[str] = []
     python, old_torch = random.getstate(), _read_torch()
@@ -41,10 +41,10 @@ def watched_streams() -> Iterator[list[str]]:
 
 
 def _was_touched(old: bytes | None, new: bytes) -> bool:
-    """Return whether torch's stream is not where it was, or not as torch's import leaves it; give it back."""
+    """Return whether torch's stream has moved, or differs from its state after import; restore it."""
     torch = sys.modules["torch"]
     if old is None:
-        # Its import takes a seed of 64 bits from the system and draws nothing.
+        # Importing torch takes a 64-bit seed from the system and draws nothing.
         seed = torch.initial_seed()
         fresh = torch.Generator().manual_seed(seed).get_state()
         return bool(seed < HAND_MADE_SEED or fresh.numpy().tobytes() != new)

@@ -1,4 +1,4 @@
-"""How the imbalance of a training set is named and put in order, and how its classes fall into groups.
+"""How the imbalance of a training set is named and ordered, and how classes are grouped.
 
 Shape suffix: K classes.
 """
@@ -8,11 +8,11 @@ from fractions import Fraction
 from typing import Any
 
 ORIGINAL = "original"
-"""how tables name a training set with every image as it comes"""
+"""name in tables of a training set that keeps every image"""
 CUT_PROFILES = ("exp", "step")
-"""profiles of a long tail beside the paper's C, each with an imbalance ratio"""
+"""profiles of a long tail other than the paper's C, each with an imbalance ratio"""
 MANY_FROM, FEW_BELOW = 101, 20
-"""training images from which a class has many, and below which it has few"""
+"""a class with more training images has many; one with fewer than the second has few"""
 _ABOVE_RATIOS = 1e10
 RANK_GROUPS = {"head": "head", "medium": "medium", "tail": "tail"}
 COUNT_GROUPS = {
@@ -20,18 +20,18 @@ COUNT_GROUPS = {
     "medium_shot": f"medium-shot classes ({FEW_BELOW} to {MANY_FROM - 1})",
     "few_shot": f"few-shot classes (< {FEW_BELOW})",
 }
-"""names of groups by rank and by count, and how tables write them"""
+"""names of groups by rank and by count, and their labels in tables"""
 
 
 def name_data(data: Mapping[str, Any]) -> str:  # Any: plain values
-    """Return how tables name training data, from its configuration: "7/9", "exp 100", or "original"."""
+    """Return the name of training data in tables, from its configuration: "7/9", "exp 100", or "original"."""
     if data.get("profile") is not None:
         return f"{data['profile']} {data['ratio']}"
     return data["c"] or ORIGINAL
 
 
 def say_data(data: str) -> str:
-    """Return the name of training data as a sentence says it: "C = 7/9", "exp 100", "the original set"."""
+    """Return the name of training data in sentences: "C = 7/9", "exp 100", "the original set"."""
     if data == ORIGINAL:
         return "the original set"
     return f"C = {data}" if is_c(data) else data
@@ -43,7 +43,7 @@ def is_c(data: str) -> bool:
 
 
 def data_rank(data: str) -> float:
-    """Return where training data stands: the original set first, then each profile from mild to strong."""
+    """Return the sort key of training data: the original set first, then each profile from mild to strong."""
     if data == ORIGINAL:
         return -2.0
     if is_c(data):
@@ -54,7 +54,7 @@ def data_rank(data: str) -> float:
 
 
 def is_one_scale(data: Sequence[str]) -> bool:
-    """Whether training data is of one profile, so that it goes from mild to strong imbalance."""
+    """Whether all training data has one profile, so that it can be ordered from mild to strong imbalance."""
     return len({each.partition(" ")[0] if not is_c(each) else "" for each in data}) <= 1
 
 
@@ -87,5 +87,5 @@ def count_groups(counts_K: Sequence[int]) -> dict[str, list[int]]:
 
 
 def is_balanced(counts_K: Sequence[int]) -> bool:
-    """Whether all classes are of one size."""
+    """Whether all classes have equal sizes."""
     return len(set(counts_K)) <= 1

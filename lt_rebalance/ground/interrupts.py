@@ -1,7 +1,7 @@
-"""Stop on Ctrl-C and SIGTERM, but only where it is safe to.
+"""Stop on Ctrl-C and SIGTERM, but only at safe points.
 
 Ray's native code aborts or corrupts its state when a signal handler raises inside it, so the handler only
-takes note, and the program asks at points of its own choosing.
+sets a flag, and the program checks it at safe points.
 """
 
 import os
@@ -24,15 +24,15 @@ class Interrupted(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """The exit code by which a shell knows the signal: 130 for Ctrl-C, 143 for SIGTERM."""
+        """The exit code that shells use for the signal: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.signal
 
 
 class InterruptWatch:
-    """Takes note of the first stop signal; a second one ends the process at once."""
+    """Records the first stop signal; a second one ends the process immediately."""
 
     active: "ClassVar[InterruptWatch | None]" = None
-    """the one whose block this process is in"""
+    """the instance whose block this process is in"""
 
     def __init__(self) -> None:
         self._received: signal.Signals | None = None
@@ -49,7 +49,7 @@ class InterruptWatch:
             signal.signal(number, handler)
 
     def install(self) -> None:
-        """Put the handlers in place, again where other code has replaced them."""
+        """Install the handlers, again if other code has replaced them."""
         for number in STOP_SIGNALS:
             signal.signal(number, self._note)
 
@@ -66,7 +66,7 @@ class InterruptWatch:
 
 
 def pause(seconds: float) -> None:
-    """Sleep, but raise `Interrupted` as soon as a signal has asked this process to stop."""
+    """Sleep, but raise `Interrupted` as soon as a stop signal arrives."""
     if threading.current_thread() is not threading.main_thread():
         time.sleep(seconds)
         return

@@ -1,6 +1,6 @@
-"""End the processes that a process leaves behind, however it ends: by itself, by SIGKILL, out of memory.
+"""End the child processes of a process that ends normally, by SIGKILL, or out of memory.
 
-A second, small process waits for the end of the first at a pipe. Run as a file, this module is that process.
+A small second process waits at a pipe for the end of the first. This module, run as a file, is that process.
 """
 
 import contextlib
@@ -14,17 +14,17 @@ from pathlib import Path
 
 PAUSE_S = 0.1
 PATIENCE_S = 60.0
-"""how long it tries; a process that the kernel holds ends later by itself"""
+"""how long it tries; a process in an uninterruptible wait ends later by itself"""
 
 
 @contextlib.contextmanager
 def ended_with_this_process(variable: str, value: str) -> Iterator[None]:
-    """Have every process whose environment began with a variable of a value end with this block or process.
+    """End, with this block or process, every process whose initial environment has NAME=VALUE.
 
-    Nothing is ended where there is no /proc.
+    Does nothing on systems without /proc.
 
     Raises:
-        OSError: the process that waits cannot be started.
+        OSError: the waiting process cannot be started.
     """
     command = [sys.executable, "-I", "-S", __file__, f"{variable}={value}"]
     output = subprocess.DEVNULL
@@ -40,7 +40,7 @@ def ended_with_this_process(variable: str, value: str) -> Iterator[None]:
 
 
 def end_marked(mark: bytes) -> None:
-    """End all processes of this user whose environment began with NAME=VALUE, this one excepted."""
+    """End all processes of this user whose initial environment has NAME=VALUE, except this one."""
     deadline = time.monotonic() + PATIENCE_S
     while _kill_marked(mark) and time.monotonic() < deadline:
         time.sleep(PAUSE_S)

@@ -1,4 +1,4 @@
-"""The memory that is left to this process, and the refusal of what does not fit into it."""
+"""The memory that this process can still allocate, and an error for data that does not fit."""
 
 from pathlib import Path
 
@@ -10,25 +10,25 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_bytes() -> int | None:
-    """Return what this process can still take: of the machine, or of its container where that is less.
+    """Return how much memory this process can still allocate, on the machine or in its container.
 
-    None where the system does not tell.
+    None if the system does not say.
     """
     found = [each for each in (_left_on_machine(), _left_in_container()) if each is not None]
     return min(found, default=None)
 
 
 def require_memory(num_bytes: int, what: str, remedy: str) -> None:
-    """Raise a DataError unless so many bytes fit into the memory that is left, as far as that can be told.
+    """Raise a DataError unless this many bytes fit into the available memory, as far as that is known.
 
     Args:
-        what: what takes them, to follow "got"; it ends in a verb.
-        remedy: what would fit, or what makes it smaller.
+        what: what needs them; follows "got" and ends in a verb.
+        remedy: what would fit, or how to make it smaller.
     """
     left = available_bytes()
     if left is not None and num_bytes > left:
         raise DataError(
-            f"all images must fit into memory, which has {format_bytes(left)} left, got {what} "
+            f"all images must fit into memory, which has {format_bytes(left)} free, got {what} "
             f"{format_bytes(num_bytes)}; {remedy}"
         )
 
@@ -49,5 +49,5 @@ def _left_in_container() -> int | None:
         statistics = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return None
-    # What files keep there is given back as soon as it is wanted.
+    # The page cache is released as soon as memory is needed.
     return None if limit == "max" else max(int(limit) - used + int(statistics.get("inactive_file", 0)), 0)

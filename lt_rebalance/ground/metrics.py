@@ -1,9 +1,8 @@
-"""METRICS: what is said of a trained classifier in one number, and which way each is better.
+"""METRICS: numbers that describe a trained classifier, and the direction in which each is better.
 
 A metric is one entry of the dict at the end of the file. Tables, TensorBoard, verdicts, the choice of the
 reported round, and the check of records take its name, label, direction and range from there. A metric of the
-confusion matrix is had of results from before it was added as well: where a record lacks it, it is computed
-when the record is read.
+confusion matrix also covers older results: if a record lacks it, it is computed when the record is read.
 
 Shape suffixes: K classes, N items, T thresholds.
 """
@@ -22,53 +21,56 @@ from lt_rebalance.ground.values import LARGEST
 ECE_BINS = 15
 NUM_THRESHOLDS = 51
 COLLAPSED_BELOW = 0.1
-"""diversity of a class below which a generator draws almost the same image of it every time"""
+"""diversity of a class below which a generator draws almost the same image every time"""
 _BLOCK_VALUES = 2**18
-"""probabilities that are worked on at a time, so that they stay in the cache"""
+"""number of probabilities processed at a time, so that they stay in the cache"""
 
 HEADLINE, FURTHER, FILES = "headline", "further", "files"
-"""where a metric is shown: in every table and all of TensorBoard; in the table of further metrics and all of
+"""where a metric is shown: in every table and in TensorBoard; in the table of further metrics and in
 TensorBoard; in CSV files alone"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One number of a trained classifier, from the one of its two functions that it has."""
+    """One number that describes a trained classifier; exactly one of its two functions is set."""
 
     label: str
-    """How tables and plots name it."""
+    """Its name in tables and plots."""
     is_higher_better: bool
     """Its direction, for verdicts and choices."""
     of_confusion: Callable[[Confusion], float] | None = None
-    """From the confusion matrix to the value."""
+    """Computes the value from the confusion matrix."""
     of_probabilities: Callable[[FloatArray, IntArray], float] | None = None
-    """From `probabilities_NK`, the softmax of the logits whatever the loss, and `labels_N` to the value."""
+    """Computes the value from `probabilities_NK`, the softmax of the logits under any loss, and
+    `labels_N`."""
     low: float = -LARGEST
     """Its smallest value."""
     high: float = LARGEST
     """Its largest value."""
     shown: str = FURTHER
-    """Of `HEADLINE`, `FURTHER`, `FILES`."""
+    """One of `HEADLINE`, `FURTHER`, `FILES`."""
 
     def __post_init__(self) -> None:
         if not (isinstance(self.label, str) and self.label.strip()):
-            raise ValueError(f"a metric needs a label, the words that tables name it by, got {self.label!r}")
+            raise ValueError(f"a metric needs a label, its name in tables, got {self.label!r}")
         if self.of_confusion is not None and self.of_probabilities is not None:
-            raise ValueError(f"metric {self.label!r} has one of of_confusion and of_probabilities, got both")
+            raise ValueError(
+                f"metric {self.label!r} needs exactly one of of_confusion and of_probabilities, got both"
+            )
         if not -LARGEST <= self.low < self.high <= LARGEST:
             raise ValueError(
                 f"the range of metric {self.label!r} must be finite, with low below high, got {self.low} to "
-                f"{self.high}; one without an end leaves low or high out"
+                f"{self.high}; omit low or high for an unbounded range"
             )
         if self.shown not in (HEADLINE, FURTHER, FILES):
             known = ", ".join((HEADLINE, FURTHER, FILES))
             raise ValueError(f"unknown place {self.shown!r} of metric {self.label!r}; known: {known}")
 
     def check(self, name: str, value: Any) -> float:  # Any: a metric's code may return anything
-        """Return what its function gave, as a float.
+        """Return the result of its function as a float.
 
         Raises:
-            ValueError: something other than a number of its range; NaN is none.
+            ValueError: not a number within its range; NaN is outside.
         """
         is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
         if not is_number or not self.low <= value <= self.high:
@@ -109,12 +111,12 @@ def _ece(probabilities_NK: FloatArray, labels_N: IntArray) -> float:
 def precision_recall_counts(probabilities_NK: FloatArray, labels_N: IntArray) -> IntArray:
     """Return `counts_K2T`: true and false positives of each class against all others, by threshold.
 
-    An item is positive where its probability is at least the threshold; there are 51, evenly spaced from 0,
-    where all items are positive, to 1.
+    An item is positive if its probability is at least the threshold. There are 51 thresholds, evenly spaced
+    from 0, where all items are positive, to 1.
     """
     num_classes = probabilities_NK.shape[1]
     thresholds_T = np.linspace(0, 1, NUM_THRESHOLDS)
-    # Of many classes, nearly all probabilities lie below the first threshold above 0: count the others.
+    # With many classes, nearly all probabilities are below the first threshold above 0: count the others.
     items_M, classes_M = np.nonzero(probabilities_NK >= thresholds_T[1])
     last_M = np.searchsorted(thresholds_T, probabilities_NK[items_M, classes_M], side="right") - 1
     cells_M = (2 * classes_M + (labels_N[items_M] != classes_M)) * NUM_THRESHOLDS + last_M
@@ -127,7 +129,7 @@ def precision_recall_counts(probabilities_NK: FloatArray, labels_N: IntArray) ->
 
 
 def confusion_metrics(confusion: Confusion, names: Collection[str] | None = None) -> dict[str, float]:
-    """Return every metric of a confusion matrix by name, or those named; errors as `Metric.check`."""
+    """Return metrics of a confusion matrix by name: all, or those named; errors as `Metric.check`."""
     return {
         name: metric.check(name, metric.of_confusion(confusion))
         for name, metric in METRICS.items()
@@ -145,7 +147,7 @@ def probability_metrics(probabilities_NK: FloatArray, labels_N: IntArray) -> dic
 
 
 def metric_names() -> tuple[str, ...]:
-    """Return all names: what the training measures itself, then what confusions and probabilities give."""
+    """Return all names: those that training measures, then those of confusion matrices and probabilities."""
     kinds: tuple[list[str], list[str], list[str]] = ([], [], [])
     for name, metric in METRICS.items():
         kinds[1 if metric.of_confusion else 2 if metric.of_probabilities else 0].append(name)
@@ -153,7 +155,7 @@ def metric_names() -> tuple[str, ...]:
 
 
 def shown_metrics(*places: str) -> tuple[str, ...]:
-    """Return the names that are shown in one of these places, in the order of the registry."""
+    """Return the names that are shown in one of these places, in registry order."""
     return tuple(name for name, metric in METRICS.items() if metric.shown in places)
 
 
@@ -161,31 +163,31 @@ def is_higher_better(name: str) -> bool:
     """Return the direction of a metric, or of the recall of a group of classes.
 
     Raises:
-        ValueError: nothing is known of it.
+        ValueError: the name is unknown.
     """
     if name.startswith("recall_"):
         return True
     if name not in METRICS:
-        raise ValueError(f"unknown metric {name!r}, so which way it is better; known: {', '.join(METRICS)}")
+        raise ValueError(f"unknown metric {name!r}, so its direction is unknown; known: {', '.join(METRICS)}")
     return METRICS[name].is_higher_better
 
 
 def is_better(name: str, value: float, other: float) -> bool:
-    """Whether a value of a metric is better than another; equal ones are not."""
+    """Whether a value of a metric is strictly better than another."""
     return value > other if is_higher_better(name) else value < other
 
 
-# Metrics in files of the user's own
+# User's metrics
 
 
 @contextlib.contextmanager
 def own_metrics(asked: Sequence[str]) -> Iterator[None]:
-    """Have the user's own in `METRICS`: each a `Metric` of confusion matrices, asked for as "PATH.py:NAME".
+    """Add the user's metrics to `METRICS`: each a `Metric` of confusion matrices, given as "PATH.py:NAME".
 
-    They are shown among the further ones, wherever they say that they are to be.
+    They are shown in the table of further metrics, whatever place they state.
 
     Raises:
-        ValueError: no such file or name, no metric, one of probabilities, or a label that another one has.
+        ValueError: no such file or name, not a metric, a metric of probabilities, or a label that is taken.
     """
     added: list[str] = []
     try:
@@ -203,7 +205,7 @@ def own_metrics(asked: Sequence[str]) -> Iterator[None]:
 
 
 def list_own() -> tuple[str, ...]:
-    """Return the names of the metrics that are the user's own."""
+    """Return the names of the user's metrics."""
     return tuple(name for name in METRICS if is_own(name))
 
 
@@ -211,19 +213,19 @@ def _check_own(name: str) -> Metric:
     metric: Metric = get_own(name, Metric)
     if metric.of_confusion is None:
         raise ValueError(
-            f"{name} must have of_confusion, of the confusion matrix: probabilities are in no store"
+            f"{name} needs of_confusion, a function of the confusion matrix: stores hold no probabilities"
         )
     check_labels(METRICS | {name: metric})
     return replace(metric, shown=FURTHER)
 
 
 def check_labels(metrics: Mapping[str, Metric]) -> None:
-    """Raise a ValueError unless each metric has a label of its own: rows and columns are told apart by it."""
+    """Raise a ValueError unless the label of each metric is unique, since tables use labels as names."""
     names: dict[str, str] = {}
     for name, metric in metrics.items():
         if (other := names.setdefault(metric.label, name)) != name:
             raise ValueError(
-                f"{name} needs a label of its own, got {metric.label!r}, which {other} has; give it another"
+                f"{name} needs a unique label, got {metric.label!r}, which {other} has; choose another"
             )
 
 
@@ -233,13 +235,13 @@ def check_labels(metrics: Mapping[str, Metric]) -> None:
 def leading_metric(*, is_test_balanced: bool) -> str:
     """Return the metric by which methods are compared first.
 
-    On an unbalanced test set accuracy mostly says what happens to its large classes.
+    On an unbalanced test set, accuracy mostly describes the large classes.
     """
     return "accuracy" if is_test_balanced else SELECTION_METRIC
 
 
 def headline_metrics(*, is_test_balanced: bool) -> tuple[str, ...]:
-    """Return the metrics of every table, the leading one first; balanced accuracy where it tells more."""
+    """Return the metrics of every table, the leading one first; balanced accuracy where it says more."""
     names = shown_metrics(HEADLINE)
     if is_test_balanced:
         return names
@@ -254,7 +256,8 @@ _SELECTING_SPLITS = {"best_validation": "validation", "oracle_best_test": "test"
 
 
 def selection_column(selection: str) -> str | None:
-    """Return the column of the curves whose first best value chooses the reported round; None: the last."""
+    """Return the column of the curves whose first best value chooses the reported round; None: the last
+    round."""
     split = _SELECTING_SPLITS.get(selection)
     return None if split is None else f"{split}_{SELECTION_METRIC}"
 
@@ -304,7 +307,7 @@ METRICS = {
         high=1,
         shown=FILES,
     ),
-    "loss": Metric(label="loss", is_higher_better=False, shown=HEADLINE),  # the training's own
+    "loss": Metric(label="loss", is_higher_better=False, shown=HEADLINE),  # measured during training
     "nll": Metric(label="negative log likelihood", is_higher_better=False, of_probabilities=_nll, low=0),
     "brier": Metric(label="Brier score", is_higher_better=False, of_probabilities=_brier, low=0, high=2),
     "ece": Metric(

@@ -1,9 +1,9 @@
-"""The one rule for names that become parts of paths: of studies, searches, runs, artefacts, directories."""
+"""The one rule for names that become parts of paths: studies, searches, runs, artefacts, directories."""
 
 from typing import TypeGuard
 
 MAX_NAME_BYTES = 200
-"""what file systems take, less the endings that are put to a name"""
+"""limit of file systems, less the suffixes that are added to a name"""
 _RULE = (
     f"a plain file name: 1 to {MAX_NAME_BYTES} bytes of printable characters, without slashes, a leading dot "
     "or spaces at its ends"
@@ -11,10 +11,10 @@ _RULE = (
 
 
 def check_name(what: str, name: object) -> str:
-    """Return a name that can be a part of a path, and lead nowhere else.
+    """Return a name if it is safe as one part of a path.
 
     Raises:
-        ValueError: it cannot; the text begins with `what` it names.
+        ValueError: it is not; the message begins with `what` it names.
     """
     if is_name(name):
         return name
@@ -22,7 +22,7 @@ def check_name(what: str, name: object) -> str:
 
 
 def is_name(name: object) -> TypeGuard[str]:
-    """Whether something keeps to the rule."""
+    """Whether a name follows the rule."""
     return (
         isinstance(name, str)
         and name[:1] not in ("", ".")
@@ -35,7 +35,7 @@ def is_name(name: object) -> TypeGuard[str]:
 
 
 def is_foreign(name: str) -> bool:
-    """Whether a file was left by a file system, a desktop or an editor, and says nothing of a store."""
+    """Whether a file belongs to a file system, a desktop or an editor, and not to a store."""
     return name.startswith(".") or not name or name.endswith("~") or name.casefold() in _LEFT_BY_OTHERS
 
 
@@ -46,5 +46,5 @@ _LEFT_BY_OTHERS = {
 
 
 def entitle(name: str, title: str) -> str:
-    """Return a name with the title that readers know it by, where it has one: "pets (images@75d61863)"."""
+    """Return a name with its title for readers, if it has one: "pets (images@75d61863)"."""
     return f"{title} ({name})" if title else name

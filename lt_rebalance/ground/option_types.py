@@ -1,4 +1,4 @@
-"""Kinds of values that options take: what no option could make sense of is refused where it is read."""
+"""Types of option values: senseless values are refused when the command line is parsed."""
 
 import argparse
 import math
@@ -7,21 +7,21 @@ from pathlib import Path
 MOST = 10**9
 """the largest whole number that any option takes: steps, threads, ports"""
 MOST_REPEATS = 100_000
-"""the largest number of things that are listed one by one: seeds, epochs"""
+"""the largest number of listed items: seeds, epochs"""
 
 
 def whole(text: str) -> int:
-    """Return a whole number that is not beyond all use."""
+    """Return a whole number within sensible bounds."""
     return _read_whole(text, MOST)
 
 
 def repeats(text: str) -> int:
-    """Return how often something is done, where every time is planned by itself."""
+    """Return a number of repetitions that are planned one by one."""
     return _read_whole(text, MOST_REPEATS)
 
 
 def finite(text: str) -> float:
-    """Return a number that is neither infinite nor none at all."""
+    """Return a finite number."""
     try:
         value = float(text)
     except ValueError:
@@ -40,12 +40,12 @@ def price(text: str) -> float:
 
 
 def place(text: str) -> str:
-    """Return a file, directory or address, with the home of a user in place of a tilde."""
+    """Return a file, directory or address, with a leading tilde expanded."""
     try:
         return str(Path(text).expanduser()) if text.startswith("~") else text
     except RuntimeError:
         raise argparse.ArgumentTypeError(
-            f"{text!r}: no home is known of this user; write the path in full"
+            f"{text!r}: the home directory of this user is unknown; write the path in full"
         ) from None
 
 

@@ -1,10 +1,10 @@
-"""Files of the user's own: named by path, known by content, run only where their user's command asks for it.
+"""Users' own Python files: given by path, identified by content, run only if a command line names them.
 
 A user gives "path/to/mine.py:my_method". Configurations, records and tables hold
-"mine.py:my_method@3f9a2b1c", with the first digits of the sha256 of the content, and the whole of it beside
-the name as `file_sha256`. Such a name is looked up among the files at hand: those that the command line of
-this process gave or, in a worker, that its driver handed on. No name makes a file be read, so nothing that
-lies in a store is ever run.
+"mine.py:my_method@3f9a2b1c", with the first digits of the sha256 of the content; `file_sha256` beside the
+name holds the full hash. Names are looked up among loaded files: those that the command line of this process
+named or, in a worker, that the main process passed on. A name never causes a file to be read, so nothing from
+a store is ever run.
 """
 
 import ast
@@ -31,16 +31,16 @@ _NAME = re.compile(rf"(?P<file>[^/]+\.py):(?P<taken>\w+)@(?P<digits>[0-9a-f]{{{D
 
 
 class WrongReturnError(ValueError):
-    """What is not as its contract has it, though no line raised: a value that a function returned."""
+    """A result that breaks its contract although no line raised: a value that a function returned."""
 
-    def __init__(self, function: Any, words: str) -> None:  # Any: whatever was called
-        """Say it with the line that the function is defined in."""
+    def __init__(self, function: Any, words: str) -> None:  # Any: the function that was called
+        """Make the error, with the line where the function is defined."""
         self.path, self.line = _find_definition(function)
         super().__init__(f"{self.path}:{self.line}: {words}" if self.path else words)
 
 
 def _find_definition(function: Any) -> tuple[str, int]:  # Any: as above
-    """Return file and line of what was called; no file where that is not known, as of what C defines."""
+    """Return file and line of a function; no file if that is unknown, as for functions in C."""
     function = getattr(function, "func", function)  # of a partial
     function = getattr(function, "__wrapped__", function)
     code = getattr(function, "__code__", None) or getattr(
@@ -56,32 +56,32 @@ def _find_definition(function: Any) -> tuple[str, int]:  # Any: as above
 
 @dataclass(frozen=True, kw_only=True)
 class OwnFile:
-    """A file of a user's, as it was read."""
+    """A user's file, as it was read."""
 
     path: str
-    """as its user gave it; errors and tracebacks show it"""
+    """as the user gave it; shown in errors and tracebacks"""
     source: str
 
     @cached_property
     def sha256(self) -> str:
-        """The identity of its content."""
+        """The hash of its content."""
         return hashlib.sha256(self.source.encode()).hexdigest()
 
     @property
     def place(self) -> tuple[str, str]:
-        """Where it stands among the files at hand: its own name, and the first digits of its hash."""
+        """Its place among loaded files: its name, and the first digits of its hash."""
         return Path(self.path).name, self.sha256[:DIGITS]
 
     @cached_property
     def module(self) -> types.ModuleType:
-        """What it defines; it is run once in a process.
+        """The names that it defines; it is run once per process.
 
         Raises:
-            ValueError: it cannot be run, with the line and the error.
+            ValueError: running it failed; the message has the line and the error.
         """
         module = types.ModuleType(f"lt_rebalance_own_{self.sha256}")
         module.__file__ = self.path
-        # Tracebacks show its lines also where there is no such file.
+        # Tracebacks show its lines even if the file does not exist here.
         linecache.cache[self.path] = (len(self.source), None, self.source.splitlines(True), self.path)
         sys.modules[module.__name__] = module  # dataclasses look up the module that defines them
         try:
@@ -105,7 +105,7 @@ class OwnFile:
         return _find_line(error, {self.path}) or self.path
 
     def list_defined(self) -> dict[str, int]:
-        """Return what it defines itself, by name the line of the last definition."""
+        """Return the names that it defines itself, with the line of the last definition."""
         lines = {}
         for node in ast.parse(self.source.encode()).body:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
@@ -116,14 +116,14 @@ class OwnFile:
 
 
 _AT_HAND: dict[tuple[str, str], OwnFile] = {}
-"""by place; filled by command lines and by drivers alone"""
+"""by place; filled only by command lines and main processes"""
 
 
 def resolve(asked: str) -> str:
-    """Return the name of what a user asks for as "PATH.py:NAME", whose file is read and run; else unchanged.
+    """Return the name for "PATH.py:NAME", after its file is read and run; other names unchanged.
 
     Raises:
-        ValueError: no such file, one that cannot be run, or one that does not define the name.
+        ValueError: the file does not exist, cannot be run, or does not define the name.
     """
     match = _ASKED.fullmatch(asked)
     if match is None:
@@ -132,26 +132,27 @@ def resolve(asked: str) -> str:
     if not match["taken"] or match["taken"] not in vars(file.module):
         asked_for = f"does not define {match['taken']!r}" if match["taken"] else "is a file"
         raise ValueError(
-            f"{file.path} {asked_for}; say what to take of it as {file.path}:NAME, of "
-            f"{', '.join(file.list_defined()) or 'which it has nothing'}"
+            f"{file.path} {asked_for}; name what to use as {file.path}:NAME, of "
+            f"{', '.join(file.list_defined()) or 'which it defines nothing'}"
         )
     name, digits = file.place
     return check_name("a name in a file of your own", f"{name}:{match['taken']}@{digits}")
 
 
 def bring(path: str) -> OwnFile:
-    """Read a file, which is at hand from now on; nothing of it is run yet.
+    """Read a file and register it as loaded; it is not run yet.
 
     Raises:
-        ValueError: it cannot be read, or another with these first digits of its hash is at hand.
+        ValueError: it cannot be read, or a loaded file with other content has the same first digits of the
+            hash.
     """
     try:
-        if not Path(path).is_file():  # a pipe or a device may have no end
+        if not Path(path).is_file():  # a pipe or a device may be endless
             raise ValueError(f"there is no file {path!r}")
         content = Path(path).read_bytes()
         if len(content) > MAX_FILE_BYTES:
             raise ValueError(
-                f"{path} has more than {MAX_FILE_BYTES:,} bytes, too many for a file of your own"
+                f"{path} has more than {MAX_FILE_BYTES:,} bytes, the limit for a file of your own"
             )
         return _keep(OwnFile(path=path, source=content.decode()))
     except OSError as error:
@@ -170,26 +171,26 @@ def _keep(file: OwnFile) -> OwnFile:
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is that of something in a file of a user's own."""
+    """Whether a name refers to a user's file."""
     return _NAME.fullmatch(name) is not None
 
 
 def is_at_hand(name: str) -> bool:
-    """Whether what has this name can be used here; True for whatever is not a user's own."""
+    """Whether a name can be used here; True for all names that do not refer to a user's file."""
     return not is_own(name) or _place_of(name) in _AT_HAND
 
 
 def get_own(name: str, kind: type | None = None) -> Any:
-    """Return what has this name in a file at hand.
+    """Return the object that a name refers to, from a loaded file.
 
     Args:
-        kind: what it has to be; None for something that can be called.
+        kind: its required type; None for a callable.
 
     Raises:
-        ValueError: its file is not at hand, or it is something else.
+        ValueError: its file is not loaded, or the object has another type.
     """
     if not is_at_hand(name):
-        raise ValueError(f"{name} is in a file that is not at hand; name it as PATH.py:NAME")
+        raise ValueError(f"{name} is in a file that is not loaded; name it as PATH.py:NAME")
     file, taken = _AT_HAND[_place_of(name)], name.rpartition("@")[0].rpartition(":")[2]
     found = getattr(file.module, taken)
     if not (callable(found) if kind is None else isinstance(found, kind)):
@@ -206,29 +207,30 @@ def _place_of(name: str) -> tuple[str, str]:
 
 
 def check_sha256(name: str, stated: str | None) -> str | None:
-    """Return the sha256 that belongs into a configuration beside a name; None beside what is no user's own.
+    """Return the sha256 that a configuration holds beside a name; None for names of no user's file.
 
     Raises:
-        ValueError: another is stated, or none where the file is not at hand.
+        ValueError: another hash is given, or none is given and the file is not loaded.
     """
     if not is_own(name):
         if stated is not None:
-            raise ValueError(f"file_sha256 goes with a file of your own, and {name!r} is none")
+            raise ValueError(f"file_sha256 goes with a file of your own, and {name!r} is not in one")
         return None
     file = _AT_HAND.get(_place_of(name))
     if stated is None and file is None:
-        raise ValueError(f"{name} is in a file that is not at hand; name it as PATH.py:NAME")
+        raise ValueError(f"{name} is in a file that is not loaded; name it as PATH.py:NAME")
     known = stated if file is None else file.sha256
     if stated not in (None, known) or known is None or not known.startswith(_place_of(name)[1]):
-        raise ValueError(f"{name} does not go with file_sha256 {stated}")
+        raise ValueError(f"{name} does not match file_sha256 {stated}")
     return known
 
 
-# What a stage needs, and how it comes to its worker
+# What a stage needs, and how it reaches workers
 
 
 def list_needed(values: Any) -> Iterator[tuple[str, str]]:  # Any: walks down JSON values
-    """Yield name and sha256 of all that is a user's own in a description such as `Stage.to_dict` gives."""
+    """Yield name and sha256 of every reference to a user's file in a description such as `Stage.to_dict`
+    gives."""
     if isinstance(values, Mapping):
         if "file_sha256" in values:
             yield values.get("name") or values["architecture"], values["file_sha256"]
@@ -240,10 +242,10 @@ def list_needed(values: Any) -> Iterator[tuple[str, str]]:  # Any: walks down JS
 
 
 def require_at_hand(values: Any) -> bool:  # Any: as above
-    """Return whether a description needs files of a user's own.
+    """Return whether a description needs users' files.
 
     Raises:
-        ValueError: one of them is not at hand; it is named with its sha256.
+        ValueError: one of them is not loaded; the message names it and its sha256.
     """
     needed = dict(list_needed(values))
     for name, sha256 in needed.items():
@@ -252,20 +254,20 @@ def require_at_hand(values: Any) -> bool:  # Any: as above
             others = [each for each in _AT_HAND.values() if each.place[0] == file]
             got = "".join(f"; {each.path} has sha256 {each.sha256}" for each in others)
             raise ValueError(
-                f"{name} is code of a file {file} with sha256 {sha256}, and no code is taken from a store; "
-                f"give that file with --own-file{got}"
+                f"{name} is code of a file {file} with sha256 {sha256}, and code is never loaded from a "
+                f"store; give the file with --own-file{got}"
             )
     return bool(needed)
 
 
 def hand_on(values: Any) -> list[dict[str, str]]:  # Any: as above
-    """Return the files that a description needs, as `take_in` takes them in another process."""
+    """Return the files that a description needs, in the form that `take_in` reads in another process."""
     files = [_AT_HAND[place] for place in sorted({_place_of(name) for name, _ in list_needed(values)})]
     return [{"path": file.path, "source": file.source} for file in files]
 
 
 def take_in(files: Sequence[Mapping[str, str]]) -> None:
-    """Have files at hand that a driver has handed on."""
+    """Load files that a main process has passed on."""
     for file in files:
         _keep(OwnFile(path=file["path"], source=file["source"]))
 
@@ -274,7 +276,8 @@ def take_in(files: Sequence[Mapping[str, str]]) -> None:
 
 
 def find_place(error: BaseException) -> str | None:
-    """Return where in a user's own file an error arose, as "path/to/mine.py:12"; None elsewhere."""
+    """Return the line of a user's file where an error arose, such as "path/to/mine.py:12"; None for
+    others."""
     paths = {file.path for file in _AT_HAND.values()}
     following: BaseException | None = error
     while following is not None and paths:
@@ -294,19 +297,19 @@ def _find_line(error: BaseException, paths: set[str]) -> str | None:
 
 
 def describe_own(error: BaseException) -> str | None:
-    """Return an error of a user's code in a line: where it arose, type and message; None for any other."""
+    """Return an error of a user's code in one line: place, type and message; None for other errors."""
     place, words = find_place(error), say_error(error)
     if place is None:
         return None
-    # An error of reading such a file says the place itself.
+    # The message of an error of reading such a file names the place itself.
     message = words.partition(": ")[2]
     return message if message.startswith(f"{place}: ") else f"{place}: {words}"
 
 
 def say_error(error: BaseException) -> str:
-    """Return the type and the message of an error, whatever its class."""
+    """Return the type and the message of an error of any class."""
     try:
         message = str(error.msg if isinstance(error, SyntaxError) else error)
     except Exception:  # of a class that a user wrote
-        message = "an error that cannot say what it is"
+        message = "an error without a readable message"
     return f"{type(error).__name__}: {message}"

@@ -1,4 +1,4 @@
-"""What the paper reports, as data: its grid, its Table 1, and the configurations that its numbers speak of.
+"""The paper's results as data: its grid, its Table 1, and the configurations behind its numbers.
 
 Source: Mankikar, Patel, Zhang, "Re-Balancing of Long-Tailed Datasets Using CGAN Generation", Table 1. Every
 number is a single run on the Fashion-MNIST test set.
@@ -14,7 +14,7 @@ PAPER_CS = ("7/9", "1/2")
 PAPER_METHODS = ("none", "undersample", "oversample", "cgan")
 PAPER_GENERATORS = ("mlp_cgan_relu", "small_mlp_cgan_leaky", "mlp_cgan_leaky", "big_mlp_cgan_leaky")
 MIN_COMPARED = 5
-"""runs of ours below which nothing is said of where the paper's number lies among them"""
+"""with fewer runs of ours, nothing is said about the position of the paper's number among them"""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PaperRow:
     """weighted, which equals macro F1 on the balanced test set"""
 
 
-# By training data ("original" or C) and method (for a CGAN, its generator).
+# By training data ("original" or C) and method (its generator, for a CGAN).
 TABLE_1 = {
     ("original", "none"): PaperRow(1.540, 0.921, 0.921),
     ("7/9", "none"): PaperRow(1.571, 0.890, 0.884),
@@ -75,14 +75,14 @@ _CLASSIFIER = {
     "classifier.selection": "last",
 }
 _NOT_COMPARED = ("protocol", "execution.")
-"""a name, and arithmetic on which results agree within rounding"""
+"""a title, and arithmetic that changes results only within rounding"""
 _NAMES = {
     "data.dataset": "data set",
     "data.subset_draw": "draw of the subset",
     "data.validation_per_class": "images set aside",
     "method.draw": "draw of the method",
 }
-NO_ROW = "no such row"
+NO_ROW = "row not in Table 1"
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -97,7 +97,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def papers_configuration(data: str, method: str) -> dict[str, Any]:
-    """Return what the paper's code ran for a row of Table 1, with dotted names, as plain values."""
+    """Return the paper's configuration for a row of Table 1, with dotted names, as plain values."""
     has_generator = method in PAPER_GENERATORS
     config = {**_DATA, **_CLASSIFIER, "data.c": None if data == "original" else data}
     config |= dict.fromkeys(_SUBSET) if data == "original" else _SUBSET
@@ -108,10 +108,10 @@ def papers_configuration(data: str, method: str) -> dict[str, Any]:
 
 
 def find_departures(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what sets a cell apart from what the paper ran, by name; empty where its numbers stand there.
+    """Return the differences between a cell and the paper's configuration, by name; empty if there are none.
 
-    That is the one rule, wherever the paper's numbers are shown: every field of the configuration is the
-    paper's. Only then are the paper's single run and ours draws of one procedure.
+    This is the one rule for showing the paper's numbers: every field of the configuration equals the paper's.
+    Only then are the paper's single run and ours draws of one procedure.
 
     Args:
         config: of a cell, nested as a study keeps it or with dotted names.
@@ -130,24 +130,24 @@ def find_departures(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _name(field: str) -> str:
-    """Return how a field is called in a sentence; all fields of a budget are one choice."""
+    """Return the name of a field in sentences; all fields of a budget are one choice."""
     section, _, rest = field.partition(".")
     name = _NAMES.get(field) or rest.partition(".")[0].replace("_", " ") or section
     return f"{name} of the generator" if section == "generator" and rest else name
 
 
 def say_departures(departures: Iterable[str]) -> str:
-    """Return departures as the text that tables keep; empty where there are none."""
+    """Return differences as text for tables; empty if there are none."""
     return ", ".join(departures)
 
 
 def find_row(data: str, method: str, departures: str) -> PaperRow | None:
-    """Return the paper's row beside a cell, or None; `departures` as `say_departures` gives them."""
+    """Return the paper's row for a cell, or None; `departures` as `say_departures` gives them."""
     return None if departures else TABLE_1.get((data, method))
 
 
 def explain_absence(departures: Iterable[str]) -> str:
-    """Return why the paper's numbers stand beside none or not all of some cells; empty where all have them.
+    """Return why the paper's numbers are missing beside some or all cells; empty if all have them.
 
     Args:
         departures: of every cell, as `say_departures` gives them.
@@ -158,11 +158,11 @@ def explain_absence(departures: Iterable[str]) -> str:
         return ""
     named = list(dict.fromkeys(name for each in different for name in each.split(", ")))
     differ = [name for name in named if name != NO_ROW]
-    reasons = ["it has no such row"] if NO_ROW in named else []
+    reasons = ["Table 1 has no such row"] if NO_ROW in named else []
     reasons += [f"its runs differ in {', '.join(differ)}"] if differ else []
     which = (
         "none of these cells"
         if len(different) == len(said)
-        else f"{len(said) - len(different)} of {len(said)} cells, and not beside the others"
+        else f"{len(said) - len(different)} of {len(said)} cells, and not for the others"
     )
-    return f"The paper's numbers stand beside {which}: {' or '.join(reasons)}."
+    return f"The paper's numbers are shown for {which}: {' or '.join(reasons)}."

@@ -1,4 +1,4 @@
-"""Turn frozen dataclasses into plain data and back, and check their values."""
+"""Convert frozen dataclasses to plain data and back, and check their values."""
 
 import dataclasses
 import functools
@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from lt_rebalance.ground.option_types import MOST
 
 LATER = {"is_later": True}
-"""metadata of a field that came after results were kept: at its default it stays out of the plain form, so
-that earlier results keep their keys"""
+"""metadata of a field that was added later: at its default it is left out of the plain form, so that earlier
+results keep their keys"""
 
 ConfigT = TypeVar("ConfigT")
 
@@ -25,14 +25,14 @@ def require_known(rule: str, value: str, known: Sequence[str]) -> None:
 
 
 def require_positive(**values: float | None) -> None:
-    """Raise a ValueError unless every given value that is not None is above 0."""
+    """Raise a ValueError unless every value is above 0 or None."""
     for name, value in values.items():
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be above 0, got {value}")
 
 
 def require_numbers(config: Any) -> None:  # Any: a configuration, whatever its fields
-    """Raise a ValueError when a number in a configuration is infinite, none at all or beyond all use."""
+    """Raise a ValueError if a number in a configuration is infinite, NaN or senselessly large."""
     for each in dataclasses.fields(config):
         value = getattr(config, each.name)
         if isinstance(value, float) and not math.isfinite(value):
@@ -47,8 +47,8 @@ def field_types(cls: type) -> dict[str, Any]:  # Any: an annotation may be a cla
     return typing.get_type_hints(cls)
 
 
-def to_plain(value: Any) -> Any:  # Any: walks configurations down to JSON values
-    """Return a configuration, and all configurations inside it, as dicts of plain JSON values.
+def to_plain(value: Any) -> Any:  # Any: converts configurations to JSON values
+    """Return a configuration, with all nested configurations, as dicts of plain JSON values.
 
     Equal configurations give equal JSON: a whole number in a field of floats becomes a float.
     """
@@ -64,10 +64,10 @@ def to_plain(value: Any) -> Any:  # Any: walks configurations down to JSON value
 
 
 def parse_value(text: str) -> Any:  # Any: a plain value
-    """Return what a user wrote on a command line: a TOML value, or the text itself where it is none."""
+    """Return the value of a text from a command line: a TOML value, or the text itself."""
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):  # no TOML, or a number of thousands of digits
+    except (ValueError, RecursionError):  # not TOML, or a number of thousands of digits
         return text
     return parsed["value"] if len(parsed) == 1 else text
 
@@ -76,10 +76,10 @@ def config_from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     """Return the configuration dataclass `cls` from plain values.
 
     Raises:
-        ValueError: unknown or missing keys, or something other than a mapping, here or in a nested one.
+        ValueError: unknown or missing keys, or not a mapping, here or in a nested configuration.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"{cls.__name__} is made from a mapping of its fields, got {values!r}")
+        raise ValueError(f"{cls.__name__} needs a mapping of its fields, got {values!r}")
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # ConfigT is always a dataclass
     known = [each.name for each in fields]
     for name in values:

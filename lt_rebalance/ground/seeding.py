@@ -1,8 +1,8 @@
 """Derive every random stream of a run from its seed and a named purpose.
 
 A stream depends on nothing else: not on the method, the lane, the worker or the order of execution. So
-methods are paired by seed, and what a seed sees does not depend on what runs beside it. Streams that are
-consumed while training take the index of the pass as well, so that a resumed run needs no generator state.
+methods are paired by seed, and the results of a seed do not depend on other runs. Streams that are used
+during training also take the index of the pass, so that a resumed run needs no generator state.
 """
 
 import functools
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:  # only what trains waits for torch
+if TYPE_CHECKING:  # only training code waits for torch
     import torch
     from torch import Tensor
 
@@ -21,7 +21,7 @@ ROOT_ENTROPY = 10707
 _SPLITMIX_GAMMA = 0x9E3779B97F4A7C15 - 2**64
 _SPLITMIX_ROUNDS = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64))
 
-# A number, once given, keeps its meaning for ever: results depend on it.
+# Never reuse or change a number: results depend on it.
 STREAMS = {
     "validation": 0,
     "class_order": 1,
@@ -51,13 +51,13 @@ def _seed_sequence(seed: int, purpose: str, index: int) -> np.random.SeedSequenc
 
 
 def _number(purpose: str) -> tuple[int, ...]:
-    """Return what stands for a purpose: its number, or eight words of a hash, which no number equals."""
+    """Return the number of a purpose, or eight words of a hash, which equals no number."""
     if "/" in purpose:
         return _hash(purpose)
     if purpose not in STREAMS:
         raise ValueError(
-            f"unknown stream {purpose!r}; known: {', '.join(STREAMS)}, and those that a method names after "
-            'itself, such as "mixup/pairs"'
+            f"unknown stream {purpose!r}; known: {', '.join(STREAMS)}, and those that begin with a method's "
+            'name, such as "mixup/pairs"'
         )
     return (STREAMS[purpose],)
 
@@ -72,7 +72,7 @@ def numpy_stream(seed: int, purpose: str, index: int = 0) -> np.random.Generator
 
     Args:
         seed: replicate index, at least 0.
-        purpose: a name in `STREAMS`, or a method's own: its name, a slash, and what is drawn.
+        purpose: a name in `STREAMS`, or a method's name, a slash, and what is drawn.
         index: the pass (epoch) or the step that consumes the stream; 0 for streams consumed once.
 
     Raises:
@@ -109,5 +109,5 @@ def random_words(key: "Tensor", counter: "Tensor") -> "Tensor":
 
 
 def _shift_right(words: "Tensor", num_bits: int) -> "Tensor":
-    """Shift zeros in from the left, where torch's own shift of int64 repeats the sign."""
+    """Shift in zeros from the left, where torch's shift of int64 repeats the sign."""
     return (words >> num_bits).bitwise_and_((1 << (64 - num_bits)) - 1)

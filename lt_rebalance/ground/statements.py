@@ -1,21 +1,21 @@
-"""Sentences about runs that the terminal and the report share; each is empty where it would not be true."""
+"""Sentences about runs that the terminal and the report share; empty if they do not apply."""
 
 
 def describe_diverged(num_diverged: int, what: str = "the mean") -> str:
-    """Return what diverged runs mean for a statistic that cannot hold them; empty where there are none."""
+    """Return how diverged runs affect a statistic that excludes them; empty if there are none."""
     if num_diverged == 0:
         return ""
     return f"{num_diverged:,} diverged, left out of {what}: their absence depends on the outcome"
 
 
 def count_used(n: int, num_planned: int, num_diverged: int) -> str:
-    """Return how many planned runs a statistic rests on, and how many are not in it since they diverged."""
+    """Return how many planned runs a statistic is based on, and how many diverged and are excluded."""
     used = f"{n:,} of {num_planned:,}"
     return f"{used} ({num_diverged:,} diverged)" if num_diverged else used
 
 
 def describe_statistic(largest_n: int, *, has_shared_subsets: bool) -> str:
-    """Return what numbers over so many runs of a cell, at most, are.
+    """Return the kind of a statistic over at most `largest_n` runs per cell.
 
     Args:
         has_shared_subsets: several runs of a cell share a subset, and are not independent.

@@ -1,7 +1,7 @@
-"""Standard output and error that do not stand in the way of the work.
+"""Make standard output and error safe: failed writes never stop the work.
 
-A sweep runs for hours, and who reads its output may leave, take no letters beyond ASCII, or never have been
-there. What cannot be shown is dropped, or written in other letters; the work goes on to its own end.
+A sweep runs for hours. Its reader may close the output, accept only ASCII, or be absent. Text that cannot be
+shown is dropped or escaped, and the work continues.
 """
 
 import codecs
@@ -12,18 +12,18 @@ import sys
 from typing import TextIO
 
 LEGIBLE = "lt_rebalance.legible"
-"""name of the way in which letters are written that an encoding does not have"""
+"""name of the error handler for characters that an encoding lacks"""
 _PLAIN = {"±": "+-", "×": "x", "–": "-", "—": "-", "…": "...", "−": "-", "→": "->", "’": "'"}
 _READER_HAS_LEFT = (errno.EPIPE, errno.ESHUTDOWN, errno.ECONNRESET)
 
 
 class Outlet(io.FileIO):
-    """A descriptor that takes everything: from the first write that fails on, all is dropped."""
+    """A descriptor that accepts everything: after the first failed write, all output is dropped."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "w", closefd=False)
         self.failure: OSError | None = None
-        """why nothing can be written, unless that is because the reader has seen enough"""
+        """why writing failed; empty if the reader closed the pipe"""
         self._is_dead = False
 
     def write(self, content: object) -> int | None:  # type: ignore[override]  # any buffer of bytes
@@ -39,9 +39,9 @@ class Outlet(io.FileIO):
 
 
 def settle_streams() -> None:
-    """Make standard output and error such that nothing written to them can raise.
+    """Make standard output and error such that writes to them never raise.
 
-    Those of tests and notebooks, which are no descriptors of this process, are kept.
+    Streams of tests and notebooks, which are not descriptors of this process, are kept.
     """
     codecs.register_error(LEGIBLE, _write_legibly)
     _occupy_descriptors()
@@ -51,15 +51,15 @@ def settle_streams() -> None:
             setattr(sys, name, _open_outlet(stream, 1 if name == "stdout" else 2))
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=LEGIBLE)
-    # The log of a job should show each line as it comes.
+    # The log of a job should show each line immediately.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
 
 
 def output_failure() -> OSError | None:
-    """Write what is still buffered and return why standard output is not whole; None where all was taken.
+    """Flush and return why standard output is incomplete; None if everything was written.
 
-    A reader that has seen enough is no failure.
+    A reader that closes the pipe is not a failure.
     """
     sys.stdout.flush()
     outlet = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
@@ -67,7 +67,7 @@ def output_failure() -> OSError | None:
 
 
 def _occupy_descriptors() -> None:
-    """Open what was closed: else the next file that is opened would be taken for standard output."""
+    """Reopen a closed descriptor: otherwise the next opened file would become standard output."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)

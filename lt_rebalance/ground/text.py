@@ -1,8 +1,8 @@
-"""Text from elsewhere, escaped for the place where it is shown: one function a place.
+"""Escape outside text for the place where it is shown: one function per place.
 
-What a store holds, or a user types, may carry sequences that move the cursor, lines that look like ours,
-markup or formulas. HTML is escaped by its templates, JSON by its encoder, LaTeX and Markdown by the writers
-of the analysis.
+Text from a store or a user may contain sequences that move the cursor, lines that look like ours, markup or
+formulas. HTML is escaped by its templates, JSON by its encoder, LaTeX and Markdown by the writers of the
+analysis.
 """
 
 import math
@@ -15,12 +15,12 @@ if TYPE_CHECKING:  # rich takes longer to import than a wrong option to refuse
     from rich.text import Text
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""what makes a spreadsheet take a cell for a formula, also in its wide form"""
+"""first characters that make a spreadsheet read a cell as a formula, also in full width"""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def one_line(text: object) -> str:
-    """Return a text for a line of a terminal or a log: what moves the cursor or turns text is spelled out."""
+    """Return a text for one line of a terminal or a log: control and bidirectional characters are escaped."""
     given = str(text)
     if given.isprintable():
         return given
@@ -32,19 +32,19 @@ def _spell(character: str) -> str:
 
 
 def lines(text: str, indent: str = "") -> str:
-    """Return a text of several lines for a terminal; `indent` tells its lines from ours."""
+    """Return a text of several lines for a terminal; `indent` distinguishes its lines from ours."""
     return "\n".join(indent + one_line(line.replace("\t", "    ")) for line in re.split("\r\n|\r|\n", text))
 
 
 def rich(text: object) -> "Text":
-    """Return a line for rich, which takes nothing in it for markup."""
+    """Return a line for rich, without any markup."""
     from rich.text import Text
 
     return Text(one_line(text))
 
 
 def csv_cell(value: Any) -> Any:  # Any: a cell of a table
-    """Return a cell of a CSV file that no spreadsheet takes for a formula; numbers stay as they are.
+    """Return a cell of a CSV file that no spreadsheet reads as a formula; numbers are unchanged.
 
     A text that begins like a formula gets an apostrophe before it, which spreadsheets do not show.
     """
@@ -77,7 +77,7 @@ NARROWEST = 40
 def make_console(file: TextIO | None = None) -> "Console":
     """Return the console for standard output or a file; wide enough for the tables without a terminal.
 
-    It shows texts as they are: a name such as "[red]" or ":tada:" is one, and no markup.
+    It shows texts literally: a name such as "[red]" or ":tada:" is not markup.
     """
     from rich.console import Console
 
@@ -86,7 +86,7 @@ def make_console(file: TextIO | None = None) -> "Console":
     if not console.is_terminal:
         asked = os.environ.get("COLUMNS", "")
         return Console(**plain, width=int(asked) if asked.isdecimal() and int(asked) else PLAIN_WIDTH)
-    # Narrower than that no table can be read: the terminal breaks its lines.
+    # No table is readable below this width: the terminal breaks its lines.
     return Console(**plain, width=max(console.width, NARROWEST))
 
 

@@ -1,7 +1,7 @@
-"""Values out of files: JSON read strictly, and shapes that say what a value has to be.
+"""Read JSON strictly, and check values against shapes.
 
-A shape is a function that takes a value and raises a `MisfitError` unless it fits. No number that fits is nan
-or infinite, none is a truth value, and no text stands for one.
+A shape is a function that takes a value and raises a `MisfitError` unless it fits. NaN, infinities and truth
+values are never numbers, and texts never stand for numbers.
 """
 
 import json
@@ -13,7 +13,7 @@ from lt_rebalance.ground.names import is_name
 Shape = Callable[[Any], object]  # Any: a JSON value
 
 LARGEST = 3.5e38
-"""above what float32 can be, and far enough below what float64 can be to be added up and squared"""
+"""above every float32, and small enough that float64 can add and square it"""
 LARGEST_WHOLE = 2**53
 LARGEST_S = 1e11
 """seconds; some 3,000 years"""
@@ -22,14 +22,14 @@ _SHOWN = 80
 
 
 class MisfitError(ValueError):
-    """A value is not what it has to be; says where, what was expected, and what stands there."""
+    """A value does not fit; says where, what was expected, and what it is."""
 
     def __init__(self, rule: str, value: Any, where: tuple[str, ...] = ()) -> None:
         super().__init__(rule, value, where)
         self.rule, self.value, self.where = rule, value, where
 
     def inside(self, name: object) -> "MisfitError":
-        """Return the same, seen from what holds the value under a name."""
+        """Return the same error as seen from the parent that holds the value under a name."""
         return MisfitError(self.rule, self.value, (str(name), *self.where))
 
     def __str__(self) -> str:
@@ -37,11 +37,11 @@ class MisfitError(ValueError):
 
 
 def parse_json(content: bytes | str) -> Any:  # Any: a JSON value
-    """Return the value that a JSON text in UTF-8 holds.
+    """Return the value of a JSON text in UTF-8.
 
     Raises:
-        ValueError: not JSON; a NaN or an infinity; a name given twice in an object; a text that no UTF-8 can
-            hold; or nested more deeply than anything that is written here.
+        ValueError: not JSON; a NaN or an infinity; a duplicate name in an object; a text that UTF-8 cannot
+            encode; or deeper nesting than this project ever writes.
     """
     text = content if isinstance(content, str) else content.decode()
     try:
@@ -94,7 +94,7 @@ def flag(value: Any) -> None:
 
 
 def text(value: Any) -> None:
-    """Fit any text, which is to be escaped where it is shown."""
+    """Fit any text, which must be escaped when shown."""
     if not isinstance(value, str):
         raise MisfitError("a text", value)
 
@@ -106,7 +106,7 @@ def label(value: Any) -> None:
 
 
 def name(value: Any) -> None:
-    """Fit what `names.check_name` takes."""
+    """Fit names that `names.check_name` accepts."""
     if not is_name(value):
         raise MisfitError("a plain file name", value)
 
@@ -128,7 +128,7 @@ def one_of(*known: str) -> Shape:
 
 
 def anything(value: Any, depth: int = 0) -> None:
-    """Fit any value whose numbers are finite and which is not nested too deeply."""
+    """Fit any value whose numbers are finite and that is not nested too deeply."""
     if depth > _DEEPEST:
         raise MisfitError("nested less deeply", "...")
     if isinstance(value, dict):
@@ -155,7 +155,7 @@ def scalar(value: Any) -> None:
 
 
 def optional(shape: Shape) -> Shape:
-    """Return the shape of null, or of what fits a shape."""
+    """Return the shape of null, or of a value that fits a shape."""
 
     def check(value: Any) -> None:
         if value is not None:
@@ -165,7 +165,7 @@ def optional(shape: Shape) -> Shape:
 
 
 def either(*shapes: Shape) -> Shape:
-    """Return the shape of what fits at least one of several."""
+    """Return the shape of values that fit at least one of several shapes."""
 
     def check(value: Any) -> None:
         misfits = []
@@ -211,8 +211,8 @@ def fields(
     """Return the shape of an object with certain fields.
 
     Args:
-        required: what must be there. later: what may be missing. others: what further fields have to be; None
-            where there may be none.
+        required: fields that must exist. later: fields that may be missing. others: shape of all further
+            fields; None if none are allowed.
     """
     later = later or {}
     known = {**required, **later}
@@ -231,7 +231,7 @@ def fields(
 
 
 def as_object(value: Any) -> dict[str, Any]:
-    """Return an object; MisfitError of anything else."""
+    """Return an object; MisfitError for anything else."""
     if not isinstance(value, dict):
         raise MisfitError("an object", value)
     return value
@@ -242,13 +242,13 @@ def _names(value: Mapping[str, Any]) -> Sequence[str]:
 
 
 def require(is_so: object, where: str, rule: str, value: Any) -> None:
-    """Raise a MisfitError of a value, in a place such as "runs.0.cell", unless it keeps to the rule."""
+    """Raise a MisfitError for a value, in a place such as "runs.0.cell", unless it fits the rule."""
     if not is_so:
         raise MisfitError(rule, value, tuple(where.split(".")))
 
 
 def inside(name_of_value: object, shape: Shape, value: Any) -> None:
-    """Fit what is held under a name; a misfit says so."""
+    """Check the value under a name; errors name it."""
     try:
         shape(value)
     except MisfitError as misfit:

@@ -1,1 +1,1 @@
-"""How a study stands: status, costs, concerns, TensorBoard."""
+"""The state of a study: status, costs, concerns, TensorBoard."""

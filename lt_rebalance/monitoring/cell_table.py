@@ -1,4 +1,4 @@
-"""The table of cells on a terminal: grouped by protocol and data, with as many columns as its width holds."""
+"""The table of cells on a terminal: grouped by protocol and data, with as many columns as fit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,18 +15,18 @@ from lt_rebalance.ground.text import one_line, rich
 _GAP = 2
 _INDENT = 2
 _WIDEST_NAME = 40
-"""of a method, in characters, for which columns are left out; longer names are folded"""
+"""width of a method name for which columns are left out; longer names are folded"""
 _NARROWEST_NAME = 8
 
 
 def name_group(protocol: str, data: str, dataset: str | None = None) -> str:
-    """Return the heading over cells of one protocol and data: "sound, C = 1/2"; a data set if given."""
+    """Return the heading for cells of one protocol and data: "sound, C = 1/2"; with a data set if given."""
     parts = (protocol, dataset, say_data(data))
     return ", ".join(part for part in parts if part)
 
 
 def tabled_metrics(*, is_test_balanced: bool) -> list[str]:
-    """Return the metrics of such a table, the leading one first; two loss functions cannot be compared."""
+    """Return the metrics of a table, the leading one first; two loss functions are not comparable."""
     return [name for name in headline_metrics(is_test_balanced=is_test_balanced) if name != "loss"]
 
 
@@ -42,9 +42,9 @@ class CellRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CellTable:
-    """Rows that rich prints; texts are shown as they are, whatever they hold.
+    """A table for rich; texts are shown literally.
 
-    What the width has no room for is left out, the least important first, and named below.
+    Columns that do not fit are left out, the least important first, and named below.
     """
 
     rows: Sequence[CellRow]

@@ -1,4 +1,4 @@
-"""What a study has cost and will cost, in device time, from what its finished stages took; no torch.
+"""Past and future costs of a study, in device time, from its finished stages; no torch.
 
 A device is a GPU, or else a CPU core.
 """
@@ -14,18 +14,18 @@ from lt_rebalance.monitoring.facts import StageFacts
 from lt_rebalance.store.records import KINDS
 
 LATEST = 10
-"""finished stages of a kind that estimates go by: a machine's other work comes and goes"""
+"""number of latest finished stages of a kind that estimates use, as the load of a machine varies"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spending:
-    """Device seconds, of what is done and of what is left. None: nothing finished tells how long it takes."""
+    """Device seconds spent and to come. None: no finished stage tells how long it takes."""
 
     spent_s: float
     left_s: float | None
 
     def to_dict(self, hourly_rate: float | None = None) -> dict[str, float | None]:
-        """Return it in hours, and its price where a rate for a device-hour is given."""
+        """Return it in hours, with its price if a rate for a device-hour is given."""
         spent_h = self.spent_s / 3600
         left_h = None if self.left_s is None else self.left_s / 3600
         values = {"device_hours_spent": spent_h, "device_hours_left": left_h}
@@ -37,7 +37,7 @@ class Spending:
         return values
 
     def describe(self, hourly_rate: float | None = None) -> str:
-        """Return "12 min spent, 3.4 h left", with prices where there is a rate."""
+        """Return "12 min spent, 3.4 h left", with prices if there is a rate."""
         left = "?" if self.left_s is None else format_duration(self.left_s)
         text = f"{format_duration(self.spent_s)} spent, {left} left"
         if hourly_rate is None:
@@ -48,7 +48,7 @@ class Spending:
 
 
 class Estimator:
-    """How long stages take: as the latest finished ones of their kind, in proportion to their arithmetic."""
+    """How long stages take: like the latest finished ones of their kind, in proportion to their FLOPs."""
 
     def __init__(
         self,
@@ -59,9 +59,9 @@ class Estimator:
         """Learn from finished stages.
 
         Args:
-            expected_s: by kind, the seconds of a floating-point operation, measured before the sweep began; a
-                kind goes by it until a stage of it is finished.
-            num_devices: devices that a trial holds, for the same.
+            expected_s: by kind, seconds per floating-point operation, measured before the sweep; used until a
+                stage of that kind is finished.
+            num_devices: devices that a trial holds, for this measurement.
         """
         self._rates: dict[tuple[str, str], float] = {}
         expected_s = expected_s or {}
@@ -77,7 +77,7 @@ class Estimator:
             for kind, peers in by_kind.items()
             if peers and kind in expected_s
         ]
-        # Of what slows one kind down, part is the machine's doing and meets the other as well.
+        # A slow machine slows down both kinds, so each kind's deviation informs the other.
         slowdown = math.sqrt(statistics.fmean(slowdowns)) if slowdowns else 1.0
         for kind, seconds in expected_s.items():
             self._rates.setdefault((kind, "wall_s"), slowdown * seconds)
@@ -95,7 +95,7 @@ class Estimator:
     def _estimate(self, fact: StageFacts, measure: str) -> float | None:
         rate = self._rates.get((fact.kind, measure))
         if rate is None and self._can_borrow and fact.flop is not None:
-            # A kind of which none is finished yet goes by the other.
+            # A kind without finished stages uses the other kind.
             rate = next((rate for (_, name), rate in self._rates.items() if name == measure), None)
         return None if rate is None else rate * _work(fact)
 
@@ -106,7 +106,7 @@ def _median_rate(peers: Collection[StageFacts], measure: str) -> float:
 
 
 def _work(fact: StageFacts) -> float:
-    """Return the arithmetic of a stage; where it is unknown, all stages of a kind count as equal."""
+    """Return the FLOPs of a stage; if unknown, all stages of a kind count as equal."""
     return fact.flop or 1.0
 
 
@@ -116,11 +116,11 @@ def estimate_left(
     num_devices: float,
     done_shares: Mapping[str, float],
 ) -> float | None:
-    """Return the seconds until all pending stages are done, or None while that is not known.
+    """Return the seconds until all pending stages are done, or None if unknown.
 
     Args:
-        num_devices: devices at work at a time.
-        done_shares: how much of a stage that is under way is done, by key; others have not begun.
+        num_devices: number of devices in use.
+        done_shares: finished share of each running stage, by key; others have not begun.
     """
     device_s, wall_s = [], {}
     for fact in pending:
@@ -138,7 +138,7 @@ def estimate_left(
 
 
 def sum_spending(spent_s: Mapping[str, float], left_s: Mapping[str, float | None]) -> Spending:
-    """Return what stages cost together, from what each has cost and will cost, by key."""
+    """Return the total cost of stages, from spent and remaining seconds by key."""
     known = [seconds for seconds in left_s.values() if seconds is not None]
     return Spending(spent_s=sum(spent_s.values()), left_s=sum(known) if len(known) == len(left_s) else None)
 
@@ -146,12 +146,12 @@ def sum_spending(spent_s: Mapping[str, float], left_s: Mapping[str, float | None
 def spending_by_kind(
     kinds: Mapping[str, str], spent_s: Mapping[str, float], left_s: Mapping[str, float | None]
 ) -> dict[str, Spending]:
-    """Return what the stages of each kind cost together.
+    """Return the total cost of the stages of each kind.
 
     Args:
         kinds: of all stages, by key.
-        spent_s: device seconds of those that have cost any, by key.
-        left_s: device seconds of those that are to run, by key; None while that is not known.
+        spent_s: device seconds of stages that have used any, by key.
+        left_s: device seconds of stages that are still to run, by key; None if unknown.
     """
     return {
         kind: sum_spending(
@@ -168,9 +168,9 @@ def spending_by_cell(
     spent_s: Mapping[str, float],
     left_s: Mapping[str, float | None],
 ) -> list[Spending]:
-    """Return what each cell costs; the runs that share a generator share its cost evenly.
+    """Return the cost of each cell; runs that share a generator share its cost equally.
 
-    So the cells' costs add up to that of all stages.
+    So the costs of cells add up to the cost of all stages.
 
     Args:
         runs: the position of the cell of each run, and the keys of its stages.
@@ -205,7 +205,7 @@ def saved_by_sharing(keys_by_run: Iterable[Collection[str]], spent_s: Mapping[st
 
 
 def add_up(spendings: Sequence[Spending], names: Sequence[str]) -> dict[str, Spending]:
-    """Return the sums over those of equal name, in the order in which the names come."""
+    """Return sums by name, in the order of first occurrence."""
     sums: dict[str, Spending] = {}
     for name, each in zip(names, spendings, strict=True):
         before = sums.get(name, Spending(spent_s=0.0, left_s=0.0))

@@ -1,4 +1,4 @@
-"""What a store holds of the stages that a study plans, read at a glance; no torch."""
+"""Read the states of all stages of a study from a store; no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,28 +12,28 @@ RUN_STATES = ("complete", "failed", "diverged", "missing")
 
 @dataclass(frozen=True, kw_only=True)
 class StageFacts(StudyStage):
-    """One stage of a study, and what has become of it."""
+    """One stage of a study, and its result so far."""
 
     title: str
-    """tells it apart from all others of the study"""
+    """distinguishes it from all others of the study"""
     state: str = "missing"
     """one of `RUN_STATES`, of this stage alone"""
     reason: str = ""
-    """why it failed, or cannot be read"""
+    """why it failed, or why it cannot be read"""
     metrics: Mapping[str, float] = field(default_factory=dict)
     wall_s: float = 0.0
     train_s: float = 0.0
     device_s: float = 0.0
-    """device time; the wall time of records from before it was kept"""
+    """device time; wall time for older records without device time"""
     finished_s: float = 0.0
-    """when its record was committed, in seconds since 1970; 0 where that was not kept"""
+    """when its record was committed, in seconds since 1970; 0 if unknown"""
 
 
 def read_facts(store: Store | None, study: StudyDocument) -> dict[str, StageFacts]:
-    """Return every stage of a study once, by key, after those that it builds on.
+    """Return every stage of a study once, by key, after the stages that it needs.
 
-    None stands for an empty store. A record that cannot be read counts as missing, and its reason says so;
-    nothing is moved.
+    None stands for an empty store. A record that cannot be read counts as missing, with the reason; nothing
+    is moved.
     """
     outcomes: dict[str, dict[str, Any]] = {}
     if store is not None:
@@ -75,7 +75,7 @@ def _read_outcome(store: Store, key: str) -> dict[str, Any]:
 
 
 def run_state(facts: Mapping[str, StageFacts], key: str) -> str:
-    """Return the state of a run, which shares the fate of what it builds on and that failed or diverged."""
+    """Return the state of a run; a failed or diverged stage that it needs decides."""
     fact = facts[key]
     if fact.state != "missing":
         return fact.state
@@ -84,7 +84,7 @@ def run_state(facts: Mapping[str, StageFacts], key: str) -> str:
 
 
 def list_pending(facts: Mapping[str, StageFacts]) -> list[StageFacts]:
-    """Return the stages that are still to run, each after those that it builds on."""
+    """Return the stages that are still to run, each after the stages that it needs."""
     pending: dict[str, StageFacts] = {}
     for key, fact in facts.items():
         if fact.kind == "classifier" and run_state(facts, key) == "missing":
@@ -94,6 +94,6 @@ def list_pending(facts: Mapping[str, StageFacts]) -> list[StageFacts]:
 
 
 def _chain_of(facts: Mapping[str, StageFacts], fact: StageFacts) -> list[StageFacts]:
-    """Return a stage after all that it builds on and that is not complete."""
+    """Return a stage after all incomplete stages that it needs."""
     lacking = [facts[key] for key in fact.upstreams if facts[key].state != "complete"]
     return [*(each for upstream in lacking for each in _chain_of(facts, upstream)), fact]

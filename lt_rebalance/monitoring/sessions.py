@@ -1,8 +1,8 @@
-"""What drivers say of their work on a study: by which command, and how long they thought that it would take.
+"""The log of each main process that works on a study: its command and its estimates of the time left.
 
-    sessions/<study>.jsonl      a line when a driver begins, at every percent of its stages, and at its end
+    sessions/<study>.jsonl      one line at the start, at every percent of the stages, and at the end
 
-A view, as logs are: no result depends on it. A driver that is killed leaves no end.
+A view, like logs: no result depends on it. A killed process leaves no end.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from lt_rebalance.ground.values import LARGEST_S, fields, label, number, optiona
 
 DIRECTORY = "sessions"
 TOLD_AT = (0.1, 0.5, 0.9)
-"""shares of the stages of a session at which its estimate of the time left is held against what it took"""
+"""shares of finished stages at which the estimated time left is compared with the actual time"""
 _SECONDS = number(0, LARGEST_S)
 _ID = {"session": label, "at_s": _SECONDS}
 _BEGIN = fields({**_ID, "command": label, "host": label, "num_stages": whole(1)})
@@ -37,26 +37,26 @@ def sessions_path(study: str) -> str:
 
 
 class SessionLog:
-    """Writes down one driver's session."""
+    """Writes the log of one main process."""
 
     def __init__(self, files: Filesystem, study: str, command: str, num_stages: int) -> None:
-        """Say that it begins.
+        """Record the start.
 
         Raises:
-            StorageError: the store is not within reach, as below; anything else that goes wrong is no matter.
+            StorageError: the store cannot be reached, also below; all other errors are ignored.
         """
         self._files, self._path = files, sessions_path(study)
         self._id, self._num_stages, self._percent = uuid.uuid4().hex[:12], num_stages, 0
         self._write(command=command, host=socket.gethostname(), num_stages=num_stages)
 
     def tell(self, num_done: int, left_s: Callable[[], float | None]) -> None:
-        """Write down the time left when another percent of the stages is done."""
+        """Record the time left when another percent of the stages is done."""
         if (percent := 100 * num_done // self._num_stages) > self._percent:
             self._percent = percent
             self._write(num_done=num_done, left_s=left_s())
 
     def end(self, how: str) -> None:
-        """Say that it has ended, and how."""
+        """Record the end and its state."""
         self._write(end=how)
 
     def _write(self, **values: Any) -> None:  # Any: JSON values
@@ -71,7 +71,7 @@ class SessionLog:
 
 @contextlib.contextmanager
 def log_session(files: Filesystem, study: str, command: str, num_stages: int) -> Iterator[SessionLog]:
-    """Write down a session from entering to leaving a `with` block."""
+    """Record a session from entering to leaving a `with` block."""
     log = SessionLog(files, study, command, num_stages)
     try:
         yield log
@@ -84,26 +84,24 @@ def log_session(files: Filesystem, study: str, command: str, num_stages: int) ->
 
 @dataclass(kw_only=True)
 class Session:
-    """One driver's session, as it has been written down."""
+    """The session of one main process, as it was recorded."""
 
     command: str
     host: str
     began_s: float
     """seconds since 1970, as below"""
     num_stages: int
-    """that it had to run"""
+    """number of stages to run"""
     told: list[tuple[int, float, float | None]] = field(default_factory=list)
-    """stages done, when, and the seconds that were thought to be left then"""
+    """stages done, the time, and the estimated seconds left then"""
     ended_s: float | None = None
-    """None of one that was killed, or is at work"""
+    """None if it was killed, or is at work"""
     end: str = ""
 
     @property
     def forecasts(self) -> dict[float, tuple[float, float]]:
-        """What was told when a share of `TOLD_AT` was done, and what it took from there, in seconds.
-
-        Nothing where it did not come to its end.
-        """
+        """Return the estimate at each share of `TOLD_AT`, and the actual time from there, in seconds. Empty
+        if the session did not end normally."""
         found: dict[float, tuple[float, float]] = {}
         if self.ended_s is None or self.end != DONE:
             return found
@@ -115,7 +113,7 @@ class Session:
 
 
 def read_sessions(files: ReadableFilesystem, study: str) -> Sequence[Session]:
-    """Return the sessions of a study in the order in which they began; other lines are passed over."""
+    """Return the sessions of a study in order of their start; other lines are ignored."""
     try:
         lines = files.read_appended(sessions_path(study)).decode(errors="replace").splitlines()
     except FileNotFoundError:
@@ -128,7 +126,7 @@ def read_sessions(files: ReadableFilesystem, study: str) -> Sequence[Session]:
 
 
 def _take(sessions: dict[str, Session], values: Any) -> None:  # Any: a JSON value
-    """Take in a line; ValueError where it is none."""
+    """Read a line; ValueError if it is malformed."""
     if isinstance(values, dict) and "command" in values:
         _BEGIN(values)
         begun = {each: values[each] for each in ("command", "host", "num_stages")}

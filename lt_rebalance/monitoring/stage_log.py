@@ -1,4 +1,4 @@
-"""The log of a trial in the store: what it did round by round, and all that was logged meanwhile."""
+"""The log of a trial in the store: its rounds, and everything logged meanwhile."""
 
 import contextlib
 import logging
@@ -18,12 +18,12 @@ _SAID = re.compile(
 
 
 def log_path(key: str) -> str:
-    """Return where the log of a stage lies in a store; attempts follow each other in it."""
+    """Return the path of the log of a stage in a store; attempts follow each other in it."""
     return f"{DIRECTORY}/{key}.log"
 
 
 class StageLog(logging.Handler):
-    """Collects lines, and appends them to the log of every stage of a trial when it is flushed."""
+    """Collects lines, and appends them to the log of every stage of a trial when flushed."""
 
     def __init__(self, files: Filesystem, keys: Sequence[str]) -> None:
         super().__init__(logging.INFO)
@@ -35,11 +35,11 @@ class StageLog(logging.Handler):
         self.setFormatter(formatter)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take a line in."""
+        """Collect a line."""
         self._lines.append(self.format(record))
 
     def flush(self) -> None:
-        """Append what was taken in."""
+        """Append the collected lines."""
         self.acquire()
         try:
             lines, self._lines = self._lines, []
@@ -53,7 +53,7 @@ class StageLog(logging.Handler):
 
 @contextlib.contextmanager
 def capture(log: StageLog) -> Iterator[None]:
-    """Let a log hear all warnings of this process, and what the package says of itself, within a block."""
+    """Send all warnings of this process, and all messages of the package, to a log within a block."""
     root, package = logging.getLogger(), logging.getLogger("lt_rebalance")
     level = package.level
     root.addHandler(log)
@@ -68,33 +68,34 @@ def capture(log: StageLog) -> Iterator[None]:
 
 
 def say_begin(done_rounds: int, num_rounds: int) -> str:
-    """Return what a log says, after the title of a stage, of an attempt that begins or goes on."""
+    """Return the line for an attempt at a stage that begins or resumes."""
     return f"{_GOES_ON} {done_rounds}/{num_rounds}" if done_rounds else _BEGINS
 
 
 def say_round(done_rounds: int, num_rounds: int, train_s: float) -> str:
-    """Return what it says of a round, and of the seconds of training in all."""
+    """Return the line for a round, with the total seconds of training."""
     return f"round {done_rounds}/{num_rounds}, {train_s:.1f} s"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempts:
-    """What the log of a stage tells of the attempts at it."""
+    """What the log of a stage says about the attempts at it."""
 
     num_begun: int = 0
-    """from the first round on"""
+    """attempts from the first round on"""
     num_resumed: int = 0
-    """from a checkpoint on"""
+    """attempts from a checkpoint on"""
     num_again: int = 0
-    """of both, those after the last round had been trained"""
+    """attempts of both kinds that began after all rounds had been trained"""
     resumed_s: float = 0.0
-    """seconds of training that were not spent again, because attempts went on from a checkpoint"""
+    """seconds of training that were saved, because attempts resumed from a checkpoint"""
     repeated_s: float = 0.0
-    """seconds of training in whole rounds that were"""
+    """seconds of training of whole rounds that were repeated"""
 
 
 def read_attempts(log: str, title: str) -> Attempts:
-    """Return what a log tells of the stage of a title; other lanes of its trials have lines in it as well."""
+    """Return what a log says about the stage with a title; other lanes of its trials have lines in it as
+    well."""
     seconds: dict[int, float] = {0: 0.0}
     at, num_begun, num_resumed, num_again, resumed_s, repeated_s, is_over = 0, 0, 0, 0, 0.0, 0.0, False
     for line in log.splitlines():

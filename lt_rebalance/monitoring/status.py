@@ -1,4 +1,4 @@
-"""Where a study stands, from what its store holds: counts, who is at work, failures, time left; no torch."""
+"""The status of a study, from its store: counts, work in progress, failures, time left; no torch."""
 
 import dataclasses
 import statistics
@@ -24,7 +24,7 @@ from lt_rebalance.store.presence import Note, read_notes
 from lt_rebalance.store.study_document import StudyDocument
 
 STRAGGLER_FACTOR = 2.0
-"""times the expected duration from which a trial is called a straggler"""
+"""a trial that takes this many times its expected duration is a straggler"""
 STRAGGLER_LEAST_S = 60.0
 
 
@@ -41,11 +41,11 @@ class Running:
     round: int
     num_rounds: int
     expected_s: float | None
-    """how long such a trial takes, going by finished ones"""
+    """expected duration of such a trial, from finished ones"""
 
     @property
     def is_straggler(self) -> bool:
-        """Whether it takes far longer than its like."""
+        """Whether it takes far longer than similar trials."""
         if self.expected_s is None:
             return False
         return self.for_s > max(STRAGGLER_FACTOR * self.expected_s, STRAGGLER_LEAST_S)
@@ -62,7 +62,7 @@ class StageReason:
 
 @dataclass(frozen=True, kw_only=True)
 class CellStatus:
-    """How far a cell is, and what it has shown so far."""
+    """The progress of a cell, and its results so far."""
 
     protocol: str
     data: str
@@ -70,7 +70,7 @@ class CellStatus:
     planned: int
     complete: int
     means: Mapping[str, float | None]
-    """over the complete runs, of `headline_metrics`; None where there are none, or one lacks the metric"""
+    """over the complete runs, of `headline_metrics`; None if there are none, or one lacks the metric"""
     is_test_balanced: bool
     """whether accuracy leads, rather than macro F1 and balanced accuracy"""
     collapsed: int
@@ -80,33 +80,33 @@ class CellStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Where a study stands."""
+    """The status of a study."""
 
     study: str
     question: str
     runs: Mapping[str, int]
-    """planned, and how many are in each of `RUN_STATES`"""
+    """planned runs, and the number in each of `RUN_STATES`"""
     stages: Mapping[str, Mapping[str, int]]
     """by kind: planned, done and to run"""
     drivers: tuple[Note, ...]
-    """sweeps of this study that are at work"""
+    """sweeps of this study that are running"""
     running: tuple[Running, ...]
     lost: tuple[Running, ...]
-    """trials whose worker or sweep has died before they ended"""
+    """trials whose worker or sweep died before they ended"""
     failed: tuple[StageReason, ...]
     unreadable: tuple[StageReason, ...]
     """stages with a record or a failure that cannot be read"""
     collapsed_generators: int
-    """generators with a class that they draw as nearly one image"""
+    """generators that draw almost the same image for a class"""
     num_slots: int | None
-    """trials at a time; None where the study was written without"""
+    """concurrent trials; None if the study was written without"""
     eta_s: float | None
     cells: tuple[CellStatus, ...]
     spending: Spending
     spending_by_kind: Mapping[str, Spending]
     spending_by_method: Mapping[str, Spending]
     saved_s: float
-    """device seconds that would have been spent as well if no two runs shared a stage"""
+    """additional device seconds if no two runs shared a stage"""
 
     def to_dict(self, hourly_rate: float | None = None) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -124,7 +124,7 @@ class Status:
 
 
 def read_status(store: Store, study: str, now_s: float) -> Status:
-    """Read where a study stands; errors as `Store.load_study`."""
+    """Read the status of a study; errors as `Store.load_study`."""
     planned = store.load_study(study)
     return describe_status(planned, read_facts(store, planned), read_notes(store.files), now_s)
 
@@ -132,7 +132,7 @@ def read_status(store: Store, study: str, now_s: float) -> Status:
 def describe_status(
     study: StudyDocument, facts: Mapping[str, StageFacts], notes: Sequence[Note], now_s: float
 ) -> Status:
-    """Return where a study stands.
+    """Return the status of a study.
 
     Args:
         now_s: seconds since 1970.
@@ -211,7 +211,7 @@ def _describe_trial(
 
 
 def _mean(metrics: Sequence[Mapping[str, float]], name: str) -> float | None:
-    """Return the mean of a metric over runs; None where no run has it, or one lacks it."""
+    """Return the mean of a metric over runs; None if no run has it, or one lacks it."""
     if not metrics or any(name not in each for each in metrics):
         return None
     return statistics.fmean(each[name] for each in metrics)

@@ -1,17 +1,17 @@
-"""Say what is waited for, when nothing has happened for a while."""
+"""Report what a process waits for, when nothing has happened for a while."""
 
 import logging
 import time
 from collections.abc import Callable
 
 SAY_AFTER_S = 45.0
-"""without any event; each time that something is said doubles it for the next"""
+"""without any event; doubled after each report"""
 
 _log = logging.getLogger(__name__)
 
 
 class Waiting:
-    """Says once in a while what is waited for; more and more rarely, for some things take long."""
+    """Reports what a process waits for, at increasing intervals."""
 
     def __init__(self, say_after_s: float = SAY_AFTER_S, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin to wait.
@@ -24,11 +24,11 @@ class Waiting:
         self._since_s = self._said_s = clock()
 
     def note_event(self) -> None:
-        """Note that something has happened, and something else is waited for."""
+        """Record an event, and what is waited for next."""
         self._since_s = self._said_s = self._clock()
 
     def look(self, describe: Callable[[], str]) -> None:
-        """Say what is waited for, if that has not been said for long enough."""
+        """Report what is waited for, if the last report is long enough ago."""
         now_s = self._clock()
         if now_s - self._said_s >= self._after_s:
             _log.warning("waiting for %.0f s: %s", now_s - self._since_s, describe())

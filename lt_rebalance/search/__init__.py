@@ -1,1 +1,1 @@
-"""What is tuned, its journal and its account."""
+"""Hyperparameter search: its question, its journal and its account."""

@@ -13,26 +13,26 @@ from lt_rebalance.store.account_values import TRIAL_STATES
 
 @dataclass(frozen=True, kw_only=True)
 class RungResult:
-    """What a trial showed at a rung."""
+    """The result of a trial at a rung."""
 
     round: int
     num_steps: int
-    """steps of the tuned training until here, of one seed"""
+    """steps of the tuned training so far, of one seed"""
     scores: Mapping[str, tuple[float, ...]]
-    """by objective, one value a seed"""
+    """by objective, one value per seed"""
     total_steps: int
-    """steps of all trainings of the trial until here, over seeds"""
+    """steps of all trainings of the trial so far, over seeds"""
     train_s: float
     """seconds spent in them"""
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """what the trial was trained with since the rung before, where that changes; else empty"""
+    """the values that the trial was trained with since the previous rung, if they change; else empty"""
 
     def mean(self, objective: str) -> float:
         """Return the mean of an objective over seeds."""
         return statistics.fmean(self.scores[objective])
 
     def sd(self, objective: str) -> float | None:
-        """Return the standard deviation of an objective over seeds, None of a single one."""
+        """Return the standard deviation of an objective over seeds, None for one seed."""
         values = self.scores[objective]
         return statistics.stdev(values) if len(values) > 1 else None
 
@@ -86,14 +86,14 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchBudget:
-    """When a search starts no further trial; what runs is finished."""
+    """When a search stops starting trials; running trials are finished."""
 
     trials: int | None = None
-    """trials in all, but for those that repeat one that failed"""
+    """number of trials, except repetitions of failed ones"""
     steps: int | None = None
     """optimizer steps of all trainings of all trials"""
     minutes: float | None = None
-    """minutes of training, summed over trials that run side by side"""
+    """minutes of training, summed over concurrent trials"""
 
     def __post_init__(self) -> None:
         limits = dataclasses.asdict(self)
@@ -119,13 +119,13 @@ class SearchBudget:
 
 
 def choose(trials: Sequence[Trial], objective: str) -> Trial | None:
-    """Return the complete trial with the best mean at its last rung, of equals the first; or None."""
+    """Return the complete trial with the best mean at its last rung, or None; the first of equals."""
     complete = [trial for trial in trials if trial.state == "complete"]
     return max(complete, key=lambda trial: (trial.rungs[-1].mean(objective), -trial.number), default=None)
 
 
 def pareto_front(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Trial]:
-    """Return the complete trials that no other one betters in one objective and equals in the rest."""
+    """Return the Pareto front: complete trials that no other one dominates."""
     complete = [trial for trial in trials if trial.state == "complete"]
     means = [[trial.rungs[-1].mean(name) for name in objectives] for trial in complete]
     return [

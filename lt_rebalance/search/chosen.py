@@ -1,4 +1,4 @@
-"""What searches of methods have chosen, for the cells of a study."""
+"""Values that searches of methods have chosen, applied to the cells of a study."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ _REMEDY = "run sweeps/tune_methods.py with the same data, steps and --set, and t
 
 
 def tune_study(study: Study, store: Store) -> Study:
-    """Return a study whose cells have what the searches of a store chose for them, on seeds of its own.
+    """Return a study whose cells have the values that the searches of a store chose for them, on other seeds.
 
     A cell for which no trial was completed, such as one that is not applicable, stays untuned.
 
@@ -28,7 +28,7 @@ def tune_study(study: Study, store: Store) -> Study:
     accounts = [store.load_search(name) for name in store.list_searches()]
     accounts = [account for account in accounts if account["search"]["component"] == METHOD]
     if not accounts:
-        raise ValueError(f"--tuned {store.location} holds no search of a method; {_REMEDY}")
+        raise ValueError(f"--tuned {store.location} contains no search of a method; {_REMEDY}")
     found = [_find(cell, accounts, store) for cell in study.cells]
     _require_equal(found, store)
     used = {seed for account in found for seed in account["search"]["seeds"]}
@@ -55,11 +55,12 @@ def _find(cell: Cell, accounts: Iterable[Mapping[str, Any]], store: Store) -> Ma
         if kept["method"] == asked["method"]:
             others.append(", ".join(sorted(name for name in asked if kept.get(name) != asked[name])))
     nearest = f", and one of this method that differs in {min(others, key=len)}" if others else ""
-    raise ValueError(f"--tuned {store.location} holds no search of {cell}{nearest}; {_REMEDY}")
+    raise ValueError(f"--tuned {store.location} contains no search of {cell}{nearest}; {_REMEDY}")
 
 
 def _describe(base: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a cell and the base of its search have in common: all but what is set aside, and rounds."""
+    """Return what a cell and the base of its search must share: everything except chosen fields and
+    rounds."""
     flat = {
         name: value
         for name, value in flatten(base).items()
@@ -95,7 +96,7 @@ def _require_equal(accounts: Sequence[Mapping[str, Any]], store: Store) -> None:
 
 
 def _count(account: Mapping[str, Any]) -> tuple[int, int]:
-    """Return how many trials have ended, but for those that repeat a failed one, and how many have not."""
+    """Return how many trials have ended, except repetitions of failed ones, and how many have not."""
     firsts = [trial for trial in account["trials"] if trial.get("retry_of") is None]
     running = [trial for trial in account["trials"] if trial["state"] not in _ENDED]
     return sum(trial["state"] in _ENDED for trial in firsts), len(running)

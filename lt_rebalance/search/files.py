@@ -1,4 +1,4 @@
-"""What a search writes for others to read: its account, and the configuration that it chose."""
+"""Files that a search writes for readers: its account, and the configuration that it chose."""
 
 import dataclasses
 import json
@@ -20,10 +20,10 @@ def make_account(
     trials: Sequence[Trial],
     importance: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Return the account of a search as plain JSON values: all that a report reads of it."""
+    """Return the account of a search as plain JSON values, with all that a report needs."""
     best = choose(trials, search.objectives[0])
     dataset = search.base.data.dataset
-    # Without them nobody could tell which stages are its own who does not have the images.
+    # Without these, readers who lack the images could not tell which stages belong to the search.
     found = at_hand.find(dataset)
     own = {} if found is None else {"own_data": [found.spec.to_plain()]}
     return (
@@ -47,16 +47,16 @@ def confirmation_name(search: Search) -> str:
 
 
 def best_toml(search: Search, trial: Trial) -> str:
-    """Return the values of a trial as the file that a study takes as its configuration."""
+    """Return the values of a trial as a configuration file for studies."""
     lines = [f"# The best of search {search.name}: trial {trial.number}."]
-    if search.component != METHOD:  # whose names tell the section themselves
+    if search.component != METHOD:  # whose names contain the section
         lines.append(f"[{search.component}]")
-    # Of strings and finite numbers, JSON and TOML write the same.
+    # JSON and TOML write strings and finite numbers alike.
     return "\n".join([*lines, *(f"{name} = {json.dumps(value)}" for name, value in trial.values.items()), ""])
 
 
 def describe_search(search: Search) -> dict[str, Any]:
-    """Return what a search is, as plain JSON values: two that agree in this are one."""
+    """Return the identity of a search, as plain JSON values: searches that agree in this are the same."""
     description = {
         "results_version": RESULTS_VERSION,
         "search": to_plain(search),

@@ -1,7 +1,7 @@
 """The journal of a search: Optuna's study of its trials, which survives the death of the process.
 
-Optuna appends one line of JSON an operation, or an object where files cannot grow; none of it is a pickle.
-One process at a time owns it.
+Optuna appends one line of JSON per operation, or one object if files cannot grow; no pickles. One process at
+a time owns it.
 """
 
 import contextlib
@@ -30,18 +30,19 @@ from lt_rebalance.store.documents import search_path
 
 JOURNAL_FILE = "journal.jsonl"
 DIVERGED_SCORE = 0.0
-"""the worst that an objective can be"""
+"""the worst value of an objective"""
 _STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
-    # Complete for Optuna, and worse than all others, so that it keeps away; the attribute "state" tells.
+    # Complete for Optuna, and worse than all others, so that it avoids them; the attribute "state" has the
+    # real state.
     "diverged": TrialState.COMPLETE,
     "failed": TrialState.FAIL,
 }
 
 
 class SearchJournal:
-    """The trials of a search as Optuna keeps them. Use `open_journal`."""
+    """The trials of a search in Optuna's storage. Use `open_journal`."""
 
     def __init__(self, search: Search, storage: optuna.storages.JournalStorage) -> None:
         self.search = search
@@ -54,11 +55,11 @@ class SearchJournal:
         )
 
     def enqueue(self, values: Values) -> None:
-        """Make these the values of a trial to come, unless one has them already."""
+        """Queue these values for a future trial, unless they are queued or tried already."""
         self.study.enqueue_trial(dict(values), skip_if_exists=True)
 
     def enqueue_failed(self) -> None:
-        """Make the values of every trial that failed those of a trial to come, once."""
+        """Queue the values of every failed trial for a future trial, once."""
         frozen = self.study.get_trials(deepcopy=False)
         retried = {trial.user_attrs.get("retry_of") for trial in frozen}
         for trial in frozen:
@@ -66,12 +67,12 @@ class SearchJournal:
                 self.study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
 
     def has_more(self, budget: SearchBudget) -> bool:
-        """Whether another trial may begin: the budget is not spent, or one that failed is to be repeated."""
+        """Whether another trial may begin: budget remains, or a failed one is to be repeated."""
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         return any("retry_of" in trial.user_attrs for trial in waiting) or not budget.is_spent(self.trials())
 
     def trials(self) -> list[Trial]:
-        """Return every trial that has begun, in their order."""
+        """Return every trial that has begun, in order."""
         frozen = self.study.get_trials(deepcopy=False)
         return [_to_trial(trial) for trial in frozen if trial.state != TrialState.WAITING]
 
@@ -88,20 +89,18 @@ class SearchJournal:
         return [self._handle(trial) for trial in frozen]
 
     def make_sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """Return the sampler of one trial: a suggestion depends on seed, number and history alone.
-
-        So a search that was stopped makes the suggestions that it would have made.
-        """
+        """Return the sampler of one trial: a suggestion depends only on seed, number and history. So a search
+        that was stopped makes the same suggestions."""
         state = np.random.SeedSequence([self.search.sampler_seed, number]).generate_state(1)
         return optuna.samplers.TPESampler(seed=int(state[0]))
 
-    def suggest(self, trial: Any) -> None:  # Any: an Optuna trial, or what stands for one
-        """Let a trial choose a value for every setting."""
+    def suggest(self, trial: Any) -> None:  # Any: an Optuna trial, or a stand-in
+        """Let a trial choose a value of every setting."""
         for name, domain in self.search.space.items():
             _suggest(trial, name, domain)
 
     def note_rung(self, number: int, rung: RungResult) -> None:
-        """Keep what a trial showed at a rung, over what it showed there before."""
+        """Record the result of a trial at a rung, replacing an earlier one."""
         trial = self._find(number)
         kept = [each for each in _to_trial(trial).rungs if each.round != rung.round]
         handle = self._handle(trial)
@@ -125,13 +124,14 @@ class SearchJournal:
         self.study.tell(handle, values, state=_STATES[state])
 
     def importance(self) -> dict[str, float]:
-        """Return the share of each setting in how the first objective varies; empty with too few trials."""
+        """Return the share of each setting in the variation of the first objective; empty with too few
+        trials."""
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if len({trial.values[0] for trial in complete if trial.values}) < 2:
             return {}
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a reminder that it looks at low targets: hence the sign
+            warnings.simplefilter("ignore")  # this evaluator minimizes: hence the sign
             shares = optuna.importance.get_param_importances(
                 self.study, evaluator=evaluator, target=lambda trial: -trial.values[0]
             )
@@ -163,7 +163,7 @@ def open_journal(search: Search, store: Store) -> Iterator[SearchJournal]:
 
 
 def _replay(search: Search, backend: BaseJournalBackend, place: str) -> SearchJournal:
-    """Return the journal with all that it says done again; StoreError where that cannot be."""
+    """Replay a journal and return it; StoreError if that fails."""
     try:
         journal = SearchJournal(search, optuna.storages.JournalStorage(backend))
         for trial in journal.trials():
@@ -171,10 +171,10 @@ def _replay(search: Search, backend: BaseJournalBackend, place: str) -> SearchJo
         return journal
     except (StorageError, StoreError):
         raise
-    except Exception as error:  # whatever Optuna makes of operations that it has not written
+    except Exception as error:  # any error of Optuna for operations that it has not written
         raise StoreError(
-            f"{place}/{JOURNAL_FILE} says what no search says ({type(error).__name__}: {error}); move "
-            "that directory away and run the search again: what its trials have trained stays"
+            f"{place}/{JOURNAL_FILE} is not the journal of a search ({type(error).__name__}: {error}); move "
+            "that directory away and run the search again: finished stages of its trials are kept"
         ) from None
 
 
@@ -192,16 +192,16 @@ def _own_file(search: str, directory: Path) -> Iterator[JournalFileBackend]:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(describe_owned(search)) from None
-        # Left by a process that was killed while it wrote; nobody else can be writing now.
+        # Left by a process that was killed during a write; no other process can be writing now.
         Path(f"{path}.lock").unlink(missing_ok=True)
         _cut_torn_line(path)
         _check_lines(path)
-        # Optuna's other lock is a link, which some disks have not.
+        # Optuna's other lock is a link, which some disks lack.
         yield JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
 
 
 def _cut_torn_line(path: Path) -> None:
-    """Remove a last line that was not written to its end; Optuna would refuse all that comes after it."""
+    """Remove an incomplete last line; Optuna would refuse everything after it."""
     content = path.read_bytes() if path.exists() else b""
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
@@ -209,15 +209,16 @@ def _cut_torn_line(path: Path) -> None:
 
 
 def _check_lines(path: Path) -> None:
-    """Raise a StoreError that names the first line which is no operation of a journal."""
+    """Raise a StoreError that names the first line that is not an operation of a journal."""
     lines = path.read_bytes().splitlines() if path.exists() else []
     for number, line in enumerate(lines, start=1):
         try:
             OPERATION(parse_json(line))
         except ValueError as error:
             raise StoreError(
-                f"{path}, line {number}: no operation of a journal ({error}); remove it if it is torn, or "
-                f"move {path.parent} away, and run the search again: what its trials have trained stays"
+                f"{path}, line {number}: not an operation of a journal ({error}); remove it if it is torn, "
+                f"or move {path.parent} away, and run the search again: finished stages of its trials are "
+                "kept"
             ) from None
 
 

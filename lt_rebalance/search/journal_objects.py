@@ -1,8 +1,8 @@
 """The journal of a search as numbered objects, for places whose files cannot grow or be locked.
 
-Appending creates the object of the next number, which only one of two writers can. Whoever opens the journal
-creates one that says so; an earlier owner that still lives then finds its next number taken, and ends. The
-lease on the store (`lease`) keeps two that live from opening it.
+Appending creates the object of the next number, and only one of two writers can. A process that opens the
+journal creates one to announce itself; an earlier owner that is still alive then finds its next number taken,
+and ends. The lease on the store (`lease`) prevents two live processes from opening it.
 """
 
 import json
@@ -19,21 +19,19 @@ from lt_rebalance.ground.values import anything, fields, list_of, mapping_of, pa
 
 _NAME = re.compile(r"[0-9]{8,12}\.json")
 OPERATION = fields({"op_code": whole()}, others=anything)
-"""what Optuna appends to a journal"""
+"""an operation that Optuna appends to a journal"""
 _OBJECT = fields({"operations": list_of(mapping_of(anything))}, {"owner": text})
 
 
 class ObjectJournal(BaseJournalBackend):
-    """What Optuna appends to the journal of a search that this process owns.
-
-    All operations are kept in memory as well: nobody else appends.
-    """
+    """The operations of the journal of a search that this process owns. They are kept in memory as well,
+    since no other process appends."""
 
     def __init__(self, files: Filesystem, search: str, directory: str) -> None:
-        """Read what is there, and become the owner.
+        """Read all operations, and become the owner.
 
         Raises:
-            ValueError: another process has become it just now.
+            ValueError: another process has become the owner just now.
         """
         self._files = files
         self._search = search
@@ -59,8 +57,8 @@ class ObjectJournal(BaseJournalBackend):
         """
         if not self._create({"operations": logs}):
             raise StorageError(
-                f"search {self._search!r} has been taken over by another process; what this one had not "
-                "written yet is left to that one"
+                f"search {self._search!r} has been taken over by another process; that process continues "
+                "from what this one has written"
             )
         self._logs += json.loads(json.dumps(logs))  # as another process would read them
 
@@ -78,7 +76,7 @@ def _read_operations(path: str, content: bytes) -> list[dict[str, Any]]:
     except ValueError as error:
         raise StoreError(
             f"{path} holds no operations of a journal ({error}); move the journal away and run the search "
-            "again: what its trials have trained stays"
+            "again: finished stages of its trials are kept"
         ) from None
     operations: list[dict[str, Any]] = document["operations"]
     return operations
@@ -86,4 +84,6 @@ def _read_operations(path: str, content: bytes) -> list[dict[str, Any]]:
 
 def describe_owned(search: str) -> str:
     """Return why a search cannot be opened now."""
-    return f"search {search!r} is being run by another process; wait for it, or give one --name"
+    return (
+        f"search {search!r} is being run by another process; wait for it, or give one of them another --name"
+    )

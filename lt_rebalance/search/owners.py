@@ -1,6 +1,6 @@
-"""Which stages of a store belong to something that is kept there, so that nothing else may be thrown away.
+"""Find the owner of each stage in a store, so that nothing owned is deleted.
 
-Whatever comes to own stages has its place in `OWNERS`. Where one owner cannot be read, no orphan can be told.
+Every kind of owner has an entry in `OWNERS`. If one owner cannot be read, no stage counts as an orphan.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,10 +24,10 @@ from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage
 
 
 def list_owned(store: Store) -> dict[str, str]:
-    """Return whose each stage is that something in a store owns, by key; the stage need not exist yet.
+    """Return the owner of each owned stage in a store, by key; the stage need not exist yet.
 
     Raises:
-        StoreError: an owner cannot be read, so that what belongs to it cannot be told.
+        StoreError: an owner cannot be read, so that its stages are unknown.
     """
     owned: dict[str, str] = {}
     for list_stages in OWNERS.values():
@@ -37,10 +37,10 @@ def list_owned(store: Store) -> dict[str, str]:
 
 
 def list_named_sets(store: Store) -> dict[str, str]:
-    """Return what needs each data set that anything in a store names, by the name of the set.
+    """Return the users of each data set that a store refers to, by the name of the set.
 
     Raises:
-        StoreError: something cannot be read, so that what it names cannot be told.
+        StoreError: something cannot be read, so that its data sets are unknown.
     """
     named: dict[str, str] = {}
     for study in store.list_studies():
@@ -71,7 +71,7 @@ def _list_of_searches(store: Store) -> Iterator[tuple[str, str]]:
         trials = _read_trials(store, path)
         if "account.json" not in store.files.list(path):
             if trials:
-                raise _refuse(store, path, "it has trials and no account.json that tells what it tunes")
+                raise _refuse(store, path, "it has trials and no account.json that says what it tunes")
             continue
         for stage in _list_stages(store, name, trials):
             for each in chain_of(stage):
@@ -82,7 +82,7 @@ OWNERS: Mapping[str, Callable[[Store], Iterator[tuple[str, str]]]] = {
     "studies": _list_of_studies,
     "searches": _list_of_searches,
 }
-"""by directory of a store: what yields the key and the owner of every stage that something in it owns"""
+"""by directory of a store: yields the key and the owner of every owned stage in it"""
 OWN_NOTHING = (
     "events",
     "images",
@@ -99,7 +99,7 @@ OWN_NOTHING = (
 
 
 def _list_stages(store: Store, name: str, trials: list[Values]) -> list[AnyStage]:
-    """Return every stage of every ladder that a trial of a search has climbed or may climb."""
+    """Return every stage of every ladder that a trial of a search has run or may run."""
     path = f"{search_path(name)}/account.json"
     account = store.load_search(name)
     if (version := account.get("results_version")) != RESULTS_VERSION:
@@ -114,7 +114,7 @@ def _list_stages(store: Store, name: str, trials: list[Values]) -> list[AnyStage
                 )
             kept = [dict(trial["values"]) for trial in account["trials"]]
             for values in _without_repeats([*kept, *trials]):
-                if set(values) >= set(search.space):  # else it was stopped before it began to train
+                if set(values) >= set(search.space):  # else it was stopped before training began
                     for rung in search.ladder(values):
                         found += chain.from_iterable(rung.groups)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -127,7 +127,7 @@ def _without_repeats(values: list[Any]) -> list[Values]:
 
 
 def _read_trials(store: Store, path: str) -> list[Values]:
-    """Return the values of all trials that have begun, by the journal of a search; nothing is written."""
+    """Return the values of all trials that have begun, from the journal of a search; nothing is written."""
     try:
         operations = [*_read_lines(store.files, path), *_read_objects(store.files, path)]
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -135,7 +135,7 @@ def _read_trials(store: Store, path: str) -> list[Values]:
         trials = [
             trial for study in storage.get_all_studies() for trial in storage.get_all_trials(study._study_id)
         ]
-    except Exception as error:  # of Optuna, which takes every operation at its word
+    except Exception as error:  # of Optuna, which does not check operations
         name = JOURNAL_FILE if JOURNAL_FILE in store.files.list(path) else "journal"
         raise _refuse(store, f"{path}/{name}", f"{type(error).__name__}: {error}") from None
     return [dict(trial.params) for trial in trials if trial.state != TrialState.WAITING]
@@ -143,7 +143,7 @@ def _read_trials(store: Store, path: str) -> list[Values]:
 
 def _read_lines(files: Filesystem, path: str) -> Iterator[dict[str, Any]]:
     if JOURNAL_FILE in files.list(path):
-        *lines, _ = files.read(f"{path}/{JOURNAL_FILE}").split(b"\n")  # the last one may not be whole
+        *lines, _ = files.read(f"{path}/{JOURNAL_FILE}").split(b"\n")  # the last one may be incomplete
         yield from map(parse_json, lines)
 
 
@@ -154,7 +154,7 @@ def _read_objects(files: Filesystem, path: str) -> Iterator[dict[str, Any]]:
 
 
 class _Journal(BaseJournalBackend):
-    """Operations that were read, and that no other follows."""
+    """Read-only operations of a journal."""
 
     def __init__(self, operations: list[dict[str, Any]]) -> None:
         self._operations = operations
@@ -163,11 +163,11 @@ class _Journal(BaseJournalBackend):
         return self._operations[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        raise AssertionError(f"a journal that is only read is written to: {logs}")
+        raise AssertionError(f"write to a read-only journal: {logs}")
 
 
 def _refuse(store: Store, path: str, reason: str) -> StoreError:
     return StoreError(
-        f"{store.location}: {path} does not tell which stages it owns ({reason}), so orphans cannot be told "
-        "from what it needs; mend it, or move it away if nothing of it is wanted, and ask again"
+        f"{store.location}: {path} does not say which stages it owns ({reason}), so its stages look like "
+        "orphans; fix it, or move it away if it is not needed, and try again"
     )

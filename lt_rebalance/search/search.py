@@ -1,8 +1,8 @@
-"""What a search tunes, on which seeds and by which objectives, and the ladder of stages a trial climbs.
+"""What a search tunes, its seeds and objectives, and the ladder of stages of a trial.
 
 A trial is one configuration on a fixed list of seeds. Its ladder has rungs: the tuned training up to some
-round, with all that it takes to measure it there. Since nothing in a training depends on how long it will
-last, the training of a rung is the first part of that of the next, and each is an ordinary stage.
+round, with all stages that measure it there. No training depends on its total length, so the training of a
+rung is the first part of that of the next, and each is an ordinary stage.
 """
 
 import dataclasses
@@ -25,30 +25,30 @@ from lt_rebalance.studies.workload import require_workable
 from lt_rebalance.training.configs import Budget, ClassifierConfig, Execution, GeneratorConfig
 
 FIRST_SEARCH_SEED = 1000
-"""the seeds of searches begin here, so that those of studies, which begin at 0, are fresh"""
+"""seeds of searches begin here, so that they differ from those of studies, which begin at 0"""
 SCHEDULERS = ("asha", "none", "pbt")
 
 Values = Mapping[str, Value]
-"""what a trial sets, by name of the setting"""
+"""the values of a trial, by name of the setting"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """A number in [0, 1] that a search makes as large as it can."""
+    """A number in [0, 1] that a search maximizes."""
 
     label: str
     kind: str
-    """kind of the stage whose record holds it"""
+    """kind of the stage whose record contains it"""
     measure: Callable[[Record], float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """The stages that measure a trial after so many rounds of the tuned training."""
+    """The stages that measure a trial after a number of rounds of the tuned training."""
 
     round: int
     groups: tuple[tuple[AnyStage, ...], ...]
-    """run in this order; stages of a group differ in the seed alone; the first group is the tuned training"""
+    """run in this order; stages of a group differ only in the seed; the first group is the tuned training"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,22 +58,22 @@ class Search:
     name: str
     """names the search in the store"""
     component: str
-    """the part of the cell that is tuned, a name in SEARCH_SPACES; or METHOD, and then fields of all parts"""
+    """the part of the cell that is tuned, a name in SEARCH_SPACES; or METHOD, for fields of all parts"""
     base: Cell
     """the untuned configuration; the budget of the component is that of the last rung"""
     objectives: tuple[str, ...]
-    """names in OBJECTIVES; the first one decides where a single one must"""
+    """names in OBJECTIVES; the first one decides if only one can"""
     seeds: tuple[int, ...]
     scheduler: str
     """"asha": successive halving; "pbt": population-based training; "none": every trial runs to its end"""
     reduction: int
-    """successive halving keeps one trial in so many at a rung; rungs are as many times further apart"""
+    """successive halving keeps one in this many trials at a rung; the rounds of rungs grow by this factor"""
     sampler_seed: int
     """seed of the suggestions"""
     execution: Execution
 
     def __post_init__(self) -> None:
-        check_name("the name of a search with the ending of its confirmation", f"{self.name}-confirmation")
+        check_name("the name of a search plus the suffix of its confirmation", f"{self.name}-confirmation")
         require_known("component", self.component, (*SEARCH_SPACES, METHOD))
         require_known("scheduler", self.scheduler, SCHEDULERS)
         for objective in self.objectives:
@@ -101,7 +101,7 @@ class Search:
         for name, value in self.untuned.items():
             if value not in self.space[name]:
                 raise ValueError(
-                    f"the untuned {name} is {value}, outside of what is searched: {self.space[name]}"
+                    f"the untuned {name} is {value}, outside of the search space: {self.space[name]}"
                 )
         if self.component != METHOD and self.base.method.needs_first:
             raise ValueError(
@@ -121,7 +121,7 @@ class Search:
         return dataclasses.fields(self.tuned(self.base))
 
     def tuned(self, cell: Cell) -> ClassifierConfig | GeneratorConfig:
-        """Return the configuration whose training this search tunes, as a cell has it."""
+        """Return the configuration that this search tunes, as part of a cell."""
         config = cell.generator if self.component == "generator" else cell.classifier
         if config is None:
             raise ValueError(f"method {cell.method.name!r} has no {self.component} that could be tuned")
@@ -129,21 +129,21 @@ class Search:
 
     @property
     def space(self) -> SearchSpace:
-        """What trials may set."""
+        """The values that trials may set."""
         return method_space(self.base) if self.component == METHOD else SEARCH_SPACES[self.component]
 
     @property
     def budget(self) -> Budget:
-        """How long a trial trains that is not stopped early."""
+        """Rounds of a trial that is not stopped early."""
         return self.tuned(self.base).budget
 
     @property
     def untuned(self) -> Values:
-        """The values that the untuned configuration has."""
+        """The values in the untuned configuration."""
         return self.values_of(self.base)
 
     def values_of(self, cell: Cell) -> Values:
-        """Return the values that a cell has in place of those of a trial."""
+        """Return the values that a cell has instead of those of a trial."""
         if self.component == METHOD:
             return {name: _read_field(cell, name) for name in self.space}
         config = self.tuned(cell)
@@ -151,7 +151,7 @@ class Search:
 
     @cached_property
     def rung_rounds(self) -> tuple[int, ...]:
-        """The rounds after which a trial is measured, the last round among them."""
+        """The rounds after which a trial is measured, including the last round."""
         assert self.budget.rounds is not None
         last = self.budget.rounds
         if self.scheduler == "none":
@@ -210,7 +210,7 @@ def _read_field(cell: Cell, name: str) -> Value:
 
 
 def set_values(cell: Cell, values: Values) -> Cell:
-    """Return a cell with other values of dotted fields, as `method_space` names them."""
+    """Return a cell with changed dotted fields, as `method_space` names them."""
     for name, value in values.items():
         section, _, field = name.partition(".")
         config = getattr(cell, section)
@@ -239,7 +239,7 @@ def _macro_f1(record: Record) -> float:
 def _diversity_match(record: Record) -> float:
     """Return the mean over classes of min(d, 1 / d), where d is the diversity of generated over real images.
 
-    It is 1 where every class is drawn as varied as it is, and falls for copies of one image as for noise.
+    It is 1 if every class is as varied as the real one, and falls for copies of one image as for noise.
     """
     measured = [diversity for diversity in record.quality_per_class["diversity"] if diversity is not None]
     return statistics.fmean(min(d, 1 / d) if d > 0 else 0.0 for d in measured)

@@ -1,4 +1,4 @@
-"""Search spaces: which settings a search of a component may set."""
+"""Search spaces: the settings that a search of a component may change."""
 
 from collections.abc import Mapping
 
@@ -10,20 +10,20 @@ from lt_rebalance.studies.study import Cell
 SearchSpace = Mapping[str, Domain]
 """by name of the setting"""
 
-# What a search may choose, by field. A batch never holds more images than the protocols' own: at a budget in
-# steps it would be more work, not a better setting.
+# Ranges by field. A batch never exceeds the protocols' own: at a budget in steps a larger one would be more
+# work, not a better setting.
 CLASSIFIER_SPACE: SearchSpace = {
     "learning_rate": Range(low=5e-5, high=1e-2, is_log=True, unit="Adam's step size"),
     "beta1": Range(low=0.5, high=0.99, unit="share of the mean gradient kept at a step"),
     "beta2": Choice(values=(0.9, 0.99, 0.999), unit="share of the mean squared gradient kept at a step"),
-    "batch_size": Choice(values=(25, 50, 100), unit="images a step"),
+    "batch_size": Choice(values=(25, 50, 100), unit="images per step"),
 }
 
 GENERATOR_SPACE: SearchSpace = {
     "learning_rate": Range(low=2e-5, high=2e-3, is_log=True, unit="Adam's step size, for both networks"),
     "beta1": Range(low=0.0, high=0.95, unit="share of the mean gradient kept at a step"),
     "beta2": Choice(values=(0.9, 0.99, 0.999), unit="share of the mean squared gradient kept at a step"),
-    "batch_size": Choice(values=(64, 128, 256), unit="real images a step"),
+    "batch_size": Choice(values=(64, 128, 256), unit="real images per step"),
 }
 
 METHOD = "method"
@@ -31,13 +31,14 @@ METHOD = "method"
 SEARCH_SPACES = {"classifier": CLASSIFIER_SPACE, "generator": GENERATOR_SPACE}
 
 STEP_SHARES = (16, 4, 1)
-"""a method that may train for less than its budget is tried at these parts of it"""
+"""a method with a shorter option is also tried at these parts of its budget"""
 
 
 def method_space(cell: Cell) -> SearchSpace:
-    """Return what a search of a method may set, by dotted field of a cell: learning rates and own options.
+    """Return the search space of a method, by dotted field of a cell: learning rates and the method's
+    options.
 
-    Of a method whose file is not at hand, the options are not known.
+    If the method's file is not loaded, its options are unknown.
     """
     space: dict[str, Domain] = {"classifier.learning_rate": CLASSIFIER_SPACE["learning_rate"]}
     if cell.generator is not None:
@@ -54,4 +55,4 @@ def method_space(cell: Cell) -> SearchSpace:
 
 
 OPTIONS = "method.options."
-"""what the names of a method's own options begin with"""
+"""prefix of the options of a method"""

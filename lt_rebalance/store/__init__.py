@@ -1,4 +1,4 @@
-"""What is kept: records, files, buckets, and the lease on them."""
+"""The store: records, files, buckets, and the lease on them."""
 
 from lt_rebalance.store.place import open_store
 from lt_rebalance.store.store import Store, StoreError

@@ -1,4 +1,4 @@
-"""What the account of a search has to be, as a value."""
+"""Check the values of the account of a search."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -77,10 +77,10 @@ _ACCOUNT = fields(
 
 
 def check_account(values: Any, of_directory: str) -> None:  # Any: a JSON value
-    """Raise a ValueError unless plain values are those of the search that a directory is named after."""
+    """Raise a ValueError unless plain values are those of the search that the directory is named after."""
     _ACCOUNT(values)
     found = values["search"]["name"]
-    require(found == of_directory, "search.name", f"{of_directory!r} as its directory", found)
+    require(found == of_directory, "search.name", f"{of_directory!r} the name of its directory", found)
     confirmation = f"{of_directory}-confirmation"
     require(values["confirmation"] == confirmation, "confirmation", confirmation, values["confirmation"])
     require(values["objectives"], "objectives", "of at least one", {})
@@ -101,4 +101,4 @@ def check_account(values: Any, of_directory: str) -> None:  # Any: a JSON value
         require(len(rounds) == len(set(rounds)), where, "of rounds, each once", rounds)
         for rung in trial["rungs"]:
             names = set(rung["scores"])
-            require(names == set(values["objectives"]), where, "with a score an objective", sorted(names))
+            require(names == set(values["objectives"]), where, "with one score per objective", sorted(names))

@@ -1,4 +1,4 @@
-"""Where a training stood at the end of a round, and the name of the file that holds it."""
+"""Checkpoints of a training at the end of a round, and their file names."""
 
 import hashlib
 import re
@@ -10,7 +10,7 @@ CHECKPOINT_NAME = re.compile(r"[0-9]{6,9}-[0-9a-f]{64}\.safetensors")
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Where a training stood at the end of a round."""
+    """The state of a training at the end of a round."""
 
     round: int
     """rounds finished"""
@@ -18,10 +18,10 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """The name of its file, which its content must agree with."""
+        """The name of its file, which must match its content."""
         return f"{self.round:06d}-{hashlib.sha256(self.content).hexdigest()}.safetensors"
 
 
 def round_of(name: str) -> int:
-    """Return the round of a checkpoint, by the name of its file."""
+    """Return the round of a checkpoint, from the name of its file."""
     return int(name.partition("-")[0])

@@ -1,7 +1,7 @@
-"""Shapes of configurations as stages and studies describe them; no torch, and no list of what is known.
+"""Shapes of configurations as stages and studies describe them; no torch, and no list of known names.
 
-What a configuration means is checked by `configs` when something is to be run. Here it only has to be what
-readers take it for, also where another version of this code wrote it.
+`configs` checks the meaning of a configuration when it is about to be run. This module only checks the types
+that readers rely on, also for configurations of other versions of this code.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""What a store keeps under a name, written anew each time: plans, tables, what searches leave."""
+"""Named documents of a store, replaced by each write: plans, tables, files of searches."""
 
 import contextlib
 import errno
@@ -18,27 +18,27 @@ from lt_rebalance.store.study_document import StudyDocument, parse_study
 
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 _OF_THE_FILE = (*_IN_THE_WAY, errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENXIO)
-"""errors that are of one file, while the place as a whole may well be of use"""
-_REMEDY = "restore it, or move it away and run the command that made it again"
+"""errors of a single file; the place as a whole may still be usable"""
+_REMEDY = "restore it, or move it away and repeat the command that wrote it"
 
 
 class StoreDocuments:
-    """The named documents of a store; what is written last stands."""
+    """The named documents of a store; the last write wins."""
 
     def __init__(self, filesystem: Filesystem, location: str, directory: Path | None) -> None:
         self._files = filesystem
         self.location = location
         self.directory = directory
-        """where the store lies on this machine's file system; None where it does not"""
+        """the store's path in this machine's file system; None if it has none"""
 
     @property
     def files(self) -> Filesystem:
-        """The files under the location, for views that are kept beside results: events, logs, notes."""
+        """The files under the location, for views that are stored beside results: events, logs, notes."""
         return self._files
 
     @property
     def is_read_only(self) -> bool:
-        """Whether nothing here can be changed."""
+        """Whether the store is read-only."""
         return isinstance(self._files, ReadOnlyFilesystem)
 
     def _read(self, path: str) -> bytes:
@@ -47,39 +47,39 @@ class StoreDocuments:
             return self._files.read(path)
 
     def _replace(self, path: str, content: bytes) -> None:
-        """Write a file over what is there; StoreError where something stands in its way."""
+        """Write or replace a file; StoreError if something blocks the path."""
         try:
             self._files.replace(path, content)
         except OSError as error:
             raise self._explain(path, error) from None
 
     def _explain(self, path: str, error: OSError) -> Exception:
-        """Return the StoreError that names what stands in the way of a file; any other error as it is."""
+        """Return the StoreError that names what blocks the path of a file; any other error unchanged."""
         if isinstance(error, NoDirectoryError):
             return StoreError(f"{self.location}: {path} cannot be written: {error}")
         return self._in_the_way(path, error.strerror) if error.errno in _IN_THE_WAY else error
 
     def _in_the_way(self, path: str, reason: str | None) -> StoreError:
         return StoreError(
-            f"{self.location}: {path} cannot be written: {reason}; move what stands there away, and run the "
-            "same command again"
+            f"{self.location}: {path} cannot be written: {reason}; move what blocks this path away, and run "
+            "the same command again"
         )
 
     # Studies
 
     def write_study(self, study: StudyDocument) -> None:
-        """Keep what a study plans, over an earlier plan of the same name."""
+        """Write the plan of a study, replacing an earlier one of the same name."""
         check_name("a study's name", study.name)
         content = json.dumps(study.to_plain(), indent=1, allow_nan=False).encode()
         self._replace(f"studies/{study.name}.json", content)
 
     def list_studies(self) -> list[str]:
-        """Return the names of the studies planned here."""
+        """Return the names of the studies planned in this store."""
         names = [name.removesuffix(".json") for name in self._files.list("studies") if name.endswith(".json")]
         return [name for name in names if is_name(name)]
 
     def load_study(self, name: str) -> StudyDocument:
-        """Return what a study plans.
+        """Return the plan of a study.
 
         Raises:
             StoreError: no such study, or its file is damaged.
@@ -99,7 +99,7 @@ class StoreDocuments:
         return StoreError(f"{self.location}: {path} is damaged: {error}; {_REMEDY}")
 
     def write_table(self, study: str, name: str, text: str) -> str:
-        """Write a table of a study as CSV, over an earlier one, and return where it lies."""
+        """Write a table of a study as CSV, replacing an earlier one, and return its path."""
         check_name("a study's name", study)
         path = f"tables/{study}/{name}.csv"
         self._replace(path, text.encode())
@@ -108,7 +108,8 @@ class StoreDocuments:
     # Searches
 
     def search_directory(self, name: str) -> Path | None:
-        """Return the directory of a search, made if it is new; None where the store does not lie in one."""
+        """Return the directory of a search, created if missing; None if the store has no path on this
+        machine."""
         if self.directory is None:
             return None
         assert not self.is_read_only
@@ -117,12 +118,12 @@ class StoreDocuments:
         return path
 
     def write_search(self, name: str, account: Mapping[str, Any]) -> None:
-        """Write the account of a search, over an earlier one."""
+        """Write the account of a search, replacing an earlier one."""
         content = json.dumps(account, indent=1, allow_nan=False).encode()
         self._replace(f"{search_path(name)}/account.json", content)
 
     def list_searches(self) -> list[str]:
-        """Return the names of the searches that have an account here."""
+        """Return the names of the searches that have an account in this store."""
         names = filter(is_name, self._files.list("searches"))
         return [name for name in names if "account.json" in self._files.list(search_path(name))]
 
@@ -144,11 +145,11 @@ class StoreDocuments:
         return dict(account)
 
     def save_member(self, name: str, member: int, content: bytes) -> None:
-        """Keep what a member of a population needs to go on, over what it kept before."""
+        """Write the state from which a member of a population resumes, replacing an earlier one."""
         self._replace(_member_path(name, member), content)
 
     def load_member(self, name: str, member: int) -> bytes | None:
-        """Return what a member of a population keeps, or None."""
+        """Return the state of a member of a population, or None."""
         path = _member_path(name, member)
         try:
             return self._read(path)
@@ -158,15 +159,16 @@ class StoreDocuments:
             raise self._is_damaged(path, error) from None
 
     def discard_member(self, name: str, member: int) -> None:
-        """Remove what a member of a population keeps, when it has ended."""
+        """Remove the state of a member of a population that has ended."""
         self._files.remove(_member_path(name, member))
 
     def note_member_error(self, name: str, member: int, failure: Failure) -> None:
-        """Keep the error of an attempt at a member of a population; it stays when the member has ended."""
+        """Record the error of an attempt at a member of a population; it remains after the member has
+        ended."""
         self._add_failure(_member_errors_path(name, member), failure)
 
     def load_member_errors(self, name: str, member: int) -> list[Failure]:
-        """Return the errors of attempts at a member of a population that raised, in their order.
+        """Return the errors of attempts at a member of a population that raised, in order.
 
         Raises:
             StoreError: one is damaged; it names the file.
@@ -180,17 +182,17 @@ class StoreDocuments:
         return errors
 
     def _list_failures(self, directory: str) -> list[str]:
-        """Return the paths of the failures in a directory, in their order."""
+        """Return the paths of the failures in a directory, in order."""
         names = self._files.list(directory)
         return [f"{directory}/{name}" for name in names if name.endswith(".json") and not is_foreign(name)]
 
     def _add_failure(self, directory: str, failure: Failure) -> None:
-        """Keep a failure in a directory, after those that are there."""
+        """Write a failure into a directory, after the existing ones."""
         name = f"{len(self._list_failures(directory)):04d}-{uuid.uuid4().hex}.json"
         self._replace(f"{directory}/{name}", failure.to_json())
 
     def write_best(self, name: str, text: str) -> str:
-        """Write the configuration that a search chose, over an earlier one, and return where it lies."""
+        """Write the configuration that a search chose, replacing an earlier one, and return its path."""
         path = f"{search_path(name)}/best.toml"
         self._replace(path, text.encode())
         return f"{self.location}/{path}"
@@ -198,11 +200,11 @@ class StoreDocuments:
 
 @contextlib.contextmanager
 def telling_unreadable() -> Iterator[None]:
-    """Tell what is the matter with one file from what is with the place of all.
+    """Distinguish errors of one file from errors of the whole place.
 
     Raises:
-        FileNotFoundError: there is none.
-        UnreadableError: a directory, a link that leads nowhere or a device stands there, or it is locked.
+        FileNotFoundError: the file does not exist.
+        UnreadableError: the path is a directory, a broken link or a device, or it is locked.
         OSError: nothing in the place can be read.
     """
     try:
@@ -218,7 +220,7 @@ def telling_unreadable() -> Iterator[None]:
 
 
 def search_path(name: str) -> str:
-    """Return the directory of a search in a store; ValueError of a name that would lead elsewhere."""
+    """Return the directory of a search in a store; ValueError for a name that would lead out of it."""
     check_name("a search's name", name)
     return f"searches/{name}"
 

@@ -1,13 +1,14 @@
-"""The lease on a store: one driver at a time works there; the lease of one that has died is taken over.
+"""The lease on a store: one process at a time works there; the lease of a dead one is taken over.
 
-A lease only saves work. That no result is lost or replaced rests on the exclusive commits of the store, which
-hold also while a driver that was taken for dead goes on for a moment.
+A lease only saves work. Exclusive commits of the store ensure that no result is lost or replaced, even if a
+process that was considered dead continues for a moment.
 
-Leases are files `lease/<generation>.json`, and the highest generation counts. A lease is taken by creating
-the next generation, which exactly one can; so two that find the same stale lease do not both get it. The
-holder rewrites its file every few seconds. Whoever wants the lease watches that file: if it stands still for
-`STALE_S` by the watcher's own monotonic clock, or its process is seen to have ended, it is stale. No clock of
-two machines is ever compared. The last file stays when it is released, so that generations only grow.
+Leases are files `lease/<generation>.json`, and the highest generation counts. A process takes the lease by
+creating the next generation. Exactly one can, so two that find the same stale lease do not both get it. The
+holder rewrites its file every few seconds. A process that needs the lease watches the file: the lease is
+stale if the file is unchanged for `STALE_S` by the watcher's own monotonic clock, or if its process is seen
+to have ended. Clocks of two machines are never compared. The last file remains after release, so that
+generations only grow.
 """
 
 import contextlib
@@ -28,13 +29,13 @@ from lt_rebalance.ground.values import LARGEST_S, fields, flag, number, parse_js
 from lt_rebalance.store.presence import PROCESS, Process
 
 BEAT_S = 10.0
-"""seconds between two signs of life of a holder"""
+"""seconds between heartbeats of a holder"""
 STALE_S = 60.0
-"""seconds without one from which a holder counts as dead"""
+"""a holder counts as dead after this many seconds without a heartbeat"""
 DIRECTORY = "lease"
 _POLL_S = 0.2
 _LOOKS = 10
-"""at files that are gone when they are to be read, before one counts as unreadable"""
+"""attempts at reading files that vanish, before one counts as unreadable"""
 _NAME = re.compile(r"[0-9]{6,12}\.json")
 
 _log = logging.getLogger(__name__)
@@ -42,14 +43,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Holder(Process):
-    """Who has, or had, a lease."""
+    """The current or last owner of the lease."""
 
     title: str
     """the study or search"""
     attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """tells apart holders that have the same process number"""
+    """distinguishes holders with the same process number"""
     beats: int = 0
-    """signs of life given"""
+    """number of heartbeats"""
     held_s: float = 0.0
     """since the lease was taken, by the clock of the holder"""
     is_released: bool = False
@@ -63,7 +64,8 @@ class Holder(Process):
 
     @classmethod
     def from_json(cls, content: bytes) -> "Holder | None":
-        """Return who a file names; None of one that cannot be read, which only its standing still frees."""
+        """Return the holder that a file names; None for an unreadable file, which is freed only when it stops
+        changing."""
         with contextlib.suppress(ValueError):
             values = parse_json(content)
             _HOLDER(values)
@@ -78,7 +80,7 @@ _HOLDER = fields(
 
 
 class Lease:
-    """A driver's hold on a store, from entering to leaving a `with` block."""
+    """A process's lease on a store, from entering to leaving a `with` block."""
 
     def __init__(
         self,
@@ -94,10 +96,10 @@ class Lease:
 
         Args:
             location: of the store, for messages.
-            title: the study or search that works there.
-            beat_s: seconds between signs of life, of every driver of this store.
-            stale_s: seconds without one from which a holder counts as dead.
-            clock: seconds that only grow, read nowhere else.
+            title: the study or search that uses the store.
+            beat_s: seconds between heartbeats, the same for all processes of this store.
+            stale_s: a holder counts as dead after this many seconds without a heartbeat.
+            clock: monotonic seconds, never compared with other clocks.
         """
         self._files = files
         self._location = location
@@ -112,10 +114,10 @@ class Lease:
         self._thread = threading.Thread(target=self._beat_until_stopped, name="lease", daemon=True)
 
     def __enter__(self) -> "Lease":
-        """Take the lease; after the death of a holder elsewhere this takes up to `stale_s`.
+        """Take the lease; after the death of a holder on another machine this takes up to `stale_s`.
 
         Raises:
-            LeaseError: another driver has it and lives.
+            LeaseError: another live process has it.
         """
         self._generation = self._take()
         self._since_s = self._clock()
@@ -126,7 +128,7 @@ class Lease:
         self.release()
 
     def release(self) -> None:
-        """Let others have it; also from another thread, before the process is ended."""
+        """Release the lease; also from another thread, before the process is ended."""
         self._stop.set()
         self._thread.join()
         if not self._lost.is_set():
@@ -134,24 +136,24 @@ class Lease:
                 self._write(is_released=True)
 
     def check(self) -> None:
-        """Raise a LeaseLostError if another driver has taken over."""
+        """Raise a LeaseLostError if another process has taken over."""
         if self._lost.is_set():
             raise LeaseLostError(
-                f"{self._location} was taken over by another driver, because this one gave no sign of life "
-                f"for {self._stale_s:g} s; it goes on there"
+                f"{self._location} was taken over by another process, because this one gave no heartbeat for "
+                f"{self._stale_s:g} s; that process continues"
             )
 
     def confirm(self) -> None:
-        """Look whether this driver has the lease at this moment; LeaseLostError where it has not.
+        """Check that this process has the lease at this moment; LeaseLostError if not.
 
-        For what must not happen after another has taken over: `check` knows of that only from the next beat.
+        For operations that must not happen after a takeover: `check` notices one only at the next heartbeat.
         """
         if read_newest(self._files)[0] != self._generation:
             self._lost.set()
         self.check()
 
     def beat(self) -> None:
-        """Give a sign of life, or find that the lease is lost."""
+        """Give a heartbeat, or find that the lease is lost."""
         if read_newest(self._files)[0] > self._generation:
             self._lost.set()
         else:
@@ -161,8 +163,8 @@ class Lease:
         while not self._lost.is_set() and not self._stop.wait(self._beat_s):
             try:
                 self.beat()
-            except Exception as error:  # whatever it is, the next one may come through
-                _log.warning("no sign of life could be given: %s", error)
+            except Exception as error:  # whatever the error, the next one may succeed
+                _log.warning("no heartbeat could be given: %s", error)
 
     def _write(self, *, is_released: bool) -> None:
         self._holder = dataclasses.replace(
@@ -174,7 +176,8 @@ class Lease:
         self._files.replace(_path(self._generation), self._holder.to_json())
 
     def _take(self) -> int:
-        """Wait until it is clear whether the newest lease is held, take the next, return its generation."""
+        """Wait until it is clear whether the newest lease is held, take the next, and return its
+        generation."""
         seen: tuple[int, bytes] | None = None
         seen_s = 0.0
         while True:
@@ -189,7 +192,7 @@ class Lease:
                     )
                 if not is_free:
                     _log.warning(
-                        "%s has a holder, %s; watching for up to %g s whether it lives",
+                        "%s has a holder, %s; watching for up to %g s whether it is alive",
                         *(self._location, holder or "unreadable", self._stale_s),
                     )
                 seen, seen_s = newest, self._clock()
@@ -199,15 +202,15 @@ class Lease:
             elif self._files.create(_path(generation + 1), self._holder.to_json()):
                 for earlier in _list_generations(self._files):
                     if earlier <= generation:
-                        with contextlib.suppress(IsADirectoryError):  # not a lease of anybody
+                        with contextlib.suppress(IsADirectoryError):  # not a lease
                             self._files.remove(_path(earlier))
                 return generation + 1
 
 
 def find_holder(files: Filesystem) -> Holder | None:
-    """Return who may hold the lease on a store now; None where it is known to be free. Nothing is waited for.
+    """Return the possible holder of the lease on a store now; None if it is known to be free. Does not wait.
 
-    One that cannot be read is held by somebody whose name is not known.
+    An unreadable lease has an unknown holder.
     """
     generation, content = read_newest(files)
     if generation == 0:
@@ -219,7 +222,7 @@ def find_holder(files: Filesystem) -> Holder | None:
 
 
 def read_newest(files: Filesystem) -> tuple[int, bytes]:
-    """Return the highest generation and its file, empty where that cannot be read; 0 where there is none."""
+    """Return the highest generation and its file, empty if unreadable; 0 if there is none."""
     missed = 0
     while generations := _list_generations(files):
         newest = generations[-1]
@@ -227,7 +230,7 @@ def read_newest(files: Filesystem) -> tuple[int, bytes]:
             return newest, files.read(_path(newest))
         except NotAFileError:
             return newest, b""
-        except FileNotFoundError:  # someone has just taken the next, unless it is the same again
+        except FileNotFoundError:  # another process has just taken the next, unless it is the same again
             if newest == missed:
                 return newest, b""
             missed = newest
@@ -235,7 +238,7 @@ def read_newest(files: Filesystem) -> tuple[int, bytes]:
 
 
 def _list_generations(files: Filesystem) -> list[int]:
-    """Return the generations that have a file of just the name that a driver gives it."""
+    """Return the generations whose files have exactly the names that this module writes."""
     names = files.list(DIRECTORY)
     numbers = {int(name[:-5]): name for name in names if re.fullmatch(r"[0-9]{6,18}\.json", name)}
     return sorted(number for number, name in numbers.items() if number and _path(number).endswith(f"/{name}"))

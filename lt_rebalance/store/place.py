@@ -1,4 +1,4 @@
-"""Open a store: where it lies, in a directory or in a bucket, and whether what lies there is one of use."""
+"""Open a store in a directory or a bucket, and check that it is one and can be used."""
 
 import errno
 import json
@@ -19,31 +19,32 @@ from lt_rebalance.store.store import Store
 
 STORE_FORMAT = 1
 PLAN = "plan.toml"
-"""of a study that is to be published, in its folder"""
+"""plan of a study that is to be published, in its folder"""
 UNPUBLISHED = ("weights",)
-"""roles of artefacts that stay out of published studies: large, and made again where a stage is run again"""
+"""roles of artefacts that are left out of published studies: large, and reproduced when a stage is run
+again"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a store lies, or may come to lie."""
+    """The location of a store, or of a future one."""
 
     location: str
     """by which other processes find it too"""
     files: Filesystem
     directory: Path | None
-    """the same as a directory of this machine; None in a bucket, and of a published study"""
+    """its path on this machine; None in a bucket, and for a published study"""
     left_out: tuple[str, ...] = ()
-    """roles of artefacts that are not kept here"""
+    """roles of artefacts that are not stored here"""
 
     def read_version(self, wanted: int | None) -> int | None:
-        """Return the results version of the store that lies here; None where nothing lies here.
+        """Return the results version of the store at this place; None if the place is empty.
 
         Args:
-            wanted: the only version that will do; None for any.
+            wanted: the only accepted version; None for any.
 
         Raises:
-            StoreError: something else lies here, or a store that is damaged or of another version.
+            StoreError: this is not a store, or one that is damaged or of another version.
         """
         try:
             content = self.files.read("store.json")
@@ -51,8 +52,8 @@ class Place:
             others = [name for name in self.files.list("") if not is_foreign(name)]
             if PLAN in others:
                 raise StoreError(
-                    f"{self.location} holds the plan of a study, and no {ARCHIVE}: nothing of it has been "
-                    "published yet"
+                    f"{self.location} holds the plan of a study, and no {ARCHIVE}: it has not been published "
+                    "yet"
                 ) from None
             if others:
                 raise StoreError(
@@ -75,7 +76,7 @@ class Place:
     def _check_version(self, found: Mapping[str, Any], wanted: int | None) -> int:
         version = found.get("results_version") if wanted is None else wanted
         expected = {"format": STORE_FORMAT, "results_version": version}
-        # As `True == 1`, the values alone would not tell.
+        # As `True == 1`, comparing values is not enough.
         if found != expected or {type(each) for each in found.values()} != {int}:
             takes = {"format": STORE_FORMAT, "results_version": "any" if wanted is None else version}
             raise StoreError(
@@ -86,17 +87,17 @@ class Place:
         return version
 
     def write_version(self, version: int, *, is_new: bool) -> None:
-        """Write what `read_version` reads, and so find out whether anything can be written."""
+        """Write what `read_version` reads, and so find out whether the place can be written."""
         content = json.dumps({"format": STORE_FORMAT, "results_version": version}).encode()
         write = self.files.create if is_new else self.files.replace
         write("store.json", content)
         if isinstance(self.files, S3Filesystem):
             self.files.check_access()
-        elif not is_new:  # as a new store has just been asked by its first file
+        elif not is_new:  # the first file of a new store has just tested this
             self._check_exclusive()
 
     def _check_exclusive(self) -> None:
-        """Find out before anything is trained whether results can be committed here."""
+        """Check before any training that results can be committed here."""
         path = f"running/access-{uuid.uuid4().hex}"
         self.files.create(path, b"")
         self.files.remove(path)
@@ -107,16 +108,16 @@ class Place:
             return StoreError(f"{self.location} cannot be used as a store: {error}")
         reason = errno.errorcode.get(error.errno or 0, "") if not error.strerror else error.strerror
         return StoreError(
-            f"{self.location} cannot be used as a store: {reason}; name a directory that can be written, "
-            "which sweeps take as --storage"
+            f"{self.location} cannot be used as a store: {reason}; name a writable directory; sweeps take it "
+            "as --storage"
         )
 
 
 def find_place(location: str) -> Place:
-    """Return the place that a location names; a directory is made absolute.
+    """Return the place of a location; the path of a directory becomes absolute.
 
     Raises:
-        StoreError: it names neither a directory nor s3://BUCKET/PREFIX, or boto3 is missing for the latter.
+        StoreError: it is neither a directory nor s3://BUCKET/PREFIX, or boto3 is missing for the latter.
     """
     if location.startswith(SCHEME):
         try:
@@ -144,27 +145,27 @@ def find_place(location: str) -> Place:
 def open_store(
     location: str, results_version: int | None, *, create: bool, is_read_only: bool = False
 ) -> Store | None:
-    """Open the store at a location, and make it if asked to.
+    """Open the store at a location, and create it if asked to.
 
     Args:
         location: a directory, or s3://BUCKET/PREFIX.
-        results_version: the version whose results are wanted; None to read those of any version.
-        create: make a store where there is none, and check that it can be written.
-        is_read_only: let nothing in it be changed; what cannot be read counts as missing and stays.
+        results_version: the required version; None to read any version.
+        create: create a missing store, and check that it can be written.
+        is_read_only: change nothing; unreadable files count as missing and stay.
 
     Returns:
-        The store; None where there is none and none was to be made.
+        The store; None if there is none and `create` is False.
 
     Raises:
-        StoreError: not a store, of another version, not writable, or not within reach.
+        StoreError: not a store, of another version, not writable, or not reachable.
     """
     assert results_version is not None or not create
     assert not (create and is_read_only)
     place = find_place(location)
     if isinstance(place.files, ReadOnlyFilesystem) and not is_read_only:
         raise StoreError(
-            f"{place.location} is a published study, which can be read and not changed; to go on from a "
-            f"copy, unpack it (python -m zipfile -e {place.location}/{ARCHIVE} COPY) and name COPY"
+            f"{place.location} is a published study, which is read-only; to continue from a copy, unpack it "
+            f"(python -m zipfile -e {place.location}/{ARCHIVE} COPY) and name COPY"
         )
     try:
         found = place.read_version(results_version)

@@ -1,8 +1,8 @@
-"""Which process wrote something into a store, and notes in it on who is at work.
+"""Identity of processes that write to a store, and their notes on work in progress.
 
-A driver says in its note that it lives, its trials say how far they are: for people who watch, and for
-nothing else. Whoever is killed leaves its note behind; such notes are told apart by the process, where it was
-on this machine, or by the driver, whose signs of life have stopped.
+The note of a main process has its heartbeats, those of trials their progress: only for people who watch. A
+killed process leaves its note behind. Such notes are recognised by the process, if it ran on this machine, or
+by the main process, whose heartbeats have stopped.
 """
 
 import contextlib
@@ -33,19 +33,19 @@ from lt_rebalance.ground.values import (
 from lt_rebalance.ground.values import name as name_shape
 
 BEAT_S = 10.0
-"""seconds between two signs of life of a driver"""
+"""seconds between heartbeats of a main process"""
 STALE_S = 60.0
-"""age of its last sign of life from which a driver on another machine counts as lost"""
+"""a main process on another machine counts as lost when its last heartbeat is this old"""
 DIRECTORY = "running"
 
 
 PROCESS: dict[str, Shape] = {"host": text, "pid": whole(1, 2**31 - 1), "pid_space": text}
-"""what a file has to say of a process"""
+"""shape of the description of a process in a file"""
 
 
 @functools.cache
 def process_space() -> str:
-    """Return what tells apart the process numbers of machines, of their boots and of their containers."""
+    """Return an id of this machine, boot and container, within which process numbers are unique."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -63,12 +63,12 @@ class Process:
 
     @property
     def is_visible(self) -> bool:
-        """Whether its end could be seen from here."""
+        """Whether its end would be visible from here."""
         return (self.host, self.pid_space) == (socket.gethostname(), process_space())
 
     @property
     def has_died(self) -> bool:
-        """Whether it is known to have ended; False of processes that cannot be seen from here."""
+        """Whether it is known to have ended; False for processes that are not visible from here."""
         return self.is_visible and not _is_alive(self.pid)
 
 
@@ -84,24 +84,24 @@ def _is_alive(pid: int) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Note(Process):
-    """What someone at work says of itself. Times are seconds since 1970 by the writer's clock."""
+    """A process's note on its work. Times are seconds since 1970 by the writer's clock."""
 
     name: str
-    """of its file; a second attempt at a stage writes over the note of the first"""
+    """of its file; a second attempt at a stage replaces the note of the first"""
     title: str
-    """the study of a driver, the stage of a trial"""
+    """the study of a main process, the stage of a trial"""
     keys: tuple[str, ...] = ()
-    """the stages of a trial; none of a driver"""
+    """the stages of a trial; none for a main process"""
     driver: str = ""
-    """name of the driver's note, of a trial"""
+    """name of the main process's note, for a trial"""
     round: int = 0
     num_rounds: int = 0
     started_s: float = field(default_factory=time.time)
     beat_s: float = field(default_factory=time.time)
-    """last sign of life"""
+    """last heartbeat"""
 
     def is_lost(self, now_s: float, live_drivers: Collection[str]) -> bool:
-        """Whether its writer has died, as far as can be seen from here."""
+        """Whether its writer has died, as far as is visible from here."""
         if self.is_visible:
             return self.has_died
         if self.driver:
@@ -110,7 +110,7 @@ class Note(Process):
 
 
 def write_note(files: Filesystem, note: Note) -> None:
-    """Write a note, over an earlier one of its name."""
+    """Write a note, replacing an earlier one of its name."""
     files.replace(f"{DIRECTORY}/{note.name}", json.dumps(dataclasses.asdict(note)).encode())
 
 
@@ -120,7 +120,7 @@ def remove_note(files: Filesystem, note: Note) -> None:
 
 
 def read_notes(files: Filesystem) -> list[Note]:
-    """Return all notes, under the names of their files, those of the lost among them; no others are told."""
+    """Return all notes by file name, including those of lost processes; ignore other files."""
     notes = []
     names = files.list(DIRECTORY)
     for name, content in zip(names, files.read_each(functools.partial(_read, files), names), strict=True):
@@ -132,7 +132,7 @@ def read_notes(files: Filesystem) -> list[Note]:
 
 
 def _read(files: Filesystem, name: str) -> bytes:
-    """Return a note's content; nothing of one that is gone or no file."""
+    """Return a note's content; nothing if it is missing or not a file."""
     try:
         return files.read(f"{DIRECTORY}/{name}")
     except StorageError:
@@ -156,7 +156,7 @@ _NOTE = fields(
 
 
 class DriverBeat:
-    """A driver's signs of life, from entering to leaving a `with` block."""
+    """Heartbeats of a main process, from entering to leaving a `with` block."""
 
     def __init__(self, files: Filesystem, study: str) -> None:
         self._files = files
@@ -172,13 +172,13 @@ class DriverBeat:
         remove_note(self._files, self.note)
 
     def beat(self) -> None:
-        """Give a sign of life, if the last one is long enough ago; StorageError when there is no store."""
+        """Give a heartbeat, if the last one is long enough ago; StorageError if there is no store."""
         now = time.monotonic()
         if now - self._last >= BEAT_S:
             self._last = now
             try:
                 write_note(self._files, dataclasses.replace(self.note, beat_s=time.time()))
-            except StorageError:  # without the store, nothing that this driver runs can be kept
+            except StorageError:  # without the store, no result of this process can be stored
                 raise
-            except OSError:  # the next one may come through, and nothing depends on it
+            except OSError:  # the next one may succeed, and nothing depends on it
                 pass

@@ -1,4 +1,4 @@
-"""What a record has to be, as a value: every field of its kind, and what follows from others following.
+"""Check the values of a record: the type of every field, and the consistency of fields with each other.
 
 Shape suffixes: K classes.
 """
@@ -42,15 +42,15 @@ KINDS = ("generator", "classifier", "validation", "representation")
 STATES = ("complete", "diverged")
 NOT_APPLICABLE = "not applicable"
 CAUSES = ("input", NOT_APPLICABLE, "memory", "own file", "code", "infrastructure", "unknown")
-"""of failures: wrong configuration or data; a method that cannot serve the training set, which is an outcome;
-too little memory; an exception in a file of the user's own; any other exception; lost workers, nodes and
-storage; failures from before causes were kept"""
+"""causes of failures: wrong configuration or data; a method that does not apply to the training set, which is
+a result; too little memory; an exception in a user's file; any other exception; lost workers, nodes and
+storage; failures from before causes were recorded"""
 
 ROUNDING = 1e-9
-"""by which a number may be away from what it follows from"""
+"""tolerance between a number and its recomputed value"""
 _SUFFIXES = (".npy", ".safetensors")
 _NPY_HEADER_BYTES = 128
-"""of an array with one axis, as numpy writes it"""
+"""of an array with one axis, in numpy's format"""
 _GROUPS = tuple(RANK_GROUPS)
 _SPLITS = {"classifier": "test", "validation": "validation"}
 _NEEDED = {
@@ -142,7 +142,7 @@ def stage_key(stage: Mapping[str, Any]) -> str:
 
 
 def check_record(values: Any) -> None:  # Any: a JSON value
-    """Raise a ValueError unless plain values are those of a record that contradicts itself nowhere."""
+    """Raise a ValueError unless plain values are those of a consistent record."""
     _RECORD(values)
     _check_stage(values)
     _check_classes(values)
@@ -152,11 +152,11 @@ def check_record(values: Any) -> None:  # Any: a JSON value
         _check_complete(values)
     else:
         for each in ("metrics", "confusion", "artifacts"):
-            require(not values[each], each, "empty where training diverged", values[each])
+            require(not values[each], each, "empty if training diverged", values[each])
 
 
 def check_outcome(state: Any, metrics: Any) -> None:  # Any: JSON values
-    """Raise a ValueError unless these could be the state and the metrics of a record."""
+    """Raise a ValueError unless these are valid as state and metrics of a record."""
     one_of(*STATES)(state)
     mapping_of(number())(metrics)
     is_full = any(set(needed) <= metrics.keys() for needed in _NEEDED.values())
@@ -166,13 +166,13 @@ def check_outcome(state: Any, metrics: Any) -> None:  # Any: JSON values
 def _check_stage(values: Mapping[str, Any]) -> None:
     kind, stage = values["kind"], values["stage"]
     inside("stage", GENERATOR_STAGE if kind == "generator" else CLASSIFIER_STAGE, stage)
-    require(stage["kind"] == kind, "stage.kind", f"{kind!r} as the record's kind", stage["kind"])
-    what = "the sha256 of what it says it was made from; the record is foreign"
+    require(stage["kind"] == kind, "stage.kind", f"{kind!r} equal to the record's kind", stage["kind"])
+    what = "the sha256 of the stage that it states; the record is foreign"
     require(stage_key(stage) == values["key"], "key", what, values["key"])
 
 
 def _check_classes(values: Mapping[str, Any]) -> None:
-    """Check that what goes by class has an entry a class, and counts that agree with each other."""
+    """Check that values by class have one entry per class, and that counts agree with each other."""
     num_classes = len(values["class_counts"])
     by_class = {each: values[each] for each in ("class_counts", "training_counts", "synthetic_counts")}
     by_class |= {f"quality_per_class.{each}": found for each, found in values["quality_per_class"].items()}
@@ -200,7 +200,7 @@ def _check_curves(values: Mapping[str, Any]) -> None:
     rows, stage, num_classes = values["curves"], values["stage"], len(values["class_counts"])
     columns = rows[0].keys() if rows else set()
     for index, row in enumerate(rows):
-        require(row.keys() == columns, f"curves.{index}", "a row of the same columns", sorted(row))
+        require(row.keys() == columns, f"curves.{index}", "a row with the same columns", sorted(row))
     require(not rows or "step" in columns, "curves", "of rows that have step", sorted(columns))
     for column in columns:
         found = [row[column] for row in rows]
@@ -210,7 +210,7 @@ def _check_curves(values: Mapping[str, Any]) -> None:
             found = list(itertools.chain.from_iterable(found))
         low, high = _RANGES.get(column, _ANY)
         is_number = set(map(type, found)) <= {float, int}
-        # Whole columns at once: this is most of what a sweep does when it opens a store.
+        # All columns at the same time: this takes most of the time for opening a store.
         fits = is_number and low <= min(found) and max(found) <= high
         require(fits, f"curves.{column}", f"numbers from {low:g} to {high:g}", found)
     budget = stage["generator" if values["kind"] == "generator" else "classifier"]["budget"]
@@ -218,7 +218,7 @@ def _check_curves(values: Mapping[str, Any]) -> None:
 
 
 def _check_rounds(steps: Sequence[Any], budget: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """Check that rounds end where the budget has them end, and training where the last of them does."""
+    """Check that rounds end where the budget says, and training at the end of the last one."""
     num_rounds, num_steps = budget["epochs"] or budget["rounds"], values["num_steps"]
     for index, step in enumerate(steps, start=1):
         total = steps[0] * num_rounds if budget["steps"] is None else budget["steps"]
@@ -278,12 +278,12 @@ def _check_classifier(values: Mapping[str, Any]) -> None:
     if values["kind"] == "validation" and own_validation is None:
         size = stage["data"]["validation_per_class"]
         is_all = bool((measured_K == size).all())
-        require(is_all, "confusion", f"of {size} images a class", measured_K.tolist())
+        require(is_all, "confusion", f"of {size} images per class", measured_K.tolist())
     if (predictions := values["artifacts"].get("predictions")) is not None:
         width = np.dtype(predictions_type(read.num_classes)).itemsize
         size = (predictions["num_bytes"] - _NPY_HEADER_BYTES) / width
         total = read.num_images
-        require(total == size, "confusion", f"of {size:g} images, as many as were predicted", total)
+        require(total == size, "confusion", f"of {size:g} images, the number of predictions", total)
     _follow(metrics, confusion_metrics(read, metrics), "by its confusion matrix")
     prefix = f"{_SPLITS[values['kind']]}_"
     rows = values["curves"][-1:] if stage["classifier"]["selection"] == "last" else values["curves"]
@@ -299,7 +299,7 @@ def _check_classifier(values: Mapping[str, Any]) -> None:
 
 
 def _read_confusion(rows: Sequence[Any], num_classes: int) -> Confusion:
-    """Check that a confusion matrix has the form that its number of classes asks for, and return it."""
+    """Check that a confusion matrix has the format for its number of classes, and return it."""
     is_sparse = num_classes > MAX_DETAILED
     is_square = len(rows) == num_classes and all(
         isinstance(row, str) if is_sparse else isinstance(row, list) and len(row) == num_classes

@@ -1,4 +1,4 @@
-"""Records: everything a table or a figure needs of one finished training, as plain JSON values."""
+"""Records: all data for tables and figures about one finished training, as plain JSON values."""
 
 import contextlib
 import dataclasses
@@ -45,7 +45,7 @@ _SEALED = re.compile(rb',"%b":"([0-9a-f]{64})"}\Z' % _SEAL.encode())
 
 
 def name_seeds(seed: int, subset_seed: int | None = None, generator_seed: int | None = None) -> str:
-    """Return how a replicate is named: by its seed, and by those of its subset and generator that differ."""
+    """Return the name of a replicate: its seed, and the seeds of its subset and generator if they differ."""
     subset = "" if subset_seed in (None, seed) else f" of subset {subset_seed}"
     generator = "" if generator_seed in (None, seed) else f" with generator {generator_seed}"
     return f"seed {seed}{subset}{generator}"
@@ -61,45 +61,45 @@ class Artifact:
     sha256: str
 
     def __post_init__(self) -> None:
-        # A record may come from a stranger, and this becomes a part of a path.
+        # A record may come from a stranger, and this becomes part of a path.
         check_name("an artefact's file", self.file)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What a training cost; differs from run to run."""
+    """The cost of a training; differs from run to run."""
 
     wall_s: float
-    """from the first read to the commit, all attempts that led to it together"""
+    """from the first read to the commit, over all attempts"""
     train_s: float
     """spent in rounds"""
     num_errors: int
-    """earlier attempts that ended in an error"""
+    """earlier attempts that ended with an error"""
     device_s: float | None = None
-    """device time it is charged with: a GPU's, or else a CPU core's, shared evenly by the lanes that held it
-    together; None in records from before it was kept"""
+    """its device time: a GPU's, or else a CPU core's, shared equally by the lanes that used it together; None
+    in older records without it"""
     finished_s: float | None = None
     """when it was committed, in seconds since 1970 by the clock of its machine; None as above"""
 
     @property
     def charged_s(self) -> float:
-        """The device time, or the wall time of records from before it was kept."""
+        """The device time, or the wall time of older records without it."""
         return self.wall_s if self.device_s is None else self.device_s
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """The result of one stage. Times and provenance aside, it is a function of the stage alone."""
+    """The result of one stage. Except for times and provenance, it is a function of the stage alone."""
 
     key: str
     """sha256 that names the stage"""
     kind: str
-    """"generator", "classifier", "validation": a classifier measured on its validation set alone, or
-    "representation": one that is measured on nothing and that others start from"""
+    """"generator", "classifier", "validation": a classifier measured only on its validation set, or
+    "representation": a training that is not measured and that others start from"""
     state: str
     """"complete", or "diverged": a loss was not finite, and training stopped there"""
     stage: Mapping[str, Any]
-    """what the training read: configuration, seed, generator stage, execution"""
+    """input of the training: configuration, seed, generator stage, execution"""
     num_steps: int
     """optimizer steps done"""
     class_counts: tuple[int, ...]
@@ -113,14 +113,15 @@ class Record:
     metrics: Mapping[str, float]
     """reported values; empty when diverged"""
     confusion: tuple[list[int], ...] | tuple[str, ...]
-    """images measured on by true class (rows) and prediction (columns), as `Confusion.to_rows` writes them;
-    empty for generators, if diverged"""
+    """confusion matrix by true class (rows) and prediction (columns), as `Confusion.to_rows` writes it; empty
+    for generators, and if diverged"""
     quality_per_class: Mapping[str, list[float | None]]
-    """how the generator draws each class, by measure of `generator_quality`; empty without a generator"""
+    """quality of the generator for each class, by measure of `generator_quality`; empty without a
+    generator"""
     curves: tuple[Mapping[str, Any], ...]
-    """one row a round"""
+    """one row per round"""
     artifacts: Mapping[str, Artifact]
-    """by role: "predictions" (npy, one test prediction an image), "precision_recall" (npy, counts by class
+    """by role: "predictions" (npy, one test prediction per image), "precision_recall" (npy, counts by class
     and threshold, of up to `MAX_DETAILED` classes), "weights" (safetensors), "samples" (npy)"""
     timing: Timing
     provenance: Mapping[str, Any]
@@ -137,22 +138,23 @@ class Record:
         return Confusion.from_rows(self.confusion)
 
     def all_metrics(self) -> dict[str, float]:
-        """Return the reported values, with those that its confusion matrix gives and it was made without."""
+        """Return the reported values, including later metrics computed from its confusion matrix."""
         is_full = all(name in self.metrics for name, metric in METRICS.items() if metric.of_confusion)
         found = {} if is_full or not self.confusion else confusion_metrics(self.read_confusion())
         return found | dict(self.metrics)
 
     def deterministic(self) -> dict[str, Any]:
-        """Return the part that two trainings of the stage must agree on, bit for bit on one kind of CPU."""
+        """Return the part that must be equal, bit for bit, in two trainings of the stage on one kind of
+        CPU."""
         values = dataclasses.asdict(self)
         del values["timing"], values["provenance"]
         return values
 
     def to_json(self) -> bytes:
-        """Return the record as UTF-8 JSON that ends with the sha256 of all before; numbers keep every bit.
+        """Return the record as UTF-8 JSON that ends with the sha256 of all before; floats keep every bit.
 
         Raises:
-            ValueError: it is not a record as it is read, such as for a number that is not finite.
+            ValueError: it is not a valid record, for example because a number is not finite.
         """
         values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         values["timing"] = dataclasses.asdict(self.timing)
@@ -163,10 +165,10 @@ class Record:
 
     @classmethod
     def from_json(cls, content: bytes) -> "Record":
-        """Read a record, sealed or from before records were; every value in it is checked.
+        """Read a record, sealed or older without a seal; every value in it is checked.
 
         Raises:
-            ValueError: not JSON, not a record, one that contradicts itself, or one that was altered.
+            ValueError: not JSON, not a record, inconsistent, or altered.
         """
         values = parse_json(content)
         is_sealed = isinstance(values, dict) and _SEAL in values
@@ -201,7 +203,7 @@ def _digest(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a glance at a record shows."""
+    """The fields that a glance at a record shows."""
 
     state: str
     metrics: Mapping[str, float]
@@ -209,12 +211,12 @@ class Summary:
 
     @classmethod
     def from_json(cls, content: bytes) -> "Summary":
-        """Read these fields of a record whose seal is whole, in a tenth of the time that all of it takes.
+        """Read these fields of a record with an intact seal, in a tenth of the time of a full read.
 
-        Only `Record.to_json` seals, and it checks every value, so whatever has happened to a record since is
-        noticed here too. A record without a whole seal, or with odd fields, is read and checked as a whole.
-        Somebody who forges a seal can show a glance what the whole record is refused for; so this serves
-        counts that people see, and nothing is decided by it.
+        Only `Record.to_json` seals, after checking every value, so any later change of a record is noticed
+        here too. A record without an intact seal, or with unusual fields, is read and checked in full.
+        A forged seal can make a glance show a record that a full read refuses; so glances only serve counts
+        for people.
 
         Raises:
             ValueError: not a record, or one that was altered.
@@ -227,7 +229,7 @@ class Summary:
 
     @classmethod
     def _glance(cls, text: str) -> "Summary":
-        # Fields stand in the order of their names, so the last mention of each of these is the field.
+        # Fields are sorted by name, so the last occurrence of each of these is the field.
         state, metrics, timing = (_cut_field(text, name) for name in ("state", "metrics", "timing"))
         check_outcome(state, metrics)
         TIMING(timing)
@@ -249,7 +251,7 @@ class Failure:
     error: str
     """one line"""
     traceback: str
-    """of the last attempt; empty when the worker died"""
+    """of the last attempt; empty if the worker died"""
     provenance: Mapping[str, Any]
     cause: str = "unknown"
     """one of `CAUSES`"""
@@ -260,7 +262,7 @@ class Failure:
 
     @classmethod
     def from_json(cls, text: bytes) -> "Failure":
-        """Read a failure; ValueError when it is not one."""
+        """Read a failure; ValueError if it is not one."""
         values = parse_json(text)
         FAILURE(values)
         return cls(**values)

@@ -1,15 +1,15 @@
 """The store: results addressed by content, committed atomically, verified when read.
 
-Layout under the root, all JSON but for artefacts and checkpoints:
+Layout under the root, all JSON except artefacts and checkpoints:
 
     store.json                          format and results version
     studies/<name>.json                 what a study plans: its cells and seeds with their keys
-    tables/<name>/cells.csv, runs.csv   the tables last made of a study, and answer.csv of one
-        that asks a question; made anew from the records
-    searches/<name>/account.json        what a search tunes, its trials, its choice; remade from its journal
+    tables/<name>/cells.csv, runs.csv   the latest tables of a study, made from the records; answer.csv of
+                                        one with a question
+    searches/<name>/account.json        what a search tunes, its trials, its choice; made from its journal
     searches/<name>/best.toml           the configuration that it chose
-    searches/<name>/journal.jsonl       Optuna's own log of the trials, one JSON object a line; in a bucket,
-        journal/<number>.json, an object each time that it was written to
+    searches/<name>/journal.jsonl       Optuna's own log of the trials, one JSON object per line; in a bucket,
+        journal/<number>.json, one object per write
     searches/<name>/members/<number>.safetensors   members of a population in training
     searches/<name>/errors/<number>/<n>-<id>.json   attempts at members that raised
     stages/<key>/result.json            the record; a result that exists is complete
@@ -18,16 +18,16 @@ Layout under the root, all JSON but for artefacts and checkpoints:
     stages/<key>/failed.json            the last failure, until a retry succeeds
     stages/<key>/errors/<n>-<id>.json   attempts that raised
     stages/<key>/checkpoints/<round>-<hash>.safetensors
-    quarantine/<key>-<id>/<file>        files that could not be read, with the reason beside them
-    images/<identity>/                  images of a user's own, as `images.upload` puts them there
-    lease/<generation>.json             the driver at work, or the last one
+    quarantine/<key>-<id>/<file>        unreadable files, with the reason beside them
+    images/<identity>/                  a user's images, as `images.upload` writes them
+    lease/<generation>.json             the main process at work, or the last one
 
-and beside these, for people who watch and needed by nothing:
+and views for people, which nothing depends on:
 
     events/<study>/<run>/               what TensorBoard reads
     logs/<key>.log                      what a stage's attempts logged; in a bucket, several objects
     running/<name>.json                 who is at work
-    sessions/<study>.jsonl              what drivers were asked, and how long they thought it would take
+    sessions/<study>.jsonl              commands of main processes, and their estimates of the time left
     segments/                           in a bucket, many records in one object
 
 Nothing committed is ever edited. Status is found by scanning, so there is no index to go wrong.
@@ -87,25 +87,26 @@ class Store(StoreDocuments):
         directory: Path | None = None,
         left_out: tuple[str, ...] = (),
     ) -> None:
-        """Use `open_store`, which checks what is there first."""
+        """Use `open_store`, which checks the location first."""
         super().__init__(filesystem, location, directory)
         self.results_version = results_version
         self.left_out = left_out
-        """roles of artefacts that records name and that are not kept here"""
+        """roles of artefacts that records name and that are not stored here"""
 
     # Results
 
     def list_keys(self) -> list[str]:
-        """Return the keys of all stages that have left anything here, sorted; what is no key is none's."""
+        """Return the keys of all stages with any file here, sorted; other names are ignored."""
         return [name for name in self._files.list("stages") if _KEY.fullmatch(name)]
 
     def scan(
         self, read: Callable[["Store", str], ResultT], keys: Iterable[str]
     ) -> Iterator[tuple[str, ResultT]]:
-        """Yield, in any order, each of these keys that has left anything here, and what is read of it.
+        """Yield, in any order, each of these keys with any file here, and the result of reading it.
 
         Args:
-            read: one of the `read_` methods, or what calls one; threads call it as `read_each` says.
+            read: one of the `read_` methods, or a function that calls one; called in threads like work of
+                `read_each`.
         """
         present = set(self.list_keys())
         left = {_stage_path(key, "result.json"): key for key in keys if key in present}
@@ -119,11 +120,11 @@ class Store(StoreDocuments):
         yield from zip(rest, self._files.read_each(partial(read, self), rest), strict=True)
 
     def gather(self) -> None:
-        """Let the next scans have the present records with fewer questions; for who has the lease."""
+        """Let later scans read the present records with fewer requests; for the owner of the lease."""
         self._files.gather("stages", "result.json")
 
     def read_record(self, key: str) -> Record | None:
-        """Return the record of a stage, or None where it has none; nothing is moved.
+        """Return the record of a stage, or None if it has none; nothing is moved.
 
         Raises:
             StoreError: the record cannot be read; it names the file.
@@ -134,16 +135,16 @@ class Store(StoreDocuments):
             raise damage.to_store_error(self.location, _RUN_AGAIN) from None
 
     def read_outcome(self, key: str) -> Record | Failure | None:
-        """Return the record of a stage, or else why it failed for good, or None; nothing is moved.
+        """Return the record of a stage, or its final failure, or None; nothing is moved.
 
         Raises:
-            StoreError: the one or the other cannot be read; it names the file.
+            StoreError: one of them cannot be read; it names the file.
         """
         record = self.read_record(key)
         return self.read_failure(key) if record is None else record
 
     def read_summary(self, key: str) -> Summary | None:
-        """Return what a glance at the record of a stage shows, or None where it has none; nothing is moved.
+        """Return the glance at the record of a stage, or None if it has none; nothing is moved.
 
         Raises:
             StoreError: the record cannot be read; it names the file.
@@ -154,10 +155,10 @@ class Store(StoreDocuments):
             raise damage.to_store_error(self.location, _RUN_AGAIN) from None
 
     def load_record(self, key: str) -> Record | None:
-        """Return the record of a stage, or None where it has no usable result.
+        """Return the record of a stage, or None if it has no usable result.
 
-        A record that cannot be read is moved to quarantine with a warning; the stage then counts as not
-        done. Artefacts are checked when they are read.
+        An unreadable record is moved to quarantine with a warning, and the stage counts as not done.
+        Artefacts are checked when they are read.
         """
         try:
             return self._parse_record(key)
@@ -191,7 +192,7 @@ class Store(StoreDocuments):
             raise self._refuse_artifact(damage) from None
 
     def read_array(self, record: Record, role: str) -> NDArray[Any]:
-        """Return an artefact that is an array, of the axes and type that its role has; nothing is moved.
+        """Return an artefact that is an array, with the axes and dtype of its role; nothing is moved.
 
         Raises:
             StoreError: the artefact is missing, altered, or another array; it names the file.
@@ -210,9 +211,9 @@ class Store(StoreDocuments):
         return damage.to_store_error(self.location, remedy)
 
     def has_artifact(self, record: Record, role: str) -> bool:
-        """Whether an artefact of a record is there and whole, as cheaply as its place can tell.
+        """Whether an artefact of a record exists and is intact, by the cheapest check of its place.
 
-        Whoever uses it reads it, and so checks it again.
+        Reading it checks it again.
         """
         if (artifact := record.artifacts.get(role)) is None:
             return False
@@ -226,7 +227,7 @@ class Store(StoreDocuments):
     def load_artifact(self, record: Record, role: str) -> bytes:
         """Return the content of an artefact of a record.
 
-        A missing or altered artefact sends the record to quarantine, so that the stage runs again.
+        A missing or altered artefact moves the record to quarantine, so that the stage runs again.
 
         Raises:
             StoreError: the artefact is missing or altered; it names the file.
@@ -237,10 +238,10 @@ class Store(StoreDocuments):
             raise self._give_up_result(damage) from None
 
     def reject_artifact(self, record: Record, role: str, reason: str) -> StoreError:
-        """Send an artefact that is intact but of no use to quarantine, with its record.
+        """Move an intact but unusable artefact to quarantine, with its record.
 
         Returns:
-            What to raise.
+            The error to raise.
         """
         return self._give_up_result(_DamageError(record.key, record.artifacts[role].file, reason))
 
@@ -273,9 +274,9 @@ class Store(StoreDocuments):
         return artifact
 
     def commit(self, record: Record) -> bool:
-        """Publish a result, whose artefacts are written; return False if another attempt was first.
+        """Commit a result whose artefacts are written; return False if another attempt was first.
 
-        The first result stands. A second one that differs in more than time and place is reported as a
+        The first result is kept. A second one that differs in more than time and place is reported as a
         violation of determinism.
         """
         created = self._publish(record)
@@ -285,10 +286,10 @@ class Store(StoreDocuments):
         return created
 
     def _publish(self, record: Record) -> bool:
-        """Create the file of a result; where a useless one has its place, set that aside and try once more.
+        """Create the file of a result; if a useless file blocks its path, set that aside and retry once.
 
         Raises:
-            StoreError: what stands there is no result and cannot be set aside.
+            StoreError: the existing file is not a result and cannot be set aside.
         """
         path, content = _stage_path(record.key, "result.json"), record.to_json()
         for _ in range(2):
@@ -301,12 +302,12 @@ class Store(StoreDocuments):
                 if first.deterministic() != record.deterministic():
                     _log.warning("stage %s: a second result differs from the one committed", record.key)
                 return False
-        raise self._in_the_way(path, "what stands there is no result, and cannot be set aside")
+        raise self._in_the_way(path, "the existing file is not a result, and cannot be set aside")
 
     # Failures
 
     def note_error(self, failure: Failure) -> None:
-        """Keep the error of an attempt that may be tried again."""
+        """Record the error of an attempt that may be retried."""
         self._add_failure(_stage_path(failure.key, "errors"), failure)
 
     def count_errors(self, key: str) -> int:
@@ -314,7 +315,7 @@ class Store(StoreDocuments):
         return len(self._list_failures(_stage_path(key, "errors")))
 
     def load_errors(self, key: str) -> list[Failure]:
-        """Return the errors of attempts that raised, in their order; damaged ones are quarantined."""
+        """Return the errors of attempts that raised, in order; damaged ones are quarantined."""
         errors = []
         for path in self._list_failures(_stage_path(key, "errors")):
             try:
@@ -325,11 +326,11 @@ class Store(StoreDocuments):
         return errors
 
     def mark_failed(self, failure: Failure) -> None:
-        """Record that a stage has failed for good."""
+        """Record the final failure of a stage."""
         self._replace(_stage_path(failure.key, "failed.json"), failure.to_json())
 
     def read_failure(self, key: str) -> Failure | None:
-        """Return why a stage failed for good, or None if it did not; nothing is moved.
+        """Return the final failure of a stage, or None; nothing is moved.
 
         Raises:
             StoreError: the failure cannot be read; it names the file.
@@ -340,7 +341,7 @@ class Store(StoreDocuments):
             raise damage.to_store_error(self.location, _RUN_AGAIN) from None
 
     def load_failure(self, key: str) -> Failure | None:
-        """Return why a stage failed for good, or None if it did not; a damaged one is quarantined."""
+        """Return the final failure of a stage, or None; a damaged one is quarantined."""
         try:
             return self._parse_failure(key, "failed.json")
         except _DamageError as damage:
@@ -359,25 +360,25 @@ class Store(StoreDocuments):
         return failure
 
     def clear_failure(self, key: str) -> None:
-        """Let a failed stage be tried again."""
+        """Allow a retry of a failed stage."""
         self._files.remove(_stage_path(key, "failed.json"))
 
     # Checkpoints
 
     def save_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
-        """Keep the state of a training; only the newest `KEPT_CHECKPOINTS` stay."""
+        """Store the state of a training; only the newest `KEPT_CHECKPOINTS` remain."""
         self._replace(_stage_path(key, f"checkpoints/{checkpoint.name}"), checkpoint.content)
         self._remove_checkpoints(key, keep=KEPT_CHECKPOINTS)
 
     def reject_checkpoint(self, key: str, checkpoint: Checkpoint, reason: str) -> None:
-        """Put a checkpoint that is intact but of no use into quarantine."""
+        """Move an intact but unusable checkpoint to quarantine."""
         self._quarantine(_DamageError(key, f"checkpoints/{checkpoint.name}", reason))
 
     def load_checkpoint(self, key: str, *, but: Collection[str] = ()) -> Checkpoint | None:
         """Return the most advanced intact checkpoint, or None; a damaged one is quarantined.
 
         Args:
-            but: names of checkpoints that are known to be of no use.
+            but: names of checkpoints that are known to be unusable.
         """
         directory = _stage_path(key, "checkpoints")
         for name in reversed(self._list_checkpoints(key)):
@@ -388,7 +389,7 @@ class Store(StoreDocuments):
                 checkpoint = Checkpoint(round=round_of(name), content=self._read(f"{directory}/{name}"))
                 if checkpoint.name == name:
                     return checkpoint
-            except FileNotFoundError:  # another attempt has just committed or moved on
+            except FileNotFoundError:  # another attempt has just committed or progressed
                 continue
             except UnreadableError as error:
                 reason = str(error)
@@ -396,7 +397,7 @@ class Store(StoreDocuments):
         return None
 
     def discard_checkpoints(self, key: str) -> None:
-        """Remove the checkpoints of a training that nobody will go on with."""
+        """Remove the checkpoints of a training that will not be resumed."""
         self._remove_checkpoints(key, keep=0)
 
     def _remove_checkpoints(self, key: str, keep: int) -> None:
@@ -405,7 +406,7 @@ class Store(StoreDocuments):
             self._files.remove(_stage_path(key, f"checkpoints/{name}"))
 
     def _list_checkpoints(self, key: str) -> list[str]:
-        """Return the names of the checkpoints of a stage, the most advanced one last."""
+        """Return the names of the checkpoints of a stage, the most advanced last."""
         return list(filter(CHECKPOINT_NAME.fullmatch, self._files.list(_stage_path(key, "checkpoints"))))
 
     # Damage

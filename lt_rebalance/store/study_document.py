@@ -1,4 +1,4 @@
-"""What a store keeps of a study: its plan as a value, enough to name also a run that has no result."""
+"""The plan of a study in a store, as a value; names every run, with or without result."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -94,33 +94,33 @@ _STUDY = fields(
 
 @dataclass(frozen=True, kw_only=True)
 class StudyCell:
-    """A cell: the names that tables give it, and its configuration."""
+    """A cell: its names in tables, and its configuration."""
 
     protocol: str
     dataset: str
     data: str
-    """its C or profile, as `imbalance.name_data` names it"""
+    """its C or profile, named by `imbalance.name_data`"""
     method: str
     config: Mapping[str, Any]
-    """as plain values, by section; a generator that it has not is None"""
+    """as plain values, by section; None for a missing generator"""
     family: str = ""
-    """of its method; empty where the study was written without"""
+    """of its method; empty if the study was written without"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRun:
-    """One cell at one seed. What a study of before does not say of its seeds is one seed for everything."""
+    """One cell at one seed. Older studies without separate seeds have one seed for all sources."""
 
     cell: int
     """index of its cell"""
     seed: int
     subset_seed: int
     generator_seed: int | None
-    """None where there is no generator"""
+    """None if there is no generator"""
     key: str
     generator_key: str | None
     flop: float | None
-    """floating-point operations; None where the study was written without, as with those below"""
+    """floating-point operations; None if the study was written without, as with those below"""
     generator_flop: float | None
     first_key: str | None = None
     """of the training that this one starts from, or whose network filters its synthetic images"""
@@ -128,18 +128,18 @@ class StudyRun:
 
     @property
     def is_apart(self) -> bool:
-        """Whether the sources of randomness have seeds of their own."""
+        """Whether the sources of randomness have separate seeds."""
         return not {self.subset_seed, self.generator_seed} <= {self.seed, None}
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Return the keys of its stages, each after those that it builds on."""
+        """Return the keys of its stages, each after those that it needs."""
         return tuple(key for key in (self.generator_key, self.first_key, self.key) if key is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyStage:
-    """A stage that runs of a study need."""
+    """A stage that some run of a study needs."""
 
     key: str
     kind: str
@@ -147,63 +147,64 @@ class StudyStage:
     cell: int
     """index of the cell; of the first one that uses it"""
     trains: str
-    """what tells it apart in its cell: the architecture, or of a classifier the method"""
+    """distinguishes it within its cell: the architecture, or a classifier's method"""
     replicate: str
     """how its seeds are named"""
     upstreams: tuple[str, ...]
-    """keys of the stages that it builds on, which may have some of their own"""
+    """keys of the stages that it needs, which may need others"""
     flop: float | None
-    """floating-point operations; None where the study was written without"""
+    """floating-point operations; None if the study was written without"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two cells of a study whose difference, seed by seed, is an answer."""
+    """Two cells of a study whose difference, paired by seed, is an answer."""
 
     cell: int
     """index among the cells"""
     reference: int
     """index of the cell whose values are subtracted"""
     change: str
-    """what sets the cell apart from its reference"""
+    """difference between the cell and its reference"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyDocument:
-    """A study as it was planned."""
+    """A study as planned."""
 
     name: str
     question: str
-    """what it asks, in one line"""
+    """its question, in one line"""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """fields of all cells that were replaced, by section"""
     results_version: int | None
-    """None in a document from before it was kept"""
+    """None in older documents without it"""
     execution: Mapping[str, Any]
     """as plain values"""
     class_names: Mapping[str, tuple[str, ...]]
     """by data set"""
     unbalanced: tuple[str, ...] = ()
-    """data sets whose test images are not as many of each class"""
+    """data sets whose test classes have unequal sizes"""
     titles: Mapping[str, str] = field(default_factory=dict)
-    """what the user's own images are called, by data set; those of the catalogue go by their name"""
+    """names of the user's images, by data set; data sets of the catalogue have no entry"""
     counts: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
-    """images of each class, by data set and split; without those of documents from before they were kept"""
+    """images of each class, by data set and split; missing in older documents"""
     cells: tuple[StudyCell, ...]
     comparisons: tuple[Comparison, ...] = ()
     tunings: tuple[Mapping[str, Any], ...] = ()
-    """what cells have from searches: "cell", its index; "search", "num_trials", "num_seeds"; "values",
-    chosen, by dotted field; "untuned", what fields would be else; "method", how tables name it then"""
+    """values of cells from searches: "cell", its index; "search", "num_trials", "num_seeds"; "values",
+    chosen, by dotted field; "untuned", the values of these fields otherwise; "method", its name in tables
+    then"""
     runs: tuple[StudyRun, ...]
     num_slots: int | None = None
-    """trials at a time; None where the study was written without"""
+    """trials at a time; None if the study was written without"""
     devices_per_slot: float = 1.0
     expected_s: Mapping[str, float] | None = None
-    """by kind of stage, the seconds that a floating-point operation was expected to take"""
+    """by kind of stage, the expected seconds per floating-point operation"""
 
     @cached_property
     def stages(self) -> Mapping[str, StudyStage]:
-        """Every stage once, by key, after those that it builds on."""
+        """Every stage once, by key, after the stages that it needs."""
         stages: dict[str, StudyStage] = {}
         for run in self.runs:
             for stage in self._stages_of(run):
@@ -247,16 +248,16 @@ class StudyDocument:
 
     @cached_property
     def num_datasets(self) -> int:
-        """How many data sets its cells are of."""
+        """The number of data sets of its cells."""
         return len({cell.dataset for cell in self.cells})
 
     @cached_property
     def num_protocols(self) -> int:
-        """How many protocols its cells follow."""
+        """The number of protocols of its cells."""
         return len({cell.protocol for cell in self.cells})
 
     def say_dataset(self, dataset: str) -> str:
-        """Return a data set as readers know it: "pets (images@75d61863)", or its name."""
+        """Return the name of a data set for readers: "pets (images@75d61863)", or its name."""
         return entitle(dataset, self.titles.get(dataset, ""))
 
     def runs_by_cell(self) -> list[list[StudyRun]]:
@@ -312,7 +313,7 @@ def parse_study(values: Any, of_file: str) -> StudyDocument:  # Any: a JSON valu
     """Return the study that plain values describe.
 
     Raises:
-        ValueError: they are not those of the study that the name of a file names.
+        ValueError: they are not those of the study of this name.
     """
     _check_study(values, of_file)
     return StudyDocument(
@@ -350,7 +351,7 @@ def _parse_run(values: Mapping[str, Any]) -> StudyRun:
 
 def _check_study(values: Any, of_file: str) -> None:
     _STUDY(values)
-    require(values["study"] == of_file, "study", f"{of_file!r} as its file", values["study"])
+    require(values["study"] == of_file, "study", f"{of_file!r} the name of its file", values["study"])
     cells = values["cells"]
     require(cells, "cells", "a list of at least one", cells)
     for index, cell in enumerate(cells):

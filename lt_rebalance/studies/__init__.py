@@ -1,1 +1,1 @@
-"""What is asked: cells, seeds, stages and the plan."""
+"""Studies: cells, seeds, stages and the plan."""

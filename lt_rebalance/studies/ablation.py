@@ -1,7 +1,7 @@
-"""Words for ablations: reference cells, changes to them, and the comparisons that answer the question.
+"""Ablations: reference cells, changes to them, and comparisons.
 
-A change is what `--set` takes, as a mapping: {"classifier.loss": "double_softmax"}. A factor is a list of
-changes, its levels; that the reference stays as it is, is a level of its own and need not be named.
+A change is a mapping with the fields of `--set`: {"classifier.loss": "double_softmax"}. A factor is a list of
+changes, its levels; the unchanged reference is a further level that is not listed.
 """
 
 import itertools
@@ -21,7 +21,7 @@ Change = Mapping[str, Any]  # Any: plain values of fields
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """Cells, each configuration once, and which of them is compared with which."""
+    """Cells, each configuration once, and the pairs that are compared."""
 
     cells: tuple[Cell, ...]
     comparisons: tuple[Comparison, ...]
@@ -32,19 +32,19 @@ class Ablation:
 
 
 def one_at_a_time(*factors: Sequence[Change]) -> list[Change]:
-    """Return every level of every factor as a change of its own."""
+    """Return every level of every factor as a separate change."""
     return [change for factor in factors for change in factor]
 
 
 def full_factorial(*factors: Sequence[Change]) -> list[Change]:
-    """Return every combination of levels in which something changes."""
+    """Return every combination of levels that changes something."""
     combinations = itertools.product(*([{}, *factor] for factor in factors))
     merged = [{name: value for change in levels for name, value in change.items()} for levels in combinations]
     return [change for change in merged if change]
 
 
 def ablate(references: Iterable[Cell], changes: Sequence[Change]) -> Ablation:
-    """Return each reference beside what each change makes of it; one that changes nothing of it is left out.
+    """Pair each reference with each of its changed cells; changes without effect are left out.
 
     Raises:
         ValueError: an unknown field, a value of another type or values that do not go together.
@@ -59,16 +59,16 @@ def ablate(references: Iterable[Cell], changes: Sequence[Change]) -> Ablation:
 def nested_seeds(num_subsets: int, num_generators: int, num_classifiers: int) -> tuple[Seeds, ...]:
     """Return every generator with every classifier within every subset.
 
-    No two subsets share a generator's seed or a classifier's, so that all they share is in the means. The
-    first of each is that of the subset: a run that other studies have as well. A design that grows keeps the
-    runs it had.
+    No two subsets share a generator's seed or a classifier's, so that shared effects are in the means only.
+    The first of each is the subset's seed: a run that other studies have too. A larger design contains the
+    runs of a smaller one.
 
     Raises:
         ValueError: fewer than two of any, or more subsets than `MAX_SUBSETS`.
     """
     if min(num_subsets, num_generators, num_classifiers) < 2 or num_subsets > MAX_SUBSETS:
         raise ValueError(
-            f"a nested design takes 2 to {MAX_SUBSETS} subsets, and at least 2 generators and 2 classifiers "
+            f"a nested design needs 2 to {MAX_SUBSETS} subsets, and at least 2 generators and 2 classifiers "
             f"of each, got {num_subsets}, {num_generators} and {num_classifiers}"
         )
     return tuple(
@@ -84,7 +84,7 @@ def nested_seeds(num_subsets: int, num_generators: int, num_classifiers: int) ->
 
 
 def beside(reference: Cell, others: Mapping[str, Cell]) -> Ablation:
-    """Return a reference and other cells, by what sets each apart from it."""
+    """Compare other cells with a reference, by the label of each difference."""
     named = {change: cell for change, cell in others.items() if cell.unnamed() != reference.unnamed()}
     comparisons = [
         Comparison(cell=index, reference=0, change=change) for index, change in enumerate(named, start=1)
@@ -93,7 +93,7 @@ def beside(reference: Cell, others: Mapping[str, Cell]) -> Ablation:
 
 
 def combine(ablations: Iterable[Ablation]) -> Ablation:
-    """Return several ablations as one; of cells that differ in name alone, the first stands for all."""
+    """Return several ablations as one; of cells that differ only in name, the first represents all."""
     cells: dict[Cell, Cell] = {}
     comparisons: dict[tuple[int, int], Comparison] = {}
     for ablation in ablations:

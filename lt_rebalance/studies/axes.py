@@ -25,7 +25,7 @@ class Preset:
     cs: tuple[str, ...] = PAPER_CS
     num_seeds: int = 10
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    """fields of every protocol that the preset sets otherwise"""
+    """fields of every protocol that the preset changes"""
 
 
 QUICK = Preset(
@@ -43,28 +43,28 @@ FULL = Preset(dataset="fashion_mnist")
 
 
 def make_presets(**axes: Any) -> dict[str, Preset]:
-    """Return the presets "quick" and "full" with these axes instead of their own."""
+    """Return the presets "quick" and "full" with these axes."""
     presets = {"quick": QUICK, "full": FULL}
     return {name: dataclasses.replace(preset, **axes) for name, preset in presets.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axes:
-    """What a sweep runs over, as asked for."""
+    """The values of the axes that a sweep runs over."""
 
     name: str
     """of the study"""
     dataset: str
     protocols: tuple[Protocol, ...]
-    """with the budgets asked for"""
+    """with the requested budgets"""
     cs: tuple[str | None, ...]
-    """as `protocols.read_level` takes them; None is the original set beside others, under none alone"""
+    """as `protocols.read_level` takes them; None is the original set as a reference, under none alone"""
     methods: tuple[str, ...]
     generators: tuple[str, ...]
     seeds: tuple[int, ...]
 
     def cells(self, **axes: Any) -> tuple[Cell, ...]:
-        """Return the cells of their product, some of the axes replaced; errors as `grid`."""
+        """Return the cells of their product, with some axes replaced; errors as `grid`."""
         asked = {"cs": self.cs, "methods": self.methods, "generators": self.generators} | axes
         return grid(self.protocols, dataset=self.dataset, **asked)
 

@@ -1,4 +1,4 @@
-"""Keys of stages, where many stages share most of what is hashed: what they share is written out once."""
+"""Keys of stages; the JSON that many stages share is written only once."""
 
 import dataclasses
 import functools
@@ -12,9 +12,9 @@ from typing import Any, ClassVar, NamedTuple, Protocol, get_args
 from lt_rebalance.ground.plain import LATER, field_types, to_plain
 
 SEEDS = ("seed", "subset_seed")
-"""fields in which the lanes of a trial differ, of a stage and of those that it builds on"""
+"""fields in which the lanes of a trial differ, of a stage and of those that it needs"""
 _HOLE = "\0"
-"""stands where a seed will; no JSON holds it"""
+"""placeholder for a seed; no JSON contains it"""
 _MOST_FORMS = 10_000
 
 
@@ -25,34 +25,34 @@ class StageLike(Protocol):
 
 
 class _Form(NamedTuple):
-    """What stages have in common that hold the very same objects, but for their seeds."""
+    """The common part of stages that hold the same objects and differ in seeds."""
 
     pieces: list[str]
-    """of what is hashed, around the seeds"""
+    """of the hashed text, around the seeds"""
     lanes: str
-    """as `lanes_of` returns it"""
+    """result of `lanes_of`"""
     first: StageLike
-    """the first of them; while it holds these objects, no other has the id of one of them"""
+    """the first such stage; while it holds these objects, no other object has their ids"""
 
 
 _FORMS: dict[tuple[int, ...], _Form] = {}
-"""by the ids of what is shared, not by its value: 1 and 1.0 are equal and are written differently"""
+"""by the ids of shared objects, not by value: 1 and 1.0 are equal and are written differently"""
 
 
 def key_of(stage: StageLike) -> str:
-    """Return what `stage_key` returns of the plain values of a stage."""
+    """Return the same as `stage_key` of the plain values of a stage."""
     form, seeds = _find_form(stage)
     parts = itertools.zip_longest(form.pieces, map(str, seeds), fillvalue="")
     return hashlib.sha256("".join(itertools.chain.from_iterable(parts)).encode()).hexdigest()
 
 
 def lanes_of(stage: StageLike) -> str:
-    """Return a text that is the same of stages that differ only in their seeds, and of no others."""
+    """Return a text that is equal exactly for stages that differ only in their seeds."""
     return _find_form(stage)[0].lanes
 
 
 def _find_form(stage: StageLike) -> tuple[_Form, list[int]]:
-    """Return what a stage shares with others, and its seeds."""
+    """Return the part that a stage shares with others, and its seeds."""
     ids: list[int] = []
     seeds: list[int] = []
     _take_apart(stage, ids, seeds)
@@ -66,9 +66,9 @@ def _find_form(stage: StageLike) -> tuple[_Form, list[int]]:
 
 
 def _take_apart(stage: StageLike, ids: list[int], seeds: list[int]) -> None:
-    """Add the ids of what a stage and those inside it share with others, and their seeds.
+    """Collect the ids of objects that a stage and those inside it share with others, and their seeds.
 
-    Seeds come in the order of writing, by name: a stage's own after those of the stages inside it.
+    Seeds come in the order of the JSON: a stage's own after those of the stages inside it.
     """
     get_shared, get_inner, get_seeds = _getters(type(stage))
     ids.append(id(type(stage)))
@@ -88,7 +88,7 @@ def _take_apart(stage: StageLike, ids: list[int], seeds: list[int]) -> None:
 
 @functools.cache
 def _getters(cls: type) -> tuple[Callable[[Any], tuple[Any, ...]], ...]:  # Any: a stage and its values
-    """Return what reads of a stage the values that it shares, the stages inside it, and its seeds."""
+    """Return readers of the values that a stage shares, of the stages inside it, and of its seeds."""
     types_of = field_types(cls)
     names = sorted(each.name for each in dataclasses.fields(cls))
     kinds_of = {name: get_args(types_of[name]) or (types_of[name],) for name in names}
@@ -99,7 +99,7 @@ def _getters(cls: type) -> tuple[Callable[[Any], tuple[Any, ...]], ...]:  # Any:
 
 
 def _read_all(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:  # Any: as above
-    """Return what reads attributes as a tuple, also of one name or none."""
+    """Return a function that reads attributes as a tuple, also for one name or none."""
     if len(names) > 1:
         return operator.attrgetter(*names)
     return lambda stage: tuple(getattr(stage, name) for name in names)
@@ -130,7 +130,7 @@ def _dump(value: Any) -> str:  # Any: a JSON value
 
 @functools.cache
 def _layout(cls: type) -> list[tuple[str, bool, Any, bool]]:  # Any: a default
-    """Return the fields by name: each with whether it came later, its default, and whether it is a float."""
+    """Return the fields by name: whether each was added later, its default, and whether it is a float."""
     types_of = field_types(cls)
     fields = [
         (each.name, each.metadata == LATER, each.default, types_of[each.name] is float)

@@ -1,4 +1,4 @@
-"""Account for every planned run: complete, failed, diverged or missing. The store alone decides."""
+"""Account for every planned run: complete, failed, diverged or missing, from the store alone."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +12,13 @@ from lt_rebalance.studies.stage import AnyStage
 
 
 class Ledger:
-    """What the store holds of a plan. A run whose generator failed or diverged shares its fate.
+    """The states of a plan's runs in a store. A run shares the state of a generator that failed or diverged.
 
-    Looking up a stage again and counting runs take no longer in a larger plan.
+    The time to look up a stage again and to count runs does not grow with the plan.
     """
 
     def __init__(self, plan: Plan, store: Store | None) -> None:
-        """Scan the store; None stands for an empty one."""
+        """Scan the store; None means an empty one."""
         self.plan = plan
         self._store = store
         self.records: dict[str, Record] = {}
@@ -27,7 +27,7 @@ class Ledger:
         self.look_again()
 
     def look_again(self) -> None:
-        """Look up every stage that has no record here."""
+        """Look up every stage that has no record in this ledger."""
         if (store := self._store) is None:
             return
         self.failures.clear()
@@ -39,7 +39,7 @@ class Ledger:
                 self.records[key] = found
             elif isinstance(found, Failure):
                 self.failures[key] = found
-            elif found is not None:  # it is set aside, which changes something, and so here
+            elif found is not None:  # it is set aside, which changes the store, and so the ledger
                 self._look_up(key)
         self._count_anew()
 
@@ -48,7 +48,7 @@ class Ledger:
 
     @cached_property
     def _runs_of(self) -> Mapping[str, int]:
-        """How many runs end in each stage: two cells that differ in name only share their stages."""
+        """The number of runs that end in each stage: cells that differ only in name share their stages."""
         return Counter(run.key for run in self.plan.runs)
 
     @cached_property
@@ -57,7 +57,7 @@ class Ledger:
 
     @cached_property
     def _counts(self) -> Counter[str]:
-        """Planned runs in each state; kept by `refresh`."""
+        """Planned runs in each state; updated by `refresh`."""
         return Counter(self.state(run.key) for run in self.plan.runs)
 
     def refresh(self, key: str) -> None:
@@ -76,12 +76,12 @@ class Ledger:
             self.failures[key] = failure
 
     def _count(self, key: str, times: int) -> None:
-        """Add to the counts, or take from them, the runs that a stage decides on."""
+        """Add or subtract, in the counts, the runs whose state depends on a stage."""
         for each in self.with_all_that_build_on(key):
             self._counts[self.state(each)] += times * self._runs_of.get(each, 0)
 
     def with_all_that_build_on(self, key: str) -> Iterator[str]:
-        """Yield the key of a stage, and of every planned stage that builds on it, by however many links."""
+        """Yield the key of a stage, and of every planned stage that needs it, directly or indirectly."""
         yield key
         for after in self._built_on.get(key, ()):
             yield from self.with_all_that_build_on(after)
@@ -103,12 +103,12 @@ class Ledger:
         return error if stage.key == key else f"its {what} failed, {error}"
 
     def _failed_stage(self, key: str) -> AnyStage:
-        """Return the stage for which a stage counts as failed: itself, or one that it builds on."""
+        """Return the stage that causes the failure of a stage: itself, or one that it needs."""
         chain = reversed(chain_of(self.plan.stages[key]))
         return next(stage for stage in chain if stage.key in self.failures)
 
     def cause(self, key: str) -> str:
-        """Return the cause of a stage that counts as failed, one of `records.CAUSES`."""
+        """Return the cause of the failure of a stage, one of `records.CAUSES`."""
         return self.failures[self._failed_stage(key).key].cause
 
     def count_causes(self) -> Counter[str]:
@@ -116,10 +116,10 @@ class Ledger:
         return Counter(self.cause(run.key) for run in self.plan.runs if self.state(run.key) == "failed")
 
     def pending(self) -> dict[str, AnyStage]:
-        """Return the stages that are still to run, each after those that it builds on.
+        """Return the stages that are still to run, each after those that it needs.
 
-        One that nothing unfinished builds on is not among them, even when its result is gone; one that is
-        needed again, because its weights are missing or altered, is.
+        A stage that no unfinished stage needs is left out, even if its result is gone. A stage whose weights
+        are missing or altered is included if it is needed.
         """
         missing = [run.stage for run in self.plan.runs if self.state(run.key) == "missing"]
         self._check_weights({each.key for stage in missing for each in stage.upstreams})
@@ -132,13 +132,13 @@ class Ledger:
         return pending
 
     def _lacking(self, stage: AnyStage) -> list[AnyStage]:
-        """Return a stage that others build on and all that it builds on, as far as they have to run."""
+        """Return a stage that others need and all that it needs, as far as they have to run."""
         if stage.key in self.records:
             return []
         return [*(each for upstream in stage.upstreams for each in self._lacking(upstream)), stage]
 
     def _check_weights(self, upstream_keys: set[str]) -> None:
-        """Forget the records of stages whose kept weights are of no use; the store quarantines those."""
+        """Forget records whose stored weights are unusable; the store quarantines them."""
         keys = sorted(self.records.keys() & upstream_keys - self._intact_weights)
         store = self._store
         if store is None:
@@ -148,7 +148,7 @@ class Ledger:
         for record, is_whole in zip(records, store.files.read_each(has_weights, records), strict=True):
             try:
                 if not is_whole:
-                    store.load_artifact(record, "weights")  # which says why, and sets it aside
+                    store.load_artifact(record, "weights")  # which gives the reason, and quarantines it
                 self._intact_weights.add(record.key)
             except StoreError:
                 self._count(record.key, -1)
@@ -156,7 +156,7 @@ class Ledger:
                 self._count(record.key, 1)
 
     def forget_failures(self) -> None:
-        """Count failed stages as missing, here but not in the store."""
+        """Count failed stages as missing, in this ledger but not in the store."""
         self.failures.clear()
         self._count_anew()
 

@@ -1,4 +1,4 @@
-"""Replace fields of a study's cells: by a TOML file, on the command line, or in an ablation.
+"""Change fields of a study's cells: by a TOML file, on the command line, or in an ablation.
 
 An override names a section of a `Cell` and a field in it, such as "classifier.learning_rate". Sections are
 the configurations that cells consist of; a configuration inside one is a table inside its table.
@@ -24,7 +24,7 @@ from lt_rebalance.studies.study import Cell, Study
 from lt_rebalance.training.configs import ClassifierConfig, GeneratorConfig
 
 NULL = "null"
-"""how a file or a command line says that a field has no value; TOML has no word for it"""
+"""how a file or a command line empties a field; TOML has no null"""
 
 MAX_FILE_BYTES = 1_000_000
 
@@ -36,13 +36,13 @@ class Overrides:
     """New values for fields of cells, checked against the types of the fields."""
 
     tables: Tables
-    """by section, as a TOML file has them"""
+    """by section, as in a TOML file"""
     label: str
-    """what tables append to the name of a protocol; empty when nothing is replaced"""
+    """suffix of protocol names in tables; empty if nothing is changed"""
 
 
 def make_overrides(changes: Mapping[str, Any]) -> Overrides:
-    """Return the overrides that dotted names give, "classifier.loss" and its like; None where there is none.
+    """Return the overrides for dotted names such as "classifier.loss"; None if there are none.
 
     Raises:
         ValueError: an unknown name or a value of another type.
@@ -58,8 +58,8 @@ def make_overrides(changes: Mapping[str, Any]) -> Overrides:
 def read_overrides(path: str | None, settings: Sequence[str]) -> Overrides:
     """Return the overrides of a TOML file and of settings such as "classifier.budget.steps=600".
 
-    Settings replace what the file says, later ones what earlier ones say. The value of a setting is a TOML
-    value; anything else is taken as a string. "null" empties a field that may be empty.
+    Settings override the file, and later settings earlier ones. The value of a setting is a TOML value;
+    anything else is taken as a string. "null" empties an optional field.
 
     Raises:
         ValueError: a file that cannot be read, an unknown name or a value of another type.
@@ -79,7 +79,7 @@ def read_overrides(path: str | None, settings: Sequence[str]) -> Overrides:
 
 
 def _resolve_own(name: str, value: Any) -> Any:
-    """Return a value; where a field names code and a user gives a file of their own, the name of that."""
+    """Return a value; the name of a user's file's object if the field names code and the value has a path."""
     return resolve(value) if name in NAMES_OF_CODE and isinstance(value, str) else value
 
 
@@ -99,18 +99,18 @@ def _say(name: str, value: Any) -> str:  # Any: a plain value, as everywhere bel
 def _read_sections(path: Path) -> dict[str, Any]:
     tables = read_toml(path, "--config")
     if not any(tables.values()):
-        raise ValueError(f"--config {path} sets nothing; it takes tables of {', '.join(SECTIONS)}")
+        raise ValueError(f"--config {path} sets nothing; it needs tables of {', '.join(SECTIONS)}")
     return tables
 
 
 def read_toml(path: Path, option: str) -> dict[str, Any]:
-    """Return what a file that an option names holds; ValueError where it cannot be read or is no TOML."""
+    """Return the content of a file that an option names; ValueError if it is unreadable or not TOML."""
     try:
         with open(path, "rb", opener=_open_at_once) as file:
-            content = file.read(MAX_FILE_BYTES + 1)  # a device or a pipe may have no end
+            content = file.read(MAX_FILE_BYTES + 1)  # a device or a pipe may be endless
         if len(content) > MAX_FILE_BYTES:
             raise ValueError(f"more than {MAX_FILE_BYTES:,} bytes")
-        # Some editors begin a file with a mark of its encoding, and end lines with two characters.
+        # Some editors write a byte order mark at the beginning, and CRLF line ends.
         return tomllib.loads(content.decode("utf-8-sig").replace("\r\n", "\n"))
     except OSError as error:
         raise ValueError(f"{option} {path} cannot be read: {error.strerror}") from None
@@ -119,14 +119,14 @@ def read_toml(path: Path, option: str) -> dict[str, Any]:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open a file; a pipe that nobody writes to is empty, where it would be waited for."""
+    """Open a file; a pipe without a writer is empty instead of blocking."""
     descriptor = os.open(path, flags | os.O_NONBLOCK)
     os.set_blocking(descriptor, True)
     return descriptor
 
 
 def _nest(name: str, value: Any) -> dict[str, Any]:
-    """Return "a.b.c" and a value as tables inside each other."""
+    """Return "a.b.c" and a value as nested tables."""
     for part in reversed(name.split(".")):
         value = {part: value}
     nested: dict[str, Any] = value
@@ -146,7 +146,7 @@ def _merge(tables: Tables, changes: Tables) -> dict[str, Any]:
 
 
 def _without_other_unit(budget: Tables, changes: Tables) -> Tables:
-    """Return what stays of a budget that is given anew in one of the units."""
+    """Return the part of a budget that remains when a new one is given in one unit."""
     replaced = {"epochs": ("steps", "rounds"), "steps": ("epochs",)}
     gone = {name for unit in changes for name in replaced.get(unit, ())}
     return {name: value for name, value in budget.items() if name not in gone}
@@ -159,7 +159,7 @@ def _check_sections(tables: Tables) -> Tables:
 
 
 def _check(annotation: Any, value: Any, name: str) -> Any:
-    """Return a value as a field of this type holds it."""
+    """Return a value converted to the type of a field."""
     is_union = isinstance(annotation, types.UnionType)
     members = typing.get_args(annotation) if is_union else (annotation,)
     if value in (None, NULL) and types.NoneType in members:
@@ -176,7 +176,7 @@ def _check(annotation: Any, value: Any, name: str) -> Any:
     try:
         return kind(value)
     except OverflowError:
-        raise ValueError(f"{name} must be a finite number, got a whole number too large for one") from None
+        raise ValueError(f"{name} must be a finite number, got a whole number that is too large") from None
 
 
 def _check_table(config: type, value: Any, name: str) -> Tables:
@@ -189,14 +189,14 @@ def _check_table(config: type, value: Any, name: str) -> Tables:
 
 
 def _check_options(value: Any, name: str) -> Tables:
-    """Return options of a method, which are checked where the method is known."""
+    """Return options of a method, which are checked later with the method."""
     if not isinstance(value, Mapping):
         raise ValueError(f"{name} is a table of a method's options; got {value!r}")
     return value
 
 
 def _for_method(cell: Cell, table: Tables) -> tuple[dict[str, Any], Tables]:
-    """Return the method of a cell as a table, and what changes of it: other methods' options pass it by."""
+    """Return the method of a cell as a table, and its changes, without options of other methods."""
     plain = to_plain(cell.method)
     if table.get("name", plain["name"]) != plain["name"]:
         plain.pop("options", None)
@@ -212,14 +212,14 @@ def _for_method(cell: Cell, table: Tables) -> tuple[dict[str, Any], Tables]:
 
 
 def change_cell(cell: Cell, overrides: Overrides) -> Cell:
-    """Return a cell with some fields replaced, and named so.
+    """Return a cell with some fields replaced, and renamed accordingly.
 
-    A budget given in one unit replaces one in the other; a number of steps alone gets rounds as `step_budget`
-    spreads them. The section "generator" passes by a cell that has no generator, and an option of a method
-    one of a method that does not have it.
+    A budget given in one unit replaces one in the other; a number of steps alone gets its rounds from
+    `step_budget`. Cells without a generator ignore the section "generator", and methods without an option
+    ignore it.
 
     Raises:
-        ValueError: values that do not go together.
+        ValueError: incompatible values.
     """
     changes: dict[str, Any] = {}
     for section, table in overrides.tables.items():
@@ -237,7 +237,7 @@ def change_cell(cell: Cell, overrides: Overrides) -> Cell:
 def _replace(plain: Tables, changes: Tables) -> dict[str, Any]:
     replaced = dict(plain)
     if not changes.keys().isdisjoint(("name", "architecture")):
-        replaced.pop("file_sha256", None)  # of what is replaced
+        replaced.pop("file_sha256", None)  # of the replaced fields
     for name, value in changes.items():
         if name == "budget":
             replaced[name] = _replace_budget(plain[name], value)
@@ -255,11 +255,10 @@ def _replace_budget(plain: Tables, changes: Tables) -> Tables:
 
 
 def change_study(study: Study, overrides: Overrides) -> Study:
-    """Return a study with some fields of all its cells replaced, and a note of them.
+    """Return a study with some fields of all its cells replaced, and a record of the changes.
 
     Raises:
-        ValueError: values that do not go together, a generator's where no cell has one, or cells that differ
-            in nothing any more.
+        ValueError: incompatible values, a generator's if no cell has one, or cells that become equal.
     """
     if not overrides.tables:
         return study
@@ -275,7 +274,7 @@ def change_study(study: Study, overrides: Overrides) -> Study:
 
 
 def _require_options(cells: Sequence[Cell], overrides: Overrides) -> None:
-    """Raise a ValueError unless each option of a method that is set is one of some cell's method."""
+    """Raise a ValueError unless every method option that is set belongs to the method of some cell."""
     methods = [get_method(cell.method.name) for cell in cells]
     own = {name for each in methods if each.options is not None for name in field_types(each.options)}
     knobs = {name for each in methods for name in list_knobs(each)}
@@ -300,7 +299,7 @@ NAMES_OF_CODE = (
     *("method.name", "classifier.architecture"),
     *("generator.architecture", "generator.training_method.name"),
 )
-"""fields that take PATH.py:NAME, of a file of the user's own"""
+"""fields that take PATH.py:NAME, an object of a user's file"""
 
 SECTIONS: Mapping[str, type] = {
     "data": DataConfig,

@@ -1,4 +1,4 @@
-"""Compile a study to a graph of stages, each once, and decide which may start next; no IO."""
+"""Compile a study to a graph of stages, each once, and schedule them; no IO."""
 
 import heapq
 from collections import Counter
@@ -22,24 +22,24 @@ from lt_rebalance.training.configs import Execution
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """One cell at one seed: what becomes one row of results."""
+    """One cell at one seed: one row of results."""
 
     cell: Cell
     stage: ClassifierStage
 
     @property
     def seed(self) -> int:
-        """The replicate index; that of the classifier where sources of randomness are taken apart."""
+        """The replicate index; the classifier's, if sources of randomness have separate seeds."""
         return self.stage.seed
 
     @property
     def generator_seed(self) -> int | None:
-        """The replicate index of the generator, or None where there is none."""
+        """The replicate index of the generator, or None if there is none."""
         return None if self.stage.generator_stage is None else self.stage.generator_stage.seed
 
     @property
     def generator_key(self) -> str | None:
-        """The key of the generator stage, or None where there is none."""
+        """The key of the generator stage, or None if there is none."""
         return None if self.stage.generator_stage is None else self.stage.generator_stage.key
 
     @property
@@ -61,7 +61,7 @@ class Plan:
 
     @cached_property
     def stages(self) -> Mapping[str, AnyStage]:
-        """Every stage once, by key; a stage comes after the one it builds on."""
+        """Every stage once, by key, after the stages that it needs."""
         stages: dict[str, AnyStage] = {}
         for run in self.runs:
             for stage in chain_of(run.stage):
@@ -77,12 +77,12 @@ def compile_study(study: Study, execution: Execution) -> Plan:
     """Return the plan of a study.
 
     Raises:
-        ValueError: a stage has too little to learn from; it is named.
+        ValueError: a stage has too little training data; it is named.
     """
     runs = tuple(PlannedRun(cell=cell, stage=cell.stage(seed, execution)) for cell, seed in study.runs())
     checked = set()
     for run in runs:
-        # Other seeds of a cell have the same work to do.
+        # Other seeds of a cell have the same amount of work.
         if (work := (id(run.cell), counts_seed(run.stage))) in checked:
             continue
         checked.add(work)
@@ -96,20 +96,20 @@ def compile_study(study: Study, execution: Execution) -> Plan:
 
 
 def chain_of(stage: AnyStage) -> list[AnyStage]:
-    """Return a stage after all that it builds on, each once and after what it builds on itself."""
+    """Return a stage after all stages that it needs, each once and in order."""
     before = {each.key: each for upstream in stage.upstreams for each in chain_of(upstream)}
     return [*before.values(), stage]
 
 
 def list_upstreams(stages: Mapping[str, AnyStage]) -> dict[str, list[str]]:
-    """Return by key which of these stages each of them builds on."""
+    """Return by key which of these stages each of them needs."""
     return {
         key: [each.key for each in stage.upstreams if each.key in stages] for key, stage in stages.items()
     }
 
 
 def group_by_upstream(stages: Mapping[str, AnyStage]) -> dict[str | None, list[str]]:
-    """Return the keys of what builds on each stage, in order; under None what builds on none of them."""
+    """Return the keys of stages that need each stage, in order; under None those that need none."""
     groups: dict[str | None, list[str]] = {}
     for key, upstreams in list_upstreams(stages).items():
         for upstream in upstreams or (None,):
@@ -118,10 +118,10 @@ def group_by_upstream(stages: Mapping[str, AnyStage]) -> dict[str | None, list[s
 
 
 def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | None = None) -> StudyDocument:
-    """Return what a store keeps of a plan, but for the slots that it runs on.
+    """Return the document of a plan for the store, without the number of slots.
 
     Args:
-        question: what the study asks, in one line.
+        question: the question of the study, in one line.
         flop: floating-point operations of each stage, by key; unknown without it.
     """
     flop = flop or {}
@@ -146,7 +146,7 @@ def describe_plan(plan: Plan, question: str = "", flop: Mapping[str, float] | No
 
 
 def describe_cell(cell: Cell) -> StudyCell:
-    """Return what a store keeps of a cell."""
+    """Return the document of a cell for the store."""
     config = to_plain(cell)
     return StudyCell(
         protocol=config.pop("protocol"),
@@ -177,11 +177,11 @@ def _describe_run(run: PlannedRun, cell: int, flop: Mapping[str, float]) -> Stud
 def plan_from_description(document: StudyDocument) -> Plan:
     """Return the plan that `describe_plan` described.
 
-    Where some run takes its seeds apart, the seeds of all runs are given as `Seeds`; the stages are the same.
+    If some run has separate seeds, all runs get `Seeds`; the stages are the same.
 
     Raises:
-        ValueError: it was described by another version of this code, which planned other stages; or a method
-            of a user's own builds on a first training, and its file is not at hand.
+        ValueError: another version of this code planned other stages; or a user's method needs a first
+            training, and its file is not loaded.
     """
     know_all_counts(document.counts)
     execution = config_from_dict(Execution, document.execution)
@@ -192,12 +192,12 @@ def plan_from_description(document: StudyDocument) -> Plan:
     for run, seed in zip(document.runs, seeds, strict=True):
         cell = cells[run.cell]
         if run.first_key is not None:
-            require_at_hand(to_plain(cell.method))  # it tells what the first training is for
+            require_at_hand(to_plain(cell.method))  # it says what the first training is for
         planned = PlannedRun(cell=cell, stage=cell.stage(seed, execution))
         if planned.key != run.key:
             raise ValueError(
-                f"study {document.name!r} was planned by another version of this code: {planned} has "
-                "another key now; run its sweep again to plan it anew"
+                f"study {document.name!r} was planned by another version of this code: {planned} has another "
+                "key now; run its sweep again to plan it"
             )
         runs.append(planned)
     study = Study(
@@ -216,19 +216,19 @@ def _read_seeds(run: StudyRun) -> Seeds:
 
 
 class Schedule:
-    """Which pending stage may start next: everything that it builds on is done.
+    """Chooses the next stage among the pending ones whose needed stages are done.
 
-    One slot works on runs while a run is ready, in the order of the plan, so that results come early and cell
-    by cell. All others take the longest chain of work first, so that the study ends early. The time to start
-    a stage or to note its end grows with the logarithm of the number of ready stages.
+    One slot works on runs while a run is ready, in plan order, so that results come early and cell by cell.
+    All others take the longest chain of work first, so that the study ends early. Starting or ending a stage
+    takes time logarithmic in the number of ready stages.
     """
 
     def __init__(self, pending: Mapping[str, AnyStage], cost: Callable[[AnyStage], float]) -> None:
         """Schedule the pending stages.
 
         Args:
-            pending: the stages still to run; a stage they build on is pending as well, or done.
-            cost: how long a stage takes, in any unit.
+            pending: the stages still to run; the stages that they need are pending as well, or done.
+            cost: duration of a stage, in any unit.
         """
         self._stages = dict(pending)
         self._waiting = group_by_upstream(pending)
@@ -242,19 +242,19 @@ class Schedule:
         self._groups: dict[str, int] = {}
         self._group_of: dict[str, int] = {}
         self._ready: list[tuple[float, int, str]] = []
-        """a heap of all that is ready, and of some that have started since, as lanes of another"""
+        """a heap of all ready stages; may still contain some that have started, as lanes of another"""
         self._ready_runs: list[tuple[float, int, str]] = []
-        """a heap of those of them that are runs; the place in the plan comes first"""
+        """a heap of those of them that are runs; ordered by plan"""
         self._num_running_runs = 0
         self._ready_lanes: dict[int, list[tuple[float, int, str]]] = {}
-        """by group, a heap of what is ready: stages that differ only in the seed"""
+        """by group of stages that differ only in the seed, a heap of the ready ones"""
         self._running: set[str] = set()
         self.num_ready = 0
-        """how many stages could start now"""
+        """number of stages that could start now"""
         self._release(self._waiting.pop(None, []))
 
     def _find_twins(self) -> dict[str, str]:
-        """Let a representation wait for the same training of a classifier, which can commit both.
+        """Pair each representation with a classifier of the same training, which can commit both.
 
         Returns:
             The keys of the representations by those of the classifiers.
@@ -263,18 +263,19 @@ class Schedule:
         for key, stage in self._stages.items():
             twin = stage.as_representation() if isinstance(stage, ClassifierStage) else None
             if twin is not None and twin.key in self._stages:
-                keys[twin.key] = key  # of several that differ in what they select, the last
+                keys[twin.key] = key  # of several that differ in their selection, the last
         for twin_key, key in keys.items():
             self._waiting[None].remove(twin_key)
             self._waiting.setdefault(key, []).append(twin_key)
         return {key: twin_key for twin_key, key in keys.items()}
 
     def find_twin(self, key: str) -> AnyStage | None:
-        """Return the representation that a pending stage trains as well, where one is pending."""
+        """Return the pending representation that a stage trains as well, if any."""
         return self._stages.get(self._come_along.get(key, ""))
 
     def _add_up(self, key: str, cost: Callable[[AnyStage], float]) -> float:
-        """Return the cost of the longest chain that a stage begins, and keep it of all that build on it."""
+        """Return the cost of the longest chain that begins with a stage, caching it for all its
+        dependants."""
         behind = max((self._add_up(after, cost) for after in self._waiting.get(key, [])), default=0.0)
         self._chain_costs[key] = cost(self._stages[key]) + behind
         return self._chain_costs[key]
@@ -292,13 +293,13 @@ class Schedule:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether nothing is ready and nothing that runs could make anything ready."""
+        """Whether no stage is ready and no running stage can make one ready."""
         return not self.num_ready and not self._running
 
     def next_ready(self, max_lanes: int = 1) -> list[AnyStage]:
         """Start the next stage, with up to `max_lanes - 1` more that differ from it only in the seed.
 
-        Empty while every stage left waits for one that runs, or none is left.
+        Empty if every remaining stage waits for a running one, or none remains.
         """
         key = None if self._num_running_runs else self._find_first(self._ready_runs)
         if key is None and (key := self._find_first(self._ready)) is None:
@@ -313,20 +314,20 @@ class Schedule:
         return [self._stages[each] for each in keys]
 
     def _is_run(self, key: str) -> bool:
-        """Return whether a stage is a run: it ends with numbers on the test set."""
+        """Return whether a stage is a run: it ends with metrics on the test set."""
         return self._stages[key].kind == ClassifierStage.kind
 
     def _find_first(self, heap: list[tuple[float, int, str]]) -> str | None:
-        """Return the first of a heap that is still ready, and drop what has started from its top."""
+        """Return the first stage of a heap that is still ready, and drop started ones from its top."""
         while heap and heap[0][-1] not in self._group_of:
             heapq.heappop(heap)
         return heap[0][-1] if heap else None
 
     def finish(self, key: str, *, releases: bool, came_along: bool = False) -> None:
-        """Note the end of a running stage; those that build on it become ready only if `releases`.
+        """Record the end of a running stage; stages that need it become ready only if `releases`.
 
         Args:
-            came_along: whether the result of its twin is there too; else that one becomes ready.
+            came_along: whether its twin has a result too; else the twin becomes ready.
         """
         self._running.remove(key)
         self._num_running_runs -= self._is_run(key)
@@ -341,6 +342,6 @@ class Schedule:
             self._release_after_one(waiting)
 
     def _release_after_one(self, keys: Sequence[str]) -> None:
-        """Release those of these stages that waited for nothing but one that is done."""
+        """Release those of these stages that waited only for a finished one."""
         self._num_awaited.subtract(keys)
         self._release(key for key in keys if not self._num_awaited[key])

@@ -1,4 +1,5 @@
-"""The protocols: `paper` and `sound`, where text, code and good practice part, and the field's `cifar_lt`."""
+"""The protocols: `paper` and `sound`, for choices where text, code and good practice differ, and the field's
+`cifar_lt`."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,18 +17,18 @@ from lt_rebalance.studies.study import Cell
 from lt_rebalance.training.configs import Budget, ClassifierConfig, GeneratorConfig
 
 NATURAL = "natural"
-"""how the axes name the training set with every image as it comes, under every method"""
+"""name on the axes of a training set with every image, under every method"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """Every choice of the paper on which text, code and good practice part, by name.
+    """Every choice on which the paper's text, its code and good practice differ, by name.
 
     Defaults are the values on which all three agree.
     """
 
     name: str
-    """how tables name the protocol"""
+    """its name in tables"""
     loss: str
     evaluation_mode: str
     selection: str
@@ -37,7 +38,7 @@ class Protocol:
     subset_draw: str
     class_order: str
     generator_training_method: str
-    """method that makes the set the CGAN learns from"""
+    """method that makes the training set of the CGAN"""
     generator_budget: Budget
     classifier_architecture: str = "paper_cnn"
     classifier_batch_size: int = 100
@@ -49,15 +50,15 @@ class Protocol:
     generator_beta1: float = 0.9
     generator_beta2: float = 0.999
     takes_generator_settings: bool = True
-    """whether the Adam of an architecture for which its authors recommend one is set so, not as above"""
+    """whether Adam follows the authors of an architecture, if they recommend values, instead of the above"""
     validation_per_class: int = 0
     classifier_recipe: tuple[tuple[str, Any], ...] = ()
-    """further fields of ClassifierConfig, by name; a flip stays out where the data set must not be flipped"""
+    """further fields of ClassifierConfig, by name; a flip is left out if the data set must not be flipped"""
 
     def method_config(self, asked: str) -> MethodConfig:
-        """Return a method, asked for as `split_options` has it.
+        """Return a method, given in the form of `split_options`.
 
-        Its draw is the one that this protocol gives it, else its first, where it has any.
+        Its draw is that of this protocol, else its first, if it has any.
         """
         name, asked_options = split_options(asked)
         own, knobs = part_options(name, asked_options)
@@ -73,14 +74,13 @@ def get_protocol(name: str) -> Protocol:
 
 
 def read_level(level: str | None) -> dict[str, str | None]:
-    """Return `c`, `profile` and `ratio` of a `DataConfig` from how the axes name training data.
+    """Return `c`, `profile` and `ratio` of a `DataConfig` for a level of the axes.
 
     Args:
-        level: a C such as "7/9"; a profile with its ratio, "exp 100"; NATURAL or None, every image as it
-            comes.
+        level: a C such as "7/9"; a profile with its ratio, "exp 100"; NATURAL or None, every image.
 
     Raises:
-        ValueError: C outside (0, 1), or a ratio that is none.
+        ValueError: C outside (0, 1), or an invalid ratio.
     """
     level = None if level == NATURAL else level
     profile, _, ratio = (level or "").partition(" ")
@@ -93,7 +93,7 @@ def make_cell(protocol: Protocol, *, dataset: str, c: str | None, method: str, g
     """Return the cell of one protocol at one point of the axes; `c` as `read_level` takes it.
 
     Raises:
-        ValueError: unknown names, C outside (0, 1), or a method and a generator that do not go together.
+        ValueError: unknown names, C outside (0, 1), or an incompatible method and generator.
     """
     generator_config, level = None, read_level(c)
     is_cut = any(level.values())
@@ -139,14 +139,15 @@ def make_cell(protocol: Protocol, *, dataset: str, c: str | None, method: str, g
 
 
 def _choose_validation(protocol: Protocol, dataset: str) -> dict[str, Any]:
-    """Return what a protocol that wants a validation set takes: the split that a set brings, if any."""
+    """Return the validation option of a protocol that needs a validation set: the data set's own split, if
+    any."""
     if protocol.validation_per_class and brings_validation(dataset):
         return {"validation_per_class": 0, "validation": OWN_SPLIT}
     return {"validation_per_class": protocol.validation_per_class}
 
 
 def _fit_recipe(protocol: Protocol, dataset: str) -> dict[str, Any]:
-    """Return the further fields of a protocol's classifier, without a flip that a data set does not allow."""
+    """Return the further classifier fields of a protocol, without a flip that a data set does not allow."""
     recipe = dict(protocol.classifier_recipe)
     names = recipe.get("augmentation", "none").split("+")
     if "flip" in names and not get_dataset_spec(dataset).may_flip:
@@ -162,13 +163,13 @@ def grid(
     methods: Sequence[str],
     generators: Sequence[str],
 ) -> tuple[Cell, ...]:
-    """Return the cells of the product of the axes, without duplicates and without pointless combinations.
+    """Return the cells of the product of the axes, without duplicates and meaningless combinations.
 
-    Generators multiply only the methods that need one. None among `cs` is the original set beside others,
+    Generators multiply only the methods that need one. None among `cs` is the original set as a reference,
     the balanced ceiling, under the method "none" alone; NATURAL is the same set under every method.
 
     Raises:
-        ValueError: unknown names, values out of range, or a method that needs a generator and has none.
+        ValueError: unknown names, values out of range, or a method without the generator that it needs.
     """
     for generator in generators:
         if not is_own(generator):
@@ -188,11 +189,11 @@ def grid(
 
 
 def step_budget(steps: int, max_rounds: int = 30) -> Budget:
-    """Return a budget in steps with rounds of at least 100 steps, and at most so many of them."""
+    """Return a budget in steps with rounds of at least 100 steps, and at most this many rounds."""
     return Budget(steps=steps, rounds=max(1, min(max_rounds, steps // 100)))
 
 
-# What good practice asks: logits in the loss, evaluation mode, random draws per seed, equal steps.
+# Good practice: logits in the loss, evaluation mode, random draws per seed, equal steps.
 _SOUND = Protocol(
     name="sound",
     loss="cross_entropy",
@@ -208,8 +209,8 @@ _SOUND = Protocol(
 )
 
 PROTOCOLS = {
-    # What the published code did. It trained CGANs for 100 epochs and used the weights saved after 96,
-    # which no later step can change: 96 epochs are trained.
+    # The published code. It trained CGANs for 100 epochs and used the weights saved after 96, which later
+    # steps cannot change: 96 epochs are trained.
     "paper": Protocol(
         name="paper",
         loss="double_softmax",
@@ -225,7 +226,7 @@ PROTOCOLS = {
         takes_generator_settings=False,
     ),
     "sound": _SOUND,
-    # What methods for long tails are compared under on CIFAR-LT: the defaults of cifar_train.py of Cao et al.
+    # The field's comparison of long-tail methods on CIFAR-LT: the defaults of cifar_train.py of Cao et al.
     # 2019 (arXiv 1906.07413, github.com/kaidic/LDAM-DRW, commit 65e2597): no Nesterov, 1/100 of the rate
     # after 160 of 200 epochs and 1/10,000 after 180. Deviations: the rate rises by step, where theirs rises
     # by epoch over the same 5; images are not standardised by channel; initial weights are torch's own; the
@@ -252,4 +253,4 @@ PROTOCOLS = {
 }
 
 ADAM_PROTOCOLS = {name: each for name, each in PROTOCOLS.items() if not each.classifier_recipe}
-"""those that a search may start from: its spaces are of Adam"""
+"""protocols that a search may start from: search spaces are those of Adam"""

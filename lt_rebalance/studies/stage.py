@@ -1,4 +1,4 @@
-"""Stages: what one training reads, and the key that follows from it."""
+"""Stages: the exact input of one training, and its key."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -20,26 +20,24 @@ RESULTS_VERSION = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What one training reads, exactly."""
+    """The exact input of one training."""
 
     kind: ClassVar[str]
     seed: int
-    """replicate index; every random stream derives from it, but those of `subset_seed`"""
+    """replicate index; every random stream except those of `subset_seed` derives from it"""
     data: DataConfig
     dataset_identity: str
-    """hash that names the content of the data set"""
+    """hash of the content of the data set"""
     execution: Execution
     results_version: int = RESULTS_VERSION
     subset_seed: int | None = field(default=None, metadata=LATER)
-    """replicate index of the real images, where it is another than `seed`"""
+    """replicate index of the real images, if it differs from `seed`"""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"a seed must be at least 0, got {self.seed}")
         if self.subset_seed == self.seed:
-            raise ValueError(
-                f"a subset_seed is given only where it differs from the seed, got {self.seed} twice"
-            )
+            raise ValueError(f"a subset_seed must differ from the seed, got {self.seed} twice")
 
     @property
     def data_seed(self) -> int:
@@ -48,12 +46,12 @@ class Stage:
 
     @property
     def seeds_label(self) -> str:
-        """How tables and progress name its replicate."""
+        """The name of its replicate in tables and progress."""
         return name_seeds(self.seed, self.subset_seed)
 
     @property
     def upstreams(self) -> "tuple[AnyStage, ...]":
-        """The stages that have to be complete before this one starts; they may have some of their own."""
+        """The stages that must be complete before this one starts; they may need others."""
         return ()
 
     @cached_property
@@ -76,14 +74,14 @@ class GeneratorStage(Stage):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.generator.budget.steps == 0:
-            raise ValueError("steps must be above 0 of a generator, got 0")
+            raise ValueError("a generator needs steps above 0, got 0")
 
     def __str__(self) -> str:
         return f"generator {self.data.label} {self.generator.architecture} {self.seeds_label}"
 
     @property
     def training_method(self) -> MethodConfig:
-        """How the set it learns from is rebalanced."""
+        """How its training set is rebalanced."""
         return self.generator.training_method
 
     def with_seed(self, seed: int) -> "GeneratorStage":
@@ -98,19 +96,19 @@ class ClassifierStage(Stage):
     kind: ClassVar[str] = "classifier"
     method: MethodConfig
     generator_stage: GeneratorStage | None
-    """the stage whose generator fills the classes; None for a method that needs none"""
+    """the stage whose generator makes images; None for a method that needs none"""
     classifier: ClassifierConfig
     first_stage: "RepresentationStage | None" = field(default=None, metadata=LATER)
     """the training from whose weights this one starts, whose network it measures, or whose network filters
-    its synthetic images; None where there is none"""
+    its synthetic images; None if there is none"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_first()
         if self.generator_stage is not None and self.generator_stage.data_seed != self.data_seed:
             raise ValueError(
-                "a generator must have learned from the subset that its classifier learns from, "
-                f"{self.data_seed}, got {self.generator_stage.data_seed}"
+                f"a generator and its classifier must learn from the same subset, {self.data_seed}, got "
+                f"{self.generator_stage.data_seed}"
             )
 
     def _check_first(self) -> None:
@@ -121,22 +119,22 @@ class ClassifierStage(Stage):
                 needs = "needs a" if needs_first else "takes no"
                 raise ValueError(f"method {self.method.label!r} {needs} first training")
         if self.classifier.budget.steps == 0 and (not has_first or self.method.filter != "none"):
-            raise ValueError("steps must be above 0 where nothing was trained before, got 0")
+            raise ValueError("a training without a first training needs steps above 0, got 0")
         if self.first_stage is not None and self.first_stage.data_seed != self.data_seed:
             raise ValueError(
-                "a first training must have been on the subset that the second is on, "
-                f"{self.data_seed}, got {self.first_stage.data_seed}"
+                f"a first training and the second must use the same subset, {self.data_seed}, got "
+                f"{self.first_stage.data_seed}"
             )
 
     @property
     def seeds_label(self) -> str:
-        """How tables and progress name its replicate."""
+        """The name of its replicate in tables and progress."""
         generator_seed = None if self.generator_stage is None else self.generator_stage.seed
         return name_seeds(self.seed, self.subset_seed, generator_seed)
 
     @property
     def upstreams(self) -> "tuple[AnyStage, ...]":
-        """The generator stage and the first training, those that there are."""
+        """The generator stage and the first training, if any."""
         return tuple(stage for stage in (self.generator_stage, self.first_stage) if stage is not None)
 
     def __str__(self) -> str:
@@ -145,7 +143,7 @@ class ClassifierStage(Stage):
 
     @property
     def training_method(self) -> MethodConfig:
-        """How the set it learns from is rebalanced."""
+        """How its training set is rebalanced."""
         return self.method
 
     def with_seed(self, seed: int) -> Self:
@@ -157,7 +155,8 @@ class ClassifierStage(Stage):
         )
 
     def as_representation(self) -> "RepresentationStage | None":
-        """Return the same training as one that others start from; None unless its method is "none"."""
+        """Return the same training as a representation that others start from; None unless its method is
+        "none"."""
         if self.kind != ClassifierStage.kind or self.method.name != "none":
             return None
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -165,14 +164,14 @@ class ClassifierStage(Stage):
         return RepresentationStage(**values | {"classifier": classifier})
 
     def on_validation(self) -> "ValidationStage":
-        """Return the same training, measured on its validation set alone."""
+        """Return the same training, measured only on its validation set."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return ValidationStage(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationStage(ClassifierStage):
-    """Train a classifier and measure it on its validation set; no test image is touched."""
+    """Train a classifier and measure it on its validation set; test images are not used."""
 
     kind: ClassVar[str] = "validation"
 
@@ -181,7 +180,9 @@ class ValidationStage(ClassifierStage):
         if not self.data.has_validation:
             raise ValueError("a validation stage needs validation_per_class above 0, got 0")
         if self.classifier.selection == "oracle_best_test":
-            raise ValueError('a validation stage takes no selection "oracle_best_test": it reads the test')
+            raise ValueError(
+                'a validation stage cannot use selection "oracle_best_test", which reads the test'
+            )
 
     def __str__(self) -> str:
         return f"{super().__str__()} on validation"
@@ -189,14 +190,14 @@ class ValidationStage(ClassifierStage):
 
 @dataclass(frozen=True, kw_only=True)
 class RepresentationStage(ClassifierStage):
-    """Train a classifier for others to start from; it is measured on nothing, and its weights are kept."""
+    """Train a classifier for others to start from; it is not measured, and its weights are stored."""
 
     kind: ClassVar[str] = "representation"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.classifier.selection != "last":
-            raise ValueError(f'a first training takes selection "last", got {self.classifier.selection!r}')
+            raise ValueError(f'a first training needs selection "last", got {self.classifier.selection!r}')
 
     def __str__(self) -> str:
         return f"representation {super().__str__().removeprefix('classifier ')}"
@@ -216,7 +217,7 @@ def stage_from_dict(values: Mapping[str, Any]) -> AnyStage:
     """Return the stage that `Stage.to_dict` described.
 
     Raises:
-        ValueError: unknown kind, or unknown or missing keys anywhere inside.
+        ValueError: unknown kind, or unknown or missing keys at any level.
     """
     known: dict[str, type[AnyStage]] = {cls.kind: cls for cls in STAGE_TYPES}
     kind = str(values.get("kind"))

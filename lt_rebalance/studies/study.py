@@ -1,7 +1,7 @@
-"""Stages, cells and studies: what is asked, and the trainings it is made of.
+"""Stages, cells and studies: the question, and its trainings.
 
-A cell is a full configuration without its seed. A stage is what one training reads, exactly, and nothing
-else; the hash of that is its key.
+A cell is a full configuration without its seed. A stage is the exact input of one training; its hash is the
+key.
 """
 
 import dataclasses
@@ -25,14 +25,14 @@ from lt_rebalance.training.configs import NO_STEPS, Budget, ClassifierConfig, Ex
 
 @dataclass(frozen=True, kw_only=True)
 class Seeds:
-    """Replicate indices of one run, where its sources of randomness are taken apart."""
+    """Replicate indices of one run with separate sources of randomness."""
 
     subset: int
-    """of the real images: those set aside, the class order, the subset"""
+    """of the real images: the validation set, the class order, the subset"""
     generator: int
-    """of all that a CGAN draws, and of the images it makes"""
+    """of all random draws of a CGAN, including the images that it makes"""
     classifier: int
-    """of all that a classifier draws"""
+    """of all random draws of a classifier"""
 
     def __post_init__(self) -> None:
         if min(self.subset, self.generator, self.classifier) < 0:
@@ -48,7 +48,7 @@ class Cell:
     """A full configuration without its seed: the unit of comparison."""
 
     protocol: str
-    """name of the protocol it follows, for tables; results do not depend on the name"""
+    """name of its protocol, for tables; results do not depend on the name"""
     data: DataConfig
     method: MethodConfig
     generator: GeneratorConfig | None
@@ -73,7 +73,7 @@ class Cell:
 
     @property
     def method_label(self) -> str:
-        """How tables name the method: the generator's architecture when there is one."""
+        """Name of the method in tables: the generator's architecture if there is one."""
         name = self.method.name if self.generator is None else self.generator.architecture
         return f"{name}{self.method.settings_label}"
 
@@ -87,15 +87,15 @@ class Cell:
         return self.classifier.budget.shorten(share)
 
     def unnamed(self) -> "Cell":
-        """Return the cell without the name of its protocol: all that results depend on."""
+        """Return the cell without the name of its protocol: everything that results depend on."""
         return dataclasses.replace(self, protocol="")
 
     def stage(self, seed: Seed, execution: Execution, *, shares_first: bool = True) -> ClassifierStage:
-        """Return the classifier stage of one seed, with the stages that it builds on inside.
+        """Return the classifier stage of one seed, including the stages that it needs.
 
         Args:
-            shares_first: whether a method that acts after training alone measures the network that others
-                start from too; else it trains its own.
+            shares_first: whether a method that only acts after training uses the network that others start
+                from; else it trains its own.
         """
         if isinstance(seed, int):
             seed = Seeds(subset=seed, generator=seed, classifier=seed)
@@ -147,16 +147,16 @@ class Study:
     cells: tuple[Cell, ...]
     seeds: tuple[Seed, ...]
     comparisons: tuple[Comparison, ...] = ()
-    """the answers, where the question is about certain pairs of cells"""
+    """the answers, if the question is about certain pairs of cells"""
     tunings: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
     """of the cells that have settings from a search, as `StudyDocument` has them"""
     overrides: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """fields of all cells that were replaced after the study was built, by section"""
+    """changed fields of all cells, by section, after the study was built"""
 
     def __post_init__(self) -> None:
         check_name("a study's name", self.name)
         if not self.cells:
-            raise ValueError(f"study {self.name!r} has no cells: its axes select nothing")
+            raise ValueError(f"study {self.name!r} has no cells: its axes select no cell")
         if not self.seeds:
             raise ValueError(f"study {self.name!r} needs at least one seed, got 0")
         if negative := [seed for seed in self.seeds if isinstance(seed, int) and seed < 0]:
@@ -164,7 +164,7 @@ class Study:
         if not all(isinstance(seed, int) for seed in self.seeds) and any(
             cell.generator is None for cell in self.cells
         ):
-            raise ValueError(f"study {self.name!r} takes seeds apart, for which every cell needs a generator")
+            raise ValueError(f"study {self.name!r} has separate seeds, so every cell needs a generator")
         for name, values in {"cells": self.cells, "seeds": self.seeds}.items():
             if len(set(values)) < len(values):
                 raise ValueError(f"study {self.name!r} repeats some of its {name}")

@@ -1,4 +1,4 @@
-"""Tables of a study: one row a run, one row a cell, and the cells beside the paper's numbers."""
+"""Tables of a study: one row per run, one row per cell, and the cells beside the paper's numbers."""
 
 import math
 from collections import Counter
@@ -20,11 +20,11 @@ from lt_rebalance.studies.study import Cell
 CELL_COLUMNS = ["protocol", "dataset", "data", "method"]
 _OWN_COLUMNS = {*CELL_COLUMNS, "paper_departure", "seed", "subset_seed", "generator_seed", "state", "key"}
 LEFT_OUT = ("diverged", "failed", "missing")
-"""states of planned runs that are in no mean"""
+"""states of planned runs that means exclude"""
 
 
 def summarized_metrics(cells: Iterable[Cell]) -> tuple[str, ...]:
-    """Return the metrics of a table of cells, the leading one first; one unbalanced test set is enough."""
+    """Return the metrics of a table of cells, the leading one first; a single unbalanced test set decides."""
     datasets = {cell.data.dataset for cell in cells}
     balanced = all(is_balanced(get_dataset_spec(name).test_counts_K) for name in datasets)
     return headline_metrics(is_test_balanced=balanced)
@@ -65,11 +65,11 @@ def cells_frame(
 ) -> pd.DataFrame:
     """Return one row for each cell, in the order of the plan; `metrics` as `summarized_metrics` returns them.
 
-    Columns: the cell; `planned` runs and the `n` complete ones that mean and standard deviation are over, and
+    Columns: the cell; `planned` runs, the `n` complete ones, the basis of mean and standard deviation, and
     how many have `diverged`, `failed` or are `missing`; `<metric>_mean` and `<metric>_sd` (with n - 1; absent
     below two runs); `collapsed`, the complete runs with at least one dead class; the paper's single numbers
-    where they are of this very cell, and else in `paper_departure` why they are not; `note`, what the mean
-    leaves out because of how it ended.
+    if they belong to this cell, else the reason in `paper_departure`; `note`, which diverged runs the mean
+    excludes.
     """
     complete = runs[runs["state"] == "complete"].reindex(columns=_needed_columns(runs, metrics))
     grouped = complete.groupby(CELL_COLUMNS, sort=False)
@@ -89,7 +89,7 @@ def cells_frame(
 
 
 def _beside_the_paper(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells with the paper's numbers and what is to be said of each."""
+    """Return the cells with the paper's numbers and a note on each."""
     named = zip(cells["data"], cells["method"], cells["paper_departure"], strict=True)
     paper = [find_row(data, method, departure) for data, method, departure in named]
     for name in ("accuracy", "f1", "loss"):
@@ -99,10 +99,10 @@ def _beside_the_paper(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 class CellTally:
-    """The table of `cells_frame` while runs end: kept up to date by what each end changes."""
+    """The table of `cells_frame`, updated as runs end."""
 
     def __init__(self, ledger: Ledger) -> None:
-        """Count what the ledger holds."""
+        """Count the runs in the ledger."""
         self._ledger = ledger
         cells = ledger.plan.study.cells
         self._columns = [_cell_columns(cell) for cell in cells]
@@ -122,7 +122,7 @@ class CellTally:
         self.update(self._cells_of)
 
     def update(self, keys: Iterable[str]) -> None:
-        """Look at stages again, whose state may have changed; a result that is counted stays one."""
+        """Look up stages again, whose state may have changed; counted results stay."""
         for key in keys:
             for cell in self._cells_of.get(key, ()):
                 self._move(key, cell)
@@ -144,7 +144,7 @@ class CellTally:
             self._collapsed[cell] += metrics.get("num_dead_classes", 0) > 0
 
     def frame(self) -> pd.DataFrame:
-        """Return what `cells_frame` returns of all runs, within rounding."""
+        """Return the same as `cells_frame` over all runs, within rounding."""
         rows = [self._row(cell) for cell, states in enumerate(self._states) if states.total()]
         return _beside_the_paper(pd.DataFrame(rows))
 
@@ -162,16 +162,16 @@ class CellTally:
 
 
 class Moments:
-    """Mean and standard deviation of values that come one by one, by Welford's recurrence (1962)."""
+    """Mean and standard deviation of a stream of values, by Welford's recurrence (1962)."""
 
     def __init__(self) -> None:
         self._number = 0
         self._mean = 0.0
         self._squares = 0.0
-        """of the distances from the mean, added up"""
+        """sum of squared distances from the mean"""
 
     def add(self, value: float) -> None:
-        """Take one more value in; what is not a number does not count."""
+        """Add a value; NaN is ignored."""
         if math.isnan(value):
             return
         self._number += 1
@@ -181,17 +181,17 @@ class Moments:
 
     @property
     def mean(self) -> float:
-        """Of no value: not a number."""
+        """NaN without values."""
         return self._mean if self._number else math.nan
 
     @property
     def sd(self) -> float:
-        """With n - 1; of fewer than two values: not a number."""
+        """With n - 1; NaN for fewer than two values."""
         return math.sqrt(self._squares / (self._number - 1)) if self._number > 1 else math.nan
 
 
 def describe_cells(name: str, runs: pd.DataFrame, cells: pd.DataFrame) -> str:
-    """Return the title of a table of cells: what its numbers are, of a study of this name."""
+    """Return the title of a table of cells: the kind of its numbers, and the study."""
     apart = (runs["subset_seed"] != runs["seed"]) | runs["generator_seed"].fillna(runs["seed"]).ne(
         runs["seed"]
     )
@@ -199,7 +199,7 @@ def describe_cells(name: str, runs: pd.DataFrame, cells: pd.DataFrame) -> str:
 
 
 def describe_means(name: str, cells: pd.DataFrame, *, has_shared_subsets: bool) -> str:
-    """Return the same, where it is known whether runs share their subsets."""
+    """Return the same title, if it is known whether runs share their subsets."""
     own = [say_dataset(each) for each in dict.fromkeys(cells["dataset"]) if is_own_name(each)]
     name = f"{name}, {', '.join(own)}" if own else name
     text = f"{name}: {describe_statistic(int(cells['n'].max()), has_shared_subsets=has_shared_subsets)}"
@@ -207,14 +207,14 @@ def describe_means(name: str, cells: pd.DataFrame, *, has_shared_subsets: bool) 
 
 
 def with_titles(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame whose column `dataset` says own sets as reports do: title, and identity behind it."""
+    """Return a frame whose column `dataset` names users' sets as reports do: title, then identity."""
     return frame.assign(
         dataset=[say_dataset(name) if is_own_name(name) else name for name in frame["dataset"]]
     )
 
 
 def explain_cells(cells: pd.DataFrame) -> list[str]:
-    """Return what is to be said below a table of cells: what it leaves out, and why."""
+    """Return the notes below a table of cells: what it leaves out, and why."""
     sentences = [explain_absence(cells["paper_departure"])]
     if diverged := describe_diverged(int(cells["diverged"].sum()), "the means"):
         sentences.append(f"{diverged}.")
@@ -231,7 +231,7 @@ def _keys(frame: pd.DataFrame) -> list[pd.Series]:
 
 
 def format_mean(mean: float, sd: float, n: int) -> str:
-    """Return "0.812 ± 0.004", as much of it as n allows."""
+    """Return "0.812 ± 0.004", with the parts that n allows."""
     if n == 0:
         return "-"
     return f"{mean:.3f}" if n == 1 else f"{mean:.3f} ± {sd:.3f}"

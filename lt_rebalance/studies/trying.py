@@ -1,7 +1,7 @@
 """Try every moment of a method on a toy batch, before anything is planned with it.
 
-So what a method returns wrongly, what it raises and what it draws from a global stream is told at once. What
-depends on real data is checked again wherever a training calls a moment.
+So wrong return values, errors and draws from a global stream are reported immediately. Properties that depend
+on real data are checked again wherever a training calls a moment.
 
 Shape suffixes: L lanes, B items of a batch, C H W image, K classes.
 """
@@ -26,10 +26,10 @@ PROGRESS = (0.0, 0.5)
 
 
 def require_method(config: MethodConfig, spec: DatasetSpec, architecture: str | None) -> None:
-    """Raise a ValueError, or whatever the method raises, unless each of its moments does what it has to.
+    """Raise a ValueError, or the method's own error, unless each of its moments works as required.
 
     Args:
-        architecture: of the classifier that a second training starts from; None where there is none.
+        architecture: of the classifier that a second training starts from; None if there is none.
 
     Raises:
         WrongReturnError: a moment returns something else, or uses a global random stream.
@@ -37,7 +37,7 @@ def require_method(config: MethodConfig, spec: DatasetSpec, architecture: str | 
     _require(get_method(config.name), config, spec, architecture)
 
 
-# The method is an argument of its own, so that what is kept is known to be of the method of that name.
+# The method is a separate argument, so that the cache belongs to the method of that name.
 @functools.cache
 def _require(method: Method, config: MethodConfig, spec: DatasetSpec, architecture: str | None) -> None:
     counts_K = tuple(range(spec.num_classes, 0, -1))
@@ -78,7 +78,7 @@ def _require(method: Method, config: MethodConfig, spec: DatasetSpec, architectu
 def _try_batches(
     method: Method, acting: MethodInTraining, config: MethodConfig, spec: DatasetSpec, counts_LK: torch.Tensor
 ) -> None:
-    """Try `mix` and `loss` on a batch of each of two sizes, the second a last one of one item."""
+    """Try `mix` and `loss` on batches of two sizes, the second a final one of one item."""
     for num_items, progress in zip((5 if spec.num_classes != 5 else 6, 1), PROGRESS, strict=True):
         labels_LB = (torch.arange(LANES * num_items) % spec.num_classes).view(LANES, num_items)
         extras = [torch.tensor(progress)] if method.loss is not None else []
@@ -109,7 +109,7 @@ def _try_batches(
 
 
 def _try_synthesis(method: Method, config: MethodConfig, spec: DatasetSpec) -> None:
-    """Have images made for all classes but the first, of a dozen each."""
+    """Have images made for all classes but the first, a dozen each."""
     rng = np.random.default_rng(0)
     shape = (12, *spec.image_shape)
     images_by_class = [rng.uniform(-1, 1, shape).astype(np.float32) for _ in range(min(spec.num_classes, 3))]
@@ -121,7 +121,7 @@ def _try_synthesis(method: Method, config: MethodConfig, spec: DatasetSpec) -> N
 
 
 def _try_network(method: Method, acting: MethodInTraining, spec: DatasetSpec, architecture: str) -> None:
-    """Give a network the head, and make it what a second training starts from."""
+    """Give a network the head, and prepare it as the start of a second training."""
     network, inputs = example_classifier(architecture, spec)
     with watched_streams() as touched:
         acting.prepare(network, 0, None)
@@ -135,7 +135,7 @@ def _try_network(method: Method, acting: MethodInTraining, spec: DatasetSpec, ar
 
 
 def _try_after(method: Method, acting: MethodInTraining, spec: DatasetSpec, architecture: str) -> None:
-    """Change a network as one that has been trained, and have it answer."""
+    """Change a network as if it had been trained, and let it answer."""
     network, inputs = example_classifier(architecture, spec)
     means_KF = torch.ones(spec.num_classes, find_last_layer(network)[1].in_features)
     with watched_streams() as touched:
@@ -156,7 +156,7 @@ def _require_untouched(moment: str, function: object, touched: list[str]) -> Non
     if touched:
         raise WrongReturnError(
             function,
-            f"{moment} must not draw from or set the global random stream of {' and '.join(touched)}: what a "
-            "seed sees would depend on what runs beside it; draw from the stream that plan, mix.draw and "
-            "then.prepare are given",
+            f"{moment} must not draw from or set the global random stream of {' and '.join(touched)}: the "
+            "results of a seed would depend on other runs; draw from the stream argument of plan, mix.draw "
+            "and then.prepare",
         )

@@ -1,4 +1,4 @@
-"""What a stage has to do: the items it learns from and the batches they come in; refused where it cannot."""
+"""The work of a stage: its items and its batches; impossible stages are refused."""
 
 import functools
 from collections.abc import Iterable
@@ -20,15 +20,15 @@ from lt_rebalance.training.configs import ClassifierConfig, GeneratorConfig
 
 
 def training_config(stage: AnyStage) -> GeneratorConfig | ClassifierConfig:
-    """Return the configuration of what a stage trains."""
+    """Return the configuration of the model that a stage trains."""
     return stage.generator if isinstance(stage, GeneratorStage) else stage.classifier
 
 
 def count_items(stage: AnyStage) -> int:
-    """Return how many items a stage learns from, synthetic ones among them.
+    """Return how many items a stage learns from, including synthetic ones.
 
     Raises:
-        ValueError: nothing is left of some class.
+        ValueError: some class has no images left.
     """
     return _count_items(stage.data, stage.training_method, counts_seed(stage))[0]
 
@@ -39,7 +39,8 @@ def count_synthetic(stage: AnyStage) -> int:
 
 
 def describe_short(data: DataConfig, seeds: Iterable[int]) -> str:
-    """Say how many classes have fewer images than the cut asks of them, in any seed; empty for none."""
+    """Return how many classes have fewer images than the cut requires, in any seed, in words; empty for
+    none."""
     spec = get_dataset_spec(data.dataset)
     available_K = [count - data.validation_per_class for count in spec.train_counts_K]
     needed = seeds if data.class_order == "permuted" else [0]
@@ -50,17 +51,18 @@ def describe_short(data: DataConfig, seeds: Iterable[int]) -> str:
         return ""
     return (
         f"{data.dataset}: {num_short} of {spec.num_classes} classes have fewer images than "
-        f"{say_data(data.label)} asks of them, and keep what they have"
+        f"{say_data(data.label)} requires, and keep all of theirs"
     )
 
 
 def counts_seed(stage: AnyStage) -> int:
-    """Return all that the class counts of a stage, and so its work, take from its seeds; 0 for nothing."""
+    """Return everything that the class counts of a stage, and so its work, derive from its seeds; 0 for
+    nothing."""
     return stage.data_seed if stage.data.class_order == "permuted" else 0
 
 
 def stage_batching(stage: AnyStage) -> Batching:
-    """Return how the items of a stage come in batches; `smallest` is 1 wherever it makes no difference.
+    """Return the batches of the items of a stage; `smallest` is 1 wherever it makes no difference.
 
     Raises:
         ValueError: as `count_items`, or its network cannot learn from batches this small.
@@ -69,12 +71,12 @@ def stage_batching(stage: AnyStage) -> Batching:
     section = "generator" if isinstance(stage, GeneratorStage) else "classifier"
     num_items = count_items(stage)
     has_single = 1 in (num_items, config.batch_size, num_items % config.batch_size)
-    # A network of which nothing is known may refuse images of this shape.
+    # An unknown network may refuse images of this shape.
     smallest = smallest_batch(stage) if has_single or not _is_known(stage) else 1
     if min(num_items, config.batch_size) < smallest:
         raise ValueError(
             f"{config.architecture} normalises over a batch and cannot learn from fewer than {smallest} "
-            f"items at once, got {num_items} items in batches of {config.batch_size}; set "
+            f"items in a batch, got {num_items} items in batches of {config.batch_size}; set "
             f"{section}.batch_size to {smallest} or more and learn from at least {smallest} images, or take "
             f"another {section}"
         )
@@ -82,7 +84,8 @@ def stage_batching(stage: AnyStage) -> Batching:
 
 
 def require_workable(stage: AnyStage) -> None:
-    """Raise a ValueError that names a stage unless it, and all it builds on, can learn and be tested."""
+    """Raise a ValueError that names a stage unless it, and all stages that it needs, can learn and be
+    tested."""
     for upstream in stage.upstreams:
         require_workable(upstream)
     try:
@@ -93,14 +96,16 @@ def require_workable(stage: AnyStage) -> None:
             _require_testable(stage)
     except ValueError as error:
         if find_place(error) is not None:
-            raise  # file and line say more than the stage
+            raise  # the message has file and line
         raise ValueError(f"{stage}: {error}") from None
 
 
 def _require_own_method(stage: AnyStage) -> None:
-    """Try a method of a user's own; those of the registry are tried by the tests of it."""
+    """Try a user's method; registered methods are tried by their tests."""
     name = stage.training_method.name
-    if not is_own(name) or not is_at_hand(name):  # what is not at hand is described, and never trained
+    if not is_own(name) or not is_at_hand(
+        name
+    ):  # a method that is not loaded can be described, but not trained
         return
     from lt_rebalance.studies.trying import require_method
 
@@ -111,7 +116,7 @@ def _require_own_method(stage: AnyStage) -> None:
 def _require_countable(spec: DatasetSpec) -> None:
     if spec.num_classes > MAX_CLASSES:
         raise ValueError(
-            f"a data set may have up to {MAX_CLASSES:,} classes, as predictions are kept in 16 bits, got "
+            f"a data set may have up to {MAX_CLASSES:,} classes, as predictions are stored in 16 bits, got "
             f"{spec.num_classes:,} of {spec.name}; merge its rarest classes, or take another data set"
         )
 
@@ -132,16 +137,16 @@ def stage_round_ends(stage: AnyStage) -> list[int]:
 
 
 def _is_known(stage: AnyStage) -> bool:
-    """Whether what a stage trains has been built for images of this shape before."""
+    """Whether the model of a stage has been built for images of this shape before."""
     is_generator = isinstance(stage, GeneratorStage)
     registry = GENERATORS if is_generator else CLASSIFIERS
-    place = registry.get(training_config(stage).architecture, "")  # one of a user's own is in none
+    place = registry.get(training_config(stage).architecture, "")  # a user's model is in none
     return find_work(place, get_dataset_spec(stage.data.dataset)) is not None
 
 
 def smallest_batch(stage: AnyStage) -> int:
-    """Return the fewest items that what a stage trains takes at once, 1 or 2, found by trying."""
-    # Here, not above: it needs torch, and hardly any plan has a batch of one.
+    """Return the smallest batch that the model of a stage can train on, 1 or 2, found by trying."""
+    # Here, not above: it needs torch, and few plans have a batch of one.
     from lt_rebalance.training.batching import smallest_classifier_batch, smallest_generator_batch
 
     spec = get_dataset_spec(stage.data.dataset)
@@ -152,13 +157,13 @@ def smallest_batch(stage: AnyStage) -> int:
 
 @functools.cache
 def _count_items(data: DataConfig, method: MethodConfig, seed: int) -> tuple[int, int]:
-    """Return the items, and how many of them are synthetic."""
+    """Return the number of items, and of synthetic ones among them."""
     spec = get_dataset_spec(data.dataset)
     smallest_class = min(spec.train_counts_K)
     if data.validation_per_class >= smallest_class:
         raise ValueError(
             f"data.validation_per_class must be below the smallest class of {data.dataset} ({smallest_class} "
-            f"images), so that some are left to learn from, got {data.validation_per_class}"
+            f"images), so that some are left for training, got {data.validation_per_class}"
         )
     available_K = [count - data.validation_per_class for count in spec.train_counts_K]
     counts_K = kept_counts(available_K, data.cut, data.class_order, seed)

@@ -105,8 +105,8 @@ def test_metric_of_ones_own_is_in_tables_and_verdicts_by_its_own_direction(
     ("taken", "said"),
     [
         ("share_of_hits", "mine.py:8: share_of_hits must be of type Metric, got one of type function"),
-        ("of_probabilities", "must have of_confusion, of the confusion matrix"),
-        ("taken", "needs a label of its own, got 'accuracy'"),
+        ("of_probabilities", "needs of_confusion, a function of the confusion matrix"),
+        ("taken", "needs a unique label, got 'accuracy'"),
         ("too_low", "must give a number from 0 to 0.1, got "),
         ("text", "must give a number from "),
         ("raising", "mine.py:19: ZeroDivisionError: division by zero"),

@@ -115,7 +115,7 @@ CASES: list[tuple[str, Sentence, str, Any, Any]] = [
     (
         "paper has no row",
         sentences.describe_papers_numbers,
-        "it has no such row",
+        "Table 1 has no such row",
         runs_of({"a": "c", "b": "c"}, {"a": NO_ROW}),
         runs_of({"a": "c"}, {"a": "loss"}),
     ),

@@ -109,7 +109,7 @@ def test_methods_and_networks_of_ones_own_run_on_nodes_that_have_no_such_file_an
     assert code == 1
     assert "planned=6 complete=3 failed=3" in said and "failed runs by cause: own file 3" in said
     assert "lost" not in said and "lost" not in caplog.text
-    assert f"{told}; it is tried again" in caplog.text
+    assert f"{told}; it is retried" in caplog.text
     store = open_store(place, RESULTS_VERSION, create=False, is_read_only=True)
     assert store is not None
     failures = [store.load_failure(run.key) for run in store.load_study("nothing").runs]

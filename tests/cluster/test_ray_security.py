@@ -254,7 +254,7 @@ def test_ray_that_does_not_start_is_tried_twice_and_leaves_no_process(
     words = r"did not start on this machine, twice .*run the same command again"
     with pytest.raises(ClusterError, match=words), ray_cluster(None):
         pytest.fail("it has started")
-    assert "trying once more" in caplog.text
+    assert "retrying once" in caplog.text
     assert not ray.is_initialized()
     left = set(psutil.Process().children(recursive=True)) - before
     assert [process.name() for process in left if process.status() != psutil.STATUS_ZOMBIE] == []
@@ -314,9 +314,7 @@ def test_limit_of_open_files_is_checked_before_anything_starts(limit: int, is_re
         "from lt_rebalance.cluster.session import check_machine; check_machine()"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
-    words = (
-        f"ValueError: Ray needs at least 1024 open files, and this process may have {limit}; raise the limit"
-    )
+    words = f"ValueError: Ray needs at least 1024 open files, and this process is allowed {limit}; raise the limit"
     assert (words in result.stderr, result.returncode) == (is_refused, int(is_refused))
 
 

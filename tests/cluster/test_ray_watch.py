@@ -40,7 +40,7 @@ def test_watch_tells_which_place_does_not_answer_any_more() -> None:
             watch.check()
             dying.close()
             error = wait_for_error(watch)
-    assert (str(error), error.was_lost) == ("Ray was lost: the raylet does not answer any more", True)
+    assert (str(error), error.was_lost) == ("Ray was lost: the raylet no longer answers", True)
     assert RayWatch.active is None
 
 
@@ -94,7 +94,7 @@ def test_watch_ends_a_process_that_stands_still_and_what_it_has_started(told: st
     assert (process.returncode, let_go) == (1, "let go")
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(int(child)).wait(timeout=60)
-    words = "error: Ray was lost: its head does not answer any more\nstopped; nothing finished is lost"
+    words = "error: Ray was lost: its head no longer answers\nstopped; finished results are kept"
     assert process.stderr.startswith(words) == (told == "untold")
 
 
@@ -130,7 +130,7 @@ def test_lost_workers_and_errors_that_are_tried_again_are_told_and_end_nothing(
         faults.note("trial", "classifier", text, 2)
     faults.check()
     assert caplog.messages == [
-        "classifier: KeyError: 'made up'; it is tried again",
+        "classifier: KeyError: 'made up'; it is retried",
         "classifier: its worker was lost (2 of 21): End of file.",
         "classifier: its worker was lost (2 of 21): Ray does not say why",
     ]
@@ -192,7 +192,7 @@ def test_command_whose_ray_dies_says_so_lets_go_of_the_store_and_leaves_no_proce
     lines = output.splitlines()
     (told,) = [line for line in lines if line.startswith("error: ")]
     assert f"error: Ray was lost: {words}" in told
-    assert any(line.startswith("stopped; nothing finished is lost") for line in lines)
+    assert any(line.startswith("stopped; finished results are kept") for line in lines)
     (lease,) = (tmp_path / "lease").iterdir()
     assert '"is_released": true' in lease.read_text()
     _, left = psutil.wait_procs(processes, timeout=300)

@@ -228,7 +228,7 @@ def test_run_without_room_for_a_trial_says_what_it_waits_for(
     with pytest.raises(Interrupted):
         run_on_ray(ledger, store, check=stop_when_said, resources=dataclasses.replace(RESOURCES, num_gpus=1))
     (said,) = caplog.messages
-    assert "for room for a trial, which asks for 1 CPU and 1 GPU; the cluster has " in said
+    assert "for free resources for a trial, which needs 1 CPU and 1 GPU; the cluster has " in said
     assert "and 0 GPU (0 free) now" in said
 
 

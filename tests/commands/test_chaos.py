@@ -136,8 +136,8 @@ def test_command_on_a_disk_that_fills_up_says_so_and_goes_on_when_there_is_room(
                 time.sleep(0.05)
         output, _ = process.communicate()
         assert process.returncode == 1, output
-        assert "No space left on device" in output and "nothing finished is lost" in output
-        assert "To go on, once that is mended: python " in output
+        assert "No space left on device" in output and "finished results are kept" in output
+        assert "To resume once that is fixed: python " in output
         assert not list(storage.glob("stages/*/failed.json"))
         found = find_results(storage)
         filler.unlink()

@@ -205,7 +205,7 @@ def test_show_finds_a_record_by_its_first_letters_or_its_path(call: Call, store:
     ):
         text = call("show", *named).out
         assert f"classifier {run.key}" in text and "state: complete, seed 0" in text
-        assert "concern: has dead classes: not one test image is recognised of" in text
+        assert "concern: has dead classes: no test image is recognised of" in text
         assert "Ankle boot" in text
         assert "generator: small_mlp_cgan_leaky; its training set by oversample, draw random" in text
         assert "method: cgan\nnetwork: paper_cnn, loss cross_entropy\naccuracy: " in text

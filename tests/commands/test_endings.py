@@ -214,8 +214,10 @@ def test_torn_line_inside_a_journal_is_named_and_at_its_end_tolerated(
     first, *rest = whole.splitlines(keepends=True)
     for torn, line in ((b'{"op_code": 4, "wor\n', 2), (b"[]\n", 2), (b"\xff\n", 2)):
         path.write_bytes(first + torn + b"".join(rest))
-        with pytest.raises(StoreError, match=rf"journal\.jsonl, line {line}: no operation .* run the search"):
+        with pytest.raises(
+            StoreError, match=rf"journal\.jsonl, line {line}: not an operation .* run the search"
+        ):
             open_again()
     path.write_bytes(whole + b'{"op_code": 99}\n{"op_code": 5, "trial_id": 77}\n')
-    with pytest.raises(StoreError, match=r"journal\.jsonl says what no search says"):
+    with pytest.raises(StoreError, match=r"journal\.jsonl is not the journal of a search"):
         open_again()

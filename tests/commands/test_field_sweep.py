@@ -95,13 +95,13 @@ FLIPS: list[tuple[list[str], int, str, str]] = [
         ["--dataset", "mnist"],
         0,
         "crop",
-        "cifar_lt is followed without its flip, which mnist does not allow\n",
+        "cifar_lt is used without its flip, which mnist does not allow\n",
     ),
     (["--dataset", "mnist", "--flip"], 2, "", "--flip are for images of your own, with --dataset PATH"),
     (["--dataset", "mnist", "--set", "classifier.augmentation=flip"], 2, "", "mnist does not allow flip"),
     (["--dataset", "NPZ"], 0, "crop", "does not allow; --flip allows it\n"),
     (["--dataset", "NPZ", "--flip"], 0, "crop+flip", ""),
-    (["--dataset", "NPZ", "--set", "classifier.augmentation=flip"], 2, "", "or say by --flip"),
+    (["--dataset", "NPZ", "--set", "classifier.augmentation=flip"], 2, "", "or allow it by --flip"),
     (["--dataset", "NPZ", "--flip", "--set", "classifier.augmentation=flip"], 0, "", ""),
     (["--dataset", "NPZ", "--flip", "--protocol", "sound"], 0, "none", "--flip changes nothing"),
     (["--dataset", "NPZ", "--protocol", "sound"], 0, "none", ""),
@@ -136,4 +136,4 @@ def test_search_flips_own_images_with_the_word_of_their_user_alone(
         parser, tune_classifier.build_search, tune_classifier.answer_search, [*PLAN, *arguments]
     )
     assert found == code
-    assert ("or say by --flip" in capsys.readouterr().err) == (code == 2)
+    assert ("or allow it by --flip" in capsys.readouterr().err) == (code == 2)

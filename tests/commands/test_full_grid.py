@@ -615,5 +615,5 @@ def test_study_with_failed_runs_says_which_and_why_and_exits_1(
     assert (answer.code, answer.err) == (1, "")
     lines = answer.out.splitlines()
     assert f"failed: sound 1/2 none seed 1: {error}" in lines
-    assert any(line.startswith("to try again what failed: ") and "--retry-failed" in line for line in lines)
+    assert any(line.startswith("to retry what failed: ") and "--retry-failed" in line for line in lines)
     assert lines[-1] == "planned=4 complete=3 failed=1 diverged=0 missing=0"

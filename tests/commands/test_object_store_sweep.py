@@ -134,7 +134,7 @@ def test_sweep_waits_for_a_frozen_bucket_ends_without_one_and_goes_on_to_what_a_
     gate.shut()
     _, err = finish(process, code=1)
     assert f"error: s3://{place.bucket} has not answered since" in err
-    assert "nothing finished is lost. To go on, once that is mended:" in err
+    assert "finished results are kept. To resume once that is fixed:" in err
     gate.open()
     store = open_store(place.location, RESULTS_VERSION, create=False)
     assert store is not None

@@ -545,5 +545,5 @@ def test_plan_of_a_method_that_builds_on_a_first_training_asks_for_its_file(
     document = describe_plan(plan)
     assert plan_from_description(document) == plan
     forget()
-    with pytest.raises(ValueError, match=r"code of a file mine.py with sha256 .* give that file with"):
+    with pytest.raises(ValueError, match=r"code of a file mine.py with sha256 .* give the file with"):
         plan_from_description(document)

@@ -112,7 +112,7 @@ def test_retry_puts_own_images_into_the_store_and_runs_what_failed(
     given = ["--dataset", str(pets), "--image-size", "20", "--upload-data"]
     assert look(["retry", store.location, "--failed", *given]) == 0
     out, err = capsys.readouterr()
-    assert "still without a result: 0" in out and "put into" in err
+    assert "still without a result: 0" in out and "written to" in err
     assert store.files.list("images") == [plan.runs[0].stage.dataset_identity]
 
 

@@ -110,7 +110,7 @@ def test_class_that_is_too_small_is_told_once(capsys: pytest.CaptureFixture[str]
     answer = capsys.readouterr()
     assert json.loads(answer.out)
     assert answer.err == (
-        "note: mnist: 4 of 10 classes have fewer images than step 10 asks of them, and keep what they have\n"
+        "note: mnist: 4 of 10 classes have fewer images than step 10 requires, and keep all of theirs\n"
     )
 
 

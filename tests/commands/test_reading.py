@@ -175,7 +175,7 @@ def test_on_a_disk_that_cannot_be_written_reading_works_and_writing_is_refused_i
     answers = json.loads(done.stdout.splitlines()[-1])
     assert [code for code, _ in answers] == [*expected, *([2] * len(writing)), 0]
     assert done.stderr.count("Read-only file system") == len(writing) + 1
-    assert "; shown are those that there are" in done.stderr and "Traceback" not in done.stderr
+    assert "; existing events are shown" in done.stderr and "Traceback" not in done.stderr
     assert snapshot(Path(disk)) == before
 
 

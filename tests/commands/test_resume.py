@@ -60,7 +60,7 @@ def test_command_that_is_asked_to_stop_says_how_to_go_on(
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         returncode, output = stop_at_first_result(storage, number)
         assert returncode == code, output
-        assert f"stopped by {number.name}; nothing finished is lost. To go on: python " in output
+        assert f"stopped by {number.name}; finished results are kept. To resume: python " in output
         assert re.search(r"planned=4 .* missing=[1-4]\b", output)
         assert (
             len(find_results(storage)) > len(finished) and finished.items() <= find_results(storage).items()

@@ -172,14 +172,14 @@ def test_stage_names_the_seeds_that_differ(cgan: Cell, cpu_execution: Execution)
 
 def test_generator_of_another_subset_is_refused(cgan: Cell, cpu_execution: Execution) -> None:
     stage, other = (cgan.stage(seed, cpu_execution) for seed in (0, 1))
-    with pytest.raises(ValueError, match="must have learned from the subset that its classifier learns from"):
+    with pytest.raises(ValueError, match="and its classifier must learn from the same subset"):
         dataclasses.replace(stage, generator_stage=other.generator_stage)
 
 
 def test_one_training_has_one_key(none: Cell, cpu_execution: Execution) -> None:
     stage = none.stage(3, cpu_execution)
     assert none.stage(Seeds(subset=3, generator=8, classifier=3), cpu_execution) == stage
-    with pytest.raises(ValueError, match="given only where it differs"):
+    with pytest.raises(ValueError, match="must differ from the seed"):
         dataclasses.replace(stage, subset_seed=3)
 
 

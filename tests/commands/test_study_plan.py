@@ -78,7 +78,7 @@ def test_cells_are_registered_once_and_then_planned(path: Path, run: Run) -> Non
     ("options", "words"),
     [
         (["--steps", "50"], "configured otherwise: fashion_mnist_mini sound 1/2 none, fashion_mnist_mini"),
-        (["--methods", "none"], "registered and not there: fashion_mnist_mini sound 1/2 undersample;"),
+        (["--methods", "none"], "registered and missing: fashion_mnist_mini sound 1/2 undersample;"),
         (
             ["--methods", "none", "undersample", "focal"],
             "not registered: fashion_mnist_mini sound 1/2 focal;",

@@ -142,13 +142,17 @@ WRONG_INPUT: dict[str, tuple[ModuleType, list[str], str]] = {
         ["--set", "classifier.selection=oracle_best_test"],
         "it reads the test",
     ),
-    "budget in a field": (tune_classifier, ["--set", "classifier.budget.steps=9"], "is what --steps says"),
+    "budget in a field": (tune_classifier, ["--set", "classifier.budget.steps=9"], "is set by --steps"),
     "no generator": (tune_classifier, ["--set", "generator.beta1=0.5"], "has no generator"),
-    "untuned outside the space": (tune_classifier, ["--set", "classifier.beta1=0.1"], "outside of what is"),
+    "untuned outside the space": (
+        tune_classifier,
+        ["--set", "classifier.beta1=0.1"],
+        "outside of the search space",
+    ),
     "reduction of what stops nothing": (
         tune_cgan,
         ["--objective", "both", "--reduction", "2", "--steps", "88"],
-        "--reduction is of scheduler asha",
+        "--reduction is for scheduler asha",
     ),
     "flag": (tune_cgan, ["--colour", "red"], "unrecognized arguments: --colour red"),
 }
@@ -344,7 +348,7 @@ def read_test_accuracy(storage: Path) -> list[float]:
 @pytest.mark.parametrize("scheduler", ["asha", "pbt"])
 @pytest.mark.parametrize(
     ("cause", "said"),
-    [("own file", r"which runs by itself\), then: .* --name ANOTHER\n"), ("code", r" --retry-failed\n")],
+    [("own file", r"which runs without more\), then: .* --name ANOTHER\n"), ("code", r" --retry-failed\n")],
 )
 def test_failures_of_a_file_of_ones_own_are_not_tried_again_as_they_are(
     cause: str, said: str, scheduler: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -350,7 +350,7 @@ def test_bucket_that_may_not_be_written_is_refused_at_once() -> None:
 def test_credentials_that_nobody_knows_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAWRONG")
-    assert_refused_at_once("s3://shared/store", "S3 refuses", "needed are valid credentials")
+    assert_refused_at_once("s3://shared/store", "S3 refuses", "use valid credentials")
 
 
 def test_missing_credentials_are_refused_at_once(place: BucketPlace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,7 +366,7 @@ def test_bucket_that_does_not_exist_is_refused_at_once() -> None:
 
 def test_bucket_without_conditional_writes_is_refused(place: BucketPlace, gate: Gate) -> None:
     gate.rewrite = (b"If-None-Match", b"Xx-None-Match")
-    assert_refused_at_once(place.location, "takes no notice of conditional writes")
+    assert_refused_at_once(place.location, "ignores conditional writes")
     gate.rewrite = (b"", b"")
     assert open_store(place.location, 1, create=True) is not None
     assert list(place.read_all()) == ["store.json"]

@@ -24,7 +24,7 @@ TOO_MANY_FILES = OSError(errno.EMFILE, "Too many open files", "/store/y")
 TOO_LARGE = OSError(errno.EFBIG, "File too large", "/store/z")
 REFUSED = ClusterError("Ray did not start", remedy="lower --threads")
 LOST = ClusterError("Ray was lost", was_lost=True)
-GO_ON = "stopped; nothing finished is lost. To go on, once that is mended: "
+GO_ON = "stopped; finished results are kept. To resume once that is fixed: "
 
 ENDINGS: list[tuple[BaseException, bool, tuple[str, int, str, bool]]] = [
     # error, whether the work has begun: cause, exit code, words, whether the same command goes on
@@ -34,7 +34,7 @@ ENDINGS: list[tuple[BaseException, bool, tuple[str, int, str, bool]]] = [
     (StoreError("gone"), True, ("storage", 1, "error: gone", True)),
     (StorageError("silent"), False, ("storage", 2, "error: silent", False)),
     (StorageError("silent"), True, ("storage", 1, "error: silent", True)),
-    (FULL, False, ("storage", 2, "make room, or name another --storage", False)),
+    (FULL, False, ("storage", 2, "free space, or give another --storage", False)),
     (FULL, True, ("storage", 1, "No space left on device", True)),
     (TOO_MANY_FILES, False, ("system", 2, "error: Too many open files: /store/y", False)),
     (TOO_MANY_FILES, True, ("system", 1, "error: Too many open files: /store/y", True)),
@@ -49,12 +49,16 @@ ENDINGS: list[tuple[BaseException, bool, tuple[str, int, str, bool]]] = [
     (MemoryError(), False, ("memory", 2, "no memory left", False)),
     (MemoryError(), True, ("memory", 1, "no memory left", True)),
     (KeyboardInterrupt(), False, ("signal", 130, "stopped before anything was started", False)),
-    (KeyboardInterrupt(), True, ("signal", 130, "stopped by SIGINT; nothing finished is lost", False)),
-    (Interrupted(signal.SIGTERM), True, ("signal", 143, "stopped by SIGTERM; nothing finished", False)),
-    (KeyError("x"), False, ("code", 1, "a fault of this program (KeyError)", True)),
-    (ValueError("x"), True, ("code", 1, "a fault of this program (ValueError)", True)),
-    (OSError("of no number"), True, ("code", 1, "a fault of this program (OSError)", True)),
-    (RecursionError("deep"), True, ("code", 1, "a fault of this program (RecursionError)", True)),
+    (KeyboardInterrupt(), True, ("signal", 130, "stopped by SIGINT; finished results are kept", False)),
+    (
+        Interrupted(signal.SIGTERM),
+        True,
+        ("signal", 143, "stopped by SIGTERM; finished results are kept", False),
+    ),
+    (KeyError("x"), False, ("code", 1, "a bug in this program (KeyError)", True)),
+    (ValueError("x"), True, ("code", 1, "a bug in this program (ValueError)", True)),
+    (OSError("of no number"), True, ("code", 1, "a bug in this program (OSError)", True)),
+    (RecursionError("deep"), True, ("code", 1, "a bug in this program (RecursionError)", True)),
 ]
 
 

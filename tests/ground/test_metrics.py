@@ -285,7 +285,7 @@ def test_value_of_a_registered_metric_that_is_no_number_of_its_range_is_refused(
 
 
 def test_two_metrics_of_one_label_are_refused() -> None:
-    with pytest.raises(ValueError, match="mine needs a label of its own, got 'accuracy', which accuracy has"):
+    with pytest.raises(ValueError, match="mine needs a unique label, got 'accuracy', which accuracy has"):
         check_labels(METRICS | {"mine": Metric(label="accuracy", is_higher_better=True)})
 
 

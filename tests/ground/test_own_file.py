@@ -81,7 +81,7 @@ def test_other_names_stay_as_they_are(name: str) -> None:
     [
         (None, "half", r"there is no file '.*mine\.py'"),
         (SOURCE, "third", r"mine\.py does not define 'third'; .* of Fraction, half, fail"),
-        (SOURCE, None, r"mine\.py is a file; say what to take of it as .*mine\.py:NAME"),
+        (SOURCE, None, r"mine\.py is a file; name what to use as .*mine\.py:NAME"),
         (SOURCE, "", r"mine\.py is a file"),
         ("x = 1\ny = x +\n", "x", r"mine\.py:2: SyntaxError: invalid syntax"),
         ("x = 1\ny = z\n", "x", r"mine\.py:2: NameError: name 'z' is not defined"),
@@ -119,21 +119,21 @@ def test_something_of_another_kind_is_refused_with_its_line(path: Path) -> None:
 def test_name_reads_no_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(path.parent)
     name = f"mine.py:half@{SHA256[:8]}"
-    with pytest.raises(ValueError, match=r"is in a file that is not at hand; name it as PATH\.py:NAME"):
+    with pytest.raises(ValueError, match=r"is in a file that is not loaded; name it as PATH\.py:NAME"):
         get_own(resolve(name))
 
 
 def test_sha256_beside_a_name_is_that_of_the_file(path: Path) -> None:
     name = f"mine.py:half@{SHA256[:8]}"
     assert check_sha256(name, SHA256) == SHA256  # as a store has it
-    with pytest.raises(ValueError, match="not at hand"):
+    with pytest.raises(ValueError, match="not loaded"):
         check_sha256(name, None)
     resolve(f"{path}:half")
     assert check_sha256(name, None) == check_sha256(name, SHA256) == SHA256
     for stated in ("0" * 64, SHA256[:8] + "0" * 56):
-        with pytest.raises(ValueError, match="does not go with file_sha256"):
+        with pytest.raises(ValueError, match="does not match file_sha256"):
             check_sha256(name, stated)
-    with pytest.raises(ValueError, match="goes with a file of your own, and 'none' is none"):
+    with pytest.raises(ValueError, match="goes with a file of your own, and 'none' is not in one"):
         check_sha256("none", SHA256)
 
 
@@ -158,7 +158,9 @@ def test_description_whose_file_is_not_at_hand_is_refused_by_its_sha256(path: Pa
         "classifier": {"architecture": f"mine.py:build@{SHA256[:8]}", "file_sha256": SHA256},
         "method": {"name": "none"},
     }
-    with pytest.raises(ValueError, match=f"a file mine.py with sha256 {SHA256}, and no code is taken from a"):
+    with pytest.raises(
+        ValueError, match=f"a file mine.py with sha256 {SHA256}, and code is never loaded from a"
+    ):
         require_at_hand(described)
     bring(str(path))
     assert require_at_hand(described)

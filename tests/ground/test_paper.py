@@ -1,4 +1,4 @@
-"""The one rule by which the paper's numbers stand beside a cell: held to the protocol, broken by a field."""
+"""The one rule by which the paper's numbers are shown for a cell: held to the protocol, broken by a field."""
 
 import dataclasses
 from typing import Any
@@ -95,9 +95,9 @@ def test_absence_is_explained_once_for_all_cells() -> None:
     assert explain_absence(["", ""]) == explain_absence([]) == ""
     said = explain_absence([say_departures(["data set", "loss"]), "loss", say_departures([NO_ROW])])
     assert said == (
-        "The paper's numbers stand beside none of these cells: it has no such row or its runs differ in data "
-        "set, loss."
+        "The paper's numbers are shown for none of these cells: Table 1 has no such row or its runs differ "
+        "in data set, loss."
     )
     assert explain_absence(["", "budget", ""]) == (
-        "The paper's numbers stand beside 2 of 3 cells, and not beside the others: its runs differ in budget."
+        "The paper's numbers are shown for 2 of 3 cells, and not for the others: its runs differ in budget."
     )

@@ -211,7 +211,7 @@ def test_trial_elsewhere_learns_what_a_sweep_has_put_into_the_store(
         *("--c", "original", "--methods", "none", "--steps", "2", "--name", "pets"),
     ]
     command = [sys.executable, "sweeps/full_grid.py", *arguments]
-    for said in ("put into", "is already in"):
+    for said in ("written to", "is already in"):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0 and said in done.stderr, done.stderr
     store = open_store(place, RESULTS_VERSION, create=False)

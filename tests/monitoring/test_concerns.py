@@ -18,7 +18,7 @@ def test_dead_classes_are_named() -> None:
     record = make_record(confusion=tuple(np.array([[0, 5, 0], [0, 5, 0], [2, 3, 0]]).tolist()))
     (concern,) = find_concerns(record, NAMES)
     assert concern.kind == "dead classes"
-    assert concern.text == "has dead classes: not one test image is recognised of cat, owl"
+    assert concern.text == "has dead classes: no test image is recognised of cat, owl"
 
 
 def test_class_whose_diversity_is_unknown_has_not_collapsed() -> None:
@@ -26,7 +26,7 @@ def test_class_whose_diversity_is_unknown_has_not_collapsed() -> None:
     (concern,) = find_concerns(record, NAMES)
     assert (concern.kind, concern.text) == (
         "collapsed generator",
-        "collapsed: it draws nearly one and the same image of cat",
+        "collapsed: it draws almost the same image for cat",
     )
 
 
@@ -54,16 +54,16 @@ def test_disk_is_nearly_full_when_little_is_left_of_it(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     concern = find_disk_concern(str(tmp_path))
     assert (concern is not None) == is_concern
-    assert concern is None or f"{free_gib:.1f} of {total_gib} GiB left" in concern.text
+    assert concern is None or f"{free_gib:.1f} of {total_gib} GiB free" in concern.text
 
 
 @pytest.mark.parametrize(
     ("causes", "end"),
     [
         (["own file"], "then: python it"),
-        (["own file", "code"], "to try again what failed: python it --retry-failed"),
-        (["code"], "for else it fails again; to try again what failed: python it --retry-failed"),
-        (["infrastructure"], "to try again what failed: python it --retry-failed"),
+        (["own file", "code"], "to retry what failed: python it --retry-failed"),
+        (["code"], "else it fails again; to retry what failed: python it --retry-failed"),
+        (["infrastructure"], "to retry what failed: python it --retry-failed"),
     ],
 )
 def test_advice_ends_with_a_command_that_can_go_on(causes: list[str], end: str) -> None:
@@ -72,4 +72,4 @@ def test_advice_ends_with_a_command_that_can_go_on(causes: list[str], end: str) 
     assert advise_on(causes, "python it", " --name ANOTHER") == advice.replace(
         "then: python it", "then: python it --name ANOTHER"
     )
-    assert advice.endswith(end) and ("mend the file of your own" in advice) == ("own file" in causes)
+    assert advice.endswith(end) and ("fix the file of your own" in advice) == ("own file" in causes)

@@ -239,7 +239,7 @@ def test_gc_whose_lease_is_taken_over_stops_before_the_next_deletion(
 
     monkeypatch.setattr(LocalFilesystem, "remove_tree", remove_and_lose)
     assert main(["gc", directory.location, "--orphans"]) == 1
-    assert "was taken over by another driver" in capsys.readouterr().err
+    assert "was taken over by another process" in capsys.readouterr().err
     assert directory.list_keys() == keys[2:]
 
 

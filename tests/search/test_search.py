@@ -77,7 +77,7 @@ def test_search_refuses(changes: dict[str, Any], message: str, small_search: Sea
 def test_search_refuses_an_untuned_value_that_no_trial_could_have(small_search: Search) -> None:
     classifier = dataclasses.replace(small_search.base.classifier, batch_size=7)
     with pytest.raises(
-        ValueError, match="the untuned batch_size is 7, outside of what is searched: 25, 50, 100"
+        ValueError, match="the untuned batch_size is 7, outside of the search space: 25, 50, 100"
     ):
         dataclasses.replace(small_search, base=dataclasses.replace(small_search.base, classifier=classifier))
 

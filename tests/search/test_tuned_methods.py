@@ -246,10 +246,10 @@ def test_store_that_does_not_hold_all_searches_finished_with_one_budget_is_refus
     tuned: Store, searches: dict[str, Search]
 ) -> None:
     every = list(searches.values())
-    with pytest.raises(ValueError, match=r"holds no search of a method; run sweeps/tune_methods\.py"):
+    with pytest.raises(ValueError, match=r"contains no search of a method; run sweeps/tune_methods\.py"):
         compare(tuned)
     write(tuned, every[:-1])
-    with pytest.raises(ValueError, match="holds no search of sound 1/2 crt; run"):
+    with pytest.raises(ValueError, match="contains no search of sound 1/2 crt; run"):
         compare(tuned)
     write(tuned, every[-1:], budget=3)
     with pytest.raises(ValueError, match=r"quick-crt of .* has ended 2 of 3 trials; run the command"):

@@ -110,7 +110,7 @@ def test_plan_that_does_not_fit_is_refused_with_numbers_and_with_what_would_fit(
     check_memory({}, 9, 9)
     with pytest.raises(DataError) as caught:
         check_memory(stages, 4, 2)
-    assert f"has {3 * trial / 1e6:.0f} MB left" in str(caught.value)
+    assert f"has {3 * trial / 1e6:.0f} MB free" in str(caught.value)
     assert f"take {4 * POOL / 1e6:.0f} MB for images" in str(caught.value)
     assert f"checkpoints {4 * trial / 1e6:.0f} MB; 3 at a time would fit: --max-concurrent 3" in str(
         caught.value
@@ -167,7 +167,7 @@ def test_sweep_is_refused_before_training_where_it_does_not_fit_into_memory(
         == 2
     )
     error = capsys.readouterr().err
-    assert "all images must fit into memory, which has 1 MB left" in error
+    assert "all images must fit into memory, which has 1 MB free" in error
     assert "even one of one seed takes" in error
 
 
@@ -178,4 +178,4 @@ def test_search_is_refused_before_training_where_it_does_not_fit_into_memory(
     parser, build = tune_classifier.make_classifier_parser(), tune_classifier.build_search
     arguments = ["--storage", str(tmp_path / "store"), "--device", "cpu"]
     assert search.main(parser, build, tune_classifier.answer_search, arguments) == 2
-    assert "all images must fit into memory, which has 1 MB left" in capsys.readouterr().err
+    assert "all images must fit into memory, which has 1 MB free" in capsys.readouterr().err

@@ -359,8 +359,8 @@ def test_progress_warns_once_for_all_seeds_of_a_cell_and_counts_the_rest(store: 
         for stage in plan.stages.values():
             follower.complete(stage, affected=(4, 6))
     warnings = [line for line in follower.lines() if line.startswith("warning: ")]
-    dead, classes = "has dead classes: not one test image is recognised of", "Coat, Shirt"
-    collapsed = "collapsed: it draws nearly one and the same image of"
+    dead, classes = "has dead classes: no test image is recognised of", "Coat, Shirt"
+    collapsed = "collapsed: it draws almost the same image for"
     assert warnings == [
         f"warning: classifier 1/2 none seed 0: {dead} {classes}",
         f"warning: generator 1/2 {SMALL} seed 0: {collapsed} {classes}",
@@ -396,7 +396,7 @@ def test_render_cells_shows_dashes_where_there_is_no_number(store: Store) -> Non
         ["undersample", "0/2", "-", "-", "-"],
     ]
     said = " ".join(" ".join(lines).split())
-    assert "The paper's numbers stand beside none of these cells: its runs differ in" in said
+    assert "The paper's numbers are shown for none of these cells: its runs differ in" in said
 
 
 def test_names_that_differ_at_their_ends_alone_are_told_apart_in_a_narrow_table(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Disks that are full, too small or read-only: nothing finished is lost, and all of it is said in words."""
+"""Disks that are full, too small or read-only: finished results are kept, and all of it is said in words."""
 
 import contextlib
 import logging
@@ -28,7 +28,7 @@ from tests.tiny import TINY
 
 @contextlib.contextmanager
 def mounted(directory: Path, size: str) -> Iterator[None]:
-    """Mount a small disk of its own on a directory; skip where that is not allowed."""
+    """Mount a small mount point on a directory; skip where that is not allowed."""
     directory.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)]
     if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode != 0:

@@ -123,7 +123,7 @@ def test_paused_driver_finds_that_its_lease_is_lost_and_leaves_the_new_one_alone
         with make_lease(root, "next", stale_s=0.5) as other:
             paused.check()
             paused.beat()
-            with pytest.raises(LeaseLostError, match="the store was taken over by another driver"):
+            with pytest.raises(LeaseLostError, match="the store was taken over by another process"):
                 paused.check()
             other.check()
             kept = (root / DIRECTORY / "000002.json").read_bytes()

@@ -64,7 +64,7 @@ def test_what_would_change_it_is_refused(
 ) -> None:
     before = read(golden)
     assert main([command[0], str(golden), *command[1:]]) == 2
-    assert "is a published study, which can be read and not changed" in capsys.readouterr().err
+    assert "is a published study, which is read-only" in capsys.readouterr().err
     with pytest.raises(StoreError, match="published study"):
         open_store(str(golden), RESULTS_VERSION, create=True)
     assert read(golden) == before
@@ -94,7 +94,7 @@ def be_a_directory(folder: Path) -> None:
     ("harm", "words"),
     [
         (damage, "is not the one that was published"),
-        (plan_only, "nothing of it has been published yet"),
+        (plan_only, "it has not been published yet"),
         (be_a_directory, "cannot be read as a published study"),
         (shutil.rmtree, "there is no store"),
     ],

@@ -607,7 +607,7 @@ def test_open_store_where_a_file_is_in_the_way_is_refused(create: bool, below: s
 
 
 def test_open_store_where_nothing_can_be_written_is_refused() -> None:
-    with pytest.raises(StoreError, match=r"/proc/.* cannot be used as a store: .*name a directory"):
+    with pytest.raises(StoreError, match=r"/proc/.* cannot be used as a store: .*name a writable directory"):
         open_store("/proc/lt_rebalance/results", 1, create=True)
 
 

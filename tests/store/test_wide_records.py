@@ -134,7 +134,7 @@ def test_predictions_of_another_number_than_the_confusion_are_refused(tmp_path: 
             kept = Record.from_json(forge(values))
             assert store.read_array(kept, "predictions")[299] == 299
         else:
-            with pytest.raises(ValueError, match=f"of {num_images} images, as many as were predicted"):
+            with pytest.raises(ValueError, match=f"of {num_images} images, the number of predictions"):
                 Record.from_json(forge(values))
 
 

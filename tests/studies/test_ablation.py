@@ -161,12 +161,12 @@ def test_first_runs_of_nested_seeds_are_those_of_plain_seeds(cgan: Cell, cpu_exe
 
 @pytest.mark.parametrize("shape", [(1, 2, 2), (2, 1, 2), (2, 2, 1), (0, 2, 2), (MAX_SUBSETS + 1, 2, 2)])
 def test_nested_seeds_that_leave_nothing_to_compare_are_refused(shape: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match="a nested design takes 2 to 1000 subsets"):
+    with pytest.raises(ValueError, match="a nested design needs 2 to 1000 subsets"):
         nested_seeds(*shape)
 
 
 def test_seeds_taken_apart_need_a_generator(none: Cell) -> None:
-    with pytest.raises(ValueError, match="takes seeds apart, for which every cell needs a generator"):
+    with pytest.raises(ValueError, match="has separate seeds, so every cell needs a generator"):
         Study(name="n", cells=(none,), seeds=(Seeds(subset=0, generator=1, classifier=0),))
     with pytest.raises(ValueError, match="a seed must be at least 0"):
         Seeds(subset=0, generator=-1, classifier=0)

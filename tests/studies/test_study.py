@@ -94,7 +94,7 @@ def test_validation_stage_is_another_stage_that_can_be_read_again() -> None:
     ("changes", "message"),
     [
         ({"validation_per_class": 0}, "needs validation_per_class above 0, got 0"),
-        ({"selection": "oracle_best_test"}, 'takes no selection "oracle_best_test"'),
+        ({"selection": "oracle_best_test"}, 'cannot use selection "oracle_best_test"'),
     ],
 )
 def test_validation_stage_that_could_not_do_without_test_images_is_refused(
@@ -413,7 +413,7 @@ def test_study_yields_every_cell_at_every_seed_with_seeds_outermost() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"cells": ()}, "study 's' has no cells: its axes select nothing"),
+        ({"cells": ()}, "study 's' has no cells: its axes select no cell"),
         ({"seeds": ()}, "study 's' needs at least one seed, got 0"),
         ({"seeds": (1, 2, 1)}, "study 's' repeats some of its seeds"),
         ({"cells": (plain_cell(), plain_cell())}, "study 's' repeats some of its cells"),

@@ -103,7 +103,7 @@ def test_cells_frame_of_a_cell_that_the_paper_did_not_run_has_none_of_its_number
     columns = ["paper_loss", "paper_accuracy", "paper_f1"]
     assert cells[columns].isna().all(axis=None)
     assert explain_cells(cells) == [
-        "The paper's numbers stand beside none of these cells: its runs differ in data set, budget."
+        "The paper's numbers are shown for none of these cells: its runs differ in data set, budget."
     ]
 
 

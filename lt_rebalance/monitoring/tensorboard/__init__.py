@@ -1,1 +1,1 @@
-"""TensorBoard's view of a store: event files under `events/`, made from what stages leave."""
+"""TensorBoard's view of a store: event files under `events/`, made from the files of stages."""

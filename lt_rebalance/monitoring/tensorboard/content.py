@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a stage, as functions of its curves and its record alone.
+"""What TensorBoard shows of a stage, computed from its curves and its record alone.
 
 Shape suffixes: K classes, S samples, C H W image, T thresholds.
 """
@@ -26,13 +26,13 @@ from lt_rebalance.store import Store
 from lt_rebalance.store.records import Record
 
 MAX_POINTS = 50
-"""points of a scalar at most; rounds between them are left out"""
+"""maximum number of points of a scalar; rounds between them are left out"""
 MAX_PREVIEWS = 3
-"""sample grids of a generator in training at most, besides the one of its end"""
+"""maximum number of sample grids of a generator during training, without the final one"""
 MAX_SAMPLED = 20
-"""classes of which a sheet shows samples"""
+"""number of classes in a grid of samples"""
 BALANCED = tuple(f"{split}_balanced_accuracy" for split in ("test", "validation"))
-"""columns that are shown where they tell more than the accuracy beside them: of unbalanced sets"""
+"""columns shown only if they differ from the accuracy beside them, on unbalanced sets"""
 ROUND_COLUMNS = {
     "classifier": (
         "train_loss",
@@ -45,28 +45,30 @@ ROUND_COLUMNS = {
     ),
     "representation": ("train_loss",),
 }
-"""columns of the curves that become scalars, by kind of stage, where the curves have them"""
+"""columns of the curves that become scalars, by kind of stage"""
 RESULTS = {
     "last": "last round",
     "best_validation": f"round of best validation {METRICS[SELECTION_METRIC].label}",
 }
-"""which rounds the table of hyperparameters shows, in the words of `configs.SELECTIONS`"""
-_CONFUSION_LEGEND = "Test images by true class (rows) and prediction (columns); darker is more of a row."
-_SAMPLES_LEGEND = "One row a class, drawn from the same noise every time, for every seed and generator."
+"""which rounds the table of hyperparameters shows, by name in `configs.SELECTIONS`"""
+_CONFUSION_LEGEND = (
+    "Test images by true class (rows) and prediction (columns); darker means a larger share of the row."
+)
+_SAMPLES_LEGEND = "One row per class, drawn from the same noise for every round, seed and generator."
 _CURVE_LEGEND = "One class against all others, at 51 thresholds of its softmax probability."
 
 
 ROUNDING = 1e-9
-"""by which equal metrics may differ"""
+"""tolerance for equal metrics"""
 
 
 def is_shown(round_index: int, num_rounds: int) -> bool:
-    """Whether a round, counted from 1, is among the at most `MAX_POINTS` that are shown; the last one is."""
+    """Whether a round, counted from 1, is among the at most `MAX_POINTS` shown; the last one always is."""
     return _is_due(round_index, num_rounds, MAX_POINTS)
 
 
 def is_previewed(round_index: int, num_rounds: int) -> bool:
-    """Whether a generator's samples are drawn after a round; after the last, the record's sheet is shown."""
+    """Whether samples are drawn after a round; after the last, those of the record are shown."""
     return 0 < round_index < num_rounds and _is_due(round_index, num_rounds, MAX_PREVIEWS + 1)
 
 
@@ -75,7 +77,7 @@ def _is_due(round_index: int, num_rounds: int, most: int) -> bool:
 
 
 def planned_rounds(stage: Mapping[str, Any]) -> int:
-    """Return how many rounds a stage has, which a diverged one did not reach."""
+    """Return how many rounds a stage has; a diverged one did not reach them all."""
     budget = stage["generator" if stage["kind"] == "generator" else "classifier"]["budget"]
     return int(budget["epochs"] or budget["rounds"])
 
@@ -87,7 +89,7 @@ def show_round(kind: str, row: Mapping[str, Any], class_names: Sequence[str]) ->
 
 
 def tells(row: Mapping[str, Any], column: str) -> bool:
-    """Whether a row of the curves has a column that says what no other of it does."""
+    """Whether a column of a row differs from all others of it."""
     if column not in BALANCED or column not in row:
         return column in row
     accuracy = row.get(column.replace("balanced_accuracy", "accuracy"), row[column])
@@ -97,7 +99,7 @@ def tells(row: Mapping[str, Any], column: str) -> bool:
 def show_preview(
     samples_KSCHW: NDArray[np.uint8], diversity_K: Sequence[float | None], class_names: Sequence[str]
 ) -> list[Value]:
-    """Return what a generator draws, and how diverse each class is."""
+    """Return the generated images, and the diversity of each class."""
     return [
         image("samples", draw_samples(samples_KSCHW[:MAX_SAMPLED]), _say_samples(len(samples_KSCHW))),
         *_by_class("diversity", diversity_K, class_names),
@@ -111,7 +113,7 @@ def _say_samples(num_classes: int) -> str:
 
 
 def show_record(record: Record, store: Store, class_names: Sequence[str]) -> list[Value]:
-    """Return what is shown of a finished stage at its last step; of a diverged one, nothing.
+    """Return what is shown of a finished stage at its last step; nothing for a diverged one.
 
     Raises:
         StoreError: an artefact is missing or altered.
@@ -174,6 +176,6 @@ def _by_class(prefix: str, values_K: Sequence[float | None], class_names: Sequen
 
 
 def _label(class_names: Sequence[str]) -> list[str]:
-    """Return the names with their numbers, which keep them in order."""
+    """Return the names with numbers that keep them in order."""
     digits = len(str(len(class_names) - 1))
     return [f"{label:0{digits}d} {name}" for label, name in enumerate(class_names)]

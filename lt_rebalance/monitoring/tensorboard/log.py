@@ -1,7 +1,7 @@
-"""One run's event files: what they hold already is known, so that nothing is written twice or left out.
+"""Event files of one run: values that they contain already are not written again, and none is left out.
 
-An attempt writes one file of its own, which only grows. A record is framed as TensorFlow frames it: length,
-checksum of the length, content, checksum of the content.
+Each attempt appends to its own file. Records have TensorFlow's framing: length, checksum of the length,
+content, checksum of the content.
 """
 
 import itertools
@@ -24,10 +24,10 @@ _FILE_VERSION = "brain.Event:2"
 
 
 class EventLog:
-    """The events of one run, appended to, never changed."""
+    """The events of one run; append-only."""
 
     def __init__(self, files: Filesystem, directory: str) -> None:
-        """Look up what earlier attempts have written to the directory; nothing is written yet."""
+        """Read the events of earlier attempts in the directory; nothing is written yet."""
         self._files = files
         names = list_event_files(files, directory)
         contents = (files.read(f"{directory}/{name}") for name in names)
@@ -36,17 +36,17 @@ class EventLog:
             for event in itertools.chain.from_iterable(map(parse_events, contents))
             for value in event.summary.value
         }
-        # Numbered rather than dated: readers take files in the order of their names, and clocks differ.
+        # Numbered rather than dated: readers sort files by name, and clocks differ.
         self._path = f"{directory}/{FILE_PREFIX}{len(names):010d}.{uuid.uuid4().hex[:8]}"
         self._is_new = True
         self._buffer: list[bytes] = []
 
     def has(self, step: int, tag: str) -> bool:
-        """Whether a tag has its value of a step."""
+        """Whether a tag has a value at a step."""
         return (step, tag) in self._present
 
     def add(self, step: int, values: Iterable[Value]) -> None:
-        """Take in the values of a step; those that are there already are left out."""
+        """Collect the values of a step, except those that exist already."""
         fresh = [value for value in values if not self.has(step, value.tag)]
         if not fresh:
             return
@@ -56,7 +56,7 @@ class EventLog:
         self._buffer.append(frame(event.SerializeToString()))
 
     def flush(self) -> None:
-        """Append what was taken in."""
+        """Append the collected values."""
         if not self._buffer:
             return
         if self._is_new:
@@ -68,7 +68,7 @@ class EventLog:
 
 
 def list_event_files(files: Filesystem, directory: str) -> list[str]:
-    """Return the names of the event files in a directory, in the order in which they were begun."""
+    """Return the names of the event files in a directory, in the order of their creation."""
     return [name for name in files.list(directory) if name.startswith(FILE_PREFIX)]
 
 
@@ -80,7 +80,7 @@ def frame(content: bytes) -> bytes:
 
 
 def parse_events(content: bytes) -> Iterator[event_pb2.Event]:
-    """Yield the events of a file, up to where an interrupted attempt left it."""
+    """Yield the events of a file, up to the point where an attempt was interrupted."""
     position = 0
     while position + _HEADER.size <= len(content):
         length, checksum = _HEADER.unpack_from(content, position)

@@ -1,4 +1,5 @@
-"""Curves of methods averaged over seeds: one run of TensorBoard a method, so that each has its own colour."""
+"""Curves of methods averaged over seeds: one run of TensorBoard per method, so that each has its own
+colour."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from lt_rebalance.store.records import Record
 from lt_rebalance.store.study_document import StudyCell, StudyDocument
 
 BANDED = f"test_{SELECTION_METRIC}"
-"""the column whose range over seeds is shown as well"""
+"""the column whose range over seeds is shown too"""
 COMPARED = {
     f"test_{name}": METRICS[name].label
     # A name keeps its first place.
@@ -42,7 +43,7 @@ def band_tags(cell: StudyCell) -> tuple[str, str, str]:
 
 
 def write_means(store: Store, study: StudyDocument) -> None:
-    """Write the curves of each cell anew, averaged over the seeds that are complete."""
+    """Rewrite the curves of each cell, averaged over its complete seeds."""
     root = f"{study_directory(study.name)}/{DIRECTORY}"
     for name in store.files.list(root):
         remove_events(store, f"{root}/{name}")
@@ -50,7 +51,7 @@ def write_means(store: Store, study: StudyDocument) -> None:
     for cell, runs in zip(study.cells, study.runs_by_cell(), strict=True):
         records = store.files.read_each(store.read_record, [run.key for run in runs])
         if complete := [record for record in records if record is not None and record.state == "complete"]:
-            # As the ceiling, the original set stands for itself, beside the methods of every C.
+            # The original set, as the ceiling, appears once with the methods of every C.
             stands_alone = cell.data == ORIGINAL and is_ceiling(study)
             name = path_name(ORIGINAL if stands_alone else cell.method)
             log = logs.setdefault(name, EventLog(store.files, f"{root}/{name}"))
@@ -61,7 +62,7 @@ def write_means(store: Store, study: StudyDocument) -> None:
 
 
 def _average(cell: StudyCell, repeats: Sequence[Record]) -> Iterator[tuple[int, list[Value]]]:
-    """Yield step and values of each round that is shown and that all seeds have reached."""
+    """Yield step and values of each shown round that all seeds have reached."""
     num_rounds = planned_rounds(repeats[0].stage)
     for index, rows in enumerate(zip(*(record.curves for record in repeats), strict=False), start=1):
         if is_shown(index, num_rounds):
@@ -69,7 +70,7 @@ def _average(cell: StudyCell, repeats: Sequence[Record]) -> Iterator[tuple[int, 
                 column: [row[column] for row in rows]
                 for column in COMPARED
                 if any(tells(row, column) for row in rows)
-                and all(column in row for row in rows)  # a metric may be younger than a record
+                and all(column in row for row in rows)  # a metric may be newer than a record
             }
             values = [
                 scalar(mean_tag(cell, column), statistics.fmean(each)) for column, each in found.items()

@@ -1,4 +1,4 @@
-"""Name the runs of a study for TensorBoard, from what the store keeps of its plan; no torch."""
+"""Name the runs of a study for TensorBoard, from its plan in the store; no torch."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from lt_rebalance.ground.imbalance import ORIGINAL, is_c
 from lt_rebalance.ground.names import check_name
 from lt_rebalance.store.study_document import StudyCell, StudyDocument, StudyStage
 
-if TYPE_CHECKING:  # who only needs names does not wait for TensorBoard
+if TYPE_CHECKING:  # importing names must not load TensorBoard
     from lt_rebalance.monitoring.tensorboard.protos import HParam
 
 
@@ -18,11 +18,11 @@ class EventRun:
     """One run of TensorBoard: a cell at its seeds, or a generator or a first training that they share."""
 
     directory: str
-    """where its events lie in the store"""
+    """the directory of its events in the store"""
     group: str
     """the cell, whose seeds are repeats of each other; empty for what cells share"""
     hparams: "Mapping[str, HParam]"
-    """the cell's configuration in dotted names; what it has not is absent"""
+    """the cell's configuration in dotted names, without absent fields"""
     class_names: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -31,19 +31,19 @@ class EventRun:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EventRun":
-        """Return what `to_dict` described."""
+        """Return the run that `to_dict` described."""
         return cls(**{**values, "class_names": tuple(values["class_names"])})
 
 
 def study_directory(study: str) -> str:
-    """Return where the events of a study lie in a store: what TensorBoard is given to read."""
+    """Return the directory of the events of a study in a store; TensorBoard reads it."""
     return f"events/{path_name(study)}"
 
 
 def name_runs(study: StudyDocument) -> dict[str, EventRun]:
     """Return the run of each stage of a study, by key.
 
-    A stage that several cells share goes by the first of them. No two stages share a directory.
+    A stage that several cells share is named after the first of them. No two stages share a directory.
     """
     hparams = [flatten_cell(cell) for cell in study.cells]
     return {key: _name_run(study, stage, hparams[stage.cell]) for key, stage in study.stages.items()}
@@ -63,7 +63,7 @@ def _name_run(study: StudyDocument, stage: StudyStage, hparams: "Mapping[str, HP
 
 
 def name_cell(cell: StudyCell) -> str:
-    """Return the name of a cell, what tells it apart first: "oversample, C=7/9, sound, fashion_mnist"."""
+    """Return the name of a cell, distinguishing parts first: "oversample, C=7/9, sound, fashion_mnist"."""
     return f"{cell.method}, {name_data(cell.data)}, {cell.protocol}, {cell.dataset}"
 
 
@@ -75,12 +75,12 @@ def name_data(data: str) -> str:
 
 
 def is_ceiling(study: StudyDocument) -> bool:
-    """Whether the original set, if any, was run under the method none alone, as what others are beside."""
+    """Whether the original set, if any, was run under the method none alone, as a reference."""
     return all(cell.method == "none" for cell in study.cells if cell.data == ORIGINAL)
 
 
 def flatten_cell(cell: StudyCell) -> "dict[str, HParam]":
-    """Return a cell's protocol and configuration in dotted names, without what it has not."""
+    """Return a cell's protocol and configuration in dotted names, without absent fields."""
     return {"protocol": cell.protocol, **_flatten(cell.config)}
 
 
@@ -98,6 +98,6 @@ def path_name(name: str) -> str:
     """Return a name as a part of a path.
 
     Raises:
-        ValueError: a name that keeps not to the rule, such as one that would lead out of the directory.
+        ValueError: the name breaks the rule, for example by leading out of the directory.
     """
     return check_name("a part of a path", name.replace("/", "-"))

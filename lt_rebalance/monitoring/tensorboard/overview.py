@@ -1,4 +1,4 @@
-"""What stands at the root of a study's events: the table of hyperparameters, and methods side by side."""
+"""The root of a study's events: the table of hyperparameters, and charts that compare methods."""
 
 import dataclasses
 import re
@@ -32,16 +32,13 @@ ALWAYS_SHOWN = (
     "method.name",
     "generator.architecture",
 )
-"""hyperparameters that are shown even where they do not vary"""
+"""hyperparameters that are shown even if they do not vary"""
 APPLY_TO_SOME = ("data.class_order", "data.subset_draw", "method.draw")
-"""hyperparameters that are absent where they mean nothing, as on the original set"""
+"""hyperparameters that are absent if they have no meaning, as on the original set"""
 
 
 def write_overview(store: Store, study: StudyDocument) -> None:
-    """Write the table and the charts of a study anew.
-
-    A TensorBoard that is running goes on with the table that it has read before.
-    """
+    """Rewrite the table and the charts of a study. A running TensorBoard keeps the table that it has read."""
     root = study_directory(study.name)
     remove_events(store, root)
     log = EventLog(store.files, root)
@@ -52,7 +49,7 @@ def write_overview(store: Store, study: StudyDocument) -> None:
 def hparam_domains(study: StudyDocument) -> dict[str, list[HParam]]:
     """Return the values of every hyperparameter that varies between cells, and of those always shown.
 
-    Being absent counts as a value where it is a choice, such as epochs of a budget in steps. A cell without a
+    Absence counts as a value if it is a choice, such as epochs of a budget in steps. A cell without a
     generator does not make all settings of generators vary.
     """
     cells = [flatten_cell(cell) for cell in study.cells]
@@ -73,7 +70,7 @@ def _is_test_balanced(study: StudyDocument) -> bool:
 
 
 def _compared(study: StudyDocument) -> dict[str, str]:
-    """Return the columns of charts and their titles: balanced accuracy where a test set is unbalanced."""
+    """Return the columns of charts and their titles: balanced accuracy for an unbalanced test set."""
     hidden = () if not _is_test_balanced(study) else BALANCED
     return {column: title for column, title in COMPARED.items() if column not in hidden}
 
@@ -87,14 +84,14 @@ def _metric_titles(study: StudyDocument) -> dict[str, str]:
 
 
 def _categories(study: StudyDocument) -> dict[str, list[Chart]]:
-    """Return charts of all methods at each C and protocol, and after them those of single runs."""
+    """Return charts of all methods at each C and protocol, then those of single runs."""
     blocks = {mean_tag(cell, BANDED): cell for cell in study.cells}
     categories = {}
     for cell in blocks.values():
         ceiling = dataclasses.replace(cell, data=ORIGINAL)
         has_ceiling = is_ceiling(study) and mean_tag(ceiling, BANDED) in blocks
         if has_ceiling and cell.data == ORIGINAL and len(blocks) > 1:
-            continue  # it stands beside the methods of every C
+            continue  # it is compared with the methods of every C
         shown = [cell, *([ceiling] if has_ceiling else [])]
         names = (study.say_dataset(cell.dataset), cell.protocol, name_data(cell.data))
         title = f"Methods side by side: {', '.join(names)}"
@@ -106,7 +103,7 @@ def _categories(study: StudyDocument) -> dict[str, list[Chart]]:
 
 
 def _compare(cells: Sequence[StudyCell], compared: Mapping[str, str]) -> list[Chart]:
-    """Return charts of the means of all methods that stand beside each other in these cells."""
+    """Return charts of the means of all methods that are compared with each other in these cells."""
     charts = []
     for column, title in compared.items():
         tags = dict.fromkeys(f"^{re.escape(mean_tag(cell, column))}$" for cell in cells)
@@ -117,10 +114,10 @@ def _compare(cells: Sequence[StudyCell], compared: Mapping[str, str]) -> list[Ch
 
 
 def refresh_events(store: Store, study: StudyDocument) -> int:
-    """Bring the events of a study up to date with its records; return how many runs were missing there.
+    """Update the events of a study from its records; return how many runs were missing.
 
     Raises:
-        StoreError: a record or an artefact cannot be read, or something is in the way of the events.
+        StoreError: a record or an artefact cannot be read, or the events cannot be written.
     """
     try:
         count = fill_in(store, name_runs(study))
@@ -129,11 +126,11 @@ def refresh_events(store: Store, study: StudyDocument) -> int:
     except StorageError:
         raise
     except OSError as error:
-        if takes_no_more(error):  # what is there can be shown as it is
+        if takes_no_more(error):  # existing events can be shown as they are
             raise
         root = study_directory(study.name)
         raise StoreError(
-            f"{store.location}: {root} cannot be brought up to date: {error}; remove that directory, and its "
-            "events are made again from the records"
+            f"{store.location}: {root} cannot be updated: {error}; remove that directory; its events will be "
+            "made again from the records"
         ) from None
     return count

@@ -16,7 +16,7 @@ from lt_rebalance.monitoring.tensorboard.protos import Picture
 CELL_PX = 34
 FONT_PX = 12
 MAX_WRITTEN = 20
-"""classes up to which a matrix has room for numbers and names"""
+"""up to this many classes, a matrix has room for numbers and names"""
 SMALL_CELL_PX = 6
 _DARK, _LIGHT = (22, 60, 120), (255, 255, 255)
 _MARGIN_PX = 6
@@ -68,7 +68,7 @@ def _row_shares(confusion_KK: NDArray[np.integer]) -> NDArray[np.float64]:
 
 
 def _shade(confusion_KK: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Return colours (K, K, 3) from white, for none of a row, to dark, for all of it."""
+    """Return colours (K, K, 3) from white, for a share of 0, to dark, for a whole row."""
     shares_KK1 = np.sqrt(_row_shares(confusion_KK))[..., None]
     colours_KK3 = np.array(_LIGHT) * (1 - shares_KK1) + np.array(_DARK) * shares_KK1
     rounded: NDArray[np.uint8] = colours_KK3.round().astype(np.uint8)
@@ -76,14 +76,14 @@ def _shade(confusion_KK: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def draw_samples(samples_KSCHW: NDArray[np.uint8]) -> Picture:
-    """Lay generated images out, one row a class, as JPEG, which noisy images weigh least in."""
+    """Arrange generated images, one row per class, as JPEG, the smallest format for noisy images."""
     num_classes, num_samples, channels, height, width = samples_KSCHW.shape
     grid = samples_KSCHW.transpose(0, 3, 1, 4, 2).reshape(num_classes * height, num_samples * width, channels)
     drawing = Image.fromarray(grid[..., 0] if channels == 1 else grid)
     return _encode(drawing, "jpeg", quality=JPEG_QUALITY)
 
 
-def _encode(drawing: Image.Image, file_format: str, **options: Any) -> Picture:  # Any: those of the format
+def _encode(drawing: Image.Image, file_format: str, **options: Any) -> Picture:  # Any: options of the format
     file = io.BytesIO()
     drawing.save(file, file_format, optimize=True, **options)
     return Picture(content=file.getvalue(), width=drawing.width, height=drawing.height)

@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.pr_curve import metadata as pr_curve_metadata
 
-Value = Any  # the messages carry no types
+Value = Any  # the messages have no types
 HParam = str | float | bool
 
 SESSION_STATUS = {
@@ -29,7 +29,7 @@ SESSION_STATUS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """An image as TensorBoard takes it."""
+    """An image for TensorBoard."""
 
     content: bytes
     """PNG or JPEG"""
@@ -39,7 +39,7 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A chart of the custom scalars dashboard: one line for each tag that an expression finds."""
+    """A chart of the custom scalars dashboard: one line per tag that matches an expression."""
 
     title: str
     tags: tuple[str, ...] = ()
@@ -152,7 +152,7 @@ def _hparams_value(tag: str, data: Any) -> Value:  # Any: a message of the plugi
     return summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=hparams_metadata.NULL_TENSOR)
 
 
-def _strings(parts: Sequence[bytes], *, is_scalar: bool = False) -> Any:  # Any: the messages carry no types
+def _strings(parts: Sequence[bytes], *, is_scalar: bool = False) -> Any:  # Any: the messages have no types
     shape = tensor_shape_pb2.TensorShapeProto()
     if not is_scalar:
         shape.dim.add(size=len(parts))

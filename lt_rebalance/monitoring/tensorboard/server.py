@@ -1,4 +1,4 @@
-"""How TensorBoard is started on a study: on this machine only, unless told otherwise."""
+"""The command that starts TensorBoard on a study, by default for this machine only."""
 
 import sys
 
@@ -13,8 +13,8 @@ def server_command(logdir: str, *, host: str, port: int, reload_s: int) -> list[
 
     Args:
         logdir: directory of a study's events.
-        host: address to listen at; whoever reaches it can read everything, as nobody is asked for a password.
-        port: 0 takes any that is free.
+        host: address to listen at; anyone who can reach it can read everything, without a password.
+        port: 0 uses any free port.
         reload_s: seconds between looks at the files.
     """
     options = {
@@ -22,7 +22,7 @@ def server_command(logdir: str, *, host: str, port: int, reload_s: int) -> list[
         "host": host,
         "port": port,
         "reload_interval": reload_s,
-        # An earlier attempt's file may still grow while a later one is there.
+        # An earlier attempt's file may still grow after a later one exists.
         "reload_multifile": "true",
         "samples_per_plugin": f"images={SHOWN_IMAGES}",
         "window_title": "lt_rebalance",

@@ -1,4 +1,4 @@
-"""Write the events of one run as it goes on, or of a whole study from its records."""
+"""Write the events of one run during training, or of a whole study from its records."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,16 +22,16 @@ from lt_rebalance.store import Store
 from lt_rebalance.store.records import Record
 
 ENDED = "ended"
-"""name of the file beside the events of a run that has ended; it holds the state"""
+"""file beside the events of a run that has ended; contains the state"""
 Preview = tuple[NDArray[np.uint8], list[float | None]]
 """samples_KSCHW and the diversity of each class"""
 
 
 class RunEvents:
-    """The events of one run. What an earlier attempt wrote is kept and not written again."""
+    """The events of one run. Events of earlier attempts are kept and not written again."""
 
     def __init__(self, store: Store, kind: str, run: EventRun) -> None:
-        """Go on after an earlier attempt; one that has failed is wiped out, as it stands for an end."""
+        """Resume after an earlier attempt; the end of a failed one is deleted."""
         self._store = store
         self._kind = kind
         self._run = run
@@ -52,7 +52,7 @@ class RunEvents:
         Args:
             curves: one row for each round so far, from the first on.
             num_rounds: rounds in all.
-            preview: draws samples of the generator as it stands, after the last of these rounds.
+            preview: draws samples of the current generator, after the last of these rounds.
         """
         for index, row in enumerate(curves, start=1):
             if is_shown(index, num_rounds):
@@ -95,7 +95,7 @@ def remove_events(store: Store, directory: str) -> None:
 
 
 def fill_in(store: Store, runs: Mapping[str, EventRun]) -> int:
-    """Write the events of finished stages that have none, or not all; return how many there were."""
+    """Write missing events of finished stages; return how many stages lacked some."""
     count = 0
     keys = sorted(set(runs).intersection(store.list_keys()))
     ends = store.files.read_each(lambda key: read_end(store, runs[key]), keys)
