@@ -1,9 +1,9 @@
 """How long does it take to find out what a bucket holds whose every answer takes a while?
 
-Timed are the start of a sweep (every record, checked, and the weights of its generators), what `lt-rebalance
-status` reads, and what the analysis reads, each without and with the segments that a sweep leaves at its
-end; the making of these; and as a measure of what was won, records read one after another. The seconds
-of this process's CPU stand beside, which other work on the machine changes less.
+It times the start of a sweep (every record, checked, and the weights of its generators), what `lt-rebalance
+status` reads, and what the analysis reads, each without and with the segments that a sweep leaves at its end;
+the making of these; and for comparison, records read one after another. It also shows this process's CPU
+seconds, which other work on the machine affects less.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ ONE_BY_ONE = 500
 
 
 def time_bucket(num_records: int, execution: Execution, delay_s: float = DELAY_S) -> list[dict[str, Any]]:
-    """Return the seconds of each way to look at a bucket of so many records."""
+    """Return the seconds of each way to read a bucket of `num_records` records."""
     plan = make_plan(num_records, execution)
     with tempfile.TemporaryDirectory() as folder:
         local = make_store(f"{folder}/store", plan)
@@ -90,7 +90,7 @@ def _describe(what: str, count: int, taken: tuple[float, float], each_s: float) 
 
 @contextlib.contextmanager
 def _serve(root: Path, delay_s: float) -> Iterator[None]:
-    """Show a directory as a bucket, and lead the environment to it and to nothing else of its owner."""
+    """Serve a directory as a bucket, and point the environment to it without the user's own settings."""
     script = Path(__file__).with_name("bucket_server.py")
     command = [sys.executable, str(script), str(root), str(delay_s)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:

@@ -1,8 +1,7 @@
-"""A directory shown as an S3 bucket that takes a while for every answer; what is put there is not kept in it.
+"""A directory served as an S3 bucket with a delay before every answer; written objects are kept in memory.
 
-It is made to be quick beside its delay, so that what is timed is who asks. Signatures are not looked at, and
-every bucket is the directory. Known are GET, HEAD, PUT and DELETE of an object, and the second version of
-listing.
+The server is fast compared with its delay, so that clients are timed. Signatures are not checked, and every
+bucket is the directory. It supports GET, HEAD, PUT and DELETE of an object, and version 2 of listing.
 """
 
 import asyncio
@@ -15,11 +14,11 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 PAGE = 1000
-"""keys and prefixes in one answer to a listing, as S3 has it"""
+"""keys and prefixes in one answer to a listing, as in S3"""
 
 
 class _Objects:
-    """What the directory held when the server started, and what was put since."""
+    """The content of the directory at the start of the server, and objects written since."""
 
     def __init__(self, root: Path) -> None:
         files = sorted(path for path in root.rglob("*") if path.is_file())
@@ -79,7 +78,7 @@ def _respond(
 
 
 class _Connection(asyncio.Protocol):
-    """Answers requests, each a while after it has come."""
+    """Answers each request after a delay."""
 
     def __init__(self, objects: _Objects, delay_s: float) -> None:
         self._objects, self._delay_s = objects, delay_s

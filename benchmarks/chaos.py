@@ -1,18 +1,19 @@
-"""Does a study that is killed again and again lose anything, or do anything twice?
+"""Does a study that is killed repeatedly lose any result, or repeat any work?
 
 Runs the command of a small study (a CGAN and classifiers, 2 seeds) and sends SIGKILL at random moments to its
-driver, to a training worker or, with --nodes, to all processes of a Ray node, waits for a random while, and
-runs the same command again, until it is done; then the same in another store, until so many kills are made.
-The kills of a seed are reproducible as far as the machine's speed is. A worker trains only some seconds after
-it starts, so --within has to be well above them, and a round has at least 100 steps. At the end, compared
-with the same stages run one by one in one process, without Ray and undisturbed:
+main process, to a training worker or, with --nodes, to all processes of a Ray node, waits for a random time,
+and runs the same command again, until it is done; then the same in another store, until the number of kills
+is reached. Kills are reproducible by seed as far as the machine's speed is. A worker trains only some seconds
+after it starts, so --within has to be well above them, and a round has at least 100 steps. At the end,
+compared with the same stages run one by one in one process, without Ray and undisturbed:
 
   re-executed   results that were made again: an attempt began, by the stage's log, after the log's line of
                 the last round, or the result's file is another than the one first seen; must be 0
-  lost          stages that once had a result and have no readable one at the end; must be 0
-  tables equal  every record, but for times and places, and the table of cells, bit for bit
+  lost          stages that had a result and have no readable one at the end; must be 0
+  tables equal  every record, except times and places, and the table of cells, bit for bit
   repeated      rounds of one attempt that the next attempt at its stage began again: the last one logged and
-                the one in progress, minus what the next one goes on from; at most 1 while checkpoints hold
+                the one in progress, minus those that the next one resumes from; at most 1 while checkpoints
+                are intact
   wasted        seconds from the last checkpoint of each killed trial, or from its start, to its kill, as a
                 share of all seconds of training
 """
@@ -34,12 +35,14 @@ def make_own_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--minutes", type=float, default=60.0, metavar="M", help="no kills after (default: 60)"
     )
-    parser.add_argument("--nodes", type=int, default=0, metavar="N", help="kill Ray nodes too, of so many")
+    parser.add_argument(
+        "--nodes", type=int, default=0, metavar="N", help="also kill Ray nodes, out of this many"
+    )
     return parser
 
 
 if __name__ == "__main__":
-    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+    make_own_parser().parse_args()  # import below keeps --help and wrong options fast
 
 import contextlib
 import os
@@ -74,14 +77,14 @@ ROOT = Path(__file__).parent.parent
 AXES = ["--c", "1/2", "--methods", "none", "cgan", "--generators", "small_mlp_cgan_leaky", "--seeds", "2"]
 EXECUTION = ["--device", "cpu", "--precision", "float32"]
 EARLY_SHARE, EARLY_S = 0.2, (0.5, 10.0)
-"""part of the kills that come at any moment, and their seconds from the last kill, or the start"""
+"""share of the kills at any moment, and their seconds from the last kill, or the start"""
 DOWNTIME_S = (0.0, 3.0)
 _ATTEMPT = re.compile(r": (begins|goes on after round (\d+)/\d+|round (\d+)/(\d+),)")
 
 
 @dataclass
 class Account:
-    """What has happened so far."""
+    """Events so far."""
 
     kills: dict[str, int] = field(default_factory=lambda: {"driver": 0, "worker": 0, "node": 0})
     sweeps: int = 0
@@ -89,7 +92,7 @@ class Account:
     lost: int = 0
     is_equal: bool = True
     repeated: list[int] = field(default_factory=list)
-    """rounds, one entry an attempt that went on where another had ended"""
+    """rounds, one entry per attempt that resumed after another"""
     wasted_s: float = 0.0
     trained_s: float = 0.0
 
@@ -107,7 +110,7 @@ def start_command(storage: Path, steps: int, cluster: Sequence[str]) -> subproce
     script = str(ROOT / "sweeps" / "full_grid.py")
     options = [*AXES, *_budgets(steps), *EXECUTION, *cluster, "--storage", str(storage)]
     log = (storage.parent / f"{storage.name}.out").open("a")
-    # Ray makes its workers yield to all else; beside other work that would be most of the time.
+    # Ray gives its workers a low priority; beside other work they would hardly run.
     environment = os.environ | {"RAY_worker_niceness": "0", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, script, *options]
     return subprocess.Popen(command, stdout=log, stderr=log, text=True, env=environment)
@@ -118,7 +121,7 @@ def _budgets(steps: int) -> list[str]:
 
 
 def open_at(storage: Path) -> Store:
-    """Return the store at a place, made if need be."""
+    """Return the store at a place, created if missing."""
     store = open_store(str(storage), RESULTS_VERSION, create=True)
     assert store is not None
     return store
@@ -165,7 +168,7 @@ class Chaos:
         self._seen: dict[str, tuple[int, int]] = {}
 
     def run(self, num_kills: int, until: float) -> None:
-        """Run the command until it is done, killing until all kills are made or the time is over."""
+        """Run the command until it is done, with kills until all are made or the time is over."""
         cluster = [] if self._nodes is None else self._nodes.options
         deadline = time.monotonic() + 3600
         while time.monotonic() < deadline:
@@ -187,7 +190,7 @@ class Chaos:
         raise RuntimeError("the study was not done within an hour")
 
     def _wait(self, driver: subprocess.Popen[str]) -> str:
-        """Wait until it is time for a kill, or the driver ends, and return what to kill."""
+        """Wait for the time of a kill, or the end of the main process, and return what to kill."""
         if self._rng.random() < EARLY_SHARE:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 driver.wait(self._rng.uniform(*EARLY_S))
@@ -236,7 +239,7 @@ class Chaos:
                     self._account.wasted_s += max(0.0, killed_s - max([note.started_s, *saved]))
 
     def _look(self) -> None:
-        """Note results that have come, and count those that are others than before or have gone."""
+        """Record new results, and count results that were replaced or lost."""
         for path in self._storage.glob("stages/*/result.json"):
             stat = path.stat()
             identity = (stat.st_ino, stat.st_mtime_ns)
@@ -245,7 +248,7 @@ class Chaos:
                 self._seen[path.parent.name] = identity
 
     def judge(self, plan: Plan, undisturbed: Ledger) -> None:
-        """Compare the end with an undisturbed run, and add up what the logs tell."""
+        """Compare the end with an undisturbed run, and add up the logs."""
         account = self._account
         ledger = Ledger(plan, open_at(self._storage))
         account.sweeps += 1
@@ -283,7 +286,7 @@ def read_log(lines: Sequence[str]) -> tuple[list[int], int]:
 
 
 class Nodes:
-    """A Ray cluster on this machine, apart from the drivers: a head without CPUs and nodes with one each."""
+    """A Ray cluster on this machine: a head without CPUs and nodes with one each."""
 
     def __init__(self, num_nodes: int) -> None:
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
@@ -292,7 +295,7 @@ class Nodes:
         self.options = ["--address", self._cluster.address, *slots]
 
     def kill(self, rng: random.Random) -> None:
-        """Kill all processes of a node at once, and start another in its place."""
+        """Kill all processes of a node together, and start another in its place."""
         node = self._nodes.pop(rng.randrange(len(self._nodes)))
         self._cluster.remove_node(node, allow_graceful=False)
         self._nodes.append(self._cluster.add_node(num_cpus=1))
@@ -304,7 +307,7 @@ class Nodes:
 
 @contextlib.contextmanager
 def open_nodes(num_nodes: int) -> Iterator[Nodes | None]:
-    """Start so many nodes, or none."""
+    """Start this many nodes, or none."""
     nodes = Nodes(num_nodes) if num_nodes else None
     try:
         yield nodes
@@ -316,7 +319,7 @@ def open_nodes(num_nodes: int) -> Iterator[Nodes | None]:
 def run_chaos(
     num_kills: int, seed: int, steps: int, within_s: float, num_nodes: int, minutes: float, folder: Path
 ) -> Account:
-    """Kill until so many kills are made or the time is over, and judge every study that was run meanwhile."""
+    """Kill until the number of kills or the time is reached, and check every study that was run."""
     plan, rng, account = make_plan(steps), random.Random(seed), Account()
     calm = open_at(folder / "undisturbed")
     for stage in plan.stages.values():
@@ -333,7 +336,7 @@ def run_chaos(
 
 
 def to_row(account: Account, seed: int) -> dict[str, Any]:
-    """Return what is printed."""
+    """Return the printed table."""
     kills = {f"{kind} kills": count for kind, count in account.kills.items() if count}
     return {
         "seed": seed,
@@ -350,12 +353,12 @@ def to_row(account: Account, seed: int) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Kill, judge, print and write; 1 when anything was lost, repeated or different."""
+    """Kill, check, print and write; 1 if anything was lost, repeated or different."""
     options = make_own_parser().parse_args(arguments)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     print(f"seed of the kills: {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="lt_rebalance-chaos-") as folder, private_directory(40) as closed:
-        os.environ["RAY_TMPDIR"] = str(closed)  # Ray opens its own directories to all
+        os.environ["RAY_TMPDIR"] = str(closed)  # Ray makes its own directories readable to all
         account = run_chaos(
             options.kills,
             seed,

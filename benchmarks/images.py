@@ -1,7 +1,7 @@
 """How long does it take to prepare a folder of small pictures, and to open it again?
 
-Timed is `load_own` in a process of its own, once with an empty cache and once with what that has kept. The
-pictures are made of the embedded sample, moved by some pixels.
+It times `load_own` in a separate process, with an empty and with a full cache. The pictures are images of the
+embedded sample, shifted by some pixels.
 """
 
 import os
@@ -30,7 +30,7 @@ print(time.perf_counter() - start)
 
 
 def write_pictures(root: Path, num_images: int) -> None:
-    """Write so many PNGs, a fifth of them to test on."""
+    """Write this many PNGs, a fifth of them for testing."""
     dataset = load_dataset("fashion_mnist_mini")
     for split, count in {"train": num_images - num_images // 5, "test": num_images // 5}.items():
         images = getattr(dataset, f"{split}_images_NCHW")[:, 0]
@@ -44,7 +44,7 @@ def write_pictures(root: Path, num_images: int) -> None:
 
 
 def time_load(root: Path, cache: Path) -> float:
-    """Return the seconds of a load in a process of its own."""
+    """Return the seconds of a load in a separate process."""
     environment = os.environ | {CACHE_DIR_VARIABLE: str(cache)}
     done = subprocess.run(
         [sys.executable, "-c", _LOAD, str(root)], check=True, env=environment, stdout=subprocess.PIPE

@@ -1,7 +1,7 @@
 """How much faster do seeds train as lanes of one program than one after another, or one process each?
 
-A round trains every lane on so many images; a classifier is then tested on 10,000. The baseline is the best
-single run: one lane with its data on the device, on a GPU with captured steps. Everything is a ratio of
+A round trains every lane on a number of images; a classifier is then tested on 10,000. The baseline is the
+best single run: one lane with its data on the device, on a GPU with captured steps. Everything is a ratio of
 throughputs, measured in turn in one run: 6 means that the lanes finish 6 times the seeds in the same time.
 """
 
@@ -17,14 +17,16 @@ def make_own_parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__ or "")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--images", type=int, metavar="N", help="a lane and round (default: 12800; CPU 1280)")
+    parser.add_argument(
+        "--images", type=int, metavar="N", help="per lane and round (default: 12800; CPU 1280)"
+    )
     parser.add_argument("--lanes", type=int, nargs="+", metavar="N", help="(default: 1 to 100; CPU 1, 2, 5)")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     return parser
 
 
 if __name__ == "__main__":
-    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+    make_own_parser().parse_args()  # import below keeps --help and wrong options fast
 
 import os
 import sys
@@ -39,7 +41,7 @@ from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import resolve_execution
 from lt_rebalance.training.stacks import FORMS, Fusion
 
-# A GPU needs many lanes and long rounds to show what it can do; a CPU shows it, or not, with few.
+# A GPU needs many lanes and long rounds to show its speed; a CPU needs few.
 LANES = {"cuda": (1, 2, 5, 10, 20, 50, 100), "cpu": (1, 2, 5)}
 IMAGES = {"cuda": 12_800, "cpu": 1_280}
 PROCESSES_ON_GPU = 8
@@ -64,7 +66,7 @@ def make_round(
 def compare(
     kind: str, num_lanes: int, num_images: int, execution: Execution, repetitions: int
 ) -> list[dict[str, Any]]:
-    """Return one row for each form: its throughput over that of a single run."""
+    """Return one row per form: its throughput relative to a single run."""
     rows = []
     for form in FORMS if num_lanes > 1 else ["separate"]:
         try:
@@ -84,7 +86,7 @@ def compare(
 def compare_processes(
     kind: str, num_images: int, execution: Execution, repetitions: int
 ) -> list[dict[str, Any]]:
-    """Return a row for one process a seed, all at the same time on the device."""
+    """Return a row for one process per seed, all running concurrently on the device."""
     on_gpu = execution.device == "cuda"
     num_processes = PROCESSES_ON_GPU if on_gpu else len(os.sched_getaffinity(0))
     alone = SideBySide(kind, num_images, execution, 1)
@@ -92,7 +94,7 @@ def compare_processes(
     seconds = alternate({"single": alone.run_round, "processes": together.run_round}, repetitions)
     alone.close()
     together.close()
-    return [make_row(kind, "one process a seed", num_processes, seconds["single"], seconds["processes"])]
+    return [make_row(kind, "one process per seed", num_processes, seconds["single"], seconds["processes"])]
 
 
 def make_row(

@@ -1,8 +1,8 @@
-"""What do images that stay bytes on the device cost in time, and spare in memory?
+"""How much time do images that stay bytes on the device cost, and how much memory do they save?
 
 Time: rounds of the same training, in turn, with a pool of bytes and with one of floats; 1.02 means that bytes
-are 2 % faster. Memory: one stage of `--c original --methods none` on the whole of Fashion-MNIST in a process
-of its own, in turn with the package of another checkout where --before names one.
+are 2 % faster. Memory: one stage of `--c original --methods none` on all of Fashion-MNIST in a separate
+process, in turn with the package of another checkout if --before names one.
 """
 
 import argparse
@@ -16,16 +16,16 @@ KINDS = ("classifier", "cgan")
 def make_own_parser() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = make_parser(__doc__ or "")
-    parser.add_argument("--images", type=int, default=6_000, metavar="N", help="a round (default: 6000)")
-    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="whose speed is compared")
+    parser.add_argument("--images", type=int, default=6_000, metavar="N", help="per round (default: 6000)")
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="whose speeds are compared")
     parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="also compare memory with this one")
-    parser.add_argument("--data-dir", default="", help="where Fashion-MNIST lies")
+    parser.add_argument("--data-dir", default="", help="directory with Fashion-MNIST")
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="of the stage (default: 20)")
     return parser
 
 
 if __name__ == "__main__":
-    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+    make_own_parser().parse_args()  # import below keeps --help and wrong options fast
 
 import json
 import os
@@ -42,7 +42,7 @@ from benchmarks.training import build_training
 from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import resolve_execution
 
-# In a process of its own, and by what the package of another checkout has, too.
+# In a separate process, using only names that the package of another checkout has, too.
 _STAGE = """
 import dataclasses, json, resource, sys
 from lt_rebalance.stages.kinds import run_stage
@@ -69,7 +69,7 @@ def compare_speed(kind: str, num_images: int, execution: Execution, repetitions:
         for form in ("floats", "bytes")
     }
     for training in trainings.values():
-        training.run_round()  # what is done once is not timed
+        training.run_round()  # one-time work is not timed
     seconds = alternate({form: training.run_round for form, training in trainings.items()}, repetitions)
     ratios = [floats / held for floats, held in zip(seconds["floats"], seconds["bytes"], strict=True)]
     return {

@@ -1,6 +1,6 @@
 """What the benchmarks share: the matrix-product peak, alternating measurements, tables and JSON.
 
-No torch until it measures, so that a benchmark that needs none itself answers --help at once.
+No torch until it measures, so that a benchmark that needs none answers --help immediately.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def synchronize(device: "torch.device") -> None:
 
 
 def alternate(work: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
-    """Time each piece of work once a repetition, in turn, so that all of them meet the same machine."""
+    """Time each piece of work once per repetition, in turn, so that all of them see the same load."""
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(repetitions):
         for name, run in work.items():
@@ -63,10 +63,11 @@ def alternate(work: Mapping[str, Callable[[], object]], repetitions: int) -> dic
 
 
 def peak_bytes() -> int:
-    """Return the most memory that this process has held at a time since it began.
+    """Return the peak resident memory of this process since its start.
 
     Raises:
-        OSError: the system has no /proc. `getrusage` will not do: it keeps the peak of what ran before exec.
+        OSError: the system has no /proc. `getrusage` is unsuitable: it includes the peak of the program
+            before exec.
     """
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
@@ -78,7 +79,7 @@ def median(seconds: Sequence[float]) -> float:
 
 
 def describe(execution: Execution) -> dict[str, Any]:
-    """Return the machine that numbers hold for."""
+    """Return a description of the machine."""
     from lt_rebalance.stages.machine import describe_machine
 
     return describe_machine(execution) | {"cpus": os.cpu_count(), "system": platform.platform()}
@@ -87,7 +88,7 @@ def describe(execution: Execution) -> dict[str, Any]:
 def report(
     title: str, rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any], json_path: str | None
 ) -> None:
-    """Print rows as a table, and write them as JSON where asked to."""
+    """Print rows as a table, and write them as JSON if requested."""
     heads = list(rows[0])
     texts = [[_format(row[head]) for head in heads] for row in rows]
     widths = [max(len(line[column]) for line in [heads, *texts]) for column in range(len(heads))]

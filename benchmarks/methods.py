@@ -1,9 +1,9 @@
-"""What does a method cost in training, beside none?
+"""How much slower does a method train than none?
 
 Trains the paper's CNN on long-tailed images in batches of 100, a round of each method and of none in turn,
-and prints the median time of a step as a ratio to none's. A process of its own for each method tells the
-memory that a round takes on top of what the prepared training holds. What a method makes of images before
-training is left out, and so is the first training of a method that has two.
+and prints the median time of a step as a ratio to none's. A separate process for each method measures the
+memory of a round in addition to that of the prepared training. Work on images before training is left out,
+and so is the first training of a method that has two.
 """
 
 import sys
@@ -73,7 +73,7 @@ def measure_memory(name: str, execution: "Execution", steps: int) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train in turn, print and write."""
     parser = make_parser(__doc__ or "")
-    parser.add_argument("--methods", nargs="+", metavar="NAME", help="default: all that act in training")
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="default: all that act during training")
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="of a round (default: 20)")
     options = parser.parse_args(arguments)
 
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     execution = resolve_execution("cpu", "float32", 1, has_cuda=False)
     names = options.methods or [name for name, each in METHODS.items() if not each.only_plans]
-    # Forked or used twice, a process would begin with the peak of what came before.
+    # A forked or reused process would begin with the peak of earlier work.
     with get_context("spawn").Pool(1, maxtasksperchild=1) as processes:
         memory_mb = {
             name: processes.apply(measure_memory, (name, execution, options.steps))
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seconds = alternate(work, options.repetitions)
         step_ms = {each: 1000 * median(of_one) / options.steps for each, of_one in seconds.items()}
         ratio = median([its / none for its, none in zip(seconds[name], seconds["none"], strict=True)])
-        of_steps = {"ms a step": step_ms[name], "ms of none": step_ms["none"]}
+        of_steps = {"ms per step": step_ms[name], "ms of none": step_ms["none"]}
         of_memory = {"MB": memory_mb[name], "MB of none": memory_mb["none"]}
         rows.append({"method": name, **of_steps, "ratio": ratio, **of_memory})
     report("time of a step and memory of a round in training", rows, describe(execution), options.json)

@@ -1,11 +1,11 @@
-"""What does running cost beside the training itself: planning, the driver, scanning, stages through Ray Tune?
+"""What does a run cost beyond training: planning, the main process, scanning, stages through Ray Tune?
 
-Planning compiles a study of so many runs: seeds of a few cells, or seeds taken apart. The driver's part is
-what a run spends in this project's own code on each stage that ends while so many are pending: the real
-searcher, schedule, ledger and progress, with a loop in place of Tune's. Both are in seconds of a CPU, and in
-a process of their own, whose largest memory is told with all that it imports. Scanning opens a store of so
-many records, as resuming does. The stages that go through Ray Tune are done before they start: each trial
-opens the store, finds its record and returns, so what is timed is the way there and back.
+Planning compiles a study of a number of runs: seeds of a few cells, or separate seeds of each source. The
+main process is timed in this project's own code for each stage that ends while many are pending: the real
+searcher, schedule, ledger and progress, with a loop in place of Tune's. Both are CPU seconds of a separate
+process, shown with its peak memory including imports. Scanning opens a store of many records, as resuming
+does. The stages through Ray Tune are done before they start: each trial opens the store, finds its record and
+returns, so only the overhead is timed.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def make_own_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+    make_own_parser().parse_args()  # import below keeps --help and wrong options fast
 
 import dataclasses
 import multiprocessing
@@ -76,12 +76,12 @@ GENERATOR_CURVES = ("discriminator_loss", "generator_loss", "probability_real", 
 
 
 def make_plan(num_runs: int, execution: Execution) -> Plan:
-    """Return a plan of at least so many runs, without generators."""
+    """Return a plan of at least this many runs, without generators."""
     return compile_study(make_study(num_runs), execution)
 
 
 def make_study(num_runs: int) -> Study:
-    """Return a study of at least so many runs, without generators."""
+    """Return a study of at least this many runs, without generators."""
     cells = grid(
         [get_protocol("sound")],
         dataset="fashion_mnist",
@@ -94,7 +94,7 @@ def make_study(num_runs: int) -> Study:
 
 
 def make_chains(num_stages: int, execution: Execution) -> Plan:
-    """Return a plan of at least so many stages, a sixth of them generators that two classifiers build on."""
+    """Return a plan of at least this many stages, a sixth of them generators that two classifiers need."""
     protocols = [get_protocol("sound"), dataclasses.replace(get_protocol("sound"), name="2", loss=OTHER_LOSS)]
     cells = grid(
         protocols,
@@ -108,7 +108,7 @@ def make_chains(num_stages: int, execution: Execution) -> Plan:
 
 
 def make_nested(num_each: int) -> Study:
-    """Return a study that takes seeds apart: so many subsets, CGANs on each, classifiers on each of these."""
+    """Return a study with separate seeds: subsets, CGANs on each, classifiers on each of these."""
     cells = grid(
         [get_protocol("sound")],
         dataset="fashion_mnist",
@@ -120,7 +120,7 @@ def make_nested(num_each: int) -> Study:
 
 
 def make_record(stage: AnyStage, weights: Artifact | None = None) -> Record:
-    """Return a record of the usual size."""
+    """Return a record of typical size."""
     confusion = Confusion.of_matrix(np.full((NUM_CLASSES, NUM_CLASSES), 100))
     loss = 0.123456789012345
     row: dict[str, Any] = {}
@@ -164,7 +164,7 @@ def make_store(folder: str, plan: Plan) -> Store:
 
 
 def time_stages(num_stages: int, execution: Execution) -> dict[str, Any]:
-    """Return the seconds that a stage takes which has nothing to do, as part of a run of so many."""
+    """Return the seconds of a stage without work, in a run of this many."""
     plan = make_plan(num_stages, execution)
     with tempfile.TemporaryDirectory() as folder:
         empty = open_store(str(Path(folder, "store")), RESULTS_VERSION, create=True)
@@ -188,7 +188,7 @@ def time_stages(num_stages: int, execution: Execution) -> dict[str, Any]:
 
 
 def time_driver(num_pending: int, num_ends: int, shown: str, execution: Execution) -> dict[str, Any]:
-    """Return the seconds that the driver spends on each stage that ends while so many are pending.
+    """Return the main process's seconds for each stage that ends while this many are pending.
 
     Args:
         num_ends: how many stages are started and end.
@@ -236,7 +236,7 @@ def time_driver(num_pending: int, num_ends: int, shown: str, execution: Executio
 
 
 def time_planning(study: Study, execution: Execution) -> dict[str, Any]:
-    """Return the seconds to compile a study, to find what is pending and to describe it."""
+    """Return the seconds to compile a study, to find pending stages and to describe it."""
     start = time.process_time()
     plan = compile_study(study, execution)
     ledger = Ledger(plan, None)
@@ -246,7 +246,7 @@ def time_planning(study: Study, execution: Execution) -> dict[str, Any]:
     seconds = time.process_time() - start
     count = len(plan.runs)
     assert len(pending) >= count
-    what = "runs planned" + ("" if isinstance(study.seeds[0], int) else ", seeds taken apart")
+    what = "runs planned" + ("" if isinstance(study.seeds[0], int) else ", separate seeds")
     return {
         "what": what,
         "count": count,
@@ -257,18 +257,18 @@ def time_planning(study: Study, execution: Execution) -> dict[str, Any]:
 
 
 def peak_mb() -> float:
-    """Return the most memory that this process has held, in MB."""
+    """Return the peak memory of this process, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def alone(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """Return what a measurement finds in a process of its own."""
+    """Return the result of a measurement in a separate process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(measure, *arguments).result()
 
 
 def time_scan(num_records: int, execution: Execution) -> dict[str, Any]:
-    """Return the seconds to find out what of a study is done."""
+    """Return the seconds to find out which stages of a study are done."""
     plan = make_plan(num_records, execution)
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(folder, plan)
@@ -290,7 +290,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_own_parser().parse_args(arguments)
     execution = resolve_execution("cpu", "auto", 1, has_cuda=False)
     if options.bucket:
-        from benchmarks.bucket_scan import time_bucket  # here, for it makes its plans and stores as this does
+        from benchmarks.bucket_scan import (
+            time_bucket,
+        )  # here, to avoid a cycle
 
         rows = [row for count in options.records for row in time_bucket(count, execution)]
         report("bucket", rows, describe(execution), options.json)

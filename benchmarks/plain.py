@@ -1,8 +1,8 @@
-"""The plain pipeline that speed is compared with: what the paper describes, written the way tutorials are.
+"""The plain pipeline as a baseline for speed: the paper's training, written as in tutorials.
 
 A DataLoader with 4 workers and transforms image by image, float32, networks and losses as in section 3 of the
 paper, one optimizer step after the other; after each epoch the test set goes through a DataLoader as well. It
-shares nothing with the package but the data. Shape suffixes: N images, B batch, C H W image.
+shares only the data with the package. Shape suffixes: N images, B batch, C H W image.
 """
 
 import itertools
@@ -24,7 +24,7 @@ CGAN_BATCH = 256
 
 
 class ImageDataset(Dataset[tuple[Tensor, int]]):
-    """Bytes to an image, to a tensor, to [-1, 1], one at a time."""
+    """Convert bytes to an image, to a tensor, to [-1, 1], one at a time."""
 
     def __init__(self, images_NHW: NDArray[np.uint8], labels_N: NDArray[np.int64]) -> None:
         self._images_NHW = images_NHW

@@ -1,7 +1,7 @@
-"""Do trainings in bfloat16 reach what trainings in float32 reach?
+"""Do trainings in bfloat16 reach the accuracy of float32?
 
-Trains the classifier at the same seeds in both precisions, on the embedded sample, with --generator on those
-of a CGAN of its own precision, and compares accuracies seed by seed: mean difference with its 95 % Student t
+Trains the classifier at the same seeds in both precisions on the embedded sample, with --generator filled up
+by a CGAN of the same precision, and compares accuracies seed by seed: mean difference with its 95 % Student t
 interval, exact sign-flip test, and the test of equivalence within a margin.
 """
 
@@ -18,12 +18,12 @@ def make_own_parser() -> argparse.ArgumentParser:
         "--steps", type=int, default=200, metavar="N", help="of every training (default: 200)"
     )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--generator", metavar="NAME", help="of a CGAN (default: oversample)")
+    parser.add_argument("--generator", metavar="NAME", help="CGAN architecture (default: oversample)")
     return parser
 
 
 if __name__ == "__main__":
-    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+    make_own_parser().parse_args()  # import below keeps --help and wrong options fast
 
 import os
 import sys
@@ -49,7 +49,7 @@ MARGIN = 0.01
 
 
 def train(stage: ClassifierStage, location: str) -> float:
-    """Return the accuracy that a stage reaches."""
+    """Return the accuracy of a stage."""
     store = open_store(location, RESULTS_VERSION, create=True)
     assert store is not None
     if stage.generator_stage is not None:
@@ -60,7 +60,7 @@ def train(stage: ClassifierStage, location: str) -> float:
 def make_stages(
     precision: str, num_seeds: int, steps: int, device: str, generator: str | None
 ) -> list[ClassifierStage]:
-    """Return the same trainings in one precision, one a seed."""
+    """Return the same trainings in one precision, one per seed."""
     budget = Budget(steps=steps, rounds=2)
     protocol = replace(get_protocol("sound"), classifier_budget=budget, generator_budget=budget)
     method = "oversample" if generator is None else "cgan"

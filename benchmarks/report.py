@@ -1,8 +1,8 @@
 """What does a report of many classes cost: seconds, and bytes of its page?
 
-A store is made up: colour images of unbalanced classes, the methods none and cgan at three seeds each,
-answers that are right the more often the larger a class is, and sheets of noise. Nothing is trained. The
-report is then written as `python -m analysis` writes it, and its seconds by the clock are told, medians over
+The store is synthetic: colour images of unbalanced classes, the methods none and cgan at three seeds each,
+predictions that are more accurate for larger classes, and samples of noise. Nothing is trained. The report is
+then written as `python -m analysis` writes it, and its wall-clock seconds are shown, medians over
 repetitions.
 """
 
@@ -19,7 +19,7 @@ def make_own_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+    make_own_parser().parse_args()  # import below keeps --help and wrong options fast
 
 import io
 import sys
@@ -49,14 +49,14 @@ from lt_rebalance.training.device import resolve_execution
 
 NAME = "made_up"
 TESTED = 20
-"""test images a class"""
+"""test images per class"""
 NUM_SEEDS = 3
 _LOSSES = {"loss": 1.0, "nll": 1.0, "brier": 0.5, "ece": 0.1}
 _CGAN = {"discriminator_loss": 0.6, "generator_loss": 0.9, "probability_real": 0.6, "probability_fake": 0.4}
 
 
 def describe_dataset(num_classes: int) -> DatasetSpec:
-    """Return a data set that is nowhere, of 600 to 6 training images a class."""
+    """Return a synthetic data set, with 600 to 6 training images per class."""
     counts = np.geomspace(600, 6, num_classes).round().astype(int).tolist()
     return DatasetSpec(
         name=NAME,
@@ -83,7 +83,7 @@ def make_plan(execution: Execution) -> Plan:
 
 
 def fill(store: Store, plan: Plan, rng: np.random.Generator) -> None:
-    """Commit a made-up record of every stage."""
+    """Commit a synthetic record of every stage."""
     store.write_study(describe_plan(plan))
     counts_K = DATASETS[NAME].train_counts_K
     quality_K = rng.uniform(0.05, 1, len(counts_K)).round(3).tolist()
@@ -104,7 +104,7 @@ def fill(store: Store, plan: Plan, rng: np.random.Generator) -> None:
 def make_classifier(
     stage: ClassifierStage, counts_K: Sequence[int], quality: Any, rng: np.random.Generator
 ) -> Record:
-    """Return the record of a classifier that knows large classes better."""
+    """Return the record of a classifier that recognises large classes better."""
     num_classes = len(counts_K)
     labels_N = np.repeat(np.arange(num_classes), TESTED)
     is_known_N = rng.random(len(labels_N)) < 0.9 - 0.85 * labels_N / num_classes
@@ -162,7 +162,7 @@ def _common(
 
 
 def time_report(num_classes: int, repetitions: int, execution: Execution) -> dict[str, Any]:
-    """Return what a report of this many classes costs."""
+    """Return the cost of a report of this many classes."""
     DATASETS[NAME] = describe_dataset(num_classes)
     try:
         with tempfile.TemporaryDirectory() as directory:

@@ -1,7 +1,7 @@
 """How long does a command take that only reads, checks or plans? Whole processes, from start to end.
 
-Beside the seconds on the clock stand those of the processor, which other work on the machine moves less. The
-plan is one of a study of which one run is finished, so that its speed is known; that run is done first.
+It shows wall-clock seconds and CPU seconds, which other work on the machine affects less. The plan is that of
+a study with one finished run, so that its speed is known; that run is done first.
 """
 
 import os
@@ -25,7 +25,7 @@ AXES = ("--methods", "none", "--c", "1/2", "--steps", "20")
 
 
 def list_commands(store: str) -> Mapping[str, tuple[Sequence[str], int]]:
-    """Return command lines by what they do, with the exit code that is right."""
+    """Return command lines by purpose, with the expected exit code."""
     return {
         "python and numpy alone": (("-c", "import numpy"), 0),
         "help of a sweep": ((GRID, "--help"), 0),
@@ -41,7 +41,7 @@ def list_commands(store: str) -> Mapping[str, tuple[Sequence[str], int]]:
 
 
 def time_command(arguments: Sequence[str], exit_code: int) -> tuple[float, float]:
-    """Return the seconds of a command on the clock and on the processor."""
+    """Return the wall-clock and CPU seconds of a command."""
     start, before = time.perf_counter(), os.times()
     done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
     wall_s, after = time.perf_counter() - start, os.times()

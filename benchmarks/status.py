@@ -1,6 +1,6 @@
-"""How long does it take to see where a study stands? The whole command, on stores of made-up records.
+"""How long does the status of a study take? The complete command, on stores of synthetic records.
 
-Timed is `lt-rebalance status STORE --json` as a process of its own, from its start to its end.
+It times `lt-rebalance status STORE --json` as a separate process, from start to end.
 """
 
 import argparse
@@ -16,7 +16,7 @@ def make_own_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+    make_own_parser().parse_args()  # import below keeps --help and wrong options fast
 
 import dataclasses
 import subprocess
@@ -34,7 +34,7 @@ from lt_rebalance.training.device import resolve_execution
 
 
 def time_status(num_records: int, execution: Execution, repetitions: int) -> dict[str, Any]:
-    """Return the seconds of the command on a store of so many records."""
+    """Return the seconds of the command on a store of this many records."""
     plan = make_plan(num_records, execution)
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(folder, plan)

@@ -1,9 +1,9 @@
-"""How do the events of a thousand runs weigh, and how soon does TensorBoard serve them?
+"""How large are the events of a thousand runs, and how soon does TensorBoard serve them?
 
-Runs are simulated with the real writers, generators and classifiers as a full grid has them: curves of the
-usual length, recalls, confusion matrices, precision-recall curves, sample sheets. Then the real server is
-started on their events; what is timed is the way from its start until it has read every run to its end, and
-from there until the table of hyperparameters is answered. Nothing is trained.
+Generators and classifiers of a full grid are simulated with the real writers: curves of the usual length,
+recalls, confusion matrices, precision-recall curves, grids of samples. Then the real server is started on
+their events. It is timed from its start until it has read every run completely, and from there until it
+answers for the table of hyperparameters. Nothing is trained.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def make_own_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+    make_own_parser().parse_args()  # import below keeps --help and wrong options fast
 
 import dataclasses
 import io
@@ -60,13 +60,13 @@ from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import resolve_execution
 
 POLL_S = 0.05
-"""seconds between two questions to the server"""
+"""seconds between two requests to the server"""
 NOISE_LEVELS = 5.0
-"""standard deviation of the noise in made-up samples, of 255 levels"""
+"""standard deviation of the noise in synthetic samples, of 255 levels"""
 
 
 def make_plan(num_runs: int, execution: Execution) -> Plan:
-    """Return the plan of the full grid, both protocols, with at least so many generators and classifiers."""
+    """Return the plan of the full grid, both protocols, with at least this many stages of both kinds."""
     cells = grid(
         [get_protocol("paper"), get_protocol("sound")],
         dataset="fashion_mnist",
@@ -97,7 +97,7 @@ def simulate(store: Store, plan: Plan) -> None:
 
 
 class Simulation:
-    """Makes up what trainings leave."""
+    """Generates results of trainings."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -109,7 +109,7 @@ class Simulation:
         self._images_KNCHW = np.stack(of_class)
 
     def make_record(self, stage: AnyStage) -> Record:
-        """Return a record with random curves and results of the usual size, its artefacts written."""
+        """Return a record with random curves and results of typical size, after writing its artefacts."""
         config = stage.generator if isinstance(stage, GeneratorStage) else stage.classifier
         ends = config.budget.round_ends(-(-60_000 // config.batch_size))
         names = ROUND_COLUMNS[stage.kind] if stage.kind == "generator" else list(make_record(stage).curves[0])
@@ -147,7 +147,7 @@ class Simulation:
         )
 
     def draw_preview(self) -> tuple[NDArray[np.uint8], list[float | None]]:
-        """Return real images with some noise, as a generator at its end draws them."""
+        """Return real images with some noise, as generated samples."""
         chosen = self._rng.integers(self._images_KNCHW.shape[1], size=SHEET_IMAGES)
         noise = self._rng.normal(0, NOISE_LEVELS, self._images_KNCHW[:, chosen].shape)
         noisy = (self._images_KNCHW[:, chosen] + noise).clip(0, 255).astype(np.uint8)
@@ -189,14 +189,14 @@ def time_server(logdir: str, num_runs: int) -> tuple[float, float]:
 
 
 def count_read(tags: Mapping[str, Mapping[str, Any]]) -> int:
-    """Return how many runs have been read to their end, which the last tags of a stage show."""
+    """Return how many runs have been read completely; the last tags of a stage show that."""
     return sum(
         "result/last_accuracy" in of_run or "diversity/0 T-shirt/top" in of_run for of_run in tags.values()
     )
 
 
 def ask(url: str, body: Mapping[str, Any] | None = None) -> Any:  # Any: JSON values
-    """Return what the server answers."""
+    """Return the answer of the server."""
     content = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, content, {"Content-Type": "application/json"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -204,7 +204,7 @@ def ask(url: str, body: Mapping[str, Any] | None = None) -> Any:  # Any: JSON va
 
 
 def measure(num_runs: int, execution: Execution, repetitions: int) -> dict[str, Any]:
-    """Return size and time of so many runs."""
+    """Return size and time of this many runs."""
     plan = make_plan(num_runs, execution)
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(folder, RESULTS_VERSION, create=True)

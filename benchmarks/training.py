@@ -1,9 +1,9 @@
-"""How fast do a CNN and a CGAN train, beside a plain pipeline and beside the machine's matrix products?
+"""How fast do a CNN and a CGAN train, compared with a plain pipeline and with matrix products?
 
-On a CPU our trainings run as the runner runs them: one thread each, side by side on all cores, and count by
-their common throughput. The plain pipeline (benchmarks/plain.py) gets all cores to itself. The work is the
-same: so many images trained on and all 10,000 test images tested, or so many steps of a CGAN. On a GPU one
-training has it alone. Everything is a ratio of medians, measured in turn in one run.
+On a CPU our trainings run as in a sweep: one thread each, concurrently on all cores, measured by their total
+throughput. The plain pipeline (benchmarks/plain.py) gets all cores to itself. The work is the same: a number
+of training images and all 10,000 test images, or a number of steps of a CGAN. On a GPU one training runs
+alone. Everything is a ratio of medians, measured in turn in one run.
 """
 
 import argparse
@@ -14,14 +14,14 @@ from benchmarks.measure import make_parser
 def make_own_parser() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = make_parser(__doc__ or "")
-    parser.add_argument("--images", type=int, default=12_000, metavar="N", help="a round (default: 12000)")
+    parser.add_argument("--images", type=int, default=12_000, metavar="N", help="per round (default: 12000)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     return parser
 
 
 if __name__ == "__main__":
-    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+    make_own_parser().parse_args()  # import below keeps --help and wrong options fast
 
 import os
 import sys
@@ -54,7 +54,7 @@ NUM_TEST = 10_000
 
 
 def make_cell_of(kind: str, num_images: int) -> Cell:
-    """Return a cell whose classifier or CGAN trains one epoch of so many images a round."""
+    """Return a cell whose classifier or CGAN trains one epoch of this many images per round."""
     batch = CLASSIFIER_BATCH if kind == "classifier" else CGAN_BATCH
     budget = Budget(steps=1000 * (num_images // batch), rounds=1000)
     protocol = get_protocol("sound")
@@ -73,10 +73,10 @@ def build_training(
     *,
     holds_floats: bool = False,
 ) -> Training[Any, Any]:
-    """Return lanes of a training on random images; speed does not depend on what they show.
+    """Return lanes of a training on random images; speed does not depend on their content.
 
     Args:
-        holds_floats: whether all images are floats before they are looked at, rather than bytes.
+        holds_floats: whether all images are stored as floats rather than bytes.
     """
     device = prepare_torch(execution)
     cell, spec = make_cell_of(kind, num_images), get_dataset_spec(DATASET)
@@ -111,7 +111,7 @@ _training: dict[str, Training[Any, Any]] = {}
 
 def _build(kind: str, num_images: int, execution: Execution) -> None:
     _training[kind] = build_training(kind, num_images, execution)
-    _training[kind].run_round()  # what is done once, such as imports of the optimizer, is not timed
+    _training[kind].run_round()  # one-time work, such as imports of the optimizer, is not timed
 
 
 def _run_round(kind: str) -> None:
@@ -119,7 +119,7 @@ def _run_round(kind: str) -> None:
 
 
 class SideBySide:
-    """Processes of one thread each, one training in each, that run their rounds at the same time."""
+    """Processes with one thread and one training each, which run their rounds concurrently."""
 
     def __init__(self, kind: str, num_images: int, execution: Execution, num_processes: int) -> None:
         self._kind = kind
@@ -187,7 +187,7 @@ def compare(kind: str, num_images: int, execution: Execution, repetitions: int) 
         "what": kind,
         "images": num_images,
         "plain, s": median(seconds["plain"]),
-        "ours, s a training": median(ours_s),
+        "ours, s per training": median(ours_s),
         "times faster": median([a / b for a, b in zip(seconds["plain"], ours_s, strict=True)]),
         "GFLOP/s": median(rates) / 1e9,
         "matrix products, GFLOP/s": median(peaks) / 1e9,
@@ -198,7 +198,7 @@ def compare(kind: str, num_images: int, execution: Execution, repetitions: int) 
 
 
 def round_flop(kind: str, num_images: int, execution: Execution) -> float:
-    """Return the arithmetic of one round, testing included."""
+    """Return the FLOPs of one round, including testing."""
     cell = make_cell_of(kind, num_images)
     stage = cell.stage(0, execution)
     if kind == "cgan":

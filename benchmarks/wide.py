@@ -1,9 +1,9 @@
-"""What do many classes cost: measuring a round, and the record of a training?
+"""What do many classes cost: the metrics of a round, and the record of a training?
 
-Answers of a classifier on 20,000 images are made up. A round's measuring is timed on them, and beside it the
-precision-recall counts of the round that is reported; then making, writing and checking the record of a
-training of 30 rounds that built on a CGAN, and its size. One thread computes, and its own time is counted,
-not that of other work on the machine; medians.
+Predictions of a classifier on 20,000 images are synthetic. It times the metrics of a round and the
+precision-recall counts of the reported round; then creating, writing and checking the record of a training of
+30 rounds with a CGAN, and its size. One thread computes, and its own CPU time counts, not that of other work
+on the machine; medians.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def make_own_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    make_own_parser().parse_args()  # --help and wrong options wait for nothing of what follows
+    make_own_parser().parse_args()  # import below keeps --help and wrong options fast
 
 import sys
 import time
@@ -48,7 +48,7 @@ NUM_STEPS = 18_000
 def make_answers(
     num_classes: int, num_images: int = NUM_IMAGES, sharpness: float = 7.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return `logits_NK` and `labels_N`; of the answers, the more are right the larger the sharpness is."""
+    """Return `logits_NK` and `labels_N`; a larger sharpness gives more correct predictions."""
     stream = torch.Generator().manual_seed(0)
     labels_N = torch.arange(num_images) % num_classes
     logits_NK = 2 * torch.randn(num_images, num_classes, generator=stream, dtype=torch.float64)
@@ -57,7 +57,7 @@ def make_answers(
 
 
 def make_stage(execution: Execution) -> ClassifierStage:
-    """Return a stage whose record can be of any number of classes."""
+    """Return a stage whose record can have any number of classes."""
     protocol = get_protocol("sound")
     cell = make_cell(protocol, dataset="fashion_mnist", c="1/2", method="oversample", generator=None)
     return cell.stage(0, execution)
@@ -66,7 +66,7 @@ def make_stage(execution: Execution) -> ClassifierStage:
 def make_record(
     stage: ClassifierStage, values: dict[str, Any], predictions_N: Any, labels_N: torch.Tensor
 ) -> Record:
-    """Return the record of a training of which a round was measured; it states quality as after a CGAN."""
+    """Return the record of a training whose round was measured, with quality as after a CGAN."""
     num_classes = int(labels_N.max()) + 1
     confusion = Confusion.of_predictions(labels_N.numpy(), predictions_N, num_classes)
     counts = [max(6000 - 5 * label, 12) for label in range(num_classes)]
@@ -100,7 +100,7 @@ def make_record(
 
 
 def time_wide(num_classes: int, repetitions: int, execution: Execution) -> dict[str, Any]:
-    """Return seconds of a round, of the reported round besides and of a record, and the record's bytes."""
+    """Return seconds of a round, additional ones of the reported round, those of a record, and its bytes."""
     logits_NK, labels_N = make_answers(num_classes)
     true_N, loss = labels_N.numpy(), LOSSES["cross_entropy"]
     round_s, counts_s, record_s, contents = [], [], [], []
@@ -121,10 +121,10 @@ def time_wide(num_classes: int, repetitions: int, execution: Execution) -> dict[
     return {
         "classes": num_classes,
         "accuracy": values["accuracy"],
-        "s a round": median(round_s),
+        "s per round": median(round_s),
         "s more for the reported round": median(counts_s),
         "s to write and read a record": median(record_s),
-        "bytes a record": len(contents[-1]),
+        "bytes per record": len(contents[-1]),
     }
 
 

@@ -2,8 +2,8 @@
 
     python examples/oversample_digits.py [STEPS]
 
-Prints the balanced accuracy of a linear classifier on images that no generator has seen: without one, with a
-conditional GAN, and with a conditional variational autoencoder.
+Prints the balanced accuracy of a linear classifier on images that no generator has seen: without a generator,
+with a conditional GAN, and with a conditional variational autoencoder.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Make a small set of pictures in folders, as a set of your own could lie on a disk.
+"""Make a small set of pictures in folders, like a set of your own on a disk.
 
     python examples/own_images.py digits
     lt-rebalance data digits
@@ -6,7 +6,8 @@
         --methods none oversample
 
 The first writes scikit-learn's digits as digits/train/CLASS/*.png and digits/test/CLASS/*.png. The second
-shows what is found there. The third cuts it to a long tail of ratio 20 and compares two methods.
+shows the classes and images found there. The third cuts it to a long tail of ratio 20 and compares two
+methods.
 """
 
 import sys
@@ -18,7 +19,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 SIDE = 16
-"""pixels; a set of your own may have 16 to 224 a side"""
+"""pixels; a set of your own may have 16 to 224 per side"""
 
 
 def main(folder: Path) -> None:

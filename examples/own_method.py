@@ -1,4 +1,4 @@
-"""A rebalancing method of your own: cut large classes, repeat images of small ones, and meet in between.
+"""A rebalancing method of your own: cut large and repeat small classes to a size in between.
 
     python sweeps/full_grid.py --preset quick --methods none oversample examples/own_method.py:meet
     python sweeps/full_grid.py --preset quick --methods none examples/own_method.py:meet:share=0.25
@@ -19,7 +19,7 @@ class MeetOptions:
     """What can be set on the command line."""
 
     share: float = 0.5
-    """where sizes meet: 0 is the smallest class, 1 the largest, on a scale of logarithms"""
+    """the common size: 0 is the smallest class, 1 the largest, on a logarithmic scale"""
 
     def __post_init__(self):
         if not 0 <= self.share <= 1:
@@ -31,12 +31,12 @@ def plan(counts_K, draw, rng, options):
 
     Args:
         counts_K: how many images each of K classes has.
-        draw: one of the method's `draws`; this one has none.
+        draw: one of the method's `draws`; this method has none.
         rng: the only source of random numbers, derived from the seed of the run.
         options: a MeetOptions.
 
     Returns:
-        Positions into the images of each class. A position that is there twice is an image seen twice.
+        Positions into the images of each class. A repeated position is a repeated image.
     """
     smallest, largest = np.log(min(counts_K)), np.log(max(counts_K))
     size = round(np.exp(smallest + options.share * (largest - smallest)))
@@ -47,4 +47,8 @@ def plan(counts_K, draw, rng, options):
     return without_synthesis(chosen)
 
 
-meet = Method(description="meet between the smallest and the largest class", options=MeetOptions, plan=plan)
+meet = Method(
+    description="cut and repeat to a size between the smallest and the largest class",
+    options=MeetOptions,
+    plan=plan,
+)

@@ -1,4 +1,4 @@
-"""Search with Ray Tune's own Tuner: which learning rate and which method suit the embedded sample.
+"""Search with Ray Tune's own Tuner: the best learning rate and method for the embedded sample.
 
     python examples/own_tuner.py [STEPS]
 

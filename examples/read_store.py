@@ -3,7 +3,7 @@
     python examples/read_store.py [STORE]
 
 Prints each cell's accuracy over seeds, the differences from method none seed by seed, the recall of each
-class, and the last rounds of the learning curves. `analysis.collect` gives one row a run. `read_results`
+class, and the last rounds of the learning curves. `analysis.collect` gives one row per run. `read_results`
 gives the other frames as well: classes, rounds, generators.
 """
 

@@ -1,8 +1,8 @@
 """Does it matter which classes are rare?
 
 Under the order of labels the shirt, the hardest class, is always in the tail. Reference: the order of labels.
-Change: an order permuted anew for every seed. The answer is the paired difference of each method; whether the
-lead of oversampling over none spreads more over permuted orders is hypothesis H12 of the report.
+Change: an order permuted for every seed. The answer is the paired difference of each method; whether the lead
+of oversampling over none spreads more over permuted orders is hypothesis H12 of the report.
 
   quick   the sample of Fashion-MNIST that comes with the package, in minutes; shows that it works
   full    Fashion-MNIST

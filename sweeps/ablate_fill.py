@@ -1,6 +1,6 @@
 """How many synthetic images are good: a quarter, a half or all of what the classes lack, or none?
 
-Filling every class to the largest makes 80 % of the set synthetic at C = 1/2. Reference: method none, which
+At C = 1/2, filling every class to the largest makes 80 % of the set synthetic. Reference: method none, which
 is a CGAN with fill_fraction 0, bit for bit, and needs no CGAN. Changes: the shares of each class's gap that a
 CGAN fills; the rest stays empty. Hypothesis H16 of the report.
 

@@ -7,7 +7,7 @@ ResNet-32 trained by SGD for 200 epochs in batches of 128. Reference: none on th
   full    CIFAR-10 and CIFAR-100, cut exponentially to ratios 10, 50 and 100, by all methods that need no
           generator, 3 seeds; what --dataset begins with
 
---ratio alone cuts exponentially. Images of your own are taken as they come where no cut is asked for.
+--ratio alone cuts exponentially. Images of your own are used without a cut by default.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def make_field_parser() -> argparse.ArgumentParser:
 
 
 def build_study(options: argparse.Namespace) -> Study:
-    """Return none and the methods asked for, on each data set at each ratio."""
+    """Return none and the requested methods, on each data set at each ratio."""
     if options.preset is None:
         options.preset = "quick" if options.dataset is None else "full"
     if options.ratio is not None and options.c is None and options.profile is None:

@@ -3,11 +3,11 @@
 Every method, one CGAN among them, losses and sampling also deferred, at equal steps; untuned, or by --tuned
 STORE with the settings that sweeps/tune_methods.py chose there, on seeds that it did not use. References:
 none, and oversample. The answer: methods ranked by macro F1, grouped by family; the paired difference of
-every method from either reference; and what a run of each costs beside what it reaches.
+every method from either reference; and the cost of a run of each beside its result.
 
   quick   the sample of Fashion-MNIST that comes with the package and a few methods; shows that it works
-  full    Fashion-MNIST at C = 1/2, 1,200 steps, 12 seeds, the fewest at which a difference can stand after
-          Holm's correction over all of them
+  full    Fashion-MNIST at C = 1/2, 1,200 steps, 12 seeds, the fewest at which a difference can be
+          significant after Holm's correction over all of them
 
 --methods takes others, with options: --methods ldam_drw:max_margin=0.3 smote path/to/mine.py:my_method
 """
@@ -31,7 +31,7 @@ from lt_rebalance.studies.study import Study
 
 REFERENCES = ("none", "oversample")
 GENERATORS = ("mlp_cgan_relu",)
-"""of the paper's, the one that it found best at C = 1/2"""
+"""generator of the paper, the best that it found at C = 1/2"""
 PERMUTED = [{"data.class_order": "permuted"}]
 DEFERRED = ("weighted_cross_entropy", "class_balanced", "class_balanced_sampling")
 PRESETS = {
@@ -56,27 +56,30 @@ PRESETS = {
 
 
 def make_methods_parser() -> argparse.ArgumentParser:
-    """Return the parser: the axes, whether methods are tuned, and which see other classes in the tail."""
+    """Return the parser: the axes, tuning, and methods that also run with another class order."""
     parser = make_axes_parser(__doc__, PRESETS)
     parser.add_argument(
         "--permuted",
         nargs="+",
         metavar="METHOD",
-        help="run these also with an order of the classes drawn anew for every seed, beside themselves",
+        help="also run these with an order of the classes drawn for every seed",
     )
     tuning = parser.add_mutually_exclusive_group()
     tuning.add_argument(
-        "--tuned", type=place, metavar="STORE", help="with what sweeps/tune_methods.py chose in this store"
+        "--tuned",
+        type=place,
+        metavar="STORE",
+        help="with the values that sweeps/tune_methods.py chose in this store",
     )
     tuning.add_argument("--untuned", action="store_true", help="with the protocol's settings (default)")
     return parser
 
 
 def build_study(options: argparse.Namespace) -> Study:
-    """Return the methods asked for beside each reference, at each C; the original set stands by itself.
+    """Return the requested methods with each reference, at each C; the original set has no comparison.
 
     Raises:
-        ValueError: also where methods are to be tuned and a search of one is not there, or not finished.
+        ValueError: also if a tuned method has no search, or an unfinished one.
     """
     axes = read_axes(f"compare_methods{'' if options.tuned is None else '-tuned'}", options, PRESETS)
     points = [point for point in axes.points() if point.cs != (None,)]

@@ -8,7 +8,7 @@ The paper's grid: imbalance ratio C x rebalancing method x generator architectur
   full    protocols paper and sound, the paper's methods and all its generators; --methods takes any
           others, and so does --generators
 
-Every option below overrides the preset. Finished runs are kept in --storage: the same command goes on where
+Every option below overrides the preset. Finished runs are kept in --storage: the same command resumes where
 it was stopped, and more seeds or cells run only what is missing.
 """
 

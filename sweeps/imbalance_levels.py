@@ -1,8 +1,8 @@
 """From which imbalance on does rebalancing pay, and which way of it?
 
-Levels are imbalance ratios rho, largest over smallest class (--rho). Each is run at the simplest C that comes
-within 5 % of it, so that rho 10 and 500 are the paper's 7/9 and 1/2 and share their runs; tables name a level
-by its C, and the answer also by the ratio of the classes as they are kept. Reference: none at each level.
+Levels are imbalance ratios rho, largest over smallest class (--rho). Each is run at the simplest C within 5 %
+of it, so that rho 10 and 500 are the paper's 7/9 and 1/2 and share their runs; tables name a level by its C,
+and the answer also by the ratio of the class sizes. Reference: none at each level.
 
   quick   the sample of Fashion-MNIST that comes with the package, at rho 2 and 10; shows that it works
   full    Fashion-MNIST, at rho 2, 5, 10, 20, 50, 100, 200 and 500
@@ -36,7 +36,7 @@ def make_levels_parser() -> argparse.ArgumentParser:
 
 
 def build_study(options: argparse.Namespace) -> Study:
-    """Return none and the methods asked for, at each level."""
+    """Return none and the requested methods, at each level."""
     axes = read_axes("imbalance_levels", options, PRESETS)
     if options.c is None and options.profile is None:
         num_classes = get_dataset_spec(axes.dataset).num_classes

@@ -1,8 +1,8 @@
 """How much of the spread between runs is the subset, how much the CGAN, how much the classifier?
 
-Elsewhere one seed changes all three at once. Here, within each subset, every CGAN is used by every
+In other sweeps one seed changes all three together. Here, within each subset, every CGAN is used by every
 classifier: --subsets x --cgans x --classifiers runs of each cell. The answer is the standard deviation that
-each source makes alone, and the residual, which depends on the pair of CGAN and classifier.
+each source causes alone, and the residual, which depends on the pair of CGAN and classifier.
 
   quick   the sample of Fashion-MNIST that comes with the package, 2 x 2 x 2; shows that it works
   full    Fashion-MNIST, C = 1/2, 10 x 3 x 2; fewer subsets are too few to rank the sources
@@ -35,7 +35,7 @@ def make_nested_parser() -> argparse.ArgumentParser:
 def build_study(options: argparse.Namespace) -> Study:
     """Return each cell with the seeds of all sources crossed within subsets."""
     if options.seeds is not None:
-        raise ValueError("--seeds changes all sources at once; give --subsets, --cgans and --classifiers")
+        raise ValueError("--seeds changes all sources together; give --subsets, --cgans and --classifiers")
     axes = read_axes("nested_seeds", options, PRESETS)
     asked = [getattr(options, source) for source in SOURCES]
     pairs = zip(asked, SHAPES[options.preset], strict=True)

@@ -1,15 +1,14 @@
 """Which settings of its optimizers make a conditional GAN most useful, and is it better than untuned?
 
-A search as in tune_classifier.py, over CGANs. What decides is one of two objectives, or both:
+A search as in tune_classifier.py, over CGANs. It maximizes one of two objectives, or both:
 
-  macro_f1    mean macro F1, on validation, of a classifier trained for a short while on the set that the CGAN
-              fills up
-  diversity   how close the spread of the images that it draws of each class comes to that of real ones
+  macro_f1    mean macro F1, on validation, of a classifier briefly trained on the set that the CGAN fills up
+  diversity   how close the diversity of its images of each class is to that of real ones
 
-At every rung the CGAN as it then stands is measured in full: with macro_f1, a classifier is trained on its
-images, so that what stops a trial early is what would choose it in the end. With both objectives no trial is
-stopped early, since one that is worse in the first may be better in the second; the whole front is kept, and
-the best macro F1 is taken.
+At every rung the current CGAN is measured in full: with macro_f1, a classifier is trained on its images, so
+trials are stopped by the criterion that chooses among them. With both objectives no trial is stopped early,
+since one that is worse in the first may be better in the second; the Pareto front is kept, and the best macro
+F1 is chosen.
 
   quick   on the sample of Fashion-MNIST that comes with the package: shows that everything works
   full    on Fashion-MNIST
@@ -49,7 +48,7 @@ PRESETS = {
 
 
 def make_cgan_parser() -> argparse.ArgumentParser:
-    """Return the parser: what is tuned and measured, and the options of every search."""
+    """Return the parser: the tuned parts and objectives, and the options of every search."""
     parser = make_search_parser(__doc__ or "", PRESETS)
     parser.add_argument(
         "--generator",

@@ -1,14 +1,14 @@
 """Which settings of its optimizer make a classifier best on a rebalanced set, and is it better than untuned?
 
-A search: Optuna suggests, every suggestion is trained on several seeds at once, successive halving stops the
-worse ones early. What decides is the mean macro F1 on a balanced validation set that was set aside before the
-long-tailed cut. Test images are not touched until the choice is made; then it is run beside the untuned
-configuration on fresh seeds, and the paired difference is printed with its interval.
+A search: Optuna suggests, every suggestion is trained on several seeds, successive halving stops the worse
+ones early. The objective is the mean macro F1 on a balanced validation set that was set aside before the
+long-tailed cut. Test images are not used until the choice is made; then it and the untuned configuration are
+run on fresh seeds, and the paired difference is printed with its interval.
 
   quick   on the sample of Fashion-MNIST that comes with the package: shows that everything works
   full    on Fashion-MNIST
 
-Trials are kept in --storage: the same command goes on where it was stopped, and a larger budget continues.
+Trials are kept in --storage: the same command resumes where it was stopped, and a larger budget continues.
 """
 
 import argparse
@@ -39,7 +39,7 @@ PRESETS = {
 
 
 def make_classifier_parser() -> argparse.ArgumentParser:
-    """Return the parser: what is tuned, and the options of every search."""
+    """Return the parser: the tuned parts, and the options of every search."""
     parser = make_search_parser(__doc__ or "", PRESETS)
     known = [name for name, each in METHODS.items() if not each.needs_generator and each.then is None]
     parser.add_argument("--method", help=f"of {', '.join(known)} (default: oversample), or PATH.py:NAME")

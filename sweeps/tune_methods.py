@@ -1,17 +1,16 @@
 """Which settings does each of the field's methods choose for itself, when all may try equally many?
 
-As many searches as methods, in one command and one store, each with its own journal and account. Every
-method gets the same number of trials, of the same steps at the same seeds, over its own space: the learning
-rate, the options that it declares a domain for (`lt_rebalance/methods/domains.py`), of a CGAN its learning
-rate as well, and of undersampling how long it trains on its few images. The first trial is the untuned
-configuration. What decides is the mean macro F1 on a balanced validation set that was set aside before the
-long-tailed cut; test images are not touched. sweeps/compare_methods.py --tuned STORE runs all methods with
-what they chose, on fresh seeds.
+As many searches as methods, in one command and one store, each with its own journal and account. Every method
+gets the same number of trials, of the same steps at the same seeds, over its own space: the learning rate,
+the options with a declared domain (`lt_rebalance/methods/domains.py`), for a CGAN also its learning rate, and
+for undersampling the length of its training. The first trial is the untuned configuration. The objective is
+the mean macro F1 on a balanced validation set that was set aside before the long-tailed cut; test images are
+not used. sweeps/compare_methods.py --tuned STORE runs all methods with the chosen values, on fresh seeds.
 
   quick   the sample of Fashion-MNIST that comes with the package and a few methods; shows that it works
   full    Fashion-MNIST at C = 1/2, 1,200 steps, 20 trials of 2 seeds
 
-Trials are kept in --storage: the same command goes on where it was stopped, and more --trials continue.
+Trials are kept in --storage: the same command resumes where it was stopped, and more --trials continue.
 """
 
 import argparse
@@ -43,7 +42,7 @@ PRESETS = {
     "full": SearchPreset(dataset="fashion_mnist", steps=1200, seeds=2, trials=20, confirm_seeds=1),
 }
 FIXED = ("scheduler", "reduction", "max_steps", "max_minutes", "confirm_seeds")
-"""options of other searches: here every trial runs to its end, and compare_methods.py confirms"""
+"""options of other searches: here every trial runs to its end, and compare_methods.py confirms the choice"""
 
 
 def make_methods_parser() -> argparse.ArgumentParser:
@@ -58,7 +57,7 @@ def make_methods_parser() -> argparse.ArgumentParser:
 
 
 def build_searches(options: argparse.Namespace, execution: Execution) -> Sequence[Search]:
-    """Return a search for each method that the options name, the references of a comparison among them.
+    """Return a search for each requested method, including the references of a comparison.
 
     Raises:
         ValueError: unknown names, or options that would make budgets unequal.
@@ -67,7 +66,7 @@ def build_searches(options: argparse.Namespace, execution: Execution) -> Sequenc
         if getattr(options, name) is not None:
             flag = f"--{name.replace('_', '-')}"
             raise ValueError(
-                f"{flag} is not of this search: every method has the same --trials, each to its end"
+                f"{flag} is not an option of this search: every method has the same --trials, each to its end"
             )
     fill_in(options, PRESETS)
     options.name = f"tune_methods-{options.preset}" if options.name is None else options.name
@@ -93,9 +92,7 @@ def build_searches(options: argparse.Namespace, execution: Execution) -> Sequenc
     ]
     names = [re.sub(r"[^A-Za-z0-9_.=-]+", "-", cell.method_label) for cell in cells]
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
-        raise ValueError(
-            f"several methods would be searched under the name {repeated[0]}; ask for one of them"
-        )
+        raise ValueError(f"several methods would have the search name {repeated[0]}; choose one of them")
     return [
         Search(
             name=f"{options.name}-{name}",

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ["lt_rebalance", "sweeps", "analysis", "benchmarks", "examples"]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXEMPT = (
-    *("README.md", "docs", "sweeps", "benchmarks", "examples", "analysis"),
+    *("README.md", "docs", "analysis"),
     *(f"lt_rebalance/{wing}/" for wing in ("data", "images", "networks", "methods", "training")),
     *(f"lt_rebalance/{wing}/" for wing in ("generation", "sampling", "stages", "trainables")),
 )

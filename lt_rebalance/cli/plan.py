@@ -1,5 +1,4 @@
-"""`lt-rebalance plan`: the runs of a sweep, or the remaining ones of the studies in a store, and their
-cost."""
+"""`lt-rebalance plan`: the runs of a sweep, or the pending ones of a store, and their cost."""
 
 import argparse
 import subprocess

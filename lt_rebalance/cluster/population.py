@@ -98,8 +98,7 @@ class _Scheduler(PopulationBasedTraining):
     def __init__(
         self, search: Search, configure: Callable[[int, Values], TrialConfig], rounds_done: int
     ) -> None:
-        """Wait with the first perturbation until all members have trained for as many rounds as the most
-        advanced."""
+        """Wait with the first perturbation until all members have trained for equally many rounds."""
         super().__init__(
             time_attr="round",
             metric=search.objectives[0],

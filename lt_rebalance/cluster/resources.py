@@ -107,8 +107,7 @@ def _round_share(gpus_per_trial: float) -> float:
 
 
 def _count_slots(node: NodeSize, num_cpus: int, num_gpus: float) -> int:
-    """Return how many trials a node holds; a shared GPU is on one node, and so are several GPUs of one
-    trial."""
+    """Return how many trials a node holds; a share is on one GPU, several GPUs are on one node."""
     slots = int(node.get("CPU", 0) // num_cpus)
     devices = int(node.get("GPU", 0))
     if 0 < num_gpus < 1:

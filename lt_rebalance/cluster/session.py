@@ -62,8 +62,7 @@ class RaySession:
     """Ray, started when it is first needed, and a watch for reasons to stop; both until the command ends."""
 
     def __init__(self, address: str | None, lease: Lease | None) -> None:
-        """Start Ray on this machine unless an address names a running one, to which this is connected
-        already.
+        """Start Ray on this machine unless an address names one, to which this is connected already.
 
         Args:
             lease: on the store; None if nothing will be run.

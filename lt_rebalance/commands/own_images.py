@@ -81,7 +81,8 @@ def share_images(datasets: Iterable[str], store: Store, options: argparse.Namesp
         for name in names:
             is_new = upload_own(name, store)
             note(
-                f"{name}: {'written to' if is_new else 'is already in'} {store.location}, for workers on other machines"
+                f"{name}: {'written to' if is_new else 'is already in'} {store.location}, for workers on "
+                "other machines"
             )
     note_uploaded(names, store)
 

@@ -110,8 +110,7 @@ class SearchForecast:
         return (min(bounds) + confirmation_s) * self.resources.num_devices / 3600
 
     def _stages_of_a_trial(self) -> list[AnyStage]:
-        """Return the stages of a full trial: the tuned training once, and those that measure it at every
-        rung."""
+        """Return the stages of a full trial: the tuned training, and those that measure it at every rung."""
         ladder = self.search.ladder(self.search.untuned)
         measuring = [stage for rung in ladder for group in rung.groups[1:] for stage in group]
         return [*ladder[-1].groups[0], *measuring]

@@ -162,8 +162,7 @@ def _digest(config: Mapping[str, Any]) -> str:
 
 
 def describe_difference(registered: Cells, found: Cells) -> str:
-    """Return the difference between the cells of a study and registered ones, in words; empty if they
-    agree."""
+    """Return the difference between a study's cells and registered ones, in words; empty if they agree."""
     parts = {
         "not registered": [each for each in found if each not in registered],
         "registered and missing": [each for each in registered if each not in found],

@@ -64,8 +64,7 @@ class ReadableFilesystem(Protocol):
         ...
 
     def has_content(self, path: str, sha256: str, num_bytes: int) -> bool:
-        """Whether a file has this content, by the sha256 that the place stores, else by reading it. Errors as
-        `read`."""
+        """Whether a file has this content, by the stored sha256 or by reading it. Errors as `read`."""
         ...
 
     def read_appended(self, path: str) -> bytes:
@@ -81,8 +80,7 @@ class ReadableFilesystem(Protocol):
         ...
 
     def count_bytes(self, path: str) -> int:
-        """Return the size of a file, or the total of all files in a directory; no link is followed. 0 if
-        there is neither."""
+        """Return the size of a file, or of all files in a directory; 0 if missing; follows no link."""
         ...
 
     def list_unfinished(self) -> Sequence[str]:

@@ -10,8 +10,7 @@ FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def takes_no_more(error: BaseException) -> bool:
-    """Whether an error says that nothing can be written until space is freed or a write protection is
-    removed."""
+    """Whether an error says that the disk is full or write-protected."""
     return isinstance(error, OSError) and error.errno in FULL_ERRNOS
 
 

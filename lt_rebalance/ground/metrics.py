@@ -256,8 +256,7 @@ _SELECTING_SPLITS = {"best_validation": "validation", "oracle_best_test": "test"
 
 
 def selection_column(selection: str) -> str | None:
-    """Return the column of the curves whose first best value chooses the reported round; None: the last
-    round."""
+    """Return the column of the curves whose first best value chooses the reported round, or None."""
     split = _SELECTING_SPLITS.get(selection)
     return None if split is None else f"{split}_{SELECTION_METRIC}"
 

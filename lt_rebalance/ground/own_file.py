@@ -229,8 +229,7 @@ def check_sha256(name: str, stated: str | None) -> str | None:
 
 
 def list_needed(values: Any) -> Iterator[tuple[str, str]]:  # Any: walks down JSON values
-    """Yield name and sha256 of every reference to a user's file in a description such as `Stage.to_dict`
-    gives."""
+    """Yield name and sha256 of every reference to a user's file in a description of a stage."""
     if isinstance(values, Mapping):
         if "file_sha256" in values:
             yield values.get("name") or values["architecture"], values["file_sha256"]
@@ -276,8 +275,7 @@ def take_in(files: Sequence[Mapping[str, str]]) -> None:
 
 
 def find_place(error: BaseException) -> str | None:
-    """Return the line of a user's file where an error arose, such as "path/to/mine.py:12"; None for
-    others."""
+    """Return the line of a user's file where an error arose, "path/to/mine.py:12"; else None."""
     paths = {file.path for file in _AT_HAND.values()}
     following: BaseException | None = error
     while following is not None and paths:

@@ -100,8 +100,10 @@ class Session:
 
     @property
     def forecasts(self) -> dict[float, tuple[float, float]]:
-        """Return the estimate at each share of `TOLD_AT`, and the actual time from there, in seconds. Empty
-        if the session did not end normally."""
+        """Return the estimate at each share of `TOLD_AT`, and the actual time from there, in seconds.
+
+        Empty if the session did not end normally.
+        """
         found: dict[float, tuple[float, float]] = {}
         if self.ended_s is None or self.end != DONE:
             return found

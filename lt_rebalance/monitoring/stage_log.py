@@ -94,8 +94,7 @@ class Attempts:
 
 
 def read_attempts(log: str, title: str) -> Attempts:
-    """Return what a log says about the stage with a title; other lanes of its trials have lines in it as
-    well."""
+    """Return what a log says about the stage with a title; it has lines of other lanes as well."""
     seconds: dict[int, float] = {0: 0.0}
     at, num_begun, num_resumed, num_again, resumed_s, repeated_s, is_over = 0, 0, 0, 0, 0.0, 0.0, False
     for line in log.splitlines():

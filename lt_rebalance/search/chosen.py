@@ -59,8 +59,7 @@ def _find(cell: Cell, accounts: Iterable[Mapping[str, Any]], store: Store) -> Ma
 
 
 def _describe(base: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a cell and the base of its search must share: everything except chosen fields and
-    rounds."""
+    """Return what a cell and the base of its search must share: all but chosen fields and rounds."""
     flat = {
         name: value
         for name, value in flatten(base).items()

@@ -89,8 +89,10 @@ class SearchJournal:
         return [self._handle(trial) for trial in frozen]
 
     def make_sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """Return the sampler of one trial: a suggestion depends only on seed, number and history. So a search
-        that was stopped makes the same suggestions."""
+        """Return the sampler of one trial: a suggestion depends only on seed, number and history.
+
+        So a search that was stopped makes the same suggestions.
+        """
         state = np.random.SeedSequence([self.search.sampler_seed, number]).generate_state(1)
         return optuna.samplers.TPESampler(seed=int(state[0]))
 
@@ -124,8 +126,7 @@ class SearchJournal:
         self.study.tell(handle, values, state=_STATES[state])
 
     def importance(self) -> dict[str, float]:
-        """Return the share of each setting in the variation of the first objective; empty with too few
-        trials."""
+        """Return the share of each setting in the variation of the first objective; empty for few trials."""
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if len({trial.values[0] for trial in complete if trial.values}) < 2:
             return {}

@@ -24,8 +24,10 @@ _OBJECT = fields({"operations": list_of(mapping_of(anything))}, {"owner": text})
 
 
 class ObjectJournal(BaseJournalBackend):
-    """The operations of the journal of a search that this process owns. They are kept in memory as well,
-    since no other process appends."""
+    """The operations of the journal of a search that this process owns.
+
+    They are kept in memory as well, since no other process appends.
+    """
 
     def __init__(self, files: Filesystem, search: str, directory: str) -> None:
         """Read all operations, and become the owner.

@@ -35,8 +35,7 @@ STEP_SHARES = (16, 4, 1)
 
 
 def method_space(cell: Cell) -> SearchSpace:
-    """Return the search space of a method, by dotted field of a cell: learning rates and the method's
-    options.
+    """Return the search space of a method, by dotted field: learning rates and the method's options.
 
     If the method's file is not loaded, its options are unknown.
     """

@@ -108,8 +108,7 @@ class StoreDocuments:
     # Searches
 
     def search_directory(self, name: str) -> Path | None:
-        """Return the directory of a search, created if missing; None if the store has no path on this
-        machine."""
+        """Return the directory of a search, created if missing; None unless the store is a local directory."""
         if self.directory is None:
             return None
         assert not self.is_read_only
@@ -163,8 +162,7 @@ class StoreDocuments:
         self._files.remove(_member_path(name, member))
 
     def note_member_error(self, name: str, member: int, failure: Failure) -> None:
-        """Record the error of an attempt at a member of a population; it remains after the member has
-        ended."""
+        """Record the error of an attempt at a member of a population; it outlives the member."""
         self._add_failure(_member_errors_path(name, member), failure)
 
     def load_member_errors(self, name: str, member: int) -> list[Failure]:

@@ -64,8 +64,7 @@ class Holder(Process):
 
     @classmethod
     def from_json(cls, content: bytes) -> "Holder | None":
-        """Return the holder that a file names; None for an unreadable file, which is freed only when it stops
-        changing."""
+        """Return the holder in a file; None if unreadable: such a lease is free once it stops changing."""
         with contextlib.suppress(ValueError):
             values = parse_json(content)
             _HOLDER(values)
@@ -176,8 +175,7 @@ class Lease:
         self._files.replace(_path(self._generation), self._holder.to_json())
 
     def _take(self) -> int:
-        """Wait until it is clear whether the newest lease is held, take the next, and return its
-        generation."""
+        """Wait until the newest lease is known to be free, take the next, and return its generation."""
         seen: tuple[int, bytes] | None = None
         seen_s = 0.0
         while True:

@@ -144,8 +144,7 @@ class Record:
         return found | dict(self.metrics)
 
     def deterministic(self) -> dict[str, Any]:
-        """Return the part that must be equal, bit for bit, in two trainings of the stage on one kind of
-        CPU."""
+        """Return the part that must be bitwise equal in two trainings on one kind of CPU."""
         values = dataclasses.asdict(self)
         del values["timing"], values["provenance"]
         return values

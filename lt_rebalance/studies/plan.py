@@ -274,8 +274,7 @@ class Schedule:
         return self._stages.get(self._come_along.get(key, ""))
 
     def _add_up(self, key: str, cost: Callable[[AnyStage], float]) -> float:
-        """Return the cost of the longest chain that begins with a stage, caching it for all its
-        dependants."""
+        """Return the cost of the longest chain that begins with a stage, caching all its dependants."""
         behind = max((self._add_up(after, cost) for after in self._waiting.get(key, [])), default=0.0)
         self._chain_costs[key] = cost(self._stages[key]) + behind
         return self._chain_costs[key]

@@ -1,5 +1,4 @@
-"""The protocols: `paper` and `sound`, for choices where text, code and good practice differ, and the field's
-`cifar_lt`."""
+"""The protocols: `paper`, `sound` (good practice) and `cifar_lt` (the field's)."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -139,8 +138,7 @@ def make_cell(protocol: Protocol, *, dataset: str, c: str | None, method: str, g
 
 
 def _choose_validation(protocol: Protocol, dataset: str) -> dict[str, Any]:
-    """Return the validation option of a protocol that needs a validation set: the data set's own split, if
-    any."""
+    """Return the validation option of a protocol with a validation set: the data set's own, if any."""
     if protocol.validation_per_class and brings_validation(dataset):
         return {"validation_per_class": 0, "validation": OWN_SPLIT}
     return {"validation_per_class": protocol.validation_per_class}

@@ -155,8 +155,7 @@ class ClassifierStage(Stage):
         )
 
     def as_representation(self) -> "RepresentationStage | None":
-        """Return the same training as a representation that others start from; None unless its method is
-        "none"."""
+        """Return the same training as a representation for others; None unless its method is "none"."""
         if self.kind != ClassifierStage.kind or self.method.name != "none":
             return None
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

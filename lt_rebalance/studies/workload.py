@@ -39,8 +39,7 @@ def count_synthetic(stage: AnyStage) -> int:
 
 
 def describe_short(data: DataConfig, seeds: Iterable[int]) -> str:
-    """Return how many classes have fewer images than the cut requires, in any seed, in words; empty for
-    none."""
+    """Return in words how many classes have fewer images than the cut requires; empty for none."""
     spec = get_dataset_spec(data.dataset)
     available_K = [count - data.validation_per_class for count in spec.train_counts_K]
     needed = seeds if data.class_order == "permuted" else [0]
@@ -56,8 +55,7 @@ def describe_short(data: DataConfig, seeds: Iterable[int]) -> str:
 
 
 def counts_seed(stage: AnyStage) -> int:
-    """Return everything that the class counts of a stage, and so its work, derive from its seeds; 0 for
-    nothing."""
+    """Return everything that the class counts of a stage derive from its seeds; 0 for nothing."""
     return stage.data_seed if stage.data.class_order == "permuted" else 0
 
 
@@ -84,8 +82,7 @@ def stage_batching(stage: AnyStage) -> Batching:
 
 
 def require_workable(stage: AnyStage) -> None:
-    """Raise a ValueError that names a stage unless it, and all stages that it needs, can learn and be
-    tested."""
+    """Raise a ValueError that names a stage unless it, and all that it needs, can learn and be tested."""
     for upstream in stage.upstreams:
         require_workable(upstream)
     try:

@@ -1,5 +1,4 @@
-"""Curves of methods averaged over seeds: one run of TensorBoard per method, so that each has its own
-colour."""
+"""Curves of methods averaged over seeds: one run of TensorBoard, and one colour, per method."""
 
 import statistics
 from collections.abc import Iterator, Sequence
