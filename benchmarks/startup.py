@@ -34,7 +34,7 @@ def list_commands(store: str) -> Mapping[str, tuple[Sequence[str], int]]:
         "help of the analysis": (("-m", "analysis", "--help"), 0),
         "wrong option": ((GRID, "--no-such-option"), 2),
         "unknown method": ((GRID, "--methods", "no_such_method"), 2),
-        "no store": ((*LOOK, "status", f"{store}-elsewhere"), 2),
+        "no store": ((*LOOK, "status", f"{store}-missing"), 2),
         "status": ((*LOOK, "status", store), 0),
         "plan of known speed": ((GRID, "--plan", "--storage", store, *AXES, *CPU), 0),
     }

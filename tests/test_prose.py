@@ -13,10 +13,11 @@ from lt_rebalance.commands.sweep import make_axes_parser
 from tests.prose import BANNED, find_banned, leave_out_quotes, read_texts
 
 ROOT = Path(__file__).parents[1]
+NAMES = ("README", "ARCHITECTURE", "SECURITY", "CONTRIBUTING")
 FOLDERS = ["lt_rebalance", "sweeps", "analysis", "benchmarks", "examples"]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*(ROOT / f"{name}.md" for name in NAMES), *sorted((ROOT / "docs").glob("*.md"))]
 EXEMPT = (
-    *("README.md", "docs", "analysis"),
+    "analysis",
     *(f"lt_rebalance/{wing}/" for wing in ("data", "images", "networks", "methods", "training")),
     *(f"lt_rebalance/{wing}/" for wing in ("generation", "sampling", "stages", "trainables")),
 )

@@ -108,7 +108,7 @@ class StoreDocuments:
     # Searches
 
     def search_directory(self, name: str) -> Path | None:
-        """Return the directory of a search, created if missing; None unless the store is a local directory."""
+        """Return the directory of a search, created if missing; None if the store is not local."""
         if self.directory is None:
             return None
         assert not self.is_read_only
