@@ -23,7 +23,7 @@ BANNED: dict[str, str] = {
     r"\bsheets?\b": "grid of samples",
     r"\bdrivers?\b(?! of a GPU|-|:)": "sweep, or main process",
     r"of (?:one|a user|the user)'s own": "of your own, a user's",
-    r"\banew\b(?!:)": "again, or new",
+    r"\banew\b": "again, or new",
     r"at once\b": "immediately, or at the same time",
     r"\belsewhere\b": "say where: another machine, another place",
     r"\bat hand\b": "available, loaded",

@@ -12,7 +12,7 @@ import jinja2
 from lt_rebalance.commands.study_plan import StudyPlan
 from lt_rebalance.ground.text import format_bytes, format_duration, one_line
 from lt_rebalance.monitoring.facts import RUN_STATES
-from lt_rebalance.monitoring.sessions import TOLD_AT, Session
+from lt_rebalance.monitoring.sessions import ESTIMATED_AT, Session
 from lt_rebalance.monitoring.stage_log import Attempts
 from lt_rebalance.monitoring.status import Status
 from lt_rebalance.store.records import Record
@@ -78,7 +78,7 @@ def describe(account: Account) -> str:
         costs=[("all", status.spending.spent_s), *((name, each.spent_s) for name, each in spendings.items())],
         saved_s=status.saved_s,
         forecasts=[session for session in account.sessions if session.forecasts],
-        shares=TOLD_AT,
+        shares=ESTIMATED_AT,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from lt_rebalance.ground.disk import takes_no_more
+from lt_rebalance.ground.disk import cannot_be_written
 from lt_rebalance.ground.errors import NotApplicableError, StorageError
 from lt_rebalance.ground.own_file import describe_own, find_place, say_error
 from lt_rebalance.stages.machine import describe_machine
@@ -102,7 +102,7 @@ class Attempt:
             self._ended = self._end(error)
 
     def _end(self, error: BaseException) -> Result:
-        if takes_no_more(error):
+        if cannot_be_written(error):
             return _stop("unwritable", str(error))
         if isinstance(error, StorageError | UnfitWorkerError):
             return _stop("blocked", str(error))

@@ -13,7 +13,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from lt_rebalance.cluster.attempt import MAX_ERRORS, AttemptError
-from lt_rebalance.ground.disk import describe_disk, takes_no_more
+from lt_rebalance.ground.disk import cannot_be_written, describe_disk
 from lt_rebalance.ground.errors import ClusterError, StorageError
 from lt_rebalance.studies.stage import stage_from_dict
 
@@ -42,7 +42,7 @@ class StoreFaults:
         try:
             yield
         except OSError as error:
-            if takes_no_more(error):
+            if cannot_be_written(error):
                 self._keep_unwritable(str(error))
             elif isinstance(error, StorageError):
                 self._first = self._first or error

@@ -155,9 +155,7 @@ def main(
 ) -> int:
     """Run a sweep's command line and return its exit code.
 
-    The run ends with the answer to the sweep's question, if it has one, and the account of its runs. 0: every
-    planned run is complete, diverged or not applicable. 1: some failed or are missing. Others: as
-    `run_command`.
+    The run ends with the answer to the sweep's question, if it has one, and the account of its runs.
 
     0: every planned run is complete, diverged or not applicable. 1: some failed or are missing. Others: as
     `run_command`.

@@ -9,7 +9,7 @@ from lt_rebalance.ground.text import format_bytes
 FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def takes_no_more(error: BaseException) -> bool:
+def cannot_be_written(error: BaseException) -> bool:
     """Whether an error says that the disk is full or write-protected."""
     return isinstance(error, OSError) and error.errno in FULL_ERRNOS
 

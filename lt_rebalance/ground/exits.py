@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from lt_rebalance.ground.disk import takes_no_more
+from lt_rebalance.ground.disk import cannot_be_written
 from lt_rebalance.ground.errors import ClusterError, LeaseLostError, StorageError, StoreError
 from lt_rebalance.ground.interrupts import Interrupted
 from lt_rebalance.ground.own_file import describe_own
@@ -88,7 +88,7 @@ def run_command(
         with contextlib.ExitStack() as stack:
             code = _run(parser, prepare, arguments, stack)
     except Exception as error:  # a context could not be closed
-        code = _tell(error, has_begun=True)
+        code = _report(error, has_begun=True)
     if (failure := output_failure()) is not None:
         print(f"error: standard output could not be written ({failure.strerror})", file=sys.stderr)
         return code or EXIT_INCOMPLETE
@@ -111,7 +111,7 @@ def _run(
         has_begun = True
         return work()
     except (Exception, Interrupted, KeyboardInterrupt) as error:
-        return _tell(error, has_begun=has_begun)
+        return _report(error, has_begun=has_begun)
 
 
 def explain(error: BaseException, *, has_begun: bool) -> Ending:
@@ -155,7 +155,7 @@ def _name_cause(error: BaseException, *, has_begun: bool) -> tuple[str, str]:
         return "cluster", words
     if isinstance(error, StoreError | StorageError):
         return "storage", words
-    if takes_no_more(error):
+    if cannot_be_written(error):
         return "storage", f"{words}; free space, or give another --storage"
     if (own := describe_own(error)) is not None:
         return "own file", own
@@ -182,7 +182,7 @@ def describe_os_error(error: OSError) -> str:
     return f"{reason}: {error.filename}" if error.filename else reason
 
 
-def _tell(error: BaseException, *, has_begun: bool) -> int:
+def _report(error: BaseException, *, has_begun: bool) -> int:
     """Print how a command ends and return its exit code."""
     ending = explain(error, has_begun=has_begun)
     if ending.cause == "code":

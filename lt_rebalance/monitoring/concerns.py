@@ -72,17 +72,17 @@ _REMEDIES = {
 """by cause of failure; only causes that a retry alone does not fix"""
 
 
-def advise_on(causes: Collection[str], command: str, anew: str = "") -> str:
+def advise_on(causes: Collection[str], command: str, more_options: str = "") -> str:
     """Return what to do about failures of these causes, and the command that resumes after that.
 
     Args:
         command: the command that failed, as a user gave it. Stages that run anyway after the fix need no
             `--retry-failed`, which would run the old file again.
-        anew: further options of the command, if a new file needs them.
+        more_options: further options of the command, if a new file needs them.
     """
     remedies = [remedy for cause, remedy in _REMEDIES.items() if cause in causes]
     first = f"first {' and '.join(remedies)}" if remedies else ""
     if set(causes) == {_OWN_FILE}:
-        return f"{first}, then: {command}{anew}"
+        return f"{first}, then: {command}{more_options}"
     before = f"{first}, else it fails again; " if remedies else ""
     return f"{before}to retry what failed: {command} --retry-failed"

@@ -21,7 +21,7 @@ from lt_rebalance.ground.text import one_line
 from lt_rebalance.ground.values import LARGEST_S, fields, label, number, optional, parse_json, whole
 
 DIRECTORY = "sessions"
-TOLD_AT = (0.1, 0.5, 0.9)
+ESTIMATED_AT = (0.1, 0.5, 0.9)
 """shares of finished stages at which the estimated time left is compared with the actual time"""
 _SECONDS = number(0, LARGEST_S)
 _ID = {"session": label, "at_s": _SECONDS}
@@ -100,7 +100,7 @@ class Session:
 
     @property
     def forecasts(self) -> dict[float, tuple[float, float]]:
-        """Return the estimate at each share of `TOLD_AT`, and the actual time from there, in seconds.
+        """Return the estimate at each share of `ESTIMATED_AT`, and the actual time from there, in seconds.
 
         Empty if the session did not end normally.
         """
@@ -108,7 +108,7 @@ class Session:
         if self.ended_s is None or self.end != DONE:
             return found
         for num_done, at_s, left_s in self.told:
-            for share in TOLD_AT:
+            for share in ESTIMATED_AT:
                 if share not in found and num_done >= share * self.num_stages and left_s is not None:
                     found[share] = (left_s, self.ended_s - at_s)
         return found

@@ -41,9 +41,9 @@ class Ledger:
                 self.failures[key] = found
             elif found is not None:  # it is set aside, which changes the store, and so the ledger
                 self._look_up(key)
-        self._count_anew()
+        self._recount()
 
-    def _count_anew(self) -> None:
+    def _recount(self) -> None:
         vars(self).pop("_counts", None)
 
     @cached_property
@@ -158,7 +158,7 @@ class Ledger:
     def forget_failures(self) -> None:
         """Count failed stages as missing, in this ledger but not in the store."""
         self.failures.clear()
-        self._count_anew()
+        self._recount()
 
     def count_runs(self) -> Counter[str]:
         """Return how many planned runs there are in each state."""

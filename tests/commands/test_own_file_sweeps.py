@@ -520,9 +520,9 @@ def test_search_of_a_method_of_ones_own_keeps_its_stages_though_the_file_is_gone
 
 def test_configuration_of_a_method_that_is_not_at_hand_cannot_be_used(plan: Plan, forget: Forget) -> None:
     forget()
-    with pytest.raises(ValueError, match="not at hand"):
+    with pytest.raises(ValueError, match="not loaded"):
         get_method(plan.runs[0].stage.method.name)
-    with pytest.raises(ValueError, match="not at hand"):
+    with pytest.raises(ValueError, match="not loaded"):
         MethodConfig(name=plan.runs[0].stage.method.name, draw=None)
 
 

@@ -140,7 +140,7 @@ WRONG_INPUT: dict[str, tuple[ModuleType, list[str], str]] = {
     "test that is read": (
         tune_classifier,
         ["--set", "classifier.selection=oracle_best_test"],
-        "it reads the test",
+        "which reads the test",
     ),
     "budget in a field": (tune_classifier, ["--set", "classifier.budget.steps=9"], "is set by --steps"),
     "no generator": (tune_classifier, ["--set", "generator.beta1=0.5"], "has no generator"),
@@ -369,7 +369,7 @@ def test_failures_of_a_file_of_ones_own_are_not_tried_again_as_they_are(
         store.mark_failed(failure)
     assert call(tune_cgan, [*CPU, "--storage", store.location, *asked]) == 1
     out = capsys.readouterr().out
-    assert re.search(rf"first mend the [^\n]* that raised[^\n]*{said}", out), out
+    assert re.search(rf"first fix the [^\n]* that raised[^\n]*{said}", out), out
 
 
 @pytest.mark.slow

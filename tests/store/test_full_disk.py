@@ -11,7 +11,7 @@ import pytest
 
 from lt_rebalance.cluster.trainable import trial_config
 from lt_rebalance.files.filesystem import LocalFilesystem
-from lt_rebalance.ground.disk import takes_no_more
+from lt_rebalance.ground.disk import cannot_be_written
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.stages.kinds import open_run, run_stage
 from lt_rebalance.stages.observer import Watch
@@ -131,8 +131,8 @@ def test_read_only_storage_is_refused_before_training_by_its_path(
 
 
 def test_errors_of_a_disk_are_told_from_others() -> None:
-    assert takes_no_more(OSError(28, "No space left on device"))
-    assert not takes_no_more(OSError(13, "Permission denied")) and not takes_no_more(ValueError("28"))
+    assert cannot_be_written(OSError(28, "No space left on device"))
+    assert not cannot_be_written(OSError(13, "Permission denied")) and not cannot_be_written(ValueError("28"))
 
 
 def test_cgan_on_a_full_disk_goes_on_too(generator_stage: GeneratorStage, tmp_path: Path) -> None:

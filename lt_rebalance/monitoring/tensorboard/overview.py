@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
-from lt_rebalance.ground.disk import takes_no_more
+from lt_rebalance.ground.disk import cannot_be_written
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.ground.imbalance import ORIGINAL
 from lt_rebalance.ground.metrics import METRICS
@@ -126,7 +126,7 @@ def refresh_events(store: Store, study: StudyDocument) -> int:
     except StorageError:
         raise
     except OSError as error:
-        if takes_no_more(error):  # existing events can be shown as they are
+        if cannot_be_written(error):  # existing events can be shown as they are
             raise
         root = study_directory(study.name)
         raise StoreError(
