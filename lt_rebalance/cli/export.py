@@ -1,4 +1,4 @@
-"""`lt-rebalance export`: the tidy frames of the analysis as files, or finished runs to a tracker."""
+"""`lt-rebalance export`: tidy frames of the analysis to files, or finished runs to a tracker."""
 
 import argparse
 import contextlib
@@ -18,7 +18,7 @@ MLFLOW = "mlflow"
 
 
 def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work | int:
-    """Write frames, or print one; of runs to a tracker, return what exports them."""
+    """Write frames, or print one; for a tracker, return the work that exports runs."""
     if options.to in (None, *FILES):
         return _export_frames(options)
     return _prepare_tracker(options, stack)
@@ -57,7 +57,7 @@ def _export_frames(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write(frame: Any, path: Path, form: str) -> None:  # Any: pandas ships no types
+def _write(frame: Any, path: Path, form: str) -> None:  # Any: pandas has no types
     if form == CSV:
         path.write_text(to_csv(frame), encoding="utf-8")
     else:
@@ -65,10 +65,10 @@ def _write(frame: Any, path: Path, form: str) -> None:  # Any: pandas ships no t
 
 
 def _choose_form(options: argparse.Namespace) -> str:
-    """Return which kind of file is asked for.
+    """Return the kind of file that the options ask for.
 
     Raises:
-        ValueError: none that can be had, or where nothing of that kind can be.
+        ValueError: an unknown kind, or one that the place cannot hold.
     """
     out, form = options.out, options.to
     ending = "" if out is None else next((each for each in FILES if out.endswith(f".{each}")), "")
@@ -80,12 +80,12 @@ def _choose_form(options: argparse.Namespace) -> str:
     if form and ending and ending != form:
         raise ValueError(f"--to {form} and --out {out} name two kinds of files; leave out --to")
     if out is None and form == PARQUET:
-        raise ValueError(f"--to {PARQUET} needs --out, a file or a folder: it is nothing for a terminal")
+        raise ValueError(f"--to {PARQUET} needs --out, a file or a folder: a terminal cannot show it")
     return form or ending or CSV
 
 
 def _make_folder(folder: str) -> None:
-    """Make a folder where there is none; a ValueError of one that nothing is to be written in."""
+    """Create a missing folder; a ValueError if it must not or cannot be written."""
     if Path(folder, "store.json").exists():
         raise ValueError(f"--out {folder} is a store, in which only sweeps write; name another folder")
     try:
@@ -94,8 +94,8 @@ def _make_folder(folder: str) -> None:
         raise ValueError(f"--out {folder} must be a folder that can be written ({error.strerror})") from None
 
 
-def _read_results(options: argparse.Namespace) -> Any:  # Any: pandas ships no types
-    # The one place where the package looks at what stands below it: what "tidy" means is decided there.
+def _read_results(options: argparse.Namespace) -> Any:  # Any: pandas has no types
+    # The one import of `analysis` in the package: it defines the tidy frames.
     import_beside("analysis")
     from analysis.collect import read_results
 
@@ -108,7 +108,7 @@ def _read_results(options: argparse.Namespace) -> Any:  # Any: pandas ships no t
 def _prepare_tracker(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work:
     for name in ("frame", "allow"):
         if getattr(options, name):
-            raise ValueError(f"--{name} is of frames, and --to {options.to} takes whole runs; leave it out")
+            raise ValueError(f"--{name} is for frames, and --to {options.to} takes whole runs; leave it out")
     store = open_existing(options.store)
     studies = [store.load_study(name) for name in choose_studies(store, options.study)]
     tracker = _open_tracker(options, stack)
@@ -139,7 +139,7 @@ def _prepare_tracker(options: argparse.Namespace, stack: contextlib.ExitStack) -
 
 
 def _open_tracker(options: argparse.Namespace, stack: contextlib.ExitStack) -> Tracker:
-    """Return where runs are exported to; errors as those of the trackers."""
+    """Return the tracker to export to; errors as those of the trackers."""
     if options.to == MLFLOW:
         from lt_rebalance.cli.to_mlflow import URI_VARIABLE, MlflowTracker
 

@@ -1,4 +1,4 @@
-"""Export to MLflow: a study is an experiment, and each of its finished runs a run of that."""
+"""Export to MLflow: an experiment per study, and a run per finished run."""
 
 import contextlib
 import os
@@ -16,27 +16,27 @@ from lt_rebalance.store.study_document import StudyDocument
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _SQLITE = "sqlite:///"
 _ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # nobody but the server that was named is told anything
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # send nothing to other servers
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
 }
 _RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
-"""unless the environment has it: with MLflow's own 7, a server that is not there takes four minutes"""
+"""unless the environment sets it: with MLflow's default 7, an unreachable server takes four minutes"""
 _MOST_METRICS, _MOST_OTHERS = 1000, 100
-"""that one request may carry"""
+"""limit of one request"""
 _LONGEST_REASON = 300
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 MlflowEntity = Any
-"""what MLflow returns, which is imported only where it is used"""
+"""return values of MLflow, which is imported only when used"""
 
 
 def check_uri(uri: str) -> str:
     """Return the address of a place that runs can be exported to.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not one.
     """
     if uri.startswith(_SQLITE) and uri != _SQLITE:
         folder = Path(uri.removeprefix(_SQLITE)).parent
@@ -46,12 +46,12 @@ def check_uri(uri: str) -> str:
     try:
         parts = urlsplit(uri)
         is_server = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none, or half an address of IPv6
+    except ValueError:  # an invalid port, or half an IPv6 address
         is_server = False
     if not is_server:
         raise ValueError(
-            "--to mlflow goes to a server, http://HOST:PORT or https://HOST, or to a database, "
-            f"{_SQLITE}FILE; got {uri!r}"
+            f"--to mlflow needs a server, http://HOST:PORT or https://HOST, or to a database, {_SQLITE}FILE; "
+            f"got {uri!r}"
         )
     if "@" in parts.netloc:
         raise ValueError(
@@ -65,13 +65,13 @@ class MlflowTracker:
     """An MLflow server, or its database."""
 
     def __init__(self, uri: str, stack: contextlib.ExitStack) -> None:
-        """Connect to it, and ask it once.
+        """Connect to it, with one request.
 
         Args:
-            stack: sets the environment back in the end.
+            stack: restores the environment at the end.
 
         Raises:
-            ValueError: the address is none, or MLflow cannot be used there.
+            ValueError: the address is invalid, or MLflow cannot be used there.
         """
         self.place = check_uri(uri)
         stack.enter_context(environment({**_RETRIES, **os.environ, **_ENVIRONMENT}))
@@ -80,7 +80,7 @@ class MlflowTracker:
         self._experiments: dict[str, str] = {}
         """by study, the id of its experiment"""
         self._begun: dict[tuple[str, str], MlflowEntity] = {}
-        """by study and key, the runs of exports that did not come to their end"""
+        """by study and key, the runs of interrupted exports"""
         try:
             self._client = MlflowClient(tracking_uri=uri)
             self._client.search_experiments(max_results=1)
@@ -88,7 +88,7 @@ class MlflowTracker:
             raise ValueError(f"{uri}: MLflow cannot be used there: {_say(error)}") from None
 
     def find(self, study: StudyDocument) -> Collection[str]:
-        """Return the keys of the runs of a study that are there, whole.
+        """Return the keys of the completely exported runs of a study.
 
         Raises:
             ValueError: its experiment was deleted.
@@ -118,7 +118,7 @@ class MlflowTracker:
                 lambda: self._client.search_runs(
                     [experiment_id],
                     filter_string=f"tags.`{KEY_TAG}` LIKE '%'",
-                    page_token=token,  # called at once
+                    page_token=token,  # called immediately
                 )
             )
             yield from page
@@ -126,10 +126,10 @@ class MlflowTracker:
                 return
 
     def add(self, study: StudyDocument, run: TrackedRun) -> None:
-        """Export a run; one that an earlier export began is completed.
+        """Export a run; complete one that an earlier export began.
 
         Raises:
-            StorageError: the server refuses, or answers no more.
+            StorageError: the server refuses, or no longer answers.
         """
         self._ask(lambda: self._add(study, run))
 
@@ -138,7 +138,7 @@ class MlflowTracker:
 
         made = self._begun.pop((study.name, run.key), None) or self._begin(study, run)
         run_id, begun_ms = made.info.run_id, made.info.start_time
-        # All at the same moment: what is told a second time is the same, and kept once.
+        # All with the same timestamp: repeated values are equal, and stored once.
         metrics = [
             Metric(name, value, begun_ms, step)
             for step, values in [*run.curves, (int(run.metrics["num_steps"]), run.metrics)]

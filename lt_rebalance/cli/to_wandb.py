@@ -1,4 +1,4 @@
-"""Export to runs of Weights & Biases on this disk, which `wandb sync` uploads when and where a user wants."""
+"""Export to offline runs of Weights & Biases on this disk, which users upload by `wandb sync`."""
 
 import contextlib
 import re
@@ -16,7 +16,7 @@ from lt_rebalance.store.study_document import StudyDocument
 
 _RUN = "offline-run-"
 _NO_PROJECT = re.compile(r"[/\\#?%:]")
-"""what stands in no name of a project"""
+"""characters that are not allowed in names of projects"""
 _LONGEST_PROJECT, _LONGEST_TAG = 128, 64
 """characters"""
 _PATIENCE_S, _LOOK_AGAIN_S = 60.0, 0.01
@@ -29,14 +29,15 @@ _LAST_PARTS = (1, 4)
 class WandbTracker:
     """A folder with runs of W&B, each in STUDY/wandb/offline-run-TIME-KEY.
 
-    A run is written elsewhere in the folder and moved there when it is whole: what lies there is never read.
+    A run is written to a temporary directory in the folder and moved when complete. Runs in the folder are
+    never read.
     """
 
     def __init__(self, folder: str, stack: contextlib.ExitStack) -> None:
-        """Begin to write in a folder that is there.
+        """Begin to write in an existing folder.
 
         Args:
-            stack: in the end, ends W&B's own process, removes what it leaves and sets the environment back.
+            stack: at the end, ends W&B's own process, removes its leftovers and restores the environment.
 
         Raises:
             ValueError: the folder cannot be written.
@@ -50,7 +51,7 @@ class WandbTracker:
         except OSError as error:
             raise ValueError(f"--out {folder} cannot be written ({error.strerror})") from None
         self._scratch = stack.enter_context(scratch)
-        # What a user set for runs of his own, a login and a server among it, is none of this export's.
+        # The user's own settings for runs, including login and server, do not apply to this export.
         stack.enter_context(environment(_keep_within(self._scratch), without="WANDB_"))
         import wandb
 
@@ -68,7 +69,7 @@ class WandbTracker:
         )
 
     def find(self, study: StudyDocument) -> Collection[str]:
-        """Return the keys of the runs of a study that are there."""
+        """Return the keys of the exported runs of a study."""
         present = self._runs_of(study).glob(f"{_RUN}*")
         return {path.name.rpartition("-")[2] for path in present}
 
@@ -113,10 +114,10 @@ class WandbTracker:
 
 
 def wait_for(path: Path, num_rounds: int) -> None:
-    """Return when a run's file is whole; a process of W&B's own writes it, and tells of no error.
+    """Wait until a run's file is complete; a process of W&B writes it, and reports no errors.
 
     Raises:
-        OSError: it is not, for a minute.
+        OSError: it is not complete after a minute.
     """
     deadline = time.monotonic() + _PATIENCE_S
     while True:
@@ -125,16 +126,16 @@ def wait_for(path: Path, num_rounds: int) -> None:
             return
         if time.monotonic() > deadline:
             raise OSError(
-                f"{num_rounds} rounds were handed to W&B, and {kinds['history']} are in its file, which "
-                "does not come to its end"
+                f"{num_rounds} rounds were handed to W&B, and {kinds['history']} are in its file, which is "
+                "incomplete"
             )
         time.sleep(_LOOK_AGAIN_S)
 
 
 def read_run(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield the records of a run's file, which is a log as LevelDB has it: what each is of, and its message.
+    """Yield kind and message of each record of a run's file, a log in LevelDB's format.
 
-    A file that breaks off ends with the last whole record.
+    A truncated file ends with the last complete record.
     """
     from wandb.proto.wandb_internal_pb2 import Record
 
@@ -154,7 +155,7 @@ def read_run(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _keep_within(folder: str) -> dict[str, str]:
-    """Return the environment by which W&B writes nothing elsewhere, and tells nobody anything."""
+    """Return the environment by which W&B writes only to the folder, and sends nothing."""
     places = {f"WANDB_{each}_DIR": folder for each in ("ARTIFACT", "CACHE", "CONFIG", "DATA")}
     return places | {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
 

@@ -1,4 +1,4 @@
-"""Finished runs of a study as trackers of experiments keep them: settings, metrics, curves and tags."""
+"""Finished runs of a study in the form of experiment trackers: settings, metrics, curves and tags."""
 
 import contextlib
 import importlib.util
@@ -15,9 +15,9 @@ from lt_rebalance.store.study_document import StudyDocument, StudyRun
 
 Setting = str | int | float | bool
 PREFIX = "lt_rebalance."
-"""with which every tag begins"""
+"""prefix of every tag"""
 KEY_TAG = f"{PREFIX}key"
-"""by which an exported run is found again"""
+"""the tag that identifies an exported run"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,38 +27,38 @@ class TrackedRun:
     key: str
     """sha256 of its stage, in hexadecimal"""
     name: str
-    """tells it apart from all others of its study"""
+    """distinguishes it from all others of its study"""
     cell: str
     """the name that all seeds of its cell share"""
     is_complete: bool
-    """False of a run that diverged"""
+    """False if the run diverged"""
     settings: Mapping[str, Setting]
-    """the cell's configuration in dotted names, its execution and its seeds; what it has not is absent"""
+    """the cell's configuration in dotted names, its execution and its seeds; without absent fields"""
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
-    """at the end: those of the test images, recalls of groups of classes, steps, and cost in seconds"""
+    """final values: metrics on the test images, recalls of groups of classes, steps, and cost in seconds"""
     curves: Sequence[tuple[int, Mapping[str, float]]]
-    """optimizer steps done, and metrics; one a round, nothing by class"""
+    """optimizer steps done, and metrics; one per round, nothing by class"""
     finished_s: float | None
-    """in seconds since 1970; None in records from before it was kept"""
+    """in seconds since 1970; None in older records without it"""
     wall_s: float
 
 
 class Tracker(Protocol):
-    """A place that runs of studies are exported to."""
+    """A place to which runs of studies are exported."""
 
     place: str
-    """as the user names it"""
+    """in the user's words"""
 
     def find(self, study: StudyDocument) -> Collection[str]:
-        """Return the keys of the runs of a study that are there, whole."""
+        """Return the keys of the completely exported runs of a study."""
 
     def add(self, study: StudyDocument, run: TrackedRun) -> None:
         """Export a run."""
 
 
 def read_tracked(store: Store, study: StudyDocument, present: Collection[str]) -> Iterator[TrackedRun]:
-    """Yield the finished runs of a study, in any order, less those whose keys are present already.
+    """Yield the finished runs of a study, in any order, except those whose keys are present already.
 
     Raises:
         StoreError: a record cannot be read; it names the file.
@@ -104,7 +104,7 @@ def _present(values: Mapping[str, Setting | None]) -> dict[str, Setting]:
 
 
 def _group_recalls(record: Record) -> dict[str, float]:
-    """Return the mean recall of each group of classes, as the frame of runs has it; none if diverged."""
+    """Return the mean recall of each group of classes, as in the frame of runs; none if diverged."""
     if not record.confusion:
         return {}
     counts_K, recall_K = record.class_counts, record.read_confusion().recall_K
@@ -118,7 +118,7 @@ def _numbers(row: Mapping[str, object]) -> dict[str, float]:
 
 
 def require_extra(module: str, extra: str) -> None:
-    """Raise a ValueError unless the package of an extra is installed; it is not imported."""
+    """Raise a ValueError unless the package of an extra is installed; does not import it."""
     if importlib.util.find_spec(module) is None:
         raise ValueError(
             f"--to {extra} needs the package {module}, which is not installed: "
@@ -131,7 +131,7 @@ def environment(changes: Mapping[str, str], *, without: str | None = None) -> It
     """Change variables of the environment within a block.
 
     Args:
-        without: variables whose name begins so are taken away.
+        without: prefixes of variables that are removed.
     """
     before = dict(os.environ)
     kept = {name: value for name, value in before.items() if without is None or not name.startswith(without)}
