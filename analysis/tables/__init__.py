@@ -53,7 +53,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Frames:
-    """What the analysis computes from results, once, for tables, figures and sentences."""
+    """The frames that tables, figures and sentences share, computed once."""
 
     estimates: pd.DataFrame
     """as `aggregate` returns them"""
@@ -79,7 +79,7 @@ class Frames:
 
 
 def compute_frames(results: Results) -> Frames:
-    """Return all that tables are made of."""
+    """Return the frames of all tables."""
     contrasts = compare(results.runs)
     return Frames(
         estimates=aggregate(results.runs),
