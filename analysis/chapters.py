@@ -92,7 +92,7 @@ CHAPTERS = (
     ),
     Chapter(
         name="spread",
-        short_title="Spread",
+        short_title="Variance",
         title="Sources of variance and statistical power",
         tables=("t4-components", "t4-sources", "t5-power"),
     ),

@@ -70,7 +70,8 @@ def make_first_screen(
     lines = [
         describe_choice(cells) if (cells["classifier.selection"] == ORACLE).any() else "",
         *_describe_changes(ablations, leaders),
-        join(_describe_alone(row, is_one_setting=is_one_setting) for row in alone),
+        join(_describe_alone(row, is_one_setting=is_one_setting) for row in alone[:_MOST_NAMED]),
+        f"{len(alone) - _MOST_NAMED} more have one method only (T0)." if len(alone) > _MOST_NAMED else "",
         describe_collapse(collapse),
         describe_left_out(runs),
     ]

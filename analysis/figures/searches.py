@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.style import COLLAPSED_COLOUR, Drawn, make_figure
 from analysis.searches import SearchResults
@@ -102,6 +103,7 @@ def plot_history(axes: Axes, search: SearchResults) -> Axes:
     if len(untuned):
         axes.axhline(untuned[objective].iloc[0], color=_UNTUNED_COLOUR, linestyle="--", linewidth=0.8)
     axes.set_xlabel("trial")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(_label(search))
     axes.grid(color="0.92")
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -189,6 +191,7 @@ def rungs_figure(search: SearchResults) -> Figure:
         counts.annotate(str(number), (position, number), ha="center", va="bottom", fontsize=8)
     counts.set_xlabel("rung (rounds of training)")
     counts.set_ylabel("trials measured")
+    counts.yaxis.set_major_locator(MaxNLocator(integer=True))
     states = search.trials.set_index("number")["state"]
     for number, rows in search.rungs.groupby("number"):
         is_complete = states[number] == "complete"

@@ -12,7 +12,6 @@ from analysis.searches import SearchResults
 from analysis.sentences import (
     describe_fresh_seeds,
     describe_pairs_left_out,
-    describe_search_choice,
     describe_trial_ends,
     describe_trials,
     join,
@@ -163,7 +162,6 @@ def _confirmation_meaning(search: SearchResults, frame: pd.DataFrame, *, is_untu
     few = f"With fewer than {MIN_PAIRS} pairs there is no verdict, whatever the difference."
     return join(
         [
-            describe_search_choice(search.objectives.values()),
             describe_fresh_seeds(search.seeds, seeds),
             few if len(decisive.seeds) < MIN_PAIRS else "",
             describe_pairs_left_out(frame[frame["metric"] == DECISIVE]),

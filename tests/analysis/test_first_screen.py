@@ -161,6 +161,12 @@ def test_one_method_is_compared_with_nothing() -> None:
     )
 
 
+def test_of_many_places_with_one_method_four_are_named() -> None:
+    screen = screen_of(*[runs_of({"none": (0.7, 0.8)}, setting=f"s{index}") for index in range(6)])
+    assert "On s3, C = 1/2 only none was run" in screen.lines[0] and "s4" not in screen.lines[0]
+    assert screen.lines[1] == "2 more have one method only (T0)."
+
+
 def test_no_run_yet() -> None:
     screen = screen_of(runs_of({"none": (NAN,), "oversample": (NAN,)}))
     assert screen.headline == "No run is complete yet." and screen.answers == () and screen.lines == ()
