@@ -116,7 +116,7 @@ def count_diverged(runs: pd.DataFrame) -> int:
 
 
 def _beside(row: PaperRow | None, metric: str, values: np.ndarray) -> dict[str, object]:
-    """Return the paper's single number of a metric and where it lies among our runs; nan if it has none."""
+    """Return the paper's single number of a metric and its place among our runs; nan if it has none."""
     if row is None or metric not in PAPER_METRICS:
         return {"paper": np.nan, "z": np.nan, "percentile": np.nan, "is_inside": None}
     paper = float(getattr(row, PAPER_METRICS[metric]))

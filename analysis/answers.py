@@ -27,7 +27,7 @@ def answer_differences(location: str, study: str, width: int) -> tuple[str, str]
 def answer_methods(location: str, study: str, width: int) -> tuple[str, str]:
     """Return how the methods of a study rank, differ from its references and cost; as `answer_differences`.
 
-    The CSV has one row a method with all of it.
+    The CSV has one row per method with all of it.
     """
     from analysis.methods import methods_frame
     from analysis.tables.methods import methods_tables

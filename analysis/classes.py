@@ -38,7 +38,7 @@ def shown_recalls(classes: pd.DataFrame) -> pd.DataFrame:
         classes: as in `Results`, of one setting and one C or profile.
 
     Returns:
-        One row a run and what is shown: `method`, `key`, `place` (its order), `shown` (the name of the class,
+        One row per run and shown place: `method`, `key`, `place` (its order), `shown` (the name of the class,
         or of the group with its number of classes), `class_count` (real training images of the class, of a
         group their sum), `num_classes`, and `recall`, of a group the mean over its classes.
     """
@@ -105,8 +105,8 @@ def recall_table(classes: pd.DataFrame) -> pd.DataFrame:
 def confused_pairs(confusions: Sequence[Confusion]) -> list[tuple[int, int, float]]:
     """Return the `NUM_PAIRS` most confused pairs: true class, prediction, and share of the true class.
 
-    The share is the mean over the confusions; a run in which a pair does not occur counts as 0. Ties go by
-    label.
+    The share is the mean over the confusions; a run in which a pair does not occur counts as 0. Ties are
+    ordered by label.
     """
     num_classes = confusions[0].num_classes
     pairs, shares = [], []

@@ -55,18 +55,18 @@ class Results:
     questions: tuple[str, ...]
     """the questions of the studies that have one"""
     cells: pd.DataFrame
-    """one row a cell, in the order of the paper: names, and the configuration in dotted columns"""
+    """one row per cell, in the order of the paper: names, and the configuration in dotted columns"""
     tunings: pd.DataFrame
-    """one row a cell with settings from a search: study, cell, search, its budget, values, untuned"""
+    """one row per cell with settings from a search: study, cell, search, its budget, values, untuned"""
     comparisons: pd.DataFrame
     """one row for each pair of cells that a study is about: study, cell, reference, change"""
     runs: pd.DataFrame
-    """one row a cell and seed: state, metrics, recalls by rank group, cost, provenance"""
+    """one row per cell and seed: state, metrics, recalls by rank group, cost, provenance"""
     nested_runs: pd.DataFrame
     """the same for studies with separate seeds, with study, subset_seed and generator_seed; `runs` has only
     those with one seed for everything, because its rows are independent"""
     rounds: pd.DataFrame
-    """one row a run and round: step and metrics"""
+    """one row per run and round: step and metrics"""
     classes: pd.DataFrame
     """one row a complete run and class: counts, recall, precision, F1, quality of its generator"""
     confusions: Mapping[str, Confusion]
@@ -90,7 +90,7 @@ class Results:
         )
 
     def read_samples(self, key: str) -> NDArray[np.uint8] | None:
-        """Return a generator's sample sheet (3, K, 10, C, H, W): generated, nearest real, real; or None."""
+        """Return a generator's samples (3, K, 10, C, H, W): generated, nearest real, real; or None."""
         record = self.store.read_record(key)
         if record is None or "samples" not in record.artifacts:
             return None
@@ -113,7 +113,7 @@ def read_results(location: str, *, studies: Sequence[str] = (), allow: Collectio
             without metrics; so do, always, those that ended as not applicable. "duplicates": a cell and seed
             may have several results, made with different devices, precisions, threads or versions of torch;
             each execution is then a cell of its own. "versions": results of different versions of this code
-            may stand side by side.
+            may be mixed.
 
     Raises:
         IncompleteError: gaps, duplicates or versions that were not allowed; it names them.

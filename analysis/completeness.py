@@ -105,7 +105,7 @@ def describe_oddities(reader: StoreReader) -> tuple[str, ...]:
     if others := len(set(reader.store.list_keys()) - known):
         notes.append(f"{others} stages in the store belong to none of these studies and were not read")
     if quarantined := len(reader.store.list_quarantine()):
-        notes.append(f"{quarantined} damaged files lie in quarantine")
+        notes.append(f"{quarantined} damaged files are in quarantine")
     notes += _describe_mixtures(reader)
     return tuple(notes)
 

@@ -35,7 +35,7 @@ class PairedDifference:
 
     @property
     def differences(self) -> tuple[float, ...]:
-        """Tuned minus untuned, one value a seed."""
+        """Tuned minus untuned, one value per seed."""
         return tuple(tuned - untuned for tuned, untuned in zip(self.tuned, self.untuned, strict=True))
 
     @property

@@ -135,7 +135,7 @@ def share_at_most(values: Values, x: float) -> float:
 
 
 def z_score(x: float, values: Values) -> float:
-    """Return how many standard deviations x lies above the mean; nan where values do not vary."""
+    """Return by how many standard deviations x exceeds the mean; nan if values do not vary."""
     sd = sample_sd(values)
     return float(x - np.mean(values)) / sd if sd > 0 else math.nan
 

@@ -38,8 +38,9 @@ def describe_cells(
     configuration in dotted columns such as "classifier.learning_rate".
 
     Args:
-        cells: by id; "execution" is a section of their configurations. tunings: by id, as
-        `StudyDocument.tunings`. Tuned values belong to the method; its setting is that of the untuned cell.
+        cells: by id; "execution" is a section of their configurations.
+        tunings: by id, as `StudyDocument.tunings`. Tuned values belong to the method; its setting is that of
+            the untuned cell.
     """
     rows, untuned = [], []
     for cell_id, cell in cells.items():

@@ -1,6 +1,6 @@
 """Read the studies of a store and the records that they name, each file once and read-only.
 
-Shape suffixes: K classes. No file but studies, records, failures and sample sheets is ever opened.
+Shape suffixes: K classes. Only studies, records, failures and grids of samples are opened.
 """
 
 import dataclasses
@@ -128,7 +128,7 @@ class StoreReader:
 
     def _read_study(self, name: str, study: StudyDocument) -> None:
         for dataset, names in study.class_names.items():
-            # The same images may have lain under other names: one name for all that was learned from them.
+            # The same images may have had other names: one name for all results on them.
             shown = self._shown_datasets.setdefault(dataset, study.say_dataset(dataset))
             self.class_names[shown] = names
         ids = []

@@ -24,14 +24,14 @@ class SearchResults:
     objectives: Mapping[str, str]
     """labels by name; the first one decides"""
     space: Mapping[str, Mapping[str, Any]]
-    """by setting: "kind", "unit", and "low", "high" and "is_log", or "values\""""
+    """by hyperparameter: "kind", "unit", and "low", "high" and "is_log", or "values\""""
     untuned: Mapping[str, Any]
     seeds: tuple[int, ...]
     rung_rounds: tuple[int, ...]
     trials: pd.DataFrame
-    """one row a trial: number, state, reason, values by setting, cost, objectives at its last rung, `_sd`"""
+    """one row per trial: number, state, reason, values, cost, objectives at its last rung, `_sd`"""
     rungs: pd.DataFrame
-    """one row a trial and rung: number, round, objectives with `_sd`"""
+    """one row per trial and rung: number, round, objectives with `_sd`"""
     importance: Mapping[str, float]
     """share of each hyperparameter in the variation of the first objective; empty if unknown"""
     best: int | None

@@ -331,7 +331,9 @@ def describe_fresh_seeds(search_seeds: Iterable[int], confirmed_seeds: Iterable[
     """Say whether a confirmation and its search have different seeds."""
     shared = set(search_seeds) & set(confirmed_seeds)
     if shared:
-        return f"The search also used {len(shared)} of these seeds; for them this is no confirmation."
+        return (
+            f"The search also used {len(shared)} of these seeds; for them this does not confirm the choice."
+        )
     return "These runs use seeds that the search did not use, and are evaluated on the test images."
 
 

@@ -57,7 +57,7 @@ def _signed_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _random_signed_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return sums under `NUM_FLIPS` random sign vectors, the same for equally many values.
 
-    A random byte looks up the signed sum of eight values at once.
+    A random byte looks up the signed sum of eight values.
     """
     octets = np.pad(values, (0, -len(values) % 8)).reshape(-1, 8)
     sums = np.zeros(NUM_FLIPS)
@@ -114,7 +114,7 @@ def d_z(differences: Values) -> float:
 
 
 def correlation(first: Values, second: Values) -> float:
-    """Return Pearson's correlation; nan without variance or below three pairs, as any two lie on a line."""
+    """Return Pearson's correlation; nan without variance or below three pairs."""
     if len(first) < 3 or not (sample_sd(first) > 0 and sample_sd(second) > 0):
         return math.nan
     return float(np.corrcoef(first, second)[0, 1])
@@ -137,7 +137,7 @@ def better_share(differences: Values) -> Share:
 
 
 class RopeProbabilities(NamedTuple):
-    """Posterior probabilities that the mean difference lies below, inside and above a region around 0."""
+    """Posterior probabilities that the mean difference is below, inside and above a region around 0."""
 
     below: float
     inside: float
@@ -244,9 +244,9 @@ def holm(p_values: Values, num_declared: int | None = None) -> NDArray[np.float6
     """Return p values adjusted by Holm's method.
 
     Args:
-        p_values: nan where a test could not be made; it counts as 1 and stays nan. num_declared: size of the
-        declared family; its missing contrasts count as 1. It never counts as smaller than the number of p
-        values.
+        p_values: nan where a test could not be made; it counts as 1 and stays nan.
+        num_declared: size of the declared family; its missing contrasts count as 1. It never counts as
+            smaller than the number of p values.
     """
     values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(values)  # nan last, as a p value of 1 would be

@@ -193,7 +193,7 @@ def _draw_pairs(
     setting, data = block["setting"].iloc[0], block["data"].iloc[0]
     return Drawn(
         name=name,
-        title=f"F7. Which classes are taken for which: {setting}, {title_of(str(data))}",
+        title=f"F7. Most confused pairs of classes: {setting}, {title_of(str(data))}",
         caption=join(
             [
                 f"The {len(pairs)} pairs of {len(names):,} classes that are confused most, as the mean share "

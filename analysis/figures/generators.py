@@ -51,7 +51,7 @@ class Sheet:
     """generated, nearest real, real"""
     seed: int
     quality: pd.DataFrame
-    """one row a class"""
+    """one row per class"""
 
     def take(self, labels: Sequence[int]) -> "Sheet":
         """Return the grid of some of the classes."""

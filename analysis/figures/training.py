@@ -85,7 +85,7 @@ def draw_curves(rounds: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Drawn]:
 
 
 def _curves_figure(rounds: pd.DataFrame, collapsed: set[str], metric: str) -> Figure:
-    """Return a row a method and a column a C."""
+    """Return one row per method and one column per C."""
     levels = sorted(dict.fromkeys(rounds["data"]), key=data_rank)
     methods = in_order(rounds["method"])
     # At equal epochs, the numbers of steps of methods differ by factors of up to several hundred.

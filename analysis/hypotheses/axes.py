@@ -47,7 +47,7 @@ def loss_pairs(evidence: Evidence) -> dict[tuple[str, bool], list[MatchedPair]]:
 def judge_dead_classes(evidence: Evidence) -> Iterator[Finding]:
     """Judge that double softmax collapses more runs than cross-entropy, in some cell and nowhere fewer.
 
-    Unit: run, one a seed in each cell; seeds that both losses share make the test conservative. Test:
+    Unit: run, one per seed in each cell; seeds that both losses share make the test conservative. Test:
     Fisher's exact test. Correction: Holm over C x method, for support and against it.
     """
     for (where, is_confounded), pairs in loss_pairs(evidence).items():

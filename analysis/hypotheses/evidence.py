@@ -2,7 +2,7 @@
 
 Only `conclude` gives verdicts, by these rules:
 
-- The unit of replication is the seed: a part has one value a seed, or one run a seed and cell.
+- The unit of replication is the seed: a part has one value per seed, or one run per seed and cell.
 - The direction is that of the claim, fixed beforehand (see `directed`). - A claim of several parts, say one
   for each C, is supported when every part is significant in its direction (an intersection-union test, which
   needs no further correction), and contradicted when any part is significant the other way after Holm's
@@ -122,7 +122,7 @@ class Evidence:
         }
 
     def cell(self, setting: str, data: str, method: str) -> str | None:
-        """Return the id of a cell, or None where the study has none."""
+        """Return the id of a cell, or None if the study has none."""
         return self._by_name.get((setting, data, method))
 
     def methods(self, setting: str) -> list[str]:
@@ -130,7 +130,7 @@ class Evidence:
         return list(dict.fromkeys(method for name, _, method in reversed(self._by_name) if name == setting))
 
     def matched(self, column: str) -> list[tuple[str, list[tuple[object, str]]]]:
-        """Return groups of cells that differ in one dotted column alone; none where no cell has it."""
+        """Return groups of cells that differ in one dotted column alone; none if no cell has it."""
         if column not in self._matched:
             self._matched[column] = matched_cells(self.cells, column) if column in self.cells else []
         return self._matched[column]

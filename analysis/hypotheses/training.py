@@ -44,7 +44,7 @@ def judge_convergence(evidence: Evidence) -> Iterator[Finding]:
 
     A jump is a rise above the best accuracy so far, from one epoch to the next.
 
-    Unit: run, one a seed, of one cell; cells are not pooled, as they share seeds and differ. Test: exact
+    Unit: run, one per seed, of one cell; cells are not pooled, as they share seeds and differ. Test: exact
     binomial test against a rate of 5 %, one-sided, as 30 epochs alone can refute the claim and cannot show
     it. Correction: Holm over the cells.
     """
@@ -80,7 +80,7 @@ def _jump_part(evidence: Evidence, cell: str, jumps: pd.DataFrame) -> Part:
 
 
 def judge_generator_collapse(evidence: Evidence) -> Iterator[Finding]:
-    """Judge that a class gains more recall over none where its generator draws it with more diversity.
+    """Judge that a class gains more recall over method none if its generated images are more diverse.
 
     Generators of different seeds are compared within one class of one architecture, because rare classes have
     less diversity and also gain most. Differences between classes and architectures have no effect.
@@ -125,7 +125,7 @@ def _diversity_part(evidence: Evidence, name: str, none: str, cells: Sequence[st
 def _gains_and_diversities(
     classes: pd.DataFrame, none: str, cells: Sequence[str], seeds: Sequence[int]
 ) -> tuple[FloatArray, FloatArray]:
-    """Return gains in recall over none, and diversities: one row a seed, one column a class of a cell.
+    """Return gains in recall over none, and diversities: one row per seed, one column per class of a cell.
 
     Only classes that have equal numbers of images and are filled at all seeds, as with one class order.
     """

@@ -75,7 +75,7 @@ class Frames:
     sources: pd.DataFrame
     """of the leading metric, as `sources_table` returns them"""
     own: pd.DataFrame
-    """of metrics of the user's own, as `compare` returns them"""
+    """of the user's metrics, as `compare` returns them"""
 
 
 def compute_frames(results: Results) -> Frames:

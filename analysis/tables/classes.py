@@ -18,11 +18,11 @@ from analysis.tables.table import Table, more
 from lt_rebalance.ground.confusion import MAX_SHOWN, NUM_WORST
 
 _OWN_MARK = "@"
-"""in the names of the user's own data sets only"""
+"""in the names of a user's data sets only"""
 
 
 def has_classes_to_tell(cells: pd.DataFrame, class_names: Mapping[str, Sequence[str]]) -> bool:
-    """Whether T7 is shown: for the user's own data sets, and for too many classes for the figures."""
+    """Whether T7 is shown: for a user's data sets, and for too many classes for the figures."""
     is_own = cells["data.dataset"].str.contains(_OWN_MARK, regex=False)
     return bool(is_own.any()) or any(len(names) > MAX_SHOWN for names in class_names.values())
 

@@ -148,8 +148,8 @@ def _difference_meaning(shown: pd.DataFrame, nothing: str) -> str:
         [
             per_setting(sentences),
             describe_pairs_left_out(shown),
-            "Undecided means that these runs do not decide. It is no evidence of equality; only the verdict "
-            "“equivalent” is.",
+            "Undecided means that these runs do not decide. Only the verdict “equivalent” is evidence of "
+            "equality.",
         ]
     )
 

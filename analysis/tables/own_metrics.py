@@ -1,4 +1,4 @@
-"""M1: paired differences in the user's own metrics, each in its own direction."""
+"""M1: paired differences in a user's metrics, each in its own direction."""
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ from lt_rebalance.ground.metrics import METRICS, is_higher_better, list_own
 
 
 def compare_own(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the contrasts of all of the user's own metrics, with their `label`; none is declared."""
+    """Return the contrasts of all of a user's metrics, with their `label`; none is declared."""
     frames = [compare(runs, name, margin_of(name), families=()) for name in list_own()]
     labelled = [
         frame.assign(label=METRICS[name].label) for name, frame in zip(list_own(), frames, strict=True)

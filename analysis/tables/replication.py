@@ -102,7 +102,7 @@ def replication_tables(
 
 
 def _widen(estimates: pd.DataFrame, shown: Sequence[str]) -> pd.DataFrame:
-    """Return one row a cell and subset, with columns such as accuracy_mean and loss_paper."""
+    """Return one row per cell and subset, with columns such as accuracy_mean and loss_paper."""
     wide = estimates.loc[estimates["metric"] == "accuracy", [*CELL_COLUMNS, *_COUNTS]]
     for metric in shown:
         of_metric = estimates[estimates["metric"] == metric].set_index(["cell", "subset"])
@@ -187,7 +187,7 @@ def _meaning(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
 
 
 def _describe_inside(listed: pd.DataFrame) -> str:
-    """Say in how many rows with a paper's number it lies outside the prediction interval."""
+    """Say in how many rows the paper's number is outside the prediction interval."""
     if listed.empty:
         return ""
     testable = listed[listed["accuracy_is_inside"].notna()]
@@ -199,7 +199,7 @@ def _describe_inside(listed: pd.DataFrame) -> str:
     outside = int((testable["accuracy_is_inside"] == False).sum())  # noqa: E712  # absent is neither
     chance = (1 - PREDICTION_CONFIDENCE) * len(testable)
     return (
-        f"The paper's accuracy lies outside the {PREDICTION_CONFIDENCE:.0%} prediction interval in {outside} "
+        f"The paper's accuracy is outside the {PREDICTION_CONFIDENCE:.0%} prediction interval in {outside} "
         f"of {count(len(testable), 'row')}; about {chance:.2g} would be expected by chance. Inside means "
         "that one more run of ours could have given the paper's number, not that the number is right. The "
         "wider the interval, the weaker this evidence."
@@ -221,8 +221,8 @@ def _healthy_meaning(healthy: pd.DataFrame) -> str:
 
 def _notes(cells: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:
     paper = (
-        f" z, from {MIN_COMPARED} runs on: how many sd the paper's number lies above our mean; next to it, "
-        "how many of our runs do not exceed it. The paper reports one run per row."
+        f" z, from {MIN_COMPARED} runs on: how many sd the paper's number is above our mean; next to it, how "
+        "many of our runs do not exceed it. The paper reports one run per row."
     )
     return (
         "Accuracy and macro F1 lie between 0 and 1 and are measured on the test images, "

@@ -28,7 +28,7 @@ def draw_filtered(
 
     All are drawn once; those that the network takes for another class are drawn again, up to so many times in
     all. Where no draw of an image was accepted, that one stays to which the network gave the class the
-    highest probability. Returned by class, None where nothing was drawn: "filter_acceptance", the share of
+    highest probability. Returned by class, None if nothing was drawn: "filter_acceptance", the share of
     all draws that were accepted, and "filter_agreement", the share of images of which one was.
 
     Args:

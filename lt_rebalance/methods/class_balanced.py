@@ -25,7 +25,7 @@ class ClassBalancedOptions(Deferred):
     """What can be set of the class-balanced loss."""
 
     beta: float = searched(0.9999, Choice(values=(0.9, 0.99, 0.999, 0.9999), unit="share"))
-    """of effective numbers; with some thousand images a class, 0.9999 is nearly the inverse count"""
+    """of effective numbers; with some thousand images per class, 0.9999 is nearly the inverse count"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""Which values a search may give to a setting, and on which scale it sees them.
+"""Which values a search may give to a hyperparameter, and on which scale it sees them.
 
 A method says so of its own options, beside them:
 `tau: float = searched(1.0, Range(low=0.0, high=2.0, unit="power"))`. What says nothing keeps its default.

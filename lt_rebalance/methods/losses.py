@@ -23,7 +23,7 @@ def _double_softmax(logits_BK: "Tensor", labels_B: "Tensor", reduction: str) -> 
     return functional.cross_entropy(logits_BK.softmax(dim=1), labels_B, reduction=reduction)
 
 
-# From (logits_BK, labels_B, reduction) to a scalar for "mean", to one value an item for "none".
+# From (logits_BK, labels_B, reduction) to a scalar for "mean", to one value per item for "none".
 LOSSES: dict[str, "Callable[[Tensor, Tensor, str], Tensor]"] = {
     "cross_entropy": _cross_entropy,
     "double_softmax": _double_softmax,

@@ -92,7 +92,7 @@ def resolve_method(asked: str) -> str:
 
 
 def check_draw(name: str, draw: str | None) -> None:
-    """Raise a ValueError unless the method is known and offers the draw (None where it offers none)."""
+    """Raise a ValueError unless the method is known and offers the draw (None if it offers none)."""
     draws = get_method(name).draws
     if draw not in (draws or (None,)):
         raise ValueError(f"unknown draw {draw!r} of method {name!r}; known: {', '.join(draws) or 'none'}")
@@ -247,7 +247,7 @@ class MethodConfig:
     """how often an image is drawn at most, until the filter keeps one; then the draw stays to which the
     classifier gave the class the highest probability"""
     options: Any = field(default=None, metadata=LATER)
-    """the method's own, given as a mapping or as its dataclass and kept as that; None where it has none"""
+    """the method's own, given as a mapping or as its dataclass and kept as that; None if it has none"""
     file_sha256: str | None = field(default=None, metadata=LATER)
     """of the user's own file that the method is in; follows from the name where that file is at hand"""
 

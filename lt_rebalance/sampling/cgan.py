@@ -24,7 +24,7 @@ class CGANSampler(GeneratorSampler):
         image_shape: (C, H, W) of the image that a row is; None for feature vectors.
         architecture: of the generator, a name in GENERATORS; "dccgan_leaky" is for images.
         steps: optimizer steps of each network.
-        batch_size: real rows a step.
+        batch_size: real rows per step.
         learning_rate: Adam's, for both networks.
         beta1: Adam's, for both networks.
 

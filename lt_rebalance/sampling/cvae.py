@@ -24,7 +24,7 @@ class CVAESampler(GeneratorSampler):
         random_state: seed of all that is drawn.
         image_shape: (C, H, W) of the image that a row is; None for feature vectors.
         steps: optimizer steps of both networks together.
-        batch_size: rows a step.
+        batch_size: rows per step.
         learning_rate: Adam's.
         kl_weight: of the divergence of codes beside the reconstruction, beta of a beta-VAE.
 

@@ -133,7 +133,7 @@ def _architecture(stage: AnyStage) -> str:
 
 
 def _find_fault(form: str, stage: AnyStage) -> str | None:
-    """Return why a form cannot compute the networks of a stage, or None where it can."""
+    """Return why a form cannot compute the networks of a stage, or None if it can."""
     find = generator_fault if isinstance(stage, GeneratorStage) else classifier_fault
     return find(form, _architecture(stage), get_dataset_spec(stage.data.dataset))
 
@@ -173,7 +173,7 @@ def _count_fitting_lanes(stage: AnyStage, num_lanes: int) -> int:
 def build_made_up_training(
     stage: AnyStage, num_lanes: int, fusion: Fusion, batch_size: int
 ) -> Training[Any, Any]:
-    """Return lanes of a stage on so many made-up images, one step a round.
+    """Return lanes of a stage on so many made-up images, one step per round.
 
     They are tested on as few images as can be.
     """

@@ -36,7 +36,7 @@ def measure_quality(
 
     Args:
         real_by_class: K tensors (N, C, H, W) of the distinct real images the generator learned from, at
-            least one a class, in [-1, 1].
+            least one per class, in [-1, 1].
         noise_stream: the stream "diversity_noise" of the seed.
         measures: those of `QUALITY_MEASURES` that are wanted; all of them unless given.
     """
@@ -53,7 +53,7 @@ def measure_quality(
 def diversity(samples_NCHW: Tensor, real_MCHW: Tensor) -> float | None:
     """Return the mean pixel standard deviation between images, generated over real.
 
-    None where there are fewer than two real images, or identical ones, and the ratio cannot be estimated.
+    None if there are fewer than two real images, or identical ones, and the ratio cannot be estimated.
     """
     real_spread = _pixel_spread(real_MCHW) if len(real_MCHW) > 1 else 0.0
     return _pixel_spread(samples_NCHW) / real_spread if real_spread > 0 else None
@@ -72,7 +72,7 @@ def nearest_distance_ratio(samples_NCHW: Tensor, real_MCHW: Tensor) -> float | N
     """Return the mean distance of samples to their nearest real image, over that of real images.
 
     The latter is the mean over the first `REFERENCE_IMAGES` real images at most, each to its nearest other
-    one among all M. Well below 1 the samples are copies. None where there are fewer than two real images, or
+    one among all M. Well below 1 the samples are copies. None if there are fewer than two real images, or
     where that mean is 0.
     """
     if len(real_MCHW) < 2:
@@ -145,7 +145,7 @@ def _to_bytes(images: Tensor) -> NDArray[np.uint8]:
     return scaled
 
 
-# From (samples_NCHW, real_MCHW) of one class to a number, or None where it cannot be estimated.
+# From (samples_NCHW, real_MCHW) of one class to a number, or None if it cannot be estimated.
 QUALITY_MEASURES: dict[str, Measure] = {
     "diversity": diversity,
     "distinct_nearest": distinct_nearest,

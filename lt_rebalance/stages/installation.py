@@ -54,7 +54,7 @@ def _place_of(module: ModuleType) -> Path | None:
 
 
 def _find_checkout(script: Path) -> Path | None:
-    """Return the checkout that a script is a file of, or None where it is of none."""
+    """Return the checkout that a script is a file of, or None if it is of none."""
     for directory in script.parents:
         if (directory / "pyvenv.cfg").exists():  # an environment, which may lie inside a checkout
             return None

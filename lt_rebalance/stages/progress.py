@@ -150,7 +150,7 @@ class Progress:
         return (self.num_done + under_way) / self.num_stages if self.num_stages else 1.0
 
     def seconds_left(self) -> float | None:
-        """Return how long the others will take; None where that is not known yet."""
+        """Return how long the others will take; None if that is not known yet."""
         done_shares = {key: running.done_share for key, running in self._running.items()}
         return self._remaining.seconds(self._throughput, self._num_slots, done_shares)
 

@@ -50,7 +50,7 @@ def source_of_result(driver: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def find_mismatch(driver: Mapping[str, Any]) -> str | None:
-    """Return, in words, that this process runs other code than its driver; None where it does not.
+    """Return, in words, that this process runs other code than its driver; None if it does not.
 
     The files of the driver itself may change while it runs: that is no mismatch, and results name what they
     were made with.
@@ -120,7 +120,7 @@ def _read_variable() -> dict[str, Any]:
 def _find_changes(root: Path) -> bool | None:
     """Whether tracked files below a directory were changed, or its packages hold code that is not tracked.
 
-    None where git cannot tell.
+    None if git cannot tell.
     """
     changed = _git(root, "status", "--porcelain", "--untracked-files=no", "-z", "--", ".")
     others = _git(root, "ls-files", "--others", "-z", "--", *_PACKAGES)
@@ -138,7 +138,7 @@ def _compares_all(root: Path) -> bool:
 
 
 def _git(directory: Path, *arguments: str) -> str | None:
-    """Return what git prints, or None where it cannot tell."""
+    """Return what git prints, or None if it cannot tell."""
     # Variables that name another repository must not answer for this one; those that say whom git trusts may.
     environment = {
         name: value

@@ -474,7 +474,7 @@ def test_remedies_of_a_set_that_torchvision_lacks_can_work(
     assert_one_line(error, f"place the files in {tmp_path / 'Tiny' / 'raw'}")
     assert "pass --download" not in str(error.value) and "remove it" not in str(error.value)
     assert "attribute" not in str(error.value)
-    assert ("mend the entry of tiny" in str(error.value)) == (case == "another checksum")
+    assert ("correct the entry of tiny" in str(error.value)) == (case == "another checksum")
 
 
 def test_entry_with_a_checksum_that_is_none_is_refused() -> None:

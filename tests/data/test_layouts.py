@@ -295,7 +295,7 @@ class Bomb:
 
 def test_pickle_of_anything_but_arrays_is_not_run(register: Callable[..., None], tmp_path: Path) -> None:
     register("cifar100", {"train": pickle.dumps(Bomb()), "test": pickle.dumps(Bomb())})
-    with pytest.raises(DataError, match=r"UnpicklingError: it holds builtins\.exec, which is no array"):
+    with pytest.raises(DataError, match=r"UnpicklingError: it holds builtins\.exec, which is not an array"):
         load("cifar100", tmp_path)
 
 
@@ -354,7 +354,7 @@ def test_link_in_an_archive_is_not_followed(
     register("cifar100", files)
     members = {"cifar-100-python/test": files["test"]}
     folder = put_cifar_archive(tmp_path, monkeypatch, members, {"cifar-100-python/train": "test"})
-    with pytest.raises(DataError, match=r"cifar100: download failed .*/train in .* is no regular file"):
+    with pytest.raises(DataError, match=r"cifar100: download failed .*/train in .* is not a regular file"):
         load_dataset("cifar100", tmp_path, download=True)
     assert list(folder.iterdir()) == []
 
