@@ -21,7 +21,7 @@ BANNED: dict[str, str] = {
     r"pass(?:es|ed)? (?:by|over)\b": "ignored, left out",
     r"(?:is|are|be|was|were) had\b": "comes from, is available",
     r"\bsheets?\b": "grid of samples",
-    r"\bdrivers?\b(?! of a GPU|-)": "sweep, or main process",
+    r"\bdrivers?\b(?! of a GPU|-|:)": "sweep, or main process",
     r"of (?:one|a user|the user)'s own": "of your own, a user's",
     r"\banew\b": "again, or new",
     r"at once\b": "immediately, or at the same time",

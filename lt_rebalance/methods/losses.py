@@ -14,9 +14,9 @@ def _cross_entropy(logits_BK: "Tensor", labels_B: "Tensor", reduction: str) -> "
 
 
 def _double_softmax(logits_BK: "Tensor", labels_B: "Tensor", reduction: str) -> "Tensor":
-    """Cross-entropy of a softmax of a softmax, as the paper's code has it, kept to reproduce it.
+    """Cross-entropy of a softmax of a softmax, as in the paper's code, kept for its reproduction.
 
-    For ten classes it lies between 1.4612 and 2.4612, and its gradient vanishes once outputs saturate.
+    For ten classes it is between 1.4612 and 2.4612, and its gradient vanishes once outputs saturate.
     """
     from torch.nn import functional
 

@@ -32,7 +32,7 @@ class _CountedLane(Protocol):
 
 
 class MethodInTraining:
-    """The hooks of a configured method, with the loss used if the method has none."""
+    """The moments of a configured method, with the loss that is used if the method has none."""
 
     def __init__(self, config: MethodConfig, loss: str) -> None:
         self._method = get_method(config.name)
