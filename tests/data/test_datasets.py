@@ -456,7 +456,7 @@ def test_load_counts_other_than_registered_raise(
 ) -> None:
     write_tiny(tmp_path / "home" / "FashionMNIST" / "raw")
     monkeypatch.setitem(DATASETS, "tiny", dataclasses.replace(tiny, train_counts_K=(2, 1)))
-    with pytest.raises(DataError, match=r"train split has \(1, 2\) images a class, not \(2, 1\)"):
+    with pytest.raises(DataError, match=r"train split has \(1, 2\) images per class, not \(2, 1\)"):
         load_dataset("tiny", tmp_path / "home")
 
 

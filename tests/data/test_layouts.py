@@ -302,7 +302,7 @@ def test_pickle_of_anything_but_arrays_is_not_run(register: Callable[..., None],
 def test_split_of_other_counts_is_refused(register: Callable[..., None], tmp_path: Path) -> None:
     files, _ = make_svhn()
     register("svhn", files, train_counts_K=(1, 3, 1))
-    with pytest.raises(DataError, match=r"train split has \(2, 2, 1\) images a class, not \(1, 3, 1\)"):
+    with pytest.raises(DataError, match=r"train split has \(2, 2, 1\) images per class, not \(1, 3, 1\)"):
         load("svhn", tmp_path)
 
 
