@@ -1,6 +1,6 @@
-"""From committed records to tables, figures and reports; imports neither torch nor ray.
+"""Make tables, figures and reports of committed records; imports neither torch nor ray.
 
-What is handed on is imported when it is asked for: `python -m analysis --help` waits for no pandas.
+Public names are imported on first use, so `python -m analysis --help` does not import pandas.
 """
 
 import importlib
@@ -40,10 +40,10 @@ _HOMES = {name: f"analysis.{module}" for module, names in _MODULES.items() for n
 
 
 class _Analysis(types.ModuleType):
-    """Hands on what it names, whoever imports what first.
+    """A module that imports its public functions on first use.
 
-    Some functions bear the name of their module: `analysis.collect` is the function, also once that module
-    has been imported, which would otherwise put itself in its place.
+    Some functions have the name of their module. `analysis.collect` is the function, even after the module of
+    that name has been imported, which would otherwise replace it.
     """
 
     def __getattribute__(self, name: str) -> Any:  # Any: what a module holds

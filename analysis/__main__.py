@@ -1,7 +1,6 @@
-"""Turn a store into a report: `python -m analysis STORE`.
+"""Write the report of a store: `python -m analysis STORE`.
 
-Reads the store and writes nothing into it. Gaps are refused, unless --partial asks for the report of a sweep
-that still runs.
+The store is read, never written. A store with failed or missing runs is refused unless --partial is given.
 """
 
 import argparse
@@ -23,25 +22,29 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("store", type=place, metavar="STORE", help="what was given to a sweep as --storage")
+    parser.add_argument(
+        "store", type=place, metavar="STORE", help=("the location that a sweep got as --storage")
+    )
     parser.add_argument(
         "--out", type=place, default="report", metavar="DIR", help="where the report goes (default: report)"
     )
     parser.add_argument("--study", nargs="+", default=[], metavar="NAME", help="read these studies only")
-    parser.add_argument("--partial", action="store_true", help="report also when runs failed or are missing")
+    parser.add_argument(
+        "--partial", action="store_true", help=("write the report even if runs failed or are missing")
+    )
     parser.add_argument(
         "--allow",
         nargs="+",
         default=[],
         choices=("duplicates", "versions"),
-        help="accept results of several executions, or of several versions of the code, side by side",
+        help="accept results of several executions, or of several versions of the code, in one report",
     )
     parser.add_argument(
         "--metric",
         nargs="+",
         default=[],
         metavar="PATH.py:NAME",
-        help="metrics in files of your own, each a Metric of confusion matrices, tested as accuracy is",
+        help="your own metrics, each a Metric of confusion matrices in a file, tested like accuracy",
     )
     return parser
 
@@ -56,7 +59,7 @@ def _report(options: argparse.Namespace, stack: contextlib.ExitStack) -> int:
     try:
         find_studies(options.store, options.study)
         stack.enter_context(own_metrics(options.metric))
-        # Here, not above: pandas, scipy and matplotlib take longer than a wrong store to refuse.
+        # Imported here, so that a wrong store is refused before pandas, scipy and matplotlib are loaded.
         from analysis.collect import read_results
         from analysis.report import write_report
         from analysis.tables import account

@@ -1,4 +1,4 @@
-"""Comparisons that studies are about: cells beside their reference cells, paired by seed."""
+"""Compare cells with the reference cells that a study names, paired by seed."""
 
 from typing import Any
 

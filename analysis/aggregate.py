@@ -1,4 +1,4 @@
-"""Summaries of cells over seeds: estimates with their intervals, the paper's number, collapse rates."""
+"""Summarise cells over seeds: estimates with intervals, the paper's number, collapse rates."""
 
 from collections.abc import Sequence
 
@@ -24,18 +24,18 @@ from lt_rebalance.ground.paper import MIN_COMPARED, PaperRow, find_row
 GROUP_RECALLS = {
     f"recall_{group}": f"recall of {label}" for group, label in {**RANK_GROUPS, **COUNT_GROUPS}.items()
 }
-"""labels of what is measured over groups of classes, beside `METRICS`"""
+"""labels of metrics over groups of classes, which are not in `METRICS`"""
 SUBSETS = ("all", "healthy")
-"""all complete runs, which is what tests use; and those without a dead class, described but never tested"""
+"""all complete runs, which tests use; and runs without a dead class, described but never tested"""
 HEADLINE_METRICS = shown_metrics(HEADLINE)
-"""metrics that have rows also where no run is complete yet"""
+"""metrics that have rows even if no run is complete yet"""
 BOOTSTRAPPED_METRICS = ("accuracy", "macro_f1")
 PAPER_METRICS = {"accuracy": "accuracy", "weighted_f1": "f1", "macro_f1": "f1", "loss": "loss"}
 PAPER_LOSS = "double_softmax"
 SATURATION_SUM = 2.4612
 SATURATION_TOLERANCE = 0.003
 MAX_NAMED = 20
-"""classes that a cell of a table names at most"""
+"""largest number of classes named in a table cell"""
 _BOOTSTRAP_SEED = 0
 
 
@@ -45,11 +45,11 @@ def aggregate(runs: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.Da
     Columns: the cell; `metric`, `subset` (of `SUBSETS`); `n_expected` planned and `n` used; `mean`, `sd` (n -
     1); `mean_low`, `mean_high` (Student t); `bootstrap_low`, `bootstrap_high` (BCa, for
     `BOOTSTRAPPED_METRICS` of all runs); `sd_low`, `sd_high` (chi-square); `prediction_low`,
-    `prediction_high`, for one further run; `median`, `iqm`, `min`, `max`; `n_diverged`, planned runs that are
-    in no statistic because of how they ended; and where the paper ran this very cell: `paper`, its number,
-    `percentile`, the share of our runs at most as large, and from `MIN_COMPARED` runs on its `z` against them
-    and whether it `is_inside` the prediction interval. All intervals are at 95 %. What cannot be estimated
-    is absent (NaN). Other metrics than `HEADLINE_METRICS` are left out where no run has them.
+    `prediction_high`, for one further run; `median`, `iqm`, `min`, `max`; `n_diverged`, planned runs excluded
+    because they diverged; and if the paper ran this cell: `paper`, its number, `percentile`, the share of our
+    runs that do not exceed it, and from `MIN_COMPARED` runs on its `z` and whether it `is_inside` the
+    prediction interval. All intervals are at 95 %. What cannot be estimated is absent (NaN). Other metrics
+    than `HEADLINE_METRICS` are left out where no run has them.
 
     Args:
         metrics: all, and the recalls of groups of classes, unless given.
@@ -116,7 +116,7 @@ def count_diverged(runs: pd.DataFrame) -> int:
 
 
 def _beside(row: PaperRow | None, metric: str, values: np.ndarray) -> dict[str, object]:
-    """Return the paper's single number of a metric beside our runs; absent where it has none."""
+    """Return the paper's single number of a metric and its place among our runs; nan if it has none."""
     if row is None or metric not in PAPER_METRICS:
         return {"paper": np.nan, "z": np.nan, "percentile": np.nan, "is_inside": None}
     paper = float(getattr(row, PAPER_METRICS[metric]))
@@ -131,13 +131,12 @@ def _beside(row: PaperRow | None, metric: str, values: np.ndarray) -> dict[str, 
 
 
 def collapse_table(runs: pd.DataFrame, classes: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for each cell: how often classes die.
+    """Return one row for each cell: how often classes are dead.
 
-    Columns: the cell; `n_expected`, `n_diverged`, `n`; `num_collapsed` runs with at least one class of
-    recall 0, as
-    `collapse_rate` with its Clopper-Pearson 95 % interval `rate_low`, `rate_high`; `mean_dead_classes`;
-    `num_constant` runs that say one class for every image; `num_saturated` runs of a double softmax whose
-    loss and accuracy sum to that loss's ceiling (`is_saturated`); `dead_classes`, which died, with counts.
+    Columns: the cell; `n_expected`, `n_diverged`, `n`; `num_collapsed` runs with at least one class of recall
+    0, as `collapse_rate` with its Clopper-Pearson 95 % interval `rate_low`, `rate_high`; `mean_dead_classes`;
+    `num_constant` runs that predict one class for all images; `num_saturated` runs of a double softmax whose
+    loss and accuracy sum to that loss's ceiling (`is_saturated`); `dead_classes`, their names with counts.
     """
     died = classes[classes["recall"] == 0]
     rows = []
@@ -179,7 +178,7 @@ def _count_classes(classes: pd.DataFrame) -> str:
 
 
 def is_saturated(loss: pd.Series, accuracy: pd.Series) -> pd.Series:
-    """Whether a double softmax has saturated: loss = 2.4612 - accuracy, so that the loss says nothing more.
+    """Whether a double softmax has saturated: loss = 2.4612 - accuracy, so the loss adds no information.
 
     The softmax of a one-hot vector over ten classes costs 1.4612 where it is right and 2.4612 where it is
     wrong.
@@ -188,7 +187,7 @@ def is_saturated(loss: pd.Series, accuracy: pd.Series) -> pd.Series:
 
 
 def generator_table(generators: pd.DataFrame, generator_classes: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for each kind of generator: how often it draws a class as one image.
+    """Return one row for each kind of generator: how often it produces one image for a whole class.
 
     Columns: setting, dataset, data, method; `n_expected`, `n_diverged`, `n`; `num_collapsed` generators
     with at least one

@@ -1,6 +1,6 @@
-"""What a sweep's run ends with: the answer of its study, read from the store like any report.
+"""The tables that a sweep prints at its end, read from the store as for a report.
 
-Sweeps import these functions before they read their options, so pandas and scipy come with the answer alone.
+Sweeps import this module before they read their options, so its functions import pandas and scipy themselves.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def answer_differences(location: str, study: str, width: int) -> tuple[str, str]
 def answer_methods(location: str, study: str, width: int) -> tuple[str, str]:
     """Return how the methods of a study rank, differ from its references and cost; as `answer_differences`.
 
-    The CSV has one row a method with all of it.
+    The CSV has one row per method with all of it.
     """
     from analysis.methods import methods_frame
     from analysis.tables.methods import methods_tables
@@ -39,7 +39,7 @@ def answer_methods(location: str, study: str, width: int) -> tuple[str, str]:
 
 
 def answer_sources(location: str, study: str, width: int) -> tuple[str, str]:
-    """Return where the spread of a study comes from that takes seeds apart; as `answer_differences`."""
+    """Return the sources of variance of a study with separate seeds; as `answer_differences`."""
     from analysis.sources import sources_table
     from analysis.tables.differences import sources
 
@@ -47,7 +47,7 @@ def answer_sources(location: str, study: str, width: int) -> tuple[str, str]:
 
 
 def answer_search(location: str, study: str) -> Sequence[str]:
-    """Return a line a metric on the study that confirms a search: how its two cells differ."""
+    """Return one line per metric on the study that confirms a search: the difference of its two cells."""
     from analysis.confirmation import describe_confirmation
 
     return describe_confirmation(location, study)

@@ -1,6 +1,6 @@
-"""Take the lt_rebalance that lies beside this package, whatever else of that name stands earlier on the path.
+"""Import the lt_rebalance next to this package, even if the path has another one first.
 
-`python -m analysis` puts the current directory first, which may hold another one.
+`python -m analysis` puts the current directory first, and it may contain another lt_rebalance.
 """
 
 import importlib

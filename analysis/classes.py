@@ -1,4 +1,4 @@
-"""Which classes are shown one by one: all, or of many the groups and the worst; and which pairs are confused.
+"""Choose the classes to show: all, or of many classes groups and the worst; find the most confused pairs.
 
 Shape suffixes: K classes, M pairs of a true class and a prediction.
 """
@@ -12,9 +12,9 @@ from lt_rebalance.ground.confusion import MAX_SHOWN, NUM_WORST, Confusion
 from lt_rebalance.ground.imbalance import COUNT_GROUPS, RANK_GROUPS
 
 NUM_PAIRS = 10
-"""pairs of classes that are named of more"""
+"""number of confused pairs shown"""
 _GROUPS = {"rank_group": RANK_GROUPS, "count_group": COUNT_GROUPS}
-"""columns of groups, and how their groups are called"""
+"""columns of groups, with the labels of their groups"""
 
 
 def worst_classes(classes: pd.DataFrame) -> list[int]:
@@ -24,7 +24,7 @@ def worst_classes(classes: pd.DataFrame) -> list[int]:
 
 
 def sampled_classes(counts_K: Sequence[int]) -> list[int]:
-    """Return the classes that a sheet shows: all in order, or of many the largest and then the smallest."""
+    """Return the classes of a grid of samples: all in order, or of many the largest, then the smallest."""
     if len(counts_K) <= MAX_SHOWN:
         return list(range(len(counts_K)))
     order = sorted(range(len(counts_K)), key=lambda label: (-counts_K[label], label))
@@ -32,13 +32,13 @@ def sampled_classes(counts_K: Sequence[int]) -> list[int]:
 
 
 def shown_recalls(classes: pd.DataFrame) -> pd.DataFrame:
-    """Return recalls as they are shown: of each class, or beyond `MAX_SHOWN` of groups and the worst classes.
+    """Return the recalls to show: of all classes, or beyond `MAX_SHOWN` of groups and the worst classes.
 
     Args:
         classes: as in `Results`, of one setting and one C or profile.
 
     Returns:
-        One row a run and what is shown: `method`, `key`, `place` (its order), `shown` (the name of the class,
+        One row per run and shown place: `method`, `key`, `place` (its order), `shown` (the name of the class,
         or of the group with its number of classes), `class_count` (real training images of the class, of a
         group their sum), `num_classes`, and `recall`, of a group the mean over its classes.
     """
@@ -105,8 +105,8 @@ def recall_table(classes: pd.DataFrame) -> pd.DataFrame:
 def confused_pairs(confusions: Sequence[Confusion]) -> list[tuple[int, int, float]]:
     """Return the `NUM_PAIRS` most confused pairs: true class, prediction, and share of the true class.
 
-    The share is the mean over the confusions; a run in which a pair does not occur counts as 0. Ties go by
-    label.
+    The share is the mean over the confusions; a run in which a pair does not occur counts as 0. Ties are
+    ordered by label.
     """
     num_classes = confusions[0].num_classes
     pairs, shares = [], []

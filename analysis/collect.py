@@ -1,4 +1,4 @@
-"""Collect the records of a store as tidy frames: every planned run is a row, whatever became of it."""
+"""Collect the records of a store as tidy frames; every planned run is a row, whatever its state."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,20 +53,20 @@ class Results:
     store: Store = field(repr=False)
     studies: tuple[str, ...]
     questions: tuple[str, ...]
-    """what the studies ask, where they say so"""
+    """the questions of the studies that have one"""
     cells: pd.DataFrame
-    """one row a cell, in the order of the paper: names, and the configuration in dotted columns"""
+    """one row per cell, in the order of the paper: names, and the configuration in dotted columns"""
     tunings: pd.DataFrame
-    """one row a cell with settings from a search: study, cell, search, its budget, values, untuned"""
+    """one row per cell with settings from a search: study, cell, search, its budget, values, untuned"""
     comparisons: pd.DataFrame
     """one row for each pair of cells that a study is about: study, cell, reference, change"""
     runs: pd.DataFrame
-    """one row a cell and seed: state, metrics, recalls by rank group, cost, provenance"""
+    """one row per cell and seed: state, metrics, recalls by rank group, cost, provenance"""
     nested_runs: pd.DataFrame
-    """the same of every run of studies that take seeds apart, with study, subset_seed and generator_seed; of
-    these, only runs with one seed for everything are in `runs`, where rows are to be independent"""
+    """the same for studies with separate seeds, with study, subset_seed and generator_seed; `runs` has only
+    those with one seed for everything, because its rows are independent"""
     rounds: pd.DataFrame
-    """one row a run and round: step and metrics"""
+    """one row per run and round: step and metrics"""
     classes: pd.DataFrame
     """one row a complete run and class: counts, recall, precision, F1, quality of its generator"""
     confusions: Mapping[str, Confusion]
@@ -79,18 +79,18 @@ class Results:
     class_names: Mapping[str, tuple[str, ...]]
     """by data set"""
     notes: tuple[str, ...]
-    """what is missing, failed, diverged or unusual, in words"""
+    """sentences on what is missing, failed, diverged or unusual"""
 
     @property
     def planned(self) -> pd.DataFrame:
-        """Every planned run once, those with seeds taken apart included."""
+        """Every planned run once, including those with separate seeds."""
         others = self.nested_runs[~self.nested_runs["key"].isin(self.runs["key"])].drop_duplicates("key")
         return (
             pd.concat([self.runs, others[self.runs.columns]], ignore_index=True) if len(others) else self.runs
         )
 
     def read_samples(self, key: str) -> NDArray[np.uint8] | None:
-        """Return a generator's sample sheet (3, K, 10, C, H, W): generated, nearest real, real; or None."""
+        """Return a generator's samples (3, K, 10, C, H, W): generated, nearest real, real; or None."""
         record = self.store.read_record(key)
         if record is None or "samples" not in record.artifacts:
             return None
@@ -113,7 +113,7 @@ def read_results(location: str, *, studies: Sequence[str] = (), allow: Collectio
             without metrics; so do, always, those that ended as not applicable. "duplicates": a cell and seed
             may have several results, made with different devices, precisions, threads or versions of torch;
             each execution is then a cell of its own. "versions": results of different versions of this code
-            may stand side by side.
+            may be mixed.
 
     Raises:
         IncompleteError: gaps, duplicates or versions that were not allowed; it names them.
@@ -183,7 +183,7 @@ def _assemble(reader: StoreReader) -> Results:
 
 
 def _leading_metrics(reader: StoreReader, planned: pd.DataFrame) -> dict[str, str]:
-    """Return the metric that leads by data set; a run that is complete tells how its test set lies."""
+    """Return the leading metric of each data set; a complete run shows whether its test set is balanced."""
     leading = {}
     for dataset, of_dataset in planned.groupby("dataset", observed=True):
         tested = (reader.confusions[key] for key in of_dataset["key"] if key in reader.confusions)

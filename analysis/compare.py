@@ -1,4 +1,4 @@
-"""Comparisons of methods: paired by seed within a setting and C, corrected as declared beforehand."""
+"""Compare methods, paired by seed within a setting and C, with corrections declared beforehand."""
 
 import math
 import tomllib
@@ -38,12 +38,12 @@ ALPHA = 0.05
 MARGIN = 0.005
 """half a point of accuracy: the region of practical equivalence"""
 MIN_PAIRS = fewest_seeds(ALPHA)
-"""pairs below which there is no verdict: the sign-flip test cannot reach .05, and a sd says too little"""
+"""pairs below which there is no verdict: the sign-flip test cannot reach .05, and a sd is too uncertain"""
 MAX_SPAN = 10
-"""factor between the squares of the ends of a sd's interval, and so between the seeds that they ask for, from
-which the sd is not known; it is below 8 pairs"""
+"""largest ratio of the squared ends of a sd's interval, and so of the seeds that they require, at which the
+sd counts as known; below 8 pairs it is exceeded"""
 EXPLORATORY = "exploratory"
-"""what the column `family` says of contrasts that no family names"""
+"""value of the column `family` for contrasts of no family"""
 BLOCK_COLUMNS = ["setting", "protocol", "dataset", "data"]
 
 
@@ -171,7 +171,7 @@ def _spread(runs: pd.DataFrame, cells: Sequence[str], metric: str) -> pd.DataFra
 def describe_difference(
     paired: pd.DataFrame, metric: str = "accuracy", margin: float = MARGIN
 ) -> dict[str, float]:
-    """Return what T2 says of one contrast, but for corrections and verdict.
+    """Return the statistics of one contrast in T2, without corrections and verdict.
 
     `mean_difference` with its Student t interval at 95 % (`difference_low`, `difference_high`) and its
     standard deviation `difference_sd`; `g_av` (Hedges) and `d_z`; `r`, the correlation of the pairs; p values
@@ -208,7 +208,7 @@ def describe_difference(
 
 
 def _better_share(differences: NDArray[np.float64]) -> Share:
-    """Return `better_share` with its interval on the same scale: ties count half there too."""
+    """Return `better_share` with its interval; ties count half in both."""
     share, (low, high) = better_share(differences)
     untied = float(np.mean(differences != 0)) if len(differences) else math.nan
     ends = ((1 - untied) / 2 + untied * end for end in (low, high))
@@ -275,7 +275,7 @@ def _contrasts(block: pd.DataFrame) -> Iterator[tuple[str, str, str, str]]:
 
 
 def count_pairs(runs: pd.DataFrame, first: str, second: str) -> dict[str, int]:
-    """Return how many pairs two cells plan, and of how many of these a run diverged."""
+    """Return the number of planned pairs of two cells, and of those in which a run diverged."""
     of_cells = [runs[runs["cell"] == cell] for cell in (first, second)]
     states, others = (dict(zip(each["seed"], each["state"], strict=True)) for each in of_cells)
     both = [(state, others[seed]) for seed, state in states.items() if seed in others]
@@ -350,14 +350,14 @@ def compare_collapse(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def power_table(contrasts: pd.DataFrame, families: Sequence[Family] | None = None) -> pd.DataFrame:
-    """Return what each contrast could have shown: T5.
+    """Return the power of each contrast: T5.
 
     Columns: the contrast; `n_pairs`; `difference_sd` with its chi-square interval at 95 % (`sd_low`,
     `sd_high`), and `r`; `detectable`, the smallest true difference that the sign-flip test finds with power
     .8 at this n, alone, and `detectable_in_family` at Holm's first step in the declared family (nan for
-    exploratory contrasts); `seeds` and `seeds_in_family` that it takes to find a difference of `MARGIN`.
-    Each with `_low` and `_high`, for the ends of the interval of the sd. What a test of n pairs cannot reach
-    is infinite; what the sd at hand leaves open (`is_sd_known`) is to be read as not known.
+    exploratory contrasts); `seeds` and `seeds_in_family` that it takes to find a difference of `MARGIN`. Each
+    with `_low` and `_high`, for the ends of the interval of the sd. What a test of n pairs cannot reach is
+    infinite. If `is_sd_known` is false, the sd is too uncertain and the values are to be read as unknown.
     """
     families = load_families() if families is None else families
     sizes = {family.name: family.size for family in families}
@@ -395,11 +395,11 @@ def _scale(effect: float, sd: float) -> float:
 
 
 def components_table(runs: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
-    """Return where the spread between runs comes from, within each setting and C: T4.
+    """Return the variance components of runs within each setting and C: T4.
 
-    `seed_sd` is what all methods of one seed share (subset, initial weights); `residual_sd` is what each run
-    has for itself; both in the metric's unit, with 90 % bootstrap intervals over seeds. Over the seeds at
-    which all of the block's methods are complete. The metric is the one that leads, unless one is given.
+    `seed_sd` is what all methods of one seed share (subset, initial weights); `residual_sd` is specific to
+    each run; both in the metric's unit, with 90 % bootstrap intervals over seeds. Over the seeds at which all
+    of the block's methods are complete. The metric is the one that leads, unless one is given.
 
     Raises:
         ValueError: no such metric in these runs.

@@ -1,4 +1,4 @@
-"""Whether a store holds exactly what its studies plan, and what to say where it does not."""
+"""Check that a store has exactly the planned runs of its studies, and describe differences."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -62,7 +62,7 @@ def _find_gaps(reader: StoreReader) -> list[str]:
 
 
 def _state(reader: StoreReader, key: str) -> str:
-    """Return the state of a run; one that its method cannot serve is not among those that failed."""
+    """Return the state of a run; not applicable is a state of its own, not a failure."""
     row = reader.rows[key]
     return NOT_APPLICABLE if row.get("is_not_applicable") else str(row["state"])
 
@@ -100,18 +100,18 @@ def describe_oddities(reader: StoreReader) -> tuple[str, ...]:
             named = [_say(reader, key) for key in reader.runs if _state(reader, key) == state]
             notes.append(f"{counts[state]} of {len(reader.runs)} planned runs {meaning}: {_some(named)}")
     if len(reader.versions) > 1:
-        notes.append(f"results of {len(reader.versions)} versions of the code stand side by side")
+        notes.append(f"the results come from {len(reader.versions)} versions of the code")
     known = {*reader.runs, *reader.generator_cells, *reader.first_keys.values()}
     if others := len(set(reader.store.list_keys()) - known):
         notes.append(f"{others} stages in the store belong to none of these studies and were not read")
     if quarantined := len(reader.store.list_quarantine()):
-        notes.append(f"{quarantined} damaged files lie in quarantine")
+        notes.append(f"{quarantined} damaged files are in quarantine")
     notes += _describe_mixtures(reader)
     return tuple(notes)
 
 
 def _describe_mixtures(reader: StoreReader) -> Iterator[str]:
-    """Say where results were made with different code, devices or threads."""
+    """Describe where results differ in code, devices or threads."""
     finished = [reader.rows[key] for key in reader.runs if "commit" in reader.rows[key]]
     codes = Counter(row["commit"] for row in finished)
     if len(codes) > 1:
@@ -119,8 +119,8 @@ def _describe_mixtures(reader: StoreReader) -> Iterator[str]:
         yield f"results come from {len(codes)} {'commits' if is_told_by_commit else 'states'} of the code"
     if untold := codes[UNKNOWN_CODE]:
         yield (
-            f"{untold} results do not say which code made them, neither by a commit nor by a hash of its "
-            "files: by their code they cannot be told apart"
+            f"{untold} results record neither a commit nor a hash of their code, so results of different "
+            "code cannot be distinguished"
         )
     for name, meaning in {
         "device": "kinds of device",

@@ -1,4 +1,4 @@
-"""How a tuned configuration does beside the untuned one on seeds that the search has not seen."""
+"""Compare a tuned configuration with the untuned one, on seeds that the search has not used."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.store.records import Record
 
 DECISIVE = f"test {METRICS[SELECTION_METRIC].label}"
-"""the metric that the verdict on a search rests on, whatever others show"""
+"""the metric that decides the verdict on a search"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class PairedDifference:
 
     @property
     def differences(self) -> tuple[float, ...]:
-        """Tuned minus untuned, one value a seed."""
+        """Tuned minus untuned, one value per seed."""
         return tuple(tuned - untuned for tuned, untuned in zip(self.tuned, self.untuned, strict=True))
 
     @property
@@ -45,7 +45,7 @@ class PairedDifference:
 
     @property
     def decides(self) -> bool:
-        """Whether the verdict on the search rests on this metric."""
+        """Whether this metric decides the verdict on the search."""
         return self.metric == DECISIVE
 
     @property
@@ -55,7 +55,7 @@ class PairedDifference:
 
     @property
     def verdict(self) -> str:
-        """What `decide` says of the metric that decides; empty of the others."""
+        """The verdict of `decide` for the metric that decides; empty for others."""
         if not self.decides:
             return ""
         columns = {"first": self.tuned, "second": self.untuned, "difference": self.differences}
@@ -87,7 +87,7 @@ def _say_interval(interval: Interval, sign: str = "") -> str:
 def read_confirmation(store: Store, study: str) -> list[PairedDifference]:
     """Return the differences between tuned and untuned cell of a confirmation, by metric.
 
-    There is none where the untuned configuration was chosen, which then stands alone.
+    Empty if the search chose the untuned configuration, which is then the only one.
 
     Raises:
         StoreError: no such study, or a damaged record.
@@ -121,7 +121,7 @@ def read_confirmation(store: Store, study: str) -> list[PairedDifference]:
 
 
 def describe_confirmation(location: str, study: str) -> Sequence[str]:
-    """Return a line a metric on the study that confirms a search; errors as `read_confirmation`."""
+    """Return one line per metric on the study that confirms a search; errors as `read_confirmation`."""
     store = open_store(location, None, create=False, is_read_only=True)
     if store is None:
         raise StoreError(f"{location}: there is no store")
@@ -132,7 +132,7 @@ def describe_confirmation(location: str, study: str) -> Sequence[str]:
     (decisive,) = (difference for difference in differences if difference.decides)
     if len(decisive.seeds) < MIN_PAIRS:
         lines.append(
-            f"with fewer than {MIN_PAIRS} pairs there is no verdict: the exact sign-flip test cannot reach "
+            f"fewer than {MIN_PAIRS} pairs give no verdict, because the exact sign-flip test cannot reach "
             f"{ALPHA:g}; give the confirmation more seeds"
         )
     if diverged := describe_diverged(decisive.num_diverged, "the differences"):
@@ -150,7 +150,7 @@ def _read_cells(store: Store, study: str) -> list[dict[int, Record | None]]:
 
 
 def _describe_untuned(records: Mapping[int, Record | None]) -> list[str]:
-    lines = ["no complete trial had a better mean than the untuned configuration, which stands alone"]
+    lines = ["no complete trial had a better mean than the untuned configuration, so nothing is compared"]
     known = [record for record in records.values() if record is not None]
     complete = [record for record in known if record.state == "complete"]
     num_diverged = sum(record.state == "diverged" for record in known)

@@ -1,4 +1,4 @@
-"""Ranks of methods over data sets: a data set is a block, whatever Cs and seeds it was run at.
+"""Rank methods across data sets; each data set is one block, whatever its Cs and seeds.
 
 Shape suffixes: D data sets, M methods.
 """
@@ -16,16 +16,16 @@ from lt_rebalance.ground.metrics import is_higher_better
 
 NUM_PERMUTATIONS = 9_999
 FEWEST = 5
-"""data sets below which ranks are described and not tested"""
+"""with fewer data sets, ranks are described and not tested"""
 _SHARED = ["protocol", "loss_function", "budget"]
 
 
 def datasets_frame(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a method of each protocol, loss and budget that has two data sets and more.
+    """Return one row per method for each protocol, loss and budget with at least two data sets.
 
     The value of a method on a data set is its mean of `RANKED` over seeds, averaged over the Cs or profiles
-    of the data set: runs of one seed, or of one data set at several Cs, are no blocks of their own. Methods
-    that are not complete on some of the data are left out, and counted. Columns: `setting`; `method`;
+    of the data set: runs of one seed, or of one data set at several Cs, are not separate blocks. Methods that
+    are not complete on some of the data are left out, and counted. Columns: `setting`; `method`;
     `num_datasets`, `datasets`; `num_left_out`; `mean`, over data sets; `mean_rank`, of the ranks within each
     data set; `rank` by the mean with `rank_low` and `rank_high`, which hold for all methods together at 95 %
     (`rank_methods`, data sets as blocks); `friedman_p`, the same in every row, absent below `FEWEST`.
@@ -85,10 +85,10 @@ def _mean_values(runs: pd.DataFrame) -> pd.Series:
 
 
 def friedman_p(ranks_DM: NDArray[np.float64]) -> float:
-    """Return the p value of Friedman's test that all methods are alike, by permutation within data sets.
+    """Return the p value of Friedman's test that all methods are equal, by permutation within data sets.
 
-    Monte Carlo with `NUM_PERMUTATIONS` fixed draws and the + 1 correction: the chi-square that is used in
-    its place is far off where data sets are few. It assumes that the values of a data set are exchangeable.
+    Monte Carlo with `NUM_PERMUTATIONS` fixed draws and the + 1 correction: the usual chi-square approximation
+    is poor for few data sets. It assumes that the values of a data set are exchangeable.
     """
     rng = np.random.default_rng(FLIP_SEED)
     rows = np.broadcast_to(ranks_DM, (NUM_PERMUTATIONS, *ranks_DM.shape))
@@ -97,7 +97,7 @@ def friedman_p(ranks_DM: NDArray[np.float64]) -> float:
 
 
 def _spread(ranks_DM: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how far the mean ranks of methods lie apart; any axes may lead."""
+    """Return the spread of the mean ranks of methods; any leading axes."""
     means_M = ranks_DM.mean(axis=-2)
     spread: NDArray[np.float64] = np.square(means_M - means_M.mean(axis=-1, keepdims=True)).sum(axis=-1)
     return spread

@@ -1,4 +1,4 @@
-"""matplotlib as it comes, whatever settings and screens its user has; imported before all that draws."""
+"""Import matplotlib with its default settings, not the user's; to be imported before what draws."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ _BACKEND = "MPLBACKEND"
 
 
 def _import_matplotlib() -> ModuleType:
-    """Import matplotlib also where the environment names a backend that it does not have."""
+    """Import matplotlib even if the environment names a backend that does not exist."""
     asked = os.environ.pop(_BACKEND, None)
     try:
         import matplotlib
@@ -28,7 +28,7 @@ matplotlib = _import_matplotlib()
 
 @contextlib.contextmanager
 def own_settings() -> Iterator[None]:
-    """Draw within this block by matplotlib's own defaults, not by the user's `matplotlibrc`."""
+    """Use matplotlib's defaults within this block, not the user's `matplotlibrc`."""
     defaults: dict[str, Any] = {
         name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"
     }

@@ -1,4 +1,4 @@
-"""Put a figure into a page: as SVG in the page's colours, or as a bitmap where that is large."""
+"""Embed a figure in a page: as SVG in the page's colours, or as a bitmap if the SVG is large."""
 
 import base64
 import re
@@ -11,7 +11,7 @@ from analysis.figures import Drawn, to_png, to_svg
 MAX_SVG_BYTES = 400_000
 """size above which a figure is embedded as PNG"""
 _GREYS = ((0x30, "ink"), (0xA0, "soft"), (0xDC, "line"), (0xFA, "faint"), (0xFF, "ground"))
-"""for each name of a colour of the page, the lightest grey that it stands for"""
+"""colour names of the page, each with the lightest grey that it replaces"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Picture:
     content: markupsafe.Markup
     """an element <svg> or <img>"""
     is_on_paper: bool
-    """whether it holds a bitmap, and so stays on white in the dark"""
+    """whether it has a bitmap, and so keeps a white background in dark mode"""
 
 
 def embed(drawn: Drawn) -> tuple[Picture, dict[str, bytes]]:
@@ -46,7 +46,7 @@ def embed(drawn: Drawn) -> tuple[Picture, dict[str, bytes]]:
 
 
 def inline(svg: str, name: str, label: str) -> markupsafe.Markup:
-    """Return an SVG as an element of a page: with no id but what it uses, in colours that the page names.
+    """Return an SVG as an element of a page: only ids that it uses, colours that the page defines.
 
     Args:
         svg: as matplotlib writes it, which escapes every text. name: begins all ids. label: what it shows.
@@ -64,7 +64,7 @@ def inline(svg: str, name: str, label: str) -> markupsafe.Markup:
 
 
 def _name_colour(found: re.Match[str]) -> str:
-    """Return a grey as the colour of the page that stands for it, another colour with its own name."""
+    """Return a grey as the page's colour for it, another colour as a variable of its own."""
     code = found[1]
     if code[:2] == code[2:4] == code[4:]:
         name = next(name for lightest, name in _GREYS if int(code[:2], 16) <= lightest)

@@ -1,8 +1,7 @@
 """Estimates of one sample and their intervals, at 95 % unless asked otherwise.
 
-Nothing here raises or warns on degenerate values. What cannot be estimated, from too few values or from one
-that is not finite, is nan. So are intervals of values that do not vary: how others would differ, they do not
-show.
+Nothing here raises or warns on degenerate values. What cannot be estimated, because values are too few or not
+finite, is nan. Intervals of values that do not vary are nan, too.
 """
 
 import functools
@@ -18,7 +17,7 @@ from statsmodels.stats.proportion import proportion_confint
 Values = Sequence[float] | NDArray[np.float64]
 NUM_RESAMPLES = 4999
 TOLERANCE = 1e-12
-"""spread that rounding errors make, relative to the largest value, or to 1, the order of metrics"""
+"""spread due to rounding errors, relative to the largest value, or to 1, the order of metrics"""
 
 
 class Interval(NamedTuple):
@@ -32,9 +31,9 @@ NOT_ESTIMABLE = Interval(math.nan, math.nan)
 
 
 def sample_sd(values: Values) -> float:
-    """Return the standard deviation (n - 1), exactly 0 where values differ by rounding errors alone.
+    """Return the standard deviation (n - 1), exactly 0 if values differ only by rounding errors.
 
-    So `sample_sd(values) > 0` says whether what divides by it can be estimated.
+    Quantities divided by it can be estimated if and only if `sample_sd(values) > 0`.
     """
     sample = np.asarray(values, dtype=np.float64)
     if len(sample) < 2:
@@ -136,7 +135,7 @@ def share_at_most(values: Values, x: float) -> float:
 
 
 def z_score(x: float, values: Values) -> float:
-    """Return how many standard deviations x lies above the mean; nan where values do not vary."""
+    """Return by how many standard deviations x exceeds the mean; nan if values do not vary."""
     sd = sample_sd(values)
     return float(x - np.mean(values)) / sd if sd > 0 else math.nan
 
@@ -149,7 +148,7 @@ def accuracy_sd(accuracy: float, num_images: int) -> float:
 def accuracy_difference_sd(disagreement: float, num_images: int) -> float:
     """Return the standard deviation of a difference of two accuracies from the draw of their test images.
 
-    It takes the accuracies as nearly equal; exactly, the squared difference would come off the disagreement.
+    It assumes nearly equal accuracies; exactly, the squared difference is subtracted from the disagreement.
 
     Args:
         disagreement: share of images on which exactly one of the two is right.

@@ -1,4 +1,4 @@
-"""What a reader knows after half a minute: what leads, by how much, how sure that is, and what is missing."""
+"""The first screen of a report: the leading method, its lead and certainty, and what is missing."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ from lt_rebalance.ground.metrics import METRICS
 
 _REFERENCES = {"none": "no rebalancing (none)", "oversample": "oversampling (oversample)"}
 _MOST_NAMED = 4
-"""places that a headline names, and methods that a sentence names"""
+"""largest number of places in a headline, and of methods in a sentence"""
 Row = Mapping[str, Any]  # Any: names and numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What is said of one place, a setting and its training data."""
+    """The answer for one place: a setting and its training data."""
 
     place: str
     leader: str
@@ -40,12 +40,12 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class FirstScreen:
-    """All that stands above the first table."""
+    """Everything above the first table."""
 
     scope: str
     headline: str
     answers: tuple[Answer, ...]
-    """of the places with two methods and more, in the order of the report"""
+    """for places with at least two methods, in the order of the report"""
     lines: tuple[str, ...]
 
 
@@ -56,7 +56,7 @@ def make_first_screen(
     collapse: pd.DataFrame,
     ablations: pd.DataFrame,
 ) -> FirstScreen:
-    """Return the first screen; every number stands in T0, T3a or A1, too.
+    """Return the first screen; all its numbers are also in T0, T3a or A1.
 
     Args:
         cells, runs: of `Results`. leaders: as `leaders_frame` returns them. collapse: as `collapse_table`
@@ -70,7 +70,8 @@ def make_first_screen(
     lines = [
         describe_choice(cells) if (cells["classifier.selection"] == ORACLE).any() else "",
         *_describe_changes(ablations, leaders),
-        join(_describe_alone(row, is_one_setting=is_one_setting) for row in alone),
+        join(_describe_alone(row, is_one_setting=is_one_setting) for row in alone[:_MOST_NAMED]),
+        f"{len(alone) - _MOST_NAMED} more have one method only (T0)." if len(alone) > _MOST_NAMED else "",
         describe_collapse(collapse),
         describe_left_out(runs),
     ]
@@ -118,21 +119,29 @@ def _label(row: Row) -> str:
 def _describe_leads(compared: list[pd.DataFrame], *, is_one_setting: bool, has_runs: bool) -> str:
     """Say which method has the highest mean, and where."""
     if not compared:
-        return "No two methods stand side by side." if has_runs else "No run is complete yet."
+        return "No two methods can be compared." if has_runs else "No run is complete yet."
     if len(compared) == 1:
         return _describe_lead(compared[0])
     places: dict[str, list[str]] = {}
     for block in compared:
         places.setdefault(block["method"].iloc[0], []).append(named_data(block["data"].iloc[0]))
-    what = f"the highest mean {_label(compared[0].iloc[0])}"
+    labels = list(dict.fromkeys(_label(block.iloc[0]) for block in compared))
+    what = f"the highest mean {' or '.join(labels)}"
     if is_one_setting and len(compared) <= _MOST_NAMED:
-        where = {method: f"on {listed(found)}" for method, found in places.items()}
-    else:
-        most = sorted(places, key=lambda method: -len(places[method]))[:_MOST_NAMED]
-        where = {each: f"in {len(places[each])} of {len(compared)} comparisons" for each in most}
-    first, *others = [f"{method} has {what} {found}" for method, found in where.items()]
-    said = [first, *(other.replace(f" has {what}", "", 1) for other in others)]
-    return f"{'; '.join(said)}{'; others elsewhere' if len(places) > len(where) else ''}."
+        first, *others = [f"{method} has {what} on {listed(found)}" for method, found in places.items()]
+        said = [first, *(other.replace(f" has {what}", "", 1) for other in others)]
+        return f"{'; '.join(said)}."
+    num_settings = len({block["setting"].iloc[0] for block in compared})
+    scope = f"{len(compared)} comparisons ({count(num_settings, 'setting')})"
+    if len(places) == 1:
+        return f"{next(iter(places))} has {what} in all {scope}."
+    most, *others = sorted(places, key=lambda method: -len(places[method]))
+    named = [f"{each} in {len(places[each])}" for each in others[: _MOST_NAMED - 1]]
+    rest = ["other methods in the rest"] if len(others) > len(named) else []
+    return (
+        f"No method leads everywhere. {most} has {what} in {len(places[most])} of {scope}, "
+        f"{listed([*named, *rest])}."
+    )
 
 
 def _describe_lead(block: pd.DataFrame) -> str:
@@ -140,7 +149,7 @@ def _describe_lead(block: pd.DataFrame) -> str:
     place, num_seeds = named_data(row["data"]), int(block["n"].max())
     highest = f"{row['method']} has the highest mean {_label(row)} on {place}"
     if num_seeds < MIN_PAIRS:
-        return f"{highest}; {count(num_seeds, 'seed')} cannot tell how sure that is."
+        return f"{highest}; {count(num_seeds, 'seed')} cannot show whether this is significant."
     if len(firsts) == 1:
         return f"{row['method']} has the best {_label(row)} of {len(block)} methods on {place}."
     return f"{highest}, but {len(firsts)} of {len(block)} methods may be the best."
@@ -182,21 +191,21 @@ def _say_difference(row: Row, reference: str) -> str:
     name = f"minus_{reference}"
     n = int(row[f"{name}_n"])
     if n == 0:
-        return "no seed at which both are complete"
+        return "no seed with both runs complete"
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     pairs = "" if n == row["n"] else f"; {count(n, 'pair')}"
     within = interval(low, high, points) if n > 1 else "no interval"
     said = f"{points(row[name])} points ({within}{pairs})"
-    return f"{said}; 0 lies in the interval, so the sign is open" if low <= 0 <= high else said
+    return f"{said}; the interval includes 0, so the sign is uncertain" if low <= 0 <= high else said
 
 
 def _describe_differences(block: pd.DataFrame, planned: set[str]) -> Iterator[str]:
-    """Yield what the leader is ahead by, of each reference; where it is one itself, of the next method."""
+    """Yield the lead over each reference; if the leader is a reference, over the next method."""
     first, second = block.iloc[0], block.iloc[1]
     for reference, words in _REFERENCES.items():
         if reference == first["method"]:
             itself, _, _ = words.partition(" (")
-            yield f"It is {itself} itself. Next, {second['method']}: {_say_difference(second, reference)}."
+            yield f"Next, {second['method']} against {itself}: {_say_difference(second, reference)}."
         elif reference in planned:
             yield f"Against {words}: {_say_difference(first, reference)}."
     absent = [name for name in _REFERENCES if name not in planned]
@@ -209,17 +218,18 @@ def _describe_differences(block: pd.DataFrame, planned: set[str]) -> Iterator[st
 def _describe_certainty(block: pd.DataFrame) -> str:
     firsts, num_seeds = _may_be_best(block), int(block["n"].max())
     if num_seeds < MIN_PAIRS:
-        return f"{count(num_seeds, 'seed')} cannot tell methods apart; that takes {MIN_PAIRS}."
+        return f"{count(num_seeds, 'seed')} cannot distinguish methods; that takes {MIN_PAIRS}."
     if len(firsts) == 1:
-        return f"No other of the {len(block)} methods may be the best."
+        others = "the other method" if len(block) == 2 else f"the other {len(block) - 1} methods"
+        return f"The tests rule out {others} as the best."
     named = firsts[:_MOST_NAMED] + (
         [f"{len(firsts) - _MOST_NAMED} more"] if len(firsts) > _MOST_NAMED else []
     )
-    return f"{len(firsts)} of {len(block)} methods cannot be told apart from the best: {listed(named)}."
+    return f"{len(firsts)} of {len(block)} methods may be the best: {listed(named)}."
 
 
 def _describe_unequal(planned: pd.DataFrame) -> str:
-    """Say where methods have no run, or not the same number."""
+    """Say that methods have no run, or different numbers of runs."""
     known = planned[planned["rank"].notna()]
     without = len(planned) - len(known)
     said = f"{without} of {len(planned)} methods have no complete run. " if without else ""
@@ -229,9 +239,9 @@ def _describe_unequal(planned: pd.DataFrame) -> str:
 
 
 def _describe_alone(row: Row, *, is_one_setting: bool) -> str:
-    """Say what the only method of a place reaches."""
+    """Say the result of the only method of a place."""
     place = _name_place(row, is_one_setting=is_one_setting)
-    ceiling = ", the balanced one before any cut," if row["data"] == ORIGINAL else ""
+    ceiling = ", the balanced set before the cut," if row["data"] == ORIGINAL else ""
     return f"On {place}{ceiling} only {row['method']} was run: {_label(row)} {_say_mean(row)}."
 
 
@@ -239,7 +249,7 @@ def _describe_alone(row: Row, *, is_one_setting: bool) -> str:
 
 
 def describe_collapse(collapse: pd.DataFrame) -> str:
-    """Say in how many runs a class is never recognised, and where most often; as T3a has it."""
+    """Say in how many runs a class is never recognised, and where most often, as in T3a."""
     n, num_collapsed = int(collapse["n"].sum()), int(collapse["num_collapsed"].sum())
     if n == 0:
         return ""
@@ -256,7 +266,7 @@ def describe_collapse(collapse: pd.DataFrame) -> str:
 
 
 def _describe_changes(ablations: pd.DataFrame, leaders: pd.DataFrame) -> Iterator[str]:
-    """Yield what each study finds that compares cells of different settings, with its largest difference."""
+    """Yield the result and largest difference of each study that compares cells of different settings."""
     if ablations.empty:
         return
     place = leaders.set_index("cell")[["setting", "data"]].agg(tuple, axis=1)
@@ -268,13 +278,13 @@ def _describe_changes(ablations: pd.DataFrame, leaders: pd.DataFrame) -> Iterato
             for name in ("better", "worse", "equivalent", "undecided")
             if name in counts
         ]
-        text = f"{study}: of {count(len(rows), 'change')} to a reference, {listed(said)} (A1)."
+        text = f"{study}: {count(len(rows), 'change')} to a reference, {listed(said)} (A1)."
         known = rows[rows["mean_difference"].notna()]
         if len(known):
             row = known.loc[known["mean_difference"].abs().idxmax()]
             low, high = row["difference_low"], row["difference_high"]
             text += (
-                f" The largest difference: {row['change']} on {named_data(row['data'])}, {row['method']}: "
+                f" Largest difference: {row['change']}, on {named_data(row['data'])} with {row['method']}: "
                 f"{estimate(row['mean_difference'], low, high, points)} points of {_label(row)}."
             )
         yield text

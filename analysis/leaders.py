@@ -1,7 +1,7 @@
-"""Which method leads wherever methods stand side by side, by how much, and how sure that is.
+"""Find the leading method of each place, with its lead and joint intervals.
 
-A place is a setting and its training data. All intervals hold for all methods of a place at once, as the one
-that leads is chosen by the very runs that it is judged by.
+A place is a setting and its training data. All intervals hold jointly for all methods of a place, because the
+same runs choose the leading method and evaluate it.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def leaders_frame(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _describe_place(block: pd.DataFrame) -> Iterator[dict[str, object]]:
-    """Yield what is known of each method of one place."""
+    """Yield the row of each method of one place."""
     metric = leading_of(block)
     cells = block.drop_duplicates("method").set_index("method")["cell"]
     methods = in_order(block["method"])
@@ -73,7 +73,7 @@ def _describe_place(block: pd.DataFrame) -> Iterator[dict[str, object]]:
 
 
 def _minus(values_SM: NDArray[np.float64], methods: list[str], reference: str) -> list[dict[str, float]]:
-    """Return the differences of all methods from a reference; all nan for itself, and where it is absent."""
+    """Return the differences of all methods from a reference; nan for itself, and all nan without it."""
     name = f"minus_{reference}"
     differences_SM = np.full_like(values_SM, np.nan)
     if reference in methods:

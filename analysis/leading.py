@@ -1,4 +1,4 @@
-"""Which metric leads: accuracy, or on an unbalanced test set macro F1; and how tables and figures name it.
+"""The leading metric (accuracy, or macro F1 on an unbalanced test set) and its name in tables and figures.
 
 `runs` are rows of `Results.runs`, whose column `leading_metric` is the same for all runs on a data set.
 """
@@ -15,7 +15,7 @@ LEADING = "leading_metric"
 
 
 def leading_of(runs: pd.DataFrame) -> str:
-    """Return the metric that leads where these runs stand side by side: macro F1 if it does for any."""
+    """Return the leading metric for a comparison of these runs: macro F1 if it leads for any of them."""
     found = set(runs[LEADING].dropna()) if LEADING in runs else set()
     others = sorted(found - {ACCURACY})
     return str(others[0]) if others else ACCURACY
@@ -38,7 +38,7 @@ def require_metric(metric: str, runs: pd.DataFrame | None = None) -> None:
 
 
 def name_metrics(metrics: Iterable[str]) -> str:
-    """Return how a title names the metrics of its rows: "accuracy", or "accuracy and macro F1"."""
+    """Return the name of metrics in a title: "accuracy", or "accuracy and macro F1"."""
     metrics = tuple(metrics)
     for metric in metrics:
         require_metric(metric)

@@ -1,13 +1,12 @@
-"""The methods that a study compares: ranked, beside the references that it names, and by what they cost.
+"""Rank the methods of a study, compare them with its references, and relate them to their cost.
 
 A study compares methods where it names pairs of cells of one setting and C whose reference has one of
-`REFERENCES`. What it names is written down before it has results, and so are what is tested and how it is
-corrected:
+`REFERENCES`. The pairs are recorded before there are results, as are the tests and corrections:
 
 - Each metric of `TESTED` is a family of its own: all such pairs of the study, after Holm.
-- H14, to match or to beat oversampling in `RANKED` (`STANDINGS`): non-inferiority within `MARGIN` and
-  superiority, each after Holm over the methods of a C. A method beats only where it also matches, so that the
-  two in this order need no further correction (fixed sequence: Maurer, Hothorn and Lehmacher 1995).
+- H14, to match or beat oversampling in `RANKED` (`STANDINGS`): non-inferiority within `MARGIN` and
+  superiority, each with Holm's correction over the methods of a C. A method can beat only if it also matches,
+  so the sequence needs no further correction (fixed sequence: Maurer, Hothorn and Lehmacher 1995).
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,7 +32,7 @@ from lt_rebalance.ground.metrics import SELECTION_METRIC, is_higher_better
 
 REFERENCES = ("none", "oversample")
 MATCHED = "oversample"
-"""what methods are to match or to beat"""
+"""the method that others are to match or beat"""
 RANKED = SELECTION_METRIC
 TESTED = (RANKED, "recall_tail", "worst_class_recall", "accuracy")
 """metrics in which differences from references are tested"""
@@ -49,14 +48,14 @@ def methods_frame(
 ) -> pd.DataFrame:
     """Return one row for each method of each study, setting and C where methods are compared.
 
-    Rows of a C stand by family, the family with the best method first, and by rank within. Columns: `study`,
-    `setting` (the study, and where it has several its setting), `data`, `family`, `method`, `cell`;
+    Rows of a C are ordered by family, the family with the best method first, and by rank within. Columns:
+    `study`, `setting` (the study, and where it has several its setting), `data`, `family`, `method`, `cell`;
     `n_expected`, `n`, `n_diverged`, `num_collapsed`, `num_not_applicable` with the `reason`; `mean` of
     `RANKED`, with `mean_low` and `mean_high`, Student t intervals that hold for all methods of the C at 95 %
     together (Bonferroni); `rank` with `rank_low`, `rank_high` as `rank_methods`; means of the others of
     `TESTED`; `device_s`, mean device time of a run with all of what it builds on, and `device_ratio` of it to
-    that of none; `is_on_front`, no other has both a higher mean and less device time; for every metric and
-    reference `METRIC_minus_REFERENCE_` and what `describe_difference` and Holm's correction say of it, and
+    that of none; `is_on_front`, on the Pareto front of mean and device time; for every metric and reference,
+    prefixed with `METRIC_minus_REFERENCE_`, the values of `describe_difference` and Holm's correction, and
     `family_size`, the differences of a metric that are corrected together; and of the pairs with `MATCHED`,
     `superiority_p`, `non_inferiority_p`, after Holm, and the `standing`; `num_trials` of `num_trial_seeds`,
     the budget of the search that tuned the method, and what was `chosen` and `untuned`, in words.
@@ -149,7 +148,7 @@ def _say_reason(runs: pd.DataFrame) -> str:
 
 
 def _find_front(frame: pd.DataFrame) -> list[bool]:
-    """Return which rows no other one betters in device time or mean without being worse in the other."""
+    """Return which rows are on the Pareto front of device time and mean."""
     costs, means = frame["device_s"].to_numpy(), frame["mean"].to_numpy()
     is_better_MM = (costs[np.newaxis] <= costs[:, np.newaxis]) & (means[np.newaxis] >= means[:, np.newaxis])
     is_better_MM &= (costs[np.newaxis] < costs[:, np.newaxis]) | (means[np.newaxis] > means[:, np.newaxis])
@@ -159,14 +158,14 @@ def _find_front(frame: pd.DataFrame) -> list[bool]:
 
 
 def _in_families(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows by family, the one of the best rank first, and by rank within; unranked ones last."""
+    """Return the rows by family, the best-ranked family first, and by rank within; unranked rows last."""
     best = frame.groupby("family")["rank"].transform("min")
     order = frame.assign(best=best).sort_values(["best", "family", "rank"], kind="stable")
     return frame.loc[order.index].reset_index(drop=True)
 
 
 def _compare(frame: pd.DataFrame, runs: pd.DataFrame, comparisons: pd.DataFrame) -> None:
-    """Add the differences from the references that a study names, corrected over all of the study."""
+    """Add the differences from the references that a study names, corrected over the whole study."""
     asked = set(comparisons[["study", "cell", "reference"]].itertuples(index=False, name=None))
     for metric in (metric for metric in TESTED if metric in runs):
         found: dict[tuple[int, str], dict[str, Any]] = {}
@@ -200,7 +199,7 @@ def name_difference(metric: str, reference: str, column: str) -> str:
 
 
 def _match(frame: pd.DataFrame, runs: pd.DataFrame) -> None:
-    """Add how each method stands to `MATCHED`."""
+    """Add the standing of each method relative to `MATCHED`."""
     frame["superiority_p"] = frame["non_inferiority_p"] = np.nan
     frame["standing"] = ""
     for _, block in frame.groupby(["study", "setting", "data"], sort=False):
@@ -222,7 +221,7 @@ def _match(frame: pd.DataFrame, runs: pd.DataFrame) -> None:
 
 
 def _add_tunings(frame: pd.DataFrame, tunings: pd.DataFrame) -> None:
-    """Add what was tuned of each method."""
+    """Add the tuned hyperparameters of each method."""
     of_cell = tunings.set_index("cell")
     known = frame["cell"].isin(of_cell.index)
     for column, name in {"num_trials": "num_trials", "num_trial_seeds": "num_seeds"}.items():
@@ -236,7 +235,7 @@ def _add_tunings(frame: pd.DataFrame, tunings: pd.DataFrame) -> None:
 
 
 def _say_values(values: dict[str, Any]) -> str:
-    """Return settings by their own names; those of a generator say that they are its."""
+    """Return hyperparameters by their short names; those of a generator keep its prefix."""
     return ", ".join(
         f"{name.removeprefix('method.options.').removeprefix('classifier.').removeprefix('budget.')}="
         + (f"{value:.3g}" if isinstance(value, float) else str(value))
@@ -245,7 +244,7 @@ def _say_values(values: dict[str, Any]) -> str:
 
 
 def _stand(lead: np.ndarray, superiority_p: float, non_inferiority_p: float) -> str:
-    """Return which of `STANDINGS` leads over `MATCHED` have, by p values of two-sided tests."""
+    """Return which of `STANDINGS` leads over `MATCHED` have, from p values of two-sided tests."""
     if len(lead) < MIN_PAIRS or not non_inferiority_p < ALPHA:
         return "undecided"
     if lead.mean() + MARGIN < 0:

@@ -1,4 +1,4 @@
-"""Name cells and put them in order: which settings they share, and where the paper lists them."""
+"""Name and order cells: by the settings that they share, and in the order of the paper."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,7 +20,7 @@ CELL_COLUMNS = (
     "class_order",
     "cell",
 )
-"""how every frame names a cell; `cell` is a hash of its whole configuration"""
+"""the columns that name a cell in every frame; `cell` is a hash of its whole configuration"""
 _PAPER_METHODS = list(dict.fromkeys(method for _, method in TABLE_1))
 _METHOD_FIELDS = ("method.", "generator.")
 _DATA_FIELDS = ("data.c", "data.profile", "data.ratio", "data.class_order", "data.subset_draw")
@@ -31,19 +31,16 @@ def describe_cells(
 ) -> pd.DataFrame:
     """Return one row for each cell, in the order of the paper.
 
-    A **setting** is all that cells compared with each other share: everything but C or profile, method and
-    generator.
-    Its name tells what sets it apart from the other settings at hand; within a setting and C, methods are
-    compared. Columns: `CELL_COLUMNS`; `family` of the method, empty where its study does not tell;
-    `paper_departure`, what sets the cell apart from what the paper ran,
-    empty
-    where its numbers stand beside it; and the configuration in dotted columns such as
-    "classifier.learning_rate".
+    A **setting** is everything that compared cells share: all but C or profile, method and generator. Its
+    name says how it differs from the other settings of the frame. Methods are compared within a setting and
+    C. Columns: `CELL_COLUMNS`; `family` of the method, empty if its study does not record it;
+    `paper_departure`, how the cell differs from the paper's, empty if the paper's numbers apply; and the
+    configuration in dotted columns such as "classifier.learning_rate".
 
     Args:
         cells: by id; "execution" is a section of their configurations.
-        tunings: by id, as `StudyDocument.tunings`. What was chosen for a method is the method's, and its
-            setting that of the untuned cell.
+        tunings: by id, as `StudyDocument.tunings`. Tuned values belong to the method; its setting is that of
+            the untuned cell.
     """
     rows, untuned = [], []
     for cell_id, cell in cells.items():
@@ -80,7 +77,7 @@ def _budget(config: Mapping[str, Any], prefix: str) -> str:
 
 
 def _name_settings(frame: pd.DataFrame) -> pd.Series:
-    """Name each cell's setting by protocol, loss and budget, and by whatever else sets it apart."""
+    """Name each cell's setting by protocol, loss and budget, and by whatever else differs."""
     orders = [name for name in _DATA_FIELDS[3:] if name in frame]
     shared = [
         name
@@ -101,7 +98,7 @@ def _name_settings(frame: pd.DataFrame) -> pd.Series:
 
 
 def _name_methods(frame: pd.DataFrame) -> pd.Series:
-    """Name each cell's method, and what sets it apart from others of that name in its setting and C."""
+    """Name each cell's method, and how it differs from others of that name in its setting and C."""
     names = frame["method"].copy()
     fields = [name for name in frame.columns if name.startswith(_METHOD_FIELDS)]
     for _, same in frame.groupby(["setting", "data", "method"], sort=False):
@@ -132,14 +129,14 @@ def _rank(row: pd.Series, frame: pd.DataFrame) -> tuple[int, float, int, int]:
 def compared_data(frame: pd.DataFrame) -> list[str]:
     """Return the training data on which methods are compared, in the order of a frame with data and method.
 
-    That is all but the original set where nothing but the method none was run on it, as the ceiling.
+    The original set is left out if only method none was run on it, as the ceiling.
     """
     methods = frame.groupby("data", sort=False, observed=True)["method"].agg(set)
     return [str(data) for data, found in methods.items() if data != ORIGINAL or found != {"none"}]
 
 
 def method_rank(method: str) -> int:
-    """Return where a method stands: in the paper's order, and methods that it does not have after those."""
+    """Return the sort key of a method: the paper's order first, then other methods."""
     return _PAPER_METHODS.index(method) if method in _PAPER_METHODS else len(_PAPER_METHODS)
 
 
@@ -158,7 +155,7 @@ def cell_with_method(cells: pd.DataFrame, cell: str, method: str) -> str | None:
 def matched_cells(cells: pd.DataFrame, varying: str) -> list[tuple[str, list[tuple[object, str]]]]:
     """Return groups of cells that differ in nothing but one dotted column.
 
-    A column that ends in ".name" stands for the whole choice: what else is configured below it may differ.
+    A column that ends in ".name" means the whole choice: the rest of that section may differ.
 
     Returns:
         For each group with at least two values: a name of what its cells share, and (value, cell) pairs.

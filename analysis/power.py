@@ -1,4 +1,4 @@
-"""Plan a study: what n can show, and how many seeds a question needs."""
+"""Plan a study: the power at n seeds, and the seeds that a question needs."""
 
 import bisect
 import functools
@@ -16,9 +16,10 @@ POWER = 0.8
 MAX_SEEDS = 100_000
 NUM_QUANTILES = 10_000
 MAX_SETS = 10
-"""differences whose sets are all looked at"""
+"""largest number of differences whose sets are all enumerated"""
 MANY_SETS = 25
-"""sign vectors in the rejection region from which the sign-flip test has the power of the t test"""
+"""number of sign vectors in the rejection region above which the sign-flip test has the power of the t
+test"""
 NUM_SAMPLES = 4_000
 NUM_CHUNKS = 8
 _POWER_SEED = 20_261_128

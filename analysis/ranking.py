@@ -1,4 +1,4 @@
-"""Ranks of methods with intervals that hold for all of them at once.
+"""Rank methods, with intervals that hold jointly for all of them.
 
 Shape suffixes: S seeds (or other blocks), M methods, P pairs of methods, F draws of signs.
 """
@@ -18,13 +18,13 @@ MAX_JOINT = 14
 NUM_JOINT = 9_999
 """random sign vectors above that"""
 _CHUNK = 4_000_000
-"""signed sums held at a time"""
+"""signed sums in memory at a time"""
 
 FloatArray = NDArray[np.float64]
 
 
 class Rank(NamedTuple):
-    """The rank of a method, 1 for the best, with the ranks that it may have."""
+    """The rank of a method, 1 for the best, with its interval."""
 
     value: int
     low: int
@@ -32,14 +32,14 @@ class Rank(NamedTuple):
 
 
 def all_pairs_p(values_SM: FloatArray) -> FloatArray:
-    """Return p values `p_MM` of the differences of all pairs of columns, corrected for one another.
+    """Return p values `p_MM` of the differences of all pairs of columns, corrected for multiple testing.
 
     The signs of all differences of a block are flipped together (single-step max statistic: Westfall and
-    Young 1993, section 2.3), so that each pair is held against the largest |sum| / sqrt(sum of squares) of
-    any pair. Exact up to `MAX_JOINT` blocks, then Monte Carlo with `NUM_JOINT` fixed draws and the + 1
-    correction. It assumes that the deviations of a block's values from their expectations are symmetric
-    together, nothing of their shape, size or correlation; then the chance of any false difference is at most
-    that of the level, whichever others are true. Below 6 blocks it cannot reach .05.
+    Young 1993, section 2.3), so each pair is compared with the largest |sum| / sqrt(sum of squares) of any
+    pair. Exact up to `MAX_JOINT` blocks, then Monte Carlo with `NUM_JOINT` fixed draws and the + 1
+    correction. It assumes that the deviations of a block's values from their expectations are jointly
+    symmetric, and nothing about their shape, size or correlation. Then the probability of any false
+    difference is at most the level, whichever other differences are true. Below 6 blocks it cannot reach .05.
 
     Args:
         values_SM: nan where a block lacks a method; a pair is compared over the blocks that have both.
@@ -72,7 +72,7 @@ def _largest_sums(unit_SP: FloatArray) -> FloatArray:
 
 
 def _draw_signs(num_blocks: int) -> FloatArray:
-    """Return all vectors of signs but for the overall one, which changes no |sum|; or random ones."""
+    """Return all vectors of signs up to a common sign, which changes no |sum|; or random vectors."""
     if num_blocks > MAX_JOINT:
         return np.random.default_rng(FLIP_SEED).choice((-1.0, 1.0), size=(NUM_JOINT, num_blocks))
     others = itertools.product((1.0, -1.0), repeat=num_blocks - 1)
@@ -82,8 +82,8 @@ def _draw_signs(num_blocks: int) -> FloatArray:
 def rank_methods(values_SM: FloatArray, *, is_higher_better: bool = True) -> list[Rank | None]:
     """Return the rank of each column by its mean, with a 95 % interval; all intervals hold together.
 
-    A method ranks below those that `all_pairs_p` finds better and above those that it finds worse; how it
-    stands to the others is open, and so is its rank (as Al Mohamad et al. 2017, arXiv 1708.02729, read
+    A method ranks below those that `all_pairs_p` finds better and above those that it finds worse; its order
+    relative to the others is undecided, and so is its rank (as Al Mohamad et al. 2017, arXiv 1708.02729, use
     Tukey's test). Of equal means the earlier column ranks first. None for a column without a value.
     """
     signed_SM = values_SM if is_higher_better else -values_SM

@@ -1,6 +1,6 @@
-"""Read the studies of a store and the records they name, each file once, without changing anything.
+"""Read the studies of a store and the records that they name, each file once and read-only.
 
-Shape suffixes: K classes. No file but studies, records, failures and sample sheets is ever opened.
+Shape suffixes: K classes. Only studies, records, failures and grids of samples are opened.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ ROUND_METRICS = ("train_loss", *(f"test_{name}" for name in metric_names()))
 GENERATOR_ROUND_METRICS = GENERATOR_METRICS[:-1]
 
 UNKNOWN_CODE = "unknown"
-"""stands for a commit that is not known"""
+"""used for an unknown commit"""
 
 
 def find_studies(location: str, studies: Sequence[str]) -> tuple[Store, Sequence[str]]:
@@ -57,30 +57,30 @@ def find_studies(location: str, studies: Sequence[str]) -> tuple[Store, Sequence
 
 
 class StoreReader:
-    """Reads studies and records, each file once, and keeps of them what the frames need."""
+    """Reads studies and records, each file once, and keeps what the frames need."""
 
     def __init__(self, store: Store, studies: Mapping[str, StudyDocument]) -> None:
         self.store = store
         self.studies = studies
         self._shown_datasets: dict[str, str] = {}
-        """what readers call each data set, in all frames"""
+        """the name of each data set in all frames"""
         self.class_names: dict[str, tuple[str, ...]] = {}
         self.cells: dict[str, StudyCell] = {}
-        """by cell id: what the study says of it, with "execution" in its configuration"""
+        """by cell id: its entry in the study, with "execution" in its configuration"""
         self.runs: dict[str, dict[str, Any]] = {}
         """by key: cell, seeds and generator key"""
         self.apart: set[str] = set()
-        """keys of runs whose sources of randomness have seeds of their own"""
+        """keys of runs with separate seeds for their sources of randomness"""
         self.nested_runs: list[dict[str, str]] = []
-        """study and key of every run of studies that take seeds apart"""
+        """study and key of every run of studies with separate seeds"""
         self.comparisons: list[dict[str, str]] = []
         """by study: cell, the reference it is compared with, and the change between them"""
         self.tunings: dict[str, dict[str, Any]] = {}
-        """by cell id: what it has from a search, and the study"""
+        """by cell id: its tuned values from a search, and the study"""
         self.generator_cells: dict[str, str] = {}
         """by key of a generator: the first cell that uses it"""
         self.first_keys: dict[str, str] = {}
-        """by key of a run: the first training that it starts from, where it is a second"""
+        """by key of a run with a second training: the first training that it starts from"""
         self.rows: dict[str, dict[str, Any]] = {}
         self.rounds: dict[str, NDArray[np.float64]] = {}
         self.class_rows: dict[str, dict[str, Any]] = {}
@@ -104,9 +104,10 @@ class StoreReader:
         self._share_first_trainings()
 
     def _add_up_costs(self) -> None:
-        """Tell of each run what it costs alone: its own device time and all of what it builds on.
+        """Add the cost of each run alone: its own device time plus that of everything it builds on.
 
-        A first training that came along with the run of another method is charged to that, and has its times.
+        A first training that was committed with the run of another method is charged to that run, whose times
+        it has.
         """
         charged = {_times(self.rows[key]): self.rows[key].get("device_s", np.nan) for key in self.runs}
         for key, run in self.runs.items():
@@ -119,7 +120,7 @@ class StoreReader:
             self.rows[key]["whole_s"] = sum(costs)
 
     def _share_first_trainings(self) -> None:
-        """Charge each run with its share of the first training that it starts from."""
+        """Add to each run its share of the first training that it starts from."""
         users = Counter(self.first_keys.values())
         for key, first_key in self.first_keys.items():
             if "device_s" in self.rows[key]:
@@ -127,7 +128,7 @@ class StoreReader:
 
     def _read_study(self, name: str, study: StudyDocument) -> None:
         for dataset, names in study.class_names.items():
-            # The same images may have lain under other names: one name for all that was learned from them.
+            # The same images may have had other names: one name for all results on them.
             shown = self._shown_datasets.setdefault(dataset, study.say_dataset(dataset))
             self.class_names[shown] = names
         ids = []
@@ -175,15 +176,15 @@ class StoreReader:
         return row
 
     def _require_names(self, record: Record) -> None:
-        """Raise a StoreError where a study does not name each class that a record has."""
+        """Raise a StoreError if a study does not name every class of a record."""
         dataset, num_classes = record.stage["data"]["dataset"], len(record.class_counts)
         for name, study in self.studies.items():
             found = study.class_names.get(dataset)
             if found is not None and (num_names := len(found)) != num_classes:
                 raise StoreError(
                     f"{self.store.location}: studies/{name}.json names {num_names} classes of {dataset}, and "
-                    f"stages/{record.key}/result.json has {num_classes}; restore the one that is altered, or "
-                    "move it away and run the command that made it again"
+                    f"stages/{record.key}/result.json has {num_classes}; restore the altered file, or move "
+                    "it away and run the command that made it again"
                 )
 
     def _classifier_values(self, record: Record) -> dict[str, Any]:
@@ -235,7 +236,7 @@ class StoreReader:
 
 
 def _groups_by_rank(record: Record) -> Mapping[str, list[int]]:
-    """Return head, medium and tail; records of the original set name none, and their counts tell them."""
+    """Return head, medium and tail; for records of the original set, which name none, from the counts."""
     if record.rank_groups or is_balanced(record.class_counts):
         return record.rank_groups
     return rank_groups(record.class_counts)
@@ -301,9 +302,9 @@ def _provenance(record: Record) -> dict[str, Any]:
 
 
 def _name_code(provenance: Mapping[str, Any]) -> str:
-    """Return what tells the code of a result from other code: its commit, and its files where need be.
+    """Return the identity of the code of a result: its commit, and the hash of its files if necessary.
 
-    Records from before files were hashed may have an empty commit, and then say nothing.
+    Records from before files were hashed may have an empty commit, and then there is none.
     """
     commit, source = provenance.get("commit") or UNKNOWN_CODE, provenance.get("source_sha256")
     is_told_by_commit = commit != UNKNOWN_CODE and provenance.get("is_dirty") is False

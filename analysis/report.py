@@ -1,4 +1,4 @@
-"""Write a report: a self-contained page, one more a search, and tables and figures as files of their own."""
+"""Write a report: a self-contained page, a page for each search, and all tables and figures as files."""
 
 import dataclasses
 import os
@@ -36,23 +36,22 @@ from analysis.tables import (
 from lt_rebalance.ground.text import to_csv as to_raw_csv
 
 ON_TOP = "f1"
-"""prefix of the figures that stand on the first screen"""
+"""prefix of the figures on the first screen"""
 MOST_ON_TOP = 4
-"""figures and answers that the first screen shows unfolded"""
+"""number of figures and answers that the first screen shows unfolded"""
 LONG_TEXT = 120
-"""characters above which a cell folds"""
+"""number of characters above which a table cell is folded"""
 
 
 @own_settings()
 def write_report(results: Results, out_dir: str | Path) -> Path:
     """Write `index.html`, a page a search, `tables/` and `figures/`, and return the path of `index.html`.
 
-    Everything is made before anything is written. Files of an earlier report are replaced, each in one step
-    and the page last; nothing else is touched. The report of an incomplete store says at its head that it is
-    partial.
+    Everything is computed before anything is written. Files of an earlier report are replaced atomically, the
+    page last; other files are not changed. The report of an incomplete store is marked as partial.
 
     Raises:
-        ValueError: `out_dir` lies in the store, or not on this machine.
+        ValueError: `out_dir` is in the store, or not on this machine.
     """
     if "://" in str(out_dir):
         raise ValueError(f"--out must be a directory of this machine, got {str(out_dir)!r}")
@@ -60,7 +59,7 @@ def write_report(results: Results, out_dir: str | Path) -> Path:
     store = results.store.directory
     if store is not None and out.is_relative_to(store.resolve()):
         raise ValueError(
-            f"--out {out} lies in the store {store}, which only sweeps write; name another directory"
+            f"--out {out} is in the store {store}, which only sweeps write; name another directory"
         )
     searches = read_searches(results.store)
     frames = compute_frames(results)
@@ -182,7 +181,7 @@ def render(
 def _show(
     chapter: Chapter, tables: dict[str, Table], pictures: Sequence[Picture]
 ) -> tuple[list[Table], list[Picture]]:
-    """Return what a chapter has to show: its tables with rows, and its figures."""
+    """Return the tables with rows and the figures of a chapter."""
     found = [tables[name] for name in chapter.tables if name in tables]
     return [table for table in found if not table.is_empty], _select(pictures, chapter.figures)
 

@@ -1,4 +1,4 @@
-"""Read the searches of a store: trials, rungs, importance, and how the choice did on fresh seeds."""
+"""Read the searches of a store: trials, rungs, importance, and the confirmation on fresh seeds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from lt_rebalance.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResults:
-    """All that one search tried and found."""
+    """The trials and results of one search."""
 
     name: str
     question: str
@@ -24,20 +24,20 @@ class SearchResults:
     objectives: Mapping[str, str]
     """labels by name; the first one decides"""
     space: Mapping[str, Mapping[str, Any]]
-    """by setting: "kind", "unit", and "low", "high" and "is_log", or "values\""""
+    """by hyperparameter: "kind", "unit", and "low", "high" and "is_log", or "values\""""
     untuned: Mapping[str, Any]
     seeds: tuple[int, ...]
     rung_rounds: tuple[int, ...]
     trials: pd.DataFrame
-    """one row a trial: number, state, reason, values by setting, cost, objectives at its last rung, `_sd`"""
+    """one row per trial: number, state, reason, values, cost, objectives at its last rung, `_sd`"""
     rungs: pd.DataFrame
-    """one row a trial and rung: number, round, objectives with `_sd`"""
+    """one row per trial and rung: number, round, objectives with `_sd`"""
     importance: Mapping[str, float]
-    """share of each setting in how the first objective varies; empty where that cannot be said"""
+    """share of each hyperparameter in the variation of the first objective; empty if unknown"""
     best: int | None
     front: tuple[int, ...]
     confirmation: tuple[PairedDifference, ...]
-    """empty until the choice is confirmed, and where it is the untuned configuration"""
+    """empty until the choice is confirmed, and if it is the untuned configuration"""
 
     @property
     def objective(self) -> str:

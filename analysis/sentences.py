@@ -1,7 +1,7 @@
-"""What a report says of the design: each sentence is a function of the cells, said only where they bear it.
+"""Sentences of a report on the design; each is a function of the cells.
 
-`cells` are those of `Results.cells`, whole or in part; `runs` are rows of `Results.runs`. A sentence for
-which there is no ground is the empty string.
+`cells` are all or some of `Results.cells`; `runs` are rows of `Results.runs`. A sentence that does not apply
+is the empty string.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,16 +20,16 @@ _SELECTIONS = {
     "best_validation": "of the round that was best on validation images",
     ORACLE: "of the round that was best on the test images themselves",
 }
-"""which round is reported, by the selection of a cell"""
+"""the reported round, by the selection of a cell"""
 
 
 def join(sentences: Iterable[str]) -> str:
-    """Return the sentences that there is ground for, one after the other."""
+    """Return the sentences that are not empty, joined by spaces."""
     return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _values(cells: pd.DataFrame, column: str) -> list[object]:
-    """Return the values that a column of the configuration has, each once; none where no cell has it."""
+    """Return the distinct values of a column of the configuration; none if no cell has it."""
     return list(dict.fromkeys(cells[column].dropna())) if column in cells else []
 
 
@@ -41,7 +41,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def name_what_seeds_change(cells: pd.DataFrame) -> list[str]:
-    """Return what differs between the seeds of one cell, in some cell at least."""
+    """Return what differs between the seeds of a cell, for at least one cell."""
     draws, orders = _values(cells, "data.subset_draw"), _values(cells, "data.class_order")
     changed = []
     if "per_seed" in draws:
@@ -56,35 +56,35 @@ def name_what_seeds_change(cells: pd.DataFrame) -> list[str]:
 
 
 def describe_seeds(cells: pd.DataFrame) -> str:
-    """Say what a seed changes, and what all seeds share."""
+    """Say what a seed changes, and what is equal for all seeds."""
     text = f"A seed changes {listed(name_what_seeds_change(cells))}."
     draws = _values(cells, "data.subset_draw")
     if "paper" in draws:
         where = "" if draws == ["paper"] else " where it is the paper's"
-        text += f" The subset{where} is one fixed draw, the same at every seed: the spread holds none of it."
+        text += f" The subset{where} is one fixed draw for all seeds, so the spread does not include it."
     return text
 
 
 def describe_spread(cells: pd.DataFrame, contrasts: pd.DataFrame, *, has_seeds_apart: bool) -> str:
-    """Say whose spread the intervals show, and which tables take it apart.
+    """Say which spread the intervals show, and which tables separate its sources.
 
     Args:
-        contrasts: as `analysis.compare.compare` returns them; spread is taken apart from two pairs on.
+        contrasts: as `analysis.compare.compare` returns them; sources are separated from two pairs on.
     """
-    apart = "T4b the sources where a study has seeds for each" if has_seeds_apart else ""
+    apart = "T4b separates the sources where a study has seeds for each" if has_seeds_apart else ""
     has_components = not contrasts.empty and bool((contrasts["n_pairs"] >= 2).any())
-    shared = "T4a separates what all methods of a seed share" if has_components else ""
+    shared = "T4a separates the part that all methods of a seed share" if has_components else ""
     tables = "; ".join(each for each in (shared, apart) if each)
     return join(
         [
             describe_seeds(cells),
-            f"The spread is that of all of these together{'; ' + tables if tables else ''}.",
+            f"Intervals show the spread of all of these together{'; ' + tables if tables else ''}.",
         ]
     )
 
 
 def _axis(cells: pd.DataFrame) -> str:
-    """Return how the imbalance of training data is called: C where there is nothing else."""
+    """Return the name of the imbalance of training data: C if all data are given by C."""
     return "C" if all(is_c(data) or data == ORIGINAL for data in cells["data"]) else "training data"
 
 
@@ -94,30 +94,33 @@ def _one(cells: pd.DataFrame) -> str:
 
 
 def _num_paired(cells: pd.DataFrame) -> int:
-    """Return how many settings and Cs have two methods that can be compared."""
+    """Return how many settings and Cs have at least two methods."""
     return int((cells.groupby(["setting", "data"])["cell"].nunique() > 1).sum())
 
 
 def describe_pairs(cells: pd.DataFrame) -> str:
-    """Say what runs of one seed share; only where some are compared."""
+    """Say what runs of one seed share, if any are compared."""
     if _num_paired(cells) == 0:
         return ""
     order = ", the order of classes" if "permuted" in _values(cells, "data.class_order") else ""
     return (
-        f"Within a setting and {_one(cells)}, runs of one seed share the real images{order}, the initial "
-        "weights of the classifier, and the order of batches where their sets are of one size; they are "
-        "compared in pairs."
+        f"Within a setting and {_one(cells)}, runs of one seed are compared in pairs. They share the real "
+        f"images{order}, the initial weights of the classifier and, if their training sets have equal sizes, "
+        "the order of batches."
     )
 
 
 def describe_settings(cells: pd.DataFrame, *, has_comparisons: bool) -> str:
-    """Say what a setting is, and what is compared across several."""
+    """Define a setting, and say what is compared across settings."""
     if cells["setting"].nunique() < 2:
-        return f"All cells are of one setting: they share all but {_axis(cells)}, method and generator."
-    others = "hypotheses and comparisons with reference cells do" if has_comparisons else "hypotheses do"
+        return (
+            f"All configurations belong to one setting: they share everything except {_axis(cells)}, method "
+            "and generator."
+        )
+    others = "hypotheses and comparisons with references" if has_comparisons else "hypotheses"
     return (
-        f"Cells that share all but {_axis(cells)}, method and generator are one setting. Methods are "
-        f"compared within a setting; only {others} look across settings."
+        f"A setting is everything that configurations share except {_axis(cells)}, method and generator. "
+        f"Methods are compared within a setting; only {others} compare across settings."
     )
 
 
@@ -125,22 +128,24 @@ def describe_settings(cells: pd.DataFrame, *, has_comparisons: bool) -> str:
 
 
 def describe_reported_round(cells: pd.DataFrame) -> str:
-    """Say which round the numbers are of."""
+    """Say which round is reported."""
     selections = [str(value) for value in _values(cells, "classifier.selection")]
     return " or ".join(_SELECTIONS.get(each, f"by selection {each}") for each in selections)
 
 
 def describe_choice(cells: pd.DataFrame) -> str:
-    """Say whether test images chose anything."""
+    """Say whether test images were used for a choice."""
     if "classifier.selection" not in cells:
         return ""
     num_oracle = int((cells["classifier.selection"] == ORACLE).sum())
     if num_oracle == 0:
         return "Test images were used to report, never to choose."
-    cells_of = "every cell" if num_oracle == len(cells) else f"{num_oracle} of {len(cells)} cells"
+    which = "every configuration"
+    if num_oracle < len(cells):
+        which = f"{num_oracle} of {len(cells)} configurations"
     return (
-        f"In {cells_of} the test images chose the round that they report ({ORACLE}): these numbers are too "
-        "good, and show only how far a choice on the test set can carry."
+        f"In {which} the reported round was chosen on the test images ({ORACLE}). These numbers are too "
+        "optimistic; they only show what a choice on the test set can reach."
     )
 
 
@@ -148,13 +153,13 @@ def describe_choice(cells: pd.DataFrame) -> str:
 
 
 def describe_left_out(runs: pd.DataFrame, what: str = "every mean") -> str:
-    """Say how many planned runs diverged, and what follows."""
+    """Say how many planned runs diverged, and the consequence."""
     diverged = describe_diverged(int((runs["state"] == "diverged").sum()), what)
     return f"Of {len(runs):,} planned runs, {diverged}." if diverged else ""
 
 
 def describe_pairs_left_out(frame: pd.DataFrame) -> str:
-    """Say how many pairs lack a run that diverged; `frame` has columns `n_expected` and `n_diverged`."""
+    """Say how many pairs lack a diverged run; `frame` has columns `n_expected` and `n_diverged`."""
     if "n_diverged" not in frame or frame.empty:
         return ""
     diverged = describe_diverged(int(frame["n_diverged"].sum()), "the differences")
@@ -165,12 +170,12 @@ def describe_pairs_left_out(frame: pd.DataFrame) -> str:
 
 
 def describe_papers_numbers(runs: pd.DataFrame) -> str:
-    """Say why the paper's numbers stand beside some cells only, or beside none."""
+    """Say why the paper's numbers apply to some cells only, or to none."""
     return explain_absence(runs.drop_duplicates("cell")["paper_departure"])
 
 
 def has_papers_numbers(runs: pd.DataFrame) -> bool:
-    """Whether the paper's numbers stand beside any cell."""
+    """Whether the paper's numbers apply to any cell."""
     return bool((runs["paper_departure"] == "").any())
 
 
@@ -180,7 +185,7 @@ def has_papers_numbers(runs: pd.DataFrame) -> bool:
 def chapter_texts(
     cells: pd.DataFrame, runs: pd.DataFrame, contrasts: pd.DataFrame, *, has_comparisons: bool
 ) -> Mapping[str, str]:
-    """Return what each chapter says before its tables, by name of the chapter; what is not said is left out.
+    """Return the introduction of each chapter, by name of the chapter; empty if there is none.
 
     Args:
         contrasts: as `analysis.compare.compare` returns them.
@@ -196,126 +201,115 @@ def chapter_texts(
         ),
         "differences": describe_families(contrasts),
         "ablations": (
-            "These studies compare cells with a reference cell that differs in one choice, or in a few. "
-            "Every study is one family of comparisons."
+            "These studies compare each configuration with a reference that differs in one choice or a few. "
+            "The comparisons of a study form one family for the correction."
             if has_comparisons
             else ""
         ),
         "classes": (
-            "A class is dead when not one of its test images is recognised, and a run with a dead class has "
+            "A class is dead if none of its test images is recognised. A run with a dead class has "
             "collapsed. Collapsed runs stay in every test."
         ),
         "generators": (
-            "Every generator draws its sheet from the same noise, so that sheets can be laid side by side. "
-            "Look for rows that repeat one image, for images that equal their nearest real one, and for "
-            "classes "
-            "drawn as another."
+            "All generators get the same noise, so their images can be compared. Look for rows that repeat "
+            "one image, images that equal their nearest real image, and images that show another class."
             if has_generators
             else ""
         ),
-        "exploratory": "Nothing here was declared beforehand. It may suggest a question; it answers none.",
+        "exploratory": "None of these comparisons was declared beforehand. They may suggest a hypothesis; "
+        "they do not test one.",
         "provenance": (
-            "Every planned run is accounted for. What finished runs were made with is told as far as their "
-            "records say."
+            "These tables account for every planned run. They list the code, libraries, devices and data "
+            "that the records name."
         ),
     }
 
 
 def describe_replication(runs: pd.DataFrame) -> str:
-    """Say how to read an interval, and what the paper's single run is compared with where there is one."""
+    """Explain the intervals, and the comparison with the paper's single run if there is one."""
     text = (
-        "The interval of a mean says how well the mean is known; the prediction interval says where one "
-        "further run would fall"
+        "The interval of a mean shows how precisely the mean is known. The prediction interval shows where "
+        "one further run would fall"
     )
-    return text + (
-        ", and that is what the paper's single run is compared with." if has_papers_numbers(runs) else "."
-    )
+    return text + ("; the paper's single run is compared with it." if has_papers_numbers(runs) else ".")
 
 
 def describe_families(contrasts: pd.DataFrame) -> str:
-    """Say how methods are compared and which contrasts are declared; only where there are any."""
+    """Say how methods are compared and which contrasts are declared, if there are any."""
     if contrasts.empty:
         return ""
     declared = contrasts["family"] != EXPLORATORY
     if not declared.any():
-        which = (
-            "No contrast at hand belongs to a family that analysis/families.toml declares: all are "
-            "exploratory."
-        )
+        which = "No contrast belongs to a family declared in analysis/families.toml; all are exploratory."
     elif declared.all():
-        which = "All contrasts belong to a family that analysis/families.toml declares."
+        which = "All contrasts belong to a family declared in analysis/families.toml."
     else:
         which = (
-            f"{int(declared.sum())} of {len(contrasts)} contrasts belong to a family that "
-            "analysis/families.toml declares; all others are exploratory, and marked so."
+            f"{int(declared.sum())} of {len(contrasts)} contrasts belong to a family declared in "
+            "analysis/families.toml; the others are exploratory and marked so."
         )
-    return f"Methods are compared seed by seed. {which}"
+    return f"Methods are compared in pairs of runs of the same seed. {which}"
 
 
 # What studies share with others
 
 
 def describe_seeds_apart(num_apart: int, num_of_one_seed: int) -> str:
-    """Say where runs stand that have seeds of their own for subset, generator and classifier."""
+    """Say which tables have the runs with separate seeds for subset, generator and classifier."""
     if num_apart == 0:
         return ""
     runs = "1 of these runs has" if num_apart == 1 else f"{num_apart:,} of these runs have"
-    rest = "; all other tables and figures are about the rest" if num_of_one_seed else ""
+    rest = "; all other tables and figures leave them out" if num_of_one_seed else ""
     return (
-        f"{runs} another seed for its subset than for its generator or classifier, and shares a subset with "
-        f"another run: T4b is about them, T6 counts them{rest}."
+        f"{runs} separate seeds for subset, generator and classifier, and shared subsets. T4b analyses these "
+        f"runs and T6 counts them{rest}."
     )
 
 
 def describe_assumptions(runs: pd.DataFrame) -> str:
-    """Say what intervals assume, and whether the runs at hand look otherwise."""
-    text = "t and prediction intervals take runs to be about normally distributed."
+    """Say what intervals assume, and whether the runs contradict it."""
+    text = "t intervals and prediction intervals assume approximately normal runs."
     collapsed = runs.loc[runs["state"] == "complete"].groupby("cell")["is_collapsed"].agg(["sum", "size"])
     num_mixed = int(((collapsed["sum"] > 0) & (collapsed["sum"] < collapsed["size"])).sum())
     if num_mixed == 0:
         return text
-    cells = "1 cell" if num_mixed == 1 else f"{num_mixed} cells"
+    cells = "1 configuration" if num_mixed == 1 else f"{num_mixed} configurations"
     return (
-        f"{text} In {cells} some runs collapse and others do not: there they are not, and an interval may "
-        "cover "
-        "far less than it says; read T3 beside T1."
+        f"{text} In {cells} some runs collapse and others do not. There the assumption fails, and an "
+        "interval may cover far less than its nominal level; read T3 with T1."
     )
 
 
-UNCUT = (
-    "Intervals are not cut at the ends of a metric's range; one that reaches beyond says that n is too small "
-    "for it."
-)
+UNCUT = "Intervals are not clipped to the metric's range; one that exceeds it shows that n is too small."
 
 
 def describe_single_runs(runs: pd.DataFrame) -> str:
-    """Say what a single run of the paper can show; only where one stands beside ours."""
+    """Say what a single run of the paper can show, if one is compared with ours."""
     if not has_papers_numbers(runs):
         return ""
     return (
-        "The paper gives one run a row. One number can be unlikely under ours; it cannot show how the "
-        "paper's "
-        "procedure behaves on average."
+        "The paper reports one run per row. One number can be unlikely given our runs; it cannot show the "
+        "average of the paper's procedure."
     )
 
 
 def describe_sample(cells: pd.DataFrame) -> str:
-    """Say what a small sample of a data set is worth; only where one was used."""
+    """Describe the limits of a small sample of a data set, if one was used."""
     if not any(str(name).endswith("_mini") for name in cells["dataset"]):
         return ""
     return (
-        "A data set named mini is a small sample of the full one, and its test set is small as well: its "
-        "accuracies are not those of the full set."
+        "A data set named mini is a small sample of the full one, with a small test set. Its accuracies are "
+        "not those of the full set."
     )
 
 
 def describe_shown(num_classes: int) -> str:
-    """Say which classes are shown of more than have room; nothing where all are."""
+    """Say which classes are shown; empty if all are."""
     if num_classes <= MAX_SHOWN:
         return ""
     return (
-        f"Of {num_classes:,} classes, shown are groups by rank and by number of training images, and the "
-        f"{NUM_WORST} of lowest mean recall over all methods; the others are left out."
+        f"Of {num_classes:,} classes, the {NUM_WORST} with the lowest mean recall over all methods are "
+        "shown, and groups by rank and by number of training images; the others are left out."
     )
 
 
@@ -323,57 +317,54 @@ def describe_shown(num_classes: int) -> str:
 
 
 def describe_search_choice(labels: Iterable[str]) -> str:
-    """Say which images chose among the trials; `labels` of the objectives."""
+    """Say which images were used to choose a trial; `labels` of the objectives."""
     on_validation = [label for label in labels if "validation" in label]
     if not on_validation:
-        return "What chooses is measured on the generated images; no test image is looked at for it."
+        return "The choice is made by a measure of the generated images; it uses no test image."
     return (
-        "What chooses is measured on validation images, set aside from the training images; test images "
-        "speak "
-        "in the confirmation alone."
+        "The choice is made on validation images, set aside from the training images. Test images are used "
+        "in the confirmation only."
     )
 
 
 def describe_fresh_seeds(search_seeds: Iterable[int], confirmed_seeds: Iterable[int]) -> str:
-    """Say whether a confirmation has other seeds than its search."""
+    """Say whether a confirmation and its search have different seeds."""
     shared = set(search_seeds) & set(confirmed_seeds)
     if shared:
         return (
-            f"{len(shared)} of the seeds of these runs were seeds of the search as well: for them this is no "
-            "confirmation."
+            f"The search also used {len(shared)} of these seeds; for them this does not confirm the choice."
         )
-    return "These runs have other seeds than the search, and are tested on the test images."
+    return "These runs use seeds that the search did not use, and are evaluated on the test images."
 
 
 def describe_trials(num_trials: int, ends: str, num_seeds: int) -> str:
-    """Say what the numbers of trials are."""
+    """Explain the values of trials."""
     over = (
-        f"the mean over {num_seeds} seeds with its standard deviation"
+        f"the mean over {num_seeds} seeds with its standard deviation,"
         if num_seeds > 1
-        else "that of a single seed, whose spread is not known"
+        else "from a single seed, so its spread is unknown,"
     )
     trials = "1 trial" if num_trials == 1 else f"{num_trials:,} trials"
     return (
-        f"{trials}: {ends}. Every number is {over}, at the last rung that the trial reached; those of "
-        "different "
-        "rungs are not comparable."
+        f"{trials}: {ends}. Every value is {over} at the last rung that the trial reached. Values at "
+        "different rungs are not comparable."
     )
 
 
 def describe_trial_ends(states: Iterable[str]) -> str:
-    """Say what the ends mean that trials at hand have come to."""
+    """Explain the states of the trials."""
     meanings = {
-        "pruned": "Pruned: stopped at a rung for being worse than others there.",
-        "diverged": "Diverged: at some seed a loss was not finite; it counts as the worst.",
-        "failed": "Failed: an error, of which the search learns nothing.",
+        "pruned": "Pruned: stopped at a rung because other trials were better there.",
+        "diverged": "Diverged: the loss was not finite at some seed; the trial counts as the worst.",
+        "failed": "Failed: an error; the search ignores the trial.",
     }
     return join(meanings[state] for state in meanings if state in set(states))
 
 
 def describe_trial_bars(num_seeds: int) -> str:
-    """Say what is drawn of a trial."""
+    """Describe the marks of a trial."""
     return (
-        f"mean over n = {num_seeds} seeds, bar of one standard deviation"
+        f"mean over n = {num_seeds} seeds, bars of one standard deviation"
         if num_seeds > 1
         else "a single seed"
     )

@@ -1,7 +1,7 @@
-"""Tests of paired differences, rates and associations, effect sizes, and corrections for many tests.
+"""Tests of paired differences, rates and associations, effect sizes, and corrections for multiple tests.
 
-Differences are one number a seed. Nothing here raises or warns on degenerate data: what cannot be tested, for
-want of values or of spread or because a value is not finite, is nan.
+Differences are one number per seed. Nothing here raises or warns on degenerate data. What cannot be tested,
+because values are too few, do not vary or are not finite, is nan.
 """
 
 import functools
@@ -31,8 +31,8 @@ def sign_flip_p(differences: Values) -> float:
     """Return the two-sided p value of the sign-flip test on the mean.
 
     Exact over all 2^n sign vectors up to `MAX_EXACT` pairs, then Monte Carlo with `NUM_FLIPS` fixed draws and
-    the + 1 correction. It assumes that differences are symmetric about 0 under the null, nothing else; below
-    6 pairs it cannot reach .05, and differences that are all 0 give 1.
+    the + 1 correction. It assumes only that differences are symmetric about 0 under the null hypothesis.
+    Below 6 pairs it cannot reach .05; differences that are all 0 give 1.
     """
     values = np.asarray(differences, dtype=np.float64)
     if len(values) == 0 or not np.isfinite(values).all():
@@ -57,7 +57,7 @@ def _signed_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _random_signed_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return sums under `NUM_FLIPS` random sign vectors, the same for equally many values.
 
-    A random byte looks up the signed sum of eight values at once.
+    A random byte looks up the signed sum of eight values.
     """
     octets = np.pad(values, (0, -len(values) % 8)).reshape(-1, 8)
     sums = np.zeros(NUM_FLIPS)
@@ -114,7 +114,7 @@ def d_z(differences: Values) -> float:
 
 
 def correlation(first: Values, second: Values) -> float:
-    """Return Pearson's correlation; nan without variance or below three pairs, as any two lie on a line."""
+    """Return Pearson's correlation; nan without variance or below three pairs."""
     if len(first) < 3 or not (sample_sd(first) > 0 and sample_sd(second) > 0):
         return math.nan
     return float(np.corrcoef(first, second)[0, 1])
@@ -137,7 +137,7 @@ def better_share(differences: Values) -> Share:
 
 
 class RopeProbabilities(NamedTuple):
-    """Posterior probabilities that the mean difference lies below, inside and above a region around 0."""
+    """Posterior probabilities that the mean difference is below, inside and above a region around 0."""
 
     below: float
     inside: float
@@ -145,7 +145,7 @@ class RopeProbabilities(NamedTuple):
 
 
 def rope_probabilities(differences: Values, margin: float) -> RopeProbabilities:
-    """Return how probable it is that the mean difference is below -margin, inside ±margin, above it.
+    """Return the probabilities that the mean difference is below -margin, inside ±margin, above margin.
 
     The posterior under a flat prior: Student t at the mean with scale s / sqrt(n) and n - 1 degrees of
     freedom.
@@ -192,7 +192,7 @@ def welch_p(first: Values, second: Values) -> float:
 
 
 class Association(NamedTuple):
-    """Whether two sets of columns go together, row by row."""
+    """The association of two sets of columns."""
 
     correlation: float
     """mean rank correlation of matching columns"""
@@ -202,11 +202,11 @@ class Association(NamedTuple):
 def association(first_SF: NDArray[np.float64], second_SF: NDArray[np.float64]) -> Association:
     """Return the mean rank correlation of matching columns over seeds, and its two-sided permutation p value.
 
-    Seeds are what is permuted, whole rows of them, so that whatever ties the columns of a seed to each other
-    stays as it is; and as each column is ranked for itself, what sets columns apart plays no part. It assumes
-    that seeds are independent of each other, nothing else. Exact up to `MAX_PERMUTED` seeds, then Monte Carlo
-    with `NUM_PERMUTATIONS` fixed draws and the + 1 correction. Columns without any spread say nothing; nan
-    where none has any, below three seeds, and where a value is not finite.
+    Whole rows (seeds) are permuted, so the dependence between the columns of a seed is kept. Each column is
+    ranked separately, so differences between columns have no effect. The test assumes only that seeds are
+    independent. Exact up to `MAX_PERMUTED` seeds, then Monte Carlo with `NUM_PERMUTATIONS` fixed draws and
+    the + 1 correction. Columns without spread are ignored. The result is nan if no column has spread, below
+    three seeds, and if a value is not finite.
     """
     n = len(first_SF)
     if n < 3 or not (np.isfinite(first_SF).all() and np.isfinite(second_SF).all()):
@@ -245,8 +245,8 @@ def holm(p_values: Values, num_declared: int | None = None) -> NDArray[np.float6
 
     Args:
         p_values: nan where a test could not be made; it counts as 1 and stays nan.
-        num_declared: size of the declared family; contrasts of it that are not at hand count as 1. A family
-            never counts as smaller than what is at hand.
+        num_declared: size of the declared family; its missing contrasts count as 1. It never counts as
+            smaller than the number of p values.
     """
     values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(values)  # nan last, as a p value of 1 would be

@@ -1,4 +1,4 @@
-"""Where the spread between runs comes from, where studies take the seeds of its sources apart.
+"""Sources of variance between runs, for studies with separate seeds for subset, generator and classifier.
 
 Shape suffixes: S subsets, G generators of each, C classifiers of each.
 """
@@ -18,10 +18,10 @@ _GENERATORS, _CLASSIFIERS = "generator_seed", "seed"
 def sources_table(nested_runs: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
     """Return one row for each study and cell of `Results.nested_runs`, in the metric that leads by default.
 
-    Columns: `study`; the cell; `n_expected` subsets and the `n_subsets` of them all of whose runs are
-    complete, on which all else rests; `num_generators` and `num_classifiers` of each; for each of `SOURCES`
-    the standard deviation it makes alone, `<source>_sd`, in the metric's unit, with its 90 % bootstrap
-    interval over subsets, `<source>_low` and `<source>_high`. What cannot be estimated is nan.
+    Columns: `study`; the cell; `n_expected` subsets and the `n_subsets` with all runs complete, which the
+    other columns use; `num_generators` and `num_classifiers` of each; for each of `SOURCES` the standard
+    deviation it makes alone, `<source>_sd`, in the metric's unit, with its 90 % bootstrap interval over
+    subsets, `<source>_low` and `<source>_high`. What cannot be estimated is nan.
 
     Raises:
         ValueError: no such metric in these runs.

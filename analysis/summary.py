@@ -1,4 +1,4 @@
-"""What a report says in sentences: every number in them is computed."""
+"""Sentences of a report with computed numbers."""
 
 from importlib import metadata
 
@@ -20,7 +20,7 @@ ANALYSIS_PACKAGES = ("numpy", "pandas", "scipy", "statsmodels", "scikit-posthocs
 
 
 def describe_design(results: Results) -> dict[str, str]:
-    """Return, by setting, what was compared and at how many seeds."""
+    """Return, by setting, the compared methods and the numbers of seeds."""
     num_seeds = results.runs.groupby("cell")["seed"].nunique()
     design = {}
     for setting, cells in results.cells.groupby("setting", sort=False):
@@ -29,13 +29,13 @@ def describe_design(results: Results) -> dict[str, str]:
         data = [named_data(each) for each in dict.fromkeys(cells["data"])]
         design[str(setting)] = (
             f"data set {cells['dataset'].iloc[0]}; {listed(data)}; "
-            f"{count(cells['method'].nunique(), 'method')}; {planned} planned a cell."
+            f"{count(cells['method'].nunique(), 'method')}; {planned} planned per configuration."
         )
     return design
 
 
 def describe_limits(results: Results, frames: Frames) -> list[str]:
-    """Return what the report cannot say."""
+    """Return the limitations of the report."""
     cells, runs = results.cells, results.runs
     limits = [
         _describe_test_images(results, frames),
@@ -46,17 +46,17 @@ def describe_limits(results: Results, frames: Frames) -> list[str]:
         describe_single_runs(runs),
         join(
             [
-                "The settings are those named; nothing here speaks of other networks, budgets or data sets.",
+                "The results hold for the settings named here, not for other networks, budgets or data sets.",
                 describe_choice(cells),
             ]
         ),
-        "Exploratory results suggest. To confirm them takes seeds that nobody has looked at.",
+        "Exploratory results suggest hypotheses. Confirming them takes new seeds.",
     ]
     return [limit for limit in limits if limit]
 
 
 def _describe_test_images(results: Results, frames: Frames) -> str:
-    text = "Intervals cover the choice of seed on one test set, not the choice of test images or of data set."
+    text = "Intervals cover the choice of seed on one test set, not the choice of test images or data set."
     means = frames.estimates.query("metric == 'accuracy' and subset == 'all'")["mean"].dropna()
     if means.empty:
         return text
@@ -64,13 +64,12 @@ def _describe_test_images(results: Results, frames: Frames) -> str:
     middle = float(means.median())
     noise = spread(accuracy_sd(middle, num_images))
     return (
-        f"{text} A new draw of {num_images:,} test images alone moves an accuracy of {middle:.3f} by {noise} "
-        "points (binomial standard deviation); a difference of methods on the same images moves by the "
-        "less, the "
-        "fewer images they disagree on."
+        f"{text} A new draw of {num_images:,} test images alone would change an accuracy of {middle:.3f} by "
+        f"{noise} points (binomial standard deviation). A difference between methods on the same images "
+        "changes less, the fewer images they disagree on."
     )
 
 
 def describe_versions() -> str:
-    """Return with which libraries the report was computed."""
+    """Return the libraries that computed the report, with versions."""
     return ", ".join(f"{name} {metadata.version(name)}" for name in ANALYSIS_PACKAGES)

@@ -1,4 +1,4 @@
-"""Variance components of balanced tables: how much of the spread each source of randomness makes.
+"""Variance components of balanced tables: the spread due to each source of randomness.
 
 Shape suffixes: S seeds or subsets, M methods, G generators, C classifiers. Estimates by equating mean squares
 with their expectations; a negative one is 0. Intervals are percentile bootstraps over the first axis. They
@@ -33,7 +33,7 @@ class Component:
     """One source of randomness."""
 
     sd: float
-    """standard deviation that it makes alone, in the unit of the values"""
+    """standard deviation due to this source alone, in the unit of the values"""
     interval: Interval
     """90 % bootstrap; nan below `MIN_RESAMPLED` units"""
 
@@ -45,7 +45,7 @@ class SeedComponents:
     seed: Component
     """what all methods of a seed share: the subset, initial weights"""
     residual: Component
-    """what each run has for itself"""
+    """specific to each run"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class NestedComponents:
     classifier: Component
     """what all runs of one classifier seed within a subset share"""
     residual: Component
-    """what depends on the pair of generator and classifier"""
+    """the interaction of generator and classifier"""
 
 
 def seed_components(values_SM: FloatArray, *, rng_seed: int = 0) -> SeedComponents:
@@ -112,7 +112,7 @@ def _nested_variances(values: FloatArray, factor: float) -> FloatArray:
     degrees = (num_generators - 1) * (num_classifiers - 1)
     residual = ((residuals**2).sum(axis=(-2, -1)) / degrees).mean(axis=-1)
     generator_means, classifier_means = by_generator[..., 0], by_classifier[..., 0, :]
-    # What the sources within make of the means of subsets is taken off as it is estimated, never negative.
+    # The variance that inner sources add to the means of subsets is subtracted as estimated, never negative.
     generator = _within(generator_means) - residual / num_classifiers
     classifier = _within(classifier_means) - residual / num_generators
     generator, classifier = np.maximum(0.0, generator), np.maximum(0.0, classifier)

@@ -16,23 +16,12 @@ ROOT = Path(__file__).parents[1]
 NAMES = ("README", "ARCHITECTURE", "SECURITY", "CONTRIBUTING")
 FOLDERS = ["lt_rebalance", "sweeps", "analysis", "benchmarks", "examples"]
 PAGES = [*(ROOT / f"{name}.md" for name in NAMES), *sorted((ROOT / "docs").glob("*.md"))]
-EXEMPT = (
-    "analysis",
-    *(f"lt_rebalance/{wing}/" for wing in ("data", "images", "networks", "methods", "training")),
-    *(f"lt_rebalance/{wing}/" for wing in ("generation", "sampling", "stages", "trainables")),
-)
-"""what is still to be rewritten; EMPTY when that is done, and then this tuple goes"""
-
-
-def is_exempt(path: Path) -> bool:
-    return path.relative_to(ROOT).as_posix().startswith(EXEMPT)
 
 
 def test_pages_use_no_private_words() -> None:
     found = [
         f"{page.relative_to(ROOT)}:{line + 1}: {words!r}; write: {instead}"
         for page in PAGES
-        if not is_exempt(page)
         for line, words, instead in find_banned(leave_out_quotes(page.read_text(encoding="utf-8")))
     ]
     assert found == [], "\n".join(found)
@@ -43,7 +32,6 @@ def test_texts_of_code_use_no_private_words(folder: str) -> None:
     found = [
         f"{path.relative_to(ROOT)}:{line + further}: {words!r}; write: {instead}"
         for path in sorted((ROOT / folder).rglob("*.py"))
-        if not is_exempt(path)
         for line, text in read_texts(path)
         for further, words, instead in find_banned(text)
     ]
@@ -51,8 +39,6 @@ def test_texts_of_code_use_no_private_words(folder: str) -> None:
 
 
 def test_every_help_text_uses_no_private_words() -> None:
-    if EXEMPT:
-        pytest.skip("texts are still to be rewritten")
     found = [
         f"{parser.prog} --help: {words!r}; write: {instead}"
         for parser in _list_parsers()

@@ -1,4 +1,4 @@
-"""Every figure of a report. Plotting functions take a table and draw on Axes, and touch no file."""
+"""Draw every figure of a report. Plotting functions take a table, draw on Axes and access no files."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ __all__ = ["Drawn", "draw_figures", "draw_search", "own_settings", "to_png", "to
 
 
 def draw_figures(results: Results, contrasts: pd.DataFrame, methods: pd.DataFrame) -> Iterator[Drawn]:
-    """Yield the figures F1 to F11 that the results can support.
+    """Yield those of the figures F1 to F11 for which there are results.
 
     Args:
         contrasts: of the leading metric, as `analysis.compare.compare` returns them.

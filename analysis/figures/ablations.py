@@ -1,4 +1,4 @@
-"""Figure F9: what changes make of reference cells, seed by seed."""
+"""Figure F9: differences between changed and reference cells, by seed."""
 
 from collections.abc import Iterator, Sequence
 
@@ -79,16 +79,13 @@ def draw_changes(runs: pd.DataFrame, comparisons: pd.DataFrame) -> Iterator[Draw
         plot_changes(axes, pairs, name_metrics(leading))
         yield Drawn(
             name=f"f9-changes-{number}",
-            title=f"F9. What changes make of their reference cells: {study}",
+            title=f"F9. Changes to reference configurations: {study}",
             caption=join(
                 [
-                    f"The changed cell minus its reference in {name_metrics(leading)}, by seed "
-                    f"({describe_n(len(paired) for _, paired in pairs)} pairs a row), in points, a "
-                    "hundredth each. Black: "
-                    "mean with its 95 % Student t interval, where there are two pairs; grey: "
-                    f"±{100 * MARGIN:g} points, practically equivalent. Red crosses: pairs in which a run "
-                    "has a "
-                    "dead class.",
+                    f"Changed minus reference configuration in {name_metrics(leading)}, by seed "
+                    f"({describe_n(len(paired) for _, paired in pairs)} pairs per row), in points of 0.01. "
+                    f"Black: mean with 95 % Student t interval, from two pairs on. Grey: ±{100 * MARGIN:g} "
+                    "points, practically equivalent. Red crosses: pairs in which a run has a dead class.",
                     describe_left_out(
                         runs[runs["cell"].isin([*rows["cell"], *rows["reference"]])], "every pair"
                     ),

@@ -1,4 +1,4 @@
-"""Figures F6 and F7: which classes are recognised, and what the others are taken for."""
+"""Figures F6 and F7: recall of classes and confusion matrices."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -23,11 +23,11 @@ from lt_rebalance.ground.imbalance import data_rank
 
 PAIR_COLOUR = "#08519C"
 SHOWN_FROM = 0.05
-"""share from which a confusion is written out"""
+"""smallest share that is printed"""
 
 
 def plot_recalls(axes: Axes, classes: pd.DataFrame) -> Axes:
-    """Draw mean recall of each method and class, for one setting and C; training counts stand above."""
+    """Draw mean recall of each method and class, for one setting and C, with training counts above."""
     methods = in_order(classes["method"])
     names = classes.drop_duplicates("class").sort_values("class")["class_name"].astype(str).tolist()
     table = classes.pivot_table(index="method", columns="class", values="recall", observed=True).loc[methods]
@@ -55,14 +55,14 @@ def plot_recalls(axes: Axes, classes: pd.DataFrame) -> Axes:
 
 
 def _fit(classes: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of classes as they are; of more than have room, rows of groups and of the worst."""
+    """Return the rows of all classes; with too many classes, rows of groups and of the worst classes."""
     if classes["class"].max() < MAX_SHOWN:
         return classes
     return shown_recalls(classes).rename(columns={"place": "class", "shown": "class_name"})
 
 
 def _say_recall(value: float) -> str:
-    """Tell a class that is never recognised from one that hardly is."""
+    """Format a recall; 0 is exact, and a small recall is "<.01"."""
     if value == 0:
         return "0"
     return f"{value:.2f}" if value >= 0.005 else "<.01"
@@ -91,12 +91,9 @@ def draw_recalls(classes: pd.DataFrame, all_runs: pd.DataFrame) -> Iterator[Draw
             title=f"F6. Recall of each class: {setting}",
             caption=join(
                 [
-                    "Mean recall (share of the test images of a class) over complete runs "
-                    f"({describe_n(runs)} "
-                    "a row); no interval is drawn. A bare 0 is a class that the method never recognises, "
-                    "<.01 "
-                    "one that it hardly does. Real training images are those before rebalancing; they vary "
-                    f"where the order of classes is drawn from the seed.",
+                    f"Mean recall of each class over complete runs ({describe_n(runs)} per row); no interval "
+                    "is drawn. 0: never recognised; <.01: almost never. Real training images are those "
+                    "before rebalancing; they vary where the order of classes is drawn from the seed.",
                     describe_shown(int(of_setting["class"].max()) + 1),
                     describe_left_out(all_runs[all_runs["setting"] == setting]),
                     describe_dataset(of_setting),
@@ -130,7 +127,7 @@ def draw_confusions(
 ) -> Iterator[Drawn]:
     """F7 for each setting and C in which runs collapse: collapsed beside healthy ones of the same methods.
 
-    Of more classes than have room, the most confused pairs over all runs, collapsed or not.
+    With too many classes for a matrix, the most confused pairs over all runs, collapsed or not.
     """
     complete = runs[runs["state"] == "complete"]
     number = 0
@@ -157,14 +154,12 @@ def draw_confusions(
         rows[0][0].set_ylabel("true class")
         yield Drawn(
             name=f"f7-confusion-{number}",
-            title=f"F7. What collapsed runs say: {setting}, {title_of(str(data))}",
+            title=f"F7. Confusion matrices of collapsed runs: {setting}, {title_of(str(data))}",
             caption=join(
                 [
-                    "Mean confusion matrices as shares of each true class, over the n = "
-                    f"{is_collapsed.sum()} "
-                    f"runs with a dead class and the n = {len(healthy)} healthy runs of the same methods "
-                    f"({_count_collapsed(block)}); shares below {SHOWN_FROM} are not written, and no "
-                    "interval is "
+                    f"Mean confusion matrices as shares of each true class, over n = {is_collapsed.sum()} "
+                    f"runs with a dead class and n = {len(healthy)} healthy runs of the same methods "
+                    f"({_count_collapsed(block)}). Shares below {SHOWN_FROM} are not printed; no interval is "
                     "drawn. An empty column is a class that is never predicted.",
                     describe_left_out(_block_of(runs, setting, data)),
                     describe_dataset(block),
@@ -175,7 +170,7 @@ def draw_confusions(
 
 
 def plot_pairs(axes: Axes, pairs: Sequence[tuple[int, int, float]], names: Sequence[str]) -> Axes:
-    """Draw a bar a pair of classes, as `confused_pairs` returns them."""
+    """Draw one bar per pair of classes, as `confused_pairs` returns them."""
     labels = [f"{names[true]}, taken for {names[predicted]}" for true, predicted, _ in pairs]
     axes.barh(range(len(pairs)), [share for *_, share in pairs], color=PAIR_COLOUR)
     for place, (*_, share) in enumerate(pairs):
@@ -198,7 +193,7 @@ def _draw_pairs(
     setting, data = block["setting"].iloc[0], block["data"].iloc[0]
     return Drawn(
         name=name,
-        title=f"F7. Which classes are taken for which: {setting}, {title_of(str(data))}",
+        title=f"F7. Most confused pairs of classes: {setting}, {title_of(str(data))}",
         caption=join(
             [
                 f"The {len(pairs)} pairs of {len(names):,} classes that are confused most, as the mean share "

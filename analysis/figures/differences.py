@@ -1,4 +1,4 @@
-"""Figure F2: how methods differ from one of them, seed by seed."""
+"""Figure F2: paired differences of methods from one of them, by seed."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ COMPARATORS = ("oversample", "none")
 def plot_differences(
     lines: Axes, spread: Axes, paired: pd.DataFrame, names: tuple[str, str], metric: str = "accuracy"
 ) -> None:
-    """Draw pairs as lines, and beside them their differences in points with mean, t interval and the ROPE.
+    """Draw pairs as lines, and next to them their differences in points with mean, t interval and the ROPE.
 
     Args:
         paired: as `pair_runs` returns it. names: of the comparator and of the method.
@@ -81,7 +81,7 @@ def _draw_pairs(axes: Axes, paired: pd.DataFrame) -> None:
 
 
 def pair_runs(runs: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
-    """Return what `pair` returns of the leading metric of two cells, and `is_collapsed`, where a run has."""
+    """Return `pair` of two cells in the leading metric, with `is_collapsed` if one of the runs has."""
     paired = pair(runs, first, second, leading_of(runs[runs["cell"] == first]))
     collapsed = runs[runs["cell"].isin([first, second]) & runs["is_collapsed"].fillna(False).astype(bool)]
     return paired.assign(is_collapsed=paired.index.isin(collapsed["seed"]))
@@ -104,16 +104,14 @@ def draw_differences(runs: pd.DataFrame) -> Iterator[Drawn]:
         label = METRICS[leading_of(block)].label
         yield Drawn(
             name=f"f2-differences-{number}",
-            title=f"F2. Seed by seed against {comparator}: {setting}, {title_of(str(data))}",
+            title=f"F2. Paired differences from {comparator}: {setting}, {title_of(str(data))}",
             caption=join(
                 [
-                    f"Left of each pair of panels: {label} of the same seed joined by a line "
-                    f"({describe_n(map(len, pairs.values()))} pairs), their mean in black. Right: method "
-                    "minus "
-                    f"{comparator} in points, a hundredth each, and the mean with its 95 % "
-                    "Student t "
-                    f"interval, where there are two pairs; grey: ±{100 * MARGIN:g} points, practically "
-                    "equivalent. Red, and crosses: pairs in which a run has a dead class.",
+                    f"Left of each pair of panels: {label} of both methods, joined by a line for each seed "
+                    f"({describe_n(map(len, pairs.values()))} pairs); black: the means. Right: method minus "
+                    f"{comparator} in points of 0.01; black: mean with 95 % Student t interval, from two "
+                    f"pairs on; grey: ±{100 * MARGIN:g} points, practically equivalent. Red lines and "
+                    "crosses: pairs in which a run has a dead class.",
                     describe_left_out(block, "every pair"),
                     describe_dataset(block),
                 ]
@@ -123,7 +121,7 @@ def draw_differences(runs: pd.DataFrame) -> Iterator[Drawn]:
 
 
 def _pairs_figure(pairs: Mapping[str, pd.DataFrame], comparator: str, metric: str) -> Figure:
-    """Return two pairs of panels a row; all of a kind share their axis, so that methods can be compared."""
+    """Return two pairs of panels per row; panels of a kind share an axis, so that methods can be compared."""
     num_rows = math.ceil(len(pairs) / 2)
     figure, rows = make_figure(num_rows, 4, 8.5, 2.2 * num_rows, width_ratios=[1.4, 1, 1.4, 1])
     flat = [axes for row in rows for axes in row]

@@ -1,4 +1,4 @@
-"""Figure F8: what generators draw, beside what is real and what they may have copied.
+"""Figure F8: generated images, with real images and the nearest training images.
 
 Shape suffixes: K classes, J images of a class, C H W image.
 """
@@ -39,22 +39,22 @@ Flags = Sequence[bool] | NDArray[np.bool_]
 GAP = 2
 """white pixels between images"""
 MAX_TICKS = 12
-"""class counts up to which each has its tick"""
+"""largest number of class counts with one tick each"""
 _GENERATED, _NEAREST, _REAL = range(3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """What one generator draws."""
+    """The sample grid of one generator."""
 
     images_3KJCHW: Images
     """generated, nearest real, real"""
     seed: int
     quality: pd.DataFrame
-    """one row a class"""
+    """one row per class"""
 
     def take(self, labels: Sequence[int]) -> "Sheet":
-        """Return the sheet of some of the classes."""
+        """Return the grid of some of the classes."""
         images_3KJCHW = self.images_3KJCHW[:, list(labels)]
         return Sheet(images_3KJCHW=images_3KJCHW, seed=self.seed, quality=self.quality.iloc[list(labels)])
 
@@ -95,7 +95,7 @@ def plot_grid(axes: Axes, images_KJCHW: Images, row_labels: Sequence[str], flagg
 
 
 def read_sheets(results: Results, generators: pd.DataFrame) -> dict[str, Sheet]:
-    """Return by architecture the sheet of its lowest complete seed that has one."""
+    """Return by architecture the sample grid of its lowest complete seed that has one."""
     complete = generators[generators["state"] == "complete"].sort_values("seed", kind="stable")
     sheets: dict[str, Sheet] = {}
     for method in in_order(complete["method"]):
@@ -110,7 +110,7 @@ def read_sheets(results: Results, generators: pd.DataFrame) -> dict[str, Sheet]:
 
 
 def draw_sheets(results: Results) -> Iterator[Drawn]:
-    """F8 for each setting and C: a sheet of every architecture, beside real images."""
+    """F8 for each setting and C: a sample grid of every architecture, and real images."""
     number = 0
     for (setting, data, dataset), block in results.generators.groupby(
         ["setting", "data", "dataset"], sort=False
@@ -120,18 +120,17 @@ def draw_sheets(results: Results) -> Iterator[Drawn]:
         if not sheets:
             continue
         number += 1
-        seeds = ", ".join(f"{method} {sheet.seed}" for method, sheet in sheets.items())
-        which = f"n = 1 generator each, of the lowest complete seed ({seeds}), hence no interval"
+        seeds = ", ".join(f"{method} seed {sheet.seed}" for method, sheet in sheets.items())
+        which = f"n = 1 per architecture, at the lowest complete seed: {seeds}; no interval"
         yield Drawn(
             name=f"f8-samples-{number}",
             title=f"F8. Generated images: {setting}, {title_of(str(data))}",
             caption=(
-                f"Ten images of each class from the same noise for every generator ({which}), and real ones "
-                "with the number of real training images. Beside each generated row: diversity (generated "
-                "over real spread, no unit), and how many different real images are nearest to 200 samples. "
-                f"Framed: diversity below {COLLAPSED_BELOW}, the class has collapsed. "
-                f"{_say_sampled(len(names))}"
-                f"{describe_dataset(block)}"
+                f"Ten generated images per class, from the same noise for every generator ({which}), and "
+                "real images with the number of real training images. Next to each generated row: diversity "
+                "(spread of generated over real images, no unit), and the number of distinct real images "
+                f"nearest to 200 samples. Framed: diversity below {COLLAPSED_BELOW}, the class has "
+                f"collapsed. {_say_sampled(len(names))}{describe_dataset(block)}"
             ),
             figure=sheet_figure(sheets, names),
         )
@@ -139,10 +138,9 @@ def draw_sheets(results: Results) -> Iterator[Drawn]:
             name=f"f8-nearest-{number}",
             title=f"F8. Least diverse classes beside real images: {setting}, {title_of(str(data))}",
             caption=(
-                f"For each generator ({which}) the class with the lowest diversity: generated above, below "
-                "each image the real training image that is nearest to it (Euclidean distance of pixels). "
-                "Equal pairs are copies; one image all along the row is a collapse. "
-                f"{describe_dataset(block)}"
+                f"The class with the lowest diversity of each generator ({which}). Above: generated images; "
+                "below each: the nearest real training image (Euclidean distance of pixels). Equal pairs "
+                f"are copies. One image along the whole row is a collapse. {describe_dataset(block)}"
             ),
             figure=nearest_figure(sheets, names),
         )
@@ -173,7 +171,7 @@ def sheet_figure(sheets: Mapping[str, Sheet], names: Sequence[str]) -> Figure:
 
 
 def _say_sampled(num_classes: int) -> str:
-    """Say which classes a sheet shows of more than have room."""
+    """Say which classes are shown if there are too many for all."""
     if num_classes <= MAX_SHOWN:
         return ""
     half = MAX_SHOWN // 2
@@ -182,7 +180,7 @@ def _say_sampled(num_classes: int) -> str:
 
 
 def nearest_figure(sheets: Mapping[str, Sheet], names: Sequence[str]) -> Figure:
-    """Return for each architecture its least diverse class, above the nearest real images."""
+    """Return for each architecture its least diverse class, with the nearest real images below."""
     figure, rows = make_figure(len(sheets), 1, 6.5, 1.6 * len(sheets))
     for (axes,), (method, sheet) in zip(rows, sheets.items(), strict=True):
         label = sheet.least_diverse
@@ -242,10 +240,10 @@ def draw_diversity(results: Results) -> Iterator[Drawn]:
             name=f"f8-diversity-{index}",
             title=f"F8. Diversity of every class of every generator: {setting}",
             caption=(
-                f"One mark a class and generator ({describe_n(per_kind)} generators an architecture), "
-                "architectures slightly apart; lines join medians, without interval. Below the dashed line "
-                f"({COLLAPSED_BELOW}) a class is drawn as nearly one image; 1 is as diverse as the real "
-                f"images. {describe_dataset(of_setting)}"
+                f"Each mark is one class of one generator ({describe_n(per_kind)} generators per "
+                "architecture); architectures are slightly offset. Lines join medians; no interval is "
+                f"drawn. Below the dashed line ({COLLAPSED_BELOW}) a class is nearly one image; 1 is as "
+                f"diverse as the real images. {describe_dataset(of_setting)}"
             ),
             figure=figure,
         )

@@ -1,4 +1,4 @@
-"""Figures F1 and F3: what every run reaches, and which method beats which."""
+"""Figures F1 and F3: the result of every run, and how often one method beats another."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -48,8 +48,8 @@ _HEAD_HEIGHT = 0.7
 def plot_replicates(axes: Axes, runs: pd.DataFrame) -> Axes:
     """Draw every complete run of one setting and C, mean and interval above, the paper's number open.
 
-    Intervals hold for all methods at once. The method with the best mean stands on top, and those without a
-    run are left out, unless none has one.
+    Intervals hold jointly for all methods. The method with the best mean is on top. Methods without a run are
+    left out, unless no method has one.
     """
     complete, metric = runs[runs["state"] == "complete"], leading_of(runs)
     methods = _by_mean(runs, metric)
@@ -81,7 +81,7 @@ def _by_mean(runs: pd.DataFrame, metric: str) -> list[str]:
 
 
 def _seed_heights(seeds: pd.Series) -> dict[int, float]:
-    """Return where within its row each seed stands, the same in every row."""
+    """Return the height of each seed within its row, the same in every row."""
     ordered = sorted(set(seeds))
     heights = 0.15 * np.linspace(-1, 1, len(ordered)) if len(ordered) > 1 else np.zeros(1)
     return dict(zip(ordered, heights.tolist(), strict=True))
@@ -114,7 +114,7 @@ def _draw_mean(axes: Axes, values: pd.Series, ends: Interval, method: str, heigh
 
 
 def _write_counts(axes: Axes, runs: pd.DataFrame, methods: Sequence[str]) -> None:
-    """Write to the right of each row how many of its runs are complete, and how many of these collapsed."""
+    """Write the numbers of complete and of collapsed runs to the right of each row."""
     axes.text(1.01, 1, "n (×)", transform=axes.transAxes, fontsize=SMALL, va="bottom", color="0.3")
     for row, method in enumerate(methods):
         of_method = runs[runs["method"] == method]
@@ -140,26 +140,30 @@ def draw_replicates(runs: pd.DataFrame) -> Iterator[Drawn]:
         setting, place = block["setting"].iloc[0], title_of(block["data"].iloc[0])
         yield Drawn(
             name=f"f1-replicates-{index}",
-            title=f"F1. Every run: {place}, {setting}",
-            caption=_replicates_caption(block),
+            title=f"F1. All runs: {place}, {setting}",
+            caption=_replicates_caption(block, is_first=index == 1),
             figure=figure,
         )
 
 
-def _replicates_caption(runs: pd.DataFrame) -> str:
+def _replicates_caption(runs: pd.DataFrame, *, is_first: bool) -> str:
+    """Return the caption of F1; only the first one explains the marks."""
     complete = runs[runs["state"] == "complete"]
-    diamonds = (
-        "Open diamonds: the paper's single runs, to be compared with single runs and not with means."
-        if has_papers_numbers(runs)
-        else ""
-    )
+    n = describe_n(complete.groupby("cell").size())
+    marks = f"Every complete run ({n} per method); marks and intervals as in the first figure."
+    diamonds = ""
+    if is_first:
+        marks = (
+            f"Small marks: single runs ({n} per method); runs of one seed have the same height. Large marks: "
+            "means with 95 % intervals that hold jointly for all methods, clipped to 0 to 1. Red crosses, "
+            "counted in brackets: runs in which a class is never recognised."
+        )
+    if has_papers_numbers(runs):
+        diamonds = "Open diamonds: the paper's single runs; compare them with single runs, not with means."
     without = [name for name in in_order(runs["method"]) if name not in set(complete["method"])]
     return join(
         [
-            f"Small marks are single runs ({describe_n(complete.groupby('cell').size())} a method), those of "
-            "one seed at one height. Large marks are means with 95 % intervals that hold for all methods "
-            "here at once, cut where they leave 0 to 1. Red crosses, counted in brackets: runs in which a "
-            "class is never recognised.",
+            marks,
             diamonds,
             describe_left_out(runs),
             f"Without a complete run: {listed(without)}." if without else "",
@@ -169,7 +173,7 @@ def _replicates_caption(runs: pd.DataFrame) -> str:
 
 
 def _limit_to_shares(axes: Axes) -> None:
-    """Show no values that a share cannot have, however long an interval is."""
+    """Limit the axis to shares, even if an interval is longer."""
     low, high = axes.get_xlim()
     axes.set_xlim(max(low, -0.02), min(high, 1.02))
 
@@ -212,12 +216,9 @@ def draw_wins(contrasts: pd.DataFrame) -> Iterator[Drawn]:
             caption=join(
                 [
                     f"Share of seeds at which the row's {name_leading(of_setting)} is higher than the "
-                    "column's, ties half; "
-                    f"{describe_n(of_setting['n_pairs'])} pairs. Orange: the row wins more often; purple: "
-                    "less "
-                    "often. Described, not tested; no interval is drawn, the table of differences has one "
-                    "for "
-                    "each share (95 %, Clopper-Pearson).",
+                    f"column's; ties count half ({describe_n(of_setting['n_pairs'])} pairs). Orange: the row "
+                    "is better more often; purple: less often. Nothing is tested and no interval is drawn; "
+                    "T2 has a 95 % Clopper-Pearson interval for each share.",
                     describe_pairs_left_out(of_setting),
                     describe_dataset(of_setting),
                 ]

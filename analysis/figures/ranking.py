@@ -1,4 +1,4 @@
-"""Figures F10 and F11: the methods of a study by family, and their scores against what a run costs."""
+"""Figures F10 and F11: the methods of a study by family, and their scores against device time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -46,7 +46,7 @@ def plot_ranking(axes: Axes, block: pd.DataFrame, looks: Mapping[str, tuple[str,
         axes.axhline(row - 0.5, color="0.85", linewidth=0.8)
     axes.text(1.01, 1, "rank", transform=axes.transAxes, fontsize=SMALL, va="bottom", color="0.3")
     names = [
-        f"{family or 'family not told'}:  {method}" if begins else str(method)
+        f"{family or 'family unknown'}:  {method}" if begins else str(method)
         for family, method, begins in zip(block["family"], block["method"], is_first, strict=True)
     ]
     label_methods(axes, names)
@@ -57,7 +57,7 @@ def plot_ranking(axes: Axes, block: pd.DataFrame, looks: Mapping[str, tuple[str,
 
 
 def _within_shares(low: float, high: float) -> tuple[float, float]:
-    """Return limits that show no values that a share cannot have, however long an interval is."""
+    """Return axis limits within the range of shares, even if an interval is longer."""
     return max(low, -0.02), min(high, 1.02)
 
 
@@ -79,7 +79,7 @@ def _say_rank(method: Mapping[str, float]) -> str:
 
 
 def plot_pareto(axes: Axes, block: pd.DataFrame, looks: Mapping[str, tuple[str, str]]) -> Axes:
-    """Draw means of one setting and C against device time, the front, and what is as good as `MATCHED`."""
+    """Draw means of one setting and C against device time, the Pareto front, and the margin of `MATCHED`."""
     known = block[block["mean"].notna() & (block["device_s"] > 0)]
     axes.set_xscale("log")
     matched = known[known["method"] == MATCHED]
@@ -94,18 +94,18 @@ def plot_pareto(axes: Axes, block: pd.DataFrame, looks: Mapping[str, tuple[str, 
         _draw_mean(axes, method["device_s"], method["mean"], method, look, is_upright=True)
     for family in [each for each in looks if each in set(known["family"])]:
         colour, marker = looks[family]
-        label = family or "family not told"
+        label = family or "family unknown"
         axes.plot([], [], color=colour, marker=marker, linestyle="", markersize=5, label=label)
     axes.set_ylim(*_within_shares(*axes.get_ylim()))
     _label_points(axes, known.sort_values("mean", ascending=False))
-    axes.set_xlabel("device time of a run with all that it builds on, in s")
+    axes.set_xlabel("device time of a run and all that it builds on (s)")
     axes.set_ylabel(METRICS[RANKED].label)
     axes.legend(fontsize=SMALL, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4)
     return axes
 
 
 def _label_points(axes: Axes, methods: pd.DataFrame) -> None:
-    """Write the names of methods beside the axes, the best on top, each with a line to its point."""
+    """Write the names of methods next to the axes, the best on top, each with a line to its point."""
     for place, method in enumerate(methods.to_dict("records")):
         height = 1 - (place + 0.5) / len(methods)
         axes.annotate(
@@ -133,11 +133,11 @@ def draw_ranking(frame: pd.DataFrame) -> Iterator[Drawn]:
             name=f"f10-ranking-{index}",
             title=f"F10. Methods by family: {_name(block)}",
             caption=(
-                f"Mean {METRICS[RANKED].label} over seeds ({_say_n(block)}), families in the order "
-                "of their best methods, with Student t intervals that hold for all methods together at 95 % "
-                "(Bonferroni), where there are two runs that differ, cut where they leave 0 to 1. To the "
-                "right, ranks with intervals that hold together at 95 %, from tests of all pairs by seed: "
-                f"they tell apart what intervals of means do not. {_describe(block)}"
+                f"Mean {METRICS[RANKED].label} over seeds ({_say_n(block)}); families are ordered by their "
+                "best method. Bars: Student t intervals that hold jointly for all methods at 95 % "
+                "(Bonferroni), from two differing runs on, clipped to 0 to 1. Right: ranks with joint 95 % "
+                "intervals from tests of all pairs by seed; they can separate methods whose intervals of "
+                f"means overlap. {_describe(block)}"
             ),
             figure=figure,
         )
@@ -152,12 +152,11 @@ def draw_ranking(frame: pd.DataFrame) -> Iterator[Drawn]:
             title=f"F11. {METRICS[RANKED].label[0].upper()}{METRICS[RANKED].label[1:]} against device time: "
             f"{_name(block)}",
             caption=(
-                f"Means over seeds ({_say_n(block)}); upright, intervals as in F10. Device time is "
-                "that of a run with, whole, the generator or the first training that it builds on, also "
-                "where other runs use them too; what a search for settings took is not in it. Dark steps and "
-                "bold names: the front, where no other method is as good in less time. Grey: within "
-                f"±{100 * MARGIN:g} points of {MATCHED}. Names stand in the order of means. "
-                f"{_describe(block)}"
+                f"Means over seeds ({_say_n(block)}) with the intervals of F10. Device time is that of a run "
+                "plus the generator or first training that it builds on, in full even where other runs use "
+                "it too; hyperparameter search is not included. Dark steps and bold names: the Pareto "
+                f"front, where no other method is as good in less time. Grey: within ±{100 * MARGIN:g} "
+                f"points of {MATCHED}. Names are in the order of means. {_describe(block)}"
             ),
             figure=figure,
         )

@@ -1,4 +1,4 @@
-"""Figure F4: mean ranks of methods, and which of them cannot be told apart."""
+"""Figure F4: mean ranks of methods, and groups without a significant difference."""
 
 import functools
 import itertools
@@ -29,7 +29,7 @@ from lt_rebalance.ground.metrics import METRICS, is_higher_better
 def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
     """F4 for each setting: mean ranks over seeds, joined where Wilcoxon and Holm find no difference.
 
-    Not drawn below the seeds at which Holm's first step could tell any two methods apart.
+    Not drawn if there are too few seeds for any pair to be significant at Holm's first step.
     """
     for index, (setting, of_setting) in enumerate(runs.groupby("setting", sort=False), start=1):
         table = rank_table(of_setting)
@@ -44,25 +44,24 @@ def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
             name=f"f4-ranks-{index}",
             title=f"F4. Mean ranks: {setting}",
             caption=(
-                f"Mean rank of {metric} over n = {len(table)} blocks, which are seeds, 1 is best. "
-                f"{_describe_blocks(of_setting, len(table), num_seeds)}A bar joins the "
-                "methods that have a dot on it: no two of these are told apart by pairwise Wilcoxon "
-                f"tests with Holm's correction over all pairs at {ALPHA}; no interval is drawn. Seeds of "
-                "one data set are not independent data sets: the diagram speaks of this data set alone. "
-                f"{describe_dataset(of_setting)}"
+                f"Mean rank of {metric} over n = {len(table)} blocks, which are seeds; 1 is best. "
+                f"{_describe_blocks(of_setting, len(table), num_seeds)}A bar joins the methods with a dot on "
+                "it: pairwise Wilcoxon tests with Holm's correction over all pairs find no difference "
+                f"between them at {ALPHA}. No interval is drawn. Seeds of one data set are not independent "
+                f"data sets: the diagram applies to this data set only. {describe_dataset(of_setting)}"
             ),
             figure=figure,
         )
 
 
 def _describe_blocks(runs: pd.DataFrame, num_blocks: int, num_seeds: int) -> str:
-    """Say what a block averages, and which seeds are left out."""
+    """Describe what a block averages, and which seeds are left out."""
     data = compared_data(runs)
-    said = f"A value is the mean over {_list_data(data)} of a seed. " if len(data) > 1 else ""
+    said = f"Each value is a seed's mean over {_list_data(data)}. " if len(data) > 1 else ""
     if num_blocks < num_seeds:
         said += (
-            f"{num_seeds - num_blocks} of {num_seeds} seeds are left out, as runs of theirs are "
-            "missing, failed or diverged; whether a run diverges depends on its outcome. "
+            f"{num_seeds - num_blocks} of {num_seeds} seeds are left out because some of their runs are "
+            "missing, failed or diverged; divergence depends on the outcome. "
         )
     return said
 

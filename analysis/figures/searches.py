@@ -1,4 +1,4 @@
-"""Figures S1 to S5: what a search tried, what mattered, what was stopped early."""
+"""Figures S1 to S5: trials of a search, importance of hyperparameters, and early stopping."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.style import COLLAPSED_COLOUR, Drawn, make_figure
 from analysis.searches import SearchResults
@@ -24,27 +25,27 @@ _BEST_COLOUR, _UNTUNED_COLOUR = "#D55E00", "#000000"
 
 
 def draw_search(search: SearchResults) -> Iterator[Drawn]:
-    """Yield the figures of a search that its trials can support."""
+    """Yield the figures of a search for which there are enough trials."""
     yield _drawn("s1-history", "S1. Optimisation history", _history_caption(search), history_figure(search))
     if search.importance:
         caption = (
-            f"Share of each setting in how {_label(search)} varies between trials (PED-ANOVA, Watanabe et "
-            "al. 2023, by Optuna), without interval. Over few trials, and over such as were all good, "
-            "shares say little."
+            f"Share of each hyperparameter in the variation of {_label(search)} between trials (PED-ANOVA, "
+            "Watanabe et al. 2023, by Optuna); no interval. With few trials, or with good trials only, "
+            "these shares are unreliable."
         )
-        yield _drawn("s2-importance", "S2. Importance of settings", caption, importance_figure(search))
+        yield _drawn("s2-importance", "S2. Importance of hyperparameters", caption, importance_figure(search))
     if search.trials[search.objective].notna().sum() > 1:
         caption = (
-            f"One line a trial, over its settings to {_label(search)} at its last rung. Orange: the choice; "
-            "black, dashed: the untuned configuration; blue: other trials that ran to the end; grey: trials "
-            "that did not. Axes of settings that are searched on a log scale are drawn on one."
+            f"One line per trial, from its hyperparameters to {_label(search)} at its last rung. Orange: the "
+            "choice; black, dashed: the untuned configuration; blue: other trials that ran to the end; "
+            "grey: trials that did not. Hyperparameters searched on a log scale have a log axis."
         )
         yield _drawn("s3-parallel", "S3. Parallel coordinates", caption, parallel_figure(search))
-        yield _drawn("s4-rungs", "S4. Rung survival", _rungs_caption(search), rungs_figure(search))
+        yield _drawn("s4-rungs", "S4. Trials at each rung", _rungs_caption(search), rungs_figure(search))
     if len(search.objectives) == 2 and search.front:
         caption = (
             f"Trials that ran to the end, by both objectives: {describe_trial_bars(len(search.seeds))}. "
-            "Orange: the front, whose trials no other one betters in both."
+            "Orange: the Pareto front, whose trials no other trial beats in both."
         )
         yield _drawn("s5-front", "S5. Both objectives", caption, front_figure(search))
 
@@ -59,18 +60,18 @@ def _label(search: SearchResults) -> str:
 
 def _history_caption(search: SearchResults) -> str:
     return (
-        f"Every trial at its last rung, by {_label(search)}: {describe_trial_bars(len(search.seeds))}. "
-        "Line: best so far of the trials that ran to the end. Dashed: the untuned "
-        "configuration. Diverged and failed trials stand at the lower edge. The best of many noisy means is "
-        "too high on average: how good the choice is, its confirmation says."
+        f"Every trial at its last rung, by {_label(search)}: {describe_trial_bars(len(search.seeds))}. Line: "
+        "best so far of the trials that ran to the end. Dashed: the untuned configuration. Diverged and "
+        "failed trials are at the lower edge. The best of many noisy means is too high on average; the "
+        "confirmation shows how good the choice is."
     )
 
 
 def _rungs_caption(search: SearchResults) -> str:
     shown, _, _ = describe_trial_bars(len(search.seeds)).partition(",")
     return (
-        f"Left: trials that were measured at each rung. Right: every trial at its rungs, {shown}; "
-        "orange: the choice; grey: trials that were stopped early."
+        f"Left: number of trials measured at each rung. Right: every trial at its rungs, {shown}. Orange: "
+        "the choice; grey: trials that were stopped early."
     )
 
 
@@ -102,6 +103,7 @@ def plot_history(axes: Axes, search: SearchResults) -> Axes:
     if len(untuned):
         axes.axhline(untuned[objective].iloc[0], color=_UNTUNED_COLOUR, linestyle="--", linewidth=0.8)
     axes.set_xlabel("trial")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(_label(search))
     axes.grid(color="0.92")
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -114,7 +116,7 @@ def _is_untuned(trials: pd.DataFrame, search: SearchResults) -> pd.Series:
 
 
 def importance_figure(search: SearchResults) -> Figure:
-    """Return a bar a setting, the most important on top."""
+    """Return one bar per hyperparameter, the most important on top."""
     shares = pd.Series(search.importance).sort_values()
     figure, ((axes,),) = make_figure(1, 1, 6, 1.0 + 0.32 * len(shares))
     axes.barh(shares.index, shares, color="#0072B2", height=0.6)
@@ -125,7 +127,7 @@ def importance_figure(search: SearchResults) -> Figure:
 
 
 def parallel_figure(search: SearchResults) -> Figure:
-    """Return a line a trial over its settings and its objective."""
+    """Return one line per trial over its hyperparameters and its objective."""
     names = [*search.space, search.objective]
     trials = search.trials[search.trials[search.objective].notna()]
     figure, ((axes,),) = make_figure(1, 1, 1.2 + 1.5 * len(names), 3.8)
@@ -162,7 +164,7 @@ def parallel_figure(search: SearchResults) -> Figure:
 
 
 def _place(value: Any, domain: Mapping[str, Any]) -> float:
-    """Return where a value stands between the ends of its domain, in [0, 1]."""
+    """Return the position of a value between the ends of its domain, in [0, 1]."""
     if domain["kind"] == "choice":
         return float(list(domain["values"]).index(value)) / (len(domain["values"]) - 1)
     low, high, at = domain["low"], domain["high"], value
@@ -178,7 +180,7 @@ def _ends(domain: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def rungs_figure(search: SearchResults) -> Figure:
-    """Return how many trials reached each rung, and what they showed there."""
+    """Return the number of trials at each rung, and their objectives there."""
     figure, ((counts, scores),) = make_figure(1, 2, 8, 3.2)
     reached = (
         search.rungs.groupby("round")["number"].nunique().reindex(list(search.rung_rounds), fill_value=0)
@@ -189,6 +191,7 @@ def rungs_figure(search: SearchResults) -> Figure:
         counts.annotate(str(number), (position, number), ha="center", va="bottom", fontsize=8)
     counts.set_xlabel("rung (rounds of training)")
     counts.set_ylabel("trials measured")
+    counts.yaxis.set_major_locator(MaxNLocator(integer=True))
     states = search.trials.set_index("number")["state"]
     for number, rows in search.rungs.groupby("number"):
         is_complete = states[number] == "complete"

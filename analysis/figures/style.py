@@ -1,4 +1,4 @@
-"""What all figures share: one colour and marker a method, sizes, and files that come out equal every time."""
+"""What all figures share: one colour and marker per method, sizes, and reproducible files."""
 
 import io
 import re
@@ -18,8 +18,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from lt_rebalance.ground.imbalance import say_data
 
-# Okabe and Ito's colours, which colour-blind readers tell apart. No marker is a cross or an open diamond,
-# which mean a collapsed run and the paper.
+# Okabe and Ito's colours, which colour-blind readers can distinguish. No marker is a cross (collapsed run) or
+# an open diamond (the paper).
 _LOOKS = {
     "none": ("#595959", "o"),
     "undersample": ("#0072B2", "s"),
@@ -38,9 +38,9 @@ _DPI = 150
 SMALL = 8.0
 """points of the smallest text"""
 MANY = 300
-"""marks of a kind from which they become one bitmap, so that files stay small"""
+"""number of marks above which they are drawn as one bitmap, so that files stay small"""
 _HOVER = "hover:"
-"""begins what matplotlib takes for a link, the only thing that it keeps beside a mark"""
+"""prefix of a text stored as a link, the only attribute that matplotlib keeps for a mark"""
 _LINK = rb'<a xlink:href="hover:([^"]*)" target="_blank">'
 Options = dict[str, Any]  # Any: keyword arguments of matplotlib
 _STYLE: dict[Any, Any] = {  # Any: matplotlib types the names of its settings one by one
@@ -59,10 +59,10 @@ class Drawn:
     """A figure ready to be saved."""
 
     name: str
-    """names its files"""
+    """of its files"""
     title: str
     caption: str
-    """what is shown, of how many, with which interval and unit"""
+    """what is shown, with n, interval and unit"""
     figure: Figure = field(repr=False)
 
 
@@ -78,17 +78,17 @@ def make_figure(
 
 
 def colour_of(method: str) -> str:
-    """Return the colour of a method, the same in every figure."""
+    """Return the colour of a method, equal in all figures."""
     return _look(method)[0]
 
 
 def marker_of(method: str) -> str:
-    """Return the marker of a method, the same in every figure."""
+    """Return the marker of a method, equal in all figures."""
     return _look(method)[1]
 
 
 def _look(method: str) -> tuple[str, str]:
-    """Return colour and marker; those of methods that are not listed follow from the name."""
+    """Return colour and marker; for unlisted methods they are derived from the name."""
     code = zlib.crc32(method.encode())
     further = _FURTHER_COLOURS[code % len(_FURTHER_COLOURS)], _FURTHER_MARKERS[code % len(_FURTHER_MARKERS)]
     return _LOOKS.get(method, further)
@@ -106,8 +106,8 @@ def describe_n(counts: Iterable[float]) -> str:
 
 
 def describe_dataset(frame: pd.DataFrame) -> str:
-    """Return the end of a caption: data sets and setting of a frame."""
-    return f"Data set: {', '.join(dict.fromkeys(frame['dataset']))}; setting: {frame['setting'].iloc[0]}."
+    """Return the end of a caption: the data sets of a frame."""
+    return f"Data set: {', '.join(dict.fromkeys(frame['dataset']))}."
 
 
 def label_methods(axes: Axes, methods: Sequence[str]) -> None:
@@ -118,12 +118,12 @@ def label_methods(axes: Axes, methods: Sequence[str]) -> None:
 
 
 def say_on_hover(text: str) -> str:
-    """Return what `set_url` or `set_urls` of an artist takes so that its mark says a text when pointed at."""
+    """Return the argument of `set_url` or `set_urls` that shows a text when a mark is pointed at."""
     return _HOVER + text
 
 
 def say_mean(drawn: ErrorbarContainer, text: str) -> None:
-    """Let a mean and its interval say a text when pointed at."""
+    """Show a text when a mean or its interval is pointed at."""
     line, _, bars = drawn
     if line is not None:
         line.set_url(say_on_hover(text))
@@ -132,19 +132,19 @@ def say_mean(drawn: ErrorbarContainer, text: str) -> None:
 
 
 def to_svg(drawn: Drawn) -> bytes:
-    """Return the figure as SVG, the same bytes for the same figure; marks tell what `say_on_hover` gave."""
+    """Return the figure as SVG, reproducible in its bytes, with the texts of `say_on_hover` as titles."""
     svg = _save(drawn, "svg", metadata={"Date": None})
     svg = re.sub(_LINK, rb'<g class="mark"><title>\1</title>', svg)
     return svg.replace(b"</a>", b"</g>")
 
 
 def to_png(drawn: Drawn) -> bytes:
-    """Return the figure as PNG, the same bytes for the same figure."""
+    """Return the figure as PNG, reproducible in its bytes."""
     return _save(drawn, "png", metadata={"Software": None})
 
 
 def _save(drawn: Drawn, kind: str, **options: Any) -> bytes:
-    """Print a settled figure; `savefig` would draw it once more, for a layout that it has."""
+    """Print a figure whose layout is done; `savefig` would draw it again for the layout."""
     file, figure = io.BytesIO(), drawn.figure
     with mpl.rc_context(_STYLE):
         _settle(figure)
@@ -155,10 +155,10 @@ def _save(drawn: Drawn, kind: str, **options: Any) -> bytes:
 
 
 def _settle(figure: Figure) -> None:
-    """Lay a figure out, once, and round where its axes stand.
+    """Compute the layout of a figure once, and round the positions of its axes.
 
-    The solver behind the layout may differ in the last bits from call to call, and names of clip paths in an
-    SVG are hashes of all bits.
+    The layout solver may differ in the last bits between calls, and names of clip paths in an SVG are hashes
+    of all bits.
     """
     if not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
         return

@@ -1,4 +1,4 @@
-"""Figure F5: how training goes."""
+"""Figure F5: learning curves."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ from lt_rebalance.ground.imbalance import data_rank
 from lt_rebalance.ground.metrics import METRICS
 
 MAX_COLLAPSED_LINES = 20
-"""collapsed runs of a method that are drawn as lines of their own"""
+"""largest number of collapsed runs drawn as single lines"""
 
 
 def plot_curves(
@@ -73,11 +73,9 @@ def draw_curves(rounds: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Drawn]:
             title=f"F5. Learning curves: {setting}",
             caption=join(
                 [
-                    f"Median {METRICS[metric].label} over runs after each round, band from the 10th to the "
-                    "90th percentile of "
-                    f"runs ({describe_n(per_cell)} runs a cell; the band is no confidence interval). Red "
-                    "lines: "
-                    f"runs that end with a dead class, at most {MAX_COLLAPSED_LINES} a cell.",
+                    f"Median {METRICS[metric].label} over runs after each round ({describe_n(per_cell)} runs "
+                    "per panel). Band: 10th to 90th percentile of runs, not a confidence interval. Red "
+                    f"lines: runs that end with a dead class, at most {MAX_COLLAPSED_LINES} per panel.",
                     describe_left_out(runs[runs["setting"] == setting], "every curve"),
                     describe_dataset(of_setting),
                 ]
@@ -87,10 +85,10 @@ def draw_curves(rounds: pd.DataFrame, runs: pd.DataFrame) -> Iterator[Drawn]:
 
 
 def _curves_figure(rounds: pd.DataFrame, collapsed: set[str], metric: str) -> Figure:
-    """Return a row a method and a column a C."""
+    """Return one row per method and one column per C."""
     levels = sorted(dict.fromkeys(rounds["data"]), key=data_rank)
     methods = in_order(rounds["method"])
-    # At equal epochs, methods differ in steps by up to a factor of hundreds.
+    # At equal epochs, the numbers of steps of methods differ by factors of up to several hundred.
     unit = "epoch" if str(rounds["budget"].iloc[0]).endswith("epochs") else "step"
     size = 2.3 + 1.9 * len(levels), 0.8 + 1.1 * len(methods)
     figure, grid = make_figure(len(methods), len(levels), *size, sharex=True, sharey=True)

@@ -1,4 +1,4 @@
-"""The hypotheses H1 to H18: what is claimed, how it is judged, and what the cells of a store say."""
+"""The hypotheses H1 to H18: their claims, tests and verdicts on the cells of a store."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -32,23 +32,23 @@ LOGIT_METHODS = ("balanced_softmax", "logit_adjustment", "crt")
 
 @dataclass(frozen=True, kw_only=True)
 class Hypothesis:
-    """A claim, and how it is judged."""
+    """A claim and its test."""
 
     name: str
     claim: str
     source: str
     """section of the paper, or "new\""""
     comparison: str
-    """what is compared; positive speaks for the claim, whatever the data say"""
+    """what is compared; a positive value supports the claim, fixed beforehand"""
     family: str
-    """how its p values are corrected"""
+    """correction of its p values"""
     test: str
     unit: str = "seed"
-    """of replication: what counts once in n"""
+    """unit of replication, which n counts"""
     limits: str
-    """what of the design differs along with what is compared, or bounds what a verdict speaks of"""
+    """confounders in the design, or limits of what a verdict applies to"""
     needs: str
-    """what a store must hold for it"""
+    """what a store must contain for it"""
     judge: Callable[[Evidence], Iterable[Finding]]
 
 
@@ -84,7 +84,7 @@ _DECLARED = "Holm over the declared family of 24"
 _PARTS = "every part must be significant; Holm over the parts against it"
 _PAIRED = "exact sign-flip test, paired by seed"
 _STEPS = "in a budget of epochs, a smaller training set has fewer steps"
-_GENERATORS = "a seed has one generator, which differs with the subset and the initial weights at once"
+_GENERATORS = "each seed has one generator, so generator, subset and initial weights vary together"
 
 HYPOTHESES = (
     Hypothesis(
@@ -146,12 +146,12 @@ HYPOTHESES = (
     ),
     Hypothesis(
         name="H6",
-        claim="A smaller generator serves better.",
+        claim="A smaller generator gives a better classifier.",
         source="5.2",
         comparison="slope of accuracy over BIG, LEAKY, SMALL",
         family=_PARTS,
         test="exact sign-flip test on the slope of each seed",
-        limits=f"that it overfits less, the paper's reason, is not tested; {_GENERATORS}",
+        limits=f"the paper's reason, less overfitting, is not tested; {_GENERATORS}",
         needs="big_mlp_cgan_leaky, mlp_cgan_leaky and small_mlp_cgan_leaky at the same C",
         judge=lambda evidence: judge_trend(
             evidence, ["big_mlp_cgan_leaky", "mlp_cgan_leaky", "small_mlp_cgan_leaky"]
@@ -164,7 +164,7 @@ HYPOTHESES = (
         comparison="loss at the mildest C - loss at the strongest, per method",
         family=_PARTS,
         test=_PAIRED,
-        limits=f"both Cs of a seed have subsets of their own; {_STEPS}",
+        limits=f"both Cs of a seed have different subsets; {_STEPS}",
         needs="a method at two Cs",
         judge=lambda evidence: judge_across_c(evidence, evidence.metric("loss"), "of loss", rises=False),
     ),
@@ -189,7 +189,7 @@ HYPOTHESES = (
         family="Holm over the cells of a setting",
         test="exact binomial test against a rate of 5 %, one-sided",
         unit="run of one cell",
-        limits="can refute the claim and not show it, which takes longer budgets",
+        limits="can refute the claim but not support it, which takes longer budgets",
         needs="budgets of at least 30 epochs",
         judge=judge_convergence,
     ),
@@ -209,7 +209,8 @@ HYPOTHESES = (
         name="H11",
         claim="Under cross-entropy the gap between oversampling and none shrinks or reverses.",
         source="new",
-        comparison="gap under double softmax, as it points there - the same under cross-entropy, per C",
+        comparison="gap under double softmax, in its direction there - the same gap under cross-entropy, "
+        "per C",
         family=_PARTS,
         test="exact sign-flip tests, paired by seed, of the gap and of its change",
         limits="no verdict from cells that differ in more than the loss",
@@ -223,7 +224,7 @@ HYPOTHESES = (
         comparison="deviation of (oversample - none) from its median, permuted class orders - label order",
         family=_PARTS,
         test="exact sign-flip test on deviations, paired by seed",
-        limits="a seed has one permutation, which differs with the subset and the initial weights at once",
+        limits="each seed has one permutation, so permutation, subset and initial weights vary together",
         needs="none and oversample under the class orders label and permuted",
         judge=judge_class_order,
     ),
@@ -234,7 +235,7 @@ HYPOTHESES = (
         comparison="gain in recall over none against the generator's diversity, within a class",
         family=_PARTS,
         test="permutation of seeds on the mean rank correlation within a class of an architecture",
-        limits="whatever else makes a generator of one seed worse than that of another goes along",
+        limits="anything else that makes the generator of one seed worse is confounded with it",
         needs="none and a CGAN at the same C, with classes in one order",
         judge=judge_generator_collapse,
     ),
@@ -268,7 +269,8 @@ HYPOTHESES = (
     ),
     Hypothesis(
         name="H15",
-        claim="A CGAN trained on the oversampled set serves better than one trained on the raw set.",
+        claim="A CGAN trained on the oversampled set gives a better classifier than one trained on the raw "
+        "set.",
         source="3",
         comparison="CGAN training set oversampled - raw, all else equal",
         family=_PARTS,
@@ -295,18 +297,19 @@ HYPOTHESES = (
         comparison="(mean of CGANs - oversample) on GTSRB - the same on Fashion-MNIST, per C",
         family="every C must be significant; Holm over the Cs against it",
         test="Welch's t test",
-        limits="two data sets differ in everything, so that none of it can be named as the cause",
+        limits="two data sets differ in many ways, so no single cause can be named",
         needs="oversample and a CGAN on the data sets gtsrb and fashion_mnist",
         judge=lambda evidence: judge_datasets(evidence, "gtsrb", "fashion_mnist", PAPER_GENERATORS),
     ),
     Hypothesis(
         name="H18",
-        claim="The classifier's Adam beta1 of the paper's text, 0.99, serves better than 0.9 of its code.",
+        claim="The classifier's Adam beta1 of the paper's text, 0.99, gives better results than 0.9 of its "
+        "code.",
         source="new",
         comparison="beta1 0.99 - 0.9, all else equal",
         family=_PARTS,
         test=_PAIRED,
-        limits="speaks of the classifier's beta1 alone; the CGAN has its own",
+        limits="applies to the classifier's beta1 only; the CGAN has its own",
         needs="cells that differ in classifier.beta1 alone, at 0.9 and 0.99",
         judge=lambda evidence: judge_axis(evidence, "classifier.beta1", 0.99, 0.9),
     ),

@@ -1,4 +1,4 @@
-"""Judge claims on one choice, by cells that differ in nothing else: loss, class order, any configuration."""
+"""Judge claims on one choice (loss, class order, any configuration) by cells that differ in nothing else."""
 
 from collections.abc import Iterator
 
@@ -16,14 +16,14 @@ DOUBLE_SOFTMAX, CROSS_ENTROPY = "double_softmax", "cross_entropy"
 FILL = "method.fill_fraction"
 """absent where it is 1"""
 FEWEST_RATES = next(n for n in range(1, 10) if first_significant_count(n) is not None)
-"""runs of each side below which Fisher's exact test cannot tell none of them from all of them"""
+"""runs per side below which Fisher's exact test cannot distinguish none from all of them"""
 
 
 def loss_pairs(evidence: Evidence) -> dict[tuple[str, bool], list[MatchedPair]]:
-    """Return cells under double softmax and cross-entropy, by where, and whether more than that differs.
+    """Return pairs of cells under double softmax and cross-entropy, by place and by whether more differs.
 
-    Where no cells differ in the loss alone, the protocols `paper` and `sound` stand in, setting by setting.
-    They differ in more, so that no cause can be told from them.
+    If no cells differ only in the loss, the protocols `paper` and `sound` are compared, setting by setting.
+    They differ in more than the loss, so they cannot show its effect.
     """
     pairs = evidence.matched_pairs("classifier.loss", DOUBLE_SOFTMAX, CROSS_ENTROPY)
     is_confounded = not pairs
@@ -47,7 +47,7 @@ def loss_pairs(evidence: Evidence) -> dict[tuple[str, bool], list[MatchedPair]]:
 def judge_dead_classes(evidence: Evidence) -> Iterator[Finding]:
     """Judge that double softmax collapses more runs than cross-entropy, in some cell and nowhere fewer.
 
-    Unit: run, one a seed in each cell; seeds that both losses share make the test conservative. Test:
+    Unit: run, one per seed in each cell; seeds that both losses share make the test conservative. Test:
     Fisher's exact test. Correction: Holm over C x method, for support and against it.
     """
     for (where, is_confounded), pairs in loss_pairs(evidence).items():
@@ -151,7 +151,7 @@ def judge_axis(evidence: Evidence, column: str, high: object, low: object) -> It
 def judge_fill(evidence: Evidence) -> Iterator[Finding]:
     """Judge that accuracy rises with the share of the gap that synthetic images fill, at every C.
 
-    Over cells that differ in the share alone, and method none beside them, which is a share of 0.
+    Over cells that differ in the share alone, and method none, which is a share of 0.
 
     Unit: seed, at which all shares are paired. Test: exact sign-flip test on the slope of each seed.
     Correction: none for support, as every C and generator must hold; Holm over the parts against it.

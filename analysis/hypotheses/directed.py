@@ -1,8 +1,8 @@
 """Tests of claims that have a direction, fixed before results are read.
 
-Each takes one row a seed and one column a cell, and returns an outcome: an effect that is positive where it
-points as the claim says, and its two-sided p value. A verdict for a claim and one against it are the two
-sides of one test, so that together they are wrong with a probability of `ALPHA` at most.
+Each takes one row per seed and one column per cell, and returns an outcome: an effect, positive in the
+direction of the claim, and its two-sided p value. Verdicts for and against a claim are the two sides of one
+test, so together they are wrong with probability `ALPHA` at most.
 
 Shape suffixes: S seeds, M cells.
 """
@@ -19,10 +19,10 @@ FloatArray = NDArray[np.float64]
 
 
 class Outcome(NamedTuple):
-    """What a test found."""
+    """The outcome of a test."""
 
     effect: float
-    """positive where it points as the claim says"""
+    """positive in the direction of the claim"""
     p_value: float
     """two-sided"""
 
@@ -41,10 +41,10 @@ def lead(values_SM: FloatArray) -> Outcome:
 
 
 def non_inferiority(margin: float) -> Test:
-    """Return the test that the first cell matches or beats the second: it falls short by less than a margin.
+    """Return the test that the first cell is not inferior to the second by more than a margin.
 
-    A claim to match is not shown by a difference that is not significant, nor refuted by one that is too
-    small to matter.
+    A difference that is not significant does not show this, and a difference below the margin does not refute
+    it.
     """
     return lambda values_SM: positive_mean(values_SM[:, 0] - values_SM[:, 1] + margin)
 
@@ -52,8 +52,8 @@ def non_inferiority(margin: float) -> Test:
 def equivalence(margin: float) -> Test:
     """Return the test that two cells differ by less than a margin: two sign-flip tests, one for each side.
 
-    The effect is the room left within the margin. Inside it both sides must be significant; beyond it, the
-    one that is passed.
+    The effect is the margin minus the size of the difference. Within the margin both sides must be
+    significant; beyond it, the side that is exceeded.
     """
 
     def test(values_SM: FloatArray) -> Outcome:
@@ -68,18 +68,19 @@ def equivalence(margin: float) -> Test:
 def rising_trend(levels: Sequence[float]) -> Test:
     """Return the test that values rise with the level of their cell: sign-flip test on each seed's slope.
 
-    Page's test would take the cells of a seed as exchangeable where nothing rises. They are not: cells that
-    share a generator go together, and one without any does not; then it finds trends too often.
+    Page's test would assume that the cells of a seed are exchangeable if there is no trend. They are not:
+    cells that share a generator are correlated, and a cell without one is not, so it would find trends too
+    often.
     """
     centred_M = np.asarray(levels, dtype=np.float64) - np.mean(levels)
     return lambda values_SM: positive_mean(values_SM @ centred_M / (centred_M @ centred_M))
 
 
 def shrinking_gap(values_SM: FloatArray) -> Outcome:
-    """Test that a gap is smaller, or turned round, in the second pair of cells than in the first.
+    """Test that a gap is smaller, or reversed, in the second pair of cells.
 
-    The gap of the first pair has to be there: which way it points is a result, not a choice, so that it
-    counts as far as it is significant itself. The p value is the larger of both (intersection-union).
+    The direction of the first pair's gap is a result, not a choice, so that gap must be significant itself.
+    The p value is the larger of both (intersection-union).
 
     Args:
         values_SM: columns are first and second cell of the first pair, then of the second pair.
@@ -93,9 +94,9 @@ def shrinking_gap(values_SM: FloatArray) -> Outcome:
 def wider_spread(values_SM: FloatArray) -> Outcome:
     """Test that the lead of cell 0 over 1 spreads more over seeds than that of cell 2 over 3.
 
-    Deviations from the median, as Brown and Forsythe (1974) take them, compared seed by seed: the seeds of
-    both are the same, which an unpaired test would give away. The effect is the difference of mean
-    deviations, which is finite where one does not spread.
+    Deviations from the median, as Brown and Forsythe (1974) take them, compared seed by seed: both have the
+    same seeds, which an unpaired test would ignore. The effect is the difference of mean deviations, which is
+    finite where one does not spread.
     """
     leads_SM = values_SM[:, [0, 2]] - values_SM[:, [1, 3]]
     deviations_SM = np.abs(leads_SM - np.median(leads_SM, axis=0))

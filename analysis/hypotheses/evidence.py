@@ -1,8 +1,8 @@
-"""What a claim rests on: its parts, and the verdict that they give together.
+"""The evidence for a claim: its parts, and their joint verdict.
 
-Only `conclude` gives verdicts. What it holds for every hypothesis:
+Only `conclude` gives verdicts, by these rules:
 
-- The unit of replication is the seed: a part has one value a seed, or one run a seed and cell.
+- The unit of replication is the seed: a part has one value per seed, or one run per seed and cell.
 - The direction is that of the claim, fixed beforehand (see `directed`). - A claim of several parts, say one
   for each C, is supported when every part is significant in its direction (an intersection-union test, which
   needs no further correction), and contradicted when any part is significant the other way after Holm's
@@ -37,7 +37,7 @@ FEWEST = fewest_seeds()
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One comparison that a claim rests on."""
+    """One comparison that is part of a claim."""
 
     name: str
     effect: float = np.nan
@@ -48,7 +48,7 @@ class Part:
     """seeds, or runs of the smaller side"""
     num_planned: int = 0
     num_lost: int = 0
-    """of those planned, how many have no value for a reason that depends on the outcome"""
+    """planned seeds or runs without a value for a reason that depends on the outcome"""
     lost_because: str = "diverged"
     """that reason"""
     finding: str = ""
@@ -57,7 +57,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What the cells at hand say about one hypothesis."""
+    """The result of one hypothesis in one place."""
 
     where: str
     """the setting, or what the matched cells share"""
@@ -93,7 +93,7 @@ class MatchedPair:
 
 
 class Evidence:
-    """Results, with what several judges need of them computed once."""
+    """Results, with the intermediate values that several judges need."""
 
     def __init__(self, results: Results) -> None:
         """Judge these results."""
@@ -122,7 +122,7 @@ class Evidence:
         }
 
     def cell(self, setting: str, data: str, method: str) -> str | None:
-        """Return the id of a cell, or None where the study has none."""
+        """Return the id of a cell, or None if the study has none."""
         return self._by_name.get((setting, data, method))
 
     def methods(self, setting: str) -> list[str]:
@@ -130,7 +130,7 @@ class Evidence:
         return list(dict.fromkeys(method for name, _, method in reversed(self._by_name) if name == setting))
 
     def matched(self, column: str) -> list[tuple[str, list[tuple[object, str]]]]:
-        """Return groups of cells that differ in one dotted column alone; none where no cell has it."""
+        """Return groups of cells that differ in one dotted column alone; none if no cell has it."""
         if column not in self._matched:
             self._matched[column] = matched_cells(self.cells, column) if column in self.cells else []
         return self._matched[column]
@@ -158,7 +158,7 @@ class Evidence:
         )
 
     def claimed(self, setting: str) -> list[str]:
-        """Return the Cs that a claim of the paper speaks of, and others of a setting."""
+        """Return the Cs of the paper's claims, and the other Cs of a setting."""
         return sorted({*PAPER_CS, *self.imbalanced(setting)}, key=data_rank)
 
     def imbalanced(self, setting: str) -> list[str]:
@@ -200,8 +200,8 @@ class Evidence:
         """Return values, accuracy by default, at the seeds at which all cells are complete and have one.
 
         Args:
-            values: seeds as rows, cells as columns. Absent where there is nothing to speak of; infinite where
-                an outcome cannot be put into numbers, and such seeds count as lost.
+            values: seeds as rows, cells as columns. Absent without an outcome; infinite if the outcome is not
+                a number, and then the seed counts as lost.
         """
         wide = self.metric("accuracy") if values is None else values
         if not (wide.index.equals(self._states.index) and wide.columns.equals(self._states.columns)):
@@ -227,7 +227,7 @@ class Evidence:
         values: pd.DataFrame | None = None,
         lost_because: str = "diverged",
     ) -> Part:
-        """Return what a test says of cells, seed by seed; a part that is not at hand where one is None.
+        """Return the part that a test of cells gives, paired by seed; a part that was not run if one is None.
 
         Args:
             values: as in `replicates`. lost_because: why seeds are lost.
@@ -293,13 +293,13 @@ def conclude(
         return []
     evidence = "; ".join(_describe(part, unit, "corrected p" if is_corrected else "p") for part in parts)
     if lost := sorted({part.lost_because for part in at_hand if part.num_lost}):
-        evidence += f"; no part is decided by the seeds that are left where others {' or '.join(lost)}"
+        evidence += f"; where some seeds {' or '.join(lost)}, the remaining seeds decide nothing"
     verdict = _verdict(parts, fewest, is_corrected=is_corrected, is_of_some=is_of_some)
     if verdict == NOT_TESTED:
-        evidence = f"fewer than {fewest} seeds, which cannot reach p < {ALPHA:g}: {evidence}"
+        evidence = f"fewer than {fewest} seeds cannot reach p < {ALPHA:g}: {evidence}"
     elif is_confounded:
         verdict = UNDECIDED
-        evidence += "; no verdict, as the cells differ in more than what is claimed"
+        evidence += "; no verdict, because the configurations differ in more than the claim"
     return [Finding(where=where, verdict=verdict, n=min(part.n for part in at_hand), evidence=evidence)]
 
 
@@ -322,14 +322,14 @@ def _verdict(parts: Sequence[Part], fewest: int, *, is_corrected: bool, is_of_so
 
 
 def _deciding_p(part: Part, fewest: int) -> float:
-    """Return the p value with which a part counts; 1 where it decides nothing."""
+    """Return the p value with which a part counts; 1 if it decides nothing."""
     is_decisive = part.n >= fewest and part.num_lost == 0 and part.effect != 0
     return part.p_value if is_decisive and not np.isnan([part.effect, part.p_value]).any() else 1.0
 
 
 def _describe(part: Part, unit: str, label: str) -> str:
     if not part.num_planned:
-        return f"{part.name}: not at hand"
+        return f"{part.name}: not run"
     n = f"n = {part.n}"
     if part.n < part.num_planned:
         n += f" of {part.num_planned} planned"

@@ -69,8 +69,8 @@ def judge_equivalence(
     """Judge that two methods are equivalent within a margin and both better than a third, at every C.
 
     Unit: seed, at which all are paired. Test: exact sign-flip tests, against both ends of the margin and on
-    differences. Correction: none for support, as every part must hold; Holm over the parts against it. Beside
-    each other a CGAN's architectures have one generator a seed, so that seeds stand for generators too.
+    differences. Correction: none for support, as every part must hold; Holm over the parts against it. Each
+    architecture has one generator per seed, so seeds are also the replicates of generators.
     """
     for setting in evidence.settings:
         parts = []

@@ -1,4 +1,4 @@
-"""Judge claims on how training goes: convergence, its late spread, and generators that collapse."""
+"""Judge claims on training: convergence, late spread, and collapse of generators."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -20,8 +20,8 @@ FLAT = "diverged or did not change at all"
 def late_spread(evidence: Evidence) -> pd.DataFrame:
     """Return the log of the standard deviation of accuracy over the last ten rounds, by seed and cell.
 
-    Runs of fewer rounds have no value. That of a run without any change, as one that says one class for every
-    image, is infinite.
+    Runs of fewer rounds have no value. A run that does not change, such as one that predicts one class for
+    all images, has an infinite value.
     """
     spread = _by_run(
         evidence.results.rounds,
@@ -44,7 +44,7 @@ def judge_convergence(evidence: Evidence) -> Iterator[Finding]:
 
     A jump is a rise above the best accuracy so far, from one epoch to the next.
 
-    Unit: run, one a seed, of one cell; cells are not pooled, as they share seeds and differ. Test: exact
+    Unit: run, one per seed, of one cell; cells are not pooled, as they share seeds and differ. Test: exact
     binomial test against a rate of 5 %, one-sided, as 30 epochs alone can refute the claim and cannot show
     it. Correction: Holm over the cells.
     """
@@ -80,10 +80,10 @@ def _jump_part(evidence: Evidence, cell: str, jumps: pd.DataFrame) -> Part:
 
 
 def judge_generator_collapse(evidence: Evidence) -> Iterator[Finding]:
-    """Judge that a class gains more recall over none where its generator draws it with more diversity.
+    """Judge that a class gains more recall over method none if its generated images are more diverse.
 
-    Compared are generators of different seeds, within one class of one architecture, as rare classes are at
-    once drawn with less diversity and gain most. What sets classes and architectures apart plays no part.
+    Generators of different seeds are compared within one class of one architecture, because rare classes have
+    less diversity and also gain most. Differences between classes and architectures have no effect.
 
     Unit: seed. Test: permutation of seeds on the rank correlation of a class, averaged over classes and
     architectures. Correction: none for support, as every C must hold; Holm over the parts against it.
@@ -100,7 +100,7 @@ def judge_generator_collapse(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _filled_cells(classes: pd.DataFrame, setting: str, data: str) -> list[str]:
-    """Return the cells of a setting and C in which a generator of known diversity fills classes."""
+    """Return the cells of a setting and C whose classes are filled by a generator of known diversity."""
     is_filled = (classes["synthetic_count"] > 0) & classes["diversity"].notna()
     of_block = classes[(classes["setting"] == setting) & (classes["data"] == data) & is_filled]
     return [str(cell) for cell in dict.fromkeys(of_block["cell"])]
@@ -125,9 +125,9 @@ def _diversity_part(evidence: Evidence, name: str, none: str, cells: Sequence[st
 def _gains_and_diversities(
     classes: pd.DataFrame, none: str, cells: Sequence[str], seeds: Sequence[int]
 ) -> tuple[FloatArray, FloatArray]:
-    """Return gains in recall over none, and diversities: one row a seed, one column a class of a cell.
+    """Return gains in recall over none, and diversities: one row per seed, one column per class of a cell.
 
-    Only classes that have as many images and are filled at every seed, as with classes in one order.
+    Only classes that have equal numbers of images and are filled at all seeds, as with one class order.
     """
     chosen = classes[classes["seed"].isin(seeds) & classes["cell"].isin([none, *cells])]
     recall, diversity, class_count, synthetic_count = (

@@ -53,7 +53,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Frames:
-    """What the analysis computes from results, once, for tables, figures and sentences."""
+    """The frames that tables, figures and sentences share, computed once."""
 
     estimates: pd.DataFrame
     """as `aggregate` returns them"""
@@ -75,11 +75,11 @@ class Frames:
     sources: pd.DataFrame
     """of the leading metric, as `sources_table` returns them"""
     own: pd.DataFrame
-    """of metrics of the user's own, as `compare` returns them"""
+    """of the user's metrics, as `compare` returns them"""
 
 
 def compute_frames(results: Results) -> Frames:
-    """Return all that tables are made of."""
+    """Return the frames of all tables."""
     contrasts = compare(results.runs)
     return Frames(
         estimates=aggregate(results.runs),

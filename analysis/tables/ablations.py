@@ -1,4 +1,4 @@
-"""A1: what a change makes of a reference cell, for every study that is about such changes."""
+"""A1: differences of changed cells from reference cells, for every study that names such pairs."""
 
 import pandas as pd
 
@@ -28,7 +28,7 @@ def ablation_table(compared: pd.DataFrame) -> Table:
     frame = compared.rename(columns={"study": "setting"})
     return Table(
         name="a1-ablations",
-        title=f"A1. Changes to reference cells: paired differences of {name_leading(compared)}",
+        title=f"A1. Changes to reference configurations: paired differences of {name_leading(compared)}",
         frame=frame,
         columns=_columns(name_leading(compared)),
         meaning=_meaning(frame),
@@ -87,22 +87,22 @@ def _columns(metric: str) -> tuple[Column, ...]:
 
 def _notes(metric: str) -> tuple[str, ...]:
     return (
-        "Changed cell minus reference cell, paired by seed: both share the subset and the classifier's "
-        f"initial weights unless the change is to these. One point is 0.01 of {metric}. Mean with Student's "
-        "t interval over pairs, its p value by the exact two-sided sign-flip test, corrected after Holm over "
-        "all comparisons of the study. Equivalent: two one-sided t tests (TOST) within "
-        f"±{100 * MARGIN:g} points, uncorrected. Below {MIN_PAIRS} pairs there is no verdict. A class is "
-        "dead when none of its test images is recognised; the rates of runs with dead classes are compared "
-        "by Fisher's exact test, uncorrected.",
+        "Changed minus reference configuration, paired by seed: both share the subset and the classifier's "
+        f"initial weights unless the change concerns these. One point is 0.01 of {metric}. Mean with "
+        "Student's t interval over pairs. The p value is that of the exact two-sided sign-flip test, with "
+        "Holm's correction over all comparisons of the study. Equivalent: two one-sided t tests (TOST) "
+        f"within ±{100 * MARGIN:g} points, uncorrected. Below {MIN_PAIRS} pairs there is no verdict. A class "
+        "is dead if none of its test images is recognised. Rates of runs with dead classes are compared by "
+        "Fisher's exact test, uncorrected.",
     )
 
 
 def _meaning(frame: pd.DataFrame) -> str:
     if frame.empty:
-        return "No study at hand compares cells with a reference cell."
+        return "No study compares configurations with a reference."
     sentences = {str(name): _describe_study(rows) for name, rows in frame.groupby("setting", sort=False)}
     undecided = (
-        "Undecided means that these runs cannot tell." if (frame["verdict"] == "undecided").any() else ""
+        "Undecided means that these runs do not decide." if (frame["verdict"] == "undecided").any() else ""
     )
     return join([per_setting(sentences), describe_pairs_left_out(frame), undecided])
 
@@ -118,7 +118,7 @@ def _describe_study(rows: pd.DataFrame) -> str:
     if smallest >= ALPHA:
         corrected = f", corrected over {len(rows)} changes" if len(rows) > 1 else ""
         text += (
-            f" With at most {count(num_pairs, 'pair')} the exact test{corrected} cannot go below p = "
+            f" With at most {count(num_pairs, 'pair')} the exact test{corrected} cannot give p below "
             f"{min(1.0, smallest):.3g}, whatever the difference."
         )
     return text

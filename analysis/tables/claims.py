@@ -1,4 +1,4 @@
-"""The table of hypotheses: each claim, where it was tested, and the verdict."""
+"""The table of hypotheses: each claim, its place and its verdict."""
 
 import pandas as pd
 
@@ -35,11 +35,11 @@ def hypothesis_table(judged: pd.DataFrame) -> Table:
         ),
         meaning=_meaning(judged),
         notes=(
-            f"Supported: every part of the claim points its way with p < {ALPHA:g} under the test and the "
-            "correction named (H10: some part, and none the other way). Contradicted: some part points the "
-            "other way, after that correction. Undecided: neither. Not tested: no cells for it, or too few "
-            "seeds to reach that p. n is that of the smallest part. Effects in the evidence count as "
-            "positive where they point as the claim says, a direction fixed beforehand.",
+            f"Supported: every part of the claim is significant in the claimed direction, p < {ALPHA:g} with "
+            "the test and correction named (H10: some part, and none in the other direction). Contradicted: "
+            "some part is significant in the other direction, after that correction. Undecided: neither. "
+            "Not tested: no configurations for it, or too few seeds to reach that p. n is that of the "
+            "smallest part. Effects are positive in the claimed direction, which was fixed beforehand.",
         ),
     )
 
@@ -54,7 +54,7 @@ def _meaning(judged: pd.DataFrame) -> str:
     counts = {verdict: number for verdict, number in count_verdicts(judged).items() if number}
     said = listed([f"{number} {verdict}" for verdict, number in counts.items()])
     return (
-        f"{judged['hypothesis'].nunique()} hypotheses, {len(judged)} verdicts: {said}. Undecided means "
-        "that n is too small for the effect at hand, or that there is none: the data do not say which. "
-        "Supported means supported on this data set, under this setting."
+        f"{judged['hypothesis'].nunique()} hypotheses, {len(judged)} verdicts: {said}. Undecided means that "
+        "n is too small for the effect, or that there is no effect; the data do not show which. Supported "
+        "applies to this data set and setting only."
     )

@@ -1,4 +1,4 @@
-"""T7: how well each class is recognised, or of many classes their groups and the worst."""
+"""T7: recall of each class, or of many classes their groups and the worst."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,11 +18,11 @@ from analysis.tables.table import Table, more
 from lt_rebalance.ground.confusion import MAX_SHOWN, NUM_WORST
 
 _OWN_MARK = "@"
-"""in names of data sets of the user's own, and in no other"""
+"""in the names of a user's data sets only"""
 
 
 def has_classes_to_tell(cells: pd.DataFrame, class_names: Mapping[str, Sequence[str]]) -> bool:
-    """Whether T7 is shown: for sets of the user's own, and where figures have no room for each class."""
+    """Whether T7 is shown: for a user's data sets, and for too many classes for the figures."""
     is_own = cells["data.dataset"].str.contains(_OWN_MARK, regex=False)
     return bool(is_own.any()) or any(len(names) > MAX_SHOWN for names in class_names.values())
 
@@ -49,12 +49,12 @@ def class_table(recalls: pd.DataFrame, class_names: Mapping[str, Sequence[str]])
         ),
         meaning=per_setting(said) if said else "No run is complete.",
         notes=(
-            "Recall of a class: share of its test images that are recognised; of a group, the mean over its "
-            "classes. Mean and standard deviation (n - 1) over complete runs, the collapsed ones with them. "
-            "Real training images are those before rebalancing, of a group those of all its classes; a dash "
-            "where they vary from run to run. Head, medium and tail are the largest 30%, the rest and the "
+            "Recall of a class: share of its test images that are classified correctly; of a group: mean "
+            "over its classes. Mean and standard deviation (n - 1) over complete runs, including collapsed "
+            "ones. Real training images: number before rebalancing, of a group the sum over its classes; a "
+            "dash where it varies between runs. Head, medium and tail are the largest 30%, the rest and the "
             "smallest 30% of classes; many-shot have more than 100 training images, few-shot fewer than 20. "
-            f"The {NUM_WORST} worst classes have the lowest mean recall over all methods and runs, chosen "
-            "on the images that they are measured on: their recall is likely to look worse than it is.",
+            f"The {NUM_WORST} worst classes have the lowest mean recall over all methods and runs, chosen on "
+            "the images that they are measured on: their recall is likely to look worse than it is.",
         ),
     )

@@ -1,4 +1,4 @@
-"""T3: how often classes die, of classifiers and of generators, and whether methods differ in it."""
+"""T3: rates of collapse of classifiers and generators, and their comparison."""
 
 import pandas as pd
 
@@ -53,10 +53,10 @@ def collapsed_runs(collapse: pd.DataFrame) -> Table:
                 is_higher_better=False,
             ),
             *more(
-                number_column("runs that say one class", "num_constant", whole),
+                number_column("runs that predict one class", "num_constant", whole),
                 number_column("saturated runs", "num_saturated", whole),
             ),
-            text_column("classes that died, with counts", "dead_classes", is_long=True),
+            text_column("dead classes, with counts", "dead_classes", is_long=True),
         ),
         meaning=per_setting(
             {
@@ -65,10 +65,10 @@ def collapsed_runs(collapse: pd.DataFrame) -> Table:
             }
         ),
         notes=(
-            "A class is dead when none of its test images is recognised. Means in T1 mix collapsed and other "
-            "runs and describe neither where both occur.",
+            "A class is dead if none of its test images is recognised. Where collapsed and other runs both "
+            "occur, the means in T1 describe neither.",
             f"Saturated: under double softmax, loss and accuracy sum to {SATURATION_SUM} within "
-            f"{SATURATION_TOLERANCE}, so that the loss says nothing beyond the accuracy; so it is in "
+            f"{SATURATION_TOLERANCE}, so the loss adds nothing to the accuracy. This holds in "
             f"{_count_saturated_rows()} of the paper's {len(TABLE_1)} rows.",
         ),
     )
@@ -90,22 +90,22 @@ def _rate_meaning(rows: pd.DataFrame) -> str:
         ]
         up_to = ends[0] if ends[0] == ends[1] else f"{ends[0]}, and {ends[1]} where runs are fewest"
         return (
-            f"None of {count(n, 'complete run')} has a dead class. In a single row that is compatible with a "
-            f"true rate of up to {up_to}."
+            f"None of {count(n, 'complete run')} has a dead class. For a single row this is compatible with "
+            f"a true rate of up to {up_to}."
         )
     rates = rows["num_collapsed"] / rows["n"].where(rows["n"] > 0)
     worst = rows[rates == rates.max()]
     first = worst.iloc[0]
     others = f" and {count(len(worst) - 1, 'other row')}" if len(worst) > 1 else ""
     return (
-        f"At least one class is unrecognised in {num_collapsed} of {count(n, 'complete run')}. The highest "
-        f"rate is that of {first['method']} on {named_data(first['data'])}{others}: "
-        f"{rate(*(first[name] for name in _RATE))}. Overlapping intervals rank no methods."
+        f"At least one class is never recognised in {num_collapsed} of {count(n, 'complete run')}. The "
+        f"highest rate is that of {first['method']} on {named_data(first['data'])}{others}: "
+        f"{rate(*(first[name] for name in _RATE))}. Overlapping intervals do not rank methods."
     )
 
 
 def _left_out(rows: pd.DataFrame, noun: str, what: str) -> str:
-    """Say how many planned runs or generators diverged, and what that means for their rates."""
+    """Say how many planned runs or generators diverged, and the consequence for their rates."""
     diverged = describe_diverged(int(rows["n_diverged"].sum()), what)
     return f"Of {int(rows['n_expected'].sum()):,} planned {noun}, {diverged}." if diverged else ""
 
@@ -136,10 +136,10 @@ def collapsed_generators(generators: pd.DataFrame) -> Table:
         meaning=_generator_meaning(generators),
         sample=("n", "generator"),
         notes=(
-            "Diversity of a class: standard deviation between samples, averaged over pixels, over that of "
-            f"its real training images; below {COLLAPSED_BELOW:g} the generator draws the class as one "
-            "image. Distinct nearest images: how many real training images of the class are the nearest "
-            "to any of its 200 samples. Both are means over classes and generators.",
+            "Diversity of a class: standard deviation between samples, averaged over pixels, divided by "
+            f"that of its real training images. Below {COLLAPSED_BELOW:g} the generator produces nearly one "
+            "image for the class. Distinct nearest images: number of real training images of the class that "
+            "are the nearest to any of its 200 samples. Both are means over classes and generators.",
         ),
     )
 
@@ -150,10 +150,10 @@ def _generator_meaning(generators: pd.DataFrame) -> str:
     num_collapsed, n = int(generators["num_collapsed"].sum()), int(generators["n"].sum())
     return join(
         [
-            f"At least one class is drawn as one image by {num_collapsed} of "
-            f"{count(n, 'complete generator')}. A generator can pass here and still repeat its training "
-            "images: look at the nearest real images and their number. None of it says what a classifier "
-            "makes of the samples; hypothesis H13 asks that.",
+            f"{num_collapsed} of {count(n, 'complete generator')} produce nearly one image for at least one "
+            "class. A generator that does not may still copy its training images; see the nearest real "
+            "images and their number. This table does not show the effect on the classifier; hypothesis H13 "
+            "tests it.",
             _left_out(generators, "generators", "every rate"),
         ]
     )
@@ -175,8 +175,8 @@ def collapse_comparison(compared: pd.DataFrame) -> Table:
         ),
         meaning=_comparison_meaning(compared),
         notes=(
-            "Two-sided exact test of Fisher on counts of runs with a dead class; Benjamini-Hochberg over all "
-            "rows of a setting. Exploratory. The test does not use the pairing by seed.",
+            "Fisher's exact test, two-sided, on counts of runs with a dead class; Benjamini-Hochberg over "
+            "all rows of a setting. Exploratory. The test does not use the pairing by seed.",
         ),
     )
 
@@ -190,14 +190,14 @@ def _counts_column(head: str, num_events: str, n: str) -> Column:
 
 def _comparison_meaning(compared: pd.DataFrame) -> str:
     if compared.empty:
-        return "No C holds complete runs of method none and of another, so no rates can be compared."
+        return "No C has complete runs of none and of another method, so no rates can be compared."
     different = int((compared["bh_q"] < ALPHA).sum())
     smallest = int(compared[["n", "n_none"]].min(axis=None))
     first = first_significant_count(smallest)
     seen = (
-        "does not even tell 0 from all of them collapsed"
+        "cannot distinguish 0 from all of them collapsed"
         if first is None
-        else f"tells 0 collapsed from {first} and more, but not from fewer"
+        else f"distinguishes 0 collapsed from {first} and more, but not from fewer"
     )
     return (
         f"After Benjamini-Hochberg, {different} of {count(len(compared), 'row')} differ from none at the "

@@ -1,4 +1,4 @@
-"""T6: what was planned and what became of it, and with what code, libraries, devices and data."""
+"""T6: states of the planned runs, and their code, libraries, devices and data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -48,7 +48,7 @@ _NAMED_OTHERS = (
     "device",
     "host",
 )
-"""what results name beside their code and their data"""
+"""other provenance that results record"""
 _S_PER_MIN = 60
 
 
@@ -59,7 +59,7 @@ def account(runs: pd.DataFrame) -> dict[str, int]:
 
 
 def count_gaps(runs: pd.DataFrame) -> int:
-    """Return how many planned runs have no outcome: that a method is not applicable is one."""
+    """Return how many planned runs have no outcome; not applicable is an outcome."""
     return int((runs["state"].isin(["missing", "failed"]) & ~runs["is_not_applicable"]).sum())
 
 
@@ -97,10 +97,10 @@ def completeness_table(runs: pd.DataFrame, notes: tuple[str, ...]) -> Table:
         ),
         meaning=_completeness_meaning(account(runs), count_gaps(runs), int(runs["is_not_applicable"].sum())),
         notes=(
-            "planned = complete + failed + diverged + missing. Diverged: the loss was not finite, and "
-            "there is no test result. Not applicable: the method cannot serve the training set, which is "
-            "an outcome. Retries: attempts of finished runs that ended in an error before. "
-            "Times are summed over finished runs, without their generators.",
+            "planned = complete + failed + diverged + missing. Diverged: the loss was not finite, and there "
+            "is no test result. Not applicable: the method cannot be applied to the training set, which is "
+            "a result. Retries: earlier attempts of finished runs that ended in an error. Times are sums "
+            "over finished runs, without their generators.",
             *(f"{note[0].upper()}{note[1:]}." for note in notes),
         ),
     )
@@ -116,14 +116,14 @@ def _completeness_meaning(counts: Mapping[str, int], num_gaps: int, num_not_appl
         [
             f"Of {planned}: {said}. Every n in this report counts complete runs only.",
             f"Of those that failed, {num_not_applicable} are not applicable." if num_not_applicable else "",
-            "If what is missing is not missing by chance, estimates are biased." if num_gaps else "",
+            "If runs are not missing by chance, estimates are biased." if num_gaps else "",
             f"{diverged}." if diverged else "",
         ]
     )
 
 
 def provenance_table(runs: pd.DataFrame) -> Table:
-    """Return what results were made with: each value with the number of finished runs that have it."""
+    """Return the provenance of results: each value with the number of finished runs that have it."""
     finished = runs[runs["code_version"].notna()]
     said = pd.DataFrame({name: finished[name].map(_say) for name in PROVENANCE})
     rows = [
@@ -145,7 +145,7 @@ def provenance_table(runs: pd.DataFrame) -> Table:
 
 
 def _provenance_meaning(finished: pd.DataFrame, said: pd.DataFrame) -> str:
-    """Return what values at hand mean; `said` are those of `PROVENANCE`, as texts."""
+    """Return what the values mean; `said` are those of `PROVENANCE`, as texts."""
     within = [name for name in said if (said[name].groupby(finished["cell"]).nunique() > 1).any()]
     between = [name for name in said if name not in within and said[name].nunique() > 1]
     if has_data_sets := "dataset_identity" in between:
@@ -159,22 +159,22 @@ def _provenance_meaning(finished: pd.DataFrame, said: pd.DataFrame) -> str:
     unnamed = [name for name in _NAMED_OTHERS if said[name].eq(UNKNOWN_CODE).any()]
     return join(
         [
-            f"Within a cell, results differ in: {_labels(within)}. Whatever these change is mixed into its "
-            "spread."
+            f"Within a configuration, results differ in: {_labels(within)}. The effect of this is part of "
+            "its spread."
             if within
             else "",
-            f"Between cells, results differ in: {_labels(between)}. Whatever these change is mixed into the "
-            "differences between them."
+            f"Between configurations, results differ in: {_labels(between)}. The effect of this is "
+            "confounded with their differences."
             if between
             else "",
-            "" if within or between else f"All finished runs name the same {same}.",
-            f"Not every result names its {_labels(unnamed)}." if unnamed else "",
-            f"{count(num_untold, 'result')} came from code of which neither the commit nor the hash of its "
-            "files is known: results of different code cannot be told apart there."
+            "" if within or between else f"All finished runs have the same {same}.",
+            f"Some results do not record their {_labels(unnamed)}." if unnamed else "",
+            f"{count(num_untold, 'result')} came from code whose commit and file hash are both unknown, so "
+            "results of different code cannot be distinguished there."
             if num_untold
             else "",
             f"{count(num_dirty, 'result')} came from code with uncommitted changes, which the commit does "
-            "not tell."
+            "not record."
             if num_dirty
             else "",
         ]

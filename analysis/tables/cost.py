@@ -1,4 +1,4 @@
-"""T6c and T6d: what the study has cost in device time, by cell, and by method and kind of stage."""
+"""T6c and T6d: device time of the study, by cell, and by method and kind of stage."""
 
 import pandas as pd
 
@@ -9,9 +9,9 @@ from analysis.tables.table import Column, Table
 _S_PER_MIN = 60
 _ROUNDING = 1e-9
 _NOTES = (
-    "Device time is that of a GPU, or else of a CPU core, from the first read to the commit; trainings that "
-    "share a device share its time evenly. The runs that use one generator share its cost evenly. Records "
-    "from before device time was kept count with their wall time.",
+    "Device time is time on a GPU or, without one, on a CPU core, from the first read to the commit. "
+    "Trainings that share a device split its time evenly; runs that share a generator split its cost "
+    "evenly. Records without device time count with their wall time.",
 )
 
 
@@ -26,14 +26,14 @@ def share_costs(runs: pd.DataFrame, generators: pd.DataFrame) -> pd.DataFrame:
 
 
 def _say_saved(runs: pd.DataFrame, costs: pd.DataFrame) -> str:
-    """Return what finished runs would have cost if none had shared a generator or a first training."""
+    """Return the saving from shared generators and first trainings."""
     alone = runs["whole_s"].sum()
     spent = costs.loc[runs["whole_s"].notna(), ["classifier_s", "generator_s"]].to_numpy().sum()
     if alone <= spent * (1 + _ROUNDING):
         return ""
     return (
-        f" Had each of its runs trained all that it builds on for itself, these would be {alone / 3600:.2f}: "
-        f"sharing saved {(alone - spent) / 3600:.2f} hours."
+        f" Without shared generators and first trainings it would be {alone / 3600:.2f}: sharing saved "
+        f"{(alone - spent) / 3600:.2f} hours."
     )
 
 
@@ -46,9 +46,9 @@ def cost_tables(runs: pd.DataFrame, generators: pd.DataFrame) -> tuple[Table, Ta
     by_method = pd.concat([by_method, pd.DataFrame([{"method": "all together", **total}])], ignore_index=True)
     hours = f"{total['total_min'] / 60:.2f}"
     meaning = (
-        f"All finished stages together held a device for {hours} hours: classifiers "
-        f"{total['classifier_min'] / 60:.2f}, generators {total['generator_min'] / 60:.2f}."
-        f"{_say_saved(runs, costs)}"
+        f"All finished stages together took {hours} hours of device time: classifiers "
+        f"{total['classifier_min'] / 60:.2f}, generators "
+        f"{total['generator_min'] / 60:.2f}.{_say_saved(runs, costs)}"
     )
     return (
         Table(

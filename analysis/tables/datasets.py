@@ -24,7 +24,7 @@ def datasets_table(frame: pd.DataFrame) -> Table:
     label = METRICS[RANKED].label
     return Table(
         name="r5-datasets",
-        title=f"R5. Methods by {label} over data sets",
+        title=f"R5. Methods by {label} across data sets",
         frame=frame,
         columns=(
             text_column("method", "method", is_row_head=True),
@@ -47,11 +47,11 @@ def datasets_table(frame: pd.DataFrame) -> Table:
         ),
         sample=("num_datasets", "data set"),
         notes=(
-            "A data set is a block: a method's value on it is the mean over seeds, averaged over its Cs or "
-            "profiles, which are no blocks of their own. Intervals as in R1, from differences of these "
-            "values with the signs of a data set flipped together, rather than Nemenyi's, whose verdict on "
-            "two methods depends on all others. Friedman's test by permutation within data sets. Data sets "
-            "were chosen, not drawn: the table speaks of these.",
+            "Each data set is one block. A method's value on it is the mean over seeds, averaged over its "
+            "Cs or profiles, which are not blocks. Intervals as in R1, from differences of these values "
+            "with the signs of a data set flipped together. Nemenyi's intervals are not used, because their "
+            "verdict on two methods depends on all others. Friedman's test permutes within data sets. Data "
+            "sets were chosen, not sampled: the table applies to these only.",
         ),
     )
 
@@ -62,12 +62,10 @@ def _describe(rows: pd.DataFrame) -> str:
         f"Over {count(num_datasets, 'data set')} ({first['datasets']}) {first['method']} has the best mean."
     )
     if first["num_left_out"]:
-        text += (
-            f" {count(int(first['num_left_out']), 'method')} without all its runs on all of them left out."
-        )
+        text += f" Left out for incomplete runs: {count(int(first['num_left_out']), 'method')}."
     if num_datasets < FEWEST:
-        return f"{text} Fewer than {FEWEST} data sets describe, and test nothing."
-    text += f" That all methods are alike: Friedman's p {p_value(first['friedman_p'])}."
+        return f"{text} Fewer than {FEWEST} data sets are described, not tested."
+    text += f" Friedman's test of equal methods: p {p_value(first['friedman_p'])}."
     if num_datasets < MIN_PAIRS:
-        text += f" To tell two methods apart takes {MIN_PAIRS} data sets."
+        text += f" Distinguishing two methods takes {MIN_PAIRS} data sets."
     return text

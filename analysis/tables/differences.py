@@ -1,4 +1,4 @@
-"""T2, T4 and T5: paired differences of methods, where spread comes from, what n can show; and all pairs."""
+"""T2, T4 and T5: paired differences of methods, variance components, power; and X1, all other pairs."""
 
 import math
 from collections.abc import Sequence
@@ -45,12 +45,12 @@ from analysis.variance import MIN_RESAMPLED
 REFERENCES = ("none", "undersample", "oversample")
 _PAIRS = ("n_pairs", "pair")
 _VERDICT_TESTS = {"equivalent": "TOST"}
-_NO_CONTRAST = "No setting and C holds none or oversample beside another method."
-_NO_OTHER_PAIR = "There is no pair that T2 does not show."
+_NO_CONTRAST = "No setting has none or oversample and another method at the same C."
+_NO_OTHER_PAIR = "T2 shows all pairs."
 
 
 def difference_table(contrasts: pd.DataFrame, families: Sequence[Family] | None = None) -> Table:
-    """Return T2, each method against none, undersample and oversample, and whatever else is declared.
+    """Return T2, each method against none, undersample and oversample, and all declared contrasts.
 
     The CSV holds every contrast.
     """
@@ -97,7 +97,7 @@ def _say_verdict(row: Row) -> str:
 
 
 def _corrected(row: Row) -> float:
-    """Return the p value after the correction that the verdict goes by."""
+    """Return the p value after the correction that the verdict uses."""
     return float(row["bh_q"] if row["family"] == EXPLORATORY else row["holm_p"])
 
 
@@ -148,9 +148,8 @@ def _difference_meaning(shown: pd.DataFrame, nothing: str) -> str:
         [
             per_setting(sentences),
             describe_pairs_left_out(shown),
-            "Undecided means that these runs cannot tell; it is not a sign of equality, which only the "
-            "verdict "
-            "“equivalent” claims.",
+            "Undecided means that these runs do not decide. Only the verdict “equivalent” is evidence of "
+            "equality.",
         ]
     )
 
@@ -172,16 +171,16 @@ def _describe_verdicts(rows: pd.DataFrame) -> str:
 
 
 def _describe_reach(rows: pd.DataFrame) -> str:
-    """Say where no difference, however large, could have had a verdict."""
+    """Say if no difference of any size can have a verdict."""
     num_pairs = int(rows["n_pairs"].max())
     if num_pairs == 0:
         return ""
     smallest = smallest_exact_p(num_pairs)
     if smallest >= ALPHA:
         return (
-            f"With at most {count(num_pairs, 'pair')} the exact sign-flip test cannot go below p = "
-            f"{smallest:.3g}, so no difference, however large, can be called better or worse at the level "
-            f"of {ALPHA:g}."
+            f"With at most {count(num_pairs, 'pair')} the exact sign-flip test cannot give p below "
+            f"{smallest:.3g}, so no difference of any size can be called better or worse at the level of "
+            f"{ALPHA:g}."
         )
     sizes = {family.name: family.size for family in load_families()}
     declared = rows[rows["family"].isin(list(sizes))]
@@ -192,8 +191,7 @@ def _describe_reach(rows: pd.DataFrame) -> str:
     if not reached or any(reached):
         return ""
     return (
-        f"With at most {count(int(declared['n_pairs'].max()), 'pair')} no declared difference, however "
-        "large, "
+        f"With at most {count(int(declared['n_pairs'].max()), 'pair')} no declared difference of any size "
         f"can reach {ALPHA:g} after Holm's correction over its whole family."
     )
 
@@ -204,13 +202,15 @@ def _difference_notes(families: Sequence[Family], metric: str) -> tuple[str, ...
         "First method minus second, paired by seed: both share the subset and the classifier's initial "
         f"weights. One point is 0.01 of {metric}. Mean with Student's t interval over pairs. g_av: Hedges' "
         "standardised difference. r: correlation of the pairs; the higher, the more pairing helps. "
-        "P(better): share of pairs won, ties half. P(within): posterior probability (Student t, flat "
-        f"prior) that the mean difference is practically nil, from {MIN_PAIRS} pairs on.",
-        f"The p value is that of the exact two-sided sign-flip test. Corrections: Holm over {declared}, as "
-        "analysis/families.toml declares, members that were not run counted as p = 1; Benjamini-Hochberg "
-        "over all other contrasts of the setting. No contrast has both. Equivalent: two one-sided t tests "
-        f"(TOST) within ±{100 * MARGIN:g} points, each at {ALPHA:g} and uncorrected. Below {MIN_PAIRS} pairs "
-        "there is no verdict. The CSV file adds the paired t and Wilcoxon tests, d_z and all pairs.",
+        "P(better): share of pairs in which the first method is better; ties count half. P(within): "
+        "posterior probability (Student t, flat prior) that the mean difference lies within "
+        f"±{100 * MARGIN:g} points, from {MIN_PAIRS} pairs on.",
+        f"The p value is that of the exact two-sided sign-flip test. Holm's correction runs over {declared}, "
+        "as declared in analysis/families.toml; members that were not run count as p = 1. "
+        "Benjamini-Hochberg runs over all other contrasts of the setting. No contrast has both. Equivalent: "
+        f"two one-sided t tests (TOST) within ±{100 * MARGIN:g} points, each at {ALPHA:g} and uncorrected. "
+        f"Below {MIN_PAIRS} pairs there is no verdict. The CSV file adds the paired t and Wilcoxon tests, "
+        "d_z and all pairs.",
     )
 
 
@@ -219,18 +219,17 @@ def components(runs: pd.DataFrame, cells: pd.DataFrame) -> Table:
     frame = components_table(runs)
     return Table(
         name="t4-components",
-        title=f"T4a. Where the spread of {name_leading(frame)} comes from",
+        title=f"T4a. Sources of variance of {name_leading(frame)}",
         frame=frame,
         columns=_COMPONENT_COLUMNS,
         meaning=_component_meaning(frame),
         sample=("n_seeds", "seed"),
         notes=(
-            "Two-way analysis of variance, seeds by methods, methods fixed; a negative estimate is 0. "
-            "Standard deviations in points with 90% percentile bootstrap intervals over seeds, which are "
-            f"too narrow for few seeds and are not given below {MIN_RESAMPLED}. A seed changes "
-            f"{listed(name_what_seeds_change(cells))} together; T4b takes sources apart where a study has "
-            "seeds "
-            "for each.",
+            "Two-way analysis of variance, seeds by methods, methods fixed; negative estimates are set to "
+            "0. Standard deviations in points with 90% percentile bootstrap intervals over seeds. The "
+            f"intervals are too narrow for few seeds and are omitted below {MIN_RESAMPLED}. A seed changes "
+            f"{listed(name_what_seeds_change(cells))} together; T4b separates these sources where a study "
+            "has seeds for each.",
         ),
     )
 
@@ -247,7 +246,7 @@ _COMPONENT_COLUMNS = (
         spread,
     ),
     estimate_column(
-        "each run's own: sd in points (90% bootstrap interval)",
+        "specific to each run: sd in points (90% bootstrap interval)",
         "residual_sd",
         "residual_low",
         "residual_high",
@@ -258,12 +257,12 @@ _COMPONENT_COLUMNS = (
 
 def _component_meaning(frame: pd.DataFrame) -> str:
     if frame.empty:
-        return "Components take two seeds at which two methods are complete; there are none yet."
+        return "The components need two seeds at which two methods are complete; there are none yet."
     shared = int((frame["seed_sd"] > frame["residual_sd"]).sum())
     return (
-        f"In {shared} of {count(len(frame), 'row')} the spread that all methods of a seed share is larger "
-        "than what each run has for itself; the larger the shared part, the more pairing by seed gains. "
-        f"The estimates rest on as few as {count(int(frame['n_seeds'].min()), 'seed')}."
+        f"In {shared} of {count(len(frame), 'row')} the spread shared by all methods of a seed is larger "
+        "than the spread specific to each run. The larger the shared part, the more pairing by seed helps. "
+        f"Every estimate uses at least {count(int(frame['n_seeds'].min()), 'seed')}."
     )
 
 
@@ -290,18 +289,18 @@ def sources(frame: pd.DataFrame) -> Table:
     )
     return Table(
         name="t4-sources",
-        title="T4b. Where the spread comes from, with seeds taken apart",
+        title="T4b. Sources of variance, from separate seeds",
         frame=frame,
         columns=columns,
         meaning=_sources_meaning(frame),
         sample=("n_subsets", "subset"),
         notes=(
-            "Within each subset every generator is used by every classifier. Standard deviations of "
-            f"{name_leading(frame)} that each source makes alone, in points, by equating mean squares with "
-            "their expectations; a negative estimate is 0. Residual: what depends on the pair of generator "
-            "and classifier. "
-            "Intervals are 90% percentile bootstraps over subsets, which are too narrow for few subsets, and "
-            f"are not given below {MIN_RESAMPLED}. Only subsets with all their runs count.",
+            "Within each subset every classifier uses every generator. Each value is the standard deviation "
+            f"of {name_leading(frame)} due to one source alone, in points, estimated by equating mean "
+            "squares with their expectations; negative estimates are set to 0. Residual: the interaction of "
+            "generator and classifier. Intervals are 90% percentile bootstrap intervals over subsets. They "
+            f"are too narrow for few subsets and are omitted below {MIN_RESAMPLED}. Only subsets with all "
+            "runs complete count.",
         ),
     )
 
@@ -309,17 +308,15 @@ def sources(frame: pd.DataFrame) -> Table:
 def _sources_meaning(frame: pd.DataFrame) -> str:
     known = frame.dropna(subset=["subset_sd"]) if len(frame) else frame
     if known.empty:
-        return (
-            "No study at hand takes the seeds of subset, generator and classifier apart, or none has enough."
-        )
+        return "No study has separate seeds for subset, generator and classifier, or none has enough of them."
     sentences = []
     for row in known.to_dict("records"):
         largest = max(SOURCES, key=lambda source: row[f"{source}_sd"])
         sentences.append(
-            f"{named_data(row['data'])}, {row['method']}: the largest share comes from the {largest} "
-            f"({spread(row[f'{largest}_sd'])} points), on {count(int(row['n_subsets']), 'subset')}."
+            f"{named_data(row['data'])}, {row['method']}: the largest source is the {largest} "
+            f"({spread(row[f'{largest}_sd'])} points), over {count(int(row['n_subsets']), 'subset')}."
         )
-    return " ".join(sentences) + " Intervals that overlap leave the order of the sources open."
+    return " ".join(sentences) + " Overlapping intervals leave the order of the sources open."
 
 
 def power(contrasts: pd.DataFrame) -> Table:
@@ -328,29 +325,26 @@ def power(contrasts: pd.DataFrame) -> Table:
     shown = _against_references(frame)
     return Table(
         name="t5-power",
-        title="T5. What these runs can show",
+        title="T5. Statistical power",
         frame=frame,
         shown=shown,
         columns=_POWER_COLUMNS,
         meaning=_power_meaning(shown),
         sample=_PAIRS,
         notes=(
-            f"For the exact sign-flip test at {ALPHA:g}, power {POWER:.0%}, differences taken as normal. In "
-            "brackets: at either end of the 95% chi-square interval of their standard deviation, which is "
-            "estimated from these very pairs. Under Holm: at the first step of the declared family's "
-            "correction; exploratory contrasts are corrected by how many others turn out significant, and "
-            "have "
-            "no such number. Not possible: with so few pairs the test cannot reach the level, or it would "
-            "take "
-            "more than 100 points. Cannot be told: the two ends of the interval differ more than "
-            f"{MAX_SPAN}-fold in "
-            "seeds, or the differences do not vary.",
+            f"For the exact sign-flip test at {ALPHA:g} with power {POWER:.0%}, assuming normal differences. "
+            "In brackets: the values at both ends of the 95% chi-square interval of the standard deviation, "
+            "which is estimated from these pairs. Under Holm: at the first step of the declared family's "
+            "correction. Exploratory contrasts have no such value, because their correction depends on how "
+            "many others are significant. Not possible: with so few pairs the test cannot reach the level, "
+            "or the difference would exceed 100 points. Unknown: the two ends of the interval differ more "
+            f"than {MAX_SPAN}-fold in seeds, or the differences do not vary.",
         ),
     )
 
 
 def _not_known(row: Row) -> str:
-    return f"cannot be told from n = {row['n_pairs']}"
+    return f"unknown from n = {row['n_pairs']}"
 
 
 def _say_detectable(name: str) -> Column:
@@ -407,7 +401,7 @@ _POWER_COLUMNS = (
 
 def _power_meaning(shown: pd.DataFrame) -> str:
     if shown.empty or shown["n_pairs"].max() < 2:
-        return "Power takes two pairs of complete runs; there are none yet."
+        return "Power needs two pairs of complete runs; there are none yet."
     known = shown[shown["is_sd_known"]]
     unknown = len(shown) - len(known)
     parts = []
@@ -423,25 +417,24 @@ def _power_meaning(shown: pd.DataFrame) -> str:
         )
         ns = f"{fewest}" if fewest == most else f"{fewest} to {most}"
         parts.append(
-            f"For {unknown} of {count(len(shown), 'contrast')} the number of seeds cannot be told from n = "
-            f"{ns}: "
-            "so few pairs leave the standard deviation open."
+            f"For {unknown} of {count(len(shown), 'contrast')} the number of seeds is unknown: n = {ns} "
+            "pairs are too few to estimate the standard deviation."
         )
-    return join([*parts, "A smaller difference may be real and stay unseen."])
+    return join([*parts, "A smaller difference may be real and remain undetected."])
 
 
 def _describe_power(rows: pd.DataFrame, suffix: str, how: str) -> str:
     seeds = f"{whole(rows[f'seeds{suffix}_low'].min())} to {whole(rows[f'seeds{suffix}_high'].max())} seeds"
     text = (
-        f"To find {100 * MARGIN:g} points {how} takes {seeds}, over contrasts and the intervals of their sds."
+        f"Detecting {100 * MARGIN:g} points {how} takes {seeds}, depending on the contrast and the interval "
+        "of its sd."
     )
     possible = rows[rows[f"detectable{suffix}"] < math.inf]
     if possible.empty:
-        return f"At this number of pairs no difference can be found {how}, however large. {text}"
+        return f"With this number of pairs no difference of any size can be detected {how}. {text}"
     low, middle, high = (spread(value) for value in possible[f"detectable{suffix}"].quantile([0, 0.5, 1]))
     return (
-        f"In {len(possible)} of {count(len(rows), 'contrast')} a true difference is found {how} with "
-        "probability "
-        f"{POWER:.0%} if it is at least {low} to {high} points, depending on the contrast (median "
-        f"{middle}). {text}"
+        f"In {len(possible)} of {count(len(rows), 'contrast')} a true difference is detected {how} with "
+        f"probability {POWER:.0%} if it is at least {low} to {high} points, depending on the contrast "
+        f"(median {middle}). {text}"
     )

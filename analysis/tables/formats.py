@@ -1,4 +1,4 @@
-"""Numbers as people read them; what cannot be estimated is said in words, what does not apply is a dash."""
+"""Format numbers for readers; what cannot be estimated is a word, what does not apply is a dash."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ def spread(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """Return a share in whole percent, and extremes so that they are not rounded away."""
+    """Return a share in whole percent; shares close to 0 or 1 are not rounded to them."""
     if math.isnan(value):
         return NOT_ESTIMABLE
     if 0 < value < 0.01:
@@ -86,12 +86,12 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 
 def count_between(fewest: int, most: int, noun: str) -> str:
-    """Return how many there are of something that several have."""
+    """Return a range of counts with its noun."""
     return count(most, noun) if fewest == most else f"{fewest:,} to {count(most, noun)}"
 
 
 def named_data(data: str) -> str:
-    """Return training data as a sentence names it."""
+    """Return the name of training data in a sentence."""
     return say_data(data)
 
 
@@ -143,7 +143,7 @@ def estimate_column(
 
 
 def n_column(n: str, n_expected: str, head: str = "n of planned") -> Column:
-    """Return a column that counts what was used of what was planned, and what of it diverged."""
+    """Return a column with the number used of those planned, and of those diverged."""
     return Column(
         head=head,
         text=lambda row: count_used(row[n], row[n_expected], row.get("n_diverged", 0)),
@@ -188,7 +188,7 @@ def _method_key(method: str) -> str:
 
 
 def per_setting(sentences: Mapping[str, str]) -> str:
-    """Return what is to be said of each setting, named where there are several."""
+    """Join the sentences of settings, with their names if there are several."""
     if len(sentences) == 1:
         return next(iter(sentences.values()))
     return " ".join(f"{setting}: {sentence}" for setting, sentence in sentences.items())

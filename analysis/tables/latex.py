@@ -122,8 +122,9 @@ class _Shown:
 def to_latex(table: Table, layout: Layout = TWO_COLUMNS) -> str:
     r"""Return a LaTeX table for each block, more where its rows need several pages.
 
-    The columns are those that a page shows unasked; the CSV has all. The caption tells n, what brackets hold
-    and what is marked; meaning and notes stand below. A table that does not fit a column is a `table*`.
+    The columns are those that a page shows unasked; the CSV has all. The caption gives n and says what is in
+    brackets and what is marked; meaning and notes follow below. A table that does not fit a column is a
+    `table*`.
     """
     if table.is_empty:
         return f"% {' '.join(table.title.split())}: {' '.join(table.meaning.split())}\n"
@@ -189,14 +190,14 @@ def _show_columns(table: Table, block: Block) -> list[_Shown]:
 
 
 def _group(rows: Sequence[Sequence[Cell]], columns: Sequence[Column]) -> list[list[int]]:
-    """Return the rows of each training set, which stand together."""
+    """Return the rows of each training set, which are adjacent."""
     place = next((place for place, column in enumerate(columns) if column.head == "data"), None)
     texts = ["" if place is None else row[place].text for row in rows]
     return [list(found) for _, found in itertools.groupby(range(len(rows)), texts.__getitem__)]
 
 
 def _are_numbers(cells: Sequence[Cell]) -> bool:
-    """Whether a column is one of numbers; what is absent or cannot be estimated may stand in it."""
+    """Whether a column holds numbers; some may be absent or cannot be estimated."""
     numbers = [cell for cell in cells if cell.is_number and cell.value]
     return (
         all(cell.is_number for cell in cells)
@@ -323,7 +324,7 @@ def _caption(table: Table, block: Block, columns: Sequence[_Shown]) -> str:
     if marks := {mark for column in columns for mark in column.best.values()}:
         second = "; underlined: the second" if "second" in marks else ""
         each = " of each training set" if any(column.head == "data" for column in columns) else ""
-        sentences.append(f"Bold: the best{each}{second}; this is no test")
+        sentences.append(f"Bold: the best{each}{second}; this is not a test")
     return ". ".join(text.strip().rstrip(".") for text in sentences if text) + "."
 
 
@@ -360,7 +361,7 @@ def _specify(columns: Sequence[_Shown], widths: Mapping[int, float]) -> Iterator
 
 
 def _format(column: _Shown) -> str:
-    """Return how much room siunitx keeps for numbers, and for what stands behind them."""
+    """Return how much room siunitx keeps for numbers, and for what follows them."""
     found = [match for cell in column.cells if (match := _NUMBER.fullmatch(cell.text))]
     numbers = [match[2].replace(",", "") for match in found]
     sign = "+" if any(number[0] in "+−" for number in numbers) else ""
@@ -393,7 +394,7 @@ def _head(column: _Shown, width_pt: float | None) -> str:
 
 
 def _rows(columns: Sequence[_Shown], rows: Sequence[int], groups: Mapping[int, int]) -> Iterator[str]:
-    """Yield rows; what names a row is not repeated, and training sets stand apart."""
+    """Yield rows; names of rows are not repeated, and training sets are separated."""
     heads = [place for place, column in enumerate(columns) if column.is_row_head][:-1]
     above: int | None = None
     for row in rows:

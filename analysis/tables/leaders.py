@@ -1,4 +1,4 @@
-"""T0: the methods of each place in their order, with what tells the first from the others."""
+"""T0: the ranked methods of each place, with intervals."""
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ from analysis.tables.formats import (
 from analysis.tables.table import Column, Row, Table, more
 from lt_rebalance.ground.metrics import is_higher_better
 
-_INTERVAL = "95% interval, all at once"
+_INTERVAL = "simultaneous 95% interval"
 
 
 def leaders_table(leaders: pd.DataFrame) -> Table:
@@ -25,7 +25,7 @@ def leaders_table(leaders: pd.DataFrame) -> Table:
     is_rising = all(map(is_higher_better, set(leaders["metric"]))) if len(leaders) else True
     return Table(
         name="t0-leaders",
-        title=f"T0. Methods in the order of their mean {metric}",
+        title=f"T0. Methods ranked by mean {metric}",
         frame=leaders,
         columns=(
             DATA_COLUMN,
@@ -50,13 +50,15 @@ def leaders_table(leaders: pd.DataFrame) -> Table:
             ),
         ),
         meaning=(
-            "The best method of each training set stands first. A method whose rank may be 1 may be the best."
+            "Methods are in the order of their ranks within each training set. A method whose rank interval "
+            "includes 1 may be the best."
         ),
         notes=(
-            "All intervals are at 95% and hold for all methods of a training set at once, because the runs "
-            "that choose the first method also judge it. Means and differences: Student's t, widened after "
-            "Bonferroni. Differences pair runs of one seed. Ranks: all pairs are tested together by flipping "
-            "signs, exact up to 14 seeds; a rank is left out where a test forbids it.",
+            "All intervals are 95% intervals that hold jointly for all methods of a training set, because "
+            "the same runs choose the first method and evaluate it. Means and differences: Student's t with "
+            "Bonferroni's correction. Differences are paired by seed. Ranks: all pairs of methods are "
+            "tested jointly by flipping signs (exact up to 14 seeds); an interval excludes the ranks that "
+            "these tests reject.",
         ),
     )
 

@@ -1,4 +1,4 @@
-"""R1 to R3: methods ranked, beside none and beside oversample, and what each costs."""
+"""R1 to R4: ranking of methods, differences from none and oversample, device time and tuning."""
 
 import math
 
@@ -33,9 +33,9 @@ from lt_rebalance.ground.statements import count_used
 LABELS = {"recall_tail": "tail recall"} | {name: metric.label for name, metric in METRICS.items()}
 _RANKED = LABELS[RANKED]
 _MOST_DIFFERENCES = 3
-"""metrics of R2 that a page shows unasked"""
+"""metrics of R2 that a page shows by default"""
 MINUS_MARGIN = points(-MARGIN)
-_NOTHING = f"No study at hand compares methods with {listed(list(REFERENCES)).replace(' and ', ' or ')}."
+_NOTHING = f"No study compares methods with {listed(list(REFERENCES)).replace(' and ', ' or ')}."
 _FAMILY_COLUMN = text_column("family", "family", is_row_head=True)
 _METHOD_COLUMN = Column(
     head="method",
@@ -99,14 +99,13 @@ def _ranking(frame: pd.DataFrame) -> Table:
         ),
         meaning=_ranking_meaning(frame),
         notes=(
-            "Families stand in the order of their best methods. Ranks are by mean over seeds. A method's "
-            "interval leaves out those places at which it would stand on the wrong side of a method from "
-            "which it differs: all pairs are tested by flipping the signs of all differences of a seed "
-            "together (exact; the largest standardised sum of any pair is what each is held against), so "
-            f"that no false difference among all pairs is found in more than {100 * ALPHA:g} % of studies, "
-            "and all intervals hold together. Means: Student t intervals, widened after Bonferroni so that "
-            "all of them hold together; as methods share seeds, ranks tell methods apart whose intervals of "
-            "means overlap.",
+            "Families are ordered by their best method. Ranks are by mean over seeds. All pairs of methods "
+            "are tested jointly by flipping the signs of all differences of a seed together (exact; each "
+            "pair is compared with the largest standardised sum of any pair). A false difference among all "
+            f"pairs is found in at most {100 * ALPHA:g} % of studies. A rank interval excludes the ranks "
+            "that contradict a significant difference; all intervals hold jointly. Means: Student t "
+            "intervals with Bonferroni's correction. Methods share seeds, so ranks can separate methods "
+            "whose intervals of means overlap.",
         )
         if len(frame)
         else (),
@@ -138,7 +137,7 @@ def _describe_ranks(block: pd.DataFrame) -> str:
         sentences.append(
             f"{first['method']} has the highest mean ({share(first['mean'])}); "
             + (
-                "no other may be the best."
+                "the tests rule out all others as the best."
                 if len(firsts) == 1
                 else f"{count(len(firsts), 'method')} of {len(ranked)} may be the best: {_some(firsts)}."
             )
@@ -146,7 +145,8 @@ def _describe_ranks(block: pd.DataFrame) -> str:
         num_seeds = int(ranked["n"].max())
         if num_seeds < MIN_PAIRS:
             sentences.append(
-                f"With {count(num_seeds, 'seed')} no two methods can be told apart; it takes {MIN_PAIRS}."
+                f"With {count(num_seeds, 'seed')} no two methods can be distinguished; that takes "
+                f"{MIN_PAIRS}."
             )
     for row in block[block["reason"] != ""].to_dict("records"):
         sentences.append(
@@ -188,7 +188,7 @@ def _differences(frame: pd.DataFrame, reference: str) -> Table:
 
 
 def _pairs_column(metric: str, reference: str) -> Column:
-    """Return how many pairs there are; the frame has nan for a reference itself, and so no whole numbers."""
+    """Return the number of pairs as a whole number; the column has nan for the reference."""
     names = [name_difference(metric, reference, name) for name in ("n_pairs", "n_expected", "n_diverged")]
     return Column(
         head="pairs of planned",
@@ -230,7 +230,7 @@ def _difference_meaning(shown: pd.DataFrame, metrics: list[str], reference: str)
         [
             per_setting(sentences),
             describe_pairs_left_out(pairs),
-            "Undecided means that these runs cannot tell.",
+            "Undecided means that these runs do not decide.",
         ]
     )
 
@@ -245,25 +245,25 @@ def _count_verdicts(rows: pd.DataFrame, metric: str, reference: str) -> str:
 
 
 def _describe_reach(rows: pd.DataFrame, metric: str, reference: str) -> str:
-    """Say where no difference, however large, can stand after Holm's correction."""
+    """Say if no difference of any size can be significant after Holm's correction."""
     num_pairs = int(rows[name_difference(metric, reference, "n_pairs")].max())
     size = int(rows["family_size"].iloc[0])
     if num_pairs == 0 or size * smallest_exact_p(num_pairs) < ALPHA:
         return ""
     return (
-        f"With at most {count(num_pairs, 'pair')}, no difference of {size} can stand after Holm's "
-        f"correction, however large; it takes {fewest_seeds(family_size=size)}."
+        f"With at most {count(num_pairs, 'pair')}, no difference of any size can be significant after Holm's "
+        f"correction over {size} differences; that takes {fewest_seeds(family_size=size)} pairs."
     )
 
 
 def _difference_notes() -> tuple[str, ...]:
     tested = listed([LABELS[metric] for metric in TESTED])
     return (
-        f"Method minus reference, paired by seed; one point is 0.01. {tested[0].upper()}{tested[1:]} are "
-        "each a declared family of their own: all differences that the study names when it is planned, from "
-        "both references, exact two-sided sign-flip tests after Holm. Tail: the rarest 30 % of the classes. "
-        f"Equivalent: two one-sided t tests (TOST) within ±{100 * MARGIN:g} points, uncorrected. Below "
-        f"{MIN_PAIRS} pairs there is no verdict. The CSV file is that of R1.",
+        f"Method minus reference, paired by seed; one point is 0.01. Each of {tested} is a declared family: "
+        "all differences from both references that the plan of the study names, with exact two-sided "
+        "sign-flip tests and Holm's correction. Tail: the rarest 30 % of the classes. Equivalent: two "
+        f"one-sided t tests (TOST) within ±{100 * MARGIN:g} points, uncorrected. Below {MIN_PAIRS} pairs "
+        "there is no verdict. The CSV file is that of R1.",
     )
 
 
@@ -274,7 +274,7 @@ def _tuning(frame: pd.DataFrame) -> Table:
     shown = frame[frame["num_trials"].notna()] if len(frame) else frame
     return Table(
         name="r4-tuning",
-        title="R4. What was tuned, with what budget, and what was chosen",
+        title="R4. Tuning: budget and chosen hyperparameters",
         frame=shown,
         columns=(
             DATA_COLUMN,
@@ -287,11 +287,11 @@ def _tuning(frame: pd.DataFrame) -> Table:
         ),
         meaning=_tuning_meaning(frame, shown),
         notes=(
-            "Every method had its own space: the learning rate, its own options, of a CGAN its learning rate "
-            "too, of undersampling its steps. Trials run to their end; the best mean macro F1 on validation "
-            "images, set aside before the long-tailed cut, chooses; the first trial is the untuned "
-            "configuration. A method of which no trial was completed stays untuned. No test image and none "
-            "of the seeds of this comparison were used.",
+            "Every method had its own search space: the learning rate and its own options; for a CGAN also "
+            "the CGAN's learning rate, for undersampling also the steps. All trials run to their end. The "
+            "trial with the best mean macro F1 on validation images, set aside before the long-tailed cut, "
+            "is chosen. The first trial is the untuned configuration. A method without a complete trial "
+            "stays untuned. No test image and no seed of this comparison was used.",
         )
         if len(shown)
         else (),
@@ -302,7 +302,7 @@ def _tuning_meaning(frame: pd.DataFrame, shown: pd.DataFrame) -> str:
     if frame.empty:
         return _NOTHING
     if shown.empty:
-        return "Nothing was tuned: every method has the settings of its protocol."
+        return "Nothing was tuned: every method has the hyperparameters of its protocol."
     budgets = shown[["num_trials", "num_trial_seeds"]].drop_duplicates().astype(int)
     said = listed(
         [
@@ -314,8 +314,8 @@ def _tuning_meaning(frame: pd.DataFrame, shown: pd.DataFrame) -> str:
     num_kept = int((shown["chosen"] == shown["untuned"]).sum())
     rest = "" if len(shown) == len(frame) else f" {len(frame) - len(shown)} methods were not tuned."
     return (
-        f"{is_equal}: {said} for each of {count(len(shown), 'method')}. In {num_kept} of them nothing "
-        f"bettered the untuned configuration.{rest}"
+        f"{is_equal}: {said} for each of {count(len(shown), 'method')}. For {num_kept} of them no trial was "
+        f"better than the untuned configuration.{rest}"
     )
 
 
@@ -325,7 +325,7 @@ def _tuning_meaning(frame: pd.DataFrame, shown: pd.DataFrame) -> str:
 def _costs(frame: pd.DataFrame) -> Table:
     return Table(
         name="r3-cost",
-        title=f"R3. {_RANKED[0].upper()}{_RANKED[1:]} against device time, beside {MATCHED}",
+        title=f"R3. {_RANKED[0].upper()}{_RANKED[1:]} against device time, compared with {MATCHED}",
         frame=frame,
         shown=frame[frame["n"] > 0] if len(frame) else frame,
         columns=(
@@ -338,7 +338,7 @@ def _costs(frame: pd.DataFrame) -> Table:
                 lambda value: decimals(value, 1),
                 is_higher_better=False,
             ),
-            *more(number_column("times that of none", "device_ratio", lambda value: decimals(value, 2))),
+            *more(number_column("relative to none", "device_ratio", lambda value: decimals(value, 2))),
             estimate_column(
                 f"mean {_RANKED} (95% intervals as in R1)",
                 *("mean", "mean_low", "mean_high"),
@@ -346,7 +346,7 @@ def _costs(frame: pd.DataFrame) -> Table:
                 is_higher_better=True,
             ),
             Column(
-                head="on the front",
+                head="on the Pareto front",
                 text=lambda row: "yes" if row["is_on_front"] else ABSENT,
                 value=lambda row: "yes" if row["is_on_front"] else "",
             ),
@@ -363,16 +363,15 @@ def _costs(frame: pd.DataFrame) -> Table:
         ),
         meaning=_cost_meaning(frame),
         notes=(
-            "Device time of a run is that of its own training and, whole, of all that it builds on: of a "
-            "generator or a first training that other runs use too, nothing is shared out, for who wants "
-            "this method alone pays all of it. (T6c shares it out.) What a search for settings took is not "
-            "in it. Times of machines that do other work differ by chance. On the front: no other method has "
-            "a mean as high in less time, or a higher one in as little.",
-            f"H14, for every method: “matches” is non-inferiority, a lead over {MATCHED} above "
-            f"{MINUS_MARGIN} points; “beats” is that and superiority, a lead above 0; “falls short” is a "
-            f"lead below {MINUS_MARGIN}. Exact sign-flip tests, paired by seed, each after Holm over the "
-            "methods of its row's data; a method is tested for superiority once it matches, which needs no "
-            f"further correction. Below {MIN_PAIRS} pairs there is no verdict.",
+            "Device time of a run is its own training plus the full cost of the generator or first training "
+            "that it builds on, even where other runs use it too (T6c splits this cost). The cost of "
+            "hyperparameter search is not included. Times vary where machines do other work. On the Pareto "
+            "front: no other method has a mean as high in less time, or a higher mean in no more time.",
+            f"H14 for every method: “matches” is non-inferiority, a difference from {MATCHED} above "
+            f"{MINUS_MARGIN} points; “beats” is that and superiority, a difference above 0; “falls short” is "
+            f"a difference below {MINUS_MARGIN}. Exact sign-flip tests, paired by seed, each with Holm's "
+            "correction over the methods on the same training data. A method is tested for superiority only "
+            f"if it matches, which needs no further correction. Below {MIN_PAIRS} pairs there is no verdict.",
         )
         if len(frame)
         else (),
@@ -391,10 +390,10 @@ def _cost_meaning(frame: pd.DataFrame) -> str:
 
 def _describe_costs(block: pd.DataFrame) -> str:
     front = block[block["is_on_front"]].sort_values("device_s")
-    text = f"On the front, from the cheapest: {_some(list(front['method']), 8)}." if len(front) else ""
+    text = f"On the Pareto front, cheapest first: {_some(list(front['method']), 8)}." if len(front) else ""
     compared = block[block["standing"] != ""]
     if compared.empty:
         return text
     counts = compared["standing"].value_counts()
     said = [f"{counts[name]} {name}" for name in STANDINGS if name in counts]
-    return join([text, f"Beside {MATCHED}, of {count(len(compared), 'method')}: {listed(said)}."])
+    return join([text, f"Compared with {MATCHED}, of {count(len(compared), 'method')}: {listed(said)}."])

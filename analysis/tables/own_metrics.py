@@ -1,4 +1,4 @@
-"""M1: paired differences in metrics of the user's own, each by its own direction."""
+"""M1: paired differences in a user's metrics, each in its own direction."""
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ from lt_rebalance.ground.metrics import METRICS, is_higher_better, list_own
 
 
 def compare_own(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the contrasts of every metric of the user's own, with its `label`; none is declared."""
+    """Return the contrasts of all of a user's metrics, with their `label`; none is declared."""
     frames = [compare(runs, name, margin_of(name), families=()) for name in list_own()]
     labelled = [
         frame.assign(label=METRICS[name].label) for name, frame in zip(list_own(), frames, strict=True)
@@ -33,19 +33,18 @@ def own_table(contrasts: pd.DataFrame) -> Table:
     """Return M1; `contrasts` as `compare_own` returns them."""
     return Table(
         name="m1-own-metrics",
-        title="M1. Paired differences of metrics of your own",
+        title="M1. Paired differences of your own metrics",
         frame=contrasts,
         columns=_COLUMNS,
         meaning=_describe_directions(),
         sample=("n_pairs", "pair"),
         notes=(
             "First method minus second, paired by seed, in the unit of the metric; mean with Student's t "
-            f"interval over pairs. {UNCUT} P(better): share of pairs won, ties half, whichever "
-            "direction is better. "
-            "The p value is that of the exact two-sided sign-flip test; Benjamini-Hochberg over all "
-            f"contrasts of a metric in a setting, at {ALPHA:g}. Equivalent: TOST within {100 * MARGIN:g}% of "
-            "the metric's range, never for one without a range. Exploratory: no family declares such a "
-            "metric.",
+            f"interval over pairs. {UNCUT} P(better): share of pairs in which the first method is better, in "
+            "the direction of the metric; ties count half. The p value is that of the exact two-sided "
+            "sign-flip test, with Benjamini-Hochberg's correction over all contrasts of a metric in a "
+            f"setting, at {ALPHA:g}. Equivalent: TOST within {100 * MARGIN:g}% of the metric's range, never "
+            "for a metric without a range. All are exploratory: no declared family contains such a metric.",
         ),
     )
 

@@ -1,4 +1,4 @@
-"""T1: accuracy, F1 and loss of every cell beside the paper's single numbers; and further metrics."""
+"""T1: accuracy, F1 and loss of every cell with the paper's single numbers; and further metrics."""
 
 import dataclasses
 import math
@@ -40,7 +40,7 @@ from lt_rebalance.ground.values import LARGEST
 
 PREDICTION_CONFIDENCE = 0.95
 _FIRST_OF_FURTHER = ("recall_tail", "worst_class_recall", "ece")
-"""metrics of T1c that a page shows unasked"""
+"""metrics of T1c that a page shows by default"""
 _COUNTS = ("subset", "n_expected", "n", "n_diverged")
 _STATISTICS = (
     "mean",
@@ -92,7 +92,7 @@ def replication_tables(
         ),
         Table(
             name="t1-replication-healthy",
-            title="T1b. Replication: runs without a dead class, described, not tested",
+            title="T1b. Replication: runs without a dead class (described, not tested)",
             frame=healthy,
             columns=_columns(every, shown),
             meaning=join([_healthy_meaning(healthy), describe_left_out(runs)]),
@@ -102,7 +102,7 @@ def replication_tables(
 
 
 def _widen(estimates: pd.DataFrame, shown: Sequence[str]) -> pd.DataFrame:
-    """Return one row a cell and subset, with columns such as accuracy_mean and loss_paper."""
+    """Return one row per cell and subset, with columns such as accuracy_mean and loss_paper."""
     wide = estimates.loc[estimates["metric"] == "accuracy", [*CELL_COLUMNS, *_COUNTS]]
     for metric in shown:
         of_metric = estimates[estimates["metric"] == metric].set_index(["cell", "subset"])
@@ -112,7 +112,7 @@ def _widen(estimates: pd.DataFrame, shown: Sequence[str]) -> pd.DataFrame:
 
 
 def _columns(frame: pd.DataFrame, shown: Sequence[str]) -> tuple[Column, ...]:
-    """Return the columns of T1; the paper's only where its numbers stand beside some of these cells."""
+    """Return the columns of T1; the paper's only if its numbers apply to some of these cells."""
     first, *others = shown
     prediction = Column(
         head=f"95% prediction interval of {METRICS[first].label}",
@@ -127,7 +127,7 @@ def _columns(frame: pd.DataFrame, shown: Sequence[str]) -> tuple[Column, ...]:
             _beside_paper("paper inside", "accuracy_is_inside", _say_inside),
             *more(
                 _beside_paper("z", "accuracy_z", _say_z),
-                _beside_paper("runs at most the paper's", "accuracy_percentile", _say_at_most),
+                _beside_paper("our runs ≤ the paper's", "accuracy_percentile", _say_at_most),
                 prediction,
             ),
         ]
@@ -187,22 +187,22 @@ def _meaning(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
 
 
 def _describe_inside(listed: pd.DataFrame) -> str:
-    """Say how often the paper's number lies outside, of the rows that have one."""
+    """Say in how many rows the paper's number is outside the prediction interval."""
     if listed.empty:
         return ""
     testable = listed[listed["accuracy_is_inside"].notna()]
     if testable.empty:
         return (
-            f"The paper ran {count(len(listed), 'of these cells', 'of these cells')}; where its number lies "
-            f"among our runs is said from {MIN_COMPARED} runs that differ on, and no cell has these."
+            f"The paper ran {count(len(listed), 'of these cells', 'of these cells')}. Its number is compared "
+            f"with ours from {MIN_COMPARED} differing runs on, and no cell has that many."
         )
     outside = int((testable["accuracy_is_inside"] == False).sum())  # noqa: E712  # absent is neither
     chance = (1 - PREDICTION_CONFIDENCE) * len(testable)
     return (
-        f"The paper's accuracy lies outside the {PREDICTION_CONFIDENCE:.0%} prediction interval in {outside} "
-        f"of {count(len(testable), 'row')}; chance alone would put about {chance:.2g} there. Inside means "
-        "that one more run of ours could well have given the paper's number, not that the number is right; "
-        "the wider the interval, the less that says."
+        f"The paper's accuracy is outside the {PREDICTION_CONFIDENCE:.0%} prediction interval in {outside} "
+        f"of {count(len(testable), 'row')}; about {chance:.2g} would be expected by chance. Inside means "
+        "that one more run of ours could have given the paper's number, not that the number is right. The "
+        "wider the interval, the weaker this evidence."
     )
 
 
@@ -213,41 +213,40 @@ def _healthy_meaning(healthy: pd.DataFrame) -> str:
     if left_out == 0:
         return "No complete run has a dead class, so this table repeats T1a."
     return (
-        f"T1a without the {count(left_out, 'run')} that never recognised at least one class. It describes "
-        "how training goes when it goes well. It must not be used to compare methods: which runs are left "
-        "depends on the outcome, and the pairing by seed is broken."
+        f"T1a without the {count(left_out, 'run')} with a dead class. It describes training without "
+        "collapse. It must not be used to compare methods: which runs remain depends on the outcome, and "
+        "the pairing by seed is broken."
     )
 
 
 def _notes(cells: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:
     paper = (
-        f" z, from {MIN_COMPARED} runs on: how many sd the paper's number lies above our mean; beside it, "
-        "how many "
-        "of our runs are at most as large. The paper gives one run a row."
+        f" z, from {MIN_COMPARED} runs on: how many sd the paper's number is above our mean; next to it, how "
+        "many of our runs do not exceed it. The paper reports one run per row."
     )
     return (
-        "Accuracy and macro F1 are shares between 0 and 1 of the data set's test images, "
+        "Accuracy and macro F1 lie between 0 and 1 and are measured on the test images, "
         f"{describe_reported_round(cells)}. {_describe_leading(runs)}",
-        "n of planned: complete runs used, one a seed, of those planned. Mean with Student's t interval; sd "
+        "n of planned: complete runs out of those planned, one per seed. Mean with Student's t interval; sd "
         "with n − 1 (its chi-square interval is in the CSV file).",
-        "The prediction interval, mean ± t · sd · √(1 + 1/n), is to hold one further run."
+        "The prediction interval, mean ± t · sd · √(1 + 1/n), covers one further run."
         + (paper if has_papers_numbers(runs) else ""),
-        f"Collapsed: at least one class of recall 0, of all complete runs of the cell. {UNCUT}",
+        f"Collapsed runs: complete runs with at least one class of recall 0. {UNCUT}",
     )
 
 
 def _describe_leading(runs: pd.DataFrame) -> str:
-    """Say why the leading metric leads."""
+    """Explain the choice of the leading metric."""
     if leading_of(runs) == ACCURACY:
         return "On a balanced test set macro F1 equals weighted F1."
     return (
-        "The test set is unbalanced, so that accuracy is mostly that of its large classes: macro F1 and "
-        "balanced accuracy, the mean recall of classes, lead."
+        "The test set is unbalanced, so accuracy mostly reflects its large classes. Macro F1 and balanced "
+        "accuracy, the mean recall over classes, come first."
     )
 
 
 def further_metrics() -> dict[str, str]:
-    """Return labels of what T1c shows: of confusion matrices, of groups of classes, of probabilities."""
+    """Return the labels of the metrics of T1c."""
     names = sorted(shown_metrics(FURTHER), key=metric_names().index)
     labels = {name: METRICS[name].label for name in names}
     of_confusions = {name: label for name, label in labels.items() if METRICS[name].of_confusion}
@@ -305,17 +304,16 @@ def further_table(estimates: pd.DataFrame, leading: str = ACCURACY) -> Table:
         shown=shown,
         columns=tuple(columns),
         meaning=(
-            f"A mean {label_of} hides which classes pay for it: recall of the tail and of the worst class "
-            f"show it. Nothing here is tested. Lower is better for {listed(falling)}."
+            f"A mean {label_of} hides losses in single classes; recall of the tail and of the worst class "
+            f"shows them. Nothing here is tested. Lower is better for {listed(falling)}."
         ),
         notes=(
-            f"All are shares between 0 and 1, but for {listed(others)}. Probabilities are one softmax of the "
-            "logits, whatever the loss. Head, medium and tail are classes by their number of training images "
-            "before rebalancing; a set whose classes are of one size has none. Many-, medium- and few-shot "
-            "are those of more than 100, 20 to 100 and fewer than 20 such images (Liu et al. 2019).",
-            "The bootstrap interval needs three runs that differ and is too narrow for few (about 84% "
-            "instead of 95% at n = 5); the t interval of T1a is the one to quote. "
-            f"{UNCUT}",
+            f"All values lie between 0 and 1, except {listed(others)}. Probabilities are one softmax of the "
+            "logits, whatever the loss. Head, medium and tail are groups of classes by their number of "
+            "training images before rebalancing; a set with equal class sizes has none. Many-, medium- and "
+            "few-shot are those of more than 100, 20 to 100 and fewer than 20 such images (Liu et al. 2019).",
+            "The bootstrap interval needs three differing runs and is too narrow for few runs (it covers "
+            f"about 84% instead of 95% at n = 5); quote the t interval of T1a. {UNCUT}",
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Tables S1 and S2: the trials of a search, and its choice on fresh seeds."""
+"""Tables S1 and S2: the trials of a search, and the confirmation of its choice on fresh seeds."""
 
 from collections import Counter
 from typing import Any
@@ -12,7 +12,6 @@ from analysis.searches import SearchResults
 from analysis.sentences import (
     describe_fresh_seeds,
     describe_pairs_left_out,
-    describe_search_choice,
     describe_trial_ends,
     describe_trials,
     join,
@@ -42,7 +41,7 @@ def search_tables(search: SearchResults) -> tuple[Table, Table]:
 
 
 def trials_table(search: SearchResults) -> Table:
-    """Return S1: every trial with its values, its end and what it showed last."""
+    """Return S1: every trial with its values, its state and its last objectives."""
     counts = Counter(search.trials["state"])
     ends = listed([f"{counts[state]} {state}" for state in _STATES if counts[state]])
     objectives = [
@@ -86,7 +85,7 @@ def trials_table(search: SearchResults) -> Table:
 
 
 def confirmation_table(search: SearchResults) -> Table:
-    """Return S2: the choice minus the untuned configuration on seeds that the search has not seen."""
+    """Return S2: the choice minus the untuned configuration, on seeds that the search has not used."""
     frame = pd.DataFrame(
         [
             {
@@ -135,13 +134,10 @@ def confirmation_table(search: SearchResults) -> Table:
         sample=("n_pairs", "pair"),
         meaning=_confirmation_meaning(search, frame, is_untuned=bool(is_untuned)),
         notes=(
-            "Differences are tuned minus untuned, seed by seed, with Student's t interval at 95 %. The "
-            "verdict "
-            f"on the search rests on {DECISIVE} alone, by the rule of T2: better or worse where the exact "
-            f"two-sided sign-flip test has p < {ALPHA:g}, equivalent where two one-sided t tests (TOST) "
-            "within "
-            f"±{100 * MARGIN:g} points do, none below {MIN_PAIRS} pairs. The other metrics are shown, and "
-            "not "
+            "Differences are tuned minus untuned, paired by seed, with Student's t interval at 95 %. The "
+            f"verdict uses {DECISIVE} only, by the rule of T2: better or worse if the exact two-sided "
+            f"sign-flip test has p < {ALPHA:g}, equivalent if two one-sided t tests (TOST) within "
+            f"±{100 * MARGIN:g} points do, none below {MIN_PAIRS} pairs. The other metrics are shown, not "
             "tested.",
         )
         if len(frame)
@@ -166,7 +162,6 @@ def _confirmation_meaning(search: SearchResults, frame: pd.DataFrame, *, is_untu
     few = f"With fewer than {MIN_PAIRS} pairs there is no verdict, whatever the difference."
     return join(
         [
-            describe_search_choice(search.objectives.values()),
             describe_fresh_seeds(search.seeds, seeds),
             few if len(decisive.seeds) < MIN_PAIRS else "",
             describe_pairs_left_out(frame[frame["metric"] == DECISIVE]),

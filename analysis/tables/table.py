@@ -1,4 +1,4 @@
-"""What a table is: raw numbers for machines, text for people, and a sentence that says what it means."""
+"""A table: raw numbers for files, text for readers, and an explanation."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -12,36 +12,36 @@ Row = Mapping[str, Any]  # Any: names and numbers
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column as people see it."""
+    """One column as readers see it."""
 
     head: str
     text: Callable[[Row], str]
     value: Callable[[Row], Any]
-    """what to sort by: a number, a text, or nan for what is absent"""
+    """sort key: a number, a text, or nan if absent"""
     is_row_head: bool = False
-    """names the row, alone or with others"""
+    """whether it names the row, alone or with others"""
     is_long: bool = False
-    """holds prose, which wraps"""
+    """whether it is prose, which wraps"""
     is_more: bool = False
-    """stands on a page only where all columns are asked for"""
+    """whether a page hides it until all columns are asked for"""
     is_beside_paper: bool = False
-    """compares with the paper, and so is left out of a page where the paper did not run these cells"""
+    """whether it compares with the paper; a page omits it if the paper did not run these cells"""
     is_higher_better: bool | None = None
-    """whether the best value is the highest or the lowest; None where none is better than another"""
+    """whether the best value is the highest or the lowest; None if no value is better than another"""
 
 
 def more(*columns: Column) -> tuple[Column, ...]:
-    """Return columns that a page shows only where all are asked for."""
+    """Return columns that a page hides until all columns are asked for."""
     return tuple(dataclasses.replace(column, is_more=True) for column in columns)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell as people see it."""
+    """One cell as readers see it."""
 
     text: str
     value: str
-    """what to sort by; empty where it is absent"""
+    """sort key; empty if absent"""
     is_number: bool
 
 
@@ -50,31 +50,31 @@ class Block:
     """The rows of one setting."""
 
     setting: str
-    """empty where the table has no settings"""
+    """empty if the table has no settings"""
     frame: pd.DataFrame
     rows: list[list[Cell]]
     places: tuple[int, ...]
-    """of the columns that a page has here"""
+    """of the columns that a page shows here"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table, whatever it is written as."""
+    """A table in any output format."""
 
     name: str
     """of its files"""
     title: str
     frame: pd.DataFrame
-    """raw numbers: all that the CSV file holds"""
+    """raw numbers: the content of the CSV file"""
     columns: tuple[Column, ...]
     meaning: str
-    """what it says and what it does not, in plain language"""
+    """what it shows and what it does not, in plain language"""
     notes: tuple[str, ...] = ()
     """methods of intervals and corrections, units, words"""
     shown: pd.DataFrame | None = None
-    """rows of the frame that people see; all of them where None"""
+    """rows of the frame that readers see; all if None"""
     sample: tuple[str, str] = ("n", "run")
-    """column of the frame that counts what a row rests on, and what it counts"""
+    """column of the frame with the sample size of a row, and the noun of what it counts"""
 
     @property
     def heads(self) -> list[str]:
@@ -83,12 +83,12 @@ class Table:
 
     @property
     def num_more(self) -> int:
-        """How many columns a page hides until they are asked for."""
+        """Number of columns that a page hides until they are asked for."""
         return sum(column.is_more for column in self.columns)
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no row to see."""
+        """Whether there is no row to show."""
         return len(self.frame if self.shown is None else self.shown) == 0
 
     def _make_block(self, setting: str, frame: pd.DataFrame) -> Block:
@@ -101,7 +101,7 @@ class Table:
         return Block(setting, frame, rows, tuple(places))
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the rows that people see, one block for each setting."""
+        """Yield the rows that readers see, one block for each setting."""
         shown = self.frame if self.shown is None else self.shown
         if "setting" not in shown:
             yield self._make_block("", shown)

@@ -1,4 +1,4 @@
-"""Write tables as CSV (raw numbers), plain text and Markdown (as people read them)."""
+"""Write tables as CSV (raw numbers), plain text and Markdown (formatted)."""
 
 import io
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ _MARKDOWN = {character: f"\\{character}" for character in "\\`*_[]<>|#"} | {"\n"
 
 
 def to_csv(table: Table) -> str:
-    """Return the raw numbers; what is absent or cannot be estimated is empty."""
+    """Return the raw numbers; values that are absent or cannot be estimated are empty."""
     return text.to_csv(table.frame)
 
 
 def to_markdown(table: Table) -> str:
-    """Return the table in Markdown, one block after the other, with its meaning and notes."""
+    """Return the table in Markdown, block by block, with its meaning and notes."""
     parts = [f"## {_escape(table.title, _MARKDOWN)}"]
     if not table.is_empty:
         for block in table.blocks():
@@ -41,7 +41,7 @@ def _markdown_line(texts: list[str], *, escaped: bool = True) -> str:
 
 
 def to_text(table: Table, width: int) -> str:
-    """Return the table for a terminal of so many characters a line."""
+    """Return the table as text of `width` characters per line."""
     file = io.StringIO()
     console = Console(file=file, width=width, highlight=False, markup=False, emoji=False)
     for block in () if table.is_empty else table.blocks():

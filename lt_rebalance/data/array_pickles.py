@@ -1,7 +1,7 @@
-"""Read the arrays of a publisher's pickle, and nothing else: CIFAR comes so.
+"""Read the arrays of a publisher's pickle, the format of CIFAR, and nothing else.
 
-This is the one place that reads a pickle. It is for files whose checksum has been compared with the
-publisher's; whatever a pickle names beyond what arrays are made of is refused, so none of its code is run.
+Only this module reads pickles. It is for files whose checksum has been compared with the publisher's. A
+pickle that names anything but the parts of arrays is refused, so none of its code is run.
 """
 
 import io
@@ -16,12 +16,12 @@ class _ArraysOnly(pickle.Unpickler):
     """Builds plain values and arrays of numpy."""
 
     def find_class(self, module: str, name: str) -> Any:  # Any: a class or a function
-        """Return what a pickle names; UnpicklingError for anything but what arrays are made of."""
+        """Return a class that a pickle names; UnpicklingError unless it is a part of arrays."""
         if module not in _MODULES or name not in _NAMES:
-            raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no array")
+            raise pickle.UnpicklingError(f"it holds {module}.{name}, which is not an array")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def read_arrays(content: bytes) -> Any:  # Any: plain values and arrays
-    """Return what a pickle of plain values and arrays holds; bytes of Python 2 become text."""
+    """Return the content of a pickle of plain values and arrays; bytes of Python 2 become text."""
     return _ArraysOnly(io.BytesIO(content), encoding="latin1").load()

@@ -1,10 +1,11 @@
-"""Sets of the user's own that this process may use: named by content, found where their user's command said.
+"""The user's data sets that this process may use, named by content, with their locations.
 
-Beside them are sets of the catalogue whose class counts had to be read (`counting`): they too are handed on.
+They also include sets of the catalogue whose class counts had to be read (`counting`).
 
-Configurations hold "images@75d61863", with the first digits of the identity, and no path: the same images
-elsewhere are the same data. Such a name is looked up among the sets at hand, which are those that the command
-line of this process gave or, in a worker, that its driver handed on. Nothing in a store makes a file be read.
+Configurations contain "images@75d61863", with the first digits of the identity, and no path: the same images
+at another path are the same data. Such a name is looked up among the loaded sets: those that the command line
+of this process gave or, in a worker, those that the main process sent. Nothing in a store causes a file to be
+read.
 """
 
 import contextlib
@@ -20,14 +21,14 @@ from lt_rebalance.ground.names import entitle
 from lt_rebalance.ground.text import one_line
 
 DIGITS = 8
-"""of the identity that a name shows"""
+"""digits of the identity in a name"""
 _STEM = "images"
 _NAME = re.compile(rf"{_STEM}@[0-9a-f]{{{DIGITS}}}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnData:
-    """A set of the user's own, and where its images can be read."""
+    """A user's data set, and the location of its images."""
 
     spec: DatasetSpec
     location: str
@@ -35,27 +36,27 @@ class OwnData:
     options: Mapping[str, Any]
     """how its images are prepared"""
     uploaded_to: str | None = None
-    """location of a store that keeps the prepared arrays too; None where none does"""
+    """location of a store that has the prepared arrays, too; None if there is none"""
 
 
 _AT_HAND: dict[str, OwnData] = {}
 
 
 def name_own(identity: str) -> str:
-    """Return what configurations call a set of this identity."""
+    """Return the name of a set of this identity in configurations."""
     return f"{_STEM}@{identity[:DIGITS]}"
 
 
 def is_own_name(name: str) -> bool:
-    """Whether a name is that of a set of a user's own."""
+    """Whether a name is that of a user's data set."""
     return _NAME.fullmatch(name) is not None
 
 
 def keep(own: OwnData) -> None:
-    """Have a set at hand from now on, as it is said last where it is found and how.
+    """Load a set for this process; a later call replaces location and options.
 
     Raises:
-        ValueError: another with these first digits is at hand.
+        ValueError: another set with these first digits is loaded.
     """
     kept = _AT_HAND.get(own.spec.name, own)
     if kept.spec.identity != own.spec.identity:
@@ -66,47 +67,47 @@ def keep(own: OwnData) -> None:
 
 
 def find(name: str) -> OwnData | None:
-    """Return a set at hand, or None."""
+    """Return a loaded set, or None."""
     return _AT_HAND.get(name)
 
 
 def get_own_data(name: str) -> OwnData:
-    """Return a set at hand; ValueError where it is not."""
+    """Return a loaded set; ValueError if it is not loaded."""
     if name not in _AT_HAND:
         others = "".join(
             f"; {own.location} holds {own.spec.name}" for own in _AT_HAND.values() if own.spec.is_own
         )
         raise ValueError(
-            f"{name} are images of a user's own that are not at hand, and no store says where they lie; give "
-            f"them with --dataset PATH, and --image-size and its like as their sweep did{others}"
+            f"{name} are a user's images that are not loaded, and no store records their path; give them "
+            f"with --dataset PATH, and --image-size and similar options as their sweep did{others}"
         )
     return _AT_HAND[name]
 
 
 def note_upload(name: str, location: str) -> None:
-    """Note that a store keeps the arrays of a set at hand."""
+    """Note that a store has the arrays of a loaded set."""
     _AT_HAND[name] = dataclasses.replace(get_own_data(name), uploaded_to=location)
 
 
 def list_names(stages: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the names of the sets at hand, or of a user's own, that descriptions of stages need, sorted."""
+    """Return the sorted names of loaded sets, or of a user's sets, that descriptions of stages need."""
     names = {stage["data"]["dataset"] for stage in stages}
     return sorted(name for name in names if is_own_name(name) or name in _AT_HAND)
 
 
 def say_dataset(name: str) -> str:
-    """Return a data set as readers know it: "pets (images@75d61863)" after where it lies, or its name."""
+    """Return the readable name of a data set: "pets (images@75d61863)" after its location, or its name."""
     return entitle(name, call_after(_AT_HAND[name].location) if name in _AT_HAND else "")
 
 
 def call_after(location: str) -> str:
-    """Return what the images at a location are called: the name of the file or folder, in one line."""
+    """Return the name of the images at a location: of the file or folder, in one line."""
     path = Path(location)
     return one_line(path.stem if path.suffix.lower() == ".npz" else path.name)
 
 
 def hand_on(stages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the sets that descriptions of stages need, as `take_in` takes them in another process."""
+    """Return the sets that descriptions of stages need, for `take_in` in another process."""
     return [
         {
             "spec": own.spec.to_plain(),
@@ -119,17 +120,17 @@ def hand_on(stages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def take_in(sets: Sequence[Mapping[str, Any]]) -> None:
-    """Have sets at hand that a driver has handed on."""
+    """Load sets that the main process has sent."""
     for each in sets:
         keep(OwnData(**{**each, "spec": DatasetSpec.from_plain(each["spec"])}))
 
 
 @contextlib.contextmanager
 def described(specs: Iterable[Mapping[str, Any]]) -> Iterator[None]:
-    """Have sets at hand for a while, by descriptions alone, so that the keys of their stages can be told.
+    """Load sets temporarily by their descriptions alone, to compute the keys of their stages.
 
     Raises:
-        ValueError: what a description says of itself is not so.
+        ValueError: a description contradicts itself.
     """
     before = dict(_AT_HAND)
     try:

@@ -11,10 +11,10 @@ from lt_rebalance.data.spec import DatasetSpec
 
 
 def get_dataset_spec(name: str, data_dir: str | Path | None = None, *, download: bool = False) -> DatasetSpec:
-    """Return the entry of a data set, or a set of the user's own at hand; ValueError if there is none.
+    """Return the entry of a data set, or a loaded set of the user; ValueError if there is none.
 
-    Where no source tells the class counts of an entry, its labels are read, once, in a data directory or else
-    where `counting.look_in` says; DataError where they are not there.
+    If no source gives the class counts of an entry, its labels are read once, in a data directory or else in
+    that of `counting.look_in`; DataError if they are missing.
     """
     if is_own_name(name):
         return get_own_data(name).spec
@@ -24,21 +24,21 @@ def get_dataset_spec(name: str, data_dir: str | Path | None = None, *, download:
 
 
 def know_all_counts(counts: Mapping[str, Mapping[str, Sequence[int]]]) -> None:
-    """Have class counts at hand that a document tells of data sets, where the catalogue does not."""
+    """Load the class counts of data sets from a document, for sets without counts in the catalogue."""
     for name, by_split in counts.items():
         if name in DATASETS and not DATASETS[name].train_counts_K:
             know_counts(DATASETS[name], by_split["train"], by_split["test"])
 
 
 def is_location(dataset: str | None) -> bool:
-    """Whether a data set is named by where it lies: anything that looks like a path, or is one."""
+    """Whether a data set is given by its path: anything that looks like a path, or is one."""
     if dataset is None or dataset in DATASETS:
         return False
     return "/" in dataset or dataset.endswith(".npz") or os.path.exists(dataset)
 
 
 def are_embedded(names: Collection[str]) -> bool:
-    """Whether data sets all come with the package, so that no directory of data is read for them."""
+    """Whether all data sets come with the package, so that no data directory is read."""
     return all(get_dataset_spec(name).is_embedded for name in names)
 
 
@@ -90,7 +90,7 @@ def _emnist(
     test_counts_K: tuple[int, ...] = (),
     num_images: tuple[int, int] | None = None,
 ) -> DatasetSpec:
-    """Return one of the sets of EMNIST's archive; no source tells the class counts of the unbalanced ones."""
+    """Return one of the sets of EMNIST's archive; no source gives the class counts of the unbalanced ones."""
     return DatasetSpec(
         name=name,
         num_classes=len(names),
@@ -286,4 +286,4 @@ DATASETS: dict[str, DatasetSpec] = {
 }
 
 NAMED_CLASSES: dict[str, tuple[str, ...]] = {name: spec.class_names for name, spec in DATASETS.items()}
-"""names of classes 0..K-1 by data set, also of sets that come as files of a user's own"""
+"""names of classes 0..K-1 by data set, also of sets that come as a user's files"""

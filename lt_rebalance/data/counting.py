@@ -1,6 +1,6 @@
-"""Class counts of the sets of the catalogue whose publisher tells none: read once from their labels.
+"""Read the class counts of those sets of the catalogue whose publisher gives none, once, from their labels.
 
-What a driver has counted it hands on to its workers, as it does images of a user's own.
+The main process sends its counts to its workers, as it does a user's images.
 """
 
 import dataclasses
@@ -19,16 +19,16 @@ _place: tuple[str | Path | None, bool] = (None, False)
 
 
 def look_in(data_dir: str | Path | None, *, download: bool = False) -> None:
-    """Have labels read in a data directory from now on; None leaves it to `locate_data_dir`."""
+    """Set the data directory in which labels are read; None leaves it to `locate_data_dir`."""
     global _place
     _place = (data_dir, download)
 
 
 def require_counts(spec: DatasetSpec, data_dir: str | Path | None, *, download: bool) -> DatasetSpec:
-    """Return an entry with its class counts: its own, else those at hand, else those in a data directory.
+    """Return an entry with its class counts: its own, else loaded ones, else those in a data directory.
 
-    Without `data_dir` that is the one of `look_in`. Whether the archive is the publisher's is asked where the
-    images are loaded, which every run does before it trains. Raises DataError.
+    Without `data_dir` that is the directory of `look_in`. The archive's checksum is compared when the images
+    are loaded, which every run does before it trains. Raises DataError.
     """
     if spec.train_counts_K:
         return spec
@@ -49,7 +49,7 @@ def require_counts(spec: DatasetSpec, data_dir: str | Path | None, *, download: 
 
 
 def know_counts(spec: DatasetSpec, train_K: Sequence[int], test_K: Sequence[int]) -> DatasetSpec:
-    """Have class counts of an entry at hand from now on; ValueError where they are not those of its set."""
+    """Load class counts of an entry for this process; ValueError if they do not fit its set."""
     counted = dataclasses.replace(spec, train_counts_K=tuple(train_K), test_counts_K=tuple(test_K))
     at_hand.keep(at_hand.OwnData(spec=counted, location=spec.name, options={}))
     return counted

@@ -1,4 +1,4 @@
-"""Load the image data sets as numpy arrays from files whose content is verified at every load.
+"""Load image data sets as numpy arrays from files that are verified at every load.
 
 Suffixes: N images, C channels, H rows, W columns, K classes. A new data set is one more entry of DATASETS.
 """
@@ -22,9 +22,9 @@ def load_dataset(name: str, data_dir: str | Path | None = None, *, download: boo
     """Load and verify a data set.
 
     Each file comes from the first place that has it: the entry's folder below `data_dir`, IDX files unpacked
-    or else as .gz, then DEBIAN_DIR. Without `data_dir`, the variable LT_REBALANCE_DATA_DIR or else ./data
-    stands for it. An embedded data set needs no directory. With `download`, torchvision fetches what is in
-    none of them. A damaged file is an error and is never passed over for another copy. Raises DataError.
+    or else as .gz, then DEBIAN_DIR. Without `data_dir`, the variable LT_REBALANCE_DATA_DIR or else ./data is
+    used. An embedded data set needs no directory. With `download`, torchvision fetches files that are in none
+    of them. A damaged file is an error; another copy is never used instead. Raises DataError.
     """
     spec = get_dataset_spec(name, data_dir, download=download)
     root = locate_data_dir(data_dir)
@@ -50,13 +50,13 @@ def load_dataset(name: str, data_dir: str | Path | None = None, *, download: boo
 
 
 def _list_num_bytes(spec: DatasetSpec) -> list[int | None]:
-    """Return the unpacked size of each file; None where it is not known."""
+    """Return the unpacked size of each file; None if it is not known."""
     is_idx = spec.layout == "idx" and not spec.is_embedded
     return [*list_idx_sizes(spec)] if is_idx else [None] * len(spec.checksum_by_file)
 
 
 def _read_verified(file: str, path: Path, checksum: str, num_bytes: int | None) -> bytes:
-    """Return the unpacked content; ValueError says what is wrong with it, the size before the checksum."""
+    """Return the unpacked content; ValueError if it is wrong; the size is checked before the checksum."""
     try:
         stored = path.read_bytes()
         content = unpack_gzip(stored, num_bytes) if num_bytes is not None and path.suffix == ".gz" else stored
@@ -87,6 +87,6 @@ def _shape_split(
     labels_N = labels.astype(np.int64)
     found_K = tuple(np.bincount(labels_N, minlength=spec.num_classes).tolist())
     if found_K != counts_K:
-        raise DataError(f"{spec.name}: {split} split has {found_K} images a class, not {counts_K}")
+        raise DataError(f"{spec.name}: {split} split has {found_K} images per class, not {counts_K}")
     # A copy, because an array over bytes is read-only and torch.from_numpy warns of those.
     return np.array(images, dtype=np.uint8, order="C").reshape(num_images, *spec.image_shape), labels_N

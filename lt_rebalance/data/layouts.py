@@ -1,8 +1,8 @@
-"""Read the files of a data set, in the form in which its publisher gives them, as arrays.
+"""Read the files of a data set, in its publisher's format, as arrays.
 
-Every reader takes the entry and the verified content of its files, by name and in the entry's order, and
-returns both splits. A layout is named by `DatasetSpec.layout`; a new one is one more function here and its
-name in READERS. Suffixes: N images, C channels, H rows, W columns, K classes.
+Every reader gets the entry and the verified content of its files, by name and in the entry's order, and
+returns both splits. `DatasetSpec.layout` names a layout; a new layout is a function here and its name in
+READERS. Suffixes: N images, C channels, H rows, W columns, K classes.
 """
 
 import bz2
@@ -26,7 +26,7 @@ Contents = Mapping[str, bytes]
 
 
 class Arrays(NamedTuple):
-    """Both splits as files have them."""
+    """Both splits as in the files."""
 
     train_images_NCHW: NDArray[Any]
     train_labels_N: NDArray[Any]
@@ -51,7 +51,7 @@ def parse_idx(content: bytes) -> NDArray[np.uint8]:
 
 
 def unpack_gzip(stored: bytes, num_bytes: int) -> bytes:
-    """Return the content of a gzip file; ValueError, before it fills the memory, where it is too much."""
+    """Return the content of a gzip file; ValueError, before it fills the memory, if it is too large."""
     with gzip.GzipFile(fileobj=io.BytesIO(stored)) as file:
         content = file.read(num_bytes + 1)
     if len(content) > num_bytes:
@@ -60,7 +60,7 @@ def unpack_gzip(stored: bytes, num_bytes: int) -> bytes:
 
 
 def list_idx_sizes(spec: DatasetSpec) -> list[int]:
-    """Return the size of each of four IDX files: the header, and a byte a pixel or label."""
+    """Return the size of each of four IDX files: the header, and one byte per pixel or label."""
     num_train, num_test = sum(spec.train_counts_K), sum(spec.test_counts_K)
     num_pixels = math.prod(spec.image_shape)
     return [16 + num_train * num_pixels, 8 + num_train, 16 + num_test * num_pixels, 8 + num_test]
@@ -81,7 +81,7 @@ def _read_idx(spec: DatasetSpec, contents: Contents) -> Arrays:
 
 
 def _read_emnist(spec: DatasetSpec, contents: Contents) -> Arrays:
-    """Read the four IDX files of one of EMNIST's sets in the archive of all; images lie transposed."""
+    """Read the four IDX files of one of EMNIST's sets in the archive of all; its images are transposed."""
     (content,) = contents.values()
     kinds = ("train-images-idx3", "train-labels-idx1", "test-images-idx3", "test-labels-idx1")
     sizes = list_idx_sizes(spec)
@@ -92,9 +92,9 @@ def _read_emnist(spec: DatasetSpec, contents: Contents) -> Arrays:
 def read_emnist_labels(
     spec: DatasetSpec, path: Path, num_images: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Read the training and the test labels of one of EMNIST's sets alone, which takes no time.
+    """Read only the training and test labels of one of EMNIST's sets, which is fast.
 
-    Their CRC-32 is compared, as of every member of a zip that is read; the checksum of the archive is not.
+    Their CRC-32 is compared, as for every member that is read from a zip; the checksum of the archive is not.
     """
     kinds = ("train-labels-idx1", "test-labels-idx1")
     sizes = {kind: 8 + num for kind, num in zip(kinds, num_images, strict=True)}
@@ -155,8 +155,8 @@ _SIGN = re.compile(r"(?:.*/)?(\d{5})/(\d{5})_\d{5}\.ppm")
 def _read_gtsrb(spec: DatasetSpec, contents: Contents) -> Arrays:
     """Read GTSRB's archives: training images, test images, classes of the test images.
 
-    Images are resized to the entry's size, with antialiasing and whatever their aspect ratio. Groups are
-    tracks: frames of one physical sign.
+    Images are resized to the entry's size, with antialiasing, ignoring their aspect ratio. Groups are tracks:
+    frames of one physical sign.
     """
     train, test, truth = (zipfile.ZipFile(io.BytesIO(content)) for content in contents.values())
     found = {name: match for name in sorted(train.namelist()) if (match := _SIGN.fullmatch(name))}

@@ -30,17 +30,17 @@ CLASS_ORDERS = ("label", "permuted")
 OWN_SPLIT = "own"
 VALIDATION_PER_CLASS = 500
 VALIDATION_SHARE = 12
-"""what a search sets aside: at most one image in so many of the smallest class, at most 500 of each"""
+"""a search sets aside at most one image in this number of the smallest class, at most 500 of each class"""
 GROUP_SIZES = {"gtsrb": 30, "gtsrb_online": 30}
-"""images of a group, in sets of the catalogue with groups, but for few that have less"""
+"""images of a group, in sets of the catalogue with groups; a few groups have less"""
 RATIO_TOLERANCE = 0.05
 MAX_RATIO = 1e12
-"""more than any data set has images"""
+"""larger than any data set"""
 MAX_C_LETTERS = 40
 MAX_PART = 10**9
-"""above the numerator and the denominator of any ratio that a store keeps"""
+"""bound of the numerator and the denominator of a ratio in a store"""
 CLOSE = 1e-9
-"""share of a count by which its floating-point form is surely less than that away from the exact one"""
+"""relative bound of the rounding error of a count in floating point"""
 
 
 def parse_c(text: str) -> Fraction:
@@ -52,7 +52,7 @@ def parse_c(text: str) -> Fraction:
     c = _parse_fraction(text, "C must be a fraction such as 7/9 or a number such as 0.5")
     if not 0 < c < 1:
         raise ValueError(
-            f"C must lie strictly between 0 and 1, got {text}; the balanced set is named 'original'"
+            f"C must be strictly between 0 and 1, got {text}; the balanced set is named 'original'"
         )
     return c
 
@@ -69,8 +69,8 @@ def _parse_fraction(text: str, rule: str) -> Fraction:
 def c_of_ratio(ratio: float, num_classes: int) -> Fraction:
     """Return the simplest C whose largest class is `ratio` times its smallest, within 5 %, before rounding.
 
-    C = ratio ** (-1 / (num_classes - 1)) is irrational but for a few ratios. For ten classes, 10 gives 7/9
-    and 500 gives 1/2, the paper's.
+    C = ratio ** (-1 / (num_classes - 1)) is irrational for most ratios. For ten classes, 10 gives 7/9 and 500
+    gives 1/2, the paper's.
 
     Raises:
         ValueError: the ratio is not above 1, or above `MAX_RATIO`.
@@ -110,11 +110,11 @@ class Cut:
     """C, or the imbalance ratio of a profile"""
 
     def wanted(self, largest: int, num_classes: int) -> list[int]:
-        """Return the images of each rank where the largest class has so many, and all have enough.
+        """Return the images of each rank, given those of the largest class, if all classes have enough.
 
         C: ceil(largest * C**rank). "exp": int(largest * ratio**(-rank / (K - 1))). "step": the first K // 2
-        classes stay, and the others keep int(largest / ratio); of an odd number of classes the code of Cao et
-        al. would drop the last. Exact arithmetic wherever a rounding could decide a count.
+        classes are unchanged, and the others keep int(largest / ratio); for an odd number of classes the code
+        of Cao et al. would drop the last. Arithmetic is exact wherever rounding could change a count.
         """
         if self.profile is None:
             return [math.ceil(largest * self.value**rank) for rank in range(num_classes)]
@@ -186,7 +186,7 @@ def count_short(available_K: Sequence[int], cut: Cut | None, class_order: str | 
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
-    """The real images a run may see, as indices into the training split."""
+    """The real images that a run may see, as indices into the training split."""
 
     indices_by_class: tuple[IndexArray, ...]
     """K arrays, each in the order in which its images were drawn."""
@@ -215,10 +215,11 @@ def draw_subset(
     Args:
         labels_N: labels of the whole training split.
         cut: how many images each class keeps; None keeps every image, whatever the draw and the order.
-        subset_draw: "paper" is the published fixed draw, the same for every seed; "per_seed" draws anew.
+        subset_draw: "paper" is the published fixed draw, the same for every seed; "per_seed" draws for each
+            seed.
         class_order: "label" makes class 0 the head; "permuted" permutes the ranks per seed.
         validation_per_class: balanced images per class that training never sees.
-        groups_N: what must not be torn apart when these are set aside; None where there is no such thing.
+        groups_N: groups that must not be split when these are set aside; None if there are none.
 
     Raises:
         ValueError: unknown draw or order, or a class with too few images for its validation share.
@@ -268,10 +269,10 @@ def _set_aside_validation(
 def _choose_groups(
     pool: IndexArray, groups_N: IndexArray, num_images: int, rng: np.random.Generator
 ) -> IndexArray:
-    """Return as many images of a class, in whole groups: the first in a random order that add up to it."""
+    """Return `num_images` images of a class in whole groups: the first ones, in random order, that add up."""
     numbers, sizes = np.unique(groups_N, return_counts=True)
     ways: dict[int, tuple[int, ...]] = {0: ()}
-    """of each number of images, the groups that have so many together"""
+    """for each number of images, groups that have it together"""
     for group in rng.permutation(len(numbers)).tolist():
         size = int(sizes[group])
         open_ways = [(count + size, taken) for count, taken in ways.items() if count + size <= num_images]
@@ -285,7 +286,7 @@ def _choose_groups(
 
 
 def choose_validation(dataset: str) -> int:
-    """Return how many images of each class a search sets aside: a twelfth of the smallest, at most 500."""
+    """Return how many images per class a search sets aside: a twelfth of the smallest class, at most 500."""
     smallest = min(get_dataset_spec(dataset).train_counts_K)
     number = min(VALIDATION_PER_CLASS, smallest // VALIDATION_SHARE)
     size = GROUP_SIZES.get(dataset, 1)
@@ -304,7 +305,7 @@ def _draw_like_paper(
 
 
 def classes_by_first_appearance(labels_N: IndexArray) -> list[int]:
-    """Return the labels in the order in which the label file first shows them."""
+    """Return the labels in the order of their first appearance in the label file."""
     labels_K, first_positions_K = np.unique(labels_N, return_index=True)
     return [int(label) for label in labels_K[np.argsort(first_positions_K)]]
 
@@ -317,14 +318,14 @@ def brings_validation(dataset: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """The real images a run may see."""
+    """The real images that a run may see."""
 
     dataset: str
     """a name in DATASETS"""
     c: str | None
     """ratio between consecutive classes as an exact fraction, "7/9"; None for profile and original set"""
     subset_draw: str | None
-    """"paper": the published fixed draw; "per_seed": drawn anew; None for the original set"""
+    """"paper": the published fixed draw; "per_seed": drawn for each seed; None for the original set"""
     class_order: str | None
     """"label": class 0 is the head; "permuted" per seed; None for the original set"""
     validation_per_class: int
@@ -334,8 +335,8 @@ class DataConfig:
     ratio: str | None = field(default=None, metadata=LATER)
     """imbalance ratio of the profile, largest over smallest class, as an exact fraction, "100\""""
     validation: str | None = field(default=None, metadata=LATER)
-    """"own": the validation split that a set of the user's own brings, whole, and nothing is set aside; None
-    for `validation_per_class`"""
+    """"own": the whole validation split of a user's set, and nothing is set aside; None for
+    `validation_per_class`"""
 
     def __post_init__(self) -> None:
         require_numbers(self)
@@ -353,8 +354,8 @@ class DataConfig:
         if not 0 <= self.validation_per_class < min(counts_K):
             raise ValueError(
                 f"validation_per_class must be at least 0 and below the smallest class of {self.dataset} "
-                f"({min(counts_K)} images), so that some are left to learn from, "
-                f"got {self.validation_per_class}"
+                f"({min(counts_K)} images), so that some are left for training, got "
+                f"{self.validation_per_class}"
             )
 
     def _check_groups(self) -> None:
@@ -363,9 +364,9 @@ class DataConfig:
         size = GROUP_SIZES.get(self.dataset)
         if size is None:
             raise ValueError(
-                f"validation_per_class sets single images aside and would tear the groups of {self.dataset} "
-                f"apart, got {self.validation_per_class}; give it a validation split, or have one drawn from "
-                "images of your own: --dataset PATH --validation-fraction 0.1"
+                "validation_per_class sets single images aside and would split the groups of "
+                f"{self.dataset}, got {self.validation_per_class}; give it a validation split, or have one "
+                "drawn from images of your own: --dataset PATH --validation-fraction 0.1"
             )
         if self.validation_per_class % size:
             raise ValueError(
@@ -390,7 +391,7 @@ class DataConfig:
 
     @property
     def has_validation(self) -> bool:
-        """Whether there is anything to choose by."""
+        """Whether there is a validation set."""
         return self.validation is not None or self.validation_per_class > 0
 
     def _check_cut(self) -> None:
@@ -408,12 +409,12 @@ class DataConfig:
 
     @property
     def cut(self) -> Cut | None:
-        """What each class keeps; None where that is all."""
+        """The images that each class keeps; None if all are kept."""
         if self.ratio is not None:
             return Cut(profile=self.profile, value=parse_ratio(self.ratio))
         return None if self.c is None else Cut(profile=None, value=parse_c(self.c))
 
     @property
     def label(self) -> str:
-        """How tables name the training data: C, a profile with its ratio, or "original"."""
+        """The name of the training data in tables: C, a profile with its ratio, or "original"."""
         return name_data({"c": self.c, "profile": self.profile, "ratio": self.ratio})

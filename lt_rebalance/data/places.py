@@ -1,4 +1,4 @@
-"""Where the files of a data set lie, how missing ones are had, and what is said where there are none."""
+"""Find the files of a data set, fetch missing ones, and describe how to get them."""
 
 import os
 import tarfile
@@ -23,7 +23,7 @@ def locate_data_dir(data_dir: str | Path | None) -> Path:
 
 
 def have_files(spec: DatasetSpec, root: Path, *, download: bool) -> dict[str, Path]:
-    """Return where the files of an entry lie, by name and in its order, below a data directory or elsewhere.
+    """Return the paths of the files of an entry, by name and in its order, in a data directory or DEBIAN_DIR.
 
     With `download`, torchvision fetches what is missing. Raises DataError.
     """
@@ -47,7 +47,7 @@ def have_files(spec: DatasetSpec, root: Path, *, download: bool) -> dict[str, Pa
 
 
 def misfit(spec: DatasetSpec, root: Path, paths: Iterable[Path], error: Exception) -> DataError:
-    """Return the error that says that files are not as the layout of their entry has them."""
+    """Return the error for files that do not have the layout of their entry."""
     places = " and ".join(map(str, paths))
     mending = describe_mending(spec, root)
     return DataError(f"{spec.name}: {places}: not in layout {spec.layout!r} ({_say(error)}); {mending}")
@@ -58,7 +58,7 @@ def _say(error: Exception) -> str:
 
 
 def _download(spec: DatasetSpec, root: Path) -> None:
-    """Have torchvision fetch what a data set is made of, into its data directory."""
+    """Fetch the files of a data set with torchvision into its data directory."""
     import torchvision.datasets  # here, not above: it takes seconds, and only a download needs it
     from torchvision.datasets.utils import download_url
 
@@ -73,14 +73,14 @@ def _download(spec: DatasetSpec, root: Path) -> None:
 
 
 def _unpack_tar(archive: Path, spec: DatasetSpec, place: Path) -> None:
-    """Write those files of an entry that are missing, from its archive; no other member of it is touched."""
+    """Unpack the missing files of an entry from its archive, and no other members."""
     place.mkdir(parents=True, exist_ok=True)
     with tarfile.open(archive) as tar:
         for file in spec.checksum_by_file:
             member = tar.getmember(f"{spec.folder}/{file}")
             content = tar.extractfile(member) if member.isreg() else None
             if content is None:
-                raise ValueError(f"{member.name} in {archive} is no regular file")
+                raise ValueError(f"{member.name} in {archive} is not a regular file")
             if not (place / file).exists():
                 (place / file).write_bytes(content.read())
 
@@ -92,7 +92,7 @@ def _list_places(spec: DatasetSpec, root: Path) -> list[Path]:
 
 
 def _find_files(spec: DatasetSpec, root: Path) -> dict[str, Path]:
-    """Return where the files lie: each in the first place that has it, unpacked or else .gz."""
+    """Return the paths of the files: each in the first place that has it, unpacked or else .gz."""
     found: dict[str, Path] = {}
     for file in spec.checksum_by_file:
         is_packed_only = spec.is_embedded or spec.layout != "idx" or file.endswith(".gz")
@@ -116,8 +116,10 @@ def _describe_remedies(spec: DatasetSpec, root: Path) -> str:
 
 
 def describe_mending(spec: DatasetSpec, root: Path) -> str:
-    """Return what to do about a file that is not as its entry says; only what can be had again is removed."""
+    """Return the remedy for a file that differs from its entry; remove only what can be fetched again."""
     remedies = _describe_remedies(spec, root)
     if spec.can_download or spec.is_embedded:
         return f"remove it, then {remedies}"
-    return f"keep it and mend the entry of {spec.name} in DATASETS if the file is right; if not, {remedies}"
+    return (
+        f"keep it and correct the entry of {spec.name} in DATASETS if the file is right; if not, {remedies}"
+    )

@@ -1,4 +1,4 @@
-"""What a data set is: its arrays, and what is known of it before any is read."""
+"""Data sets: their arrays, and their description, which is known before any file is read."""
 
 import dataclasses
 import hashlib
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lt_rebalance.ground.plain import LATER, config_from_dict
 
 DATA_DIR_VARIABLE = "LT_REBALANCE_DATA_DIR"
-"""Environment variable: the data directory, where none is given."""
+"""Environment variable: the data directory, if none is given."""
 MD5_DIGITS = 32
 DOWNLOADED_BY_TORCHVISION = frozenset({"FashionMNIST", "KMNIST", "MNIST"})
 """Classes of torchvision.datasets that fetch four IDX files into `<name>/raw`."""
@@ -33,16 +33,16 @@ class Dataset:
     test_labels_N: NDArray[np.int64]
     """Test classes, 0..K-1."""
     train_groups_N: NDArray[np.int64] | None = None
-    """What must not be torn apart when something is set aside; None where there is no such thing."""
+    """Groups that must not be split when something is set aside; None if there are none."""
     validation_images_NCHW: NDArray[np.uint8] | None = None
-    """Pixels of a validation split, where the set brings one."""
+    """Pixels of a validation split, if the set has one."""
     validation_labels_N: NDArray[np.int64] | None = None
     """Its classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """What is known of a data set before any file is read."""
+    """The description of a data set, known before any file is read."""
 
     name: str
     """Key in DATASETS and in sweeps."""
@@ -53,14 +53,14 @@ class DatasetSpec:
     class_names: tuple[str, ...]
     """Names of classes 0..K-1, as the publisher gives them."""
     train_counts_K: tuple[int, ...]
-    """Training images of each class; empty in an entry of the catalogue where no source tells them, so that
-    they are read from the labels (`counting`)."""
+    """Training images of each class; empty in an entry of the catalogue if no source gives them, so they are
+    read from the labels (`counting`)."""
     test_counts_K: tuple[int, ...]
     """Test images of each class, as above."""
     licence: str
     """Licence of the images."""
     may_flip: bool = False
-    """Whether an image stays one of its class when left and right are exchanged."""
+    """Whether an image keeps its class when left and right are exchanged."""
     torchvision_name: str | None = None
     """Folder below the data directory, and the class of torchvision.datasets if it has one; None without
     `place`: embedded in the package."""
@@ -69,26 +69,26 @@ class DatasetSpec:
     layout: str = field(default="idx", metadata=LATER)
     """How the files are read, a name in `layouts.READERS`."""
     urls: Mapping[str, str] = field(default_factory=dict, hash=False, metadata=LATER)
-    """Where the files come from, or an archive of them -> its MD5; empty where torchvision's class knows."""
+    """Where the files come from, or an archive of them -> its MD5; empty if torchvision's class knows."""
     citation: str = field(default="", metadata=LATER)
     """Who to cite."""
     num_images: tuple[int, int] | None = field(default=None, metadata=LATER)
-    """Training and test images in all, where no source tells how many there are of each class."""
+    """Training and test images in all, if no source gives the counts of the classes."""
     debian_package: str | None = None
     """Debian package that installs it into DEBIAN_DIR, if any."""
     md5_by_file: Mapping[str, str] = field(default_factory=dict, hash=False, metadata=LATER)
     """As `sha256_by_file`, for publishers whose files have no other known checksum."""
     sha256_by_file: Mapping[str, str] = field(default_factory=dict, hash=False)
     """File name -> its sha256: train images, train labels, test images, test labels; or one npz. A name
-    without .gz means the unpacked file, read from `<name>.gz` where only that exists. A name with .gz,
-    read in no other form, is for a publisher whose unpacked files have no known checksum. Empty for a set of
-    the user's own."""
+    without .gz means the unpacked file, read from `<name>.gz` where only that exists. A name with .gz, read
+    in no other form, is for a publisher whose unpacked files have no known checksum. Empty for a user's
+    set."""
     content_sha256: str | None = None
-    """Identity of a set of the user's own, over its decoded content; None for one of the catalogue."""
+    """Identity of a user's set, over its decoded content; None for a set of the catalogue."""
     validation_counts_K: tuple[int, ...] | None = None
-    """Images of each class in a validation split, where the set brings one."""
+    """Images of each class in a validation split, if the set has one."""
     has_groups: bool = False
-    """Whether training images come in groups that must not be torn apart."""
+    """Whether training images come in groups that must not be split."""
 
     def __post_init__(self) -> None:
         """Check that every per-class field has K entries and that the files fit the kind of data set."""
@@ -122,7 +122,7 @@ class DatasetSpec:
 
     @property
     def folder(self) -> str:
-        """Where the files lie below the data directory."""
+        """The folder of the files in the data directory."""
         return f"{self.torchvision_name}/raw" if self.place is None else self.place
 
     @property
@@ -137,7 +137,7 @@ class DatasetSpec:
 
     @property
     def is_own(self) -> bool:
-        """Whether it is a set of the user's own, in no catalogue."""
+        """Whether it is a user's set, which is not in the catalogue."""
         return self.content_sha256 is not None
 
     @property
@@ -150,10 +150,10 @@ class DatasetSpec:
 
     @cached_property
     def identity(self) -> str:
-        """Hash that names the content: sha256 over the files' hex digests, sorted, one a line.
+        """Hash of the content: sha256 over the files' hex digests, sorted, one per line.
 
-        Of a user's own set it is that of the decoded content. A set with `num_images` adds its name, because
-        its files hold others, too.
+        For a user's set it is the hash of the decoded content. A set with `num_images` adds its name, because
+        its files contain other sets, too.
         """
         if self.content_sha256 is not None:
             return self.content_sha256

@@ -1,1 +1,1 @@
-"""Training of generators, from lanes to curves and weights; plain torch."""
+"""Train generators in lanes, in plain torch."""

@@ -1,10 +1,10 @@
 """The paper's conditional GAN: one discriminator with dropout for all generators, and their step.
 
-Source: Mirza and Osindero 2014, arXiv 1411.1784, in the form of Mankikar, Patel, Zhang: binary
-cross-entropy, discriminator loss (real + fake) / 2, non-saturating generator loss, one draw of noise and fake
-labels serving both updates. Deviations, none of which changes the arithmetic beyond rounding: the losses take
-logits, not sigmoids; real and fake images share one pass through the discriminator; the generator's output
-is computed once a step unless batch normalisation makes a second pass change its statistics.
+Source: Mirza and Osindero 2014, arXiv 1411.1784, in the form of Mankikar, Patel, Zhang: binary cross-entropy,
+discriminator loss (real + fake) / 2, non-saturating generator loss, one draw of noise and fake labels for
+both updates. Deviations, none of which changes results beyond rounding: the losses take logits, not sigmoids;
+real and fake images share one pass through the discriminator; the generator's output is computed once per
+step unless a second pass would change the statistics of its batch normalisation.
 
 Shape suffixes: L lanes, N images, H hidden values of the discriminator, B items of a batch, Z noise
 dimensions, C H W image, M curves.
@@ -51,7 +51,7 @@ class _CGANStep:
     generator: LaneStack
     discriminator: LaneStack
     needs_second_pass: bool
-    """whether the generator's output must be computed anew for its own update"""
+    """whether the generator's output must be computed again for its own update"""
     dropout_keys_L: Tensor
     augment: Augment
     precision: str

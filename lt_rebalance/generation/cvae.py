@@ -1,10 +1,10 @@
 """Train a conditional variational autoencoder: the evidence lower bound, and one step of both networks.
 
-Source: Kingma, Welling 2013, arXiv 1312.6114, equation 10 with one draw of the code an image, the divergence
+Source: Kingma, Welling 2013, arXiv 1312.6114, equation 10 with one draw of the code per image, the divergence
 in closed form by appendix B; Sohn, Lee, Yan 2015, NeurIPS 28, for the condition. The weight of the
 divergence, beta of Higgins et al. 2017 (beta-VAE, ICLR), is `generator.kl_weight`, 1 for the bound itself.
-Deviations: grey values from 0 to 1 are reconstructed, of which the cross-entropy is no likelihood, and whose
-lowest value is their entropy, not 0; Adam in place of Adagrad.
+Deviations: grey values from 0 to 1 are reconstructed, for which the cross-entropy is not a likelihood and has
+their entropy as its minimum, not 0; Adam instead of Adagrad.
 
 Shape suffixes: L lanes, B items of a batch, Z latent dimensions, C H W image, M curves.
 """
@@ -68,7 +68,7 @@ class _CVAEStep:
 
 
 def reconstruction_loss(logits_LBCHW: Tensor, images_LBCHW: Tensor) -> Tensor:
-    """Return the cross-entropy of grey values, in nats: of an image, averaged over those of a lane.
+    """Return the cross-entropy of grey values per image, in nats, averaged over the images of a lane.
 
     Args:
         logits_LBCHW: of grey values from 0 to 1.

@@ -1,8 +1,8 @@
-"""DiffAugment: real and fake images are changed at random alike before a discriminator sees them.
+"""DiffAugment: real and fake images are augmented alike before a discriminator sees them.
 
 Source: Zhao et al. 2020, arXiv 2006.10738, and its code (DiffAugment_pytorch.py): colour, translation and
-cutout in this order, each image by its own draw, in the updates of discriminator and generator; gradients
-pass. Deviation: colour is left out of grey images, where a change of brightness alone would be left of it.
+cutout in this order, with a separate draw per image, in the updates of discriminator and generator; gradients
+pass. Deviation: colour is omitted for grey images, for which only brightness would change.
 
 Shape suffixes: L lanes, B images of a batch, N images of all lanes, C H W image, U draws of an image.
 """
@@ -15,29 +15,29 @@ from torch import Tensor
 from lt_rebalance.ground.seeding import random_words
 
 TRANSLATED_SHARE = 1 / 8
-"""of a side, at most, either way"""
+"""largest shift as a share of a side, in both directions"""
 CUT_SHARE = 1 / 2
 """of both sides"""
 NUM_DRAWS = 8
-"""kept for an image; the last is not used"""
+"""draws per image; the last is not used"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiffAugment:
-    """Change images of several lanes by counter-based draws, which need no state.
+    """Augment images of several lanes with counter-based draws, which need no state.
 
-    A draw depends on its lane's key, the step and its place in the step, and on nothing else.
+    A draw depends only on its lane's key, the step and its place in the step.
     """
 
     keys_L: Tensor
     """int64, from `seeding.stream_key`"""
 
     def __call__(self, images_LBCHW: Tensor, step: Tensor, first: int) -> Tensor:
-        """Return changed images.
+        """Return augmented images.
 
         Args:
             step: int64 without axes, on the same device.
-            first: the place of the first image among all that are changed in the step.
+            first: the place of the first image among all that are augmented in the step.
         """
         num_lanes, num_images = images_LBCHW.shape[:2]
         draws_LBU = draw_uniform(self.keys_L, step, first, num_images)
@@ -54,7 +54,7 @@ def draw_uniform(keys_L: Tensor, step: Tensor, first: int, num_images: int) -> T
 
 
 def augment(images_NCHW: Tensor, draws_NU: Tensor) -> Tensor:
-    """Return images in colours of their own, where they have three, moved, and with a part at 0."""
+    """Return images with changed colours (if they have three), translated, and with a region set to 0."""
     brightness, saturation, contrast, down, right, top, left, _ = draws_NU.unbind(1)
     if images_NCHW.shape[1] > 1:
         images_NCHW = recolour(images_NCHW, brightness, saturation, contrast)
@@ -77,10 +77,10 @@ def _whole(draw_N: Tensor, number: int) -> Tensor:
 
 
 def recolour(images_NCHW: Tensor, brightness_N: Tensor, saturation_N: Tensor, contrast_N: Tensor) -> Tensor:
-    """Return images with other brightness, saturation and contrast, by draws from 0 to 1.
+    """Return images with changed brightness, saturation and contrast, by draws from 0 to 1.
 
-    Brightness adds -0.5 to 0.5; saturation multiplies what a pixel differs from its mean over the colours by
-    0 to 2; contrast what it differs from the mean of the image by 0.5 to 1.5.
+    Brightness adds -0.5 to 0.5; saturation multiplies the difference of a pixel from its mean over the
+    colours by 0 to 2; contrast multiplies its difference from the mean of the image by 0.5 to 1.5.
     """
     brightness, saturation, contrast = (
         each[:, None, None, None] for each in (brightness_N, saturation_N, contrast_N)
@@ -93,7 +93,7 @@ def recolour(images_NCHW: Tensor, brightness_N: Tensor, saturation_N: Tensor, co
 
 
 def translate(images_NCHW: Tensor, down_N: Tensor, right_N: Tensor) -> Tensor:
-    """Return images moved by whole numbers of pixels; what comes in is 0, between black and white."""
+    """Return images translated by whole numbers of pixels; new pixels are 0, between black and white."""
     for axis, move_N in ((2, down_N), (3, right_N)):
         side = images_NCHW.shape[axis]
         sources_NS = torch.arange(side, device=move_N.device) - move_N[:, None]
@@ -106,7 +106,7 @@ def translate(images_NCHW: Tensor, down_N: Tensor, right_N: Tensor) -> Tensor:
 
 
 def cut_out(images_NCHW: Tensor, top_N: Tensor, left_N: Tensor) -> Tensor:
-    """Return images with a part at 0, of half their sides, or of what of it lies inside."""
+    """Return images with a region set to 0, with half their sides, clipped at the border."""
     is_cut = torch.ones((), dtype=torch.bool, device=top_N.device)
     for axis, first_N in ((2, top_N), (3, left_N)):
         side = images_NCHW.shape[axis]

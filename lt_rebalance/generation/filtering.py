@@ -1,9 +1,9 @@
-"""Keep those synthetic images to which a classifier gives the class that they were made as.
+"""Keep the synthetic images whose class a classifier predicts.
 
-Source of the idea: Shao et al. 2024, DiffuLT, arXiv 2403.05170, who pass what a diffusion model has drawn
-through such a filter. Deviations: here the network's answer alone decides; what it rejects is drawn anew, so
-that classes become as large as planned. The network has learned from the long-tailed set as it is, so it
-favours large classes, and rejects most of what was made for small ones.
+Source of the idea: Shao et al. 2024, DiffuLT, arXiv 2403.05170, who filter the output of a diffusion model in
+this way. Deviations: only the network's prediction decides; rejected images are drawn again, so that classes
+reach their planned size. The network is trained on the unchanged long-tailed set, so it favours large classes
+and rejects most images of small ones.
 
 Shape suffixes: S synthetic images, N of them at a time, C H W image, K classes.
 """
@@ -24,15 +24,15 @@ def draw_filtered(
     attempts: int,
     num_classes: int,
 ) -> tuple[Tensor, dict[str, list[float | None]]]:
-    """Return `synthetic_SCHW` of these classes, and by class how it went.
+    """Return `synthetic_SCHW` of these classes, and rates of the filter by class.
 
-    All are drawn once; those that the network takes for another class are drawn again, up to so many times in
-    all. Where no draw of an image was accepted, that one stays to which the network gave the class the
-    highest probability. Returned by class, None where nothing was drawn: "filter_acceptance", the share of
-    all draws that were accepted, and "filter_agreement", the share of images of which one was.
+    All are drawn once; images that the network classifies as another class are drawn again, up to `attempts`
+    times in all. If no draw of an image was accepted, the draw with the highest probability of its class is
+    kept. Returned by class, None if nothing was drawn: "filter_acceptance", the share of accepted draws, and
+    "filter_agreement", the share of images with an accepted draw.
 
     Args:
-        draw: from labels_N to images_NCHW in [-1, 1], other ones at each call.
+        draw: from labels_N to images_NCHW in [-1, 1], different at each call.
         network: images_NCHW -> logits_NK; it is set to evaluation.
         labels_S: at least one.
         attempts: most draws of an image, at least 1.
@@ -68,7 +68,7 @@ def draw_filtered(
 
 
 def _classify(network: nn.Module, images_NCHW: Tensor) -> Tensor:
-    """Return `probabilities_NK`; where a logit is no number, 0 for every class."""
+    """Return `probabilities_NK`; if a logit is nan, 0 for every class."""
     logits_NK = torch.cat([network(images) for images in images_NCHW.split(_AT_A_TIME)])
     return logits_NK.double().softmax(dim=1).nan_to_num(0.0)
 

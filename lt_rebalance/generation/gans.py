@@ -1,11 +1,11 @@
-"""The field's GANs: a DCGAN, a projection GAN and an ACGAN; their losses, and the step that they share.
+"""A DCGAN, a projection GAN and an ACGAN: their losses, and their common step.
 
-Sources: cross-entropy in the non-saturating form, Goodfellow et al. 2014, arXiv 1406.2661, as Radford et
-al. 2015 (arXiv 1511.06434) train; hinge, Miyato, Koyama 2018, arXiv 1802.05637, equations 19 and 20 of
-Miyato et al. 2018, arXiv 1802.05957; auxiliary classifier, Odena et al. 2017, arXiv 1610.09585, equations 2
-and 3. As there, sums over real and fake are not halved. One draw of noise and fake labels serves both
-updates, and the generator's output is computed once. Real and fake images pass the discriminator apart, so
-that its batch normalisation sees each alone.
+Sources: cross-entropy in the non-saturating form, Goodfellow et al. 2014, arXiv 1406.2661, as in Radford et
+al. 2015 (arXiv 1511.06434); hinge, Miyato, Koyama 2018, arXiv 1802.05637, equations 19 and 20 of Miyato et
+al. 2018, arXiv 1802.05957; auxiliary classifier, Odena et al. 2017, arXiv 1610.09585, equations 2 and 3. As
+there, sums over real and fake are not halved. Both updates use one draw of noise and fake labels, and the
+generator's output is computed once. Real and fake images pass the discriminator separately, so its batch
+normalisation sees each alone.
 
 Shape suffixes: L lanes, B items of a batch, Z noise dimensions, C H W image, K classes, M curves.
 """
@@ -24,7 +24,7 @@ from lt_rebalance.training.stacks import LaneStack
 
 
 class GANTraining(GeneratorTraining):
-    """Lanes of one GAN; a kind of GAN is its two losses."""
+    """Lanes of one GAN; a kind of GAN is defined by its two losses."""
 
     partner_name = "discriminator"
     curve_names = ("discriminator_loss", "generator_loss", "probability_real", "probability_fake")
@@ -34,7 +34,7 @@ class GANTraining(GeneratorTraining):
     def discriminator_loss(
         real: Tensor, fake: Tensor, real_labels_LB: Tensor, fake_labels_LB: Tensor
     ) -> Tensor:
-        """Return the loss of every lane, of what the discriminator says of real and of fake images."""
+        """Return the loss of every lane, from the discriminator's outputs for real and for fake images."""
 
     @staticmethod
     @abstractmethod
@@ -43,7 +43,7 @@ class GANTraining(GeneratorTraining):
 
     @staticmethod
     def real_logits(outputs: Tensor) -> Tensor:
-        """Return `logits_LB` of what the discriminator says, positive for real."""
+        """Return `logits_LB` of the discriminator, positive for real."""
         return outputs
 
     def _build_step(
@@ -59,7 +59,7 @@ class GANTraining(GeneratorTraining):
 
 
 class CrossEntropyTraining(GANTraining):
-    """A GAN whose discriminator tells real from fake by cross-entropy."""
+    """A GAN with a cross-entropy discriminator loss."""
 
     @staticmethod
     def discriminator_loss(real: Tensor, fake: Tensor, _: Tensor, __: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class CrossEntropyTraining(GANTraining):
 
 
 class HingeTraining(GANTraining):
-    """A GAN with the hinge loss. Its logits are no log odds: curves show their sigmoid all the same."""
+    """A GAN with the hinge loss. Its logits are not log odds; curves still show their sigmoid."""
 
     @staticmethod
     def discriminator_loss(real: Tensor, fake: Tensor, _: Tensor, __: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class HingeTraining(GANTraining):
 
 
 class ACGANTraining(GANTraining):
-    """A GAN whose discriminator also names the class, of real and fake images, to help the generator."""
+    """A GAN whose discriminator also predicts the class of real and fake images."""
 
     @staticmethod
     def discriminator_loss(
@@ -99,7 +99,7 @@ class ACGANTraining(GANTraining):
 
     @staticmethod
     def generator_loss(fake: Tensor, fake_labels_LB: Tensor) -> Tensor:
-        """Return the cross-entropy of being taken for real, and of the class."""
+        """Return the cross-entropy of being judged real, and of the class."""
         return _tell(fake[..., 0], is_real=True) + _name(fake, fake_labels_LB)
 
     @staticmethod

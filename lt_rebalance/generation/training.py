@@ -1,4 +1,4 @@
-"""Train lanes of a generator with its partner, round by round; what all ways of doing so share.
+"""Train lanes of a generator with its partner, round by round; the base of all such trainings.
 
 Shape suffixes: L lanes, N images, B items of a batch, Z noise dimensions, C H W image, K classes, M curves.
 """
@@ -40,7 +40,7 @@ from lt_rebalance.training.stacks import ALONE, Fusion, LaneStack
 from lt_rebalance.training.step import StepProgram
 
 Augment = Callable[[Tensor, Tensor, int], Tensor]
-"""from `images_LBCHW, step, first` to what a discriminator sees of them; see `DiffAugment`"""
+"""from `images_LBCHW, step, first` to the images that a discriminator sees; see `DiffAugment`"""
 
 
 def leave(images_LBCHW: Tensor, _: Tensor, __: int) -> Tensor:
@@ -54,7 +54,7 @@ class GeneratorLane(Lane):
 
     generator: Generator
     partner: nn.Module
-    """the network that it is trained with: the discriminator of a GAN"""
+    """the partner network: the discriminator of a GAN"""
     generator_optimizer: torch.optim.Optimizer
     partner_optimizer: torch.optim.Optimizer
 
@@ -62,14 +62,13 @@ class GeneratorLane(Lane):
 class GeneratorTraining(Training[GeneratorLane, StepProgram]):
     """Lanes of one generator and its partner.
 
-    A way of training is a class of its own with the two names and the step; the registry says which
-    architectures are trained by it.
+    A training is a subclass with the two names and the step; the registry maps architectures to trainings.
     """
 
     partner_name: ClassVar[str]
     """of the partner in checkpoints, and of the stream of its initial weights: NAME_init"""
     curve_names: ClassVar[tuple[str, ...]]
-    """of what a step returns"""
+    """names of the values that a step returns"""
 
     def __init__(
         self,
@@ -95,7 +94,7 @@ class GeneratorTraining(Training[GeneratorLane, StepProgram]):
         """Return one update of both networks of every lane.
 
         It takes `real_LBCHW, real_labels_LB, noise_LBZ, fake_labels_LB, step` and returns `curves_LM`. It
-        draws nothing from a generator of torch and leaves nothing to the host.
+        draws no random numbers from torch and does not wait for the host.
         """
 
     def _build_lane(self, seed: int, training_set: TrainingSet) -> GeneratorLane:
@@ -125,7 +124,7 @@ class GeneratorTraining(Training[GeneratorLane, StepProgram]):
         )
 
     def _build_augment(self, lanes: Sequence[GeneratorLane]) -> Augment:
-        """Return what changes images before a discriminator sees them, as the configuration asks."""
+        """Return the configured augmentation of images before a discriminator sees them."""
         if not self._config.diffaugment:
             return leave
         keys = [stream_key(lane.seed, "generator_augmentation") for lane in lanes]
@@ -152,7 +151,7 @@ class GeneratorTraining(Training[GeneratorLane, StepProgram]):
                 lane.curves.append({"step": lane.step} | dict(zip(self.curve_names, means_M, strict=True)))
 
     def _read_steps(self, lanes: Sequence[GeneratorLane], steps: range) -> Iterator[tuple[Tensor, ...]]:
-        """Yield the inputs of each step of a round that has been counted."""
+        """Yield the inputs of each step of a round, which is already counted as finished."""
         streams = [torch_stream(lane.seed, "generator_noise", lane.round - 1, self._device) for lane in lanes]
         batches = read_batches(lanes, steps)
         for first in steps[::STEPS_READ_AT_ONCE]:
@@ -166,19 +165,19 @@ class GeneratorTraining(Training[GeneratorLane, StepProgram]):
                 yield *next(batches), *fake
 
     def _draw_fakes(self, num_items: int, noise_dim: int, stream: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return `noise_NZ, labels_N` of images to be drawn."""
+        """Return `noise_NZ, labels_N` for images to draw."""
         noise_NZ = torch.randn(num_items, noise_dim, generator=stream, device=self._device)
         labels_N = torch.randint(self._spec.num_classes, (num_items,), generator=stream, device=self._device)
         return noise_NZ, labels_N
 
     def _makes_images(self, generator: Generator) -> bool:
-        """Whether a generator still draws numbers; no loss has seen the last update, which may spoil it."""
+        """Whether a generator's outputs are finite; no loss has checked the last update."""
         labels_K = torch.arange(self._spec.num_classes, device=self._device)
         images_KCHW = sample_images(generator, labels_K, torch.Generator(self._device))
         return bool(images_KCHW.isfinite().all())
 
     def get_lane_state(self, lane: GeneratorLane) -> TrainingState:
-        """Return all that a lane needs to go on, but for its progress fields."""
+        """Return the state that a lane needs to resume, except its progress fields."""
         return get_state(lane.generator, lane.generator_optimizer, "generator") | get_state(
             lane.partner, lane.partner_optimizer, self.partner_name
         )
@@ -197,6 +196,6 @@ def build_generator_training(
     training_sets: Sequence[TrainingSet],
     fusion: Fusion = ALONE,
 ) -> GeneratorTraining:
-    """Build one lane for each seed and its training set of real images, trained as the architecture asks."""
+    """Build one lane for each seed and training set of real images, with the architecture's training."""
     training: type[GeneratorTraining] = import_place(find_trained(config.architecture).by)
     return training(config, spec, device, precision, seeds, training_sets, fusion)

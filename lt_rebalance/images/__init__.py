@@ -1,1 +1,1 @@
-"""Images of the user's own: an npz or a folder, read by location, known by content, prepared once."""
+"""A user's images: an npz or a folder, read by location, identified by content, prepared once."""

@@ -1,4 +1,4 @@
-"""Read an npz in MedMNIST's layout; sizes are checked before anything is read, and no pickle ever is.
+"""Read an npz in MedMNIST's layout; sizes are checked before anything is read, and pickles are refused.
 
 Shape suffixes: N images, H rows, W columns, C channels.
 """
@@ -48,7 +48,7 @@ def read_archive(path: Path, options: OwnOptions) -> Pool:
     """Return the images of an npz.
 
     Raises:
-        DataError: it is damaged, lacks something, or holds what cannot be taken.
+        DataError: it is damaged or incomplete, or has content that cannot be used.
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -57,7 +57,7 @@ def read_archive(path: Path, options: OwnOptions) -> Pool:
         raise
     except _DAMAGED as error:
         raise DataError(
-            f"{path} must be a whole npz, got a damaged one ({one_line(error)}); make it anew"
+            f"{path} must be a whole npz, got a damaged one ({one_line(error)}); make it again"
         ) from None
 
 
@@ -96,7 +96,7 @@ class _Reader:
                 raise DataError(f"{self._path} must hold {LAYOUT}, got {others}; add {' and '.join(missing)}")
         known = {f"{prefix}_{part}" for prefix in _PREFIXES.values() for part in _PARTS} | {CLASS_NAMES}
         if twice := [name for name, count in Counter(names).items() if count > 1 and name in known]:
-            raise DataError(f"{self._path} must hold every array once, got {twice[0]} twice; make it anew")
+            raise DataError(f"{self._path} must hold every array once, got {twice[0]} twice; make it again")
         if left_out := [one_line(name) for name in names if name not in known]:
             self._warnings.append(f"left out of {self._path.name}: {', '.join(left_out[:5])}")
         return {name: member for name, member in members if name in known}
@@ -117,12 +117,12 @@ class _Reader:
         if num_header_bytes + header.num_bytes != member.file_size:
             raise DataError(
                 f"an array must be as long as its header says ({header.num_bytes:,} bytes), got "
-                f"{member.file_size - num_header_bytes:,} in {member.filename} of {self._path}; make it anew"
+                f"{member.file_size - num_header_bytes:,} in {member.filename} of {self._path}; make it again"
             )
         return header
 
     def _read(self, name: str) -> NDArray[Any]:
-        """Return an array; never more is unpacked than its header says."""
+        """Return an array; no more is unpacked than its header says."""
         header, member = self._headers[name], self._members[name]
         content = np.empty(header.num_bytes, np.uint8)
         start = 0
@@ -187,7 +187,7 @@ class _Reader:
         groups_N = self._read_texts(name) if name in self._headers else None
         if groups_N is not None and len(groups_N) != len(labels_N):
             raise DataError(
-                f"{name} must have one entry an image, got {len(groups_N)} for {len(labels_N)} images"
+                f"{name} must have one entry per image, got {len(groups_N)} for {len(labels_N)} images"
             )
         images = self._read(f"{prefix}_images")
         self._sizes[images.shape[2], images.shape[1]] += len(images)
@@ -201,7 +201,7 @@ class _Reader:
 
 
 def fit_all(images_NHWC: NDArray[np.uint8], options: OwnOptions) -> NDArray[np.uint8]:
-    """Return images made grey and resized as asked for, by the same rule as single pictures are."""
+    """Return images made grey and resized as requested, by the same rule as single pictures."""
     becomes_grey = options.grey and images_NHWC.shape[3] == 3
     side = options.image_size
     if not becomes_grey and (side is None or images_NHWC.shape[1:3] == (side, side)):

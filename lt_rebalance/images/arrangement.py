@@ -1,8 +1,7 @@
-"""Put images into an order that follows from their content alone, and name the whole by it.
+"""Put images into an order that depends only on their content, and compute the identity of the set.
 
-The same pixels, labels, splits and groups give the same arrays and the same identity, wherever they lie,
-whatever their files are called, and whether they come as npz or as a folder. Shape suffixes: N images,
-C H W image, D bytes of a digest.
+The same pixels, labels, splits and groups give the same arrays and the same identity, whatever their path and
+file names, as npz or as a folder. Shape suffixes: N images, C H W image, D bytes of a digest.
 """
 
 import hashlib
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from lt_rebalance.images.progress import count_threads
 
 FORMAT = 1
-"""part of every identity; raised when the same files would give other arrays"""
+"""part of every identity; raised if the same files would give other arrays"""
 _DIGEST_BYTES = 32
 _CHUNK = 1024
 
@@ -28,12 +27,12 @@ Positions = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArrangedSplit:
-    """One split as it is kept."""
+    """One split as it is stored."""
 
     images_NCHW: NDArray[np.uint8]
     labels_N: NDArray[np.int64]
     groups_N: NDArray[np.int64] | None
-    """numbered from 0 on, over all splits; None where there are no groups"""
+    """numbered from 0 on, over all splits; None if there are no groups"""
 
 
 def digest_images(images_NCHW: NDArray[np.uint8]) -> Digests:
@@ -49,7 +48,7 @@ def digest_images(images_NCHW: NDArray[np.uint8]) -> Digests:
 
 
 def rank_digests(digests: Digests) -> Positions:
-    """Return the place of each digest among all that differ; equal images share it."""
+    """Return the rank of each digest among the distinct ones; equal images share it."""
     ranks: Positions = np.unique(digests, axis=0, return_inverse=True)[1].reshape(-1)
     return ranks
 
@@ -69,7 +68,7 @@ def number_groups(names: NDArray[np.generic]) -> NDArray[np.int64]:
 
 
 def identify(splits: Mapping[str, ArrangedSplit]) -> str:
-    """Return the sha256 of all that results depend on: pixels, labels, splits and groups."""
+    """Return the sha256 of pixels, labels, splits and groups, on which results depend."""
     total = hashlib.sha256()
     for name, split in splits.items():
         header: dict[str, Any] = {

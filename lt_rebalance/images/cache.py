@@ -1,8 +1,8 @@
 """Prepared arrays on this machine's disk: a private directory, addressed by content, compared when read.
 
-Below `$LT_REBALANCE_CACHE_DIR`, else `$XDG_CACHE_HOME`, else `~/.cache`: `lt_rebalance/sets/IDENTITY/*.npy`
-holds the arrays of a set, and `lt_rebalance/sources/KEY.json` says which set a location gave when its files
-were in which state. All of it may be deleted; it is made again.
+In `$LT_REBALANCE_CACHE_DIR`, else `$XDG_CACHE_HOME`, else `~/.cache`: `lt_rebalance/sets/IDENTITY/*.npy` are
+the arrays of a set, and `lt_rebalance/sources/KEY.json` records which set a location gave for which state of
+its files. All of it may be deleted; it is made again.
 """
 
 import contextlib
@@ -41,10 +41,10 @@ class Cache:
     """The prepared sets of one user on one machine."""
 
     def __init__(self) -> None:
-        """Make the directory, which no other user can enter, unless it is there.
+        """Make the directory, which no other user can enter, if it does not exist.
 
         Raises:
-            DataError: there is no place for it, or another user has its name.
+            DataError: it cannot be made, or belongs to another user.
         """
         self._root = _locate()
         try:
@@ -56,7 +56,7 @@ class Cache:
 
     @contextlib.contextmanager
     def preparing(self, key: str) -> Iterator[None]:
-        """Hold off other processes of this user that would prepare the same location meanwhile."""
+        """Lock a location against other processes of this user that would prepare it."""
         path = self._root / "sources" / f"{key}.lock"
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -70,7 +70,7 @@ class Cache:
             os.close(descriptor)
 
     def read_source(self, key: str, fingerprint: str) -> dict[str, Any] | None:
-        """Return what is known of a location whose files have not changed; None where that is nothing."""
+        """Return what is recorded of a location whose files have not changed, or None."""
         try:
             document = json.loads((self._root / "sources" / f"{key}.json").read_bytes())
             content = document["content"]
@@ -80,7 +80,7 @@ class Cache:
         return dict(content) if is_whole else None
 
     def write_source(self, key: str, content: Mapping[str, Any]) -> None:
-        """Keep what is known of a location."""
+        """Record what is known of a location."""
         document = json.dumps({"content": content, "sha256": _seal(content)}).encode()
         target = self._root / "sources" / f"{key}.json"
         temporary = target.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
@@ -92,9 +92,9 @@ class Cache:
             raise _cannot_be_written(self._root, error) from None
 
     def read_set(self, identity: str) -> dict[str, ArrangedSplit] | None:
-        """Return the splits of a set, mapped into memory; None where it is not there or damaged.
+        """Return the splits of a set, mapped into memory; None if it is not there or damaged.
 
-        All pixels are read once to tell. Changes of the arrays stay in this process.
+        All pixels are read once to check this. Changes of the arrays stay in this process.
         """
         folder = self._root / "sets" / identity
         try:
@@ -108,7 +108,7 @@ class Cache:
             return None
 
     def write_set(self, identity: str, splits: Mapping[str, ArrangedSplit]) -> None:
-        """Keep a set, in one atomic step; whatever had its name and is damaged goes."""
+        """Store a set in one atomic step; a damaged one of its name is replaced."""
         sets = self._root / "sets"
         temporary = sets / f"{_UNFINISHED}{uuid.uuid4().hex}"
         try:
@@ -123,7 +123,7 @@ class Cache:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _name_set(self, temporary: Path, target: Path) -> None:
-        """Give a finished set its name, unless another process was faster."""
+        """Rename a finished set to its name, unless another process was faster."""
         for _ in range(_TRIES):
             try:
                 temporary.rename(target)
@@ -140,7 +140,7 @@ class Cache:
         raise DataError(f"{target} is damaged again and again by others; remove it")
 
     def remove_left_overs(self) -> None:
-        """Remove what killed processes have left."""
+        """Remove leftovers of killed processes."""
         earliest = time.time() - _LEFT_AFTER_S
         for path in (self._root / "sets").iterdir():
             with contextlib.suppress(OSError):
@@ -172,8 +172,8 @@ def _require_private(directory: Path) -> None:
     status = directory.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         raise DataError(
-            f"prepared images are kept in a directory of this user alone, got {directory}, which is "
-            f"another's or none; move it away, or let {CACHE_DIR_VARIABLE} name a directory of yours"
+            f"prepared images are kept in a directory of this user alone, got {directory}, which is another "
+            f"user's or not a directory; move it away, or let {CACHE_DIR_VARIABLE} name a directory of yours"
         )
     if stat.S_IMODE(status.st_mode) != 0o700:
         directory.chmod(0o700)

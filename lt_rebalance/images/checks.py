@@ -1,4 +1,4 @@
-"""What is wrong with a set as a whole: what makes results wrong is an error, the rest a warning.
+"""Check a set as a whole: what makes results wrong is an error, the rest a warning.
 
 Shape suffixes: N images, K classes.
 """
@@ -16,12 +16,12 @@ from lt_rebalance.images.pool import RawSplit
 
 FEW_IMAGES = 10
 MOST_LEAKED = 0.001
-"""share of the test images that may also be learned from: it bounds what that adds to accuracy"""
+"""largest share of test images that are also training images; it bounds their effect on accuracy"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What was found, each in a line."""
+    """Errors and warnings, one line each."""
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Findings:
 def check_counts(
     counts: Mapping[str, NDArray[np.int64]], class_names: Sequence[str], found: Findings
 ) -> None:
-    """Look at the images of each class.
+    """Check the images of each class.
 
     Args:
         counts: (K,) by split.
@@ -63,7 +63,7 @@ def check_counts(
 
 
 def check_range(splits: Mapping[str, RawSplit], found: Findings) -> None:
-    """Look at the range of pixels."""
+    """Check the range of pixels."""
     largest = max(int(split.images_NHWC.max()) for split in splits.values() if split.images_NHWC is not None)
     if largest <= 1:
         found.errors.append(
@@ -78,7 +78,7 @@ def check_duplicates(
     class_names: Sequence[str],
     found: Findings,
 ) -> None:
-    """Look for equal images across splits, and under different labels.
+    """Find equal images in several splits, and with different labels.
 
     Args:
         ranks: (N,) by split; equal where images are.
@@ -119,7 +119,7 @@ def check_duplicates(
 
 
 def check_groups(splits: Mapping[str, RawSplit], found: Findings) -> None:
-    """Look for groups that several splits share."""
+    """Find groups that several splits share."""
     groups = {name: split.groups_N for name, split in splits.items() if split.groups_N is not None}
     for other in ("train", "validation"):
         for split in ("validation", "test"):

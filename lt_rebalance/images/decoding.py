@@ -1,7 +1,7 @@
 """Decode the pictures of a folder in parallel.
 
-Threads, since Pillow lets go of the interpreter while it decodes, and since a process that is forked beside
-Ray's threads may hang. Shape suffixes: N images, H rows, W columns, C channels.
+It uses threads, because Pillow releases the interpreter lock while it decodes, and because a process that is
+forked next to Ray's threads may hang. Shape suffixes: N images, H rows, W columns, C channels.
 """
 
 import os
@@ -21,19 +21,19 @@ from lt_rebalance.images.progress import Progress, count_threads
 from lt_rebalance.images.room import require_room, require_sides
 
 _CHUNK = 64
-"""pictures that a thread decodes before it hands them over"""
+"""pictures that a thread decodes per task"""
 
 Decoded = tuple[tuple[int, int] | None, NDArray[np.uint8] | None, PictureError | None]
-"""the size found, the pixels, and why there are none"""
+"""the size, the pixels, and the error if there are none"""
 
 
 def decode_folder(folder: Folder, options: OwnOptions) -> Pool:
     """Return the decoded pictures of a folder, those of each split in the order of their names.
 
-    What is wrong with single pictures is among the errors of the pool, whose images are then None.
+    Errors of single pictures are among the errors of the pool, whose images are then None.
 
     Raises:
-        DataError: they have a size that cannot be used, or do not fit into memory.
+        DataError: their size cannot be used, or they do not fit into memory.
     """
     side = options.image_size
     width, height = (side, side) if side is not None else _first_size(folder, options)
@@ -73,7 +73,7 @@ def decode_folder(folder: Folder, options: OwnOptions) -> Pool:
 
 
 def _first_size(folder: Folder, options: OwnOptions) -> tuple[int, int]:
-    """Return the width and height of the first picture that has one; DataError where none has."""
+    """Return the width and height of the first readable picture; DataError if there is none."""
     faults = []
     for listed in folder.pictures:
         try:
@@ -85,7 +85,7 @@ def _first_size(folder: Folder, options: OwnOptions) -> tuple[int, int]:
 
 
 def _decode_each(folder: Folder, options: OwnOptions, expected: tuple[int, int] | None) -> Iterator[Decoded]:
-    """Yield what became of each picture, in order."""
+    """Yield the result of each picture, in order."""
 
     def decode_chunk(pictures: Sequence[Listed]) -> list[Decoded]:
         return [_decode(os.path.join(folder.root, each.name), options, expected) for each in pictures]
@@ -138,7 +138,7 @@ def _divide(folder: Folder, images_NHWC: NDArray[np.uint8] | None) -> dict[str, 
 
 
 def _list_groups(listed: Sequence[Listed]) -> NDArray[np.str_] | None:
-    """Return the group of each picture; one without is a group of its own. None where none has any."""
+    """Return the group of each picture; one without forms its own group. None if no picture has a group."""
     if all(each.group is None for each in listed):
         return None
     return np.array([f"/{each.name}" if each.group is None else each.group for each in listed])

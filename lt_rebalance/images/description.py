@@ -1,4 +1,4 @@
-"""Say what a set of images holds: as plain values, and as lines for a terminal of 80 columns."""
+"""Describe a set of images: as plain values, and as lines for a terminal of 80 columns."""
 
 import math
 import sys
@@ -15,14 +15,14 @@ from lt_rebalance.images.load import Look
 from lt_rebalance.images.pool import SPLITS
 
 MOST_ROWS = 20
-"""classes that are shown one by one; of more, as many from both ends"""
+"""largest number of classes shown one by one; of more classes, the ends are shown"""
 _WIDTH = 80
 _NAME_WIDTH = 24
 _NUM_SIZES = 4
 
 
 def to_dict(what: str, look: Look) -> dict[str, Any]:
-    """Return what a location holds as JSON values."""
+    """Return the content of a location as JSON values."""
     spec = None if look.own is None else look.own.spec
     return {
         "location": what,
@@ -40,12 +40,12 @@ def to_dict(what: str, look: Look) -> dict[str, Any]:
 
 
 def _ratio(counts_K: Sequence[int]) -> float | None:
-    """Return how many times the smallest class the largest is; None where a class has no image."""
+    """Return the ratio of the largest to the smallest class; None if a class has no image."""
     return max(counts_K) / min(counts_K) if min(counts_K) else None
 
 
 def describe(what: str, look: Look) -> Iterator[str]:
-    """Yield what a location holds, line by line."""
+    """Yield the content of a location, line by line."""
     counts_K = look.counts["train"]
     yield f"{what}: {len(counts_K):,} classes"
     if look.own is not None:
@@ -82,14 +82,14 @@ def _order(counts_K: Sequence[int]) -> list[int]:
 
 
 def choose_classes(counts_K: Sequence[int]) -> list[int]:
-    """Return the classes that are shown: all, or of more than fit the largest and the smallest."""
+    """Return the classes to show: all, or of too many the largest and the smallest."""
     order = _order(counts_K)
     half = MOST_ROWS // 2
     return order if len(order) <= MOST_ROWS else order[:half] + order[-half:]
 
 
 def _draw_histogram(look: Look) -> Iterator[str]:
-    """Yield a line a class: its name, bar and training images, then those of the other splits."""
+    """Yield a line per class: its name, bar and training images, then those of the other splits."""
     others = [split for split in SPLITS[1:] if split in look.counts]
     labels = choose_classes(look.counts["train"])
     name_width = min(max(cell_len(one_line(look.class_names[label])) for label in labels), _NAME_WIDTH)
@@ -118,7 +118,7 @@ def _describe_between(counts_K: Sequence[int]) -> str:
 
 
 def _block() -> str:
-    """Return what bars are made of: a block, where the terminal has one."""
+    """Return the character of bars: a block, if the terminal can show it."""
     try:
         "█".encode(sys.stdout.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

@@ -1,7 +1,7 @@
 """List a folder of pictures, `train/CLASS/*.png` or `CLASS/*.png`; nothing is decoded.
 
-Folders inside a class are groups: pictures in folders of one name, in whatever class, are not torn apart when
-a split is drawn.
+Folders inside a class are groups: pictures in folders of one name, in any class, stay together when a split
+is drawn.
 """
 
 import json
@@ -21,21 +21,21 @@ _OTHER_PICTURES = (
     *(".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm"),
     *(".jfif", ".jpe", ".svg", ".ico", ".tga", ".dcm"),
 )
-"""that would be missed silently if they were passed over"""
+"""suffixes of pictures that must not be left out silently"""
 LAYOUT = "train/CLASS/*.png (or jpg, webp) with test/CLASS and, if you like, val/CLASS"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """One picture, as the folder shows it."""
+    """One picture of the folder."""
 
     name: str
-    """below the folder, with slashes"""
+    """path in the folder, with slashes"""
     split: str
     class_name: str
     group: str | None
     state: tuple[int, int, int, int]
-    """size, mtime_ns, ctime_ns and inode: what changes with the content, whoever changes it"""
+    """size, mtime_ns, ctime_ns and inode, which change with the content"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Folder:
     warnings: tuple[str, ...]
 
     def fingerprint(self) -> bytes:
-        """Return what is the same as long as no picture was touched."""
+        """Return a value that is the same as long as no picture is changed."""
         rows = [(each.name, each.split, each.class_name, each.group, each.state) for each in self.pictures]
         return json.dumps([self.class_names, rows], separators=(",", ":")).encode()
 
@@ -57,7 +57,7 @@ def list_folder(root: Path) -> Folder:
     """List the pictures of a folder.
 
     Raises:
-        DataError: it holds none in this layout, or something in it cannot be taken.
+        DataError: it has no pictures in this layout, or one of its entries cannot be used.
     """
     return _Lister(os.path.realpath(root)).list()
 
@@ -86,7 +86,7 @@ class _Lister:
         warnings = []
         if self._left_out:
             names = ", ".join(map(repr, self._left_out[:3]))
-            warnings.append(f"{len(self._left_out):,} left out that are no pictures here: {names}")
+            warnings.append(f"{len(self._left_out):,} left out that are not pictures: {names}")
         return Folder(
             root=self._root,
             pictures=tuple(self._pictures),
@@ -119,7 +119,7 @@ class _Lister:
             )
 
     def _list_split(self, split: str, entries: Mapping[str, os.DirEntry[str]]) -> dict[str, int]:
-        """Take in the classes of a split; return how many pictures each has."""
+        """Add the classes of a split; return how many pictures each has."""
         counts = {}
         for name, entry in entries.items():
             if not entry.is_dir():
@@ -166,7 +166,7 @@ class _Lister:
         (self._foreign_pictures if is_picture else self._left_out).append(self._below(entry))
 
     def _scan(self, path: str) -> Iterator[os.DirEntry[str]]:
-        """Yield what lies in a folder, sorted by name, without what desktops and editors leave."""
+        """Yield the entries of a folder, sorted by name, without files of desktops and editors."""
         try:
             with os.scandir(path) as entries:
                 found = sorted(entries, key=lambda entry: entry.name)

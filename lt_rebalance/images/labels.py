@@ -1,4 +1,4 @@
-"""Turn labels as they come into classes 0..K-1; what is not that already is refused, or renumbered if asked.
+"""Turn labels into classes 0..K-1; other labels are refused, or renumbered on request.
 
 Shape suffix: N images.
 """
@@ -18,16 +18,16 @@ def read_labels(name: str, found: NDArray[Any], num_images: int) -> NDArray[np.i
     """Return labels (N,) from (N,) or (N, 1).
 
     Raises:
-        DataError: they have another shape or are no whole numbers.
+        DataError: they have another shape or are not whole numbers.
     """
     if found.ndim == 2 and found.shape[1] > 1:
         raise DataError(
-            f"{name} must give each image one class, got {found.shape[1]} columns; a set with several labels "
-            "an image is none for this"
+            f"{name} must give each image one class, got {found.shape[1]} columns; sets with several labels "
+            "per image cannot be used"
         )
     if found.shape not in ((num_images,), (num_images, 1)):
         raise DataError(
-            f"{name} must have one label an image, got {found.shape} for {num_images} images; mend it"
+            f"{name} must have one label per image, got {found.shape} for {num_images} images; correct it"
         )
     if found.dtype.kind not in "iu":
         raise DataError(f"{name} must be whole numbers, got {found.dtype}; save labels.astype('int64')")
@@ -37,7 +37,7 @@ def read_labels(name: str, found: NDArray[Any], num_images: int) -> NDArray[np.i
 def settle_labels(
     labels_by_split: Mapping[str, NDArray[np.int64]], names: NDArray[np.str_] | None, *, may_renumber: bool
 ) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...]]:
-    """Return labels 0..K-1 by split, and the names of the classes: those given, or else the labels as found.
+    """Return labels 0..K-1 by split, and the names of the classes: given names, or else the original labels.
 
     Raises:
         DataError: labels start at another number or have holes, and may not be renumbered; a class is not in
@@ -71,12 +71,12 @@ def _require_whole(classes: NDArray[np.int64]) -> None:
 
 
 def _take_names(classes: NDArray[np.int64], names: NDArray[np.str_]) -> dict[int, str]:
-    """Return names by label: one for each class that there is, or else one for each number from 0 on."""
+    """Return names by label: one for each existing class, or else one for each number from 0 on."""
     if len(names) == len(classes):
         return {int(label): str(name) for label, name in zip(classes, names, strict=True)}
     if classes[0] >= 0 and classes[-1] < len(names) and len(classes) != classes[-1] + 1:
         return {int(label): str(names[label]) for label in classes}
     raise DataError(
-        f"class_names must have one name a class, got {len(names)} for {len(classes)} classes; mend it, or "
-        "leave it out"
+        f"class_names must have one name per class, got {len(names)} for {len(classes)} classes; correct it, "
+        "or leave it out"
     )

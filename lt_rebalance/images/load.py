@@ -1,4 +1,4 @@
-"""From a location of the user's own images to a data set: read, checked, arranged, prepared once.
+"""Make a data set of a user's images at a location: read, checked, arranged, prepared once.
 
 Shape suffixes: N images, C H W image, K classes.
 """
@@ -51,7 +51,7 @@ DRAWN = tuple(f"the {name} split was drawn:" for name in STREAMS)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OwnSet:
-    """A set that can be learned from."""
+    """A set that is ready for training."""
 
     spec: DatasetSpec
     dataset: Dataset
@@ -59,25 +59,25 @@ class OwnSet:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Look:
-    """What a location holds, as far as it can be told."""
+    """The content of a location, as far as it is known."""
 
     class_names: tuple[str, ...]
     counts: Mapping[str, tuple[int, ...]]
     """images of each class, by split"""
     sizes: Counter[tuple[int, int]]
-    """images found of each width and height, before they are resized"""
+    """number of images of each width and height, before they are resized"""
     errors: Sequence[str]
-    """what makes results wrong, each in a line"""
+    """errors, which would make results wrong, one line each"""
     warnings: Sequence[str]
     own: OwnSet | None
-    """None where there are errors"""
+    """None if there are errors"""
 
 
 def load_own(location: str, options: OwnOptions) -> tuple[OwnSet, Sequence[str]]:
     """Return the set at a location, and warnings.
 
     Raises:
-        DataError: it cannot be learned from; the first reason, and how many more there are.
+        DataError: it cannot be used; the first reason, and the number of others.
     """
     look = look_at(location, options)
     require_faultless(look)
@@ -86,7 +86,7 @@ def load_own(location: str, options: OwnOptions) -> tuple[OwnSet, Sequence[str]]
 
 
 def require_faultless(look: Look) -> None:
-    """Raise a DataError where a set has errors: the first, and how many more there are."""
+    """Raise a DataError if a set has errors: the first, and the number of others."""
     if look.errors:
         more = len(look.errors) - 1
         raise DataError(
@@ -95,7 +95,7 @@ def require_faultless(look: Look) -> None:
 
 
 def bring(location: str, options: OwnOptions) -> tuple[str, Sequence[str]]:
-    """Have the set at a location at hand; return its name, and warnings. Errors as `load_own`."""
+    """Load the set at a location for this process; return its name, and warnings. Errors as `load_own`."""
     own, warnings = load_own(location, options)
     where = os.path.abspath(location)
     keep(OwnData(spec=own.spec, location=where, options=dataclasses.asdict(options)))
@@ -103,13 +103,13 @@ def bring(location: str, options: OwnOptions) -> tuple[str, Sequence[str]]:
 
 
 def load_at_hand(name: str) -> Dataset:
-    """Return the arrays of a set at hand.
+    """Return the arrays of a loaded set.
 
-    As they were prepared on this machine, or else from the store that keeps them, or else read where the set
-    lies; what is taken from a store is prepared on this machine from then on.
+    They are the arrays prepared on this machine, or else from the store that has them, or else read from the
+    set's location. What comes from a store is then prepared on this machine.
 
     Raises:
-        DataError: it is not there, or other images are.
+        DataError: the images are missing, or others are in their place.
     """
     planned = get_own_data(name)
     prepared = find_prepared(planned.spec)
@@ -119,20 +119,20 @@ def load_at_hand(name: str) -> Dataset:
         return _take_from_store(planned.spec, planned.uploaded_to)
     if not os.path.exists(planned.location):
         raise DataError(
-            f"{name} must lie at {planned.location} on every machine that learns from them, got nothing at "
-            "that path here; have them there, or put them into the store with --upload-data"
+            f"{name} must be at {planned.location} on every machine that trains on them, got nothing at that "
+            "path here; copy them there, or put them into the store with --upload-data"
         )
     own, _ = load_own(planned.location, OwnOptions(**planned.options))
     if own.spec.identity != planned.spec.identity:
         raise DataError(
-            f"images must be those that were planned with, {name}, got {own.spec.name} at {planned.location}"
-            "; put them back, or start the sweep anew"
+            f"images must be those of the plan, {name}, got {own.spec.name} at {planned.location}; put them "
+            "back, or start the sweep again"
         )
     return own.dataset
 
 
 def upload_own(name: str, store: Store) -> bool:
-    """Put a set at hand into a store unless it is there, and note that it is; whether anything was put."""
+    """Put a loaded set into a store if it is missing, and note this; return whether anything was put."""
     planned = get_own_data(name)
     identity = planned.spec.identity
     splits = Cache().read_set(identity)
@@ -148,7 +148,7 @@ def upload_own(name: str, store: Store) -> bool:
 
 
 def note_uploaded(names: Iterable[str], store: Store) -> None:
-    """Note which of some sets at hand a store keeps, for those who are handed them."""
+    """Note which of some loaded sets a store has, for the processes that get them."""
     for name in names:
         if is_uploaded(store, get_own_data(name).spec.identity):
             note_upload(name, store.location)
@@ -168,14 +168,14 @@ def _take_from_store(spec: DatasetSpec, location: str) -> Dataset:
 
 
 def find_prepared(spec: DatasetSpec) -> Dataset | None:
-    """Return the arrays of a set that has been prepared on this machine; None where it has not."""
+    """Return the arrays of a set that has been prepared on this machine; None if it has not."""
     assert spec.content_sha256 is not None
     splits = Cache().read_set(spec.content_sha256)
     return None if splits is None else _to_dataset(splits)
 
 
 def look_at(location: str, options: OwnOptions) -> Look:
-    """Read what lies at a location, from the cache where its files are as they were.
+    """Read the images at a location, from the cache if its files have not changed.
 
     Raises:
         DataError: it is neither a folder of pictures nor an npz, or is damaged as a whole.
@@ -190,7 +190,7 @@ def look_at(location: str, options: OwnOptions) -> Look:
 
 
 def look_at_known(name: str, data_dir: str | None) -> Look:
-    """Return what a set of the catalogue holds; errors as `load_dataset`."""
+    """Return the content of a set of the catalogue; errors as `load_dataset`."""
     spec, dataset = get_dataset_spec(name, data_dir), load_dataset(name, data_dir)
     num_images = sum(spec.train_counts_K) + sum(spec.test_counts_K)
     return Look(
@@ -205,7 +205,7 @@ def look_at_known(name: str, data_dir: str | None) -> Look:
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """A location, listed but not read."""
+    """A location whose files are listed but not read."""
 
     path: Path
     options: OwnOptions
@@ -214,13 +214,13 @@ class _Source:
 
     @property
     def key(self) -> str:
-        """What names the location and the options."""
+        """The key of the location and the options."""
         asked = [os.path.realpath(self.path), dataclasses.asdict(self.options)]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
     @cached_property
     def fingerprint(self) -> str:
-        """What is the same as long as no file was touched."""
+        """A value that is the same as long as no file is changed."""
         if self.folder is not None:
             state = self.folder.fingerprint()
         else:
@@ -258,7 +258,7 @@ def _open(location: str, options: OwnOptions) -> _Source:
 
 
 def _read_known(cache: Cache, source: _Source) -> Look | None:
-    """Return what was found at a location before; None unless all of it is as it was."""
+    """Return the earlier result of a location; None unless nothing has changed."""
     known = cache.read_source(source.key, source.fingerprint)
     splits = None if known is None else cache.read_set(known["identity"])
     if known is None or splits is None:
@@ -317,17 +317,17 @@ def _prepare(cache: Cache, source: _Source) -> Look:
 
 
 def _name_classes(class_names: Sequence[str], path: Path) -> tuple[tuple[str, ...], list[str]]:
-    """Return the names of classes, and what is to be said of them.
+    """Return the names of classes, and a note on them.
 
-    A file such as "cifar10_lt.npz" may hold numbers alone, which say nothing to a reader of its tables: they
-    are then those of the known set whose name it bears.
+    A file such as "cifar10_lt.npz" may have numbers only, which mean nothing in tables. The names are then
+    those of the known set after which the file is named.
     """
     if tuple(class_names) == tuple(map(str, range(len(class_names)))):
         for name in sorted(NAMED_CLASSES, key=len, reverse=True):
             is_named = re.match(rf"{re.escape(name)}(?![a-z0-9])", path.name, re.IGNORECASE)
             if is_named and len(NAMED_CLASSES[name]) == len(class_names):
                 said = (
-                    f"the names of the classes are those of {name}, which the file is called after; to give "
+                    f"the names of the classes are those of {name}, after which the file is named; to give "
                     "others, save an array class_names in it"
                 )
                 return NAMED_CLASSES[name], [said]
@@ -335,22 +335,22 @@ def _name_classes(class_names: Sequence[str], path: Path) -> tuple[tuple[str, ..
 
 
 def _check_splits(source: _Source, pool: Pool) -> Iterator[str]:
-    """Yield what is wrong with the splits that a set brings, and with those that are to be drawn."""
+    """Yield the errors of the splits that a set has, and of those that are to be drawn."""
     if "test" not in pool.splits and source.options.test_fraction is None:
         yield f"a set needs test images, got {source.path} without any; draw some with --test-fraction 0.2"
     for name in _shares(source.options):
         if name in pool.splits:
-            yield f"--{name}-fraction draws a {name} split, got {source.path} that brings one; leave it out"
+            yield f"--{name}-fraction draws a {name} split, got {source.path} that has one; leave it out"
 
 
 def _shares(options: OwnOptions) -> dict[str, float]:
-    """Return the share of each class that becomes each split that is to be drawn, in the order of drawing."""
+    """Return the share of each class for each split that is to be drawn, in the order of drawing."""
     shares = {"test": options.test_fraction, "validation": options.validation_fraction}
     return {name: share for name, share in shares.items() if share is not None}
 
 
 def _arrange(pool: Pool, options: OwnOptions, found: Findings) -> dict[str, ArrangedSplit]:
-    """Return the splits in their final order, with those drawn that are asked for."""
+    """Return the splits in their final order, including the drawn ones."""
     raw = {name: pool.splits[name] for name in SPLITS if name in pool.splits}
     check_range(raw, found)
     images = {name: np.moveaxis(_images(split), 3, 1) for name, split in raw.items()}
@@ -397,13 +397,13 @@ def _say_drawn(name: str, parts: Mapping[str, RawSplit], options: OwnOptions) ->
 
 
 def _say_left_out(name: str, parts: Mapping[str, RawSplit], class_names: Sequence[str]) -> Iterator[str]:
-    """Say which classes a split that was drawn has no image of; the test split's are refused elsewhere."""
+    """List the classes without an image in a drawn split; another check refuses them in the test split."""
     counts_K = np.bincount(parts[name].labels_N, minlength=len(class_names))
     left_out = [class_names[label] for label in np.flatnonzero(counts_K == 0).tolist()]
     if name != "test" and left_out:
         yield (
-            f"{len(left_out):,} classes have no {name} image, such as {left_out[0]!r}: they are a single "
-            "group or image; a search cannot choose by such a split"
+            f"{len(left_out):,} classes have no {name} image, such as {left_out[0]!r}, because they are a "
+            "single group or image; a search cannot choose by such a split"
         )
 
 

@@ -1,9 +1,9 @@
-"""What a user may say of a set of their own beyond where it lies."""
+"""Options for the preparation of a user's images."""
 
 from dataclasses import dataclass
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 224
-"""in pixels, of the images that are learned from"""
+"""in pixels, of the training images"""
 MOST_CLASSES = 10_000
 OWN_FIELDS = ("image_size", "grey", "test_fraction", "validation_fraction", "relabel")
 OWN_FLAGS = tuple(f"--{field.replace('_', '-')}" for field in OWN_FIELDS)
@@ -11,16 +11,16 @@ OWN_FLAGS = tuple(f"--{field.replace('_', '-')}" for field in OWN_FIELDS)
 
 @dataclass(frozen=True, kw_only=True)
 class OwnOptions:
-    """How the images of a user's own set are prepared."""
+    """How the images of a user's set are prepared."""
 
     image_size: int | None = None
-    """Both sides in pixels after an antialiased resize, which keeps no aspect ratio; None: as they are."""
+    """Both sides in pixels after an antialiased resize, which ignores the aspect ratio; None: unchanged."""
     grey: bool = False
     """Whether colour becomes grey (ITU-R 601)."""
     test_fraction: float | None = None
-    """Share of each class that becomes the test split; None for a set that brings one."""
+    """Share of each class for the test split; None for a set that has one."""
     validation_fraction: float | None = None
-    """Share of each class, of what is not tested on, that becomes the validation split; None for none."""
+    """Share of each class, without test images, for the validation split; None for no split."""
     relabel: bool = False
     """Whether the labels of an npz are renumbered 0..K-1 in their order."""
 
@@ -32,4 +32,4 @@ class OwnOptions:
         shares = {"test": self.test_fraction, "validation": self.validation_fraction}
         for name, share in shares.items():
             if share is not None and not 0 < share < 1:
-                raise ValueError(f"the {name} fraction must lie between 0 and 1, got {share:g}")
+                raise ValueError(f"the {name} fraction must be between 0 and 1, got {share:g}")

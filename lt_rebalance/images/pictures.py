@@ -1,7 +1,7 @@
-"""Decode one picture with Pillow; what cannot be taken as it stands is refused with its remedy.
+"""Decode one picture with Pillow; a picture that cannot be used unchanged is refused with a remedy.
 
-A picture that says how it is to be turned is refused, not turned: whether that is obeyed differs between the
-programs that looked at it when it was labelled, and an npz of the same pixels would hold another image.
+A picture with an EXIF rotation is refused, not rotated: programs used for labelling differ in whether they
+apply it, and an npz of the same pixels would contain another image.
 """
 
 import os
@@ -17,10 +17,10 @@ from lt_rebalance.images.options import OwnOptions
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 MOST_PIXELS = 50_000_000
-"""of one picture, before it is resized"""
+"""pixels of one picture, before it is resized"""
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _TARGETS = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
-"""by Pillow's mode what a picture becomes"""
+"""the target mode of a picture, by Pillow's mode"""
 _REMEDIES = {
     **dict.fromkeys(("CMYK", "YCbCr", "LAB", "HSV"), "convert it to RGB"),
     **dict.fromkeys(("RGBA", "LA", "PA", "La", "RGBa"), "put it on a background of one colour"),
@@ -28,7 +28,7 @@ _REMEDIES = {
 
 
 class PictureError(ValueError):
-    """A picture cannot be taken; `say` tells rule, what arrived and remedy."""
+    """A picture cannot be used; `say` returns rule, what arrived and remedy."""
 
     def __init__(self, rule: str, got: str, remedy: str) -> None:
         super().__init__(f"{rule}, got {got}")
@@ -41,7 +41,7 @@ class PictureError(ValueError):
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Keep Pillow from warning of what is refused here anyhow; for all threads, so entered by one alone."""
+    """Suppress Pillow's warnings of what is refused here; it affects all threads, so only one may enter."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -53,14 +53,14 @@ def decode(
     """Read a picture.
 
     Args:
-        expected: width and height that it has to have; None where it is resized.
+        expected: required width and height; None if it is resized.
 
     Returns:
-        Width and height as found; rows, columns and, of a colour picture, red, green and blue, or None where
-        the size is another than expected.
+        Width and height as found; and pixels (H, W) or (H, W, 3), or None if the size is not the expected
+        one.
 
     Raises:
-        PictureError: it cannot be taken.
+        PictureError: it cannot be used.
     """
     try:
         with open(path, "rb") as file:
@@ -86,7 +86,7 @@ def decode(
 
 
 def fit(image: Image.Image, options: OwnOptions) -> NDArray[np.uint8]:
-    """Return the pixels of a grey or an RGB image, made grey and resized as asked for."""
+    """Return the pixels of a grey or an RGB image, made grey and resized as requested."""
     if options.grey and image.mode != "L":
         image = image.convert("L")
     if options.image_size is not None and image.size != (options.image_size,) * 2:
@@ -96,13 +96,15 @@ def fit(image: Image.Image, options: OwnOptions) -> NDArray[np.uint8]:
 
 
 def _check_header(image: Image.Image, head: bytes) -> str:
-    """Return the mode that a picture is to be converted to."""
+    """Return the target mode of a picture."""
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise _too_large(f"{width:,} x {height:,}")
     is_deep = image.mode.startswith(("I", "F")) or (head[:4] == b"\x89PNG" and head[24:25] == b"\x10")
     if is_deep:
-        raise PictureError("a picture must have 8 bits a channel", "16 bits or more", "convert it to 8 bits")
+        raise PictureError(
+            "a picture must have 8 bits per channel", "16 bits or more", "convert it to 8 bits"
+        )
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
         raise PictureError(
             "a picture must have no alpha channel", "transparency", "put it on a background of one colour"
@@ -125,9 +127,9 @@ def _check_turned(image: Image.Image) -> None:
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     if orientation not in (0, 1):
         raise PictureError(
-            "a picture must lie as it is to be seen",
+            "a picture must be stored upright",
             f"an EXIF rotation ({orientation})",
-            "turn its pixels, as `mogrify -auto-orient` does",
+            "rotate its pixels, as `mogrify -auto-orient` does",
         )
 
 
@@ -138,4 +140,4 @@ def _too_large(size: str) -> PictureError:
 
 
 def _unreadable(reason: str) -> PictureError:
-    return PictureError("a picture must be readable to its end", reason, "mend or remove it")
+    return PictureError("a picture must be readable to its end", reason, "repair or remove it")

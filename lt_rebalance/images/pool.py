@@ -1,4 +1,4 @@
-"""What a location gives before anything is made of it: pictures with labels, as they were found.
+"""The raw content of a location: pictures with labels, as found.
 
 Shape suffixes: N images, H rows, W columns, C channels.
 """
@@ -15,16 +15,16 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RawSplit:
-    """The images of one split in the order in which they were found."""
+    """The images of one split in the order of their files."""
 
     images_NHWC: NDArray[np.uint8] | None
-    """0..255; None where some could not be read"""
+    """0..255; None if some could not be read"""
     labels_N: NDArray[np.int64]
     """0..K-1"""
     groups_N: NDArray[np.str_] | None
-    """what must not be torn apart, such as a patient or a track; None where there is no such thing"""
+    """groups that must not be split, such as a patient or a track; None if there are none"""
     name_of: Callable[[int], str]
-    """where an image was found, for messages"""
+    """the location of each image, for messages"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,13 +33,13 @@ class Pool:
 
     class_names: tuple[str, ...]
     splits: Mapping[str, RawSplit]
-    """by a name of SPLITS; without "test" where one is still to be drawn"""
+    """by a name of SPLITS; without "test" if it is still to be drawn"""
     sizes: Counter[tuple[int, int]]
-    """how many images were found of each width and height"""
+    """number of images of each width and height"""
     errors: Sequence[str] = ()
     warnings: list[str] = field(default_factory=list)
 
 
 def sum_up(faults: Sequence[str]) -> str:
-    """Return the first of some faults of one kind, and how many more there are."""
+    """Return the first of some errors of one kind, and the number of others."""
     return faults[0] + (f" (and {len(faults) - 1:,} more like it)" if len(faults) > 1 else "")

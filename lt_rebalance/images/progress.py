@@ -1,4 +1,4 @@
-"""A line on the terminal that tells how far something is; silent where standard error is no terminal."""
+"""A line of progress on the terminal; silent if standard error is not a terminal."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ _WIDTH = 30
 
 
 def count_threads() -> int:
-    """Return how many threads work on images at once."""
+    """Return the number of threads that work on images."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -33,7 +33,7 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def add(self, count: int) -> None:
-        """Note that so many more are done."""
+        """Add a number of finished items."""
         self._done += count
         now = time.monotonic()
         if now < self._shown_at + _EVERY_S or not sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""A sheet of samples of every class as PNG. Shape suffixes: N images, C H W image."""
+"""A grid of samples of every class as PNG. Shape suffixes: N images, C H W image."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from lt_rebalance.data.spec import Dataset
 from lt_rebalance.ground.text import one_line
 
 _MARK = ("Software", "lt-rebalance data")
-"""what tells a sheet from a picture that somebody else made"""
+"""mark that distinguishes such a grid from other pictures"""
 _NUM_COLUMNS = 10
 _SMALLEST_CELL = 48
 _NAME_WIDTH, _GAP = 160, 2
@@ -20,7 +20,7 @@ _LETTERS = 24
 
 
 def require_free(path: str) -> None:
-    """Raise a ValueError unless a sheet may be written under a name."""
+    """Raise a ValueError unless a grid may be written under a name."""
     if not path.endswith(".png") or "://" in path:
         raise ValueError(f"--samples must be a file of this machine that ends in .png, got {path!r}")
     if os.path.lexists(path) and not _is_sheet(path):
@@ -30,7 +30,7 @@ def require_free(path: str) -> None:
 
 
 def write_sheet(path: str, dataset: Dataset, class_names: Sequence[str], labels: Sequence[int]) -> None:
-    """Draw a row of images of each of some classes and write it, over a sheet that this has made before.
+    """Draw images of each class in one row and write the grid, replacing only an earlier grid.
 
     Raises:
         ValueError: it cannot be written.
@@ -58,7 +58,7 @@ def write_sheet(path: str, dataset: Dataset, class_names: Sequence[str], labels:
 
 
 def _spread(places: NDArray[np.int64]) -> list[int]:
-    """Return up to a row of positions, evenly taken from all."""
+    """Return at most a row of positions, evenly spaced over all."""
     chosen = np.linspace(0, len(places) - 1, min(len(places), _NUM_COLUMNS)).round().astype(int)
     return [int(places[each]) for each in chosen]
 

@@ -1,4 +1,4 @@
-"""Draw a split that a set does not bring: a share of every class, whole groups at a time.
+"""Draw a missing split of a set: a share of every class, in whole groups.
 
 Shape suffix: N images.
 """
@@ -10,18 +10,17 @@ from lt_rebalance.ground.seeding import numpy_stream
 
 STREAMS = {"test": "own_data/test_split", "validation": "own_data/validation_split"}
 SEED = 0
-"""a split is drawn once for all: it belongs to the data, not to a replicate"""
+"""a split is drawn once: it belongs to the data, not to a replicate"""
 
 
 def draw_split(
     name: str, labels_N: NDArray[np.int64], groups_N: NDArray[np.int64], fraction: float
 ) -> NDArray[np.bool_]:
-    """Return which images become the named split, in an order of images that must not depend on their files.
+    """Return which images form the named split; the order of images must not depend on their files.
 
-    Classes choose in turn, the smallest first, so that a group with images of several classes serves the one
-    that has least to choose from. A class takes groups, in an order drawn at random, as long as each brings
-    its share closer to the fraction, at least one, and leaves at least one to learn from. A class of a single
-    group gives none.
+    Classes choose in turn, the smallest first, so a group with images of several classes goes to the class
+    with the fewest choices. A class takes groups in random order, at least one, as long as each brings its
+    share closer to the fraction, and leaves at least one for training. A class of a single group gives none.
     """
     rng = numpy_stream(SEED, STREAMS[name])
     counts_K = np.bincount(labels_N)

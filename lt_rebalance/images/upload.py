@@ -1,4 +1,4 @@
-"""Prepared arrays of a user's own set in a store: put there once, by content, and compared when read.
+"""Prepared arrays of a user's set in a store: stored once, by content, and compared when read.
 
     images/<identity>/index.json                  sha256 and size of every piece, and how splits were drawn
     images/<identity>/<split>_<part>-<n>-<hash>   the bytes of consecutive images, labels or groups
@@ -31,7 +31,7 @@ from lt_rebalance.store import Store
 DIRECTORY = "images"
 INDEX = "index.json"
 PIECE_BYTES = 2**25
-"""most of one piece, which is held in memory as a whole"""
+"""largest size of one piece, which is in memory as a whole"""
 IDENTITY = re.compile(r"[0-9a-f]{64}")
 _FORMAT = 1
 _PARTS = ("images", "labels", "groups")
@@ -48,10 +48,10 @@ _INDEX = fields(
 
 
 def upload(store: Store, identity: str, splits: Mapping[str, ArrangedSplit], said: Sequence[str]) -> bool:
-    """Put a set into a store unless all of it is there; whether anything was put.
+    """Put a set into a store if it is not complete there; return whether anything was put.
 
     Args:
-        said: how its splits were drawn, for who reads the index.
+        said: how its splits were drawn, for readers of the index.
     """
     directory = f"{DIRECTORY}/{identity}"
     index: dict[str, Any] = {"format": _FORMAT, "splits": {}, "said": list(said)}
@@ -88,7 +88,7 @@ def download(store: Store, spec: DatasetSpec) -> dict[str, ArrangedSplit]:
     """Return the splits of a set that a store has.
 
     Raises:
-        DataError: it has none, or what it has is not that set.
+        DataError: it has none, or a different set.
     """
     identity = spec.identity
     directory = f"{DIRECTORY}/{identity}"
@@ -98,7 +98,7 @@ def download(store: Store, spec: DatasetSpec) -> dict[str, ArrangedSplit]:
         sizes = {name: sum(counts_K) for name, counts_K in _counts(spec).items()}
         if {name: each["num_images"] for name, each in index["splits"].items()} != sizes:
             raise ValueError("it is of other splits")
-        # The numbers of images are those that the driver told: no index can make a worker read more.
+        # The numbers of images are those that the main process sent, so no index can make a worker read more.
         require_room(sum(sizes.values()) * math.prod(spec.image_shape), f"{store.location}/{directory}")
         with Progress(f"taking images from {store.location}", sum(sizes.values())) as progress:
             splits = {}
@@ -115,13 +115,14 @@ def download(store: Store, spec: DatasetSpec) -> dict[str, ArrangedSplit]:
         )
         raise DataError(
             f"{store.location}/{directory} must hold the images {spec.name} as they were put there, got a "
-            f"damaged set ({reason}); run the sweep with --dataset PATH --upload-data where they lie"
+            f"damaged set ({reason}); run the sweep with --dataset PATH --upload-data on a machine that has "
+            "them"
         ) from None
     return splits
 
 
 def list_uploads(files: Filesystem) -> list[str]:
-    """Return the identities of the sets of which a store has anything."""
+    """Return the identities of the sets of which a store has any part."""
     return [name for name in files.list(DIRECTORY) if IDENTITY.fullmatch(name)]
 
 

@@ -1,12 +1,11 @@
-"""Augmentation alone, with no rebalancing: the bar that made images have to clear.
+"""Augmentation without rebalancing: a baseline for methods with synthetic images.
 
 Sources: random erasing of Zhong, Zheng, Kang, Li, Yang 2017, Random Erasing Data Augmentation, arXiv
 1708.04896, algorithm 1 (a rectangle of 2 to 40 % of the area and an aspect ratio of 0.3 to 1/0.3); shifts by
 a few pixels with an empty border are older than any paper. Deviations: the rectangle is grey (0 in [-1, 1])
-where theirs is noise, and is cut off at the border, where theirs is drawn again.
-
-Mirrored images are asked for, as a mirrored digit or traffic sign is another one. Every image of a batch has
-draws of its own. `classifier.augmentation` is the same kind of thing as part of a setting, for all methods.
+instead of noise, and is clipped at the border instead of drawn again. Mirroring is off by default, because a
+mirrored digit or traffic sign is another one. Every image of a batch has its own draws.
+`classifier.augmentation` is similar, but part of the setting of all methods.
 
 Shape suffixes: L lanes, B items of a batch, C H W image.
 """
@@ -31,12 +30,12 @@ ERASED_RATIO = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationOptions:
-    """What can be set of augmentation."""
+    """Options of augmentation."""
 
     shift: int = searched(2, Choice(values=(0, 1, 2, 4), unit="pixels"))
-    """most pixels that an image is shifted in each direction"""
+    """largest shift of an image in each direction, in pixels"""
     erasing: float = searched(0.5, Range(low=0.0, high=1.0, unit="chance"))
-    """chance of a rectangle that is erased"""
+    """probability that a rectangle is erased"""
     flip: bool = False
     """whether half of the images are mirrored left to right"""
 

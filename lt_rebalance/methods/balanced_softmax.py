@@ -1,8 +1,8 @@
-"""Balanced softmax: the classes' shares of the training set stand in the softmax of the loss.
+"""Balanced softmax: the loss has the classes' shares of the training set in its softmax.
 
-Source: Ren, Yu, Sheng, Ma, Zhao, Yi, Li 2020, Balanced Meta-Softmax for Long-Tailed Visual Recognition,
-arXiv 2007.10740, equation 4: the loss of an item of class y is -log(n_y exp(z_y) / sum_i n_i exp(z_i)), and
-predictions take the logits z as they are. Deviation: the meta sampler of the same paper is left out.
+Source: Ren, Yu, Sheng, Ma, Zhao, Yi, Li 2020, Balanced Meta-Softmax for Long-Tailed Visual Recognition, arXiv
+2007.10740, equation 4: the loss of an item of class y is -log(n_y exp(z_y) / sum_i n_i exp(z_i)), and
+predictions use the logits z unchanged. Deviation: the meta sampler of the same paper is left out.
 
 Shape suffixes: L lanes, B items of a batch, K classes.
 """

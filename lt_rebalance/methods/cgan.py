@@ -1,4 +1,4 @@
-"""Every class is filled to the largest with images from a conditional GAN.
+"""Fill every class to the size of the largest with images from a conditional GAN.
 
 Source: Mankikar, Patel, Zhang, section 3.2.
 """

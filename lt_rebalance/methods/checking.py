@@ -1,4 +1,4 @@
-"""What the moments of a method have to return, whoever wrote it.
+"""Check what the moments of a method return.
 
 Shape suffixes: L lanes, B items of a batch, C H W image, K classes, P labels of a mixed item.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _NEARLY_1 = 1 + 1e-5
-"""rounding may lead so far beyond"""
+"""tolerance for rounding beyond the range"""
 
 
 def check_plan(
@@ -25,7 +25,7 @@ def check_plan(
     """Return the plan that a method made of these class counts.
 
     Raises:
-        WrongReturnError: it is none, or names items that there are not.
+        WrongReturnError: it is not a plan, or names items that do not exist.
     """
     if not isinstance(plan, RebalancePlan):
         raise WrongReturnError(function, f"plan must return a RebalancePlan, got {say_value(plan)}")
@@ -50,7 +50,7 @@ def check_plan(
             function, f"plan must plan whole numbers of synthetic images, got {plan.num_synthetic_K}"
         )
     if not sum(plan.counts_K):
-        raise WrongReturnError(function, "plan must leave something to learn from, got no item of any class")
+        raise WrongReturnError(function, "plan must leave something to train on, got no item of any class")
     return plan
 
 
@@ -64,7 +64,7 @@ def synthesize_checked(
     """Return what `synthesize` makes.
 
     Raises:
-        WrongReturnError: it is not as many images, finite and from -1 to 1.
+        WrongReturnError: it does not have the right number of images, finite and from -1 to 1.
     """
     made = function(images_by_class, num_synthetic_K, rng, options)
     shape = (sum(num_synthetic_K), *images_by_class[0].shape[1:])
@@ -77,10 +77,10 @@ def synthesize_checked(
 
 
 def check_chances(function: Any, chances_K: Any, num_classes: int) -> NDArray[np.float64]:  # Any: as above
-    """Return what `order` made of the counts of so many classes.
+    """Return what `order` made of the counts of `num_classes` classes.
 
     Raises:
-        WrongReturnError: it is not a chance of each class, finite, at least 0 and above 0 somewhere.
+        WrongReturnError: it is not one chance per class, finite, at least 0 and not all 0.
     """
     rule = f"order must return chances_K, {num_classes} finite numbers of at least 0, not all 0, as an array"
     if not isinstance(chances_K, np.ndarray) or chances_K.shape != (num_classes,):
@@ -93,7 +93,7 @@ def check_chances(function: Any, chances_K: Any, num_classes: int) -> NDArray[np
 
 
 def check_drawn(function: Any, drawn: Any, num_items: int) -> tuple[NDArray[Any], ...]:  # Any: as above
-    """Return what `mix.draw` drew for a batch of so many items.
+    """Return what `mix.draw` drew for a batch of `num_items` items.
 
     Raises:
         WrongReturnError: it is not a tuple of arrays of numbers with a first axis of that length.
@@ -109,10 +109,10 @@ def check_drawn(function: Any, drawn: Any, num_items: int) -> tuple[NDArray[Any]
 
 
 def check_tensor(function: Any, words: str, tensor: Any, shape: Sequence[int]) -> None:  # Any: as above
-    """Raise a WrongReturnError unless something is a tensor of floats of this shape.
+    """Raise a WrongReturnError unless a value is a tensor of floats of this shape.
 
     Args:
-        words: what has to return what, as "loss must return losses_LB".
+        words: the rule, such as "loss must return losses_LB".
     """
     is_float = getattr(tensor, "is_floating_point", lambda: False)()
     if not is_float or tuple(tensor.shape) != tuple(shape):
@@ -124,7 +124,7 @@ def check_mixed(function: Any, mixed: Any, images_shape: Sequence[int]) -> Mixed
     """Return what `mix.apply` made of images_LBCHW.
 
     Raises:
-        WrongReturnError: it is no Mixed, or its tensors do not go with the images.
+        WrongReturnError: it is not a Mixed, or its tensors do not fit the images.
     """
     words = "mix.apply must return a Mixed with"
     if not isinstance(mixed, Mixed):
@@ -145,7 +145,7 @@ def check_head(function: Any, layer: Any) -> "nn.Module":  # Any: as above
     """Return the layer that `head` makes.
 
     Raises:
-        WrongReturnError: it is no module.
+        WrongReturnError: it is not a module.
     """
     from torch import nn
 
@@ -158,7 +158,7 @@ def check_share(function: Any, share: Any) -> float:  # Any: as above
     """Return what `then.budget_share` says.
 
     Raises:
-        WrongReturnError: it is no number above 0 and at most 1.
+        WrongReturnError: it is not a number above 0 and at most 1.
     """
     is_number = isinstance(share, int | float) and not isinstance(share, bool)
     if not is_number or not 0 < share <= 1:

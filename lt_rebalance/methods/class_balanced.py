@@ -1,4 +1,4 @@
-"""Class-balanced loss: an item counts in inverse proportion to the effective number of its class's images.
+"""Class-balanced loss: items are weighted by the inverse of the effective number of their class's images.
 
 Source: Cui, Jia, Lin, Song, Belongie 2019, Class-Balanced Loss Based on Effective Number of Samples, arXiv
 1901.05555, equation 4 on cross-entropy: weights (1 - b) / (1 - b^n_c), scaled to a sum of K. b = 0 is
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassBalancedOptions(Deferred):
-    """What can be set of the class-balanced loss."""
+    """Options of the class-balanced loss."""
 
     beta: float = searched(0.9999, Choice(values=(0.9, 0.99, 0.999, 0.9999), unit="share"))
-    """of effective numbers; with some thousand images a class, 0.9999 is nearly the inverse count"""
+    """of effective numbers; with some thousand images per class, 0.9999 is nearly the inverse count"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

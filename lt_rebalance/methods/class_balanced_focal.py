@@ -1,8 +1,8 @@
 """Class-balanced focal loss: the focal loss, weighted by the inverse of effective numbers.
 
-Source: Cui, Jia, Lin, Song, Belongie 2019, arXiv 1901.05555, section 4.3 (equation 4 on the focal loss of
-Lin et al. 2017, arXiv 1708.02002). Deviations: the softmax form of the focal loss, as in `focal`, where the
-paper takes a sigmoid a class; a batch is not divided by its weights.
+Source: Cui, Jia, Lin, Song, Belongie 2019, arXiv 1901.05555, section 4.3 (equation 4 on the focal loss of Lin
+et al. 2017, arXiv 1708.02002). Deviations: the softmax form of the focal loss, as in `focal`, instead of one
+sigmoid per class; a batch is not divided by its weights.
 
 Shape suffixes: L lanes, B items of a batch, K classes.
 """
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassBalancedFocalOptions(FocalOptions):
-    """What can be set of the class-balanced focal loss; until it is no longer deferred, it is focal alone."""
+    """Options of the class-balanced focal loss; while it is deferred, it is the focal loss."""
 
     gamma: float = searched(1.0, Range(low=0.0, high=5.0, unit="power"))
-    """how much less items count that are answered well"""
+    """how much less well-classified items count"""
     beta: float = searched(0.9999, Choice(values=(0.9, 0.99, 0.999, 0.9999), unit="share"))
     """of effective numbers"""
 

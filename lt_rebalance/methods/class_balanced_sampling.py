@@ -1,9 +1,9 @@
-"""Class-balanced sampling: all classes come up alike.
+"""Class-balanced sampling: all classes are equally likely.
 
 Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis 2020, Decoupling Representation and Classifier for
-Long-Tailed Recognition, arXiv 1910.09217, equation 1 with q = 0. Deferred, it is DRS (Cao et al. 2019,
-arXiv 1906.07413): until then items come up alike. Deviations: items are drawn with replacement, before it
-is no longer deferred too, and it begins with the first pass that begins after that share of the budget.
+Long-Tailed Recognition, arXiv 1910.09217, equation 1 with q = 0. Deferred, it is DRS (Cao et al. 2019, arXiv
+1906.07413): until then items are equally likely. Deviations: items are drawn with replacement, also while it
+is deferred, and it begins with the first pass that starts after that share of the budget.
 
 Shape suffix: K classes.
 """
@@ -19,7 +19,7 @@ from lt_rebalance.methods.weighing import Deferred
 
 @dataclass(frozen=True, kw_only=True)
 class ClassBalancedSamplingOptions(Deferred):
-    """What can be set of class-balanced sampling."""
+    """Options of class-balanced sampling."""
 
 
 def _order(counts_K: NDArray[np.int64], progress: float, options: Options) -> NDArray[np.float64]:

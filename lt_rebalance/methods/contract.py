@@ -1,8 +1,8 @@
-"""What a rebalancing method is: one object that acts at named moments of a training, each of them optional.
+"""The contract of a rebalancing method: one object with optional functions for moments of a training.
 
-A method is a file of its own with an object `Method`, listed in `registry.METHODS`. It needs no torch to be
-imported: what works on tensors imports torch inside. Shape suffixes: L lanes, B items of a batch, N images or
-items, C H W image, K classes, P labels of a mixed item.
+A method is a file with an object `Method`, listed in `registry.METHODS`. Its import needs no torch: functions
+on tensors import torch inside. Shape suffixes: L lanes, B items of a batch, N images or items, C H W image, K
+classes, P labels of a mixed item.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 PositionArray = NDArray[np.int64]
 Options = Any
-"""the frozen dataclass that a method names as its `options`, filled in; None for a method without"""
+"""an instance of the frozen dataclass that a method names as its `options`; None for a method without
+options"""
 PLAN_TAKES = ("counts_K", "draw", "rng", "options")
-"""what a method's `plan` is called with"""
+"""arguments of a method's `plan`"""
 MOMENTS_TAKE = {
     "synthesize": ("images_by_class", "num_synthetic_K", "rng", "options"),
     "order": ("counts_K", "progress", "options"),
@@ -35,7 +36,7 @@ MOMENTS_TAKE = {
     "head": ("linear", "options"),
     "after": ("network", "mean_features", "options"),
 }
-"""what the other moments that are functions are called with"""
+"""arguments of the other moments that are functions"""
 WRITTEN = "@dataclass(frozen=True, kw_only=True)"
 OPTION_TYPES = (int, float, bool, str)
 
@@ -73,12 +74,12 @@ def without_synthesis(positions_by_class: Sequence[PositionArray]) -> RebalanceP
 def plan_all(
     counts_K: Sequence[int], draw: str | None, rng: np.random.Generator, options: Options
 ) -> RebalancePlan:
-    """Plan the set as it is: every image once."""
+    """Plan the unchanged set: every image once."""
     return without_synthesis(keep_all(counts_K))
 
 
 class Mixed(NamedTuple):
-    """Images made of others, each with several labels that share its loss."""
+    """Images mixed from others, each with several labels that share its loss."""
 
     images_LBCHW: Tensor
     labels_LBP: Tensor
@@ -87,7 +88,7 @@ class Mixed(NamedTuple):
 
 
 def _require_parameters(moment: str, function: object, takes: Sequence[str]) -> None:
-    """Raise a ValueError unless a moment is a function that can be called with what it is given."""
+    """Raise a ValueError unless a moment is a function that accepts its arguments."""
     if not callable(function):
         raise ValueError(
             f"{moment} of a method must be a function, got one of type {type(function).__name__}"
@@ -106,7 +107,7 @@ def _require_parameters(moment: str, function: object, takes: Sequence[str]) -> 
 
 
 def _require_options(options: Any) -> None:  # Any: whatever a user gave in place of a dataclass
-    """Raise a ValueError unless options are a frozen dataclass of numbers and words with good defaults."""
+    """Raise a ValueError unless options are a frozen dataclass of numbers and words with valid defaults."""
     if options is None:
         return
     rule = "options of a method must be a frozen dataclass of numbers and words with defaults"
@@ -141,18 +142,18 @@ def _require_options(options: Any) -> None:  # Any: whatever a user gave in plac
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """What becomes of a batch before it is learned from."""
+    """How a batch is mixed before a training step."""
 
     stream: str
-    """names the random stream, the method's name before a slash: "mixup/pairs\""""
+    """name of the random stream, the method's name before a slash: "mixup/pairs\""""
     draw: Callable[[np.random.Generator, int, Options], tuple[NDArray[Any], ...]]
     """from the stream of a step, the items B of its batch and the options to arrays whose first axis is B"""
     apply: Callable[..., Mixed]
-    """from images_LBCHW, labels_LB and what was drawn, on the device as float32 or int64 with a first axis L,
-    to what is learned from"""
+    """from images_LBCHW, labels_LB and the draws, on the device as float32 or int64 with a first axis L, to
+    the mixed batch"""
     reweigh: Callable[[Tensor, Tensor, Tensor, Options], Tensor] | None = None
-    """from weights_LBP, labels_LBP, counts_LK and the options to the shares of the labels in the loss, where
-    these are not those of the images"""
+    """from weights_LBP, labels_LBP, counts_LK and the options to the shares of the labels in the loss, if
+    these differ from those of the images"""
 
     def __post_init__(self) -> None:
         _require_parameters("mix.draw", self.draw, ("rng", "num_items", "options"))
@@ -165,19 +166,19 @@ class Mix:
 
 @dataclass(frozen=True, kw_only=True)
 class SecondTraining:
-    """A training after the first, which starts from the weights that the first ended with.
+    """A second training, which starts from the final weights of the first.
 
-    The first is that of the method "none", and is done once for all that start from it. The method's other
-    moments act in the second.
+    The first training is that of the method "none", and is done once for all methods that start from it. The
+    method's other moments act in the second training.
     """
 
     stream: str
-    """names the random stream of `prepare`, the method's name before a slash: "crt/classifier\""""
+    """name of the random stream of `prepare`, the method's name before a slash: "crt/classifier\""""
     prepare: Callable[[nn.Module, torch.Generator], None]
-    """changes the trained network in place: gives some of it new weights from the stream, and takes
-    `requires_grad` from what is to stay as it is; what the stream draws is on the CPU, as the network is"""
+    """changes the trained network in place: draws new weights of some parts from the stream, and clears
+    `requires_grad` of parts to keep; network and draws are on the CPU"""
     budget_share: Callable[[Options], float]
-    """how long it lasts, as a share of the first, above 0 and at most 1"""
+    """its length as a share of the first training, above 0 and at most 1"""
 
     def __post_init__(self) -> None:
         _require_parameters("then.prepare", self.prepare, ("network", "generator"))
@@ -186,50 +187,51 @@ class SecondTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A rebalancing method: what it is, and what it does at which moment. What it leaves out stays as it is.
+    """A rebalancing method: its description, and its functions for moments of a training, all optional.
 
-    Counts of classes are those of the items trained on, at least 1 each. What works on batches gets all lanes
-    at once, each with counts of its own. It runs in every step, so nothing may be read back from a tensor.
+    Counts of classes are those of the training items, at least 1 each. Functions on batches get all lanes
+    together, each with its own counts. They run in every step, so they must not read values back from a
+    tensor.
     """
 
     description: str
     draws: tuple[str, ...] = ()
-    """named ways of choosing images, of which a configuration names one; empty when there is no choice"""
+    """named ways to choose images, of which a configuration names one; empty if there is no choice"""
     options: type | None = None
     """a frozen dataclass of numbers and words with defaults that checks itself; part of a result's key"""
     may_train_less: bool = False
-    """whether its set may be so small that a search should try a part of the budget, too"""
+    """whether its set may be so small that a search should also try a part of the budget"""
     needs_generator: bool = False
-    """whether `plan` asks for images that a generator makes"""
+    """whether `plan` requests images from a generator"""
     plan: Callable[[Sequence[int], str | None, np.random.Generator, Options], RebalancePlan] = plan_all
-    """which items: from counts_K, the draw, the stream "resampling" and the options to a plan"""
+    """selects items: from counts_K, the draw, the stream "resampling" and the options to a plan"""
     synthesize: (
         Callable[
             [Sequence[NDArray[np.float32]], Sequence[int], np.random.Generator, Options], NDArray[np.float32]
         ]
         | None
     ) = None
-    """makes the synthetic images that `plan` asks for, where no generator does: from K arrays `images_NCHW`
-    in [-1, 1], how many to make of each class, the method's stream "NAME/synthesis" and the options to
+    """makes the synthetic images that `plan` requests, if no generator does: from K arrays `images_NCHW` in
+    [-1, 1], how many to make of each class, the method's stream "NAME/synthesis" and the options to
     `synthetic_SCHW` in [-1, 1], class by class; a NotApplicableError, of `ground.errors`, ends the run as not
     applicable, a ValueError as failed, with its text"""
     order: Callable[[NDArray[np.int64], float, Options], NDArray[np.float64]] | None = None
-    """how often: from counts_K, the share of the budget that is used when a pass begins, and the options to
-    the chance of each class, in any unit, that the next item is of it; items are drawn with replacement, all
-    of a class alike. None: a pass shows every item once"""
+    """sampling: from counts_K, the share of the budget that is used when a pass begins, and the options to
+    the chance of each class, in any unit, for the next item; items are drawn with replacement, equally within
+    a class. None: a pass shows every item once"""
     mix: Mix | None = None
-    """batches: what becomes of images and labels"""
+    """mixing of images and labels in batches"""
     loss: Callable[[Tensor, Tensor, Tensor, Tensor, Options], Tensor] | None = None
     """from logits_LBK, labels_LB, counts_LK, the share of the budget that is used (a scalar) and the options
-    to losses_LB; in training alone: what is measured is the loss that the classifier names. None: that one"""
+    to losses_LB; in training only: the measured loss is the one that the classifier names. None: that loss"""
     adjust: Callable[[Tensor, Tensor, Options], Tensor] | None = None
-    """logits after training: from logits_LNK, counts_LK and the options to what is measured in their place"""
+    """logits after training: from logits_LNK, counts_LK and the options to the logits that are measured"""
     head: Callable[[nn.Linear, Options], nn.Module] | None = None
-    """what takes the place of the network's last linear layer: from that, on the CPU and with the weights it
-    begins with, and the options to a module `features_NF -> logits_NK`"""
+    """replacement of the network's last linear layer: from that layer, on the CPU with its initial weights,
+    and the options to a module `features_NF -> logits_NK`"""
     after: Callable[[nn.Module, Callable[[], Tensor], Options], None] | None = None
-    """the network after training: changes a copy of it, which is measured, in place; `mean_features()` gives
-    `means_KF` of what the last linear layer is given for the items of each class, in float32"""
+    """the network after training: changes in place a copy of it, which is measured; `mean_features()` gives
+    `means_KF` of the inputs of the last linear layer for the items of each class, in float32"""
     then: SecondTraining | None = None
     """a second training"""
 
@@ -248,12 +250,12 @@ class Method:
 
     @property
     def makes_images(self) -> bool:
-        """Whether some of what is learned from is made, by a generator or by itself."""
+        """Whether some training images are synthetic, from a generator or from the method."""
         return self.needs_generator or self.synthesize is not None
 
     @property
     def family(self) -> str:
-        """What tables group it under: the moment that tells it apart, or "none"."""
+        """Its group in tables: the moment that distinguishes it, or "none"."""
         moments = {
             "second training": self.then,
             "augmentation": self.mix,
@@ -268,12 +270,12 @@ class Method:
 
     @property
     def only_plans(self) -> bool:
-        """Whether it chooses the set and leaves training as it is, so that it can serve any network."""
+        """Whether it only chooses the set and does not change training, so that any network can use it."""
         return not (self._acts_in_training or self.adjust or self.after)
 
     @property
     def acts_after_training_alone(self) -> bool:
-        """Whether the network is trained as that of the method "none" is, so that one can serve both."""
+        """Whether the network is trained as for the method "none", so that both can share it."""
         is_plain = self.plan is plan_all and not (self.makes_images or self._acts_in_training)
         return is_plain and (self.adjust is not None or self.after is not None)
 

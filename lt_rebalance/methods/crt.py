@@ -1,10 +1,10 @@
-"""cRT: after a training on the set as it is, the last layer is trained anew, all classes alike.
+"""cRT: after a training on the unchanged set, the last layer is retrained with equally likely classes.
 
 Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis 2020, Decoupling Representation and Classifier for
-Long-Tailed Recognition, arXiv 1910.09217, section 4.1 (classifier re-training), sampling by equation 1 with
-q = 0: every class comes up alike. Deviations: the second training has the learning rate of the first and
+Long-Tailed Recognition, arXiv 1910.09217, section 4.1 (classifier re-training), sampling by equation 1 with q
+= 0: all classes are equally likely. Deviations: the second training has the learning rate of the first and
 comes on top of it, as long as the first unless set (10 epochs after 90 in the paper, at a far higher learning
-rate: a layer that begins anew needs steps to move); items of a class are drawn with replacement.
+rate: a new layer needs more steps); items of a class are drawn with replacement.
 
 Shape suffix: K classes.
 """
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CrtOptions:
-    """What can be set of cRT."""
+    """Options of cRT."""
 
     budget_share: float = searched(1.0, Range(low=0.1, high=1.0, unit="share of the first"))
-    """how long the last layer is trained anew, as a share of the first training; at most 1"""
+    """length of the retraining of the last layer, as a share of the first training; at most 1"""
 
     def __post_init__(self) -> None:
         if not 0 < self.budget_share <= 1:
@@ -39,12 +39,12 @@ class CrtOptions:
 
 
 def show_alike(counts_K: NDArray[np.int64], progress: float, options: Options) -> NDArray[np.float64]:
-    """Give all classes one chance."""
+    """Give all classes equal chances."""
     return np.ones(len(counts_K))
 
 
 def _prepare(network: nn.Module, generator: torch.Generator) -> None:
-    """Keep all but the last linear layer, which gets new weights from torch's own distribution of them."""
+    """Keep everything except the last linear layer, which gets new weights from torch's distribution."""
     import torch
 
     from lt_rebalance.networks.heads import find_last_layer
@@ -59,12 +59,12 @@ def _prepare(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def share_of_first(options: Options) -> float:
-    """Return how long the second training lasts, as a share of the first."""
+    """Return the length of the second training as a share of the first."""
     return float(options.budget_share)
 
 
 CRT = Method(
-    description="train, then train the last layer anew on classes that come up alike",
+    description="train, then retrain the last layer with equally likely classes",
     options=CrtOptions,
     order=show_alike,
     then=SecondTraining(stream="crt/classifier", prepare=_prepare, budget_share=share_of_first),

@@ -1,11 +1,11 @@
 """CutMix: learn from images with a rectangle of another, with both labels by their areas.
 
 Source: Yun, Han, Oh, Chun, Choe, Yoo 2019, CutMix: Regularization Strategy to Train Strong Classifiers with
-Localizable Features, arXiv 1905.04899, equations 1 and 2: the rectangle has a share 1 - w of the area, w
-from Beta(alpha, alpha), its middle anywhere in the image; labels share the loss by what the images have of
-the area. Deviations: each pair has a rectangle of its own, where their code draws one for the batch; every
-batch is mixed. With weights from `deferred` of the budget on (`cutmix_drw`) the loss is weighted as in DRW
-(Cao et al. 2019, arXiv 1906.07413).
+Localizable Features, arXiv 1905.04899, equations 1 and 2: the rectangle has a share 1 - w of the area, w from
+Beta(alpha, alpha), its middle anywhere in the image; labels share the loss by what the images have of the
+area. Deviations: each pair has its own rectangle, while their code draws one for the batch; every batch is
+mixed. With weights from `deferred` of the budget on (`cutmix_drw`) the loss is weighted as in DRW (Cao et al.
+2019, arXiv 1906.07413).
 
 Shape suffixes: L lanes, B items of a batch, C H W image, P labels of a mixed item.
 """
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class CutmixOptions(MixupOptions):
-    """What can be set of CutMix: alpha of the Beta distribution."""
+    """Options of CutMix: alpha of the Beta distribution."""
 
 
 class CutmixDrwOptions(MixupDrwOptions):
-    """What can be set of CutMix with weights late in training."""
+    """Options of CutMix with weights late in training."""
 
 
 def _draw(rng: np.random.Generator, num_items: int, options: Options) -> tuple[NDArray[Any], ...]:

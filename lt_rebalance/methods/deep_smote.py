@@ -1,15 +1,15 @@
-"""DeepSMOTE: SMOTE between the features that an autoencoder has learned, decoded to images.
+"""DeepSMOTE: SMOTE between the features of an autoencoder, decoded to images.
 
 Source: Dablain, Krawczyk, Chawla 2021, DeepSMOTE: Fusing Deep Learning and SMOTE for Imbalanced Data, arXiv
-2105.02340, algorithm 1: each step adds the squared error of a batch and that of images of one class, drawn
-at random, which are decoded from features in another order, so that what is decoded fits the class and not
-the image alone; then SMOTE with k = 5 neighbours fills every class in the space of features. Features 300,
-width 64, Adam 2e-4, batches of 100 are theirs. Deviations: `steps`, where theirs are 200 epochs; the last
-layer is a tanh, as pixels lie in [-1, 1]; sides are halved down to 4 and more, for images of any size; the
-decoder enlarges and convolves, where theirs has transposed convolutions, which leave a grid.
+2105.02340, algorithm 1: each step adds the squared error of a batch and that of images of one class, drawn at
+random, which are decoded from features in another order, so that the output fits the class and not only the
+image; then SMOTE with k = 5 neighbours fills every class in the space of features. Features 300, width 64,
+Adam 2e-4, batches of 100 are theirs. Deviations: `steps` instead of 200 epochs; the last layer is a tanh, as
+pixels are in [-1, 1]; sides are halved down to at least 4, for images of any size; the decoder enlarges and
+convolves instead of using transposed convolutions, which leave a grid.
 
-The autoencoder learns from the long-tailed set alone, on the CPU and in float32, before a run's own
-training, once more whenever that is taken up again.
+The autoencoder learns from the long-tailed set only, on the CPU and in float32, before a run's training, and
+again whenever the run is resumed.
 
 Shape suffixes: N images of a class, S synthetic images, Z features, C H W image, K classes.
 """
@@ -39,12 +39,12 @@ AT_ONCE = 500
 
 @dataclass(frozen=True, kw_only=True)
 class DeepSmoteOptions(SmoteOptions):
-    """What can be set of DeepSMOTE."""
+    """Options of DeepSMOTE."""
 
     steps: int = 2000
     """of the autoencoder"""
     num_features: int = 300
-    """that it makes of an image"""
+    """features of an image"""
     width: int = 64
     """channels of its first convolution"""
     learning_rate: float = searched(2e-4, Range(low=2e-5, high=2e-3, is_log=True, unit="step size"))
@@ -57,7 +57,7 @@ class DeepSmoteOptions(SmoteOptions):
 
 
 def _learn(images_by_class: Sequence[FloatImages], rng: np.random.Generator, options: Options) -> Autoencoder:
-    """Return an autoencoder of the images of all classes, trained, in evaluation mode."""
+    """Return an autoencoder trained on the images of all classes, in evaluation mode."""
     import torch
     from torch.nn.functional import mse_loss
 

@@ -1,7 +1,7 @@
-"""Which values a search may give to a setting, and on which scale it sees them.
+"""The values that a search may give to a hyperparameter, and their scale.
 
-A method says so of its own options, beside them:
-`tau: float = searched(1.0, Range(low=0.0, high=2.0, unit="power"))`. What says nothing keeps its default.
+A method declares them next to its options: `tau: float = searched(1.0, Range(low=0.0, high=2.0,
+unit="power"))`. Other options keep their defaults.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class Range:
     low: float
     high: float
     is_log: bool = False
-    """whether equal ratios, rather than equal differences, count as equal steps"""
+    """whether steps are equal ratios instead of equal differences"""
     unit: str
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ _DOMAIN = "domain"
 
 
 def searched(default: Value, domain: Domain) -> Any:  # Any: what dataclasses make a field of
-    """Return the field of an option that a search may set; the default has to be in the domain."""
+    """Return the field of an option that a search may set; the default must be in the domain."""
     if default not in domain:
         raise ValueError(f"a default must be one of the values that are searched, {domain}; got {default!r}")
     return field(default=default, metadata={_DOMAIN: domain})

@@ -1,8 +1,8 @@
-"""Focal loss: items that are answered well count less.
+"""Focal loss: well-classified items count less.
 
 Source: Lin, Goyal, Girshick, He, Dollar 2017, Focal Loss for Dense Object Detection, arXiv 1708.02002,
-equation 4, (1 - p)^gamma times the cross-entropy, p what the softmax gives the item's class. Deviation: the
-softmax of K classes in place of one sigmoid a class, and no alpha.
+equation 4, (1 - p)^gamma times the cross-entropy, with p the softmax of the item's class. Deviation: the
+softmax of K classes instead of one sigmoid per class, and no alpha.
 
 Shape suffixes: L lanes, B items of a batch, K classes.
 """
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SMALLEST_MISS = 1e-7
-"""below it 1 - p counts as so much: a gamma below 1 has no finite slope at 0"""
+"""lower bound of 1 - p: a gamma below 1 has no finite slope at 0"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FocalOptions(Deferred):
-    """What can be set of the focal loss."""
+    """Options of the focal loss."""
 
     gamma: float = searched(2.0, Range(low=0.0, high=5.0, unit="power"))
-    """how much less; 0 is cross-entropy"""
+    """how much less well-classified items count; 0 is cross-entropy"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

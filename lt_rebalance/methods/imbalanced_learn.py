@@ -1,6 +1,6 @@
 """Any over-sampler of imbalanced-learn as a method, by import path: "imblearn.over_sampling.KMeansSMOTE".
 
-Its options are the sampler's parameters that are numbers or words, with its own defaults.
+Its options are the sampler's parameters that are numbers or words, with the sampler's defaults.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lt_rebalance.methods.smote import synthesize_by
 
 PREFIX = "imblearn."
 _NOT_OPTIONS = ("sampling_strategy", "random_state", "n_jobs")
-"""the first two are the plan's and the seed's; results do not depend on the third"""
+"""the first two are set by plan and seed; results do not depend on the third"""
 
 
 def is_sampler(name: str) -> bool:
@@ -26,10 +26,10 @@ def is_sampler(name: str) -> bool:
 
 @functools.cache
 def find_sampler(name: str) -> Method:
-    """Return the method that a sampler is.
+    """Return a sampler as a method.
 
     Raises:
-        ValueError: there is none of this name, or it cannot do without a setting.
+        ValueError: there is no such sampler, or it has a parameter without a default.
     """
     rule = "a sampler of imbalanced-learn is named as imblearn.over_sampling.KMeansSMOTE"
     module, _, taken = name.rpartition(".")

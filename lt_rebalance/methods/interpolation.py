@@ -1,8 +1,8 @@
-"""Images made by a sampler of imbalanced-learn from those of the training set, as pixels in [-1, 1].
+"""Make images from the training set with a sampler of imbalanced-learn, as pixels in [-1, 1].
 
-Samplers get floats: on bytes they subtract in unsigned arithmetic and wrap around. What a sampler cannot do
-with these classes, or does not do (some return a class as small as it was, without a word), ends a run as
-not applicable, with the reason.
+Samplers get floats: on bytes they subtract in unsigned arithmetic and wrap around. If a sampler cannot fill
+these classes, or does not (some silently return a class unchanged), the run ends as not applicable, with the
+reason.
 
 Shape suffixes: N images of a class, S synthetic images, C H W image, K classes.
 """
@@ -21,7 +21,7 @@ from lt_rebalance.ground.text import one_line
 
 FloatImages = NDArray[np.float32]
 ROUNDING = 0.1
-"""share of a class by which a sampler that rounds may miss what it is asked for"""
+"""share of a class by which a sampler may miss the requested number by rounding"""
 
 
 def resample(
@@ -31,7 +31,7 @@ def resample(
     num_synthetic_K: Sequence[int],
     rng: np.random.Generator,
 ) -> FloatImages:
-    """Return `synthetic_SCHW`, class by class, as many of each class as asked for; as `resample_points`.
+    """Return `synthetic_SCHW`, class by class, in the requested numbers; as `resample_points`.
 
     Args:
         images_by_class: K arrays of `images_NCHW`, float32 in [-1, 1].
@@ -47,17 +47,17 @@ def resample_points(
     num_synthetic_K: Sequence[int],
     rng: np.random.Generator,
 ) -> FloatImages:
-    """Return the points that a sampler makes, class by class, as many of each class as asked for.
+    """Return the points that a sampler makes, class by class, in the requested numbers.
 
     A sampler that misses a number by rounding has some of its images left out or repeated, drawn at random.
 
     Args:
         sampler: import path of a class of imbalanced-learn, "imblearn.over_sampling.SMOTE".
-        parameters: of its constructor, but for the strategy and the random state.
-        points_by_class: K arrays of one shape but for the first axis, float32.
+        parameters: of its constructor, without the strategy and the random state.
+        points_by_class: K arrays of equal shape except the first axis, float32.
 
     Raises:
-        NotApplicableError: the sampler cannot serve these classes.
+        NotApplicableError: the sampler cannot be used for these classes.
     """
     counts_K = [len(points) for points in points_by_class]
     targets = {
@@ -83,7 +83,7 @@ def resample_points(
         ) from None
     if not np.array_equal(after[: len(pixels)], pixels):
         raise NotApplicableError(
-            f"{name} is not applicable: it does not keep the images it is given, in their order"
+            f"{name} is not applicable: it does not keep the original images in their order"
         )
     made, labels_made = after[len(pixels) :], labels_after[len(pixels) :]
     chosen = [
@@ -97,7 +97,7 @@ def resample_points(
 def _pick(
     name: str, label: int, places: NDArray[np.int64], wanted: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Return places of as many images as wanted, all of them where so many were made."""
+    """Return the places of the requested number of images, all if that many were made."""
     if abs(len(places) - wanted) > max(1, ROUNDING * wanted) or not len(places):
         raise NotApplicableError(
             f"{name} is not applicable: asked for {wanted} images of class {label}, it made {len(places)}"

@@ -1,4 +1,4 @@
-"""What can be set of every method that learns from made images, beside options of its own."""
+"""Options of every method with synthetic images, in addition to its own options."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ def list_knobs(method: Method) -> tuple[str, ...]:
 
 
 def check_knobs(name: str, method: Method, values: Mapping[str, Any]) -> None:
-    """Raise a ValueError unless the values of knobs are in range, and at their defaults where it has none."""
+    """Raise a ValueError unless the values of knobs are in range, and at their defaults for other methods."""
     for knob, value in values.items():
         default, known = KNOBS[knob], list_knobs(method)
         accepted = (int, float) if isinstance(default, float) else (type(default),)

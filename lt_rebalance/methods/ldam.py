@@ -1,13 +1,13 @@
-"""LDAM and LDAM-DRW: a margin for every class, wider for rarer ones, on a head that answers with cosines.
+"""LDAM and LDAM-DRW: a margin for every class, wider for rarer ones, with a cosine classifier.
 
-Source: Cao, Wei, Gaidon, Arechiga, Ma 2019, Learning Imbalanced Datasets with Label-Distribution-Aware
-Margin Loss, arXiv 1906.07413, equations 12 and 13: the cosine of an item's own class has a margin in
-proportion to n_c^(-1/4) taken off, the largest of them `max_margin`; then all are scaled by `scale` (their
-code: 0.5 and 30) for cross-entropy. DRW, algorithm 1: after `deferred` of the budget, items are weighted by
-the inverse of the effective numbers of their classes, beta 0.9999. LDAM is the same without weights, and
-`cosine` is its control: the head alone, with cross-entropy. Deviations: the head's first weights are those
-of the linear layer that it replaces, at length 1; a batch is not divided by its weights; their code lowers
-the learning rate where DRW begins, which here is the schedule's to say.
+Source: Cao, Wei, Gaidon, Arechiga, Ma 2019, Learning Imbalanced Datasets with Label-Distribution-Aware Margin
+Loss, arXiv 1906.07413, equations 12 and 13: a margin proportional to n_c^(-1/4), at most `max_margin`, is
+subtracted from the cosine of an item's class; then all are scaled by `scale` (their code: 0.5 and 30) for
+cross-entropy. DRW, algorithm 1: after `deferred` of the budget, items are weighted by the inverse of the
+effective numbers of their classes, beta 0.9999. LDAM is the same without weights, and `cosine` is its
+control: the head alone, with cross-entropy. Deviations: the head's first weights are those of the linear
+layer that it replaces, at length 1; a batch is not divided by its weights; their code lowers the learning
+rate where DRW begins, which is part of the schedule here.
 
 Shape suffixes: L lanes, B items of a batch, K classes.
 """
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CosineOptions:
-    """What can be set of a head that answers with cosines."""
+    """Options of a cosine classifier."""
 
     scale: float = searched(30.0, Range(low=5.0, high=60.0, is_log=True, unit="factor"))
-    """what cosines are multiplied by to be logits"""
+    """factor from cosines to logits"""
 
     def __post_init__(self) -> None:
         require_positive(scale=self.scale)
@@ -39,7 +39,7 @@ class CosineOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LdamOptions(CosineOptions):
-    """What can be set of LDAM."""
+    """Options of LDAM."""
 
     max_margin: float = searched(0.5, Range(low=0.0, high=1.0, unit="cosine"))
     """of the smallest class, in units of the cosine"""
@@ -52,7 +52,7 @@ class LdamOptions(CosineOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class LdamDrwOptions(LdamOptions, LateWeights):
-    """What can be set of LDAM-DRW."""
+    """Options of LDAM-DRW."""
 
     def __post_init__(self) -> None:
         LdamOptions.__post_init__(self)

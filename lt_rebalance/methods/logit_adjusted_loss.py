@@ -1,9 +1,9 @@
-"""Logit-adjusted loss: what the training set makes likely is added to the logits in training.
+"""Logit-adjusted loss: the log prior of the training set is added to the logits in training.
 
 Source: Menon, Jayasumana, Rawat, Jain, Veit, Kumar 2021, Long-Tail Learning via Logit Adjustment, arXiv
 2007.07314, equation 10: cross-entropy of z_y + tau log pi_y, pi the classes' shares of the training set;
-predictions take z. With tau = 1 it is balanced softmax. Deviation: none is added to pi inside the
-logarithm, for every class has an item.
+predictions use z. With tau = 1 it is balanced softmax. Deviation: none is added to pi inside the logarithm,
+for every class has an item.
 
 Shape suffixes: L lanes, B items of a batch, K classes.
 """
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LogitAdjustedOptions(Deferred):
-    """What can be set of the logit-adjusted loss."""
+    """Options of the logit-adjusted loss."""
 
     tau: float = searched(1.0, Range(low=0.0, high=2.0, unit="power"))
-    """how much is added, in multiples of the logarithm of the classes' shares; 0 is cross-entropy"""
+    """factor of the logarithm of the classes' shares that is added; 0 is cross-entropy"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""Post-hoc logit adjustment: what the training set makes likely is taken off the logits before predicting.
+"""Post-hoc logit adjustment: subtract the log prior of the training set from the logits when predicting.
 
 Source: Menon, Jayasumana, Rawat, Jain, Veit, Kumar 2021, Long-Tail Learning via Logit Adjustment, arXiv
 2007.07314, equation 9: argmax_y z_y - tau log pi_y, pi the classes' shares of the training set. Deviations:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LogitAdjustmentOptions:
-    """What can be set of logit adjustment."""
+    """Options of logit adjustment."""
 
     tau: float = searched(1.0, Range(low=0.0, high=2.0, unit="power"))
-    """how much is taken off, in multiples of the logarithm of the classes' shares"""
+    """factor of the logarithm of the classes' shares that is subtracted"""
 
     def __post_init__(self) -> None:
         if self.tau < 0:

@@ -14,16 +14,16 @@ def _cross_entropy(logits_BK: "Tensor", labels_B: "Tensor", reduction: str) -> "
 
 
 def _double_softmax(logits_BK: "Tensor", labels_B: "Tensor", reduction: str) -> "Tensor":
-    """Cross-entropy of a softmax of a softmax, as the paper's code has it, kept to reproduce it.
+    """Cross-entropy of a softmax of a softmax, as in the paper's code, kept for its reproduction.
 
-    For ten classes it lies between 1.4612 and 2.4612, and its gradient vanishes once outputs saturate.
+    For ten classes it is between 1.4612 and 2.4612, and its gradient vanishes once outputs saturate.
     """
     from torch.nn import functional
 
     return functional.cross_entropy(logits_BK.softmax(dim=1), labels_B, reduction=reduction)
 
 
-# From (logits_BK, labels_B, reduction) to a scalar for "mean", to one value an item for "none".
+# From (logits_BK, labels_B, reduction) to a scalar for "mean", to one value per item for "none".
 LOSSES: dict[str, "Callable[[Tensor, Tensor, str], Tensor]"] = {
     "cross_entropy": _cross_entropy,
     "double_softmax": _double_softmax,

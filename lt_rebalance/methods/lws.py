@@ -1,4 +1,4 @@
-"""LWS: after a training on the set as it is, the scale of each class's logits is learned, all classes alike.
+"""LWS: after a training on the unchanged set, learn a scale of each class's logits, classes equally likely.
 
 Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis 2020, Decoupling Representation and Classifier for
 Long-Tailed Recognition, arXiv 1910.09217, section 4.1 (learnable weight scaling, equation 6), sampling by
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class LwsOptions(CrtOptions):
-    """What can be set of LWS: how long the scales are learned."""
+    """Options of LWS: how long the scales are learned."""
 
 
 def _head(linear: nn.Linear, options: Options) -> nn.Module:
@@ -32,13 +32,13 @@ def _head(linear: nn.Linear, options: Options) -> nn.Module:
 
 
 def _prepare(network: nn.Module, generator: torch.Generator) -> None:
-    """Keep all but the scales."""
+    """Keep everything except the scales."""
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name.endswith("scales_K"))
 
 
 LWS = Method(
-    description="train, then learn a scale for the logits of each class on classes that come up alike",
+    description="train, then learn a scale for the logits of each class with equally likely classes",
     options=LwsOptions,
     order=show_alike,
     head=_head,

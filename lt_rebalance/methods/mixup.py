@@ -3,9 +3,8 @@
 Source: Zhang, Cisse, Dauphin, Lopez-Paz 2018, mixup: Beyond Empirical Risk Minimization, arXiv 1710.09412,
 equations in section 1 and figure 1: x = w x_i + (1 - w) x_j, y = w y_i + (1 - w) y_j, w from Beta(alpha,
 alpha), partners from a permutation of the batch. The loss is linear in y, so it is the weighted mean of the
-losses under both labels. Deviation: each pair has a weight of its own, as the paper's text has it; its code
-draws one for the batch. `mixup_drw` weighs classes late in training, as in DRW (Cao et al. 2019, arXiv
-1906.07413).
+losses under both labels. Deviation: each pair has its own weight, as in the paper's text; its code draws one
+for the batch. `mixup_drw` weights classes late in training, as in DRW (Cao et al. 2019, arXiv 1906.07413).
 
 Shape suffixes: L lanes, B items of a batch, C H W image, P labels of a mixed item.
 """
@@ -29,10 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class MixupOptions:
-    """What can be set of mixup."""
+    """Options of mixup."""
 
     alpha: float = searched(1.0, Range(low=0.1, high=2.0, is_log=True, unit="of a Beta distribution"))
-    """of the Beta distribution; the smaller, the nearer are means to one of their images"""
+    """of the Beta distribution; the smaller, the closer a mean is to one of its images"""
 
     def __post_init__(self) -> None:
         require_positive(alpha=self.alpha)
@@ -40,7 +39,7 @@ class MixupOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MixupDrwOptions(MixupOptions, LateWeights):
-    """What can be set of mixup with weights late in training."""
+    """Options of mixup with weights late in training."""
 
     def __post_init__(self) -> None:
         MixupOptions.__post_init__(self)

@@ -1,10 +1,10 @@
-"""Nearest class mean: after training, an image is of the class whose mean features are nearest to its own.
+"""Nearest class mean: after training, predict the class whose mean features are nearest to an image's.
 
 Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis 2020, Decoupling Representation and Classifier for
-Long-Tailed Recognition, arXiv 1910.09217, section 4.2, by cosine or by Euclidean distance. Features are what
-the last linear layer is given; means are over the training set, in evaluation mode and without augmentation.
-Deviation: distances become logits by a scale, which changes no prediction; the probabilities, and so the loss
-that is measured, are a matter of that scale.
+Long-Tailed Recognition, arXiv 1910.09217, section 4.2, by cosine or by Euclidean distance. Features are the
+inputs of the last linear layer; means are over the training set, in evaluation mode and without augmentation.
+Deviation: distances become logits by a scale, which changes no prediction; the probabilities, and so the
+measured loss, depend on that scale.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ DISTANCES = ("cosine", "euclidean")
 
 @dataclass(frozen=True, kw_only=True)
 class NearestClassMeanOptions:
-    """What can be set of the nearest class mean."""
+    """Options of the nearest class mean."""
 
     distance: str = searched("cosine", Choice(values=DISTANCES, unit="distance"))
     """"cosine" or "euclidean\""""
     scale: float = searched(30.0, Range(low=5.0, high=60.0, is_log=True, unit="factor"))
-    """what cosines, or minus a half of squared distances, are multiplied by to be logits"""
+    """factor from cosines, or from minus half the squared distances, to logits"""
 
     def __post_init__(self) -> None:
         require_known("distance", self.distance, DISTANCES)

@@ -1,4 +1,4 @@
-"""The long-tailed set as it is, against which methods are compared.
+"""The unchanged long-tailed set, the baseline of all methods.
 
 Source: Mankikar, Patel, Zhang, section 3.2.
 """

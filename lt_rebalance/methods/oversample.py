@@ -1,4 +1,4 @@
-"""Oversampling: every class is filled to the largest with copies.
+"""Oversampling: fill every class to the size of the largest with copies.
 
 Source: Mankikar, Patel, Zhang, section 3.2. Shape suffix: K classes.
 """

@@ -1,9 +1,9 @@
-"""Progressively balanced sampling: from all items alike to all classes alike.
+"""Progressively balanced sampling: from equally likely items to equally likely classes.
 
 Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis 2020, Decoupling Representation and Classifier for
-Long-Tailed Recognition, arXiv 1910.09217, equation 2: p_c(t) = (1 - t) n_c / N + t / K, t the share of the
-budget that is used. Deviations: t rises from pass to pass, as in their code, in budgets of steps too; items
-are drawn with replacement.
+Long-Tailed Recognition, arXiv 1910.09217, equation 2: p_c(t) = (1 - t) n_c / N + t / K, with t the used share
+of the budget. Deviations: t rises from pass to pass, as in their code, also for budgets in steps; items are
+drawn with replacement.
 
 Shape suffix: K classes.
 """

@@ -47,7 +47,7 @@ from lt_rebalance.methods.weighted_cross_entropy import WEIGHTED_CROSS_ENTROPY
 
 
 def get_method(name: str) -> Method:
-    """Return a method by name: in METHODS, in a file of a user's own that is at hand, or in imbalanced-learn.
+    """Return a method by name: in METHODS, in a user's file that is loaded, or in imbalanced-learn.
 
     Raises:
         ValueError: unknown name.
@@ -66,7 +66,7 @@ def get_method(name: str) -> Method:
 
 
 def split_options(asked: str) -> tuple[str, dict[str, Any]]:
-    """Return the name and the options of a method as a user asks for it: "ldam:max_margin=0.3,scale=20".
+    """Return the name and the options in a user's text for a method: "ldam:max_margin=0.3,scale=20".
 
     Raises:
         ValueError: an option without a value, or one that is given twice.
@@ -86,20 +86,20 @@ def split_options(asked: str) -> tuple[str, dict[str, Any]]:
 
 
 def resolve_method(asked: str) -> str:
-    """Return a method with its options, one of a file of the user's own by the name that it has here."""
+    """Return the text for a method with its options, a user's method by its name here."""
     name, options = split_options(asked)
     return resolve(name) + asked[len(name) :] if options else resolve(asked)
 
 
 def check_draw(name: str, draw: str | None) -> None:
-    """Raise a ValueError unless the method is known and offers the draw (None where it offers none)."""
+    """Raise a ValueError unless the method is known and offers the draw (None if it offers none)."""
     draws = get_method(name).draws
     if draw not in (draws or (None,)):
         raise ValueError(f"unknown draw {draw!r} of method {name!r}; known: {', '.join(draws) or 'none'}")
 
 
 def fill_in_options(name: str, options: Any) -> Any:  # Any: a dataclass of the method's own, or its fields
-    """Return the options of a method as it declares them: those given, and its defaults for the others.
+    """Return the options of a method as its dataclass: the given ones, and its defaults for the others.
 
     Raises:
         ValueError: options that the method does not have, or values that it refuses.
@@ -132,7 +132,7 @@ def fill_in_options(name: str, options: Any) -> Any:  # Any: a dataclass of the 
 
 
 def part_options(name: str, asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what is asked of a method parted into options of its own and knobs of made images."""
+    """Return the given options split into the method's own and the knobs of synthetic images."""
     declared = get_method(name).options
     own = () if declared is None else field_types(declared)
     known = [knob for knob in list_knobs(get_method(name)) if knob not in own]
@@ -141,14 +141,14 @@ def part_options(name: str, asked: Mapping[str, Any]) -> tuple[dict[str, Any], d
 
 
 def list_options(name: str) -> tuple[str, ...]:
-    """Return the names of all that can be set of a method: options of its own, and knobs of made images."""
+    """Return the names of all options of a method: its own, and the knobs of synthetic images."""
     method = get_method(name)
     own = () if method.options is None else tuple(field_types(method.options))
     return (*own, *(knob for knob in list_knobs(method) if knob not in own))
 
 
 def name_holders(option: str) -> str:
-    """Return which methods have an option, to end an error about one that has not; empty if none has."""
+    """Return the methods that have an option, as the end of an error message; empty if there are none."""
     holders = [name for name in METHODS if option in list_options(name)]
     return f"; {option} is an option of {', '.join(holders)}" if holders else ""
 
@@ -172,7 +172,7 @@ def plan_rebalancing(
         options: the method's own, or fields of them; its defaults for all others.
 
     Raises:
-        ValueError: unknown method or draw, a share or options that do not go with it, or an empty class.
+        ValueError: unknown method or draw, a share or options that it does not have, or an empty class.
     """
     check_draw(name, draw)
     check_knobs(name, get_method(name), {"fill_fraction": fill_fraction})
@@ -222,7 +222,7 @@ METHODS: dict[str, Method] = {
 
 
 class _Described(dict[str, Any]):
-    """Options of a method whose file is not at hand, as they were described; hashable as a dataclass is."""
+    """Options of a method whose file is not loaded, as described; hashable like a dataclass."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
@@ -233,23 +233,23 @@ class MethodConfig:
     """A rebalancing method and how it chooses images."""
 
     name: str
-    """a name in METHODS, that of a method in a file of a user's own, or a sampler of imbalanced-learn"""
+    """a name in METHODS, of a method in a user's file, or of a sampler of imbalanced-learn"""
     draw: str | None
     """one of the method's draws; None for a method without any"""
     fill_fraction: float = field(default=1.0, metadata=LATER)
-    """share of each class's gap to the largest that synthetic images fill; 1 for a method that makes none"""
+    """share of each class's gap to the largest that synthetic images fill; 1 for a method without them"""
     synthetic_weight: float = field(default=KNOBS["synthetic_weight"], metadata=LATER)
-    """of a synthetic image in the loss, from 0 to 1; that of a real one is 1"""
+    """weight of a synthetic image in the loss, from 0 to 1; a real image has weight 1"""
     filter: str = field(default=KNOBS["filter"], metadata=LATER)
-    """which images of a generator are kept: "none", all; "classifier_agrees", those to which a classifier
-    that has learned from the real images as they are gives the class that they were made as"""
+    """filter of generated images: "none" keeps all; "classifier_agrees" keeps images whose class a classifier
+    trained on the unchanged real images predicts"""
     filter_attempts: int = field(default=KNOBS["filter_attempts"], metadata=LATER)
-    """how often an image is drawn at most, until the filter keeps one; then the draw stays to which the
-    classifier gave the class the highest probability"""
+    """most draws of an image until the filter keeps one; after that the draw with the highest probability of
+    its class is kept"""
     options: Any = field(default=None, metadata=LATER)
-    """the method's own, given as a mapping or as its dataclass and kept as that; None where it has none"""
+    """the method's own, given as a mapping or as its dataclass, and stored as that; None if it has none"""
     file_sha256: str | None = field(default=None, metadata=LATER)
-    """of the user's own file that the method is in; follows from the name where that file is at hand"""
+    """of the user's file with the method; follows from the name if that file is loaded"""
 
     def __post_init__(self) -> None:
         require_numbers(self)
@@ -265,17 +265,17 @@ class MethodConfig:
 
     @property
     def needs_first(self) -> bool:
-        """Whether another training comes before: the first of two, or that of the network which filters."""
+        """Whether another training comes first: the first of two, or that of the filter's network."""
         return self.filter != "none" or (is_at_hand(self.name) and get_method(self.name).then is not None)
 
     @property
     def label(self) -> str:
-        """How tables name it: as a user asks for it."""
+        """Its name in tables, which is also how a user writes it."""
         return f"{self.name}{self.settings_label}"
 
     @property
     def settings_label(self) -> str:
-        """What is set otherwise than by default, as a user asks for it: ":tau=2.0", or nothing."""
+        """Its options that differ from the defaults, as a user writes them: ":tau=2.0", or nothing."""
         own = fields(self.options) if dataclasses.is_dataclass(self.options) else ()
         values = [(each.name, getattr(self.options, each.name), each.default) for each in own]
         values += [(knob, getattr(self, knob), default) for knob, default in KNOBS.items()]

@@ -1,9 +1,9 @@
-"""Remix: mixup whose label goes to the rarer of the two classes where they are far apart.
+"""Remix: mixup that gives the label to the rarer class if the counts of two classes differ much.
 
 Source: Chou, Chang, Pan, Wei, Juan 2020, Remix: Rebalanced Mixup, arXiv 2007.03943, equation 6: with w the
-share of image i, the label is that of j alone where n_i / n_j >= kappa and w < tau, that of i alone where
-n_i / n_j <= 1 / kappa and 1 - w < tau, and mixed as in mixup elsewhere. Their kappa and tau are 3 and 0.5.
-Deviation: each pair has a weight of its own, as in `mixup` here.
+share of image i, the label is that of j alone if n_i / n_j >= kappa and w < tau, that of i alone if n_i / n_j
+<= 1 / kappa and 1 - w < tau, and mixed as in mixup otherwise. Their kappa and tau are 3 and 0.5. Deviation:
+each pair has its own weight, as in `mixup` here.
 
 Shape suffixes: L lanes, B items of a batch, P labels of a mixed item, K classes.
 """
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RemixOptions(MixupOptions):
-    """What can be set of Remix."""
+    """Options of Remix."""
 
     kappa: float = searched(3.0, Range(low=1.0, high=10.0, is_log=True, unit="ratio of counts"))
-    """how many times the images of the other class has"""
+    """smallest ratio of the counts of the two classes"""
     tau: float = searched(0.5, Range(low=0.0, high=1.0, unit="share"))
-    """share of an image below which the rarer class takes the label"""
+    """share of the image of the larger class below which the rarer class gets the label"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,7 +40,7 @@ class RemixOptions(MixupOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RemixDrwOptions(RemixOptions, LateWeights):
-    """What can be set of Remix with weights late in training."""
+    """Options of Remix with weights late in training."""
 
     def __post_init__(self) -> None:
         RemixOptions.__post_init__(self)

@@ -1,11 +1,11 @@
-"""SMOTE and its kin: classes are filled with points between images of theirs, pixel by pixel.
+"""SMOTE and its variants: fill classes with points between their images, pixel by pixel.
 
 Source: Chawla, Bowyer, Hall, Kegelmeyer 2002, SMOTE: Synthetic Minority Over-sampling Technique, arXiv
 1106.1813 (k = 5 neighbours of the same class); Han, Wang, Mao 2005, Borderline-SMOTE (of those images that
-have mostly others among their m = 10 neighbours); He, Bai, Garcia, Li 2008, ADASYN (the more, the more
-others are near). As imbalanced-learn has them. Deviations: none of the algorithms; ADASYN, which rounds,
-has some images left out or repeated to meet the count. A class with too few images for its neighbours is
-not filled with fewer: the run ends as failed and says so.
+have mostly others among their m = 10 neighbours); He, Bai, Garcia, Li 2008, ADASYN (the more, the more others
+are near). Implementations of imbalanced-learn. Deviations: none in the algorithms; images of ADASYN, which
+rounds, are left out or repeated to meet the count. If a class has too few images for its neighbours, fewer
+neighbours are not used: the run ends as failed and says so.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KINDS = ("borderline-1", "borderline-2")
 
 @dataclass(frozen=True, kw_only=True)
 class SmoteOptions:
-    """What can be set of SMOTE."""
+    """Options of SMOTE."""
 
     k_neighbors: int = searched(5, Choice(values=(1, 3, 5, 7), unit="images"))
     """of its own class, of which one is drawn to interpolate with"""
@@ -39,10 +39,10 @@ class SmoteOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BorderlineSmoteOptions(SmoteOptions):
-    """What can be set of Borderline-SMOTE."""
+    """Options of Borderline-SMOTE."""
 
     m_neighbors: int = searched(10, Choice(values=(5, 10, 20), unit="images"))
-    """of any class, which tell whether an image lies at the border"""
+    """neighbours of any class, which show whether an image is at the border"""
     kind: str = searched("borderline-1", Choice(values=KINDS, unit="kind"))
     """"borderline-1" interpolates within the class, "borderline-2" towards others too"""
 
@@ -54,10 +54,11 @@ class BorderlineSmoteOptions(SmoteOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class AdasynOptions:
-    """What can be set of ADASYN."""
+    """Options of ADASYN."""
 
     n_neighbors: int = searched(5, Choice(values=(1, 3, 5, 7), unit="images"))
-    """of any class, which tell how many others are near, and of its own to interpolate with"""
+    """neighbours of any class, which show how many others are near, and of its own class to interpolate
+    with"""
 
     def __post_init__(self) -> None:
         require_positive(n_neighbors=self.n_neighbors)
@@ -66,7 +67,7 @@ class AdasynOptions:
 def synthesize_by(
     sampler: str,
 ) -> Callable[[Sequence[FloatImages], Sequence[int], np.random.Generator, Options], FloatImages]:
-    """Return the moment that has a sampler of imbalanced-learn make the images, by its import path."""
+    """Return the moment that makes images with a sampler of imbalanced-learn, given its import path."""
 
     def synthesize(
         images_by_class: Sequence[FloatImages],

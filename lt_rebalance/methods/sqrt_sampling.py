@@ -1,4 +1,4 @@
-"""Square-root sampling: a class comes up in proportion to the square root of its count.
+"""Square-root sampling: the chance of a class is proportional to the square root of its count.
 
 Source: Mahajan et al. 2018, Exploring the Limits of Weakly Supervised Pretraining, arXiv 1805.00932, section
 2.2; Kang et al. 2020, Decoupling Representation and Classifier for Long-Tailed Recognition, arXiv 1910.09217,

@@ -1,4 +1,4 @@
-"""Tau-normalisation: after training, the last layer's weights of every class are made more alike in length.
+"""Tau-normalisation: after training, make the lengths of the classes' weights in the last layer more equal.
 
 Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis 2020, Decoupling Representation and Classifier for
 Long-Tailed Recognition, arXiv 1910.09217, equation 2: w_c / |w_c|^tau, without a bias. Deviation: tau is 1
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TauNormOptions:
-    """What can be set of tau-normalisation."""
+    """Options of tau-normalisation."""
 
     tau: float = searched(1.0, Range(low=0.0, high=2.0, unit="power"))
-    """0: the weights as they are; 1: all of one length"""
+    """0: unchanged weights; 1: all of one length"""
 
     def __post_init__(self) -> None:
         if self.tau < 0:

@@ -1,4 +1,4 @@
-"""Undersampling: every class is cut to the smallest.
+"""Undersampling: cut every class to the size of the smallest.
 
 Source: Mankikar, Patel, Zhang, section 3.2. Shape suffix: K classes.
 """

@@ -1,7 +1,7 @@
-"""Weights of classes in a loss, and when they begin to act: what the methods that weigh share.
+"""Weights of classes in a loss, and the time from which they act; shared by weighting methods.
 
 A weighted loss of a batch is the mean of the items' weighted losses: it is not divided by the weights of the
-batch, so that no step is larger than another for the classes it happened to draw.
+batch, so that the size of a step does not depend on the classes in its batch.
 
 Shape suffixes: L lanes, B items of a batch, K classes.
 """
@@ -32,10 +32,10 @@ def require_beta(beta: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Deferred:
-    """Options of a method that may begin to act late, as in DRW (Cao et al. 2019, arXiv 1906.07413)."""
+    """Options of a method that can be deferred, as in DRW (Cao et al. 2019, arXiv 1906.07413)."""
 
     deferred: float = searched(0.0, Range(low=0.0, high=0.95, unit="share of the budget"))
-    """share of the budget after which it acts; 0: from the first step on"""
+    """share of the budget after which the method acts; 0: from the first step on"""
 
     def __post_init__(self) -> None:
         require_share(deferred=self.deferred)
@@ -43,7 +43,7 @@ class Deferred:
 
 @dataclass(frozen=True, kw_only=True)
 class LateWeights:
-    """Options of a method that weighs classes late in training, by the inverse of effective numbers (DRW)."""
+    """Options of a method that weights classes late, by the inverse of effective numbers (DRW)."""
 
     deferred: float = searched(0.8, Range(low=0.5, high=0.95, unit="share of the budget"))
     """share of the budget after which items are weighted"""

@@ -1,9 +1,9 @@
-"""Weighted cross-entropy: an item counts in inverse proportion to the images of its class.
+"""Weighted cross-entropy: items are weighted by the inverse of the images of their class.
 
-Source: the old rule of cost-sensitive learning, in the forms that Zhang, Wei, Zhou, Wu 2021, Bag of Tricks
-for Long-Tailed Visual Recognition with Deep Convolutional Neural Networks (AAAI 35), compare: weights in
-proportion to 1 / n_c (exponent 1), or to its square root (exponent 1/2). Deviations: weights have mean 1
-over the classes, and a batch is not divided by its weights.
+Source: cost-sensitive learning, in the forms that Zhang, Wei, Zhou, Wu 2021, Bag of Tricks for Long-Tailed
+Visual Recognition with Deep Convolutional Neural Networks (AAAI 35), compare: weights in proportion to 1 /
+n_c (exponent 1), or to its square root (exponent 1/2). Deviations: weights have mean 1 over the classes, and
+a batch is not divided by its weights.
 
 Shape suffixes: L lanes, B items of a batch, K classes.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightedOptions(Deferred):
-    """What can be set of weighted cross-entropy."""
+    """Options of weighted cross-entropy."""
 
     exponent: float = searched(1.0, Range(low=0.0, high=1.0, unit="power"))
     """of the inverse count; 0.5 is the square-root form, 0 is cross-entropy"""

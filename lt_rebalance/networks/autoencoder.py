@@ -1,4 +1,4 @@
-"""An autoencoder of convolutions, for images of any size: what methods that interpolate features need.
+"""A convolutional autoencoder for images of any size, for methods that interpolate features.
 
 Shape suffixes: N images, Z features, C H W image.
 """
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 SLOPE = 0.2
 SMALLEST_SIDE = 4
-"""images are halved while a side of the half would be no smaller"""
+"""images are halved while no side of the half is smaller than this"""
 
 
 class Autoencoder(nn.Module):
-    """`images_NCHW -> images_NCHW`, in [-1, 1], by way of `features_NZ`."""
+    """`images_NCHW -> images_NCHW`, in [-1, 1], through `features_NZ`."""
 
     def __init__(self, image_shape: tuple[int, int, int], num_features: int, width: int) -> None:
-        """Build both halves; the first convolution has `width` channels, each after it twice as many."""
+        """Build encoder and decoder; the first convolution has `width` channels, later ones double them."""
         super().__init__()
         channels, height, width_px = image_shape
         self._size = height, width_px
@@ -52,5 +52,5 @@ class Autoencoder(nn.Module):
         return images_NCHW[:, :, :height, :width]
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        """Return the images as they are decoded from their features."""
+        """Return the images decoded from their features."""
         return self.decode(self.encode(images_NCHW))

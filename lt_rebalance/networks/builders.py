@@ -1,6 +1,6 @@
-"""Find the function that builds a network by the place that a registry names; it is imported when asked for.
+"""Find the function that builds a network by the location in a registry; it is imported on use.
 
-So names can be listed and checked where nothing trains, without the time that torch takes to import.
+So names can be listed and checked without importing torch.
 """
 
 import importlib
@@ -15,10 +15,10 @@ ImageShape = tuple[int, int, int]
 
 
 def find_builder(kind: str, registry: Mapping[str, str], name: str) -> Callable[..., Any]:
-    """Return the function that a registry names as "module:function", or one in a file of a user's own.
+    """Return the function that a registry names as "module:function", or one in a user's file.
 
     Args:
-        kind: what the registry holds, for messages.
+        kind: of the registry's entries, for messages.
 
     Raises:
         ValueError: unknown name.
@@ -32,6 +32,6 @@ def find_builder(kind: str, registry: Mapping[str, str], name: str) -> Callable[
 
 
 def import_place(place: str) -> Any:
-    """Return what a place names as "module:name"."""
+    """Return the object that a location names as "module:name"."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)

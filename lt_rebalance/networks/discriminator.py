@@ -1,4 +1,4 @@
-"""The discriminator that the paper's generators are trained against."""
+"""The discriminator of the paper's generators."""
 
 import itertools
 import math
@@ -13,13 +13,13 @@ from lt_rebalance.networks.generators.generator import LABEL_DIM, LEAKY_SLOPE, P
 DROPOUT = 0.3
 
 HIDDEN_WIDTHS = (1024, 512, 256)
-"""of the discriminator; all are multiples of 4, as `draw_kept` needs"""
+"""of the discriminator; all are multiples of 4, as `draw_kept` requires"""
 
 KEPT_FROM = torch.iinfo(torch.int16).min + round(DROPOUT * 2**16)
 
 
 class Discriminator(Partner):
-    """Judge images under their labels: `(images_NCHW, labels_N, kept_NH) -> logits_N`, positive for real."""
+    """Judge images given their labels: `(images_NCHW, labels_N, kept_NH) -> logits_N`, positive for real."""
 
     def __init__(self, num_classes: int, image_shape: ImageShape) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Discriminator(Partner):
         self.output = nn.Linear(widths[-1], 1)
 
     def forward(self, images_NCHW: Tensor, labels_N: Tensor, kept_NH: Tensor) -> Tensor:
-        """Return `logits_N`; dropout is always active and keeps what is true in `kept_NH`."""
+        """Return `logits_N`; dropout is always active and keeps the values that are true in `kept_NH`."""
         hidden = torch.cat([images_NCHW.flatten(1), self.label_embedding(labels_N)], dim=1)
         for layer, kept in zip(self.hidden, kept_NH.split(HIDDEN_WIDTHS, dim=1), strict=True):
             hidden = nn.functional.leaky_relu(layer(hidden), LEAKY_SLOPE)
@@ -39,17 +39,17 @@ class Discriminator(Partner):
         return logits_N
 
     def example_inputs(self) -> tuple[Tensor, ...]:
-        """Return images, labels and masks that keep all."""
+        """Return images, labels and masks that keep everything."""
         kept_NH = torch.ones(2, sum(HIDDEN_WIDTHS), dtype=torch.bool)
         return torch.zeros(2, *self.image_shape), torch.zeros(2, dtype=torch.int64), kept_NH
 
 
 def draw_kept(keys_L: Tensor, step: Tensor, num_items: int) -> Tensor:
-    """Return `kept_LNH`, bool: what dropout keeps of all hidden layers of the discriminator, side by side.
+    """Return `kept_LNH`, bool: what dropout keeps in all hidden layers of the discriminator, concatenated.
 
-    A counter-based stream: a mask depends on its lane's key, the step and its place, and on nothing else, so
-    it needs no state and all lanes are drawn at once. Four masks of 16 bits come from each random word; the
-    rate is `DROPOUT` to the nearest 2^-16.
+    A counter-based stream: a mask depends only on its lane's key, the step and its place, so it needs no
+    state and all lanes are drawn together. Four masks of 16 bits come from each random word; the rate is
+    `DROPOUT` to the nearest 2^-16.
 
     Args:
         keys_L: int64, from `seeding.stream_key`.

@@ -1,4 +1,4 @@
-"""Dropout whose masks come from a named random stream of the lane, whatever computes beside it.
+"""Dropout with masks from a named random stream of the lane, independent of other lanes.
 
 Shape suffixes: N items, V values of an item.
 """
@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from lt_rebalance.ground.seeding import random_words, stream_key
 
 MOST_VALUES = 2**32
-"""of all items of a batch together, as many places as a step has in the stream"""
+"""values of all items of a batch together, the size of a step in the stream"""
 
 
 class Dropout(nn.Module):
-    """Drop values of each item in training steps, and scale up what is kept.
+    """Drop values of each item in training steps, and scale up the kept values.
 
-    Hinton et al. 2012, arXiv 1207.0580, in the form that leaves evaluation as it is. A mask is a function of
+    Hinton et al. 2012, arXiv 1207.0580, in the form that does not change evaluation. A mask is a function of
     the key, the number of training steps made and the place in the batch. Key and number are buffers: a
-    checkpoint keeps them, and lanes that compute at once have their own. Where no gradients are computed
-    nothing is dropped, in training mode too: who tests there wants the statistics of a batch.
+    checkpoint keeps them, and fused lanes have their own. Without gradients nothing is dropped, even in
+    training mode, which tests use for the statistics of a batch.
     """
 
     key: Tensor
@@ -38,7 +38,7 @@ class Dropout(nn.Module):
         self.register_buffer("num_steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return values in the shape of the inputs, whose first axis is that of the items."""
+        """Return values in the shape of the inputs, whose first axis is the items."""
         if not (self.training and torch.is_grad_enabled()):
             return inputs
         assert inputs.numel() < MOST_VALUES
@@ -48,12 +48,12 @@ class Dropout(nn.Module):
         return inputs * (words >= _KEPT_FROM + round(self.rate * 2**64)) / (1 - self.rate)
 
     def extra_repr(self) -> str:
-        """Return what the layer is printed with."""
+        """Return the description that `repr` prints."""
         return f"rate={self.rate}"
 
 
 def name_masks(network: nn.Module, seed: int) -> None:
-    """Have every dropout of a network draw from a stream of its own of a seed."""
+    """Give every dropout of a network its own stream of a seed."""
     layers = [module for module in network.modules() if isinstance(module, Dropout)]
     for index, layer in enumerate(layers):
         layer.key.fill_(stream_key(seed, "classifier_dropout", index))

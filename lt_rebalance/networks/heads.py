@@ -1,4 +1,4 @@
-"""The last linear layer of a classifier: where it is, and what methods put in its place.
+"""Find and replace the last linear layer of a classifier.
 
 Shape suffixes: N images, F features, K classes.
 """
@@ -24,7 +24,7 @@ def find_last_layer(network: nn.Module) -> tuple[str, nn.Linear]:
 
 
 def replace_layer(network: nn.Module, name: str, layer: nn.Module) -> None:
-    """Put another layer where the one of this name is."""
+    """Replace the layer of this name."""
     above, _, own = name.rpartition(".")
     setattr(network.get_submodule(above), own, layer)
 
@@ -33,7 +33,7 @@ class CosineLinear(nn.Module):
     """`features_NF -> logits_NK`: a scale times the cosine of the features and the weights of a class."""
 
     def __init__(self, linear: nn.Linear, scale: float) -> None:
-        """Take the directions of a linear layer's weights, at length 1, and no bias."""
+        """Copy the directions of a linear layer's weights, at length 1, without bias."""
         super().__init__()
         self.scale = scale
         self.weight = nn.Parameter(functional.normalize(linear.weight.detach(), dim=1))
@@ -49,11 +49,11 @@ class CosineLinear(nn.Module):
 class NearestMean(nn.Module):
     """`features_NF -> logits_NK`: minus the squared distance to the mean of each class, times half a scale.
 
-    In float32 whatever the precision: distances of near means are small differences of large numbers.
+    Always in float32, because distances of near means are small differences of large numbers.
     """
 
     def __init__(self, means_KF: Tensor, scale: float, *, at_length_1: bool) -> None:
-        """Take the means; at length 1, as all features then, logits are scaled cosines but for a constant."""
+        """Set the means; if means and features have length 1, logits are scaled cosines up to a constant."""
         super().__init__()
         self.scale = scale
         self.at_length_1 = at_length_1
@@ -64,7 +64,7 @@ class NearestMean(nn.Module):
         return functional.normalize(features_NF, dim=-1) if self.at_length_1 else features_NF
 
     def forward(self, features_NF: Tensor) -> Tensor:
-        """Return the logits, 0 at the most."""
+        """Return the logits, at most 0."""
         means_KF = self.get_buffer("means_KF")
         by_differences = "donot_use_mm_for_euclid_dist"
         distances_NK = torch.cdist(self._measured(features_NF), means_KF, compute_mode=by_differences)
@@ -72,7 +72,7 @@ class NearestMean(nn.Module):
 
 
 class ScaledLinear(nn.Module):
-    """`features_NF -> logits_NK`: those of a linear layer, times a scale for each class, 1 at first."""
+    """`features_NF -> logits_NK`: those of a linear layer, times a scale for each class, initially 1."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Build a network whose every weight comes from one named random stream."""
+"""Build a network with all weights from one named random stream."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ class DrawsItself(Protocol):
     """A layer that states the distribution of its own parameters."""
 
     def draw_weights(self, generator: torch.Generator) -> None:
-        """Set the parameters that the layer itself holds, not those of layers inside it."""
+        """Set the layer's own parameters, not those of layers inside it."""
 
 
 def build_network(build: Callable[[], ModuleT], generator: torch.Generator) -> ModuleT:
@@ -25,7 +25,7 @@ def build_network(build: Callable[[], ModuleT], generator: torch.Generator) -> M
     and convolutional layers, standard normal for embeddings, ones and zeros for layers that normalise.
 
     Raises:
-        ValueError: a layer with parameters whose distribution is not stated here nor by the layer.
+        ValueError: a layer with parameters whose distribution is stated neither here nor by the layer.
     """
     with torch.random.fork_rng(devices=[]):  # constructors draw from the global stream
         network = build()

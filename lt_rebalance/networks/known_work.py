@@ -1,4 +1,4 @@
-"""What a forward pass of a network costs, for those that have been counted: so a plan needs no torch.
+"""The counted cost of a forward pass of known networks, so that a plan needs no torch.
 
 A network that is missing here is counted when it is needed (`stages.counting`), which takes a few seconds.
 A test counts all of these again.
@@ -14,7 +14,7 @@ from lt_rebalance.networks.generators.registry import GENERATORS, PAPER_GAN, TRA
 
 @dataclass(frozen=True, kw_only=True)
 class ForwardWork:
-    """What a forward pass of a network does for one item."""
+    """The work of a forward pass for one item."""
 
     flop: float
     """multiplications and additions of all linear and convolutional layers"""
@@ -22,7 +22,7 @@ class ForwardWork:
 
 
 def find_work(place: str, spec: DatasetSpec) -> ForwardWork | None:
-    """Return the work of the network that a place in a registry names, or None where it must be counted."""
+    """Return the work of the network at a location of a registry, or None if it must be counted."""
     return KNOWN_WORK.get((place, spec.num_classes, spec.image_shape))
 
 

@@ -1,7 +1,7 @@
-"""Adam and SGD of torch that do not bring its compiler along, which no training here uses.
+"""torch's Adam and SGD without its compiler, which no training here uses.
 
-torch's own import `torch._dynamo`, and sympy with it, as soon as they are made, to tell a compiler what it
-must not look into. That is a third of the time that a worker takes to start.
+torch's classes import `torch._dynamo`, and with it sympy, on creation, to exclude parts from compilation.
+That is a third of the start time of a worker.
 """
 
 import inspect
@@ -11,7 +11,7 @@ import torch
 
 
 def _plain(method: Any) -> Any:  # Any: of an optimizer, as torch has wrapped it, and as it is
-    """Return a method of torch's without what torch has put around it."""
+    """Return a method of torch without torch's decorators."""
     return inspect.unwrap(method)
 
 

@@ -11,20 +11,19 @@ from lt_rebalance.training.configs import GeneratorConfig
 
 
 class CGANSampler(GeneratorSampler):
-    """Fill classes with what a conditional GAN makes that has learned from all of them.
+    """Fill classes with images or rows from a conditional GAN trained on all classes.
 
     The GAN and its training are those of sweeps (Mirza, Osindero 2014, arXiv 1411.1784, in
-    `generation/cgan.py`). It learns from every class alike: of smaller ones, rows are repeated at random.
-    Values are scaled to [-1, 1]: pixels all by the smallest and the largest of them, features each by its
-    own.
+    `generation/cgan.py`). It learns from all classes equally: rows of smaller classes are repeated at random.
+    Values are scaled to [-1, 1]: pixels by their common minimum and maximum, features each by its own.
 
     Args:
-        sampling_strategy: which classes to fill and how far, as for all samplers of imbalanced-learn.
-        random_state: seed of all that is drawn.
+        sampling_strategy: which classes to fill and to what size, as for all samplers of imbalanced-learn.
+        random_state: seed of all random numbers.
         image_shape: (C, H, W) of the image that a row is; None for feature vectors.
         architecture: of the generator, a name in GENERATORS; "dccgan_leaky" is for images.
         steps: optimizer steps of each network.
-        batch_size: real rows a step.
+        batch_size: real rows per step.
         learning_rate: Adam's, for both networks.
         beta1: Adam's, for both networks.
 

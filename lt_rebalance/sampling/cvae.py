@@ -10,23 +10,22 @@ from lt_rebalance.training.configs import GeneratorConfig
 
 
 class CVAESampler(GeneratorSampler):
-    """Fill classes with what a conditional variational autoencoder makes that has learned from all of them.
+    """Fill classes with rows from a conditional variational autoencoder trained on all classes.
 
     Networks and training are those of sweeps (Kingma, Welling 2013, arXiv 1312.6114; Sohn, Lee, Yan 2015;
-    `generation/cvae.py`). It learns from every class alike: of smaller ones, rows are repeated at random.
-    Values are scaled to [-1, 1]: pixels all by the smallest and the largest of them, features each by its
-    own. What is made is the mean that a code stands for, without noise of its own, so it spreads less than
-    what was learned from. Of few features a code may come to say nothing, and all rows of a class be alike:
-    then a far smaller `kl_weight` has them differ.
+    `generation/cvae.py`). It learns from all classes equally: rows of smaller classes are repeated at random.
+    Values are scaled to [-1, 1]: pixels by their common minimum and maximum, features each by its own. New
+    rows are decoded means, without noise, so they vary less than the training data. With few features the
+    code may be ignored, and all rows of a class are equal; a far smaller `kl_weight` prevents this.
 
     Args:
-        sampling_strategy: which classes to fill and how far, as for all samplers of imbalanced-learn.
-        random_state: seed of all that is drawn.
+        sampling_strategy: which classes to fill and to what size, as for all samplers of imbalanced-learn.
+        random_state: seed of all random numbers.
         image_shape: (C, H, W) of the image that a row is; None for feature vectors.
         steps: optimizer steps of both networks together.
-        batch_size: rows a step.
+        batch_size: rows per step.
         learning_rate: Adam's.
-        kl_weight: of the divergence of codes beside the reconstruction, beta of a beta-VAE.
+        kl_weight: of the divergence of codes relative to the reconstruction, beta of a beta-VAE.
 
     Attributes:
         sampling_strategy_: how many rows are made, by class.

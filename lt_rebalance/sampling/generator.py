@@ -1,6 +1,6 @@
 """A generator as an over-sampler of imbalanced-learn: `fit_resample` on arrays or frames.
 
-Suffixes: N rows, F features, S made rows, C H W image.
+Suffixes: N rows, F features, S synthetic rows, C H W image.
 """
 
 import math
@@ -29,9 +29,9 @@ ABOVE_ZERO = Interval(Integral, 1, None, closed="left")
 
 
 class GeneratorSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn has no types
-    """Fill classes with what a generator makes that has learned from all of them.
+    """Fill classes with rows from a generator trained on all classes.
 
-    A sampler of its own has a constructor, which imbalanced-learn reads, and `_config`.
+    A subclass has a constructor, whose parameters imbalanced-learn reads, and `_config`.
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -47,7 +47,7 @@ class GeneratorSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-lea
         """Return the generator and its training, in batches of this size."""
 
     def _common(self, batch_size: int) -> dict[str, Any]:
-        """Return what the configurations of all generators have."""
+        """Return the common fields of the configurations of generators."""
         return {
             "training_method": MethodConfig(name="oversample", draw="random"),
             "budget": Budget(steps=self.steps, rounds=1),

@@ -1,6 +1,6 @@
-"""What a stage costs: its arithmetic, throughput measured, time left estimated.
+"""The cost of stages: arithmetic, measured throughput, estimated time left.
 
-No torch, but where a network must be counted or a speed be measured.
+Torch is imported only to count a network or to measure a speed.
 """
 
 import bisect
@@ -16,11 +16,12 @@ from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.studies.workload import counts_seed, stage_batching, stage_round_ends
 
 _FLOP: dict[str, dict[int, float]] = {}
-"""what `stage_flop` has found, by what all seeds of a stage share and what the counts take from the seed"""
+"""results of `stage_flop`, by the shared parts of all seeds of a stage and the counts that depend on the
+seed"""
 
 
 def stage_flop(stage: AnyStage) -> float:
-    """Return the floating-point operations of a stage, but for drawing synthetic images."""
+    """Return the floating-point operations of a stage, without drawing synthetic images."""
     of_seeds = _FLOP.setdefault(lanes_of(stage), {})
     seed = counts_seed(stage)
     if seed not in of_seeds:
@@ -35,14 +36,14 @@ def _count_flop(stage: AnyStage) -> float:
 
 
 class Median:
-    """The median of values by key, of which some change and more come; each change costs next to nothing."""
+    """The median of values by key, with cheap changes and additions."""
 
     def __init__(self) -> None:
         self._values: dict[str, float] = {}
         self._sorted: list[float] = []
 
     def set(self, key: str, value: float) -> None:
-        """Take a value in, in place of an earlier one of the same key."""
+        """Add a value, or replace that of the same key."""
         if (earlier := self._values.get(key)) is not None:
             del self._sorted[bisect.bisect_left(self._sorted, earlier)]
         self._values[key] = value
@@ -55,32 +56,32 @@ class Median:
 
 
 class Throughput:
-    """How fast stages of each kind train here, in FLOP/s, from what has been observed of them."""
+    """The speed of stages of each kind here, in FLOP/s, from observations."""
 
     def __init__(self) -> None:
         self._observed: dict[str, Median] = {}
 
     def observe(self, stage: AnyStage, share: float, train_s: float) -> None:
-        """Learn that this share of a stage took so many seconds; one that makes no step says nothing."""
+        """Observe the seconds of a share of a stage; a stage without steps is ignored."""
         if share > 0 and train_s > 0 and stage_round_ends(stage)[-1]:
             flop_per_s = share * stage_flop(stage) / train_s
             self._observed.setdefault(stage.kind, Median()).set(stage.key, flop_per_s)
 
     def observe_record(self, stage: AnyStage, record: Record) -> None:
-        """Learn from a finished stage; one that diverged on the way says nothing."""
+        """Observe a finished stage; one that diverged is ignored."""
         if record.state == "complete":
             self.observe(stage, 1.0, record.timing.train_s)
 
     def calibrate(self, stage: AnyStage) -> None:
-        """Measure a few training steps of a stage on made-up images, unless its kind is known already."""
+        """Measure a few training steps of a stage on artificial images, unless its kind is already known."""
         if stage.kind not in self._observed and stage_round_ends(stage)[-1]:
             flop_per_s = _measure(stage)
             self._observed.setdefault(stage.kind, Median()).set(stage.key, flop_per_s)
 
     def seconds(self, stage: AnyStage) -> float | None:
-        """Return how long a stage will train, going by the other kind until its own has been observed.
+        """Return the training time of a stage, estimated from the other kind until its own is observed.
 
-        None while nothing at all is known.
+        None if nothing is known.
         """
         return self.seconds_of(stage.kind, stage_flop(stage))
 
@@ -99,30 +100,29 @@ def _measure(stage: AnyStage) -> float:
 
 
 Work = tuple[str, float]
-"""kind and arithmetic of a stage: all that its time follows from"""
+"""kind and arithmetic of a stage, which determine its time"""
 
 
 class Remaining:
-    """Stages that are still to run, and how long they take together.
+    """Stages that are still to run, and their total time.
 
-    What is asked of it, and what it is told, takes as long as there are different amounts of work, however
-    many stages have them. Stages are alike here, of one shape, where they and all that build on them have the
-    same work to do.
+    The cost of its operations depends on the number of different amounts of work, not on the number of
+    stages. Stages have one shape if they and all stages that build on them have the same work to do.
     """
 
     def __init__(self, pending: Mapping[str, AnyStage]) -> None:
-        """Begin with these stages; one that they build on is among them, or done."""
+        """Begin with these stages; a stage that they build on is one of them, or done."""
         self.works: dict[str, Work] = {key: (stage.kind, stage_flop(stage)) for key, stage in pending.items()}
-        """of each of them, by key"""
+        """of each stage, by key"""
         self._num_works = Counter(self.works.values())
         self._after = group_by_upstream(pending)
         self._num_awaited = Counter({key: len(each) for key, each in list_upstreams(pending).items()})
         self._shapes: dict[tuple[Work, frozenset[int]], int] = {}
-        """numbered, each after those that build on it"""
+        """shapes by number, each after those that build on it"""
         self._shape_of: dict[str, int] = {}
         first = self._after.pop(None, [])
         self._num_first = Counter(self._find_shape(key) for key in first)
-        """how many stages of each shape wait for nothing"""
+        """number of stages of each shape that are ready"""
         self._first = set(first)
 
     def _find_shape(self, key: str) -> int:
@@ -134,7 +134,7 @@ class Remaining:
         return len(self.works)
 
     def finish(self, key: str, *, releases: bool) -> None:
-        """Note that a stage has ended; unless it `releases` them, all that build on it go with it."""
+        """Note that a stage has ended; unless it `releases` them, all that build on it are removed, too."""
         if key not in self.works:
             return
         self._drop(key)
@@ -156,10 +156,10 @@ class Remaining:
     def seconds(
         self, throughput: Throughput, num_slots: int, done_shares: Mapping[str, float]
     ) -> float | None:
-        """Return how long all of it takes on so many slots, or None while that is not known.
+        """Return the time of all stages on `num_slots` slots, or None if it is not known.
 
         Args:
-            done_shares: how much of a stage that is under way is done, by key; others have not begun.
+            done_shares: finished share of each running stage, by key; others have not begun.
         """
         if not self.works:
             return 0.0
@@ -187,9 +187,9 @@ class Remaining:
 def estimate_remaining_s(
     pending: Mapping[str, AnyStage], throughput: Throughput, num_slots: int, done_shares: Mapping[str, float]
 ) -> float | None:
-    """Return how long the pending stages take on so many slots, or None while that is not known.
+    """Return the time of the pending stages on `num_slots` slots, or None if it is not known.
 
     Args:
-        done_shares: how much of a stage that is under way is done, by key; others have not begun.
+        done_shares: finished share of each running stage, by key; others have not begun.
     """
     return Remaining(pending).seconds(throughput, num_slots, done_shares)

@@ -1,6 +1,6 @@
-"""Run one stage: read its inputs, train, test, commit. The table of contents of an experiment; no Ray.
+"""Run one stage: read its inputs, train, test, commit; without Ray.
 
-What kinds of stages do differently is in a file of each; `kinds` lists them.
+Each kind of stage has a file with its differences; `kinds` lists them.
 """
 
 import dataclasses
@@ -58,9 +58,9 @@ LaneT = TypeVar("LaneT", bound=Lane)
 
 
 class StageRun(ABC, Generic[StageT, LaneT]):
-    """Stages in progress, as lanes of one training: they differ in nothing but the seed.
+    """Running stages, as lanes of one training; they differ only in the seed.
 
-    Each lane has its own checkpoints and commits its own result, so it can be resumed in other company.
+    Each lane has its own checkpoints and commits its own result, so it can be resumed with other lanes.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         driver: Mapping[str, Any] | None = None,
         kept: Collection[str] = (),
     ) -> None:
-        """Read the inputs, and take every lane up where its last intact checkpoint left it.
+        """Read the inputs, and resume every lane at its last intact checkpoint.
 
         Args:
-            max_lanes: most lanes of one program; None for as many as is best.
-            num_devices: GPUs, or else CPU cores, that the run holds; what the lanes are charged with.
-            driver: the code of the driver that asked for it, as `provenance.driver_source` returns it.
-            kept: keys of stages that are committed along with these, where they are the same trainings.
+            max_lanes: most lanes of one program; None for the best number.
+            num_devices: GPUs, or else CPU cores, of the run, which are charged to the lanes.
+            driver: the code of the main process of the sweep, as `provenance.driver_source` returns it.
+            kept: keys of stages that are committed together with these because they are the same trainings.
 
         Raises:
             DataError: the data set is missing or damaged, or does not fit into the memory of the GPU.
@@ -101,13 +101,13 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         fusion = choose_fusion(first, len(stages))
         if max_lanes is not None:
             fusion = dataclasses.replace(fusion, max_lanes=min(max_lanes, fusion.max_lanes))
-        # Each turn but the last finds another checkpoint of no use, and there are only so many.
+        # Each turn except the last finds another unusable checkpoint, and their number is finite.
         self._useless: set[str] = set()
         while not self._take_up(fusion, started):
             pass
 
     def _take_up(self, fusion: Fusion, started: float) -> bool:
-        """Build the lanes and restore their checkpoints; False when one was of no use and was set aside."""
+        """Build the lanes and restore their checkpoints; False if an unusable one was set aside."""
         self._training = self._build_training(fusion)
         self._started = [started for _ in self.stages]
         self._device_s = [0.0 for _ in self.stages]
@@ -131,10 +131,10 @@ class StageRun(ABC, Generic[StageT, LaneT]):
 
     @abstractmethod
     def _results(self, stage: StageT, lane: LaneT, inputs: StageInputs) -> dict[str, Any]:
-        """Return the fields of the record that only a complete lane of this kind has."""
+        """Return the record fields that only a complete lane of this kind has."""
 
     def _come_along(self, index: int, record: Record) -> Sequence[Record]:
-        """Return the records of other stages that a finished lane has trained as well."""
+        """Return the records of other stages that a finished lane has also trained."""
         return ()
 
     @property
@@ -144,7 +144,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
 
     @property
     def fusion(self) -> Fusion:
-        """How the lanes become programs."""
+        """How the lanes are fused into programs."""
         return self._training.fusion
 
     @property
@@ -153,7 +153,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         return all(lane.is_finished for lane in self.lanes)
 
     def run_round(self) -> None:
-        """Train the lanes that are furthest behind for one round; checkpoint or commit each of them."""
+        """Train the lanes with the fewest rounds for one round; checkpoint or commit each of them."""
         holders = [index for index, lane in enumerate(self.lanes) if not lane.is_finished]
         advanced = self._training.run_round()
         self._charge(holders)
@@ -169,7 +169,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
                 self._store.save_checkpoint(self.stages[index].key, checkpoint)
 
     def checkpoint_lane(self, index: int) -> bytes:
-        """Return all that a lane needs to go on, as safetensors with its progress in the header."""
+        """Return the state that a lane needs to resume, as safetensors with its progress in the header."""
         lane = self.lanes[index]
         progress = {name: getattr(lane, name) for name in lane.progress_fields}
         progress |= {"wall_s": self._wall_s(index), "device_s": self._device_s[index]}
@@ -177,7 +177,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         return safetensors.torch.save(self._training.get_lane_state(lane), header)
 
     def restore_lane(self, index: int, content: bytes) -> None:
-        """Go on from what `checkpoint_lane` returned; anything else raises, with the lane half restored."""
+        """Restore the result of `checkpoint_lane`; anything else raises and leaves the lane half restored."""
         lane = self.lanes[index]
         progress = parse_json(_safetensors_header(content)["progress"])
         PROGRESS(progress)

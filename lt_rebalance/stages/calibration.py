@@ -1,7 +1,7 @@
-"""Measure a few training steps on this machine: how fast a stage trains, and how its lanes are best fused.
+"""Measure a few training steps on this machine: the speed of a stage, and the best fusion of its lanes.
 
-A measurement is never larger than the work it stands for, and what only serves a forecast has its own bounds:
-in the arithmetic and the images of a step, and in seconds.
+A measurement is never larger than the work that it predicts. A measurement for a forecast has further bounds:
+on the arithmetic and images of a step, and on seconds.
 """
 
 import dataclasses
@@ -28,22 +28,22 @@ from lt_rebalance.training.stacks import ALONE, FORMS, Fusion
 from lt_rebalance.training.step import WARM_UP_CALLS
 
 MEASURED_STEPS = WARM_UP_CALLS + 3
-"""most steps of the round that is measured, and of the one before it, in which all warms up"""
+"""most steps of the measured round, and of the warm-up round before it"""
 PATIENCE_S = 2.0
-"""what these two rounds may take together, going by the very first step"""
+"""most seconds of these two rounds together, estimated from the first step"""
 LARGEST_STEP_FLOP = {"cpu": 2e10, "cuda": 2e12}
-"""of a step that is measured for a forecast; more images than that are not needed to learn the speed"""
+"""of a step that is measured for a forecast; the speed does not need more images"""
 LARGEST_BATCH = 1024
-"""images of such a step, whatever their arithmetic; they bound the memory"""
+"""most images of such a step, whatever their arithmetic, to bound the memory"""
 USED_SHARE_OF_MEMORY = 0.8
 _MEMORY_LANES = 4
-"""most lanes whose memory is measured, to learn what one of them needs"""
+"""most lanes whose memory is measured, to estimate the memory of one"""
 
 _log = logging.getLogger(__name__)
 
 
 def measure_image_s(stage: AnyStage, image_flop: float) -> float:
-    """Return the seconds that an image takes in training, measured within bounds.
+    """Return the measured seconds per image in training, within bounds.
 
     Args:
         image_flop: the arithmetic of an image in training.
@@ -53,13 +53,13 @@ def measure_image_s(stage: AnyStage, image_flop: float) -> float:
 
 
 def bounded_batch(stage: AnyStage, image_flop: float) -> int:
-    """Return how many images a step has that is measured for a forecast: those of the work, or fewer."""
+    """Return the number of images of a step that is measured for a forecast: those of the work, or fewer."""
     affordable = int(LARGEST_STEP_FLOP[stage.execution.device] / image_flop)
     return max(smallest_batch(stage), min(largest_batch(stage), LARGEST_BATCH, affordable))
 
 
 def largest_batch(stage: AnyStage) -> int:
-    """Return how many items a batch of a stage has, but for a last one that takes in what is left over."""
+    """Return the batch size of a stage, ignoring a last batch that includes the rest."""
     batching = stage_batching(stage)
     return min(batching.batch_size, batching.num_items)
 
@@ -67,7 +67,7 @@ def largest_batch(stage: AnyStage) -> int:
 def measure_step_s(
     stage: AnyStage, num_lanes: int = 1, fusion: Fusion = ALONE, batch_size: int | None = None
 ) -> float:
-    """Return the seconds of one training step of all lanes together, on made-up images.
+    """Return the seconds of one training step of all lanes together, on artificial images.
 
     Args:
         batch_size: images of a lane's step; those of the work unless given.
@@ -92,10 +92,10 @@ def _run_round(training: Training[Any, Any]) -> float:
 
 
 def count_measured_steps(stage: AnyStage, batch_size: int, first_s: float) -> int:
-    """Return how many steps to warm up with, and as many to measure, after a first one; 0 for none.
+    """Return the number of steps for warm-up, and again for measuring, after a first step; 0 for none.
 
-    With the first one they are no more steps and no more images than the stage itself trains. On a GPU, whose
-    first step says nothing of the others, they are not bound in time.
+    Including the first one they do not exceed the steps and images of the stage itself. On a GPU, where the
+    first step does not predict the others, their time is not bounded.
     """
     planned_steps = stage_round_ends(stage)[-1]
     affordable_steps = stage_batching(stage).images_seen(planned_steps) // batch_size
@@ -106,7 +106,7 @@ def count_measured_steps(stage: AnyStage, batch_size: int, first_s: float) -> in
 
 
 def choose_fusion(stage: AnyStage, num_lanes: int) -> Fusion:
-    """Return how lanes of a stage are best fused on its device, by measurement there.
+    """Return the best fusion of lanes of a stage on its device, by measurement there.
 
     On a CPU lanes train one after another; docs/performance.md compares.
     """
@@ -133,14 +133,14 @@ def _architecture(stage: AnyStage) -> str:
 
 
 def _find_fault(form: str, stage: AnyStage) -> str | None:
-    """Return why a form cannot compute the networks of a stage, or None where it can."""
+    """Return why a form cannot compute the networks of a stage, or None if it can."""
     find = generator_fault if isinstance(stage, GeneratorStage) else classifier_fault
     return find(form, _architecture(stage), get_dataset_spec(stage.data.dataset))
 
 
 @functools.cache
 def _pass_over(form: str, architecture: str, fault: str) -> None:
-    """Say once why lanes of an architecture are not computed in a form."""
+    """Log once why lanes of an architecture are not computed in a form."""
     _log.warning("lanes of %s are not computed in the form %s: %s", architecture, form, fault)
 
 
@@ -157,7 +157,7 @@ def _step_s_or_infinity(stage: AnyStage, num_lanes: int, fusion: Fusion) -> floa
 
 
 def _count_fitting_lanes(stage: AnyStage, num_lanes: int) -> int:
-    """Return how many lanes the free memory of the GPU holds, measured on no more than there are."""
+    """Return how many lanes fit into the free memory of the GPU, measured with at most the existing lanes."""
     measured_lanes = min(num_lanes, _MEMORY_LANES)
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -173,9 +173,9 @@ def _count_fitting_lanes(stage: AnyStage, num_lanes: int) -> int:
 def build_made_up_training(
     stage: AnyStage, num_lanes: int, fusion: Fusion, batch_size: int
 ) -> Training[Any, Any]:
-    """Return lanes of a stage on so many made-up images, one step a round.
+    """Return lanes of a stage on artificial images, with one step of `batch_size` per round.
 
-    They are tested on as few images as can be.
+    They are tested on the fewest possible images.
     """
     device = prepare_torch(stage.execution)
     spec = get_dataset_spec(stage.data.dataset)

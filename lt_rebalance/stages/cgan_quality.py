@@ -1,7 +1,7 @@
-"""Measure how a trained generator draws each class: its diversity, and how close it keeps to real images.
+"""Measure the images of a trained generator by class: their diversity, and their distance to real images.
 
-Shape suffixes: N M images, S images of a sheet, B images of a chunk, D pixels, Z noise dimensions, C H W
-image, K classes.
+Shape suffixes: N M images, S sample images, B images of a chunk, D pixels, Z noise dimensions, C H W image, K
+classes.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -32,13 +32,13 @@ def measure_quality(
     noise_stream: torch.Generator,
     measures: Mapping[str, Measure] | None = None,
 ) -> Quality:
-    """Return measures of K classes, by name, from 200 samples a class.
+    """Return measures of K classes, by name, from 200 samples per class.
 
     Args:
         real_by_class: K tensors (N, C, H, W) of the distinct real images the generator learned from, at
-            least one a class, in [-1, 1].
+            least one per class, in [-1, 1].
         noise_stream: the stream "diversity_noise" of the seed.
-        measures: those of `QUALITY_MEASURES` that are wanted; all of them unless given.
+        measures: the requested ones of `QUALITY_MEASURES`; all of them unless given.
     """
     measures = QUALITY_MEASURES if measures is None else measures
     quality: Quality = {name: [] for name in measures}
@@ -53,7 +53,7 @@ def measure_quality(
 def diversity(samples_NCHW: Tensor, real_MCHW: Tensor) -> float | None:
     """Return the mean pixel standard deviation between images, generated over real.
 
-    None where there are fewer than two real images, or identical ones, and the ratio cannot be estimated.
+    None if there are fewer than two real images, or identical ones, and the ratio cannot be estimated.
     """
     real_spread = _pixel_spread(real_MCHW) if len(real_MCHW) > 1 else 0.0
     return _pixel_spread(samples_NCHW) / real_spread if real_spread > 0 else None
@@ -64,7 +64,7 @@ def _pixel_spread(images_NCHW: Tensor) -> float:
 
 
 def distinct_nearest(samples_NCHW: Tensor, real_MCHW: Tensor) -> float:
-    """Return how many distinct real images are the nearest of some sample: 1 to min(N, M)."""
+    """Return how many distinct real images are nearest to a sample: 1 to min(N, M)."""
     return float(len(nearest_positions(samples_NCHW, real_MCHW).unique()))
 
 
@@ -72,8 +72,8 @@ def nearest_distance_ratio(samples_NCHW: Tensor, real_MCHW: Tensor) -> float | N
     """Return the mean distance of samples to their nearest real image, over that of real images.
 
     The latter is the mean over the first `REFERENCE_IMAGES` real images at most, each to its nearest other
-    one among all M. Well below 1 the samples are copies. None where there are fewer than two real images, or
-    where that mean is 0.
+    one among all M. Well below 1 the samples are copies. None if there are fewer than two real images, or if
+    that mean is 0.
     """
     if len(real_MCHW) < 2:
         return None
@@ -92,13 +92,13 @@ def nearest_positions(images_NCHW: Tensor, real_MCHW: Tensor, *, skip_same_posit
     """Return `positions_N` of the real images with the smallest Euclidean distance, pixel by pixel.
 
     Args:
-        skip_same_position: never give the i-th image the i-th real one, which it is.
+        skip_same_position: exclude for the i-th image the i-th real one, which is the same.
     """
     real_MD = real_MCHW.flatten(1).double()
     squares_M = real_MD.square().sum(dim=1)
     chunks = []
     for index, images_BCHW in enumerate(images_NCHW.split(_NEAREST_CHUNK)):
-        # The squared distance but for the square of the image itself, which moves no minimum.
+        # The squared distance without the square of the image itself, which does not change the minimum.
         distances_BM = squares_M - 2 * images_BCHW.flatten(1).double() @ real_MD.T
         if skip_same_position:
             distances_BM.diagonal(index * _NEAREST_CHUNK).fill_(torch.inf)
@@ -110,8 +110,8 @@ def nearest_positions(images_NCHW: Tensor, real_MCHW: Tensor, *, skip_same_posit
 def sample_sheet(generator: Generator, real_by_class: Iterable[Tensor]) -> NDArray[np.uint8]:
     """Return `sheet_3KSCHW` in bytes: generated, the nearest real image of each, and the first real ones.
 
-    The noise is the same ten vectors for every class, seed and architecture, so that sheets can be compared.
-    Real images are repeated where a class has fewer than ten.
+    The noise is the same ten vectors for every class, seed and architecture, so that samples can be compared.
+    Real images are repeated if a class has fewer than ten.
 
     Args:
         real_by_class: as for `measure_quality`.
@@ -128,7 +128,7 @@ def sample_sheet(generator: Generator, real_by_class: Iterable[Tensor]) -> NDArr
 
 @torch.no_grad()
 def draw_sheet(generator: Generator, num_classes: int, device: torch.device) -> NDArray[np.uint8]:
-    """Return `images_KSCHW` in bytes: the generated part of a sample sheet."""
+    """Return `images_KSCHW` in bytes: generated samples."""
     return _to_bytes(torch.stack([_draw_class(generator, label, device) for label in range(num_classes)]))
 
 
@@ -145,7 +145,7 @@ def _to_bytes(images: Tensor) -> NDArray[np.uint8]:
     return scaled
 
 
-# From (samples_NCHW, real_MCHW) of one class to a number, or None where it cannot be estimated.
+# From (samples_NCHW, real_MCHW) of one class to a number, or None if it cannot be estimated.
 QUALITY_MEASURES: dict[str, Measure] = {
     "diversity": diversity,
     "distinct_nearest": distinct_nearest,

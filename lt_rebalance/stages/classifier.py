@@ -78,7 +78,7 @@ class ClassifierRun(StageRun[ClassifierStage, ClassifierLane]):
 
 
 class ValidationRun(ClassifierRun):
-    """Train a classifier on a rebalanced set, measure it on its validation set, keep the numbers alone."""
+    """Train a classifier on a rebalanced set, measure it on its validation set, keep the numbers only."""
 
     def _test_set(self) -> EvaluationSet | None:
         return None
@@ -89,7 +89,7 @@ class ValidationRun(ClassifierRun):
 
 
 class RepresentationRun(ClassifierRun):
-    """Train a classifier for others to start from: it is measured on nothing, and its weights are kept."""
+    """Train a classifier from which others start: it is not measured, and its weights are kept."""
 
     def _validation_set(self, inputs: StageInputs) -> EvaluationSet | None:
         return None
@@ -102,5 +102,5 @@ class RepresentationRun(ClassifierRun):
 
 
 def _keep_network(weights: Artifact, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what the record of a representation has of its own."""
+    """Return the fields that only the record of a representation has."""
     return {"metrics": {"train_loss": rows[-1]["train_loss"]}, "artifacts": {"weights": weights}}

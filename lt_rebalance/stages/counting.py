@@ -1,4 +1,4 @@
-"""Count the arithmetic and the parameters of networks, with inputs of no meaning."""
+"""Count the arithmetic and the parameters of networks, with meaningless inputs."""
 
 import functools
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def count_generator(architecture: str, spec: DatasetSpec) -> ForwardWork:
 
 @functools.cache
 def count_partner(place: str, spec: DatasetSpec) -> ForwardWork:
-    """Return the work of a partner of generators, by what `Trained` names it."""
+    """Return the work of a partner of generators, by its name in `Trained`."""
     return _count(example_partner(place, spec))
 
 
@@ -69,9 +69,9 @@ def count_kept(architecture: str, spec: DatasetSpec) -> int:
 
 @functools.cache
 def count_kept_of_generator(architecture: str, spec: DatasetSpec) -> int:
-    """Return the same of a generator and its partner, which keeps real and fake items at a time.
+    """Return the same for a generator and its partner, which keeps real and fake items together.
 
-    Tensors of the size of the weights, as spectral norm keeps, are not of an item, and are left out.
+    Tensors of the size of the weights, which spectral norm keeps, do not belong to an item and are left out.
     """
     generator, inputs = example_generator(architecture, spec)
     partner, seen = example_partner(find_trained(architecture).partner, spec)
@@ -101,6 +101,6 @@ def _sum_kept(network: nn.Module, inputs: tuple[Tensor, ...]) -> int:
 
 
 def count_parameters(build: Callable[[], nn.Module]) -> int:
-    """Return how many parameters the network has that is built so."""
+    """Return the number of parameters of a network."""
     network = build_network(build, torch.Generator())
     return sum(parameter.numel() for parameter in network.parameters())

@@ -21,7 +21,7 @@ from lt_rebalance.training.stacks import Fusion
 
 
 class GeneratorRun(StageRun[GeneratorStage, GeneratorLane]):
-    """Train a generator, measure it, keep its weights and a sheet of its samples."""
+    """Train a generator, measure it, keep its weights and a grid of its samples."""
 
     def _build_training(self, fusion: Fusion) -> GeneratorTraining:
         first = self.stages[0]
@@ -36,7 +36,7 @@ class GeneratorRun(StageRun[GeneratorStage, GeneratorLane]):
         )
 
     def preview(self, index: int) -> tuple[NDArray[np.uint8], list[float | None]]:
-        """Return `samples_KSCHW` of a lane's generator as it stands, and the diversity of each class."""
+        """Return `samples_KSCHW` of a lane's current generator, and the diversity of each class."""
         generator = self.lanes[index].generator
         noise_stream = torch_stream(self.stages[index].seed, "diversity_noise", device=self._device)
         real_by_class = self._reader.real_by_class(self._inputs[index].subset)

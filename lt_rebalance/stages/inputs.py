@@ -1,4 +1,4 @@
-"""Assemble what one stage learns from and is tested on: data set, subset, rebalancing, synthetic images.
+"""Assemble the training and test data of a stage: data set, subset, rebalancing, synthetic images.
 
 Shape suffixes: P images in a pool, S synthetic images, N items or images, C H W image, K classes.
 """
@@ -42,23 +42,24 @@ def _load_dataset_once(name: str, data_dir: str | None) -> Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class StageInputs:
-    """What one seed learns from and is tested on, on the device."""
+    """The training and test data of one seed, on the device."""
 
     subset: Subset
     plan: RebalancePlan
     training_set: TrainingSet
     validation_set: EvaluationSet | None
     quality_per_class: Mapping[str, list[float | None]]
-    """of the generator that made the synthetic images, and of what was filtered; empty without one"""
+    """quality of the generator of the synthetic images, and rates of their filter; empty without a
+    generator"""
     first_weights: Mapping[str, Tensor] | None
-    """of the training that a second one starts from; None for a first"""
+    """weights from which a second training starts; None for a first"""
 
 
 class InputReader:
     """Reads the inputs of stages on one data set, for one device."""
 
     def __init__(self, dataset: str, data_dir: str | None, store: Store, device: torch.device) -> None:
-        """Load the data set, once a process.
+        """Load the data set, once per process.
 
         Raises:
             DataError: the data set is missing or damaged.
@@ -195,7 +196,7 @@ class InputReader:
         return self._send(synthesize_checked(synthesize, real, plan.num_synthetic_K, rng, options))
 
     def _read_first(self, stage: AnyStage) -> Mapping[str, Tensor] | None:
-        """Return the weights that a second training starts from, on the CPU."""
+        """Return the weights from which a second training starts, on the CPU."""
         if not isinstance(stage, ClassifierStage) or stage.first_stage is None:
             return None
         if stage.method.filter != "none" and get_method(stage.method.name).then is None:
@@ -211,7 +212,7 @@ class InputReader:
         return network
 
     def _load_weights(self, stage: AnyStage, network: nn.Module, architecture: str) -> Record:
-        """Give a network the weights that a finished stage has kept; return the record of that stage."""
+        """Load into a network the weights of a finished stage; return the record of that stage."""
         record = self._store.load_record(stage.key)
         if record is None or record.state != "complete":
             state = "missing" if record is None else record.state
@@ -219,7 +220,7 @@ class InputReader:
         content = self._store.load_artifact(record, "weights")
         try:
             network.load_state_dict(safetensors.torch.load(content))
-        except Exception as error:  # of whatever kind: these are no weights of such a network
+        except Exception as error:  # of whatever kind: these are not weights of such a network
             reason = f"it holds no weights of {architecture}: {type(error).__name__}: {error}"
             raise self._store.reject_artifact(record, "weights", reason) from None
         return record

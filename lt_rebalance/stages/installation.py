@@ -1,4 +1,4 @@
-"""The parts of one copy of this project belong together: refuse, in words, to mix two of them."""
+"""Refuse to mix the parts of two copies of this project."""
 
 import importlib
 import sys
@@ -8,22 +8,22 @@ from types import ModuleType
 from lt_rebalance.stages.provenance import PACKAGE
 
 ROOT = PACKAGE.parent
-"""where the package lies with all that belongs to it: a checkout, or the packages of an environment"""
+"""directory of the package and of all its parts: a checkout, or the packages of an environment"""
 
 
 def require_one_copy() -> None:
     """Check that the script that runs, and the analysis it may use, belong to this copy of the package.
 
     Raises:
-        ValueError: they belong to another one; both are named, with the command that mends it.
+        ValueError: they belong to another one; the message names both, and the command that corrects this.
     """
     script = getattr(sys.modules["__main__"], "__file__", None)
     checkout = None if script is None else _find_checkout(Path(script).resolve())
     if checkout not in (None, ROOT):
         raise ValueError(
-            f"{script} belongs to the checkout {checkout}, but Python takes lt_rebalance from {ROOT}, "
-            f"which may be other code; install the checkout in place, `pip install -e '{checkout}[s3]'`, and "
-            "run it again"
+            f"{script} belongs to the checkout {checkout}, but Python imports lt_rebalance from {ROOT}, "
+            f"which may be different code; install the checkout in place, `pip install -e '{checkout}[s3]'`, "
+            "and run it again"
         )
     analysis = sys.modules.get("analysis")
     if analysis is not None and (found := _place_of(analysis)) != ROOT:
@@ -34,10 +34,10 @@ def require_one_copy() -> None:
 
 
 def import_beside(name: str) -> ModuleType:
-    """Return a package of this copy, whatever else of that name stands earlier on the path.
+    """Return a package of this copy, even if the path has another one first.
 
     Raises:
-        ValueError: another one is in use already, or this copy has none.
+        ValueError: another one is already imported, or this copy has none.
     """
     if name not in sys.modules:
         sys.path.insert(0, str(ROOT))
@@ -54,9 +54,9 @@ def _place_of(module: ModuleType) -> Path | None:
 
 
 def _find_checkout(script: Path) -> Path | None:
-    """Return the checkout that a script is a file of, or None where it is of none."""
+    """Return the checkout of a script, or None if it is in no checkout."""
     for directory in script.parents:
-        if (directory / "pyvenv.cfg").exists():  # an environment, which may lie inside a checkout
+        if (directory / "pyvenv.cfg").exists():  # an environment, which may be inside a checkout
             return None
         if (directory / "pyproject.toml").exists() and (directory / "lt_rebalance" / "__init__.py").exists():
             return directory

@@ -1,4 +1,4 @@
-"""The kinds of stages: the only place that tells them apart."""
+"""The kinds of stages; only this module distinguishes them."""
 
 import importlib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,10 +25,10 @@ if TYPE_CHECKING:  # it needs torch, and a plan goes without
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What is done differently for a kind of stage."""
+    """The differences of a kind of stage."""
 
     run: str
-    """what runs it, as "module:class"; imported when something is run"""
+    """the class that runs it, as "module:class"; imported on use"""
     image_flop: Callable[[Any], float]
     """arithmetic of an image in training"""
     measuring_flop: Callable[[Any], float] = lambda _: 0.0
@@ -38,7 +38,7 @@ class Kind:
     count_kept: Callable[[Any], int] = lambda _: 0
     """parameters that a result holds"""
     array_bytes: Callable[[Any], int] = lambda _: 0
-    """of a result, beside weights: what goes by tested image, or by drawn one"""
+    """bytes of a result without weights: per tested image, or per generated image"""
 
 
 _CLASSIFIER = Kind(
@@ -77,7 +77,7 @@ def open_run(
     driver: Mapping[str, Any] | None = None,
     kept: Collection[str] = (),
 ) -> "StageRun[Any, Any]":
-    """Open stages that differ in nothing but the seed, as lanes of one run; the rest as for `StageRun`.
+    """Open stages that differ only in the seed as lanes of one run; the rest as for `StageRun`.
 
     Raises:
         ValueError: the stages differ in more.

@@ -1,4 +1,4 @@
-"""Describe where and with what a result is made."""
+"""Describe the code and the machine of a result."""
 
 import functools
 import importlib.metadata
@@ -17,10 +17,10 @@ DESCRIBED_PACKAGES = ("torch", "numpy", "ray")
 
 
 def describe_machine(execution: Execution, driver: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return where and with what a result is made: code, versions, host, processor; unknown is None.
+    """Return the origin of a result: code, versions, host, processor; unknown values are None.
 
     Args:
-        driver: the code of the driver that asked for the result, as `provenance.driver_source` returns it.
+        driver: the code of the main process of the sweep, as `provenance.driver_source` returns it.
     """
     device = torch.cuda.get_device_name() if execution.device == "cuda" else _processor_name()
     return {

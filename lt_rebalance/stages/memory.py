@@ -1,8 +1,8 @@
-"""Bytes of memory that stages take while they train, and whether the machine has them.
+"""Estimate the memory of stages in training, and check that the machine has it.
 
-Reckoned are images, items, parameters with their gradients and optimizer states, a checkpoint as it is made,
-and on a CPU what networks compute in a step. What they compute on a GPU is not, where lanes are fused by
-measure. No torch, but where a network must be counted.
+The estimate includes images, items, parameters with their gradients and optimizer states, a checkpoint while
+it is made, and on a CPU the activations of a step. On a GPU activations are not included, because lanes are
+fused by measurement. Torch is imported only to count a network.
 """
 
 import itertools
@@ -24,21 +24,21 @@ _LABEL_BYTES = 8
 _VALUES_PER_PARAMETER = 4
 """in training: the parameter, its gradient and Adam's two moments"""
 _STEP_SHARE = {"float32": 1.6, "bfloat16": 0.9}
-"""peak of a step over what its backward pass keeps in float32, measured: 1.4 to 1.6 and 0.7 to 0.9 for
-resnet18, resnet32 and paper_cnn, 1.4 to 1.7 and 0.8 for the convolutional GANs"""
+"""measured ratio of the peak of a step to what its backward pass keeps in float32: 1.4 to 1.6 and 0.7 to 0.9
+for resnet18, resnet32 and paper_cnn, 1.4 to 1.7 and 0.8 for the convolutional GANs"""
 _CHECKPOINT_VALUES = 2 * 3
 """of a parameter and its two moments, as tensors and as the bytes that are written"""
 
 
 def pool_bytes(dataset: str) -> int:
-    """Return what the images of a data set take, one byte a value, with their labels; lanes share them."""
+    """Return the bytes of the images of a data set, one per value, with labels; lanes share them."""
     spec = get_dataset_spec(dataset)
     num_images = sum(spec.train_counts_K) + sum(spec.test_counts_K)
     return num_images * (math.prod(spec.image_shape) + _LABEL_BYTES)
 
 
 def own_image_bytes(stage: AnyStage) -> int:
-    """Return what a lane holds of images by itself: synthetic ones as floats, and the list of its items."""
+    """Return the bytes of a lane's own images: synthetic ones as floats, and the list of its items."""
     spec = get_dataset_spec(stage.data.dataset)
     num_items, num_synthetic = count_items(stage), count_synthetic(stage)
     own_labels = num_synthetic and sum(spec.train_counts_K) + num_synthetic
@@ -48,17 +48,17 @@ def own_image_bytes(stage: AnyStage) -> int:
 
 
 def lane_bytes(stage: AnyStage) -> int:
-    """Return what a lane takes on its device: its images, parameters, gradients and optimizer states."""
+    """Return the bytes of a lane on its device: its images, parameters, gradients and optimizer states."""
     return own_image_bytes(stage) + _VALUES_PER_PARAMETER * _FLOAT_BYTES * _count_trained(stage)
 
 
 def checkpoint_memory(stage: AnyStage) -> int:
-    """Return what a checkpoint takes in the host's memory while it is made, one lane after another."""
+    """Return the bytes of a checkpoint in the host's memory while it is made, one lane after another."""
     return _CHECKPOINT_VALUES * _FLOAT_BYTES * _count_trained(stage)
 
 
 def step_bytes(stage: AnyStage) -> int:
-    """Return what a lane computes in a step on a CPU, one lane after another."""
+    """Return the bytes that a lane computes in a step on a CPU, one lane after another."""
     num_images = min(training_config(stage).batch_size, count_items(stage))
     return int(_STEP_SHARE[stage.execution.precision] * num_images * kept_bytes(stage))
 
@@ -69,7 +69,7 @@ def _count_trained(stage: AnyStage) -> int:
 
 
 def check_memory(pending: Mapping[str, AnyStage], num_slots: int, max_lanes: int) -> None:
-    """Refuse a plan whose trials do not fit into this machine's memory at a time.
+    """Refuse a plan whose concurrent trials do not fit into this machine's memory.
 
     Args:
         pending: the stages to run.
@@ -77,7 +77,7 @@ def check_memory(pending: Mapping[str, AnyStage], num_slots: int, max_lanes: int
         max_lanes: most seeds of one trial.
 
     Raises:
-        DataError: it does not fit; it says how much is needed and left, and what would fit.
+        DataError: it does not fit; the message says how much is needed and free, and what would fit.
     """
     left = available_bytes()
     counts = Counter(stage.with_seed(0) for stage in pending.values())
@@ -88,7 +88,7 @@ def check_memory(pending: Mapping[str, AnyStage], num_slots: int, max_lanes: int
         num_lanes = min(count, max_lanes)
         trials += [_host_bytes(stage, num_lanes)] * math.ceil(count / num_lanes)
     trials = sorted(trials, key=sum, reverse=True)[:num_slots]
-    # A set of the user's own is mapped from one file, which all processes share.
+    # A user's set is mapped from one file, which all processes share.
     own_sets = {stage.data.dataset for stage in counts if is_own_name(stage.data.dataset)}
     mapped = sum(map(pool_bytes, own_sets))
     images, rest = (sum(column) for column in zip(*trials, strict=True))
@@ -109,7 +109,7 @@ def check_memory(pending: Mapping[str, AnyStage], num_slots: int, max_lanes: int
 
 
 def _host_bytes(stage: AnyStage, num_lanes: int) -> tuple[int, int]:
-    """Return what a trial takes in the host's memory: of images, and of lanes, steps and checkpoints."""
+    """Return the bytes of a trial in the host's memory: of images, and of lanes, steps and checkpoints."""
     images = 0 if is_own_name(stage.data.dataset) else pool_bytes(stage.data.dataset)
     lanes = 0
     if stage.execution.device == "cpu":
@@ -124,7 +124,7 @@ def require_device_memory(stages: Sequence[AnyStage], total: int) -> None:
         total: bytes that the device has in all.
 
     Raises:
-        DataError: they do not fit; it says how much is needed, and how many lanes would fit.
+        DataError: they do not fit; the message says how much is needed, and how many lanes would fit.
     """
     first = stages[0]
     pool, lane = pool_bytes(first.data.dataset), lane_bytes(first)

@@ -1,4 +1,4 @@
-"""Watch a trial for others: its events, its note and its log. No result depends on any of it."""
+"""Report on a trial: its events, its note and its log. No result depends on them."""
 
 import contextlib
 import dataclasses
@@ -26,15 +26,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """What a trial has to know to be watched."""
+    """What a trial needs in order to report."""
 
     driver: str = ""
-    """name of the driver's note"""
+    """name of the note of the main process"""
     runs: Mapping[str, EventRun] = field(default_factory=dict)
-    """by key of a stage, the run that its events belong to; without one it has no events"""
+    """by key of a stage, the run of its events; without one it has no events"""
 
     def of(self, keys: Iterable[str]) -> "Watch":
-        """Return what a trial of these stages has to know."""
+        """Return what a trial of these stages needs."""
         return dataclasses.replace(self, runs={key: self.runs[key] for key in keys})
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class TrialObserver:
 
     @contextlib.contextmanager
     def listen(self) -> Iterator[None]:
-        """Put all that is logged within a block into the log of the stages, and what it raises."""
+        """Write all that is logged or raised within a block to the log of the stages."""
         with capture(self._log_file):
             try:
                 yield
@@ -80,7 +80,7 @@ class TrialObserver:
                 attempt(self._log_file.flush)
 
     def follow(self, run: StageRun[Any, Any]) -> None:
-        """Take note of the lanes that have got further, from what they hold and what the store holds."""
+        """Report the lanes that have advanced, from their state and the store."""
         for index, (stage, lane) in enumerate(zip(run.stages, run.lanes, strict=True)):
             state = (lane.round, lane.is_finished)
             if self._seen.get(stage.key) != state:
@@ -113,7 +113,7 @@ class TrialObserver:
             self._events[stage.key].finish(record)
 
     def close(self) -> None:
-        """Take the note away; events and logs stay."""
+        """Remove the note; events and logs stay."""
         attempt(lambda: remove_note(self._store.files, self._note))
 
 

@@ -1,4 +1,4 @@
-"""Show a running study: a table that fills in cell by cell, or plain lines where there is no terminal."""
+"""Show a running study: a live table, or lines if there is no terminal."""
 
 import math
 import time
@@ -23,9 +23,9 @@ from lt_rebalance.studies.tables import CellTally, describe_means, explain_cells
 
 
 def render_cells(cells: pd.DataFrame, title: str) -> CellTable:
-    """Return the cells as a table for the terminal, with the paper's accuracy where it is of the same cell.
+    """Return the cells as a table for the terminal, with the paper's accuracy for the same cells.
 
-    What a mean leaves out is said below.
+    Runs that a mean leaves out are listed below.
     """
     # Of an unbalanced test set, which has balanced accuracies, the paper has no numbers.
     is_test_balanced = "balanced_accuracy_mean" not in cells
@@ -56,7 +56,7 @@ def render_cells(cells: pd.DataFrame, title: str) -> CellTable:
 
 
 _AGE_S = 1.0
-"""after which ages are painted anew though nothing has happened"""
+"""seconds after which ages are painted again without an event"""
 _BAR = 20
 """characters"""
 _TOLD = {
@@ -64,12 +64,12 @@ _TOLD = {
     "classifier": ("accuracy", "accuracy", 3),
     "representation": ("training loss", "train_loss", 3),
 }
-"""of a finished stage, by kind: a number's name, its metric, and digits after the point"""
+"""shown numbers of a finished stage, by kind: name, metric, and digits after the point"""
 
 
 @dataclass
 class RunningStage:
-    """A stage in training, as far as it has reported."""
+    """A stage in training, as reported."""
 
     stage: AnyStage
     started: float = field(default_factory=time.monotonic)
@@ -78,7 +78,7 @@ class RunningStage:
 
     @property
     def done_share(self) -> float:
-        """How much of its training is done, in [0, 1]."""
+        """The finished share of its training, in [0, 1]."""
         return self.round / self.num_rounds if self.num_rounds else 0.0
 
     def __str__(self) -> str:
@@ -87,7 +87,7 @@ class RunningStage:
 
 
 class Progress:
-    """Follows the stages of one execution of a plan and shows where it stands."""
+    """Follows the stages of one execution of a plan and shows its progress."""
 
     def __init__(
         self,
@@ -98,12 +98,12 @@ class Progress:
         disk: str | None = None,
         painting_share: float = 0.05,
     ) -> None:
-        """Show on a console how the pending stages go.
+        """Show the progress of the pending stages on a console.
 
         Args:
-            disk: directory on the disk that may fill up.
-            painting_share: most of the time that the live table is painted; what happens in between is shown
-                by the next `tick`.
+            disk: directory on the disk of the store.
+            painting_share: largest share of time for painting the live table; events in between are shown by
+                the next `tick`.
         """
         self._disk = disk
         self._concerns: Counter[str] = Counter()
@@ -114,7 +114,7 @@ class Progress:
         self._console = console
         self._remaining = Remaining(ledger.pending())
         self.num_stages = len(self._remaining)
-        """that were to run at the beginning"""
+        """stages that were to run at the beginning"""
         self._running: dict[str, RunningStage] = {}
         has_cursor = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(console=console, auto_refresh=False) if has_cursor else None
@@ -145,12 +145,12 @@ class Progress:
 
     @property
     def share(self) -> float:
-        """Which share of these stages has ended, those in training counted as far as they are, in [0, 1]."""
+        """The finished share of these stages, with those in training in part, in [0, 1]."""
         under_way = sum(running.done_share for running in self._running.values())
         return (self.num_done + under_way) / self.num_stages if self.num_stages else 1.0
 
     def seconds_left(self) -> float | None:
-        """Return how long the others will take; None where that is not known yet."""
+        """Return the time of the remaining stages; None if it is not known yet."""
         done_shares = {key: running.done_share for key, running in self._running.items()}
         return self._remaining.seconds(self._throughput, self._num_slots, done_shares)
 
@@ -160,14 +160,14 @@ class Progress:
         self._note_change()
 
     def advance(self, stage: AnyStage, round_index: int, num_rounds: int, train_s: float) -> None:
-        """Note that a running stage has finished a round, after so many seconds of training in all."""
+        """Note that a running stage has finished a round, after `train_s` seconds of training in all."""
         running = self._running[stage.key]
         running.round, running.num_rounds = round_index, num_rounds
         self._throughput.observe(stage, running.done_share, train_s)
         self._note_change()
 
     def finish(self, stage: AnyStage) -> None:
-        """Note that a stage has ended, well or not; the ledger knows how."""
+        """Note that a stage has ended; the ledger has its state."""
         self._running.pop(stage.key, None)
         if (record := self._ledger.records.get(stage.key)) is not None:
             self._throughput.observe_record(stage, record)
@@ -182,7 +182,7 @@ class Progress:
             self._note_change()
 
     def _warn(self, stage: AnyStage, record: Record) -> None:
-        """Say what is worrying, once for all seeds of a configuration, and once of the disk."""
+        """Print warnings, once for all seeds of a configuration, and once for the disk."""
         if self._disk is not None and (concern := find_disk_concern(self._disk)) is not None:
             self._disk = None
             self._console.print(rich(f"warning: {concern.text}"), soft_wrap=True)
@@ -227,7 +227,7 @@ class Progress:
         self.tick()
 
     def tick(self) -> None:
-        """Show what has changed, and ages anew, unless painting has taken its share of the time."""
+        """Show changes and new ages, unless painting has used its share of the time."""
         if self._live is None or time.monotonic() < self._paint_again_s:
             return
         is_old = self._running and time.monotonic() >= self._painted_s + _AGE_S

@@ -1,7 +1,7 @@
-"""Which code makes a result: its commit where that is known, and the hash of its files in any case.
+"""Identify the code of a result: its commit if known, and always the hash of its files.
 
-What is not known is None. Git is asked about the package only where it tracks the package's own files: an
-installed copy may lie inside a repository of something else. Reading changes nothing in a repository.
+Unknown values are None. Git is asked about the package only if it tracks the package's own files, because an
+installed copy may be inside another repository. Reading changes nothing in a repository.
 """
 
 import functools
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 COMMIT_VARIABLE = "LT_REBALANCE_COMMIT"
-"""names the commit of code that was sent without its repository, by whoever sent it"""
+"""environment variable with the commit of code that was sent without its repository"""
 PACKAGE = Path(__file__).resolve().parents[1]
 _COMMIT = re.compile(r"(?P<commit>[0-9a-f]{40}|[0-9a-f]{64})(?P<dirty>-dirty)?")
 _PACKAGES = ("lt_rebalance", "analysis")
@@ -25,10 +25,10 @@ _GIT_PATIENCE_S = 60
 
 
 def driver_source() -> dict[str, Any]:
-    """Return the code of this process as a driver hands it on, with where it lies; plain JSON values.
+    """Return the code of this main process, with its directory, for its workers; plain JSON values.
 
     Raises:
-        ValueError: the variable that names the commit holds something else.
+        ValueError: the variable with the commit has another value.
     """
     source = own_source(PACKAGE)
     if source["commit"] is None:
@@ -37,11 +37,11 @@ def driver_source() -> dict[str, Any]:
 
 
 def source_of_result(driver: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the code of this process as its results name it.
+    """Return the code of this process for its results.
 
     Args:
-        driver: what `driver_source` returned in the driver that this process works for. Where both run the
-            same files, its commit is that of this process too.
+        driver: the result of `driver_source` in the main process of this worker. If both run the same files,
+            its commit is also that of this process.
     """
     own = own_source(PACKAGE)
     if driver is None or driver["commit"] is None or driver["source_sha256"] != own["source_sha256"]:
@@ -50,25 +50,25 @@ def source_of_result(driver: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def find_mismatch(driver: Mapping[str, Any]) -> str | None:
-    """Return, in words, that this process runs other code than its driver; None where it does not.
+    """Return a message if this process runs other code than the main process, else None.
 
-    The files of the driver itself may change while it runs: that is no mismatch, and results name what they
-    were made with.
+    The files of the main process may change while it runs; this is not a mismatch, and results name their
+    code.
     """
     own = own_source(PACKAGE)["source_sha256"]
     host, directory = socket.gethostname(), str(PACKAGE)
     if driver["source_sha256"] in (own, None) or (driver["host"], driver["directory"]) == (host, directory):
         return None
     return (
-        f"this worker, on {host}, runs other code than its driver: it imports {directory} (sha256 "
-        f"{str(own)[:12]}), the driver on {driver['host']} {driver['directory']} (sha256 "
+        f"this worker, on {host}, runs other code than the main process: it imports {directory} (sha256 "
+        f"{str(own)[:12]}), the main process on {driver['host']} {driver['directory']} (sha256 "
         f"{driver['source_sha256'][:12]}); put the same code on every node, or submit it with --working-dir"
     )
 
 
 @functools.cache
 def own_source(package: Path) -> dict[str, Any]:
-    """Return what can be found out of a package where it lies: commit, is_dirty and source_sha256."""
+    """Return commit, is_dirty and source_sha256 of a package in a directory, as far as known."""
     commit = is_dirty = None
     if _git(package, "ls-files", "--error-unmatch", "--", "__init__.py") is not None:
         commit = _git(package, "rev-parse", "--verify", "HEAD")
@@ -93,7 +93,7 @@ def hash_source(package: Path) -> str | None:
 
 
 def package_version(package: Path = PACKAGE) -> str | None:
-    """Return the version of the package that lies here, and not of another that is installed as well."""
+    """Return the version of this package, not of another copy that is also installed."""
     try:
         project = tomllib.loads((package.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         if project["name"] == package.name:
@@ -118,9 +118,9 @@ def _read_variable() -> dict[str, Any]:
 
 
 def _find_changes(root: Path) -> bool | None:
-    """Whether tracked files below a directory were changed, or its packages hold code that is not tracked.
+    """Whether tracked files in a directory were changed, or its packages have untracked code.
 
-    None where git cannot tell.
+    None if git cannot tell.
     """
     changed = _git(root, "status", "--porcelain", "--untracked-files=no", "-z", "--", ".")
     others = _git(root, "ls-files", "--others", "-z", "--", *_PACKAGES)
@@ -132,13 +132,13 @@ def _find_changes(root: Path) -> bool | None:
 
 
 def _compares_all(root: Path) -> bool:
-    """Whether git compares every file of the packages, and was told to pass none over."""
+    """Whether git compares every file of the packages and ignores none."""
     tagged = _git(root, "ls-files", "-v", "-z", "--", *_PACKAGES)
     return tagged is not None and all(name.startswith("H ") for name in tagged.split("\0") if name)
 
 
 def _git(directory: Path, *arguments: str) -> str | None:
-    """Return what git prints, or None where it cannot tell."""
+    """Return what git prints, or None if it cannot tell."""
     # Variables that name another repository must not answer for this one; those that say whom git trusts may.
     environment = {
         name: value

@@ -1,4 +1,4 @@
-"""Bytes that the stages of a plan will take in a store, and whether its disk has them."""
+"""Estimate the bytes of a plan's stages in a store, and check that its disk has them."""
 
 import logging
 from collections.abc import Mapping
@@ -10,40 +10,40 @@ from lt_rebalance.stages.kinds import KINDS
 from lt_rebalance.studies.stage import AnyStage
 
 KEPT_BYTES = 2_000_000
-"""most that a stage keeps, beside weights, predictions and what goes by class: record, counts, events, log"""
+"""most bytes of a stage without weights, predictions and values per class: record, counts, events, log"""
 _BYTES_PER_CLASS = 150
-"""of a record: counts, rank groups, three measures of quality"""
+"""bytes of a record per class: counts, rank groups, three measures of quality"""
 _BYTES_PER_VALUE = 4
 _VALUES_PER_PARAMETER = 3
 """of a checkpoint: the parameter and Adam's two moments"""
 _CHECKPOINTS = 3
-"""two that are kept and one that is being written"""
+"""number of checkpoints: two are kept and one is being written"""
 
 _log = logging.getLogger(__name__)
 
 
 def kept_bytes(stage: AnyStage) -> int:
-    """Return an upper estimate of what a finished stage keeps."""
+    """Return an upper estimate of the bytes of a finished stage."""
     kind = KINDS[stage.kind]
     by_class = _BYTES_PER_CLASS * get_dataset_spec(stage.data.dataset).num_classes
     return KEPT_BYTES + by_class + kind.array_bytes(stage) + _BYTES_PER_VALUE * kind.count_kept(stage)
 
 
 def checkpoint_bytes(stage: AnyStage) -> int:
-    """Return what the checkpoints of a stage take while it trains."""
+    """Return the bytes of the checkpoints of a stage while it trains."""
     count = KINDS[stage.kind].count_trained(stage)
     return _CHECKPOINTS * _VALUES_PER_PARAMETER * _BYTES_PER_VALUE * count
 
 
 def check_space(location: str, pending: Mapping[str, AnyStage], num_at_once: int) -> None:
-    """Warn when the disk of a store may not hold what a plan will make.
+    """Warn if the disk of a store may be too small for a plan.
 
     Args:
         pending: the stages to run.
         num_at_once: most stages that train at a time.
 
     Raises:
-        ValueError: it does not even hold what trains at a time.
+        ValueError: the disk is too small even for the stages that train at a time.
     """
     free = free_bytes(location)
     if free is None or not pending:

@@ -1,6 +1,6 @@
-"""What each kind of stage computes and keeps: arithmetic and parameters of its networks, bytes of its arrays.
+"""The work of each kind of stage: arithmetic and parameters of its networks, bytes of its arrays.
 
-No torch, but where a network must be counted.
+Torch is imported only to count a network.
 """
 
 import functools
@@ -14,9 +14,10 @@ from lt_rebalance.networks.known_work import ForwardWork, find_work
 from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage
 
 _TRAINING_PASSES = 3
-"""of a classifier, in forward passes: forward, and backward to inputs and to weights"""
+"""cost of a training step of a classifier, in forward passes: forward, and backward to inputs and to
+weights"""
 _BYTES_PER_TESTED = 12
-"""of an image: its prediction, and its cell of the confusion matrix"""
+"""bytes per image: its prediction, and its cell of the confusion matrix"""
 
 
 def classifier_image_flop(stage: ClassifierStage) -> float:
@@ -34,7 +35,7 @@ def measuring_flop(stage: ClassifierStage) -> float:
 
 
 def tested_bytes(stage: ClassifierStage) -> int:
-    """Return what a result keeps of the images that it is tested on."""
+    """Return the bytes that a result keeps of its test images."""
     return _BYTES_PER_TESTED * sum(get_dataset_spec(stage.data.dataset).test_counts_K)
 
 
@@ -44,7 +45,7 @@ def count_classifier(stage: ClassifierStage) -> int:
 
 
 def kept_bytes(stage: ClassifierStage | GeneratorStage) -> int:
-    """Return what networks in training keep of an image for their backward passes, in float32."""
+    """Return the bytes that networks in training keep of an image for backward passes, in float32."""
     from lt_rebalance.stages import counting
 
     spec = get_dataset_spec(stage.data.dataset)
@@ -63,7 +64,7 @@ def generator_image_flop(stage: GeneratorStage) -> float:
 
 
 def sheet_bytes(stage: GeneratorStage) -> int:
-    """Return what a result keeps of images: three rows of them for each class."""
+    """Return the bytes of a result's images: three rows for each class."""
     from lt_rebalance.stages.cgan_quality import SHEET_IMAGES
 
     spec = get_dataset_spec(stage.data.dataset)

@@ -1,1 +1,1 @@
-"""Trainables for a Tuner of a user's own."""
+"""Trainables for a user's Tuner."""

@@ -1,4 +1,4 @@
-"""Make a stage from flat hyperparameters: plain names and values, as a Tuner of a user's own samples them."""
+"""Make a stage from flat hyperparameters: names and values, as a user's Tuner samples them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -36,26 +36,26 @@ DEFAULTS: Hyperparameters = {
     "threads": 1,
     **dataclasses.asdict(OwnOptions()),
 }
-"""what is taken where a name is left out, beside the fields of a configuration, which a protocol gives
+"""defaults of names that are left out; the fields of a configuration have those of the protocol
 
 `dataset` is a name or the location of images of your own; `c` as --c, or a profile with its ratio, "exp 100";
 `method` as --methods; `seed` sets every random stream. `measured_on` "validation" sets images of each class
-aside before the long-tailed cut and touches no test image; "test" is for the settings that were chosen.
+aside before the long-tailed cut and uses no test image; "test" is for the chosen hyperparameters.
 """
 PLACES = ("storage", "data_dir")
-"""names that say where things lie, and are not part of a result"""
+"""names of locations, which are not part of a result"""
 MEASURED_ON = ("validation", "test")
 _UNITS = ("steps", "epochs")
 _OWN = ("architecture", "budget", "training_method", "file_sha256")
-"""fields that other names stand for, or that follow from others"""
+"""fields that are set by other names, or that follow from others"""
 
 
 def build_classifier_stage(values: Hyperparameters) -> AnyStage:
-    """Return the stage of a classifier; `generator_learning_rate` and its like are of its generator.
+    """Return the stage of a classifier; names such as `generator_learning_rate` are for its generator.
 
     Raises:
-        ValueError: an unknown name, or values out of range or that do not go together.
-        DataError: images of the user's own that cannot be learned from.
+        ValueError: an unknown name, or values that are out of range or incompatible.
+        DataError: a user's images that cannot be used for training.
     """
     names = {name: f"classifier.{name}" for name in _list_fields(ClassifierConfig)}
     names |= {f"generator_{name}": f"generator.{name}" for name in _list_fields(GeneratorConfig)}
@@ -84,7 +84,7 @@ def _list_fields(config: type) -> list[str]:
 def _make_cell(
     values: Hyperparameters, names: Mapping[str, str], *, needs_validation: bool
 ) -> tuple[Cell, Hyperparameters]:
-    """Return a cell, and the values with defaults in place of what was left out."""
+    """Return a cell, and the values with defaults for missing ones."""
     known = (*DEFAULTS, *PLACES, *names)
     for name in values:
         require_known("hyperparameter", name, known)
@@ -122,7 +122,7 @@ def _in_budget(field: str) -> str:
 
 
 def _bring(values: Hyperparameters) -> str:
-    """Return the name of the data set, with images of the user's own at hand."""
+    """Return the name of the data set, after loading a user's images."""
     dataset: str = values["dataset"]
     if not is_location(dataset):
         return dataset

@@ -1,4 +1,4 @@
-"""`CGANTrainable` and `CNNTrainable`, for a Tuner of a user's own.
+"""`CGANTrainable` and `CNNTrainable`, for a user's Tuner.
 
 Their configuration is flat hyperparameters (`hyperparameters.DEFAULTS` and the fields of a configuration), or
 that of `cluster.trainable.trial_config`.
@@ -21,20 +21,20 @@ from lt_rebalance.trainables.hyperparameters import (
 
 
 class _OwnTrainable(StageTrainable):
-    """A trial of one stage, made from what a user's Tuner has sampled.
+    """A trial of one stage, made from the samples of a user's Tuner.
 
-    Results go to the store that `storage` names, which trials may share: a stage that is in it is not trained
-    again, and neither is a generator that several build on. Without `storage` each trial has a store of its
-    own beside its other files. The first step also trains what the stage builds on.
+    Results go to the store that `storage` names, which trials may share: a stage in it is not trained again,
+    nor is a generator that several stages build on. Without `storage` each trial has its own store next to
+    its other files. The first step also trains what the stage builds on.
     """
 
     @staticmethod
     @abstractmethod
     def build_stage(values: Hyperparameters) -> AnyStage:
-        """Return what flat hyperparameters ask for."""
+        """Return the stage of flat hyperparameters."""
 
     def step(self) -> dict[str, Any]:
-        """Go on with the trial; what ends a flat trial otherwise than well is raised, so that Tune tells it.
+        """Continue the trial; a failure is raised, so that Tune reports it.
 
         Raises:
             RuntimeError: it failed, or its store cannot be used.
@@ -47,7 +47,7 @@ class _OwnTrainable(StageTrainable):
         return self._last_row() | result
 
     def _last_row(self) -> dict[str, Any]:
-        """Return the numbers of the last round, which a stage that was done before has in the store alone."""
+        """Return the numbers of the last round, from the store if the stage was already done."""
         record = self._store.load_record(self._stages[0].key)
         assert record is not None
         if record.state != "complete":
@@ -75,16 +75,16 @@ class CGANTrainable(_OwnTrainable):
 
     @staticmethod
     def build_stage(values: Hyperparameters) -> AnyStage:
-        """Return what flat hyperparameters ask for."""
+        """Return the stage of flat hyperparameters."""
         return build_generator_stage(values)
 
 
 class CNNTrainable(_OwnTrainable):
-    """Trains a classifier on a rebalanced set and measures it, on a validation set unless told otherwise."""
+    """Trains a classifier on a rebalanced set and measures it, by default on a validation set."""
 
     stage_types = (ClassifierStage,)
 
     @staticmethod
     def build_stage(values: Hyperparameters) -> AnyStage:
-        """Return what flat hyperparameters ask for."""
+        """Return the stage of flat hyperparameters."""
         return build_classifier_stage(values)

@@ -1,1 +1,1 @@
-"""Lanes of one configuration, from their images to their curves; plain torch."""
+"""Train lanes of one configuration: batches, steps, rounds and metrics, in plain torch."""

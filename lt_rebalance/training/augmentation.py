@@ -1,8 +1,8 @@
-"""Change the images of a batch at random on the device, in training alone.
+"""Augment the images of a batch at random on the device, in training only.
 
-What is drawn for an item is a function of its lane's key, the step and its place in the batch, in whole
-numbers: it needs no state, and does not depend on device, company or form of lanes. Every kind of change has
-words of its own, so that one more leaves what the others draw.
+The random numbers of an item are a function of its lane's key, the step and its place in the batch, in whole
+numbers. They need no state, and do not depend on the device, on other lanes or on how lanes are fused. Every
+augmentation has its own random words, so adding one does not change the others.
 
 Shape suffixes: L lanes, B items of a batch, N items of all lanes, C H W image, R random words of an item.
 """

@@ -1,16 +1,16 @@
-"""How the items of a pass are cut into batches."""
+"""Divide the items of a pass into batches."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batching:
-    """How a pass over some items is cut into batches; every item is in one of them."""
+    """The batches of a pass through some items; every item is in one batch."""
 
     num_items: int
     batch_size: int
     smallest: int
-    """fewest items of a batch; what is left over at the end and is fewer joins the batch before it"""
+    """smallest batch size; a smaller rest at the end joins the batch before it"""
 
     def __post_init__(self) -> None:
         if min(self.num_items, self.batch_size) < self.smallest:
@@ -27,16 +27,16 @@ class Batching:
 
     @property
     def sizes(self) -> list[int]:
-        """How many items each batch of a pass has."""
+        """The size of each batch of a pass."""
         return [len(self.items_of(position)) for position in range(self.steps_per_pass)]
 
     def items_of(self, position: int) -> range:
-        """Return where the items of the batch at a position of a pass stand in its order."""
+        """Return the places, in the order of a pass, of the items of one of its batches."""
         first = position * self.batch_size
         is_last = position == self.steps_per_pass - 1
         return range(first, self.num_items if is_last else first + self.batch_size)
 
     def images_seen(self, num_steps: int) -> int:
-        """Return the images in so many steps together."""
+        """Return the number of images in `num_steps` steps."""
         passes, steps = divmod(num_steps, self.steps_per_pass)
         return passes * self.num_items + steps * self.batch_size

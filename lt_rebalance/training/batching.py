@@ -1,7 +1,7 @@
-"""The smallest batch that a network can learn from, found by trying; and networks to try things with.
+"""Find the smallest batch that a network can learn from, by trying; make networks for trials.
 
-Batch normalisation that sees one value a channel cannot be trained: torch refuses it. Where a network holds
-such a layer, a last batch that is too small joins the one before it; elsewhere it stays a batch of its own.
+torch refuses to train batch normalisation on one value per channel. For a network with such a layer, a last
+batch that is too small joins the one before it; for others it stays a separate batch.
 
 Shape suffixes: N items, C H W image.
 """
@@ -29,11 +29,11 @@ from lt_rebalance.networks.initialization import build_network
 
 Builder = Callable[..., nn.Module]
 Example = tuple[nn.Module, tuple[Tensor, ...]]
-"""a network with weights of no meaning, and inputs of two items"""
+"""a network with meaningless weights, and inputs of two items"""
 
 
 def smallest_generator_batch(architecture: str, spec: DatasetSpec) -> int:
-    """Return the fewest real images that a generator and its partner learn from at once."""
+    """Return the smallest batch of real images that a generator and its partner can learn from."""
     builder = find_builder("generator", GENERATORS, architecture)
     if is_own(architecture):
         _require_images(builder, architecture, spec)
@@ -42,7 +42,7 @@ def smallest_generator_batch(architecture: str, spec: DatasetSpec) -> int:
 
 
 def smallest_classifier_batch(architecture: str, spec: DatasetSpec) -> int:
-    """Return the fewest images that a classifier takes at once in training mode."""
+    """Return the smallest batch of images that a classifier accepts in training mode."""
     builder = find_builder("classifier", CLASSIFIERS, architecture)
     if is_own(architecture):
         _require_logits(builder, architecture, spec)
@@ -50,7 +50,7 @@ def smallest_classifier_batch(architecture: str, spec: DatasetSpec) -> int:
 
 
 def example_generator(architecture: str, spec: DatasetSpec, seed: int = 0) -> Example:
-    """Return a generator to try things with; as all examples, it has its weights from a seed."""
+    """Return a generator for trials, with weights from a seed, like all examples."""
     network = build_network(
         lambda: build_generator(architecture, spec.num_classes, spec.image_shape), _stream(seed)
     )
@@ -58,13 +58,13 @@ def example_generator(architecture: str, spec: DatasetSpec, seed: int = 0) -> Ex
 
 
 def example_partner(place: str, spec: DatasetSpec, seed: int = 0) -> Example:
-    """Return a partner of generators to try things with, by what `Trained` names it."""
+    """Return a partner of generators for trials, by its name in `Trained`."""
     network = build_network(lambda: build_partner(place, spec.num_classes, spec.image_shape), _stream(seed))
     return network, network.example_inputs()
 
 
 def example_classifier(architecture: str, spec: DatasetSpec, seed: int = 0) -> Example:
-    """Return a classifier to try things with."""
+    """Return a classifier for trials."""
     network = build_network(
         lambda: build_classifier(architecture, spec.num_classes, spec.image_shape), _stream(seed)
     )
@@ -89,7 +89,7 @@ def _try_classifier(_: Builder, architecture: str, spec: DatasetSpec) -> int:
 
 @functools.cache
 def _require_logits(builder: Builder, architecture: str, spec: DatasetSpec) -> None:
-    """Raise a ValueError unless a network of a user's own makes logits of the images of a data set."""
+    """Raise a ValueError unless a user's network makes logits of the images of a data set."""
     rule = "a classifier is a function (num_classes, image_shape) -> nn.Module"
     _require_network(builder, rule, (spec.num_classes, spec.image_shape))
     images = _say_shape(spec)
@@ -110,7 +110,7 @@ def _require_logits(builder: Builder, architecture: str, spec: DatasetSpec) -> N
 
 @functools.cache
 def _require_images(builder: Builder, architecture: str, spec: DatasetSpec) -> None:
-    """Raise a ValueError unless a generator of a user's own makes images of the shape of a data set."""
+    """Raise a ValueError unless a user's generator makes images of the shape of a data set."""
     rule = "a generator is a function (image_shape) -> nn.Module"
     _require_network(builder, rule, (spec.image_shape,))
     images = _say_shape(spec)
@@ -130,7 +130,7 @@ def _require_images(builder: Builder, architecture: str, spec: DatasetSpec) -> N
 
 
 def _require_network(builder: Builder, rule: str, arguments: tuple[object, ...]) -> None:
-    """Raise a ValueError unless a function of a user's own takes what it is given and makes a network."""
+    """Raise a ValueError unless a user's function accepts these arguments and returns a network."""
     try:
         inspect.signature(builder).bind(*arguments)
     except TypeError:
@@ -171,7 +171,7 @@ def _try_partner(place: str, spec: DatasetSpec) -> int:
 
 @torch.no_grad()
 def _smallest_batch(network: nn.Module, inputs_of_two: tuple[Tensor, ...]) -> int:
-    """Return 1, or 2 where one item is refused in training mode; found by trying.
+    """Return 1, or 2 if a single item is refused in training mode; found by trying.
 
     Raises:
         ValueError: a layer draws from the global stream.

@@ -61,9 +61,9 @@ BATCH_STATISTICS_BATCH = 100
 EVALUATION_BATCH = 500
 
 Outputs = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""predictions_N, and the counts of `metrics.precision_recall_counts`, empty where they are not kept"""
+"""predictions_N, and the counts of `metrics.precision_recall_counts`, empty if they are not kept"""
 NO_OUTPUTS: Outputs = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-"""of a lane that is measured on nothing"""
+"""of a lane without images to measure on"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class ClassifierLane(Lane):
     counts_K: Tensor
     """items of each class, at least 1 each so that a logarithm can be taken"""
     selected_round: int = -1
-    """index of the round whose predictions are reported; -1 before the first"""
+    """index of the round whose predictions are reported; -1 before the first round"""
     predictions_N: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """predictions of the selected round: of test images, or of validation images where none are tested"""
     precision_recall_K2T: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
@@ -216,7 +216,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         return _Program(networks=networks, step=StepProgram(step, self._device))
 
     def _train_round(self, lanes: Sequence[ClassifierLane], program: _Program, steps: range) -> None:
-        # What a second training keeps stays as it is, statistics of batches too, unless they are made anew
+        # What a second training keeps stays as it is, batch statistics included, unless they are recomputed
         # for every batch that is tested.
         program.networks.train(not self._method.starts_again or self._uses_batch_statistics)
         sums_L = torch.zeros(len(lanes), device=self._device)
@@ -238,10 +238,10 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
             self._finish_round(lane, row, of_lane)
 
     def _read_own(self, lanes: Sequence[ClassifierLane], steps: range) -> Iterator[tuple[Tensor, ...]]:
-        """Yield of each step its learning rate, its number and `weights_LB`, each where it has a use.
+        """Yield for each step its learning rate, its number and `weights_LB`, each only if it is used.
 
-        These are where the rate is scheduled, images change, and synthetic ones weigh less than real ones.
-        They are inputs of a step, on the device, so that a captured one holds none fast.
+        They are used for a scheduled rate, for augmentation, and for synthetic images with a lower weight.
+        They are inputs of a step, on the device, so that a captured step does not fix their values.
         """
         num_steps = lanes[0].round_ends[-1]
         for first in steps[::STEPS_READ_AT_ONCE]:
@@ -267,7 +267,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
 
     @torch.no_grad()
     def _mean_features(self, lane: ClassifierLane) -> Tensor:
-        """Return `means_KF` of what the last linear layer is given, in evaluation mode."""
+        """Return `means_KF` of the inputs of the last linear layer, in evaluation mode."""
         _, last = find_last_layer(lane.network)
         sums_KF = torch.zeros(self._spec.num_classes, last.in_features, dtype=torch.float64).to(self._device)
         given: list[Tensor] = []
@@ -329,7 +329,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         return self._method.adjust(torch.cat(logits, dim=1).double(), stack_counts(lanes))
 
     def _keeps_counts(self, lane: ClassifierLane, row: dict[str, Any]) -> bool:
-        """Whether the round may be the one that is reported in the end, of classes that are shown singly."""
+        """Whether the round may be reported in the end, for classes that are shown one by one."""
         if self._spec.num_classes > MAX_DETAILED:
             return False
         is_last = lane.round == len(lane.round_ends)
@@ -337,7 +337,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
         return is_last if not is_chosen else self._is_best(lane, row)
 
     def _is_best(self, lane: ClassifierLane, row: dict[str, Any]) -> bool:
-        """Whether the round that has just ended is the one to report, of those so far."""
+        """Whether the round that has just ended is the best to report so far."""
         column = selection_column(self._config.selection)
         if column is None or lane.selected_round < 0:
             return True
@@ -358,7 +358,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
             lane.predictions_N, lane.precision_recall_K2T = outputs
 
     def get_lane_state(self, lane: ClassifierLane) -> TrainingState:
-        """Return all that a lane needs to go on, but for its progress fields."""
+        """Return the state that a lane needs to resume, except its progress fields."""
         outputs = {name: torch.from_numpy(getattr(lane, name).copy()) for name in _OUTPUTS}
         return get_state(lane.network, lane.optimizer, "classifier") | outputs
 

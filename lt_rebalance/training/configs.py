@@ -1,4 +1,4 @@
-"""Typed, frozen configuration of data, methods, trainings and execution, checked when it is made."""
+"""Typed, frozen configuration of data, methods, trainings and execution, checked on creation."""
 
 from dataclasses import dataclass, field
 
@@ -19,12 +19,12 @@ SELECTIONS = ("last", "best_validation", "oracle_best_test")
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long to train: passes over the training set, or a number of steps whatever its size."""
+    """How long to train: passes through the training set, or a number of steps whatever its size."""
 
     epochs: int | None = None
-    """passes over the training set; each is a round, tested at its end"""
+    """passes through the training set; each is a round, with a test at its end"""
     steps: int | None = None
-    """optimizer steps; 0 where a network that has been trained is measured as it is"""
+    """optimizer steps; 0 if a trained network is measured unchanged"""
     rounds: int | None = None
     """tests spread evenly over a budget in steps; None for a budget in epochs"""
 
@@ -44,7 +44,7 @@ class Budget:
             raise ValueError(f"rounds must be at most steps, got {self.rounds} rounds in {self.steps} steps")
 
     def round_ends(self, steps_per_pass: int) -> list[int]:
-        """Return the step at which each round ends, where a pass over the training set takes so many."""
+        """Return the step at which each round ends, given the steps of a pass through the training set."""
         if self.epochs is not None:
             return [steps_per_pass * (index + 1) for index in range(self.epochs)]
         assert self.steps is not None and self.rounds is not None
@@ -70,9 +70,9 @@ class GeneratorConfig:
     """A conditional GAN and its training."""
 
     architecture: str
-    """a name in GENERATORS, or that of a builder in a file of a user's own"""
+    """a name in GENERATORS, or of a builder in a user's file"""
     training_method: MethodConfig
-    """how the set that the CGAN itself learns from is rebalanced; must not need a generator"""
+    """how the training set of the CGAN itself is rebalanced; must not need a generator"""
     budget: Budget
     batch_size: int
     learning_rate: float
@@ -80,11 +80,12 @@ class GeneratorConfig:
     beta1: float
     beta2: float
     file_sha256: str | None = field(default=None, metadata=LATER)
-    """of the user's own file that the architecture is in; follows from its name where that file is at hand"""
+    """of the user's file with the architecture; follows from its name if that file is loaded"""
     diffaugment: bool = field(default=False, metadata=LATER)
-    """whether a discriminator sees real and fake images changed at random alike (Zhao et al. 2020)"""
+    """whether real and fake images are augmented alike for the discriminator (Zhao et al. 2020)"""
     kl_weight: float = field(default=1.0, metadata=LATER)
-    """of an autoencoder: the weight of its codes' divergence beside the reconstruction, beta of a beta-VAE"""
+    """of an autoencoder: the weight of the divergence of its codes relative to the reconstruction, beta of a
+    beta-VAE"""
 
     def __post_init__(self) -> None:
         require_numbers(self)
@@ -112,7 +113,7 @@ class ClassifierConfig(Recipe):
     """A classifier, its training and its test."""
 
     architecture: str
-    """a name in CLASSIFIERS, or that of a builder in a file of a user's own"""
+    """a name in CLASSIFIERS, or of a builder in a user's file"""
     loss: str
     """a name in LOSSES"""
     budget: Budget
@@ -120,9 +121,9 @@ class ClassifierConfig(Recipe):
     evaluation_mode: str
     """"running_statistics": evaluation mode; "batch_statistics": batch normalisation as in training"""
     selection: str
-    """which round is reported: "last", "best_validation", or "oracle_best_test", which peeks at the test"""
+    """which round is reported: "last", "best_validation", or "oracle_best_test", which uses the test set"""
     file_sha256: str | None = field(default=None, metadata=LATER)
-    """of the user's own file that the architecture is in; follows from its name where that file is at hand"""
+    """of the user's file with the architecture; follows from its name if that file is loaded"""
 
     def __post_init__(self) -> None:
         require_numbers(self)
@@ -158,7 +159,7 @@ def _check_optimization(batch_size: int, learning_rate: float, beta1: float, bet
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How the arithmetic is done: results of different executions agree only within rounding."""
+    """The arithmetic of a training; results of different executions agree only within rounding."""
 
     device: str
     """"cpu" or "cuda\""""

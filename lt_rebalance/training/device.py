@@ -1,4 +1,4 @@
-"""Prepare torch on a device, and choose what "auto" leaves open."""
+"""Prepare torch on a device, and resolve "auto"."""
 
 import ctypes
 import functools
@@ -26,7 +26,7 @@ _KEPT_BYTES = 2**30
 
 
 def torch_version() -> str:
-    """Return torch's version without the name of its build."""
+    """Return torch's version without its build name."""
     return importlib.metadata.version("torch").partition("+")[0]
 
 
@@ -40,7 +40,7 @@ def count_gpus() -> int:
 
 
 def may_have_gpu() -> bool:
-    """Whether there is a driver by which torch could find a GPU: NVIDIA's library, or AMD's device."""
+    """Whether there is a driver of a GPU for torch: NVIDIA's library, or AMD's device."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -49,11 +49,11 @@ def may_have_gpu() -> bool:
 
 
 def resolve_execution(device: str, precision: str, num_threads: int, *, has_cuda: bool) -> Execution:
-    """Return how to execute, with every "auto" replaced by what suits the machine.
+    """Return an execution, with every "auto" replaced by the best choice for the machine.
 
     Args:
-        device: "cpu", "cuda" or "auto", which takes a GPU where there is one.
-        precision: one of `PRECISIONS`, or "auto", which takes bfloat16 where the processor computes in it.
+        device: "cpu", "cuda" or "auto", which uses a GPU if there is one.
+        precision: one of `PRECISIONS`, or "auto", which uses bfloat16 if the processor computes in it.
         num_threads: CPU threads of one training.
         has_cuda: whether the trainings can have a GPU.
 
@@ -83,7 +83,7 @@ def cpu_computes_bfloat16() -> bool:
 
 
 def prepare_torch(execution: Execution) -> "torch.device":
-    """Set torch up for an execution and return its device.
+    """Configure torch for an execution and return its device.
 
     Raises:
         ValueError: this process has another torch than the execution names.
@@ -108,7 +108,7 @@ def prepare_torch(execution: Execution) -> "torch.device":
 
 @functools.cache
 def _keep_freed_memory() -> None:
-    """Make glibc keep freed memory, rather than hand it back and fault it in again at every step."""
+    """Make glibc keep freed memory instead of returning it and faulting it in again at every step."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK)

@@ -1,7 +1,7 @@
-"""Which forms of fused lanes can compute a network; found by trying them on a few made-up items on the CPU.
+"""Find which forms of fused lanes can compute a network, by trying them on a few artificial items on the CPU.
 
-A form can compute a network where two lanes of it give the same as each alone: outputs, gradients and
-buffers, in training and in evaluation. Shape suffixes: L lanes, N items.
+A form can compute a network if two fused lanes give the same outputs, gradients and buffers as each alone, in
+training and in evaluation. Shape suffixes: L lanes, N items.
 """
 
 import functools
@@ -30,17 +30,17 @@ from lt_rebalance.training.stacks import FORMS, LaneStack
 NUM_LANES = 2
 NUM_ITEMS = 4
 TOLERANCE = 0.01
-"""relative, of the norm of a tensor; rounding in float32 stays far below, another computation far above"""
+"""relative to the norm of a tensor; rounding in float32 is far below, a different computation far above"""
 
 
 def classifier_fault(form: str, architecture: str, spec: DatasetSpec) -> str | None:
-    """Return why a form cannot compute a classifier, in one line, or None where it can."""
+    """Return in one line why a form cannot compute a classifier, or None if it can."""
     builder = find_builder("classifier", CLASSIFIERS, architecture)
     return _try_classifier(builder, form, architecture, spec)
 
 
 def generator_fault(form: str, architecture: str, spec: DatasetSpec) -> str | None:
-    """Return why a form cannot compute a generator and its partner, or None where it can."""
+    """Return why a form cannot compute a generator and its partner, or None if it can."""
     builder = find_builder("generator", GENERATORS, architecture)
     fault = _try_generator(builder, form, architecture, spec)
     return fault or _try_partner(form, find_trained(architecture).partner, spec)
@@ -63,24 +63,24 @@ def _try_partner(form: str, place: str, spec: DatasetSpec) -> str | None:
 
 
 def find_fault(form: str, make_example: Callable[[int], Example]) -> str | None:
-    """Return why a form cannot compute what a function makes for a seed, or None where it can."""
+    """Return why a form cannot compute what a function makes for a seed, or None if it can."""
     if FORMS[form] is LaneStack:  # one network after another is what the others are measured by
         return None
     open_layers: list[str] = []
     try:
         expected = _compute(FORMS["separate"], make_example, [])
         found = _compute(FORMS[form], make_example, open_layers)
-    # Whatever a network does, trying it is no fault of the sweep.
+    # Whatever error a network raises, the sweep has not caused it.
     except Exception as error:
         layer = f"layer {open_layers[-1]}: " if open_layers else ""
         return layer + describe(error)
     different = (name for name, tensor in expected.items() if not _agree(found[name], tensor))
     first = next(different, None)
-    return None if first is None else f"it computes otherwise than lanes alone: {first}"
+    return None if first is None else f"it does not compute the same as single lanes: {first}"
 
 
 def describe(error: Exception) -> str:
-    """Return an error in one line of a log."""
+    """Return an error as one line for a log."""
     return textwrap.shorten(one_line(f"{type(error).__name__}: {error}"), 200, placeholder=" ...")
 
 
@@ -92,12 +92,12 @@ def _agree(found: Tensor, expected: Tensor) -> bool:
 def _compute(
     form: type[LaneStack], make_example: Callable[[int], Example], open_layers: list[str]
 ) -> TrainingState:
-    """Return what lanes of a network compute in two steps and in evaluation, by a name for messages.
+    """Return the results of lanes of a network in two steps and in evaluation, by a name for messages.
 
-    The steps have a learning rate of 0: Adam's moments are then what gradients the lanes have had.
+    The steps have a learning rate of 0, so Adam's moments show the gradients of the lanes.
 
     Args:
-        open_layers: holds the layers that are being computed, the innermost last, also after an error.
+        open_layers: the layers that are being computed, the innermost last, also after an error.
     """
     examples = [make_example(seed) for seed in range(NUM_LANES)]
     networks = [network for network, _ in examples]
@@ -136,7 +136,7 @@ def _state(networks: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optim
 
 
 def _make_inputs(seed: int, inputs_of_two: Sequence[Tensor]) -> list[Tensor]:
-    """Return inputs like those of an example, with random numbers in place of numbers."""
+    """Return inputs of the shapes of an example, with random numbers."""
     stream = torch.Generator().manual_seed(seed)
     return [
         torch.randn(NUM_ITEMS, *tensor.shape[1:], generator=stream)
@@ -147,7 +147,7 @@ def _make_inputs(seed: int, inputs_of_two: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _tell_layers(networks: Sequence[nn.Module], open_layers: list[str]) -> None:
-    """Have networks, which are thrown away, keep a list of the layers that are being computed."""
+    """Make networks, which are discarded later, record the layers that are being computed."""
     for network in networks:
         for name, layer in network.named_modules():
             told = f"{name} ({type(layer).__name__})"

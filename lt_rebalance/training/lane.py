@@ -1,4 +1,4 @@
-"""What training a generator and training a classifier share: lanes, data on the device, batch order, state.
+"""Shared by the training of generators and classifiers: lanes, data on the device, batch order, state.
 
 Shape suffixes: L lanes, P images in the pool, S synthetic ones, N items (images with repetition), B items of
 a batch, C H W image.
@@ -25,7 +25,7 @@ STEPS_READ_AT_ONCE = 32
 
 
 READ_AT_ONCE_BYTES = 2**28
-"""most that the images of several steps take as floats; those of one step may take more"""
+"""largest size of the images of several steps as floats; those of one step may be larger"""
 
 
 def to_floats(images: Tensor) -> Tensor:
@@ -37,14 +37,14 @@ def to_floats(images: Tensor) -> Tensor:
 class TrainingSet:
     """Items to train on: a pool of images on the device, and which of them each item is.
 
-    Lanes share the pool of real images. Synthetic ones are a lane's own, and follow the pool in the count of
-    positions.
+    Lanes share the pool of real images. Each lane has its own synthetic images, whose positions follow the
+    pool.
     """
 
     images_PCHW: Tensor
     """uint8, or float32 in [-1, 1]"""
     labels_P: Tensor
-    """int64; where there are synthetic images, theirs follow"""
+    """int64; those of synthetic images follow"""
     items_N: Tensor
     """int64 positions in the pool and beyond; an image may be several items"""
     synthetic_SCHW: Tensor | None = None
@@ -80,7 +80,7 @@ class TrainingSet:
 class BatchOrder:
     """The endless sequence of batches of one seed: each pass is a fresh permutation of all items.
 
-    Where items have chances, a pass is as many draws with replacement instead. Any step can be asked for
+    If items have chances, a pass is the same number of draws with replacement. Any step can be computed
     directly, so a resumed run needs no state.
     """
 
@@ -92,7 +92,7 @@ class BatchOrder:
         device: torch.device,
         chances: Callable[[int], NDArray[np.float64]] | None = None,
     ) -> None:
-        """Take the stream by seed and purpose, and what tells the chance of each item from a step."""
+        """Set the stream by seed and purpose, and the function from a step to the chance of each item."""
         self.batching = batching
         self._chances = chances
         self._seed = seed
@@ -124,10 +124,10 @@ class BatchOrder:
 
 @dataclass(kw_only=True, eq=False)
 class Lane:
-    """One seed in training: its budget, and how far it has come."""
+    """One seed in training: its budget and its progress."""
 
     progress_fields: ClassVar[tuple[str, ...]] = ("round", "step", "curves", "is_diverged", "train_s")
-    """what a checkpoint keeps beside tensors, as plain JSON values"""
+    """fields that a checkpoint keeps in addition to tensors, as JSON values"""
 
     seed: int
     training_set: TrainingSet
@@ -139,9 +139,9 @@ class Lane:
     step: int = 0
     """steps finished"""
     curves: list[dict[str, Any]] = field(default_factory=list)
-    """one row a round; values are numbers, or lists of one number a class"""
+    """one row per round; values are numbers, or lists of one number per class"""
     is_diverged: bool = False
-    """a loss was not finite; the lane trains no further"""
+    """a loss was not finite; the lane is not trained further"""
     train_s: float = 0.0
     """seconds spent in rounds"""
 
@@ -155,14 +155,14 @@ LaneT = TypeVar("LaneT", bound=Lane)
 
 
 def next_lanes(lanes: Sequence[LaneT]) -> list[LaneT]:
-    """Return the unfinished lanes that are furthest behind: those that train in the next round."""
+    """Return the unfinished lanes with the fewest rounds, which train in the next round."""
     unfinished = [lane for lane in lanes if not lane.is_finished]
     first = min((lane.round for lane in unfinished), default=0)
     return [lane for lane in unfinished if lane.round == first]
 
 
 def read_batches(lanes: Sequence[Lane], steps: range) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield `images_LBCHW`, as floats, and `labels_LB` of each step; the lanes' sets are of one size."""
+    """Yield `images_LBCHW`, as floats, and `labels_LB` of each step; the lanes' sets have one size."""
     at_once = _count_read_at_once(lanes)
     for first in steps[::at_once]:
         near = range(first, min(first + at_once, steps.stop))
@@ -173,14 +173,14 @@ def read_batches(lanes: Sequence[Lane], steps: range) -> Iterator[tuple[Tensor, 
 
 
 def _count_read_at_once(lanes: Sequence[Lane]) -> int:
-    """Return how many steps are read together: fewer where images are large, and one at the least."""
+    """Return how many steps are read together: at least one, fewer for large images."""
     image_bytes = 4 * lanes[0].training_set.images_PCHW[0].numel()
     step_bytes = len(lanes) * lanes[0].batches.batching.batch_size * image_bytes
     return min(STEPS_READ_AT_ONCE, max(1, READ_AT_ONCE_BYTES // step_bytes))
 
 
 def stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Return tensors under a new first axis; a single one is not copied."""
+    """Return tensors stacked along a new first axis; a single tensor is not copied."""
     return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(tuple(tensors))
 
 
@@ -192,7 +192,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 
 class AdamConfig(Protocol):
-    """The hyperparameters of Adam, as generators and classifiers both have them."""
+    """The hyperparameters of Adam that generators and classifiers have."""
 
     @property
     def learning_rate(self) -> float: ...
@@ -203,7 +203,7 @@ class AdamConfig(Protocol):
 
 
 def build_adam(network: nn.Module, config: AdamConfig) -> torch.optim.Optimizer:
-    """Return Adam over all parameters of a network, in its fused form."""
+    """Return fused Adam over all parameters of a network."""
     betas = (config.beta1, config.beta2)
     parameters = list(network.parameters())
     # A CUDA graph cannot hold an optimizer that counts its steps on the host.
@@ -212,7 +212,7 @@ def build_adam(network: nn.Module, config: AdamConfig) -> torch.optim.Optimizer:
 
 
 def build_optimizer(network: nn.Module, config: Recipe) -> torch.optim.Optimizer:
-    """Return the optimizer of a recipe over all parameters of a network, in its fused form.
+    """Return the fused optimizer of a recipe over all parameters of a network.
 
     A learning rate that is scheduled is a tensor on the device, which a captured step can set.
     """
@@ -261,7 +261,7 @@ def set_state(
     for name, tensor in _below(f"{prefix}.optimizer.", state):
         index, _, moment = name.partition(".")
         parameter = parameters[int(index)]
-        # The fused optimizer walks through memory, so moments must lie as their parameter does.
+        # The fused optimizer walks through memory, so moments must have the memory layout of their parameter.
         like = parameter if tensor.shape == parameter.shape else tensor
         moments.setdefault(int(index), {})[moment] = torch.empty_like(like).copy_(tensor)
     optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})

@@ -1,4 +1,4 @@
-"""What a round says of a classifier: its metrics, its answers and its probabilities, from its logits.
+"""Compute the metrics, predictions and probabilities of a round from logits.
 
 Shape suffixes: N images, K classes.
 """
@@ -15,16 +15,17 @@ from lt_rebalance.ground.confusion import MAX_DETAILED, Confusion
 from lt_rebalance.ground.metrics import confusion_metrics, probability_metrics
 
 MEASURED_AT_ONCE = 2**22
-"""logits whose loss and softmax are computed at a time, so that of many classes they are not held thrice"""
+"""number of logits whose loss and softmax are computed together, so that large arrays are not kept three
+times"""
 
 Measured = tuple[dict[str, Any], NDArray[np.int64], NDArray[np.float64]]
 """columns of the curves, `predictions_N`, `probabilities_NK`"""
 
 
 def measure(logits_NK: Tensor, labels_N: Tensor, loss: Callable[[Tensor, Tensor, str], Tensor]) -> Measured:
-    """Measure answers on images; the logits become the probabilities.
+    """Measure the predictions on images; the logits are overwritten by the probabilities.
 
-    Of logits without a finite loss, the loss alone, and nothing predicted.
+    If the loss is not finite, only the loss is returned, without predictions.
 
     Args:
         logits_NK: in double precision.

@@ -1,4 +1,4 @@
-"""What a method does to the training of a classifier, for all lanes of a program at once.
+"""Apply a method to the training of a classifier, for all lanes of a program together.
 
 Shape suffixes: L lanes, N images or items, B items of a batch, C H W image, K classes, P labels of a mixed
 item.
@@ -23,7 +23,7 @@ from lt_rebalance.training.lane import STEPS_READ_AT_ONCE, Lane, TrainingSet
 
 PLAIN = MethodConfig(name="none", draw=None)
 _DTYPES = {"f": torch.float32, "i": torch.int64, "u": torch.int64, "b": torch.bool}
-"""of what a method draws, by kind of numpy's types"""
+"""types of a method's random numbers, by kind of numpy type"""
 
 
 class _CountedLane(Protocol):
@@ -32,7 +32,7 @@ class _CountedLane(Protocol):
 
 
 class MethodInTraining:
-    """The moments of a configured method, with the loss that holds where it brings none."""
+    """The moments of a configured method, with the loss that is used if the method has none."""
 
     def __init__(self, config: MethodConfig, loss: str) -> None:
         self._method = get_method(config.name)
@@ -45,10 +45,10 @@ class MethodInTraining:
         return self._method.then is not None
 
     def prepare(self, network: nn.Module, seed: int, first_weights: Mapping[str, Tensor] | None) -> None:
-        """Make a network, on the CPU, what the training starts from, with a head of the method's own.
+        """Turn a network, on the CPU, into the start of the training, with the method's head.
 
         Args:
-            first_weights: of the first training; None for those that the network has, to try things with.
+            first_weights: of the first training; None to keep the network's, for trials.
         """
         then, head = self._method.then, self._method.head
         if first_weights is not None:
@@ -61,11 +61,11 @@ class MethodInTraining:
 
     @property
     def changes_network(self) -> bool:
-        """Whether another network than the trained one is measured."""
+        """Whether a network other than the trained one is measured."""
         return self._method.after is not None
 
     def change(self, network: nn.Module, mean_features: Callable[[], Tensor]) -> nn.Module:
-        """Return the network that is measured: a copy of the trained one, changed."""
+        """Return the network that is measured: a changed copy of the trained one."""
         assert self._method.after is not None
         changed = copy.deepcopy(network)
         self._method.after(changed, mean_features, self._options)
@@ -81,20 +81,20 @@ class MethodInTraining:
         return chances_N
 
     def find_chances(self, counts_K: NDArray[np.int64], progress: float) -> NDArray[np.float64]:
-        """Return the chance of each class, in any unit, at a share of the budget that is used."""
+        """Return the chance of each class, in any unit, when a share of the budget is used."""
         order = self._method.order
         assert order is not None
         return check_chances(order, order(counts_K, progress, self._options), len(counts_K))
 
     @property
     def orders(self) -> bool:
-        """Whether it says how often an item is shown."""
+        """Whether the method sets how often an item is shown."""
         return self._method.order is not None
 
     def read_extras(self, lanes: Sequence[Lane], steps: range) -> Iterator[tuple[Tensor, ...]]:
-        """Yield what a step needs beside its batch: its progress, and what is drawn to mix it, on the device.
+        """Yield further inputs of a step: its progress and the random numbers for mixing, on the device.
 
-        Steps near each other are sent to the device together, so that none of them waits.
+        Nearby steps are sent to the device together, so that no step waits.
         """
         device = lanes[0].training_set.items_N.device
         for first in steps[::STEPS_READ_AT_ONCE]:
@@ -107,7 +107,7 @@ class MethodInTraining:
             yield from zip(*columns, strict=True) if columns else [()] * len(near)
 
     def _draw_near(self, lanes: Sequence[Lane], steps: range, device: torch.device) -> list[Sequence[Tensor]]:
-        """Return what is drawn to mix some steps, as lists of one tensor (L, B, ...) a step."""
+        """Return the random numbers that mix some steps, as lists with one tensor (L, B, ...) per step."""
         if (mix := self._method.mix) is None:
             return []
         sizes = [lanes[0].batches.size(step) for step in steps]
@@ -128,13 +128,13 @@ class MethodInTraining:
 
     @staticmethod
     def to_tensor(array: NDArray[Any], device: torch.device) -> Tensor:
-        """Return what was drawn to mix, on the device in the type that `mix.apply` gets it in."""
+        """Return random numbers for mixing, on the device in the type that `mix.apply` expects."""
         return torch.from_numpy(array).to(device, _DTYPES[array.dtype.kind])
 
     def mix(
         self, images_LBCHW: Tensor, labels_LB: Tensor, counts_LK: Tensor, extras: Sequence[Tensor]
     ) -> Mixed | None:
-        """Return what a batch becomes; None where it stays as it is."""
+        """Return the mixed batch; None if it is unchanged."""
         if self._method.mix is None:
             return None
         drawn = extras[1:] if self._method.loss is not None else extras

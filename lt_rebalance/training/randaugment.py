@@ -1,13 +1,13 @@
-"""RandAugment: for every image a few operations of fourteen, drawn at random, all at one magnitude.
+"""RandAugment: a few of fourteen operations for every image, drawn at random, all at one magnitude.
 
 Source: Cubuk, Zoph, Shlens, Le 2019, arXiv 1909.13719, section 3; operations and their ranges are those of
 torchvision.transforms.v2.RandAugment, on bytes, with nearest pixels and black from outside. Deviations from
-it: levels and the threshold of solarize are cut down from exact values, not from sums in float32, so a level
-may be one higher; of two pixels at the same distance the other may be taken. Synthetic images are rounded to
-bytes. On grey images color does nothing.
+it: levels and the threshold of solarize are truncated from exact values, not from sums in float32, so a level
+may be one higher; of two pixels at the same distance the other one may be chosen. Synthetic images are
+rounded to bytes. On grey images color has no effect.
 
-All operations are computed for all images, each doing nothing but to its own, so that a batch is one program
-of fixed shapes. Values are whole numbers in float32, below 2^24, so that no order of sums changes a bit.
+All operations are computed for all images, and each changes only its own images, so a batch is one program
+with fixed shapes. Values are whole numbers in float32, below 2^24, so the order of sums changes no bit.
 
 Shape suffixes: N images, C H W image, P its pixels, V the 256 levels, E entries: operations with a sign.
 """
@@ -23,7 +23,7 @@ OPERATIONS = (
     *("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "color"),
     *("contrast", "sharpness", "posterize", "solarize", "auto_contrast", "equalize"),
 )
-"""each once for either sign: entry 2 i is the i-th upwards, 2 i + 1 downwards, where it has a sign"""
+"""each twice, once for each sign: entry 2 i is the i-th upwards, 2 i + 1 downwards, if it has a sign"""
 NUM_LEVELS = 256
 
 
@@ -33,7 +33,7 @@ class RandAugment:
     def __init__(
         self, num_operations: int, magnitude: int, image_shape: tuple[int, int, int], device: torch.device
     ) -> None:
-        """Take the number of operations of an image and their magnitude, as `recipe` checks them."""
+        """Set the number of operations per image and their magnitude, as `recipe` checks them."""
         self._num_operations = num_operations
         height, width = image_shape[1:]
         entries = [(name, sign * magnitude) for name in OPERATIONS for sign in (1, -1)]
@@ -45,7 +45,7 @@ class RandAugment:
         self._levels_EV = torch.stack([_levels(name, magnitude) for name, _ in entries]).to(device)
 
     def __call__(self, images_NCHW: Tensor, keys_N: Tensor) -> Tensor:
-        """Return changed images, float32 in [-1, 1]; what is drawn for one follows from its key, int64."""
+        """Return augmented images, float32 in [-1, 1]; random numbers follow from the keys, int64."""
         levels_NCHW = images_NCHW.add(1).mul_(127.5).round_().clamp_(0, 255)
         counters = torch.arange(self._num_operations, device=keys_N.device)
         words = random_words(keys_N.unsqueeze(1), counters) & (2**62 - 1)
@@ -54,11 +54,11 @@ class RandAugment:
         return levels_NCHW.div_(127.5).sub_(1)
 
     def apply(self, levels_NCHW: Tensor, entries_N: Tensor) -> Tensor:
-        """Return images after an operation each; both are whole numbers from 0 to 255 in float32."""
+        """Return images after one operation each; both are whole numbers from 0 to 255 in float32."""
         return self._look_up(self._blend(self._move(levels_NCHW, entries_N), entries_N), entries_N)
 
     def _move(self, levels_NCHW: Tensor, entries_N: Tensor) -> Tensor:
-        """Shear, translate and rotate: every pixel is that nearest to where it comes from, or black."""
+        """Shear, translate and rotate: every pixel is the nearest pixel to its source position, or black."""
         height, width = levels_NCHW.shape[2:]
         xx, xy, x0, yx, yy, y0 = self._affine_E6[entries_N].T[:, :, None, None]
         y_H1 = torch.arange(height, device=xx.device).sub(height / 2 - 0.5).unsqueeze(1)
@@ -72,7 +72,7 @@ class RandAugment:
         return moved_NCHW
 
     def _blend(self, levels_NCHW: Tensor, entries_N: Tensor) -> Tensor:
-        """Move an image towards black, its grey, the mean of that or itself blurred, or away from it."""
+        """Blend an image with, or away from, black, its grey, the mean of its grey or its blurred copy."""
         grey_N1HW = levels_NCHW
         if levels_NCHW.shape[1] == 3:
             red, green, blue = levels_NCHW.split(1, dim=1)
@@ -125,7 +125,7 @@ def _map_back(name: str, strength: int, height: int, width: int) -> tuple[float,
 
 
 def _levels(name: str, magnitude: int) -> Tensor:
-    """Return `levels_V`, int64: what every level becomes where that depends on nothing else."""
+    """Return `levels_V`, int64: the new value of every level, for operations on single levels."""
     levels_V = torch.arange(NUM_LEVELS)
     if name == "posterize":
         levels_V &= NUM_LEVELS - 2 ** round(magnitude / 7.5)

@@ -1,4 +1,4 @@
-"""What a recipe of training may hold beside Adam at one rate: optimizer, schedule, augmentation; no torch."""
+"""Recipes of training: optimizer, schedule and augmentation; without torch."""
 
 import math
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from lt_rebalance.ground.plain import LATER, require_known
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "step", "cosine")
 AUGMENTATIONS = ("crop", "flip", "randaugment", "cutout")
-"""in the order in which they act"""
+"""in the order in which they are applied"""
 ADAM_BETAS = (0.9, 0.999)
 DECAY = 0.1
 NUM_OPERATIONS, MAGNITUDE = 2, 9
 RANDAUGMENT = (("num_operations", NUM_OPERATIONS, 1, 14), ("magnitude", MAGNITUDE, 0, 30))
-"""its settings: default, lowest and highest"""
+"""its hyperparameters: default, lowest and highest"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Recipe:
     """How a classifier is trained, as part of its configuration."""
 
     learning_rate: float
-    """the optimizer's; where it is scheduled, the highest"""
+    """of the optimizer; if it is scheduled, the highest"""
     beta1: float
     beta2: float
     optimizer: str = field(default="adam", metadata=LATER)
@@ -29,9 +29,9 @@ class Recipe:
     momentum: float = field(default=0.0, metadata=LATER)
     """of SGD"""
     nesterov: bool = field(default=False, metadata=LATER)
-    """whether SGD's momentum looks ahead"""
+    """whether SGD uses Nesterov momentum"""
     weight_decay: float = field(default=0.0, metadata=LATER)
-    """times a parameter, is added to its gradient: of every parameter, for both optimizers"""
+    """multiplied by a parameter and added to its gradient, for all parameters and both optimizers"""
     schedule: str = field(default="constant", metadata=LATER)
     """of the learning rate: "constant", "step" or "cosine"; `recipe.learning_rate` tells it from the step"""
     warm_up: float = field(default=0.0, metadata=LATER)
@@ -39,9 +39,9 @@ class Recipe:
     milestones: str | None = field(default=None, metadata=LATER)
     """of schedule "step": shares of the budget, such as "0.8+0.9", at which the learning rate falls"""
     decay: float = field(default=DECAY, metadata=LATER)
-    """of schedule "step": what the learning rate is multiplied by at each milestone"""
+    """of schedule "step": factor of the learning rate at each milestone"""
     augmentation: str = field(default="none", metadata=LATER)
-    """what is done to images in training, such as "crop+flip+randaugment+cutout", in this order"""
+    """augmentation of training images, such as "crop+flip+randaugment+cutout", in this order"""
     num_operations: int = field(default=NUM_OPERATIONS, metadata=LATER)
     """of RandAugment on an image"""
     magnitude: int = field(default=MAGNITUDE, metadata=LATER)
@@ -49,7 +49,7 @@ class Recipe:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raise a ValueError where values are out of range or do not go together."""
+    """Raise a ValueError if values are out of range or incompatible."""
     require_known("optimizer", recipe.optimizer, OPTIMIZERS)
     require_known("schedule", recipe.schedule, SCHEDULES)
     for name in ("momentum", "warm_up"):
@@ -129,7 +129,7 @@ def is_scheduled(recipe: Recipe) -> bool:
 
 
 def learning_rate(recipe: Recipe, step: int, num_steps: int) -> float:
-    """Return the learning rate of a step, counted from 0, of a training of so many.
+    """Return the learning rate of a step, counted from 0, of a training of `num_steps` steps.
 
     It rises linearly to its full value in the last step of the warm-up (Goyal et al. 2017, arXiv 1706.02677,
     section 2.2). Then it is multiplied by `decay` from each milestone on, or falls along half a cosine

@@ -1,4 +1,4 @@
-"""Train the lanes of one configuration, round by round, as few programs."""
+"""Train the lanes of one configuration, round by round, in as few programs as possible."""
 
 import time
 from abc import ABC, abstractmethod
@@ -18,8 +18,8 @@ ProgramT = TypeVar("ProgramT")
 class Training(ABC, Generic[LaneT, ProgramT]):
     """Lanes of one configuration, one lane a seed, trained round by round.
 
-    The host waits for the device once a round. What a lane sees does not depend on the others; its bits do
-    not either where it is alone in its program, and else within rounding.
+    The host waits for the device once per round. The data that a lane sees do not depend on other lanes.
+    Neither do its bits if it is alone in its program; otherwise its values agree within rounding.
     """
 
     def __init__(self, lanes: Sequence[LaneT], fusion: Fusion) -> None:
@@ -30,18 +30,18 @@ class Training(ABC, Generic[LaneT, ProgramT]):
 
     @abstractmethod
     def _build_program(self, lanes: Sequence[LaneT]) -> ProgramT:
-        """Fuse lanes that are equally far."""
+        """Fuse lanes that are at the same round."""
 
     @abstractmethod
     def _train_round(self, lanes: Sequence[LaneT], program: ProgramT, steps: range) -> None:
-        """Make the steps of a round, test, and add its row to every lane or mark it as diverged.
+        """Train a round, test, and add its row to every lane or mark the lane as diverged.
 
-        When it is called the lanes already count the round as finished.
+        The lanes already count the round as finished when this is called.
         """
 
     @abstractmethod
     def get_lane_state(self, lane: LaneT) -> TrainingState:
-        """Return all that a lane needs to go on, but for its progress fields."""
+        """Return the state that a lane needs to resume, except its progress fields."""
 
     @abstractmethod
     def _set_lane_state(self, lane: LaneT, state: TrainingState) -> None: ...
@@ -52,7 +52,7 @@ class Training(ABC, Generic[LaneT, ProgramT]):
         self._set_lane_state(lane, state)
 
     def run_round(self) -> Sequence[LaneT]:
-        """Train the lanes that are furthest behind for one more round; return those lanes."""
+        """Train the lanes with the fewest rounds for one more round; return those lanes."""
         lanes = next_lanes(self.lanes)
         for group in group_lanes(lanes, self.fusion.max_lanes):
             start = time.perf_counter()
@@ -75,7 +75,7 @@ class Training(ABC, Generic[LaneT, ProgramT]):
         return self._programs[members]
 
     def _drop_programs_of(self, lanes: Sequence[LaneT]) -> None:
-        """Forget programs whose tensors these lanes will no longer be views of."""
+        """Drop the programs whose tensors these lanes will no longer view."""
         self._programs = {
             members: program
             for members, program in self._programs.items()
@@ -83,13 +83,13 @@ class Training(ABC, Generic[LaneT, ProgramT]):
         }
 
     def stack(self, networks: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> LaneStack:
-        """Return a network of several lanes in the form of this training; a single lane needs none."""
+        """Return a stack of several lanes in the form of this training; a single lane needs no stack."""
         form = FORMS["separate"] if len(networks) == 1 else FORMS[self.fusion.form]
         return form(networks, optimizers)
 
 
 def group_lanes(lanes: Sequence[LaneT], max_lanes: int) -> list[list[LaneT]]:
-    """Split lanes into groups with training sets of one size, of at most so many lanes each."""
+    """Split lanes into groups with training sets of one size and a maximum number of lanes."""
     by_size: dict[int, list[LaneT]] = {}
     for lane in lanes:
         by_size.setdefault(len(lane.training_set), []).append(lane)

@@ -1,8 +1,8 @@
-"""Networks of several lanes that compute at once: the forms, and the choice among them.
+"""Fused networks of several lanes: the forms, and the choice between them.
 
-A lane keeps its own networks and optimizers whatever the form. In a stacked form they are views into tensors
-with an axis for the lanes, so that states, samples and tests need to know nothing of it. A lane's slices are
-computed from its own alone: a lane that diverges leaves the others as they are. Shape suffix: L lanes.
+A lane keeps its own networks and optimizers in every form. In a stacked form they are views of tensors with
+an axis for the lanes, so code for states, samples and tests is the same for all forms. A lane's slices are
+computed only from its own, so a lane that diverges does not affect the others. Shape suffix: L lanes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +21,10 @@ ADAM_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class LaneStack:
-    """A network of several lanes with its optimizers, one lane after another."""
+    """Networks of several lanes with their optimizers, computed one lane after another."""
 
     def __init__(self, networks: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> None:
-        """Take the networks, equal in structure, and the optimizers, equal in settings and steps."""
+        """Set the networks, of equal structure, and the optimizers, of equal hyperparameters and steps."""
         self.networks = networks
         self._optimizers = optimizers
 
@@ -38,12 +38,12 @@ class LaneStack:
             network.train(mode)
 
     def requires_grad_(self, requires_grad: bool) -> None:
-        """Say whether backward passes reach the parameters."""
+        """Set whether backward passes reach the parameters."""
         for network in self.networks:
             network.requires_grad_(requires_grad)
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Clear all gradients."""
         for optimizer in self._optimizers:
             optimizer.zero_grad()
 
@@ -53,7 +53,7 @@ class LaneStack:
             optimizer.step()
 
     def set_learning_rate(self, rate: Tensor) -> None:
-        """Set the learning rate of optimizers that hold it as a tensor; a captured step may do so."""
+        """Set the learning rate of optimizers that store it as a tensor; allowed in a captured step."""
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"].copy_(rate)
@@ -84,7 +84,7 @@ class VmapStack(LaneStack):
         return functional_call(self.networks[0], (dict(parameters), dict(buffers)), inputs)
 
     def requires_grad_(self, requires_grad: bool) -> None:
-        """Say whether backward passes reach the parameters."""
+        """Set whether backward passes reach the parameters."""
         for parameter in self._parameters.values():
             parameter.requires_grad_(requires_grad)
 
@@ -96,9 +96,9 @@ class UnfoldStack(VmapStack):
 
 
 class _VmapLayers(TorchFunctionMode):
-    """Makes layers compute under vmap as they do without it.
+    """Makes layers compute the same under vmap as without it.
 
-    Autocast does not see all convolutions there, and not all layers that normalise take less than float32.
+    Under vmap autocast does not reach all convolutions, and some normalisation layers need float32.
     """
 
     def __init__(self, *, unfolds_convolutions: bool) -> None:
@@ -145,7 +145,7 @@ def _unfolded_conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Compute as `torch.nn.functional.conv2d`, whose arguments it has, but for padding by name."""
+    """Compute `torch.nn.functional.conv2d`, with its arguments except padding by name."""
     if isinstance(padding, str):
         raise NotImplementedError(f"convolutions with padding {padding!r} are not unfolded")
     kernel = weight.shape[2:]
@@ -208,12 +208,12 @@ def _stack_optimizers(
 
 @dataclass(frozen=True, kw_only=True)
 class Fusion:
-    """How lanes become programs. It changes results within rounding, and speed."""
+    """How lanes are fused into programs. It changes speed, and results within rounding."""
 
     form: str
     """a name in FORMS"""
     max_lanes: int
-    """most lanes of one program; the others take turns with them, round by round"""
+    """largest number of lanes in one program; the others take turns with them, round by round"""
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:

@@ -1,4 +1,4 @@
-"""A training step as one program: captured as a CUDA graph on a GPU, a plain call elsewhere."""
+"""A training step as one program: a captured CUDA graph on a GPU, a plain call on a CPU."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,21 +6,21 @@ import torch
 from torch import Tensor
 
 WARM_UP_CALLS = 3
-"""calls of a step before its capture, in which libraries choose and allocate"""
+"""calls of a step before its capture, in which libraries choose algorithms and allocate memory"""
 
 
 class StepProgram:
-    """A training step; on a GPU captured once for each shape of its inputs, and replayed."""
+    """A training step; on a GPU captured once for each input shape, and replayed."""
 
     def __init__(self, step: Callable[..., Tensor], device: torch.device) -> None:
-        """Take a function of tensors that draws nothing at random and leaves nothing to the host."""
+        """Set a function of tensors that draws no random numbers and does not wait for the host."""
         self._step = step
         self._captures = device.type == "cuda"
         self._num_calls: dict[tuple[torch.Size, ...], int] = {}
         self._graphs: dict[tuple[torch.Size, ...], _Graph] = {}
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """Make one step and return its result, which the next call may overwrite."""
+        """Run one step and return its result, which the next call may overwrite."""
         if not self._captures:
             return self._step(*inputs)
         shapes = tuple(tensor.shape for tensor in inputs)
@@ -33,7 +33,7 @@ class StepProgram:
 
 
 def _on_side_stream(step: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
-    """Make a step off the default stream, as the calls before a capture must be."""
+    """Run a step on a side stream, as calls before a capture require."""
     current, side = torch.cuda.current_stream(), torch.cuda.Stream()
     side.wait_stream(current)
     with torch.cuda.stream(side):

@@ -94,14 +94,14 @@ def test_large_differences_at_ten_seeds_are_told(tmp_path: Path) -> None:
     frame = compare_with_references(results.runs, results.comparisons)
     assert frame["verdict"].iloc[0] == "worse"
     meaning = build_tables(results, compute_frames(results))["a1-ablations"].meaning
-    assert meaning.startswith("Of 2 changes: 1 worse") and "cannot go below" not in meaning
+    assert meaning.startswith("Of 2 changes: 1 worse") and "cannot give p below" not in meaning
 
 
 def test_store_without_comparisons_says_so(grid_results: Results) -> None:
     frame = compare_with_references(grid_results.runs, grid_results.comparisons)
     assert frame.empty
     table = build_tables(grid_results, compute_frames(grid_results))["a1-ablations"]
-    assert table.is_empty and table.meaning == "No study at hand compares cells with a reference cell."
+    assert table.is_empty and table.meaning == "No study compares configurations with a reference."
 
 
 def test_answer_names_change_pairs_interval_and_method(ablated: Results) -> None:
@@ -184,7 +184,7 @@ def test_only_runs_of_one_seed_stand_beside_other_runs(nested: tuple[Store, Plan
     assert row[tables["t6-completeness"].heads.index("planned")].text == "8"
     (row,) = next(iter(tables["t1-replication-all"].blocks())).rows
     assert row[tables["t1-replication-all"].heads.index("n of planned")].text == "2 of 2"
-    assert "the largest share comes from the subset" in tables["t4-sources"].meaning
+    assert "the largest source is the subset" in tables["t4-sources"].meaning
 
 
 def test_subset_with_a_gap_is_left_out_and_counted(nested: tuple[Store, Plan]) -> None:

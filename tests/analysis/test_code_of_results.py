@@ -55,16 +55,16 @@ def test_unknown_code_is_unknown_and_runs_that_it_made_cannot_be_told_apart(
     assert rows_of(results, "commit") == {"unknown": 4}
     assert rows_of(results, "with uncommitted changes") == {"unknown": 4}
     meaning = provenance_table(results.planned).meaning
-    assert "4 results came from code of which neither the commit nor the hash" in meaning
-    assert "cannot be told apart" in meaning and "the same code" not in meaning
-    assert any("4 results do not say which code made them" in note for note in results.notes)
+    assert "4 results came from code whose commit and file hash are both unknown" in meaning
+    assert "cannot be distinguished" in meaning and "the same code" not in meaning
+    assert any("4 results record neither a commit nor a hash of their code" in note for note in results.notes)
 
 
 def test_files_tell_code_apart_where_no_commit_is_known(tmp_path: Path) -> None:
     same = results_made_by(tmp_path / "same", code(None, None, "1"))
     assert rows_of(same, "commit") == {"unknown, source 111111111111": 4}
     assert "the same code" in provenance_table(same.planned).meaning
-    assert not any("apart" in note or "states of the code" in note for note in same.notes)
+    assert not any("distinguished" in note or "states of the code" in note for note in same.notes)
     mixed = results_made_by(tmp_path / "mixed", code(None, None, "1"), code(None, None, "2"))
     assert rows_of(mixed, "commit") == {
         "unknown, source 111111111111": 2,
@@ -96,7 +96,7 @@ def test_one_unknown_result_among_known_ones_is_counted(tmp_path: Path) -> None:
     results = results_made_by(tmp_path, *[code(FIRST, False, "1")] * 3, OLD_UNKNOWN)
     assert rows_of(results, "commit") == {FIRST: 3, "unknown": 1}
     assert rows_of(results, "with uncommitted changes") == {"no": 3, "unknown": 1}
-    assert "1 result came from code of which neither" in provenance_table(results.planned).meaning
+    assert "1 result came from code whose commit and file hash" in provenance_table(results.planned).meaning
 
 
 def test_result_without_versions_is_counted_with_unknown_ones(tmp_path: Path) -> None:
@@ -119,11 +119,14 @@ def test_what_differs_is_mixed_into_a_spread_only_within_a_cell(tmp_path: Path) 
     plan = plan_study(cs=("1/2",), methods=("none", "oversample"), num_seeds=2)
     results = read_results(make_store(tmp_path, plan).location)
     of_method = meaning_of(results, device=lambda run: run["method"])
-    assert "Between cells, results differ in: device." in of_method and "spread" not in of_method
+    assert "Between configurations, results differ in: device." in of_method and "spread" not in of_method
     of_seed = meaning_of(results, device=lambda run: f"processor {run['seed']}")
-    assert "Within a cell, results differ in: device." in of_seed and "Between cells" not in of_seed
+    assert (
+        "Within a configuration, results differ in: device." in of_seed
+        and "Between configurations" not in of_seed
+    )
     partly_known = meaning_of(results, is_dirty=lambda run: False if run["seed"] else None)
-    assert "Within a cell, results differ in: with uncommitted changes" in partly_known
+    assert "Within a configuration, results differ in: with uncommitted changes" in partly_known
     data_sets = {name: lambda run: run["method"] for name in ("dataset", "dataset_identity")}
     two_sets = meaning_of(results, **data_sets)
     assert "libraries and device, and those of one data set the same data." in two_sets
@@ -132,6 +135,6 @@ def test_what_differs_is_mixed_into_a_spread_only_within_a_cell(tmp_path: Path) 
 
 def test_what_results_do_not_name_is_not_said_to_be_the_same_without_a_word(tmp_path: Path) -> None:
     results = results_made_by(tmp_path, code(FIRST, False, "1"))
-    assert "Not every result names its numpy and Ray." in meaning_of(results)
+    assert "Some results do not record their numpy and Ray." in meaning_of(results)
     named = meaning_of(results, numpy_version=lambda run: "2", ray_version=lambda run: "2")
-    assert named == "All finished runs name the same code, libraries, device and data."
+    assert named == "All finished runs have the same code, libraries, device and data."

@@ -44,7 +44,7 @@ def test_few_data_sets_describe_and_test_nothing() -> None:
     frame = datasets_frame(make_runs(4))
     assert set(frame["rank_low"]) == {1} and set(frame["rank_high"]) == {3}
     assert frame["friedman_p"].isna().all()
-    assert "Fewer than 5 data sets describe, and test nothing." in datasets_table(frame).meaning
+    assert "Fewer than 5 data sets are described, not tested." in datasets_table(frame).meaning
     assert "takes 6 data sets" in datasets_table(datasets_frame(make_runs(5))).meaning
     assert datasets_frame(make_runs(1)).empty
 
@@ -54,7 +54,7 @@ def test_method_that_lacks_a_run_anywhere_is_left_out_and_counted() -> None:
     runs.loc[runs.index[-1], "state"] = "failed"
     frame = datasets_frame(runs)
     assert list(frame["method"]) == ["oversample", "none"] and set(frame["num_left_out"]) == {1}
-    assert "1 method without all its runs on all of them left out" in datasets_table(frame).meaning
+    assert "Left out for incomplete runs: 1 method" in datasets_table(frame).meaning
     some = datasets_frame(
         make_runs(6).query("not (method == 'none' and dataset == 'set0' and data == '1/2')")
     )

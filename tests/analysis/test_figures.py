@@ -161,7 +161,7 @@ def test_pairs_are_joined_and_their_differences_shown_in_points(grid_results: Re
 def test_differences_are_against_none_where_oversample_was_not_run(grid_results: Results) -> None:
     runs = grid_results.runs.query("method != 'oversample'")
     assert {each.title.partition(":")[0] for each in draw_differences(runs)} == {
-        "F2. Seed by seed against none"
+        "F2. Paired differences from none"
     }
 
 
@@ -388,8 +388,8 @@ def test_every_figure_of_a_whole_grid_is_drawn_and_says_what_it_shows(drawn: lis
         assert "n = " in each.caption and "interval" in each.caption
         assert "Data set: fashion_mnist" in each.caption
         assert "sound" in each.title + each.caption
-    assert "(n = 10 a method)" in captions["f1-replicates-1"]
-    assert "95 % intervals that hold for all methods here at once" in captions["f1-replicates-1"]
+    assert "(n = 10 per method)" in captions["f1-replicates-1"]
+    assert "95 % intervals that hold jointly for all methods" in captions["f1-replicates-1"]
     assert "(n = 10 pairs)" in captions["f2-differences-1"]
     assert (
         "n = 10 blocks, which are seeds" in captions["f4-ranks-1"]

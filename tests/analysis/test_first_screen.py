@@ -101,8 +101,8 @@ def test_a_sure_lead_over_none_and_over_the_next() -> None:
     # 0.11 with sd 0.010954; t(.975, 5) = 2.5706: half width 1.15 points
     assert answer.lines == (
         "Against no rebalancing (none): +11.00 points (+9.85 to +12.15).",
-        "It is oversampling itself. Next, none: −11.00 points (−12.15 to −9.85).",
-        "No other of the 2 methods may be the best.",
+        "Next, none against oversampling: −11.00 points (−12.15 to −9.85).",
+        "The tests rule out the other method as the best.",
     )
     assert screen.lines == ("Every class is recognised in all 12 complete runs.",)
     assert screen.scope == "d · C = 1/2 · 2 methods · 6 seeds · s"
@@ -116,21 +116,21 @@ def test_a_lead_that_chance_may_have_made_names_the_methods_that_may_be_best() -
     )
     (answer,) = screen.answers
     assert answer.lines[0].startswith("Against no rebalancing (none): +0.50 points (−")
-    assert answer.lines[0].endswith("; 0 lies in the interval, so the sign is open.")
-    assert answer.lines[-1] == "2 of 3 methods cannot be told apart from the best: mine and none."
+    assert answer.lines[0].endswith("; the interval includes 0, so the sign is uncertain.")
+    assert answer.lines[-1] == "2 of 3 methods may be the best: mine and none."
 
 
 def test_one_seed_has_no_interval_and_tells_nothing_apart() -> None:
     screen = screen_of(runs_of({"none": (0.6,), "oversample": (0.7,), "mine": (0.8,)}))
     assert screen.headline == (
-        "mine has the highest mean accuracy on C = 1/2; 1 seed cannot tell how sure that is."
+        "mine has the highest mean accuracy on C = 1/2; 1 seed cannot show whether this is significant."
     )
     (answer,) = screen.answers
     assert answer.reached == "mean accuracy 0.800 (no interval; 1 seed)"
     assert answer.lines == (
         "Against no rebalancing (none): +20.00 points (no interval).",
         "Against oversampling (oversample): +10.00 points (no interval).",
-        "1 seed cannot tell methods apart; that takes 6.",
+        "1 seed cannot distinguish methods; that takes 6.",
     )
 
 
@@ -154,11 +154,17 @@ def test_without_none_and_oversample_the_next_method_is_told() -> None:
 
 def test_one_method_is_compared_with_nothing() -> None:
     screen = screen_of(runs_of({"none": (0.7, 0.8)}, data="original"))
-    assert screen.headline == "No two methods stand side by side." and screen.answers == ()
+    assert screen.headline == "No two methods can be compared." and screen.answers == ()
     assert screen.lines[0] == (
-        "On the original set, the balanced one before any cut, only none was run: accuracy 0.750 (0.115 to "
+        "On the original set, the balanced set before the cut, only none was run: accuracy 0.750 (0.115 to "
         "1.385; 2 seeds)."
     )
+
+
+def test_of_many_places_with_one_method_four_are_named() -> None:
+    screen = screen_of(*[runs_of({"none": (0.7, 0.8)}, setting=f"s{index}") for index in range(6)])
+    assert "On s3, C = 1/2 only none was run" in screen.lines[0] and "s4" not in screen.lines[0]
+    assert screen.lines[1] == "2 more have one method only (T0)."
 
 
 def test_no_run_yet() -> None:
@@ -174,7 +180,8 @@ def test_several_places_are_headed_by_who_leads_where() -> None:
     assert [answer.place for answer in screen.answers] == ["C = 7/9", "C = 1/2"]
     screen = screen_of(*places, runs_of(first, setting="other"))
     assert screen.headline == (
-        "mine has the highest mean accuracy in 2 of 3 comparisons; none in 1 of 3 comparisons."
+        "No method leads everywhere. mine has the highest mean accuracy in 2 of 3 comparisons (2 settings), "
+        "none in 1."
     )
     assert screen.answers[2].place == "other, C = 1/2"
 
@@ -182,9 +189,7 @@ def test_several_places_are_headed_by_who_leads_where() -> None:
 def test_thirty_methods_are_not_all_named() -> None:
     screen = screen_of(runs_of({f"m{index}": NONE for index in range(30)}))
     (answer,) = screen.answers
-    assert answer.lines[-1] == (
-        "30 of 30 methods cannot be told apart from the best: m0, m1, m2, m3 and 26 more."
-    )
+    assert answer.lines[-1] == ("30 of 30 methods may be the best: m0, m1, m2, m3 and 26 more.")
 
 
 def test_collapse_is_one_line_with_where_it_is_worst() -> None:
@@ -206,7 +211,7 @@ def test_what_changes_do_is_said_where_settings_differ() -> None:
     }
     compared = pd.DataFrame([change | numbers | {"cell": "b 1/2 none", "reference": "a 1/2 none"}])
     assert screen_of(*runs, ablations=compared).lines[0] == (
-        "q: of 1 change to a reference, 1 undecided (A1). The largest difference: loss on C = 1/2, none: "
+        "q: 1 change to a reference, 1 undecided (A1). Largest difference: loss, on C = 1/2 with none: "
         "−10.00 (−20.00 to +0.00) points of accuracy."
     )
     within = compared.assign(cell="a 1/2 none")

@@ -121,7 +121,7 @@ def test_a_claim_is_not_supported_by_a_part_of_it(tmp_path: Path) -> None:
     results = read_results(make_store(tmp_path, plan, truth).location)
     (row,) = judge(results, "H1")
     assert row["verdict"] == UNDECIDED and row["n"] == 12
-    assert row["evidence"].count("not at hand") == 7
+    assert row["evidence"].count("not run") == 7
     worse = Truth(accuracy=by_method({"oversample": 0.7, "mlp_cgan_relu": 0.9}))
     results = read_results(make_store(tmp_path / "worse", plan, worse).location)
     assert verdicts_of(results, "H1") == [CONTRADICTED]
@@ -189,7 +189,7 @@ def test_protocols_that_differ_in_more_than_the_loss_are_named_so(tmp_path: Path
     (row,) = judge(results, "H10")
     assert row["verdict"] == UNDECIDED and "differ in more than the loss" in row["where"]
     assert "paper, double softmax, 30 epochs against sound, cross entropy, 18000 steps" in row["where"]
-    assert row["evidence"].endswith("no verdict, as the cells differ in more than what is claimed")
+    assert row["evidence"].endswith("no verdict, because the configurations differ in more than the claim")
 
 
 def test_gaps_that_shrink_under_cross_entropy_support_h11(tmp_path: Path) -> None:

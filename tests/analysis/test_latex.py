@@ -94,7 +94,7 @@ def test_columns_without_a_direction_have_no_marks_and_the_caption_names_none() 
     text = to_latex(make_table(number_column("x", "x", share), x=[0.1, 0.2, 0.3]))
     assert "bfseries" not in text and "Bold" not in text
     marked = to_latex(make_table(number_column("x", "x", share, is_higher_better=True), x=[0.1, 0.2, 0.3]))
-    assert "Bold: the best of each training set; underlined: the second; this is no test." in marked
+    assert "Bold: the best of each training set; underlined: the second; this is not a test." in marked
 
 
 # Numbers

@@ -231,8 +231,11 @@ def test_answer_is_ranking_differences_and_costs_and_one_row_a_method(results: R
     ):
         assert name in text
     words = " ".join(text.replace("│", " ").split())
-    assert "balanced_softmax has the highest mean" in words and "no other may be the best" in words
-    assert "whole, of all that it builds on" in words and "declared family of their own" in words
+    assert (
+        "balanced_softmax has the highest mean" in words
+        and "the tests rule out all others as the best" in words
+    )
+    assert "plus the full cost of the generator" in words and "is a declared family" in words
     assert max(map(len, text.splitlines())) <= 180
     rows = list(csv.DictReader(io.StringIO(table)))
     assert len(rows) == 7 and {"rank_low", "device_s", "macro_f1_minus_none_holm_p"} <= set(rows[0])
@@ -245,8 +248,8 @@ def test_three_seeds_rank_and_decide_nothing_and_say_what_it_takes(tmp_path: Pat
     assert (frame["rank_high"] - frame["rank_low"] == 2).all()
     assert set(frame["standing"]) == {"", "undecided"}
     ranking, none, *_ = methods_tables(frame)
-    assert "With 3 seeds no two methods can be told apart; it takes 6." in ranking.meaning
-    assert "no difference of 3 can stand after Holm's correction, however large; it takes 7" in none.meaning
+    assert "With 3 seeds no two methods can be distinguished; that takes 6." in ranking.meaning
+    assert "can be significant after Holm's correction over 3 differences; that takes 7 pairs" in none.meaning
 
 
 def test_method_that_is_not_applicable_stands_in_the_table_with_its_reason(tmp_path: Path) -> None:
@@ -289,7 +292,7 @@ def test_figures_show_the_numbers_of_the_tables(frame: pd.DataFrame) -> None:
     assert [text.get_text() for text in axes.texts] == list(frame.sort_values("rank").index)
     (front,) = [line for line in axes.lines if line.get_gid() == "front"]
     assert set(front.get_xdata()) >= {10, 11}
-    assert "whole, the generator" in pareto.caption
+    assert "in full even where other runs use it too" in pareto.caption
 
 
 @pytest.mark.usefixtures("unprinted_figures")

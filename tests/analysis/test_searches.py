@@ -128,7 +128,7 @@ def test_differences_are_paired_by_seed_with_their_t_interval(store: Store) -> N
     assert validation.untuned == pytest.approx([value - 0.25 for value in test.untuned])
     decisive, line, _, too_few = describe_confirmation(store.location, "small-confirmation")
     assert decisive.endswith("n=3 of 3 pairs: undecided (exact sign-flip test, p = 0.25)")
-    assert "with fewer than 6 pairs there is no verdict" in too_few
+    assert "fewer than 6 pairs give no verdict" in too_few
     assert line.startswith(
         "test accuracy: untuned 0.5000 ± 0.0000, tuned 0.7000 ± 0.1000; difference +0.2000"
     )

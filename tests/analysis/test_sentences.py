@@ -89,7 +89,7 @@ CASES: list[tuple[str, Sentence, str, Any, Any]] = [
     ("reported last", sentences.describe_reported_round, "after the last round", SOUND, ORACLE),
     ("reported by oracle", sentences.describe_reported_round, "on the test images", ORACLE, SOUND),
     ("test never chose", sentences.describe_choice, "to report, never to choose", SOUND, ORACLE),
-    ("test chose", sentences.describe_choice, "the test images chose the round", ORACLE, SOUND),
+    ("test chose", sentences.describe_choice, "chosen on the test images", ORACLE, SOUND),
     ("sample", sentences.describe_sample, "small sample", SOUND.assign(dataset="x_mini"), SOUND),
     (
         "diverged",
@@ -101,7 +101,7 @@ CASES: list[tuple[str, Sentence, str, Any, Any]] = [
     (
         "mixed outcomes",
         sentences.describe_assumptions,
-        "In 1 cell some runs collapse",
+        "In 1 configuration some runs collapse",
         runs_of({"a": "cC", "b": "CC"}),
         runs_of({"a": "cc", "b": "CC"}),
     ),
@@ -122,14 +122,14 @@ CASES: list[tuple[str, Sentence, str, Any, Any]] = [
     (
         "single runs",
         sentences.describe_single_runs,
-        "The paper gives one run a row",
+        "The paper reports one run per row",
         runs_of({"a": "c"}),
         runs_of({"a": "c"}, {"a": "loss"}),
     ),
     (
         "compared with the paper",
         sentences.describe_replication,
-        "what the paper's single run is compared with",
+        "the paper's single run is compared with it",
         runs_of({"a": "c"}),
         runs_of({"a": "c"}, {"a": "loss"}),
     ),
@@ -157,25 +157,25 @@ CASES: list[tuple[str, Sentence, str, Any, Any]] = [
     (
         "exploratory others",
         sentences.describe_families,
-        "all others are exploratory",
+        "the others are exploratory",
         pd.DataFrame({"family": ["claims", EXPLORATORY]}),
         pd.DataFrame({"family": ["claims"] * 2}),
     ),
     (
         "no contrast",
         sentences.describe_families,
-        "seed by seed",
+        "of the same seed",
         pd.DataFrame({"family": ["x"]}),
         pd.DataFrame(),
     ),
     (
         "chosen on validation",
         sentences.describe_search_choice,
-        "measured on validation images",
+        "made on validation images",
         ["macro F1 on validation"],
         ["match of generated with real diversity"],
     ),
-    ("bars", sentences.describe_trial_bars, "bar of one standard deviation", 2, 1),
+    ("bars", sentences.describe_trial_bars, "bars of one standard deviation", 2, 1),
     ("pruned", sentences.describe_trial_ends, "Pruned:", ["complete", "pruned"], ["complete"]),
     ("failed", sentences.describe_trial_ends, "Failed:", ["failed"], ["complete", "pruned"]),
 ]
@@ -202,26 +202,28 @@ def test_every_sentence_has_its_two_stores() -> None:
 def test_tables_that_take_spread_apart_are_named_only_where_they_do() -> None:
     pairs, single = pd.DataFrame({"n_pairs": [0, 2]}), pd.DataFrame({"n_pairs": [0, 1]})
     said = sentences.describe_spread(TWO_METHODS, pairs, has_seeds_apart=True)
-    assert "T4a separates" in said and "T4b the sources" in said
+    assert "T4a separates" in said and "T4b separates" in said
     for cells, contrasts in ((SOUND, pd.DataFrame()), (TWO_METHODS, single)):
         said = sentences.describe_spread(cells, contrasts, has_seeds_apart=False)
         assert "T4a" not in said and "T4b" not in said
-    assert "holds none of it" in sentences.describe_spread(PAPER, pairs, has_seeds_apart=False)
+    assert "does not include it" in sentences.describe_spread(PAPER, pairs, has_seeds_apart=False)
 
 
 def test_what_looks_across_settings_is_named_only_where_there_are_several() -> None:
-    assert "All cells are of one setting" in sentences.describe_settings(SOUND, has_comparisons=False)
+    assert "All configurations belong to one setting" in sentences.describe_settings(
+        SOUND, has_comparisons=False
+    )
     said = sentences.describe_settings(BOTH, has_comparisons=False)
-    assert "only hypotheses do look across" in said
-    assert "comparisons with reference cells" in sentences.describe_settings(BOTH, has_comparisons=True)
+    assert "only hypotheses compare across" in said
+    assert "comparisons with references" in sentences.describe_settings(BOTH, has_comparisons=True)
 
 
 def test_seeds_apart_and_fresh_seeds_are_counted() -> None:
     assert sentences.describe_seeds_apart(0, 4) == ""
-    assert "6 of these runs have another seed" in sentences.describe_seeds_apart(6, 2)
-    assert "the rest" not in sentences.describe_seeds_apart(6, 0)
-    assert "have other seeds than the search" in sentences.describe_fresh_seeds([1000, 1001], [0, 1])
-    assert "1 of the seeds" in sentences.describe_fresh_seeds([1000, 1001], [0, 1001])
+    assert "6 of these runs have separate seeds" in sentences.describe_seeds_apart(6, 2)
+    assert "leave them out" not in sentences.describe_seeds_apart(6, 0)
+    assert "seeds that the search did not use" in sentences.describe_fresh_seeds([1000, 1001], [0, 1])
+    assert "also used 1 of these seeds" in sentences.describe_fresh_seeds([1000, 1001], [0, 1001])
     assert "single seed" in sentences.describe_trials(3, "3 complete", 1)
     assert "mean over 2 seeds with its standard deviation" in sentences.describe_trials(3, "3 complete", 2)
 
@@ -268,7 +270,7 @@ def page(refuting: Results, tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_no_page_says_what_its_store_denies(page: str) -> None:
     for false in (*FALSE_OF_THE_PAPERS_DRAW, *FALSE_OF_AN_ORACLE):
         assert false not in page, false
-    assert "the test images chose the round that they report" in page
+    assert "the reported round was chosen on the test images" in page
     assert "of the round that was best on the test images themselves" in page
     assert "its runs differ in selection" in page
 
@@ -336,4 +338,4 @@ def test_changes_of_two_settings_with_one_name_are_both_drawn(tmp_path: Path) ->
 
 def test_what_is_left_out_of_many_classes_is_said() -> None:
     assert sentences.describe_shown(20) == ""
-    assert sentences.describe_shown(1000).startswith("Of 1,000 classes, shown are groups")
+    assert sentences.describe_shown(1000).startswith("Of 1,000 classes, the 5 with the lowest mean recall")

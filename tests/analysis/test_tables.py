@@ -90,17 +90,17 @@ def test_replication_counts_rows_outside_beside_what_chance_gives(tmp_path: Path
     accuracies = {"none": (0.70, 0.74, 0.78, 0.72, 0.76), "oversample": (0.75, 0.80, 0.82, 0.79, 0.81)}
     tables = tables_of(make_results(tmp_path, accuracies, protocol="paper"))
     table = tables["t1-replication-all"]
-    assert "in 1 of 2 rows; chance alone would put about 0.1 there" in table.meaning
+    assert "in 1 of 2 rows; about 0.1 would be expected by chance" in table.meaning
     cells = cells_of(table, method="none")
     assert cells["paper's accuracy"].text == "0.476" and cells["paper inside"].text == "outside"
     # mean 0.74, sd sqrt(0.004 / 4)
-    assert cells["z"].text == "−8.3" and cells["runs at most the paper's"].text == "0 of 5"
-    assert cells_of(table, method="oversample")["runs at most the paper's"].text == "4 of 5"
+    assert cells["z"].text == "−8.3" and cells["our runs ≤ the paper's"].text == "0 of 5"
+    assert cells_of(table, method="oversample")["our runs ≤ the paper's"].text == "4 of 5"
 
 
 def test_replication_says_why_the_papers_numbers_do_not_stand_there(tmp_path: Path) -> None:
     meaning = tables_of(make_results(tmp_path))["t1-replication-all"].meaning
-    assert "stand beside none of these cells: its runs differ in loss, budget" in meaning
+    assert "are shown for none of these cells: its runs differ in loss, budget" in meaning
 
 
 def test_below_five_runs_nothing_is_said_of_where_the_papers_number_lies(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_below_five_runs_nothing_is_said_of_where_the_papers_number_lies(tmp_pat
     cells = cells_of(table, method="none")
     assert cells["paper's accuracy"].text == "0.476"
     assert cells["z"].text == cells["paper inside"].text == "–"
-    assert "outside" not in table.meaning and "is said from 5 runs that differ on" in table.meaning
+    assert "outside" not in table.meaning and "from 5 differing runs on" in table.meaning
 
 
 def test_difference_is_in_points_and_paired_by_seed(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_difference_is_in_points_and_paired_by_seed(tmp_path: Path) -> None:
     assert cells["mean difference in points (95% t interval)"].text == "+5.00 (+2.52 to +7.48)"
     assert cells["sign-flip p, uncorrected"].text == "0.250" and cells[_CORRECTED].text == "0.250"
     assert cells["verdict (by)"].text == "undecided"
-    assert "With at most 3 pairs the exact sign-flip test cannot go below p = 0.25" in table.meaning
+    assert "With at most 3 pairs the exact sign-flip test cannot give p below 0.25" in table.meaning
 
 
 def test_a_verdict_names_its_correction(grid_tables: dict[str, Table]) -> None:
@@ -150,10 +150,10 @@ def test_healthy_table_leaves_out_collapsed_runs(tmp_path: Path) -> None:
     replace(store, plan, 0, lambda stage: make_record(stage, dead))
     tables = tables_of(read_results(store.location))
     assert cells_of(tables["t1-replication-healthy"], method="none")["n of planned"].text == "2 of 3"
-    assert "without the 1 run that" in tables["t1-replication-healthy"].meaning
+    assert "without the 1 run with a dead class" in tables["t1-replication-healthy"].meaning
     assert "described, not tested" in tables["t1-replication-healthy"].title
     cells = cells_of(tables["t3-collapse"], method="none")
-    assert cells["classes that died, with counts"].text == "Ankle boot 1"
+    assert cells["dead classes, with counts"].text == "Ankle boot 1"
     assert cells["runs with a dead class (95% Clopper-Pearson interval)"].text == "1/3 = 33% (< 1% to 91%)"
 
 
@@ -179,8 +179,8 @@ def test_provenance_says_what_is_mixed(grid_tables: dict[str, Table]) -> None:
     table = grid_tables["t6-provenance"]
     assert cells_of(table, what="commit")["value"].text == "0123456789abcdef"
     assert table.meaning == (
-        "All finished runs name the same code, libraries, device and data. Not every result names its numpy "
-        "and Ray."
+        "All finished runs have the same code, libraries, device and data. Some results do not record their "
+        "numpy and Ray."
     )
 
 
@@ -193,7 +193,7 @@ def test_cost_adds_up_by_cell_method_and_stage(grid_tables: dict[str, Table]) ->
     assert [total[head].text for head in by_method.heads[1:]] == ["30.00", "16.00", "46.00"]
     assert by_cell.frame["total_min"].sum() == pytest.approx(46)
     assert by_cell.meaning == (
-        "All finished stages together held a device for 0.77 hours: classifiers 0.50, generators 0.27."
+        "All finished stages together took 0.77 hours of device time: classifiers 0.50, generators 0.27."
     )
 
 
@@ -237,11 +237,11 @@ def test_a_study_of_one_method_has_no_contrasts_and_says_so(tmp_path: Path) -> N
     tables = tables_of(make_results(tmp_path, {"none": (0.7, 0.8)}))
     assert tables["t2-differences"].is_empty
     assert tables["t2-differences"].meaning == (
-        "No setting and C holds none or oversample beside another method."
+        "No setting has none or oversample and another method at the same C."
     )
     assert tables["t5-power"].is_empty and tables["t4-components"].is_empty
     assert to_latex(tables["t2-differences"]).startswith("%")
-    assert "No setting and C holds" in to_markdown(tables["t2-differences"])
+    assert "No setting has none or oversample" in to_markdown(tables["t2-differences"])
 
 
 # Formats

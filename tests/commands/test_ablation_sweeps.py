@@ -95,7 +95,7 @@ def run_and_run_again(
 
 
 def check_differences(printed: str, answer: pd.DataFrame, num_comparisons: int) -> None:
-    assert "Changes to reference cells: paired differences of accuracy" in printed
+    assert "Changes to reference configurations: paired differences of accuracy" in printed
     assert "Student's t interval" in " ".join(printed.split())
     assert len(answer) == num_comparisons
     assert set(answer["n_pairs"]) == {2}
@@ -167,7 +167,7 @@ def test_seeds_are_nested_and_run_again_for_nothing(
     storage: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     printed, answer = run_and_run_again(nested_seeds, [*QUICK, *GENERATOR], storage, capsys, monkeypatch)
-    assert "with seeds taken apart" in printed
+    assert "Sources of variance, from separate seeds" in printed
     shape = answer[["n_subsets", "num_generators", "num_classifiers"]].iloc[0]
     assert shape.tolist() == [2, 2, 2]
     assert answer[["subset_sd", "generator_sd", "classifier_sd", "residual_sd"]].notna().all(axis=None)

@@ -150,7 +150,7 @@ FOLDERS: dict[str, tuple[Spoil, list[str]]] = {
         save(FRAMES[0], "a.gif", save_all=True, append_images=FRAMES[1:]),
         ["a.gif", "png, jpg"],
     ),
-    "truncated": (cut, ["readable to its end", "train/cat/0.png", "mend or remove"]),
+    "truncated": (cut, ["readable to its end", "train/cat/0.png", "repair or remove"]),
     "empty file": (lambda root: (root / PICTURE).write_bytes(b""), ["no content", "train/cat/0.png"]),
     "no picture": (lambda root: (root / PICTURE).write_bytes(b"hello"), ["readable", "train/cat/0.png"]),
     "link that leads out": (link_out, ["link must stay in the folder", "train/cat/0.png", "secret.png"]),
@@ -251,7 +251,7 @@ ARCHIVES: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], list[str]]
     "labels with holes": (with_labels(lambda each: 2 * each), ["none of class 1", "--relabel"]),
     "labels of fractions": (with_labels(lambda each: each.astype("f8")), ["whole numbers, got float64"]),
     "several labels": (with_labels(lambda each: np.eye(3, dtype=int)[each]), ["one class, got 3 columns"]),
-    "too few labels": (with_labels(lambda each: each[1:]), ["one label an image", "12"]),
+    "too few labels": (with_labels(lambda each: each[1:]), ["one label per image", "12"]),
     "class in test alone": (put(test_labels=np.array([0, 0, 1, 1, 1, 3])), ["label 3 in test alone"]),
     "class without a test": (put(test_labels=np.array([0, 0, 1, 1, 1, 1])), ["test images", "'eel'"]),
     "one class": (with_labels(lambda each: 0 * each), ["class_names", "got 3 for 1 classes"]),
@@ -348,7 +348,7 @@ def test_path_that_is_neither_is_one_line(
         (["--image-size", "225"], "16 to 224"),
         (["--test-fraction", "0"], "between 0 and 1"),
         (["--test-fraction", "1"], "between 0 and 1"),
-        (["--test-fraction", "0.2"], "that brings one"),
+        (["--test-fraction", "0.2"], "that has one"),
         (["--relabel"], "whose classes"),
         (["--data-dir", "x"], "of the catalogue"),
         (["--samples", "x.jpg"], "ends in .png"),
@@ -433,7 +433,7 @@ def test_names_come_from_the_catalogue_where_the_file_is_called_after_a_set(
         path = write_npz(tmp_path / f"{stem}.npz", arrays)
         found[stem] = json.loads(call(main, ["data", str(path), "--json"]).out)
     assert found["fashion_mnist-lt"]["class_names"][1] == "Trouser"
-    assert "fashion_mnist, which the file is called after" in found["fashion_mnist-lt"]["warnings"][0]
+    assert "fashion_mnist, after which the file is named" in found["fashion_mnist-lt"]["warnings"][0]
     assert found["fashion_mnists"]["class_names"][1] == "1"
     assert found["fashion_mnist-lt"]["identity"] == found["fashion_mnists"]["identity"]
 
@@ -486,7 +486,7 @@ def test_other_files_are_left_out_and_those_of_desktops_passed_over(pets: Path, 
     (pets / "train" / "cat" / ".DS_Store").write_text("")
     (pets / "train" / "cat" / "Thumbs.db").write_text("")
     answer = call(main, ["data", str(pets)])
-    assert answer.code == 0 and "1 left out that are no pictures here: 'train/cat/notes.txt'" in answer.out
+    assert answer.code == 0 and "1 left out that are not pictures: 'train/cat/notes.txt'" in answer.out
 
 
 def test_grey_pictures_among_colour_ones_are_taken_and_told(pets: Path, call: Call) -> None:

@@ -84,7 +84,7 @@ def test_stages_of_own_images_are_read_without_and_run_again_with_them(
         ["retry", place, "--failed", "--dry-run"],
     ):
         for extra, said in (
-            ([], f"{name} are images of a user's own that are not at hand"),
+            ([], f"{name} are a user's images that are not loaded"),
             (["--dataset", path], f"{path} holds images@"),  # in another size
             (["--dataset", "mnist"], "--dataset is the path of images of your own"),
             (["--dataset", str(tmp_path / "none.npz")], "got nothing at"),

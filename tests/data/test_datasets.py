@@ -456,7 +456,7 @@ def test_load_counts_other_than_registered_raise(
 ) -> None:
     write_tiny(tmp_path / "home" / "FashionMNIST" / "raw")
     monkeypatch.setitem(DATASETS, "tiny", dataclasses.replace(tiny, train_counts_K=(2, 1)))
-    with pytest.raises(DataError, match=r"train split has \(1, 2\) images a class, not \(2, 1\)"):
+    with pytest.raises(DataError, match=r"train split has \(1, 2\) images per class, not \(2, 1\)"):
         load_dataset("tiny", tmp_path / "home")
 
 
@@ -474,7 +474,7 @@ def test_remedies_of_a_set_that_torchvision_lacks_can_work(
     assert_one_line(error, f"place the files in {tmp_path / 'Tiny' / 'raw'}")
     assert "pass --download" not in str(error.value) and "remove it" not in str(error.value)
     assert "attribute" not in str(error.value)
-    assert ("mend the entry of tiny" in str(error.value)) == (case == "another checksum")
+    assert ("correct the entry of tiny" in str(error.value)) == (case == "another checksum")
 
 
 def test_entry_with_a_checksum_that_is_none_is_refused() -> None:

@@ -93,7 +93,7 @@ def test_parse_c_reads_fractions_and_decimals_exactly(text: str, c: Fraction) ->
 
 @pytest.mark.parametrize("text", ["1.5", "0", "1", "-1/2", "9/7"])
 def test_parse_c_outside_the_open_interval_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=f"C must lie strictly between 0 and 1, got {text}"):
+    with pytest.raises(ValueError, match=f"C must be strictly between 0 and 1, got {text}"):
         parse_c(text)
 
 

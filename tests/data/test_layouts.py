@@ -295,14 +295,14 @@ class Bomb:
 
 def test_pickle_of_anything_but_arrays_is_not_run(register: Callable[..., None], tmp_path: Path) -> None:
     register("cifar100", {"train": pickle.dumps(Bomb()), "test": pickle.dumps(Bomb())})
-    with pytest.raises(DataError, match=r"UnpicklingError: it holds builtins\.exec, which is no array"):
+    with pytest.raises(DataError, match=r"UnpicklingError: it holds builtins\.exec, which is not an array"):
         load("cifar100", tmp_path)
 
 
 def test_split_of_other_counts_is_refused(register: Callable[..., None], tmp_path: Path) -> None:
     files, _ = make_svhn()
     register("svhn", files, train_counts_K=(1, 3, 1))
-    with pytest.raises(DataError, match=r"train split has \(2, 2, 1\) images a class, not \(1, 3, 1\)"):
+    with pytest.raises(DataError, match=r"train split has \(2, 2, 1\) images per class, not \(1, 3, 1\)"):
         load("svhn", tmp_path)
 
 
@@ -354,7 +354,7 @@ def test_link_in_an_archive_is_not_followed(
     register("cifar100", files)
     members = {"cifar-100-python/test": files["test"]}
     folder = put_cifar_archive(tmp_path, monkeypatch, members, {"cifar-100-python/train": "test"})
-    with pytest.raises(DataError, match=r"cifar100: download failed .*/train in .* is no regular file"):
+    with pytest.raises(DataError, match=r"cifar100: download failed .*/train in .* is not a regular file"):
         load_dataset("cifar100", tmp_path, download=True)
     assert list(folder.iterdir()) == []
 

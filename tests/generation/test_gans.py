@@ -103,7 +103,7 @@ def test_networks_of_the_field_take_any_shape(architecture: str, image_shape: tu
 
 @pytest.mark.parametrize("architecture", FIELD)
 def test_images_of_one_row_are_refused_with_the_remedy(architecture: str) -> None:
-    with pytest.raises(ValueError, match="at least 2 x 2, got 1 x 30; take a generator of linear layers"):
+    with pytest.raises(ValueError, match="at least 2 x 2, got 1 x 30; use a generator of linear layers"):
         build_generator(architecture, 10, (1, 1, 30))
 
 

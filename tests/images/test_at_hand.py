@@ -85,7 +85,7 @@ def test_worker_that_knows_nothing_is_handed_the_set_and_reads_it_where_it_lies(
     config = json.loads(json.dumps(trial_config([stage], "nowhere", None, driver={})))
     planned = get_dataset_spec(stage.data.dataset)
     at_hand._AT_HAND.clear()
-    with pytest.raises(ValueError, match="not at hand"):
+    with pytest.raises(ValueError, match="not loaded"):
         get_dataset_spec(stage.data.dataset)
     shutil.rmtree(tmp_path / "cache")
     at_hand.take_in(config["own_data"])
@@ -95,7 +95,7 @@ def test_worker_that_knows_nothing_is_handed_the_set_and_reads_it_where_it_lies(
     # Prepared before, and so still what was planned with.
     assert len(load_at_hand(stage.data.dataset).train_labels_N) == 13
     shutil.rmtree(tmp_path / "cache")
-    with pytest.raises(DataError, match="planned with"):
+    with pytest.raises(DataError, match="images must be those of the plan"):
         load_at_hand(stage.data.dataset)
     shutil.rmtree(pets)
     with pytest.raises(DataError, match="got nothing at"):

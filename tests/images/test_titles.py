@@ -106,7 +106,7 @@ def test_frames_and_tables_call_a_set_by_its_title_the_first_one_if_it_was_moved
     assert results.class_names == {f"pets ({dataset})": CLASSES}
     assert set(results.runs["dataset"]) == {f"pets ({dataset})"}
     assert set(results.cells["data.dataset"]) == {dataset}
-    assert describe_dataset(results.runs).startswith(f"Data set: pets ({dataset});")
+    assert describe_dataset(results.runs).startswith(f"Data set: pets ({dataset}).")
 
 
 def test_tables_of_a_sweep_say_title_and_identity(tmp_path: Path) -> None:

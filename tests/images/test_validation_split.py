@@ -79,7 +79,7 @@ def test_groups_are_not_torn_apart_but_drawn_whole_where_that_is_asked(
     arrays = to_arrays(draw_images(counts={"train": (12, 12, 12), "test": (1, 1, 1)}))
     path = str(write_npz(tmp_path / "a.npz", {**arrays, "train_groups": np.arange(36) // 3}))
     name, _ = bring(path, OwnOptions())
-    with pytest.raises(ValueError, match=r"tear the groups of images@\w+ apart, got 2; .*fraction 0.1"):
+    with pytest.raises(ValueError, match=r"split the groups of images@\w+, got 2; .*fraction 0.1"):
         make_stage(name, small_protocol, cpu_execution, validation=2)
     drawn, (note, *_) = bring(path, OwnOptions(validation_fraction=0.25))
     assert note.startswith("the validation split was drawn: 9 of 36 images, 0.25 of each class")

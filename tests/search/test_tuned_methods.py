@@ -225,7 +225,7 @@ def test_tuned_methods_are_of_one_setting_and_the_table_says_what_was_chosen(
     table = methods_tables(frame)[-1]
     assert table.meaning.startswith("Budgets were equal: 2 trials of 2 seeds for each of 4 methods.")
     others = methods_tables(frame.assign(num_trials=float("nan")))[-1]
-    assert others.meaning == "Nothing was tuned: every method has the settings of its protocol."
+    assert others.meaning == "Nothing was tuned: every method has the hyperparameters of its protocol."
 
 
 def test_method_of_which_no_trial_was_completed_stays_untuned(

@@ -316,7 +316,7 @@ def test_worker_with_other_code_than_its_driver_trains_nothing_and_says_so(
     driver = driver_source() | {"source_sha256": "0" * 64, "host": "head"}
     result = make_step_of(CNNTrainable(trial_config([classifier_stage], make_store(), None, driver=driver)))
     assert result["outcome"] == "blocked"
-    assert "runs other code than its driver" in str(result["reason"])
+    assert "runs other code than the main process" in str(result["reason"])
     assert "put the same code on every node" in str(result["reason"])
 
 

@@ -487,7 +487,7 @@ def test_grid_of_two_protocols_holds_both() -> None:
     ("changes", "message"),
     [
         ({"dataset": "fashion"}, "unknown data set 'fashion'"),
-        ({"cs": ["3/2"]}, "C must lie strictly between 0 and 1"),
+        ({"cs": ["3/2"]}, "C must be strictly between 0 and 1"),
         ({"methods": ["smite"]}, "unknown method 'smite'"),
         ({"generators": ["mpl_cgan"]}, "unknown generator 'mpl_cgan'"),
         ({"generators": ["mpl_cgan"], "methods": ["none"]}, "unknown generator 'mpl_cgan'"),

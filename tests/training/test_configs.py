@@ -46,7 +46,7 @@ VALID: dict[type, dict[str, Any]] = {
 }
 REFUSED: list[tuple[type, dict[str, Any], str]] = [
     (DataConfig, {"dataset": "fashion"}, "unknown data set 'fashion'; known: fashion_mnist, "),
-    (DataConfig, {"c": "9/7"}, "C must lie strictly between 0 and 1, got 9/7"),
+    (DataConfig, {"c": "9/7"}, "C must be strictly between 0 and 1, got 9/7"),
     (DataConfig, {"c": "14/18"}, "C must be given in lowest terms, '7/9', got '14/18'"),
     (DataConfig, {"c": "0.5"}, "C must be given in lowest terms, '1/2', got '0.5'"),
     (DataConfig, {"subset_draw": "fixed"}, "unknown subset draw 'fixed'; known: paper, per_seed"),

@@ -143,7 +143,7 @@ COMPUTED = {
 }
 NOT_UNDER_VMAP = {
     "branch": (Branching(), r"layer 0\.1 \(Branching\): RuntimeError: .*control flow"),
-    "replaced buffer": (Counting(), "it computes otherwise than lanes alone: outputs of step 2"),
+    "replaced buffer": (Counting(), "it does not compute the same as single lanes: outputs of step 2"),
     "cumulative statistics": (nn.BatchNorm2d(4, momentum=None), r"layer 0\.1 \(BatchNorm2d\): .*\.item\(\)"),
     "dropout of torch": (nn.Dropout(0.5), r"layer 0\.1 \(Dropout\): RuntimeError: .*random operation"),
 }
@@ -197,8 +197,8 @@ def test_form_that_gives_other_gradients_or_mixes_lanes_up_is_found(monkeypatch:
         monkeypatch.setitem(FORMS, form.__name__, form)
         found[form.__name__] = find_fault(form.__name__, of_layers(nn.ReLU()))
     assert found == {
-        "SwappingStack": "it computes otherwise than lanes alone: outputs of step 1",
-        "DetachedStack": "it computes otherwise than lanes alone: gradients of lane 0",
+        "SwappingStack": "it does not compute the same as single lanes: outputs of step 1",
+        "DetachedStack": "it does not compute the same as single lanes: gradients of lane 0",
     }
 
 

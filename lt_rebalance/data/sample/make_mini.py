@@ -56,9 +56,9 @@ def build_mini(data_dir: str | Path | None, seed: int = MINI_SEED) -> bytes:
 
 
 def pack_npz(arrays: dict[str, NDArray[np.generic]]) -> bytes:
-    """Return an npz with nothing in it but the arrays: fixed timestamps, fixed attributes, given order.
+    """Return an npz of the arrays only: fixed timestamps, fixed attributes, given order.
 
-    bzip2, because it has one implementation: deflate's output differs between zlib and zlib-ng.
+    bzip2 is used because it has one implementation; deflate's output differs between zlib and zlib-ng.
     """
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:

@@ -8,8 +8,8 @@ from lt_rebalance.networks.builders import ImageShape
 def build_paper_cnn(num_classes: int, image_shape: ImageShape) -> nn.Module:
     """Mankikar, Patel, Zhang, section 3.4: four convolutions, two linear layers; softmax is in the loss.
 
-    Max-pooling comes before the ReLU, not after it as published: the two commute exactly, forward and
-    backward, and a quarter of the values is left to the second.
+    Max-pooling comes before the ReLU, not after it as published. The two commute exactly, forward and
+    backward, and the ReLU then has a quarter of the values.
     """
     channels, height, width = image_shape
     if height < 4 or width < 4:

@@ -10,10 +10,10 @@ RATE = 0.5
 
 
 def build_paper_cnn_dropout(num_classes: int, image_shape: ImageShape) -> nn.Module:
-    """Mankikar, Patel, Zhang, section 3.4, with dropout as Hinton et al. 2012, arXiv 1207.0580, have it.
+    """Mankikar, Patel, Zhang, section 3.4, with dropout as in Hinton et al. 2012, arXiv 1207.0580.
 
-    Half of the 128 hidden values are dropped, none of the inputs; the norm of weights is not bounded.
-    Errors as `build_paper_cnn`.
+    Half of the 128 hidden values are dropped, no inputs; the norm of weights is not bounded. Errors as
+    `build_paper_cnn`.
     """
     *layers, last = build_paper_cnn(num_classes, image_shape).children()
     return nn.Sequential(*layers, Dropout(RATE), last)

@@ -15,7 +15,7 @@ def build_classifier(name: str, num_classes: int, image_shape: ImageShape) -> "n
     """Build a classifier `images_NCHW -> logits_NK` with torch's own (unseeded) initial weights.
 
     Raises:
-        ValueError: unknown name, or an image shape the architecture cannot read.
+        ValueError: unknown name, or an image shape that the architecture does not accept.
     """
     network: nn.Module = find_builder("classifier", CLASSIFIERS, name)(num_classes, image_shape)
     return network

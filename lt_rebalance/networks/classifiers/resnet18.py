@@ -1,6 +1,6 @@
 """ResNet-18 with a stem for small images.
 
-Source: He, Zhang, Ren, Sun 2016, arXiv 1512.03385, table 1, with shortcuts of option B, laid out as
+Source: He, Zhang, Ren, Sun 2016, arXiv 1512.03385, table 1, with shortcuts of option B, with the structure of
 torchvision's `resnet18`. Deviations: the stem is a 3x3 convolution of stride 1 without max-pooling, so that
 an image of 32 pixels is halved three times and not five; initial weights are torch's own.
 
@@ -20,10 +20,10 @@ SMALLEST_SIDE = 8
 
 
 class Block(nn.Module):
-    """Two convolutions with a shortcut around them, which has weights where the shape changes."""
+    """Two convolutions with a shortcut around them, which has weights if the shape changes."""
 
     def __init__(self, num_inputs: int, num_outputs: int) -> None:
-        """Where the channels are more behind than before, the sides are halved."""
+        """If the number of channels grows, the sides are halved."""
         super().__init__()
         stride = 1 if num_inputs == num_outputs else 2
         self.residual = nn.Sequential(
@@ -40,7 +40,7 @@ class Block(nn.Module):
             )
 
     def forward(self, values_NCHW: Tensor) -> Tensor:
-        """Return the sum of both ways, rectified."""
+        """Return the rectified sum of both paths."""
         return nn.functional.relu(self.shortcut(values_NCHW) + self.residual(values_NCHW), inplace=True)
 
 

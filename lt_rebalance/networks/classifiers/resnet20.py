@@ -1,7 +1,7 @@
-"""ResNet-20 for small images, and what it shares with deeper ones.
+"""ResNet-20 for small images, and the parts that deeper ones share.
 
-Source: He, Zhang, Ren, Sun 2016, arXiv 1512.03385, section 4.2, n = 3, with shortcuts of option A: where a
-block halves the sides and doubles the channels, the shortcut takes every second pixel and pads zeros, without
+Source: He, Zhang, Ren, Sun 2016, arXiv 1512.03385, section 4.2, n = 3, with shortcuts of option A: if a block
+halves the sides and doubles the channels, the shortcut takes every second pixel and pads with zeros, without
 weights. Deviations: initial weights are torch's own, which for convolutions is a uniform distribution, not
 that of He et al. 2015; augmentation, optimizer and budget are those of the configuration.
 
@@ -28,7 +28,7 @@ class Block(nn.Module):
     """Two convolutions with a shortcut around them: `values_NCHW -> values_NCHW`."""
 
     def __init__(self, num_inputs: int, num_outputs: int, make_norm: MakeNorm) -> None:
-        """Where the channels are more behind than before, the sides are halved."""
+        """If the number of channels grows, the sides are halved."""
         super().__init__()
         self.stride = 1 if num_inputs == num_outputs else 2
         self.num_new = num_outputs - num_inputs
@@ -42,7 +42,7 @@ class Block(nn.Module):
         )
 
     def forward(self, values_NCHW: Tensor) -> Tensor:
-        """Return the sum of both ways, rectified."""
+        """Return the rectified sum of both paths."""
         shortcut = values_NCHW
         if self.stride > 1:
             shortcut = shortcut[:, :, :: self.stride, :: self.stride]
@@ -61,7 +61,7 @@ def build_resnet20(
     name: str = "resnet20",
     num_blocks: int = BLOCKS,
 ) -> nn.Module:
-    """Build the network of 6 x `num_blocks` + 2 layers, normalised by what `make_norm` makes of channels.
+    """Build the network of 6 x `num_blocks` + 2 layers, with the normalisation of `make_norm`.
 
     Raises:
         ValueError: images too small to be halved twice.

@@ -1,6 +1,6 @@
-"""ResNet-20 with group normalisation: what an image gives does not depend on the others of its batch.
+"""ResNet-20 with group normalisation: the outputs of an image do not depend on the rest of its batch.
 
-Source: Wu, He 2018, arXiv 1803.08494. Deviation: 8 groups, where theirs are 32 in networks that begin with 64
+Source: Wu, He 2018, arXiv 1803.08494. Deviation: 8 groups instead of their 32 in networks that begin with 64
 channels; this one begins with 16.
 """
 

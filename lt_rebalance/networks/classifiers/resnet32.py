@@ -1,4 +1,4 @@
-"""ResNet-32 for small images, on which methods for long tails are compared.
+"""ResNet-32 for small images, used in comparisons of long-tailed methods.
 
 Source: He, Zhang, Ren, Sun 2016, arXiv 1512.03385, section 4.2, n = 5, with shortcuts of option A: 464,154
 parameters for ten classes of colour images. Deviations as `resnet20`.

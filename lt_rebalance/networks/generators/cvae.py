@@ -1,11 +1,11 @@
-"""A conditional variational autoencoder: encoder and decoder of one hidden layer, both told the class.
+"""A conditional variational autoencoder: encoder and decoder have one hidden layer and the class as input.
 
 Source: Kingma, Welling 2013, arXiv 1312.6114, appendix C (multilayer perceptrons as encoder and Bernoulli
 decoder); Sohn, Lee, Yan 2015, Learning Structured Output Representation using Deep Conditional Generative
 Models, NeurIPS 28 (the condition goes to both). 400 hidden units and 20 latent dimensions. Deviations: ReLU
 in place of tanh; grey values from 0 to 1 in place of binary ones; a prior of the code that is the same for
-every class. What the first layer does with a one-hot label, adding the weights of its class, is an embedding
-here; its weights begin as an embedding's, standard normal, so that the class counts from the first step.
+every class. A first layer that adds the weights of a one-hot label is an embedding here; its initial weights
+are those of an embedding, standard normal, so the class has an effect from the first step.
 
 Shape suffixes: N images, Z latent dimensions, C H W image, K classes, F features.
 """
@@ -25,7 +25,7 @@ HIDDEN_DIM = 400
 class Decoder(Generator):
     """Map codes and labels to images; in training to logits of grey values, 0 for black and 1 for white.
 
-    A logit keeps its digits where a grey value near 0 or 1 has lost them.
+    A logit keeps precision where a grey value near 0 or 1 loses it.
     """
 
     noise_dim = LATENT_DIM
@@ -46,7 +46,7 @@ class Decoder(Generator):
 
 
 class Encoder(Partner):
-    """Map images and labels to means and log variances of codes, side by side in one tensor."""
+    """Map images and labels to means and log variances of codes, concatenated in one tensor."""
 
     def __init__(self, num_classes: int, image_shape: ImageShape) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Encoder(Partner):
         self.output = nn.Linear(HIDDEN_DIM, 2 * LATENT_DIM)
 
     def forward(self, images_NCHW: Tensor, labels_N: Tensor) -> Tensor:
-        """Return (N, 2 Z): means, and after them log variances."""
+        """Return (N, 2 Z): means, then log variances."""
         hidden_NF = torch.relu(self.hidden(images_NCHW.flatten(1)) + self.of_label(labels_N))
         moments: Tensor = self.output(hidden_NF)
         return moments

@@ -1,15 +1,14 @@
 """A conditional DCGAN, and the convolutional bodies that other GANs share with it.
 
-Source: Radford, Metz, Chintala 2015, arXiv 1511.06434, section 3: transposed convolutions of 4 x 4 and
-stride 2 with batch normalisation and ReLU in the generator, but for its output; convolutions of stride 2
-with batch normalisation and LeakyReLU(0.2) in the discriminator, but for its input; no pooling, no hidden
-linear layer; weights from N(0, 0.02). Conditioned as Mirza, Osindero 2014, arXiv 1411.1784: both networks
-take an embedding of the label beside their input, the discriminator as planes.
+Source: Radford, Metz, Chintala 2015, arXiv 1511.06434, section 3: transposed convolutions of 4 x 4 and stride
+2 with batch normalisation and ReLU in the generator, except at its output; convolutions of stride 2 with
+batch normalisation and LeakyReLU(0.2) in the discriminator, except at its input; no pooling, no hidden linear
+layer; weights from N(0, 0.02). Conditioned as Mirza, Osindero 2014, arXiv 1411.1784: both networks get an
+embedding of the label with their input, the discriminator as planes.
 
-Deviations: sides halve until the smallest map is 4 to 7 on its shorter side, so that any image has its
-levels (theirs is 64 x 64); half their channels, as in PyTorch's own example, at most 512; sides that do not
-divide are made up to the next that do, and cut off at the end; embeddings are standard normal, batch
-normalisation starts at ones.
+Deviations: sides are halved until the smallest map is 4 to 7 on its shorter side, so any image size works
+(theirs is 64 x 64); half their channels, as in PyTorch's example, at most 512; sides that do not divide are
+rounded up, and cropped at the end; embeddings are standard normal, batch normalisation starts at ones.
 
 Shape suffixes: N images, C H W image, Z noise dimensions, F features.
 """
@@ -28,7 +27,7 @@ from lt_rebalance.networks.generators.paper_gans import Cut
 
 WEIGHT_DEVIATION = 0.02
 SMALLEST_SIDE = 4
-"""of the smallest map, unless an image is less than twice as large"""
+"""side of the smallest map, unless an image is less than twice as large"""
 BASE_WIDTH = 64
 MOST_WIDTH = 512
 KERNEL = (4, 2, 1)
@@ -39,7 +38,7 @@ class _DrawsNormal:
     """Weights from N(0, `WEIGHT_DEVIATION`), biases 0."""
 
     weight: Tensor
-    bias: Any  # Tensor, or None where there is none
+    bias: Any  # Tensor, or None if there is none
 
     def draw_weights(self, generator: torch.Generator) -> None:
         """Set the parameters."""
@@ -49,19 +48,19 @@ class _DrawsNormal:
 
 
 class NormalLinear(_DrawsNormal, nn.Linear):
-    """A linear layer that starts as the paper has it."""
+    """A linear layer with the paper's initial weights."""
 
 
 class NormalConv2d(_DrawsNormal, nn.Conv2d):
-    """A convolution that starts as the paper has it."""
+    """A convolution with the paper's initial weights."""
 
 
 class NormalConvTranspose2d(_DrawsNormal, nn.ConvTranspose2d):
-    """A transposed convolution that starts as the paper has it."""
+    """A transposed convolution with the paper's initial weights."""
 
 
 def list_widths(image_shape: ImageShape) -> list[int]:
-    """Return the channels of the maps between an image and the smallest map, that one included.
+    """Return the channels of the maps from an image to the smallest map, which is included.
 
     Raises:
         ValueError: an image too small to be halved.
@@ -69,8 +68,8 @@ def list_widths(image_shape: ImageShape) -> list[int]:
     _, height, width = image_shape
     if min(height, width) < 2:
         raise ValueError(
-            f"a convolutional GAN needs images of at least 2 x 2, got {height} x {width}; take a generator "
-            "of linear layers, such as mlp_cgan_leaky"
+            f"a convolutional GAN needs images of at least 2 x 2, got {height} x {width}; use a generator of "
+            "linear layers, such as mlp_cgan_leaky"
         )
     num_levels = max(1, math.floor(math.log2(min(height, width) / SMALLEST_SIDE)))
     return [min(BASE_WIDTH * 2**level, MOST_WIDTH) for level in range(num_levels)]
@@ -131,7 +130,7 @@ def count_features(image_shape: ImageShape) -> int:
 
 
 class ConvolutionalPartner(Partner):
-    """A discriminator of images under their labels: `(images_NCHW, labels_N) -> logits_N`."""
+    """A discriminator of images given their labels: `(images_NCHW, labels_N) -> logits_N`."""
 
     def __init__(self, image_shape: ImageShape) -> None:
         super().__init__()
@@ -143,7 +142,7 @@ class ConvolutionalPartner(Partner):
 
 
 class DCGANDiscriminator(ConvolutionalPartner):
-    """The discriminator: the label's embedding stands beside the image, each value as a plane."""
+    """The discriminator; the label's embedding forms further channels of the image, each value a plane."""
 
     def __init__(self, num_classes: int, image_shape: ImageShape) -> None:
         super().__init__(image_shape)

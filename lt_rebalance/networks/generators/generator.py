@@ -1,4 +1,4 @@
-"""What generators share, and what they are trained with: noise and a label go in, an image comes out.
+"""Generators, which map noise and a label to an image, and their partners in training.
 
 Source: Mirza and Osindero 2014, arXiv 1411.1784. Shape suffixes: N images, Z noise dimensions, C H W image.
 """
@@ -40,5 +40,5 @@ class Partner(nn.Module):
     """A network that a generator is trained with, built from the number of classes and the image shape."""
 
     def example_inputs(self) -> tuple[Tensor, ...]:
-        """Return inputs of two items, without meaning; whatever they are, one tensor comes out."""
+        """Return meaningless inputs of two items; the output is always one tensor."""
         raise NotImplementedError

@@ -21,7 +21,7 @@ class Cut(nn.Module):
         self.height, self.width = height, width
 
     def forward(self, values_NCHW: Tensor) -> Tensor:
-        """Return the upper left part."""
+        """Return the upper left region."""
         return values_NCHW[:, :, : self.height, : self.width]
 
 
@@ -56,7 +56,7 @@ def build_mlp_leaky(image_shape: ImageShape) -> nn.Module:
 
 
 def build_big_mlp_leaky(image_shape: ImageShape) -> nn.Module:
-    """Batch normalisation stands after the activation at 384 and before it at 1024, as published."""
+    """Batch normalisation comes after the activation at 384 and before it at 1024, as published."""
     return nn.Sequential(
         *(nn.Linear(NOISE_DIM + LABEL_DIM, 256), _leaky()),
         *(nn.Linear(256, 384), _leaky(), nn.BatchNorm1d(384)),
@@ -68,10 +68,10 @@ def build_big_mlp_leaky(image_shape: ImageShape) -> nn.Module:
 
 
 def build_dccgan_leaky(image_shape: ImageShape) -> nn.Module:
-    """The published code's convolutional generator, absent from the text; no batch normalisation.
+    """The convolutional generator of the published code, absent from the text; no batch normalisation.
 
-    Where its activations stand is not stated: here one follows every layer but the last. Sides that
-    4 does not divide are made up to the next that it does, and cut off at the end.
+    The places of its activations are not stated: here one follows every layer but the last. Sides that 4 does
+    not divide are rounded up, and cropped at the end.
     """
     channels, height, width = image_shape
     rows, columns = math.ceil(height / 4), math.ceil(width / 4)

@@ -1,13 +1,13 @@
 """A projection GAN: conditional batch normalisation, and a projection in a spectrally normalised critic.
 
 Source: Miyato, Koyama 2018, arXiv 1802.05637, equation 3: D(x, y) = v_y . phi(x) + psi(phi(x)), phi summed
-over the map; Miyato et al. 2018, arXiv 1802.05957, algorithm 1: each weight W, as a matrix of one row an
-output, over its largest singular value, found by one step of power iteration in each forward pass of
-training; conditional batch normalisation with a scale and a shift for each class, at first 1 and 0
+over the map; Miyato et al. 2018, arXiv 1802.05957, algorithm 1: each weight W, as a matrix with one row per
+output, is divided by its largest singular value, estimated by one step of power iteration in each forward
+pass of training; conditional batch normalisation has a scale and a shift for each class, initially 1 and 0
 (Dumoulin et al. 2017, arXiv 1610.07629).
 
-Deviations: the bodies are those of the DCGAN here, where theirs are residual networks; one critic update
-for each of the generator, where they make five; LeakyReLU(0.2) in the critic, where they have ReLU.
+Deviations: the bodies are those of the DCGAN here instead of residual networks; one critic update per
+generator update instead of five; LeakyReLU(0.2) in the critic instead of ReLU.
 
 Shape suffixes: N images, C H W image, Z noise dimensions, F features, O I rows and columns of a weight.
 """
@@ -58,7 +58,7 @@ class ConditionalBatchNorm2d(nn.Module):
 
 
 class ProjectionGenerator(Generator):
-    """The DCGAN's generator, told the label by its batch normalisation alone."""
+    """The DCGAN's generator; only its batch normalisation gets the label."""
 
     def __init__(self, num_classes: int, image_shape: ImageShape) -> None:
         nn.Module.__init__(self)
@@ -80,10 +80,9 @@ class ProjectionGenerator(Generator):
 
 
 class _SpectralNorm:
-    """What layers share whose weight is divided by its largest singular value.
+    """Base of layers whose weight is divided by its largest singular value.
 
-    The left singular vector is a buffer: a checkpoint keeps it, and lanes that compute at once have their
-    own.
+    The left singular vector is a buffer: a checkpoint keeps it, and fused lanes have their own.
     """
 
     weight: Tensor
@@ -100,7 +99,7 @@ class _SpectralNorm:
         self.left_O.normal_(generator=generator)
 
     def normalised_weight(self) -> Tensor:
-        """Return the weight over its largest singular value; in training the vector comes a step nearer."""
+        """Return the weight over its largest singular value; training updates the vector by one step."""
         with torch.autocast(self.weight.device.type, enabled=False):
             weight_OI = self.weight.flatten(1)
             with torch.no_grad():
@@ -138,7 +137,7 @@ class ProjectionDiscriminator(ConvolutionalPartner):
         self.body = build_critic(image_shape[0], image_shape, SpectralConv2d, normalises=False)
         self.output = SpectralLinear(num_features, 1)
         self.projection = SpectralLinear(num_features, num_classes, bias=False)
-        """one row a class: the embedding v_y"""
+        """one row per class: the embedding v_y"""
 
     def forward(self, images_NCHW: Tensor, labels_N: Tensor) -> Tensor:
         """Return `logits_N`."""

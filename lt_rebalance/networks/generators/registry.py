@@ -1,4 +1,4 @@
-"""The generators by name, and what each is trained with; listed without importing torch."""
+"""The generators by name, with their partners and trainings; listed without importing torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """How an architecture is trained: with which network beside it, by what, at what cost."""
+    """How an architecture is trained: its partner network, its training and its cost."""
 
     partner: str
-    """the network beside the generator, as "module:class" of a `Partner`"""
+    """the partner network, as "module:class" of a `Partner`"""
     by: str
-    """what trains both, as "module:class" of a `GeneratorTraining`"""
+    """the training of both, as "module:class" of a `GeneratorTraining`"""
     generator_passes: int = 3
-    """of the generator for an image of a step: forward, and backward to inputs and to weights"""
+    """passes of the generator per image of a step: forward, and backward to inputs and to weights"""
     repeated_passes: int = 0
-    """further ones of a generator that normalises over a batch"""
+    """further passes of a generator that normalises over a batch"""
     partner_passes: int
     """the same of the partner"""
     has_discriminator: bool = True
@@ -34,7 +34,7 @@ def build_generator(name: str, num_classes: int, image_shape: ImageShape) -> "Ge
     """Build a generator with torch's own (unseeded) initial weights.
 
     Raises:
-        ValueError: unknown name, or an image shape the architecture cannot make.
+        ValueError: unknown name, or an image shape that the architecture cannot make.
     """
     from lt_rebalance.networks.generators.generator import Generator
 
@@ -46,12 +46,12 @@ def build_generator(name: str, num_classes: int, image_shape: ImageShape) -> "Ge
 
 
 def find_trained(name: str) -> Trained:
-    """Return how an architecture is trained; one of a user's own as the paper's."""
+    """Return how an architecture is trained; a user's architecture like the paper's."""
     return TRAINED.get(name, PAPER_GAN)
 
 
 def build_partner(place: str, num_classes: int, image_shape: ImageShape) -> "Partner":
-    """Build the partner that `Trained` names so, with torch's own (unseeded) initial weights."""
+    """Build the partner of this name in `Trained`, with torch's own (unseeded) initial weights."""
     partner: Partner = import_place(place)(num_classes, image_shape)
     return partner
 
