@@ -273,7 +273,7 @@ def test_nested_sweep_takes_the_seeds_of_each_source() -> None:
     assert build(nested_seeds_sweep, "--preset", "full").seeds == nested_seeds(10, 3, 2)
     with pytest.raises(ValueError, match="got 0, 2 and 2"):
         build(nested_seeds_sweep, "--subsets", "0")
-    with pytest.raises(ValueError, match="--seeds changes all sources at once"):
+    with pytest.raises(ValueError, match="--seeds changes all sources together"):
         build(nested_seeds_sweep, "--seeds", "3")
 
 
