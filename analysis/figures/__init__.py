@@ -9,7 +9,7 @@ from analysis.drawing import own_settings  # before all that imports matplotlib
 from analysis.figures.ablations import draw_changes
 from analysis.figures.classes import draw_confusions, draw_recalls
 from analysis.figures.differences import draw_differences
-from analysis.figures.generators import draw_diversity, draw_sheets
+from analysis.figures.generators import draw_diversity, draw_grids
 from analysis.figures.methods import draw_replicates, draw_wins
 from analysis.figures.ranking import draw_ranking
 from analysis.figures.ranks import draw_ranks
@@ -34,7 +34,7 @@ def draw_figures(results: Results, contrasts: pd.DataFrame, methods: pd.DataFram
     yield from draw_curves(results.rounds, results.runs)
     yield from draw_recalls(results.classes, results.runs)
     yield from draw_confusions(results.runs, results.confusions, results.class_names)
-    yield from draw_sheets(results)
+    yield from draw_grids(results)
     yield from draw_diversity(results)
     yield from draw_changes(results.runs, results.comparisons)
     yield from draw_ranking(methods)

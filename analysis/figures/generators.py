@@ -44,7 +44,7 @@ _GENERATED, _NEAREST, _REAL = range(3)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheet:
+class Grid:
     """The sample grid of one generator."""
 
     images_3KJCHW: Images
@@ -53,10 +53,10 @@ class Sheet:
     quality: pd.DataFrame
     """one row per class"""
 
-    def take(self, labels: Sequence[int]) -> "Sheet":
+    def take(self, labels: Sequence[int]) -> "Grid":
         """Return the grid of some of the classes."""
         images_3KJCHW = self.images_3KJCHW[:, list(labels)]
-        return Sheet(images_3KJCHW=images_3KJCHW, seed=self.seed, quality=self.quality.iloc[list(labels)])
+        return Grid(images_3KJCHW=images_3KJCHW, seed=self.seed, quality=self.quality.iloc[list(labels)])
 
     @property
     def diversity_K(self) -> NDArray[np.float64]:
@@ -94,33 +94,33 @@ def plot_grid(axes: Axes, images_KJCHW: Images, row_labels: Sequence[str], flagg
     return axes
 
 
-def read_sheets(results: Results, generators: pd.DataFrame) -> dict[str, Sheet]:
+def read_grids(results: Results, generators: pd.DataFrame) -> dict[str, Grid]:
     """Return by architecture the sample grid of its lowest complete seed that has one."""
     complete = generators[generators["state"] == "complete"].sort_values("seed", kind="stable")
-    sheets: dict[str, Sheet] = {}
+    grids: dict[str, Grid] = {}
     for method in in_order(complete["method"]):
         for row in complete[complete["method"] == method].itertuples():
             images = results.read_samples(str(row.key))
             if images is not None:
                 classes = results.generator_classes
                 quality = classes[classes["key"] == row.key].sort_values("class")
-                sheets[method] = Sheet(images_3KJCHW=images, seed=int(row.seed), quality=quality)
+                grids[method] = Grid(images_3KJCHW=images, seed=int(row.seed), quality=quality)
                 break
-    return sheets
+    return grids
 
 
-def draw_sheets(results: Results) -> Iterator[Drawn]:
+def draw_grids(results: Results) -> Iterator[Drawn]:
     """F8 for each setting and C: a sample grid of every architecture, and real images."""
     number = 0
     for (setting, data, dataset), block in results.generators.groupby(
         ["setting", "data", "dataset"], sort=False
     ):
         names = results.class_names[str(dataset)]
-        sheets = read_sheets(results, block)
-        if not sheets:
+        grids = read_grids(results, block)
+        if not grids:
             continue
         number += 1
-        seeds = ", ".join(f"{method} seed {sheet.seed}" for method, sheet in sheets.items())
+        seeds = ", ".join(f"{method} seed {grid.seed}" for method, grid in grids.items())
         which = f"n = 1 per architecture, at the lowest complete seed: {seeds}; no interval"
         yield Drawn(
             name=f"f8-samples-{number}",
@@ -132,7 +132,7 @@ def draw_sheets(results: Results) -> Iterator[Drawn]:
                 f"nearest to 200 samples. Framed: diversity below {COLLAPSED_BELOW}, the class has "
                 f"collapsed. {_say_sampled(len(names))}{describe_dataset(block)}"
             ),
-            figure=sheet_figure(sheets, names),
+            figure=grid_figure(grids, names),
         )
         yield Drawn(
             name=f"f8-nearest-{number}",
@@ -142,30 +142,30 @@ def draw_sheets(results: Results) -> Iterator[Drawn]:
                 "below each: the nearest real training image (Euclidean distance of pixels). Equal pairs "
                 f"are copies. One image along the whole row is a collapse. {describe_dataset(block)}"
             ),
-            figure=nearest_figure(sheets, names),
+            figure=nearest_figure(grids, names),
         )
 
 
-def sheet_figure(sheets: Mapping[str, Sheet], names: Sequence[str]) -> Figure:
+def grid_figure(grids: Mapping[str, Grid], names: Sequence[str]) -> Figure:
     """Return a panel of real images and one of each architecture, two a row."""
-    first = next(iter(sheets.values()))
+    first = next(iter(grids.values()))
     chosen = sampled_classes(first.quality["class_count"].tolist())
     names = [names[label] for label in chosen]
-    sheets = {method: sheet.take(chosen) for method, sheet in sheets.items()}
-    num_rows = -(-(len(sheets) + 1) // 2)
+    grids = {method: grid.take(chosen) for method, grid in grids.items()}
+    num_rows = -(-(len(grids) + 1) // 2)
     figure, rows = make_figure(num_rows, 2, 9.2, max(3.0, 0.3 * len(names)) * num_rows)
     panels = [axes for row in rows for axes in row]
-    first = next(iter(sheets.values()))
+    first = next(iter(grids.values()))
     counts = zip(names, first.quality["class_count"], strict=True)
     labels = [f"{name}  {count:,}" for name, count in counts]
     plot_grid(panels[0], first.images_3KJCHW[_REAL], labels, [False] * len(names))
     panels[0].set_title("real images: number", fontsize=9)
-    for axes, (method, sheet) in zip(panels[1:], sheets.items(), strict=False):
-        quality = zip(names, sheet.diversity_K, sheet.quality["distinct_nearest"], strict=True)
+    for axes, (method, grid) in zip(panels[1:], grids.items(), strict=False):
+        quality = zip(names, grid.diversity_K, grid.quality["distinct_nearest"], strict=True)
         labels = [f"{name}  {_number(value)} / {distinct:.0f}" for name, value, distinct in quality]
-        plot_grid(axes, sheet.images_3KJCHW[_GENERATED], labels, sheet.diversity_K < COLLAPSED_BELOW)
+        plot_grid(axes, grid.images_3KJCHW[_GENERATED], labels, grid.diversity_K < COLLAPSED_BELOW)
         axes.set_title(f"{method}: diversity / distinct", fontsize=9)
-    for axes in panels[len(sheets) + 1 :]:
+    for axes in panels[len(grids) + 1 :]:
         axes.set_visible(False)
     return figure
 
@@ -179,13 +179,13 @@ def _say_sampled(num_classes: int) -> str:
     return f"Of {num_classes:,} classes, {ends} are shown. "
 
 
-def nearest_figure(sheets: Mapping[str, Sheet], names: Sequence[str]) -> Figure:
+def nearest_figure(grids: Mapping[str, Grid], names: Sequence[str]) -> Figure:
     """Return for each architecture its least diverse class, with the nearest real images below."""
-    figure, rows = make_figure(len(sheets), 1, 6.5, 1.6 * len(sheets))
-    for (axes,), (method, sheet) in zip(rows, sheets.items(), strict=True):
-        label = sheet.least_diverse
-        diversity = sheet.diversity_K[label]
-        pair = sheet.images_3KJCHW[[_GENERATED, _NEAREST], label]
+    figure, rows = make_figure(len(grids), 1, 6.5, 1.6 * len(grids))
+    for (axes,), (method, grid) in zip(rows, grids.items(), strict=True):
+        label = grid.least_diverse
+        diversity = grid.diversity_K[label]
+        pair = grid.images_3KJCHW[[_GENERATED, _NEAREST], label]
         plot_grid(axes, pair, ["generated", "nearest real"], [bool(diversity < COLLAPSED_BELOW), False])
         title = f"{method}: {names[label]}, diversity {_number(diversity)}"
         axes.set_title(title, fontsize=9, loc="left")

@@ -66,7 +66,7 @@ def collapsed_runs(collapse: pd.DataFrame) -> Table:
         ),
         notes=(
             "A class is dead if none of its test images is recognised. Where collapsed and other runs both "
-            "occur, the means in T1 describe neither.",
+            "occur, the means in T1 describe neither. Overlapping intervals do not rank methods.",
             f"Saturated: under double softmax, loss and accuracy sum to {SATURATION_SUM} within "
             f"{SATURATION_TOLERANCE}, so the loss adds nothing to the accuracy. This holds in "
             f"{_count_saturated_rows()} of the paper's {len(TABLE_1)} rows.",
@@ -100,7 +100,7 @@ def _rate_meaning(rows: pd.DataFrame) -> str:
     return (
         f"At least one class is never recognised in {num_collapsed} of {count(n, 'complete run')}. The "
         f"highest rate is that of {first['method']} on {named_data(first['data'])}{others}: "
-        f"{rate(*(first[name] for name in _RATE))}. Overlapping intervals do not rank methods."
+        f"{rate(*(first[name] for name in _RATE))}."
     )
 
 

@@ -1,6 +1,6 @@
 """Write tables in LaTeX for a paper: booktabs, siunitx, at most six columns, as wide as a column or the text.
 
-Widths are reckoned in points for 8 points of Computer Modern, which is wider than Times.
+Widths are estimated in points for Computer Modern at 8 points, which is wider than Times.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ _LATEX = {
     "\n": " ",
 }
 _LAST_LATIN = "\u017f"
-"""the last character that LaTeX sets as it comes"""
+"""the last character that LaTeX sets without escaping"""
 _WIDTHS = {
     **dict.fromkeys("ijl.,:;'!|[]", 0.29),
     **dict.fromkeys("frtsI()-_", 0.42),
@@ -51,18 +51,18 @@ _WIDTHS = {
     **{character: 0.76 for character in "ABCDEFGHJKLNOPQRSTUVXYZ&"},
     " ": 0.34,
 }
-"""of characters in parts of the size; others are `_WIDTH` wide"""
+"""widths of characters relative to the font size; others have `_WIDTH`"""
 _WIDTH = 0.54
 _SIZE_PT = 8.5
 _BOLD = 1.15
 _GAP_PT = 6.0
 _NARROWEST_PT = 60.0
-"""of columns of prose"""
+"""of prose columns"""
 _LINE_PT = 9.5
 _CAPTION_PT = 12.0
 _PAGE_PT = 520.0
 _FEWEST_LINES = 8
-"""of rows that a page holds, however long its notes are"""
+"""fewest rows of a page, however long its notes are"""
 _NUMBER = re.compile(r"([<>] )?([+−]?\d[\d,]*(?:\.\d+)?)(.*)", re.DOTALL)
 _ENDS = re.compile(r"\(([^()]*?) to ([^()]*?)\)")
 _INTERVAL = re.compile(r"\s*\(([^()]*\bintervals?\b[^()]*)\)")
@@ -76,13 +76,13 @@ _SETUP = (
     r"\setlength{\tabcolsep}{3pt}\setlength{\belowcaptionskip}{4pt}",
     r"\emergencystretch=3em\footnotesize",
 )
-"""what a table needs; numbers are text, since some fonts have no bold ones in formulas, and their minus is
-that of formulas, since some have none in text"""
+"""settings of a table; numbers are text, because some fonts have no bold digits in formulas, and their minus
+is that of formulas, because some fonts have none in text"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How wide a paper is, in points."""
+    """The widths of a paper, in points."""
 
     column_pt: float
     text_pt: float
@@ -114,17 +114,16 @@ class _Shown:
 
     @property
     def width_pt(self) -> float:
-        """The width of its widest cell, or of its head where that is wider when wrapped."""
+        """The width of its widest cell, or of its wrapped head if that is wider."""
         words = max(map(_width, self.head.split()))
         return max(self.body_pt, words, _width(self.head) / 3)
 
 
 def to_latex(table: Table, layout: Layout = TWO_COLUMNS) -> str:
-    r"""Return a LaTeX table for each block, more where its rows need several pages.
+    r"""Return a LaTeX table for each block, or several if its rows need several pages.
 
-    The columns are those that a page shows unasked; the CSV has all. The caption gives n and says what is in
-    brackets and what is marked; meaning and notes follow below. A table that does not fit a column is a
-    `table*`.
+    The columns are those that a page shows by default; the CSV has all. The caption gives n and explains
+    brackets and marks; meaning and notes are below. A table that does not fit a column is a `table*`.
     """
     if table.is_empty:
         return f"% {' '.join(table.title.split())}: {' '.join(table.meaning.split())}\n"
@@ -148,7 +147,7 @@ def _escape_character(character: str) -> str:
 
 
 def _breakable(text: str) -> str:
-    """Return an escaped text whose long words may break: after joints, and within."""
+    """Return an escaped text whose long words may break, after joints and inside words."""
     words = re.split(r"(\s+)", text)
     return "".join(
         r"\allowbreak{}".join(map(escape, _PIECE.findall(word))) if len(word) > 12 else escape(word)
@@ -161,7 +160,7 @@ def _width(text: str) -> float:
 
 
 def _in_brackets(text: str) -> str:
-    """Return a text with the two ends of an interval in square brackets, which take less room."""
+    """Return a text with the ends of an interval in square brackets, which are shorter."""
     return _ENDS.sub(r"[\1, \2]", text).replace("(interval not estimable)", f"[{ABSENT}]")
 
 
@@ -197,7 +196,7 @@ def _group(rows: Sequence[Sequence[Cell]], columns: Sequence[Column]) -> list[li
 
 
 def _are_numbers(cells: Sequence[Cell]) -> bool:
-    """Whether a column holds numbers; some may be absent or cannot be estimated."""
+    """Whether a column has only numbers and values that are absent or not estimable."""
     numbers = [cell for cell in cells if cell.is_number and cell.value]
     return (
         all(cell.is_number for cell in cells)
@@ -209,10 +208,10 @@ def _are_numbers(cells: Sequence[Cell]) -> bool:
 def _find_best(
     cells: Sequence[Cell], groups: Sequence[Sequence[int]], is_higher_better: bool
 ) -> dict[int, str]:
-    """Return which values of each group are the best and the second, as they are shown.
+    """Return which values of each group are the best and the second, as shown.
 
-    Values that are shown alike are alike: all of them are the best, and then there is no second. Nothing is
-    marked where more than half are the best, and no second of two.
+    Values that are shown equal are equal: all of them are the best, and then there is no second. Nothing is
+    marked if more than half are the best, and no second of two.
     """
     best: dict[int, str] = {}
     for group in groups:
@@ -229,7 +228,7 @@ def _find_best(
 
 
 def _fit(columns: Sequence[_Shown], layout: Layout) -> tuple[list[_Shown], bool]:
-    """Return columns of which as many wrap as must, and whether they need the whole width of the text."""
+    """Return the columns, with as few wrapped as possible, and whether they need the whole text width."""
     fitted = list(columns)
     gaps = _GAP_PT * (len(fitted) - 1)
     natural = sum(column.width_pt for column in fitted) + gaps
@@ -253,7 +252,7 @@ def _fit(columns: Sequence[_Shown], layout: Layout) -> tuple[list[_Shown], bool]
 
 
 def _share_width(columns: Sequence[_Shown], layout: Layout) -> dict[int, float]:
-    """Return how wide each column that wraps is, in points; what holds more text is wider."""
+    """Return the width of each wrapped column in points; columns with more text are wider."""
     taken = sum(column.width_pt for column in columns if column.kind != "X") + _GAP_PT * (len(columns) - 1)
     wraps = {place: column for place, column in enumerate(columns) if column.kind == "X"}
     weights = {place: math.sqrt(max(column.width_pt, 1.0)) for place, column in wraps.items()}
@@ -302,7 +301,7 @@ def _write_block(table: Table, block: Block, layout: Layout, number: int) -> Ite
 
 
 def _caption(table: Table, block: Block, columns: Sequence[_Shown]) -> str:
-    """Return what is shown, of how many, with which intervals, and what is marked."""
+    """Return the caption: what is shown, n, intervals and marks."""
     place, title = match.groups() if (match := _PLACE.fullmatch(table.title)) else ("", table.title)
     sentences = [f"{title} ({place} of the report)" if place else title]
     sentences += [f"Setting: {block.setting}"] if block.setting else []
@@ -310,7 +309,9 @@ def _caption(table: Table, block: Block, columns: Sequence[_Shown]) -> str:
     if len(counts):
         low, high = int(counts.min()), int(counts.max())
         noun = table.sample[1] + ("" if high == 1 else "s")
-        sentences.append(f"n = {low} {noun} a row" if low == high else f"n = {low} to {high} {noun} a row")
+        sentences.append(
+            f"n = {low} {noun} per row" if low == high else f"n = {low} to {high} {noun} per row"
+        )
     shown = [column for column in table.columns if not column.is_more]
     intervals: dict[str, list[str]] = {}
     for column in shown:
@@ -331,7 +332,7 @@ def _caption(table: Table, block: Block, columns: Sequence[_Shown]) -> str:
 def _paginate(
     rows: Sequence[Sequence[Cell]], columns: Sequence[_Shown], widths: Mapping[int, float], room_pt: float
 ) -> Iterator[list[int]]:
-    """Yield the rows that each page holds."""
+    """Yield the rows of each page."""
     page: list[int] = []
     taken = 0.0
     for row in range(len(rows)):
@@ -361,7 +362,7 @@ def _specify(columns: Sequence[_Shown], widths: Mapping[int, float]) -> Iterator
 
 
 def _format(column: _Shown) -> str:
-    """Return how much room siunitx keeps for numbers, and for what follows them."""
+    """Return the width that siunitx reserves for numbers, and for the text after them."""
     found = [match for cell in column.cells if (match := _NUMBER.fullmatch(cell.text))]
     numbers = [match[2].replace(",", "") for match in found]
     sign = "+" if any(number[0] in "+−" for number in numbers) else ""
@@ -394,7 +395,7 @@ def _head(column: _Shown, width_pt: float | None) -> str:
 
 
 def _rows(columns: Sequence[_Shown], rows: Sequence[int], groups: Mapping[int, int]) -> Iterator[str]:
-    """Yield rows; names of rows are not repeated, and training sets are separated."""
+    """Yield rows; row heads are not repeated, and training sets are separated."""
     heads = [place for place, column in enumerate(columns) if column.is_row_head][:-1]
     above: int | None = None
     for row in rows:

@@ -200,9 +200,7 @@ def _describe_inside(listed: pd.DataFrame) -> str:
     chance = (1 - PREDICTION_CONFIDENCE) * len(testable)
     return (
         f"The paper's accuracy is outside the {PREDICTION_CONFIDENCE:.0%} prediction interval in {outside} "
-        f"of {count(len(testable), 'row')}; about {chance:.2g} would be expected by chance. Inside means "
-        "that one more run of ours could have given the paper's number, not that the number is right. The "
-        "wider the interval, the weaker this evidence."
+        f"of {count(len(testable), 'row')}; about {chance:.2g} would be expected by chance."
     )
 
 
@@ -222,7 +220,9 @@ def _healthy_meaning(healthy: pd.DataFrame) -> str:
 def _notes(cells: pd.DataFrame, runs: pd.DataFrame) -> tuple[str, ...]:
     paper = (
         f" z, from {MIN_COMPARED} runs on: how many sd the paper's number is above our mean; next to it, how "
-        "many of our runs do not exceed it. The paper reports one run per row."
+        "many of our runs do not exceed it. The paper reports one run per row. Inside means that one more "
+        "run of ours could have given the paper's number, not that the number is right. The wider the "
+        "interval, the weaker this evidence."
     )
     return (
         "Accuracy and macro F1 lie between 0 and 1 and are measured on the test images, "

@@ -9,7 +9,7 @@ from lt_rebalance.ground.text import one_line
 from lt_rebalance.images.description import choose_classes, describe, to_dict
 from lt_rebalance.images.load import Look, look_at, look_at_known, require_faultless
 from lt_rebalance.images.options import OWN_FIELDS, OWN_FLAGS, OwnOptions
-from lt_rebalance.images.sheet import require_free, write_sheet
+from lt_rebalance.images.sample_grid import require_free, write_grid
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
             print(one_line(line).rstrip())
     if options.samples is not None and look.own is not None:
         shown = choose_classes(look.counts["train"])
-        write_sheet(options.samples, look.own.dataset, look.class_names, shown)
+        write_grid(options.samples, look.own.dataset, look.class_names, shown)
         if not options.json:
             print(f"samples: {one_line(options.samples)}")
     require_faultless(look)

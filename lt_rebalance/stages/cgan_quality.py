@@ -18,8 +18,8 @@ from lt_rebalance.networks.generators.generator import Generator
 SAMPLES_PER_CLASS = 200
 REFERENCE_IMAGES = 1000
 """real images of a class whose distance to their nearest neighbour is measured"""
-SHEET_IMAGES = 10
-SHEET_SEED = 0
+GRID_IMAGES = 10
+GRID_SEED = 0
 _NEAREST_CHUNK = 250
 
 Quality = dict[str, list[float | None]]
@@ -107,8 +107,8 @@ def nearest_positions(images_NCHW: Tensor, real_MCHW: Tensor, *, skip_same_posit
 
 
 @torch.no_grad()
-def sample_sheet(generator: Generator, real_by_class: Iterable[Tensor]) -> NDArray[np.uint8]:
-    """Return `sheet_3KSCHW` in bytes: generated, the nearest real image of each, and the first real ones.
+def sample_grid(generator: Generator, real_by_class: Iterable[Tensor]) -> NDArray[np.uint8]:
+    """Return `grid_3KSCHW` in bytes: generated, the nearest real image of each, and the first real ones.
 
     The noise is the same ten vectors for every class, seed and architecture, so that samples can be compared.
     Real images are repeated if a class has fewer than ten.
@@ -116,27 +116,27 @@ def sample_sheet(generator: Generator, real_by_class: Iterable[Tensor]) -> NDArr
     Args:
         real_by_class: as for `measure_quality`.
     """
-    sheets = []
+    grids = []
     for label, real_MCHW in enumerate(real_by_class):
         device = real_MCHW.device
         generated_SCHW = _draw_class(generator, label, device)
         nearest_SCHW = real_MCHW[nearest_positions(generated_SCHW, real_MCHW)]
-        first_SCHW = real_MCHW[torch.arange(SHEET_IMAGES, device=device) % len(real_MCHW)]
-        sheets.append(torch.stack([generated_SCHW, nearest_SCHW, first_SCHW]))
-    return _to_bytes(torch.stack(sheets, dim=1))
+        first_SCHW = real_MCHW[torch.arange(GRID_IMAGES, device=device) % len(real_MCHW)]
+        grids.append(torch.stack([generated_SCHW, nearest_SCHW, first_SCHW]))
+    return _to_bytes(torch.stack(grids, dim=1))
 
 
 @torch.no_grad()
-def draw_sheet(generator: Generator, num_classes: int, device: torch.device) -> NDArray[np.uint8]:
+def draw_grid(generator: Generator, num_classes: int, device: torch.device) -> NDArray[np.uint8]:
     """Return `images_KSCHW` in bytes: generated samples."""
     return _to_bytes(torch.stack([_draw_class(generator, label, device) for label in range(num_classes)]))
 
 
 def _draw_class(generator: Generator, label: int, device: torch.device) -> Tensor:
     generator.eval()
-    noise_stream = torch_stream(SHEET_SEED, "sheet_noise")
-    noise_SZ = torch.randn(SHEET_IMAGES, generator.noise_dim, generator=noise_stream)
-    images_SCHW: Tensor = generator(noise_SZ.to(device), torch.full((SHEET_IMAGES,), label, device=device))
+    noise_stream = torch_stream(GRID_SEED, "sheet_noise")
+    noise_SZ = torch.randn(GRID_IMAGES, generator.noise_dim, generator=noise_stream)
+    images_SCHW: Tensor = generator(noise_SZ.to(device), torch.full((GRID_IMAGES,), label, device=device))
     return images_SCHW
 
 

@@ -11,9 +11,9 @@ from lt_rebalance.ground.seeding import torch_stream
 from lt_rebalance.stages.base import StageRun
 from lt_rebalance.stages.cgan_quality import (
     diversity,
-    draw_sheet,
+    draw_grid,
     measure_quality,
-    sample_sheet,
+    sample_grid,
 )
 from lt_rebalance.stages.inputs import StageInputs
 from lt_rebalance.studies.stage import GeneratorStage
@@ -41,12 +41,12 @@ class GeneratorRun(StageRun[GeneratorStage, GeneratorLane]):
         noise_stream = torch_stream(self.stages[index].seed, "diversity_noise", device=self._device)
         real_by_class = self._reader.real_by_class(self._inputs[index].subset)
         quality = measure_quality(generator, real_by_class, noise_stream, {"diversity": diversity})
-        return draw_sheet(generator, self._reader.spec.num_classes, self._device), quality["diversity"]
+        return draw_grid(generator, self._reader.spec.num_classes, self._device), quality["diversity"]
 
     def _results(self, stage: GeneratorStage, lane: GeneratorLane, inputs: StageInputs) -> dict[str, Any]:
         noise_stream = torch_stream(stage.seed, "diversity_noise", device=self._device)
         quality = measure_quality(lane.generator, self._reader.real_by_class(inputs.subset), noise_stream)
-        sheet = sample_sheet(lane.generator, self._reader.real_by_class(inputs.subset))
+        grid = sample_grid(lane.generator, self._reader.real_by_class(inputs.subset))
         measured = [value for value in quality["diversity"] if value is not None]
         metrics = {name: value for name, value in lane.curves[-1].items() if name != "step"}
         metrics["num_collapsed_classes"] = float(sum(value < COLLAPSED_BELOW for value in measured))
@@ -55,6 +55,6 @@ class GeneratorRun(StageRun[GeneratorStage, GeneratorLane]):
             "quality_per_class": quality,
             "artifacts": {
                 "weights": self._write_weights(stage, lane.generator),
-                "samples": self._write_array(stage, "samples", sheet),
+                "samples": self._write_array(stage, "samples", grid),
             },
         }

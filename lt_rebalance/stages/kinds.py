@@ -11,8 +11,8 @@ from lt_rebalance.stages.work import (
     count_generator,
     count_generator_training,
     generator_image_flop,
+    grid_bytes,
     measuring_flop,
-    sheet_bytes,
     tested_bytes,
 )
 from lt_rebalance.store import Store
@@ -54,7 +54,7 @@ KINDS: Mapping[str, Kind] = {
         image_flop=generator_image_flop,
         count_trained=count_generator_training,
         count_kept=count_generator,
-        array_bytes=sheet_bytes,
+        array_bytes=grid_bytes,
     ),
     "classifier": _CLASSIFIER,
     "validation": replace(_CLASSIFIER, run="lt_rebalance.stages.classifier:ValidationRun"),

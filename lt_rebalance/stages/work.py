@@ -63,12 +63,12 @@ def generator_image_flop(stage: GeneratorStage) -> float:
     return generator_passes * generator.flop + trained.partner_passes * partner.flop
 
 
-def sheet_bytes(stage: GeneratorStage) -> int:
+def grid_bytes(stage: GeneratorStage) -> int:
     """Return the bytes of a result's images: three rows for each class."""
-    from lt_rebalance.stages.cgan_quality import SHEET_IMAGES
+    from lt_rebalance.stages.cgan_quality import GRID_IMAGES
 
     spec = get_dataset_spec(stage.data.dataset)
-    return 3 * SHEET_IMAGES * math.prod(spec.image_shape) * spec.num_classes
+    return 3 * GRID_IMAGES * math.prod(spec.image_shape) * spec.num_classes
 
 
 def count_generator(stage: GeneratorStage) -> int:

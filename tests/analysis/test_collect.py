@@ -407,7 +407,7 @@ def test_samples_are_read_without_pickle_and_verified(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"cos\nsystem\n(S'touch pwned'\ntR.", b"", npy_bytes(np.zeros((3, 2)))])
-def test_a_file_that_is_no_sheet_is_refused_in_our_words(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_grid_is_refused_in_our_words(tmp_path: Path, content: bytes) -> None:
     plan = small_plan(methods=("cgan",), generators=("mlp_cgan_relu",), num_seeds=1)
     store = make_store(tmp_path / "store", plan)
     key = read_results(store.location).generators["key"].iloc[0]
@@ -446,7 +446,7 @@ def test_the_order_of_files_changes_nothing(tmp_path: Path) -> None:
     )
 
 
-def test_invented_generators_have_a_sheet(tmp_path: Path) -> None:
+def test_invented_generators_have_a_grid_of_samples(tmp_path: Path) -> None:
     plan = small_plan(methods=("cgan",), generators=("mlp_cgan_relu",), num_seeds=1)
     store = make_store(tmp_path / "store", plan)
     stage = plan.runs[0].stage.generator_stage

@@ -21,11 +21,11 @@ from analysis.figures.classes import draw_confusions, plot_confusion, plot_recal
 from analysis.figures.differences import draw_differences, pair_runs, plot_differences
 from analysis.figures.generators import (
     GAP,
+    grid_figure,
     nearest_figure,
     plot_diversity,
     plot_grid,
-    read_sheets,
-    sheet_figure,
+    read_grids,
 )
 from analysis.figures.methods import draw_replicates, plot_replicates, plot_wins
 from analysis.figures.ranks import draw_ranks, fewest_blocks, plot_ranks, rank_p_values, rank_table
@@ -331,11 +331,13 @@ def test_grids_place_every_image_with_gaps_and_frame_collapsed_classes() -> None
     assert frame.get_y() == side - 0.5 - GAP and frame.get_height() == side + GAP
 
 
-def test_sheets_are_those_of_the_lowest_complete_seed_of_each_architecture(grid_results: Results) -> None:
+def test_grids_are_those_of_the_lowest_complete_seed_of_each_architecture(
+    grid_results: Results,
+) -> None:
     generators = grid_results.generators.query("data == '1/2'").copy()
     generators.loc[generators["method"].eq("mlp_cgan_leaky") & generators["seed"].lt(3), "state"] = "failed"
-    sheets = read_sheets(grid_results, generators)
-    assert {method: sheet.seed for method, sheet in sheets.items()} == {
+    grids = read_grids(grid_results, generators)
+    assert {method: grid.seed for method, grid in grids.items()} == {
         "mlp_cgan_relu": 0,
         "small_mlp_cgan_leaky": 0,
         "mlp_cgan_leaky": 3,
@@ -343,19 +345,21 @@ def test_sheets_are_those_of_the_lowest_complete_seed_of_each_architecture(grid_
     }
 
 
-def test_sheets_say_the_quality_of_each_class_and_frame_those_that_collapsed(grid_results: Results) -> None:
-    (sheet,) = read_sheets(grid_results, grid_results.generators.query("seed == 1").head(1)).values()
+def test_grids_say_the_quality_of_each_class_and_frame_those_that_collapsed(
+    grid_results: Results,
+) -> None:
+    (grid,) = read_grids(grid_results, grid_results.generators.query("seed == 1").head(1)).values()
     diversity = [0.5, 0.0996, np.nan, 0.101, *[0.9] * 6]
-    quality = sheet.quality.assign(diversity=diversity, distinct_nearest=range(10))
-    sheets = {"mlp_cgan_relu": dataclasses.replace(sheet, quality=quality)}
+    quality = grid.quality.assign(diversity=diversity, distinct_nearest=range(10))
+    grids = {"mlp_cgan_relu": dataclasses.replace(grid, quality=quality)}
     names = [f"class {label}" for label in range(10)]
-    real, generated = sheet_figure(sheets, names).axes
+    real, generated = grid_figure(grids, names).axes
     labels = [text.get_text() for text in generated.get_yticklabels()]
     assert labels[:4] == ["class 0  0.500 / 0", "class 1  0.100 / 1", "class 2  – / 2", "class 3  0.101 / 3"]
     assert len(generated.patches) == 1 and list(real.patches) == []
-    (nearest,) = nearest_figure(sheets, names).axes
+    (nearest,) = nearest_figure(grids, names).axes
     assert nearest.get_title(loc="left") == "mlp_cgan_relu: class 1, diversity 0.100"
-    assert (np.asarray(nearest.images[0].get_array())[:28, :28] == sheet.images_3KJCHW[0, 1, 0, 0]).all()
+    assert (np.asarray(nearest.images[0].get_array())[:28, :28] == grid.images_3KJCHW[0, 1, 0, 0]).all()
 
 
 def test_diversity_is_drawn_for_every_class_and_generator(grid_results: Results) -> None:

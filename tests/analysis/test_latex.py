@@ -125,7 +125,7 @@ def test_caption_tells_the_interval_of_each_column_where_they_differ() -> None:
 
 @pytest.mark.parametrize(
     ("numbers", "said"),
-    [([3, 3], "n = 3 runs a row."), ([8, 10], "n = 8 to 10 runs a row."), ([1], "n = 1 run a row.")],
+    [([3, 3], "n = 3 runs per row."), ([8, 10], "n = 8 to 10 runs per row."), ([1], "n = 1 run per row.")],
 )
 def test_caption_says_n(numbers: list[object], said: str) -> None:
     assert said in to_latex(make_table(n=numbers))

@@ -21,7 +21,7 @@ from analysis.classes import (
 )
 from analysis.collect import read_results
 from analysis.figures.classes import draw_confusions, draw_recalls, plot_pairs
-from analysis.figures.generators import draw_sheets, plot_grid
+from analysis.figures.generators import draw_grids, plot_grid
 from analysis.tables.classes import class_table, has_classes_to_tell
 from benchmarks import report
 from lt_rebalance.cli.show import _render_classes
@@ -146,7 +146,7 @@ def test_most_confused_pairs_come_first() -> None:
     assert confused_pairs([Confusion.of_matrix(np.eye(3, dtype=np.int64))]) == []
 
 
-def test_sheet_of_many_classes_shows_the_largest_and_the_smallest() -> None:
+def test_grid_of_many_classes_shows_the_largest_and_the_smallest() -> None:
     assert sampled_classes([5, 9, 1]) == [0, 1, 2]
     counts = list(range(100))
     assert sampled_classes(counts) == [*range(99, 89, -1), *range(9, -1, -1)]
@@ -189,12 +189,12 @@ def make_many(root: Path, num_classes: int) -> Store:
     return store
 
 
-def test_sheets_and_pairs_of_many_classes_say_what_they_leave_out(tmp_path: Path) -> None:
+def test_grids_and_pairs_of_many_classes_say_what_they_leave_out(tmp_path: Path) -> None:
     results = read_results(make_many(tmp_path, 30).location)
-    captions = {each.name: each.caption for each in draw_sheets(results)}
+    captions = {each.name: each.caption for each in draw_grids(results)}
     assert "Of 30 classes, the 10 with most and the 10 with fewest" in captions["f8-samples-1"]
-    (sheet,) = [each.figure for each in draw_sheets(results) if each.name == "f8-samples-1"]
-    assert len(sheet.axes[0].get_yticks()) == MAX_SHOWN
+    (grid,) = [each.figure for each in draw_grids(results) if each.name == "f8-samples-1"]
+    assert len(grid.axes[0].get_yticks()) == MAX_SHOWN
     (pairs,) = draw_confusions(results.runs, results.confusions, results.class_names)
     assert "10 pairs of 30 classes" in pairs.caption and "left out" in pairs.caption
 

@@ -16,15 +16,15 @@ from lt_rebalance.networks.generators.generator import NOISE_DIM, Generator
 from lt_rebalance.networks.generators.registry import build_generator
 from lt_rebalance.networks.initialization import build_network
 from lt_rebalance.stages.cgan_quality import (
+    GRID_IMAGES,
     QUALITY_MEASURES,
     REFERENCE_IMAGES,
     SAMPLES_PER_CLASS,
-    SHEET_IMAGES,
     distinct_nearest,
     measure_quality,
     nearest_distance_ratio,
     nearest_positions,
-    sample_sheet,
+    sample_grid,
 )
 
 K = 4
@@ -178,50 +178,50 @@ def test_quality_of_equal_streams_is_equal_and_of_different_ones_differs() -> No
     assert first["nearest_distance_ratio"] != other["nearest_distance_ratio"]
 
 
-# Sample sheets
+# Sample grids
 
 
-def test_sheet_noise_is_the_same_for_every_class() -> None:
+def test_grid_noise_is_the_same_for_every_class() -> None:
     recital = Recital([REAL, REAL])
-    sample_sheet(recital, [REAL, REAL])
-    expected_SZ = torch.randn(SHEET_IMAGES, NOISE_DIM, generator=torch_stream(0, "sheet_noise"))
+    sample_grid(recital, [REAL, REAL])
+    expected_SZ = torch.randn(GRID_IMAGES, NOISE_DIM, generator=torch_stream(0, "sheet_noise"))
     assert len(recital.noises) == 2
     assert all(torch.equal(noise_SZ, expected_SZ) for noise_SZ in recital.noises)
 
 
 @pytest.mark.parametrize("architecture", [SMALL, BIG])
-def test_sheet_holds_what_the_generator_draws_in_evaluation_mode(architecture: str) -> None:
+def test_grid_holds_what_the_generator_draws_in_evaluation_mode(architecture: str) -> None:
     generator = make_generator(architecture).train()
     before = copy.deepcopy(generator.state_dict())
-    sheet_3KSCHW = sample_sheet(generator, make_real())
-    assert (sheet_3KSCHW.shape, sheet_3KSCHW.dtype) == ((3, K, SHEET_IMAGES, 1, 8, 8), np.uint8)
+    grid_3KSCHW = sample_grid(generator, make_real())
+    assert (grid_3KSCHW.shape, grid_3KSCHW.dtype) == ((3, K, GRID_IMAGES, 1, 8, 8), np.uint8)
     assert all(torch.equal(before[name], tensor) for name, tensor in generator.state_dict().items())
-    noise_SZ = torch.randn(SHEET_IMAGES, NOISE_DIM, generator=torch_stream(0, "sheet_noise"))
+    noise_SZ = torch.randn(GRID_IMAGES, NOISE_DIM, generator=torch_stream(0, "sheet_noise"))
     for label in range(K):
         with torch.no_grad():
-            images_SCHW = generator.eval()(noise_SZ, torch.full((SHEET_IMAGES,), label)).double()
+            images_SCHW = generator.eval()(noise_SZ, torch.full((GRID_IMAGES,), label)).double()
         expected = np.rint((images_SCHW.numpy() + 1) * 127.5)
-        assert np.abs(sheet_3KSCHW[0, label] - expected).max() <= 1  # at a half, float32 may round otherwise
-        assert (sheet_3KSCHW[0, label] == expected).mean() > 0.99
+        assert np.abs(grid_3KSCHW[0, label] - expected).max() <= 1  # at a half, float32 may round otherwise
+        assert (grid_3KSCHW[0, label] == expected).mean() > 0.99
 
 
-def test_sheet_shows_the_nearest_real_image_of_each_and_the_first_real_ones_in_turn() -> None:
+def test_grid_shows_the_nearest_real_image_of_each_and_the_first_real_ones_in_turn() -> None:
     real_by_class = [make_line(np.array([-1.0, 0.2, 1.0])), make_line(np.linspace(-1, 1, 12))]
     recital = Recital([make_line(np.array([0.9, -0.5, 0.1])), make_line(np.array([-0.99]))])
-    generated_2S, nearest_2S, real_2S = sample_sheet(recital, real_by_class).reshape(3, 2, SHEET_IMAGES)
+    generated_2S, nearest_2S, real_2S = sample_grid(recital, real_by_class).reshape(3, 2, GRID_IMAGES)
     # (x + 1) * 127.5: 0.9 -> 242.25, -0.5 -> 63.75, 0.1 -> 140.25; 0.2 -> 153
     assert generated_2S[0].tolist() == [242, 64, 140] * 3 + [242]
     assert nearest_2S[0].tolist() == [255, 0, 153] * 3 + [255]
     assert real_2S[0].tolist() == [0, 153, 255] * 3 + [0]
-    assert nearest_2S[1].tolist() == [0] * SHEET_IMAGES
+    assert nearest_2S[1].tolist() == [0] * GRID_IMAGES
     assert real_2S[1].tolist() == np.rint(np.linspace(-1, 1, 12)[:10] * 127.5 + 127.5).tolist()
 
 
-def test_sheet_gives_every_byte_of_real_images_back_and_clips_what_lies_beyond() -> None:
+def test_grid_gives_every_byte_of_real_images_back_and_clips_what_lies_beyond() -> None:
     bytes_M = np.arange(256, dtype=np.uint8)
     real_MCHW = torch.from_numpy(bytes_M).float().div_(127.5).sub_(1).reshape(1, 1, 16, 16)
     recital = Recital([torch.tensor([-1.5, 1.5]).reshape(2, 1, 1, 1).expand(2, 1, 16, 16)])
-    generated_S, _, real_S = sample_sheet(recital, [real_MCHW])[:, 0]
-    assert (real_S.reshape(SHEET_IMAGES, 256) == bytes_M).all()
+    generated_S, _, real_S = sample_grid(recital, [real_MCHW])[:, 0]
+    assert (real_S.reshape(GRID_IMAGES, 256) == bytes_M).all()
     assert np.unique(generated_S[0]).tolist() == [0]
     assert np.unique(generated_S[1]).tolist() == [255]

@@ -283,14 +283,14 @@ def test_samples_of_the_mini_set_end_with_the_first_real_images(mini: EndToEnd) 
     record = mini.records[0]
     assert set(record.artifacts) == {"weights", "samples"}
     content = mini.store.read_artifact(record, "samples")
-    sheet_3KSCHW = np.load(io.BytesIO(content), allow_pickle=False)
-    assert (sheet_3KSCHW.shape, sheet_3KSCHW.dtype) == ((3, 10, 10, 1, 28, 28), np.uint8)
+    grid_3KSCHW = np.load(io.BytesIO(content), allow_pickle=False)
+    assert (grid_3KSCHW.shape, grid_3KSCHW.dtype) == ((3, 10, 10, 1, 28, 28), np.uint8)
     images_NCHW = load_at_hand(TINY).train_images_NCHW
     subset = InputReader(TINY, None, mini.store, CPU).read(mini.stages[0]).subset
     for label, indices in enumerate(subset.indices_by_class):
-        assert np.array_equal(sheet_3KSCHW[2, label], images_NCHW[np.resize(indices, 10)])
+        assert np.array_equal(grid_3KSCHW[2, label], images_NCHW[np.resize(indices, 10)])
         real = {image.tobytes() for image in images_NCHW[indices]}
-        assert {image.tobytes() for image in sheet_3KSCHW[1, label]} <= real
+        assert {image.tobytes() for image in grid_3KSCHW[1, label]} <= real
 
 
 def test_stages_of_the_mini_set_in_another_store_give_the_same_records(

@@ -23,13 +23,13 @@ def require_free(path: str) -> None:
     """Raise a ValueError unless a grid may be written under a name."""
     if not path.endswith(".png") or "://" in path:
         raise ValueError(f"--samples must be a file of this machine that ends in .png, got {path!r}")
-    if os.path.lexists(path) and not _is_sheet(path):
+    if os.path.lexists(path) and not _is_grid(path):
         raise ValueError(f"--samples {path} is there and was not made by this command; name another file")
     if not Path(path).absolute().parent.is_dir():
         raise ValueError(f"--samples {path} cannot be written: there is no such directory; make it")
 
 
-def write_sheet(path: str, dataset: Dataset, class_names: Sequence[str], labels: Sequence[int]) -> None:
+def write_grid(path: str, dataset: Dataset, class_names: Sequence[str], labels: Sequence[int]) -> None:
     """Draw images of each class in one row and write the grid, replacing only an earlier grid.
 
     Raises:
@@ -38,19 +38,19 @@ def write_sheet(path: str, dataset: Dataset, class_names: Sequence[str], labels:
     images_NCHW, labels_N = dataset.train_images_NCHW, dataset.train_labels_N
     side = max(_SMALLEST_CELL, *images_NCHW.shape[2:])
     step = side + _GAP
-    sheet = Image.new("RGB", (_NAME_WIDTH + _NUM_COLUMNS * step, len(labels) * step), "white")
-    draw = ImageDraw.Draw(sheet)
+    grid = Image.new("RGB", (_NAME_WIDTH + _NUM_COLUMNS * step, len(labels) * step), "white")
+    draw = ImageDraw.Draw(grid)
     for row, label in enumerate(labels):
         name = one_line(class_names[label])
         shown = name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}~"
         draw.text((4, row * step + side // 2 - 6), shown, fill="black")
         for column, place in enumerate(_spread(np.flatnonzero(labels_N == label))):
-            sheet.paste(_to_cell(images_NCHW[place], side), (_NAME_WIDTH + column * step, row * step))
+            grid.paste(_to_cell(images_NCHW[place], side), (_NAME_WIDTH + column * step, row * step))
     information = PngImagePlugin.PngInfo()
     information.add_text(*_MARK)
     temporary = Path(path).with_name(f".writing-{os.getpid()}-{Path(path).name}")
     try:
-        sheet.save(temporary, format="PNG", pnginfo=information)
+        grid.save(temporary, format="PNG", pnginfo=information)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -71,7 +71,7 @@ def _to_cell(image_CHW: NDArray[np.uint8], side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.NEAREST)
 
 
-def _is_sheet(path: str) -> bool:
+def _is_grid(path: str) -> bool:
     try:
         with Image.open(path, formats=("PNG",)) as image:
             return image.info.get(_MARK[0]) == _MARK[1]
