@@ -29,6 +29,7 @@ def make_own_parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, default=50, metavar="N", help="in all (default: 50)")
     parser.add_argument("--seed", type=int, metavar="S", help="of the kills (default: a new one)")
     parser.add_argument("--steps", type=int, default=400, metavar="N", help="of a training (default: 400)")
+    parser.add_argument("--architecture", metavar="NAME", help="of a classifier (default: the preset's)")
     parser.add_argument(
         "--within", type=float, default=25.0, metavar="S", help="seconds from a worker's start (default: 25)"
     )
@@ -67,6 +68,7 @@ from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.presence import read_notes
 from lt_rebalance.studies.ledger import Ledger
+from lt_rebalance.studies.overrides import change_study, read_overrides
 from lt_rebalance.studies.plan import Plan, compile_study
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.tables import cells_frame, runs_frame
@@ -97,18 +99,17 @@ class Account:
     trained_s: float = 0.0
 
 
-def make_plan(steps: int) -> Plan:
-    """Return what the command plans."""
-    options = full_grid.make_grid_parser().parse_args([*AXES, *_budgets(steps)])
-    return compile_study(
-        full_grid.build_study(options), resolve_execution("cpu", "float32", 1, has_cuda=False)
-    )
+def make_plan(budget: Sequence[str]) -> Plan:
+    """Return what the command plans with the options of `make_budget`."""
+    options = full_grid.make_grid_parser().parse_args([*AXES, *budget])
+    study = change_study(full_grid.build_study(options), read_overrides(options.config, options.set))
+    return compile_study(study, resolve_execution("cpu", "float32", 1, has_cuda=False))
 
 
-def start_command(storage: Path, steps: int, cluster: Sequence[str]) -> subprocess.Popen[str]:
+def start_command(storage: Path, budget: Sequence[str], cluster: Sequence[str]) -> subprocess.Popen[str]:
     """Start the command that is killed."""
     script = str(ROOT / "sweeps" / "full_grid.py")
-    options = [*AXES, *_budgets(steps), *EXECUTION, *cluster, "--storage", str(storage)]
+    options = [*AXES, *budget, *EXECUTION, *cluster, "--storage", str(storage)]
     log = (storage.parent / f"{storage.name}.out").open("a")
     # Ray gives its workers a low priority; beside other work they would hardly run.
     environment = os.environ | {"RAY_worker_niceness": "0", "PYTHONPATH": str(ROOT)}
@@ -116,8 +117,10 @@ def start_command(storage: Path, steps: int, cluster: Sequence[str]) -> subproce
     return subprocess.Popen(command, stdout=log, stderr=log, text=True, env=environment)
 
 
-def _budgets(steps: int) -> list[str]:
-    return ["--steps", str(steps), "--generator-steps", str(steps)]
+def make_budget(steps: int, architecture: str | None) -> list[str]:
+    """Return the options that say how long a training takes."""
+    budget = ["--steps", str(steps), "--generator-steps", str(steps)]
+    return budget if architecture is None else [*budget, "--set", f"classifier.architecture={architecture}"]
 
 
 def open_at(storage: Path) -> Store:
@@ -155,14 +158,14 @@ class Chaos:
         storage: Path,
         account: Account,
         rng: random.Random,
-        steps: int,
+        budget: Sequence[str],
         within_s: float,
         nodes: "Nodes | None",
     ) -> None:
         self._storage = storage
         self._account = account
         self._rng = rng
-        self._steps = steps
+        self._budget = budget
         self._within_s = within_s
         self._nodes = nodes
         self._seen: dict[str, tuple[int, int]] = {}
@@ -172,7 +175,7 @@ class Chaos:
         cluster = [] if self._nodes is None else self._nodes.options
         deadline = time.monotonic() + 3600
         while time.monotonic() < deadline:
-            driver = start_command(self._storage, self._steps, cluster)
+            driver = start_command(self._storage, self._budget, cluster)
             while driver.poll() is None:
                 is_over = sum(self._account.kills.values()) >= num_kills or time.monotonic() > until
                 if is_over:
@@ -317,10 +320,16 @@ def open_nodes(num_nodes: int) -> Iterator[Nodes | None]:
 
 
 def run_chaos(
-    num_kills: int, seed: int, steps: int, within_s: float, num_nodes: int, minutes: float, folder: Path
+    num_kills: int,
+    seed: int,
+    budget: Sequence[str],
+    within_s: float,
+    num_nodes: int,
+    minutes: float,
+    folder: Path,
 ) -> Account:
     """Kill until the number of kills or the time is reached, and check every study that was run."""
-    plan, rng, account = make_plan(steps), random.Random(seed), Account()
+    plan, rng, account = make_plan(budget), random.Random(seed), Account()
     calm = open_at(folder / "undisturbed")
     for stage in plan.stages.values():
         run_stage(stage, calm)
@@ -328,7 +337,7 @@ def run_chaos(
     until = time.monotonic() + 60 * minutes
     with open_nodes(num_nodes) as nodes:
         while sum(account.kills.values()) < num_kills and time.monotonic() < until:
-            chaos = Chaos(folder / f"killed-{account.sweeps}", account, rng, steps, within_s, nodes)
+            chaos = Chaos(folder / f"killed-{account.sweeps}", account, rng, budget, within_s, nodes)
             chaos.run(num_kills, until)
             chaos.judge(plan, undisturbed)
             print(f"a study is done: {to_row(account, seed)}", flush=True)
@@ -362,7 +371,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         account = run_chaos(
             options.kills,
             seed,
-            options.steps,
+            make_budget(options.steps, options.architecture),
             options.within,
             options.nodes,
             options.minutes,

@@ -1,5 +1,6 @@
 """Fixtures that several test modules share."""
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -9,9 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from lt_rebalance.cluster import session as cluster
+from lt_rebalance.cluster.resources import ClusterSize
 from lt_rebalance.data.spec import DATA_DIR_VARIABLE
 from lt_rebalance.files.private_directory import private_directory
 from lt_rebalance.search.search import Search
+from lt_rebalance.store import Store
+from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.protocols import PROTOCOLS, Protocol, make_cell
 from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage
 from lt_rebalance.training.configs import Budget, Execution
@@ -184,3 +189,25 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands run their stages one by one in this process: how Ray runs them is not asked here."""
+
+    from lt_rebalance.commands import running  # with which Ray comes
+    from lt_rebalance.stages.kinds import run_stage
+
+    @contextlib.contextmanager
+    def no_ray(address: str | None) -> Iterator[ClusterSize]:
+        yield {}
+
+    def run_here(ledger: Ledger, store: Store, data_dir: str | None, *_: object) -> None:
+        while pending := ledger.pending():
+            for key, stage in pending.items():
+                if not {each.key for each in stage.upstreams} & set(pending):
+                    run_stage(stage, store, data_dir)
+                    ledger.refresh(key)
+
+    monkeypatch.setattr(cluster, "ray_cluster", no_ray)
+    monkeypatch.setattr(running, "run_plan", run_here)

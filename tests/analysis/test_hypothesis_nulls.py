@@ -292,10 +292,10 @@ def test_every_hypothesis_has_its_null() -> None:
     assert {hypothesis for hypothesis, _, _ in CASES.values()} == {each.name for each in HYPOTHESES}
 
 
-@pytest.mark.parametrize("num_sets", [NUM_NULLS, pytest.param(MANY_NULLS, marks=pytest.mark.slow)])
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_verdicts_under_the_null_are_rare(studies: dict[str, Results], case: str, num_sets: int) -> None:
-    found = verdicts(Drawn(studies[CASES[case][1]]), case, 0.0, num_sets)
+def test_verdicts_under_the_null_are_rare(studies: dict[str, Results], case: str) -> None:
+    found = verdicts(Drawn(studies[CASES[case][1]]), case, 0.0, MANY_NULLS)
     assert NOT_TESTED not in found
     assert is_share_at_most([verdict in (SUPPORTED, CONTRADICTED) for verdict in found], 0.05)
 

@@ -16,10 +16,12 @@ from lt_rebalance.files.bucket import PATIENCE_VARIABLE
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store
 from lt_rebalance.store.records import Record
+from lt_rebalance.studies.overrides import change_study, read_overrides
 from lt_rebalance.studies.plan import compile_study
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.training.configs import Execution
 from sweeps import full_grid
+from tests import linear_network
 from tests.gate import Gate, open_gate
 from tests.places import BucketPlace
 from tests.s3_server import S3Server
@@ -29,7 +31,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 CELLS = ["--preset", "quick", "--c", "1/2", "--methods", "none", "cgan", "--seeds", "1"]
 GENERATOR = ["--generators", "small_mlp_cgan_leaky", "--generator-steps", "200"]
-OPTIONS = [*CELLS, *GENERATOR, "--steps", "200", "--device", "cpu", "--precision", "float32"]
+SHORT = ["--steps", "200", *linear_network.OPTIONS]
+OPTIONS = [*CELLS, *GENERATOR, *SHORT, "--device", "cpu", "--precision", "float32"]
 PATIENCE_S = "20"
 END_S = 300
 
@@ -98,7 +101,8 @@ def expected(cpu_execution: Execution, tmp_path_factory: pytest.TempPathFactory)
     location = str(tmp_path_factory.mktemp("local") / "store")
     store = open_store(location, RESULTS_VERSION, create=True)
     assert store is not None
-    study = full_grid.build_study(full_grid.make_grid_parser().parse_args(OPTIONS))
+    options = full_grid.make_grid_parser().parse_args(OPTIONS)
+    study = change_study(full_grid.build_study(options), read_overrides(None, options.set))
     for stage in compile_study(study, cpu_execution).stages.values():
         run_stage(stage, store)
     return read_records(location)

@@ -1,20 +1,16 @@
 """Checks of --profile and --ratio on the command line: what they plan, what is refused, and small runs."""
 
-import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from analysis.collect import Results, read_results
-from lt_rebalance.cluster import session as cluster
-from lt_rebalance.cluster.resources import ClusterSize
-from lt_rebalance.cluster.session import ray_cluster
 from lt_rebalance.commands.sweep import main
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.device import resolve_execution
 from sweeps import full_grid, imbalance_levels, tune_classifier
+from tests import linear_network
 
 CPU = ["--device", "cpu", "--precision", "float32"]
 METHODS = ["--methods", "none", "undersample", "oversample", "balanced_softmax", "crt"]
@@ -117,35 +113,16 @@ def test_class_that_is_too_small_is_told_once(capsys: pytest.CaptureFixture[str]
 # Small runs
 
 
-@pytest.fixture(scope="module")
-def one_ray() -> Iterator[None]:
-    """Start one Ray for all commands of this module."""
-    with ray_cluster(None):
-        yield
-
-
-@pytest.fixture
-def shared_ray(one_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let commands use the Ray that runs instead of starting one each."""
-
-    @contextlib.contextmanager
-    def running(address: str | None) -> Iterator[ClusterSize]:
-        yield {}
-
-    monkeypatch.setattr(cluster, "ray_cluster", running)
-
-
 def run_profile(storage: Path, *arguments: str) -> Results:
     """Run a few methods on a profile, and return all results of the store."""
-    small = [*METHODS, "--steps", "2", "--seeds", "1", "--set", "classifier.batch_size=8"]
-    small += ["--max-concurrent", "1"]  # one worker to start
+    small = [*METHODS, "--steps", "2", "--seeds", "1", *linear_network.OPTIONS]
     name = "-".join(arguments).replace("--", "")
     assert call("--profile", *arguments, *small, "--name", name, "--storage", str(storage)) == 0
     return read_results(str(storage))
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("shared_ray")
+@pytest.mark.usefixtures("without_ray")
 def test_every_method_runs_on_every_profile_and_all_are_one_setting_in_order(tmp_path: Path) -> None:
     counts = {
         "original": [600] * 10,

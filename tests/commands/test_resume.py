@@ -12,10 +12,11 @@ import ray
 
 from lt_rebalance.commands.sweep import main
 from sweeps import full_grid
+from tests import linear_network
 
 ROOT = Path(__file__).parents[2]
 AXES = ["--c", "1/2", "--methods", "none", "cgan", "--generators", "small_mlp_cgan_leaky", "--seeds", "2"]
-BUDGETS = ["--steps", "200", "--generator-steps", "200"]
+BUDGETS = ["--steps", "200", "--generator-steps", "200", *linear_network.OPTIONS]
 EXECUTION = ["--device", "cpu", "--precision", "float32"]
 NUM_STAGES = 6
 

@@ -27,6 +27,7 @@ from sandbox import HOME, LAB, PATH, ROOT
 CHECKOUT = HOME / "lt_rebalance"
 CLUSTER_FILE = HOME / "local.yaml"
 PORT = 5000
+LIMIT_S = 1200.0
 STORAGE = f"s3://{BUCKET}/{PREFIX}".rstrip("/")
 STUDY = shlex.split(
     "--preset quick --name drill --c 1/2 --methods none oversample cgan --generators small_mlp_cgan_leaky "
@@ -43,7 +44,7 @@ def run_at_desk(name: str, command: list[str], **environment: str) -> int:
     """Run a command where the cluster is started from, with its output in a file; return its exit status."""
     process = start_at_desk(name, command, **environment)
     try:
-        return process.wait(timeout=1200)
+        return process.wait(timeout=LIMIT_S)
     finally:
         process.kill()
 
@@ -153,7 +154,6 @@ def serve_s3() -> Iterator[None]:
 
 def start_cluster(story: Story, hosts: Mapping[str, Host]) -> Nodes:
     """Run what the head of the cluster file says."""
-    copy_checkout()
     write_cluster_file(hosts)
     for host in hosts.values():
         furnish(host)
@@ -285,6 +285,12 @@ def run_study(story: Story, hosts: Mapping[str, Host], nodes: Nodes, token: str)
     account(story, work)
 
 
+def start_alone() -> "subprocess.Popen[bytes]":
+    """Start the study on this machine alone, without a cluster: it gives the tables to compare with."""
+    command = ["nice", "python", "sweeps/full_grid.py", *STUDY, "--storage", str(LAB / "alone")]
+    return start_at_desk("alone", command, PYTHONPATH=str(CHECKOUT))
+
+
 def download_store() -> None:
     """Copy the store out of the bucket, which ends with the sandbox."""
     client = boto3.client("s3")
@@ -302,6 +308,8 @@ def main() -> None:
     try:
         hosts = make_hosts()
         story.tell("three hosts answer over ssh")
+        copy_checkout()
+        alone = start_alone()  # most of what follows at first waits for hosts that start
         with serve_s3():
             nodes = start_cluster(story, hosts)
             tunnel = open_tunnel(story)
@@ -316,8 +324,7 @@ def main() -> None:
             story.tell("ray down has ended")
             for host in hosts.values():
                 host.kill_ray()
-            command = ["python", "sweeps/full_grid.py", *STUDY, "--storage", str(LAB / "alone")]
-            story.facts["alone_status"] = run_at_desk("alone", command, PYTHONPATH=str(CHECKOUT))
+            story.facts["alone_status"] = alone.wait(timeout=LIMIT_S)
             story.tell("one machine alone has run the study")
     finally:
         (LAB / "facts.json").write_text(json.dumps(story.facts, indent=1))
