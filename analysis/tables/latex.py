@@ -308,17 +308,16 @@ def _caption(table: Table, block: Block, columns: Sequence[_Shown]) -> str:
     counts = block.frame[table.sample[0]].dropna() if table.sample[0] in block.frame else pd.Series()
     if len(counts):
         low, high = int(counts.min()), int(counts.max())
-        noun = table.sample[1] + ("" if high == 1 else "s")
-        sentences.append(
-            f"n = {low} {noun} per row" if low == high else f"n = {low} to {high} {noun} per row"
-        )
+        number = f"{low}" if low == high else f"{low} to {high}"
+        sentences.append(f"n = {number} {table.sample[1]}{'' if high == 1 else 's'} per row")
     shown = [column for column in table.columns if not column.is_more]
     intervals: dict[str, list[str]] = {}
     for column in shown:
         for found in _INTERVAL.findall(column.head):
             intervals.setdefault(found, []).append(_INTERVAL.sub("", column.head))
     if len(intervals) == 1:
-        sentences.append(f"In brackets: {next(iter(intervals))}")
+        (half,) = intervals
+        sentences.append(f"After ±: {half[2:]}" if half.startswith("±") else f"In brackets: {half}")
     elif intervals:
         told = (f"of {' and of '.join(heads)}, {interval}" for interval, heads in intervals.items())
         sentences.append(f"In brackets: {'; '.join(told)}")
@@ -365,7 +364,8 @@ def _format(column: _Shown) -> str:
     """Return the width that siunitx reserves for numbers, and for the text after them."""
     found = [match for cell in column.cells if (match := _NUMBER.fullmatch(cell.text))]
     numbers = [match[2].replace(",", "") for match in found]
-    sign = "+" if any(number[0] in "+−" for number in numbers) else ""
+    signs = {number[0] for number in numbers} & {"+", "−"}
+    sign = "-" if "−" in signs else "".join(signs)
     wholes = max(len(number.lstrip("+−").partition(".")[0]) for number in numbers)
     decimals = max(len(number.partition(".")[2]) for number in numbers)
     behind = max((_in_brackets(match[3]) for match in found), key=_width)
