@@ -72,7 +72,7 @@ _SETUP = (
     r"\providecommand{\runnerup}[1]{\llap{\underline{\phantom{#1}}}}",
     r"\sisetup{mode=text, detect-weight, retain-explicit-plus,",
     r"  group-digits=integer, group-separator={,}, group-minimum-digits=4}",
-    r"\renewcommand{\textminus}{\ensuremath{-}}",
+    r"\renewcommand{\textminus}{\ooalign{\hphantom{+}\cr\hidewidth\ensuremath{-}\hidewidth\cr}}",
     r"\setlength{\tabcolsep}{3pt}\setlength{\belowcaptionskip}{4pt}",
     r"\emergencystretch=3em\footnotesize",
 )
@@ -364,8 +364,7 @@ def _format(column: _Shown) -> str:
     """Return the width that siunitx reserves for numbers, and for the text after them."""
     found = [match for cell in column.cells if (match := _NUMBER.fullmatch(cell.text))]
     numbers = [match[2].replace(",", "") for match in found]
-    signs = {number[0] for number in numbers} & {"+", "−"}
-    sign = "-" if "−" in signs else "".join(signs)
+    sign = "+" if any(number[0] in "+−" for number in numbers) else ""
     wholes = max(len(number.lstrip("+−").partition(".")[0]) for number in numbers)
     decimals = max(len(number.partition(".")[2]) for number in numbers)
     behind = max((_in_brackets(match[3]) for match in found), key=_width)

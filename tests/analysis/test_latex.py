@@ -109,7 +109,7 @@ def test_numbers_are_siunitx_columns_with_their_intervals_behind_them() -> None:
         "{not~estimable}",
     ]
     text = to_latex(table)
-    assert r"S[table-format=-2.2, table-space-text-post={\mdseries{}~[+5.00,~+15.00]}]" in text
+    assert r"S[table-format=+2.2, table-space-text-post={\mdseries{}~[+5.00,~+15.00]}]" in text
     assert "& {gain} " in text and r"In brackets: 95\% t interval." in text
 
 
