@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from analysis.reader import find_studies
-from lt_rebalance.ground.exits import Parser, describe_os_error, run_command
+from lt_rebalance.ground.exits import Parser, describe_os_error, run_command, this_command
 from lt_rebalance.ground.metrics import own_metrics
 from lt_rebalance.ground.option_types import place
 
@@ -46,6 +46,14 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="PATH.py:NAME",
         help="your own metrics, each a Metric of confusion matrices in a file, tested like accuracy",
     )
+    parser.add_argument(
+        "--paper",
+        nargs="?",
+        const="two",
+        choices=("two", "one"),
+        help="also write DIR/paper: three tables and three figures for a paper of two columns (default) or "
+        "one, a text that says how each number was made, and paper.tex, which includes all",
+    )
     return parser
 
 
@@ -61,11 +69,14 @@ def _report(options: argparse.Namespace, stack: contextlib.ExitStack) -> int:
         stack.enter_context(own_metrics(options.metric))
         # Imported here, so that a wrong store is refused before pandas, scipy and matplotlib are loaded.
         from analysis.collect import read_results
+        from analysis.manuscript import FOLDER, choose
         from analysis.report import write_report
         from analysis.tables import account
 
         results = read_results(options.store, studies=options.study, allow=allow)
-        page = write_report(results, options.out)
+        choice = choose(results) if options.paper else None
+        manuscript = None if choice is None else (choice, options.paper, this_command())
+        page = write_report(results, options.out, manuscript=manuscript)
     except OSError as error:
         raise ValueError(
             f"{describe_os_error(error)}; name a STORE that can be read and an --out that can be written"
@@ -73,6 +84,8 @@ def _report(options: argparse.Namespace, stack: contextlib.ExitStack) -> int:
     for note in results.notes:
         print(f"note: {note}")
     print(f"report: {page}")
+    if choice is not None:
+        print(f"paper: {page.parent / FOLDER}; not shown: {'; '.join(choice.left_out) or 'nothing'}")
     print(" ".join(f"{name}={value}" for name, value in account(results.planned).items()))
     return 0
 

@@ -12,6 +12,7 @@ from analysis.collect import Results
 from analysis.embedding import Picture, embed
 from analysis.figures import draw_figures, draw_search, own_settings
 from analysis.first_screen import make_first_screen
+from analysis.manuscript import Choice, make_manuscript
 from analysis.searches import SearchResults, read_searches
 from analysis.sentences import (
     chapter_texts,
@@ -44,8 +45,12 @@ LONG_TEXT = 120
 
 
 @own_settings()
-def write_report(results: Results, out_dir: str | Path) -> Path:
+def write_report(
+    results: Results, out_dir: str | Path, *, manuscript: tuple[Choice, str, str] | None = None
+) -> Path:
     """Write `index.html`, a page a search, `tables/` and `figures/`, and return the path of `index.html`.
+
+    With `manuscript` (a choice, columns and the command, as `make_manuscript` takes them) also `paper/`.
 
     Everything is computed before anything is written. Files of an earlier report are replaced atomically, the
     page last; other files are not changed. The report of an incomplete store is marked as partial.
@@ -76,6 +81,8 @@ def write_report(results: Results, out_dir: str | Path) -> Path:
         pictures.append(picture)
     for search in searches:
         files |= _search_files(search)
+    if manuscript is not None:
+        files |= make_manuscript(results, frames, *manuscript)
     files["index.html"] = render(results, frames, tables, pictures, searches).encode()
     for name, content in files.items():
         path = out / name

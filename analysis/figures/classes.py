@@ -26,9 +26,15 @@ SHOWN_FROM = 0.05
 """smallest share that is printed"""
 
 
-def plot_recalls(axes: Axes, classes: pd.DataFrame) -> Axes:
-    """Draw mean recall of each method and class, for one setting and C, with training counts above."""
-    methods = in_order(classes["method"])
+def plot_recalls(
+    axes: Axes, classes: pd.DataFrame, methods: Sequence[str] | None = None, small: float = SMALL
+) -> Axes:
+    """Draw mean recall of each method and class, for one setting and C, with training counts above.
+
+    Args:
+        methods: the rows from the top; in the paper's order if None. small: points of the smallest text.
+    """
+    methods = in_order(classes["method"]) if methods is None else methods
     names = classes.drop_duplicates("class").sort_values("class")["class_name"].astype(str).tolist()
     table = classes.pivot_table(index="method", columns="class", values="recall", observed=True).loc[methods]
     axes.imshow(table.to_numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto")
@@ -39,7 +45,7 @@ def plot_recalls(axes: Axes, classes: pd.DataFrame) -> Axes:
             _say_recall(value),
             ha="center",
             va="center",
-            fontsize=SMALL,
+            fontsize=small,
             color="white" if value < 0.5 else "black",
         )
     axes.set_yticks(range(len(methods)), methods)
@@ -54,7 +60,7 @@ def plot_recalls(axes: Axes, classes: pd.DataFrame) -> Axes:
     return axes
 
 
-def _fit(classes: pd.DataFrame) -> pd.DataFrame:
+def fit_classes(classes: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of all classes; with too many classes, rows of groups and of the worst classes."""
     if classes["class"].max() < MAX_SHOWN:
         return classes
@@ -83,7 +89,7 @@ def draw_recalls(classes: pd.DataFrame, all_runs: pd.DataFrame) -> Iterator[Draw
             height_ratios=numbers,
         )
         for (axes,), data in zip(rows, levels, strict=True):
-            plot_recalls(axes, _fit(of_setting[of_setting["data"] == data]))
+            plot_recalls(axes, fit_classes(of_setting[of_setting["data"] == data]))
             axes.set_title(f"{title_of(data)}; above the columns: real training images", loc="left")
         runs = of_setting.groupby(["data", "method"])["key"].nunique()
         yield Drawn(

@@ -45,14 +45,19 @@ _LOW_ROW_HEIGHT = 0.25
 _HEAD_HEIGHT = 0.7
 
 
-def plot_replicates(axes: Axes, runs: pd.DataFrame) -> Axes:
+def plot_replicates(
+    axes: Axes, runs: pd.DataFrame, methods: Sequence[str] | None = None, small: float = SMALL
+) -> Axes:
     """Draw every complete run of one setting and C, mean and interval above, the paper's number open.
 
     Intervals hold jointly for all methods. The method with the best mean is on top. Methods without a run are
     left out, unless no method has one.
+
+    Args:
+        methods: the rows from the top, instead of that order. small: points of the smallest text.
     """
     complete, metric = runs[runs["state"] == "complete"], leading_of(runs)
-    methods = _by_mean(runs, metric)
+    methods = _by_mean(runs, metric) if methods is None else methods
     wide = complete.pivot(index="seed", columns="method", values=metric).astype(np.float64)
     intervals = dict(zip(wide.columns, simultaneous_intervals(wide.to_numpy()), strict=True))
     heights = _seed_heights(runs["seed"])
@@ -67,7 +72,7 @@ def plot_replicates(axes: Axes, runs: pd.DataFrame) -> Axes:
             look["urls"] = [say_on_hover(f"{method}, the paper's run: {share(value)}")]
             axes.scatter([value], [row + 0.16], s=46, gid="paper", **look)
     label_methods(axes, methods)
-    _write_counts(axes, runs, methods)
+    _write_counts(axes, runs, methods, small)
     axes.set_xlabel(METRICS[metric].label)
     axes.grid(axis="x", color="0.9")
     return axes
@@ -113,9 +118,9 @@ def _draw_mean(axes: Axes, values: pd.Series, ends: Interval, method: str, heigh
     say_mean(drawn, f"{method}: mean {estimate(mean, low, high, share)}, n = {len(values)}")
 
 
-def _write_counts(axes: Axes, runs: pd.DataFrame, methods: Sequence[str]) -> None:
+def _write_counts(axes: Axes, runs: pd.DataFrame, methods: Sequence[str], small: float) -> None:
     """Write the numbers of complete and of collapsed runs to the right of each row."""
-    axes.text(1.01, 1, "n (×)", transform=axes.transAxes, fontsize=SMALL, va="bottom", color="0.3")
+    axes.text(1.01, 1, "n (×)", transform=axes.transAxes, fontsize=small, va="bottom", color="0.3")
     for row, method in enumerate(methods):
         of_method = runs[runs["method"] == method]
         complete = of_method[of_method["state"] == "complete"]
@@ -123,7 +128,7 @@ def _write_counts(axes: Axes, runs: pd.DataFrame, methods: Sequence[str]) -> Non
         text = f"{n if n == planned else f'{n} of {planned}'} ({int(complete['is_collapsed'].sum())})"
         if num_diverged := count_diverged(of_method):
             text += f", {num_diverged} diverged"
-        axes.text(1.01, row, text, transform=axes.get_yaxis_transform(), fontsize=SMALL, va="center")
+        axes.text(1.01, row, text, transform=axes.get_yaxis_transform(), fontsize=small, va="center")
 
 
 def draw_replicates(runs: pd.DataFrame) -> Iterator[Drawn]:
@@ -135,7 +140,7 @@ def draw_replicates(runs: pd.DataFrame) -> Iterator[Drawn]:
         height = _HEAD_HEIGHT + num_methods * (_ROW_HEIGHT if num_methods <= _MANY_ROWS else _LOW_ROW_HEIGHT)
         figure, ((axes,),) = make_figure(1, 1, 5.2, height)
         plot_replicates(axes, block)
-        _limit_to_shares(axes)
+        limit_to_shares(axes)
         axes.set_xlabel(f"{METRICS[leading_of(block)].label} on the test set (share)")
         setting, place = block["setting"].iloc[0], title_of(block["data"].iloc[0])
         yield Drawn(
@@ -172,7 +177,7 @@ def _replicates_caption(runs: pd.DataFrame, *, is_first: bool) -> str:
     )
 
 
-def _limit_to_shares(axes: Axes) -> None:
+def limit_to_shares(axes: Axes) -> None:
     """Limit the axis to shares, even if an interval is longer."""
     low, high = axes.get_xlim()
     axes.set_xlim(max(low, -0.02), min(high, 1.02))

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
@@ -51,7 +52,9 @@ _STYLE: dict[Any, Any] = {  # Any: matplotlib types the names of its settings on
     "axes.axisbelow": True,
     "svg.hashsalt": "lt_rebalance",
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,
 }
+_CANVASES = {"png": FigureCanvasAgg, "svg": FigureCanvasSVG, "pdf": FigureCanvasPdf}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +70,10 @@ class Drawn:
 
 
 def make_figure(
-    num_rows: int, num_columns: int, width: float, height: float, **options: Any
+    num_rows: int, num_columns: int, width: float, height: float, style: Options | None = None, **options: Any
 ) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure in the house style and its axes; sizes in inches."""
-    with mpl.rc_context(_STYLE):
+    """Return a figure in the house style and its axes; sizes in inches; `style` are further settings."""
+    with mpl.rc_context(_STYLE | (style or {})):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(num_rows, num_columns, squeeze=False, **options)
@@ -143,13 +146,18 @@ def to_png(drawn: Drawn) -> bytes:
     return _save(drawn, "png", metadata={"Software": None})
 
 
+def to_pdf(drawn: Drawn) -> bytes:
+    """Return the figure as PDF, the same bytes for the same figure, with TrueType fonts in it."""
+    return _save(drawn, "pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+
+
 def _save(drawn: Drawn, kind: str, **options: Any) -> bytes:
     """Print a figure whose layout is done; `savefig` would draw it again for the layout."""
     file, figure = io.BytesIO(), drawn.figure
     with mpl.rc_context(_STYLE):
         _settle(figure)
         figure.set_dpi(_DPI)
-        canvas = FigureCanvasAgg(figure) if kind == "png" else FigureCanvasSVG(figure)
+        canvas = _CANVASES[kind](figure)
         getattr(canvas, f"print_{kind}")(file, **options)
     return file.getvalue()
 

@@ -72,7 +72,7 @@ _SETUP = (
     r"\providecommand{\runnerup}[1]{\llap{\underline{\phantom{#1}}}}",
     r"\sisetup{mode=text, detect-weight, retain-explicit-plus,",
     r"  group-digits=integer, group-separator={,}, group-minimum-digits=4}",
-    r"\renewcommand{\textminus}{\ensuremath{-}}",
+    r"\renewcommand{\textminus}{\ooalign{\hphantom{+}\cr\hidewidth\ensuremath{-}\hidewidth\cr}}",
     r"\setlength{\tabcolsep}{3pt}\setlength{\belowcaptionskip}{4pt}",
     r"\emergencystretch=3em\footnotesize",
 )
@@ -308,17 +308,16 @@ def _caption(table: Table, block: Block, columns: Sequence[_Shown]) -> str:
     counts = block.frame[table.sample[0]].dropna() if table.sample[0] in block.frame else pd.Series()
     if len(counts):
         low, high = int(counts.min()), int(counts.max())
-        noun = table.sample[1] + ("" if high == 1 else "s")
-        sentences.append(
-            f"n = {low} {noun} per row" if low == high else f"n = {low} to {high} {noun} per row"
-        )
+        number = f"{low}" if low == high else f"{low} to {high}"
+        sentences.append(f"n = {number} {table.sample[1]}{'' if high == 1 else 's'} per row")
     shown = [column for column in table.columns if not column.is_more]
     intervals: dict[str, list[str]] = {}
     for column in shown:
         for found in _INTERVAL.findall(column.head):
             intervals.setdefault(found, []).append(_INTERVAL.sub("", column.head))
     if len(intervals) == 1:
-        sentences.append(f"In brackets: {next(iter(intervals))}")
+        (half,) = intervals
+        sentences.append(f"After ±: {half[2:]}" if half.startswith("±") else f"In brackets: {half}")
     elif intervals:
         told = (f"of {' and of '.join(heads)}, {interval}" for interval, heads in intervals.items())
         sentences.append(f"In brackets: {'; '.join(told)}")

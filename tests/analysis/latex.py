@@ -14,7 +14,6 @@ _HEAD = r"""\documentclass[10pt,twocolumn]{article}
 \begin{document}
 """
 _OVERFULL = re.compile(r"Overfull \\[hv]box \(([\d.]+)pt too")
-_TOO_LARGE = "Float too large"
 
 
 def require_latex() -> str:
@@ -33,8 +32,10 @@ def compile_latex(path: Path) -> str:
     )
     assert done.returncode == 0, done.stdout[-3000:]
     log = path.with_suffix(".log").read_text(encoding="utf-8", errors="replace").replace("\n", "")
-    assert [wide for wide in map(float, _OVERFULL.findall(log)) if wide > 1] == []
-    assert _TOO_LARGE not in log and "undefined" not in log
+    wide = [each for each in map(float, _OVERFULL.findall(log)) if each > 1]
+    assert not wide, f"boxes are too full by {wide} points"
+    for warning in ("Float too large", "undefined"):
+        assert warning not in log, log[log.index(warning) - 300 :][:600]
     return log
 
 

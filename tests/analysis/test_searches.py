@@ -15,6 +15,7 @@ from analysis.figures.searches import draw_search, plot_history
 from analysis.figures.style import make_figure
 from analysis.report import write_report
 from analysis.searches import SearchResults, read_searches
+from analysis.tables.latex import to_latex
 from analysis.tables.searches import search_tables
 from lt_rebalance.search.account import RungResult, SearchBudget, Trial
 from lt_rebalance.search.files import confirmation_name, make_account
@@ -23,6 +24,7 @@ from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
+from tests.analysis.latex import compile_tables
 from tests.analysis.synthetic import confusion_of, make_record
 
 TUNED = {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "batch_size": 50}
@@ -208,6 +210,15 @@ def test_tables_name_every_end_and_the_choice(search: SearchResults) -> None:
     (test, *_) = next(iter(confirmation.blocks())).rows
     assert test[0].text == "test macro F1"
     assert any("learning_rate: 5e-05 to 0.01, on a log scale" in note for note in trials.notes)
+
+
+def test_tables_in_latex_have_six_columns_with_the_objectives_and_compile(
+    search: SearchResults, tmp_path: Path
+) -> None:
+    trials, confirmation = (to_latex(table) for table in search_tables(search))
+    num_columns = trials.partition("\\toprule\n")[2].partition("\n")[0].count(" & ") + 1
+    assert num_columns == 6 and "macro F1" in trials and r"\bfseries 0.700" in trials
+    compile_tables([trials, confirmation], tmp_path)
 
 
 # The page

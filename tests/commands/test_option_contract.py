@@ -477,6 +477,7 @@ def name_planted(base: Sequence[str], store: str, stage: str) -> list[str]:
         ("--partial", []),
         ("--allow", ["duplicates"]),
         ("--metric", ["missing.py:metric"]),
+        ("--paper", ["one"]),
     ],
 )
 @pytest.mark.usefixtures("unprinted_figures")
@@ -484,7 +485,7 @@ def test_every_option_of_the_report_acts_or_is_refused(
     flag: str, extra: list[str], call: Call, tmp_path: Path
 ) -> None:
     flags = set(list_flags(analysis.__main__.make_parser())) - {"--help", "store"}
-    assert flags == {"--out", "--study", "--partial", "--allow", "--metric"}
+    assert flags == {"--out", "--study", "--partial", "--allow", "--metric", "--paper"}
     if flag == "--allow":
         return  # accepts what is refused without it: tests of the analysis
     shutil.copytree(GOLDEN, tmp_path / "store")
@@ -496,3 +497,4 @@ def test_every_option_of_the_report_acts_or_is_refused(
         assert answer.code == 2 and extra[0].partition(":")[0] in answer.err
     else:
         assert answer.code == 0 and ("elsewhere" in answer.out) == (flag == "--out")
+        assert ("report/paper/paper.tex" in answer.tree) == (flag == "--paper")
