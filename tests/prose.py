@@ -12,8 +12,8 @@ _EACH = (
     r"(?:cell|seed|stage|class|lane|run|round|trial|study|image|node|file|line|group|item|row|epoch|step"
     r"|second|method|set|search|rung|name|process|worker|core|machine|pixel)"
 )
-_SHARE = rf"\b{_COUNTED} an? {_EACH}\b"
-"""as in: one row a cell"""
+_SHARE = rf"\b(?!images a step){_COUNTED} an? {_EACH}\b"
+"""as in: one row a cell; "images a step" is a unit by which stored searches are compared"""
 
 BANNED: dict[str, str] = {
     r"takes? no more": "is full, or cannot be written",

@@ -50,7 +50,7 @@ def check_uri(uri: str) -> str:
         is_server = False
     if not is_server:
         raise ValueError(
-            f"--to mlflow needs a server, http://HOST:PORT or https://HOST, or to a database, {_SQLITE}FILE; "
+            f"--to mlflow needs a server, http://HOST:PORT or https://HOST, or a database, {_SQLITE}FILE; "
             f"got {uri!r}"
         )
     if "@" in parts.netloc:

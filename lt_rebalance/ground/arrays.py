@@ -51,6 +51,6 @@ def parse_array(content: bytes, role: str, num_classes: int) -> NDArray[Any]:
     if not fits or dtype.name != needed:
         raise ValueError(f"it must be {needed} with axes {axes}, got {dtype} {shape}")
     if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
-        raise ValueError(f"its length is not that of {shape} takes")
+        raise ValueError(f"its length is not that of {shape}")
     array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
     return array

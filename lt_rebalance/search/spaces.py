@@ -11,19 +11,19 @@ SearchSpace = Mapping[str, Domain]
 """by name of the setting"""
 
 # Ranges by field. A batch never exceeds the protocols' own: at a budget in steps a larger one would be more
-# work, not a better setting.
+# work, not a better setting. Stored searches are compared by units as well: never reword one.
 CLASSIFIER_SPACE: SearchSpace = {
     "learning_rate": Range(low=5e-5, high=1e-2, is_log=True, unit="Adam's step size"),
     "beta1": Range(low=0.5, high=0.99, unit="share of the mean gradient kept at a step"),
     "beta2": Choice(values=(0.9, 0.99, 0.999), unit="share of the mean squared gradient kept at a step"),
-    "batch_size": Choice(values=(25, 50, 100), unit="images per step"),
+    "batch_size": Choice(values=(25, 50, 100), unit="images a step"),
 }
 
 GENERATOR_SPACE: SearchSpace = {
     "learning_rate": Range(low=2e-5, high=2e-3, is_log=True, unit="Adam's step size, for both networks"),
     "beta1": Range(low=0.0, high=0.95, unit="share of the mean gradient kept at a step"),
     "beta2": Choice(values=(0.9, 0.99, 0.999), unit="share of the mean squared gradient kept at a step"),
-    "batch_size": Choice(values=(64, 128, 256), unit="real images per step"),
+    "batch_size": Choice(values=(64, 128, 256), unit="real images a step"),
 }
 
 METHOD = "method"

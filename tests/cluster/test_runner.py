@@ -205,7 +205,7 @@ def test_stage_that_workers_do_not_know_is_told_and_final_on_ray(
     assert "failed, ValueError: unknown method 'my_own'" in run_on_ray(ledger, store)
     assert ledger.summary() == "planned=2 complete=1 failed=1 diverged=0 missing=0"
     assert ledger.count_causes() == {"input": 1}
-    assert [message for message in caplog.messages if "lost" in message or "tried again" in message] == []
+    assert [message for message in caplog.messages if "lost" in message or "retried" in message] == []
 
 
 @pytest.mark.slow

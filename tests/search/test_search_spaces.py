@@ -1,10 +1,13 @@
 """Domains, and the spaces that are declared beside what they tune."""
 
 import dataclasses
+import hashlib
+import json
 
 import pytest
 
-from lt_rebalance.methods.domains import Choice, Range
+from lt_rebalance.methods.domains import Choice, Range, domains_of
+from lt_rebalance.methods.registry import METHODS
 from lt_rebalance.search.spaces import SEARCH_SPACES
 from lt_rebalance.studies.protocols import ADAM_PROTOCOLS, Protocol
 from lt_rebalance.training.configs import ClassifierConfig, GeneratorConfig
@@ -54,3 +57,10 @@ def test_no_batch_is_larger_than_a_protocol_s(component: str, protocol: Protocol
     domain = SEARCH_SPACES[component]["batch_size"]
     assert isinstance(domain, Choice)
     assert max(map(int, domain.values)) <= getattr(protocol, f"{component}_batch_size")
+
+
+def test_units_keep_their_words_since_stored_searches_are_compared_by_them() -> None:
+    spaces = {**SEARCH_SPACES, **{name: domains_of(method.options) for name, method in METHODS.items()}}
+    units = {name: {field: each.unit for field, each in space.items()} for name, space in spaces.items()}
+    written = json.dumps(units, sort_keys=True).encode()
+    assert hashlib.sha256(written).hexdigest()[:16] == "dd505b507faabaf5"
