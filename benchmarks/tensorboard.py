@@ -49,7 +49,7 @@ from lt_rebalance.monitoring.tensorboard.overview import refresh_events
 from lt_rebalance.monitoring.tensorboard.server import LOOPBACK, server_command
 from lt_rebalance.monitoring.tensorboard.writer import RunEvents
 from lt_rebalance.networks.generators.registry import GENERATORS, TRAINED
-from lt_rebalance.stages.cgan_quality import SHEET_IMAGES
+from lt_rebalance.stages.cgan_quality import GRID_IMAGES
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import Artifact, Record
 from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
@@ -148,7 +148,7 @@ class Simulation:
 
     def draw_preview(self) -> tuple[NDArray[np.uint8], list[float | None]]:
         """Return real images with some noise, as generated samples."""
-        chosen = self._rng.integers(self._images_KNCHW.shape[1], size=SHEET_IMAGES)
+        chosen = self._rng.integers(self._images_KNCHW.shape[1], size=GRID_IMAGES)
         noise = self._rng.normal(0, NOISE_LEVELS, self._images_KNCHW[:, chosen].shape)
         noisy = (self._images_KNCHW[:, chosen] + noise).clip(0, 255).astype(np.uint8)
         return noisy, self._rng.uniform(0.3, 1, NUM_CLASSES).tolist()
