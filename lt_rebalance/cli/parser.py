@@ -122,8 +122,8 @@ def _add_retry(commands: argparse._SubParsersAction) -> None:  # type: ignore[ty
     add_upload(parser)
     parser.add_argument("--address", help='a running Ray cluster, "auto" on its head (default: this machine)')
     parser.add_argument("--gpus-per-trial", type=finite, metavar="X", help="share of a GPU (1)")
-    parser.add_argument("--max-concurrent", type=whole, metavar="N", help="trials at a time")
-    parser.add_argument("--lanes", type=whole, metavar="N", help="most seeds of one trial")
+    parser.add_argument("--max-concurrent", type=whole, metavar="N", help="concurrent trials")
+    parser.add_argument("--lanes", type=whole, metavar="N", help="maximum number of seeds per trial")
     parser.add_argument("--dry-run", action="store_true", help="list them, run nothing")
     _add_json(parser)
 

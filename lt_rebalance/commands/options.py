@@ -40,7 +40,7 @@ def add_axes(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> 
     axes.add_argument("--protocol", nargs="+", metavar="NAME", help=f"of {', '.join(PROTOCOLS)}")
     axes.add_argument("--name", help="name of the study in the store (default: SWEEP-PRESET)")
     axes.add_argument("--seeds", type=repeats, metavar="N", help="run seeds 0 to N - 1 of every cell")
-    budgets = parser.add_argument_group("budgets, over those of the protocol")
+    budgets = parser.add_argument_group("budgets, instead of the protocol's")
     budgets.add_argument("--steps", type=whole, metavar="N", help="optimizer steps of every classifier")
     budgets.add_argument("--epochs", type=repeats, metavar="N", help="epochs of every classifier")
     budgets.add_argument("--generator-steps", type=whole, metavar="N", help="steps of every CGAN")
@@ -53,7 +53,7 @@ def add_profile(group: argparse._ArgumentGroup) -> None:
         "--profile",
         nargs="+",
         metavar="NAME",
-        help=f"of {', '.join(PROFILES)}, instead of --c: every image as it comes, or cut as for CIFAR-LT",
+        help=f"of {', '.join(PROFILES)}, instead of --c: every image, or cut as for CIFAR-LT",
     )
     group.add_argument(
         "--ratio",

@@ -96,13 +96,13 @@ def make_parser(question: str, parser_class: type[Parser] = Parser) -> argparse.
         "--lanes",
         type=whole,
         metavar="N",
-        help="most seeds of one trial, trained as one program (default: 64 on a GPU, 1 on a CPU)",
+        help="maximum number of seeds per trial, trained as one program (default: 64 on a GPU, 1 on a CPU)",
     )
     how.add_argument(
         "--max-concurrent",
         type=whole,
         metavar="N",
-        help="trials at a time (default: as many as fit the cluster)",
+        help="concurrent trials (default: as many as fit the cluster)",
     )
     how.add_argument("--retry-failed", action="store_true", help="rerun what failed in earlier calls")
     changes = parser.add_argument_group(
