@@ -9,12 +9,14 @@ from typing import Any
 from lt_rebalance.cli.parser import FRAMES
 from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
 from lt_rebalance.cli.tracked import Tracker, read_tracked, require_extra
-from lt_rebalance.ground.exits import Work
+from lt_rebalance.ground.exits import Work, note
 from lt_rebalance.ground.text import one_line, to_csv
 from lt_rebalance.stages.installation import import_beside
 
 CSV, PARQUET = FILES = ("csv", "parquet")
 MLFLOW = "mlflow"
+_TELL_EACH = 100
+"""runs, each of which takes a third of a second"""
 
 
 def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Work | int:
@@ -123,6 +125,8 @@ def _prepare_tracker(options: argparse.Namespace, stack: contextlib.ExitStack) -
             for run in read_tracked(store, study, there):
                 tracker.add(study, run)
                 num_exported += 1
+                if num_exported % _TELL_EACH == 0:
+                    note(f"{study.name}: {num_exported} runs exported so far")
             num_left = len(keys) - len(there) - num_exported
             counts = {"exported": num_exported, "there_before": len(there), "without_result": num_left}
             told.append({"study": study.name, **counts})

@@ -46,7 +46,7 @@ def _watch(store: Store, studies: list[str], options: argparse.Namespace) -> Non
     console = make_console()
     every_s = DEFAULT_EVERY_S if options.every is None else options.every
     statuses = _read(store, studies)
-    if not console.is_terminal:
+    if not console.is_interactive:
         _watch_plainly(store, studies, every_s, console)
         return
     with Live(render(statuses, options.rate), console=console, auto_refresh=False, screen=False) as live:

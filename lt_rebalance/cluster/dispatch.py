@@ -80,15 +80,13 @@ class StageSearcher(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Report the progress of a trial."""
         if "round" in result:
-            stages = self._running[trial_id]
-            for stage in stages:
-                train_s = result["train_s"] / len(stages)
-                self._progress.advance(stage, result["round"], result["num_rounds"], train_s)
+            self._progress.note_round(self._running[trial_id], result)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Record the end of the stages of a trial, after its last retry."""
+        self._progress.show_round(self._running[trial_id], result or {})
         self.faults.note(self._running[trial_id][0], result or {})
         for stage in self._running.pop(trial_id):
             with self.faults.kept():

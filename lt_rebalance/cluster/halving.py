@@ -69,7 +69,10 @@ class TrialSearcher(OptunaSearch):
         study.sampler = self._journal.make_sampler(number)
         values: Any = super().suggest(trial_id)
         ladder = self._search.ladder(values)
-        self._running[trial_id] = (self._ot_trials[trial_id].number, ladder)
+        number = self._ot_trials[trial_id].number
+        self._running[trial_id] = (number, ladder)
+        if not (trial := self._journal.trials()[number]).rungs:
+            self._show(trial)
         return rung_trial_config(ladder, self._search.objectives, self._store.location, self._data_dir)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

@@ -62,6 +62,9 @@ def run_population(
     kept = {trial.number: _last_result(trial.number, search, store) for trial in running}
     configs = [configure(trial.number, kept[trial.number].get("values", trial.values)) for trial in running]
     rounds_done = max(result.get("round", 0) for result in kept.values())
+    for trial in running:
+        if not trial.rungs:
+            show(trial)
     run_trials(
         PopulationTrainable,
         resources,

@@ -22,6 +22,7 @@ from lt_rebalance.ground.text import make_console, rich, to_csv
 from lt_rebalance.monitoring.concerns import advise_on
 from lt_rebalance.monitoring.sessions import log_session
 from lt_rebalance.monitoring.tensorboard.overview import refresh_events, write_overview
+from lt_rebalance.monitoring.verbosity import NORMAL, QUIET
 from lt_rebalance.stages.arithmetic import Throughput
 from lt_rebalance.stages.progress import Progress, render_cells
 from lt_rebalance.store import Store, StoreError
@@ -39,7 +40,7 @@ from lt_rebalance.studies.tables import (
 
 def run_job(job: Job, options: argparse.Namespace, session: RaySession) -> int:
     """Run the pending stages, show the results and return the exit code."""
-    ledger, store, console = job.ledger, job.store, make_console()
+    ledger, store, console, verbosity = job.ledger, job.store, make_console(), options.verbosity
     assert store is not None
     _note_replaced_runs(ledger, store, console)
     pending = ledger.pending()
@@ -49,14 +50,15 @@ def run_job(job: Job, options: argparse.Namespace, session: RaySession) -> int:
     study = dataclasses.replace(describe_study(job), expected_s=expect(throughput, pending))
     store.write_study(study)
     if pending:
-        console.print(
-            f"{ledger.summary()}: {len(pending)} stages to run, {job.resources.num_slots} at a time"
-        )
+        if verbosity > QUIET:
+            console.print(
+                f"{ledger.summary()}: {len(pending)} stages to run, {job.resources.num_slots} at a time"
+            )
         if options.retry_failed:
             for key in pending:
                 store.clear_failure(key)
         attempt(lambda: write_overview(store, study))
-        run_pending(job, store, options.data_dir, session, console, throughput)
+        run_pending(job, store, options.data_dir, session, console, throughput, verbosity)
         attempt(lambda: refresh_events(store, study))
     return _show_results(job, store, console)
 
@@ -82,11 +84,13 @@ def run_pending(
     session: RaySession,
     console: Console,
     throughput: Throughput,
+    verbosity: int = NORMAL,
 ) -> None:
     """Run the pending stages of a job, and show progress on a console.
 
     Args:
         throughput: known speeds of stages.
+        verbosity: one of `verbosity.LEVELS`.
 
     Raises:
         Interrupted: a signal asked for it.
@@ -95,10 +99,11 @@ def run_pending(
     # Workers have their own working directory and environment.
     data_dir = str(locate_data_dir(data_dir))
     disk = None if store.directory is None else str(store.directory)
-    progress = Progress(ledger, throughput, slots, console, disk)
+    progress = Progress(ledger, throughput, slots, console, disk, verbosity=verbosity)
     driver = DriverBeat(store.files, ledger.plan.study.name)
     attempt(store.gather)  # includes the note of a killed process
-    console.print("starting Ray")
+    if verbosity > QUIET:
+        console.print("starting Ray")
     session.start()
     told = log_session(store.files, ledger.plan.study.name, this_command(), progress.num_stages)
     with driver, progress, told as session_log:

@@ -14,7 +14,14 @@ from lt_rebalance.commands.agreement import list_asked, require_agreement
 from lt_rebalance.commands.flips import check_flips
 from lt_rebalance.commands.own_images import bring_images, require_running, share_images
 from lt_rebalance.commands.search_forecast import Comparison, SearchForecast
-from lt_rebalance.commands.sweep import check_options, first_line, open_results, prepare_machine, read_data
+from lt_rebalance.commands.sweep import (
+    check_options,
+    first_line,
+    open_results,
+    prepare_machine,
+    read_data,
+    settle_verbosity,
+)
 from lt_rebalance.data.counting import look_in
 from lt_rebalance.files.bucket import SCHEME
 from lt_rebalance.ground.exits import note, run_command
@@ -111,6 +118,7 @@ def make_searches(
         DataError: own images that cannot be used for training.
     """
     check_options(options)
+    settle_verbosity(options, stack)
     look_in(options.data_dir, download=options.download)
     require_running(options)
     bring_images(options)

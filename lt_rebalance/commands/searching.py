@@ -18,6 +18,7 @@ from lt_rebalance.data.places import locate_data_dir
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, this_command
 from lt_rebalance.ground.text import rich
 from lt_rebalance.monitoring.concerns import advise_on
+from lt_rebalance.monitoring.verbosity import DETAILED, NORMAL, QUIET
 from lt_rebalance.search.account import SearchBudget, Trial, choose, summary
 from lt_rebalance.search.files import best_toml, confirmation_name, make_account
 from lt_rebalance.search.journal import SearchJournal
@@ -84,7 +85,8 @@ class SearchCommand:
     def _search(self) -> None:
         # Workers have their own working directory and environment.
         data_dir = str(locate_data_dir(self.options.data_dir))
-        self.console.print("starting Ray")
+        if self.options.verbosity > QUIET:
+            self.console.print("starting Ray")
         self.session.start()
         common = (self.resources, self._show_trial, self.session.check)
         if self.search.scheduler == "pbt":
@@ -96,14 +98,19 @@ class SearchCommand:
             run_search(self.journal, self.store, data_dir, self.budget, *common)
 
     def _show_trial(self, trial: Trial) -> None:
+        if trial.state != "running":
+            self._write_account()
         last = trial.rungs[-1] if trial.rungs else None
+        begins = trial.state == "running" and last is None
+        level = {"failed": QUIET}.get(trial.state, DETAILED if begins else NORMAL)
+        if self.options.verbosity < level:
+            return
         where = f", round {last.round} of {self.search.rung_rounds[-1]}" if last else ""
         shown = f": {self._scores(trial)}" if last and trial.state != "diverged" else ""
         reason = f": {trial.reason}" if trial.reason else ""
-        text = f"trial {trial.number} {trial.state}{where}{shown}{reason} ({describe_values(trial.values)})"
+        state = "begins" if begins else trial.state
+        text = f"trial {trial.number} {state}{where}{shown}{reason} ({describe_values(trial.values)})"
         self.console.print(rich(text), soft_wrap=True)
-        if trial.state != "running":
-            self._write_account()
 
     def _find_cause(self, trial: Trial) -> str:
         """Return the cause of the failure of a trial, one of `records.CAUSES`."""

@@ -28,6 +28,7 @@ from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import DATA_DIR_VARIABLE
 from lt_rebalance.ground.exits import Parser, note, run_command
 from lt_rebalance.ground.option_types import finite, place, price, whole
+from lt_rebalance.monitoring.verbosity import DETAILED, LEVELS, NORMAL, QUIET, quieten
 from lt_rebalance.stages.installation import require_one_copy
 from lt_rebalance.stages.provenance import driver_source
 from lt_rebalance.store import Store, open_store
@@ -105,6 +106,14 @@ def make_parser(question: str, parser_class: type[Parser] = Parser) -> argparse.
         help="concurrent trials (default: as many as fit the cluster)",
     )
     how.add_argument("--retry-failed", action="store_true", help="rerun what failed in earlier calls")
+    how.add_argument(
+        "--verbosity",
+        type=whole,
+        choices=LEVELS,
+        metavar="N",
+        help=f"output during the run. {QUIET}: failures, and the tables at the end. {NORMAL} (default): also "
+        f"finished stages, on a terminal in a live table. {DETAILED}: also started stages, and each round",
+    )
     changes = parser.add_argument_group(
         "what to change in all cells: fields of data, method, generator and classifier"
     )
@@ -177,6 +186,7 @@ def main(
             note_left_out(asked.cells)
         if hasattr(options, "plan_file") and (registering := check_registration(study, options)) is not None:
             return registering
+        settle_verbosity(options, stack)
         job, lease = _prepare(study, first_line(parser), answer, options, stack)
         if options.plan:
             return lambda: show_plan(job, options.rate, as_json=options.json)
@@ -194,8 +204,16 @@ def check_options(options: argparse.Namespace) -> None:
     for name, is_given in {"json": options.json, "rate": options.rate is not None}.items():
         if is_given and not options.plan:
             raise ValueError(f"--{name} goes with --plan")
+    if options.verbosity is not None and options.plan:
+        raise ValueError("--verbosity does not go with --plan, which runs nothing; leave out one")
     if options.download and options.plan:
         raise ValueError("--download does not go with --plan, which fetches nothing; leave out one")
+
+
+def settle_verbosity(options: argparse.Namespace, stack: contextlib.ExitStack) -> None:
+    """Fill in the default verbosity, and suppress warnings at the lowest one."""
+    options.verbosity = NORMAL if options.verbosity is None else options.verbosity
+    stack.enter_context(quieten(options.verbosity))
 
 
 def first_line(parser: argparse.ArgumentParser) -> str:

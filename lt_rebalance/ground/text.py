@@ -8,6 +8,7 @@ analysis.
 import math
 import os
 import re
+import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:  # rich takes longer to import than a wrong option to refuse
@@ -77,11 +78,14 @@ NARROWEST = 40
 def make_console(file: TextIO | None = None) -> "Console":
     """Return the console for standard output or a file; wide enough for the tables without a terminal.
 
-    It shows texts literally: a name such as "[red]" or ":tada:" is not markup.
+    It shows texts literally: a name such as "[red]" or ":tada:" is not markup. Without a terminal the cursor
+    does not move, also under FORCE_COLOR, which asks for colours.
     """
     from rich.console import Console
 
     plain: dict[str, Any] = {"file": file, "highlight": False, "markup": False, "emoji": False}
+    if not (sys.stdout if file is None else file).isatty():
+        plain["force_interactive"] = False
     console = Console(**plain)
     if not console.is_terminal:
         asked = os.environ.get("COLUMNS", "")

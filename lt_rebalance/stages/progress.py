@@ -3,7 +3,9 @@
 import math
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 from rich.console import Console, Group
@@ -15,6 +17,8 @@ from lt_rebalance.ground.metrics import METRICS, leading_metric
 from lt_rebalance.ground.text import format_duration, rich
 from lt_rebalance.monitoring.cell_table import CellRow, CellTable, name_group, tabled_metrics
 from lt_rebalance.monitoring.concerns import find_concerns, find_disk_concern
+from lt_rebalance.monitoring.stage_log import say_begin, say_round
+from lt_rebalance.monitoring.verbosity import DETAILED, NORMAL, QUIET
 from lt_rebalance.stages.arithmetic import Remaining, Throughput
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.ledger import Ledger
@@ -65,6 +69,7 @@ _TOLD = {
     "representation": ("training loss", "train_loss", 3),
 }
 """shown numbers of a finished stage, by kind: name, metric, and digits after the point"""
+_SHOWN_OF_ROUNDS = ("train_loss", "test_accuracy", "test_macro_f1", "discriminator_loss", "generator_loss")
 
 
 @dataclass
@@ -97,6 +102,7 @@ class Progress:
         console: Console,
         disk: str | None = None,
         painting_share: float = 0.05,
+        verbosity: int = NORMAL,
     ) -> None:
         """Show the progress of the pending stages on a console.
 
@@ -104,6 +110,7 @@ class Progress:
             disk: directory on the disk of the store.
             painting_share: largest share of time for painting the live table; events in between are shown by
                 the next `tick`.
+            verbosity: one of `verbosity.LEVELS`.
         """
         self._disk = disk
         self._concerns: Counter[str] = Counter()
@@ -116,7 +123,8 @@ class Progress:
         self.num_stages = len(self._remaining)
         """stages that were to run at the beginning"""
         self._running: dict[str, RunningStage] = {}
-        has_cursor = console.is_terminal and not console.is_dumb_terminal
+        self._verbosity = verbosity
+        has_cursor = console.is_interactive and verbosity > QUIET
         self._live = Live(console=console, auto_refresh=False) if has_cursor else None
         self._tally = CellTally(ledger) if has_cursor else None
         self._painting_share = painting_share
@@ -157,7 +165,23 @@ class Progress:
     def start(self, stage: AnyStage) -> None:
         """Note that a stage has begun."""
         self._running[stage.key] = RunningStage(stage)
+        if self._verbosity >= DETAILED:
+            self._print(f"{stage}: {say_begin(0, 0)}")
         self._note_change()
+
+    def note_round(self, stages: Sequence[AnyStage], result: Mapping[str, Any]) -> None:
+        """Note that a trial has finished a round of its stages; `result` is that of the trainable's step."""
+        for stage in stages:
+            self.advance(stage, result["round"], result["num_rounds"], result["train_s"] / len(stages))
+        self.show_round(stages, result)
+
+    def show_round(self, stages: Sequence[AnyStage], result: Mapping[str, Any]) -> None:
+        """Print a round of a trial, at the highest verbosity; the last one is in the result at its end."""
+        if self._verbosity >= DETAILED and "round" in result:
+            others = f" and {len(stages) - 1} more seeds" if len(stages) > 1 else ""
+            numbers = ", ".join(f"{name} {result[name]:.4g}" for name in _SHOWN_OF_ROUNDS if name in result)
+            done = say_round(result["round"], result["num_rounds"], result["train_s"])
+            self._print(f"{stages[0]}{others}: {done}: {numbers}")
 
     def advance(self, stage: AnyStage, round_index: int, num_rounds: int, train_s: float) -> None:
         """Note that a running stage has finished a round, after `train_s` seconds of training in all."""
@@ -171,21 +195,26 @@ class Progress:
         self._running.pop(stage.key, None)
         if (record := self._ledger.records.get(stage.key)) is not None:
             self._throughput.observe_record(stage, record)
-            self._warn(stage, record)
+            if self._verbosity > QUIET:
+                self._warn(stage, record)
         state = self._ledger.state(stage.key)
         if state != "missing":
             self._remaining.finish(stage.key, releases=state == "complete")
         if self._tally is None:
-            self._console.print(rich(self._describe_end(stage)), soft_wrap=True)
+            if self._verbosity > QUIET or state == "failed":
+                self._print(self._describe_end(stage))
         else:
             self._tally.update(self._ledger.with_all_that_build_on(stage.key))
             self._note_change()
+
+    def _print(self, line: str) -> None:
+        self._console.print(rich(line), soft_wrap=True)
 
     def _warn(self, stage: AnyStage, record: Record) -> None:
         """Print warnings, once for all seeds of a configuration, and once for the disk."""
         if self._disk is not None and (concern := find_disk_concern(self._disk)) is not None:
             self._disk = None
-            self._console.print(rich(f"warning: {concern.text}"), soft_wrap=True)
+            self._print(f"warning: {concern.text}")
         if record.state == "diverged":  # the line of its end says so
             return
         for concern in find_concerns(record, get_dataset_spec(stage.data.dataset).class_names):
@@ -193,7 +222,7 @@ class Progress:
             configuration = (concern.kind, stage.with_seed(0))
             if configuration not in self._warned:
                 self._warned.add(configuration)
-                self._console.print(rich(f"warning: {stage}: {concern.text}"), soft_wrap=True)
+                self._print(f"warning: {stage}: {concern.text}")
 
     def _describe_end(self, stage: AnyStage) -> str:
         return f"{self._share_done()} {stage}: {self._outcome(stage)}; {self._time_left()}"

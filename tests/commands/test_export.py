@@ -50,14 +50,16 @@ def store(tmp_path: Path, cpu_execution: Execution) -> Store:
         make_cell(sound, dataset="fashion_mnist_mini", c="1/2", method=method, generator=None)
         for method in ("none", "oversample")
     )
+    original = make_cell(sound, dataset="fashion_mnist_mini", c=None, method="none", generator=None)
     first = compile_study(Study(name=FIRST, cells=(none, other), seeds=(0, 1)), cpu_execution)
-    second = compile_study(Study(name=SECOND, cells=(none,), seeds=(0,)), cpu_execution)
+    second = compile_study(Study(name=SECOND, cells=(none, original), seeds=(0,)), cpu_execution)
     for plan in (first, second):
         store.write_study(describe_plan(plan))
     complete, diverged, failed, _ = (run.stage for run in first.runs)
     timing = Timing(wall_s=WALL_S, train_s=60.0, num_errors=0, device_s=30.0, finished_s=FINISHED_S)
     store.commit(make_up(complete, hits=80, timing=timing, provenance={"commit": "c0ffee"}))
     store.commit(make_up(diverged, "diverged", timing=timing))
+    store.commit(make_up(second.runs[1].stage))
     store.mark_failed(make_failure(failed.key))
     return store
 
@@ -104,8 +106,8 @@ def test_tracked_runs_are_those_of_the_frames(store: Store) -> None:
         results = read_results(location, allow=["gaps"])
         cells, rounds = results.cells.set_index("cell"), results.rounds.set_index("key")
         finished = results.runs[results.runs["state"].isin(["complete", "diverged"])].set_index("key")
-        study = results.store.load_study(results.studies[0])
-        tracked = {run.key: run for run in read_tracked(results.store, study, ())}
+        studies = map(results.store.load_study, results.studies)
+        tracked = {run.key: run for study in studies for run in read_tracked(results.store, study, ())}
         assert set(tracked) == set(finished.index)
         for key, row in finished.iterrows():
             run = tracked[str(key)]
@@ -226,8 +228,8 @@ def test_mlflow_server_holds_each_finished_run_once(store: Store, server: Mlflow
     before = list_tree(Path(store.location))
     asked = ("--to", "mlflow", "--json")
     first = export(store, *asked, MLFLOW_TRACKING_URI=server.url)
-    assert counts_of(first) == {FIRST: (2, 0, 2), SECOND: (1, 0, 0)} and first.stderr == ""
-    assert counts_of(export(store, *asked, "--out", server.url)) == {FIRST: (0, 2, 2), SECOND: (0, 1, 0)}
+    assert counts_of(first) == {FIRST: (2, 0, 2), SECOND: (2, 0, 0)} and first.stderr == ""
+    assert counts_of(export(store, *asked, "--out", server.url)) == {FIRST: (0, 2, 2), SECOND: (0, 2, 0)}
     assert list_tree(Path(store.location)) == before
     experiment = server.get("experiments/get-by-name", experiment_name=FIRST)["experiment"]
     told = {tag["key"]: tag["value"] for tag in experiment["tags"]}
@@ -320,18 +322,19 @@ def test_wandb_folder_holds_each_finished_run_once_and_nobody_is_asked(store: St
         own |= {"WANDB_PROJECT": "other", "WANDB_DIR": str(home), "HTTP_PROXY": url, "HOME": str(home)}
         arguments = ("--to", "wandb-offline", "--out", str(out), "--json")
         first = export(store, *arguments, **own)
-        assert counts_of(first) == {FIRST: (2, 0, 2), SECOND: (1, 0, 0)} and first.stderr == ""
+        assert counts_of(first) == {FIRST: (2, 0, 2), SECOND: (2, 0, 0)} and first.stderr == ""
         made = list_runs(out)
         (made[0] / "taken").mkdir()  # as a whole run is not made again
-        assert counts_of(export(store, *arguments, **own)) == {FIRST: (0, 2, 2), SECOND: (0, 1, 0)}
+        assert counts_of(export(store, *arguments, **own)) == {FIRST: (0, 2, 2), SECOND: (0, 2, 0)}
         with pytest.raises(BlockingIOError):
             asked.accept()
     assert list_runs(out) == made and sorted(os.listdir(out)) == [FIRST, SECOND]
     assert list_tree(Path(store.location)) == before and not list_tree(home)
     for path in made:
         key = path.name.rpartition("-")[2]
-        (tracked,) = (run for run in read_all(store).values() if run.key == key)
-        check_wandb_run(path / f"run-{key}.wandb", tracked, path.parents[1].name)
+        name = path.parents[1].name
+        (tracked,) = (run for run in read_tracked(store, store.load_study(name), ()) if run.key == key)
+        check_wandb_run(path / f"run-{key}.wandb", tracked, name)
 
 
 def check_wandb_run(path: Path, tracked: TrackedRun, study: str) -> None:

@@ -197,6 +197,7 @@ VALUES: dict[str, list[str]] = {
     "--untuned": [],
     "--permuted": ["none"],
     "--plan-file": ["FILE"],
+    "--verbosity": ["2"],
 }
 SAYS_SO = {"--help", "--plan", "--json", "--retry-failed", "--register"}
 """options with tests of their own, here or in test_study_plan.py"""

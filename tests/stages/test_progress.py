@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from lt_rebalance.ground.text import format_duration
+from lt_rebalance.ground.text import format_duration, make_console
+from lt_rebalance.monitoring.verbosity import DETAILED, LEVELS, NORMAL, QUIET
 from lt_rebalance.stages.arithmetic import Throughput
 from lt_rebalance.stages.progress import Progress, render_cells
 from lt_rebalance.store import Store, open_store
@@ -74,13 +75,20 @@ def make_record(
 class Follower:
     """Drives the progress of a plan as the runner does, on a store, and collects what it shows."""
 
-    def __init__(self, plan: Plan, store: Store, console: Callable[[io.StringIO], Console]) -> None:
+    def __init__(
+        self, plan: Plan, store: Store, console: Callable[[io.StringIO], Console], verbosity: int = NORMAL
+    ) -> None:
         self.store = store
         self.ledger = Ledger(plan, store)
         self.throughput = Throughput()
         self.screen = io.StringIO()
         self.progress = Progress(
-            self.ledger, self.throughput, 1, console(self.screen), painting_share=math.inf
+            self.ledger,
+            self.throughput,
+            1,
+            console(self.screen),
+            painting_share=math.inf,
+            verbosity=verbosity,
         )
 
     def complete(
@@ -103,6 +111,13 @@ class Follower:
     def lines(self) -> list[str]:
         """Return the lines shown, without the escape codes of a terminal."""
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.screen.getvalue()).splitlines()
+
+
+RESULT = {
+    **{"round": 3, "num_rounds": 30, "train_s": 24.0, "train_loss": 0.12345, "test_accuracy": 0.75},
+    **{"outcome": "running", "training_iteration": 3, "time_total_s": 25.0},
+}
+"""of the step of a trainable, with what Tune adds to it"""
 
 
 def plain(screen: io.StringIO) -> Console:
@@ -272,7 +287,107 @@ def test_plain_progress_tells_the_time_left_by_what_it_has_seen(store: Store) ->
     assert line.endswith("; about 4 min left")
 
 
+# Verbosity
+
+
+@pytest.mark.parametrize("console", [plain, terminal])
+def test_quiet_progress_prints_failures_alone(
+    store: Store, console: Callable[[io.StringIO], Console]
+) -> None:
+    plan = make_plan(NONE, num_seeds=3)
+    complete, diverged, failed = (run.stage for run in plan.runs)
+    follower = Follower(plan, store, console, QUIET)
+    with follower.progress as progress:
+        for stage in (complete, diverged, failed):
+            progress.start(stage)
+            progress.note_round([stage], RESULT)
+        follower.complete(complete, affected=(0, 1))
+        follower.complete(diverged, "diverged")
+        progress.tick()
+        assert follower.screen.getvalue() == ""
+        follower.fail(failed, "OSError: disk full")
+    assert follower.lines() == ["3/3 classifier 1/2 none seed 2: failed, OSError: disk full; nothing left"]
+
+
+def test_detailed_progress_prints_starts_and_each_round_of_a_trial(store: Store) -> None:
+    plan = make_plan(NONE, num_seeds=3)
+    stages = [run.stage for run in plan.runs]
+    follower = Follower(plan, store, plain, DETAILED)
+    with follower.progress as progress:
+        for stage in stages[:2]:
+            progress.start(stage)
+        progress.note_round(stages[:2], RESULT)
+        progress.start(stages[2])
+        progress.note_round(stages[2:], RESULT | {"round": 4})
+        follower.complete(stages[0])
+    numbers = "train_loss 0.1235, test_accuracy 0.75"
+    *lines, end = follower.lines()
+    assert lines == [
+        "classifier 1/2 none seed 0: begins",
+        "classifier 1/2 none seed 1: begins",
+        f"classifier 1/2 none seed 0 and 1 more seeds: round 3/30, 24.0 s: {numbers}",
+        "classifier 1/2 none seed 2: begins",
+        f"classifier 1/2 none seed 2: round 4/30, 24.0 s: {numbers}",
+    ]
+    assert end.startswith("1/3 classifier 1/2 none seed 0: accuracy 0.800 in 65 s; ")
+
+
+def test_a_round_of_several_seeds_is_one_of_each(store: Store) -> None:
+    plan = make_plan(NONE, num_seeds=2)
+    stages = [run.stage for run in plan.runs]
+    follower = Follower(plan, store, plain)
+    with follower.progress as progress:
+        for stage in stages:
+            progress.start(stage)
+        progress.note_round(stages, RESULT)
+        assert progress.share == pytest.approx(3 / 30)
+        # Three of 30 rounds in half of 24 s: 120 s a stage, of which one is trained at a time.
+        assert progress.seconds_left() == pytest.approx(2 * 120 * 27 / 30)
+    assert follower.lines() == []
+
+
+@pytest.mark.parametrize("verbosity", LEVELS)
+def test_log_has_no_escape_codes_and_no_carriage_returns(
+    store: Store, verbosity: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which asks for colours, and for no cursor that moves
+    plan = make_plan(NONE, CGAN, num_seeds=2)
+    follower = Follower(plan, store, make_console, verbosity)
+    with follower.progress as progress:
+        for run in plan.runs[:2]:
+            progress.start(run.stage)
+            progress.note_round([run.stage], RESULT)
+            progress.tick()
+        follower.complete(plan.runs[0].stage, affected=(0,))
+        follower.fail(plan.runs[1].stage, "OSError: disk\r\x1b[2Kfull")
+    shown = follower.screen.getvalue()
+    assert "failed, OSError: disk" in shown
+    assert "\r" not in shown and "\x1b" not in shown
+
+
 # The live table
+
+
+@pytest.mark.parametrize("verbosity", [NORMAL, DETAILED])
+@pytest.mark.parametrize("width", [60, 80])
+def test_live_progress_fits_the_width_and_has_no_colour_where_none_is_wanted(
+    store: Store, width: int, verbosity: int
+) -> None:
+    plan = make_plan(NONE, CGAN, num_seeds=2)
+    stage = plan.runs[0].stage
+    environment = {"TERM": "xterm-256color", "COLUMNS": str(width), "NO_COLOR": "1"}
+    narrow = lambda screen: terminal(screen, width=None, _environ=environment)  # noqa: E731
+    follower = Follower(plan, store, narrow, verbosity)
+    with follower.progress as progress:
+        progress.start(stage)
+        progress.note_round([stage], RESULT)
+        follower.complete(stage)
+    lines = [line for line in follower.lines() if not re.search(r": begins$|: round 3/30, ", line)]
+    assert any(line.startswith("  none ") for line in lines)
+    assert max(map(len, lines)) <= width
+    assert sum("round 3/30" in line for line in follower.lines()) == (verbosity == DETAILED)
+    codes = re.findall(r"\x1b\[([0-9;]*)m", follower.screen.getvalue())
+    assert {each for code in codes for each in code.split(";")} <= {"", "0", "1", "22"}  # bold, and its end
 
 
 def test_live_progress_shows_cells_counts_and_running_stages(store: Store) -> None:
