@@ -421,7 +421,7 @@ def test_help_tells_what_it_answers_and_what_can_be_set(
         assert f"--{option.replace('_', '-')}" in out
     # The docstring keeps its lines.
     assert re.search(r"^  quick   all 15 rows", out, re.MULTILINE)
-    assert "the same command goes on where" in out
+    assert "the same command resumes where" in out
 
 
 # The plan
