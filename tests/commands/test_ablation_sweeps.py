@@ -26,7 +26,8 @@ from tests import linear_network
 
 ROOT = Path(__file__).parents[2]
 CPU = ["--device", "cpu", "--precision", "float32", "--max-concurrent", "1"]
-QUICK = [*CPU, "--steps", "2", "--c", "1/2", *linear_network.OPTIONS]
+SHORT = [*CPU, "--steps", "2", "--c", "1/2"]
+QUICK = [*SHORT, *linear_network.OPTIONS]
 GENERATOR = ["--generator-steps", "2", "--generators", "small_mlp_cgan_leaky"]
 
 
@@ -109,10 +110,10 @@ def test_example_of_the_documentation_is_short_and_runs(
     assert spec is not None and spec.loader is not None
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    arguments = [*QUICK, "--seeds", "2", "--methods", "none", "--set", "classifier.beta2=0.99"]
+    arguments = [*SHORT, "--seeds", "2", "--methods", "none", "--set", "classifier.beta2=0.99"]
     printed, answer = run_and_run_again(example, arguments, storage, capsys, monkeypatch)
     check_differences(printed, answer, 2)
-    assert re.search(r"sound\+\S*classifier.beta2=0.99", printed.replace("\n", ""))
+    assert "sound+classifier.beta2=0.99" in printed
 
 
 @pytest.mark.slow
