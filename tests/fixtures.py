@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from lt_rebalance.cluster import session as cluster
 from lt_rebalance.cluster.resources import ClusterSize
 from lt_rebalance.data.spec import DATA_DIR_VARIABLE
 from lt_rebalance.files.private_directory import private_directory
@@ -193,9 +192,10 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let commands run their stages one by one in this process: how Ray runs them is not asked here."""
-
-    from lt_rebalance.commands import running  # with which Ray comes
+    """Let commands run their stages one by one in this process, for tests that are not about Ray."""
+    # Ray is imported where it is used, as by all fixtures.
+    from lt_rebalance.cluster import session
+    from lt_rebalance.commands import running
     from lt_rebalance.stages.kinds import run_stage
 
     @contextlib.contextmanager
@@ -209,5 +209,5 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
                     run_stage(stage, store, data_dir)
                     ledger.refresh(key)
 
-    monkeypatch.setattr(cluster, "ray_cluster", no_ray)
+    monkeypatch.setattr(session, "ray_cluster", no_ray)
     monkeypatch.setattr(running, "run_plan", run_here)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from benchmarks import lanes, methods, orchestration, status, tensorboard
+from benchmarks import lanes, methods, orchestration, order, status, tensorboard
 from benchmarks.measure import alternate, median
 from benchmarks.plain import (
     PlainClassifier,
@@ -57,8 +57,9 @@ def test_work_is_measured_in_turn() -> None:
         (status.main, ["--records", "10"], 1),
         (tensorboard.main, ["--runs", "10"], 1),
         (orchestration.main, ["--bucket", "--records", "1001"], 7),
+        (order.main, ["--slots", "2"], 2),
     ],
-    ids=["lanes", "methods", "status", "tensorboard", "bucket"],
+    ids=["lanes", "methods", "status", "tensorboard", "bucket", "order"],
 )
 def test_benchmark_measures_at_its_smallest_size(
     main: Callable[[Sequence[str]], int], arguments: list[str], num_rows: int, tmp_path: Path

@@ -113,16 +113,12 @@ def _left_out(choice: Choice, every: list[str], others: list[str], results: Resu
     if len(choice.compared) > MOST_PANELS:
         absent = [say_data(data) for data in choice.compared[:-MOST_PANELS]]
         said.append(f"in figures, {listed(absent)}: they have room for {MOST_PANELS} training sets")
-    hidden = {
-        data: hidden
-        for data in choice.compared
-        if (
-            hidden := len(_means(choice.runs[choice.runs["data"] == data], choice.metric))
-            - len(choice.best(data))
-        )
-    }
-    for data, number in hidden.items():
-        said.append(f"in tables 2 and 3, the {count(number, 'method')} of lowest mean on {say_data(data)}")
+    for data in choice.compared:
+        shown = choice.runs[choice.runs["data"] == data]
+        if number := len(_means(shown, choice.metric)) - len(choice.best(data)):
+            said.append(
+                f"in tables 2 and 3, the {count(number, 'method')} of lowest mean on {say_data(data)}"
+            )
     without = [name for name in in_order(choice.runs["method"]) if name not in choice.methods]
     if without:
         said.append(f"{listed(without)}: no complete run")
