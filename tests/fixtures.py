@@ -4,9 +4,11 @@ import contextlib
 import dataclasses
 import functools
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,6 +26,9 @@ from tests.places import BucketPlace, DirectoryPlace, Place
 from tests.s3_server import S3Server, environment, serve
 from tests.tiny import TINY, tiny_dataset
 
+START = 20231130
+"""what every test begins to draw from; no test seeds with it, so that seeding again is seen"""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _unsynced() -> Iterator[None]:
@@ -39,6 +44,14 @@ def _closed_ray() -> Iterator[None]:
     with private_directory(40) as path:
         os.environ["RAY_TMPDIR"] = str(path)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _equal_start() -> None:
+    """Let every test draw the same numbers, whichever ran before it in its process."""
+    random.seed(START)
+    np.random.seed(START)  # noqa: NPY002  # tests and libraries may draw from it unasked
+    torch.manual_seed(START)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -63,7 +63,7 @@ def test_autoencoder_gives_back_what_it_has_learned_within_its_error() -> None:
     shown = torch.from_numpy(images[0])
     with torch.no_grad():
         errors = [float((each(shown) - shown).square().mean()) for each in (network, untrained)]
-    assert errors[0] < 0.05 < 0.3 < errors[1]
+    assert errors[0] < 0.05 and errors[0] < errors[1] / 4
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 17, 30), (1, 16, 224)])
