@@ -54,8 +54,8 @@ from lt_rebalance.ground.imbalance import rank_groups
 from lt_rebalance.ground.metrics import confusion_metrics, metric_names
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.stages.arithmetic import Throughput, estimate_remaining_s, stage_flop
-from lt_rebalance.stages.observer import Watch
 from lt_rebalance.stages.progress import Progress
+from lt_rebalance.stages.watch import Watch
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import Artifact, Record, Timing
 from lt_rebalance.studies.ablation import nested_seeds

@@ -6,8 +6,6 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-import torch
-
 from lt_rebalance.ground.disk import cannot_be_written
 from lt_rebalance.ground.errors import NotApplicableError, StorageError
 from lt_rebalance.ground.own_file import describe_own, find_place, say_error
@@ -53,14 +51,18 @@ class ErrorKeeper(Protocol):
 class Attempt:
     """Handles all errors of an attempt at a trial, in any of its calls.
 
-    | what is raised | outcome | cause | |---|---|---| | an OSError of a full or read-only disk | "unwritable"
-    | | | UnfitWorkerError | "blocked" | | | StorageError; before the store is open, StoreError and any
-    OSError | "blocked" | | | StoreError | "blocked", and recorded | infrastructure | | NotApplicableError |
-    "failed" immediately | not applicable | | any other ValueError | "failed" immediately | input | | torch's
-    OutOfMemoryError, MemoryError | retried, "failed" at the last of `MAX_ERRORS` | memory | | anything else
-    in a user's file | "failed" immediately for a ValueError, else the same | own file | | any other OSError |
-    the same | infrastructure | | anything else, SystemExit too | the same; "failed" immediately if it cannot
-    be recorded | code |
+    | what is raised | outcome | cause |
+    |---|---|---|
+    | an OSError of a full or read-only disk | "unwritable" | |
+    | UnfitWorkerError | "blocked" | |
+    | StorageError; before the store is open, StoreError and any OSError | "blocked" | |
+    | StoreError | "blocked", and recorded | infrastructure |
+    | NotApplicableError | "failed" immediately | not applicable |
+    | any other ValueError | "failed" immediately | input |
+    | torch's OutOfMemoryError, MemoryError | retried, "failed" at the last of `MAX_ERRORS` | memory |
+    | anything else in a user's file | "failed" immediately for a ValueError, else the same | own file |
+    | any other OSError | the same | infrastructure |
+    | anything else, SystemExit too | the same; "failed" immediately if it cannot be recorded | code |
 
     "blocked" and "unwritable" are faults of the store and do not count against a trial. "Retried" means that
     an AttemptError is raised, so that Tune starts another attempt.
@@ -154,6 +156,8 @@ def describe_way(error: BaseException) -> str:
 
 def find_cause(error: BaseException) -> str:
     """Return the cause of an error, one of `CAUSES`."""
+    import torch  # here: the process of a sweep imports this module, and no torch
+
     if isinstance(error, NotApplicableError):
         return NOT_APPLICABLE
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

@@ -15,14 +15,15 @@ from lt_rebalance.cluster.faults import (
     describe_lost_worker,
 )
 from lt_rebalance.cluster.resources import Resources
+from lt_rebalance.cluster.stateless import Stateless
 from lt_rebalance.cluster.trainable import StageTrainable, trial_config
 from lt_rebalance.cluster.tuner import run_searcher
 from lt_rebalance.ground.errors import attempt
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.monitoring.tensorboard.writer import RunEvents
 from lt_rebalance.stages.arithmetic import stage_flop
-from lt_rebalance.stages.observer import Watch
 from lt_rebalance.stages.progress import Progress
+from lt_rebalance.stages.watch import Watch
 from lt_rebalance.store import Store
 from lt_rebalance.store.records import Failure
 from lt_rebalance.studies.ledger import Ledger
@@ -30,7 +31,7 @@ from lt_rebalance.studies.plan import Schedule, describe_plan
 from lt_rebalance.studies.stage import AnyStage
 
 
-class StageSearcher(Searcher):
+class StageSearcher(Stateless, Searcher):
     """Gives Tune stages as they become ready, and records the end of each as the store has it."""
 
     def __init__(
@@ -111,16 +112,6 @@ class StageSearcher(Searcher):
         self._progress.finish(stage)
         if twin is not None and came_along:
             self._progress.finish(twin)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Save nothing: the store is the state."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Restore nothing: the store is the state."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle without state: Tune writes a file that is never read."""
-        return {}
 
 
 def _describe_failure(stage: AnyStage, told: Mapping[str, Any]) -> Failure:

@@ -13,6 +13,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from lt_rebalance.cluster.attempt import MAX_ERRORS, AttemptError
+from lt_rebalance.cluster.stateless import Stateless
 from lt_rebalance.ground.disk import cannot_be_written, describe_disk
 from lt_rebalance.ground.errors import ClusterError, StorageError
 from lt_rebalance.studies.stage import stage_from_dict
@@ -84,7 +85,7 @@ class StoreFaults:
         return check
 
 
-class WorkerFaults(tune.Callback):
+class WorkerFaults(Stateless, tune.Callback):
     """Logs immediately why a trial is retried, and records that workers cannot start.
 
     Errors of attempts are recorded with the stages. This handles the rest: workers that died, and those whose
@@ -132,10 +133,6 @@ class WorkerFaults(tune.Callback):
         """Raise the recorded fault."""
         if self._first is not None:
             raise self._first
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle without state: Tune writes a file that is never read."""
-        return {}
 
 
 @contextlib.contextmanager

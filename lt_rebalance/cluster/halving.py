@@ -11,6 +11,7 @@ from ray.tune.search.optuna import OptunaSearch
 from lt_rebalance.cluster.faults import StoreFaults, describe_lost_worker
 from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.cluster.rungs import RungTrainable, rung_result, rung_trial_config
+from lt_rebalance.cluster.stateless import Stateless
 from lt_rebalance.cluster.tuner import run_searcher
 from lt_rebalance.search.account import SearchBudget, Trial
 from lt_rebalance.search.journal import SearchJournal
@@ -21,7 +22,7 @@ from lt_rebalance.store.records import Failure
 Show = Callable[[Trial], None]
 
 
-class TrialSearcher(OptunaSearch):
+class TrialSearcher(Stateless, OptunaSearch):
     """Asks Optuna for trials and records the end of each: complete, pruned, diverged or failed.
 
     Trials that were running when the search was last stopped come first. They resume from the store, and
@@ -107,16 +108,6 @@ class TrialSearcher(OptunaSearch):
         for stage in (stage for rung in ladder for group in rung.groups for stage in group):
             self._store.discard_checkpoints(stage.key)
         self._show(self._journal.trials()[number])
-
-    def save(self, checkpoint_path: str) -> None:
-        """Save nothing: the journal is the state."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Restore nothing: the journal is the state."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle without state: Tune writes a file that is never read."""
-        return {}
 
 
 def find_failure(ladder: tuple[Rung, ...], store: Store) -> Failure | None:

@@ -19,6 +19,7 @@ from lt_rebalance.cluster.rungs import (
     rung_result,
     unpack_member,
 )
+from lt_rebalance.cluster.stateless import Stateless
 from lt_rebalance.cluster.trainable import TrialConfig
 from lt_rebalance.cluster.tuner import run_trials
 from lt_rebalance.methods.domains import Domain, Range
@@ -126,7 +127,7 @@ class _Scheduler(PopulationBasedTraining):
         return self._configure(trial.config["member"], values), operations
 
 
-class MemberCallback(tune.Callback):
+class MemberCallback(Stateless, tune.Callback):
     """Records results of members in the journal, and the end of each: complete, diverged or failed."""
 
     def __init__(
@@ -173,10 +174,6 @@ class MemberCallback(tune.Callback):
         """Return the last error of a member, or that its worker died."""
         errors = self._store.load_member_errors(self._journal.search.name, number)
         return errors[-1].error if errors else describe_lost_worker()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle without state: Tune writes a file that is never read."""
-        return {}
 
 
 def _to_tune(domain: Domain) -> Any:  # Any: Tune's own domains

@@ -1,21 +1,22 @@
-"""Stages as a Ray Tune trainable, a thin class over `stages`."""
+"""Stages as a Ray Tune trainable, a thin class over `stages`.
+
+Torch is imported when a trial trains: the process of a sweep, which names the trainable, goes without.
+"""
 
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from ray import tune
 
 from lt_rebalance.cluster.attempt import DONE, Attempt, StageErrors, UnfitWorkerError
 from lt_rebalance.data import at_hand
 from lt_rebalance.ground.own_file import hand_on, take_in
-from lt_rebalance.stages.base import StageRun
 from lt_rebalance.stages.kinds import open_run
-from lt_rebalance.stages.observer import TrialObserver, Watch
 from lt_rebalance.stages.provenance import driver_source, find_mismatch
+from lt_rebalance.stages.watch import Watch
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.studies.stage import (
     RESULTS_VERSION,
@@ -24,6 +25,10 @@ from lt_rebalance.studies.stage import (
     GeneratorStage,
     stage_from_dict,
 )
+
+if TYPE_CHECKING:
+    from lt_rebalance.stages.base import StageRun
+    from lt_rebalance.stages.observer import TrialObserver
 
 TrialConfig = dict[str, Any]
 
@@ -155,12 +160,16 @@ class StageTrainable(tune.Trainable):
             if not isinstance(stage, self.stage_types):
                 known = " and ".join(stage_type.kind for stage_type in self.stage_types)
                 raise ValueError(f"{type(self).__name__} runs {known} stages, got a {stage.kind} stage")
+        from lt_rebalance.stages.observer import TrialObserver
+
         self._data_dir: str | None = config["data_dir"]
         self._num_devices: float = config["num_devices"]
         self._run, self._max_lanes = None, None
         self._observer = TrialObserver(self._store, self._stages, Watch.from_dict(config["watch"]))
 
     def _train_round(self) -> dict[str, Any]:
+        import torch
+
         assert self._observer is not None
         with self._observer.listen():
             try:
@@ -199,7 +208,7 @@ class StageTrainable(tune.Trainable):
     def _list_unfinished(self) -> list[AnyStage]:
         return [stage for stage in self._stages if self._store.load_record(stage.key) is None]
 
-    def _open_run(self, stages: Sequence[AnyStage]) -> StageRun[Any, Any]:
+    def _open_run(self, stages: Sequence[AnyStage]) -> "StageRun[Any, Any]":
         if self._run is None:
             options: dict[str, Any] = {
                 "max_lanes": self._max_lanes,
@@ -211,7 +220,7 @@ class StageTrainable(tune.Trainable):
             self._follow(self._run)
         return self._run
 
-    def _follow(self, run: StageRun[Any, Any]) -> None:
+    def _follow(self, run: "StageRun[Any, Any]") -> None:
         assert self._observer is not None
         self._observer.follow(run)
 
@@ -226,6 +235,8 @@ class StageTrainable(tune.Trainable):
         _log.warning("%s: out of memory with %d lanes, continuing with half", self._stages[0], num_lanes)
         self._max_lanes = num_lanes // 2
         self._run = None
+        import torch
+
         torch.cuda.empty_cache()
         return True
 
@@ -238,7 +249,7 @@ def open_existing_store(location: str) -> Store:
     return store
 
 
-def _summarize(run: StageRun[Any, Any]) -> dict[str, Any]:
+def _summarize(run: "StageRun[Any, Any]") -> dict[str, Any]:
     """Return the progress of the slowest lane, and the mean of the latest values of all lanes."""
     slowest = min(run.lanes, key=lambda lane: lane.round)
     rows = [lane.curves[-1] for lane in run.lanes if lane.curves]

@@ -1,12 +1,14 @@
 """Run one Tuner of Ray Tune and keep none of its own files."""
 
+import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ray import tune
+from ray.air._internal import usage
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
@@ -19,6 +21,7 @@ from lt_rebalance.cluster.faults import (
 )
 from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.cluster.session import describe_room
+from lt_rebalance.cluster.stateless import Stateless
 from lt_rebalance.monitoring.waiting import Waiting
 
 
@@ -67,7 +70,7 @@ def run_trials(
                 checkpoint_config=checkpoints or tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
-        with lost_ray_told():
+        with lost_ray_told(), _uncounted_callbacks():
             tuner.fit()
 
 
@@ -91,7 +94,7 @@ def run_searcher(
     )
 
 
-class WaitCallback(tune.Callback):
+class WaitCallback(Stateless, tune.Callback):
     """Reports what a run waits for when no trial has reported for a while."""
 
     def __init__(self, resources: Resources, waiting: Waiting | None = None) -> None:
@@ -113,12 +116,8 @@ class WaitCallback(tune.Callback):
             return f"for a report of {name_trial(running[0])}{others}, in training"
         return f"for free resources for a trial, which needs {self._resources}; {describe_room()}"
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle without state: Tune writes a file that is never read."""
-        return {}
 
-
-class _StepCallback(tune.Callback):
+class _StepCallback(Stateless, tune.Callback):
     """Calls a function in every iteration of Tune's loop, outside of Ray's native code."""
 
     def __init__(self, call: Callable[[], None]) -> None:
@@ -127,13 +126,20 @@ class _StepCallback(tune.Callback):
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._call()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle without state: Tune writes a file that is never read."""
-        return {}
-
 
 def _trial_name(trial: Trial) -> str:
     return str(trial.trial_id)
+
+
+@contextlib.contextmanager
+def _uncounted_callbacks() -> Iterator[None]:
+    """Keep Tune from counting callbacks for Ray's usage reports, for which it imports MLflow and W&B."""
+    count = usage.tag_callbacks
+    usage.tag_callbacks = lambda callbacks: False
+    try:
+        yield
+    finally:
+        usage.tag_callbacks = count
 
 
 def _quiet_tune(num_pending: int) -> None:

@@ -28,6 +28,8 @@ from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.training.device import count_gpus
 
 PLANNED_KINDS = ("generator", "classifier")
+LEAST_FLOP_TO_FORECAST = 2e12
+"""work of some ten seconds on one core: whatever is less has ended before its forecast is of use"""
 Answer = Callable[[str, str, int], tuple[str, str]]
 """From the location of a store, the name of a study in it and the line width to text and CSV."""
 
@@ -62,9 +64,13 @@ def describe_study(job: Job) -> StudyDocument:
 def measure_unknown(throughput: Throughput, pending: Mapping[str, AnyStage]) -> None:
     """Time a few steps of kinds of stages without known speed, if that needs no GPU memory.
 
+    Nothing is timed for work below `LEAST_FLOP_TO_FORECAST`.
+
     Raises:
         Interrupted: a signal asked for it.
     """
+    if sum(map(stage_flop, pending.values())) < LEAST_FLOP_TO_FORECAST:
+        return
     with InterruptWatch() as interrupts:
         for stage in pending.values():
             if stage.execution.device == "cpu":

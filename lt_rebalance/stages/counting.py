@@ -1,15 +1,12 @@
-"""Count the arithmetic and the parameters of networks, with meaningless inputs."""
+"""Count what networks cost, with meaningless inputs."""
 
 import functools
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from lt_rebalance.data.spec import DatasetSpec
-from lt_rebalance.networks.generators.registry import find_trained
-from lt_rebalance.networks.initialization import build_network
-from lt_rebalance.networks.known_work import ForwardWork
+from lt_rebalance.networks.known_costs import NetworkCost
 from lt_rebalance.training.batching import (
     Example,
     example_classifier,
@@ -19,27 +16,32 @@ from lt_rebalance.training.batching import (
 
 
 @functools.cache
-def count_generator(architecture: str, spec: DatasetSpec) -> ForwardWork:
-    """Return the work of a generator."""
+def count_generator(architecture: str, spec: DatasetSpec) -> NetworkCost:
+    """Return the cost of a generator."""
     return _count(example_generator(architecture, spec))
 
 
 @functools.cache
-def count_partner(place: str, spec: DatasetSpec) -> ForwardWork:
-    """Return the work of a partner of generators, by its name in `Trained`."""
+def count_partner(place: str, spec: DatasetSpec) -> NetworkCost:
+    """Return the cost of a partner of generators, by its name in `Trained`."""
     return _count(example_partner(place, spec))
 
 
 @functools.cache
-def count_classifier(architecture: str, spec: DatasetSpec) -> ForwardWork:
-    """Return the work of a classifier."""
+def count_classifier(architecture: str, spec: DatasetSpec) -> NetworkCost:
+    """Return the cost of a classifier."""
     return _count(example_classifier(architecture, spec))
 
 
-def _count(example: Example) -> ForwardWork:
+def _count(example: Example) -> NetworkCost:
     network, inputs = example
     has_batch_norm = any(isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d) for each in network.modules())
-    return ForwardWork(flop=_forward_flop(network, *inputs), has_batch_norm=has_batch_norm)
+    return NetworkCost(
+        flop=_forward_flop(network, *inputs),
+        has_batch_norm=has_batch_norm,
+        num_parameters=sum(parameter.numel() for parameter in network.parameters()),
+        kept_bytes=_kept_of_item(network, *inputs),
+    )
 
 
 @torch.no_grad()
@@ -61,24 +63,11 @@ def _forward_flop(network: nn.Module, *inputs_of_two: Tensor) -> float:
     return float(total)
 
 
-@functools.cache
-def count_kept(architecture: str, spec: DatasetSpec) -> int:
-    """Return the bytes that a classifier in training keeps of an item for its backward pass, in float32."""
-    return _sum_kept(*example_classifier(architecture, spec)) // 2
-
-
-@functools.cache
-def count_kept_of_generator(architecture: str, spec: DatasetSpec) -> int:
-    """Return the same for a generator and its partner, which keeps real and fake items together.
+def _kept_of_item(network: nn.Module, *inputs_of_two: Tensor) -> int:
+    """Return the bytes that a network in training keeps of one item.
 
     Tensors of the size of the weights, which spectral norm keeps, do not belong to an item and are left out.
     """
-    generator, inputs = example_generator(architecture, spec)
-    partner, seen = example_partner(find_trained(architecture).partner, spec)
-    return _kept_of_item(generator, *inputs) + 2 * _kept_of_item(partner, *seen)
-
-
-def _kept_of_item(network: nn.Module, *inputs_of_two: Tensor) -> int:
     inputs_of_four = tuple(torch.cat([each, each]) for each in inputs_of_two)
     return (_sum_kept(network, inputs_of_four) - _sum_kept(network, inputs_of_two)) // 2
 
@@ -98,9 +87,3 @@ def _sum_kept(network: nn.Module, inputs: tuple[Tensor, ...]) -> int:
         outputs = network(*inputs)
     assert outputs is not None
     return sum(each.untyped_storage().nbytes() for each in kept.values())
-
-
-def count_parameters(build: Callable[[], nn.Module]) -> int:
-    """Return the number of parameters of a network."""
-    network = build_network(build, torch.Generator())
-    return sum(parameter.numel() for parameter in network.parameters())

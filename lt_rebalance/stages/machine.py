@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lt_rebalance.stages.provenance import package_version, source_of_result
 from lt_rebalance.training.configs import Execution
 
@@ -22,6 +20,8 @@ def describe_machine(execution: Execution, driver: Mapping[str, Any] | None = No
     Args:
         driver: the code of the main process of the sweep, as `provenance.driver_source` returns it.
     """
+    import torch  # here: the process of a sweep imports this module, and no torch
+
     device = torch.cuda.get_device_name() if execution.device == "cuda" else _processor_name()
     return {
         **source_of_result(driver),

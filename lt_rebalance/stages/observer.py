@@ -5,47 +5,22 @@ import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lt_rebalance.ground.errors import attempt
 from lt_rebalance.monitoring.concerns import find_concerns
 from lt_rebalance.monitoring.stage_log import StageLog, capture, say_begin, say_round
-from lt_rebalance.monitoring.tensorboard.naming import EventRun
 from lt_rebalance.monitoring.tensorboard.writer import RunEvents
 from lt_rebalance.stages.base import StageRun
 from lt_rebalance.stages.generator import GeneratorRun
+from lt_rebalance.stages.watch import Watch
 from lt_rebalance.store import Store
 from lt_rebalance.store.presence import Note, remove_note, write_note
 from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.training.lane import Lane
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Watch:
-    """What a trial needs in order to report."""
-
-    driver: str = ""
-    """name of the note of the main process"""
-    runs: Mapping[str, EventRun] = field(default_factory=dict)
-    """by key of a stage, the run of its events; without one it has no events"""
-
-    def of(self, keys: Iterable[str]) -> "Watch":
-        """Return what a trial of these stages needs."""
-        return dataclasses.replace(self, runs={key: self.runs[key] for key in keys})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Watch":
-        """Return what `to_dict` described."""
-        runs = {key: EventRun.from_dict(run) for key, run in values["runs"].items()}
-        return cls(driver=values["driver"], runs=runs)
 
 
 class TrialObserver:

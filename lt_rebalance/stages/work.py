@@ -3,14 +3,13 @@
 Torch is imported only to count a network.
 """
 
-import functools
 import math
 
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
 from lt_rebalance.networks.generators.registry import GENERATORS, Trained, find_trained
-from lt_rebalance.networks.known_work import ForwardWork, find_work
+from lt_rebalance.networks.known_costs import NetworkCost, find_cost
 from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage
 
 _TRAINING_PASSES = 3
@@ -22,7 +21,7 @@ _BYTES_PER_TESTED = 12
 
 def classifier_image_flop(stage: ClassifierStage) -> float:
     """Return the arithmetic of an image in training."""
-    return _TRAINING_PASSES * _classifier_work(stage).flop
+    return _TRAINING_PASSES * _classifier_cost(stage).flop
 
 
 def measuring_flop(stage: ClassifierStage) -> float:
@@ -31,7 +30,7 @@ def measuring_flop(stage: ClassifierStage) -> float:
     num_tested = sum(spec.test_counts_K) + stage.data.validation_per_class * spec.num_classes
     if stage.data.validation is not None:
         num_tested += sum(spec.validation_counts_K or ())
-    return _classifier_work(stage).flop * num_tested
+    return _classifier_cost(stage).flop * num_tested
 
 
 def tested_bytes(stage: ClassifierStage) -> int:
@@ -41,25 +40,24 @@ def tested_bytes(stage: ClassifierStage) -> int:
 
 def count_classifier(stage: ClassifierStage) -> int:
     """Return the parameters of the classifier of a stage."""
-    return _count_classifier(stage.classifier.architecture, get_dataset_spec(stage.data.dataset))
+    return _classifier_cost(stage).num_parameters
 
 
 def kept_bytes(stage: ClassifierStage | GeneratorStage) -> int:
     """Return the bytes that networks in training keep of an image for backward passes, in float32."""
-    from lt_rebalance.stages import counting
-
-    spec = get_dataset_spec(stage.data.dataset)
     if isinstance(stage, GeneratorStage):
-        return counting.count_kept_of_generator(stage.generator.architecture, spec)
-    return counting.count_kept(stage.classifier.architecture, spec)
+        # The partner sees fake and real items together.
+        partner = _partner_cost(_trained(stage).partner, get_dataset_spec(stage.data.dataset))
+        return _generator_cost(stage).kept_bytes + 2 * partner.kept_bytes
+    return _classifier_cost(stage).kept_bytes
 
 
 def generator_image_flop(stage: GeneratorStage) -> float:
     """Return the arithmetic of an image in training."""
     spec = get_dataset_spec(stage.data.dataset)
-    generator, trained = _generator_work(stage), _trained(stage)
+    generator, trained = _generator_cost(stage), _trained(stage)
     generator_passes = trained.generator_passes + trained.repeated_passes * generator.has_batch_norm
-    partner = _partner_work(trained.partner, spec)
+    partner = _partner_cost(trained.partner, spec)
     return generator_passes * generator.flop + trained.partner_passes * partner.flop
 
 
@@ -73,64 +71,40 @@ def grid_bytes(stage: GeneratorStage) -> int:
 
 def count_generator(stage: GeneratorStage) -> int:
     """Return the parameters of the generator of a stage."""
-    return _count_generator(stage.generator.architecture, get_dataset_spec(stage.data.dataset))
+    return _generator_cost(stage).num_parameters
 
 
 def count_generator_training(stage: GeneratorStage) -> int:
     """Return the parameters of the generator of a stage and of its partner."""
     spec = get_dataset_spec(stage.data.dataset)
-    return count_generator(stage) + _count_partner(_trained(stage).partner, spec)
+    return count_generator(stage) + _partner_cost(_trained(stage).partner, spec).num_parameters
 
 
 def _trained(stage: GeneratorStage) -> Trained:
     return find_trained(stage.generator.architecture)
 
 
-def _classifier_work(stage: ClassifierStage) -> ForwardWork:
+def _classifier_cost(stage: ClassifierStage) -> NetworkCost:
     architecture, spec = stage.classifier.architecture, get_dataset_spec(stage.data.dataset)
-    if (known := find_work(CLASSIFIERS.get(architecture, ""), spec)) is not None:
+    if (known := find_cost(CLASSIFIERS.get(architecture, ""), spec)) is not None:
         return known
     from lt_rebalance.stages import counting
 
     return counting.count_classifier(architecture, spec)
 
 
-def _generator_work(stage: GeneratorStage) -> ForwardWork:
+def _generator_cost(stage: GeneratorStage) -> NetworkCost:
     architecture, spec = stage.generator.architecture, get_dataset_spec(stage.data.dataset)
-    if (known := find_work(GENERATORS.get(architecture, ""), spec)) is not None:
+    if (known := find_cost(GENERATORS.get(architecture, ""), spec)) is not None:
         return known
     from lt_rebalance.stages import counting
 
     return counting.count_generator(architecture, spec)
 
 
-def _partner_work(place: str, spec: DatasetSpec) -> ForwardWork:
-    if (known := find_work(place, spec)) is not None:
+def _partner_cost(place: str, spec: DatasetSpec) -> NetworkCost:
+    if (known := find_cost(place, spec)) is not None:
         return known
     from lt_rebalance.stages import counting
 
     return counting.count_partner(place, spec)
-
-
-@functools.cache
-def _count_classifier(name: str, spec: DatasetSpec) -> int:
-    from lt_rebalance.networks.classifiers.registry import build_classifier
-    from lt_rebalance.stages.counting import count_parameters
-
-    return count_parameters(lambda: build_classifier(name, spec.num_classes, spec.image_shape))
-
-
-@functools.cache
-def _count_generator(name: str, spec: DatasetSpec) -> int:
-    from lt_rebalance.networks.generators.registry import build_generator
-    from lt_rebalance.stages.counting import count_parameters
-
-    return count_parameters(lambda: build_generator(name, spec.num_classes, spec.image_shape))
-
-
-@functools.cache
-def _count_partner(place: str, spec: DatasetSpec) -> int:
-    from lt_rebalance.networks.generators.registry import build_partner
-    from lt_rebalance.stages.counting import count_parameters
-
-    return count_parameters(lambda: build_partner(place, spec.num_classes, spec.image_shape))

@@ -13,7 +13,7 @@ from lt_rebalance.ground.seeding import numpy_stream
 from lt_rebalance.methods.registry import MethodConfig, plan_rebalancing
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
 from lt_rebalance.networks.generators.registry import GENERATORS
-from lt_rebalance.networks.known_work import find_work
+from lt_rebalance.networks.known_costs import find_cost
 from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage
 from lt_rebalance.training.batches import Batching
 from lt_rebalance.training.configs import ClassifierConfig, GeneratorConfig
@@ -138,7 +138,7 @@ def _is_known(stage: AnyStage) -> bool:
     is_generator = isinstance(stage, GeneratorStage)
     registry = GENERATORS if is_generator else CLASSIFIERS
     place = registry.get(training_config(stage).architecture, "")  # a user's model is in none
-    return find_work(place, get_dataset_spec(stage.data.dataset)) is not None
+    return find_cost(place, get_dataset_spec(stage.data.dataset)) is not None
 
 
 def smallest_batch(stage: AnyStage) -> int:

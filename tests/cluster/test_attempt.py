@@ -56,7 +56,7 @@ ERRORS: dict[str, tuple[Callable[[], BaseException], str, str]] = {
 }
 PLACES = {
     "stages": "lt_rebalance.cluster.{module}.stage_from_dict",
-    "observer": "lt_rebalance.cluster.trainable.TrialObserver",
+    "observer": "lt_rebalance.stages.observer.TrialObserver",
     "inputs": "lt_rebalance.cluster.trainable.open_run",
     "training": None,
     "measuring": "lt_rebalance.cluster.rungs.score",

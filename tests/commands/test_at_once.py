@@ -5,6 +5,7 @@ libraries has been imported; so the first one that imports any is named. The she
 each: `-X importtime` shows the same for two of them.
 """
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -141,6 +142,17 @@ def test_status_and_plan_of_a_store_import_nothing_heavy(tmp_path: Path) -> None
     shown = ended[" ".join(sweep)].output
     assert f"complete={len(plan.runs)}" in ended[" ".join([*sweep, "--seeds", "1"])].output
     assert "time: not known" not in shown and QUICK.num_seeds == 3
+
+
+@pytest.mark.slow
+def test_process_of_a_sweep_trains_nothing_and_imports_no_tracking_service(tmp_path: Path) -> None:
+    services = ["mlflow", "wandb"]
+    assert all(map(importlib.util.find_spec, services))
+    small = ["--methods", "none", "--c", "1/2", "--seeds", "1", "--steps", "2", *CPU]
+    sweep = ["sweeps/full_grid.py", *small, "--storage", str(tmp_path / "store")]
+    ended = run_all([sweep], heavy=["torch", "torchvision", *services])
+    require_light(ended, code=0)
+    assert "planned=1 complete=1" in ended[" ".join(sweep)].output
 
 
 def test_wings_that_read_and_plan_import_nothing_heavy() -> None:

@@ -16,6 +16,7 @@ from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground import memory
 from lt_rebalance.ground.errors import DataError
 from lt_rebalance.networks.generators.projection_gan import SpectralLinear
+from lt_rebalance.networks.generators.registry import PAPER_GAN
 from lt_rebalance.stages import counting
 from lt_rebalance.stages import memory as reckoning
 from lt_rebalance.stages.memory import (
@@ -72,31 +73,34 @@ def test_what_a_step_keeps_is_counted_by_hand_once_for_each_tensor(monkeypatch: 
     """Of an image: 16 pixels that a convolution takes, 32 values that a rectifier makes and a layer takes."""
     network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3))
     monkeypatch.setattr(counting, "example_classifier", lambda *_: (network, (torch.zeros(2, 1, 4, 4),)))
-    assert counting.count_kept.__wrapped__("toy", get_dataset_spec("mnist")) == 4 * (16 + 32)
+    assert counting.count_classifier.__wrapped__("toy", get_dataset_spec("mnist")).kept_bytes == 4 * (16 + 32)
 
 
 def test_step_takes_memory_by_its_batch_and_less_in_less_precision() -> None:
     stage = make_stage()
-    kept = counting.count_kept("paper_cnn", get_dataset_spec("fashion_mnist"))
+    spec = get_dataset_spec("fashion_mnist")
+    kept = counting.count_classifier("paper_cnn", spec).kept_bytes
     assert step_bytes(stage) == int(1.6 * 100 * kept)
     less = dataclasses.replace(stage, execution=dataclasses.replace(EXECUTION, precision="bfloat16"))
     assert step_bytes(less) == int(0.9 * 100 * kept)
     generator_stage = make_stage("cgan").generator_stage
     assert generator_stage is not None
-    kept = counting.count_kept_of_generator("small_mlp_cgan_leaky", get_dataset_spec("fashion_mnist"))
-    assert step_bytes(generator_stage) == int(1.6 * 256 * kept) > 0
+    generator = counting.count_generator("small_mlp_cgan_leaky", spec).kept_bytes
+    partner = counting.count_partner(PAPER_GAN.partner, spec).kept_bytes
+    assert generator > 0 and step_bytes(generator_stage) == int(1.6 * 256 * (generator + 2 * partner))
 
 
-def test_step_of_a_gan_keeps_fakes_once_and_what_the_discriminator_makes_of_real_and_fake(
+def test_what_an_item_keeps_of_a_gan_is_counted_by_hand_without_what_is_of_the_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of an item: 3 and 4 values of the generator, twice 5 and 6 of the partner, nothing of its weights."""
+    """Of an item: 3 and 4 values of the generator, 5 and 6 of the partner, nothing of its weights."""
     generator = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     partner = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), SpectralLinear(6, 1))
     monkeypatch.setattr(counting, "example_generator", lambda *_: (generator, (torch.zeros(2, 3),)))
     monkeypatch.setattr(counting, "example_partner", lambda *_: (partner, (torch.zeros(2, 5),)))
-    counted = counting.count_kept_of_generator.__wrapped__("cdcgan", get_dataset_spec("mnist"))
-    assert counted == 4 * (3 + 4 + 2 * (5 + 6))
+    spec = get_dataset_spec("mnist")
+    assert counting.count_generator.__wrapped__("toy", spec).kept_bytes == 4 * (3 + 4)
+    assert counting.count_partner.__wrapped__("toy", spec).kept_bytes == 4 * (5 + 6)
 
 
 def test_plan_that_does_not_fit_is_refused_with_numbers_and_with_what_would_fit(

@@ -13,7 +13,7 @@ from lt_rebalance.monitoring.tensorboard.naming import EventRun
 from lt_rebalance.monitoring.tensorboard.writer import read_end
 from lt_rebalance.stages import observer
 from lt_rebalance.stages.kinds import open_run, run_stage
-from lt_rebalance.stages.observer import Watch
+from lt_rebalance.stages.watch import Watch
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.presence import read_notes
 from lt_rebalance.store.records import Record

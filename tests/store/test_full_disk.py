@@ -14,8 +14,8 @@ from lt_rebalance.files.filesystem import LocalFilesystem
 from lt_rebalance.ground.disk import cannot_be_written
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.stages.kinds import open_run, run_stage
-from lt_rebalance.stages.observer import Watch
 from lt_rebalance.stages.size import check_space, checkpoint_bytes, kept_bytes
+from lt_rebalance.stages.watch import Watch
 from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage

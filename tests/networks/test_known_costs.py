@@ -3,11 +3,11 @@
 from lt_rebalance.data.catalog import DATASETS
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
 from lt_rebalance.networks.generators.registry import GENERATORS, PAPER_GAN, TRAINED
-from lt_rebalance.networks.known_work import KNOWN_WORK, find_work
+from lt_rebalance.networks.known_costs import KNOWN_COSTS, find_cost
 from lt_rebalance.stages.counting import count_classifier, count_generator, count_partner
 
 
-def test_known_work_is_what_is_counted_of_every_network_and_data_set() -> None:
+def test_known_costs_is_what_is_counted_of_every_network_and_data_set() -> None:
     checked = set()
     for spec in DATASETS.values():
         networks = {
@@ -23,13 +23,13 @@ def test_known_work_is_what_is_counted_of_every_network_and_data_set() -> None:
             for name, place in GENERATORS.items()
         }
         for place, count in networks.items():
-            if (known := find_work(place, spec)) is not None:
+            if (known := find_cost(place, spec)) is not None:
                 assert known == count(), place
                 checked.add((place, spec.num_classes, spec.image_shape))
-    assert checked == set(KNOWN_WORK)
+    assert checked == set(KNOWN_COSTS)
 
 
 def test_work_is_known_of_that_very_network_at_that_very_shape_alone() -> None:
     spec = DATASETS["fashion_mnist"]
-    assert find_work(CLASSIFIERS["paper_cnn"], spec) is not None
-    assert find_work("another.module:build_paper_cnn", spec) is None
+    assert find_cost(CLASSIFIERS["paper_cnn"], spec) is not None
+    assert find_cost("another.module:build_paper_cnn", spec) is None
