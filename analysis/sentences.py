@@ -298,8 +298,9 @@ def describe_sample(cells: pd.DataFrame) -> str:
     if not any(str(name).endswith("_mini") for name in cells["dataset"]):
         return ""
     return (
-        "A data set named mini is a small sample of the full one, with a small test set. Its accuracies are "
-        "not those of the full set."
+        "A data set named mini is a small sample of the full one. The report can show which methods differ "
+        "on the sample, after trainings of this length. It cannot show how they compare on the full set, or "
+        "in the paper."
     )
 
 

@@ -8,6 +8,7 @@ recommends: Radford et al. 2015, arXiv 1511.06434). Reference: 0.9 in both. Hypo
 """
 
 import argparse
+import dataclasses
 import sys
 
 from analysis.answers import answer_differences
@@ -17,7 +18,12 @@ from lt_rebalance.studies.ablation import ablate, full_factorial
 from lt_rebalance.studies.axes import make_presets
 from lt_rebalance.studies.study import Study
 
-PRESETS = make_presets(methods=("none", "oversample", "cgan"), generators=("mlp_cgan_relu",))
+PRESETS = {
+    name: dataclasses.replace(preset, overrides={**preset.overrides, "generator_beta1": 0.9})
+    for name, preset in make_presets(
+        methods=("none", "oversample", "cgan"), generators=("mlp_cgan_relu",)
+    ).items()
+}
 CHANGES = full_factorial([{"classifier.beta1": 0.99}], [{"generator.beta1": 0.5}])
 
 

@@ -28,6 +28,7 @@ def test_plain_networks_have_the_published_number_of_parameters() -> None:
     assert counts == [454_042, 1_489_012, 1_470_565]
 
 
+@pytest.mark.slow
 def test_plain_classifier_trains_and_tests() -> None:
     """Black images of class 0 and white ones of class 1 are told apart after some steps."""
     labels_N = np.arange(200) % 2

@@ -85,6 +85,7 @@ def test_prediction_intervals_hold_a_run_of_the_same_procedure_at_their_rate() -
         assert is_share_of(outside, 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("protocol", "dataset"), [("sound", "fashion_mnist"), ("paper", "fashion_mnist_mini"), ("paper", "mnist")]
 )

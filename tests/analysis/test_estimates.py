@@ -87,6 +87,7 @@ def test_mean_interval_falls_short_where_runs_collapse(n: int, coverage: float) 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "coverage"), [(5, 0.835), (10, 0.90), (20, 0.925)])
 def test_bootstrap_interval_covers_less_than_its_level(n: int, coverage: float) -> None:
     samples = np.random.default_rng(n).normal(size=(1000, n))

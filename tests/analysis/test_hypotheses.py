@@ -258,6 +258,7 @@ def test_conclude_needs_every_part_for_a_claim_and_one_against_it(
     assert finding.verdict == verdict and finding.n == 10
 
 
+@pytest.mark.slow
 def test_without_an_effect_verdicts_are_rarely_decided(tmp_path: Path) -> None:
     """Two-sided error of a claim with two parts: contradicted at most 5 %, supported far more rarely."""
     plan = plan_study(methods=("none", "undersample"), generators=(), cs=("7/9", "1/2"), num_seeds=8)

@@ -34,6 +34,7 @@ from lt_rebalance.studies.protocols import Protocol, get_protocol, grid
 from lt_rebalance.studies.study import Cell, Study
 from tests.analysis.simulation import is_share_at_most
 from tests.analysis.synthetic import Truth, make_store, plan_study
+from tests.mostly_slow import mostly_slow
 
 NUM_SEEDS = 10
 NUM_NULLS, MANY_NULLS = 60, 400
@@ -308,7 +309,7 @@ def test_no_gap_gives_no_verdict_on_how_it_changes(studies: dict[str, Results]) 
     assert is_share_at_most([verdict in (SUPPORTED, CONTRADICTED) for verdict in found], 0.05)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", mostly_slow(CASES, 5))
 def test_planted_effects_are_found_with_their_direction(studies: dict[str, Results], case: str) -> None:
     drawn = Drawn(studies[CASES[case][1]])
     if CASES[case][0] not in ONE_SIDED:

@@ -99,6 +99,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
     assert error.startswith("error: ") and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_command_runs_as_a_module_without_torch_or_ray(tmp_path: Path, store: Store) -> None:
     code = (
         "import sys, runpy\n"

@@ -122,6 +122,7 @@ def test_no_difference_is_found_in_one_of_twenty_studies_and_seldomer(kind: str,
     assert is_share_of(found, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["normal", "t3", "ties"])
 def test_intervals_hold_the_true_ranks_of_all_methods_together(kind: str) -> None:
     """Also where some methods are equal, which may then have any of their ranks."""

@@ -144,6 +144,7 @@ def test_chapters_come_in_the_order_of_the_questions(report_dir: Path) -> None:
     assert "A1. Changes" in page.partition('<section id="provenance">')[2]  # without a row, and said so
 
 
+@pytest.mark.slow
 def test_a_second_report_is_the_same_and_leaves_foreign_files_alone(
     tmp_path: Path, store: Store, report_dir: Path
 ) -> None:

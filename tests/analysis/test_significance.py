@@ -84,6 +84,7 @@ def test_sign_flip_keeps_its_level_with_ties(kind: str, n: int) -> None:
     assert is_share_at_most(rejected, ALPHA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["normal", "skewed"])
 def test_sign_flip_by_monte_carlo_has_its_level(kind: str) -> None:
     samples = null_differences(kind, NUM_SETS // 2, MAX_EXACT + 5, seed=2)

@@ -98,6 +98,7 @@ def test_seed_components_recover_planted_variances(monkeypatch: pytest.MonkeyPat
     assert np.mean([each.residual.sd**2 for each in found]) == pytest.approx(RESIDUAL_SD**2, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "low", "high"),
     [((5, 3, 2), 0.0, 1.30), ((10, 3, 2), 0.38, 1.16), ((8, 4, 2), 0.34, 1.18)],

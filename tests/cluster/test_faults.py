@@ -281,6 +281,7 @@ open_run([stage], open_store(sys.argv[1], RESULTS_VERSION, create=True), None).r
 """
 
 
+@pytest.mark.slow
 def test_worker_whose_clock_is_ten_years_ahead_hands_on_to_one_whose_is_not(
     classifier_stage: ClassifierStage, tmp_path: Path
 ) -> None:

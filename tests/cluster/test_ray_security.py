@@ -307,6 +307,7 @@ def test_interrupt_that_comes_while_ray_starts_ends_the_start(monkeypatch: pytes
     assert len(tries) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "is_refused"), [(64, True), (1023, True), (1024, False)])
 def test_limit_of_open_files_is_checked_before_anything_starts(limit: int, is_refused: bool) -> None:
     script = (

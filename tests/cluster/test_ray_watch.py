@@ -85,6 +85,7 @@ with watch:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", ["told", "untold"])
 def test_watch_ends_a_process_that_stands_still_and_what_it_has_started(told: str) -> None:
     process = subprocess.run(

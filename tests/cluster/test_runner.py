@@ -86,6 +86,7 @@ def cells(small_protocol: Protocol) -> tuple[Cell, ...]:
     return make_cells(small_protocol)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_ray")
 def test_plan_on_ray_gives_the_bits_of_its_stages_run_one_by_one_backwards(
     cells: Sequence[Cell], cpu_execution: Execution, tmp_path: Path
@@ -132,6 +133,7 @@ def test_plan_on_ray_gives_the_bits_of_its_stages_run_one_by_one_backwards(
         assert ledger.records[run.key].deterministic() == run_stage(run.stage, plain).deterministic()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_ray")
 def test_none_is_trained_once_for_all_that_act_after_training(
     small_protocol: Protocol, cpu_execution: Execution, tmp_path: Path

@@ -29,6 +29,7 @@ def find_results(directory: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in directory.glob("stages/*/result.json")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("component", ["classifier", "generator"])
 def test_every_rung_is_what_running_its_stages_gives(
     component: str, small_search: Search, small_cgan_search: Search, tmp_path: Path
@@ -62,6 +63,7 @@ def test_longer_training_goes_on_where_the_shorter_one_ended(small_search: Searc
     assert [lane.round for lane in run.lanes] == [1, 1]
 
 
+@pytest.mark.slow
 def test_killed_trial_trains_nothing_again_and_reports_all_its_rungs(
     small_cgan_search: Search, tmp_path: Path
 ) -> None:

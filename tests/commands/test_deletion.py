@@ -30,6 +30,7 @@ from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
 from tests.made_up import make_up
+from tests.mostly_slow import mostly_slow
 from tests.places import BucketPlace, DirectoryPlace, Place
 from tests.search.test_search_journal import rung
 from tests.store.test_store import CELL, EXECUTION, KEY, make_failure
@@ -304,7 +305,7 @@ def searches(
     return found
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", mostly_slow(range(24), 6))
 def test_gc_of_a_random_directory_deletes_garbage_and_nothing_else(
     seed: int,
     plans: list[Plan],

@@ -46,25 +46,28 @@ def names(study: Study) -> list[tuple[str, str]]:
 # Presets
 
 
-def test_quick_has_every_row_of_table_1_on_the_sample_at_three_seeds() -> None:
+GENERATORS = ["mlp_cgan_relu", "small_mlp_cgan_leaky", "mlp_cgan_leaky", "big_mlp_cgan_leaky"]
+METHODS = ["none", "undersample", "oversample", *GENERATORS]
+
+
+def test_quick_has_the_rows_of_table_1_at_one_c_on_the_sample_at_three_seeds() -> None:
     study = build()
-    generators = ["mlp_cgan_relu", "small_mlp_cgan_leaky", "mlp_cgan_leaky", "big_mlp_cgan_leaky"]
-    methods = ["none", "undersample", "oversample", *generators]
-    expected = [("original", "none"), *((c, method) for c in ("7/9", "1/2") for method in methods)]
-    assert names(study) == expected
-    assert len(expected) == 15
+    assert names(study) == [("original", "none"), *(("1/2", method) for method in METHODS)]
     assert study.seeds == (0, 1, 2)
     assert study.name == "full_grid-quick"
     assert {cell.protocol for cell in study.cells} == {"sound"}
     assert {cell.data.dataset for cell in study.cells} == {"fashion_mnist_mini"}
-    assert {cell.classifier.budget for cell in study.cells} == {Budget(steps=100, rounds=2)}
-    assert {cell.generator.budget for cell in study.cells if cell.generator} == {Budget(steps=200, rounds=2)}
+    assert {cell.classifier.budget for cell in study.cells} == {Budget(steps=200, rounds=2)}
+    generators = [cell.generator for cell in study.cells if cell.generator]
+    assert {each.budget for each in generators} == {Budget(steps=600, rounds=2)}
+    assert {(each.learning_rate, each.beta1) for each in generators} == {(1e-3, 0.5)}
     assert build("--preset", "quick") == study
 
 
 def test_paper_has_every_row_of_table_1_as_the_paper_ran_it_at_ten_seeds() -> None:
     study = build("--preset", "paper")
-    assert names(study) == names(build())
+    expected = [("original", "none"), *((c, method) for c in ("7/9", "1/2") for method in METHODS)]
+    assert names(study) == expected and len(expected) == 15
     assert study.seeds == tuple(range(10))
     assert study.name == "full_grid-paper"
     assert {cell.protocol for cell in study.cells} == {"paper"}
@@ -107,7 +110,7 @@ def test_c_named_twice_runs_once() -> None:
 def test_methods_without_none_leave_the_original_set_out() -> None:
     study = build("--methods", "oversample", "undersample")
     methods = ("oversample", "undersample")
-    assert names(study) == [(c, method) for c in ("7/9", "1/2") for method in methods]
+    assert names(study) == [("1/2", method) for method in methods]
 
 
 def test_generators_multiply_only_the_method_that_needs_one() -> None:
@@ -420,7 +423,7 @@ def test_help_tells_what_it_answers_and_what_can_be_set(
     for option in vars(parse()):
         assert f"--{option.replace('_', '-')}" in out
     # The docstring keeps its lines.
-    assert re.search(r"^  quick   all 15 rows", out, re.MULTILINE)
+    assert re.search(r"^  quick   the 8 rows", out, re.MULTILINE)
     assert "the same command resumes where" in out
 
 
@@ -441,12 +444,12 @@ def test_plan_as_json_counts_stages_and_arithmetic_and_creates_nothing(call: Cal
     assert plan["execution"]["device"] == "cpu"
     assert plan["execution"]["precision"] == "float32"
     assert plan["num_slots"] == 2
-    # A classifier trains on 100 batches of 32 with three passes an image and tests 2,000 images twice with
-    # one. A CGAN takes 200 batches, of which the 188th ends its pass over 6,000 images with 16, with three
-    # passes of the generator and eight of the discriminator.
+    # A classifier trains on 200 batches of 32, the 188th of 16, which end a pass over 6,000 images, with
+    # three passes an image, and tests 2,000 images twice with one. A CGAN takes 600 batches, of which every
+    # 188th has 16, with three passes of the generator and eight of the discriminator.
     generator, discriminator = 1_121_280, 2_937_344
-    classifiers = 2 * CNN_FLOP * (3 * 3_200 + 2 * 2_000)
-    assert plan["flop"] == 2 * (classifiers + 6_384 * (3 * generator + 8 * discriminator))
+    classifiers = 2 * CNN_FLOP * (3 * 6_384 + 2 * 2_000)
+    assert plan["flop"] == 2 * (classifiers + 19_152 * (3 * generator + 8 * discriminator))
     # On two slots at least half of all the work is left, and no less than one chain.
     half_s = plan["device_hours"] * 3600 / 2
     assert plan["eta_s"] >= half_s * (1 - 1e-12) > 0
@@ -457,9 +460,9 @@ def test_plan_counts_stages_in_words_and_creates_nothing(call: Call, tmp_path: P
     answer = call([*CPU, "--plan", "--storage", str(tmp_path / "deep" / "results")])
     assert (answer.code, answer.err) == (0, "")
     lines = answer.out.splitlines()
-    assert lines[0] == "full_grid-quick: planned=45 complete=0 failed=0 diverged=0 missing=45"
-    assert lines[1] == "generator runs: 24 planned, 24 to run"
-    assert lines[2] == "classifier runs: 45 planned, 45 to run"
+    assert lines[0] == "full_grid-quick: planned=24 complete=0 failed=0 diverged=0 missing=24"
+    assert lines[1] == "generator runs: 12 planned, 12 to run"
+    assert lines[2] == "classifier runs: 24 planned, 24 to run"
     assert re.fullmatch(r"arithmetic: [\d.]+ PFLOP in float32", lines[3])
     assert re.fullmatch(r"time: .+ of one cpu slot, about .+ on \d+", lines[4])
     assert lines[5] == "lanes: at most 1 seeds of one trial"
@@ -470,7 +473,7 @@ def test_plan_counts_stages_in_words_and_creates_nothing(call: Call, tmp_path: P
 def test_plan_prices_device_time_by_stage_method_and_cell(call: Call, tmp_path: Path) -> None:
     answer = call([*CPU, "--plan", "--json", "--rate", "3", "--storage", str(tmp_path / "results")])
     plan = json.loads(answer.out)
-    assert len(plan["costs"]["cell"]) == 15 and set(plan["costs"]["stage"]) == {"generator", "classifier"}
+    assert len(plan["costs"]["cell"]) == 8 and set(plan["costs"]["stage"]) == {"generator", "classifier"}
     for axis in ("stage", "cell", "method", "in"):
         left_h = sum(each["device_hours_left"] for each in plan["costs"][axis].values())
         assert left_h == pytest.approx(plan["device_hours"])
@@ -529,10 +532,10 @@ def test_plan_of_a_started_study_goes_by_what_its_stages_took(
     plan = json.loads(answer.out)
     assert plan["runs"] == {"planned": 4, "complete": 3, "failed": 0, "diverged": 0, "missing": 1}
     assert plan["stages"]["classifier"] == {"planned": 4, "to_run": 1}
-    # 100 batches of 32 are a pass over the 2,485 images of 7/9 and 22 more batches, 3,189 images, or two
-    # passes over the 1,202 of 1/2 and 24 more batches, 3,172 images. 7/9, 1/2 and 7/9 took 6 s each; 1/2 is
+    # 200 batches of 32 are two passes over the 2,485 images of 7/9 and 44 more batches, 6,378 images, or five
+    # passes over the 1,202 of 1/2 and 10 more batches, 6,330 images. 7/9, 1/2 and 7/9 took 6 s each; 1/2 is
     # left, and the median speed is that of 7/9.
-    of_7_9, of_1_2 = (CNN_FLOP * (3 * num_images + 2 * 2_000) for num_images in (3_189, 3_172))
+    of_7_9, of_1_2 = (CNN_FLOP * (3 * num_images + 2 * 2_000) for num_images in (6_378, 6_330))
     assert plan["flop"] == of_1_2
     assert plan["eta_s"] == pytest.approx(6 * of_1_2 / of_7_9)
     assert plan["device_hours"] == pytest.approx(plan["eta_s"] / 3600)

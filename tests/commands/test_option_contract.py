@@ -434,6 +434,7 @@ def plant_new(tmp_path: Path, protocol: Protocol, execution: Execution) -> tuple
     return store.location, f"{store.location}/stages/{finished.key}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(list_commands(make_parser())))
 def test_every_option_of_every_command_that_looks_acts_or_is_refused(
     name: str,
@@ -470,6 +471,7 @@ def name_planted(base: Sequence[str], store: str, stage: str) -> list[str]:
     return [{"STORE": store, "STAGE": stage}.get(part, part) for part in base]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flag", "extra"),
     [

@@ -94,6 +94,7 @@ def publish(folder: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> P
     return publish_
 
 
+@pytest.mark.slow
 def test_report_is_rebuilt_from_the_published_folder_bit_for_bit(
     publish: Publish, folder: Path, tmp_path: Path
 ) -> None:

@@ -81,6 +81,7 @@ def list_reading_commands(location: str, key: str) -> list[list[str]]:
     ]
 
 
+@pytest.mark.slow
 def test_commands_that_read_leave_a_damaged_store_as_it_is(
     plan: Plan, small_search: Search, place: Place, tmp_path: Path
 ) -> None:

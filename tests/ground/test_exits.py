@@ -148,6 +148,7 @@ def test_command_with_another_value_gives_it_once(monkeypatch: pytest.MonkeyPatc
     assert this_command("--seeds", 6) == "python grid.py --steps 9 --seeds 6"
 
 
+@pytest.mark.slow
 def test_directory_that_torch_makes_is_none_that_another_user_may_have_taken(tmp_path: Path) -> None:
     taken = tmp_path / f"torchinductor_{getpass.getuser()}"
     taken.touch()

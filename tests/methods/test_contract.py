@@ -27,6 +27,7 @@ from lt_rebalance.training.configs import Budget, Execution, GeneratorConfig
 from lt_rebalance.training.stacks import Fusion
 from tests.methods.toy import COUNTS, configure, finish, list_differences
 from tests.methods.toy import make_training as make_toy_training
+from tests.mostly_slow import mostly_slow
 
 IN_TRAINING = [name for name, method in METHODS.items() if not method.only_plans]
 NAMES = ["none", *IN_TRAINING]
@@ -147,7 +148,7 @@ def test_lanes_at_once_train_as_each_alone_within_rounding(name: str, device: st
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("form", ["separate", "vmap"])
+@pytest.mark.parametrize("form", mostly_slow(["separate", "vmap"], 1))
 def test_training_that_is_taken_up_again_ends_as_one_straight_through(name: str, form: str) -> None:
     seeds, fusion = [0, 3], Fusion(form=form, max_lanes=2)
     straight, resumed = (make_training(configure(name), seeds, fusion) for _ in range(2))

@@ -232,6 +232,7 @@ def test_cells_are_groups_of_their_seeds_with_the_mean_of_the_records(served: Se
 # A run that goes on while it is watched
 
 
+@pytest.mark.slow
 def test_run_that_is_resumed_under_a_running_server_has_every_step_once(served_alone: Served) -> None:
     served = served_alone
     rows = [{"step": 10 * index, "generator_loss": 1 / index} for index in range(1, 7)]

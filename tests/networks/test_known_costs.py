@@ -1,5 +1,7 @@
 """What a forward pass of a network costs is what counting it again gives."""
 
+import pytest
+
 from lt_rebalance.data.catalog import DATASETS
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
 from lt_rebalance.networks.generators.registry import GENERATORS, PAPER_GAN, TRAINED
@@ -7,6 +9,7 @@ from lt_rebalance.networks.known_costs import KNOWN_COSTS, find_cost
 from lt_rebalance.stages.counting import count_classifier, count_generator, count_partner
 
 
+@pytest.mark.slow
 def test_known_costs_is_what_is_counted_of_every_network_and_data_set() -> None:
     checked = set()
     for spec in DATASETS.values():

@@ -82,6 +82,7 @@ def test_steps_and_states_are_those_of_torch_bit_for_bit(name: str) -> None:
     assert issubclass(ours, theirs)
 
 
+@pytest.mark.slow
 def test_trainings_bring_no_compiler_along(tmp_path: Path) -> None:
     command = [sys.executable, "-c", TRAININGS, str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)

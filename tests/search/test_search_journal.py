@@ -127,6 +127,7 @@ def run_trials(journal: SearchJournal, end: int) -> list[Values]:
     return [trial.values for trial in journal.trials()]
 
 
+@pytest.mark.slow
 def test_reopened_search_suggests_what_it_would_have_and_learns(
     small_search: Search, store: Store, tmp_path: Path
 ) -> None:

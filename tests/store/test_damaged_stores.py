@@ -290,6 +290,7 @@ def read(root: Path, key: str) -> Record:
     return record
 
 
+@pytest.mark.slow
 def test_damage_to_any_document_ends_no_command_in_a_traceback(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,6 +142,7 @@ def test_paused_driver_that_wakes_after_the_next_has_ended_gets_nothing_back(roo
             paused.check()
 
 
+@pytest.mark.slow
 def test_of_8_that_find_a_stale_lease_at_once_one_gets_it(root: Path) -> None:
     leave_lease(root, make_stranger())
     processes = [

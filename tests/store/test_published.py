@@ -126,6 +126,7 @@ def verified(
     return publish(root / "store", root / "published"), stage
 
 
+@pytest.mark.slow
 def test_verify_runs_a_record_again_with_what_it_builds_on(
     verified: tuple[Path, ClassifierStage], capsys: pytest.CaptureFixture[str]
 ) -> None:

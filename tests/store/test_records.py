@@ -273,6 +273,7 @@ def test_record_from_something_else_is_refused(text: bytes) -> None:
         Record.from_json(text)
 
 
+@pytest.mark.slow
 def test_record_cut_short_anywhere_is_refused() -> None:
     text = make_record().to_json()
     for length in range(len(text)):

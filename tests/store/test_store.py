@@ -20,6 +20,7 @@ from lt_rebalance.store.store import Store, StoreError
 from lt_rebalance.studies.protocols import get_protocol, make_cell
 from lt_rebalance.training.configs import Execution
 from tests.made_up import make_search, make_study, make_up
+from tests.mostly_slow import mostly_slow
 from tests.places import DirectoryPlace, Place
 
 CELL = make_cell(
@@ -130,7 +131,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", mostly_slow(DAMAGE, 3))
 def test_damaged_result_is_set_aside_with_a_warning_and_counts_as_missing(
     damage: str, store: Store, place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -154,7 +155,7 @@ def test_damaged_result_is_set_aside_with_a_warning_and_counts_as_missing(
     assert read_quarantine(place) == {"result.json": damaged}
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", mostly_slow(DAMAGE, 3))
 def test_read_record_of_a_damaged_result_names_it_and_moves_nothing(
     damage: str, store: Store, place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -206,7 +206,7 @@ def test_form_that_gives_other_gradients_or_mixes_lanes_up_is_found(monkeypatch:
 @pytest.mark.parametrize(
     ("architecture", "image_shape"),
     [
-        (architecture, image_shape)
+        pytest.param(architecture, image_shape, marks=pytest.mark.slow if "resnet" in architecture else ())
         for architecture in CLASSIFIERS
         for image_shape in ((1, 8, 8), (3, 12, 10))
         if architecture not in ("resnet18", "resnet32") or image_shape != (1, 8, 8)  # of resnet20's layers

@@ -249,6 +249,7 @@ def spy_on_steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, ...]]:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["separate", "vmap"])
 @pytest.mark.parametrize("kind", ["classifier", "small_mlp_cgan_leaky"])
 def test_seed_sees_the_same_bits_alone_and_among_15_others(
@@ -276,6 +277,7 @@ def test_seed_sees_the_same_bits_alone_and_among_15_others(
                 )
 
 
+@pytest.mark.slow
 def test_accuracies_in_a_stacked_form_are_equivalent_to_those_of_lanes_alone() -> None:
     """Two one-sided t tests on the paired differences of 16 seeds: within 3 points, at 5 %."""
     seeds, budget = range(16), Budget(steps=20, rounds=1)
