@@ -76,19 +76,23 @@ def make_methods_parser() -> argparse.ArgumentParser:
 
 
 def build_study(options: argparse.Namespace) -> Study:
-    """Return the requested methods with each reference, at each C; the original set has no comparison.
-
-    Raises:
-        ValueError: also if a tuned method has no search, or an unfinished one.
-    """
+    """Return the requested methods with each reference, at each C; the original set has no comparison."""
     axes = read_axes(f"compare_methods{'' if options.tuned is None else '-tuned'}", options, PRESETS)
     points = [point for point in axes.points() if point.cs != (None,)]
     ceilings = [beside(cell, {}) for point in axes.points() if point.cs == (None,) for cell in point.cells()]
     orders = [ablate(point.cells(methods=options.permuted), PERMUTED) for point in points if options.permuted]
     pairs = [_stand_beside(point, name) for name in REFERENCES for point in points]
-    study = combine([*ceilings, *pairs, *orders]).study(axes.name, axes.seeds)
     if options.untuned:
         note("--untuned changes nothing: methods have the settings of their protocol unless --tuned is given")
+    return combine([*ceilings, *pairs, *orders]).study(axes.name, axes.seeds)
+
+
+def take_tuned(study: Study, options: argparse.Namespace) -> Study:
+    """Return a study with the values that were chosen in the store of --tuned, if one is given.
+
+    Raises:
+        ValueError: a method has no search with the same other settings, or an unfinished one.
+    """
     if options.tuned is None:
         return study
     store = open_store(options.tuned, None, create=False, is_read_only=True)
@@ -106,4 +110,4 @@ def _stand_beside(point: Axes, name: str) -> Ablation:
 
 
 if __name__ == "__main__":
-    sys.exit(main(make_methods_parser(), build_study, answer=answer_methods))
+    sys.exit(main(make_methods_parser(), build_study, change=take_tuned, answer=answer_methods))

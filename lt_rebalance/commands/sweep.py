@@ -47,6 +47,7 @@ MANY_RUNS = 30_000
 """number of runs from which planning takes seconds"""
 
 StudyBuilder = Callable[[argparse.Namespace], Study]
+StudyChange = Callable[[Study, argparse.Namespace], Study]
 
 
 def make_parser(question: str, parser_class: type[Parser] = Parser) -> argparse.ArgumentParser:
@@ -160,11 +161,13 @@ def main(
     build_study: StudyBuilder,
     arguments: Sequence[str] | None = None,
     *,
+    change: StudyChange | None = None,
     answer: Answer | None = None,
 ) -> int:
     """Run a sweep's command line and return its exit code.
 
-    The run ends with the answer to the sweep's question, if it has one, and the account of its runs.
+    A sweep may `change` its study after --config and --set have. The run ends with the answer to the sweep's
+    question, if it has one, and the account of its runs.
 
     0: every planned run is complete, diverged or not applicable. 1: some failed or are missing. Others: as
     `run_command`.
@@ -181,6 +184,8 @@ def main(
         overrides = read_overrides(options.config, options.set)
         require_agreement(given, overrides, asked.cells)
         study = change_study(asked, overrides)
+        if change is not None:
+            study = change(study, options)
         check_flips(study.cells, options)
         if "augmentation" not in overrides.tables.get("classifier", {}):
             note_left_out(asked.cells)

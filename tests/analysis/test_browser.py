@@ -12,21 +12,25 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from analysis.collect import read_results
 from analysis.report import write_report
 from tests.analysis.synthetic import Truth, make_store, plan_study
+from tests.made_once import make_once
 
 pytestmark = pytest.mark.slow
 WIDTHS = [1280, 375, 360]
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def report_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of both protocols, with collapsed runs and with one run missing."""
-    root = tmp_path_factory.mktemp("browser")
+    return make_once(tmp_path_factory, "browser", make_report) / "report" / "index.html"
+
+
+def make_report(root: Path) -> None:
     plan = plan_study(protocols=("paper", "sound"), num_seeds=3)
     truth = Truth(collapse_rate=lambda run: 0.5 * (run.cell.method_label == "none"))
     store = make_store(root / "store", plan, truth)
     (Path(store.location) / "stages" / plan.runs[0].key / "result.json").unlink()
-    return write_report(read_results(store.location, allow=["gaps"]), root / "report")
+    write_report(read_results(store.location, allow=["gaps"]), root / "report")
 
 
 @pytest.fixture(scope="module")

@@ -190,7 +190,7 @@ def test_plan_of_a_sweep_passes_its_options_on(tmp_path: Path) -> None:
     options = ["--preset", "quick", "--seeds", "1", "--json", "--storage", str(tmp_path / "store")]
     command = [sys.executable, "-m", "lt_rebalance", "plan", "sweeps/full_grid.py", *options]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
-    assert json.loads(done.stdout)["runs"]["planned"] == 15
+    assert json.loads(done.stdout)["runs"]["planned"] == 8
 
 
 # Show

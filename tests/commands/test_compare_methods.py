@@ -7,8 +7,10 @@ import pytest
 from analysis.__main__ import main as write_report
 from lt_rebalance.commands.sweep import main
 from sweeps import compare_methods
+from tests import linear_network
 
 SHORT = ["--device", "cpu", "--precision", "float32", "--steps", "4", "--profile", "exp", "--ratio", "100"]
+SHORT += linear_network.OPTIONS
 
 
 def run(*arguments: str) -> int:

@@ -31,6 +31,8 @@ from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.training.configs import Budget
 from lt_rebalance.training.device import resolve_execution
 from sweeps import compare_methods, full_grid, tune_cgan, tune_classifier, tune_methods
+from tests import linear_network
+from tests.made_once import make_once
 from tests.store.test_store import make_failure
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +50,7 @@ TINY = [
     "1",
     "--max-concurrent",
     "1",
+    *linear_network.OPTIONS,
 ]
 NO_COMPARISON = lambda location, study: []  # noqa: E731
 
@@ -249,13 +252,15 @@ def find_results(storage: Path) -> dict[Path, tuple[int, int]]:
     return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in stats.items()}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the store of a search of a classifier that ran from its beginning to its end."""
-    storage = tmp_path_factory.mktemp("undisturbed") / "store"
-    output = finish("tune_classifier", storage)
-    assert re.search(r"trials=4 complete=\d pruned=\d diverged=0 failed=0 running=0", output)
-    return storage
+
+    def run_search(directory: Path) -> None:
+        output = finish("tune_classifier", directory / "store")
+        assert re.search(r"trials=4 complete=\d pruned=\d diverged=0 failed=0 running=0", output)
+
+    return make_once(tmp_path_factory, "undisturbed", run_search) / "store"
 
 
 def kill_at_work(module: str, storage: Path, *arguments: str, checkout: Path) -> None:
@@ -377,7 +382,7 @@ def test_searches_of_methods_go_on_where_they_stopped_and_methods_are_compared_w
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tuned = str(tmp_path / "tuned")
-    methods = ["--steps", "4", "--methods", "undersample"]
+    methods = ["--steps", "4", "--methods", "undersample", *linear_network.OPTIONS]
     search = [*CPU, *methods, "--storage", tuned, "--seeds", "1", "--max-concurrent", "1"]
 
     def tune(*arguments: str) -> dict[str, dict[str, Any]]:
@@ -397,5 +402,6 @@ def test_searches_of_methods_go_on_where_they_stopped_and_methods_are_compared_w
     assert tune("--trials", "2") == longer
     assert sorted(path.name for path in Path(tuned, "stages").iterdir()) == stages
     capsys.readouterr()
-    assert sweep_command.main(parser, build, compared, answer=compare_methods.answer_methods) == 0
+    steps = {"change": compare_methods.take_tuned, "answer": compare_methods.answer_methods}
+    assert sweep_command.main(parser, build, compared, **steps) == 0
     assert "Budgets were equal: 2 trials of 1 seed for each of 3 methods." in capsys.readouterr().out

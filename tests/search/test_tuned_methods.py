@@ -2,6 +2,8 @@
 
 import argparse
 import dataclasses
+import runpy
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ import pytest
 from analysis.collect import read_results
 from analysis.methods import methods_frame
 from analysis.tables.methods import methods_tables
+from lt_rebalance.commands import sweep
+from lt_rebalance.commands.search import change_base
 from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.methods.domains import Choice, Range, domains_of, searched
 from lt_rebalance.methods.registry import METHODS, get_method
@@ -18,7 +22,7 @@ from lt_rebalance.search.account import RungResult, SearchBudget, Trial
 from lt_rebalance.search.files import best_toml, make_account
 from lt_rebalance.search.search import Search, set_values
 from lt_rebalance.store import Store, open_store
-from lt_rebalance.studies.overrides import change_cell, read_overrides
+from lt_rebalance.studies.overrides import change_cell, change_study, read_overrides
 from lt_rebalance.studies.plan import compile_study
 from lt_rebalance.studies.protocols import get_protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, RepresentationStage, ValidationStage
@@ -183,7 +187,9 @@ def tuned(tmp_path: Path) -> Store:
 
 
 def compare(store: Store, *arguments: str) -> Study:
-    return compare_methods.build_study(ask("--tuned", store.location, *ASKED, *arguments))
+    options = ask("--tuned", store.location, *ASKED, *arguments)
+    study = change_study(compare_methods.build_study(options), read_overrides(options.config, options.set))
+    return compare_methods.take_tuned(study, options)
 
 
 def test_methods_are_compared_with_what_they_chose_on_fresh_seeds(
@@ -199,6 +205,30 @@ def test_methods_are_compared_with_what_they_chose_on_fresh_seeds(
         assert (tuning["num_trials"], tuning["num_seeds"]) == (2, 2)
         assert tuning["method"] == before.method_label
         assert tuning["untuned"] == {"classifier.learning_rate": 5e-4}
+
+
+def test_fields_that_were_set_for_the_searches_are_set_for_the_comparison_and_what_was_chosen_stays(
+    tuned: Store, searches: dict[str, Search]
+) -> None:
+    """Through the command: it is what puts --config and --set before the choices."""
+    given = ["--set", "classifier.architecture=resnet20", "--set", "classifier.learning_rate=0.002"]
+    write(tuned, [change_base(each, read_overrides(None, given[1::2])) for each in searches.values()])
+    with pytest.raises(
+        ValueError, match=r"that differs in classifier\.architecture, classifier\.learning_rate;"
+    ):
+        compare(tuned)
+    storage = ["--storage", str(Path(tuned.location).parent / "store")]
+    line = ["--tuned", tuned.location, *ASKED, *given, *storage, "--device", "cpu", "--precision", "float32"]
+    studies: list[Study] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep, "_prepare", lambda study, *_: studies.append(study) or (None, None))
+        patch.setattr(sweep, "show_plan", lambda *_, **__: 0)
+        patch.setattr(sys, "argv", ["sweeps/compare_methods.py", *line, "--plan"])
+        with pytest.raises(SystemExit, match="0"):
+            runpy.run_path(compare_methods.__file__, run_name="__main__")
+    (study,) = studies
+    assert {cell.classifier.architecture for cell in study.cells} == {"resnet20"}
+    assert {cell.classifier.learning_rate for cell in study.cells} == {1e-3}
 
 
 def test_tuned_methods_are_of_one_setting_and_the_table_says_what_was_chosen(
