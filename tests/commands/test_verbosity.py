@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import linear_network
+
 ROOT = Path(__file__).parents[2]
 SWEEP = "sweeps/full_grid.py --methods none --c 1/2 --seeds 1 --steps 4 --device cpu --precision float32"
 SEARCH = (
@@ -21,7 +23,8 @@ def run_in_log(command: str, storage: Path, *arguments: str) -> list[str]:
     """Return the lines that a command writes to a file, what it says of errors among them."""
     log = storage.with_suffix(".log")
     without = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "COLUMNS")}
-    words = [sys.executable, *command.split(), "--storage", str(storage), *arguments]
+    options = [*linear_network.OPTIONS, "--storage", str(storage), *arguments]
+    words = [sys.executable, *command.split(), *options]
     with log.open("wb") as file:
         done = subprocess.run(words, stdout=file, stderr=file, cwd=ROOT, env=without, check=False)
     content = log.read_text(encoding="utf-8")
