@@ -238,7 +238,7 @@ def _say_values(values: dict[str, Any]) -> str:
     """Return hyperparameters by their short names; those of a generator keep its prefix."""
     return ", ".join(
         f"{name.removeprefix('method.options.').removeprefix('classifier.').removeprefix('budget.')}="
-        + (f"{value:.3g}" if isinstance(value, float) else str(value))
+        + (f"{value:.5g}" if isinstance(value, float) else str(value))
         for name, value in values.items()
     )
 

@@ -302,7 +302,7 @@ def _tuning_meaning(frame: pd.DataFrame, shown: pd.DataFrame) -> str:
     if frame.empty:
         return _NOTHING
     if shown.empty:
-        return "Nothing was tuned: every method has the hyperparameters of its protocol."
+        return "Nothing was tuned: options are those in the names, all else is the protocol's."
     budgets = shown[["num_trials", "num_trial_seeds"]].drop_duplicates().astype(int)
     said = listed(
         [

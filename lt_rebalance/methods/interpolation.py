@@ -21,7 +21,9 @@ from lt_rebalance.ground.text import one_line
 
 FloatImages = NDArray[np.float32]
 ROUNDING = 0.1
-"""share of a class by which a sampler may miss the requested number by rounding"""
+"""share of the requested number by which a sampler may miss it by rounding"""
+ROUNDING_PER_IMAGE = 0.5
+"""the same for each image that it starts from: ADASYN rounds the number to make from each"""
 
 
 def resample(
@@ -79,7 +81,7 @@ def resample_points(
     except (ValueError, RuntimeError) as error:
         raise NotApplicableError(
             f"{name} is not applicable to classes of {min(counts_K)} to {max(counts_K)} images: "
-            f"{one_line(error)}"
+            f"{one_line(error)}{_advise(parameters, counts_K, targets, error)}"
         ) from None
     if not np.array_equal(after[: len(pixels)], pixels):
         raise NotApplicableError(
@@ -87,18 +89,30 @@ def resample_points(
         )
     made, labels_made = after[len(pixels) :], labels_after[len(pixels) :]
     chosen = [
-        _pick(name, label, np.flatnonzero(labels_made == label), targets[label] - counts_K[label], rng)
+        _pick(name, label, np.flatnonzero(labels_made == label), counts_K[label], num_synthetic_K[label], rng)
         for label in targets
     ]
     points: FloatImages = made[np.concatenate(chosen)].reshape(-1, *shape).astype(np.float32)
     return points
 
 
+def _advise(
+    parameters: Mapping[str, Any], counts_K: Sequence[int], targets: Mapping[int, int], error: Exception
+) -> str:
+    """Return what to do about an error of too few neighbours; nothing for another error."""
+    options = [name for name in parameters if name.endswith("neighbors")]
+    if "neighbors" not in str(error) or not options:
+        return ""
+    smallest = min(counts_K[label] for label in targets)
+    return f"; the smallest class to fill has {smallest} images, so give it a smaller {' or '.join(options)}"
+
+
 def _pick(
-    name: str, label: int, places: NDArray[np.int64], wanted: int, rng: np.random.Generator
+    name: str, label: int, places: NDArray[np.int64], count: int, wanted: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Return the places of the requested number of images, all if that many were made."""
-    if abs(len(places) - wanted) > max(1, ROUNDING * wanted) or not len(places):
+    """Return the places of the requested number of images, all if that many were made from `count` images."""
+    missed = abs(len(places) - wanted)
+    if missed > max(1, ROUNDING * wanted, ROUNDING_PER_IMAGE * count) or not len(places):
         raise NotApplicableError(
             f"{name} is not applicable: asked for {wanted} images of class {label}, it made {len(places)}"
         )

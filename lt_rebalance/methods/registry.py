@@ -179,8 +179,13 @@ def plan_rebalancing(
     if min(counts_K) < 1:
         raise ValueError(f"every class needs at least one image, got counts {list(counts_K)}")
     own = fill_in_options(name, options)
-    make = get_method(name).plan
-    plan = check_plan(make, make(counts_K, draw, rng, own), counts_K)
+    method = get_method(name)
+    plan = check_plan(method.plan, method.plan(counts_K, draw, rng, own), counts_K)
+    if any(plan.num_synthetic_K) and method.synthesize is None and not method.needs_generator:
+        raise ValueError(
+            f"the plan of method {name!r} asks for synthetic images, and nothing makes them; give the method "
+            "a synthesize, or needs_generator=True"
+        )
     num_synthetic_K = tuple(round(fill_fraction * count) for count in plan.num_synthetic_K)
     return replace(plan, num_synthetic_K=num_synthetic_K)
 

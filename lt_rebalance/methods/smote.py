@@ -75,7 +75,7 @@ def synthesize_by(
         rng: np.random.Generator,
         options: Options,
     ) -> FloatImages:
-        parameters: dict[str, Any] = dataclasses.asdict(options)
+        parameters: dict[str, Any] = {} if options is None else dataclasses.asdict(options)
         return resample(sampler, parameters, images_by_class, num_synthetic_K, rng)
 
     return synthesize

@@ -60,4 +60,6 @@ class CGANSampler(GeneratorSampler):
         self.beta1 = beta1
 
     def _config(self, batch_size: int) -> GeneratorConfig:
-        return GeneratorConfig(architecture=self.architecture, beta1=self.beta1, **self._common(batch_size))
+        return GeneratorConfig(
+            architecture=self.architecture, beta1=float(self.beta1), **self._common(batch_size)
+        )

@@ -56,6 +56,13 @@ class GeneratorSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-lea
             "beta2": 0.999,
         }
 
+    def fit_resample(self, X: Any, y: Any, **params: Any) -> tuple[Any, Any]:
+        """Return the data with the rows that were made; columns of whole numbers and truth values stay so."""
+        kinds = [getattr(each, "kind", "O") for each in X.dtypes] if hasattr(X, "dtypes") else []
+        self._whole_F = np.array([kind in "iub" for kind in kinds], dtype=bool)
+        resampled: tuple[Any, Any] = super().fit_resample(X, y, **params)
+        return resampled
+
     def _fit_resample(self, X: Any, y: NDArray[Any], **_: Any) -> tuple[Any, NDArray[Any]]:
         wanted = {label: num for label, num in self.sampling_strategy_.items() if num}
         if not wanted:
@@ -67,8 +74,9 @@ class GeneratorSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-lea
             [np.full(num, np.searchsorted(classes, label)) for label, num in wanted.items()]
         )
         made_SF = self._make(rows_NF.astype(np.float64), labels_N, made_labels_S, seed)
-        if np.issubdtype(rows_NF.dtype, np.integer):
-            made_SF = np.rint(made_SF)
+        # A frame of several types arrives as floats.
+        is_whole = rows_NF.dtype.kind in "iub" or (self._whole_F if len(self._whole_F) else False)
+        made_SF = np.where(is_whole, np.rint(made_SF), made_SF)
         made_SF = made_SF.astype(rows_NF.dtype)
         made = sparse.csr_array(made_SF).asformat(X.format) if sparse.issparse(X) else made_SF
         stacked = sparse.vstack([X, made], format=X.format) if sparse.issparse(X) else np.vstack([X, made])

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lt_rebalance.ground.exits import note
 from lt_rebalance.ground.paper import flatten
 from lt_rebalance.ground.plain import to_plain
 from lt_rebalance.search.search import set_values
@@ -19,7 +20,8 @@ _REMEDY = "run sweeps/tune_methods.py with the same data, steps and --set, and t
 def tune_study(study: Study, store: Store) -> Study:
     """Return a study whose cells have the values that the searches of a store chose for them, on other seeds.
 
-    A cell for which no trial was completed, such as one that is not applicable, stays untuned.
+    A cell for which no trial was completed, such as one that is not applicable, stays untuned. Of cells whose
+    methods have the same name with what was chosen, the first stands for all; a note names the others.
 
     Raises:
         ValueError: a cell without its search, a search that is not finished, searches with unequal budgets,
@@ -40,8 +42,27 @@ def tune_study(study: Study, store: Store) -> Study:
         _tune(index, cell, account)
         for index, (cell, account) in enumerate(zip(study.cells, found, strict=True))
     ]
+    return _leave_out_repeated(study, [cell for cell, _ in tuned], [tuning for _, tuning in tuned])
+
+
+def _leave_out_repeated(study: Study, cells: Sequence[Cell], tunings: Sequence[Mapping[str, Any]]) -> Study:
+    """Return a study of the tuned cells that tables name apart: a method and its deferred form may be one."""
+    firsts: dict[tuple[str, str], int] = {}
+    for index, cell in enumerate(cells):
+        first = firsts.setdefault((cell.data.dataset, str(cell)), index)
+        if first != index:
+            names = [study.cells[each].method_label for each in (index, first)]
+            note(f"{names[0]} is left out: tuned, it has the same name as {names[1]}, {cell.method_label}")
+    places = {index: place for place, index in enumerate(firsts.values())}
     return dataclasses.replace(
-        study, cells=tuple(cell for cell, _ in tuned), tunings=tuple(tuning for _, tuning in tuned)
+        study,
+        cells=tuple(cells[index] for index in places),
+        tunings=tuple({**tunings[index], "cell": place} for index, place in places.items()),
+        comparisons=tuple(
+            dataclasses.replace(each, cell=places[each.cell], reference=places[each.reference])
+            for each in study.comparisons
+            if each.cell in places and each.reference in places
+        ),
     )
 
 

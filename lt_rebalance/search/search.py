@@ -1,8 +1,8 @@
 """What a search tunes, its seeds and objectives, and the ladder of stages of a trial.
 
 A trial is one configuration on a fixed list of seeds. Its ladder has rungs: the tuned training up to some
-round, with all stages that measure it there. No training depends on its total length, so the training of a
-rung is the first part of that of the next, and each is an ordinary stage.
+round, with all stages that measure it there. Each is an ordinary stage, and the training of a rung is the
+first part of that of the next; so a training that depends on its total length takes a ladder of one rung.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from lt_rebalance.ground.plain import require_known, require_positive, to_plain
 from lt_rebalance.methods.domains import Value
 from lt_rebalance.search.spaces import METHOD, OPTIONS, SEARCH_SPACES, SearchSpace, method_space
 from lt_rebalance.store.records import Record
+from lt_rebalance.studies.length import find_dependence
 from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.studies.study import Cell
 from lt_rebalance.studies.workload import require_workable
@@ -103,6 +104,13 @@ class Search:
                 raise ValueError(
                     f"the untuned {name} is {value}, outside of the search space: {self.space[name]}"
                 )
+        is_cut = self.component == "classifier" and self.scheduler != "none"
+        is_cut = is_cut and is_at_hand(self.base.method.name)  # else nothing is trained
+        if is_cut and (dependent := find_dependence(self.base)) is not None:
+            raise ValueError(
+                f"scheduler {self.scheduler!r} measures trials midway, and {dependent} depends on the length "
+                "of the whole training; take --scheduler none"
+            )
         if self.component != METHOD and self.base.method.needs_first:
             raise ValueError(
                 f"a search tunes one training, and method {self.base.method.label!r} has two; tune method "

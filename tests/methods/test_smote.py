@@ -52,7 +52,9 @@ def test_points_lie_between_neighbours_of_their_class() -> None:
         assert min(distances) < 1e-6
 
 
-@pytest.mark.parametrize("name", ["smote", "borderline_smote", "adasyn", BY_PATH + "SVMSMOTE"])
+@pytest.mark.parametrize(
+    "name", ["smote", "borderline_smote", "adasyn", BY_PATH + "SVMSMOTE", BY_PATH + "RandomOverSampler"]
+)
 def test_classes_are_filled_to_the_largest_and_by_their_seed(name: str) -> None:
     counts_K = [40, 25, 12]
     made = make(name, counts_K)
@@ -61,6 +63,14 @@ def test_classes_are_filled_to_the_largest_and_by_their_seed(name: str) -> None:
     assert made[:15].mean() < made[15:].mean()
     assert np.array_equal(made, make(name, counts_K))
     assert not np.array_equal(made, make(name, counts_K, seed=1))
+
+
+@pytest.mark.parametrize("wanted", [20, 60, 150])
+def test_adasyn_which_rounds_for_each_image_fills_classes_of_nearly_the_same_size(wanted: int) -> None:
+    """From each of 40 images it makes a share of the number, rounded: 20 images too few or too many."""
+    images, rng = make_images([40 + wanted, 40], spread=1), np.random.default_rng(0)
+    made = resample(BY_PATH + "ADASYN", {"n_neighbors": 5}, images, [0, wanted], rng)
+    assert len(made) == wanted
 
 
 def test_smote_agrees_with_the_library_called_by_hand() -> None:
@@ -82,7 +92,9 @@ def test_nothing_to_fill_calls_no_sampler() -> None:
 
 def test_class_with_too_few_images_is_told_and_fewer_neighbours_serve_it() -> None:
     with pytest.raises(
-        ValueError, match=r"SMOTE is not applicable to classes of 4 to 20 images: .*n_neighbors"
+        ValueError,
+        match=r"SMOTE is not applicable to classes of 4 to 20 images: .*n_neighbors.*; the smallest class to "
+        r"fill has 4 images, so give it a smaller k_neighbors$",
     ):
         make("smote", [20, 4])
     assert len(make("smote", [20, 4], k_neighbors=3)) == 16

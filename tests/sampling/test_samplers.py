@@ -111,6 +111,26 @@ def test_frames_stay_frames(sampler: type[GeneratorSampler]) -> None:
     assert list(found.columns) == ["length", "width"] and len(found) == 60 and labels.name == "kind"
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_columns_of_whole_numbers_and_truth_values_stay_so(sampler: type[GeneratorSampler]) -> None:
+    """Before they lose their digits, values are rounded: what lies below a half is not true."""
+    rare = RNG.random(32) < 0.2
+    frame = pd.DataFrame({"length": RNG.random(32), "is_rare": rare, "legs": RNG.integers(2, 9, 32)})
+    made = sampler(steps=20, random_state=0).fit_resample(frame, LABELS)[0][32:]
+    assert made.dtypes.tolist() == frame.dtypes.tolist()
+    alone, _ = sampler(steps=20, random_state=0).fit_resample(frame.astype(float), LABELS)
+    assert (made["is_rare"] == (alone["is_rare"][32:] > 0.5)).all()
+    assert (made["legs"] == alone["legs"][32:].round()).all()
+    bits = frame[["is_rare"]].to_numpy()
+    found, _ = sampler(steps=20, random_state=0).fit_resample(bits, LABELS)
+    assert found.dtype == bool and not found[32:].all()
+
+
+def test_beta1_may_be_a_whole_number() -> None:
+    made, _ = CGANSampler(steps=2, beta1=0, random_state=0).fit_resample(make_rows(), LABELS)
+    assert len(made) == 60
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [

@@ -16,8 +16,10 @@ from lt_rebalance.search.account import (
 )
 from lt_rebalance.search.search import OBJECTIVES, Search, score
 from lt_rebalance.store.records import Record, Timing
+from lt_rebalance.studies.protocols import get_protocol, make_cell
 from lt_rebalance.studies.stage import ClassifierStage, GeneratorStage, ValidationStage
 from lt_rebalance.training.configs import Budget
+from tests.tiny import TINY
 
 VALUES = {"learning_rate": 1e-3, "beta1": 0.6, "beta2": 0.99, "batch_size": 25}
 
@@ -72,6 +74,41 @@ def trial(number: int, state: str, *values: float, other: tuple[float, ...] = (0
 def test_search_refuses(changes: dict[str, Any], message: str, small_search: Search) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(small_search, **changes)
+
+
+def with_method(search: Search, label: str) -> Search:
+    cell = make_cell(get_protocol("sound"), dataset=TINY, c="1/2", method=label, generator=None)
+    return dataclasses.replace(search, base=dataclasses.replace(search.base, method=cell.method))
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        *("ldam_drw", "mixup_drw", "cutmix_drw", "remix_drw", "progressive_sampling"),
+        *("weighted_cross_entropy:deferred=0.99", "class_balanced_sampling:deferred=0.01"),
+        *("focal:deferred=0.5", "logit_adjusted_loss:deferred=0.8"),
+    ],
+)
+def test_trials_of_a_method_that_follows_progress_are_not_cut_short(label: str, small_search: Search) -> None:
+    """A rung would run the progress from 0 to 1, and hand on weights that the longer training never has."""
+    with pytest.raises(ValueError, match=rf"{label}' depends on the length of the whole training;"):
+        with_method(small_search, label)
+    assert with_method(dataclasses.replace(small_search, scheduler="none"), label).rung_rounds == (4,)
+
+
+@pytest.mark.parametrize("changes", [{"schedule": "cosine"}, {"warm_up": 0.1}])
+def test_trials_with_a_rate_that_falls_are_not_cut_short(
+    changes: dict[str, Any], small_search: Search
+) -> None:
+    classifier = dataclasses.replace(small_search.base.classifier, **changes)
+    base = dataclasses.replace(small_search.base, classifier=classifier)
+    with pytest.raises(ValueError, match=r"the learning rate .* depends on the length of the whole training"):
+        dataclasses.replace(small_search, base=base)
+
+
+@pytest.mark.parametrize("label", ["none", "ldam", "balanced_softmax", "sqrt_sampling", "mixup", "smote"])
+def test_trials_of_other_methods_are(label: str, small_search: Search) -> None:
+    assert with_method(small_search, label).rung_rounds == (1, 2, 4)
 
 
 def test_search_refuses_an_untuned_value_that_no_trial_could_have(small_search: Search) -> None:

@@ -255,7 +255,34 @@ def test_tuned_methods_are_of_one_setting_and_the_table_says_what_was_chosen(
     table = methods_tables(frame)[-1]
     assert table.meaning.startswith("Budgets were equal: 2 trials of 2 seeds for each of 4 methods.")
     others = methods_tables(frame.assign(num_trials=float("nan")))[-1]
-    assert others.meaning == "Nothing was tuned: every method has the hyperparameters of its protocol."
+    assert others.meaning == "Nothing was tuned: options are those in the names, all else is the protocol's."
+
+
+def test_methods_that_are_one_with_what_was_chosen_are_compared_once(
+    tuned: Store, cpu_execution: Execution, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--steps", "100", "--methods", "class_balanced", "class_balanced:deferred=0.8", "focal"]
+    searches = build(cpu_execution, *asked)
+    write(tuned, list(searches.values()))
+    deferred = {"method.options.deferred": 0.8}
+    for name in ("class_balanced", "class_balanced:deferred=0.8"):
+        trials = [
+            dataclasses.replace(each, values={**each.values, **deferred})
+            for each in trials_of(searches[name], 2, 5e-4)
+        ]
+        tuned.write_search(
+            searches[name].name, make_account(searches[name], "Which?", SearchBudget(trials=2), trials, {})
+        )
+    options = ask("--tuned", tuned.location, *asked)
+    study = compare_methods.take_tuned(compare_methods.build_study(options), options)
+    labels = [cell.method_label for cell in study.cells]
+    assert labels == ["none", "oversample", "class_balanced:deferred=0.8", "focal"]
+    assert [tuning["cell"] for tuning in study.tunings] == [0, 1, 2, 3]
+    assert {
+        (study.cells[each.cell].method_label, study.cells[each.reference].method_label)
+        for each in study.comparisons
+    } == {*((label, "none") for label in labels[1:]), *((label, "oversample") for label in labels[2:])}
+    assert "class_balanced:deferred=0.8 is left out: tuned, it has the same name" in capsys.readouterr().err
 
 
 def test_method_of_which_no_trial_was_completed_stays_untuned(

@@ -12,6 +12,7 @@ from torch import nn
 
 from lt_rebalance.ground.own_file import WrongReturnError
 from lt_rebalance.methods.contract import Method, Mix, Mixed, SecondTraining, keep_all, without_synthesis
+from lt_rebalance.methods.filling import fill_up
 from lt_rebalance.methods.registry import METHODS, MethodConfig
 from lt_rebalance.studies.trying import require_method
 from tests.methods.toy import SPEC, configure
@@ -97,6 +98,14 @@ def test_wrong_moment_is_told_with_the_line_it_is_defined_in(
     with pytest.raises(WrongReturnError, match=rf"^{__file__}:\d+: .*{said}"):
         require_method(MethodConfig(name="wrong", draw=None), SPEC, "paper_cnn")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_plan_of_images_that_nothing_makes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "wrong", Method(description="wrong", plan=fill_up))
+    with pytest.raises(
+        ValueError, match="of method 'wrong' asks for synthetic images, and nothing makes them"
+    ):
+        require_method(MethodConfig(name="wrong", draw=None), SPEC, "paper_cnn")
 
 
 @dataclasses.dataclass
