@@ -29,6 +29,9 @@ def check_plan(
     """
     if not isinstance(plan, RebalancePlan):
         raise WrongReturnError(function, f"plan must return a RebalancePlan, got {say_value(plan)}")
+    if not all(isinstance(each, tuple | list) for each in (plan.positions_by_class, plan.num_synthetic_K)):
+        got = f"{say_value(plan.positions_by_class)} and {say_value(plan.num_synthetic_K)}"
+        raise WrongReturnError(function, f"plan must return tuples with a value for each class, got {got}")
     if not len(plan.positions_by_class) == len(plan.num_synthetic_K) == len(counts_K):
         raise WrongReturnError(
             function,

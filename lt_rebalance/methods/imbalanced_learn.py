@@ -51,6 +51,7 @@ def find_sampler(name: str) -> Method:
     options = dataclasses.make_dataclass(
         f"{taken}Options",
         [(each, type(default), dataclasses.field(default=default)) for each, default in defaults.items()],
+        namespace={"__post_init__": lambda chosen: sampler(**dataclasses.asdict(chosen))._validate_params()},
         frozen=True,
         kw_only=True,
     )

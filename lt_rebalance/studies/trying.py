@@ -15,7 +15,7 @@ from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.global_streams import watched_streams
 from lt_rebalance.ground.own_file import WrongReturnError, is_own
 from lt_rebalance.methods.checking import check_drawn, check_share, check_tensor, synthesize_checked
-from lt_rebalance.methods.contract import Method
+from lt_rebalance.methods.contract import Method, Mixed
 from lt_rebalance.methods.registry import MethodConfig, get_method, plan_rebalancing
 from lt_rebalance.networks.heads import find_last_layer
 from lt_rebalance.training.batching import example_classifier
@@ -98,6 +98,7 @@ def _try_batches(
                 images_LBCHW = torch.zeros(LANES, num_items, *spec.image_shape)
                 mixed = acting.mix(images_LBCHW, labels_LB, counts_LK, extras)
             _require_untouched("mix.apply", method.mix.apply, touched)
+            _require_trainable(method.mix.apply, mixed, spec.num_classes)
         if method.loss is not None:
             logits_LBK = _logits(num_items, spec.num_classes).requires_grad_()
             with watched_streams() as touched:
@@ -106,6 +107,18 @@ def _try_batches(
             if not losses_LB.requires_grad:
                 words = f"loss must return losses_LB of shape {tuple(labels_LB.shape)} with a gradient"
                 raise WrongReturnError(method.loss, f"{words}, got none; leave out detach() and no_grad()")
+
+
+def _require_trainable(function: object, mixed: Mixed | None, num_classes: int) -> None:
+    """Raise a WrongReturnError unless a network can be trained on a mixed batch."""
+    assert mixed is not None
+    if mixed.images_LBCHW.dtype != torch.float32:
+        words = "mix.apply must return a Mixed with images_LBCHW as float32"
+        raise WrongReturnError(function, f"{words}, got {mixed.images_LBCHW.dtype}")
+    low, high = int(mixed.labels_LBP.min()), int(mixed.labels_LBP.max())
+    if not 0 <= low <= high < num_classes:
+        words = f"mix.apply must return a Mixed with labels_LBP from 0 to {num_classes - 1}"
+        raise WrongReturnError(function, f"{words}, got {low} to {high}")
 
 
 def _try_synthesis(method: Method, config: MethodConfig, spec: DatasetSpec) -> None:
@@ -127,6 +140,11 @@ def _try_network(method: Method, acting: MethodInTraining, spec: DatasetSpec, ar
         acting.prepare(network, 0, None)
     name = "then.prepare" if method.then is not None else "head"
     _require_untouched(name, method.then.prepare if method.then is not None else method.head, touched)
+    if method.then is not None and not any(each.requires_grad for each in network.parameters()):
+        words = "then.prepare must leave a parameter to train"
+        raise WrongReturnError(
+            method.then.prepare, f"{words}, got a network of which none requires a gradient"
+        )
     if method.head is not None:
         with torch.no_grad():
             logits_NK = network.eval()(*inputs)

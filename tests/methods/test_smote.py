@@ -139,8 +139,12 @@ def test_options_out_of_range_are_refused() -> None:
         ("borderline_smote", {"m_neighbors": 0}),
         ("borderline_smote", {"kind": "borderline-3"}),
         ("adasyn", {"n_neighbors": -1}),
+        (BY_PATH + "SMOTE", {"k_neighbors": 0}),
+        (BY_PATH + "KMeansSMOTE", {"cluster_balance_threshold": "high"}),
     ):
-        with pytest.raises(ValueError, match=r"must be above 0|unknown kind of Borderline-SMOTE"):
+        with pytest.raises(
+            ValueError, match=r"must be above 0|unknown kind of Borderline-SMOTE|parameter of \w+ must be"
+        ):
             MethodConfig(name=name, draw=None, options=options)
 
 

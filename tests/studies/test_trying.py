@@ -11,7 +11,15 @@ import torch
 from torch import nn
 
 from lt_rebalance.ground.own_file import WrongReturnError
-from lt_rebalance.methods.contract import Method, Mix, Mixed, SecondTraining, keep_all, without_synthesis
+from lt_rebalance.methods.contract import (
+    Method,
+    Mix,
+    Mixed,
+    RebalancePlan,
+    SecondTraining,
+    keep_all,
+    without_synthesis,
+)
 from lt_rebalance.methods.filling import fill_up
 from lt_rebalance.methods.registry import METHODS, MethodConfig
 from lt_rebalance.studies.trying import require_method
@@ -43,11 +51,27 @@ def nothing(*_: Any) -> None:
     return None
 
 
-def second(share: Any) -> dict[str, Any]:
-    return {"then": SecondTraining(stream="x/y", prepare=nothing, budget_share=lambda options: share)}
+def second(share: Any, prepare: Callable[..., None] = nothing) -> dict[str, Any]:
+    return {"then": SecondTraining(stream="x/y", prepare=prepare, budget_share=lambda options: share)}
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
+    (
+        {"plan": lambda counts, draw, rng, o: RebalancePlan(positions_by_class=None, num_synthetic_K=None)},
+        "plan must return tuples with a value for each class, got None",
+    ),
+    (
+        mixing(apply=lambda x, y: Mixed(x, y[..., None] + 4, torch.ones(2, x.shape[1], 1))),
+        "a Mixed with labels_LBP from 0 to 3, got 4 to 7",
+    ),
+    (
+        mixing(apply=lambda x, y: Mixed(x.double(), y[..., None], torch.ones(2, x.shape[1], 1))),
+        "a Mixed with images_LBCHW as float32, got torch.float64",
+    ),
+    (
+        second(1.0, lambda network, draw: network.requires_grad_(False) and None),
+        "then.prepare must leave a parameter to train, got",
+    ),
     ({"plan": lambda counts, draw, rng, o: keep_all(counts)}, "plan must return a RebalancePlan, got"),
     ({"order": lambda counts, progress, o: [1.0] * 4}, "order must return chances_K, 4 finite numbers"),
     ({"order": lambda counts, progress, o: np.ones(3)}, r"not all 0, as an array, got \(3,\)"),
