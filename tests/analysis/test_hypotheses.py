@@ -284,7 +284,7 @@ def test_accuracy_that_rises_with_the_filled_share_supports_h16(
 
     results = read_sweep(tmp_path, ablate_fill, Truth(accuracy=accuracy))
     (row,) = judge(results, "H16")
-    assert row["verdict"] == verdict and row["where"] == "sound, cross entropy, 100 steps"
+    assert row["verdict"] == verdict and row["where"] == "sound, cross entropy, 200 steps"
     assert row["evidence"].count("mlp_cgan_relu, slope over shares 0, 0.25, 0.5, 1") == 2
 
 
