@@ -112,7 +112,8 @@ def _pick(
 ) -> NDArray[np.int64]:
     """Return the places of the requested number of images, all if that many were made from `count` images."""
     missed = abs(len(places) - wanted)
-    if missed > max(1, ROUNDING * wanted, ROUNDING_PER_IMAGE * count) or not len(places):
+    rounding = max(1, ROUNDING * wanted, min(wanted, ROUNDING_PER_IMAGE * count))
+    if missed > rounding or len(places) < wanted / 2:
         raise NotApplicableError(
             f"{name} is not applicable: asked for {wanted} images of class {label}, it made {len(places)}"
         )

@@ -1,5 +1,6 @@
 """Checks of SMOTE, its kin, and any sampler of imbalanced-learn: what they make, and when they cannot."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lt_rebalance.ground.errors import NotApplicableError
 from lt_rebalance.ground.own_file import WrongReturnError
 from lt_rebalance.methods.checking import synthesize_checked
-from lt_rebalance.methods.interpolation import resample
+from lt_rebalance.methods.interpolation import _pick, resample
 from lt_rebalance.methods.registry import MethodConfig, fill_in_options, get_method, plan_rebalancing
 
 BY_PATH = "imblearn.over_sampling."
@@ -71,6 +73,15 @@ def test_adasyn_which_rounds_for_each_image_fills_classes_of_nearly_the_same_siz
     images, rng = make_images([40 + wanted, 40], spread=1), np.random.default_rng(0)
     made = resample(BY_PATH + "ADASYN", {"n_neighbors": 5}, images, [0, wanted], rng)
     assert len(made) == wanted
+
+
+@pytest.mark.parametrize(
+    ("num_made", "is_taken"), [(9, False), (10, True), (20, True), (40, True), (41, False)]
+)
+def test_number_that_is_missed_by_more_than_rounding_is_refused(num_made: int, is_taken: bool) -> None:
+    """Asked for 20 of a class of 200: at least half of them, and at most twice as many."""
+    with contextlib.nullcontext() if is_taken else pytest.raises(NotApplicableError, match="asked for 20"):
+        assert len(_pick("Any", 1, np.arange(num_made), 200, 20, np.random.default_rng(0))) == 20
 
 
 def test_smote_agrees_with_the_library_called_by_hand() -> None:
