@@ -41,6 +41,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backwards", action="store_true", help="run the last test first")
 
 
+LONGEST_NAME = 60
+"""characters of a parameter that still tell tests apart; what is longer is told by its number"""
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name tests of whole documents by number, as some versions of pytest do, so that no process names them
+    by an identifier or a time that another process does not have."""
+    return argname if isinstance(val, str | bytes) and len(val) > LONGEST_NAME else None
+
+
 # Where a slow test takes a minute and more. Begun last, one would run alone while other processes are idle.
 LONGEST_FIRST = (
     "commands/test_chaos.py",
