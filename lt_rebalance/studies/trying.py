@@ -134,10 +134,12 @@ def _try_synthesis(method: Method, config: MethodConfig, spec: DatasetSpec) -> N
 
 
 def _try_network(method: Method, acting: MethodInTraining, spec: DatasetSpec, architecture: str) -> None:
-    """Give a network the head, and prepare it as the start of a second training."""
+    """Give a network the head, prepare it as the start of a second training, and let it answer as in one."""
     network, inputs = example_classifier(architecture, spec)
     with watched_streams() as touched:
         acting.prepare(network, 0, None)
+        with torch.no_grad():
+            network.train()(*inputs)
     name = "then.prepare" if method.then is not None else "head"
     _require_untouched(name, method.then.prepare if method.then is not None else method.head, touched)
     if method.then is not None and not any(each.requires_grad for each in network.parameters()):
@@ -176,5 +178,5 @@ def _require_untouched(moment: str, function: object, touched: list[str]) -> Non
             function,
             f"{moment} must not draw from or set the global random stream of {' and '.join(touched)}: the "
             "results of a seed would depend on other runs; draw from the stream argument of plan, mix.draw "
-            "and then.prepare",
+            "and then.prepare, and use Dropout of networks/dropout.py for nn.Dropout",
         )

@@ -86,6 +86,7 @@ def test_p_values_are_corrected_over_the_comparisons_of_the_study(ablated: Resul
     assert set(frame["verdict"]) == {"undecided"}
 
 
+@pytest.mark.slow
 def test_large_differences_at_ten_seeds_are_told(tmp_path: Path) -> None:
     none = make_cell(get_protocol("sound"), dataset="fashion_mnist", c="1/2", method="none", generator=None)
     plan = plan_of(ablate([none], CHANGES).study("asked", range(10)))
@@ -97,6 +98,7 @@ def test_large_differences_at_ten_seeds_are_told(tmp_path: Path) -> None:
     assert meaning.startswith("Of 2 changes: 1 worse") and "cannot give p below" not in meaning
 
 
+@pytest.mark.slow
 def test_store_without_comparisons_says_so(grid_results: Results) -> None:
     frame = compare_with_references(grid_results.runs, grid_results.comparisons)
     assert frame.empty

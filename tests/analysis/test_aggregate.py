@@ -98,6 +98,7 @@ def test_cells_that_the_paper_did_not_run_have_none_of_its_numbers(
     assert aggregate(runs)[["paper", "z", "percentile", "is_inside"]].isna().all(axis=None)
 
 
+@pytest.mark.slow
 def test_every_row_of_the_paper_stands_beside_its_own_cell(tmp_path: Path) -> None:
     runs = collect(make_store(tmp_path, plan_study(protocols=("paper",), num_seeds=2)).location)
     table = aggregate(runs).query("subset == 'all'")

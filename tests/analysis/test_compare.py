@@ -186,6 +186,7 @@ def test_below_six_seeds_nothing_is_called_better(tmp_path: Path) -> None:
     assert set(compare(runs)["verdict"]) == {"undecided"}
 
 
+@pytest.mark.slow
 def test_negating_mirrors_and_shifting_and_order_change_nothing(grid_results: Results) -> None:
     runs = grid_results.runs
     base = compare(runs)
@@ -271,6 +272,7 @@ def test_seeds_are_told_only_where_the_standard_deviation_is_known(
     assert ("takes" in table.meaning) == is_known
 
 
+@pytest.mark.slow
 def test_what_the_sign_flip_test_cannot_reach_is_not_detectable(grid_results: Results) -> None:
     """2 / 2^n: 5 pairs cannot reach .05, 9 cannot reach .05 / 24, 10 can."""
     runs = grid_results.runs
@@ -342,6 +344,7 @@ def test_the_share_of_pairs_won_lies_in_its_interval_also_where_half_of_them_tie
     assert (row["better_share_low"], row["better_share_high"]) == pytest.approx((0.666, 0.75), abs=0.001)
 
 
+@pytest.mark.slow
 def test_the_share_of_pairs_won_lies_in_its_interval_and_is_covered_by_it_with_ties() -> None:
     rng = np.random.default_rng(3)
     outcomes = rng.choice([1.0, 0.0, -1.0], p=[0.5, 0.3, 0.2], size=(1000, 12))
@@ -358,6 +361,7 @@ def test_the_share_of_pairs_won_lies_in_its_interval_and_is_covered_by_it_with_t
     assert covered.mean() > 0.93
 
 
+@pytest.mark.slow
 def test_components_recover_planted_spreads(tmp_path: Path) -> None:
     plan = plan_study(cs=("7/9",), num_seeds=60)
     truth = Truth(seed_sd=0.010, residual_sd=0.004)

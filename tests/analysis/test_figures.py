@@ -422,6 +422,7 @@ def test_figures_are_equal_on_a_second_run_and_leave_pyplot_alone(
     assert plt.get_fignums() == [] and plt.rcParams["svg.hashsalt"] is None
 
 
+@pytest.mark.slow
 def test_one_seed_and_missing_runs_are_drawn(tmp_path: Path) -> None:
     plan = plan_study(num_seeds=2, cs=("1/2",))
     store = make_store(tmp_path, plan, Truth(collapse_rate=lambda run: 1.0))

@@ -133,6 +133,7 @@ def test_five_seeds_support_and_contradict_nothing(tmp_path: Path) -> None:
     assert verdicts_of(results, "H4") == [NOT_TESTED]
 
 
+@pytest.mark.slow
 def test_comparable_generators_within_a_point_support_h5(tmp_path: Path) -> None:
     accuracy = dict.fromkeys(PAPER_GENERATORS, 0.8) | {"mlp_cgan_leaky": 0.7}
     results = results_of(tmp_path / "a", Truth(accuracy=by_method(accuracy)), methods=("cgan",))
@@ -158,6 +159,7 @@ def test_late_spread_is_judged_on_logs(tmp_path: Path) -> None:
     assert verdicts_of(results_of(tmp_path / "b", short), "H8") == [NOT_TESTED]
 
 
+@pytest.mark.slow
 def test_late_jumps_contradict_h9(tmp_path: Path) -> None:
     """Invented curves rise evenly: by 0.9 / 15 = 6 points a round over 15 rounds, by 3 points over 30."""
     paper = (get_protocol("paper"),)
@@ -168,6 +170,7 @@ def test_late_jumps_contradict_h9(tmp_path: Path) -> None:
     assert verdicts_of(results_of(tmp_path / "c", even), "H9") == [NOT_TESTED]  # a budget in steps
 
 
+@pytest.mark.slow
 def test_dead_classes_under_double_softmax_alone_support_h10(tmp_path: Path) -> None:
     sound = get_protocol("sound")
     double = dataclasses.replace(sound, name="double", loss="double_softmax")
@@ -204,6 +207,7 @@ def test_gaps_that_shrink_under_cross_entropy_support_h11(tmp_path: Path) -> Non
     assert verdicts_of(results, "H11") == [SUPPORTED]
 
 
+@pytest.mark.slow
 def test_leads_that_vary_with_class_order_support_h12(tmp_path: Path) -> None:
     sound = get_protocol("sound")
     permuted = dataclasses.replace(sound, name="permuted", class_order="permuted")
@@ -224,6 +228,7 @@ def test_recall_that_follows_diversity_supports_h13(grid_results: Results) -> No
     assert verdict == SUPPORTED
 
 
+@pytest.mark.slow
 def test_axes_of_the_configuration_are_judged_on_matched_cells(tmp_path: Path) -> None:
     sound = get_protocol("sound")
     text = dataclasses.replace(sound, name="text", classifier_beta1=0.99)
@@ -288,6 +293,7 @@ def test_accuracy_that_rises_with_the_filled_share_supports_h16(
     assert row["evidence"].count("mlp_cgan_relu, slope over shares 0, 0.25, 0.5, 1") == 2
 
 
+@pytest.mark.slow
 def test_the_cells_of_ablations_are_those_that_hypotheses_need(tmp_path: Path) -> None:
     better = {
         "H12": (ablate_class_order, lambda cell: 0.0),
@@ -303,6 +309,7 @@ def test_the_cells_of_ablations_are_those_that_hypotheses_need(tmp_path: Path) -
     assert len(where) == 2 and all("differ in the loss alone" in each for each in where)
 
 
+@pytest.mark.slow
 def test_a_gain_on_the_other_data_set_supports_h17(tmp_path: Path) -> None:
     for dataset in ("fashion_mnist", "mnist"):
         plan = plan_study(name=dataset, dataset=dataset, cs=("7/9", "1/2"))

@@ -309,6 +309,7 @@ def test_no_gap_gives_no_verdict_on_how_it_changes(studies: dict[str, Results]) 
     assert is_share_at_most([verdict in (SUPPORTED, CONTRADICTED) for verdict in found], 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", mostly_slow(CASES, 5))
 def test_planted_effects_are_found_with_their_direction(studies: dict[str, Results], case: str) -> None:
     drawn = Drawn(studies[CASES[case][1]])
@@ -317,6 +318,7 @@ def test_planted_effects_are_found_with_their_direction(studies: dict[str, Resul
     assert verdicts(drawn, case, -1.0, 10).count(CONTRADICTED) >= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("effect", [-1.0, 1.0])
 def test_three_seeds_give_no_verdict(studies: dict[str, Results], case: str, effect: float) -> None:
@@ -371,6 +373,7 @@ def test_both_sides_of_a_directed_test_together_keep_its_level(test: Test, kind:
     assert is_share_at_most(rejected(test, at_the_edge(kind)), 0.05)
 
 
+@pytest.mark.slow
 def test_a_direction_chosen_after_looking_would_not_keep_the_level() -> None:
     """What `rising_trend` and `shrinking_gap` guard against, on the same samples."""
     trends = at_the_edge("shared generator")

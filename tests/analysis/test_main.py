@@ -30,6 +30,7 @@ def result_path(store: Store, key: str) -> Path:
     return Path(store.location) / "stages" / key / "result.json"
 
 
+@pytest.mark.slow
 def test_command_writes_a_report_and_prints_where_and_the_account(
     tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -40,6 +41,7 @@ def test_command_writes_a_report_and_prints_where_and_the_account(
     assert output.out.splitlines()[-1] == "planned=4 complete=4 failed=0 diverged=0 missing=0"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_default_place_is_report_in_the_working_directory(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
@@ -50,6 +52,7 @@ def test_default_place_is_report_in_the_working_directory(
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["report"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_gaps_are_refused_and_reported_where_asked_for(
     tmp_path: Path, store: Store, plan: Plan, capsys: pytest.CaptureFixture[str]
@@ -67,6 +70,7 @@ def test_gaps_are_refused_and_reported_where_asked_for(
     assert "PARTIAL" in (out / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_wrong_input_is_named_with_exit_code_2(
     tmp_path: Path, store: Store, plan: Plan, capsys: pytest.CaptureFixture[str]
 ) -> None:

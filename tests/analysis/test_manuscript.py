@@ -146,6 +146,7 @@ def test_numbers_text_names_every_record_and_how_it_was_made(
 # What is left out
 
 
+@pytest.mark.slow
 def test_one_seed_gives_means_and_says_that_intervals_are_left_out(tmp_path: Path) -> None:
     results = make_results(tmp_path, cs=("1/2",), num_seeds=1, **METHODS)
     choice = choose(results)
@@ -206,6 +207,7 @@ def test_figures_are_as_wide_as_a_column_or_the_text_with_fonts_and_without_bitm
         assert b"/Subtype /Type3" not in pdf and b"/Subtype /Image" not in pdf, name
 
 
+@pytest.mark.slow
 def test_a_second_manuscript_is_the_same(two_cs: Results, frames: Frames, files: dict[str, bytes]) -> None:
     again = make_manuscript(two_cs, frames, choose(two_cs), "two", "python -m analysis results --paper")
     assert again == files
@@ -214,6 +216,7 @@ def test_a_second_manuscript_is_the_same(two_cs: Results, frames: Frames, files:
 # The command
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_command_writes_the_folder_and_says_what_is_not_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

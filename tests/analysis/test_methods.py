@@ -221,6 +221,7 @@ def test_a_lead_is_held_against_minus_the_margin_and_against_nothing(
 # What readers see
 
 
+@pytest.mark.slow
 def test_answer_is_ranking_differences_and_costs_and_one_row_a_method(results: Results) -> None:
     text, table = answer_methods(results.location, results.studies[0], 180)
     for name in (
@@ -252,6 +253,7 @@ def test_three_seeds_rank_and_decide_nothing_and_say_what_it_takes(tmp_path: Pat
     assert "can be significant after Holm's correction over 3 differences; that takes 7 pairs" in none.meaning
 
 
+@pytest.mark.slow
 def test_method_that_is_not_applicable_stands_in_the_table_with_its_reason(tmp_path: Path) -> None:
     plan = plan_methods("smote", "focal", seeds=6)
     store = make_store(tmp_path / "store", plan)
@@ -295,6 +297,7 @@ def test_figures_show_the_numbers_of_the_tables(frame: pd.DataFrame) -> None:
     assert "in full even where other runs use it too" in pareto.caption
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_report_has_a_chapter_of_methods_where_a_study_compares_them(
     results: Results, tmp_path: Path

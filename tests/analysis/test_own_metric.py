@@ -63,6 +63,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return make_store(tmp_path_factory.mktemp("own") / "store", plan, truth)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_metric_of_ones_own_is_in_tables_and_verdicts_by_its_own_direction(
     path: Path, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -66,6 +66,7 @@ def test_original_set_is_compared_on_where_it_has_methods() -> None:
     assert compared_data(more) == ["original", "exp 10"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_page_names_profiles_and_no_c_that_is_none(unbalanced: Results, tmp_path: Path) -> None:
     page = write_report(unbalanced, tmp_path).read_text()
@@ -101,6 +102,7 @@ def test_natural_set_has_head_and_tail_by_its_counts(unbalanced: Results, balanc
 # Which metric leads
 
 
+@pytest.mark.slow
 def test_macro_f1_leads_on_an_unbalanced_test_set_everywhere(unbalanced: Results, frames: Frames) -> None:
     assert leading_of(unbalanced.runs) == "macro_f1"
     assert set(frames.contrasts["metric"]) == {"macro_f1"}
@@ -130,6 +132,7 @@ def test_contrast_is_of_the_macro_f1_of_the_runs(unbalanced: Results) -> None:
     assert row["mean_difference"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_accuracy_leads_on_a_balanced_test_set(balanced: Results) -> None:
     assert leading_of(balanced.runs) == "accuracy"
     frames = compute_frames(balanced)

@@ -110,6 +110,7 @@ def test_interval_of_one_mean_is_students_and_of_four_takes_a_quarter_of_the_err
 # Size and coverage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "num_seeds"), [("normal", 8), ("t3", 8), ("normal", 16)])
 def test_no_difference_is_found_in_one_of_twenty_studies_and_seldomer(kind: str, num_seeds: int) -> None:
     """Exactly as often as the steps of the test allow, where nothing is tied."""
@@ -143,6 +144,7 @@ def test_intervals_hold_the_true_ranks_of_all_methods_together(kind: str) -> Non
     assert np.mean(widths) < 4  # of 5: they say something
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_methods", [1, 5, 30])
 def test_intervals_hold_all_means_together(num_methods: int) -> None:
     rng, means_M = np.random.default_rng(11), np.linspace(0, 5, num_methods)

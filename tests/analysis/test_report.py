@@ -157,6 +157,7 @@ def test_a_second_report_is_the_same_and_leaves_foreign_files_alone(
     assert written == files_below(report_dir)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_a_failure_while_writing_leaves_the_earlier_page_whole(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
@@ -184,6 +185,7 @@ def test_a_complete_report_does_not_call_itself_partial(report_dir: Path) -> Non
     assert "PARTIAL" not in (report_dir / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_a_partial_report_says_so_in_title_and_banner_with_counts(tmp_path: Path, small_plan: Plan) -> None:
     store = make_store(tmp_path / "store", small_plan)
@@ -197,6 +199,7 @@ def test_a_partial_report_says_so_in_title_and_banner_with_counts(tmp_path: Path
     assert ">1 of 2<" in page
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_a_sweep_without_a_complete_run_has_a_partial_report(tmp_path: Path) -> None:
     plan = plan_study(cs=("1/2",), methods=("none", "cgan"), generators=("mlp_cgan_relu",), num_seeds=2)
@@ -211,6 +214,7 @@ def test_a_sweep_without_a_complete_run_has_a_partial_report(tmp_path: Path) -> 
     assert "PARTIAL" in page
 
 
+@pytest.mark.slow
 def test_nothing_is_written_when_a_sheet_is_damaged(tmp_path: Path) -> None:
     plan = plan_study(cs=("1/2",), methods=("none", "cgan"), generators=("mlp_cgan_relu",), num_seeds=2)
     store = make_store(tmp_path / "store", plan)
@@ -221,6 +225,7 @@ def test_nothing_is_written_when_a_sheet_is_damaged(tmp_path: Path) -> None:
     assert not (tmp_path / "report").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_one_seed_gives_a_report_that_says_not_estimable(tmp_path: Path) -> None:
     plan = plan_study(generators=("mlp_cgan_relu",), cs=("1/2",), num_seeds=1)
@@ -230,6 +235,7 @@ def test_one_seed_gives_a_report_that_says_not_estimable(tmp_path: Path) -> None
     assert "not estimable" in text and not re.search(r"\bnan\b", text, re.IGNORECASE)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_hostile_names_are_shown_not_run(tmp_path: Path, store: Store) -> None:
     name = '<script>alert("x")</script>'
@@ -264,6 +270,7 @@ def opened_files() -> Iterator[list[str]]:
     is_listening = False
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_a_crafted_pickle_is_never_opened(tmp_path: Path, small_plan: Plan, opened_files: list[str]) -> None:
     store = make_store(tmp_path / "store", small_plan)

@@ -224,6 +224,7 @@ def test_tables_in_latex_have_six_columns_with_the_objectives_and_compile(
 # The page
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_report_has_a_page_for_the_search_and_a_link_to_it_and_reads_no_journal(
     store: Store, tmp_path: Path

@@ -299,6 +299,7 @@ def without_diverged(results: Results) -> Results:
 # Names of studies never meet names of columns
 
 
+@pytest.mark.slow
 def test_studies_may_bear_the_names_of_columns(tmp_path: Path) -> None:
     """One store with a study for each name, each with seeds of its own."""
     names = ["exploratory", "n", "mean", "cell", "all", "study", "setting", "family"]

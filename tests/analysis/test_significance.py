@@ -91,6 +91,7 @@ def test_sign_flip_by_monte_carlo_has_its_level(kind: str) -> None:
     assert is_share_of(_is_rejected(sign_flip_p, samples), ALPHA)
 
 
+@pytest.mark.slow
 def test_sign_flip_by_monte_carlo_keeps_its_level_with_ties() -> None:
     samples = null_differences("ties", NUM_SETS // 2, MAX_EXACT + 5, seed=2)
     assert is_share_at_most(_is_rejected(sign_flip_p, samples), ALPHA)
@@ -317,6 +318,7 @@ def test_association_is_the_mean_of_rank_correlations() -> None:
     assert association(first, second).correlation == pytest.approx(np.mean(expected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_seeds", [6, 10])
 def test_association_keeps_its_level_whatever_columns_and_seeds_share(num_seeds: int) -> None:
     """Columns differ in their means on both sides, and all columns of a seed go together on each."""
@@ -377,6 +379,7 @@ def test_holm_controls_the_family_wise_rate(effects: list[float]) -> None:
     assert not is_share_at_most([bool((p_values[is_null] <= ALPHA).any()) for p_values in sets], ALPHA)
 
 
+@pytest.mark.slow
 def test_holm_of_sign_flips_controls_the_declared_family() -> None:
     contrasts = null_differences("skewed", 24 * 2000, 10, seed=21)
     p_values = np.array([sign_flip_p(sample) for sample in contrasts]).reshape(2000, 24)

@@ -117,6 +117,7 @@ def test_subset_component_of_few_subsets_spreads_widely(
         assert mean == pytest.approx(NESTED_SDS[name] ** 2, rel=0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_seeds", "seed_coverage", "residual_coverage"),
     [(10, 0.76, 0.87), (20, 0.85, 0.875), (40, 0.875, 0.89)],
@@ -131,6 +132,7 @@ def test_intervals_of_seeds_cover_as_documented(
     assert is_share_of([_covers(each.residual, RESIDUAL_SD) for each in found], residual_coverage)
 
 
+@pytest.mark.slow
 def test_intervals_of_a_nested_design_cover_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(variance, "NUM_RESAMPLES", 500)
     rng = np.random.default_rng(4)

@@ -115,6 +115,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "place", "kind"), CASES)
 def test_error_has_its_outcome_and_cause_wherever_it_is_raised(
     name: str,
@@ -226,6 +227,7 @@ def test_worker_that_ray_ends_is_not_taken_for_one_that_raises(
     assert store.count_errors(classifier_stage.key) == 0
 
 
+@pytest.mark.slow
 def test_errors_while_members_hand_on_checkpoints_are_counted_like_others(
     make_trial: Callable[[str, str], StageTrainable],
     small_cgan_search: Search,

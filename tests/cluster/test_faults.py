@@ -65,6 +65,7 @@ def finish(trainable: Any) -> dict[str, Any]:
 # Files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["classifier", "generator"])
 @pytest.mark.parametrize("num_unusable", [1, 2])
 def test_intact_checkpoint_that_cannot_be_restored_gives_way_to_the_one_before_or_a_new_start(
@@ -219,6 +220,7 @@ def list_store_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "lt_rebalance.store.store"]
 
 
+@pytest.mark.slow
 def test_second_driver_on_a_store_exits_2_with_the_name_of_the_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -249,6 +251,7 @@ def test_zombie_that_returns_after_its_successor_has_committed_changes_nothing(
     assert zombie.train()["outcome"] == "finished"
 
 
+@pytest.mark.slow
 def test_zombie_that_commits_while_its_successor_trains_wins_and_both_agree(
     classifier_stage: ClassifierStage, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

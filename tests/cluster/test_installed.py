@@ -207,6 +207,7 @@ def test_sweeps_of_wheel_and_checkout_run_their_own_code_in_workers_too(site: Pa
         assert made["versions"]["lt_rebalance"] == "0.1.0"
 
 
+@pytest.mark.slow
 def test_user_of_whom_no_home_is_known_can_use_the_commands() -> None:
     script = (
         "import os, pwd\n"

@@ -76,6 +76,7 @@ def test_population_that_was_stopped_goes_on_to_its_end_with_settings_that_chang
     assert list((tmp_path / "searches" / population.name / "members").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_member_takes_over_the_weights_and_keeps_its_own_settings(population: Search, tmp_path: Path) -> None:
     store = open_at(tmp_path)
 
@@ -100,6 +101,7 @@ def test_member_takes_over_the_weights_and_keeps_its_own_settings(population: Se
     assert same.train()["diversity"] == gone_on["diversity"]
 
 
+@pytest.mark.slow
 def test_member_whose_process_was_killed_repeats_its_last_rung_and_goes_on(
     population: Search, tmp_path: Path
 ) -> None:
@@ -159,6 +161,7 @@ FAULTY_PARTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", FAULTY_PARTS)
 def test_member_that_raises_fails_after_three_attempts_of_which_lost_workers_and_earlier_runs_are_none(
     part: str, population: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -185,6 +188,7 @@ def test_member_that_raises_fails_after_three_attempts_of_which_lost_workers_and
     assert store.list_keys() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "outcome", "reason"),
     [

@@ -153,6 +153,7 @@ def test_none_is_trained_once_for_all_that_act_after_training(
         assert (record.timing.device_s == 0) == (stage.kind == "representation")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_ray")
 def test_stage_that_fails_or_diverges_takes_only_its_dependants_with_it(
     small_protocol: Protocol, cpu_execution: Execution, tmp_path: Path

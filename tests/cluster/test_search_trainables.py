@@ -120,6 +120,7 @@ def test_diversity_is_measured_without_a_classifier(small_cgan_search: Search, t
     assert len(find_results(tmp_path)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("component", ["classifier", "generator"])
 def test_no_trial_touches_a_test_image(
     component: str,

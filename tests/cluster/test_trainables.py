@@ -57,6 +57,7 @@ def test_step_trains_one_round_and_the_last_one_commits(
     assert record.metrics["accuracy"] == results[-1]["test_accuracy"]
 
 
+@pytest.mark.slow
 def test_both_kinds_give_what_running_the_stage_gives(
     classifier_stage: ClassifierStage, generator_stage: GeneratorStage, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_save_and_restore_move_a_training_to_another_place(
     assert record.deterministic() == run_stage(stage, plain).deterministic()
 
 
+@pytest.mark.slow
 def test_lanes_of_a_trial_commit_singly_and_as_alone(
     classifier_stage: ClassifierStage, tmp_path: Path
 ) -> None:
@@ -141,6 +143,7 @@ def test_lanes_of_a_trial_commit_singly_and_as_alone(
         assert record.deterministic() == run_stage(stage, alone).deterministic()
 
 
+@pytest.mark.slow
 def test_lanes_are_halved_until_they_fit_the_memory(
     classifier_stage: ClassifierStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +206,7 @@ def test_lanes_whose_inputs_never_fit_are_an_error_in_the_end(
     assert [store.count_errors(stage.key) for stage in stages] == [1] * 5
 
 
+@pytest.mark.slow
 def test_trial_takes_up_all_its_lanes_and_leaves_those_that_are_done(
     classifier_stage: ClassifierStage, tmp_path: Path
 ) -> None:
@@ -245,6 +249,7 @@ def test_store_that_this_node_does_not_see_blocks_the_trial_and_charges_nothing(
     assert record is not None and record.timing.num_errors == 0
 
 
+@pytest.mark.slow
 def test_store_that_is_gone_blocks_the_trial_and_charges_nothing(
     classifier_stage: ClassifierStage, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

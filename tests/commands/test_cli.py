@@ -157,6 +157,7 @@ def test_status_watched_without_a_terminal_ends_when_nothing_is_left(call: Call,
     ]
 
 
+@pytest.mark.slow
 def test_looking_needs_neither_torch_nor_ray_nor_pandas(store: Store) -> None:
     key = list_runs(store)[0].key
     for command in (["status"], ["show", key[:8], "--storage"], ["gc"]):

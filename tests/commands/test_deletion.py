@@ -305,6 +305,7 @@ def searches(
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", mostly_slow(range(24), 6))
 def test_gc_of_a_random_directory_deletes_garbage_and_nothing_else(
     seed: int,

@@ -184,6 +184,7 @@ def test_useless_checkpoints_are_tried_once_each_though_none_can_be_set_aside(
     assert [lane.round for lane in run.lanes] == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("put", [make_directory, make_link, make_circle])
 def test_lease_that_cannot_be_read_counts_as_stale_in_the_end(
     put: Callable[[Path], None], store: Store

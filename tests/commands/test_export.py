@@ -77,6 +77,7 @@ def list_tree(root: Path) -> dict[str, bytes]:
 # Frames
 
 
+@pytest.mark.slow
 def test_parquet_folder_holds_every_frame_with_its_types(store: Store, tmp_path: Path) -> None:
     for location, name in ((str(GOLDEN), "golden"), (store.location, "made_up")):
         out = tmp_path / name

@@ -481,6 +481,7 @@ def test_plan_prices_device_time_by_stage_method_and_cell(call: Call, tmp_path: 
         assert price == pytest.approx(3 * plan["device_hours"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("measured_speed")
 def test_plan_needs_no_data(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "DEBIAN_DIR", tmp_path / "no-package")
@@ -588,6 +589,7 @@ def test_finished_study_is_shown_again_without_running_anything(call: Call, fini
     assert study.question == (full_grid.__doc__ or "").splitlines()[0]
 
 
+@pytest.mark.slow
 def test_a_study_that_drops_runs_of_an_earlier_one_says_so(call: Call, finished: Finished) -> None:
     for stage in finished.stages:
         finished.commit(stage)

@@ -264,6 +264,7 @@ def test_network_of_ones_own_is_trained(
     assert back.cells[0].classifier == study.cells[0].classifier
 
 
+@pytest.mark.slow
 def test_generator_of_ones_own_is_trained_and_fills_the_classes(
     path: Path, small_protocol: Protocol, cpu_execution: Execution, store: Store, forget: Forget
 ) -> None:
@@ -435,6 +436,7 @@ def plan(path: Path, small_protocol: Protocol, cpu_execution: Execution, store: 
     return planned
 
 
+@pytest.mark.slow
 def test_no_code_is_run_by_reading_and_the_same_file_is_asked_for_to_run_a_stage_again(
     plan: Plan, path: Path, store: Store, forget: Forget, capsys: pytest.CaptureFixture[str]
 ) -> None:

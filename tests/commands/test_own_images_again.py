@@ -140,6 +140,7 @@ def test_stages_of_a_search_are_known_as_its_own_without_the_images(
     assert known and list_owned(store) == known and not at_hand._AT_HAND
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("measured_speed")
 def test_search_takes_own_images_by_their_path(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

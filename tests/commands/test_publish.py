@@ -106,6 +106,7 @@ def test_report_is_rebuilt_from_the_published_folder_bit_for_bit(
     assert any(name.endswith(".png") for name in rebuilt)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_folder_holds_everything_and_is_published_again_alike(
     publish: Publish, folder: Path, store: Store
@@ -131,6 +132,7 @@ def test_folder_holds_everything_and_is_published_again_alike(
         assert all(published.has_artifact(record, role) for role in roles)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_readme_tells_runs_keys_attempts_and_cost(publish: Publish, folder: Path, store: Store) -> None:
     publish()
@@ -182,6 +184,7 @@ def forget_the_study(store: Store, folder: Path) -> None:
     Path(store.location, "studies", f"{NAME}.json").unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
@@ -208,6 +211,7 @@ def test_what_is_not_whole_or_not_planned_is_not_published(
         assert "--partial\n" in (folder / "README.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_study_that_a_repository_should_not_hold_is_refused(
     publish: Publish, folder: Path, monkeypatch: pytest.MonkeyPatch

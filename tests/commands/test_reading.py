@@ -99,6 +99,7 @@ def test_commands_that_read_leave_a_damaged_store_as_it_is(
         assert place.read_all() == before
 
 
+@pytest.mark.slow
 def test_plan_of_a_sweep_reads_a_damaged_store_and_counts_as_a_run_would(
     plan: Plan, small_search: Search, place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -180,6 +181,7 @@ def test_on_a_disk_that_cannot_be_written_reading_works_and_writing_is_refused_i
     assert snapshot(Path(disk)) == before
 
 
+@pytest.mark.slow
 def test_every_command_that_opens_a_store_says_whether_it_changes_it() -> None:
     for path in [*(ROOT / "lt_rebalance").rglob("*.py"), *(ROOT / "analysis").rglob("*.py")]:
         name = path.relative_to(ROOT).as_posix()

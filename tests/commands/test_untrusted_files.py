@@ -171,6 +171,7 @@ def test_dangers_are_found(source: str) -> None:
     assert dangers(source)
 
 
+@pytest.mark.slow
 def test_no_code_unpickles_evaluates_or_starts_a_shell() -> None:
     paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
     assert len(paths) > 100

@@ -612,6 +612,7 @@ def test_mini_images_equal_full_images_at_the_stored_indices(full_data_dir: Path
     assert np.array_equal(mini.test_labels_N, full.test_labels_N[test_indices])
 
 
+@pytest.mark.slow
 def test_mini_rebuilt_is_byte_identical_and_follows_the_seed(
     full_data_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -397,6 +397,7 @@ def test_download_without_network_is_one_line(monkeypatch: pytest.MonkeyPatch, t
         load_dataset("svhn", tmp_path, download=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", MAKERS)
 def test_sets_of_every_layout_are_trained_on_and_tested(

@@ -47,6 +47,7 @@ def open_files(place: BucketPlace, patience_s: float = 60.0) -> S3Filesystem:
 # No answer
 
 
+@pytest.mark.slow
 def test_frozen_bucket_is_waited_for_in_words(
     place: BucketPlace, s3: S3Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -67,6 +68,7 @@ def test_frozen_bucket_is_waited_for_in_words(
     assert place.read_all() == {"a": b"1", "b": b"2"}
 
 
+@pytest.mark.slow
 def test_bucket_that_refuses_connections_for_a_while_is_waited_for(place: BucketPlace, gate: Gate) -> None:
     files = open_files(place)
     files.replace("a", b"1")
@@ -78,6 +80,7 @@ def test_bucket_that_refuses_connections_for_a_while_is_waited_for(place: Bucket
     assert place.read_all() == {"a": b"2"}
 
 
+@pytest.mark.slow
 def test_patience_that_runs_out_raises_and_is_not_spent_again(place: BucketPlace, gate: Gate) -> None:
     files = open_files(place, patience_s=1.5)
     gate.shut()
@@ -138,6 +141,7 @@ def test_stop_signal_ends_the_waiting(place: BucketPlace, gate: Gate) -> None:
 # Lost answers and cut requests
 
 
+@pytest.mark.slow
 def test_create_whose_answer_was_lost_counts_as_ours(
     place: BucketPlace, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +225,7 @@ PASSING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", PASSING.values(), ids=PASSING)
 def test_answer_that_another_try_may_better_is_tried_again(
     answer: bytes, place: BucketPlace, gate: Gate, monkeypatch: pytest.MonkeyPatch

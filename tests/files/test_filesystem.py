@@ -148,6 +148,7 @@ def test_list_of_a_file_is_empty(files: Filesystem) -> None:
     assert files.list("a") == []
 
 
+@pytest.mark.slow
 def test_list_shows_no_temporary_while_and_after_writing(files: Filesystem) -> None:
     seen: set[str] = set()
     is_done = threading.Event()
@@ -189,6 +190,7 @@ def test_remove_deletes_a_file_and_does_not_mind_when_there_is_none(files: Files
 # Between processes
 
 
+@pytest.mark.slow
 def test_create_from_8_processes_at_once_succeeds_in_exactly_one(
     files: Filesystem, place: Place, tmp_path: Path
 ) -> None:
@@ -199,6 +201,7 @@ def test_create_from_8_processes_at_once_succeeds_in_exactly_one(
     assert files.list("stages/key") == ["result.json"]
 
 
+@pytest.mark.slow
 def test_append_from_3_processes_at_once_loses_nothing(
     files: Filesystem, place: Place, tmp_path: Path
 ) -> None:
@@ -239,6 +242,7 @@ def test_append_makes_a_file_and_then_adds_to_it(files: Filesystem) -> None:
     assert files.read_appended("logs/a.log") == b"one\ntwo\n"
 
 
+@pytest.mark.slow
 def test_append_goes_on_where_another_process_left_off(files: Filesystem, place: Place) -> None:
     for index in range(12):
         find_place(place.location).files.append("a.log", f"{index} ".encode())
@@ -249,6 +253,7 @@ def test_append_goes_on_where_another_process_left_off(files: Filesystem, place:
         files.read_appended("a")
 
 
+@pytest.mark.slow
 def test_lists_of_more_files_than_one_answer_holds_are_whole(
     files: Filesystem, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

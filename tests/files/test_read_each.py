@@ -69,6 +69,7 @@ def fill(place: Place) -> None:
         place.write(path, path.encode())
 
 
+@pytest.mark.slow
 def test_readings_come_in_order_and_an_error_at_its_turn(place: Place) -> None:
     files = open_files(place)
     fill(place)
@@ -80,6 +81,7 @@ def test_readings_come_in_order_and_an_error_at_its_turn(place: Place) -> None:
         next(contents)
 
 
+@pytest.mark.slow
 def test_readings_of_which_only_the_first_is_wanted_leave_no_thread(place: Place) -> None:
     files = open_files(place)
     fill(place)
@@ -91,6 +93,7 @@ def test_readings_of_which_only_the_first_is_wanted_leave_no_thread(place: Place
             len(content) // 0
 
 
+@pytest.mark.slow
 def test_bucket_is_read_many_at_a_time(bucket_place: BucketPlace) -> None:
     files = open_files(bucket_place)
     fill(bucket_place)
@@ -103,6 +106,7 @@ def test_bucket_is_read_many_at_a_time(bucket_place: BucketPlace) -> None:
     assert list(files.read_each(read, PATHS[:16])) == [path.encode() for path in PATHS[:16]]
 
 
+@pytest.mark.slow
 def test_answers_that_are_lost_are_asked_for_again(bucket_place: BucketPlace, gate: Gate) -> None:
     files = open_files(bucket_place)
     fill(bucket_place)
@@ -111,6 +115,7 @@ def test_answers_that_are_lost_are_asked_for_again(bucket_place: BucketPlace, ga
     assert gate.answers_to_lose == 0
 
 
+@pytest.mark.slow
 def test_bucket_that_falls_silent_ends_the_readings_when_patience_does(
     bucket_place: BucketPlace, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +129,7 @@ def test_bucket_that_falls_silent_ends_the_readings_when_patience_does(
         list(readings)
 
 
+@pytest.mark.slow
 def test_readings_that_wait_for_a_bucket_can_be_interrupted(bucket_place: BucketPlace, gate: Gate) -> None:
     files = open_files(bucket_place)
     gate.shut()

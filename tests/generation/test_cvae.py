@@ -122,6 +122,7 @@ def test_image_size_and_colours_are_those_of_the_data_set() -> None:
     assert sample_images(lane.generator, labels_N, torch.Generator()).shape == (3, *SPEC.image_shape)
 
 
+@pytest.mark.slow
 def test_classes_of_the_embedded_sample_are_told_apart_after_a_few_hundred_steps() -> None:
     """Means of what is drawn lie nearest to those of the real images of their class."""
     spec = get_dataset_spec("fashion_mnist_mini")

@@ -22,6 +22,7 @@ from lt_rebalance.studies.overrides import change_cell, read_overrides
 from lt_rebalance.studies.protocols import get_protocol, make_cell
 from lt_rebalance.training.configs import Budget, GeneratorConfig
 from lt_rebalance.training.lane import TrainingSet, TrainingState
+from tests.mostly_slow import mostly_slow
 
 CPU = torch.device("cpu")
 K = 4
@@ -88,7 +89,7 @@ def trained(architecture: str, seed: int = 0, diffaugment: bool = False) -> Trai
 
 
 @pytest.mark.parametrize("diffaugment", [False, True])
-@pytest.mark.parametrize("architecture", WITH_DISCRIMINATOR)
+@pytest.mark.parametrize("architecture", mostly_slow(WITH_DISCRIMINATOR, 1))
 def test_lanes_together_give_the_bits_of_each_alone(architecture: str, diffaugment: bool) -> None:
     """In an order that is not that of their seeds."""
     together = train(architecture, [1, 0], diffaugment=diffaugment)
@@ -99,7 +100,7 @@ def test_lanes_together_give_the_bits_of_each_alone(architecture: str, diffaugme
 
 
 @pytest.mark.parametrize("diffaugment", [False, True])
-@pytest.mark.parametrize("architecture", WITH_DISCRIMINATOR)
+@pytest.mark.parametrize("architecture", mostly_slow(WITH_DISCRIMINATOR, 1))
 def test_training_resumed_mid_way_gives_the_same_bits(architecture: str, diffaugment: bool) -> None:
     whole = make_training(architecture, diffaugment=diffaugment)
     whole.run_round()
@@ -112,7 +113,7 @@ def test_training_resumed_mid_way_gives_the_same_bits(architecture: str, diffaug
     assert differing(get_state(whole), trained(architecture, 0, diffaugment)) == set()
 
 
-@pytest.mark.parametrize("architecture", GENERATORS)
+@pytest.mark.parametrize("architecture", mostly_slow(GENERATORS, 1))
 def test_every_stream_changes_generator_and_partner(
     architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +141,7 @@ def test_training_moves_every_weight_of_the_generator(architecture: str) -> None
     assert weights and not any(torch.equal(start[name], end[name]) for name in weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", TRAINED)
 def test_trained_generator_draws_by_class(architecture: str) -> None:
     """Images of a class are of one brightness; two of the classes are told apart after a few steps."""
@@ -161,7 +163,7 @@ def test_trained_generator_draws_by_class(architecture: str) -> None:
 # DiffAugment
 
 
-@pytest.mark.parametrize("architecture", WITH_DISCRIMINATOR)
+@pytest.mark.parametrize("architecture", mostly_slow(WITH_DISCRIMINATOR, 1))
 def test_diffaugment_acts_by_a_stream_of_its_own(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     off, on = trained(architecture), trained(architecture, diffaugment=True)
     monkeypatch.setitem(STREAMS, "generator_augmentation", 1000)

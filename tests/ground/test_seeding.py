@@ -145,6 +145,7 @@ def test_stream_first_number_equals_golden_value(purpose: str) -> None:
     assert (raw_word, torch_stream(3, purpose, 1).initial_seed()) == GOLDEN[purpose]
 
 
+@pytest.mark.slow
 def test_stream_in_a_fresh_process_gives_the_same_numbers() -> None:
     environment = os.environ | {"PYTHONHASHSEED": "1234"}
     result = subprocess.run(

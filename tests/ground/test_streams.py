@@ -34,6 +34,7 @@ def test_letters_that_an_encoding_lacks_are_written_in_others() -> None:
     assert "0.67 ± 0.02 × 3 – é…".encode("ascii", LEGIBLE) == b"0.67 +- 0.02 x 3 - \\xe9..."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "code", "environment"),
     [
@@ -61,6 +62,7 @@ def test_exit_code_is_that_of_the_work_whoever_reads(
         assert done.stdout.count(b"\n") == 1
 
 
+@pytest.mark.slow
 def test_output_that_is_lost_is_said_and_no_success() -> None:
     done = run(f"look export {GOLDEN} > /dev/full")
     assert done.returncode == 1

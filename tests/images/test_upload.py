@@ -93,6 +93,7 @@ def test_worker_without_path_and_without_upload_is_told_of_the_option(pets: Path
     assert str(pets) in str(refused.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["changed", "missing", "index", "labels"])
 def test_damaged_upload_is_never_learned_from_and_is_mended_by_another(
     fault: str, pets: Path, tmp_path: Path, store: Store

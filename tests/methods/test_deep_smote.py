@@ -33,6 +33,7 @@ def make(counts_K: Sequence[int], wanted_K: Sequence[int], seed: int = 0) -> NDA
     return synthesize(make_images(counts_K), wanted_K, np.random.default_rng(seed), OPTIONS)
 
 
+@pytest.mark.slow
 def test_images_are_of_their_class_and_a_function_of_the_seed() -> None:
     made = make([30, 6, 4], [0, 5, 7])
     assert made.shape == (12, 1, 8, 8) and made.dtype == np.float32
@@ -43,6 +44,7 @@ def test_images_are_of_their_class_and_a_function_of_the_seed() -> None:
     assert not np.array_equal(made, make([30, 6, 4], [0, 5, 7], seed=1))
 
 
+@pytest.mark.slow
 def test_images_are_decoded_from_between_the_features_of_two_of_the_class() -> None:
     images, rng = make_images([20, 3]), np.random.default_rng(5)
     made = METHODS["deep_smote"].synthesize(images, [0, 4], rng, OPTIONS)

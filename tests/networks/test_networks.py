@@ -18,6 +18,7 @@ from lt_rebalance.networks.discriminator import Discriminator, draw_kept
 from lt_rebalance.networks.dropout import Dropout
 from lt_rebalance.networks.generators.registry import GENERATORS, build_generator
 from lt_rebalance.networks.initialization import build_network
+from tests.mostly_slow import mostly_slow
 
 FASHION = (1, 28, 28)
 COLOUR = (3, 32, 32)
@@ -151,7 +152,7 @@ def test_build_generator_of_unknown_name_names_the_known() -> None:
         build_generator("mpl_cgan", 10, FASHION)
 
 
-@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("name", mostly_slow(GENERATORS, 2))
 @pytest.mark.parametrize("image_shape", [(1, 16, 16), (3, 17, 30), (1, 30, 19), (3, 33, 32)])
 def test_generators_make_images_of_any_shape(name: str, image_shape: tuple[int, int, int]) -> None:
     generator = make_generator(name, image_shape)

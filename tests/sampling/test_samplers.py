@@ -77,6 +77,7 @@ def test_what_is_made_follows_its_class() -> None:
     assert made["b"] == pytest.approx(4.0, abs=1.5) and made["c"] > made["b"] + 1
 
 
+@pytest.mark.slow
 def test_what_an_autoencoder_makes_follows_its_class() -> None:
     rows = make_rows()
     found, labels = CVAESampler(steps=300, random_state=0).fit_resample(rows, LABELS)
@@ -84,6 +85,7 @@ def test_what_an_autoencoder_makes_follows_its_class() -> None:
     assert made["b"] == pytest.approx(4.0, abs=1) and made["c"] == pytest.approx(8.0, abs=1)
 
 
+@pytest.mark.slow
 def test_codes_of_less_weight_make_rows_of_a_class_differ_more() -> None:
     rows = make_rows(4)
     spreads = []
@@ -111,6 +113,7 @@ def test_frames_stay_frames(sampler: type[GeneratorSampler]) -> None:
     assert list(found.columns) == ["length", "width"] and len(found) == 60 and labels.name == "kind"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_columns_of_whole_numbers_and_truth_values_stay_so(sampler: type[GeneratorSampler]) -> None:
     """Before they lose their digits, values are rounded: what lies below a half is not true."""

@@ -76,6 +76,7 @@ def begin_and_stop(store: Store, search: Search) -> dict[str, list[str]]:
     return {"finished": [*finished], "to come": [*to_come]}
 
 
+@pytest.mark.slow
 def test_rungs_of_a_search_that_was_stopped_are_its_own_and_stay(
     small_search: Search, small_cgan_search: Search, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,6 +94,7 @@ def test_rungs_of_a_search_that_was_stopped_are_its_own_and_stay(
     assert set(store.list_keys()) == before >= set(finished)
 
 
+@pytest.mark.slow
 def test_trials_in_flight_and_at_every_end_own_all_their_rungs(small_search: Search, store: Store) -> None:
     assert set(list_owned(store)) == set()
     assert set(list_owned(store) | dict.fromkeys(add_search(store, small_search))) == set(list_owned(store))

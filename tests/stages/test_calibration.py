@@ -167,6 +167,7 @@ def test_work_within_the_bounds_is_measured_as_it_is(
     assert (found.num_images, found.steps) == (8, 1 + 2 * MEASURED_STEPS)
 
 
+@pytest.mark.slow
 def test_plan_with_a_batch_larger_than_the_set_measures_no_more_than_the_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

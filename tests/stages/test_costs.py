@@ -25,6 +25,7 @@ from lt_rebalance.training.classifier import ClassifierTraining, EvaluationSet
 from lt_rebalance.training.configs import Budget, Execution
 from lt_rebalance.training.device import torch_version
 from lt_rebalance.training.lane import TrainingSet
+from tests.mostly_slow import mostly_slow
 
 EXECUTION = Execution(device="cpu", precision="float32", num_threads=1, torch_version=torch_version())
 SMALL = "small_mlp_cgan_leaky"
@@ -117,7 +118,7 @@ def test_stage_flop_of_a_cgan_step_is_counted_by_hand() -> None:
     assert stage_flop(stage) == CGAN_IMAGE_FLOP
 
 
-@pytest.mark.parametrize("architecture", CLASSIFIERS)
+@pytest.mark.parametrize("architecture", mostly_slow(CLASSIFIERS, 1))
 def test_stage_flop_of_a_classifier_step_is_what_torch_counts_but_for_the_gradient_of_images(
     architecture: str,
 ) -> None:

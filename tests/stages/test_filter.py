@@ -112,6 +112,7 @@ def test_training_of_none_that_commits_both_serves_the_filter(
     assert schedule.next_ready() == [filtered]
 
 
+@pytest.mark.slow
 def test_filter_keeps_what_its_network_agrees_with(plan: Plan, store: Store) -> None:
     generator, first = upstreams_of(plan)
     filtered, unfiltered, _ = (run.stage for run in plan.runs)
@@ -175,6 +176,7 @@ def test_ledger_status_and_owners_know_both(plan: Plan, store: Store) -> None:
     assert [run_state(facts, key) for key in (filtered, unfiltered, crt)] == ["failed", "missing", "failed"]
 
 
+@pytest.mark.slow
 def test_weights_of_either_that_are_lost_are_made_again(plan: Plan, store: Store, tmp_path: Path) -> None:
     for stage in upstreams_of(plan):
         run_stage(stage, store)
@@ -188,6 +190,7 @@ def test_weights_of_either_that_are_lost_are_made_again(plan: Plan, store: Store
         run_stage(stage, store)
 
 
+@pytest.mark.slow
 def test_filtering_nothing_is_none_bit_for_bit(plan: Plan, store: Store) -> None:
     generator, first = upstreams_of(plan)
     run_stage(generator, store)

@@ -91,6 +91,7 @@ def list_points(store: Store, stage: AnyStage) -> list[tuple[int, str]]:
     return sorted((event.step, value.tag) for event in events for value in event.summary.value)
 
 
+@pytest.mark.slow
 def test_watched_stages_give_the_bits_of_unwatched_ones(
     classifier_stage: ClassifierStage, generator_stage: GeneratorStage, tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_watched_stages_give_the_bits_of_unwatched_ones(
     assert {"confusion", "precision_recall/8 Bag", "result/last_macro_f1", "recall/8 Bag"} <= tags
 
 
+@pytest.mark.slow
 def test_trial_killed_after_any_round_leaves_the_events_of_an_undisturbed_one(
     generator_stage: GeneratorStage, tmp_path: Path
 ) -> None:
@@ -119,6 +121,7 @@ def test_trial_killed_after_any_round_leaves_the_events_of_an_undisturbed_one(
         assert list_points(killed, generator_stage) == list_points(undisturbed, generator_stage)
 
 
+@pytest.mark.slow
 def test_trial_killed_between_checkpoint_and_events_leaves_no_gap(
     generator_stage: GeneratorStage, tmp_path: Path
 ) -> None:
@@ -219,6 +222,7 @@ def test_log_of_a_failing_stage_has_the_traceback(classifier_stage: ClassifierSt
 # Device time
 
 
+@pytest.mark.slow
 def test_device_time_of_lanes_adds_up_to_what_their_trial_held(
     generator_stage: GeneratorStage, store: Store
 ) -> None:

@@ -85,6 +85,7 @@ def test_second_training_runs_on_the_weights_of_the_first(plan: Plan, store: Sto
     assert list(ledger.pending()) == [plan.runs[1].key]
 
 
+@pytest.mark.slow
 def test_rows_after_training_measure_the_network_of_none_which_is_trained_once(
     small_protocol: Protocol, cpu_execution: Execution, store: Store
 ) -> None:

@@ -107,6 +107,7 @@ def test_lease_from_before_a_reboot_is_not_told_by_its_process_number(root: Path
     assert not Process(pid=pid, host="elsewhere").has_died
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [make_stranger().to_json(), b"", b"{", b"[1]", b'{"title": 1}', b"\xff"])
 def test_lease_that_stands_still_is_taken_after_the_time_for_it_and_not_before(
     content: bytes, root: Path

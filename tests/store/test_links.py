@@ -223,6 +223,7 @@ def test_append_writes_through_no_link(root: Path, files: Filesystem, tmp_path: 
     assert (tmp_path / "precious").read_bytes() == b"1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [".DS_Store", "lost+found", "Thumbs.db", "@eaDir", "._x", ".nfs0001", ".snapshot"]
 )

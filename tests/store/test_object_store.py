@@ -66,6 +66,7 @@ def test_report_and_export_are_not_written_to_an_address(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_commands_answer_as_they_do_for_a_directory(
     place: BucketPlace, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +90,7 @@ def test_log_of_a_stage_is_shown_in_one_piece(place: BucketPlace, capsys: pytest
     assert call(capsys, "show", key, "--storage", place.location, "--log") == "one\ntwo\nthree\n"
 
 
+@pytest.mark.slow
 def test_gc_deletes_what_no_result_needs(place: BucketPlace, capsys: pytest.CaptureFixture[str]) -> None:
     before = place.read_all()
     store = open_at(place.location)

@@ -129,6 +129,7 @@ def test_removed_record_is_gone_and_a_new_one_there(place: BucketPlace) -> None:
     assert set(read_losses(look(place)[0])) == set(KEYS)
 
 
+@pytest.mark.slow
 def test_damaged_segment_is_passed_over(place: BucketPlace) -> None:
     (segment,) = list_segments(place)
     whole = place.read_all()
@@ -183,6 +184,7 @@ def test_failure_of_a_stage_is_read_beside_segments(place: BucketPlace) -> None:
     assert outcomes[KEYS[1]] == failure and len(outcomes) == NUM_RECORDS
 
 
+@pytest.mark.slow
 def test_segments_follow_what_is_new_and_leave_nothing_old(place: BucketPlace) -> None:
     more: Plan = compile_study(
         Study(name="many", cells=(CELL,), seeds=tuple(range(2 * NUM_RECORDS))), EXECUTION

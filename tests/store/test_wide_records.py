@@ -41,6 +41,7 @@ def npy(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharpness", [7.0, 0.0])
 def test_record_of_1000_classes_and_20000_images_is_below_200_kb(sharpness: float) -> None:
     """With answers of which half are right, and with random ones, whose matrix has the most cells."""

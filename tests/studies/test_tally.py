@@ -26,6 +26,7 @@ from tests.made_up import make_up
 from tests.studies.chains import EXECUTION
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_counts_and_cells_follow_each_end(seed: int, tmp_path: Path) -> None:
     rng = random.Random(seed)

@@ -96,6 +96,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"head": lambda linear, o: nn.Identity()},
         "head must make a layer that returns logits_NK",
     ),
+    (
+        {"head": lambda linear, o: nn.Sequential(nn.Dropout(0.5), linear)},
+        "head must not draw from or set the global random stream of torch",
+    ),
     (mixing(reweigh=lambda w, y, n, o: w[..., 0]), r"mix.reweigh must return weights_LBP of shape \(2, 5, "),
     (second(2.0), "then.budget_share must return a number above 0 and at most 1, got 2.0"),
     (second(None), "then.budget_share must return .*, got None"),

@@ -95,6 +95,7 @@ def test_wrong_values_are_refused_with_the_rule(changes: dict[str, Any], said: s
         build_classifier_stage(SMALL | {"steps": 4} | changes)
 
 
+@pytest.mark.slow
 def test_trial_trains_what_the_stage_is_and_what_it_builds_on(tmp_path: Path) -> None:
     values = SMALL | {"method": "cgan", "generator": "mlp_cgan_relu", "generator_steps": 3}
     values |= {"generator_batch_size": 8, "measured_on": "test"}
@@ -111,6 +112,7 @@ def test_trial_trains_what_the_stage_is_and_what_it_builds_on(tmp_path: Path) ->
     assert [each["test_accuracy"] for each in again] == [found.metrics["accuracy"]]
 
 
+@pytest.mark.slow
 def test_trial_reports_validation_each_round_and_never_the_test(tmp_path: Path) -> None:
     values = SMALL | {"steps": 250, "validation_per_class": 2, "learning_rate": 1e-3}
     results = run_out(CNNTrainable(values | {"storage": str(tmp_path)}))

@@ -35,6 +35,7 @@ from lt_rebalance.training.configs import Budget, ClassifierConfig, Execution, G
 from lt_rebalance.training.lane import BatchOrder, TrainingSet
 from lt_rebalance.training.stacks import ALONE, FORMS, Fusion
 from sweeps import ablate_cgan_training_set
+from tests.mostly_slow import mostly_slow
 from tests.own_networks import register
 
 CPU = torch.device("cpu")
@@ -182,6 +183,7 @@ def test_network_that_takes_the_name_of_another_is_tried_anew(monkeypatch: pytes
         assert smallest_classifier_batch("changing", SPEC) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("networks")
 def test_random_trainings_meet_no_batch_that_their_network_cannot_take() -> None:
     numbers = random.Random(6)
@@ -213,7 +215,7 @@ def test_test_in_training_mode_meets_no_batch_of_one() -> None:
     train_classifier("over_items", 8, 4, 1, mode="running_statistics")
 
 
-@pytest.mark.parametrize("generator", GENERATORS)
+@pytest.mark.parametrize("generator", mostly_slow(GENERATORS, 1))
 @pytest.mark.parametrize("training_method", ["none", "oversample", "undersample"])
 def test_every_c_and_batch_size_is_planned_without_a_batch_of_one_or_refused(
     generator: str, training_method: str, cpu_execution: Execution
@@ -239,6 +241,7 @@ def test_every_c_and_batch_size_is_planned_without_a_batch_of_one_or_refused(
             assert stage_flop(stage) > 0
 
 
+@pytest.mark.slow
 def test_step_counts_of_plan_and_record_agree(tmp_path: Path, cpu_execution: Execution) -> None:
     """673 images in batches of 336 are 3 batches, the last one of a single image; here 2."""
     protocol = dataclasses.replace(

@@ -16,6 +16,7 @@ from lt_rebalance.networks.initialization import build_network
 from lt_rebalance.training.batching import Example, smallest_classifier_batch
 from lt_rebalance.training.forms import classifier_fault, find_fault, generator_fault
 from lt_rebalance.training.stacks import FORMS, LaneStack, VmapStack
+from tests.mostly_slow import mostly_slow
 from tests.own_networks import register
 
 K = 3
@@ -219,7 +220,7 @@ def test_every_classifier_is_computed_in_every_form(
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("architecture", GENERATORS)
+@pytest.mark.parametrize("architecture", mostly_slow(GENERATORS, 2))
 def test_every_generator_is_computed_in_every_form(architecture: str, form: str) -> None:
     assert generator_fault(form, architecture, SPEC) is None
 

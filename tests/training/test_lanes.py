@@ -43,7 +43,9 @@ SPEC = DatasetSpec(
 STACKED_FORMS = [form for form in FORMS if form != "separate"]
 KINDS = [*CLASSIFIERS, *GENERATORS]
 CONVOLUTIONAL = [*CLASSIFIERS, "dccgan_leaky", *TRAINED]
-LARGE = {"resnet18": pytest.mark.slow}
+QUICK = ("paper_cnn", "paper_cnn_dropout", "small_mlp_cgan_leaky", "cdcgan", "cvae")
+"""stand for all kinds in the default suite"""
+LARGE = {kind: pytest.mark.slow for kind in KINDS if kind not in QUICK}
 DEEP = ("resnet18", "resnet32")
 """what rounding there is grows from layer to layer and step to step, so fewer steps are compared"""
 SHORT = Budget(steps=4, rounds=2)
@@ -301,6 +303,7 @@ def test_accuracies_in_a_stacked_form_are_equivalent_to_those_of_lanes_alone() -
 # Isolation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "form"),
     [

@@ -23,6 +23,7 @@ from lt_rebalance.training.lane import TrainingSet, build_optimizer
 from lt_rebalance.training.randaugment import RandAugment
 from lt_rebalance.training.recipe import learning_rate
 from lt_rebalance.training.stacks import ALONE, Fusion
+from tests.mostly_slow import mostly_slow
 
 CPU = torch.device("cpu")
 K = 4
@@ -150,7 +151,7 @@ def test_equal_seeds_give_equal_bits_and_no_two_recipes_do(name: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["separate", "vmap", "unfold"])
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", mostly_slow(RECIPES, 2))
 def test_lanes_at_once_train_by_every_recipe_as_each_alone(name: str, form: str) -> None:
     """Also where a round has been trained alone before: what the optimizer holds is taken over."""
     together = make_training(RECIPES[name], [0, 1], Fusion(form=form, max_lanes=2))
