@@ -15,6 +15,7 @@ Trials are kept in --storage: the same command resumes where it was stopped, and
 
 import argparse
 import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -28,11 +29,13 @@ from lt_rebalance.commands.search_options import (
     search_seeds,
 )
 from lt_rebalance.commands.searches import main
+from lt_rebalance.ground.exits import this_command
 from lt_rebalance.ground.option_types import whole
 from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.methods.registry import METHODS, get_method, resolve_method, split_options
 from lt_rebalance.search.search import Search
 from lt_rebalance.search.spaces import METHOD
+from lt_rebalance.store import Store
 from lt_rebalance.studies.protocols import make_cell, step_budget
 from lt_rebalance.training.configs import Budget, Execution
 from sweeps import compare_methods
@@ -43,6 +46,8 @@ PRESETS = {
 }
 FIXED = ("scheduler", "reduction", "max_steps", "max_minutes", "confirm_seeds")
 """options of other searches: here every trial runs to its end, and compare_methods.py confirms the choice"""
+OF_SEARCHES = ("--name", "--plan", "--seeds", "--search-seed", "--steps", "--trials")
+"""options that a comparison on fresh seeds does not take over"""
 
 
 def make_methods_parser() -> argparse.ArgumentParser:
@@ -109,5 +114,18 @@ def build_searches(options: argparse.Namespace, execution: Execution) -> Sequenc
     ]
 
 
+def say_next(options: argparse.Namespace, store: Store) -> str:
+    """Return the command that compares the methods with their choices, on the data and settings as typed."""
+    kept: list[str] = []
+    is_kept = True
+    for word in shlex.split(this_command()):
+        if word.startswith("--"):
+            is_kept = word.partition("=")[0] not in OF_SEARCHES
+        if is_kept:
+            kept.append(word.replace("tune_methods.py", "compare_methods.py"))
+    command = [*kept, "--steps", str(options.steps), "--tuned", store.location]
+    return f"to compare all of them on fresh seeds: {shlex.join(command)}"
+
+
 if __name__ == "__main__":
-    sys.exit(main(make_methods_parser(), build_searches))
+    sys.exit(main(make_methods_parser(), build_searches, say_next))

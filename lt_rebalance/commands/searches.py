@@ -25,9 +25,14 @@ SearchesBuilder = Callable[[argparse.Namespace, Execution], Sequence[Search]]
 
 
 def main(
-    parser: argparse.ArgumentParser, build_searches: SearchesBuilder, arguments: Sequence[str] | None = None
+    parser: argparse.ArgumentParser,
+    build_searches: SearchesBuilder,
+    say_next: Callable[[argparse.Namespace, Store], str],
+    arguments: Sequence[str] | None = None,
 ) -> int:
     """Run the command line of several searches with one budget each, and return its exit code.
+
+    `say_next` returns what to do with the choices, as the last line.
 
     0: every search has spent its budget, and has a choice or only trials that are not applicable. 1:
     otherwise. Others: as `run_command`.
@@ -78,7 +83,7 @@ def main(
                     exit_codes.append(command.run(None))
             num_without = sum(code != 0 for code in exit_codes)
             print(f"searches={len(searches)} chosen={len(searches) - num_without} without={num_without}")
-            print(f"to compare all of them on fresh seeds: --tuned {place.location} of compare_methods.py")
+            print(say_next(options, place))
             return EXIT_INCOMPLETE if num_without else 0
 
         return run

@@ -73,8 +73,11 @@ class Cell:
 
     @property
     def method_label(self) -> str:
-        """Name of the method in tables: the generator's architecture if there is one."""
-        name = self.method.name if self.generator is None else self.generator.architecture
+        """Name of the method in tables: for cgan the generator's architecture, for others both."""
+        name = self.method.name
+        if self.generator is not None:
+            architecture = self.generator.architecture
+            name = architecture if name == "cgan" else f"{name} {architecture}"
         return f"{name}{self.method.settings_label}"
 
     def __str__(self) -> str:

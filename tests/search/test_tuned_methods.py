@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import runpy
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -229,6 +230,34 @@ def test_fields_that_were_set_for_the_searches_are_set_for_the_comparison_and_wh
     (study,) = studies
     assert {cell.classifier.architecture for cell in study.cells} == {"resnet20"}
     assert {cell.classifier.learning_rate for cell in study.cells} == {1e-3}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        [],
+        ["--methods", "focal:gamma=1.0", "--c", "7/9", "--seeds", "1"],
+        ["--steps=30", "--profile", "exp", "--ratio", "10", "--methods", "undersample", "--trials", "2"],
+        ["--set", "classifier.architecture=resnet20", "--name", "mine", "--methods", "focal"],
+        ["--methods", "cgan", "--generators", "cdcgan", "--generator-steps", "7"],
+    ],
+    ids=" ".join,
+)
+def test_command_that_searches_end_with_compares_their_choices(
+    line: list[str], tuned: Store, cpu_execution: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command that is printed, with its quotes, is what is parsed here."""
+    monkeypatch.setattr(sys, "orig_argv", ["python", "sweeps/tune_methods.py", *line])
+    options = tune_methods.make_methods_parser().parse_args(line)
+    searches = tune_methods.build_searches(options, cpu_execution)
+    changes = read_overrides(options.config, options.set)
+    write(tuned, [change_base(each, changes) for each in searches])
+    command = shlex.split(tune_methods.say_next(options, tuned).partition(": ")[2])
+    assert command[:2] == ["python", "sweeps/compare_methods.py"]
+    asked = ask(*command[2:])
+    study = change_study(compare_methods.build_study(asked), read_overrides(asked.config, asked.set))
+    chosen = {each["method"] for each in compare_methods.take_tuned(study, asked).tunings}
+    assert chosen == {each.base.method_label for each in searches}
 
 
 def test_tuned_methods_are_of_one_setting_and_the_table_says_what_was_chosen(

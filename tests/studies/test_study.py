@@ -14,6 +14,7 @@ import pytest
 
 from lt_rebalance.data.catalog import DATASETS
 from lt_rebalance.data.long_tail import DataConfig
+from lt_rebalance.methods import registry
 from lt_rebalance.methods.registry import MethodConfig
 from lt_rebalance.store.records import stage_key
 from lt_rebalance.studies.protocols import PROTOCOLS, Protocol, get_protocol, grid, make_cell
@@ -374,9 +375,14 @@ def test_cell_that_selects_on_validation_is_refused_without_validation_images() 
         dataclasses.replace(plain_cell(), classifier=classifier)
 
 
-def test_cell_label_of_the_method_is_the_generator_where_there_is_one() -> None:
+def test_cell_label_of_the_method_is_the_generator_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert cgan_cell().method_label == "small_mlp_cgan_leaky"
     assert plain_cell().method_label == "oversample"
+    monkeypatch.setitem(registry.METHODS, "half_filled", registry.METHODS["cgan"])
+    another = dataclasses.replace(cgan_cell(), method=MethodConfig(name="half_filled", draw=None))
+    assert another.method_label == "half_filled small_mlp_cgan_leaky"
 
 
 def test_cell_as_text_names_protocol_data_and_method() -> None:

@@ -166,6 +166,10 @@ class Misfit:
         ({"options": Bare}, "got none for Bare.gamma; write gamma: float = "),
         ({"options": Misfit}, "got 'two' for Misfit.gamma"),
         ({"loss": nothing, "mix": nothing}, "mix of a method must be a Mix, or left out, got function"),
+        (
+            {"needs_generator": True, "synthesize": lambda images_by_class, num_synthetic_K, rng, options: 0},
+            "from a generator or from its synthesize, got both",
+        ),
         ({"loss": 3}, "loss of a method must be a function, got one of type int"),
         ({"loss": lambda z, y: z}, "a method's loss takes .* got one that takes"),
         ({"order": lambda n: n}, "a method's order takes"),
