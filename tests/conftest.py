@@ -34,6 +34,22 @@ def pytest_configure(config: pytest.Config) -> None:
     hands_on = config.getoption("dist", "no") != "no" and not config.getoption("collectonly")
     if not hands_on or hasattr(config, "workerinput"):
         config.pluginmanager.import_plugin("tests.fixtures")
+    if hasattr(config, "workerinput") and config.option.markexpr == SLOW:
+        _keep_to_one_cpu(config.workerinput["workerid"])
+
+
+SLOW = "slow or chaos"
+"""selects the tests that start commands, as the README and CI write it"""
+
+
+def _keep_to_one_cpu(worker: str) -> None:
+    """Have this process, "gw3", and all that it starts use one CPU.
+
+    Each Ray then has one worker. With two, both would import what takes longer than the work of most tests.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        cpus = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cpus[int(worker.removeprefix("gw")) % len(cpus)]})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

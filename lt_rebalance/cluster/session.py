@@ -114,18 +114,23 @@ def ray_cluster(address: str | None) -> Iterator[ClusterSize]:
     """Connect to a running cluster and yield the resources of its nodes, or start Ray on this machine.
 
     A local Ray listens on loopback only, requires its own token, and has all its files in a directory that no
-    other user can enter. Neither kind gets this process's environment.
+    other user can enter. No other machine gets this process's environment.
 
     Raises:
         ValueError: no cluster answers at the address, or Ray cannot be started on this machine.
         ClusterError: Ray does not start.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Tune would copy credentials into the environment of its actors, which Ray logs. Workers have the
-    # environment of their node. The remaining switch is set here.
-    class_cache.ENV_VARS_TO_PROPAGATE &= {RAY_CHDIR_TO_TRIAL_DIR}
-    # Under `uv run` Ray would copy the working directory and the command line of uv to all nodes.
-    with _replaced(ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", False):
+    # Tune would send credentials to its actors, which Ray logs, and whatever is sent costs a new process.
+    # Workers have the environment of their node; another one is sent only the switch.
+    os.environ[RAY_CHDIR_TO_TRIAL_DIR] = "0"
+    sent = set() if address is None else {RAY_CHDIR_TO_TRIAL_DIR}
+    with (
+        replaced(class_cache, "DEFAULT_ENV_VARS", {}),
+        replaced(class_cache, "ENV_VARS_TO_PROPAGATE", sent),
+        # Under `uv run` Ray would copy the working directory and the command line of uv to all nodes.
+        replaced(ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", False),
+    ):
         if address is None:
             with _local_ray():
                 yield []
@@ -312,8 +317,8 @@ class _StartedProcesses:
     def watched(self) -> Iterator[None]:
         """Record the processes that Ray starts within a block, and let it wait longer."""
         with (
-            _replaced(services, "start_ray_process", self._start),
-            _replaced(services, "get_node", self._wait_for_node),
+            replaced(services, "start_ray_process", self._start),
+            replaced(services, "get_node", self._wait_for_node),
         ):
             yield
 
@@ -368,7 +373,7 @@ def _loopback_only() -> Iterator[None]:
     loopback address argument; its switch for macOS and Windows has the needed effect everywhere.
     """
     variable = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}  # inherited by the processes
-    with _environment(**variable), _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False):
+    with _environment(**variable), replaced(ray_constants, "ENABLE_RAY_CLUSTER", False):
         yield
 
 
@@ -384,9 +389,9 @@ def _few_processes() -> Iterator[None]:
     parameters = functools.partial(parameter.RayParams, **without)
     no_dashboard = ImportError("this Ray has no dashboard")
     with (
-        _replaced(parameter, "RayParams", parameters),
-        _replaced(services, "start_api_server", lambda *_, **__: ("", None)),
-        _replaced(ray_utils, "get_dashboard_dependency_error", lambda: no_dashboard),
+        replaced(parameter, "RayParams", parameters),
+        replaced(services, "start_api_server", lambda *_, **__: ("", None)),
+        replaced(ray_utils, "get_dashboard_dependency_error", lambda: no_dashboard),
     ):
         yield
 
@@ -411,7 +416,8 @@ def _set_environment(values: Mapping[str, str | None]) -> None:
 
 
 @contextlib.contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:  # Any: a module of Ray and its content
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:  # Any: a module of Ray and its content
+    """Give a module of Ray another value of a name within a block."""
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:

@@ -1,10 +1,9 @@
 """Run one Tuner of Ray Tune and keep none of its own files."""
 
-import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ray import tune
@@ -20,7 +19,7 @@ from lt_rebalance.cluster.faults import (
     name_trial,
 )
 from lt_rebalance.cluster.resources import Resources
-from lt_rebalance.cluster.session import describe_room
+from lt_rebalance.cluster.session import describe_room, replaced
 from lt_rebalance.cluster.stateless import Stateless
 from lt_rebalance.monitoring.waiting import Waiting
 
@@ -70,7 +69,8 @@ def run_trials(
                 checkpoint_config=checkpoints or tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
-        with lost_ray_told(), _uncounted_callbacks():
+        # Tune would count callbacks for Ray's usage reports, for which it imports MLflow and W&B.
+        with lost_ray_told(), replaced(usage, "tag_callbacks", lambda callbacks: False):
             tuner.fit()
 
 
@@ -131,17 +131,6 @@ def _trial_name(trial: Trial) -> str:
     return str(trial.trial_id)
 
 
-@contextlib.contextmanager
-def _uncounted_callbacks() -> Iterator[None]:
-    """Keep Tune from counting callbacks for Ray's usage reports, for which it imports MLflow and W&B."""
-    count = usage.tag_callbacks
-    usage.tag_callbacks = lambda callbacks: False
-    try:
-        yield
-    finally:
-        usage.tag_callbacks = count
-
-
 def _quiet_tune(num_pending: int) -> None:
     """Set the environment variables that Tune reads."""
     os.environ |= {
@@ -154,7 +143,6 @@ def _quiet_tune(num_pending: int) -> None:
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
         # The command decides what Ctrl-C does.
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "RAY_CHDIR_TO_TRIAL_DIR": "0",
         # The newer output prints a banner at every verbosity.
         "RAY_AIR_NEW_OUTPUT": "0",
     }

@@ -247,8 +247,8 @@ class Method:
                 raise ValueError(f"{moment} of a method must be a {kind.__name__}, or left out, got {got}")
         if self.needs_generator and self.synthesize is not None:
             raise ValueError(
-                "synthetic images of a method come from a generator or from its synthesize, got both; leave out "
-                "needs_generator or synthesize"
+                "synthetic images of a method come from a generator or from its synthesize, got both; leave "
+                "out needs_generator or synthesize"
             )
         if not isinstance(self.draws, tuple) or not all(isinstance(each, str) for each in self.draws):
             raise ValueError(f"draws of a method must be a tuple of words, got {self.draws!r}")

@@ -8,9 +8,13 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import ray
+from ray.train.constants import RAY_CHDIR_TO_TRIAL_DIR
+from ray.tune.execution import class_cache
 from rich.console import Console
 
 from benchmarks.chaos import list_workers
@@ -84,6 +88,17 @@ def make_cells(protocol: Protocol) -> tuple[Cell, ...]:
 @pytest.fixture
 def cells(small_protocol: Protocol) -> tuple[Cell, ...]:
     return make_cells(small_protocol)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_ray")
+def test_actor_of_tune_has_no_environment_of_its_own_and_so_takes_a_process_that_waits() -> None:
+    class Worker:
+        def tell(self) -> tuple[dict[str, Any], str | None]:
+            return dict(ray.get_runtime_context().runtime_env), os.environ.get(RAY_CHDIR_TO_TRIAL_DIR)
+
+    actor = class_cache._ActorClassCache().get(Worker).remote()
+    assert ray.get(actor.tell.remote(), timeout=300) == ({}, "0")
 
 
 @pytest.mark.slow

@@ -38,7 +38,6 @@ from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import torch_version
 from tests.stages.test_stages import SHORT
 
-RNG = np.random.default_rng(0)
 TRAIN, TEST = (0, 1, 1, 2, 0), (2, 0, 1)
 """labels of the tiny splits, of three classes"""
 Files = dict[str, bytes]
@@ -47,7 +46,8 @@ Splits = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 def draw(shape: tuple[int, int, int]) -> Splits:
     """Return `images_NCHW` of both splits."""
-    train, test = (RNG.integers(0, 256, (len(of), *shape), dtype=np.uint8) for of in (TRAIN, TEST))
+    rng = np.random.default_rng(0)
+    train, test = (rng.integers(0, 256, (len(of), *shape), dtype=np.uint8) for of in (TRAIN, TEST))
     return train, test
 
 
@@ -241,7 +241,7 @@ def test_signs_of_other_sizes_are_resized_as_pillow_does(
     register: Callable[..., None], tmp_path: Path
 ) -> None:
     files, _ = make_gtsrb()
-    large = RNG.integers(0, 256, (3, 61, 47), dtype=np.uint8)
+    large = np.random.default_rng(0).integers(0, 256, (3, 61, 47), dtype=np.uint8)
     with zipfile.ZipFile(io.BytesIO(files["GTSRB_Final_Training_Images.zip"])) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     first = min(name for name in members if name.endswith(".ppm"))

@@ -11,8 +11,7 @@ from torch.nn import functional
 from lt_rebalance.methods.registry import METHODS, MethodConfig
 from tests.methods.toy import configure
 
-GENERATOR = torch.Generator().manual_seed(0)
-LOGITS_LBK = torch.randn(2, 6, 3, generator=GENERATOR)
+LOGITS_LBK = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0))
 LABELS_LB = torch.tensor([[0, 0, 1, 1, 2, 2], [2, 1, 0, 0, 0, 1]])
 CROSS_ENTROPY_LB = functional.cross_entropy(LOGITS_LBK.movedim(-1, 1), LABELS_LB, reduction="none")
 COUNTS_LK = torch.tensor([[100, 25, 1], [4, 9, 16]])
