@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 SLOW = "slow or chaos"
-"""selects the tests that start commands, as the README and CI write it"""
+"""selects the tests that start commands, as CONTRIBUTING and CI write it"""
 
 
 def _keep_to_one_cpu(worker: str) -> None:
