@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-# Before torch, which takes its threads from here: two processes of tests with two threads each would get in
-# each other's way on two cores. What a test computes with more threads, it says.
+# This precedes the import of torch, which reads its number of threads here. Two test processes with two
+# threads each would slow each other on two cores. A test that computes with more threads says so.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Tests start hundreds of processes. Where Python is told to keep no bytecode, each would compile torch, Ray
-# and pandas anew, which takes longer than all else it does; so it is kept, out of everybody's way.
+# Tests start hundreds of processes. If Python is configured to write no bytecode, each process would compile
+# torch, Ray and pandas again, which takes longer than all its other work. So bytecode is kept, in a directory
+# of the tests.
 if sys.dont_write_bytecode and sys.pycache_prefix is None:
     sys.dont_write_bytecode = False
     sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
@@ -58,7 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 LONGEST_NAME = 60
-"""characters of a parameter that still tell tests apart; what is longer is told by its number"""
+"""longest parameter that names a test, in characters; a longer one is replaced by its number"""
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -101,5 +102,5 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_unconfigure() -> None:
-    """Let go at the end of what was kept out of collections, as extension modules ask for."""
+    """Release at the end what was kept out of collections, because extension modules require it."""
     gc.unfreeze()

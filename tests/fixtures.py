@@ -40,7 +40,7 @@ def _unsynced() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _closed_ray() -> Iterator[None]:
-    """Let clusters that tests start by Ray's own means lie where no other user can look, too."""
+    """Put the files of clusters that tests start with Ray itself where no other user can look, too."""
     with private_directory(40) as path:
         os.environ["RAY_TMPDIR"] = str(path)
         yield
@@ -162,10 +162,10 @@ def generator_stage(small_protocol: Protocol, cpu_execution: Execution) -> Gener
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """Return a server of the S3 protocol that all tests share; each makes buckets of its own."""
-    import botocore.loaders  # here, so that tests without a bucket need it not
+    import botocore.loaders  # here, so that tests without a bucket do not need it
 
     with pytest.MonkeyPatch.context() as patch, serve() as server:
-        # The descriptions that every client reads anew take longer than what a test asks of it.
+        # Every client would read its descriptions again, which takes longer than the requests of a test.
         patch.setattr("botocore.session.create_loader", functools.cache(botocore.loaders.create_loader))
         yield server
 
@@ -180,7 +180,7 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 
 @pytest.fixture(params=["directory", "bucket"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Return where a store can lie, with a space and a letter beyond ASCII in its name; nothing is there."""
+    """Return an empty place for a store, with a space and a letter beyond ASCII in its name."""
     if request.param == "directory":
         return DirectoryPlace(tmp_path / "röot with space")
     request.getfixturevalue("s3")

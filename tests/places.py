@@ -1,4 +1,4 @@
-"""Where a store lies in a test, seen past the code under test: a directory, or a bucket by plain boto3."""
+"""Where a store is in a test, seen without the code under test: a directory, or a bucket by plain boto3."""
 
 import contextlib
 import uuid

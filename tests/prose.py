@@ -83,6 +83,15 @@ def read_texts(path: Path) -> Iterator[tuple[int, str]]:
         yield line, leave_out_quotes(text)
 
 
+def read_prose(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each docstring and comment in a Python file, without words in back quotes."""
+    source = path.read_text(encoding="utf-8")
+    alone = (each.value for each in ast.walk(ast.parse(source)) if isinstance(each, ast.Expr))
+    docstrings = (found for each in alone if isinstance(each, ast.Constant) for found in _read_strings(each))
+    for line, text in [*docstrings, *_read_comments(source)]:
+        yield line, leave_out_quotes(text)
+
+
 def leave_out_quotes(text: str) -> str:
     """Return a text without what it has in back quotes; every line keeps its length."""
     return re.sub(r"`[^`\n]*`", lambda quoted: "`" * len(quoted[0]), text)

@@ -30,7 +30,7 @@ def test_plain_networks_have_the_published_number_of_parameters() -> None:
 
 @pytest.mark.slow
 def test_plain_classifier_trains_and_tests() -> None:
-    """Black images of class 0 and white ones of class 1 are told apart after some steps."""
+    """The classifier distinguishes black images of class 0 from white images of class 1 after some steps."""
     labels_N = np.arange(200) % 2
     images_NHW = np.repeat(np.repeat((255 * labels_N).astype(np.uint8)[:, None, None], 28, 1), 28, 2)
     loader = make_loader(images_NHW, labels_N, 20, shuffle=True)

@@ -293,7 +293,7 @@ def test_site_builds_strictly_and_needs_no_network(tmp_path: Path) -> None:
 
 
 def _search_from_disk(site: Path) -> None:
-    """Search the site as it lies on this disk, in a real browser where there is one."""
+    """Search the site on this disk, in a real browser if there is one."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         return

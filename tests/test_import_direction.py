@@ -13,7 +13,7 @@ WINGS = [
     *("data", "images", "networks", "methods", "training", "generation", "sampling"),
     *("studies", "stages", "search", "cluster", "trainables", "commands", "cli"),
 ]
-"""from the ground up; `analysis` stands beside them, on the ground and the store"""
+"""lowest first; `analysis` is beside them, on top of the ground and the store"""
 MOST_LINES = 2500
 CATALOGUES = {"methods"}
 """wings that grow by a file for each entry; there it is the files that stay small"""
@@ -34,7 +34,7 @@ def list_files(folder: str) -> list[Path]:
 
 
 def wing_of(path: Path) -> str:
-    """Return the wing that a file of lt_rebalance stands in; its own name, or "" for __init__."""
+    """Return the wing that contains a file of lt_rebalance; its own name if none does, "" for __init__."""
     return path.relative_to(ROOT / PACKAGE).with_suffix("").parts[0].removesuffix("__init__")
 
 
@@ -52,7 +52,7 @@ def list_imports(source: str, package: tuple[str, ...] = ()) -> list[tuple[str, 
 
 
 def list_wings(imports: list[tuple[str, ...]]) -> set[str]:
-    """Return the wings among imports; lt_rebalance.__version__ and its like are none."""
+    """Return the wings among imports, without names such as lt_rebalance.__version__."""
     own = {name[1] for name in imports if name[0] == PACKAGE and len(name) > 1}
     return {name for name in own if not name.startswith("__")}
 
@@ -64,7 +64,7 @@ def check_module(wing: str, source: str, package: tuple[str, ...] = (PACKAGE,)) 
     errors = []
     for name in sorted(list_wings(imports) - {wing}):
         if RANK.get(name, len(RANK)) >= RANK.get(wing, 0):
-            errors.append(f"{wing or PACKAGE} imports {name}, which does not stand before it")
+            errors.append(f"{wing or PACKAGE} imports {name}, which does not precede it")
     tops = {name[0] for name in imports}
     if "ray" in tops and wing not in MAY_IMPORT_RAY:
         errors.append(f"{wing or PACKAGE} imports ray")
@@ -82,7 +82,7 @@ def check_analysis(source: str, package: tuple[str, ...] = ("analysis",)) -> lis
 
 
 def find_module(name: tuple[str, ...], modules: set[str]) -> str:
-    """Return the module that a dotted name stands for or lies in; "" for none of these modules."""
+    """Return the module that a dotted name names or is part of; "" for none of these modules."""
     starts = (".".join(name[:end]) for end in range(len(name), 0, -1))
     return next((start for start in starts if start in modules), "")
 

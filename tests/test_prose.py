@@ -10,11 +10,19 @@ import pytest
 import analysis.__main__
 from lt_rebalance.cli.parser import make_parser, make_store_plan_parser
 from lt_rebalance.commands.sweep import make_axes_parser
-from tests.prose import BANNED, find_banned, leave_out_quotes, read_texts
+from tests.prose import BANNED, find_banned, leave_out_quotes, read_prose, read_texts
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("README", "ARCHITECTURE", "SECURITY", "CONTRIBUTING")
 FOLDERS = ["lt_rebalance", "sweeps", "analysis", "benchmarks", "examples"]
+SETTINGS = [
+    "cluster.yaml",
+    "pyproject.toml",
+    ".ci/run",
+    *(f"deploy/{name}" for name in ("local.yaml", "kuberay.yaml")),
+]
+ABOUT_WORDS = ("prose.py", "test_prose.py")
+"""files that name the words"""
 PAGES = [*(ROOT / f"{name}.md" for name in NAMES), *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -35,6 +43,25 @@ def test_texts_of_code_use_no_private_words(folder: str) -> None:
         for line, text in read_texts(path)
         for further, words, instead in find_banned(text)
     ]
+    assert found == [], "\n".join(found)
+
+
+def test_docstrings_and_comments_of_tests_use_no_private_words() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line + further}: {words!r}; write: {instead}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if path.name not in ABOUT_WORDS
+        for line, text in read_prose(path)
+        for further, words, instead in find_banned(text)
+    ]
+    assert found == [], "\n".join(found)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_comments_of_settings_use_no_private_words(name: str) -> None:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    comments = "\n".join(line.partition("# ")[2] for line in lines)
+    found = [f"{name}:{line + 1}: {words!r}; write: {to}" for line, words, to in find_banned(comments)]
     assert found == [], "\n".join(found)
 
 

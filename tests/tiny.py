@@ -1,7 +1,7 @@
 """A data set for tests that train: a third of the embedded training images, and a hundred of its test images.
 
-A test of two thousand images takes a core a second, twenty times as long as the steps before it, and to fill
-classes up to six hundred images as long. It is a set of the user's own, so that workers are told of it.
+A test on two thousand images takes a core one second, twenty times as long as the steps before it. To fill
+classes up to six hundred images takes as long. The set is registered as a user's set, so workers know it.
 """
 
 import os
@@ -27,7 +27,7 @@ _FILE_VARIABLE = "LT_REBALANCE_TEST_TINY"
 
 @contextmanager
 def tiny_dataset(directory: Path) -> Iterator[None]:
-    """Make the data set in a directory, prepare it there, and have it at hand."""
+    """Make the data set in a directory, prepare it there, and register it in this process."""
     (file,) = DATASETS["fashion_mnist_mini"].sha256_by_file
     with np.load(EMBEDDED_DIR / file, allow_pickle=False) as arrays:
         by_name = dict(arrays)
@@ -46,6 +46,6 @@ def tiny_dataset(directory: Path) -> Iterator[None]:
 
 
 def know_tiny() -> None:
-    """Have the data set at hand in a process that a test has started, too."""
+    """Register the data set in a process that a test has started, too."""
     name, _ = bring(os.environ[_FILE_VARIABLE], OwnOptions())
     assert name == TINY

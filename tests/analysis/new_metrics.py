@@ -1,7 +1,7 @@
-"""Say what becomes of two new metrics on the way of a result; `test_new_metric` adds them and runs this.
+"""Follow two new metrics from a result to the tables; `test_new_metric` adds them and runs this module.
 
-Usage: new_metrics DIRECTORY, in a process whose registry has `error_rate`, of confusions, and `sharpness`, of
-probabilities. Prints JSON.
+Usage: new_metrics DIRECTORY, in a process whose registry has `error_rate`, computed from confusions, and
+`sharpness`, computed from probabilities. Prints JSON.
 """
 
 import contextlib

@@ -10,13 +10,13 @@ LEVEL = 0.999
 
 
 def is_share_of(hits: Sequence[bool] | NDArray[np.bool_], probability: float) -> bool:
-    """Whether the number of hits lies inside the band of a binomial count with this probability."""
+    """Whether the number of hits is inside the band of a binomial count with this probability."""
     low, high = stats.binom.interval(LEVEL, len(hits), probability)
     return bool(low <= np.sum(hits) <= high)
 
 
 def is_share_at_most(hits: Sequence[bool] | NDArray[np.bool_], probability: float) -> bool:
-    """Whether the number of hits is no higher than a binomial count with this probability gets by chance."""
+    """Whether the number of hits is at most what a binomial count with this probability reaches by chance."""
     return bool(np.sum(hits) <= stats.binom.ppf(LEVEL, len(hits), probability))
 
 

@@ -93,7 +93,7 @@ def make_store(root: Path, plan: Plan, truth: Truth | None = None, *, rng_seed: 
 
 
 def invent_records(store: Store, plan: Plan, truth: Truth, rng_seed: int) -> list[Record]:
-    """Return a record for each stage of a plan; sample sheets are written to the store."""
+    """Return a record for each stage of a plan, and write the grids of samples to the store."""
     rng = np.random.default_rng(rng_seed)
     shared: dict[tuple[str, int], float] = {}
     records: dict[str, Record] = {}

@@ -1,4 +1,4 @@
-"""Checks that the report says in words which code made results, and when runs cannot be told apart by it."""
+"""Checks that the report says which code made results, and when code does not distinguish the runs."""
 
 import dataclasses
 from pathlib import Path

@@ -213,7 +213,7 @@ def test_for_a_loss_lower_is_better(grid_results: Results) -> None:
 
 @pytest.mark.slow
 def test_method_labels_permuted_within_blocks_give_uniform_p(tmp_path: Path) -> None:
-    """Without an effect, p values of the shipped path from runs to table are uniform but for discreteness."""
+    """Without an effect, the p values from runs to table are uniform, except for their discreteness."""
     plan = plan_study(methods=("none", "oversample"), generators=(), cs=("1/2",), num_seeds=12)
     runs = read_results(make_store(tmp_path, plan).location).runs
     rng = np.random.default_rng(0)

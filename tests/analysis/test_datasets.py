@@ -33,7 +33,7 @@ def test_a_data_set_counts_once_however_many_cs_and_seeds_it_has() -> None:
     for runs in (make_runs(7), make_runs(7, cs=("1/2",), seeds=1)):
         frame = datasets_frame(runs).set_index("method")
         assert set(frame["num_datasets"]) == {7} and list(frame.index) == ["focal", "oversample", "none"]
-        # Of 7 blocks the smallest p is 2 / 2^7, so that all three are told apart.
+        # With 7 blocks the smallest p is 2 / 2^7, so all three methods are distinguished.
         assert list(zip(frame["rank_low"], frame["rank_high"], strict=True)) == [(1, 1), (2, 2), (3, 3)]
         assert list(frame["mean_rank"]) == [1, 2, 3]
     frame = datasets_frame(make_runs(7)).set_index("method")

@@ -200,7 +200,7 @@ def test_intervals_are_nan_without_two_finite_values(values: list[float]) -> Non
 def test_values_that_differ_by_rounding_alone_have_no_spread(values: list[float]) -> None:
     assert sample_sd(values) == 0
     intervals = (sd_interval(values), mean_interval(values), prediction_interval(values))
-    assert np.isnan(intervals).all()  # what does not vary at hand says nothing of how others vary
+    assert np.isnan(intervals).all()  # equal values say nothing about the variation of other values
     assert math.isnan(z_score(0.5, values)) and all(map(math.isnan, bootstrap_interval(values, seed=1)))
 
 

@@ -26,7 +26,7 @@ def runs_of(
     metric: str = "accuracy",
     collapsed: Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
-    """Return runs of one place: of each method a value a seed, nan for a missing run."""
+    """Return runs of one place: each method has one value per seed, nan for a missing run."""
     return pd.DataFrame(
         [
             {

@@ -1,7 +1,7 @@
-"""A small real store gives the tables that were read by a person before they were committed.
+"""A small real store gives the tables that a person read before they were committed.
 
-To write them anew after a change that is meant to move numbers, run this file with PYTHONPATH=. in the
-environment. Read the difference before you commit it.
+After a change that is meant to move numbers, run this file with PYTHONPATH=. in the environment to write the
+tables again. Read the difference before you commit it.
 """
 
 from pathlib import Path

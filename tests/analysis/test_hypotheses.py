@@ -84,8 +84,8 @@ def test_hypotheses_are_h1_to_h18_each_with_claim_comparison_family_and_test() -
 
 
 def test_planted_effects_give_their_verdicts(grid_results: Results) -> None:
-    # Accuracies stand in conftest: oversample leads all; leaky and big fall behind none at C = 7/9; none
-    # has lost two classes half of the time at C = 1/2.
+    # The accuracies are in conftest: oversample has the highest; leaky and big are below none at C = 7/9. At
+    # C = 1/2, half of the runs of none have lost two classes.
     frame = judge_hypotheses(grid_results)
     verdicts = {str(name): list(same["verdict"]) for name, same in frame.groupby("hypothesis")}
     assert verdicts["H1"] == [SUPPORTED]
@@ -107,7 +107,7 @@ def test_evidence_states_effect_p_and_n_of_every_part(grid_results: Results) -> 
 
 
 def test_a_claim_is_not_supported_by_a_part_of_it(tmp_path: Path) -> None:
-    """Oversampling beats the one CGAN at hand, at the one C at hand: not "every CGAN"."""
+    """Oversampling beats the only CGAN of the study at its only C, which is not "every CGAN"."""
     cells = grid(
         [get_protocol("sound")],
         dataset="fashion_mnist",

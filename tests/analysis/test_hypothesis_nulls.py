@@ -124,7 +124,7 @@ class Studies(dict[str, Results]):
 
     def _make(self, name: str) -> Results:
         if name == "logit":
-            # No method of the registry works on logits yet: three CGANs stand in for those that the
+            # No method of the registry works on logits yet: three CGANs replace the methods that the
             # hypothesis names.
             renamed = dict(zip(PAPER_GENERATORS, LOGIT_METHODS, strict=False))
             grid_ = self["grid"]
@@ -208,7 +208,7 @@ def jumps(rng: np.random.Generator, drawn: Drawn, effect: float) -> None:
     rounds = drawn.results.rounds
     is_jumping_S = rng.random(NUM_SEEDS) < (0.05 if effect == 0 else 0.9)
     accuracy = 0.7 + 0.2 * (is_jumping_S[rounds["seed"]] & (rounds["round"] > 20))
-    dip = -0.1 * (rounds["round"] == 25)  # that a curve recovers is no jump
+    dip = -0.1 * (rounds["round"] == 25)  # the recovery after a dip does not count as a jump
     drawn.results = dataclasses.replace(drawn.results, rounds=rounds.assign(test_accuracy=accuracy + dip))
 
 

@@ -55,7 +55,7 @@ def plan_methods(*methods: str, seeds: int = 12) -> Plan:
 
 
 def put_times(location: str, plan: Plan) -> None:
-    """Give every record the device time of its method, 20 s where none is told."""
+    """Give every record the device time of its method, or 20 s if `DEVICE_S` has none."""
     for number, (key, stage) in enumerate(plan.stages.items()):
         path = Path(location) / "stages" / key / "result.json"
         if isinstance(stage, RepresentationStage):
@@ -95,7 +95,7 @@ def plan() -> Plan:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory, plan: Plan) -> Results:
-    """Twelve seeds of known truth; smote, which stands in for no run here, is not among them."""
+    """Results of twelve seeds of known truth; no run uses smote."""
     truth = Truth(accuracy=lambda run: ACCURACY[run.cell.method_label], residual_sd=0.001)
     store = make_store(tmp_path_factory.mktemp("methods") / "store", plan, truth)
     put_times(store.location, plan)

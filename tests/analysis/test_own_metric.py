@@ -1,4 +1,4 @@
-"""A metric in a file of the user's own: from the command line through every table, by its own direction."""
+"""A metric in a user's file: from the command line through every table, with its own direction."""
 
 import re
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ RIGHT = {
 
 @pytest.fixture(autouse=True)
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return a file of a user's own, in a process to which none was given before."""
+    """Return a user's file, in a process that has loaded no such file before."""
     monkeypatch.setattr(own_file, "_AT_HAND", {})
     before = dict(METRICS)
     (tmp_path / "mine.py").write_text(SOURCE)

@@ -1,4 +1,4 @@
-"""Ranks and intervals that hold for all methods at once: known answers, size, coverage."""
+"""Simultaneous ranks and intervals of all methods: known answers, size, coverage."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The report: what stands on the page, what lies beside it, and what it never opens."""
+"""The report: what the page contains, which files are beside it, and which files it never opens."""
 
 import csv
 import dataclasses
@@ -63,7 +63,7 @@ def files_below(root: Path) -> dict[str, str]:
 
 
 def rename(results: Results, name: str) -> Results:
-    """Return results whose study and method none bear another name."""
+    """Return results in which the study and the method none have another name."""
     runs, cells = (
         frame.assign(method=frame["method"].replace("none", name)) for frame in (results.runs, results.cells)
     )
@@ -257,7 +257,7 @@ def test_report_in_the_store_is_refused(store: Store) -> None:
 
 @pytest.fixture
 def opened_files() -> Iterator[list[str]]:
-    """Names of files opened while the test runs; an audit hook stays, so it is told when to stop."""
+    """Names of files opened while the test runs; an audit hook cannot be removed, so a flag stops it."""
     names: list[str] = []
     is_listening = True
 

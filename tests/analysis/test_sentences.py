@@ -1,4 +1,4 @@
-"""Every sentence about the design: a store that bears it, and one that denies it, where it is not said."""
+"""Every sentence about the design: written for a store that supports it, left out for one that denies it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -68,7 +68,7 @@ ORACLE = frame_of(cell(selection="oracle_best_test"))
 TWO_METHODS = frame_of(cell(), cell(method="oversample"))
 Sentence = Callable[[Any], str]
 
-# A sentence, what it says, what bears it, and what would make it false.
+# A name, the function of a sentence, text of the sentence, data that support it, and data that contradict it.
 CASES: list[tuple[str, Sentence, str, Any, Any]] = [
     ("own subset", sentences.describe_seeds, "A seed changes the subset,", SOUND, PAPER),
     ("own subset of some", sentences.describe_seeds, "the subset where it is drawn per seed", BOTH, PAPER),
@@ -192,7 +192,7 @@ def test_a_sentence_is_said_only_where_the_cells_bear_it(
 
 
 def test_every_sentence_has_its_two_stores() -> None:
-    """Each function that describes something stands in a test of this file."""
+    """Each function that describes something occurs in a test of this file."""
     text = Path(__file__).read_text(encoding="utf-8")
     names = [name for name in vars(sentences) if name.startswith("describe_") and hasattr(sentences, name)]
     own = [name for name in names if getattr(sentences, name).__module__ == sentences.__name__]

@@ -40,7 +40,7 @@ def grid_tables(grid_results: Results) -> dict[str, Table]:
 def make_results(
     tmp_path: Path, accuracies: Mapping[str, tuple[float, ...]] = ACCURACIES, protocol: str = "sound"
 ) -> Results:
-    """Return results at C = 1/2 whose runs have these accuracies by seed; None where a run is missing."""
+    """Return results at C = 1/2 whose runs have these accuracies by seed; None is a missing run."""
     num_seeds = len(next(iter(accuracies.values())))
     axes = {"methods": tuple(accuracies), "generators": (), "cs": ("1/2",), "protocols": (protocol,)}
     plan = plan_study(num_seeds=num_seeds, **axes)
@@ -86,7 +86,7 @@ def test_replication_states_mean_t_interval_and_sd(tmp_path: Path) -> None:
 
 
 def test_replication_counts_rows_outside_beside_what_chance_gives(tmp_path: Path) -> None:
-    # The paper's 0.476 lies outside the interval of the first; its 0.812 inside that of the second.
+    # The paper's 0.476 is outside the interval of the first method; its 0.812 is inside that of the second.
     accuracies = {"none": (0.70, 0.74, 0.78, 0.72, 0.76), "oversample": (0.75, 0.80, 0.82, 0.79, 0.81)}
     tables = tables_of(make_results(tmp_path, accuracies, protocol="paper"))
     table = tables["t1-replication-all"]

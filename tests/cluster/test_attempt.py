@@ -1,4 +1,4 @@
-"""The table from what is raised in a trial, wherever it is, to what becomes of the trial."""
+"""The table from an exception, raised anywhere in a trial, to how the trial ends."""
 
 import errno
 import pickle

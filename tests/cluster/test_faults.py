@@ -212,7 +212,7 @@ def test_sweep_with_failures_exits_1_with_a_summary_by_cause_and_the_number_in_q
     assert shown.splitlines()[-1] == "planned=2 complete=0 failed=2 diverged=0 missing=0"
 
 
-# Drivers, zombies, clocks
+# Second sweeps, zombies, clocks
 
 
 def list_store_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -58,7 +58,7 @@ def test_ray_places_as_many_trials_at_once_as_are_planned(
 
 
 def count_placed(resources: Resources, more: int) -> int:
-    """Return how many trials Ray places at once of some more than are planned."""
+    """Offer Ray a trial per slot and `more` trials; return how many it places at the same time."""
     bundles = [resources.bundle()]
     groups = [placement_group(bundles) for _ in range(resources.num_slots + more)]
     waiting = [group.ready() for group in groups]

@@ -105,7 +105,7 @@ def test_link_to_a_checkout_is_that_checkout(tmp_path: Path, monkeypatch: pytest
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory in which a wheel of this checkout lies, as an installer unpacks it."""
+    """Return a directory that contains a wheel of this checkout, unpacked as by an installer."""
     build = pytest.importorskip("hatchling.build")
     folder = tmp_path_factory.mktemp("wheel")
     script = f"import hatchling.build, sys; print(hatchling.build.build_wheel({str(folder)!r}))"

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.cluster
 
 @pytest.fixture(scope="module")
 def cluster(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Start two nodes whose processes stand in different directories, and lead both to the S3 server."""
+    """Start two nodes whose processes have different working directories, and point both to the S3 server."""
     here = Path.cwd()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment(s3_server.url).items():
@@ -63,7 +63,7 @@ def test_bucket_that_all_nodes_reach_passes() -> None:
 def test_directory_that_lies_elsewhere_on_each_node_is_refused_with_their_names(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # One path that names another directory in every process: that in which it stands.
+    # One path that is another directory in every process: its working directory.
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         StoreError, match="not all nodes of the cluster see --storage /proc/self/cwd"

@@ -1,4 +1,4 @@
-"""A method of the user's own on a Ray of two nodes, of which no worker can see the file."""
+"""A user's method on a Ray of two nodes whose workers cannot see its file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +65,7 @@ def linear(num_classes, image_shape):
 
 @pytest.fixture
 def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Start two nodes whose processes stand elsewhere than this one."""
+    """Start two nodes whose processes have other working directories than this process."""
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     for name in ("head", "worker", "here"):

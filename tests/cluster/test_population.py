@@ -1,4 +1,4 @@
-"""Populations of CGANs: weights are copied, settings change, the store is told no lies; and their faults."""
+"""Populations of CGANs: copied weights, changed settings, true records in the store, and faults."""
 
 import dataclasses
 import errno

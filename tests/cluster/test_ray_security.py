@@ -372,7 +372,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def request_status(port: int, path: str, token: str | None, body: bytes | None = None) -> int | None:
-    """Return the status that the dashboard answers with; None where nothing answers."""
+    """Return the status of the dashboard's answer, or None if nothing answers."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body)
     request.add_header("Content-Type", "application/json")
     if token is not None:

@@ -60,7 +60,7 @@ def run_on_ray(
     check: Callable[[], None] = no_interrupt,
     resources: Resources = RESOURCES,
 ) -> str:
-    """Run what is pending of a plan and return what was shown, one line a stage."""
+    """Run the pending stages of a plan and return what was shown, one line per stage."""
     shown = io.StringIO()
     console = Console(file=shown, width=200)
     with Progress(ledger, Throughput(), resources.num_slots, console) as progress:
@@ -251,7 +251,7 @@ def test_run_without_room_for_a_trial_says_what_it_waits_for(
 
 
 class KillWorkers:
-    """Kills the training workers whenever there is a new checkpoint, so many times."""
+    """Kills the training workers whenever there is a new checkpoint, `times` times in all."""
 
     def __init__(self, store_dir: Path, times: int) -> None:
         self.store_dir = store_dir

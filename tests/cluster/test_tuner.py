@@ -1,4 +1,4 @@
-"""Searches on Tune: suggestions, early stopping, ends told apart, going on after a stop."""
+"""Searches on Tune: suggestions, early stopping, the ends of trials, resuming after a stop."""
 
 import dataclasses
 from pathlib import Path
@@ -26,7 +26,7 @@ def open_at(directory: Path) -> Store:
 
 
 def run_on_ray(journal: SearchJournal, store: Store, num_trials: int) -> list[Trial]:
-    """Run a search until it has so many trials and return what was shown of them."""
+    """Run a search until it has `num_trials` trials and return the trials that were shown."""
     shown: list[Trial] = []
     budget = SearchBudget(trials=num_trials)
     run_search(journal, store, None, budget, ONE_SLOT, shown.append, lambda: None)

@@ -79,7 +79,7 @@ def check_differences(printed: str, answer: pd.DataFrame, num_comparisons: int) 
     assert "Student's t interval" in " ".join(printed.split())
     assert len(answer) == num_comparisons
     assert set(answer["n_pairs"]) == {2}
-    # Two differences that are the same have no spread from which an interval could be told.
+    # Two equal differences have no spread, so they have no interval.
     told = answer["difference_low"].notna()
     assert (answer["difference_high"].notna() == told).all()
     assert (answer["difference_low"] <= answer["mean_difference"])[told].all()

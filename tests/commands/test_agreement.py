@@ -39,7 +39,10 @@ def run_classifier(arguments: Sequence[str]) -> int:
 
 def run_methods(arguments: Sequence[str]) -> int:
     return searches_command.main(
-        tune_methods.make_methods_parser(), tune_methods.build_searches, [*CPU, *arguments]
+        tune_methods.make_methods_parser(),
+        tune_methods.build_searches,
+        tune_methods.say_next,
+        [*CPU, *arguments],
     )
 
 

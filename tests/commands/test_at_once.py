@@ -1,8 +1,8 @@
-"""What a command only reads, checks or plans waits for no library that trains, spreads or draws.
+"""Commands that only read, check or plan import no library that trains, distributes work or plots.
 
-All command lines run one after the other in one fresh process, which says after each of them what of these
-libraries has been imported; so the first one that imports any is named. The shells of users start a process
-each: `-X importtime` shows the same for two of them.
+All command lines run one after the other in one fresh process. After each of them it reports which of these
+libraries have been imported, so the first command line that imports any is named. A user's shell starts one
+process per command: `-X importtime` shows the same for two of them.
 """
 
 import importlib.util
@@ -138,7 +138,7 @@ def test_status_and_plan_of_a_store_import_nothing_heavy(tmp_path: Path) -> None
     lines += [sweep, [*sweep, "--json"], [*sweep, "--seeds", "1"]]
     ended = run_all(lines)
     require_light(ended, code=0)
-    # The speed is known of what has finished, so the time of the seeds that are new is told.
+    # The speed is known from the finished runs, so the time of the new seeds is shown.
     shown = ended[" ".join(sweep)].output
     assert f"complete={len(plan.runs)}" in ended[" ".join([*sweep, "--seeds", "1"])].output
     assert "time: not known" not in shown and QUICK.num_seeds == 3

@@ -104,7 +104,7 @@ def test_second_command_is_refused_until_the_first_is_killed_which_leaves_no_pro
     while not find_marked(mark) - {first.pid} and time.monotonic() < deadline:
         time.sleep(0.1)
     assert len(find_marked(mark)) > 1, "no process of Ray was seen"
-    # One that is killed gives way at once, whatever was said a moment ago.
+    # A killed command frees the store immediately, although the second one was refused a moment ago.
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
     found = find_results(tmp_path / "store")

@@ -203,7 +203,7 @@ def test_faults_of_one_kind_are_counted(pets: Path, call: Call) -> None:
         (pets / "train" / "cat" / f"{number}.png").write_bytes(b"hello")
     answer = call(main, ["data", str(pets)])
     assert_refused(answer, "train/cat/0.png", "(and 2 more like it)")
-    assert "error: " in answer.out and "cat" in answer.out  # with what can be told all the same
+    assert "error: " in answer.out and "cat" in answer.out  # what is known is shown in spite of the errors
 
 
 def test_picture_of_too_many_pixels_is_not_decoded(
@@ -282,7 +282,7 @@ def test_bad_npz_is_one_line_that_says_the_remedy(
 
 
 def write_bomb(path: Path, shape: tuple[int, ...], length: int) -> None:
-    """Write an npz whose images are said to have a shape, and are so many zeros."""
+    """Write an npz file whose header states a shape of the images; the images are `length` zero bytes."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:

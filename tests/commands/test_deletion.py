@@ -41,7 +41,7 @@ ENDS = ("complete", "pruned", "diverged", "failed", "running")
 
 @pytest.fixture(autouse=True)
 def _quick_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the command watch a lease for a moment only, as long as drivers of these stores give no sign."""
+    """Let the command watch a lease for a moment only; the sweeps of these stores renew theirs faster."""
     monkeypatch.setattr(gc, "Lease", functools.partial(Lease, beat_s=0.05, stale_s=0.6))
 
 
@@ -98,9 +98,9 @@ class RandomStore:
         self.garbage: set[str] = set()
         """all that gc may delete with orphans"""
         self.orphans: set[str] = set()
-        """what of it is no garbage otherwise"""
+        """the part of it that gc may delete only with orphans"""
         self.is_linked: set[str] = set()
-        """keys of stages that lie behind a link"""
+        """keys of stages that are behind a link"""
 
     def fill(self) -> None:
         for key in self.draw.sample(sorted(self.owned), k=min(len(self.owned), 8)):
@@ -179,7 +179,7 @@ class RandomStore:
         self.garbage.add("tables/.writing-old")
 
     def add_links(self, root: Path, outside: Path) -> None:
-        """Let links of the store lead to what looks like garbage and lies outside."""
+        """Add links from the store to files outside it that look like garbage."""
         for kind in self.draw.sample(["events", "stage", "checkpoints", "write", "loop", "orphan"], k=4):
             key = f"{self.draw.getrandbits(256):064x}"
             if kind == "events" and not (root / "events").exists():
@@ -238,7 +238,7 @@ def snapshot(root: Path, *, without: str = "") -> dict[str, Any]:
 
 @contextlib.contextmanager
 def lease_of(kind: str, place: Place, store: Store) -> Iterator[None]:
-    """Leave the lease of a driver in a store, or let a driver hold it while the block lasts."""
+    """Leave the lease of a sweep in a store, or let a sweep hold it while the block runs."""
     path = f"{DIRECTORY}/000007.json"
     stranger = {"title": "theirs", "host": "elsewhere", "pid": 42, "pid_space": "another"}
     if kind == "held here":

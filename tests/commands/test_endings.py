@@ -1,4 +1,4 @@
-"""Foreign files are passed over, names keep to one rule, and no loop needs a quarantine that works to end."""
+"""Foreign files are ignored, names follow one rule, and every loop ends even if the quarantine fails."""
 
 import json
 import os

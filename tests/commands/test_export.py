@@ -99,7 +99,7 @@ def test_csv_folder_holds_the_frame_that_is_named(tmp_path: Path, capsys: pytest
     assert told["rows"] == len(pd.read_csv(out / "rounds.csv")) == 24
 
 
-# What a tracker is told
+# What a tracker receives
 
 
 def test_tracked_runs_are_those_of_the_frames(store: Store) -> None:
@@ -212,7 +212,7 @@ def export(store: Store, *arguments: str, **variables: str) -> "subprocess.Compl
 
 
 def counts_of(answer: "subprocess.CompletedProcess[str]") -> dict[str, tuple[int, int, int]]:
-    """Return what an export told of each study: runs exported, there before, and without a result."""
+    """Return the counts that an export printed of each study: exported, there before, without a result."""
     assert answer.returncode == 0, answer.stderr
     told = json.loads(answer.stdout)["studies"]
     return {each["study"]: (each["exported"], each["there_before"], each["without_result"]) for each in told}

@@ -212,7 +212,7 @@ def call(
 
 
 def list_tree(root: Path) -> dict[str, bytes | None]:
-    """Return all that lies under a directory, with the content of its files."""
+    """Return everything in a directory, with the content of its files."""
     return {
         str(path.relative_to(root)): path.read_bytes() if path.is_file() else None
         for path in sorted(root.rglob("*"))
@@ -444,9 +444,10 @@ def test_plan_as_json_counts_stages_and_arithmetic_and_creates_nothing(call: Cal
     assert plan["execution"]["device"] == "cpu"
     assert plan["execution"]["precision"] == "float32"
     assert plan["num_slots"] == 2
-    # A classifier trains on 200 batches of 32, the 188th of 16, which end a pass over 6,000 images, with
-    # three passes an image, and tests 2,000 images twice with one. A CGAN takes 600 batches, of which every
-    # 188th has 16, with three passes of the generator and eight of the discriminator.
+    # A classifier trains on 200 batches of 32 images. The 188th ends an epoch of 6,000 images and has 16.
+    # Training takes three passes per image. The classifier tests 2,000 images twice, with one pass per image.
+    # A CGAN takes 600 batches, of which every 188th has 16 images, with three passes of the generator and
+    # eight of the discriminator.
     generator, discriminator = 1_121_280, 2_937_344
     classifiers = 2 * CNN_FLOP * (3 * 6_384 + 2 * 2_000)
     assert plan["flop"] == 2 * (classifiers + 19_152 * (3 * generator + 8 * discriminator))
@@ -533,9 +534,9 @@ def test_plan_of_a_started_study_goes_by_what_its_stages_took(
     plan = json.loads(answer.out)
     assert plan["runs"] == {"planned": 4, "complete": 3, "failed": 0, "diverged": 0, "missing": 1}
     assert plan["stages"]["classifier"] == {"planned": 4, "to_run": 1}
-    # 200 batches of 32 are two passes over the 2,485 images of 7/9 and 44 more batches, 6,378 images, or five
-    # passes over the 1,202 of 1/2 and 10 more batches, 6,330 images. 7/9, 1/2 and 7/9 took 6 s each; 1/2 is
-    # left, and the median speed is that of 7/9.
+    # 200 batches of 32 are two epochs of the 2,485 images of 7/9 and 44 more batches, 6,378 images, or five
+    # epochs of the 1,202 images of 1/2 and 10 more batches, 6,330 images. 7/9, 1/2 and 7/9 took 6 s each; 1/2
+    # is left, and the median speed is that of 7/9.
     of_7_9, of_1_2 = (CNN_FLOP * (3 * num_images + 2 * 2_000) for num_images in (6_378, 6_330))
     assert plan["flop"] == of_1_2
     assert plan["eta_s"] == pytest.approx(6 * of_1_2 / of_7_9)

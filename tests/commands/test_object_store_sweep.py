@@ -147,7 +147,7 @@ def test_sweep_waits_for_a_frozen_bucket_ends_without_one_and_goes_on_to_what_a_
     out, err = finish(start(place.location))
     assert "planned=2 complete=2 failed=0 diverged=0 missing=0" in out
     assert f"records: {place.location}" in out and f"table: {place.location}/tables/" in out
-    # What a busy machine may make it say is no fault.
+    # These lines may appear on a busy machine and are not faults.
     slow = ("waiting for ", "Ray is slow to start")
     assert [line for line in err.splitlines() if not line.startswith(slow)] == []
     assert_equal(read_records(place.location), expected)

@@ -1,7 +1,7 @@
 """Every option of every command changes what is run or shown, says that it changes nothing, or is refused.
 
-Commands are the real ones, found where they lie and called in this process. An option that the tables below
-do not know fails the test: whoever adds one says here what it does.
+The tests find the real commands and call them in this process. An option that is missing from the tables
+below fails the test: whoever adds an option also writes here what it does.
 """
 
 import argparse
@@ -65,7 +65,7 @@ Call = Callable[[Callable[[Sequence[str]], int], Sequence[str]], Answer]
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Return what calls a command in an empty directory."""
-    # No cluster is to be had.
+    # No cluster is available.
     monkeypatch.setattr(cluster, "ray_cluster", _made_up_cluster)
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")

@@ -61,7 +61,7 @@ def _first(number):
 
 
 def _method(plan):
-    return Method(description="of a user's own", draws=(), needs_generator=False, plan=plan)
+    return Method(description="of a user", draws=(), needs_generator=False, plan=plan)
 
 
 def _raise(counts_K, draw, rng, options):
@@ -147,7 +147,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> Forget:
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a file of a user's own, in the directory that this process stands in."""
+    """Return a user's file, in the working directory of this process."""
     (tmp_path / "of_mine").mkdir()
     monkeypatch.chdir(tmp_path / "of_mine")
     (tmp_path / "of_mine" / "mine.py").write_text(SOURCE)
@@ -163,7 +163,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def make_stage(path: Path, small_protocol: Protocol, cpu_execution: Execution) -> Callable[..., Any]:
-    """Return what makes the stage of a method of the user's own."""
+    """Return a function that makes the stage of a user's method."""
 
     def make(taken: str = "five", **changes: Any) -> ClassifierStage:
         protocol = dataclasses.replace(small_protocol, **changes)
@@ -182,7 +182,7 @@ def test_name_and_sha256_are_in_the_key_and_the_path_is_not(path: Path, make_sta
     assert content["name"] == f"mine.py:five@{content['file_sha256'][:8]}" and first.method.name in str(first)
     path.rename("../mine.py")
     assert make_cell_key(Path("../mine.py"), first) == first.key
-    Path("../mine.py").write_text(SOURCE + "\n# the same, but for these words\n")
+    Path("../mine.py").write_text(SOURCE + "\n# the same, except these words\n")
     changed = make_cell_key(Path("../mine.py"), first)
     assert changed != first.key
 
@@ -282,7 +282,7 @@ def test_generator_of_ones_own_is_trained_and_fills_the_classes(
     classifier_trial = trial_config([stage], store.location, None)
     path.unlink()
     for trainable, config in ((CGANTrainable, generator_trial), (CNNTrainable, classifier_trial)):
-        forget()  # a worker has what its driver handed on, and nothing else
+        forget()  # a worker has only what the main process passed to it
         running = trainable(json.loads(json.dumps(config)))
         while not running.train()["done"]:
             pass

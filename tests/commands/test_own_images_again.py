@@ -1,4 +1,4 @@
-"""Images of the user's own in every command: run again, verified, searched, cleared up after."""
+"""A user's images in every command: they are run again, verified, searched and cleaned up."""
 
 import json
 import shutil

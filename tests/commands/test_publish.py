@@ -47,7 +47,7 @@ def read_tree(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def store(tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution) -> Store:
-    """Return a store of made-up results, with what a driver and a stage that was resumed have logged."""
+    """Return a store of made-up results, with the logs of a sweep and of a resumed stage."""
     opened = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
     assert opened is not None
     common = {"dataset": "fashion_mnist_mini", "c": "1/2"}

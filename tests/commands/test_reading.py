@@ -134,7 +134,7 @@ def test_plan_where_there_is_no_store_makes_none(tmp_path: Path) -> None:
 
 @pytest.fixture
 def read_only(plan: Plan, small_search: Search, tmp_path: Path) -> tuple[str, list[str]]:
-    """Return a store, and what runs a command where it lies on a disk that cannot be written."""
+    """Return a directory of stores, and the start of a command line to which the directory is read-only."""
     disk = tmp_path / "disk"
     store = open_store(str(disk / "store"), RESULTS_VERSION, create=True)
     assert store is not None

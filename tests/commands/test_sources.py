@@ -21,7 +21,7 @@ from lt_rebalance.training.configs import Budget, Execution
 from tests.tiny import TINY
 
 MINI = {"dataset": TINY, "c": "1/2"}
-# Of 200 images a class at C = 1/2, rounded up.
+# From 200 images per class at C = 1/2, rounded up.
 COUNTS = (200, 100, 50, 25, 13, 7, 4, 2, 1, 1)
 
 

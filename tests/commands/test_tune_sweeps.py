@@ -358,7 +358,7 @@ def read_test_accuracy(storage: Path) -> list[float]:
 def test_failures_of_a_file_of_ones_own_are_not_tried_again_as_they_are(
     cause: str, said: str, scheduler: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A search of a mended file is another one; of one trial, which failed, nothing is left to run."""
+    """A fixed file makes another search. A search whose only trial failed has nothing left to run."""
     asked = ["--scheduler", scheduler, "--trials", "1"]
     search = build(tune_cgan, *asked)
     store = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
@@ -387,7 +387,7 @@ def test_searches_of_methods_go_on_where_they_stopped_and_methods_are_compared_w
 
     def tune(*arguments: str) -> dict[str, dict[str, Any]]:
         parser, build = tune_methods.make_methods_parser(), tune_methods.build_searches
-        assert searches_command.main(parser, build, [*search, *arguments]) == 0
+        assert searches_command.main(parser, build, tune_methods.say_next, [*search, *arguments]) == 0
         accounts = Path(tuned).glob("searches/*/account.json")
         return {path.parent.name: json.loads(path.read_text()) for path in accounts}
 

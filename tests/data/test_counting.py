@@ -1,4 +1,4 @@
-"""Checks of the sets whose class counts no source tells: they are read from the labels, before any image."""
+"""Checks of the sets whose class counts no source gives: they are read from the labels, before any image."""
 
 import dataclasses
 import gzip
@@ -22,7 +22,7 @@ from lt_rebalance.ground.errors import DataError
 
 NAMES = ("emnist_byclass", "emnist_bymerge")
 TRAIN, TEST = (61, 0, 0, 46, 1), (0, 46, 61)
-"""labels of the tiny splits of both sets but for 61, which is 45 in the smaller one"""
+"""labels of the tiny splits of both sets, except that 61 is 45 in the smaller set"""
 Labels = tuple[list[int], list[int]]
 
 
@@ -36,7 +36,7 @@ def make_images(labels: Sequence[int]) -> NDArray[np.uint8]:
 
 
 def pack_emnist(name: str, train: Sequence[int], test: Sequence[int]) -> bytes:
-    """Return the archive of EMNIST with one of its sets: images lie transposed in it."""
+    """Return the archive of EMNIST with one of its sets; images are transposed in it."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for split, labels in (("train", train), ("test", test)):
@@ -50,7 +50,7 @@ def pack_emnist(name: str, train: Sequence[int], test: Sequence[int]) -> bytes:
 
 
 def put_emnist(patch: pytest.MonkeyPatch, root: Path, name: str, labels: Labels) -> Path:
-    """Put a tiny archive where EMNIST's lies, known by its checksum and numbers; return its path."""
+    """Put a tiny archive in the place of EMNIST's, and register its checksum and sizes; return its path."""
     content = pack_emnist(name, *labels)
     path = root / DATASETS[name].folder / "gzip.zip"
     path.parent.mkdir(parents=True, exist_ok=True)

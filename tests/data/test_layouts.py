@@ -156,7 +156,7 @@ MAKERS: dict[str, Callable[[], tuple[Files, Splits]]] = {
 
 @pytest.fixture
 def register(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Put the tiny files where those of a set lie, and an entry of their size in place of its own."""
+    """Put tiny files in the place of a set's files, and an entry of their size in the place of its entry."""
 
     def put(name: str, files: Files, **changes: Any) -> None:
         spec = DATASETS[name]
@@ -320,7 +320,7 @@ def tar_up(path: Path, members: dict[str, bytes], links: dict[str, str] | None =
 
 
 def put_cifar_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *args: Any) -> Path:
-    """Put an archive where CIFAR-100's would lie, as torchvision finds it there; return the folder."""
+    """Put an archive in the place of CIFAR-100's, where torchvision finds it; return the folder."""
     archive, spec = tmp_path / "cifar-100-python.tar.gz", DATASETS["cifar100"]
     tar_up(archive, *args)
     url = next(iter(spec.urls))

@@ -73,7 +73,7 @@ def test_exp_is_exact_where_floating_point_falls_below_a_whole_number() -> None:
 
 
 def test_exp_is_exact_just_below_a_whole_number() -> None:
-    # 10**6 / ratio lies 1e-10 below 2, nearer than floating point is trusted.
+    # 10**6 / ratio is 1e-10 below 2, which is closer than floating point is trusted.
     ratio = Fraction(10**6, 2) + Fraction(1, 10**4)
     assert counts_by_rank([10**6] * 2, Cut(profile="exp", value=ratio)) == [10**6, 1]
 

@@ -1,4 +1,4 @@
-"""A bucket that is frozen, gone, forbidden or loses answers: waited for in words, or refused at once."""
+"""A bucket that is frozen, gone, forbidden or loses answers: calls wait and say so, or fail immediately."""
 
 import json
 import logging
@@ -96,7 +96,7 @@ def test_patience_that_runs_out_raises_and_is_not_spent_again(place: BucketPlace
     gate.open()
     files.replace("b", b"")
     assert place.read_all() == {"b": b""}
-    # From here on, patience begins anew.
+    # From here on, the patience is counted from zero again.
     gate.shut()
     threading.Timer(0.7, gate.open).start()
     assert files.list("") == ["b"]
@@ -271,7 +271,7 @@ def test_answer_that_no_further_try_betters_is_refused_at_once_with_a_remedy(
 ) -> None:
     gate.endless_answer = answer
     assert_refused_at_once(place.location, place.bucket, remedy)
-    assert gate.num_replaced <= 3  # requests in all: boto3 asks where a bucket lies, and there again
+    assert gate.num_replaced <= 3  # all requests: boto3 asks for the bucket's region, then asks there
 
 
 ENVIRONMENTS = {
@@ -298,7 +298,7 @@ def test_environment_of_no_use_is_refused_in_words(
     assert_refused_at_once(place.location)
 
 
-# What waiting cannot mend
+# What waiting cannot fix
 
 
 @pytest.fixture(scope="module")
@@ -328,7 +328,7 @@ def reader(strict_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _set_open_requests(server: S3Server, number: int) -> None:
-    """Let the server answer so many requests before it asks for rights."""
+    """Let the server answer `number` requests before it asks for rights."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     url, headers = f"{server.url}/moto-api/reset-auth", {"Content-Type": "text/plain"}
     request = urllib.request.Request(url, str(number).encode(), headers)

@@ -97,7 +97,7 @@ def test_readings_of_which_only_the_first_is_wanted_leave_no_thread(place: Place
 def test_bucket_is_read_many_at_a_time(bucket_place: BucketPlace) -> None:
     files = open_files(bucket_place)
     fill(bucket_place)
-    meeting = threading.Barrier(16)  # passed by nobody unless so many are under way
+    meeting = threading.Barrier(16)  # opens only if 16 readings run at the same time
 
     def read(path: str) -> bytes:
         meeting.wait(timeout=60)

@@ -124,7 +124,7 @@ def test_image_size_and_colours_are_those_of_the_data_set() -> None:
 
 @pytest.mark.slow
 def test_classes_of_the_embedded_sample_are_told_apart_after_a_few_hundred_steps() -> None:
-    """Means of what is drawn lie nearest to those of the real images of their class."""
+    """The mean of the images drawn of a class is nearest to the mean of the real images of that class."""
     spec = get_dataset_spec("fashion_mnist_mini")
     dataset = load_dataset("fashion_mnist_mini", None)
     images_PCHW, labels_P = (

@@ -89,7 +89,7 @@ def test_every_move_and_every_place_of_the_cut_occurs_equally_often() -> None:
     point = torch.zeros(1, 1, 8, 8)
     point[..., 4, 4] = 1
     draws = draw_uniform(KEYS_L[:1], STEP, 0, 4000)[0]
-    draws[:, 5:7] = 0.0  # the part lies in the corner
+    draws[:, 5:7] = 0.0  # the part is in the corner
     places = augment(point.expand(4000, 1, 8, 8), draws).flatten(1).argmax(dim=1)
     rows, counts = (places // 8).unique(return_counts=True)
     assert rows.tolist() == [3, 4, 5] and stats.chisquare(counts).pvalue > 0.01

@@ -30,7 +30,8 @@ class Drawn:
 
 
 def test_a_place_keeps_its_accepted_draw_and_others_are_drawn_again() -> None:
-    # Class 0 wants values below 0: the second is wrong twice, then right; class 1 is right at once.
+    # Class 0 accepts values below 0: the second image is wrong twice, then right. The image of class 1 is
+    # right at its first draw.
     draw = Drawn([-1.0, 0.5, 0.3], [0.6], [-0.1])
     made, quality = draw_filtered(draw, Sign(), torch.tensor([0, 0, 1]), 10, 3)
     assert draw.asked == [[0, 0, 1], [0], [0]]

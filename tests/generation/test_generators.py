@@ -144,7 +144,7 @@ def test_training_moves_every_weight_of_the_generator(architecture: str) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", TRAINED)
 def test_trained_generator_draws_by_class(architecture: str) -> None:
-    """Images of a class are of one brightness; two of the classes are told apart after a few steps."""
+    """Images of a class have one brightness; two of the classes are distinguished after a few steps."""
     training = make_training(architecture, budget=Budget(steps=120, rounds=1), batch_size=20)
     levels_K = torch.tensor([-0.9, -0.3, 0.3, 0.9])
     labels_P = training.lanes[0].training_set.labels_P

@@ -53,7 +53,7 @@ def draw_predictions(case: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def balanced_confusion() -> Confusion:
-    """Return a confusion matrix of 20 test images a class."""
+    """Return a confusion matrix of 20 test images per class."""
     rng = np.random.default_rng(1)
     rows = [np.bincount(rng.integers(K, size=20), minlength=K) for _ in range(K)]
     return Confusion.of_matrix(np.stack(rows))

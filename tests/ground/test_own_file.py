@@ -1,4 +1,4 @@
-"""Files of a user's own: what is read and run, how it is named, how it travels, and whose an error is."""
+"""A user's files: what is read and run, how a file is named and transferred, and who caused an error."""
 
 import hashlib
 import traceback
@@ -49,7 +49,7 @@ def _nothing_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return a file of a user's own."""
+    """Return a user's file."""
     file = tmp_path / "mine.py"
     file.write_text(SOURCE)
     return file

@@ -1,4 +1,4 @@
-"""Output that nobody reads, that is closed, full or of few letters: work goes on, its exit code stands."""
+"""Output that is unread, closed, full or of few letters: the work continues and its exit code is kept."""
 
 import io
 import os

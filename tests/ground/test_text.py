@@ -1,4 +1,4 @@
-"""Text from elsewhere is shown as text, whatever it holds, at every place."""
+"""Text from outside the program is shown as text at every place, whatever it contains."""
 
 import io
 

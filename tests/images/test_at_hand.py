@@ -1,4 +1,4 @@
-"""Sets of the user's own in studies: keys follow from content, and workers find the images."""
+"""A user's data sets in studies: keys follow from content, and workers find the images."""
 
 import dataclasses
 import json

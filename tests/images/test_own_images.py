@@ -1,4 +1,4 @@
-"""Images of the user's own: what they are known by, how they are divided, how they are prepared once."""
+"""A user's images: how they are identified, how they are split, and how they are prepared once."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Sets of the user's own are called after their file or folder, and classes by their names."""
+"""A user's data set is named after its file or folder, and its classes are shown by name."""
 
 import dataclasses
 from pathlib import Path
@@ -32,7 +32,7 @@ def _nothing_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plan(path: Path, protocol: Protocol, execution: Execution, name: str = "study") -> StudyDocument:
-    """Return the document of a study on images of the user's own."""
+    """Return the document of a study on a user's images."""
     dataset, _ = bring(str(path), OwnOptions())
     cell = make_cell(protocol, dataset=dataset, c=None, method="none", generator=None)
     return describe_plan(compile_study(Study(name=name, cells=(cell,), seeds=(0,)), execution))

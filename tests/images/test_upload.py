@@ -1,4 +1,4 @@
-"""Images of the user's own in a store: put there once, compared when read, kept while they are named."""
+"""A user's images in a store: they are uploaded once, compared when read, and kept while they are named."""
 
 import dataclasses
 import json

@@ -61,7 +61,7 @@ def test_weights_of_no_length_stay_nothing() -> None:
 
 
 def test_image_is_of_the_class_whose_mean_is_nearest() -> None:
-    """By hand: (3, 1) lies nearer to (0, 1) than to (4, 4), and in a direction nearer to that of (4, 4)."""
+    """By hand: (3, 1) is nearer to (0, 1) than to (4, 4), but its direction is nearer to that of (4, 4)."""
     means_KF, image = torch.tensor([[0.0, 1.0], [4.0, 4.0]]), torch.tensor([[3.0, 1.0]])
     options = {"distance": "euclidean", "scale": 2.0}
     logits = change("nearest_class_mean", blank(), means_KF, **options)(image)

@@ -40,7 +40,7 @@ class Nothing:
 
 
 make_training = functools.partial(make_toy_training, budget=Budget(steps=4, rounds=2))
-"""a pass of three steps and one of the next, taken up again within the first"""
+"""an epoch of three steps and one step of the next; training is resumed within the first epoch"""
 PERMUTED = [COUNTS, (3, 12, 1, 6), (1, 3, 6, 12)]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 

@@ -1,4 +1,4 @@
-"""Checks of cRT: what is kept, what is trained anew, from which weights, on which items."""
+"""Checks of cRT: what is kept, what is trained again, from which weights, on which items."""
 
 import numpy as np
 import pytest

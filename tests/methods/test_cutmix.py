@@ -14,7 +14,7 @@ LATE_BY_NAME = {"mixup_drw": "mixup", "cutmix_drw": "cutmix", "remix_drw": "remi
 
 
 def cut(weights: list[float], rows: list[float], columns: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what becomes of a black and a white image of 4 x 4, and the shares of their own labels."""
+    """Mix a black and a white image of 4 x 4; return the images and the shares of their own labels."""
     images_LBCHW = torch.stack([torch.zeros(1, 4, 4), torch.ones(1, 4, 4)]).unsqueeze(0)
     drawn = [torch.tensor([each]) for each in (weights, [1, 0], rows, columns)]
     mixed = CUT.apply(images_LBCHW, torch.tensor([[0, 1]]), *drawn)
@@ -69,7 +69,7 @@ def test_label_goes_to_the_rarer_class(counts: tuple[int, int], share: float, ex
 
 
 def test_remix_that_never_moves_a_label_is_mixup() -> None:
-    """No share lies below a tau of 0."""
+    """No share is below a tau of 0."""
     generator = torch.Generator().manual_seed(0)
     images_LBCHW = torch.randn(1, 4, 1, 2, 2, generator=generator)
     labels_LB, counts_LK = torch.tensor([[0, 1, 1, 2]]), torch.tensor([[50, 5, 1]])

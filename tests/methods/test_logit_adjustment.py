@@ -23,7 +23,7 @@ def test_logarithms_of_the_shares_are_taken_off_in_each_lane() -> None:
 
 
 def test_adjusting_undoes_what_balanced_softmax_adds() -> None:
-    """The two are one equation at tau 1, but for a number that is the same for all classes."""
+    """At tau 1 the two are the same equation, except for a number that is the same for all classes."""
     generator = torch.Generator().manual_seed(0)
     logits_LNK, labels_LN = torch.randn(1, 6, 4, generator=generator), torch.arange(6).view(1, 6) % 4
     counts_LK = torch.tensor([COUNTS])

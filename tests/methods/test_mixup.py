@@ -1,4 +1,4 @@
-"""Checks of mixup: means of images by hand, shares of labels, one draw a step."""
+"""Checks of mixup: means of images by hand, shares of labels, one draw per step."""
 
 import numpy as np
 import pytest

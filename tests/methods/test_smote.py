@@ -1,4 +1,4 @@
-"""Checks of SMOTE, its kin, and any sampler of imbalanced-learn: what they make, and when they cannot."""
+"""Checks of SMOTE, its variants, and any sampler of imbalanced-learn: what they make, and when they fail."""
 
 import contextlib
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def make_images(counts_K: Sequence[int], spread: float = 0.3) -> list[NDArray[np
 
 
 def make(name: str, counts_K: Sequence[int], seed: int = 0, **options: Any) -> NDArray[np.float32]:
-    """Return what a method makes to fill classes of so many images."""
+    """Return the images that a method makes to fill classes with these numbers of images."""
     method = get_method(name)
     plan = plan_rebalancing(name, None, counts_K, np.random.default_rng(0), options=options or None)
     filled = fill_in_options(name, options or None)

@@ -43,7 +43,7 @@ def test_any_step_can_be_asked_for_first() -> None:
     (lane,), (other,) = (make_training(configure("sqrt_sampling")).lanes for _ in range(2))
     in_order = [lane.batches[step].tolist() for step in range(9)]
     assert [other.batches[step].tolist() for step in reversed(range(9))] == in_order[::-1]
-    assert in_order[:3] != in_order[3:6]  # every pass is drawn anew
+    assert in_order[:3] != in_order[3:6]  # every epoch is drawn again
 
 
 def test_order_is_told_how_much_of_the_budget_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

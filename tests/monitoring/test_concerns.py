@@ -67,7 +67,7 @@ def test_disk_is_nearly_full_when_little_is_left_of_it(
     ],
 )
 def test_advice_ends_with_a_command_that_can_go_on(causes: list[str], end: str) -> None:
-    """A file that is mended is another one: its runs are new, and those of the old one would fail again."""
+    """A fixed file is another file: its runs are new, and the runs of the old file would fail again."""
     advice = advise_on(causes, "python it")
     assert advise_on(causes, "python it", " --name ANOTHER") == advice.replace(
         "then: python it", "then: python it --name ANOTHER"

@@ -1,4 +1,4 @@
-"""A driver's session is written down as it goes; what was told of the time left is held against the truth."""
+"""The session of a sweep is logged, and its forecasts of the time left are compared with the time it took."""
 
 from pathlib import Path
 
@@ -28,12 +28,12 @@ def files(place: Place) -> Filesystem:
 
 
 def run(files: Filesystem, clock: Clock, num_done: int = 20) -> None:
-    """Do twenty stages of ten seconds each, of which it is thought that they take five."""
+    """Run twenty stages of ten seconds each; the forecast is five seconds for each."""
     with log_session(files, "study", "python sweep.py", 20) as log:
         for done in range(num_done + 1):
             left_s = 5.0 * (20 - done)
             log.tell(done, lambda left_s=left_s: left_s)  # type: ignore[misc]
-            log.tell(done, lambda: pytest.fail("told twice"))
+            log.tell(done, lambda: pytest.fail("reported twice"))
             clock.now_s += 10
 
 
@@ -42,7 +42,7 @@ def test_forecasts_are_held_against_what_it_took(files: Filesystem, clock: Clock
     (session,) = read_sessions(files, "study")
     assert (session.command, session.num_stages, session.end) == ("python sweep.py", 20, "done")
     assert (session.began_s, session.ended_s) == (1000.0, 1210.0)
-    # After 2 of 20 stages 18 were left: 90 s by what was told, 190 s till the end.
+    # After 2 of 20 stages, 18 were left: 90 s by the forecast, and 190 s until the end.
     assert session.forecasts == {0.1: (90.0, 190.0), 0.5: (50.0, 110.0), 0.9: (10.0, 30.0)}
 
 

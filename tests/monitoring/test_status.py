@@ -1,4 +1,4 @@
-"""Where a study stands, computed by hand from a few stages."""
+"""The status of a study, computed by hand from a few stages."""
 
 import dataclasses
 import os

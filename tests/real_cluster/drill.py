@@ -223,13 +223,13 @@ def keep_log(name: str, token: str) -> None:
 
 
 def try_disk_of_head(story: Story, token: str) -> None:
-    """Run the study with a store that lies on the disk of the head, where no worker sees it."""
+    """Run the study with a store on the disk of the head, which no worker sees."""
     submit("local", str(HOME / "results"))
     story.facts["local_job"] = wait_for_job(story, "local", token, PROMPT_S)
 
 
 def break_hosts(story: Story, hosts: Mapping[str, Host], nodes: Nodes, work: Work) -> None:
-    """Kill the Ray of one host; when it is back, cut the link of another, and mend it later."""
+    """Kill the Ray of one host. When it is back, cut the link of another host, and restore it later."""
     killed, cut = hosts["h1"], hosts["h2"]
     story.wait("h1 and h2 are in the midst of a stage", lambda: all(map(work.list_midway, (killed, cut))))
     lost = work.list_midway(killed)
@@ -251,7 +251,7 @@ def break_hosts(story: Story, hosts: Mapping[str, Host], nodes: Nodes, work: Wor
     done = len(work.done)
     story.wait("another stage is done without h2", lambda: len(work.done) > done)
     cut.mend()
-    story.tell("h2: its link is mended")
+    story.tell("h2: its link is restored")
     facts["alive_again_s"] = story.wait("h2 is alive again", lambda: nodes.has(cut))
 
 

@@ -40,7 +40,7 @@ class Host:
 
     @property
     def directory(self) -> Path:
-        """Where its root/ and tmp/ lie."""
+        """The directory of its root/ and tmp/."""
         return LAB / self.name
 
     def run(self, command: str, *, timeout_s: float = 60.0) -> "subprocess.CompletedProcess[str]":

@@ -1,4 +1,4 @@
-"""What can be seen of a cluster and of the work on it, and what is told of it."""
+"""What can be seen of a cluster and of the work on it, and what is reported about it."""
 
 import contextlib
 import json

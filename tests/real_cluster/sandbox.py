@@ -34,7 +34,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def explain_absence() -> str | None:
-    """Return in words why there can be no sandbox on this machine, or None where there can."""
+    """Return in words why this machine cannot have a sandbox, or None if it can."""
     if sys.platform != "linux":
         return "needs Linux, for its namespaces"
     if os.geteuid() != 0:

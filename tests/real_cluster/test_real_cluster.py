@@ -6,8 +6,8 @@ replaced, and from which two commands are left out, those that install packages 
 this Python environment already, and no way to the internet. The code reaches them as the file sends it. The
 study is submitted as a job as the head of the file says, and its results go to a server of the S3 protocol.
 
-While it runs, all of Ray on one worker is killed, and when that is back, the other's link is cut and mended
-again. Nobody helps: the autoscaler restarts what has died.
+While it runs, all of Ray on one worker is killed. When that worker is back, the link of the other one is cut
+and restored. Nobody helps: the autoscaler restarts what has died.
 
 Everything happens once, in drill.py, in a sandbox that the kernel removes; the tests look at what it has
 left.

@@ -70,7 +70,7 @@ def test_equal_states_agree_and_others_differ(sampler: type[GeneratorSampler]) -
 
 @pytest.mark.slow
 def test_what_is_made_follows_its_class() -> None:
-    """Three classes that lie 8 standard deviations apart: half of a row's distance tells it from the next."""
+    """Classes are 8 standard deviations apart; half of that distance tells a row from the next class."""
     rows = make_rows()
     found, labels = CGANSampler(steps=600, random_state=0, learning_rate=1e-3).fit_resample(rows, LABELS)
     made = pd.Series(found[32:].mean(axis=1)).groupby(labels[32:]).mean()
@@ -116,7 +116,7 @@ def test_frames_stay_frames(sampler: type[GeneratorSampler]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_columns_of_whole_numbers_and_truth_values_stay_so(sampler: type[GeneratorSampler]) -> None:
-    """Before they lose their digits, values are rounded: what lies below a half is not true."""
+    """Values are rounded before they lose their digits: a value below a half is not true."""
     rng = np.random.default_rng(0)
     rare = rng.random(32) < 0.2
     frame = pd.DataFrame({"length": rng.random(32), "is_rare": rare, "legs": rng.integers(2, 9, 32)})

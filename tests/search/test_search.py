@@ -90,7 +90,7 @@ def with_method(search: Search, label: str) -> Search:
     ],
 )
 def test_trials_of_a_method_that_follows_progress_are_not_cut_short(label: str, small_search: Search) -> None:
-    """A rung would run the progress from 0 to 1, and hand on weights that the longer training never has."""
+    """A rung would run the progress from 0 to 1, and pass on weights that the longer training never has."""
     with pytest.raises(ValueError, match=rf"{label}' depends on the length of the whole training;"):
         with_method(small_search, label)
     assert with_method(dataclasses.replace(small_search, scheduler="none"), label).rung_rounds == (4,)

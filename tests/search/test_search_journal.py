@@ -1,4 +1,4 @@
-"""The journal of a search: what it remembers, what Optuna is told, and how it survives a torn file."""
+"""The journal of a search: what it remembers, what it passes to Optuna, and how it survives a torn file."""
 
 import dataclasses
 import json
@@ -113,7 +113,7 @@ def test_suggestions_lie_in_the_space(journal: SearchJournal, small_search: Sear
     rates = [trial.values["learning_rate"] for trial in journal.trials()]
     domain = small_search.space["learning_rate"]
     assert isinstance(domain, Range)
-    middle = (domain.low * domain.high) ** 0.5  # on a log scale, half of all values lie below it
+    middle = (domain.low * domain.high) ** 0.5  # on a log scale, half of all values are below it
     assert 4 <= sum(rate < middle for rate in rates) <= 16
 
 

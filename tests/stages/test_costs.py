@@ -106,8 +106,8 @@ def test_stage_flop_of_a_cgan_step_is_what_torch_counts(architecture: str) -> No
     counted = counter.get_total_flops() - drawing.get_total_flops()
     if architecture == "cvae":
         counted += 4 * 2 * 784 * 400  # the gradient of four images, which torch leaves out
-    # Where no label stands beside images or noise, torch leaves out their gradients; the singular vectors of
-    # a projection GAN are found once a step, not once an image.
+    # If images or noise have no label beside them, torch leaves out their gradients. The singular vectors of
+    # a projection GAN are computed once per step, not once per image.
     allowed = {"acgan": 0.03, "projection_gan": 0.03}.get(architecture, 0.0)
     assert stage_flop(stage) == pytest.approx(counted, rel=allowed, abs=0)
 
@@ -363,7 +363,7 @@ def make_chain() -> tuple[GeneratorStage, ClassifierStage, ClassifierStage]:
 
 
 def make_throughput(generator_s: float, classifier_s: float) -> Throughput:
-    """Return what has seen the stages of `make_chain` take so many seconds."""
+    """Return a throughput that has observed the stages of `make_chain` take these numbers of seconds."""
     generator, classifier, _ = make_chain()
     throughput = Throughput()
     throughput.observe(generator, 1.0, generator_s)

@@ -1,4 +1,4 @@
-"""Checks of the measures of a generator: by hand on few pixels, on images as a generator is told them."""
+"""Checks of the measures of a generator: hand-computed values on few pixels, generators of known images."""
 
 import copy
 from collections.abc import Sequence
@@ -118,7 +118,7 @@ def test_diversity_is_none_where_real_images_have_no_spread() -> None:
 # Nearest images
 
 REAL = make_points((0, 0), (0.3, 0.4), (0.3, -0.6))
-# The first two lie 0.5 apart, the third sqrt(0.3^2 + 0.6^2) from the first and 1 from the second.
+# The first two are 0.5 apart; the third is sqrt(0.3^2 + 0.6^2) from the first and 1 from the second.
 NEAREST_OTHERS = (0.5, 0.5, 0.45**0.5)
 
 
@@ -152,7 +152,7 @@ def test_ratio_is_none_where_real_images_are_one_or_all_the_same() -> None:
 
 
 def test_ratio_takes_the_first_thousand_real_images_each_to_its_nearest_among_all() -> None:
-    # Images 1 apart, and one beyond the thousand that lies 0.25 from the first.
+    # Images are 1 apart, and one more image after the first thousand is 0.25 from the first image.
     real_MCHW = make_line(np.append(np.arange(REFERENCE_IMAGES), -0.25))
     ratio = nearest_distance_ratio(make_line(np.array([999.5])), real_MCHW)
     assert ratio == pytest.approx(0.5 / ((REFERENCE_IMAGES - 1 + 0.25) / REFERENCE_IMAGES), rel=1e-6)

@@ -258,7 +258,7 @@ def test_commit_of_the_driver_is_that_of_a_worker_with_the_same_files_alone(sent
     assert source_of_result(other) == UNKNOWN | {"source_sha256": source}
     assert source_of_result(None) == UNKNOWN | {"source_sha256": source}
     assert str(find_mismatch(other)).startswith("this worker, on ")
-    # The driver's own files, changed while it runs.
+    # The main process's own files, changed while it runs.
     here = driver_source() | {"source_sha256": "0" * 64, "commit": COMMIT}
     assert find_mismatch(here) is None
     assert source_of_result(here)["commit"] is None

@@ -50,9 +50,9 @@ SHORT = dataclasses.replace(
     generator_budget=Budget(steps=6, rounds=3),
     generator_batch_size=8,
 )
-TOY_TRAIN, TOY_TEST = 32, 15  # images a class
+TOY_TRAIN, TOY_TEST = 32, 15  # images per class
 TOY_COUNTS = (32, 16, 8, 4)  # kept at C = 1/2
-# Of 600 images a class at C = 1/2, rounded up.
+# From 600 images per class at C = 1/2, rounded up.
 MINI_COUNTS = (200, 134, 89, 60, 40, 27, 18, 12, 8, 6)
 """200 times the powers of 2/3, rounded up"""
 

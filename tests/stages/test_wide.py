@@ -29,7 +29,7 @@ from tests.stages.test_stages import SHORT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NUM_CLASSES = 300
-TRAINED, TESTED = 4, 2  # images a class
+TRAINED, TESTED = 4, 2  # images per class
 EXECUTION = Execution(device="cpu", precision="float32", num_threads=1, torch_version=torch_version())
 
 

@@ -1,4 +1,4 @@
-"""One driver at a time on a store: the living keep their lease, the dead lose it, and one of many gets it."""
+"""One sweep at a time on a store: a live one keeps its lease, a dead one loses it, one of many gets it."""
 
 import dataclasses
 import json

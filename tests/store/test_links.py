@@ -167,7 +167,7 @@ def test_path_that_leads_out_of_the_root_or_to_no_name_is_refused(path: str, pla
     assert list(place.read_all()) == ["a/b"]
 
 
-# What is no file
+# What is not a file
 
 
 @pytest.mark.parametrize("kind", ["nowhere", "loop", "directory", "pipe"])

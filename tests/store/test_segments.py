@@ -140,7 +140,7 @@ def test_damaged_segment_is_passed_over(place: BucketPlace) -> None:
         "altered": (segment, content.replace(b"0.5", b"0.7", 1)),
         "empty": (segment, b""),
         "deleted": (segment, None),
-        # the first two records are told apart at another byte
+        # the first record ends at another byte
         "index altered": ("segments/index.json", index.replace(b",%d]" % size, b",%d]" % (size - 1), 1)),
         "index cut": ("segments/index.json", index[:-9]),
     }

@@ -32,7 +32,7 @@ def test_key_is_the_hash_of_all_plain_values(protocol: str) -> None:
     stages = list_stages(protocol, (0, 1, 12), ["none", "undersample", "oversample", "cgan"])
     stages += list_stages(protocol, nested_seeds(2, 2, 2), ["cgan"])
     assert [stage.key for stage in stages] == [stage_key(stage.to_dict()) for stage in stages]
-    # Written out anew, with nothing that another stage has left.
+    # Keys are written again, without parts that another stage has left.
     assert [stage_from_dict(stage.to_dict()).key for stage in stages] == [stage.key for stage in stages]
 
 

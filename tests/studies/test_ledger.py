@@ -70,7 +70,7 @@ def commit(store: Store, stage: AnyStage, state: str = "complete") -> Record:
 
 
 def fail(store: Store, stage: AnyStage, error: str) -> None:
-    """Record that a stage failed for good."""
+    """Record that a stage failed permanently."""
     failure = Failure(
         key=stage.key, kind=stage.kind, stage=stage.to_dict(), error=error, traceback="", provenance={}
     )

@@ -64,7 +64,7 @@ RUNS = pd.DataFrame(
     ]
 )
 
-# One row a cell
+# One row per cell
 
 
 def test_cells_frame_counts_planned_and_complete_runs() -> None:
@@ -173,7 +173,7 @@ def test_cells_frame_keeps_the_order_of_the_plan() -> None:
     assert list(zip(cells["data"], cells["method"], strict=True)) == names
 
 
-# One row a run
+# One row per run
 
 
 def test_runs_frame_has_a_row_for_every_planned_run_and_numbers_where_there_is_a_record(

@@ -1,4 +1,4 @@
-"""Methods are tried at every moment before a plan: what one returns wrongly is told with its line."""
+"""Methods are tried at every moment before a plan: a wrong return value is reported with its line."""
 
 import dataclasses
 import random

@@ -1,4 +1,4 @@
-"""Checks of lanes that compute at once: forms agree, seeds see the same in any company, lanes stay apart."""
+"""Checks of lanes that compute together: forms agree, seeds see the same in any company, lanes stay apart."""
 
 import copy
 import functools

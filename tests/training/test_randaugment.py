@@ -104,7 +104,7 @@ def test_color_does_nothing_to_grey_images() -> None:
 
 
 def test_every_entry_acts_on_its_own_image_alone_and_as_it_does_alone() -> None:
-    """Bit for bit, whatever else is in the batch: all entries at once, and each by itself."""
+    """All entries together give the same bits as each alone, whatever else is in the batch."""
     images = (make_levels((3, 32, 32))[:1] // 2 + 100).expand(2 * len(OPERATIONS), -1, -1, -1)
     together = RandAugment(1, 9, (3, 32, 32), CPU).apply(images.float(), torch.arange(len(images)))
     for index, name in enumerate(OPERATIONS):
