@@ -187,16 +187,21 @@ def _say_mean(row: Row) -> str:
     return f"{share(row['mean'])} ({within}; {seeds})"
 
 
-def _say_difference(row: Row, reference: str) -> str:
+def _say_difference(row: Row, reference: str, *, is_reference_ahead: bool = False) -> str:
+    """Return a method's lead over a reference, or the reference's over it."""
     name = f"minus_{reference}"
     n = int(row[f"{name}_n"])
     if n == 0:
         return "no seed with both runs complete"
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    mean, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
+    if is_reference_ahead:
+        mean, low, high = -mean, -high, -low
     pairs = "" if n == row["n"] else f"; {count(n, 'pair')}"
     within = interval(low, high, points) if n > 1 else "no interval"
-    said = f"{points(row[name])} points ({within}{pairs})"
-    return f"{said}; the interval includes 0, so the sign is uncertain" if low <= 0 <= high else said
+    said = f"{points(mean)} points ({within}{pairs})"
+    if n < MIN_PAIRS or not low <= 0 <= high:
+        return said
+    return f"{said}; the interval includes 0, so the sign is uncertain"
 
 
 def _describe_differences(block: pd.DataFrame, planned: set[str]) -> Iterator[str]:
@@ -204,8 +209,8 @@ def _describe_differences(block: pd.DataFrame, planned: set[str]) -> Iterator[st
     first, second = block.iloc[0], block.iloc[1]
     for reference, words in _REFERENCES.items():
         if reference == first["method"]:
-            itself, _, _ = words.partition(" (")
-            yield f"Next, {second['method']} against {itself}: {_say_difference(second, reference)}."
+            lead = _say_difference(second, reference, is_reference_ahead=True)
+            yield f"Ahead of the next method, {second['method']}: {lead}."
         elif reference in planned:
             yield f"Against {words}: {_say_difference(first, reference)}."
     absent = [name for name in _REFERENCES if name not in planned]
@@ -218,7 +223,10 @@ def _describe_differences(block: pd.DataFrame, planned: set[str]) -> Iterator[st
 def _describe_certainty(block: pd.DataFrame) -> str:
     firsts, num_seeds = _may_be_best(block), int(block["n"].max())
     if num_seeds < MIN_PAIRS:
-        return f"{count(num_seeds, 'seed')} cannot distinguish methods; that takes {MIN_PAIRS}."
+        return (
+            f"{count(num_seeds, 'seed')} cannot distinguish methods: with fewer than {MIN_PAIRS} no test can "
+            "be significant."
+        )
     if len(firsts) == 1:
         others = "the other method" if len(block) == 2 else f"the other {len(block) - 1} methods"
         return f"The tests rule out {others} as the best."
@@ -257,12 +265,24 @@ def describe_collapse(collapse: pd.DataFrame) -> str:
         return (
             f"Every class is recognised in {'the' if n == 1 else f'all {n:,}'} complete run{'s' * (n > 1)}."
         )
-    worst = collapse.loc[collapse["collapse_rate"].idxmax()]
+    worst = collapse[collapse["collapse_rate"] == collapse["collapse_rate"].max()]
+    counts = {f"{row.num_collapsed} of {row.n}" for row in worst.itertuples()}
+    rate = counts.pop() if len(counts) == 1 else percent(worst["collapse_rate"].iloc[0])
     return (
         f"In {num_collapsed:,} of {count(n, 'complete run')} ({percent(num_collapsed / n)}) at least one "
-        f"class is never recognised, most often with {worst['method']} on {named_data(worst['data'])} "
-        f"({worst['num_collapsed']} of {worst['n']})."
+        f"class is never recognised, most often with {_name_rows(worst)} "
+        f"({rate}{' each' if len(worst) > 1 else ''})."
     )
+
+
+def _name_rows(rows: pd.DataFrame) -> str:
+    """Return "none and mlp_cgan_relu on C = 1/2", at most `_MOST_NAMED` by name."""
+    named = [f"{row.method} on {named_data(row.data)}" for row in rows.itertuples()]
+    if rows["data"].nunique() == 1:
+        named = list(rows["method"])
+    more = [f"{len(named) - _MOST_NAMED} other rows"] if len(named) > _MOST_NAMED else []
+    where = f" on {named_data(rows['data'].iloc[0])}" if rows["data"].nunique() == 1 else ""
+    return f"{listed([*named[:_MOST_NAMED], *more])}{where}"
 
 
 def _describe_changes(ablations: pd.DataFrame, leaders: pd.DataFrame) -> Iterator[str]:

@@ -17,6 +17,7 @@ from analysis.searches import SearchResults, read_searches
 from analysis.sentences import (
     chapter_texts,
     describe_pairs,
+    describe_protocols,
     describe_search_choice,
     describe_seeds,
     describe_settings,
@@ -146,6 +147,7 @@ def render(
 ) -> str:
     """Return the page."""
     shown = {chapter.name: _show(chapter, tables, pictures) for chapter in CHAPTERS}
+    first = make_first_screen(results.cells, results.runs, frames.leaders, frames.collapse, frames.ablations)
     return (
         _environment()
         .get_template("report.html.jinja")
@@ -155,11 +157,11 @@ def render(
             questions=results.questions,
             is_partial=count_gaps(results.planned) > 0,
             account=account(results.planned),
-            first=make_first_screen(
-                results.cells, results.runs, frames.leaders, frames.collapse, frames.ablations
-            ),
+            first=first,
             on_top=_select(pictures, (ON_TOP,)),
             most_on_top=MOST_ON_TOP,
+            num_pictures_on_top=min(MOST_ON_TOP, max(1, len(first.answers))),
+            protocols=describe_protocols(results.cells),
             design=describe_design(results),
             notes=results.notes,
             chapters=[

@@ -23,6 +23,19 @@ _SELECTIONS = {
 """the reported round, by the selection of a cell"""
 
 
+_PROTOCOLS = {
+    "paper": "Protocol paper does what the paper's code did: a softmax before the cross-entropy, one subset.",
+    "sound": "Protocol sound follows good practice: cross-entropy on logits, equal steps, draws by seed.",
+    "cifar_lt": "Protocol cifar_lt trains as papers on CIFAR-LT do.",
+}
+
+
+def describe_protocols(cells: pd.DataFrame) -> str:
+    """Say what each protocol of the cells is; changed fields are in the setting's name."""
+    names = dict.fromkeys(str(name).partition("+")[0] for name in cells["protocol"])
+    return join(_PROTOCOLS.get(name, "") for name in names)
+
+
 def join(sentences: Iterable[str]) -> str:
     """Return the sentences that are not empty, joined by spaces."""
     return " ".join(sentence for sentence in sentences if sentence)

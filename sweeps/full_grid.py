@@ -3,8 +3,8 @@
 The paper's grid: imbalance ratio C x rebalancing method x generator architecture x seeds.
 
   quick   the 8 rows of Table 1 at C = 1/2 and of the original set, on a small sample of Fashion-MNIST that
-          comes with the package, with budgets of minutes; tells the methods apart there, says nothing about
-          the paper
+          comes with the package, with budgets of minutes; its 3 seeds show differences and cannot decide
+          any, and it says nothing about the paper
   paper   the 15 rows of Table 1 on Fashion-MNIST, as the paper's code ran them
   full    protocols paper and sound, the paper's methods and all its generators; --methods takes any
           others, and so does --generators

@@ -72,8 +72,12 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 LONGEST_FIRST = (
     "commands/test_chaos.py",
     "commands/test_object_store_sweep.py",
-    "commands/test_resume.py",
     "commands/test_tune_sweeps.py",
+    "test_documentation.py",
+    "commands/test_resume.py",
+    "test_benchmarks.py",
+    "commands/test_verbosity.py",
+    "commands/test_publish.py",
     "cluster/test_installed.py",
     "cluster/test_population.py",
     "cluster/test_fresh_ray.py",

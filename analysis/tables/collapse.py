@@ -1,5 +1,7 @@
 """T3: rates of collapse of classifiers and generators, and their comparison."""
 
+from typing import Any
+
 import pandas as pd
 
 from analysis.aggregate import SATURATION_SUM, SATURATION_TOLERANCE, is_saturated
@@ -13,6 +15,7 @@ from analysis.tables.formats import (
     METHOD_COLUMN,
     count,
     decimals,
+    listed,
     n_column,
     named_data,
     number_column,
@@ -30,6 +33,8 @@ from lt_rebalance.ground.metrics import COLLAPSED_BELOW
 from lt_rebalance.ground.paper import TABLE_1
 from lt_rebalance.ground.statements import describe_diverged
 
+_MOST_NAMED, _LONGEST_CLASSES = 4, 60
+"""rows in a sentence, and characters of the names of classes in it"""
 _RATE = ("num_collapsed", "n", "rate_low", "rate_high")
 
 
@@ -144,16 +149,27 @@ def collapsed_generators(generators: pd.DataFrame) -> Table:
     )
 
 
+def _name_collapsed(row: Any) -> str:  # Any: a row of the frame
+    """Return "mlp_cgan_relu on C = 1/2 (Sandal 1)", without the classes if they are many."""
+    classes = row.collapsed_classes if len(row.collapsed_classes) <= _LONGEST_CLASSES else "many classes"
+    return f"{row.method} on {named_data(row.data)} ({classes})"
+
+
 def _generator_meaning(generators: pd.DataFrame) -> str:
     if generators.empty:
         return "These studies train no generator."
     num_collapsed, n = int(generators["num_collapsed"].sum()), int(generators["n"].sum())
+    rows = generators[generators["num_collapsed"] > 0]
+    named = [_name_collapsed(row) for row in rows.head(_MOST_NAMED).itertuples()]
+    if len(rows) > _MOST_NAMED:
+        named.append(f"{len(rows) - _MOST_NAMED} other rows")
+    where = f": {listed(named)}" if named else ""
     return join(
         [
-            f"{num_collapsed} of {count(n, 'complete generator')} produce nearly one image for at least one "
-            "class. A generator that does not may still copy its training images; see the nearest real "
-            "images and their number. This table does not show the effect on the classifier; hypothesis H13 "
-            "tests it.",
+            f"{num_collapsed} of {count(n, 'complete generator')} produce{'s' if num_collapsed == 1 else ''} "
+            f"nearly one image for at least one class{where}. A generator that does not may still copy its "
+            "training images; see the nearest real images and their number. This table does not show the "
+            "effect on the classifier; hypothesis H13 tests it.",
             _left_out(generators, "generators", "every rate"),
         ]
     )

@@ -148,8 +148,9 @@ def _difference_meaning(shown: pd.DataFrame, nothing: str) -> str:
         [
             per_setting(sentences),
             describe_pairs_left_out(shown),
-            "Undecided means that these runs do not decide. Only the verdict “equivalent” is evidence of "
-            "equality.",
+            "Each interval is for its comparison alone, so it is narrower than an interval that holds for "
+            "all methods together, and it may exclude 0 although the test is undecided. Undecided means "
+            "that these runs do not decide. Only the verdict “equivalent” is evidence of equality.",
         ]
     )
 

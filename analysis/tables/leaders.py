@@ -51,14 +51,15 @@ def leaders_table(leaders: pd.DataFrame) -> Table:
         ),
         meaning=(
             "Methods are in the order of their ranks within each training set. A method whose rank interval "
-            "includes 1 may be the best."
+            "includes 1 may be the best. Ranks come from exact tests. With few seeds these tests decide "
+            "nothing, even if the interval of a difference excludes 0."
         ),
         notes=(
             "All intervals are 95% intervals that hold jointly for all methods of a training set, because "
             "the same runs choose the first method and evaluate it. Means and differences: Student's t with "
             "Bonferroni's correction. Differences are paired by seed. Ranks: all pairs of methods are "
             "tested jointly by flipping signs (exact up to 14 seeds); an interval excludes the ranks that "
-            "these tests reject.",
+            "these tests reject. Intervals of means are not clipped to 0 to 1.",
         ),
     )
 

@@ -13,7 +13,8 @@ EXAMPLES = """\
 examples:
   lt-rebalance plan sweeps/full_grid.py --preset paper
   lt-rebalance status results --watch
-  lt-rebalance show 3f2a                              a record, by the first letters of its key
+  lt-rebalance show results                           all stages, with their keys
+  lt-rebalance show 3f2a                              one stage, by the first letters of its key
   lt-rebalance verify 3f2a --storage results
   lt-rebalance tensorboard results
   lt-rebalance export results --out runs.parquet
@@ -21,6 +22,9 @@ examples:
   lt-rebalance publish studies/pilot --storage results
   lt-rebalance data path/to/pictures --image-size 32  images of your own, before a sweep
   source <(lt-rebalance completion bash)
+
+A sweep starts with python sweeps/full_grid.py, and the same command resumes it. A report:
+python -m analysis results, with --paper also LaTeX.
 
 exit codes: 0 done; 1 failed: verify found a difference, retry left failures, or an error
 ended the work; 2 refused: wrong input, or a store that cannot be used; 130 Ctrl-C"""
@@ -92,7 +96,9 @@ def _add_status(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
 
 
 def _add_show(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
-    parser = _add(commands, "show", "one stage: its record or why it failed, its classes, its log")
+    parser = _add(
+        commands, "show", "one stage: its record or why it failed, its classes, its log; of a store, all keys"
+    )
     _add_record(parser)
     parser.add_argument("--log", action="store_true", help="print its log and nothing else")
     _add_json(parser)

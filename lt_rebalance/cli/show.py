@@ -1,4 +1,4 @@
-"""`lt-rebalance show`: one stage, from its record, its failures and its log."""
+"""`lt-rebalance show`: one stage, from its record, its failures and its log; of a store, a list of all."""
 
 import argparse
 import contextlib
@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lt_rebalance.cli.stores import find_stage, print_json
+from lt_rebalance.cli.stores import choose_studies, find_stage, is_store, open_existing, print_json
 from lt_rebalance.ground.confusion import MAX_SHOWN, NUM_WORST
 from lt_rebalance.ground.imbalance import (
     COUNT_GROUPS,
@@ -24,17 +24,19 @@ from lt_rebalance.ground.imbalance import (
 from lt_rebalance.ground.metrics import METRICS
 from lt_rebalance.ground.text import format_duration, lines, make_console, rich
 from lt_rebalance.monitoring.concerns import find_concerns
+from lt_rebalance.monitoring.facts import read_facts
 from lt_rebalance.monitoring.stage_log import log_path
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.records import Failure, Record
 
-"""up to this many classes, each has its row; of more, this many have one"""
-
 
 def run(options: argparse.Namespace) -> int:
-    """Show a stage."""
+    """Show a stage, or list the stages of a store."""
     if options.log and options.json:
         raise ValueError("--log prints the log as it is, so --json does not go with it; name one of the two")
+    if options.store is None and options.storage is None and is_store(options.record):
+        _list_stages(open_existing(options.record), as_json=options.json)
+        return 0
     store, key = find_stage(options)
     if options.log:
         print(lines(read_log(store, key)), end="")
@@ -46,6 +48,26 @@ def run(options: argparse.Namespace) -> int:
     else:
         make_console().print(_render(store, key, record, failure), soft_wrap=True)
     return 0
+
+
+def _list_stages(store: Store, *, as_json: bool) -> None:
+    """Print every stage of every study with the first letters of its key, its state and its title."""
+    facts = {
+        name: list(read_facts(store, store.load_study(name)).values()) for name in choose_studies(store, [])
+    }
+    if as_json:
+        listed = [
+            {"study": name, "key": fact.key, "state": fact.state, "title": fact.title}
+            for name, stages in facts.items()
+            for fact in stages
+        ]
+        print_json(listed)
+        return
+    console = make_console()
+    for name, stages in facts.items():
+        console.print(rich(f"{name}:"))
+        for fact in stages:
+            console.print(rich(f"  {fact.key[:8]}  {fact.state:8}  {fact.title}"), soft_wrap=True)
 
 
 def read_log(store: Store, key: str) -> str:

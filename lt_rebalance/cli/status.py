@@ -2,14 +2,16 @@
 
 import argparse
 import time
+from collections.abc import Iterator
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
+from lt_rebalance.ground.exits import a_command
 from lt_rebalance.ground.metrics import METRICS
 from lt_rebalance.ground.text import format_duration, make_console, rich
-from lt_rebalance.monitoring.cell_table import CellRow, CellTable, name_group, tabled_metrics
+from lt_rebalance.monitoring.cell_table import DEAD_CLASS, CellRow, CellTable, name_group, tabled_metrics
 from lt_rebalance.monitoring.facts import RUN_STATES
 from lt_rebalance.monitoring.status import Running, Status, read_status
 from lt_rebalance.store import Store
@@ -32,7 +34,10 @@ def run(options: argparse.Namespace) -> int:
     elif not options.watch:
         console = make_console()
         # Lines of a log are not folded; a terminal would cut them off.
-        console.print(render(_read(store, studies), options.rate), soft_wrap=not console.is_terminal)
+        statuses = _read(store, studies)
+        console.print(render(statuses, options.rate), soft_wrap=not console.is_terminal)
+        for line in _say_next(statuses, store.location):
+            console.print(rich(line), soft_wrap=True)
     else:
         _watch(store, studies, options)
     return 0
@@ -40,6 +45,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _read(store: Store, studies: list[str]) -> list[Status]:
     return [read_status(store, study, time.time()) for study in studies]
+
+
+def _say_next(statuses: list[Status], location: str) -> Iterator[str]:
+    """Yield the commands that show more of the same store."""
+    yield f"one stage: {a_command('lt-rebalance', 'show', location)} lists all with their keys"
+    if any(status.runs["complete"] for status in statuses):
+        yield f"report: {a_command('python', '-m', 'analysis', location)}"
 
 
 def _watch(store: Store, studies: list[str], options: argparse.Namespace) -> None:
@@ -107,8 +119,7 @@ def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
     ]
     lines += [f"failed: {each.title}: {each.reason}" for each in status.failed]
     lines += [f"unreadable: {each.title}: {each.reason}" for each in status.unreadable]
-    if status.collapsed_generators:
-        lines.append(f"collapsed generators: {status.collapsed_generators}")
+    lines += [f"{each.title}, key {each.key[:8]}: {each.reason}" for each in status.collapsed_generators]
     return Group(*map(rich, lines), _render_cells(status, hourly_rate))
 
 
@@ -151,13 +162,13 @@ def _render_cells(status: Status, hourly_rate: float | None) -> CellTable:
     for cell in status.cells:
         means = {name: cell.means[name] for name in metrics}
         numbers = {METRICS[name].label: f"{mean:.3f}" for name, mean in means.items() if mean is not None}
-        numbers |= {"collapsed": str(cell.collapsed)} if cell.complete else {}
+        numbers |= {DEAD_CLASS: str(cell.collapsed)} if cell.complete else {}
         numbers |= {"n": f"{cell.complete}/{cell.planned}", _COST: cell.spending.describe(hourly_rate)}
         group = name_group(cell.protocol, cell.data)
         rows.append(CellRow(group=group, method=cell.method, numbers=numbers))
     leading, *further = (METRICS[name].label for name in metrics)
     return CellTable(
         rows=rows,
-        columns=["n", leading, *further, "collapsed", _COST],
-        by_importance=["n", leading, _COST, "collapsed", *further],
+        columns=["n", leading, *further, DEAD_CLASS, _COST],
+        by_importance=["n", leading, _COST, DEAD_CLASS, *further],
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lt_rebalance.cli.parser import DEFAULT_STORE
+from lt_rebalance.files.archive import ARCHIVE
 from lt_rebalance.files.bucket import SCHEME
 from lt_rebalance.store import Store, StoreError, open_store
 
@@ -64,6 +65,13 @@ def find_stage(options: argparse.Namespace) -> tuple[Store, str]:
     return _find_stage(options.record, options.storage if options.store is None else options.store)
 
 
+def is_store(place: str) -> bool:
+    """Whether a text names a store, and not a stage in one."""
+    if place.startswith(SCHEME):
+        return "/stages/" not in place
+    return any((Path(place) / name).is_file() for name in ("store.json", ARCHIVE))
+
+
 def _find_stage(record: str, location: str | None) -> tuple[Store, str]:
     """Return the store and the key of a stage.
 
@@ -84,7 +92,10 @@ def _find_stage(record: str, location: str | None) -> tuple[Store, str]:
         location, record = f"{scheme}{folder.parent.parent}", folder.name
     store = open_existing(DEFAULT_STORE if location is None else location)
     if len(record) < SHORTEST_PREFIX:
-        raise StoreError(f"give at least {SHORTEST_PREFIX} letters of a key, got {record!r}")
+        raise StoreError(
+            f"give at least {SHORTEST_PREFIX} letters of a key, got {record!r}; `lt-rebalance show STORE` "
+            "lists all keys"
+        )
     keys = [key for key in store.list_keys() if key.startswith(record)]
     if not keys:
         raise StoreError(f"{store.location}: no stage has a key that begins with {record!r}")

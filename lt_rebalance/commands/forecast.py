@@ -144,6 +144,8 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
         print(json.dumps(answer, indent=2))
         return 0
     print(f"{answer['study']}: {ledger.summary()}")
+    study = ledger.plan.study
+    print(f"cells: {len(study.cells)}, seeds: {len(study.seeds)}; what is complete is not run again")
     for kind in kinds:
         print(f"{kind} runs: {planned[kind]} planned, {to_run[kind]} to run")
     print(f"arithmetic: {answer['flop'] / 1e15:.3g} PFLOP in {ledger.plan.execution.precision}")
@@ -152,7 +154,7 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
     else:
         total, left, slots = format_duration(total_s), format_duration(eta_s), resources.num_slots
         print(f"time: {total} of one {ledger.plan.execution.device} slot, about {left} on {slots}")
-    print(f"lanes: at most {resources.max_lanes} seeds of one trial")
+    print(f"seeds per trial: at most {resources.max_lanes}")
     for axis, of_axis in costs.items():
         for name, each in of_axis.items():
             print(f"device time, {axis} {name}: {each.describe(hourly_rate)}")

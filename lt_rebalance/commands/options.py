@@ -39,7 +39,12 @@ def add_axes(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> 
     )
     axes.add_argument("--protocol", nargs="+", metavar="NAME", help=f"of {', '.join(PROTOCOLS)}")
     axes.add_argument("--name", help="name of the study in the store (default: SWEEP-PRESET)")
-    axes.add_argument("--seeds", type=repeats, metavar="N", help="run seeds 0 to N - 1 of every cell")
+    axes.add_argument(
+        "--seeds",
+        type=repeats,
+        metavar="N",
+        help="run seeds 0 to N - 1 of every cell; complete ones are kept",
+    )
     budgets = parser.add_argument_group("budgets, instead of the protocol's")
     budgets.add_argument("--steps", type=whole, metavar="N", help="optimizer steps of every classifier")
     budgets.add_argument("--epochs", type=repeats, metavar="N", help="epochs of every classifier")

@@ -16,7 +16,7 @@ from lt_rebalance.commands.forecast import (
 )
 from lt_rebalance.data.places import locate_data_dir
 from lt_rebalance.ground.errors import ClusterError, StorageError, attempt
-from lt_rebalance.ground.exits import EXIT_INCOMPLETE, this_command
+from lt_rebalance.ground.exits import EXIT_INCOMPLETE, a_command, this_command
 from lt_rebalance.ground.interrupts import Interrupted
 from lt_rebalance.ground.text import make_console, rich, to_csv
 from lt_rebalance.monitoring.concerns import advise_on
@@ -163,5 +163,7 @@ def _show_results(job: Job, store: Store, console: Console) -> int:
     is_done = counts["complete"] + num_not_applicable == len(ledger.plan.runs)
     if is_done and all(isinstance(seed, int) for seed in study.seeds):
         print(f"for twice the seeds: {this_command(job.seeds_option, 2 * len(study.seeds))}")
+    if counts["complete"]:
+        print(f"for a report: {a_command('python', '-m', 'analysis', store.location)}")
     print(ledger.summary())
     return EXIT_INCOMPLETE if causes or counts["missing"] else 0

@@ -208,11 +208,15 @@ def require_utf8() -> None:
 
 def this_command(flag: str | None = None, value: object = None) -> str:
     """Return the command line that started this process, with another value of one of its options."""
-    # uv sets this variable for its children; without uv, python may be another interpreter.
-    runner = ["uv", "run"] if "UV_RUN_RECURSION_DEPTH" in os.environ else []
-    words = [*runner, "python", *sys.orig_argv[1:]]
+    words = ["python", *sys.orig_argv[1:]]
     if flag is not None:
         while flag in words[:-1]:
             del words[words.index(flag) : words.index(flag) + 2]
         words = [*(word for word in words if not word.startswith(f"{flag}=")), flag, str(value)]
-    return shlex.join(words)
+    return a_command(*words)
+
+
+def a_command(*words: str) -> str:
+    """Return a command line, after "uv run" if this process was started so: python may be another one."""
+    # uv sets this variable for its children.
+    return shlex.join([*(["uv", "run"] if "UV_RUN_RECURSION_DEPTH" in os.environ else []), *words])

@@ -96,7 +96,7 @@ class Status:
     failed: tuple[StageReason, ...]
     unreadable: tuple[StageReason, ...]
     """stages with a record or a failure that cannot be read"""
-    collapsed_generators: int
+    collapsed_generators: tuple[StageReason, ...]
     """generators that draw almost the same image for a class"""
     num_slots: int | None
     """concurrent trials; None if the study was written without"""
@@ -161,7 +161,7 @@ def describe_status(
         lost=tuple(_describe_trial(note, facts, estimator, now_s) for note in trials if note not in running),
         failed=tuple(_give_reason(fact) for fact in facts.values() if fact.state == "failed"),
         unreadable=tuple(_give_reason(fact) for fact in facts.values() if _is_unreadable(fact)),
-        collapsed_generators=sum(fact.metrics.get("num_collapsed_classes", 0) > 0 for fact in facts.values()),
+        collapsed_generators=tuple(filter(None, map(_describe_collapse, facts.values()))),
         num_slots=num_slots,
         eta_s=estimate_left(pending, estimator, num_slots * per_slot, done_shares) if num_slots else None,
         cells=_describe_cells(study, facts, by_cell),
@@ -178,6 +178,14 @@ def _is_unreadable(fact: StageFacts) -> bool:
 
 def _give_reason(fact: StageFacts) -> StageReason:
     return StageReason(key=fact.key, title=fact.title, reason=fact.reason)
+
+
+def _describe_collapse(fact: StageFacts) -> StageReason | None:
+    """Return how many classes of a generator collapsed; None if none did."""
+    num_classes = round(fact.metrics.get("num_collapsed_classes", 0))
+    classes = "1 class" if num_classes == 1 else f"{num_classes} classes"
+    reason = f"collapsed: almost the same image for {classes}"
+    return StageReason(key=fact.key, title=fact.title, reason=reason) if num_classes else None
 
 
 def _count_runs(study: StudyDocument, facts: Mapping[str, StageFacts]) -> dict[str, int]:

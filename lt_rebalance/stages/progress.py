@@ -15,7 +15,7 @@ from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.ground.imbalance import is_balanced
 from lt_rebalance.ground.metrics import METRICS, leading_metric
 from lt_rebalance.ground.text import format_duration, rich
-from lt_rebalance.monitoring.cell_table import CellRow, CellTable, name_group, tabled_metrics
+from lt_rebalance.monitoring.cell_table import DEAD_CLASS, CellRow, CellTable, name_group, tabled_metrics
 from lt_rebalance.monitoring.concerns import find_concerns, find_disk_concern
 from lt_rebalance.monitoring.stage_log import say_begin, say_round
 from lt_rebalance.monitoring.verbosity import DETAILED, NORMAL, QUIET
@@ -44,7 +44,7 @@ def render_cells(cells: pd.DataFrame, title: str) -> CellTable:
         }
         paper = {} if pd.isna(row["paper_accuracy"]) else {"paper": f"{row['paper_accuracy']:.3f}"}
         n = f"{row['n']}/{row['planned']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
-        collapsed = {"collapsed": str(row["collapsed"])} if row["n"] else {}
+        collapsed = {DEAD_CLASS: str(row["collapsed"])} if row["n"] else {}
         group = name_group(row["protocol"], row["data"], row["dataset"] if has_several_sets else None)
         numbers = {"n": n} | means | paper | collapsed
         rows.append(CellRow(group=group, method=row["method"], numbers=numbers))
@@ -52,8 +52,8 @@ def render_cells(cells: pd.DataFrame, title: str) -> CellTable:
     beside = ["paper"] if has_paper else []
     return CellTable(
         rows=rows,
-        columns=["n", leading, *beside, *further, "collapsed"],
-        by_importance=["n", leading, "collapsed", *beside, *further],
+        columns=["n", leading, *beside, *further, DEAD_CLASS],
+        by_importance=["n", leading, DEAD_CLASS, *beside, *further],
         title=title,
         notes=explain_cells(cells),
     )

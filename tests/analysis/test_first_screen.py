@@ -101,7 +101,7 @@ def test_a_sure_lead_over_none_and_over_the_next() -> None:
     # 0.11 with sd 0.010954; t(.975, 5) = 2.5706: half width 1.15 points
     assert answer.lines == (
         "Against no rebalancing (none): +11.00 points (+9.85 to +12.15).",
-        "Next, none against oversampling: −11.00 points (−12.15 to −9.85).",
+        "Ahead of the next method, none: +11.00 points (+9.85 to +12.15).",
         "The tests rule out the other method as the best.",
     )
     assert screen.lines == ("Every class is recognised in all 12 complete runs.",)
@@ -130,7 +130,7 @@ def test_one_seed_has_no_interval_and_tells_nothing_apart() -> None:
     assert answer.lines == (
         "Against no rebalancing (none): +20.00 points (no interval).",
         "Against oversampling (oversample): +10.00 points (no interval).",
-        "1 seed cannot distinguish methods; that takes 6.",
+        "1 seed cannot distinguish methods: with fewer than 6 no test can be significant.",
     )
 
 
@@ -198,6 +198,14 @@ def test_collapse_is_one_line_with_where_it_is_worst() -> None:
         "In 3 of 12 complete runs (25%) at least one class is never recognised, most often with none on "
         "C = 1/2 (3 of 6).",
     )
+    runs = runs_of({"none": NONE, "oversample": NONE}, collapsed={"none": 3, "oversample": 3})
+    assert screen_of(runs).lines[0].endswith("most often with none and oversample on C = 1/2 (3 of 6 each).")
+
+
+def test_few_seeds_say_nothing_of_the_sign() -> None:
+    values = {"none": (0.5, 0.7, 0.6), "oversample": (0.6, 0.6, 0.8)}
+    (answer,) = screen_of(runs_of(values)).answers
+    assert "uncertain" not in " ".join(answer.lines)
 
 
 def test_what_changes_do_is_said_where_settings_differ() -> None:
@@ -223,5 +231,5 @@ def test_every_number_stands_in_the_table() -> None:
     table = leaders_table(leaders_frame(runs))
     shown = " ".join(cell.text for block in table.blocks() for row in block.rows for cell in row)
     (answer,) = screen_of(runs).answers
-    said = re.findall(r"[+−]?\d+\.\d+", " ".join([answer.reached, *answer.lines]))
-    assert len(said) == 9 and set(said) <= set(re.findall(r"[+−]?\d+\.\d+", shown))
+    said = re.findall(r"\d+\.\d+", " ".join([answer.reached, *answer.lines]))
+    assert len(said) == 9 and set(said) <= set(re.findall(r"\d+\.\d+", shown))

@@ -84,6 +84,13 @@ def test_numbers_by_hand_stand_on_the_page_and_in_the_csv(report_dir: Path) -> N
     assert row["accuracy_paper"] == ""  # the paper ran another loss and budget
 
 
+def test_first_screen_says_what_the_protocol_is_and_how_to_go_on(report_dir: Path) -> None:
+    page = (report_dir / "index.html").read_text(encoding="utf-8")
+    first, rest = page.split("</header>", 1)
+    assert "Protocol sound follows good practice" in first and "More seeds, resuming" in first
+    assert "with a larger <code>--seeds</code>" in rest and "--paper" in rest
+
+
 def test_every_table_and_figure_is_written_in_every_format(report_dir: Path) -> None:
     tables, figures = (
         sorted(path.name for path in (report_dir / name).iterdir()) for name in ("tables", "figures")

@@ -175,6 +175,8 @@ CASES: list[tuple[str, Sentence, str, Any, Any]] = [
         ["macro F1 on validation"],
         ["match of generated with real diversity"],
     ),
+    ("sound", sentences.describe_protocols, "follows good practice", SOUND, PAPER),
+    ("paper", sentences.describe_protocols, "what the paper's code did", BOTH, SOUND),
     ("bars", sentences.describe_trial_bars, "bars of one standard deviation", 2, 1),
     ("pruned", sentences.describe_trial_ends, "Pruned:", ["complete", "pruned"], ["complete"]),
     ("failed", sentences.describe_trial_ends, "Failed:", ["failed"], ["complete", "pruned"]),

@@ -92,6 +92,10 @@ def test_status_of_a_finished_study(call: Call, store: Store) -> None:
     assert "sound, C = 1/2" in map(str.rstrip, lines)
     (row,) = (line for line in lines if line.startswith("  oversample "))
     assert "3/3" in row and "0.673" in row and "0 s left" in row
+    assert lines[-2:] == [
+        f"one stage: lt-rebalance show {store.location} lists all with their keys",
+        f"report: python -m analysis {store.location}",
+    ]
 
 
 def test_status_names_who_runs_what_failed_and_what_is_lost(call: Call, store: Store) -> None:
@@ -137,14 +141,15 @@ def test_status_cuts_no_line_in_a_log_nor_on_a_narrow_terminal(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", str(width))
     shown = re.sub(r"\x1b\[[0-9;]*m", "", call("status", store.location).out)
-    assert max(map(len, shown.splitlines())) <= width
+    *lines, _, _ = shown.splitlines()  # two commands, which are pasted whole
+    assert max(map(len, lines)) <= width
     assert reason in " ".join(shown.split())
 
 
 def test_columns_sets_the_width_where_there_is_no_terminal(
     call: Call, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left_out = "No room for: macro F1, collapsed."
+    left_out = "No room for: macro F1, dead class."
     assert left_out not in call("status", store.location).out
     monkeypatch.setenv("COLUMNS", "60")
     assert left_out in call("status", store.location).out
@@ -195,6 +200,18 @@ def test_plan_of_a_sweep_passes_its_options_on(tmp_path: Path) -> None:
 
 
 # Show
+
+
+def test_show_of_a_store_lists_every_stage_with_its_key(call: Call, store: Store) -> None:
+    run = list_runs(store)[-1]
+    take_result(store, run.key)
+    name, *stages = call("show", store.location).out.splitlines()
+    assert name == "full_grid-quick:" and len(stages) == 15
+    assert [line.split()[:2] for line in stages].count([run.key[:8], "missing"]) == 1
+    answer = call("show", store.location, "--json").json
+    assert [each["state"] for each in answer].count("complete") == 14
+    key, title = answer[0]["key"], answer[0]["title"]
+    assert stages[0] == f"  {key[:8]}  complete  {title}"
 
 
 def test_show_finds_a_record_by_its_first_letters_or_its_path(call: Call, store: Store) -> None:

@@ -462,12 +462,13 @@ def test_plan_counts_stages_in_words_and_creates_nothing(call: Call, tmp_path: P
     assert (answer.code, answer.err) == (0, "")
     lines = answer.out.splitlines()
     assert lines[0] == "full_grid-quick: planned=24 complete=0 failed=0 diverged=0 missing=24"
-    assert lines[1] == "generator runs: 12 planned, 12 to run"
-    assert lines[2] == "classifier runs: 24 planned, 24 to run"
-    assert re.fullmatch(r"arithmetic: [\d.]+ PFLOP in float32", lines[3])
-    assert re.fullmatch(r"time: .+ of one cpu slot, about .+ on \d+", lines[4])
-    assert lines[5] == "lanes: at most 1 seeds of one trial"
-    assert all(line.startswith("device time, ") for line in lines[6:])
+    assert lines[1] == "cells: 8, seeds: 3; what is complete is not run again"
+    assert lines[2] == "generator runs: 12 planned, 12 to run"
+    assert lines[3] == "classifier runs: 24 planned, 24 to run"
+    assert re.fullmatch(r"arithmetic: [\d.]+ PFLOP in float32", lines[4])
+    assert re.fullmatch(r"time: .+ of one cpu slot, about .+ on \d+", lines[5])
+    assert lines[6] == "seeds per trial: at most 1"
+    assert all(line.startswith("device time, ") for line in lines[7:])
     assert list_tree(tmp_path) == {"cwd": None}
 
 

@@ -70,6 +70,16 @@ def status_of(notes: list[Note], **states: str) -> Status:
     return describe_status(make_study(), make_facts(**states), notes, NOW_S)
 
 
+def test_collapsed_generators_are_named_with_the_number_of_their_classes() -> None:
+    facts = make_facts(generator0="complete", generator1="complete")
+    for key, num_classes in zip(GENERATORS, (2.0, 0.0), strict=True):
+        facts[key] = dataclasses.replace(facts[key], metrics={"num_collapsed_classes": num_classes})
+    title, reason = "generator 1/2 mlp_cgan_relu seed 0", "collapsed: almost the same image for 2 classes"
+    assert describe_status(make_study(), facts, [], NOW_S).collapsed_generators == (
+        StageReason(key=GENERATORS[0], title=title, reason=reason),
+    )
+
+
 def test_every_run_is_counted_in_one_state() -> None:
     status = status_of([], none0="complete", none1="diverged", generator0="failed", generator1="complete")
     assert status.runs == {"planned": 4, "complete": 1, "failed": 1, "diverged": 1, "missing": 1}

@@ -139,12 +139,13 @@ def terminal(screen: io.StringIO, **changes: Any) -> Console:
         (0, "0 s"),
         (0.2, "1 s"),
         (45, "45 s"),
-        (89.5, "90 s"),
-        (90, "2 min"),
+        (89.4, "89 s"),
+        (89.6, "1 min"),
         (120, "2 min"),
-        (121, "3 min"),
-        (5399, "90 min"),
-        (5400, "1.5 h"),
+        (149, "2 min"),
+        (151, "3 min"),
+        (5369, "89 min"),
+        (5370, "1.5 h"),
         (12_240, "3.4 h"),
         (172_799, "48.0 h"),
         (172_800, "2.0 days"),
@@ -432,7 +433,7 @@ def test_live_progress_paints_ages_that_move_and_a_bar(store: Store, monkeypatch
         progress.advance(plan.runs[0].stage, 15, 30, 1.0)
         shown = "\n".join(follower.lines())
         assert "█" * 5 + "░" * 15 + " 25 %, 0/2 stages done" in shown
-        for seconds, ages in ((0.5, []), (40.0, ["41 s, 15/30"])):
+        for seconds, ages in ((0.5, []), (40.0, ["40 s, 15/30"])):
             before = len(follower.screen.getvalue())
             clock[0] += seconds
             progress.tick()
@@ -505,7 +506,7 @@ def test_render_cells_shows_dashes_where_there_is_no_number(store: Store) -> Non
     assert lines[0].strip() == "a title"
     rows = [re.split(" {2,}", line.strip()) for line in lines[1:5]]
     assert rows == [
-        ["n", "accuracy", "macro F1", "collapsed"],
+        ["n", "accuracy", "macro F1", "dead class"],
         ["sound, C = 1/2"],
         ["none", "2/2", "0.540 ± 0.127", "0.526 ± 0.122", "2"],
         ["undersample", "0/2", "-", "-", "-"],
