@@ -345,6 +345,16 @@ def test_grids_are_those_of_the_lowest_complete_seed_of_each_architecture(
     }
 
 
+def test_a_collapse_at_any_seed_is_among_the_least_diverse_grids(grid_results: Results) -> None:
+    generators = grid_results.generators.query("data == '1/2' and method == 'mlp_cgan_relu'")
+    collapsed = generators.query("seed == 3")["key"].item()
+    classes = grid_results.generator_classes.copy()
+    classes.loc[classes["key"].eq(collapsed) & classes["class"].eq(5), "diversity"] = 0.01
+    results = dataclasses.replace(grid_results, generator_classes=classes)
+    (grid,) = read_grids(results, generators, is_least_diverse=True).values()
+    assert (grid.seed, grid.least_diverse) == (3, 5)
+
+
 def test_grids_say_the_quality_of_each_class_and_frame_those_that_collapsed(
     grid_results: Results,
 ) -> None:
@@ -358,7 +368,7 @@ def test_grids_say_the_quality_of_each_class_and_frame_those_that_collapsed(
     assert labels[:4] == ["class 0  0.500 / 0", "class 1  0.100 / 1", "class 2  – / 2", "class 3  0.101 / 3"]
     assert len(generated.patches) == 1 and list(real.patches) == []
     (nearest,) = nearest_figure(grids, names).axes
-    assert nearest.get_title(loc="left") == "mlp_cgan_relu: class 1, diversity 0.100"
+    assert nearest.get_title(loc="left") == "mlp_cgan_relu, seed 1: class 1, diversity 0.100"
     assert (np.asarray(nearest.images[0].get_array())[:28, :28] == grid.images_3KJCHW[0, 1, 0, 0]).all()
 
 
