@@ -25,7 +25,8 @@ class _OwnTrainable(StageTrainable):
 
     Results go to the store that `storage` names, which trials may share: a stage in it is not trained again,
     nor is a generator that several stages build on. Without `storage` each trial has its own store next to
-    its other files. The first step also trains what the stage builds on.
+    its other files. The first step also trains what the stage builds on. Relative paths start where Tune was
+    started.
     """
 
     @staticmethod
@@ -58,6 +59,7 @@ class _OwnTrainable(StageTrainable):
         if "stages" in config:
             super()._begin(config)
             return
+        _return_to_start()
         stage = self.build_stage(config)
         storage = str(config.get("storage") or os.path.join(self.logdir, "store"))
         store, data_dir = open_store(storage, RESULTS_VERSION, create=True), config.get("data_dir")
@@ -66,6 +68,16 @@ class _OwnTrainable(StageTrainable):
             run_stage(upstream, store, data_dir)
         num_devices = 1.0 if stage.execution.device == "cuda" else float(stage.execution.num_threads)
         super()._begin(trial_config([stage], storage, data_dir, num_devices=num_devices))
+
+
+def _return_to_start() -> None:
+    """Change to the directory in which Tune was started, where it is on this machine.
+
+    Tune moves workers into directories of their trials; paths in a configuration are relative to the start.
+    """
+    start = os.environ.get("TUNE_ORIG_WORKING_DIR", "")
+    if os.path.isdir(start):
+        os.chdir(start)
 
 
 class CGANTrainable(_OwnTrainable):

@@ -121,6 +121,23 @@ def test_trial_reports_validation_each_round_and_never_the_test(tmp_path: Path) 
     assert not [name for name in results[-1] if name.startswith("test_")]
 
 
+def test_paths_are_relative_to_where_tune_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune has changed into the directory of the trial when the trial begins."""
+    start, trial = tmp_path / "start", tmp_path / "trial"
+    start.mkdir()
+    trial.mkdir()
+    (start / "mine.py").write_text(
+        "from lt_rebalance.methods.contract import Method\nplain = Method(description='as none')\n"
+    )
+    monkeypatch.setenv("TUNE_ORIG_WORKING_DIR", str(start))
+    monkeypatch.chdir(trial)
+    values = SMALL | {"method": "mine.py:plain", "measured_on": "test", "storage": "store"}
+    (row,) = run_out(CNNTrainable(values))
+    assert row["outcome"] == "finished" and (start / "store" / "store.json").exists()
+
+
 def test_generator_reports_its_curves(tmp_path: Path) -> None:
     (result,) = run_out(CGANTrainable(SMALL | {"generator": "mlp_cgan_relu", "storage": str(tmp_path)}))
     assert result["outcome"] == "finished" and result["generator_loss"] > 0
