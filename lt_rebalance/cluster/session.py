@@ -40,14 +40,13 @@ _KV_OF_DASHBOARD = ray_constants.KV_NAMESPACE_DASHBOARD
 
 # On a busy machine Ray's own limits are too short. A process reads them once, for every Ray that it starts,
 # so they never change.
-_RAYS_OWN_LIMITS = dict.fromkeys(
-    (
-        "RAY_gcs_server_port_wait_time_s",
-        "RAY_gcs_rpc_server_connect_timeout_s",
-        "RAY_worker_register_timeout_seconds",
-    ),
-    f"{START_S:.0f}",
-)
+_RAYS_OWN_LIMITS = {
+    "RAY_gcs_server_port_wait_time_s": f"{START_S:.0f}",
+    "RAY_gcs_rpc_server_connect_timeout_s": f"{START_S:.0f}",
+    "RAY_worker_register_timeout_seconds": f"{START_S:.0f}",
+    # A worker without a CPU for 2 min would count as lost. On one machine a dead one closes its connections.
+    "RAY_grpc_client_keepalive_timeout_ms": "3600000",
+}
 CONNECT_S = 10.0
 SLOW_S = 20.0
 """when a slow start is reported"""

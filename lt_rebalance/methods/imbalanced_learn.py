@@ -1,18 +1,21 @@
 """Any over-sampler of imbalanced-learn as a method, by import path: "imblearn.over_sampling.KMeansSMOTE".
 
-Its options are the sampler's parameters that are numbers or words, with the sampler's defaults.
+Its options are the sampler's parameters that are numbers or words, with the sampler's defaults. A parameter
+that is "auto" or a number is a word here, and a number again for the sampler.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
+from lt_rebalance.ground.plain import field_types
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.methods.contract import OPTION_TYPES, Method
 from lt_rebalance.methods.filling import fill_up
-from lt_rebalance.methods.smote import synthesize_by
+from lt_rebalance.methods.smote import read_parameters, synthesize_by
 
 PREFIX = "imblearn."
 _NOT_OPTIONS = ("sampling_strategy", "random_state", "n_jobs")
@@ -22,6 +25,15 @@ _NOT_OPTIONS = ("sampling_strategy", "random_state", "n_jobs")
 def is_sampler(name: str) -> bool:
     """Whether a method's name is the import path of something in imbalanced-learn."""
     return name.startswith(PREFIX)
+
+
+def numbers_as_words(declared: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options in which a number for a field of words is a word: "auto" may also be 0.1."""
+    words = {name for name, kind in field_types(declared).items() if kind is str}
+    return {
+        name: repr(float(each)) if name in words and type(each) in (int, float) else each
+        for name, each in given.items()
+    }
 
 
 @functools.cache
@@ -51,7 +63,7 @@ def find_sampler(name: str) -> Method:
     options = dataclasses.make_dataclass(
         f"{taken}Options",
         [(each, type(default), dataclasses.field(default=default)) for each, default in defaults.items()],
-        namespace={"__post_init__": lambda chosen: sampler(**dataclasses.asdict(chosen))._validate_params()},
+        namespace={"__post_init__": lambda chosen: sampler(**read_parameters(chosen))._validate_params()},
         frozen=True,
         kw_only=True,
     )

@@ -27,7 +27,7 @@ from lt_rebalance.methods.crt import CRT
 from lt_rebalance.methods.cutmix import CUTMIX, CUTMIX_DRW
 from lt_rebalance.methods.deep_smote import DEEP_SMOTE
 from lt_rebalance.methods.focal import FOCAL
-from lt_rebalance.methods.imbalanced_learn import find_sampler, is_sampler
+from lt_rebalance.methods.imbalanced_learn import find_sampler, is_sampler, numbers_as_words
 from lt_rebalance.methods.knobs import KNOBS, check_knobs, list_knobs
 from lt_rebalance.methods.ldam import COSINE, LDAM, LDAM_DRW
 from lt_rebalance.methods.logit_adjusted_loss import LOGIT_ADJUSTED_LOSS
@@ -115,6 +115,8 @@ def fill_in_options(name: str, options: Any) -> Any:  # Any: a dataclass of the 
     if isinstance(options, declared):
         return options
     given = {} if options is None else options
+    if is_sampler(name) and isinstance(given, Mapping):
+        given = numbers_as_words(declared, given)
     for each in given if isinstance(given, Mapping) else ():
         if each not in field_types(declared):
             known = ", ".join((*field_types(declared), *list_knobs(get_method(name))))

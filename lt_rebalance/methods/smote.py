@@ -10,6 +10,7 @@ neighbours are not used: the run ends as failed and says so.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,16 @@ class AdasynOptions:
         require_positive(n_neighbors=self.n_neighbors)
 
 
+def read_parameters(options: Options) -> dict[str, Any]:  # Any: numbers and words
+    """Return options as the parameters of a sampler: words that are numbers become numbers."""
+    parameters: dict[str, Any] = {} if options is None else dataclasses.asdict(options)
+    for name, value in parameters.items():
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                parameters[name] = float(value)
+    return parameters
+
+
 def synthesize_by(
     sampler: str,
 ) -> Callable[[Sequence[FloatImages], Sequence[int], np.random.Generator, Options], FloatImages]:
@@ -75,8 +86,7 @@ def synthesize_by(
         rng: np.random.Generator,
         options: Options,
     ) -> FloatImages:
-        parameters: dict[str, Any] = {} if options is None else dataclasses.asdict(options)
-        return resample(sampler, parameters, images_by_class, num_synthetic_K, rng)
+        return resample(sampler, read_parameters(options), images_by_class, num_synthetic_K, rng)
 
     return synthesize
 

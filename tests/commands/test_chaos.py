@@ -27,6 +27,9 @@ from tests.commands.test_resume import AXES, BUDGETS, EXECUTION, NUM_STAGES, ROO
 from tests.store.test_full_disk import mounted, open_at
 from tests.tiny import TINY
 
+RAYS_PATIENCE_S = 120.0
+"""how long Ray waits by default for a process that does not answer"""
+
 
 @pytest.fixture
 def long_cell(small_protocol: Protocol) -> Cell:
@@ -115,6 +118,28 @@ def test_second_command_is_refused_until_the_first_is_killed_which_leaves_no_pro
     assert find_marked(mark) == set(), "the first left processes behind"
     results = find_results(tmp_path / "store")
     assert len(results) == NUM_STAGES and found.items() <= results.items()
+
+
+@pytest.mark.chaos
+def test_worker_that_gets_no_processor_for_two_minutes_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray asks whether a worker is there every second here, not every five minutes."""
+    monkeypatch.setenv("RAY_grpc_client_keepalive_time_ms", "1000")
+    process = start_command(tmp_path / "store")
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("store/stages/*/checkpoints/0*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = chaos.list_workers()
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(RAYS_PATIENCE_S + 10)
+    for pid in workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    output, _ = process.communicate(timeout=600)
+    assert workers and process.returncode == 0, output
+    assert "was lost" not in output
 
 
 @pytest.mark.chaos

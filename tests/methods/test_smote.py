@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lt_rebalance.ground.errors import NotApplicableError
 from lt_rebalance.ground.own_file import WrongReturnError
+from lt_rebalance.ground.plain import to_plain
 from lt_rebalance.methods.checking import synthesize_checked
 from lt_rebalance.methods.interpolation import _pick, resample
 from lt_rebalance.methods.registry import MethodConfig, fill_in_options, get_method, plan_rebalancing
@@ -142,6 +143,20 @@ def test_options_of_a_sampler_by_import_path_are_its_own() -> None:
     assert config.label == f"{name}:m_neighbors=7" and config.options.out_step == 0.5
     with pytest.raises(ValueError, match=r"has no option 'random_state'; known: k_neighbors, "):
         MethodConfig(name=name, draw=None, options={"random_state": 1})
+
+
+def test_parameter_that_is_a_word_or_a_number_takes_both() -> None:
+    """No cluster has twice as many of a class as of the others; every one has 0 times as many."""
+    name = BY_PATH + "KMeansSMOTE"
+    for given, kept in (("auto", "auto"), (1, "1.0"), (0.05, "0.05"), ("0.05", "0.05")):
+        config = MethodConfig(name=name, draw=None, options={"cluster_balance_threshold": given})
+        assert config.options.cluster_balance_threshold == kept
+        assert MethodConfig(name=name, draw=None, options=to_plain(config.options)) == config
+    with pytest.raises(NotApplicableError, match="No clusters found with sufficient samples of class 1"):
+        make(name, [60, 12], cluster_balance_threshold=2)
+    assert len(make(name, [60, 12], cluster_balance_threshold=0.0)) == 48
+    with pytest.raises(ValueError, match="cluster_balance_threshold"):
+        MethodConfig(name=name, draw=None, options={"cluster_balance_threshold": "much"})
 
 
 def test_options_out_of_range_are_refused() -> None:
