@@ -195,7 +195,7 @@ def _say_difference(row: Row, reference: str, *, is_reference_ahead: bool = Fals
         return "no seed with both runs complete"
     mean, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
     if is_reference_ahead:
-        mean, low, high = -mean, -high, -low
+        mean, low, high = 0.0 - mean, 0.0 - high, 0.0 - low
     pairs = "" if n == row["n"] else f"; {count(n, 'pair')}"
     within = interval(low, high, points) if n > 1 else "no interval"
     said = f"{points(mean)} points ({within}{pairs})"
@@ -210,7 +210,7 @@ def _describe_differences(block: pd.DataFrame, planned: set[str]) -> Iterator[st
     for reference, words in _REFERENCES.items():
         if reference == first["method"]:
             lead = _say_difference(second, reference, is_reference_ahead=True)
-            yield f"Ahead of the next method, {second['method']}: {lead}."
+            yield f"Against the next method, {second['method']}: {lead}."
         elif reference in planned:
             yield f"Against {words}: {_say_difference(first, reference)}."
     absent = [name for name in _REFERENCES if name not in planned]
@@ -224,8 +224,8 @@ def _describe_certainty(block: pd.DataFrame) -> str:
     firsts, num_seeds = _may_be_best(block), int(block["n"].max())
     if num_seeds < MIN_PAIRS:
         return (
-            f"{count(num_seeds, 'seed')} cannot distinguish methods: with fewer than {MIN_PAIRS} no test can "
-            "be significant."
+            f"{count(num_seeds, 'seed')} cannot distinguish methods: with fewer than {MIN_PAIRS} no paired "
+            "test can be significant."
         )
     if len(firsts) == 1:
         others = "the other method" if len(block) == 2 else f"the other {len(block) - 1} methods"
@@ -277,12 +277,15 @@ def describe_collapse(collapse: pd.DataFrame) -> str:
 
 def _name_rows(rows: pd.DataFrame) -> str:
     """Return "none and mlp_cgan_relu on C = 1/2", at most `_MOST_NAMED` by name."""
-    named = [f"{row.method} on {named_data(row.data)}" for row in rows.itertuples()]
-    if rows["data"].nunique() == 1:
-        named = list(rows["method"])
-    more = [f"{len(named) - _MOST_NAMED} other rows"] if len(named) > _MOST_NAMED else []
-    where = f" on {named_data(rows['data'].iloc[0])}" if rows["data"].nunique() == 1 else ""
-    return f"{listed([*named[:_MOST_NAMED], *more])}{where}"
+    is_one_place = len(rows[["setting", "data"]].drop_duplicates()) == 1
+    places = [
+        _name_place(row, is_one_setting=rows["setting"].nunique() == 1) for row in rows.to_dict("records")
+    ]
+    named = list(rows["method"])
+    if not is_one_place:
+        named = [f"{method} on {place}" for method, place in zip(named, places, strict=True)]
+    more = [count(len(named) - _MOST_NAMED, "other row")] if len(named) > _MOST_NAMED else []
+    return listed([*named[:_MOST_NAMED], *more]) + (f" on {places[0]}" if is_one_place else "")
 
 
 def _describe_changes(ablations: pd.DataFrame, leaders: pd.DataFrame) -> Iterator[str]:

@@ -33,7 +33,9 @@ _PROTOCOLS = {
 def describe_protocols(cells: pd.DataFrame) -> str:
     """Say what each protocol of the cells is; changed fields are in the setting's name."""
     names = dict.fromkeys(str(name).partition("+")[0] for name in cells["protocol"])
-    return join(_PROTOCOLS.get(name, "") for name in names)
+    is_changed = any("+" in str(name) for name in cells["protocol"])
+    changed = "Fields that were changed are in the names of the settings." if is_changed else ""
+    return join([*(_PROTOCOLS.get(name, "") for name in names), changed])
 
 
 def join(sentences: Iterable[str]) -> str:

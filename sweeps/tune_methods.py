@@ -116,13 +116,17 @@ def build_searches(options: argparse.Namespace, execution: Execution) -> Sequenc
 
 def say_next(options: argparse.Namespace, store: Store) -> str:
     """Return the command that compares the methods with their choices, on the data and settings as typed."""
-    kept: list[str] = []
+    words = shlex.split(this_command())
+    script = next(
+        place for place, word in enumerate(words) if word.removesuffix(".py").endswith("tune_methods")
+    )
+    kept = [*words[:script], words[script].replace("tune_methods", "compare_methods")]
     is_kept = True
-    for word in shlex.split(this_command()):
+    for word in words[script + 1 :]:
         if word.startswith("--"):
             is_kept = word.partition("=")[0] not in OF_SEARCHES
         if is_kept:
-            kept.append(word.replace("tune_methods.py", "compare_methods.py"))
+            kept.append(word)
     command = [*kept, "--steps", str(options.steps), "--tuned", store.location]
     return f"to compare all of them on fresh seeds: {shlex.join(command)}"
 

@@ -160,9 +160,13 @@ def _generator_meaning(generators: pd.DataFrame) -> str:
         return "These studies train no generator."
     num_collapsed, n = int(generators["num_collapsed"].sum()), int(generators["n"].sum())
     rows = generators[generators["num_collapsed"] > 0]
-    named = [_name_collapsed(row) for row in rows.head(_MOST_NAMED).itertuples()]
+    is_one_setting = generators["setting"].nunique() == 1
+    named = [
+        _name_collapsed(row) + ("" if is_one_setting else f" under {row.setting}")
+        for row in rows.head(_MOST_NAMED).itertuples()
+    ]
     if len(rows) > _MOST_NAMED:
-        named.append(f"{len(rows) - _MOST_NAMED} other rows")
+        named.append(count(len(rows) - _MOST_NAMED, "other row"))
     where = f": {listed(named)}" if named else ""
     return join(
         [

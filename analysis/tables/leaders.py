@@ -51,7 +51,7 @@ def leaders_table(leaders: pd.DataFrame) -> Table:
         ),
         meaning=(
             "Methods are in the order of their ranks within each training set. A method whose rank interval "
-            "includes 1 may be the best. Ranks come from exact tests. With few seeds these tests decide "
+            "includes 1 may be the best. Ranks come from sign-flip tests. With few seeds these decide "
             "nothing, even if the interval of a difference excludes 0."
         ),
         notes=(

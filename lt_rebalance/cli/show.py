@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lt_rebalance.cli.stores import choose_studies, find_stage, is_store, open_existing, print_json
+from lt_rebalance.cli.stores import find_stage, is_store, open_existing, print_json
 from lt_rebalance.ground.confusion import MAX_SHOWN, NUM_WORST
 from lt_rebalance.ground.imbalance import (
     COUNT_GROUPS,
@@ -24,7 +25,7 @@ from lt_rebalance.ground.imbalance import (
 from lt_rebalance.ground.metrics import METRICS
 from lt_rebalance.ground.text import format_duration, lines, make_console, rich
 from lt_rebalance.monitoring.concerns import find_concerns
-from lt_rebalance.monitoring.facts import read_facts
+from lt_rebalance.monitoring.facts import list_stages
 from lt_rebalance.monitoring.stage_log import log_path
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.records import Failure, Record
@@ -35,6 +36,8 @@ def run(options: argparse.Namespace) -> int:
     if options.log and options.json:
         raise ValueError("--log prints the log as it is, so --json does not go with it; name one of the two")
     if options.store is None and options.storage is None and is_store(options.record):
+        if options.log:
+            raise ValueError(f"--log prints the log of a stage, got the store {options.record}; add a key")
         _list_stages(open_existing(options.record), as_json=options.json)
         return 0
     store, key = find_stage(options)
@@ -51,23 +54,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _list_stages(store: Store, *, as_json: bool) -> None:
-    """Print every stage of every study with the first letters of its key, its state and its title."""
-    facts = {
-        name: list(read_facts(store, store.load_study(name)).values()) for name in choose_studies(store, [])
-    }
+    """Print every stage with the first letters of its key, its state and its title, study by study."""
+    listed = list_stages(store)
     if as_json:
-        listed = [
-            {"study": name, "key": fact.key, "state": fact.state, "title": fact.title}
-            for name, stages in facts.items()
-            for fact in stages
-        ]
         print_json(listed)
         return
     console = make_console()
-    for name, stages in facts.items():
-        console.print(rich(f"{name}:"))
-        for fact in stages:
-            console.print(rich(f"  {fact.key[:8]}  {fact.state:8}  {fact.title}"), soft_wrap=True)
+    for name, stages in itertools.groupby(listed, key=lambda each: each["study"]):
+        console.print(rich(f"{name or 'in no study'}:"))
+        for each in stages:
+            line = f"  {each['key'][:8]}  {each['state']:8}  {each['title']}"
+            console.print(rich(line), soft_wrap=True)
 
 
 def read_log(store: Store, key: str) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 from rich.console import Console, Group, RenderableType
@@ -13,7 +14,7 @@ from lt_rebalance.ground.metrics import METRICS
 from lt_rebalance.ground.text import format_duration, make_console, rich
 from lt_rebalance.monitoring.cell_table import DEAD_CLASS, CellRow, CellTable, name_group, tabled_metrics
 from lt_rebalance.monitoring.facts import RUN_STATES
-from lt_rebalance.monitoring.status import Running, Status, read_status
+from lt_rebalance.monitoring.status import Running, Status, read_status, report_command
 from lt_rebalance.store import Store
 from lt_rebalance.store.presence import STALE_S, Note
 
@@ -50,8 +51,9 @@ def _read(store: Store, studies: list[str]) -> list[Status]:
 def _say_next(statuses: list[Status], location: str) -> Iterator[str]:
     """Yield the commands that show more of the same store."""
     yield f"one stage: {a_command('lt-rebalance', 'show', location)} lists all with their keys"
-    if any(status.runs["complete"] for status in statuses):
-        yield f"report: {a_command('python', '-m', 'analysis', location)}"
+    counts = sum((Counter(status.runs) for status in statuses), Counter())
+    if counts["complete"]:
+        yield f"report: {report_command(location, [status.study for status in statuses], counts)}"
 
 
 def _watch(store: Store, studies: list[str], options: argparse.Namespace) -> None:

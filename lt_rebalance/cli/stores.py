@@ -1,6 +1,7 @@
 """Resolve arguments: a store, studies in it, a stage by the first letters of its key."""
 
 import argparse
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +70,9 @@ def is_store(place: str) -> bool:
     """Whether a text names a store, and not a stage in one."""
     if place.startswith(SCHEME):
         return "/stages/" not in place
-    return any((Path(place) / name).is_file() for name in ("store.json", ARCHIVE))
+    with contextlib.suppress(OSError):  # a name that is too long
+        return any((Path(place) / name).is_file() for name in ("store.json", ARCHIVE))
+    return False
 
 
 def _find_stage(record: str, location: str | None) -> tuple[Store, str]:
@@ -89,6 +92,10 @@ def _find_stage(record: str, location: str | None) -> tuple[Store, str]:
         if location is not None:
             raise StoreError(f"a path names its store itself: {record!r}; give the path alone, or a key")
         folder = path.parent if path.name == "result.json" else path
+        if folder.parent.name != "stages":
+            raise StoreError(
+                f"there is no store and no stage at {record!r}; name a store, or STORE/stages/KEY"
+            )
         location, record = f"{scheme}{folder.parent.parent}", folder.name
     store = open_existing(DEFAULT_STORE if location is None else location)
     if len(record) < SHORTEST_PREFIX:

@@ -16,11 +16,12 @@ from lt_rebalance.commands.forecast import (
 )
 from lt_rebalance.data.places import locate_data_dir
 from lt_rebalance.ground.errors import ClusterError, StorageError, attempt
-from lt_rebalance.ground.exits import EXIT_INCOMPLETE, a_command, this_command
+from lt_rebalance.ground.exits import EXIT_INCOMPLETE, this_command
 from lt_rebalance.ground.interrupts import Interrupted
 from lt_rebalance.ground.text import make_console, rich, to_csv
 from lt_rebalance.monitoring.concerns import advise_on
 from lt_rebalance.monitoring.sessions import log_session
+from lt_rebalance.monitoring.status import report_command
 from lt_rebalance.monitoring.tensorboard.overview import refresh_events, write_overview
 from lt_rebalance.monitoring.verbosity import NORMAL, QUIET
 from lt_rebalance.stages.arithmetic import Throughput
@@ -164,6 +165,6 @@ def _show_results(job: Job, store: Store, console: Console) -> int:
     if is_done and all(isinstance(seed, int) for seed in study.seeds):
         print(f"for twice the seeds: {this_command(job.seeds_option, 2 * len(study.seeds))}")
     if counts["complete"]:
-        print(f"for a report: {a_command('python', '-m', 'analysis', store.location)}")
+        print(f"for a report: {report_command(store.location, [study.name], counts)}")
     print(ledger.summary())
     return EXIT_INCOMPLETE if causes or counts["missing"] else 0

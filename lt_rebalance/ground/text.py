@@ -96,8 +96,8 @@ def make_console(file: TextIO | None = None) -> "Console":
 
 def format_duration(seconds: float) -> str:
     """Return "45 s", "12 min", "3.4 h" or "2.1 days"."""
-    if seconds < 89.5:
+    if seconds < 90:
         return f"{round(seconds) or math.ceil(seconds)} s"
-    if seconds < 5370:
+    if seconds < 5400:
         return f"{round(seconds / 60)} min"
     return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"

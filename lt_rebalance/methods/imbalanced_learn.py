@@ -11,6 +11,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from lt_rebalance.ground.option_types import MOST
 from lt_rebalance.ground.plain import field_types
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.methods.contract import OPTION_TYPES, Method
@@ -31,7 +32,7 @@ def numbers_as_words(declared: type, given: Mapping[str, Any]) -> dict[str, Any]
     """Return options in which a number for a field of words is a word: "auto" may also be 0.1."""
     words = {name for name, kind in field_types(declared).items() if kind is str}
     return {
-        name: repr(float(each)) if name in words and type(each) in (int, float) else each
+        name: repr(float(each)) if name in words and type(each) in (int, float) and abs(each) < MOST else each
         for name, each in given.items()
     }
 

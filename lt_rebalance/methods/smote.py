@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,8 @@ def read_parameters(options: Options) -> dict[str, Any]:  # Any: numbers and wor
         if isinstance(value, str):
             with contextlib.suppress(ValueError):
                 parameters[name] = float(value)
+        if isinstance(parameters[name], float) and not math.isfinite(parameters[name]):
+            raise ValueError(f"{name} must be a finite number, got {value}")
     return parameters
 
 

@@ -97,3 +97,19 @@ def _chain_of(facts: Mapping[str, StageFacts], fact: StageFacts) -> list[StageFa
     """Return a stage after all incomplete stages that it needs."""
     lacking = [facts[key] for key in fact.upstreams if facts[key].state != "complete"]
     return [*(each for upstream in lacking for each in _chain_of(facts, upstream)), fact]
+
+
+def list_stages(store: Store) -> list[dict[str, str]]:
+    """Return study, key, state and title of every stage: of studies, then finished ones in no study, ""."""
+    listed = [
+        {"study": name, "key": fact.key, "state": fact.state, "title": fact.title}
+        for name in store.list_studies()
+        for fact in read_facts(store, store.load_study(name)).values()
+    ]
+    known = {each["key"] for each in listed}
+    for key in store.list_keys():  # those of searches and of trainables are in no study
+        record = store.read_record(key) if key not in known else None
+        if record is not None:
+            title = f"{record.kind} seed {record.stage['seed']}"
+            listed.append({"study": "", "key": key, "state": record.state, "title": title})
+    return listed

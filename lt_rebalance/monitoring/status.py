@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lt_rebalance.ground.exits import a_command
 from lt_rebalance.ground.metrics import headline_metrics
 from lt_rebalance.monitoring.estimates import (
     Estimator,
@@ -121,6 +122,16 @@ class Status:
         for trial, described in zip(self.running, values["running"], strict=True):
             described["is_straggler"] = trial.is_straggler
         return values
+
+
+def report_command(location: str, studies: Sequence[str], counts: Mapping[str, int]) -> str:
+    """Return the command that writes the report of studies, which may have gaps.
+
+    Args:
+        counts: their runs in each of `RUN_STATES`.
+    """
+    partial = ["--partial"] if counts["failed"] or counts["missing"] else []
+    return a_command("python", "-m", "analysis", location, "--study", *studies, *partial)
 
 
 def read_status(store: Store, study: str, now_s: float) -> Status:

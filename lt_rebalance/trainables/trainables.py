@@ -25,8 +25,8 @@ class _OwnTrainable(StageTrainable):
 
     Results go to the store that `storage` names, which trials may share: a stage in it is not trained again,
     nor is a generator that several stages build on. Without `storage` each trial has its own store next to
-    its other files. The first step also trains what the stage builds on. Relative paths start where Tune was
-    started.
+    its other files. The first step also trains what the stage builds on. Relative paths start where Ray was
+    started: on a cluster in each node's own directory, so give absolute paths there.
     """
 
     @staticmethod
@@ -71,9 +71,9 @@ class _OwnTrainable(StageTrainable):
 
 
 def _return_to_start() -> None:
-    """Change to the directory in which Tune was started, where it is on this machine.
+    """Change to the directory in which this worker was started, which is that in which Ray was.
 
-    Tune moves workers into directories of their trials; paths in a configuration are relative to the start.
+    Tune has moved it into the directory of its trial; paths in a configuration are relative to the start.
     """
     start = os.environ.get("TUNE_ORIG_WORKING_DIR", "")
     if os.path.isdir(start):

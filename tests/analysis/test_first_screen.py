@@ -101,7 +101,7 @@ def test_a_sure_lead_over_none_and_over_the_next() -> None:
     # 0.11 with sd 0.010954; t(.975, 5) = 2.5706: half width 1.15 points
     assert answer.lines == (
         "Against no rebalancing (none): +11.00 points (+9.85 to +12.15).",
-        "Ahead of the next method, none: +11.00 points (+9.85 to +12.15).",
+        "Against the next method, none: +11.00 points (+9.85 to +12.15).",
         "The tests rule out the other method as the best.",
     )
     assert screen.lines == ("Every class is recognised in all 12 complete runs.",)
@@ -130,7 +130,7 @@ def test_one_seed_has_no_interval_and_tells_nothing_apart() -> None:
     assert answer.lines == (
         "Against no rebalancing (none): +20.00 points (no interval).",
         "Against oversampling (oversample): +10.00 points (no interval).",
-        "1 seed cannot distinguish methods: with fewer than 6 no test can be significant.",
+        "1 seed cannot distinguish methods: with fewer than 6 no paired test can be significant.",
     )
 
 
@@ -200,6 +200,11 @@ def test_collapse_is_one_line_with_where_it_is_worst() -> None:
     )
     runs = runs_of({"none": NONE, "oversample": NONE}, collapsed={"none": 3, "oversample": 3})
     assert screen_of(runs).lines[0].endswith("most often with none and oversample on C = 1/2 (3 of 6 each).")
+
+
+def test_rows_of_several_settings_are_told_apart_by_them() -> None:
+    runs = [runs_of({"none": NONE}, setting=each, collapsed={"none": 3}) for each in ("a", "b")]
+    assert "with none on a, C = 1/2 and none on b, C = 1/2 (3 of 6 each)" in " ".join(screen_of(*runs).lines)
 
 
 def test_few_seeds_say_nothing_of_the_sign() -> None:

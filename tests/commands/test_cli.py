@@ -94,7 +94,7 @@ def test_status_of_a_finished_study(call: Call, store: Store) -> None:
     assert "3/3" in row and "0.673" in row and "0 s left" in row
     assert lines[-2:] == [
         f"one stage: lt-rebalance show {store.location} lists all with their keys",
-        f"report: python -m analysis {store.location}",
+        f"report: python -m analysis {store.location} --study full_grid-quick",
     ]
 
 
@@ -212,6 +212,12 @@ def test_show_of_a_store_lists_every_stage_with_its_key(call: Call, store: Store
     assert [each["state"] for each in answer].count("complete") == 14
     key, title = answer[0]["key"], answer[0]["title"]
     assert stages[0] == f"  {key[:8]}  complete  {title}"
+    assert call("show", store.location, "--log").code == 2
+    assert "report: " in (out := call("status", store.location).out) and out.rstrip().endswith(" --partial")
+    (Path(store.location) / "studies" / "full_grid-quick.json").unlink()
+    name, *stages = call("show", store.location).out.splitlines()
+    assert name == "in no study:" and len(stages) == 14 and "generator seed " in " ".join(stages)
+    assert "there is no store and no stage at 'no/such'" in call("show", "no/such").err
 
 
 def test_show_finds_a_record_by_its_first_letters_or_its_path(call: Call, store: Store) -> None:

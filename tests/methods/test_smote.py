@@ -157,6 +157,9 @@ def test_parameter_that_is_a_word_or_a_number_takes_both() -> None:
     assert len(make(name, [60, 12], cluster_balance_threshold=0.0)) == 48
     with pytest.raises(ValueError, match="cluster_balance_threshold"):
         MethodConfig(name=name, draw=None, options={"cluster_balance_threshold": "much"})
+    for senseless in (float("nan"), float("inf"), 10**400, "nan"):
+        with pytest.raises(ValueError, match="cluster_balance_threshold must be"):
+            MethodConfig(name=name, draw=None, options={"cluster_balance_threshold": senseless})
 
 
 def test_options_out_of_range_are_refused() -> None:

@@ -254,6 +254,9 @@ def test_command_that_searches_end_with_compares_their_choices(
     write(tuned, [change_base(each, changes) for each in searches])
     command = shlex.split(tune_methods.say_next(options, tuned).partition(": ")[2])
     assert command[:2] == ["python", "sweeps/compare_methods.py"]
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "sweeps.tune_methods", *line])
+    as_module = shlex.split(tune_methods.say_next(options, tuned).partition(": ")[2])
+    assert as_module == ["python", "-m", "sweeps.compare_methods", *command[2:]]
     asked = ask(*command[2:])
     study = change_study(compare_methods.build_study(asked), read_overrides(asked.config, asked.set))
     chosen = {each["method"] for each in compare_methods.take_tuned(study, asked).tunings}
