@@ -12,7 +12,7 @@ from lt_rebalance.stages.kinds import KINDS
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.keys import lanes_of
 from lt_rebalance.studies.plan import group_by_upstream, list_upstreams
-from lt_rebalance.studies.stage import AnyStage
+from lt_rebalance.studies.stage import AnyStage, GeneratorStage
 from lt_rebalance.studies.workload import counts_seed, stage_batching, stage_round_ends
 
 _FLOP: dict[str, dict[int, float]] = {}
@@ -55,8 +55,13 @@ class Median:
         return statistics.median(self._sorted[middle - 1 + len(self._sorted) % 2 : middle + 1])
 
 
+def _name_work(kind: str) -> str:
+    """Return what a kind of stage trains: stages that train the same are equally fast."""
+    return "generator" if kind == GeneratorStage.kind else "classifier"
+
+
 class Throughput:
-    """The speed of stages of each kind here, in FLOP/s, from observations."""
+    """The speed of training generators and classifiers here, in FLOP/s, from observations."""
 
     def __init__(self) -> None:
         self._observed: dict[str, Median] = {}
@@ -65,7 +70,7 @@ class Throughput:
         """Observe the seconds of a share of a stage; a stage without steps is ignored."""
         if share > 0 and train_s > 0 and stage_round_ends(stage)[-1]:
             flop_per_s = share * stage_flop(stage) / train_s
-            self._observed.setdefault(stage.kind, Median()).set(stage.key, flop_per_s)
+            self._observed.setdefault(_name_work(stage.kind), Median()).set(stage.key, flop_per_s)
 
     def observe_record(self, stage: AnyStage, record: Record) -> None:
         """Observe a finished stage; one that diverged is ignored."""
@@ -73,13 +78,13 @@ class Throughput:
             self.observe(stage, 1.0, record.timing.train_s)
 
     def calibrate(self, stage: AnyStage) -> None:
-        """Measure a few training steps of a stage on artificial images, unless its kind is already known."""
-        if stage.kind not in self._observed and stage_round_ends(stage)[-1]:
+        """Measure a few training steps of a stage on artificial images, unless their speed is known."""
+        if _name_work(stage.kind) not in self._observed and stage_round_ends(stage)[-1]:
             flop_per_s = _measure(stage)
-            self._observed.setdefault(stage.kind, Median()).set(stage.key, flop_per_s)
+            self._observed.setdefault(_name_work(stage.kind), Median()).set(stage.key, flop_per_s)
 
     def seconds(self, stage: AnyStage) -> float | None:
-        """Return the training time of a stage, estimated from the other kind until its own is observed.
+        """Return the training time of a stage, at the speed of the other work until its own is observed.
 
         None if nothing is known.
         """
@@ -87,7 +92,7 @@ class Throughput:
 
     def seconds_of(self, kind: str, flop: float) -> float | None:
         """Return the same of a stage of this kind and arithmetic."""
-        observed = self._observed.get(kind) or next(iter(self._observed.values()), None)
+        observed = self._observed.get(_name_work(kind)) or next(iter(self._observed.values()), None)
         return None if observed is None else flop / observed.get()
 
 

@@ -20,7 +20,7 @@ from lt_rebalance.stages.arithmetic import Throughput, estimate_remaining_s, sta
 from lt_rebalance.stages.size import checkpoint_bytes
 from lt_rebalance.store.records import Record, Timing
 from lt_rebalance.studies.protocols import get_protocol, make_cell
-from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage
+from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage, RepresentationStage
 from lt_rebalance.training.classifier import ClassifierTraining, EvaluationSet
 from lt_rebalance.training.configs import Budget, Execution
 from lt_rebalance.training.device import torch_version
@@ -348,6 +348,22 @@ def test_calibrate_leaves_an_observed_kind_alone_and_measures_the_other() -> Non
     assert measured not in (None, by_generators)
     throughput.calibrate(make_classifier_stage(seed=1, batch_size=8))
     assert throughput.seconds(classifier) == measured
+
+
+def test_all_that_trains_a_classifier_is_of_one_speed() -> None:
+    """The first training of two, and trainings that are judged on validation images, are not measured."""
+    stage = make_classifier_stage("none", batch_size=8, selection="last")
+    stage = dataclasses.replace(stage, data=dataclasses.replace(stage.data, validation_per_class=2))
+    first = RepresentationStage(
+        **{each.name: getattr(stage, each.name) for each in dataclasses.fields(stage)}
+    )
+    others = [first, stage.on_validation()]
+    throughput = Throughput()
+    throughput.observe(stage, 1.0, 10)
+    for other in others:
+        assert throughput.seconds(other) == pytest.approx(10 * stage_flop(other) / stage_flop(stage))
+        throughput.calibrate(other)  # which would take another speed
+        assert throughput.seconds(other) == pytest.approx(10 * stage_flop(other) / stage_flop(stage))
 
 
 # Time left
