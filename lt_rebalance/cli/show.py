@@ -14,6 +14,7 @@ from rich.text import Text
 
 from lt_rebalance.cli.stores import find_stage, is_store, open_existing, print_json
 from lt_rebalance.ground.confusion import MAX_SHOWN, NUM_WORST
+from lt_rebalance.ground.exits import say_command
 from lt_rebalance.ground.imbalance import (
     COUNT_GROUPS,
     RANK_GROUPS,
@@ -65,6 +66,9 @@ def _list_stages(store: Store, *, as_json: bool) -> None:
         for each in stages:
             line = f"  {each['key'][:8]}  {each['state']:8}  {each['title']}"
             console.print(rich(line), soft_wrap=True)
+    if listed:
+        command = say_command("lt-rebalance", "show", store.location, listed[0]["key"][:8])
+        console.print(rich(f"one of them: {command}"), soft_wrap=True)
 
 
 def read_log(store: Store, key: str) -> str:

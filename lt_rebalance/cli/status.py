@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
-from lt_rebalance.ground.exits import a_command
+from lt_rebalance.ground.exits import say_command
 from lt_rebalance.ground.metrics import METRICS
 from lt_rebalance.ground.text import format_duration, make_console, rich
 from lt_rebalance.monitoring.cell_table import DEAD_CLASS, CellRow, CellTable, name_group, tabled_metrics
@@ -50,7 +50,7 @@ def _read(store: Store, studies: list[str]) -> list[Status]:
 
 def _say_next(statuses: list[Status], location: str) -> Iterator[str]:
     """Yield the commands that show more of the same store."""
-    yield f"one stage: {a_command('lt-rebalance', 'show', location)} lists all with their keys"
+    yield f"one stage: {say_command('lt-rebalance', 'show', location)} lists all with their keys"
     counts = sum((Counter(status.runs) for status in statuses), Counter())
     if counts["complete"]:
         yield f"report: {report_command(location, [status.study for status in statuses], counts)}"

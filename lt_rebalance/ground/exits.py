@@ -213,10 +213,10 @@ def this_command(flag: str | None = None, value: object = None) -> str:
         while flag in words[:-1]:
             del words[words.index(flag) : words.index(flag) + 2]
         words = [*(word for word in words if not word.startswith(f"{flag}=")), flag, str(value)]
-    return a_command(*words)
+    return say_command(*words)
 
 
-def a_command(*words: str) -> str:
+def say_command(*words: str) -> str:
     """Return a command line, after "uv run" if this process was started so: python may be another one."""
     # uv sets this variable for its children.
     return shlex.join([*(["uv", "run"] if "UV_RUN_RECURSION_DEPTH" in os.environ else []), *words])

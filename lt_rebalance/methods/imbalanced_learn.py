@@ -6,12 +6,12 @@ that is "auto" or a number is a word here, and a number again for the sampler.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
 
-from lt_rebalance.ground.option_types import MOST
 from lt_rebalance.ground.plain import field_types
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.methods.contract import OPTION_TYPES, Method
@@ -29,12 +29,16 @@ def is_sampler(name: str) -> bool:
 
 
 def numbers_as_words(declared: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options in which a number for a field of words is a word: "auto" may also be 0.1."""
+    """Return options in which a number for a field of words is a word: 0.1 and "0.10" are the same one."""
     words = {name for name, kind in field_types(declared).items() if kind is str}
-    return {
-        name: repr(float(each)) if name in words and type(each) in (int, float) and abs(each) < MOST else each
-        for name, each in given.items()
-    }
+    return {name: _as_word(each) if name in words else each for name, each in given.items()}
+
+
+def _as_word(value: Any) -> Any:  # Any: whatever was given for an option
+    if type(value) in (int, float, str):
+        with contextlib.suppress(ValueError, OverflowError):
+            return repr(float(value))
+    return value
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lt_rebalance.ground.exits import a_command
+from lt_rebalance.ground.exits import say_command
 from lt_rebalance.ground.metrics import headline_metrics
 from lt_rebalance.monitoring.estimates import (
     Estimator,
@@ -131,7 +131,7 @@ def report_command(location: str, studies: Sequence[str], counts: Mapping[str, i
         counts: their runs in each of `RUN_STATES`.
     """
     partial = ["--partial"] if counts["failed"] or counts["missing"] else []
-    return a_command("python", "-m", "analysis", location, "--study", *studies, *partial)
+    return say_command("python", "-m", "analysis", location, "--study", *studies, *partial)
 
 
 def read_status(store: Store, study: str, now_s: float) -> Status:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import analysis.__main__
 from analysis.collect import collect, read_results
 from lt_rebalance.cli.completion import list_commands
 from lt_rebalance.cli.main import main
@@ -199,13 +201,31 @@ def test_plan_of_a_sweep_passes_its_options_on(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["runs"]["planned"] == 8
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("has_gap", [False, True])
+def test_every_command_that_is_offered_can_be_pasted(
+    call: Call, store: Store, tmp_path: Path, has_gap: bool
+) -> None:
+    """From `status` to the list of stages, to one stage, and to the report, also of a study with a gap."""
+    if has_gap:
+        take_result(store, list_runs(store)[-1].key)
+    shown, report = (
+        shlex.split(line.partition(": ")[2]) for line in call("status", store.location).out.splitlines()[-2:]
+    )
+    listing = call(*shown[1 : shown.index("lists")])
+    one = shlex.split(listing.out.splitlines()[-1].partition(": ")[2])
+    assert shown[0] == one[0] == "lt-rebalance" and call(*one[1:]).code == listing.code == 0
+    assert report[:3] == ["python", "-m", "analysis"]
+    assert analysis.__main__.main([*report[3:], "--out", str(tmp_path / "report")]) == 0
+
+
 # Show
 
 
 def test_show_of_a_store_lists_every_stage_with_its_key(call: Call, store: Store) -> None:
     run = list_runs(store)[-1]
     take_result(store, run.key)
-    name, *stages = call("show", store.location).out.splitlines()
+    name, *stages, _ = call("show", store.location).out.splitlines()
     assert name == "full_grid-quick:" and len(stages) == 15
     assert [line.split()[:2] for line in stages].count([run.key[:8], "missing"]) == 1
     answer = call("show", store.location, "--json").json
@@ -215,7 +235,7 @@ def test_show_of_a_store_lists_every_stage_with_its_key(call: Call, store: Store
     assert call("show", store.location, "--log").code == 2
     assert "report: " in (out := call("status", store.location).out) and out.rstrip().endswith(" --partial")
     (Path(store.location) / "studies" / "full_grid-quick.json").unlink()
-    name, *stages = call("show", store.location).out.splitlines()
+    name, *stages, _ = call("show", store.location).out.splitlines()
     assert name == "in no study:" and len(stages) == 14 and "generator seed " in " ".join(stages)
     assert "there is no store and no stage at 'no/such'" in call("show", "no/such").err
 

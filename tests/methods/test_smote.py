@@ -148,7 +148,7 @@ def test_options_of_a_sampler_by_import_path_are_its_own() -> None:
 def test_parameter_that_is_a_word_or_a_number_takes_both() -> None:
     """No cluster has twice as many of a class as of the others; every one has 0 times as many."""
     name = BY_PATH + "KMeansSMOTE"
-    for given, kept in (("auto", "auto"), (1, "1.0"), (0.05, "0.05"), ("0.05", "0.05")):
+    for given, kept in (("auto", "auto"), (1, "1.0"), (0.05, "0.05"), ("0.050", "0.05")):
         config = MethodConfig(name=name, draw=None, options={"cluster_balance_threshold": given})
         assert config.options.cluster_balance_threshold == kept
         assert MethodConfig(name=name, draw=None, options=to_plain(config.options)) == config
