@@ -29,7 +29,7 @@ from lt_rebalance.commands.search_options import (
     search_seeds,
 )
 from lt_rebalance.commands.searches import main
-from lt_rebalance.ground.exits import this_command
+from lt_rebalance.ground.exits import say_command, this_command
 from lt_rebalance.ground.option_types import whole
 from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.methods.registry import METHODS, get_method, resolve_method, split_options
@@ -114,20 +114,21 @@ def build_searches(options: argparse.Namespace, execution: Execution) -> Sequenc
     ]
 
 
-def say_next(options: argparse.Namespace, store: Store) -> str:
+def say_next(options: argparse.Namespace, store: Store, arguments: Sequence[str]) -> str:
     """Return the command that compares the methods with their choices, on the data and settings as typed."""
-    words = shlex.split(this_command())
-    script = next(
-        place for place, word in enumerate(words) if word.removesuffix(".py").endswith("tune_methods")
-    )
-    kept = [*words[:script], words[script].replace("tune_methods", "compare_methods")]
+    typed = shlex.split(this_command())
+    start = typed[: len(typed) - len(arguments)]
+    if typed[len(start) :] != list(arguments) or "tune_methods" not in start[-1]:  # another program called
+        start = shlex.split(say_command("python", "sweeps/tune_methods.py"))
+    start[-1] = start[-1].replace("tune_methods", "compare_methods")
+    kept = []
     is_kept = True
-    for word in words[script + 1 :]:
+    for word in arguments:
         if word.startswith("--"):
             is_kept = word.partition("=")[0] not in OF_SEARCHES
         if is_kept:
             kept.append(word)
-    command = [*kept, "--steps", str(options.steps), "--tuned", store.location]
+    command = [*start, *kept, "--steps", str(options.steps), "--tuned", store.location]
     return f"to compare all of them on fresh seeds: {shlex.join(command)}"
 
 

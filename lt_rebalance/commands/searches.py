@@ -6,6 +6,7 @@ Until something is run, torch, Ray and Optuna are not imported: wrong input is r
 import argparse
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 
 from lt_rebalance.cluster.resources import Resources
@@ -27,12 +28,12 @@ SearchesBuilder = Callable[[argparse.Namespace, Execution], Sequence[Search]]
 def main(
     parser: argparse.ArgumentParser,
     build_searches: SearchesBuilder,
-    say_next: Callable[[argparse.Namespace, Store], str],
+    say_next: Callable[[argparse.Namespace, Store, Sequence[str]], str],
     arguments: Sequence[str] | None = None,
 ) -> int:
     """Run the command line of several searches with one budget each, and return its exit code.
 
-    `say_next` returns what to do with the choices, as the last line.
+    `say_next` returns what to do with the choices, as the last line; it is given the arguments as well.
 
     0: every search has spent its budget, and has a choice or only trials that are not applicable. 1:
     otherwise. Others: as `run_command`.
@@ -83,7 +84,7 @@ def main(
                     exit_codes.append(command.run(None))
             num_without = sum(code != 0 for code in exit_codes)
             print(f"searches={len(searches)} chosen={len(searches) - num_without} without={num_without}")
-            print(say_next(options, place))
+            print(say_next(options, place, sys.argv[1:] if arguments is None else arguments))
             return EXIT_INCOMPLETE if num_without else 0
 
         return run

@@ -252,11 +252,14 @@ def test_command_that_searches_end_with_compares_their_choices(
     searches = tune_methods.build_searches(options, cpu_execution)
     changes = read_overrides(options.config, options.set)
     write(tuned, [change_base(each, changes) for each in searches])
-    command = shlex.split(tune_methods.say_next(options, tuned).partition(": ")[2])
+    command = shlex.split(tune_methods.say_next(options, tuned, line).partition(": ")[2])
     assert command[:2] == ["python", "sweeps/compare_methods.py"]
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "sweeps.tune_methods", *line])
-    as_module = shlex.split(tune_methods.say_next(options, tuned).partition(": ")[2])
+    as_module = shlex.split(tune_methods.say_next(options, tuned, line).partition(": ")[2])
     assert as_module == ["python", "-m", "sweeps.compare_methods", *command[2:]]
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-c", "main()"])
+    from_program = shlex.split(tune_methods.say_next(options, tuned, line).partition(": ")[2])
+    assert from_program == command
     asked = ask(*command[2:])
     study = change_study(compare_methods.build_study(asked), read_overrides(asked.config, asked.set))
     chosen = {each["method"] for each in compare_methods.take_tuned(study, asked).tunings}
