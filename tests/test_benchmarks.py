@@ -57,7 +57,7 @@ def test_work_is_measured_in_turn() -> None:
         (methods.main, ["--methods", "focal", "mixup", "--steps", "1", "--repetitions", "1"], 2),
         (status.main, ["--records", "10"], 1),
         (tensorboard.main, ["--runs", "10"], 1),
-        (orchestration.main, ["--bucket", "--records", "1001"], 7),
+        (orchestration.main, ["--bucket", "--records", "101"], 7),
         (order.main, ["--slots", "2"], 2),
     ],
     ids=["lanes", "methods", "status", "tensorboard", "bucket", "order"],

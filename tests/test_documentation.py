@@ -195,7 +195,7 @@ def test_slow_blocks_run_one_after_another(page: Path, tmp_path: Path) -> None:
             "uv run python": python,
             "uv run lt-rebalance": f"{python} -m lt_rebalance",
             "sweeps/": f"{shlex.quote(str(ROOT))}/sweeps/",
-            "--seeds 5": "--seeds 2 --steps 20 --generator-steps 20",  # enough to see that it runs
+            "--seeds 5": "--seeds 1 --steps 20 --generator-steps 20",  # enough to see that it runs
         }.items():
             text = text.replace(shown, run)
         done = subprocess.run(

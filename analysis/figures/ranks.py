@@ -1,6 +1,5 @@
 """Figure F4: mean ranks of methods, and groups without a significant difference."""
 
-import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -123,15 +122,13 @@ def rank_table(runs: pd.DataFrame) -> pd.DataFrame:
     A method that is not applicable at any seed of a set is not one that this has.
     Only seeds at which all of them are complete.
     """
-    tables = []
-    for _, block in runs[runs["data"].isin(compared_data(runs))].groupby("data", sort=False):
-        is_served = ~block.groupby("cell")["is_not_applicable"].transform("all")
-        cells = block[is_served].drop_duplicates("method").set_index("method")["cell"]
-        table = complete_table(block, list(cells), leading_of(block))
-        table.columns = pd.Index(cells.index)
-        tables.append(table)
-    if not tables:
+    among = runs[runs["data"].isin(compared_data(runs))]
+    served = among[~among.groupby("cell")["is_not_applicable"].transform("all")]
+    cells = served.drop_duplicates(["data", "method"])
+    found = [dict(zip(of["method"], of["cell"], strict=True)) for _, of in cells.groupby("data", sort=False)]
+    if not found or len(found) < among["data"].nunique():
         return pd.DataFrame()
-    methods = in_order(set.intersection(*(set(table.columns) for table in tables)))
-    summed = functools.reduce(pd.DataFrame.add, (table[methods] for table in tables))
-    return (summed / len(tables)).dropna()
+    methods = in_order(set.intersection(*map(set, found)))
+    table = complete_table(served, list(cells["cell"]), leading_of(among))
+    summed = sum(table[[of_data[method] for method in methods]].to_numpy() for of_data in found)
+    return pd.DataFrame(summed / len(found), index=table.index, columns=pd.Index(methods, name="method"))

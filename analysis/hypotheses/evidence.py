@@ -3,10 +3,10 @@
 Only `conclude` gives verdicts, by these rules:
 
 - The unit of replication is the seed: a part has one value per seed, or one run per seed and cell.
-- The direction is that of the claim, fixed beforehand (see `directed`). - A claim of several parts, say one
-  for each C, is supported when every part is significant in its direction (an intersection-union test, which
-  needs no further correction), and contradicted when any part is significant the other way after Holm's
-  correction over the parts. Neither: undecided.
+- The direction is that of the claim, fixed beforehand (see `directed`).
+- A claim of several parts, say one for each C, is supported when every part is significant in its direction
+  (an intersection-union test, which needs no further correction), and contradicted when any part is
+  significant the other way after Holm's correction over the parts. Neither: undecided.
 - A part of too few seeds to reach `ALPHA` decides nothing; where all are, the claim is not tested.
 - A part that lost seeds for a reason that depends on the outcome, such as divergence, decides nothing either.
 - Cells that differ in more than what is claimed give no verdict.
@@ -185,9 +185,18 @@ class Evidence:
         return self.runs.pivot(index="seed", columns="cell", values="state")
 
     @cached_property
-    def _states_SC(self) -> NDArray[np.object_]:
-        states_SC: NDArray[np.object_] = self._states.to_numpy(dtype=object)
-        return states_SC
+    def _column_of(self) -> dict[str, int]:
+        return {cell: column for column, cell in enumerate(self._states.columns)}
+
+    @cached_property
+    def _masks_SC(self) -> dict[str, NDArray[np.bool_]]:
+        """Which runs are planned, complete and diverged, with seeds as rows and cells as columns."""
+        states_SC = self._states.to_numpy(dtype=object)
+        return {
+            "planned": ~pd.isna(states_SC),
+            "complete": states_SC == "complete",
+            "diverged": states_SC == "diverged",
+        }
 
     def metric(self, name: str) -> pd.DataFrame:
         """Return a metric of the runs, with seeds as rows and cells as columns."""
@@ -206,12 +215,13 @@ class Evidence:
         wide = self.metric("accuracy") if values is None else values
         if not (wide.index.equals(self._states.index) and wide.columns.equals(self._states.columns)):
             wide = wide.reindex(index=self._states.index, columns=self._states.columns)
-        columns = self._states.columns.get_indexer(list(cells))
-        states_SM, values_SM = self._states_SC[:, columns], wide.to_numpy(dtype=np.float64)[:, columns]
-        is_planned = ~pd.isna(states_SM).any(axis=1)
-        is_known = (states_SM == "complete").all(axis=1) & ~np.isnan(values_SM).any(axis=1)
+        columns = [self._column_of[cell] for cell in cells]
+        values_SM = wide.to_numpy(dtype=np.float64)[:, columns]
+        masks_SM = {state: mask_SC[:, columns] for state, mask_SC in self._masks_SC.items()}
+        is_planned = masks_SM["planned"].all(axis=1)
+        is_known = masks_SM["complete"].all(axis=1) & ~np.isnan(values_SM).any(axis=1)
         is_used = is_known & np.isfinite(values_SM).all(axis=1)
-        is_lost = (states_SM == "diverged").any(axis=1) | (is_known & ~is_used)
+        is_lost = masks_SM["diverged"].any(axis=1) | (is_known & ~is_used)
         return Replicates(
             seeds=tuple(self._states.index[is_used]),
             values_SM=values_SM[is_used],

@@ -18,7 +18,7 @@ from tests.places import BucketPlace
 from tests.ray_faults import BROKEN_WORKER
 from tests.s3_server import S3Server, environment
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

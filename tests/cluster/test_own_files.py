@@ -13,7 +13,7 @@ from lt_rebalance.store import open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from sweeps import full_grid
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.slow
 
 SOURCE = """\
 import sys

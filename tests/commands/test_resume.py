@@ -70,6 +70,9 @@ def test_command_that_is_asked_to_stop_says_how_to_go_on(
     last = start_command(storage)
     output, _ = last.communicate()
     assert last.returncode == 0, output
+    lines = output.splitlines()
+    assert "starting Ray" in lines and any(re.match(r"\d/\d classifier ", line) for line in lines)
+    assert not any(re.search(": (begins|goes on|round )", line) for line in lines)  # of --verbosity 2
     results = find_results(storage)
     assert len(results) == NUM_STAGES and finished.items() <= results.items()
 

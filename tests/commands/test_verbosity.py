@@ -34,15 +34,15 @@ def run_in_log(command: str, storage: Path, *arguments: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_log_of_a_sweep_has_more_from_level_to_level(tmp_path: Path) -> None:
+def test_log_of_a_sweep_has_nothing_of_its_stages_or_all_of_them(tmp_path: Path) -> None:
+    """The level between them is that of a command that is asked for none: see test_resume.py."""
     quiet = run_in_log(SWEEP, tmp_path / "quiet", "--verbosity", "0")
     assert quiet[0].startswith("full_grid-quick: ") and quiet[-1].startswith("planned=1 complete=1 ")
     assert not any(TITLE in line for line in quiet)
-    normal = run_in_log(SWEEP, tmp_path / "normal")
-    told = normal[: normal.index(quiet[0])]
-    assert "starting Ray" in told and told[-1].startswith(f"1/1 {TITLE}: accuracy ")
     detailed = run_in_log(SWEEP, tmp_path / "detailed", "--verbosity", "2")
-    more = [line for line in detailed if line.startswith(f"{TITLE}: ")]
+    told = detailed[: detailed.index(quiet[0])]
+    assert "starting Ray" in told and told[-1].startswith(f"1/1 {TITLE}: accuracy ")
+    more = [line for line in told if line.startswith(f"{TITLE}: ")]
     assert more[0] == f"{TITLE}: begins" and len(more) == 2
     assert re.match(rf"{TITLE}: round 1/1, [\d.]+ s: train_loss [\d.]+, test_accuracy ", more[1])
 
@@ -63,7 +63,7 @@ def test_narrow_terminal_without_colours_gets_neither_long_lines_nor_colours(tmp
     width = 60
     reader, writer = pty.openpty()
     variables = {"NO_COLOR": "1", "COLUMNS": str(width), "TERM": "xterm-256color"}
-    words = [sys.executable, *SWEEP.split(), "--storage", str(tmp_path / "store")]
+    words = [sys.executable, *SWEEP.split(), *linear_network.OPTIONS, "--storage", str(tmp_path / "store")]
     without = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
     with subprocess.Popen(
         words, stdin=writer, stdout=writer, stderr=writer, cwd=ROOT, env=without | variables
