@@ -14,7 +14,7 @@ from lt_rebalance.files.archive import ARCHIVE, CHECKSUMS, MOST_BYTES, write_arc
 from lt_rebalance.files.trees import delete_tree
 from lt_rebalance.ground.names import is_foreign
 from lt_rebalance.ground.text import format_bytes
-from lt_rebalance.monitoring.sessions import read_sessions, sessions_path
+from lt_rebalance.monitoring.sessions import hide_directories, read_sessions, sessions_path
 from lt_rebalance.monitoring.stage_log import Attempts, log_path, read_attempts
 from lt_rebalance.monitoring.status import read_status
 from lt_rebalance.stages.installation import import_beside
@@ -92,7 +92,7 @@ def _collect(store: Store, document: StudyDocument) -> Iterable[tuple[str, bytes
         yield from found.items()
     for path in (*map(log_path, keys), sessions_path(document.name)):
         try:
-            yield path, files.read_appended(path)
+            yield path, hide_directories(files.read_appended(path))
         except FileNotFoundError:
             continue
 

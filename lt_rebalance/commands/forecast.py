@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ class Job:
     resources: Resources
     seeds_option: str = "--seeds"
     """the option that grows the study"""
+    most_seeds: float = math.inf
+    """seeds to which it may grow"""
     answer: Answer | None = None
     """what the run prints at its end, in addition to the account of its runs"""
 

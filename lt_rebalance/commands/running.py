@@ -162,8 +162,9 @@ def _show_results(job: Job, store: Store, console: Console) -> int:
     if counts["missing"]:
         print(f"to run what is missing: {this_command()}")
     is_done = counts["complete"] + num_not_applicable == len(ledger.plan.runs)
-    if is_done and all(isinstance(seed, int) for seed in study.seeds):
-        print(f"for twice the seeds: {this_command(job.seeds_option, 2 * len(study.seeds))}")
+    more = 2 * len(study.seeds)
+    if is_done and more <= job.most_seeds and all(isinstance(seed, int) for seed in study.seeds):
+        print(f"for twice the seeds: {this_command(job.seeds_option, more)}")
     if counts["complete"]:
         print(f"for a report: {report_command(store.location, [study.name], counts)}")
     print(ledger.summary())

@@ -22,6 +22,7 @@ import argparse
 import datetime
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -246,6 +247,12 @@ def check_registration(study: Study, options: argparse.Namespace) -> Callable[[]
         return lambda: _register(plan, cells, Path(options.plan_file))
     plan.require_cells(cells)
     return None
+
+
+def registered_seeds(options: argparse.Namespace) -> float:
+    """Return to how many seeds the study of a sweep may grow; infinite without a plan."""
+    path = getattr(options, "plan_file", None)
+    return math.inf if path is None else read_plan(path).seeds
 
 
 def _register(plan: StudyPlan, cells: Cells, path: Path) -> int:

@@ -20,7 +20,12 @@ from lt_rebalance.commands.own_images import (
     require_running,
     share_images,
 )
-from lt_rebalance.commands.study_plan import PlannedParser, add_plan_file, check_registration
+from lt_rebalance.commands.study_plan import (
+    PlannedParser,
+    add_plan_file,
+    check_registration,
+    registered_seeds,
+)
 from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import are_embedded, get_dataset_spec
 from lt_rebalance.data.counting import look_in
@@ -260,7 +265,14 @@ def _prepare(
             check_memory(ledger.pending(), resources.num_slots, resources.max_lanes)
     if store is not None and not options.plan:
         share_images([cell.data.dataset for cell in study.cells], store, options)
-    job = Job(question=question, answer=answer, ledger=ledger, store=store, resources=resources)
+    job = Job(
+        question=question,
+        answer=answer,
+        ledger=ledger,
+        store=store,
+        resources=resources,
+        most_seeds=registered_seeds(options),
+    )
     return job, lease
 
 

@@ -7,6 +7,7 @@ A view, like logs: no result depends on it. A killed process leaves no end.
 
 import contextlib
 import json
+import re
 import socket
 import time
 import uuid
@@ -29,6 +30,12 @@ _BEGIN = fields({**_ID, "command": label, "host": label, "num_stages": whole(1)}
 _TOLD = fields({**_ID, "num_done": whole(), "left_s": optional(_SECONDS)})
 _END = fields({**_ID, "end": label})
 DONE = "done"
+_DIRECTORIES = re.compile(rb"(?<=')/[^']*/|(?<![\w.:/~])/(?:[^\s/\"'=\\]+/)+")
+
+
+def hide_directories(log: bytes) -> bytes:
+    """Return a log, of sessions or of a stage, whose absolute paths are file names: it can be published."""
+    return _DIRECTORIES.sub(b"", log)
 
 
 def sessions_path(study: str) -> str:

@@ -17,7 +17,7 @@ from analysis.__main__ import main as analyse
 from lt_rebalance.cli import publish as command
 from lt_rebalance.cli.main import main
 from lt_rebalance.commands.study_plan import register_cells
-from lt_rebalance.monitoring.sessions import SessionLog
+from lt_rebalance.monitoring.sessions import SessionLog, sessions_path
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
@@ -70,7 +70,8 @@ def store(tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution) ->
         for said in ("goes on after round 1/2", "round 2/2, 9 s")
     ]
     opened.files.append(f"logs/{key}.log", "\n".join(log).encode())
-    SessionLog(opened.files, NAME, "python sweep.py", 15)
+    command = "python sweep.py --storage=/home/me/store --data-dir '/data of/me/x' 7/9"
+    SessionLog(opened.files, NAME, command, 15)
     return opened
 
 
@@ -125,6 +126,7 @@ def test_folder_holds_everything_and_is_published_again_alike(
     assert {name: content for name, content in read_tree(folder).items() if name != "SHA256SUMS"} == first
     published = open_store(str(folder), None, create=False, is_read_only=True)
     assert published is not None
+    assert b"--storage=store " in published.files.read_appended(sessions_path(NAME))
     for key in store.list_keys():
         record = published.read_record(key)
         assert record == store.read_record(key) and record is not None
@@ -145,7 +147,7 @@ def test_readme_tells_runs_keys_attempts_and_cost(publish: Publish, folder: Path
         "Confirmatory: H2, claims of the paper; everything else is exploratory.",
         "1 attempts began a training, 1 resumed from a\ncheckpoint, and 0 began at a stage",
         "saved 1.00 h of training",
-        "| 15 | none: killed |  | python sweep.py |",
+        "| 15 | none: killed |  | python sweep.py --storage=store --data-dir 'x' 7/9 |",
         f"verify studies/{NAME} ",
     ):
         assert said in text, said
@@ -230,7 +232,8 @@ def test_study_is_registered_run_published_and_verified_on_real_ray(tmp_path: Pa
     arguments = "--preset quick --c 1/2 --methods none cgan --generators small_mlp_cgan_leaky --device cpu"
     arguments += " --precision float32 --steps 20 --generator-steps 20"
     plan = PLAN.replace('["--preset", "quick"]', json.dumps(arguments.split()))
-    (folder / "plan.toml").write_text(plan.replace("least_seeds = 3", "least_seeds = 1"))
+    plan = plan.replace("least_seeds = 3", "least_seeds = 1").replace("seeds = 4", "seeds = 1")
+    (folder / "plan.toml").write_text(plan)
 
     def call(*command: str) -> str:
         done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True)
@@ -239,7 +242,7 @@ def test_study_is_registered_run_published_and_verified_on_real_ray(tmp_path: Pa
 
     sweep = [str(ROOT / "sweeps" / "full_grid.py"), "--plan-file", "studies/pilot/plan.toml"]
     call(*sweep, "--register")
-    call(*sweep, "--seeds", "1", "--storage", "store")
+    assert "for twice the seeds" not in call(*sweep, "--storage", "store"), "no more are registered"
     look = ["-c", "import sys; from lt_rebalance.cli.main import main; sys.exit(main())"]
     call(*look, "publish", "studies/pilot", "--storage", "store")
     shutil.rmtree(tmp_path / "store")
