@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from analysis.__main__ import main as analyse
@@ -17,7 +18,9 @@ from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
 from lt_rebalance.training.configs import Execution
 from tests.tiny import TINY
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "store"
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "store"
+PUBLISHED = sorted(path.parent for path in (ROOT / "studies").glob(f"*/{ARCHIVE}"))
 
 
 def publish(store: Path, folder: Path) -> Path:
@@ -163,3 +166,18 @@ def test_store_is_named_once(golden: Path, capsys: pytest.CaptureFixture[str]) -
     assert "a path names its store itself" in capsys.readouterr().err
     assert main(["verify", str(golden), "0" * 64]) == 2
     assert "no stage has a key that begins with" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+def test_tables_of_each_published_study_are_those_of_its_records(folder: Path, tmp_path: Path) -> None:
+    """On one processor the whole report is equal bit for bit; on another last bits may differ."""
+    assert analyse([str(folder), "--out", str(tmp_path / "report")]) == 0
+    made, published = (
+        {path.relative_to(place): path for path in place.rglob("*") if path.is_file()}
+        for place in (tmp_path / "report", folder / "report")
+    )
+    assert made.keys() == published.keys()
+    for name in (name for name in made if name.suffix == ".csv" and made[name].read_text().strip()):
+        tables = [pd.read_csv(files[name]) for files in (made, published)]
+        pd.testing.assert_frame_equal(*tables, rtol=1e-6)
