@@ -270,14 +270,16 @@ def describe_collapse(collapse: pd.DataFrame) -> str:
     rate = counts.pop() if len(counts) == 1 else percent(worst["collapse_rate"].iloc[0])
     return (
         f"In {num_collapsed:,} of {count(n, 'complete run')} ({percent(num_collapsed / n)}) at least one "
-        f"class is never recognised, most often with {_name_rows(worst)} "
+        f"class is never recognised, most often {_name_rows(worst)} "
         f"({rate}{' each' if len(worst) > 1 else ''})."
     )
 
 
 def _name_rows(rows: pd.DataFrame) -> str:
-    """Return "none and mlp_cgan_relu on C = 1/2", at most `_MOST_NAMED` by name."""
+    """Return "with none and focal on C = 1/2"; of more than `_MOST_NAMED` in several places their number."""
     is_one_place = len(rows[["setting", "data"]].drop_duplicates()) == 1
+    if len(rows) > _MOST_NAMED and not is_one_place:
+        return f"in {len(rows)} rows of T3a"
     places = [
         _name_place(row, is_one_setting=rows["setting"].nunique() == 1) for row in rows.to_dict("records")
     ]
@@ -285,7 +287,7 @@ def _name_rows(rows: pd.DataFrame) -> str:
     if not is_one_place:
         named = [f"{method} on {place}" for method, place in zip(named, places, strict=True)]
     more = [count(len(named) - _MOST_NAMED, "other row")] if len(named) > _MOST_NAMED else []
-    return listed([*named[:_MOST_NAMED], *more]) + (f" on {places[0]}" if is_one_place else "")
+    return f"with {listed([*named[:_MOST_NAMED], *more])}" + (f" on {places[0]}" if is_one_place else "")
 
 
 def _describe_changes(ablations: pd.DataFrame, leaders: pd.DataFrame) -> Iterator[str]:

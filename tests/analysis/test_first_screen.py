@@ -200,6 +200,12 @@ def test_collapse_is_one_line_with_where_it_is_worst() -> None:
     )
     runs = runs_of({"none": NONE, "oversample": NONE}, collapsed={"none": 3, "oversample": 3})
     assert screen_of(runs).lines[0].endswith("most often with none and oversample on C = 1/2 (3 of 6 each).")
+    methods = ("none", "undersample", "oversample")
+    places = [
+        runs_of(dict.fromkeys(methods, NONE), data=data, collapsed=dict.fromkeys(methods, 6))
+        for data in ("7/9", "1/2")
+    ]
+    assert screen_of(*places).lines[-1].endswith("most often in 6 rows of T3a (6 of 6 each).")
 
 
 def test_rows_of_several_settings_are_told_apart_by_them() -> None:
