@@ -79,20 +79,27 @@ def fewest_blocks(num_methods: int) -> float:
 
 
 def plot_ranks(axes: Axes, ranks: pd.Series, p_values: pd.DataFrame, metric: str = "accuracy") -> Axes:
-    """Draw a critical-difference diagram of mean ranks."""
+    """Draw a critical-difference diagram of mean ranks, reproducible in its bytes."""
+    ranks = ranks.sort_values()
+    methods = list(ranks.index)
+    # Methods are numbers to this function, because it draws sets in their order: that of names differs
+    # between processes.
+    numbers = range(len(methods))
     drawn = scikit_posthocs.critical_difference_diagram(
-        ranks,
-        p_values,
+        pd.Series(ranks.to_numpy(), index=numbers),
+        p_values.loc[methods, methods].set_axis(numbers, axis=0).set_axis(numbers, axis=1),
         alpha=ALPHA,
         ax=axes,
-        label_fmt_left="{label} ({rank:.2f})  ",
-        label_fmt_right="  {label} ({rank:.2f})",
+        label_fmt_left="{label}",
+        label_fmt_right="{label}",
         label_props={"fontsize": 9},
         crossbar_props={"marker": "o", "markersize": 5},
-        color_palette={method: colour_of(method) for method in ranks.index},
+        color_palette={number: colour_of(methods[number]) for number in numbers},
         text_h_margin=0.02,
     )
     for label in drawn["labels"]:
+        number = int(label.get_text())
+        label.set_text(f"  {methods[number]} ({ranks.iloc[number]:.2f})  ")
         label.set_color("black")
     axes.set_xlabel(f"mean rank of {metric}, 1 is best")
     axes.xaxis.set_label_position("top")

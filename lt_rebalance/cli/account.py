@@ -69,7 +69,7 @@ def describe(account: Account) -> str:
         runs={state: status.runs[state] for state in ("planned", *RUN_STATES)},
         stages=status.stages,
         keys=keys,
-        keys_sha256=hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest(),
+        keys_sha256=hashlib.sha256("".join(f"{key}\n" for key in sorted(keys)).encode()).hexdigest(),
         execution=account.execution,
         made=dict(sorted(Counter(map(_describe_origin, account.records)).items())),
         num_logs=len(account.attempts),

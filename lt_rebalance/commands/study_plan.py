@@ -22,7 +22,6 @@ import argparse
 import datetime
 import hashlib
 import json
-import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -249,10 +248,10 @@ def check_registration(study: Study, options: argparse.Namespace) -> Callable[[]
     return None
 
 
-def registered_seeds(options: argparse.Namespace) -> float:
-    """Return to how many seeds the study of a sweep may grow; infinite without a plan."""
+def registered_plan(options: argparse.Namespace) -> StudyPlan | None:
+    """Return the plan of a sweep's study, or None if there is none."""
     path = getattr(options, "plan_file", None)
-    return math.inf if path is None else read_plan(path).seeds
+    return None if path is None else read_plan(path)
 
 
 def _register(plan: StudyPlan, cells: Cells, path: Path) -> int:

@@ -5,6 +5,7 @@ Until something is run, neither torch nor Ray is imported: wrong input is refuse
 
 import argparse
 import contextlib
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import filterfalse
 
@@ -24,7 +25,7 @@ from lt_rebalance.commands.study_plan import (
     PlannedParser,
     add_plan_file,
     check_registration,
-    registered_seeds,
+    registered_plan,
 )
 from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import are_embedded, get_dataset_spec
@@ -265,13 +266,14 @@ def _prepare(
             check_memory(ledger.pending(), resources.num_slots, resources.max_lanes)
     if store is not None and not options.plan:
         share_images([cell.data.dataset for cell in study.cells], store, options)
+    registered = registered_plan(options)
     job = Job(
-        question=question,
+        question=question if registered is None else registered.question,
         answer=answer,
         ledger=ledger,
         store=store,
         resources=resources,
-        most_seeds=registered_seeds(options),
+        most_seeds=math.inf if registered is None else registered.seeds,
     )
     return job, lease
 

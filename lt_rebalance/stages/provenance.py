@@ -21,6 +21,7 @@ COMMIT_VARIABLE = "LT_REBALANCE_COMMIT"
 PACKAGE = Path(__file__).resolve().parents[1]
 _COMMIT = re.compile(r"(?P<commit>[0-9a-f]{40}|[0-9a-f]{64})(?P<dirty>-dirty)?")
 _PACKAGES = ("lt_rebalance", "analysis")
+_CODE = (*_PACKAGES, "sweeps", "pyproject.toml")
 _GIT_PATIENCE_S = 60
 
 
@@ -118,11 +119,11 @@ def _read_variable() -> dict[str, Any]:
 
 
 def _find_changes(root: Path) -> bool | None:
-    """Whether tracked files in a directory were changed, or its packages have untracked code.
+    """Whether tracked code in a directory was changed, or its packages have untracked code.
 
     None if git cannot tell.
     """
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no", "-z", "--", ".")
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no", "-z", "--", *_CODE)
     others = _git(root, "ls-files", "--others", "-z", "--", *_PACKAGES)
     if changed is None or others is None:
         return None

@@ -1,4 +1,4 @@
-"""Figures are drawn alike, whatever settings of matplotlib the user has."""
+"""Figures are drawn alike, whatever settings the user has, and in every process."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-GOLDEN = ROOT / "tests" / "golden" / "store"
+STUDY = ROOT / "studies" / "sample"
 SETTINGS = """
 text.usetex: True
 font.family: Nonsense
@@ -22,15 +22,15 @@ backend: TkAgg
 
 
 @pytest.mark.slow
-def test_settings_and_screens_of_the_user_change_no_byte_of_a_report(tmp_path: Path) -> None:
+def test_settings_screens_and_hashes_of_the_user_change_no_byte_of_a_report(tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_text(SETTINGS)
-    odd = {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "MPLBACKEND": "nonsense"}
-    command = [sys.executable, "-m", "analysis", str(GOLDEN), "--out"]
+    odd = {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "MPLBACKEND": "nonsense", "PYTHONHASHSEED": "1"}
+    command = [sys.executable, "-m", "analysis", str(STUDY), "--out"]
     processes = [
         subprocess.Popen(
             [*command, str(tmp_path / name)], env=os.environ | settings, cwd=ROOT, stdout=subprocess.PIPE
         )
-        for name, settings in {"odd": odd, "plain": {}}.items()
+        for name, settings in {"odd": odd, "plain": {"PYTHONHASHSEED": "0"}}.items()
     ]
     for process in processes:
         process.communicate()

@@ -90,24 +90,25 @@ def test_methods_and_networks_of_ones_own_run_on_nodes_that_have_no_such_file_an
     mine = "/proc/self/cwd/mine.py"
     place = str(tmp_path / "store")
     where = ["--address", address, "--storage", place, "--device", "cpu", "--precision", "float32"]
-    small = ["--c", "1/2", "--steps", "6", "--seeds", "3", "--set", f"classifier.architecture={mine}:linear"]
+    small = ["--c", "1/2", "--steps", "6", "--set", f"classifier.architecture={mine}:linear"]
 
-    def sweep(*methods: str) -> tuple[int, str]:
-        arguments = [*where, *small, "--methods", *methods, "--name", methods[-1].rpartition(":")[2]]
+    def sweep(num_seeds: int, *methods: str) -> tuple[int, str]:
+        asked = ["--seeds", str(num_seeds), "--methods", *methods, "--name", methods[-1].rpartition(":")[2]]
+        arguments = [*where, *small, *asked]
         code = main(full_grid.make_grid_parser(), full_grid.build_study, arguments)
         return code, "".join(capsys.readouterr())
 
-    code, said = sweep(f"{mine}:five")
+    code, said = sweep(2, f"{mine}:five")
     assert code == 0, said
-    assert "planned=3 complete=3" in said and "mine.py:five@" in said
+    assert "planned=2 complete=2" in said and "mine.py:five@" in said
     nodes = {path.name: path.read_text() for path in seen.iterdir()}
     assert len(nodes) == 2 and set(nodes.values()) == {"False"}
 
-    code, said = sweep("none", f"{mine}:nothing")
+    code, said = sweep(1, "none", f"{mine}:nothing")
     line = SOURCE.partition('raise MyOwnError("this", "that")')[0].count("\n") + 1
     told = f"{mine}:{line}: MyOwnError: this and that"
     assert code == 1
-    assert "planned=6 complete=3 failed=3" in said and "failed runs by cause: own file 3" in said
+    assert "planned=2 complete=1 failed=1" in said and "failed runs by cause: own file 1" in said
     assert "lost" not in said and "lost" not in caplog.text
     assert f"{told}; it is retried" in caplog.text
     store = open_store(place, RESULTS_VERSION, create=False, is_read_only=True)

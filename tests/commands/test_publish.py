@@ -139,7 +139,7 @@ def test_folder_holds_everything_and_is_published_again_alike(
 def test_readme_tells_runs_keys_attempts_and_cost(publish: Publish, folder: Path, store: Store) -> None:
     publish()
     text = (folder / "README.md").read_text()
-    keys = hashlib.sha256("\n".join(sorted(store.list_keys())).encode()).hexdigest()
+    keys = hashlib.sha256("".join(f"{key}\n" for key in sorted(store.list_keys())).encode()).hexdigest()
     for said in (
         "# Does it \\*help\\*?",
         "2 cells at 3 seeds: planned 6, complete 6, failed 0, diverged 0, missing 0.",

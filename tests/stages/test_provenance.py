@@ -85,7 +85,9 @@ def test_checkout_names_its_commit_and_only_changes_that_matter_are_changes(tmp_
     (root / "notes.txt").write_text("mine")
     (root / "sweep_of_mine.py").write_text("")
     (package / "data" / "cache.bin").write_bytes(b"")
+    (root / "README.md").write_text("no code\n")
     assert source_of(package) == clean
+    (root / "README.md").write_text("a project\n")
     for name, content in {"stages.py": "changed\n", "new.py": "", "scratch.py": "ignored by git\n"}.items():
         before = (package / name).read_bytes() if (package / name).exists() else None
         (package / name).write_text(content)
