@@ -129,4 +129,4 @@ def _describe_mixtures(reader: StoreReader) -> Iterator[str]:
         if len(values := Counter(row[name] for row in finished)) > 1:
             yield f"results come from {len(values)} {meaning}"
     if dirty := sum(row["is_dirty"] is True for row in finished):
-        yield f"{dirty} results were made with uncommitted changes to the code"
+        yield f"{dirty} results were made with uncommitted changes to tracked files"

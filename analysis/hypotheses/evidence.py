@@ -306,7 +306,9 @@ def conclude(
         evidence += f"; where some seeds {' or '.join(lost)}, the remaining seeds decide nothing"
     verdict = _verdict(parts, fewest, is_corrected=is_corrected, is_of_some=is_of_some)
     if verdict == NOT_TESTED:
-        evidence = f"fewer than {fewest} seeds cannot reach p < {ALPHA:g}: {evidence}"
+        is_short = all(part.num_planned < fewest for part in at_hand)
+        reason = f"cannot reach p < {ALPHA:g}" if is_short else "have what this needs"
+        evidence = f"fewer than {fewest} seeds {reason}: {evidence}"
     elif is_confounded:
         verdict = UNDECIDED
         evidence += "; no verdict, because the configurations differ in more than the claim"

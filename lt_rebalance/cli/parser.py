@@ -24,7 +24,7 @@ examples:
   source <(lt-rebalance completion bash)
 
 A sweep starts with python sweeps/full_grid.py, and the same command resumes it. A report:
-python -m analysis results, with --paper also LaTeX.
+python -m analysis results, whose tables are LaTeX too; with --paper, a paper's.
 
 exit codes: 0 done; 1 failed: verify found a difference, retry left failures, or an error
 ended the work; 2 refused: wrong input, or a store that cannot be used; 130 Ctrl-C"""

@@ -37,7 +37,13 @@ def add_axes(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> 
         metavar="NAME",
         help=f"of {', '.join(GENERATORS)}, or of a file of your own, as PATH.py:NAME",
     )
-    axes.add_argument("--protocol", nargs="+", metavar="NAME", help=f"of {', '.join(PROTOCOLS)}")
+    axes.add_argument(
+        "--protocol",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(PROTOCOLS)}. paper: as its code, with double softmax; sound: good practice, "
+        "cross-entropy and equal steps",
+    )
     axes.add_argument("--name", help="name of the study in the store (default: SWEEP-PRESET)")
     axes.add_argument(
         "--seeds",

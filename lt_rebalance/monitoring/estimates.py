@@ -193,15 +193,20 @@ def spending_by_cell(
     ]
 
 
-def saved_by_sharing(keys_by_run: Iterable[Collection[str]], spent_s: Mapping[str, float]) -> float:
+def saved_by_sharing(keys_by_run: Iterable[Collection[str]], facts: Mapping[str, StageFacts]) -> float:
     """Return the device seconds that runs would cost more if each trained all stages for itself alone.
+
+    A representation that a run of method none has trained as well held no device of its own.
 
     Args:
         keys_by_run: the keys of the stages of each run that is done.
-        spent_s: as in `spending_by_kind`.
+        facts: of all stages, by key.
     """
     users = Counter(key for keys in keys_by_run for key in keys)
-    return sum((num - 1) * spent_s.get(key, 0.0) for key, num in users.items())
+    return sum(
+        (num - 1) * facts[key].device_s if facts[key].device_s else num * facts[key].train_s
+        for key, num in users.items()
+    )
 
 
 def add_up(spendings: Sequence[Spending], names: Sequence[str]) -> dict[str, Spending]:

@@ -179,7 +179,7 @@ def describe_status(
         spending=sum_spending(spent_s, left_s),
         spending_by_kind=spending_by_kind({key: fact.kind for key, fact in facts.items()}, spent_s, left_s),
         spending_by_method=add_up(by_cell, [cell.method for cell in study.cells]),
-        saved_s=saved_by_sharing(done.values(), spent_s),
+        saved_s=saved_by_sharing(done.values(), facts),
     )
 
 

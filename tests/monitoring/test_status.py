@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from lt_rebalance.files.filesystem import LocalFilesystem
-from lt_rebalance.monitoring.estimates import LATEST, Estimator, Spending, add_up, estimate_left
+from lt_rebalance.monitoring.estimates import (
+    LATEST,
+    Estimator,
+    Spending,
+    add_up,
+    estimate_left,
+    saved_by_sharing,
+)
 from lt_rebalance.monitoring.facts import StageFacts, read_facts
 from lt_rebalance.monitoring.status import STRAGGLER_LEAST_S, StageReason, Status, describe_status
 from lt_rebalance.store import Store
@@ -296,6 +303,18 @@ def test_what_the_sweep_expects_is_slowed_down_by_the_root_of_what_slows_the_oth
     estimator = Estimator(facts.values(), {"classifier": 0.2, "generator": 2 / 50})
     assert estimator.wall_s(facts[NONE[0]]) == pytest.approx(2 * 100 * 0.2)
     assert estimator.wall_s(facts[GENERATORS[1]]) == 8
+
+
+def test_sharing_saves_what_every_further_run_would_have_trained() -> None:
+    """Three runs share a generator of 10 s; two a first training of 7 s that a run of none has made."""
+    fact = make_facts()[NONE[0]]
+    facts = {
+        "generator": dataclasses.replace(fact, device_s=10.0, train_s=9.0),
+        "first": dataclasses.replace(fact, device_s=0.0, train_s=7.0),
+        "none": dataclasses.replace(fact, device_s=8.0, train_s=7.0),
+    }
+    keys_by_run = [*3 * [("generator",)], *2 * [("first",)], ("none",)]
+    assert saved_by_sharing(keys_by_run, facts) == 2 * 10 + 2 * 7
 
 
 def test_estimates_go_by_the_latest_stages() -> None:

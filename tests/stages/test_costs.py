@@ -16,7 +16,7 @@ from lt_rebalance.generation.images import sample_images
 from lt_rebalance.generation.training import build_generator_training
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, build_classifier
 from lt_rebalance.networks.generators.registry import GENERATORS
-from lt_rebalance.stages.arithmetic import Throughput, estimate_remaining_s, stage_flop
+from lt_rebalance.stages.arithmetic import Remaining, Throughput, estimate_remaining_s, stage_flop
 from lt_rebalance.stages.size import checkpoint_bytes
 from lt_rebalance.store.records import Record, Timing
 from lt_rebalance.studies.protocols import get_protocol, make_cell
@@ -367,6 +367,15 @@ def test_all_that_trains_a_classifier_is_of_one_speed() -> None:
 
 
 # Time left
+
+
+def test_representation_that_a_pending_run_of_none_trains_as_well_costs_nothing() -> None:
+    none = make_classifier_stage()
+    twin = none.as_representation()
+    assert twin is not None
+    both = Remaining({stage.key: stage for stage in (none, twin)})
+    assert both.works[twin.key][1] == 0 and both.works[none.key][1] == stage_flop(none)
+    assert Remaining({twin.key: twin}).works[twin.key][1] == stage_flop(twin) > 0
 
 
 def make_chain() -> tuple[GeneratorStage, ClassifierStage, ClassifierStage]:
