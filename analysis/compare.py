@@ -277,8 +277,7 @@ def _contrasts(block: pd.DataFrame) -> Iterator[tuple[str, str, str, str]]:
 def count_pairs(runs: pd.DataFrame, first: str, second: str) -> dict[str, int]:
     """Return the number of planned pairs of two cells, and of those in which a run diverged."""
     seeds_and_states = runs[["seed", "state"]].to_numpy(dtype=object)
-    of_cells = [dict(seeds_and_states[(runs["cell"] == cell).to_numpy()]) for cell in (first, second)]
-    states, others = of_cells
+    states, others = (dict(seeds_and_states[(runs["cell"] == cell).to_numpy()]) for cell in (first, second))
     both = [(state, others[seed]) for seed, state in states.items() if seed in others]
     return {"n_expected": len(both), "n_diverged": sum("diverged" in pair for pair in both)}
 

@@ -173,8 +173,8 @@ def _provenance_meaning(finished: pd.DataFrame, said: pd.DataFrame) -> str:
             "results of different code cannot be distinguished there."
             if num_untold
             else "",
-            f"{count(num_dirty, 'result')} came with uncommitted changes to tracked files; the hash of the "
-            "package's code says whether it was among them."
+            f"{count(num_dirty, 'result')} came from a checkout with uncommitted changes; whether they "
+            "concern the package, the hash of its code shows."
             if num_dirty
             else "",
         ]

@@ -36,8 +36,8 @@ class Account:
     """of all planned stages, each after those that it needs"""
     execution: Mapping[str, Any]
     archive_bytes: int
-    commit: str
-    """of the code that published it"""
+    source: Mapping[str, Any]
+    """of the code that published it, as `driver_source` returns it"""
 
 
 def describe(account: Account) -> str:
@@ -62,7 +62,7 @@ def describe(account: Account) -> str:
     return environment.get_template("study.md.jinja").render(
         plan=account.plan,
         archive=format_bytes(account.archive_bytes),
-        commit=account.commit,
+        source=account.source,
         is_partial=account.is_partial,
         example=keys[-1][:_DIGITS],
         num_seeds=status.runs["planned"] // len(account.plan.cells),

@@ -160,7 +160,7 @@ def _give_account(
         keys=tuple(plan.stages),
         execution=document.execution,
         archive_bytes=(made / ARCHIVE).stat().st_size,
-        commit=driver_source()["commit"] or "unknown",
+        source=driver_source(),
     )
 
 

@@ -111,6 +111,8 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
     ledger, resources = job.ledger, job.resources
     spent_s = {key: record.timing.charged_s for key, record in ledger.records.items()}
     pending = ledger.pending()
+    if not as_json:  # before torch is imported to measure a speed that is not known
+        _show_runs(ledger, pending)
     throughput = learn_throughput(ledger)
     if ledger.plan.execution.device == "cpu" or count_gpus():
         for stage in pending.values():
@@ -119,9 +121,6 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
     eta_s = remaining.seconds(throughput, resources.num_slots, {})
     seconds = {key: throughput.seconds_of(*work) for key, work in remaining.works.items()}
     total_s = sum(each or 0.0 for each in seconds.values())
-    planned = ledger.plan.count_stages()
-    to_run = Counter(stage.kind for stage in pending.values())
-    kinds = dict.fromkeys((*PLANNED_KINDS, *planned))
     num_devices = resources.num_devices
     left_s = {key: None if each is None else each * num_devices for key, each in seconds.items()}
     costs = _estimate_costs(ledger.plan, spent_s, left_s)
@@ -131,7 +130,7 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
             "planned": len(ledger.plan.runs),
             **{state: ledger.count_runs()[state] for state in RUN_STATES},
         },
-        "stages": {kind: {"planned": planned[kind], "to_run": to_run[kind]} for kind in kinds},
+        "stages": _count_to_run(ledger, pending),
         "execution": to_plain(ledger.plan.execution),
         "num_slots": resources.num_slots,
         "max_lanes": resources.max_lanes,
@@ -146,11 +145,6 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(answer, indent=2))
         return 0
-    print(f"{answer['study']}: {ledger.summary()}")
-    study = ledger.plan.study
-    print(f"cells: {len(study.cells)}, seeds: {len(study.seeds)}; what is complete is not run again")
-    for kind in kinds:
-        print(f"{kind} runs: {planned[kind]} planned, {to_run[kind]} to run")
     print(f"arithmetic: {answer['flop'] / 1e15:.3g} PFLOP in {ledger.plan.execution.precision}")
     if eta_s is None:
         print("time: not known here; it needs a finished run in the store, or a GPU to measure on")
@@ -162,6 +156,21 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
         for name, each in of_axis.items():
             print(f"device time, {axis} {name}: {each.describe(hourly_rate)}")
     return 0
+
+
+def _count_to_run(ledger: Ledger, pending: Mapping[str, AnyStage]) -> dict[str, dict[str, int]]:
+    """Return how many stages of each kind are planned, and how many are to run."""
+    planned, to_run = ledger.plan.count_stages(), Counter(stage.kind for stage in pending.values())
+    kinds = dict.fromkeys((*PLANNED_KINDS, *planned))
+    return {kind: {"planned": planned[kind], "to_run": to_run[kind]} for kind in kinds}
+
+
+def _show_runs(ledger: Ledger, pending: Mapping[str, AnyStage]) -> None:
+    study = ledger.plan.study
+    print(f"{study.name}: {ledger.summary()}")
+    print(f"cells: {len(study.cells)}, seeds: {len(study.seeds)}; what is complete is not run again")
+    for kind, counts in _count_to_run(ledger, pending).items():
+        print(f"{kind} runs: {counts['planned']} planned, {counts['to_run']} to run", flush=True)
 
 
 def _estimate_costs(

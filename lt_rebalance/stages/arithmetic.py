@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from lt_rebalance.stages.kinds import KINDS
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.keys import lanes_of
-from lt_rebalance.studies.plan import group_by_upstream, list_upstreams
-from lt_rebalance.studies.stage import AnyStage, ClassifierStage, GeneratorStage, RepresentationStage
+from lt_rebalance.studies.plan import group_by_upstream, list_twins, list_upstreams
+from lt_rebalance.studies.stage import AnyStage, GeneratorStage
 from lt_rebalance.studies.workload import counts_seed, stage_batching, stage_round_ends
 
 _FLOP: dict[str, dict[int, float]] = {}
@@ -108,14 +108,6 @@ Work = tuple[str, float]
 """kind and arithmetic of a stage, which determine its time"""
 
 
-def _list_twins(pending: Mapping[str, AnyStage]) -> set[str]:
-    """Return the keys of representations that a pending classifier of method none trains as well."""
-    if not any(isinstance(stage, RepresentationStage) for stage in pending.values()):
-        return set()
-    twins = (stage.as_representation() for stage in pending.values() if isinstance(stage, ClassifierStage))
-    return {twin.key for twin in twins if twin is not None}
-
-
 class Remaining:
     """Stages that are still to run, and their total time.
 
@@ -125,7 +117,7 @@ class Remaining:
 
     def __init__(self, pending: Mapping[str, AnyStage]) -> None:
         """Begin with these stages; a stage that they build on is one of them, or done."""
-        come_along = _list_twins(pending)
+        come_along = list_twins(pending)
         self.works: dict[str, Work] = {
             key: (stage.kind, 0.0 if key in come_along else stage_flop(stage))
             for key, stage in pending.items()

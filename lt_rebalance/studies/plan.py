@@ -14,7 +14,7 @@ from lt_rebalance.ground.plain import config_from_dict, to_plain
 from lt_rebalance.methods.registry import get_method
 from lt_rebalance.store.study_document import StudyCell, StudyDocument, StudyRun
 from lt_rebalance.studies.keys import lanes_of
-from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, ClassifierStage
+from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, ClassifierStage, RepresentationStage
 from lt_rebalance.studies.study import Cell, Seeds, Study
 from lt_rebalance.studies.workload import counts_seed, require_workable
 from lt_rebalance.training.configs import Execution
@@ -106,6 +106,18 @@ def list_upstreams(stages: Mapping[str, AnyStage]) -> dict[str, list[str]]:
     return {
         key: [each.key for each in stage.upstreams if each.key in stages] for key, stage in stages.items()
     }
+
+
+def list_twins(pending: Mapping[str, AnyStage]) -> dict[str, str]:
+    """Return the representations that a pending classifier trains as well: its key, by theirs."""
+    if not any(isinstance(stage, RepresentationStage) for stage in pending.values()):
+        return {}
+    keys = {}
+    for key, stage in pending.items():
+        twin = stage.as_representation() if isinstance(stage, ClassifierStage) else None
+        if twin is not None and twin.key in pending:
+            keys[twin.key] = key  # of several that differ in their selection, the last
+    return keys
 
 
 def group_by_upstream(stages: Mapping[str, AnyStage]) -> dict[str | None, list[str]]:
@@ -259,11 +271,7 @@ class Schedule:
         Returns:
             The keys of the representations by those of the classifiers.
         """
-        keys = {}
-        for key, stage in self._stages.items():
-            twin = stage.as_representation() if isinstance(stage, ClassifierStage) else None
-            if twin is not None and twin.key in self._stages:
-                keys[twin.key] = key  # of several that differ in their selection, the last
+        keys = list_twins(self._stages)
         for twin_key, key in keys.items():
             self._waiting[None].remove(twin_key)
             self._waiting.setdefault(key, []).append(twin_key)

@@ -18,6 +18,8 @@ import pytest
 
 from lt_rebalance.cli.completion import list_commands
 from lt_rebalance.cli.parser import make_parser
+from lt_rebalance.commands.sweep import main
+from lt_rebalance.stages.arithmetic import Throughput
 from lt_rebalance.studies.axes import QUICK
 from lt_rebalance.studies.plan import compile_study
 from lt_rebalance.training.device import resolve_execution
@@ -180,3 +182,14 @@ def test_check_sees_what_is_imported() -> None:
     assert [end.heavy for end in ended.values()] == [[], ["colorsys"]]
     with pytest.raises(AssertionError, match="colorsys"):
         require_light(ended, code=None)
+
+
+def test_plan_names_its_runs_before_a_speed_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = []
+    monkeypatch.setattr(Throughput, "calibrate", lambda *_: shown.append(capsys.readouterr().out))
+    arguments = ["--methods", "none", "focal", "--c", "1/2", "--seeds", "2", *CPU, "--plan"]
+    assert main(full_grid.make_grid_parser(), full_grid.build_study, arguments) == 0
+    assert "planned=4 complete=0" in shown[0] and "classifier runs: 4 planned, 4 to run" in shown[0]
+    assert "time: not known here" in capsys.readouterr().out

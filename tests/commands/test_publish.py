@@ -136,6 +136,19 @@ def test_folder_holds_everything_and_is_published_again_alike(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
+@pytest.mark.parametrize("is_dirty", [False, True])
+def test_readme_names_the_code_of_the_report_and_whether_it_was_changed(
+    publish: Publish, folder: Path, is_dirty: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "driver_source", lambda: {"commit": "c0ffee", "is_dirty": is_dirty})
+    publish()
+    words = " ".join((folder / "README.md").read_text().split())
+    changed = ", with uncommitted changes," if is_dirty else ""
+    assert f"what the code of commit c0ffee{changed} writes" in words
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unprinted_figures")
 def test_readme_tells_runs_keys_attempts_and_cost(publish: Publish, folder: Path, store: Store) -> None:
     publish()
     text = (folder / "README.md").read_text()
