@@ -54,6 +54,8 @@ class Results:
     studies: tuple[str, ...]
     questions: tuple[str, ...]
     """the questions of the studies that have one"""
+    confirmatory: tuple[str, ...]
+    """hypotheses and families of contrasts that the studies registered before their first run"""
     cells: pd.DataFrame
     """one row per cell, in the order of the paper: names, and the configuration in dotted columns"""
     tunings: pd.DataFrame
@@ -162,6 +164,9 @@ def _assemble(reader: StoreReader) -> Results:
         studies=tuple(reader.studies),
         questions=tuple(
             dict.fromkeys(one_line(study.question) for study in reader.studies.values() if study.question)
+        ),
+        confirmatory=tuple(
+            dict.fromkeys(each for study in reader.studies.values() for each in study.confirmatory)
         ),
         cells=cells,
         tunings=pd.DataFrame(

@@ -1,12 +1,12 @@
 """The first screen of a report: the leading method, its lead and certainty, and what is missing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from analysis.compare import MIN_PAIRS
+from analysis.compare import EXPLORATORY, MARGIN, MIN_PAIRS
 from analysis.sentences import ORACLE, describe_choice, describe_left_out, join
 from analysis.tables.formats import (
     count,
@@ -15,6 +15,7 @@ from analysis.tables.formats import (
     interval,
     listed,
     named_data,
+    p_value,
     percent,
     points,
     share,
@@ -53,14 +54,18 @@ def make_first_screen(
     cells: pd.DataFrame,
     runs: pd.DataFrame,
     leaders: pd.DataFrame,
+    contrasts: pd.DataFrame,
     collapse: pd.DataFrame,
     ablations: pd.DataFrame,
+    *,
+    cost: str = "",
 ) -> FirstScreen:
-    """Return the first screen; all its numbers are also in T0, T3a or A1.
+    """Return the first screen; all its numbers are also in T0, T2, T3a, T6d or A1.
 
     Args:
-        cells, runs: of `Results`. leaders: as `leaders_frame` returns them. collapse: as `collapse_table`
-            does. ablations: as `compare_with_references` does.
+        cells, runs: of `Results`. leaders: as `leaders_frame` returns them. contrasts: as `compare` does.
+            collapse: as `collapse_table` does. ablations: as `compare_with_references` does. cost: as
+            `describe_cost` does.
     """
     ranked = leaders[leaders["rank"].notna()]
     blocks = [block for _, block in ranked.groupby(["setting", "data"], sort=False, observed=True)]
@@ -74,12 +79,19 @@ def make_first_screen(
         f"{len(alone) - _MOST_NAMED} more have one method only (T0)." if len(alone) > _MOST_NAMED else "",
         describe_collapse(collapse),
         describe_left_out(runs),
+        cost,
     ]
     return FirstScreen(
         scope=_describe_scope(cells, runs),
         headline=_describe_leads(compared, is_one_setting=is_one_setting, has_runs=len(ranked) > 0),
         answers=tuple(
-            _answer(block, _rows_of(leaders, block), is_one_setting=is_one_setting) for block in compared
+            _answer(
+                block,
+                _rows_of(leaders, block),
+                _rows_of(contrasts, block).to_dict("records"),
+                is_one_setting=is_one_setting,
+            )
+            for block in compared
         ),
         lines=tuple(line for line in lines if line),
     )
@@ -98,10 +110,10 @@ def _describe_scope(cells: pd.DataFrame, runs: pd.DataFrame) -> str:
     return " · ".join(parts)
 
 
-def _rows_of(leaders: pd.DataFrame, block: pd.DataFrame) -> pd.DataFrame:
+def _rows_of(frame: pd.DataFrame, block: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a place, those without a run with them."""
     first = block.iloc[0]
-    return leaders[(leaders["setting"] == first["setting"]) & (leaders["data"] == first["data"])]
+    return frame[(frame["setting"] == first["setting"]) & (frame["data"] == first["data"])]
 
 
 def _name_place(row: Row, *, is_one_setting: bool) -> str:
@@ -126,22 +138,38 @@ def _describe_leads(compared: list[pd.DataFrame], *, is_one_setting: bool, has_r
     for block in compared:
         places.setdefault(block["method"].iloc[0], []).append(named_data(block["data"].iloc[0]))
     labels = list(dict.fromkeys(_label(block.iloc[0]) for block in compared))
-    what = f"the highest mean {' or '.join(labels)}"
+    what = f"highest mean {' or '.join(labels)}"
     if is_one_setting and len(compared) <= _MOST_NAMED:
-        first, *others = [f"{method} has {what} on {listed(found)}" for method, found in places.items()]
-        said = [first, *(other.replace(f" has {what}", "", 1) for other in others)]
+        first, *others = [f"{method} has the {what} on {listed(found)}" for method, found in places.items()]
+        said = [first, *(other.replace(f" has the {what}", "", 1) for other in others)]
         return f"{'; '.join(said)}."
     num_settings = len({block["setting"].iloc[0] for block in compared})
     scope = f"{len(compared)} comparisons ({count(num_settings, 'setting')})"
     if len(places) == 1:
-        return f"{next(iter(places))} has {what} in all {scope}."
+        return f"{next(iter(places))} has the {what} in all {scope}."
+    if len(compared) <= _MOST_NAMED:
+        return f"{what[0].upper()}{what[1:]}: {'; '.join(_list_leads(compared))}."
     most, *others = sorted(places, key=lambda method: -len(places[method]))
     named = [f"{each} in {len(places[each])}" for each in others[: _MOST_NAMED - 1]]
     rest = ["other methods in the rest"] if len(others) > len(named) else []
     return (
-        f"No method leads everywhere. {most} has {what} in {len(places[most])} of {scope}, "
+        f"No method leads everywhere. {most} has the {what} in {len(places[most])} of {scope}, "
         f"{listed([*named, *rest])}."
     )
+
+
+def _list_leads(compared: list[pd.DataFrame]) -> Iterator[str]:
+    """Yield the leading methods of each setting, which is named by how it differs from the others."""
+    leads: dict[str, dict[str, list[str]]] = {}
+    for block in compared:
+        row = block.iloc[0]
+        of_setting = leads.setdefault(row["setting"], {})
+        of_setting.setdefault(row["method"], []).append(named_data(row["data"]))
+    shared = set.intersection(*(set(setting.split(", ")) for setting in leads))
+    for setting, places in leads.items():
+        own = ", ".join(part for part in setting.split(", ") if part not in shared)
+        said = [f"{method} on {listed(data)}" for method, data in places.items()]
+        yield f"{', '.join(said)} (with {own or setting})"
 
 
 def _describe_lead(block: pd.DataFrame) -> str:
@@ -162,7 +190,9 @@ def _may_be_best(block: pd.DataFrame) -> list[str]:
 # One place
 
 
-def _answer(block: pd.DataFrame, planned: pd.DataFrame, *, is_one_setting: bool) -> Answer:
+def _answer(
+    block: pd.DataFrame, planned: pd.DataFrame, contrasts: Sequence[Row], *, is_one_setting: bool
+) -> Answer:
     first = block.iloc[0]
     return Answer(
         place=_name_place(first, is_one_setting=is_one_setting),
@@ -171,7 +201,7 @@ def _answer(block: pd.DataFrame, planned: pd.DataFrame, *, is_one_setting: bool)
         lines=tuple(
             line
             for line in (
-                *_describe_differences(block, set(planned["method"])),
+                *_describe_differences(block, set(planned["method"]), contrasts),
                 _describe_certainty(block),
                 _describe_unequal(planned),
             )
@@ -187,8 +217,10 @@ def _say_mean(row: Row) -> str:
     return f"{share(row['mean'])} ({within}; {seeds})"
 
 
-def _say_difference(row: Row, reference: str, *, is_reference_ahead: bool = False) -> str:
-    """Return a method's lead over a reference, or the reference's over it."""
+def _say_difference(
+    row: Row, reference: str, contrasts: Sequence[Row], *, is_reference_ahead: bool = False
+) -> str:
+    """Return a method's lead over a reference, or the reference's over it, and whether it is significant."""
     name = f"minus_{reference}"
     n = int(row[f"{name}_n"])
     if n == 0:
@@ -199,20 +231,37 @@ def _say_difference(row: Row, reference: str, *, is_reference_ahead: bool = Fals
     pairs = "" if n == row["n"] else f"; {count(n, 'pair')}"
     within = interval(low, high, points) if n > 1 else "no interval"
     said = f"{points(mean)} points ({within}{pairs})"
-    if n < MIN_PAIRS or not low <= 0 <= high:
+    if n < MIN_PAIRS:
         return said
-    return f"{said}; the interval includes 0, so the sign is uncertain"
+    pair = {row["method"], reference}
+    (contrast,) = (each for each in contrasts if {each["method"], each["comparator"]} == pair)
+    return f"{said}; {_say_verdict(contrast, includes_0=low <= 0 <= high)}"
 
 
-def _describe_differences(block: pd.DataFrame, planned: set[str]) -> Iterator[str]:
+def _say_verdict(contrast: Row, *, includes_0: bool) -> str:
+    """Return the verdict of T2 in a sentence on a difference whose joint interval may include 0."""
+    if contrast["verdict"] == "equivalent":
+        return f"equivalent, within ±{100 * MARGIN:g} points"
+    name, value = (
+        ("q", contrast["bh_q"]) if contrast["family"] == EXPLORATORY else ("Holm p", contrast["holm_p"])
+    )
+    text = p_value(value)
+    corrected = f"{name} {text}" if text.startswith("<") else f"{name} = {text}"
+    if contrast["verdict"] == "undecided":
+        return f"not significant ({corrected})"
+    though = ", although the interval, which holds for all methods together, includes 0" if includes_0 else ""
+    return f"significant ({corrected}){though}"
+
+
+def _describe_differences(block: pd.DataFrame, planned: set[str], contrasts: Sequence[Row]) -> Iterator[str]:
     """Yield the lead over each reference; if the leader is a reference, over the next method."""
     first, second = block.iloc[0], block.iloc[1]
     for reference, words in _REFERENCES.items():
         if reference == first["method"]:
-            lead = _say_difference(second, reference, is_reference_ahead=True)
+            lead = _say_difference(second, reference, contrasts, is_reference_ahead=True)
             yield f"Against the next method, {second['method']}: {lead}."
         elif reference in planned:
-            yield f"Against {words}: {_say_difference(first, reference)}."
+            yield f"Against {words}: {_say_difference(first, reference, contrasts)}."
     absent = [name for name in _REFERENCES if name not in planned]
     if absent:
         yield f"Not in this comparison: {listed(absent)}."

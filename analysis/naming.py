@@ -23,6 +23,8 @@ CELL_COLUMNS = (
 """the columns that name a cell in every frame; `cell` is a hash of its whole configuration"""
 _PAPER_METHODS = list(dict.fromkeys(method for _, method in TABLE_1))
 _METHOD_FIELDS = ("method.", "generator.")
+_TOLD = ("data.dataset", "classifier.loss", "classifier.budget.epochs", "classifier.budget.steps")
+"""fields that the name of a setting shows in words"""
 _DATA_FIELDS = ("data.c", "data.profile", "data.ratio", "data.class_order", "data.subset_draw")
 
 
@@ -84,17 +86,28 @@ def _name_settings(frame: pd.DataFrame) -> pd.Series:
         for name in frame.columns
         if "." in name and not name.startswith(_METHOD_FIELDS) and name not in _DATA_FIELDS
     ]
-    names = frame["protocol"] + ", " + frame["loss_function"].str.replace("_", " ") + ", " + frame["budget"]
+    names = (
+        frame["protocol"].map(_without_told)
+        + ", "
+        + frame["loss_function"].str.replace("_", " ")
+        + ", "
+        + frame["budget"]
+    )
     if frame["dataset"].nunique() > 1:
         names = frame["dataset"] + ", " + names
-    told = {"data.dataset", "classifier.loss", "classifier.budget.epochs", "classifier.budget.steps"}
     for _, same in frame.groupby(names, sort=False):
-        varying = [name for name in shared if name not in told and _num_values(same[name]) > 1]
+        varying = [name for name in shared if name not in _TOLD and _num_values(same[name]) > 1]
         # The original set has no order and no draw of its own, and goes with any.
         varying += [name for name in orders if _num_values(same.loc[same["data"] != ORIGINAL, name]) > 1]
         for name in varying:
             names[same.index] += ", " + name.rpartition(".")[2] + " " + same[name].map(_say)
     return names
+
+
+def _without_told(protocol: str) -> str:
+    """Return "sound+classifier.beta1=0.99" without changes that the setting names in words."""
+    first, *changes = protocol.split("+")
+    return "+".join([first, *(each for each in changes if each.partition("=")[0] not in _TOLD)])
 
 
 def _name_methods(frame: pd.DataFrame) -> pd.Series:

@@ -18,6 +18,7 @@ from analysis.sentences import (
     chapter_texts,
     describe_pairs,
     describe_protocols,
+    describe_registered,
     describe_search_choice,
     describe_seeds,
     describe_settings,
@@ -35,6 +36,7 @@ from analysis.tables import (
     to_latex,
     to_markdown,
 )
+from analysis.tables.cost import describe_cost
 from lt_rebalance.ground.text import to_csv as to_raw_csv
 
 ON_TOP = "f1"
@@ -147,7 +149,15 @@ def render(
 ) -> str:
     """Return the page."""
     shown = {chapter.name: _show(chapter, tables, pictures) for chapter in CHAPTERS}
-    first = make_first_screen(results.cells, results.runs, frames.leaders, frames.collapse, frames.ablations)
+    first = make_first_screen(
+        results.cells,
+        results.runs,
+        frames.leaders,
+        frames.contrasts,
+        frames.collapse,
+        frames.ablations,
+        cost=describe_cost(results.planned, results.generators),
+    )
     return (
         _environment()
         .get_template("report.html.jinja")
@@ -176,7 +186,9 @@ def render(
                 results.runs,
                 frames.contrasts,
                 has_comparisons=len(results.comparisons) > 0,
+                confirmatory=results.confirmatory,
             ),
+            registered=describe_registered(results.confirmatory),
             pairs=describe_pairs(results.cells),
             seeds=describe_seeds(results.cells),
             settings=describe_settings(results.cells, has_comparisons=len(results.comparisons) > 0),

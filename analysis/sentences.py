@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from analysis.compare import EXPLORATORY
+from analysis.compare import EXPLORATORY, load_families
 from lt_rebalance.ground.confusion import MAX_SHOWN, NUM_WORST
 from lt_rebalance.ground.imbalance import ORIGINAL, is_c
 from lt_rebalance.ground.paper import explain_absence
@@ -198,12 +198,17 @@ def has_papers_numbers(runs: pd.DataFrame) -> bool:
 
 
 def chapter_texts(
-    cells: pd.DataFrame, runs: pd.DataFrame, contrasts: pd.DataFrame, *, has_comparisons: bool
+    cells: pd.DataFrame,
+    runs: pd.DataFrame,
+    contrasts: pd.DataFrame,
+    *,
+    has_comparisons: bool,
+    confirmatory: Sequence[str],
 ) -> Mapping[str, str]:
     """Return the introduction of each chapter, by name of the chapter; empty if there is none.
 
     Args:
-        contrasts: as `analysis.compare.compare` returns them.
+        contrasts: as `analysis.compare.compare` returns them. confirmatory: of `Results`.
     """
     has_generators = bool(_values(cells, "generator.architecture"))
     return {
@@ -231,6 +236,7 @@ def chapter_texts(
             if has_generators
             else ""
         ),
+        "claims": describe_registered(confirmatory),
         "exploratory": "None of these comparisons was declared beforehand. They may suggest a hypothesis; "
         "they do not test one.",
         "provenance": (
@@ -238,6 +244,17 @@ def chapter_texts(
             "that the records name."
         ),
     }
+
+
+def describe_registered(confirmatory: Sequence[str]) -> str:
+    """Say which hypotheses and families of contrasts were registered, if any were."""
+    if not confirmatory:
+        return ""
+    declared = {family.name for family in load_families()}
+    families = [f"the contrasts of “{name}”" for name in confirmatory if name in declared]
+    hypotheses = [name for name in confirmatory if name not in declared]
+    registered = listed([*families, *hypotheses])
+    return f"Registered before the first run: {registered}. Everything else is exploratory."
 
 
 def describe_replication(runs: pd.DataFrame) -> str:

@@ -1,15 +1,25 @@
 """The table of hypotheses: each claim, its place and its verdict."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from analysis.compare import ALPHA
 from analysis.hypotheses.evidence import VERDICTS
 from analysis.tables.formats import ABSENT, listed, number_column, text_column, whole
-from analysis.tables.table import Column, Table, more
+from analysis.tables.table import Column, Row, Table, more
 
 
-def hypothesis_table(judged: pd.DataFrame) -> Table:
-    """Return one row for each hypothesis and place; `judged` as `judge_hypotheses` returns it."""
+def hypothesis_table(judged: pd.DataFrame, confirmatory: Sequence[str]) -> Table:
+    """Return one row for each hypothesis and place.
+
+    Args:
+        judged: as `judge_hypotheses` returns it.
+        confirmatory: of `Results`. If any are registered, the others are marked as exploratory.
+    """
+    if confirmatory:
+        is_registered = judged["hypothesis"].isin(list(confirmatory))
+        judged = judged.assign(registration=is_registered.map({True: "registered", False: "exploratory"}))
     return Table(
         name="hypotheses",
         title="Hypotheses H1 to H18",
@@ -27,7 +37,7 @@ def hypothesis_table(judged: pd.DataFrame) -> Table:
                 value=lambda row: str(row["claim"]),
                 is_long=True,
             ),
-            text_column("verdict", "verdict"),
+            Column(head="verdict", text=_say_verdict, value=lambda row: str(row["verdict"])),
             number_column("n", "n", lambda n: whole(n) if n else ABSENT),
             text_column("where", "where", is_long=True),
             *more(text_column("test and correction", "test", is_long=True)),
@@ -42,6 +52,10 @@ def hypothesis_table(judged: pd.DataFrame) -> Table:
             "smallest part. Effects are positive in the claimed direction, which was fixed beforehand.",
         ),
     )
+
+
+def _say_verdict(row: Row) -> str:
+    return f"{row['verdict']} ({row['registration']})" if "registration" in row else str(row["verdict"])
 
 
 def count_verdicts(judged: pd.DataFrame) -> dict[str, int]:

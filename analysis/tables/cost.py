@@ -3,8 +3,10 @@
 import pandas as pd
 
 from analysis.naming import CELL_COLUMNS, method_rank
-from analysis.tables.formats import DATA_COLUMN, METHOD_COLUMN, decimals, number_column, text_column
+from analysis.tables.formats import DATA_COLUMN, METHOD_COLUMN, count, decimals, number_column, text_column
 from analysis.tables.table import Column, Table
+from lt_rebalance.ground.statements import NUM_MORE
+from lt_rebalance.ground.text import format_duration
 
 _S_PER_MIN = 60
 _ROUNDING = 1e-9
@@ -37,6 +39,23 @@ def _say_saved(runs: pd.DataFrame, costs: pd.DataFrame) -> str:
     )
 
 
+def describe_cost(runs: pd.DataFrame, generators: pd.DataFrame) -> str:
+    """Say what all runs took, and what `NUM_MORE` further seeds of each cell would take."""
+    costs = share_costs(runs, generators)
+    costs["total_s"] = costs["classifier_s"] + costs["generator_s"]
+    known = costs[runs["state"].isin(["complete", "diverged"])]
+    if not known["total_s"].sum() > 0:
+        return ""
+    more_s = NUM_MORE * known.groupby("cell", observed=True)["total_s"].mean().sum()
+    of, num_without = "", costs["cell"].nunique() - known["cell"].nunique()
+    if num_without:
+        of = f" of the {count(known['cell'].nunique(), 'configuration')} with a finished run"
+    return (
+        f"The runs took {format_duration(known['total_s'].sum())} of device time; {NUM_MORE} more seeds{of} "
+        f"would take about {format_duration(more_s)}."
+    )
+
+
 def cost_tables(runs: pd.DataFrame, generators: pd.DataFrame) -> tuple[Table, Table]:
     """Return the cost of each cell, and that of each method with the total."""
     costs = share_costs(runs, generators)
@@ -48,8 +67,8 @@ def cost_tables(runs: pd.DataFrame, generators: pd.DataFrame) -> tuple[Table, Ta
     meaning = (
         f"All finished stages together took {hours} hours of device time: classifiers "
         f"{total['classifier_min'] / 60:.2f}, generators "
-        f"{total['generator_min'] / 60:.2f}.{_say_saved(runs, costs)}"
-    )
+        f"{total['generator_min'] / 60:.2f}.{_say_saved(runs, costs)} {describe_cost(runs, generators)}"
+    ).strip()
     return (
         Table(
             name="t6-cost",

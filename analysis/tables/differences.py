@@ -198,7 +198,9 @@ def _describe_reach(rows: pd.DataFrame) -> str:
 
 
 def _difference_notes(families: Sequence[Family], metric: str) -> tuple[str, ...]:
-    declared = listed([f"“{family.name}” ({family.size} contrasts a setting)" for family in families])
+    declared = listed(
+        [f"“{family.name}” ({family.size} contrasts in each setting, run or not)" for family in families]
+    )
     return (
         "First method minus second, paired by seed: both share the subset and the classifier's initial "
         f"weights. One point is 0.01 of {metric}. Mean with Student's t interval over pairs. g_av: Hedges' "
@@ -406,12 +408,12 @@ def _power_meaning(shown: pd.DataFrame) -> str:
     known = shown[shown["is_sd_known"]]
     unknown = len(shown) - len(known)
     parts = []
-    for suffix, rows, how in (
-        ("_in_family", known[known["family"] != EXPLORATORY], "after Holm's correction"),
-        ("", known[known["family"] == EXPLORATORY], "before any correction"),
+    for suffix, kind, rows, how in (
+        ("_in_family", "declared", known[known["family"] != EXPLORATORY], "after Holm's correction"),
+        ("", "exploratory", known[known["family"] == EXPLORATORY], "before any correction"),
     ):
         if len(rows):
-            parts.append(_describe_power(rows, suffix, how))
+            parts.append(_describe_power(rows, suffix, f"{kind} contrast", how))
     if unknown:
         fewest, most = (
             int(value) for value in shown.loc[~shown["is_sd_known"], "n_pairs"].agg(["min", "max"])
@@ -424,7 +426,7 @@ def _power_meaning(shown: pd.DataFrame) -> str:
     return join([*parts, "A smaller difference may be real and remain undetected."])
 
 
-def _describe_power(rows: pd.DataFrame, suffix: str, how: str) -> str:
+def _describe_power(rows: pd.DataFrame, suffix: str, noun: str, how: str) -> str:
     seeds = f"{whole(rows[f'seeds{suffix}_low'].min())} to {whole(rows[f'seeds{suffix}_high'].max())} seeds"
     text = (
         f"Detecting {100 * MARGIN:g} points {how} takes {seeds}, depending on the contrast and the interval "
@@ -435,7 +437,7 @@ def _describe_power(rows: pd.DataFrame, suffix: str, how: str) -> str:
         return f"With this number of pairs no difference of any size can be detected {how}. {text}"
     low, middle, high = (spread(value) for value in possible[f"detectable{suffix}"].quantile([0, 0.5, 1]))
     return (
-        f"In {len(possible)} of {count(len(rows), 'contrast')} a true difference is detected {how} with "
+        f"In {len(possible)} of {count(len(rows), noun)} a true difference is detected {how} with "
         f"probability {POWER:.0%} if it is at least {low} to {high} points, depending on the contrast "
         f"(median {middle}). {text}"
     )

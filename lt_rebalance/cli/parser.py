@@ -100,6 +100,9 @@ def _add_show(commands: argparse._SubParsersAction) -> None:  # type: ignore[typ
         commands, "show", "one stage: its record or why it failed, its classes, its log; of a store, all keys"
     )
     _add_record(parser)
+    parser.usage = (
+        "%(prog)s [--storage STORE] [--log] [--json] [STORE] RECORD\n       %(prog)s STORE [--json]"
+    )
     parser.add_argument("--log", action="store_true", help="print its log and nothing else")
     _add_json(parser)
 

@@ -101,15 +101,7 @@ def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
         f"{kind} {count['done']} of {count['planned']}" for kind, count in status.stages.items()
     )
     lines.append(f"stages done: {stages}; {_time_left(status)}")
-    lines.append(f"device time: {status.spending.describe(hourly_rate)}")
-    by_method = status.spending_by_method
-    if len(by_method) == len(status.cells):  # then the table has it
-        by_method = {}
-    for name, spending in (*status.spending_by_kind.items(), *by_method.items()):
-        lines.append(f"  {name}: {spending.describe(hourly_rate)}")
-    if status.saved_s:
-        saved = format_duration(status.saved_s)
-        lines.append(f"device time saved by runs that share a generator or a first training: {saved}")
+    lines += status.describe_spending(hourly_rate)
     for note in status.drivers:
         lines.append(f"sweep at work: process {note.pid} on {note.host}{_describe_clock(note)}")
     if not status.drivers and not is_over(status):
@@ -164,7 +156,7 @@ def _render_cells(status: Status, hourly_rate: float | None) -> CellTable:
     for cell in status.cells:
         means = {name: cell.means[name] for name in metrics}
         numbers = {METRICS[name].label: f"{mean:.3f}" for name, mean in means.items() if mean is not None}
-        numbers |= {DEAD_CLASS: str(cell.collapsed)} if cell.complete else {}
+        numbers |= {DEAD_CLASS: f"{cell.collapsed}/{cell.complete}"} if cell.complete else {}
         numbers |= {"n": f"{cell.complete}/{cell.planned}", _COST: cell.spending.describe(hourly_rate)}
         group = name_group(cell.protocol, cell.data)
         rows.append(CellRow(group=group, method=cell.method, numbers=numbers))

@@ -41,6 +41,8 @@ class Job:
 
     question: str
     """the question of the sweep, in one line"""
+    confirmatory: tuple[str, ...] = ()
+    """as in `StudyDocument`"""
     ledger: Ledger
     store: Store | None
     """None if there is none, and only a plan is requested"""
@@ -59,6 +61,7 @@ def describe_study(job: Job) -> StudyDocument:
     flop = {key: stage_flop(stage) for key, stage in plan.stages.items()}
     return dataclasses.replace(
         describe_plan(plan, job.question, flop),
+        confirmatory=job.confirmatory,
         num_slots=job.resources.num_slots,
         devices_per_slot=job.resources.num_devices,
     )

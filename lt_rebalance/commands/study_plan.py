@@ -184,6 +184,12 @@ def require_registered(plan: StudyPlan, document: StudyDocument) -> None:
     plan.require_seeds(num_seeds, least=plan.least_seeds)
     if odd or num_seeds > len(seeds):
         raise ValueError(f"study {plan.name} does not have every cell at every seed; run its sweep again")
+    if document.confirmatory not in ((), plan.confirmatory):  # older documents have none
+        raise ValueError(
+            f"study {plan.name} was run with confirmatory = [{', '.join(document.confirmatory)}], and "
+            f"{plan.name}/{PLAN} has [{', '.join(plan.confirmatory)}]; what is confirmatory is fixed before "
+            "the first run"
+        )
 
 
 # Of sweeps

@@ -269,6 +269,7 @@ def _prepare(
     registered = registered_plan(options)
     job = Job(
         question=question if registered is None else registered.question,
+        confirmatory=() if registered is None else registered.confirmatory,
         answer=answer,
         ledger=ledger,
         store=store,

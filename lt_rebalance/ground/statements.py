@@ -1,5 +1,8 @@
 """Sentences about runs that the terminal and the report share; empty if they do not apply."""
 
+NUM_MORE = 10
+"""number of further seeds of which the cost is stated"""
+
 
 def describe_diverged(num_diverged: int, what: str = "the mean") -> str:
     """Return how diverged runs affect a statistic that excludes them; empty if there are none."""

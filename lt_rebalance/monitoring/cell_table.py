@@ -13,7 +13,7 @@ from lt_rebalance.ground.metrics import headline_metrics
 from lt_rebalance.ground.text import one_line, rich
 
 DEAD_CLASS = "dead class"
-"""head of the column with the number of complete runs in which a class is never predicted correctly"""
+"""head of the column "2/12": complete runs in which a class is never predicted correctly, of all complete"""
 _GAP = 2
 _INDENT = 2
 _WIDEST_NAME = 40

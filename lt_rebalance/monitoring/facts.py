@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lt_rebalance.monitoring.concerns import find_collapsed
 from lt_rebalance.store.store import Store, StoreError
 from lt_rebalance.store.study_document import StudyDocument, StudyStage
 
@@ -21,6 +22,8 @@ class StageFacts(StudyStage):
     reason: str = ""
     """why it failed, or why it cannot be read"""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    is_collapsed_K: tuple[bool, ...] = ()
+    """of a complete generator, if it draws almost the same image for a class; else empty"""
     wall_s: float = 0.0
     train_s: float = 0.0
     device_s: float = 0.0
@@ -61,12 +64,16 @@ def _read_outcome(store: Store, key: str) -> dict[str, Any]:
         if summary is None:
             failure = store.read_failure(key)
             return {} if failure is None else {"state": "failed", "reason": failure.error}
+        collapsed: tuple[bool, ...] = ()
+        if summary.metrics.get("num_collapsed_classes") and (record := store.read_record(key)) is not None:
+            collapsed = find_collapsed(record)
     except StoreError as error:
         return {"reason": str(error)}
     timing = summary.timing
     return {
         "state": summary.state,
         "metrics": summary.metrics,
+        "is_collapsed_K": collapsed,
         "wall_s": timing.wall_s,
         "train_s": timing.train_s,
         "device_s": timing.charged_s,

@@ -3,12 +3,15 @@
 import dataclasses
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lt_rebalance.ground.exits import say_command
 from lt_rebalance.ground.metrics import headline_metrics
+from lt_rebalance.ground.statements import NUM_MORE
+from lt_rebalance.ground.text import format_duration
+from lt_rebalance.monitoring.concerns import describe_collapsed
 from lt_rebalance.monitoring.estimates import (
     Estimator,
     Spending,
@@ -109,10 +112,34 @@ class Status:
     saved_s: float
     """additional device seconds if no two runs shared a stage"""
 
+    @property
+    def more_s(self) -> float | None:
+        """The device seconds of `NUM_MORE` further seeds of all cells; None if unknown."""
+        if self.spending.left_s is None:
+            return None
+        spendings = ((cell.spending, cell.planned) for cell in self.cells if cell.planned)
+        return NUM_MORE * sum((each.spent_s + (each.left_s or 0)) / planned for each, planned in spendings)
+
+    def describe_spending(self, hourly_rate: float | None = None) -> Iterator[str]:
+        """Yield lines on the device time, spent and to come, by kind of stage and by method."""
+        yield f"device time: {self.spending.describe(hourly_rate)}"
+        for kind, each in self.spending_by_kind.items():
+            yield f"  {kind} stages: {each.describe(hourly_rate)}"
+        if len(self.spending_by_method) < len(self.cells):  # else the table has it
+            for method, each in self.spending_by_method.items():
+                yield f"  method {method}: {each.describe(hourly_rate)}"
+        if self.saved_s:
+            saved = format_duration(self.saved_s)
+            yield f"  saved by runs that share a generator or a first training: {saved}"
+        if self.more_s:
+            yield f"  {NUM_MORE} more seeds: about {format_duration(self.more_s)}"
+
     def to_dict(self, hourly_rate: float | None = None) -> dict[str, Any]:
         """Return plain JSON values."""
         values = dataclasses.asdict(self)
         values["device_hours_saved"] = values.pop("saved_s") / 3600
+        more = None if self.more_s is None else self.more_s / 3600
+        values[f"device_hours_of_{NUM_MORE}_more_seeds"] = more
         values["spending"] = self.spending.to_dict(hourly_rate)
         for name in ("spending_by_kind", "spending_by_method"):
             values[name] = {each: value.to_dict(hourly_rate) for each, value in getattr(self, name).items()}
@@ -172,7 +199,9 @@ def describe_status(
         lost=tuple(_describe_trial(note, facts, estimator, now_s) for note in trials if note not in running),
         failed=tuple(_give_reason(fact) for fact in facts.values() if fact.state == "failed"),
         unreadable=tuple(_give_reason(fact) for fact in facts.values() if _is_unreadable(fact)),
-        collapsed_generators=tuple(filter(None, map(_describe_collapse, facts.values()))),
+        collapsed_generators=tuple(
+            _describe_collapse(study, fact) for fact in facts.values() if any(fact.is_collapsed_K)
+        ),
         num_slots=num_slots,
         eta_s=estimate_left(pending, estimator, num_slots * per_slot, done_shares) if num_slots else None,
         cells=_describe_cells(study, facts, by_cell),
@@ -191,12 +220,11 @@ def _give_reason(fact: StageFacts) -> StageReason:
     return StageReason(key=fact.key, title=fact.title, reason=fact.reason)
 
 
-def _describe_collapse(fact: StageFacts) -> StageReason | None:
-    """Return how many classes of a generator collapsed; None if none did."""
-    num_classes = round(fact.metrics.get("num_collapsed_classes", 0))
-    classes = "1 class" if num_classes == 1 else f"{num_classes} classes"
-    reason = f"collapsed: almost the same image for {classes}"
-    return StageReason(key=fact.key, title=fact.title, reason=reason) if num_classes else None
+def _describe_collapse(study: StudyDocument, fact: StageFacts) -> StageReason:
+    """Return which classes of a generator collapsed."""
+    class_names = study.class_names[study.cells[fact.cell].dataset]
+    (concern,) = describe_collapsed(fact.is_collapsed_K, class_names)
+    return StageReason(key=fact.key, title=fact.title, reason=concern.text)
 
 
 def _count_runs(study: StudyDocument, facts: Mapping[str, StageFacts]) -> dict[str, int]:

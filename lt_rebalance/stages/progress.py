@@ -44,7 +44,7 @@ def render_cells(cells: pd.DataFrame, title: str) -> CellTable:
         }
         paper = {} if pd.isna(row["paper_accuracy"]) else {"paper": f"{row['paper_accuracy']:.3f}"}
         n = f"{row['n']}/{row['planned']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
-        collapsed = {DEAD_CLASS: str(row["collapsed"])} if row["n"] else {}
+        collapsed = {DEAD_CLASS: f"{row['collapsed']}/{row['n']}"} if row["n"] else {}
         group = name_group(row["protocol"], row["data"], row["dataset"] if has_several_sets else None)
         numbers = {"n": n} | means | paper | collapsed
         rows.append(CellRow(group=group, method=row["method"], numbers=numbers))

@@ -69,6 +69,7 @@ _STUDY = fields(
         ),
     },
     {
+        "confirmatory": list_of(label),
         "results_version": whole(),
         "overrides": mapping_of(anything),
         "comparisons": list_of(fields({"cell": whole(), "reference": whole(), "change": label})),
@@ -175,6 +176,8 @@ class StudyDocument:
     name: str
     question: str
     """its question, in one line"""
+    confirmatory: tuple[str, ...] = ()
+    """hypotheses and families of contrasts registered before the first run; all others are exploratory"""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """fields of all cells that were replaced, by section"""
     results_version: int | None
@@ -280,6 +283,8 @@ class StudyDocument:
             "comparisons": [dict(vars(each)) for each in self.comparisons],
             "runs": [_describe_run(run) for run in self.runs],
         }
+        if self.confirmatory:
+            values["confirmatory"] = list(self.confirmatory)
         if self.tunings:
             values["tunings"] = list(self.tunings)
         if self.results_version is None:
@@ -319,6 +324,7 @@ def parse_study(values: Any, of_file: str) -> StudyDocument:  # Any: a JSON valu
     return StudyDocument(
         name=values["study"],
         question=values["question"],
+        confirmatory=tuple(values.get("confirmatory", ())),
         overrides=values.get("overrides", {}),
         results_version=values.get("results_version"),
         execution=values["execution"],

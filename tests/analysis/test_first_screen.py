@@ -9,8 +9,10 @@ import pytest
 from scipy import stats
 
 from analysis.aggregate import collapse_table
+from analysis.compare import compare
 from analysis.first_screen import FirstScreen, make_first_screen
 from analysis.leaders import leaders_frame
+from analysis.tables.differences import difference_table
 from analysis.tables.leaders import leaders_table
 
 NAN = float("nan")
@@ -49,9 +51,8 @@ def screen_of(*places: pd.DataFrame, ablations: pd.DataFrame | None = None) -> F
     runs = pd.concat(places, ignore_index=True)
     cells = runs.drop_duplicates("cell").assign(**{"classifier.selection": "last"})
     collapse = collapse_table(runs, NO_CLASSES)
-    return make_first_screen(
-        cells, runs, leaders_frame(runs), collapse, pd.DataFrame() if ablations is None else ablations
-    )
+    compared = pd.DataFrame() if ablations is None else ablations
+    return make_first_screen(cells, runs, leaders_frame(runs), compare(runs), collapse, compared)
 
 
 def above(values: Sequence[float], *differences: float) -> tuple[float, ...]:
@@ -100,8 +101,8 @@ def test_a_sure_lead_over_none_and_over_the_next() -> None:
     assert (answer.place, answer.leader) == ("C = 1/2", "oversample")
     # 0.11 with sd 0.010954; t(.975, 5) = 2.5706: half width 1.15 points
     assert answer.lines == (
-        "Against no rebalancing (none): +11.00 points (+9.85 to +12.15).",
-        "Against the next method, none: +11.00 points (+9.85 to +12.15).",
+        "Against no rebalancing (none): +11.00 points (+9.85 to +12.15); significant (q = 0.031).",
+        "Against the next method, none: +11.00 points (+9.85 to +12.15); significant (q = 0.031).",
         "The tests rule out the other method as the best.",
     )
     assert screen.lines == ("Every class is recognised in all 12 complete runs.",)
@@ -116,8 +117,26 @@ def test_a_lead_that_chance_may_have_made_names_the_methods_that_may_be_best() -
     )
     (answer,) = screen.answers
     assert answer.lines[0].startswith("Against no rebalancing (none): +0.50 points (−")
-    assert answer.lines[0].endswith("; the interval includes 0, so the sign is uncertain.")
+    assert answer.lines[0].endswith("; not significant (q = 0.625).")
     assert answer.lines[-1] == "2 of 3 methods may be the best: mine and none."
+
+
+def test_a_lead_has_the_verdict_of_its_pair_in_t2_with_its_correction() -> None:
+    def first_line(values: Mapping[str, Sequence[float]]) -> str:
+        (answer,) = screen_of(runs_of(values)).answers
+        return answer.lines[0]
+
+    # Declared: the smallest p of 6 pairs, 2 / 64, times the 24 contrasts of the family.
+    better = above(NONE, *[0.10, 0.12] * 3)
+    assert first_line({"none": NONE, "mlp_cgan_relu": better}).endswith("; not significant (Holm p = 0.750).")
+    near = above(NONE, *[0.001, -0.0005] * 3)
+    assert first_line({"none": NONE, "mine": near}).endswith("; equivalent, within ±0.5 points.")
+    # A lead of one method in all 6 pairs; the interval for 9 methods together is wider, by one large pair.
+    far = above(NONE, 0.01, 0.01, 0.01, 0.01, 0.01, 0.06)
+    others = {f"m{index}": above(NONE, *[-0.20 - 0.01 * index] * 6) for index in range(8)}
+    assert first_line({"none": NONE, "mine": far} | others).endswith(
+        "; significant (q = 0.031), although the interval, which holds for all methods together, includes 0."
+    )
 
 
 def test_one_seed_has_no_interval_and_tells_nothing_apart() -> None:
@@ -180,10 +199,14 @@ def test_several_places_are_headed_by_who_leads_where() -> None:
     assert [answer.place for answer in screen.answers] == ["C = 7/9", "C = 1/2"]
     screen = screen_of(*places, runs_of(first, setting="other"))
     assert screen.headline == (
-        "No method leads everywhere. mine has the highest mean accuracy in 2 of 3 comparisons (2 settings), "
-        "none in 1."
+        "Highest mean accuracy: mine on C = 7/9, none on C = 1/2 (with s); mine on C = 1/2 (with other)."
     )
     assert screen.answers[2].place == "other, C = 1/2"
+    five = [*places, runs_of(first, setting="other"), runs_of(first, data="7/9", setting="other")]
+    assert screen_of(*five, runs_of(second, setting="third")).headline == (
+        "No method leads everywhere. mine has the highest mean accuracy in 3 of 5 comparisons (3 settings), "
+        "none in 2."
+    )
 
 
 def test_thirty_methods_are_not_all_named() -> None:
@@ -239,8 +262,10 @@ def test_what_changes_do_is_said_where_settings_differ() -> None:
 
 def test_every_number_stands_in_the_table() -> None:
     runs = runs_of({"none": NONE, "oversample": above(NONE, *[0.10, 0.12] * 3)})
-    table = leaders_table(leaders_frame(runs))
-    shown = " ".join(cell.text for block in table.blocks() for row in block.rows for cell in row)
+    tables = (leaders_table(leaders_frame(runs)), difference_table(compare(runs)))
+    shown = " ".join(
+        cell.text for table in tables for block in table.blocks() for row in block.rows for cell in row
+    )
     (answer,) = screen_of(runs).answers
     said = re.findall(r"\d+\.\d+", " ".join([answer.reached, *answer.lines]))
-    assert len(said) == 9 and set(said) <= set(re.findall(r"\d+\.\d+", shown))
+    assert len(said) == 11 and set(said) <= set(re.findall(r"\d+\.\d+", shown))

@@ -42,6 +42,21 @@ def test_settings_are_told_apart_by_what_differs(tmp_path: Path) -> None:
         read_protocols(tmp_path / "b", sound, slower)
 
 
+def test_a_change_that_the_name_tells_in_words_is_not_told_again(tmp_path: Path) -> None:
+    sound = get_protocol("sound")
+    changed = dataclasses.replace(
+        sound,
+        name="sound+classifier.loss=double_softmax+classifier.learning_rate=0.01",
+        loss="double_softmax",
+        classifier_learning_rate=0.01,
+    )
+    results = read_protocols(tmp_path, sound, changed)
+    assert list(dict.fromkeys(results.cells["setting"])) == [
+        "sound, cross entropy, 18000 steps",
+        "sound+classifier.learning_rate=0.01, double softmax, 18000 steps",
+    ]
+
+
 def test_two_studies_under_one_protocol_name_have_different_settings(tmp_path: Path) -> None:
     sound = get_protocol("sound")
     short = dataclasses.replace(sound, classifier_budget=Budget(steps=1200, rounds=12))

@@ -175,6 +175,13 @@ CASES: list[tuple[str, Sentence, str, Any, Any]] = [
         ["macro F1 on validation"],
         ["match of generated with real diversity"],
     ),
+    (
+        "registered",
+        sentences.describe_registered,
+        "Registered before the first run: the contrasts of “claims of the paper” and H1. Everything else",
+        ["H1", "claims of the paper"],
+        [],
+    ),
     ("sound", sentences.describe_protocols, "follows good practice", SOUND, PAPER),
     ("paper", sentences.describe_protocols, "what the paper's code did", BOTH, SOUND),
     ("bars", sentences.describe_trial_bars, "bars of one standard deviation", 2, 1),

@@ -11,7 +11,7 @@ import pytest
 
 from analysis.collect import Results, read_results
 from analysis.tables import Cell, Table, build_tables, compute_frames, to_csv, to_latex, to_markdown
-from analysis.tables.cost import share_costs
+from analysis.tables.cost import describe_cost, share_costs
 from analysis.tables.formats import (
     DATA_COLUMN,
     estimate,
@@ -23,6 +23,7 @@ from analysis.tables.formats import (
     share,
     text_column,
 )
+from lt_rebalance.ground.imbalance import ORIGINAL
 from lt_rebalance.store import Store
 from lt_rebalance.studies.plan import Plan
 from tests.analysis.synthetic import Truth, collapse, confusion_of, make_record, make_store, plan_study
@@ -184,7 +185,7 @@ def test_provenance_says_what_is_mixed(grid_tables: dict[str, Table]) -> None:
     )
 
 
-def test_cost_adds_up_by_cell_method_and_stage(grid_tables: dict[str, Table]) -> None:
+def test_cost_adds_up_by_cell_method_and_stage(grid_tables: dict[str, Table], grid_results: Results) -> None:
     # 150 classifiers and 80 generators of 12 s each, 10 of either kind in a cell of a CGAN.
     by_cell, by_method = grid_tables["t6-cost"], grid_tables["t6-cost-methods"]
     cells = cells_of(by_cell, data="1/2", method="mlp_cgan_relu")
@@ -193,8 +194,19 @@ def test_cost_adds_up_by_cell_method_and_stage(grid_tables: dict[str, Table]) ->
     assert [total[head].text for head in by_method.heads[1:]] == ["30.00", "16.00", "46.00"]
     assert by_cell.frame["total_min"].sum() == pytest.approx(46)
     assert by_cell.meaning == (
-        "All finished stages together took 0.77 hours of device time: classifiers 0.50, generators 0.27."
+        "All finished stages together took 0.77 hours of device time: classifiers 0.50, generators 0.27. "
+        "The runs took 46 min of device time; 10 more seeds would take about 46 min."
     )
+    runs = grid_results.planned.copy()
+    runs.loc[runs["seed"] >= 2, "state"] = "missing"  # 2 of 10 seeds: 3 min of classifiers each
+    runs.loc[runs["seed"] >= 2, ["device_s", "generator_key"]] = [np.nan, None]
+    runs.loc[runs["data"] == ORIGINAL, "state"] = "missing"  # 1 of 15 cells
+    # A generator's 12 s belong to the runs that use it: 2 seeds of 8 cells.
+    assert describe_cost(runs, grid_results.generators) == (
+        "The runs took 9 min of device time; 10 more seeds of the 14 configurations with a finished run "
+        "would take about 44 min."
+    )
+    assert describe_cost(runs.assign(state="missing"), grid_results.generators) == ""
 
 
 def test_cost_of_a_generator_is_shared_by_the_runs_that_use_it(grid_results: Results) -> None:

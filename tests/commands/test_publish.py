@@ -263,6 +263,9 @@ def test_study_is_registered_run_published_and_verified_on_real_ray(tmp_path: Pa
     assert read_tree(tmp_path / "again") == read_tree(folder / "report")
     study = open_store(str(folder), None, create=False, is_read_only=True)
     assert study is not None
+    page = (folder / "report" / "index.html").read_text()
+    assert "Registered before the first run: the contrasts of “claims of the paper” and H2." in page
+    assert "not tested (registered)" in page and "not tested (exploratory)" in page
     key = next(run.key for run in study.load_study("pilot").runs if run.generator_key is not None)
     assert "equal, bit for bit" in call(*look, "verify", "studies/pilot", key[:12])
     assert "| done |" in (folder / "README.md").read_text()

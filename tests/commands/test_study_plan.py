@@ -1,5 +1,6 @@
 """What a plan registers is what is run: a sweep takes its options from it, and refuses other cells."""
 
+import dataclasses
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -171,6 +172,12 @@ def test_what_a_store_holds_is_held_against_the_plan() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             require_registered(make_plan(document, **changes), document)
+    registered = dataclasses.replace(document, confirmatory=("H1", "H4"))
+    require_registered(make_plan(document, confirmatory=("H1", "H4")), registered)
+    with pytest.raises(
+        ValueError, match=r"run with confirmatory = \[H1, H4\], and pilot/plan.toml has \[H4\]"
+    ):
+        require_registered(make_plan(document, confirmatory=("H4",)), registered)
 
 
 def test_difference_names_some_of_many_cells() -> None:

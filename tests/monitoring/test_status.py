@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +21,13 @@ from lt_rebalance.monitoring.estimates import (
     saved_by_sharing,
 )
 from lt_rebalance.monitoring.facts import StageFacts, read_facts
-from lt_rebalance.monitoring.status import STRAGGLER_LEAST_S, StageReason, Status, describe_status
+from lt_rebalance.monitoring.status import (
+    STRAGGLER_LEAST_S,
+    StageReason,
+    Status,
+    describe_status,
+    read_status,
+)
 from lt_rebalance.store import Store
 from lt_rebalance.store.presence import BEAT_S, STALE_S, DriverBeat, Note, read_notes, write_note
 from lt_rebalance.store.records import Timing
@@ -77,12 +84,20 @@ def status_of(notes: list[Note], **states: str) -> Status:
     return describe_status(make_study(), make_facts(**states), notes, NOW_S)
 
 
-def test_collapsed_generators_are_named_with_the_number_of_their_classes() -> None:
-    facts = make_facts(generator0="complete", generator1="complete")
-    for key, num_classes in zip(GENERATORS, (2.0, 0.0), strict=True):
-        facts[key] = dataclasses.replace(facts[key], metrics={"num_collapsed_classes": num_classes})
-    title, reason = "generator 1/2 mlp_cgan_relu seed 0", "collapsed: almost the same image for 2 classes"
-    assert describe_status(make_study(), facts, [], NOW_S).collapsed_generators == (
+def test_collapsed_generators_are_named_with_their_classes(tmp_path: Path) -> None:
+    store = make_store(tmp_path, PLAN)
+    for key, collapsed in zip(GENERATORS, ((5, 8), ()), strict=True):
+        record = store.read_record(key)
+        assert record is not None
+        quality = record.quality_per_class | {
+            "diversity": [0.0 if label in collapsed else 1.0 for label in range(10)]
+        }
+        metrics = record.metrics | {"num_collapsed_classes": float(len(collapsed))}
+        shutil.rmtree(tmp_path / "stages" / key)
+        store.commit(dataclasses.replace(record, quality_per_class=quality, metrics=metrics, artifacts={}))
+    title = "generator 1/2 mlp_cgan_relu seed 0"
+    reason = "collapsed: it draws almost the same image for Sandal, Bag"
+    assert read_status(store, "synthetic", NOW_S).collapsed_generators == (
         StageReason(key=GENERATORS[0], title=title, reason=reason),
     )
 
@@ -159,6 +174,20 @@ def test_sum_of_spendings_is_unknown_where_one_is() -> None:
         "b": unknown,
     }
     assert add_up([unknown, known], ["a", "a"])["a"] == Spending(spent_s=5, left_s=None)
+
+
+def test_cost_of_ten_more_seeds_is_that_of_all_planned_ones_in_proportion() -> None:
+    # 2 seeds of a classifier of 5 s on the real images, and of one of 5 s on a generator of 4 s.
+    status = status_of([], none0="complete", generator0="complete", cgan0="complete")
+    assert status.more_s == 10 * (5 + 9)
+    assert status.to_dict()["device_hours_of_10_more_seeds"] == 140 / 3600
+    assert list(status.describe_spending()) == [
+        "device time: 14 s spent, 14 s left",
+        "  classifier stages: 10 s spent, 10 s left",
+        "  generator stages: 4 s spent, 4 s left",
+        "  10 more seeds: about 2 min",
+    ]
+    assert status_of([]).more_s is None
 
 
 # Who is at work

@@ -508,7 +508,7 @@ def test_render_cells_shows_dashes_where_there_is_no_number(store: Store) -> Non
     assert rows == [
         ["n", "accuracy", "macro F1", "dead class"],
         ["sound, C = 1/2"],
-        ["none", "2/2", "0.540 ± 0.127", "0.526 ± 0.122", "2"],
+        ["none", "2/2", "0.540 ± 0.127", "0.526 ± 0.122", "2/2"],
         ["undersample", "0/2", "-", "-", "-"],
     ]
     said = " ".join(" ".join(lines).split())
