@@ -1,6 +1,6 @@
 """The first screen of a report: the leading method, its lead and certainty, and what is missing."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from analysis.tables.formats import (
     points,
     share,
 )
-from lt_rebalance.ground.imbalance import ORIGINAL
+from lt_rebalance.ground.imbalance import ORIGINAL, is_c
 from lt_rebalance.ground.metrics import METRICS
 
 _REFERENCES = {"none": "no rebalancing (none)", "oversample": "oversampling (oversample)"}
@@ -48,6 +48,9 @@ class FirstScreen:
     answers: tuple[Answer, ...]
     """for places with at least two methods, in the order of the report"""
     lines: tuple[str, ...]
+    """further answers"""
+    facts: Mapping[str, str]
+    """by a heading of one or two words"""
 
 
 def make_first_screen(
@@ -57,15 +60,14 @@ def make_first_screen(
     contrasts: pd.DataFrame,
     collapse: pd.DataFrame,
     ablations: pd.DataFrame,
-    *,
-    cost: str = "",
+    **facts: str,
 ) -> FirstScreen:
-    """Return the first screen; all its numbers are also in T0, T2, T3a, T6d or A1.
+    """Return the first screen; all its numbers are also in T0, T2, T3, T6, T7 or A1.
 
     Args:
         cells, runs: of `Results`. leaders: as `leaders_frame` returns them. contrasts: as `compare` does.
-            collapse: as `collapse_table` does. ablations: as `compare_with_references` does. cost: as
-            `describe_cost` does.
+            collapse: as `collapse_table` does. ablations: as `compare_with_references` does. facts: further
+            ones, by a heading.
     """
     ranked = leaders[leaders["rank"].notna()]
     blocks = [block for _, block in ranked.groupby(["setting", "data"], sort=False, observed=True)]
@@ -77,10 +79,8 @@ def make_first_screen(
         *_describe_changes(ablations, leaders),
         join(_describe_alone(row, is_one_setting=is_one_setting) for row in alone[:_MOST_NAMED]),
         f"{len(alone) - _MOST_NAMED} more have one method only (T0)." if len(alone) > _MOST_NAMED else "",
-        describe_collapse(collapse),
-        describe_left_out(runs),
-        cost,
     ]
+    told = {"Dead classes": describe_collapse(collapse), "Left out": describe_left_out(runs), **facts}
     return FirstScreen(
         scope=_describe_scope(cells, runs),
         headline=_describe_leads(compared, is_one_setting=is_one_setting, has_runs=len(ranked) > 0),
@@ -94,6 +94,7 @@ def make_first_screen(
             for block in compared
         ),
         lines=tuple(line for line in lines if line),
+        facts={heading: text for heading, text in told.items() if text},
     )
 
 
@@ -165,11 +166,18 @@ def _list_leads(compared: list[pd.DataFrame]) -> Iterator[str]:
         row = block.iloc[0]
         of_setting = leads.setdefault(row["setting"], {})
         of_setting.setdefault(row["method"], []).append(named_data(row["data"]))
-    shared = set.intersection(*(set(setting.split(", ")) for setting in leads))
+    names = _name_by_difference(leads)
     for setting, places in leads.items():
-        own = ", ".join(part for part in setting.split(", ") if part not in shared)
         said = [f"{method} on {listed(data)}" for method, data in places.items()]
-        yield f"{', '.join(said)} (with {own or setting})"
+        yield f"{', '.join(said)} (with {names[setting]})"
+
+
+def _name_by_difference(settings: Iterable[str]) -> dict[str, str]:
+    """Return the parts of the name of each setting that not all of them share."""
+    parts = {setting: setting.split(", ") for setting in settings}
+    shared = set.intersection(*map(set, parts.values()))
+    own = {setting: ", ".join(part for part in of if part not in shared) for setting, of in parts.items()}
+    return {setting: name or setting for setting, name in own.items()}
 
 
 def _describe_lead(block: pd.DataFrame) -> str:
@@ -243,7 +251,9 @@ def _say_verdict(contrast: Row, *, includes_0: bool) -> str:
     if contrast["verdict"] == "equivalent":
         return f"equivalent, within ±{100 * MARGIN:g} points"
     name, value = (
-        ("q", contrast["bh_q"]) if contrast["family"] == EXPLORATORY else ("Holm p", contrast["holm_p"])
+        ("exploratory, q", contrast["bh_q"])
+        if contrast["family"] == EXPLORATORY
+        else ("Holm p", contrast["holm_p"])
     )
     text = p_value(value)
     corrected = f"{name} {text}" if text.startswith("<") else f"{name} = {text}"
@@ -319,8 +329,37 @@ def describe_collapse(collapse: pd.DataFrame) -> str:
     rate = counts.pop() if len(counts) == 1 else percent(worst["collapse_rate"].iloc[0])
     return (
         f"In {num_collapsed:,} of {count(n, 'complete run')} ({percent(num_collapsed / n)}) at least one "
-        f"class is never recognised, most often {_name_rows(worst)} "
+        f"class is never recognised{_describe_collapse_by_setting(collapse)}; most often {_name_rows(worst)} "
         f"({rate}{' each' if len(worst) > 1 else ''})."
+    )
+
+
+def _describe_collapse_by_setting(collapse: pd.DataFrame) -> str:
+    sums = collapse.groupby("setting", sort=False)[["num_collapsed", "n"]].sum()
+    if not 1 < len(sums) <= _MOST_NAMED:
+        return ""
+    names = _name_by_difference(sums.index)
+    said = [f"{row.num_collapsed} of {row.n} with {names[row.Index]}" for row in sums.itertuples()]
+    return f": {listed(said)}"
+
+
+def describe_data(classes: pd.DataFrame) -> str:
+    """Say how many images the largest and the smallest class have, if all are of one data set.
+
+    Args:
+        classes: of `Results`.
+    """
+    if classes["dataset"].nunique() != 1:
+        return ""
+    sizes = classes.groupby("data", sort=False, observed=True)["class_count"].agg(["max", "min"])
+    said = [
+        f"{row.max:,} and {row.min:,} on {named_data(row.Index)}"
+        for row in sizes.head(_MOST_NAMED).itertuples()
+    ]
+    classes_of = count(int(classes["class"].nunique()), "class", "classes")
+    has_c = any(map(is_c, sizes.index))
+    return f"{classes_of}; training images of the largest and of the smallest: {', '.join(said)}." + (
+        " C is the size of each class over that of the class before it." if has_c else ""
     )
 
 

@@ -11,7 +11,7 @@ from analysis.chapters import CHAPTERS, Chapter
 from analysis.collect import Results
 from analysis.embedding import Picture, embed
 from analysis.figures import draw_figures, draw_search, own_settings
-from analysis.first_screen import make_first_screen
+from analysis.first_screen import describe_data, make_first_screen
 from analysis.manuscript import Choice, make_manuscript
 from analysis.searches import SearchResults, read_searches
 from analysis.sentences import (
@@ -36,6 +36,7 @@ from analysis.tables import (
     to_latex,
     to_markdown,
 )
+from analysis.tables.collapse import describe_generators
 from analysis.tables.cost import describe_cost
 from lt_rebalance.ground.text import to_csv as to_raw_csv
 
@@ -156,7 +157,11 @@ def render(
         frames.contrasts,
         frames.collapse,
         frames.ablations,
-        cost=describe_cost(results.planned, results.generators),
+        **{
+            "Generators": describe_generators(frames.generators),
+            "Data": describe_data(results.classes),
+            "Cost": describe_cost(results.planned, results.generators),
+        },
     )
     return (
         _environment()

@@ -25,7 +25,10 @@ _SELECTIONS = {
 
 _PROTOCOLS = {
     "paper": "Protocol paper does what the paper's code did: a softmax before the cross-entropy, one subset.",
-    "sound": "Protocol sound follows good practice: cross-entropy on logits, equal steps, draws by seed.",
+    "sound": (
+        "Protocol sound follows good practice: equal steps, draws by seed, and cross-entropy on logits "
+        "unless the setting names another loss."
+    ),
     "cifar_lt": "Protocol cifar_lt trains as papers on CIFAR-LT do.",
 }
 

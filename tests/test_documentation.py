@@ -97,8 +97,9 @@ PYTHON = [block for block in BLOCKS if block.language == "python"]
 
 @pytest.fixture
 def golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the current directory, which holds the golden store as `results`."""
+    """Return the current directory, which holds the golden store as `results`, and the published studies."""
     shutil.copytree(GOLDEN, tmp_path / "results")
+    (tmp_path / "studies").symlink_to(ROOT / "studies")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -32,7 +32,7 @@ _LOOKS = {
     "dccgan_leaky": ("#000000", "p"),
 }
 _FURTHER_COLOURS = ("#332288", "#44AA99", "#999933", "#661100", "#882255")
-_FURTHER_MARKERS = ("h", "8", "H", "d", "*", "o", "s")
+_FURTHER_MARKERS = ("h", "8", "H", "d", "*")
 PAPER_COLOUR = "#000000"
 COLLAPSED_COLOUR = "#B00020"
 _DPI = 150
@@ -92,8 +92,8 @@ def marker_of(method: str) -> str:
 
 def _look(method: str) -> tuple[str, str]:
     """Return colour and marker; for unlisted methods they are derived from the name."""
-    code = zlib.crc32(method.encode())
-    further = _FURTHER_COLOURS[code % len(_FURTHER_COLOURS)], _FURTHER_MARKERS[code % len(_FURTHER_MARKERS)]
+    row, column = divmod(zlib.crc32(method.encode()), len(_FURTHER_COLOURS))
+    further = _FURTHER_COLOURS[column], _FURTHER_MARKERS[row % len(_FURTHER_MARKERS)]
     return _LOOKS.get(method, further)
 
 

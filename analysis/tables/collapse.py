@@ -155,9 +155,10 @@ def _name_collapsed(row: Any) -> str:  # Any: a row of the frame
     return f"{row.method} on {named_data(row.data)} ({classes})"
 
 
-def _generator_meaning(generators: pd.DataFrame) -> str:
+def describe_generators(generators: pd.DataFrame) -> str:
+    """Say how many generators have collapsed, and which; empty if there are none."""
     if generators.empty:
-        return "These studies train no generator."
+        return ""
     num_collapsed, n = int(generators["num_collapsed"].sum()), int(generators["n"].sum())
     rows = generators[generators["num_collapsed"] > 0]
     is_one_setting = generators["setting"].nunique() == 1
@@ -168,12 +169,20 @@ def _generator_meaning(generators: pd.DataFrame) -> str:
     if len(rows) > _MOST_NAMED:
         named.append(count(len(rows) - _MOST_NAMED, "other row"))
     where = f": {listed(named)}" if named else ""
+    return (
+        f"{num_collapsed} of {count(n, 'complete generator')} produce{'s' if num_collapsed == 1 else ''} "
+        f"nearly one image for at least one class{where}."
+    )
+
+
+def _generator_meaning(generators: pd.DataFrame) -> str:
+    if generators.empty:
+        return "These studies train no generator."
     return join(
         [
-            f"{num_collapsed} of {count(n, 'complete generator')} produce{'s' if num_collapsed == 1 else ''} "
-            f"nearly one image for at least one class{where}. A generator that does not may still copy its "
-            "training images; see the nearest real images and their number. This table does not show the "
-            "effect on the classifier; hypothesis H13 tests it.",
+            describe_generators(generators),
+            "A generator that does not may still copy its training images; see the nearest real images and "
+            "their number. This table does not show the effect on the classifier; hypothesis H13 tests it.",
             _left_out(generators, "generators", "every rate"),
         ]
     )

@@ -40,19 +40,20 @@ def _say_saved(runs: pd.DataFrame, costs: pd.DataFrame) -> str:
 
 
 def describe_cost(runs: pd.DataFrame, generators: pd.DataFrame) -> str:
-    """Say what all runs took, and what `NUM_MORE` further seeds of each cell would take."""
+    """Say what all runs took, and what `NUM_MORE` further seeds of each cell would take on average."""
     costs = share_costs(runs, generators)
     costs["total_s"] = costs["classifier_s"] + costs["generator_s"]
     known = costs[runs["state"].isin(["complete", "diverged"])]
     if not known["total_s"].sum() > 0:
         return ""
     more_s = NUM_MORE * known.groupby("cell", observed=True)["total_s"].mean().sum()
-    of, num_without = "", costs["cell"].nunique() - known["cell"].nunique()
-    if num_without:
-        of = f" of the {count(known['cell'].nunique(), 'configuration')} with a finished run"
+    num_known = known["cell"].nunique()
+    each = "every configuration"
+    if num_known < costs["cell"].nunique():
+        each = f"the {count(num_known, 'configuration')} with a finished run"
     return (
-        f"The runs took {format_duration(known['total_s'].sum())} of device time; {NUM_MORE} more seeds{of} "
-        f"would take about {format_duration(more_s)}."
+        f"The runs took {format_duration(known['total_s'].sum())} of device time, of a GPU or else a CPU "
+        f"core; {NUM_MORE} more seeds of {each} would take about {format_duration(more_s)}."
     )
 
 

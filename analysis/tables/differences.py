@@ -149,8 +149,11 @@ def _difference_meaning(shown: pd.DataFrame, nothing: str) -> str:
             per_setting(sentences),
             describe_pairs_left_out(shown),
             "Each interval is for its comparison alone, so it is narrower than an interval that holds for "
-            "all methods together, and it may exclude 0 although the test is undecided. Undecided means "
-            "that these runs do not decide. Only the verdict “equivalent” is evidence of equality.",
+            "all methods together. It may exclude 0 although the test is undecided, or include 0 although "
+            "the test decides. Undecided means that these runs do not decide. Only the verdict “equivalent” "
+            "is evidence of equality. T0 ranks all methods of a training set jointly, which is another "
+            "family of tests: it may separate a pair that is undecided here, or leave open one that is "
+            "decided.",
         ]
     )
 

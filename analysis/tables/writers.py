@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 
+import pandas as pd
 import rich.table
 from rich.console import Console
 
@@ -13,8 +14,12 @@ _MARKDOWN = {character: f"\\{character}" for character in "\\`*_[]<>|#"} | {"\n"
 
 
 def to_csv(table: Table) -> str:
-    """Return the raw numbers; values that are absent or cannot be estimated are empty."""
-    return text.to_csv(table.frame)
+    """Return the raw numbers; values that are absent or cannot be estimated are empty.
+
+    An empty table that does not know its columns has the heads of those that readers see.
+    """
+    frame = table.frame if len(table.frame.columns) else pd.DataFrame(columns=list(table.heads))
+    return text.to_csv(frame)
 
 
 def to_markdown(table: Table) -> str:

@@ -53,7 +53,8 @@ def _say_next(statuses: list[Status], location: str) -> Iterator[str]:
     yield f"one stage: {say_command('lt-rebalance', 'show', location)} lists all with their keys"
     counts = sum((Counter(status.runs) for status in statuses), Counter())
     if counts["complete"]:
-        yield f"report: {report_command(location, [status.study for status in statuses], counts)}"
+        command = report_command(location, [status.study for status in statuses], counts)
+        yield f"report, with a test of every difference: {command}"
 
 
 def _watch(store: Store, studies: list[str], options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from scipy import stats
 
 from analysis.aggregate import collapse_table
 from analysis.compare import compare
-from analysis.first_screen import FirstScreen, make_first_screen
+from analysis.first_screen import FirstScreen, describe_data, make_first_screen
 from analysis.leaders import leaders_frame
 from analysis.tables.differences import difference_table
 from analysis.tables.leaders import leaders_table
@@ -100,12 +100,13 @@ def test_a_sure_lead_over_none_and_over_the_next() -> None:
     (answer,) = screen.answers
     assert (answer.place, answer.leader) == ("C = 1/2", "oversample")
     # 0.11 with sd 0.010954; t(.975, 5) = 2.5706: half width 1.15 points
+    lead = "+11.00 points (+9.85 to +12.15); significant (exploratory, q = 0.031)."
     assert answer.lines == (
-        "Against no rebalancing (none): +11.00 points (+9.85 to +12.15); significant (q = 0.031).",
-        "Against the next method, none: +11.00 points (+9.85 to +12.15); significant (q = 0.031).",
+        f"Against no rebalancing (none): {lead}",
+        f"Against the next method, none: {lead}",
         "The tests rule out the other method as the best.",
     )
-    assert screen.lines == ("Every class is recognised in all 12 complete runs.",)
+    assert screen.facts == {"Dead classes": "Every class is recognised in all 12 complete runs."}
     assert screen.scope == "d · C = 1/2 · 2 methods · 6 seeds · s"
 
 
@@ -117,7 +118,7 @@ def test_a_lead_that_chance_may_have_made_names_the_methods_that_may_be_best() -
     )
     (answer,) = screen.answers
     assert answer.lines[0].startswith("Against no rebalancing (none): +0.50 points (−")
-    assert answer.lines[0].endswith("; not significant (q = 0.625).")
+    assert answer.lines[0].endswith("; not significant (exploratory, q = 0.625).")
     assert answer.lines[-1] == "2 of 3 methods may be the best: mine and none."
 
 
@@ -135,7 +136,8 @@ def test_a_lead_has_the_verdict_of_its_pair_in_t2_with_its_correction() -> None:
     far = above(NONE, 0.01, 0.01, 0.01, 0.01, 0.01, 0.06)
     others = {f"m{index}": above(NONE, *[-0.20 - 0.01 * index] * 6) for index in range(8)}
     assert first_line({"none": NONE, "mine": far} | others).endswith(
-        "; significant (q = 0.031), although the interval, which holds for all methods together, includes 0."
+        "; significant (exploratory, q = 0.031), although the interval, which holds for all methods "
+        "together, includes 0."
     )
 
 
@@ -189,6 +191,7 @@ def test_of_many_places_with_one_method_four_are_named() -> None:
 def test_no_run_yet() -> None:
     screen = screen_of(runs_of({"none": (NAN,), "oversample": (NAN,)}))
     assert screen.headline == "No run is complete yet." and screen.answers == () and screen.lines == ()
+    assert screen.facts == {}
 
 
 def test_several_places_are_headed_by_who_leads_where() -> None:
@@ -217,23 +220,49 @@ def test_thirty_methods_are_not_all_named() -> None:
 
 def test_collapse_is_one_line_with_where_it_is_worst() -> None:
     runs = runs_of({"none": NONE, "oversample": NONE}, collapsed={"none": 3})
-    assert screen_of(runs).lines == (
-        "In 3 of 12 complete runs (25%) at least one class is never recognised, most often with none on "
-        "C = 1/2 (3 of 6).",
+    assert screen_of(runs).facts["Dead classes"] == (
+        "In 3 of 12 complete runs (25%) at least one class is never recognised; most often with none on "
+        "C = 1/2 (3 of 6)."
     )
     runs = runs_of({"none": NONE, "oversample": NONE}, collapsed={"none": 3, "oversample": 3})
-    assert screen_of(runs).lines[0].endswith("most often with none and oversample on C = 1/2 (3 of 6 each).")
+    said = screen_of(runs).facts["Dead classes"]
+    assert said.endswith("most often with none and oversample on C = 1/2 (3 of 6 each).")
     methods = ("none", "undersample", "oversample")
     places = [
         runs_of(dict.fromkeys(methods, NONE), data=data, collapsed=dict.fromkeys(methods, 6))
         for data in ("7/9", "1/2")
     ]
-    assert screen_of(*places).lines[-1].endswith("most often in 6 rows of T3a (6 of 6 each).")
+    assert screen_of(*places).facts["Dead classes"].endswith("most often in 6 rows of T3a (6 of 6 each).")
 
 
 def test_rows_of_several_settings_are_told_apart_by_them() -> None:
-    runs = [runs_of({"none": NONE}, setting=each, collapsed={"none": 3}) for each in ("a", "b")]
-    assert "with none on a, C = 1/2 and none on b, C = 1/2 (3 of 6 each)" in " ".join(screen_of(*runs).lines)
+    runs = [
+        runs_of({"none": NONE}, setting=f"p, {each}", collapsed={"none": 3}) for each in ("loss a", "loss b")
+    ]
+    assert screen_of(*runs).facts["Dead classes"] == (
+        "In 6 of 12 complete runs (50%) at least one class is never recognised: 3 of 6 with loss a and 3 of "
+        "6 with loss b; most often with none on p, loss a, C = 1/2 and none on p, loss b, C = 1/2 (3 of 6 "
+        "each)."
+    )
+    runs = [runs_of({"none": NONE}, setting=f"p, {each}", collapsed={"none": 3}) for each in range(5)]
+    assert "never recognised; most often in 5 rows" in screen_of(*runs).facts["Dead classes"]
+
+
+def test_sizes_of_classes_and_what_c_means_are_said_for_one_data_set() -> None:
+    sizes = {"original": (600, 600, 600), "1/2": (600, 300, 150)}
+    rows = [
+        {"dataset": "d", "data": data, "class": label, "class_count": size}
+        for data, counts in sizes.items()
+        for label, size in enumerate(counts)
+    ]
+    assert describe_data(pd.DataFrame(rows)) == (
+        "3 classes; training images of the largest and of the smallest: 600 and 600 on the original set, "
+        "600 and 150 on C = 1/2. C is the size of each class over that of the class before it."
+    )
+    natural = pd.DataFrame(rows[:3]).assign(data="exp 1")
+    assert describe_data(natural).endswith("600 and 600 on exp 1.")
+    assert describe_data(pd.DataFrame([rows[0], rows[0] | {"dataset": "e"}])) == ""
+    assert describe_data(pd.DataFrame(rows).iloc[:0]) == ""
 
 
 def test_few_seeds_say_nothing_of_the_sign() -> None:

@@ -195,7 +195,8 @@ def test_cost_adds_up_by_cell_method_and_stage(grid_tables: dict[str, Table], gr
     assert by_cell.frame["total_min"].sum() == pytest.approx(46)
     assert by_cell.meaning == (
         "All finished stages together took 0.77 hours of device time: classifiers 0.50, generators 0.27. "
-        "The runs took 46 min of device time; 10 more seeds would take about 46 min."
+        "The runs took 46 min of device time, of a GPU or else a CPU core; 10 more seeds of every "
+        "configuration would take about 46 min."
     )
     runs = grid_results.planned.copy()
     runs.loc[runs["seed"] >= 2, "state"] = "missing"  # 2 of 10 seeds: 3 min of classifiers each
@@ -203,8 +204,8 @@ def test_cost_adds_up_by_cell_method_and_stage(grid_tables: dict[str, Table], gr
     runs.loc[runs["data"] == ORIGINAL, "state"] = "missing"  # 1 of 15 cells
     # A generator's 12 s belong to the runs that use it: 2 seeds of 8 cells.
     assert describe_cost(runs, grid_results.generators) == (
-        "The runs took 9 min of device time; 10 more seeds of the 14 configurations with a finished run "
-        "would take about 44 min."
+        "The runs took 9 min of device time, of a GPU or else a CPU core; 10 more seeds of the 14 "
+        "configurations with a finished run would take about 44 min."
     )
     assert describe_cost(runs.assign(state="missing"), grid_results.generators) == ""
 
@@ -222,6 +223,7 @@ def test_every_table_has_a_title_a_meaning_and_rows_as_long_as_its_head(
 ) -> None:
     for name, table in grid_tables.items():
         assert table.title and table.meaning.endswith("."), name
+        assert next(csv.reader(io.StringIO(to_csv(table)))), f"{name} has no head"
         rows = [row for block in table.blocks() for row in block.rows]
         # The grid compares no cell with a reference, and takes no seeds apart.
         assert bool(rows) == (name not in ("a1-ablations", "t4-sources")), name

@@ -96,7 +96,8 @@ def test_status_of_a_finished_study(call: Call, store: Store) -> None:
     assert "3/3" in row and "0.673" in row and "0 s left" in row
     assert lines[-2:] == [
         f"one stage: lt-rebalance show {store.location} lists all with their keys",
-        f"report: python -m analysis {store.location} --study full_grid-quick",
+        f"report, with a test of every difference: python -m analysis {store.location} "
+        "--study full_grid-quick",
     ]
 
 
@@ -233,7 +234,8 @@ def test_show_of_a_store_lists_every_stage_with_its_key(call: Call, store: Store
     key, title = answer[0]["key"], answer[0]["title"]
     assert stages[0] == f"  {key[:8]}  complete  {title}"
     assert call("show", store.location, "--log").code == 2
-    assert "report: " in (out := call("status", store.location).out) and out.rstrip().endswith(" --partial")
+    out = call("status", store.location).out
+    assert "every difference: python -m" in out and out.rstrip().endswith(" --partial")
     (Path(store.location) / "studies" / "full_grid-quick.json").unlink()
     name, *stages, _ = call("show", store.location).out.splitlines()
     assert name == "in no study:" and len(stages) == 14 and "generator seed " in " ".join(stages)
