@@ -19,6 +19,7 @@ from typing import Any
 
 import boto3
 import botocore.exceptions
+import patient_network
 import yaml
 from hosts import DESK_ADDRESS, HERE, Host, make_hosts
 from lookout import BUCKET, PREFIX, PROMPT_S, Nodes, Story, Work
@@ -31,7 +32,8 @@ LIMIT_S = 1200.0
 STORAGE = f"s3://{BUCKET}/{PREFIX}".rstrip("/")
 STUDY = shlex.split(
     "--preset quick --name drill --c 1/2 --methods none oversample cgan --generators small_mlp_cgan_leaky "
-    "--seeds 2 --steps 600 --generator-steps 600 --device cpu --precision float32"
+    "--seeds 2 --steps 600 --generator-steps 300 --device cpu --precision float32 "
+    f"--set classifier.architecture={patient_network.NAME}"
 )
 DASHBOARD = "http://127.0.0.1:8265"
 INTRUDER = "/tmp/intruder"
@@ -288,7 +290,7 @@ def run_study(story: Story, hosts: Mapping[str, Host], nodes: Nodes, token: str)
 def start_alone() -> "subprocess.Popen[bytes]":
     """Start the study on this machine alone, without a cluster: it gives the tables to compare with."""
     command = ["nice", "python", "sweeps/full_grid.py", *STUDY, "--storage", str(LAB / "alone")]
-    return start_at_desk("alone", command, PYTHONPATH=str(CHECKOUT))
+    return start_at_desk("alone", command, PYTHONPATH=str(CHECKOUT), RAY_worker_niceness="0")
 
 
 def download_store() -> None:

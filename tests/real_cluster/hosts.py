@@ -25,6 +25,8 @@ PROFILE = """\
 # Faults are found within seconds, not minutes; three hosts share one machine.
 export RAY_health_check_initial_delay_ms=2000 RAY_health_check_period_ms=1000
 export RAY_health_check_timeout_ms=2000 RAY_health_check_failure_threshold=5
+# Trials share the machine with other tests, not with what their users do.
+export RAY_worker_niceness=0
 export AUTOSCALER_HEARTBEAT_TIMEOUT_S=15 RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES=200000000
 """
 
