@@ -20,7 +20,7 @@ from analysis.tables.formats import (
     points,
     share,
 )
-from lt_rebalance.ground.imbalance import ORIGINAL, is_c
+from lt_rebalance.ground.imbalance import is_c
 from lt_rebalance.ground.metrics import METRICS
 
 _REFERENCES = {"none": "no rebalancing (none)", "oversample": "oversampling (oversample)"}
@@ -308,8 +308,7 @@ def _describe_unequal(planned: pd.DataFrame) -> str:
 def _describe_alone(row: Row, *, is_one_setting: bool) -> str:
     """Say the result of the only method of a place."""
     place = _name_place(row, is_one_setting=is_one_setting)
-    ceiling = ", the balanced set before the cut," if row["data"] == ORIGINAL else ""
-    return f"On {place}{ceiling} only {row['method']} was run: {_label(row)} {_say_mean(row)}."
+    return f"On {place} only {row['method']} was run: {_label(row)} {_say_mean(row)}."
 
 
 # All places

@@ -177,8 +177,7 @@ def test_one_method_is_compared_with_nothing() -> None:
     screen = screen_of(runs_of({"none": (0.7, 0.8)}, data="original"))
     assert screen.headline == "No two methods can be compared." and screen.answers == ()
     assert screen.lines[0] == (
-        "On the original set, the balanced set before the cut, only none was run: accuracy 0.750 (0.115 to "
-        "1.385; 2 seeds)."
+        "On the original set only none was run: accuracy 0.750 (0.115 to 1.385; 2 seeds)."
     )
 
 
