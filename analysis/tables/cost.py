@@ -40,13 +40,13 @@ def _say_saved(runs: pd.DataFrame, costs: pd.DataFrame) -> str:
 
 
 def describe_cost(runs: pd.DataFrame, generators: pd.DataFrame) -> str:
-    """Say what all runs took, and what `NUM_MORE` further seeds of each cell would take on average."""
+    """Say what all runs took, and what `NUM_MORE` further seeds of each cell would take at its median."""
     costs = share_costs(runs, generators)
     costs["total_s"] = costs["classifier_s"] + costs["generator_s"]
     known = costs[runs["state"].isin(["complete", "diverged"])]
     if not known["total_s"].sum() > 0:
         return ""
-    more_s = NUM_MORE * known.groupby("cell", observed=True)["total_s"].mean().sum()
+    more_s = NUM_MORE * known.groupby("cell", observed=True)["total_s"].median().sum()
     num_known = known["cell"].nunique()
     each = "every configuration"
     if num_known < costs["cell"].nunique():

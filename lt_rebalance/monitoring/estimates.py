@@ -193,6 +193,35 @@ def spending_by_cell(
     ]
 
 
+def typical_by_cell(
+    num_cells: int,
+    runs: Sequence[tuple[int, Sequence[str]]],
+    spent_s: Mapping[str, float],
+    left_s: Mapping[str, float | None],
+) -> list[float | None]:
+    """Return the device seconds of a run of each cell: the median of finished ones, or of what is expected.
+
+    Runs that share a stage share its cost equally. None: no run is finished, and its cost is unknown.
+
+    Args:
+        runs, spent_s, left_s: as in `spending_by_cell`.
+    """
+    users = Counter(key for _, keys in runs for key in keys)
+    finished: list[list[float]] = [[] for _ in range(num_cells)]
+    expected: list[list[float]] = [[] for _ in range(num_cells)]
+    for cell, keys in runs:
+        if not any(key in left_s for key in keys):
+            finished[cell].append(sum(spent_s.get(key, 0.0) / users[key] for key in keys))
+        else:
+            costs = [(left_s[key] if key in left_s else spent_s.get(key, 0.0), users[key]) for key in keys]
+            if all(cost is not None for cost, _ in costs):
+                expected[cell].append(sum((cost or 0.0) / num for cost, num in costs))
+    return [
+        statistics.median(known) if known else None
+        for known in (first or second for first, second in zip(finished, expected, strict=True))
+    ]
+
+
 def saved_by_sharing(keys_by_run: Iterable[Collection[str]], facts: Mapping[str, StageFacts]) -> float:
     """Return the device seconds that runs would cost more if each trained all stages for itself alone.
 

@@ -21,6 +21,7 @@ from lt_rebalance.monitoring.estimates import (
     spending_by_cell,
     spending_by_kind,
     sum_spending,
+    typical_by_cell,
 )
 from lt_rebalance.monitoring.facts import RUN_STATES, StageFacts, list_pending, read_facts, run_state
 from lt_rebalance.store import Store
@@ -80,6 +81,8 @@ class CellStatus:
     collapsed: int
     """complete runs with a dead class"""
     spending: Spending
+    typical_s: float | None
+    """device seconds of a run, as `typical_by_cell`"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,10 +118,8 @@ class Status:
     @property
     def more_s(self) -> float | None:
         """The device seconds of `NUM_MORE` further seeds of all cells; None if unknown."""
-        if self.spending.left_s is None:
-            return None
-        spendings = ((cell.spending, cell.planned) for cell in self.cells if cell.planned)
-        return NUM_MORE * sum((each.spent_s + (each.left_s or 0)) / planned for each, planned in spendings)
+        known = [cell.typical_s for cell in self.cells if cell.typical_s is not None]
+        return NUM_MORE * sum(known) if len(known) == len(self.cells) else None
 
     def describe_spending(self, hourly_rate: float | None = None) -> Iterator[str]:
         """Yield lines on the device time, spent and to come, by kind of stage and by method."""
@@ -204,7 +205,9 @@ def describe_status(
         ),
         num_slots=num_slots,
         eta_s=estimate_left(pending, estimator, num_slots * per_slot, done_shares) if num_slots else None,
-        cells=_describe_cells(study, facts, by_cell),
+        cells=_describe_cells(
+            study, facts, by_cell, typical_by_cell(len(study.cells), runs, spent_s, left_s)
+        ),
         spending=sum_spending(spent_s, left_s),
         spending_by_kind=spending_by_kind({key: fact.kind for key, fact in facts.items()}, spent_s, left_s),
         spending_by_method=add_up(by_cell, [cell.method for cell in study.cells]),
@@ -265,10 +268,15 @@ def _mean(metrics: Sequence[Mapping[str, float]], name: str) -> float | None:
 
 
 def _describe_cells(
-    study: StudyDocument, facts: Mapping[str, StageFacts], spendings: Sequence[Spending]
+    study: StudyDocument,
+    facts: Mapping[str, StageFacts],
+    spendings: Sequence[Spending],
+    typical_s: Sequence[float | None],
 ) -> tuple[CellStatus, ...]:
     cells = []
-    for cell, runs, spending in zip(study.cells, study.runs_by_cell(), spendings, strict=True):
+    for cell, runs, spending, of_run_s in zip(
+        study.cells, study.runs_by_cell(), spendings, typical_s, strict=True
+    ):
         repeats = [facts[run.key] for run in runs]
         complete = [fact.metrics for fact in repeats if fact.state == "complete"]
         cells.append(
@@ -282,6 +290,7 @@ def _describe_cells(
                 is_test_balanced=cell.dataset not in study.unbalanced,
                 collapsed=sum(each["num_dead_classes"] > 0 for each in complete),
                 spending=spending,
+                typical_s=of_run_s,
             )
         )
     return tuple(cells)

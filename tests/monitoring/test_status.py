@@ -19,6 +19,7 @@ from lt_rebalance.monitoring.estimates import (
     add_up,
     estimate_left,
     saved_by_sharing,
+    typical_by_cell,
 )
 from lt_rebalance.monitoring.facts import StageFacts, read_facts
 from lt_rebalance.monitoring.status import (
@@ -188,6 +189,11 @@ def test_cost_of_ten_more_seeds_is_that_of_all_planned_ones_in_proportion() -> N
         "  10 more seeds: about 2 min",
     ]
     assert status_of([]).more_s is None
+    # Medians: one run of three that took long, on a busy machine, is not taken for typical.
+    runs = [(0, ("a",)), (0, ("b",)), (0, ("c",)), (1, ("g", "d")), (1, ("g", "e"))]
+    spent_s = {"a": 5.0, "b": 7.0, "c": 100.0, "g": 4.0}
+    assert typical_by_cell(2, runs, spent_s, {"d": 3.0, "e": 5.0}) == [7.0, 6.0]
+    assert typical_by_cell(2, runs, spent_s, {"d": None, "e": None}) == [7.0, None]
 
 
 # Who is at work
