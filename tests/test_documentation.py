@@ -267,6 +267,24 @@ def test_results_of_the_sample_are_those_of_its_published_report() -> None:
     assert picture == (report / "figures" / "f1-replicates-2.png").read_bytes()
 
 
+def test_intervals_of_the_sample_are_those_of_differences_in_its_published_report() -> None:
+    known = set()
+    for name in ("t2-differences", "a1-ablations"):
+        path = ROOT / "studies" / "sample" / "report" / "tables" / f"{name}.csv"
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                low, high = (100 * float(row[f"difference_{end}"]) for end in ("low", "high"))
+                # "4 below (1 to 7)" is a difference from -7 to -1.
+                known |= {(f"{low:.1f}", f"{high:.1f}"), (f"{-high:.1f}", f"{-low:.1f}")}
+    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    section = results.partition("## The sample")[2].partition("**Known before.**")[0]
+    findings = (ROOT / "README.md").read_text(encoding="utf-8").partition("**Findings**")[2]
+    for text, least in ((section, 13), (findings.partition("- The softmax")[0], 4)):
+        found = re.findall(r"[(, ]([+-]?\d+\.\d) to\s+([+-]?\d+\.\d)[);, ]", " ".join(text.split()))
+        said = {(low.removeprefix("+"), high.removeprefix("+")) for low, high in found}
+        assert len(said) >= least and said <= known, said - known
+
+
 def test_table_of_protocols_has_the_values_of_the_code() -> None:
     text = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
     rows = {
