@@ -56,6 +56,8 @@ class Results:
     """the questions of the studies that have one"""
     confirmatory: tuple[str, ...]
     """hypotheses and families of contrasts that the studies registered before their first run"""
+    changes: tuple[str, ...]
+    """of what they registered, in words"""
     cells: pd.DataFrame
     """one row per cell, in the order of the paper: names, and the configuration in dotted columns"""
     tunings: pd.DataFrame
@@ -168,6 +170,7 @@ def _assemble(reader: StoreReader) -> Results:
         confirmatory=tuple(
             dict.fromkeys(each for study in reader.studies.values() for each in study.confirmatory)
         ),
+        changes=tuple(each for study in reader.studies.values() for each in study.changes),
         cells=cells,
         tunings=pd.DataFrame(
             [each | {"cell": cell} for cell, each in reader.tunings.items()],

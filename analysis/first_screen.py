@@ -149,7 +149,9 @@ def _describe_leads(compared: list[pd.DataFrame], *, is_one_setting: bool, has_r
     if len(places) == 1:
         return f"{next(iter(places))} has the {what} in all {scope}."
     if len(compared) <= _MOST_NAMED:
-        return f"{what[0].upper()}{what[1:]}: {'; '.join(_list_leads(compared))}."
+        leads = f"{what[0].upper()}{what[1:]} {'; '.join(_list_leads(compared))}."
+        num_sure = sum(len(_may_be_best(block)) == 1 for block in compared)
+        return f"{leads} In {num_sure} of these {len(compared)} the tests rule out all other methods."
     most, *others = sorted(places, key=lambda method: -len(places[method]))
     named = [f"{each} in {len(places[each])}" for each in others[: _MOST_NAMED - 1]]
     rest = ["other methods in the rest"] if len(others) > len(named) else []
@@ -169,7 +171,7 @@ def _list_leads(compared: list[pd.DataFrame]) -> Iterator[str]:
     names = _name_by_difference(leads)
     for setting, places in leads.items():
         said = [f"{method} on {listed(data)}" for method, data in places.items()]
-        yield f"{', '.join(said)} (with {names[setting]})"
+        yield f"with {names[setting]}: {', '.join(said)}"
 
 
 def _name_by_difference(settings: Iterable[str]) -> dict[str, str]:
@@ -251,9 +253,7 @@ def _say_verdict(contrast: Row, *, includes_0: bool) -> str:
     if contrast["verdict"] == "equivalent":
         return f"equivalent, within ±{100 * MARGIN:g} points"
     name, value = (
-        ("exploratory, q", contrast["bh_q"])
-        if contrast["family"] == EXPLORATORY
-        else ("Holm p", contrast["holm_p"])
+        ("q", contrast["bh_q"]) if contrast["family"] == EXPLORATORY else ("Holm p", contrast["holm_p"])
     )
     text = p_value(value)
     corrected = f"{name} {text}" if text.startswith("<") else f"{name} = {text}"
@@ -390,7 +390,10 @@ def _describe_changes(ablations: pd.DataFrame, leaders: pd.DataFrame) -> Iterato
             for name in ("better", "worse", "equivalent", "undecided")
             if name in counts
         ]
-        text = f"{study}: {count(len(rows), 'change')} to a reference, {listed(said)} (A1)."
+        text = (
+            f"{study}: of {count(len(rows), 'configuration')} that differ from a reference in a choice or a "
+            f"few, {listed(said)} (A1, with an interval for each alone)."
+        )
         known = rows[rows["mean_difference"].notna()]
         if len(known):
             row = known.loc[known["mean_difference"].abs().idxmax()]

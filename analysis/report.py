@@ -194,6 +194,7 @@ def render(
                 confirmatory=results.confirmatory,
             ),
             registered=describe_registered(results.confirmatory),
+            changes=results.changes,
             pairs=describe_pairs(results.cells),
             seeds=describe_seeds(results.cells),
             settings=describe_settings(results.cells, has_comparisons=len(results.comparisons) > 0),

@@ -257,7 +257,9 @@ def describe_registered(confirmatory: Sequence[str]) -> str:
     families = [f"the contrasts of “{name}”" for name in confirmatory if name in declared]
     hypotheses = [name for name in confirmatory if name not in declared]
     registered = listed([*families, *hypotheses])
-    return f"Registered before the first run: {registered}. Everything else is exploratory."
+    return (
+        f"Before the first run: {registered}. Everything else is exploratory, and so is every test with a q."
+    )
 
 
 def describe_replication(runs: pd.DataFrame) -> str:

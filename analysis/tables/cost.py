@@ -52,8 +52,8 @@ def describe_cost(runs: pd.DataFrame, generators: pd.DataFrame) -> str:
     if num_known < costs["cell"].nunique():
         each = f"the {count(num_known, 'configuration')} with a finished run"
     return (
-        f"The runs took {format_duration(known['total_s'].sum())} of device time, of a GPU or else a CPU "
-        f"core; {NUM_MORE} more seeds of {each} would take about {format_duration(more_s)}."
+        f"The runs took {format_duration(known['total_s'].sum())} of a device, which is a GPU or else a CPU "
+        f"core; {NUM_MORE} more seeds of {each} would take about {format_duration(more_s)} at its median run."
     )
 
 

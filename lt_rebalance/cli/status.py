@@ -114,7 +114,11 @@ def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
     ]
     lines += [f"failed: {each.title}: {each.reason}" for each in status.failed]
     lines += [f"unreadable: {each.title}: {each.reason}" for each in status.unreadable]
-    lines += [f"{each.title}, key {each.key[:8]}: {each.reason}" for each in status.collapsed_generators]
+    if collapsed := status.collapsed_generators:
+        lines.append(
+            f"collapsed generators: {len(collapsed)} of {status.stages['generator']['done']} finished"
+        )
+    lines += [f"  {each.title}, key {each.key[:8]}: {each.reason}" for each in collapsed]
     return Group(*map(rich, lines), _render_cells(status, hourly_rate))
 
 

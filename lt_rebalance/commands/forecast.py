@@ -42,7 +42,8 @@ class Job:
     question: str
     """the question of the sweep, in one line"""
     confirmatory: tuple[str, ...] = ()
-    """as in `StudyDocument`"""
+    changes: tuple[str, ...] = ()
+    """as in `StudyDocument`, as is the one before"""
     ledger: Ledger
     store: Store | None
     """None if there is none, and only a plan is requested"""
@@ -62,6 +63,7 @@ def describe_study(job: Job) -> StudyDocument:
     return dataclasses.replace(
         describe_plan(plan, job.question, flop),
         confirmatory=job.confirmatory,
+        changes=job.changes,
         num_slots=job.resources.num_slots,
         devices_per_slot=job.resources.num_devices,
     )

@@ -75,6 +75,10 @@ class StudyPlan:
     """empty if none are registered yet"""
     changes: tuple[Mapping[str, Any], ...]
 
+    def say_changes(self) -> tuple[str, ...]:
+        """Return each change in one sentence or a few."""
+        return tuple(f"{each['date']}: {each['what']}. Why: {each['why']}." for each in self.changes)
+
     def require_cells(self, found: Cells) -> None:
         """Raise a ValueError unless these are the registered cells."""
         if not self.cells:

@@ -270,6 +270,7 @@ def _prepare(
     job = Job(
         question=question if registered is None else registered.question,
         confirmatory=() if registered is None else registered.confirmatory,
+        changes=() if registered is None else registered.say_changes(),
         answer=answer,
         ledger=ledger,
         store=store,

@@ -70,6 +70,7 @@ _STUDY = fields(
     },
     {
         "confirmatory": list_of(label),
+        "changes": list_of(text),
         "results_version": whole(),
         "overrides": mapping_of(anything),
         "comparisons": list_of(fields({"cell": whole(), "reference": whole(), "change": label})),
@@ -178,6 +179,8 @@ class StudyDocument:
     """its question, in one line"""
     confirmatory: tuple[str, ...] = ()
     """hypotheses and families of contrasts registered before the first run; all others are exploratory"""
+    changes: tuple[str, ...] = ()
+    """of what was registered, in words"""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """fields of all cells that were replaced, by section"""
     results_version: int | None
@@ -284,7 +287,7 @@ class StudyDocument:
             "runs": [_describe_run(run) for run in self.runs],
         }
         if self.confirmatory:
-            values["confirmatory"] = list(self.confirmatory)
+            values |= {"confirmatory": list(self.confirmatory), "changes": list(self.changes)}
         if self.tunings:
             values["tunings"] = list(self.tunings)
         if self.results_version is None:
@@ -325,6 +328,7 @@ def parse_study(values: Any, of_file: str) -> StudyDocument:  # Any: a JSON valu
         name=values["study"],
         question=values["question"],
         confirmatory=tuple(values.get("confirmatory", ())),
+        changes=tuple(values.get("changes", ())),
         overrides=values.get("overrides", {}),
         results_version=values.get("results_version"),
         execution=values["execution"],

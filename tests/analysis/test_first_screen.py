@@ -100,7 +100,7 @@ def test_a_sure_lead_over_none_and_over_the_next() -> None:
     (answer,) = screen.answers
     assert (answer.place, answer.leader) == ("C = 1/2", "oversample")
     # 0.11 with sd 0.010954; t(.975, 5) = 2.5706: half width 1.15 points
-    lead = "+11.00 points (+9.85 to +12.15); significant (exploratory, q = 0.031)."
+    lead = "+11.00 points (+9.85 to +12.15); significant (q = 0.031)."
     assert answer.lines == (
         f"Against no rebalancing (none): {lead}",
         f"Against the next method, none: {lead}",
@@ -118,7 +118,7 @@ def test_a_lead_that_chance_may_have_made_names_the_methods_that_may_be_best() -
     )
     (answer,) = screen.answers
     assert answer.lines[0].startswith("Against no rebalancing (none): +0.50 points (−")
-    assert answer.lines[0].endswith("; not significant (exploratory, q = 0.625).")
+    assert answer.lines[0].endswith("; not significant (q = 0.625).")
     assert answer.lines[-1] == "2 of 3 methods may be the best: mine and none."
 
 
@@ -136,8 +136,7 @@ def test_a_lead_has_the_verdict_of_its_pair_in_t2_with_its_correction() -> None:
     far = above(NONE, 0.01, 0.01, 0.01, 0.01, 0.01, 0.06)
     others = {f"m{index}": above(NONE, *[-0.20 - 0.01 * index] * 6) for index in range(8)}
     assert first_line({"none": NONE, "mine": far} | others).endswith(
-        "; significant (exploratory, q = 0.031), although the interval, which holds for all methods "
-        "together, includes 0."
+        "; significant (q = 0.031), although the interval, which holds for all methods together, includes 0."
     )
 
 
@@ -201,7 +200,8 @@ def test_several_places_are_headed_by_who_leads_where() -> None:
     assert [answer.place for answer in screen.answers] == ["C = 7/9", "C = 1/2"]
     screen = screen_of(*places, runs_of(first, setting="other"))
     assert screen.headline == (
-        "Highest mean accuracy: mine on C = 7/9, none on C = 1/2 (with s); mine on C = 1/2 (with other)."
+        "Highest mean accuracy with s: mine on C = 7/9, none on C = 1/2; with other: mine on C = 1/2. In 0 "
+        "of these 3 the tests rule out all other methods."
     )
     assert screen.answers[2].place == "other, C = 1/2"
     five = [*places, runs_of(first, setting="other"), runs_of(first, data="7/9", setting="other")]
@@ -281,8 +281,9 @@ def test_what_changes_do_is_said_where_settings_differ() -> None:
     }
     compared = pd.DataFrame([change | numbers | {"cell": "b 1/2 none", "reference": "a 1/2 none"}])
     assert screen_of(*runs, ablations=compared).lines[0] == (
-        "q: 1 change to a reference, 1 undecided (A1). Largest difference: loss, on C = 1/2 with none: "
-        "−10.00 (−20.00 to +0.00) points of accuracy."
+        "q: of 1 configuration that differ from a reference in a choice or a few, 1 undecided (A1, with an "
+        "interval for each alone). Largest difference: loss, on C = 1/2 with none: −10.00 (−20.00 to +0.00) "
+        "points of accuracy."
     )
     within = compared.assign(cell="a 1/2 none")
     assert "q:" not in screen_of(*runs, ablations=within).lines[0]

@@ -178,7 +178,7 @@ CASES: list[tuple[str, Sentence, str, Any, Any]] = [
     (
         "registered",
         sentences.describe_registered,
-        "Registered before the first run: the contrasts of “claims of the paper” and H1. Everything else",
+        "Before the first run: the contrasts of “claims of the paper” and H1. Everything else is exploratory",
         ["H1", "claims of the paper"],
         [],
     ),

@@ -264,7 +264,7 @@ def test_study_is_registered_run_published_and_verified_on_real_ray(tmp_path: Pa
     study = open_store(str(folder), None, create=False, is_read_only=True)
     assert study is not None
     page = (folder / "report" / "index.html").read_text()
-    assert "Registered before the first run: the contrasts of “claims of the paper” and H2." in page
+    assert "Before the first run: the contrasts of “claims of the paper” and H2. Everything else" in page
     assert "not tested (registered)" in page and "not tested (exploratory)" in page
     key = next(run.key for run in study.load_study("pilot").runs if run.generator_key is not None)
     assert "equal, bit for bit" in call(*look, "verify", "studies/pilot", key[:12])

@@ -30,7 +30,12 @@ def make_document() -> StudyDocument:
     document = describe_plan(plan, "Which?", flop)
     expected_s = {"generator": 1e-9}
     return dataclasses.replace(
-        document, confirmatory=("H1",), num_slots=2, devices_per_slot=0.5, expected_s=expected_s
+        document,
+        confirmatory=("H1",),
+        changes=("2026-12-01: fewer seeds. Why: time.",),
+        num_slots=2,
+        devices_per_slot=0.5,
+        expected_s=expected_s,
     )
 
 
@@ -42,7 +47,7 @@ def test_study_is_read_as_it_was_written() -> None:
     document = make_document()
     assert reread(document.to_plain()) == document
     planned = dataclasses.replace(
-        document, confirmatory=(), num_slots=None, devices_per_slot=1.0, expected_s=None
+        document, confirmatory=(), changes=(), num_slots=None, devices_per_slot=1.0, expected_s=None
     )
     assert reread(planned.to_plain()) == planned
     assert not {"confirmatory", "num_slots", "devices_per_slot", "expected_s"} & planned.to_plain().keys()
@@ -54,6 +59,7 @@ def test_study_from_before_names_the_seed_of_everything_and_what_it_does_not_say
     for name in (
         "results_version",
         "confirmatory",
+        "changes",
         "overrides",
         "comparisons",
         "num_slots",
@@ -71,7 +77,7 @@ def test_study_from_before_names_the_seed_of_everything_and_what_it_does_not_say
     assert {run.flop for run in before.runs} == {None} and not any(run.is_apart for run in before.runs)
     assert (before.results_version, before.num_slots, before.devices_per_slot) == (None, None, 1.0)
     assert (before.overrides, before.comparisons, before.expected_s) == ({}, (), None)
-    assert before.confirmatory == ()
+    assert before.confirmatory == before.changes == ()
 
 
 def test_every_stage_is_found_once_after_those_that_it_builds_on() -> None:
