@@ -178,7 +178,7 @@ def _check_sweep(name: str, arguments: list[str]) -> None:
     made = [each for each in own if re.fullmatch(r"make_\w+_parser", getattr(each, "__name__", ""))]
     parser = made[0]() if made else make_axes_parser(sweep["__doc__"], sweep["PRESETS"])
     options = parser.parse_args(arguments)
-    needs_files = re.search(r"path/|PATH/|--tuned|--config", " ".join(arguments))
+    needs_files = re.search(r"path/|PATH/|--tuned|--config|studies/cifar10_lt/", " ".join(arguments))
     if "build_study" in sweep and not needs_files:
         overrides = read_overrides(None, options.set)
         assert change_study(sweep["build_study"](options), overrides).cells
@@ -267,22 +267,58 @@ def test_results_of_the_sample_are_those_of_its_published_report() -> None:
     assert picture == (report / "figures" / "f1-replicates-2.png").read_bytes()
 
 
-def test_intervals_of_the_sample_are_those_of_differences_in_its_published_report() -> None:
+def test_results_of_cifar_10_are_those_of_its_published_report() -> None:
+    path = ROOT / "studies" / "cifar10_lt" / "report" / "tables" / "t1-replication-all.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        expected = [
+            [
+                cell["method"],
+                *(
+                    f"{float(cell[f'{m}_mean']):.3f} ± {float(cell[f'{m}_sd']):.3f}"
+                    for m in ("accuracy", "macro_f1")
+                ),
+                cell["num_collapsed"],
+            ]
+            for cell in csv.DictReader(file)
+        ]
+    lines = read_section("## Long-tailed CIFAR-10").splitlines()
+    rows = [[each.strip() for each in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
+    assert len(rows) == 6 and rows[1:] == expected
+
+
+def read_section(heading: str) -> str:
+    """Return the section of the results whose heading begins like this."""
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    return text.partition(heading)[2].partition("\n## ")[0]
+
+
+def list_intervals(study: str) -> set[tuple[str, str]]:
+    """Return the intervals of differences in a published report, in points, from either method's side."""
     known = set()
-    for name in ("t2-differences", "a1-ablations"):
-        path = ROOT / "studies" / "sample" / "report" / "tables" / f"{name}.csv"
+    for path in (ROOT / "studies" / study / "report" / "tables").glob("[ta][12]-*s.csv"):
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
-                low, high = (100 * float(row[f"difference_{end}"]) for end in ("low", "high"))
-                # "4 below (1 to 7)" is a difference from -7 to -1.
-                known |= {(f"{low:.1f}", f"{high:.1f}"), (f"{-high:.1f}", f"{-low:.1f}")}
-    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    section = results.partition("## The sample")[2].partition("**Known before.**")[0]
-    findings = (ROOT / "README.md").read_text(encoding="utf-8").partition("**Findings**")[2]
-    for text, least in ((section, 13), (findings.partition("- The softmax")[0], 4)):
+                if row.get("difference_low"):
+                    low, high = (100 * float(row[f"difference_{end}"]) for end in ("low", "high"))
+                    # "4 below (1 to 7)" is a difference from -7 to -1.
+                    known |= {(f"{low:.1f}", f"{high:.1f}"), (f"{-high:.1f}", f"{-low:.1f}")}
+    return known
+
+
+def test_intervals_that_the_documentation_has_are_those_of_published_reports() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").partition("**Findings**")[2]
+    findings, _, of_cifar = readme.partition("- With a second softmax")[0].partition(
+        "- On [long-tailed CIFAR-10]"
+    )
+    for text, study, least in (
+        (read_section("## The sample").partition("**Known before.**")[0], "sample", 13),
+        (findings, "sample", 4),
+        (read_section("## Long-tailed CIFAR-10"), "cifar10_lt", 7),
+        (of_cifar, "cifar10_lt", 2),
+    ):
         found = re.findall(r"[(, ]([+-]?\d+\.\d) to\s+([+-]?\d+\.\d)[);, ]", " ".join(text.split()))
         said = {(low.removeprefix("+"), high.removeprefix("+")) for low, high in found}
-        assert len(said) >= least and said <= known, said - known
+        assert len(said) >= least and said <= list_intervals(study), said - list_intervals(study)
 
 
 def test_table_of_protocols_has_the_values_of_the_code() -> None:

@@ -202,11 +202,7 @@ def _add_tensorboard(commands: argparse._SubParsersAction) -> None:  # type: ign
 
 
 def _add_publish(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
-    parser = _add(
-        commands,
-        "publish",
-        "write a finished study to its folder: records, report, costs, checksums",
-    )
+    parser = _add(commands, "publish", "write a finished study to its folder, with records, report and costs")
     parser.add_argument(
         "folder", type=place, metavar="studies/NAME", help="contains the plan.toml of study NAME"
     )
@@ -214,6 +210,7 @@ def _add_publish(commands: argparse._SubParsersAction) -> None:  # type: ignore[
         "--storage", type=place, metavar="STORE", help=f"store of its results (default: {DEFAULT_STORE})"
     )
     parser.add_argument("--partial", action="store_true", help="publish even if runs failed or are missing")
+    _add_dataset(parser)
     _add_json(parser)
 
 

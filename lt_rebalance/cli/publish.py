@@ -9,6 +9,7 @@ from pathlib import Path
 from lt_rebalance.cli.account import Account, describe
 from lt_rebalance.cli.parser import DEFAULT_STORE
 from lt_rebalance.cli.stores import open_existing, print_json
+from lt_rebalance.commands.own_images import bring_images_again, note_needless
 from lt_rebalance.commands.study_plan import StudyPlan, read_plan, require_registered
 from lt_rebalance.files.archive import ARCHIVE, CHECKSUMS, MOST_BYTES, write_archive, write_checksums
 from lt_rebalance.files.trees import delete_tree
@@ -41,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
     store = open_existing(DEFAULT_STORE if options.storage is None else options.storage)
     document = store.load_study(registered.name)
     require_registered(registered, document)
+    bring_images_again(options)
+    note_needless(options, document.class_names)
     plan = plan_from_description(document)  # so that keys are those of the registered cells
     contents = {path: content for path, content in _collect(store, document)}
     try:

@@ -28,7 +28,7 @@ def bring_images(options: argparse.Namespace) -> None:
                 f"{', '.join(flags)} are for images of your own, with --dataset PATH; leave them out"
             )
         return
-    if options.data_dir is not None or getattr(options, "download", False):
+    if getattr(options, "data_dir", None) is not None or getattr(options, "download", False):
         raise ValueError("--data-dir and --download are for sets by name, got --dataset PATH; leave them out")
     from lt_rebalance.images.load import bring  # here, not above: importing Pillow takes a while
 
