@@ -385,7 +385,11 @@ LOOKS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             **{"--samples": ["samples.png"], "--data-dir": ["/nowhere"], "--json": []},
         },
     ),
-    "publish": (["publish", "FOLDER"], {}),
+    # test_publish.py: test_images_of_ones_own_act_or_are_refused
+    "publish": (
+        ["publish", "FOLDER"],
+        {flag.lstrip("-").replace("-", "_"): [] for flag in AGAIN_WITH_IMAGES},
+    ),
     "completion": (["completion", "bash"], {}),
 }
 ELSEWHERE = {

@@ -25,6 +25,7 @@ from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
 from tests.made_up import make_up
+from tests.own_images import draw_images, write_folder
 
 ROOT = Path(__file__).parents[2]
 NAME = "pilot"
@@ -224,6 +225,38 @@ def test_what_is_not_whole_or_not_planned_is_not_published(
     if harm is remove_record:
         assert publish("--partial")[0] == 0
         assert "--partial\n" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--dataset", "mnist"], "--dataset is the path of images of your own that stages learned from"),
+        *(
+            ([flag, *value], "are for images of your own, with --dataset PATH; leave them out")
+            for flag, value in {
+                "--image-size": ["16"],
+                "--grey": [],
+                "--test-fraction": ["0.2"],
+                "--validation-fraction": ["0.1"],
+                "--relabel": [],
+            }.items()
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_images_of_ones_own_act_or_are_refused(
+    options: list[str], words: str, publish: Publish, folder: Path
+) -> None:
+    code, _, err = publish(*options)
+    assert code == 2 and words in err and list(folder.iterdir()) == [folder / "plan.toml"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unprinted_figures")
+def test_images_that_the_study_did_not_use_change_nothing(publish: Publish, tmp_path: Path) -> None:
+    images = write_folder(tmp_path / "pets", draw_images())
+    code, _, err = publish("--dataset", str(images))
+    assert code == 0 and "--dataset changes nothing: images@" in err
 
 
 @pytest.mark.slow
