@@ -11,6 +11,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from analysis.collect import read_results
 from analysis.report import write_report
+from lt_rebalance.studies.overrides import change_study, make_overrides
+from lt_rebalance.studies.plan import compile_study
 from tests.analysis.synthetic import Truth, make_store, plan_study
 from tests.made_once import make_once
 
@@ -79,6 +81,21 @@ def test_report_opens_without_a_complaint_or_a_request_beyond_itself(
 def test_report_fits_the_width_of_the_window(opened: Opened) -> None:
     widths = opened.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
     assert widths[0] <= widths[1]
+
+
+def test_long_name_of_a_setting_does_not_widen_the_page(browser: Browser, tmp_path: Path) -> None:
+    plan = plan_study(cs=["1/2"], methods=["none", "oversample"], generators=[], num_seeds=2)
+    changes = {"classifier.batch_size": 128, "classifier.learning_rate": 0.002, "classifier.beta2": 0.99}
+    study = change_study(plan.study, make_overrides(changes))
+    store = make_store(tmp_path / "store", compile_study(study, plan.execution), Truth())
+    page = browser.new_page()
+    page.goto(write_report(read_results(store.location), tmp_path / "report").as_uri())
+    name = "sound+classifier.batch_size=128+classifier.learning_rate=0.002+classifier.beta2=0.99"
+    assert name in page.locator("figcaption").first.inner_text()
+    for width in (1280, 1024, 360):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.close()
 
 
 def test_every_image_has_loaded(opened: Opened) -> None:
