@@ -60,7 +60,7 @@ def make_first_screen(
     contrasts: pd.DataFrame,
     collapse: pd.DataFrame,
     ablations: pd.DataFrame,
-    **facts: str,
+    facts: Mapping[str, str] | None = None,
 ) -> FirstScreen:
     """Return the first screen; all its numbers are also in T0, T2, T3, T6, T7 or A1.
 
@@ -80,7 +80,7 @@ def make_first_screen(
         join(_describe_alone(row, is_one_setting=is_one_setting) for row in alone[:_MOST_NAMED]),
         f"{len(alone) - _MOST_NAMED} more have one method only (T0)." if len(alone) > _MOST_NAMED else "",
     ]
-    told = {"Dead classes": describe_collapse(collapse), "Left out": describe_left_out(runs), **facts}
+    told = {"Dead classes": describe_collapse(collapse), "Left out": describe_left_out(runs)}
     return FirstScreen(
         scope=_describe_scope(cells, runs),
         headline=_describe_leads(compared, is_one_setting=is_one_setting, has_runs=len(ranked) > 0),
@@ -94,7 +94,7 @@ def make_first_screen(
             for block in compared
         ),
         lines=tuple(line for line in lines if line),
-        facts={heading: text for heading, text in told.items() if text},
+        facts={heading: text for heading, text in (told | dict(facts or {})).items() if text},
     )
 
 

@@ -157,7 +157,7 @@ def render(
         frames.contrasts,
         frames.collapse,
         frames.ablations,
-        **{
+        {
             "Generators": describe_generators(frames.generators),
             "Data": describe_data(results.classes),
             "Cost": describe_cost(results.planned, results.generators),

@@ -22,6 +22,6 @@ def make_report(factory: pytest.TempPathFactory, folder: Path) -> Path:
     return make_once(factory, f"report-{folder.name}", write) / "report"
 
 
-def read_files(report: Path) -> dict[Path, bytes]:
-    """Return the files of a report by their paths in it."""
-    return {path.relative_to(report): path.read_bytes() for path in report.rglob("*") if path.is_file()}
+def read_files(folder: Path) -> dict[Path, bytes]:
+    """Return the files of a report, or of a published study, by their paths in it."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

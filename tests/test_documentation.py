@@ -11,18 +11,21 @@ import subprocess
 import sys
 import textwrap
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import sync_playwright
 
 import analysis.__main__
 import lt_rebalance.cli.main
+from analysis.collect import read_results
+from analysis.compare import compare
 from lt_rebalance.cli.parser import make_parser
 from lt_rebalance.commands.sweep import make_axes_parser
-from lt_rebalance.data.catalog import DATASETS
+from lt_rebalance.data.catalog import DATASETS, is_location
 from lt_rebalance.methods.registry import METHODS
 from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.studies.overrides import change_study, read_overrides
@@ -178,8 +181,8 @@ def _check_sweep(name: str, arguments: list[str]) -> None:
     made = [each for each in own if re.fullmatch(r"make_\w+_parser", getattr(each, "__name__", ""))]
     parser = made[0]() if made else make_axes_parser(sweep["__doc__"], sweep["PRESETS"])
     options = parser.parse_args(arguments)
-    needs_files = re.search(r"path/|PATH/|--tuned|--config|studies/cifar10_lt/", " ".join(arguments))
-    if "build_study" in sweep and not needs_files:
+    needs_files = re.search(r"path/|PATH/|--tuned|--config", " ".join(arguments))
+    if "build_study" in sweep and not needs_files and not is_location(getattr(options, "dataset", None)):
         overrides = read_overrides(None, options.set)
         assert change_study(sweep["build_study"](options), overrides).cells
 
@@ -241,49 +244,38 @@ def test_readme_counts_what_there_is_and_has_the_command_of_the_tests() -> None:
     assert "uv run pytest -n 2 --dist worksteal" in text
 
 
-def test_results_of_the_sample_are_those_of_its_published_report() -> None:
-    report = ROOT / "studies" / "sample" / "report"
-    with (report / "tables" / "t1-replication-all.csv").open(encoding="utf-8", newline="") as file:
-        cells = list(csv.DictReader(file))
+def test_results_of_published_studies_are_those_of_their_reports() -> None:
     losses = {"cross_entropy": "cross-entropy", "double_softmax": "double softmax"}
-    expected = [
+    of_sample = [
         [
             losses[cell["loss_function"]],
             "original set" if cell["data"] == "original" else f"C = {cell['data']}",
-            cell["method"],
-            *(
-                f"{float(cell[f'{m}_mean']):.3f} ± {float(cell[f'{m}_sd']):.3f}"
-                for m in ("accuracy", "macro_f1")
-            ),
-            cell["num_collapsed"],
+            *describe_result(cell),
         ]
-        for cell in cells
+        for cell in read_table("sample", "t1-replication-all")
     ]
-    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").partition("## The sample")[2]
-    lines = text.partition("\n## ")[0].splitlines()
-    rows = [[each.strip() for each in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
-    assert rows[1:] == expected
+    of_cifar = [describe_result(cell) for cell in read_table("cifar10_lt", "t1-replication-all")]
+    for heading, expected in {"## The sample": of_sample, "## Long-tailed CIFAR-10": of_cifar}.items():
+        lines = [line for line in read_section(heading).splitlines() if line.startswith("| ")]
+        rows = [[each.strip() for each in line.split("|")[1:-1]] for line in lines]
+        assert rows[1:] == expected and len(expected) >= 5
     picture = (ROOT / "docs" / "assets" / "accuracy-sample.png").read_bytes()
-    assert picture == (report / "figures" / "f1-replicates-2.png").read_bytes()
+    assert picture == (ROOT / "studies/sample/report/figures/f1-replicates-2.png").read_bytes()
 
 
-def test_results_of_cifar_10_are_those_of_its_published_report() -> None:
-    path = ROOT / "studies" / "cifar10_lt" / "report" / "tables" / "t1-replication-all.csv"
+def read_table(study: str, name: str) -> list[dict[str, str]]:
+    """Return the rows of a table of a published report."""
+    path = ROOT / "studies" / study / "report" / "tables" / f"{name}.csv"
     with path.open(encoding="utf-8", newline="") as file:
-        expected = [
-            [
-                cell["method"],
-                *(
-                    f"{float(cell[f'{m}_mean']):.3f} ± {float(cell[f'{m}_sd']):.3f}"
-                    for m in ("accuracy", "macro_f1")
-                ),
-                cell["num_collapsed"],
-            ]
-            for cell in csv.DictReader(file)
-        ]
-    lines = read_section("## Long-tailed CIFAR-10").splitlines()
-    rows = [[each.strip() for each in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
-    assert len(rows) == 6 and rows[1:] == expected
+        return list(csv.DictReader(file))
+
+
+def describe_result(cell: dict[str, str]) -> list[str]:
+    """Return a row of T1 as the documentation has it."""
+    means = [
+        f"{float(cell[f'{m}_mean']):.3f} ± {float(cell[f'{m}_sd']):.3f}" for m in ("accuracy", "macro_f1")
+    ]
+    return [cell["method"], *means, cell["num_collapsed"]]
 
 
 def read_section(heading: str) -> str:
@@ -292,33 +284,37 @@ def read_section(heading: str) -> str:
     return text.partition(heading)[2].partition("\n## ")[0]
 
 
-def list_intervals(study: str) -> set[tuple[str, str]]:
-    """Return the intervals of differences in a published report, in points, from either method's side."""
+def list_intervals(rows: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    """Return the intervals of differences, in points, from either method's side."""
     known = set()
-    for path in (ROOT / "studies" / study / "report" / "tables").glob("[ta][12]-*s.csv"):
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if row.get("difference_low"):
-                    low, high = (100 * float(row[f"difference_{end}"]) for end in ("low", "high"))
-                    # "4 below (1 to 7)" is a difference from -7 to -1.
-                    known |= {(f"{low:.1f}", f"{high:.1f}"), (f"{-high:.1f}", f"{-low:.1f}")}
+    for row in rows:
+        low, high = (100 * float(row[f"difference_{end}"]) for end in ("low", "high"))
+        # "4 below (1 to 7)" is a difference from -7 to -1.
+        known |= {(f"{low:.1f}", f"{high:.1f}"), (f"{-high:.1f}", f"{-low:.1f}")}
     return known
 
 
 def test_intervals_that_the_documentation_has_are_those_of_published_reports() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8").partition("**Findings**")[2]
-    findings, _, of_cifar = readme.partition("- With a second softmax")[0].partition(
-        "- On [long-tailed CIFAR-10]"
+    findings = readme.partition("- With a second softmax")[0]
+    of_findings, _, of_cifar = findings.partition("- On [long-tailed CIFAR-10]")
+    sample, _, known_before = read_section("## The sample").partition("**Known before.**")
+    runs = read_results(str(ROOT / "studies" / "sample")).runs
+    unknown = runs[(runs["seed"] >= 5) & (runs["data"] == "1/2") & (runs["loss_function"] == "cross_entropy")]
+    of_sample, others = (
+        list_intervals([*read_table(study, "t2-differences"), *read_table(study, "a1-ablations")])
+        for study in ("sample", "cifar10_lt")
     )
-    for text, study, least in (
-        (read_section("## The sample").partition("**Known before.**")[0], "sample", 13),
-        (findings, "sample", 4),
-        (read_section("## Long-tailed CIFAR-10"), "cifar10_lt", 7),
-        (of_cifar, "cifar10_lt", 2),
+    for text, known, least in (
+        (sample, of_sample, 13),
+        (of_findings, of_sample, 4),
+        (known_before, list_intervals(compare(unknown).to_dict("records")), 3),
+        (read_section("## Long-tailed CIFAR-10"), others, 7),
+        (of_cifar, others, 2),
     ):
         found = re.findall(r"[(, ]([+-]?\d+\.\d) to\s+([+-]?\d+\.\d)[);, ]", " ".join(text.split()))
         said = {(low.removeprefix("+"), high.removeprefix("+")) for low, high in found}
-        assert len(said) >= least and said <= list_intervals(study), said - list_intervals(study)
+        assert len(said) >= least and said <= known, said - known
 
 
 def test_table_of_protocols_has_the_values_of_the_code() -> None:

@@ -26,6 +26,7 @@ from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
 from tests.made_up import make_up
 from tests.own_images import draw_images, write_folder
+from tests.published import read_files
 
 ROOT = Path(__file__).parents[2]
 NAME = "pilot"
@@ -40,10 +41,6 @@ confirmatory = ["H2", "claims of the paper"]
 """
 
 Publish = Callable[..., tuple[int, str, str]]
-
-
-def read_tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -103,8 +100,8 @@ def test_report_is_rebuilt_from_the_published_folder_bit_for_bit(
     code, _, err = publish()
     assert code == 0, err
     assert analyse([str(folder), "--out", str(tmp_path / "again")]) == 0
-    rebuilt = read_tree(tmp_path / "again")
-    assert rebuilt == read_tree(folder / "report") and "index.html" in rebuilt
+    rebuilt = read_files(tmp_path / "again")
+    assert rebuilt == read_files(folder / "report") and "index.html" in rebuilt
     assert any(name.endswith(".png") for name in rebuilt)
 
 
@@ -116,7 +113,7 @@ def test_folder_holds_everything_and_is_published_again_alike(
     (folder / "notes.md").write_text("mine")
     code, out, _ = publish()
     assert code == 0 and "9 records" in out
-    first = read_tree(folder)
+    first = read_files(folder)
     assert {name.partition("/")[0] for name in first} == {
         *("plan.toml", "README.md", "SHA256SUMS", "store.zip", "report", "notes.md")
     }
@@ -124,7 +121,7 @@ def test_folder_holds_everything_and_is_published_again_alike(
     assert listed == {name: hashlib.sha256(content).hexdigest() for name, content in first.items()}
     (folder / "report" / "left.txt").write_text("of an earlier report")
     assert json.loads(publish("--json")[1])["records"] == 9
-    assert {name: content for name, content in read_tree(folder).items() if name != "SHA256SUMS"} == first
+    assert {name: content for name, content in read_files(folder).items() if name != "SHA256SUMS"} == first
     published = open_store(str(folder), None, create=False, is_read_only=True)
     assert published is not None
     assert b"--storage=store " in published.files.read_appended(sessions_path(NAME))
@@ -218,10 +215,10 @@ def test_what_is_not_whole_or_not_planned_is_not_published(
     harm: Callable[[Store, Path], None], words: str, publish: Publish, folder: Path, store: Store
 ) -> None:
     harm(store, folder)
-    before = read_tree(folder)
+    before = read_files(folder)
     code, _, err = publish()
     assert code == 2 and words in err and err.count("\n") == 1 and ".publishing" not in err
-    assert read_tree(folder) == before
+    assert read_files(folder) == before
     if harm is remove_record:
         assert publish("--partial")[0] == 0
         assert "--partial\n" in (folder / "README.md").read_text()
@@ -293,7 +290,7 @@ def test_study_is_registered_run_published_and_verified_on_real_ray(tmp_path: Pa
     call(*look, "publish", "studies/pilot", "--storage", "store")
     shutil.rmtree(tmp_path / "store")
     call("-m", "analysis", "studies/pilot", "--out", "again")
-    assert read_tree(tmp_path / "again") == read_tree(folder / "report")
+    assert read_files(tmp_path / "again") == read_files(folder / "report")
     study = open_store(str(folder), None, create=False, is_read_only=True)
     assert study is not None
     page = (folder / "report" / "index.html").read_text()

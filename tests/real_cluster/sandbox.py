@@ -31,6 +31,7 @@ TOOLS = {
 """what is needed, and Debian's package that brings it"""
 NAMESPACES = ("--mount", "--net", "--pid", "--ipc", "--uts")
 PRIORITY = -5
+"""niceness of all that runs in a sandbox"""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
