@@ -391,8 +391,8 @@ def _describe_changes(ablations: pd.DataFrame, leaders: pd.DataFrame) -> Iterato
             if name in counts
         ]
         text = (
-            f"{study}: of {count(len(rows), 'configuration')} that differ from a reference in a choice or a "
-            f"few, {listed(said)} (A1, with an interval for each alone)."
+            f"{study}: {count(len(rows), 'comparison')} with a reference that differs in a choice or a few: "
+            f"{listed(said)} (A1, with an interval for each alone)."
         )
         known = rows[rows["mean_difference"].notna()]
         if len(known):

@@ -48,12 +48,12 @@ def describe_cost(runs: pd.DataFrame, generators: pd.DataFrame) -> str:
         return ""
     more_s = NUM_MORE * known.groupby("cell", observed=True)["total_s"].median().sum()
     num_known = known["cell"].nunique()
-    each = "every configuration"
+    each = "each configuration"
     if num_known < costs["cell"].nunique():
         each = f"the {count(num_known, 'configuration')} with a finished run"
     return (
-        f"The runs took {format_duration(known['total_s'].sum())} of a device, which is a GPU or else a CPU "
-        f"core; {NUM_MORE} more seeds of {each} would take about {format_duration(more_s)} at its median run."
+        f"All runs took {format_duration(known['total_s'].sum())} of device time, on a GPU or else a CPU "
+        f"core. {NUM_MORE} more seeds of {each} would take about {format_duration(more_s)}, at its median run."
     )
 
 

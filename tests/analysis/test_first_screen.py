@@ -283,7 +283,7 @@ def test_what_changes_do_is_said_where_settings_differ() -> None:
     }
     compared = pd.DataFrame([change | numbers | {"cell": "b 1/2 none", "reference": "a 1/2 none"}])
     assert screen_of(*runs, ablations=compared).lines[0] == (
-        "q: of 1 configuration that differ from a reference in a choice or a few, 1 undecided (A1, with an "
+        "q: 1 comparison with a reference that differs in a choice or a few: 1 undecided (A1, with an "
         "interval for each alone). Largest difference: loss, on C = 1/2 with none: −10.00 (−20.00 to +0.00) "
         "points of accuracy."
     )

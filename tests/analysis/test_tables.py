@@ -195,8 +195,8 @@ def test_cost_adds_up_by_cell_method_and_stage(grid_tables: dict[str, Table], gr
     assert by_cell.frame["total_min"].sum() == pytest.approx(46)
     assert by_cell.meaning == (
         "All finished stages together took 0.77 hours of device time: classifiers 0.50, generators 0.27. "
-        "The runs took 46 min of a device, which is a GPU or else a CPU core; 10 more seeds of every "
-        "configuration would take about 46 min at its median run."
+        "All runs took 46 min of device time, on a GPU or else a CPU core. 10 more seeds of each "
+        "configuration would take about 46 min, at its median run."
     )
     runs = grid_results.planned.copy()
     runs.loc[runs["seed"] >= 2, "state"] = "missing"  # 2 of 10 seeds: 3 min of classifiers each
@@ -204,8 +204,8 @@ def test_cost_adds_up_by_cell_method_and_stage(grid_tables: dict[str, Table], gr
     runs.loc[runs["data"] == ORIGINAL, "state"] = "missing"  # 1 of 15 cells
     # A generator's 12 s belong to the runs that use it: 2 seeds of 8 cells.
     assert describe_cost(runs, grid_results.generators) == (
-        "The runs took 9 min of a device, which is a GPU or else a CPU core; 10 more seeds of the 14 "
-        "configurations with a finished run would take about 44 min at its median run."
+        "All runs took 9 min of device time, on a GPU or else a CPU core. 10 more seeds of the 14 "
+        "configurations with a finished run would take about 44 min, at its median run."
     )
     assert describe_cost(runs.assign(state="missing"), grid_results.generators) == ""
 
