@@ -53,7 +53,8 @@ def describe_cost(runs: pd.DataFrame, generators: pd.DataFrame) -> str:
         each = f"the {count(num_known, 'configuration')} with a finished run"
     return (
         f"All runs took {format_duration(known['total_s'].sum())} of device time, on a GPU or else a CPU "
-        f"core. {NUM_MORE} more seeds of {each} would take about {format_duration(more_s)}, at its median run."
+        f"core. {NUM_MORE} more seeds of {each} would take about {format_duration(more_s)}, at its median "
+        "run."
     )
 
 
