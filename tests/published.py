@@ -22,6 +22,8 @@ def make_report(factory: pytest.TempPathFactory, folder: Path) -> Path:
     return make_once(factory, f"report-{folder.name}", write) / "report"
 
 
-def read_files(folder: Path) -> dict[Path, bytes]:
+def read_files(folder: Path) -> dict[str, bytes]:
     """Return the files of a report, or of a published study, by their paths in it."""
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
