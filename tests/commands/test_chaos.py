@@ -120,6 +120,18 @@ def test_second_command_is_refused_until_the_first_is_killed_which_leaves_no_pro
     assert len(results) == NUM_STAGES and found.items() <= results.items()
 
 
+def stop_workers_at_work(storage: Path, command: subprocess.Popen[str]) -> list[int]:
+    """Stop a command's training workers once a checkpoint is there. Between two stages there is no worker."""
+    stopped: list[int] = []
+    while not stopped and command.poll() is None:
+        time.sleep(0.05)
+        for pid in chaos.list_workers() if list(storage.glob("stages/*/checkpoints/0*")) else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                stopped.append(pid)
+    return stopped
+
+
 @pytest.mark.chaos
 def test_worker_that_gets_no_processor_for_two_minutes_is_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -127,12 +139,7 @@ def test_worker_that_gets_no_processor_for_two_minutes_is_not_lost(
     """Ray asks whether a worker is there every second here, not every five minutes."""
     monkeypatch.setenv("RAY_grpc_client_keepalive_time_ms", "1000")
     process = start_command(tmp_path / "store")
-    deadline = time.monotonic() + 300
-    while not list(tmp_path.glob("store/stages/*/checkpoints/0*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    workers = chaos.list_workers()
-    for pid in workers:
-        os.kill(pid, signal.SIGSTOP)
+    workers = stop_workers_at_work(tmp_path / "store", process)
     time.sleep(RAYS_PATIENCE_S + 10)
     for pid in workers:
         with contextlib.suppress(ProcessLookupError):
