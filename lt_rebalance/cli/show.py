@@ -64,8 +64,8 @@ def _list_stages(store: Store, *, as_json: bool) -> None:
     for name, stages in itertools.groupby(listed, key=lambda each: each["study"]):
         console.print(rich(f"{name or 'in no study'}:"))
         for each in stages:
-            line = f"  {each['key'][:8]}  {each['state']:8}  {each['title']}"
-            console.print(rich(line), soft_wrap=True)
+            told = f"  {each['key'][:8]}  {each['state']:8}  {each['title']}", each["reason"]
+            console.print(rich(": ".join(filter(None, told))), soft_wrap=True)
     if listed:
         command = say_command("lt-rebalance", "show", store.location, listed[0]["key"][:8])
         console.print(rich(f"one of them: {command}"), soft_wrap=True)

@@ -29,7 +29,10 @@ def find_concerns(record: Record, class_names: Sequence[str]) -> list[Concern]:
         text = f"diverged after {record.num_steps} steps: a loss was not finite, and there is no result"
         return [Concern(kind="diverged", text=text)]
     if record.kind == "generator":
-        return describe_collapsed(find_collapsed(record), class_names)
+        diversity_K = record.quality_per_class["diversity"]
+        is_collapsed_K = [value is not None and value < COLLAPSED_BELOW for value in diversity_K]
+        meaning = "collapsed: it draws almost the same image for"
+        return _name_classes("collapsed generator", meaning, is_collapsed_K, class_names)
     if record.kind == "representation":
         return []
     is_dead_K = (record.read_confusion().recall_K == 0).tolist()
@@ -41,18 +44,6 @@ def find_concerns(record: Record, class_names: Sequence[str]) -> list[Concern]:
         *_name_classes("dead classes", meaning, is_dead_K, class_names),
         *_name_classes("rejected images", rejected, is_short_K, class_names),
     ]
-
-
-def find_collapsed(generator: Record) -> tuple[bool, ...]:
-    """Return for each class whether the generator draws almost the same image for it."""
-    diversity_K = generator.quality_per_class["diversity"]
-    return tuple(value is not None and value < COLLAPSED_BELOW for value in diversity_K)
-
-
-def describe_collapsed(is_collapsed_K: Sequence[bool], class_names: Sequence[str]) -> list[Concern]:
-    """Return the concern about a generator of which classes have collapsed."""
-    meaning = "collapsed: it draws almost the same image for"
-    return _name_classes("collapsed generator", meaning, is_collapsed_K, class_names)
 
 
 def _name_classes(

@@ -37,14 +37,17 @@ class Spending:
         return values
 
     def describe(self, hourly_rate: float | None = None) -> str:
-        """Return "12 min spent, 3.4 h left", with prices if there is a rate."""
+        """Return "12 min spent, 3.4 h left", with prices if there is a rate, and without 0 s left."""
         left = "?" if self.left_s is None else format_duration(self.left_s)
-        text = f"{format_duration(self.spent_s)} spent, {left} left"
-        if hourly_rate is None:
-            return text
-        prices = self.to_dict(hourly_rate)
-        price_left = "?" if prices["price_left"] is None else f"{prices['price_left']:.2f}"
-        return f"{text}; price {prices['price_spent']:.2f} spent, {price_left} left"
+        parts = [f"{format_duration(self.spent_s)} spent{self._unless_over(left)}"]
+        if hourly_rate is not None:
+            prices = self.to_dict(hourly_rate)
+            left = "?" if prices["price_left"] is None else f"{prices['price_left']:.2f}"
+            parts.append(f"price {prices['price_spent']:.2f} spent{self._unless_over(left)}")
+        return "; ".join(parts)
+
+    def _unless_over(self, left: str) -> str:
+        return "" if self.left_s == 0 else f", {left} left"
 
 
 class Estimator:

@@ -1,10 +1,11 @@
 """Read the states of all stages of a study from a store; no torch."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lt_rebalance.monitoring.concerns import find_collapsed
+from lt_rebalance.monitoring.concerns import find_concerns
 from lt_rebalance.store.store import Store, StoreError
 from lt_rebalance.store.study_document import StudyDocument, StudyStage
 
@@ -20,10 +21,8 @@ class StageFacts(StudyStage):
     state: str = "missing"
     """one of `RUN_STATES`, of this stage alone"""
     reason: str = ""
-    """why it failed, or why it cannot be read"""
+    """why it failed or cannot be read; of a complete generator, which classes collapsed"""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    is_collapsed_K: tuple[bool, ...] = ()
-    """of a complete generator, if it draws almost the same image for a class; else empty"""
     wall_s: float = 0.0
     train_s: float = 0.0
     device_s: float = 0.0
@@ -40,7 +39,7 @@ def read_facts(store: Store | None, study: StudyDocument) -> dict[str, StageFact
     """
     outcomes: dict[str, dict[str, Any]] = {}
     if store is not None:
-        outcomes.update(store.scan(_read_outcome, study.stages))
+        outcomes.update(store.scan(functools.partial(_read_outcome, study), study.stages))
     return {
         key: StageFacts(**vars(stage), title=_name_stage(study, stage), **outcomes.get(key, {}))
         for key, stage in study.stages.items()
@@ -58,22 +57,22 @@ def _name_stage(study: StudyDocument, stage: StudyStage) -> str:
     return " ".join([*words, cell.data, stage.trains, stage.replicate])
 
 
-def _read_outcome(store: Store, key: str) -> dict[str, Any]:
+def _read_outcome(study: StudyDocument, store: Store, key: str) -> dict[str, Any]:
     try:
         summary = store.read_summary(key)
         if summary is None:
             failure = store.read_failure(key)
             return {} if failure is None else {"state": "failed", "reason": failure.error}
-        collapsed: tuple[bool, ...] = ()
+        concerns = []
         if summary.metrics.get("num_collapsed_classes") and (record := store.read_record(key)) is not None:
-            collapsed = find_collapsed(record)
+            concerns = find_concerns(record, study.class_names[study.cells[study.stages[key].cell].dataset])
     except StoreError as error:
         return {"reason": str(error)}
     timing = summary.timing
     return {
         "state": summary.state,
+        "reason": "; ".join(concern.text for concern in concerns),
         "metrics": summary.metrics,
-        "is_collapsed_K": collapsed,
         "wall_s": timing.wall_s,
         "train_s": timing.train_s,
         "device_s": timing.charged_s,
@@ -107,9 +106,9 @@ def _chain_of(facts: Mapping[str, StageFacts], fact: StageFacts) -> list[StageFa
 
 
 def list_stages(store: Store) -> list[dict[str, str]]:
-    """Return study, key, state and title of every stage: of studies, then finished ones in no study, ""."""
+    """Return study, key, state, title and reason of every stage; those in no study, "", are finished ones."""
     listed = [
-        {"study": name, "key": fact.key, "state": fact.state, "title": fact.title}
+        {"study": name, "key": fact.key, "state": fact.state, "title": fact.title, "reason": fact.reason}
         for name in store.list_studies()
         for fact in read_facts(store, store.load_study(name)).values()
     ]
@@ -118,5 +117,5 @@ def list_stages(store: Store) -> list[dict[str, str]]:
         record = store.read_record(key) if key not in known else None
         if record is not None:
             title = f"{record.kind} seed {record.stage['seed']}"
-            listed.append({"study": "", "key": key, "state": record.state, "title": title})
+            listed.append({"study": "", "key": key, "state": record.state, "title": title, "reason": ""})
     return listed

@@ -11,7 +11,6 @@ from lt_rebalance.ground.exits import say_command
 from lt_rebalance.ground.metrics import headline_metrics
 from lt_rebalance.ground.statements import NUM_MORE
 from lt_rebalance.ground.text import format_duration
-from lt_rebalance.monitoring.concerns import describe_collapsed
 from lt_rebalance.monitoring.estimates import (
     Estimator,
     Spending,
@@ -58,7 +57,7 @@ class Running:
 
 @dataclass(frozen=True, kw_only=True)
 class StageReason:
-    """Why a stage has no result."""
+    """Why a stage has no result, or which classes of it collapsed."""
 
     key: str
     title: str
@@ -200,9 +199,7 @@ def describe_status(
         lost=tuple(_describe_trial(note, facts, estimator, now_s) for note in trials if note not in running),
         failed=tuple(_give_reason(fact) for fact in facts.values() if fact.state == "failed"),
         unreadable=tuple(_give_reason(fact) for fact in facts.values() if _is_unreadable(fact)),
-        collapsed_generators=tuple(
-            _describe_collapse(study, fact) for fact in facts.values() if any(fact.is_collapsed_K)
-        ),
+        collapsed_generators=tuple(_give_reason(fact) for fact in facts.values() if _is_collapsed(fact)),
         num_slots=num_slots,
         eta_s=estimate_left(pending, estimator, num_slots * per_slot, done_shares) if num_slots else None,
         cells=_describe_cells(
@@ -219,15 +216,12 @@ def _is_unreadable(fact: StageFacts) -> bool:
     return fact.state == "missing" and bool(fact.reason)
 
 
+def _is_collapsed(fact: StageFacts) -> bool:
+    return fact.kind == "generator" and fact.state == "complete" and bool(fact.reason)
+
+
 def _give_reason(fact: StageFacts) -> StageReason:
     return StageReason(key=fact.key, title=fact.title, reason=fact.reason)
-
-
-def _describe_collapse(study: StudyDocument, fact: StageFacts) -> StageReason:
-    """Return which classes of a generator collapsed."""
-    class_names = study.class_names[study.cells[fact.cell].dataset]
-    (concern,) = describe_collapsed(fact.is_collapsed_K, class_names)
-    return StageReason(key=fact.key, title=fact.title, reason=concern.text)
 
 
 def _count_runs(study: StudyDocument, facts: Mapping[str, StageFacts]) -> dict[str, int]:

@@ -93,7 +93,7 @@ def test_status_of_a_finished_study(call: Call, store: Store) -> None:
     assert lines[1] == "stages done: classifier 12 of 12, generator 3 of 3; nothing is left to run"
     assert "sound, C = 1/2" in map(str.rstrip, lines)
     (row,) = (line for line in lines if line.startswith("  oversample "))
-    assert "3/3" in row and "0.673" in row and "0 s left" in row
+    assert "3/3" in row and "0.673" in row and " left" not in row
     assert lines[-2:] == [
         f"one stage: lt-rebalance show {store.location} lists all with their keys",
         f"report, with a test of every difference: python -m analysis {store.location} "

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lt_rebalance.cli.main import main
 from lt_rebalance.files.filesystem import LocalFilesystem
 from lt_rebalance.monitoring.estimates import (
     LATEST,
@@ -85,7 +86,9 @@ def status_of(notes: list[Note], **states: str) -> Status:
     return describe_status(make_study(), make_facts(**states), notes, NOW_S)
 
 
-def test_collapsed_generators_are_named_with_their_classes(tmp_path: Path) -> None:
+def test_collapsed_generators_are_named_with_their_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = make_store(tmp_path, PLAN)
     for key, collapsed in zip(GENERATORS, ((5, 8), ()), strict=True):
         record = store.read_record(key)
@@ -101,6 +104,10 @@ def test_collapsed_generators_are_named_with_their_classes(tmp_path: Path) -> No
     assert read_status(store, "synthetic", NOW_S).collapsed_generators == (
         StageReason(key=GENERATORS[0], title=title, reason=reason),
     )
+    assert main(["show", str(tmp_path)]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert f"  {GENERATORS[0][:8]}  complete  {title}: {reason}" in listed
+    assert f"  {GENERATORS[1][:8]}  complete  generator 1/2 mlp_cgan_relu seed 1" in listed
 
 
 def test_every_run_is_counted_in_one_state() -> None:
@@ -166,6 +173,8 @@ def test_price_is_the_rate_by_the_hour() -> None:
         Spending(spent_s=3600, left_s=1800).describe(2.0)
         == "60 min spent, 30 min left; price 2.00 spent, 1.00 left"
     )
+    over = Spending(spent_s=3600, left_s=0.0)
+    assert (over.describe(), over.describe(2.0)) == ("60 min spent", "60 min spent; price 2.00 spent")
 
 
 def test_sum_of_spendings_is_unknown_where_one_is() -> None:
