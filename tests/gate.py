@@ -5,7 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from tests.s3_server import LOOPBACK, find_free_port
+from tests.s3_server import LOOPBACK
 
 PIECE_BYTES = 65536
 _GO_AHEAD = b"HTTP/1.1 100 "
@@ -17,9 +17,9 @@ class Gate:
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
-        self._listener: socket.socket | None = None
+        self._listener = _bind(0)
         self._connections: set[socket.socket] = set()
-        self.port = find_free_port()
+        self.port: int = self._listener.getsockname()[1]
         self.url = f"http://{LOOPBACK}:{self.port}"
         self.answers_to_lose = 0
         """how many of the next answers are dropped, with their connections, once the server has begun them"""
@@ -37,12 +37,16 @@ class Gate:
 
     def open(self) -> None:
         """Take connections."""
-        self._listener = socket.create_server((LOOPBACK, self.port))
+        self._listener.listen()
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def shut(self) -> None:
-        """Refuse connections, and drop those that are open."""
-        assert self._listener is not None
+        """Refuse connections, drop those that are open, and keep the port from others."""
+        self.close()
+        self._listener = _bind(self.port)
+
+    def close(self) -> None:
+        """Drop all connections and leave the port."""
         # Closing alone would leave the thread in accept, and with it the port.
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -96,6 +100,14 @@ class Gate:
             self._connections.discard(connection)
 
 
+def _bind(port: int) -> socket.socket:
+    """Return a socket that has a port, and takes no connections yet."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((LOOPBACK, port))
+    return listener
+
+
 def _drop(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
@@ -104,9 +116,6 @@ def _drop(connection: socket.socket) -> None:
 
 @contextlib.contextmanager
 def open_gate(server_port: int) -> Iterator[Gate]:
-    """Open a gate before a server, and shut it in the end."""
-    gate = Gate(server_port)
-    try:
+    """Open a gate before a server, and close it in the end."""
+    with contextlib.closing(Gate(server_port)) as gate:
         yield gate
-    finally:
-        gate.shut()

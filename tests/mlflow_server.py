@@ -3,19 +3,16 @@
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.s3_server import LOOPBACK, find_free_port
+from tests.s3_server import LOOPBACK, is_up, start_on_free_port
 
-START_S = 180
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -39,37 +36,24 @@ class MlflowServer:
         asked = urllib.parse.urlencode(query)
         return json.loads(_OPENER.open(f"{self.url}/api/2.0/mlflow/{path}?{asked}", timeout=60).read())
 
-    def is_up(self) -> bool:
-        """Whether it answers now."""
-        try:
-            _OPENER.open(f"{self.url}/health", timeout=5).close()
-        except OSError:
-            return False
-        return True
-
 
 @contextlib.contextmanager
 def serve(directory: Path) -> Iterator[MlflowServer]:
     """Start a server on a free port that keeps everything in a directory, and stop it in the end."""
-    port = find_free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK]
     command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{directory}/mlflow.db"]
     command += ["--artifacts-destination", str(directory / "artifacts")]
     variables = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with open(directory / "server.log", "wb") as log:
-        # A session of its own, so that the processes that it starts end with it.
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, env=os.environ | variables, start_new_session=True
-        )
-    server = MlflowServer(f"http://{LOOPBACK}:{port}")
-    try:
-        deadline = time.monotonic() + START_S
-        while not server.is_up():
-            said = (directory / "server.log").read_text(errors="replace")[-2000:]
-            assert process.poll() is None and time.monotonic() < deadline, f"it did not start: {said}"
-            time.sleep(0.2)
-        yield server
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
+
+    def start(port: int) -> "subprocess.Popen[bytes]":
+        with open(directory / "server.log", "ab") as log:
+            return subprocess.Popen(
+                [*command, "--port", str(port)],
+                stdout=log,
+                stderr=log,
+                env=os.environ | variables,
+                start_new_session=True,
+            )
+
+    with start_on_free_port(start, lambda port: is_up(f"http://{LOOPBACK}:{port}/health")) as (port, _):
+        yield MlflowServer(f"http://{LOOPBACK}:{port}")

@@ -58,13 +58,16 @@ class BucketPlace:
         self.client: Any = boto3.client("s3")
         self.client.create_bucket(Bucket=self.bucket)
 
+    def list_keys(self) -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+        return [each["Key"] for page in pages for each in page.get("Contents", ())]
+
     def read_all(self) -> dict[str, bytes]:
         found = {}
-        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
-            for each in page.get("Contents", ()):
-                with contextlib.suppress(self.client.exceptions.NoSuchKey):
-                    content = self.client.get_object(Bucket=self.bucket, Key=each["Key"])["Body"].read()
-                    found[each["Key"].removeprefix(f"{self.prefix}/")] = content
+        for key in self.list_keys():
+            with contextlib.suppress(self.client.exceptions.NoSuchKey):
+                content = self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+                found[key.removeprefix(f"{self.prefix}/")] = content
         return dict(sorted(found.items()))
 
     def write(self, path: str, content: bytes) -> None:

@@ -9,10 +9,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 LOOPBACK = "127.0.0.1"
-START_S = 60
+START_S = 180
 PAGE_SIZE = 100
 """names that one answer lists at most; of S3 itself 1,000, which takes long to fill"""
 # moto lists its package's folders with every request, which takes longer than the answer.
@@ -47,35 +47,59 @@ class S3Server:
         """Let it go on, with what it has been asked meanwhile."""
         self._process.send_signal(signal.SIGCONT)
 
-    def is_up(self) -> bool:
-        """Whether it answers now."""
-        try:
-            _OPENER.open(self.url, timeout=5).close()
-        except urllib.error.HTTPError:
-            return True
-        except OSError:
-            return False
+
+def is_up(url: str) -> bool:
+    """Whether a server answers now."""
+    try:
+        _OPENER.open(url, timeout=5).close()
+    except urllib.error.HTTPError:
         return True
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
 def serve() -> Iterator[S3Server]:
     """Start a server on a free port, and stop it in the end."""
-    port = find_free_port()
-    command = [sys.executable, "-c", _START, "-H", LOOPBACK, "-p", str(port)]
+    command = [sys.executable, "-c", _START, "-H", LOOPBACK, "-p"]
     variables = os.environ | {"MOTO_S3_DEFAULT_MAX_KEYS": str(PAGE_SIZE)}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=variables)
-    server = S3Server(port, process)
-    try:
-        deadline = time.monotonic() + START_S
-        while not server.is_up():
-            assert process.poll() is None and time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.1)
-        yield server
-    finally:
-        server.thaw()
-        process.terminate()
-        process.wait()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+    def start(port: int) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen([*command, str(port)], env=variables, start_new_session=True, **quiet)
+
+    with start_on_free_port(start, lambda port: is_up(f"http://{LOOPBACK}:{port}")) as (port, process):
+        server = S3Server(port, process)
+        try:
+            yield server
+        finally:
+            server.thaw()
+
+
+@contextlib.contextmanager
+def start_on_free_port(
+    start: Callable[[int], "subprocess.Popen[bytes]"], is_up: Callable[[int], bool]
+) -> "Iterator[tuple[int, subprocess.Popen[bytes]]]":
+    """Start a server and wait until it answers; end it in the end, with all of the session that it leads.
+
+    Between its choice and its use another process may take a port, and the server ends: then a second port is
+    tried, and a third.
+    """
+    for _ in range(3):
+        process = start(port := find_free_port())
+        try:
+            deadline = time.monotonic() + START_S
+            while process.poll() is None and time.monotonic() < deadline:
+                if is_up(port):
+                    yield port, process
+                    return
+                time.sleep(0.1)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+    raise AssertionError("the server did not start")
 
 
 def find_free_port() -> int:

@@ -31,7 +31,7 @@ def cluster(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> It
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", str(here))
         patch.chdir(tmp_path_factory.mktemp("head"))
-        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         patch.chdir(tmp_path_factory.mktemp("worker"))
         started.add_node(num_cpus=1)
         patch.chdir(here)

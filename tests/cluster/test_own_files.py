@@ -71,7 +71,7 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name in ("head", "worker", "here"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "head")
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     monkeypatch.chdir(tmp_path / "worker")
     started.add_node(num_cpus=1)
     monkeypatch.chdir(tmp_path / "here")

@@ -137,7 +137,7 @@ def test_local_ray_is_closed_to_the_network_and_to_other_users_and_leaves_nothin
         )
         token = (directory / "token").read_text()
         driver.stdin.close()
-        driver.wait(timeout=60)
+        driver.wait(timeout=300)
     assert driver.returncode == 0
     assert {"gcs_server", "raylet"} <= {name for name, _ in listening}
     assert {"gcs_server", "raylet"} <= programs
@@ -314,7 +314,7 @@ def test_limit_of_open_files_is_checked_before_anything_starts(limit: int, is_re
         f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({min(limit, 256)}, {limit})); "
         "from lt_rebalance.cluster.session import check_machine; check_machine()"
     )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     words = f"Ray needs at least 1024 open files, and this process is allowed {limit}; raise the limit"
     assert (words in result.stderr, result.returncode) == (is_refused, int(is_refused))
 
@@ -343,7 +343,11 @@ def dashboard(home: Path, temporary: Path) -> Iterator[int]:
         "--object-store-memory=80000000",
     ]
     command += [f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}"]
-    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = os.environ | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
+    }
     log = home / "ray.log"
     with log.open("w") as output:
         head = subprocess.Popen(
@@ -351,7 +355,7 @@ def dashboard(home: Path, temporary: Path) -> Iterator[int]:
         )
     start = psutil.Process(head.pid)
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while request_status(port, "/api/version", None) is None:
             assert head.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.5)

@@ -71,7 +71,7 @@ address = free.getsockname()
 free.close()
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print(child.pid, flush=True)
-watch = RayWatch({"its head": address}, 0.1, is_local=True, grace_s=0.5, look_every_s=0.05)
+watch = RayWatch({"its head": address}, 0.1, is_local=True, grace_s=5, look_every_s=0.05)
 watch.guard(lambda: print("let go", flush=True))
 with watch:
     while True:

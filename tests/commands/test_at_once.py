@@ -71,7 +71,7 @@ def run_all(lines: Sequence[Sequence[str]], heavy: Sequence[str] = HEAVY) -> dic
     """Return how each of some command lines ended, all of them in one process."""
     done = subprocess.run(
         [sys.executable, "-c", RUN_ALL, json.dumps(heavy)],
-        **{"input": json.dumps(lines), "capture_output": True, "text": True, "cwd": ROOT, "timeout": 120},
+        **{"input": json.dumps(lines), "capture_output": True, "text": True, "cwd": ROOT, "timeout": 600},
     )
     assert done.returncode == 0, done.stderr
     ends = [Ended(*json.loads(line)) for line in done.stdout.splitlines()]
@@ -170,7 +170,7 @@ def test_wings_that_read_and_plan_import_nothing_heavy() -> None:
 @pytest.mark.parametrize("line", [["sweeps/full_grid.py", "--help"], ["-m", "lt_rebalance", "--help"]])
 def test_importtime_shows_no_heavy_library(line: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", *line], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-X", "importtime", *line], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     imported = set(re.findall(r"\| +([a-z_]+)", done.stderr))
     assert done.returncode == 0 and {"argparse", "lt_rebalance"} <= imported

@@ -93,19 +93,28 @@ def wait_until_gone(mark: str) -> None:
         time.sleep(0.1)
 
 
+def stop_workers_at_work(storage: Path, command: subprocess.Popen[str]) -> list[int]:
+    """Stop a command's training workers once a checkpoint is there. Between two stages there is no worker."""
+    stopped: list[int] = []
+    while not stopped and command.poll() is None:
+        time.sleep(0.05)
+        for pid in chaos.list_workers() if list(storage.glob("stages/*/checkpoints/0*")) else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                stopped.append(pid)
+    return stopped
+
+
 @pytest.mark.chaos
 def test_second_command_is_refused_until_the_first_is_killed_which_leaves_no_process(tmp_path: Path) -> None:
     mark = f"first in {tmp_path}"
     first = start_command(tmp_path / "store", LT_REBALANCE_TEST_MARK=mark)
-    deadline = time.monotonic() + 300
-    while not (tmp_path / "store" / "lease").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    # At rest it still renews its lease, every ten seconds, which is what the second one waits for.
+    assert stop_workers_at_work(tmp_path / "store", first), "it ended before it was at work"
     second = start_command(tmp_path / "store")
     refusal, _ = second.communicate(timeout=300)
     assert second.returncode == 2, refusal
     assert f"is in use: full_grid-quick, process {first.pid} on " in refusal
-    while not find_marked(mark) - {first.pid} and time.monotonic() < deadline:
-        time.sleep(0.1)
     assert len(find_marked(mark)) > 1, "no process of Ray was seen"
     # A killed command frees the store immediately, although the second one was refused a moment ago.
     os.kill(first.pid, signal.SIGKILL)
@@ -118,18 +127,6 @@ def test_second_command_is_refused_until_the_first_is_killed_which_leaves_no_pro
     assert find_marked(mark) == set(), "the first left processes behind"
     results = find_results(tmp_path / "store")
     assert len(results) == NUM_STAGES and found.items() <= results.items()
-
-
-def stop_workers_at_work(storage: Path, command: subprocess.Popen[str]) -> list[int]:
-    """Stop a command's training workers once a checkpoint is there. Between two stages there is no worker."""
-    stopped: list[int] = []
-    while not stopped and command.poll() is None:
-        time.sleep(0.05)
-        for pid in chaos.list_workers() if list(storage.glob("stages/*/checkpoints/0*")) else []:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-                stopped.append(pid)
-    return stopped
 
 
 @pytest.mark.chaos
@@ -160,11 +157,10 @@ def test_command_on_a_disk_that_fills_up_says_so_and_goes_on_when_there_is_room(
         while not list(storage.glob("stages/*/checkpoints/0*")) and time.monotonic() < deadline:
             time.sleep(0.1)
         filler = tmp_path / "small" / "filler"
-        with filler.open("wb") as file:
+        with filler.open("wb", buffering=0) as file:  # nothing is left to write when it is closed
             while process.poll() is None:  # also what the sweep itself frees
                 with contextlib.suppress(OSError):
                     file.write(bytes(200_000))
-                    file.flush()
                     continue
                 time.sleep(0.05)
         output, _ = process.communicate()

@@ -51,7 +51,7 @@ def open_files(place: BucketPlace, patience_s: float = 60.0) -> S3Filesystem:
 def test_frozen_bucket_is_waited_for_in_words(
     place: BucketPlace, s3: S3Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(bucket, "ANSWER_S", 0.5)
+    monkeypatch.setattr(bucket, "ANSWER_S", FROZEN_S / 2)
     files = open_files(place)
     files.replace("a", b"1")
     s3.freeze()

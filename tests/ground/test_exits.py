@@ -162,7 +162,7 @@ def test_directory_that_torch_makes_is_none_that_another_user_may_have_taken(tmp
         env=variables | {"TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert result.returncode == 0, result.stderr
     assert not result.stdout.startswith(str(tmp_path)) and list(tmp_path.iterdir()) == [taken]

@@ -32,7 +32,7 @@ LIMIT_S = 1200.0
 STORAGE = f"s3://{BUCKET}/{PREFIX}".rstrip("/")
 STUDY = shlex.split(
     "--preset quick --name drill --c 1/2 --methods none oversample cgan --generators small_mlp_cgan_leaky "
-    "--seeds 2 --steps 600 --generator-steps 300 --device cpu --precision float32 "
+    "--seeds 2 --steps 600 --generator-steps 200 --device cpu --precision float32 "
     f"--set classifier.architecture={patient_network.NAME}"
 )
 DASHBOARD = "http://127.0.0.1:8265"
@@ -117,7 +117,13 @@ def write_aws_files(home: Path) -> None:
 
 
 def ask(path: str, token: str | None, body: Mapping[str, Any] | None = None) -> tuple[int, str]:
-    """Return status and text of the dashboard's answer."""
+    """Return status and text of the dashboard's answer; status 0 if it gave none, three times."""
+    answers = (ask_once(path, token, body) for _ in range(3))
+    return next((answer for answer in answers if answer[0]), (0, "no answer"))
+
+
+def ask_once(path: str, token: str | None, body: Mapping[str, Any] | None) -> tuple[int, str]:
+    """Return status and text of the dashboard's answer; status 0 if it gave none."""
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(DASHBOARD + path, data=data, headers=headers)
@@ -211,11 +217,15 @@ def read_state(name: str, token: str) -> str:
 
 def wait_for_job(story: Story, name: str, token: str, timeout_s: float) -> str:
     """Wait until a job has ended, keep its log and return how it ended."""
-    story.wait(
-        f"{name} has ended", lambda: read_state(name, token) in ("SUCCEEDED", "FAILED", "STOPPED"), timeout_s
-    )
+    states = [""]
+
+    def has_ended() -> bool:
+        states.append(read_state(name, token))
+        return states[-1] in ("SUCCEEDED", "FAILED", "STOPPED")
+
+    story.wait(f"{name} has ended", has_ended, timeout_s)
     keep_log(name, token)
-    return read_state(name, token)
+    return states[-1]
 
 
 def keep_log(name: str, token: str) -> None:

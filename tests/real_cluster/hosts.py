@@ -18,7 +18,7 @@ DESK_ADDRESS = "10.213.7.1"
 """of whoever starts the cluster, and of the S3 server; in the network of the sandbox itself"""
 NAMES = ("h0", "h1", "h2")
 SSH_KEY = HOME / ".ssh/lt_rebalance"
-START_S = 10.0
+START_S = 60.0
 _RAY = re.compile(rb"site-packages/ray/|^ray(::|-)|bin/ray\0start")
 """in the command line of every process of Ray; ray_shield.sh has the same"""
 PROFILE = """\

@@ -7,7 +7,7 @@ from torch import nn
 
 NAME = "tests/real_cluster/patient_network.py:patient"
 """from the root of the checkout"""
-STEP_S = 0.02
+STEP_S = 0.04
 
 
 class _Pause(nn.Module):

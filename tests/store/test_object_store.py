@@ -115,11 +115,17 @@ def test_tensorboard_serves_events_that_lie_in_a_bucket(place: BucketPlace) -> N
     store = open_at(place.location)
     with serve(place.location) as server:
         server.wait_for(lambda: len(server.get("runs")) == 3 * (len(METHODS) + 1) + len(METHODS) + 1)
-        run = f"{ROOT}/none/seed-0"
-        points = server.get("plugin/scalars/scalars", run=run, tag="classifier/test_accuracy")
-        runs = store.load_study(STUDY).runs
-        record = store.read_record(runs[0].key)
+        run, tag = f"{ROOT}/none/seed-0", "classifier/test_accuracy"
+        record = store.read_record(store.load_study(STUDY).runs[0].key)
         assert record is not None
+        num_rounds = len(record.curves)
+
+        def read_points() -> list[tuple[float, int, float]]:
+            has_tag = tag in server.get("plugin/scalars/tags").get(run, {})
+            return server.get("plugin/scalars/scalars", run=run, tag=tag) if has_tag else []
+
+        server.wait_for(lambda: len(read_points()) == num_rounds)
+        points = read_points()
         assert [(step, round(value, 4)) for _, step, value in points] == [
             (row["step"], round(row["test_accuracy"], 4)) for row in record.curves
         ]
