@@ -209,7 +209,7 @@ def _add_publish(commands: argparse._SubParsersAction) -> None:  # type: ignore[
     parser.add_argument(
         "--storage", type=place, metavar="STORE", help=f"store of its results (default: {DEFAULT_STORE})"
     )
-    parser.add_argument("--partial", action="store_true", help="publish even if runs failed or are missing")
+    parser.add_argument("--partial", action="store_true", help="publish despite missing runs or seeds")
     _add_dataset(parser)
     _add_json(parser)
 

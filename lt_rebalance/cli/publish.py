@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     _require_contrasts(registered)
     store = open_existing(DEFAULT_STORE if options.storage is None else options.storage)
     document = store.load_study(registered.name)
-    require_registered(registered, document)
+    require_registered(registered, document, is_partial=options.partial)
     bring_images_again(options)
     note_needless(options, document.class_names)
     plan = plan_from_description(document)  # so that keys are those of the registered cells

@@ -98,6 +98,7 @@ class StudyPlan:
             raise ValueError(
                 f"study {self.name} has {num_seeds} seeds, and {self.name}/{PLAN} registers {least} to "
                 f"{self.seeds}; run that many, or list the change at the end of the plan"
+                + ("; publish --partial publishes fewer as an interim state" if least > 1 else "")
             )
 
 
@@ -180,12 +181,16 @@ def _name_some(cells: Sequence[str]) -> str:
     return ", ".join(cells[:_NAMED]) + more
 
 
-def require_registered(plan: StudyPlan, document: StudyDocument) -> None:
-    """Raise a ValueError unless the store's document of a study agrees with its plan."""
+def require_registered(plan: StudyPlan, document: StudyDocument, *, is_partial: bool = False) -> None:
+    """Raise a ValueError unless the store's document of a study agrees with its plan.
+
+    Args:
+        is_partial: whether fewer seeds than the stopping rule asks for are allowed.
+    """
     plan.require_cells(register_cells(document.cells))
     seeds = {(run.seed, run.subset_seed, run.generator_seed or 0) for run in document.runs}
     num_seeds, odd = divmod(len(document.runs), len(document.cells))
-    plan.require_seeds(num_seeds, least=plan.least_seeds)
+    plan.require_seeds(num_seeds, least=1 if is_partial else plan.least_seeds)
     if odd or num_seeds > len(seeds):
         raise ValueError(f"study {plan.name} does not have every cell at every seed; run its sweep again")
     if document.confirmatory not in ((), plan.confirmatory):  # older documents have none

@@ -184,6 +184,11 @@ def plan_fewer_seeds(store: Store, folder: Path) -> None:
     )
 
 
+def ask_for_more_seeds(store: Store, folder: Path) -> None:
+    plan = folder / "plan.toml"
+    plan.write_text(plan.read_text().replace("least_seeds = 3", "least_seeds = 4"))
+
+
 def confirm_unknown(store: Store, folder: Path) -> None:
     plan = folder / "plan.toml"
     plan.write_text(plan.read_text().replace('"H2"', '"H99"'))
@@ -205,6 +210,7 @@ def forget_the_study(store: Store, folder: Path) -> None:
         (alter_predictions, "does not have the sha256 that its record states"),
         (register_another, "configured otherwise: fashion_mnist_mini small 1/2 none"),
         (plan_fewer_seeds, "has 3 seeds, and pilot/plan.toml registers 2 to 2"),
+        (ask_for_more_seeds, "has 3 seeds, and pilot/plan.toml registers 4 to 4"),
         (confirm_unknown, "unknown confirmatory 'H99'; known: claims of the paper, H1"),
         (lose_the_plan, "plan.toml cannot be read"),
         (forget_the_study, "no study 'pilot'"),
@@ -219,9 +225,13 @@ def test_what_is_not_whole_or_not_planned_is_not_published(
     code, _, err = publish()
     assert code == 2 and words in err and err.count("\n") == 1 and ".publishing" not in err
     assert read_files(folder) == before
-    if harm is remove_record:
+    if harm in (remove_record, ask_for_more_seeds):
         assert publish("--partial")[0] == 0
-        assert "--partial\n" in (folder / "README.md").read_text()
+        text = (folder / "README.md").read_text()
+        assert "--partial\n" in text and "plan.toml --seeds 3 --storage again" in text
+        assert ("**Interim.** The stopping rule asks for at least 4 seeds" in text) == (
+            harm is ask_for_more_seeds
+        )
 
 
 @pytest.mark.parametrize(

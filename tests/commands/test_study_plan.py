@@ -168,12 +168,18 @@ def test_what_a_store_holds_is_held_against_the_plan() -> None:
     document = make_study("pilot")  # of one cell at two seeds
     require_registered(make_plan(document), document)
     for changes, words in (
-        ({"least_seeds": 3}, "has 2 seeds, and pilot/plan.toml registers 3 to 3"),
+        (
+            {"least_seeds": 3},
+            "has 2 seeds, and pilot/plan.toml registers 3 to 3;.* --partial ",
+        ),
         ({"seeds": 1, "least_seeds": 1}, "registers 1 to 1"),
         ({"cells": {"a": "b"}}, "not registered: fashion_mnist_mini sound 1/2 undersample"),
     ):
         with pytest.raises(ValueError, match=words):
             require_registered(make_plan(document, **changes), document)
+    require_registered(make_plan(document, least_seeds=3), document, is_partial=True)
+    with pytest.raises(ValueError, match="registers 1 to 1"):
+        require_registered(make_plan(document, seeds=1, least_seeds=1), document, is_partial=True)
     registered = dataclasses.replace(document, confirmatory=("H1", "H4"))
     require_registered(make_plan(document, confirmatory=("H1", "H4")), registered)
     with pytest.raises(
