@@ -13,6 +13,7 @@ import ray
 import ray.util.client
 
 from lt_rebalance.ground.errors import ClusterError
+from lt_rebalance.ground.interrupts import Interrupted, InterruptWatch
 
 LOOK_EVERY_S = 1.0
 LOCAL_PATIENCE_S = 4.0
@@ -86,8 +87,9 @@ class RayWatch:
             self._patience_s = LEAVING_PATIENCE_S
 
     def check(self) -> None:
-        """Raise a ClusterError if Ray has died."""
+        """Raise a ClusterError if Ray has died, or `Interrupted` if this process was asked to stop, too."""
         if self._error is not None:
+            InterruptWatch.check()
             raise self._error
 
     def _watch(self) -> None:
@@ -111,9 +113,14 @@ class RayWatch:
             self._end_process(self._error)
 
     def _end_process(self, error: ClusterError) -> None:
+        code, why = 1, f"error: {error}\nstopped"
+        try:
+            InterruptWatch.check()
+        except Interrupted as stop:  # of Ray's processes, too
+            code, why = stop.exit_code, f"stopped by {stop.signal.name}"
         if not self._is_told:
             show_cursor = "\x1b[?25h" if sys.stdout.isatty() else ""  # a live table may have hidden it
-            text = f"error: {error}\nstopped; finished results are kept, and the same command resumes\n"
+            text = f"{why}; finished results are kept, and the same command resumes\n"
             with contextlib.suppress(OSError, ValueError):
                 sys.stdout.flush()
                 sys.stderr.write(show_cursor + text)
@@ -122,7 +129,7 @@ class RayWatch:
             self._let_go()
         if self._is_local:
             _kill_children()
-        os._exit(1)
+        os._exit(code)
 
 
 def _kill_children() -> None:

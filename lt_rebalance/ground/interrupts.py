@@ -53,10 +53,11 @@ class InterruptWatch:
         for number in STOP_SIGNALS:
             signal.signal(number, self._note)
 
-    def check(self) -> None:
-        """Raise `Interrupted` if a signal has come."""
-        if self._received is not None:
-            raise Interrupted(self._received)
+    @classmethod
+    def check(cls) -> None:
+        """Raise `Interrupted` if a signal has come to the active instance."""
+        if cls.active is not None and cls.active._received is not None:
+            raise Interrupted(cls.active._received)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:
@@ -72,8 +73,7 @@ def pause(seconds: float) -> None:
         return
     deadline = time.monotonic() + seconds
     while True:
-        if InterruptWatch.active is not None:
-            InterruptWatch.active.check()
+        InterruptWatch.check()
         if (left_s := deadline - time.monotonic()) <= 0:
             return
         time.sleep(min(left_s, _LOOK_EVERY_S))

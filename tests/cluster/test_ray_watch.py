@@ -64,8 +64,9 @@ def test_watch_is_patient_while_ray_is_being_ended() -> None:
 
 
 STUCK = """
-import socket, subprocess, sys, time
+import os, signal, socket, subprocess, sys, time
 from lt_rebalance.cluster.ray_watch import RayWatch
+from lt_rebalance.ground.interrupts import InterruptWatch
 free = socket.create_server(("127.0.0.1", 0))
 address = free.getsockname()
 free.close()
@@ -73,7 +74,10 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print(child.pid, flush=True)
 watch = RayWatch({"its head": address}, 0.1, is_local=True, grace_s=5, look_every_s=0.05)
 watch.guard(lambda: print("let go", flush=True))
-with watch:
+with InterruptWatch(), watch:
+    if sys.argv[1] == "signalled":
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(600)
     while True:
         try:
             watch.check()
@@ -86,17 +90,25 @@ with watch:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("told", ["told", "untold"])
-def test_watch_ends_a_process_that_stands_still_and_what_it_has_started(told: str) -> None:
+@pytest.mark.parametrize(
+    ("way", "code", "words"),
+    [
+        ("told", 1, ""),
+        ("untold", 1, "error: Ray was lost: its head no longer answers\nstopped; finished results are kept"),
+        ("signalled", 143, "stopped by SIGTERM; finished results are kept, and the same command resumes"),
+    ],
+)
+def test_watch_ends_a_process_that_stands_still_and_what_it_has_started(
+    way: str, code: int, words: str
+) -> None:
     process = subprocess.run(
-        [sys.executable, "-c", STUCK, told], capture_output=True, text=True, cwd=ROOT, timeout=120
+        [sys.executable, "-c", STUCK, way], capture_output=True, text=True, cwd=ROOT, timeout=120
     )
     child, let_go = process.stdout.splitlines()
-    assert (process.returncode, let_go) == (1, "let go")
+    assert (process.returncode, let_go) == (code, "let go")
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(int(child)).wait(timeout=60)
-    words = "error: Ray was lost: its head no longer answers\nstopped; finished results are kept"
-    assert process.stderr.startswith(words) == (told == "untold")
+    assert process.stderr.startswith(words) and bool(process.stderr) == bool(words)
 
 
 START_FAILED = """The actor died because of an error raised in its creation task, ray::X() (ip=10.0.0.9)
