@@ -255,7 +255,21 @@ def test_results_of_published_studies_are_those_of_their_reports() -> None:
         for cell in read_table("sample", "t1-replication-all")
     ]
     of_cifar = [describe_result(cell) for cell in read_table("cifar10_lt", "t1-replication-all")]
-    for heading, expected in {"## The sample": of_sample, "## Long-tailed CIFAR-10": of_cifar}.items():
+    measures = [f"{each}_{of}" for each in ("accuracy", "macro_f1", "loss") for of in ("mean", "paper")]
+    of_replication = [
+        [
+            "original set" if cell["data"] == "original" else f"C = {cell['data']}",
+            cell["method"],
+            *(f"{float(cell[measure]):.3f}" for measure in measures),
+            cell["num_collapsed"],
+        ]
+        for cell in read_table("replication", "t1-replication-all")
+    ]
+    for heading, expected in {
+        "## The sample": of_sample,
+        "## Long-tailed CIFAR-10": of_cifar,
+        "## The paper's rows at the paper's budget": of_replication,
+    }.items():
         lines = [line for line in read_section(heading).splitlines() if line.startswith("| ")]
         rows = [[each.strip() for each in line.split("|")[1:-1]] for line in lines]
         assert rows[1:] == expected and len(expected) >= 5

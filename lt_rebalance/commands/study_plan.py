@@ -96,8 +96,8 @@ class StudyPlan:
         """Raise a ValueError unless this number of seeds is planned."""
         if not least <= num_seeds <= self.seeds:
             raise ValueError(
-                f"study {self.name} has {num_seeds} seeds, and {self.name}/{PLAN} registers {least} to "
-                f"{self.seeds}; run that many, or list the change at the end of the plan"
+                f"study {self.name} has {num_seeds} seed{'s' * (num_seeds != 1)}, and {self.name}/{PLAN} "
+                f"registers {least} to {self.seeds}; run that many, or list the change at the end of the plan"
                 + ("; publish --partial publishes fewer as an interim state" if least > 1 else "")
             )
 

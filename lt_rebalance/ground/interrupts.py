@@ -19,7 +19,7 @@ class Interrupted(BaseException):
     """A signal asked the program to stop."""
 
     def __init__(self, received: signal.Signals) -> None:
-        super().__init__(received)
+        super().__init__(received.name)
         self.signal = received
 
     @property
