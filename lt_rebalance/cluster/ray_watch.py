@@ -87,7 +87,7 @@ class RayWatch:
             self._patience_s = LEAVING_PATIENCE_S
 
     def check(self) -> None:
-        """Raise a ClusterError if Ray has died, or `Interrupted` if this process was asked to stop, too."""
+        """Raise a ClusterError if Ray has died, or `Interrupted` if a signal has come as well."""
         if self._error is not None:
             InterruptWatch.check()
             raise self._error
