@@ -36,6 +36,8 @@ MATCHED = "oversample"
 RANKED = SELECTION_METRIC
 TESTED = (RANKED, "recall_tail", "worst_class_recall", "accuracy")
 """metrics in which differences from references are tested"""
+DIFFERENCES = "R2"
+"""table of these differences, by which a study can register them as confirmatory"""
 STANDINGS = ("beats", "matches", "falls short", "undecided")
 _TESTED_COLUMNS = (
     *("n_expected", "n_diverged", "n_pairs", "mean_difference", "difference_low", "difference_high"),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from analysis.compare import EXPLORATORY, load_families
+from analysis.methods import DIFFERENCES
 from lt_rebalance.ground.confusion import MAX_SHOWN, NUM_WORST
 from lt_rebalance.ground.imbalance import ORIGINAL, is_c
 from lt_rebalance.ground.paper import explain_absence
@@ -250,12 +251,13 @@ def chapter_texts(
 
 
 def describe_registered(confirmatory: Sequence[str]) -> str:
-    """Say which hypotheses and families of contrasts were registered, if any were."""
+    """Say which hypotheses, families of contrasts and differences were registered, if any were."""
     if not confirmatory:
         return ""
-    declared = {family.name for family in load_families()}
-    families = [f"the contrasts of “{name}”" for name in confirmatory if name in declared]
-    hypotheses = [name for name in confirmatory if name not in declared]
+    named = {family.name: f"the contrasts of “{family.name}”" for family in load_families()}
+    named[DIFFERENCES] = f"the differences between methods in {DIFFERENCES}"
+    families = [named[name] for name in confirmatory if name in named]
+    hypotheses = [name for name in confirmatory if name not in named]
     registered = listed([*families, *hypotheses])
     return (
         f"Before the first run: {registered}. Everything else is exploratory, and so is every test with a q."

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from analysis.compare import ALPHA, MARGIN, MIN_PAIRS
-from analysis.methods import MATCHED, RANKED, REFERENCES, STANDINGS, TESTED, name_difference
+from analysis.methods import DIFFERENCES, MATCHED, RANKED, REFERENCES, STANDINGS, TESTED, name_difference
 from analysis.power import fewest_seeds, smallest_exact_p
 from analysis.sentences import describe_pairs_left_out, join
 from analysis.tables.formats import (
@@ -170,7 +170,7 @@ def _differences(frame: pd.DataFrame, reference: str) -> Table:
     shown = frame[frame[lead].notna()] if metrics else frame.iloc[:0]
     return Table(
         name=f"r2-{reference}",
-        title=f"R2. Methods minus {reference}: paired differences",
+        title=f"{DIFFERENCES}. Methods minus {reference}: paired differences",
         frame=frame,
         shown=shown,
         columns=(

@@ -18,7 +18,6 @@ from lt_rebalance.ground.text import format_bytes
 from lt_rebalance.monitoring.sessions import hide_directories, read_sessions, sessions_path
 from lt_rebalance.monitoring.stage_log import Attempts, log_path, read_attempts
 from lt_rebalance.monitoring.status import read_status
-from lt_rebalance.stages.installation import import_beside
 from lt_rebalance.stages.provenance import driver_source
 from lt_rebalance.store import Store
 from lt_rebalance.store.documents import search_path
@@ -38,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
             f"there is no folder {options.folder!r}; name one that contains {PLAN}, as studies/NAME"
         )
     registered = read_plan(str(folder / PLAN), "publish")
-    _require_contrasts(registered)
+    registered.require_declared()
     store = open_existing(DEFAULT_STORE if options.storage is None else options.storage)
     document = store.load_study(registered.name)
     require_registered(registered, document, is_partial=options.partial)
@@ -66,17 +65,6 @@ def run(options: argparse.Namespace) -> int:
     size = f"{len(account.records)} records, {format_bytes(num_bytes)} in all"
     print(f"{folder}: {size}; read its {README}, and commit it")
     return 0
-
-
-def _require_contrasts(registered: StudyPlan) -> None:
-    """Raise a ValueError unless the confirmatory parts of the plan are declared."""
-    import_beside("analysis")
-    from analysis.compare import load_families
-    from analysis.hypotheses import HYPOTHESES
-
-    known = [*(each.name for each in load_families()), *(each.name for each in HYPOTHESES)]
-    if unknown := [each for each in registered.confirmatory if each not in known]:
-        raise ValueError(f"{PLAN}: unknown confirmatory {unknown[0]!r}; known: {', '.join(known)}")
 
 
 def _collect(store: Store, document: StudyDocument) -> Iterable[tuple[str, bytes]]:

@@ -9,13 +9,15 @@ read it by --plan-file, so that the run cannot differ from the plan.
     seeds = 10                          the planned number,
     least_seeds = 3                     the minimum of the stopping rule; without it, the same number
     stopping = "..."                    the stopping rule
-    confirmatory = ["H1"]               hypotheses and families of contrasts that are judged; others explore
+    confirmatory = ["H1", "R2"]         what is judged: hypotheses, families of contrasts, and R2, the
+                                        differences between methods; all else explores
 
     [cells]                             written by --register: every cell with the first digits of the sha256
     "fashion_mnist paper 1/2 none" = "..."   of its configuration, budgets and all
 
     [[changes]]                         date, what and why; and as far as they change: arguments, seeds,
-    date = "2026-12-01"                 least_seeds, dropped (cells), added (cells as above)
+    date = "2026-12-01"                 least_seeds, dropped (cells), added (cells as above); before the
+                                        first run also confirmatory
 """
 
 import argparse
@@ -31,6 +33,7 @@ from typing import Any
 
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, Parser
 from lt_rebalance.ground.values import fields, label, list_of, mapping_of, name, text, whole
+from lt_rebalance.stages.installation import import_beside
 from lt_rebalance.store.place import PLAN
 from lt_rebalance.store.study_document import StudyCell, StudyDocument
 from lt_rebalance.studies.overrides import read_toml
@@ -41,7 +44,12 @@ NUM_DIGITS = 12
 _NAMED = 5
 _OPTION = "--plan-file"
 _CELLS = mapping_of(label)
-_CHANGEABLE = {"arguments": list_of(label), "seeds": whole(1), "least_seeds": whole(1)}
+_CHANGEABLE = {
+    "arguments": list_of(label),
+    "seeds": whole(1),
+    "least_seeds": whole(1),
+    "confirmatory": list_of(label),
+}
 _CHANGE = fields(
     {"date": label, "what": text, "why": text}, {**_CHANGEABLE, "dropped": list_of(label), "added": _CELLS}
 )
@@ -90,6 +98,39 @@ class StudyPlan:
             raise ValueError(
                 f"study {self.name} is not what {self.name}/{PLAN} registers: {difference}; run what is "
                 "registered, or list the change at the end of the plan (--register shows it)"
+            )
+
+    def require_declared(self) -> None:
+        """Raise a ValueError unless the analysis declares everything that is confirmatory."""
+        if not self.confirmatory:
+            return
+        import_beside("analysis")
+        from analysis.compare import load_families
+        from analysis.hypotheses import HYPOTHESES
+        from analysis.methods import DIFFERENCES
+
+        known = [
+            *(each.name for each in load_families()),
+            *(each.name for each in HYPOTHESES),
+            DIFFERENCES,
+        ]
+        if unknown := [each for each in self.confirmatory if each not in known]:
+            raise ValueError(
+                f"{self.name}/{PLAN}: unknown confirmatory {unknown[0]!r}; known: {', '.join(known)}"
+            )
+
+    def require_kept(self, document: StudyDocument) -> None:
+        """Raise a ValueError if the study was run with something else as confirmatory, or other changes."""
+        if document.confirmatory not in ((), self.confirmatory):  # older documents have none
+            before, now = (f"[{', '.join(each)}]" for each in (document.confirmatory, self.confirmatory))
+            raise ValueError(
+                f"study {self.name} was run with confirmatory = {before}, and {self.name}/{PLAN} has {now}; "
+                "what is confirmatory is fixed before the first run, so restore it"
+            )
+        if self.say_changes()[: len(document.changes)] != document.changes:
+            raise ValueError(
+                f"study {self.name} was run with changes that {self.name}/{PLAN} does not list in this form "
+                f"and order: {' '.join(document.changes)} Restore them, and append what is new"
             )
 
     def require_seeds(self, num_seeds: int, *, least: int = 1) -> None:
@@ -193,12 +234,7 @@ def require_registered(plan: StudyPlan, document: StudyDocument, *, is_partial: 
     plan.require_seeds(num_seeds, least=1 if is_partial else plan.least_seeds)
     if odd or num_seeds > len(seeds):
         raise ValueError(f"study {plan.name} does not have every cell at every seed; run its sweep again")
-    if document.confirmatory not in ((), plan.confirmatory):  # older documents have none
-        raise ValueError(
-            f"study {plan.name} was run with confirmatory = [{', '.join(document.confirmatory)}], and "
-            f"{plan.name}/{PLAN} has [{', '.join(plan.confirmatory)}]; what is confirmatory is fixed before "
-            "the first run"
-        )
+    plan.require_kept(document)
 
 
 # Of sweeps
@@ -257,6 +293,7 @@ def check_registration(study: Study, options: argparse.Namespace) -> Callable[[]
         )
     cells = register_cells(map(describe_cell, study.cells))
     plan.require_seeds(len(study.seeds))
+    plan.require_declared()
     if options.register:
         return lambda: _register(plan, cells, Path(options.plan_file))
     plan.require_cells(cells)

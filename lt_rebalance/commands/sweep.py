@@ -250,7 +250,9 @@ def _prepare(
     plan = compile_study(study, execution)
     note_short(study)
     read_data(sorted({cell.data.dataset for cell in study.cells}), options)
-    store = open_results(options)
+    store, registered = open_results(options), registered_plan(options)
+    if store is not None and registered is not None and study.name in store.list_studies():
+        registered.require_kept(store.load_study(study.name))
     ledger, lease = Ledger(plan, store), None
     if store is not None and not options.plan and (ledger.pending() or options.retry_failed):
         lease = stack.enter_context(Lease(store.files, store.location, study.name))
@@ -266,7 +268,6 @@ def _prepare(
             check_memory(ledger.pending(), resources.num_slots, resources.max_lanes)
     if store is not None and not options.plan:
         share_images([cell.data.dataset for cell in study.cells], store, options)
-    registered = registered_plan(options)
     job = Job(
         question=question if registered is None else registered.question,
         confirmatory=() if registered is None else registered.confirmatory,

@@ -182,6 +182,13 @@ CASES: list[tuple[str, Sentence, str, Any, Any]] = [
         ["H1", "claims of the paper"],
         [],
     ),
+    (
+        "registered differences",
+        sentences.describe_registered,
+        "Before the first run: the differences between methods in R2 and H1. Everything else",
+        ["H1", "R2"],
+        ["H1"],
+    ),
     ("sound", sentences.describe_protocols, "follows good practice", SOUND, PAPER),
     ("paper", sentences.describe_protocols, "what the paper's code did", BOTH, SOUND),
     ("bars", sentences.describe_trial_bars, "bars of one standard deviation", 2, 1),

@@ -16,7 +16,9 @@ from lt_rebalance.commands.study_plan import (
     register_cells,
     require_registered,
 )
+from lt_rebalance.store import open_store
 from lt_rebalance.store.study_document import StudyDocument
+from lt_rebalance.studies.stage import RESULTS_VERSION
 from tests.commands.test_option_contract import load_sweep
 from tests.made_up import make_study
 
@@ -39,6 +41,8 @@ arguments = ["--c", "1/2", "--methods", "none", "--steps", "50"]
 seeds = 3
 dropped = ["fashion_mnist_mini sound 1/2 undersample"]
 """
+
+EARLIER, LATER = ({"date": f"2026-12-0{day}", "what": f"change {day}", "why": "time"} for day in (1, 2))
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -135,6 +139,7 @@ def test_change_counts_over_what_was_planned(path: Path, run: Run) -> None:
         ("least_seeds = 2", "least_seeds = 5", "least_seeds must be at most seeds, got 5 and 4"),
         ("question", "asks", "'question'"),
         ("stopping =", "stopping =\n", "is not a TOML file"),
+        ('"H4"', '"H4", "R2", "H99"', "unknown confirmatory 'H99'; known: claims of the paper, H1, "),
         ('confirmatory = ["H4"]', CHANGE, "drops 'fashion_mnist_mini sound 1/2 undersample', which is not"),
         ('confirmatory = ["H4"]', CHANGE.replace("why", "reason"), "changes.0 must be an object with 'why'"),
     ],
@@ -180,12 +185,40 @@ def test_what_a_store_holds_is_held_against_the_plan() -> None:
     require_registered(make_plan(document, least_seeds=3), document, is_partial=True)
     with pytest.raises(ValueError, match="registers 1 to 1"):
         require_registered(make_plan(document, seeds=1, least_seeds=1), document, is_partial=True)
-    registered = dataclasses.replace(document, confirmatory=("H1", "H4"))
-    require_registered(make_plan(document, confirmatory=("H1", "H4")), registered)
-    with pytest.raises(
-        ValueError, match=r"run with confirmatory = \[H1, H4\], and pilot/plan.toml has \[H4\]"
-    ):
-        require_registered(make_plan(document, confirmatory=("H4",)), registered)
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        ({"confirmatory": ("H4",)}, r"run with confirmatory = \[H1, H4\], and pilot/plan.toml has \[H4\]"),
+        ({"changes": ()}, "changes that pilot/plan.toml does not list"),
+        ({"changes": (LATER, EARLIER)}, "Restore them, and append what is new"),
+    ],
+)
+def test_what_is_judged_and_what_was_changed_stay_as_the_study_was_run(
+    now: dict[str, object], words: str
+) -> None:
+    plan = make_plan(make_study("pilot"), confirmatory=("H1", "H4"), changes=(EARLIER,))
+    document = dataclasses.replace(
+        make_study("pilot"), confirmatory=plan.confirmatory, changes=plan.say_changes()
+    )
+    require_registered(dataclasses.replace(plan, changes=(EARLIER, LATER)), document)
+    with pytest.raises(ValueError, match=words):
+        require_registered(dataclasses.replace(plan, **now), document)
+
+
+def test_sweep_goes_on_only_with_what_it_began_to_confirm(path: Path, run: Run) -> None:
+    run("--register")
+    store = open_store("results", RESULTS_VERSION, create=True)
+    assert store is not None
+    document = dataclasses.replace(make_study("pilot"), confirmatory=("H4",))
+    store.write_study(document)
+    assert run("--plan")[0] == 0
+    path.write_text(path.read_text().replace('"H4"', '"H4", "R2"'))
+    for options in (["--plan"], []):
+        code, _, err = run(*options)
+        assert code == 2 and "run with confirmatory = [H4], and pilot/plan.toml has [H4, R2]" in err
+    assert store.load_study("pilot") == document
 
 
 def test_difference_names_some_of_many_cells() -> None:
