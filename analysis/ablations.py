@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.compare import count_pairs, decide, describe_difference, pair
+from analysis.compare import count_pairs, decide, describe_difference, pair, runs_of
 from analysis.leading import leading_of, require_metric
 from analysis.significance import fisher_p, holm
 
@@ -13,6 +13,8 @@ def compare_with_references(
     runs: pd.DataFrame, comparisons: pd.DataFrame, metric: str | None = None
 ) -> pd.DataFrame:
     """Return one row for each comparison of `Results.comparisons`, in the leading metric by default.
+
+    Over the runs that the study of the comparison plans, not those of other studies of the same cells.
 
     Columns: `study`, and the cell's `data`, `method` and `change`; `n_expected` planned pairs, `n_diverged`
     of them
@@ -28,9 +30,11 @@ def compare_with_references(
     if metric is not None:
         require_metric(metric, runs)
     rows = [
-        _describe(runs, each, metric or leading_of(runs[runs["cell"] == each["cell"]]))
-        for each in comparisons.to_dict("records")
-        if {each["cell"], each["reference"]} <= set(runs["cell"])
+        _describe(of_study, each, metric or leading_of(of_study[of_study["cell"] == each["cell"]]))
+        for _, asked in comparisons.groupby("study", sort=False)
+        for of_study in [runs_of(runs, asked)]
+        for each in asked.to_dict("records")
+        if {each["cell"], each["reference"]} <= set(of_study["cell"])
     ]
     if not rows:
         return pd.DataFrame()

@@ -11,6 +11,7 @@ from analysis.completeness import ALLOWANCES, check_completeness, describe_oddit
 from analysis.leading import LEADING
 from analysis.naming import CELL_COLUMNS, describe_cells
 from analysis.reader import (
+    COMPARISON_COLUMNS,
     COUNT_COLUMNS,
     GENERATOR_METRICS,
     GENERATOR_ROUND_METRICS,
@@ -54,16 +55,19 @@ class Results:
     studies: tuple[str, ...]
     questions: tuple[str, ...]
     """the questions of the studies that have one"""
-    confirmatory: tuple[str, ...]
-    """hypotheses and families of contrasts that the studies registered before their first run"""
+    confirmatory: Mapping[str, tuple[str, ...]]
+    """by study: hypotheses and families of contrasts that it registered before its first run"""
     changes: tuple[str, ...]
-    """of what they registered, in words"""
+    """of what they registered, in words; with the study where there are several"""
+    study_cells: Mapping[str, frozenset[str]]
+    """by study: its cells"""
     cells: pd.DataFrame
     """one row per cell, in the order of the paper: names, and the configuration in dotted columns"""
     tunings: pd.DataFrame
     """one row per cell with settings from a search: study, cell, search, its budget, values, untuned"""
     comparisons: pd.DataFrame
-    """one row for each pair of cells that a study is about: study, cell, reference, change"""
+    """one row for each pair of cells that a study is about: study, cell, reference, change, and the `keys` of
+    the runs of both that this study plans"""
     runs: pd.DataFrame
     """one row per cell and seed: state, metrics, recalls by rank group, cost, provenance"""
     nested_runs: pd.DataFrame
@@ -96,7 +100,7 @@ class Results:
     def read_samples(self, key: str) -> NDArray[np.uint8] | None:
         """Return a generator's samples (3, K, 10, C, H, W): generated, nearest real, real; or None."""
         record = self.store.read_record(key)
-        if record is None or "samples" not in record.artifacts:
+        if record is None or "samples" not in record.artifacts.keys() - {*self.store.left_out}:
             return None
         samples: NDArray[np.uint8] = self.store.read_array(record, "samples")
         return samples
@@ -167,16 +171,19 @@ def _assemble(reader: StoreReader) -> Results:
         questions=tuple(
             dict.fromkeys(one_line(study.question) for study in reader.studies.values() if study.question)
         ),
-        confirmatory=tuple(
-            dict.fromkeys(each for study in reader.studies.values() for each in study.confirmatory)
+        confirmatory={name: study.confirmatory for name, study in reader.studies.items()},
+        changes=tuple(
+            each if len(reader.studies) == 1 else f"{name}: {each}"
+            for name, study in reader.studies.items()
+            for each in study.changes
         ),
-        changes=tuple(each for study in reader.studies.values() for each in study.changes),
+        study_cells={name: frozenset(keys) for name, keys in reader.planned_keys.items()},
         cells=cells,
         tunings=pd.DataFrame(
             [each | {"cell": cell} for cell, each in reader.tunings.items()],
             columns=["study", "cell", "search", "num_trials", "num_seeds", "values", "untuned"],
         ),
-        comparisons=pd.DataFrame(reader.comparisons, columns=["study", "cell", "reference", "change"]),
+        comparisons=pd.DataFrame(reader.comparisons, columns=COMPARISON_COLUMNS),
         runs=runs,
         nested_runs=nested.merge(planned, on="key", how="left"),
         rounds=_long_rounds(runs, reader, ROUND_METRICS),

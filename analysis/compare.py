@@ -1,5 +1,6 @@
 """Compare methods, paired by seed within a setting and C, with corrections declared beforehand."""
 
+import itertools
 import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -136,6 +137,16 @@ def _read_family(declared: Mapping[str, Any]) -> Family:  # Any: values of TOML,
                     f"minus {comparator!r} in family {family.name!r} of families.toml; exchange them"
                 )
     return family
+
+
+def runs_of(runs: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs that the studies of these comparisons plan for their cells.
+
+    Args:
+        runs: rows of `Results.runs`; other studies may plan more runs of the same cells.
+        comparisons: rows of `Results.comparisons`.
+    """
+    return runs[runs["key"].isin({key for keys in comparisons["keys"] for key in keys})]
 
 
 def pair(runs: pd.DataFrame, first: str, second: str, metric: str) -> pd.DataFrame:
@@ -399,7 +410,9 @@ def components_table(runs: pd.DataFrame, metric: str | None = None) -> pd.DataFr
 
     `seed_sd` is what all methods of one seed share (subset, initial weights); `residual_sd` is specific to
     each run; both in the metric's unit, with 90 % bootstrap intervals over seeds. Over the seeds at which all
-    of the block's methods are complete. The metric is the one that leads, unless one is given.
+    of the block's methods are complete; where there are not two, over the methods and seeds that leave most
+    degrees of freedom, and then `left_out` names the other methods. The metric is the one that leads, unless
+    one is given.
 
     Raises:
         ValueError: no such metric in these runs.
@@ -410,7 +423,8 @@ def components_table(runs: pd.DataFrame, metric: str | None = None) -> pd.DataFr
     for names, block in _blocks(runs):
         of_block = metric or leading_of(block)
         complete = block[block["state"] == "complete"]
-        table = complete.pivot_table(index="seed", columns="method", values=of_block, observed=True).dropna()
+        wide = complete.pivot_table(index="seed", columns="method", values=of_block, observed=True)
+        table = _largest_complete(wide)
         values_SM: NDArray[np.float64] = table.to_numpy(dtype=np.float64)
         num_seeds, num_methods = values_SM.shape
         if num_seeds < 2 or num_methods < 2:
@@ -421,5 +435,22 @@ def components_table(runs: pd.DataFrame, metric: str | None = None) -> pd.DataFr
             component = getattr(components, name)
             low, high = component.interval
             row |= {f"{name}_sd": component.sd, f"{name}_low": low, f"{name}_high": high}
-        rows.append(row)
-    return pd.DataFrame(rows)
+        left_out = ", ".join(in_order(set(wide.columns) - set(table.columns)))
+        rows.append(row | ({"left_out": left_out} if left_out else {}))
+    frame = pd.DataFrame(rows)
+    return frame.fillna({"left_out": ""}) if "left_out" in frame else frame
+
+
+def _largest_complete(table: pd.DataFrame) -> pd.DataFrame:
+    """Return rows and columns without a gap: all columns, if they share two rows.
+
+    Otherwise the rows that two columns share, with every column that has them all; of these, what leaves most
+    degrees of freedom.
+    """
+    complete = table.dropna()
+    if len(complete) >= 2:
+        return complete
+    is_known = table.notna()
+    shared = [is_known[[*two]].all(axis=1) for two in itertools.combinations(table.columns, 2)]
+    parts = [table.loc[rows, is_known[rows].all()] for rows in shared if rows.sum() >= 2]
+    return max(parts, key=lambda part: (len(part) - 1) * (part.shape[1] - 1), default=complete)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.compare import ALPHA, MIN_PAIRS, decide, describe_difference
 from analysis.estimates import Interval, mean_interval, sample_sd
-from analysis.significance import sign_flip_p
+from analysis.significance import say_p, sign_flip_p
 from lt_rebalance.ground.metrics import METRICS, SELECTION_METRIC, reported_round
 from lt_rebalance.ground.statements import count_used, describe_diverged
 from lt_rebalance.store import Store, StoreError, open_store
@@ -75,7 +75,7 @@ class PairedDifference:
 
 
 def _say_test(p_value: float) -> str:
-    return f"exact sign-flip test, p = {p_value:.3g}"
+    return f"exact sign-flip test, p = {say_p(p_value, 'g')}"
 
 
 def _say_interval(interval: Interval, sign: str = "") -> str:

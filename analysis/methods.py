@@ -24,6 +24,7 @@ from analysis.compare import (
     decide,
     describe_difference,
     pair,
+    runs_of,
 )
 from analysis.naming import in_order
 from analysis.ranking import rank_methods, simultaneous_intervals
@@ -50,6 +51,8 @@ def methods_frame(
 ) -> pd.DataFrame:
     """Return one row for each method of each study, setting and C where methods are compared.
 
+    Over the runs that this study plans, not those of other studies of the same cells.
+
     Rows of a C are ordered by family, the family with the best method first, and by rank within. Columns:
     `study`, `setting` (the study, and where it has several its setting), `data`, `family`, `method`, `cell`;
     `n_expected`, `n`, `n_diverged`, `num_collapsed`, `num_not_applicable` with the `reason`; `mean` of
@@ -65,6 +68,23 @@ def methods_frame(
     Args:
         runs: rows of `Results.runs`; cells, comparisons and tunings, those of `Results`.
     """
+    frames = [
+        _describe_study(of_study, cells[cells["cell"].isin(of_study["cell"])], asked)
+        for _, asked in comparisons.groupby("study", sort=False)
+        for of_study in [runs_of(runs, asked)]
+    ]
+    frames = [frame for frame in frames if len(frame)]
+    if not frames:
+        return pd.DataFrame()
+    frame = pd.concat(frames, ignore_index=True)
+    _add_tunings(frame, tunings)
+    num_settings = frame.groupby("study")["setting"].transform("nunique")
+    frame["setting"] = frame["study"] + (": " + frame["setting"]).where(num_settings > 1, "")
+    return frame
+
+
+def _describe_study(runs: pd.DataFrame, cells: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of one study, from the runs and the comparisons that it plans."""
     blocks = [
         _describe_block(study, setting, data, runs[runs["cell"].isin(ids)], cells)
         for study, setting, data, ids in _find_blocks(cells, comparisons)
@@ -74,9 +94,6 @@ def methods_frame(
     frame = pd.concat(blocks, ignore_index=True)
     _compare(frame, runs, comparisons)
     _match(frame, runs)
-    _add_tunings(frame, tunings)
-    num_settings = frame.groupby("study")["setting"].transform("nunique")
-    frame["setting"] = frame["study"] + (": " + frame["setting"]).where(num_settings > 1, "")
     return frame
 
 
@@ -167,23 +184,21 @@ def _in_families(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _compare(frame: pd.DataFrame, runs: pd.DataFrame, comparisons: pd.DataFrame) -> None:
-    """Add the differences from the references that a study names, corrected over the whole study."""
-    asked = set(comparisons[["study", "cell", "reference"]].itertuples(index=False, name=None))
+    """Add the differences from the references that the study names, corrected over the whole study."""
+    asked = set(comparisons[["cell", "reference"]].itertuples(index=False, name=None))
     for metric in (metric for metric in TESTED if metric in runs):
         found: dict[tuple[int, str], dict[str, Any]] = {}
-        for _, block in frame.groupby(["study", "setting", "data"], sort=False):
+        for _, block in frame.groupby(["setting", "data"], sort=False):
             ids = block.set_index("method")["cell"]
             for reference in (name for name in REFERENCES if name in ids):
                 for index, row in block.iterrows():
-                    if (row["study"], row["cell"], ids[reference]) in asked:
+                    if (row["cell"], ids[reference]) in asked:
                         found[int(str(index)), reference] = count_pairs(
                             runs, row["cell"], ids[reference]
                         ) | describe_difference(pair(runs, row["cell"], ids[reference], metric), metric)
         differences = pd.DataFrame(list(found.values()))
-        differences["study"] = [frame.loc[index, "study"] for index, _ in found]
-        for study, same in differences.groupby("study", sort=False):
-            differences.loc[same.index, "holm_p"] = holm(same["sign_flip_p"])
-            frame.loc[frame["study"] == study, "family_size"] = len(same)
+        differences["holm_p"] = holm(differences["sign_flip_p"])
+        frame["family_size"] = float(len(differences))
         differences["verdict"] = [
             decide(each, each["holm_p"], metric) for each in differences.to_dict("records")
         ]
@@ -204,7 +219,7 @@ def _match(frame: pd.DataFrame, runs: pd.DataFrame) -> None:
     """Add the standing of each method relative to `MATCHED`."""
     frame["superiority_p"] = frame["non_inferiority_p"] = np.nan
     frame["standing"] = ""
-    for _, block in frame.groupby(["study", "setting", "data"], sort=False):
+    for _, block in frame.groupby(["setting", "data"], sort=False):
         cell = block.loc[block["method"] == MATCHED, "cell"]
         others = block[block["method"] != MATCHED]
         if cell.empty or others.empty:

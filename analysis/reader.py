@@ -31,6 +31,7 @@ GENERATOR_METRICS = (
 COUNT_COLUMNS = ("class", "rank_group", "count_group", "class_count", "training_count", "synthetic_count")
 OUTCOME_COLUMNS = ("predicted_count", "recall", "precision", "f1")
 QUALITY_MEASURES = ("diversity", "distinct_nearest", "nearest_distance_ratio")
+COMPARISON_COLUMNS = ["study", "cell", "reference", "change", "keys"]
 ROUND_METRICS = ("train_loss", *(f"test_{name}" for name in metric_names()))
 GENERATOR_ROUND_METRICS = GENERATOR_METRICS[:-1]
 
@@ -73,8 +74,10 @@ class StoreReader:
         """keys of runs with separate seeds for their sources of randomness"""
         self.nested_runs: list[dict[str, str]] = []
         """study and key of every run of studies with separate seeds"""
-        self.comparisons: list[dict[str, str]] = []
-        """by study: cell, the reference it is compared with, and the change between them"""
+        self.planned_keys: dict[str, dict[str, list[str]]] = {}
+        """by study and cell: the keys of its runs"""
+        self.comparisons: list[dict[str, Any]] = []
+        """by study: cell, the reference it is compared with, the change, and the keys of the runs of both"""
         self.tunings: dict[str, dict[str, Any]] = {}
         """by cell id: its tuned values from a search, and the study"""
         self.generator_cells: dict[str, str] = {}
@@ -139,14 +142,17 @@ class StoreReader:
             self.cells.setdefault(ids[-1], dataclasses.replace(cell, config=config, dataset=shown))
         for tuning in study.tunings:
             self.tunings.setdefault(ids[tuning["cell"]], {**tuning, "study": name})
-        for each in study.comparisons:
-            pair = {"cell": ids[each.cell], "reference": ids[each.reference]}
-            self.comparisons.append({"study": name, **pair, "change": each.change})
         runs = {run.key: _describe_run(run, ids[run.cell]) for run in study.runs}
+        keys = self.planned_keys[name] = {each: [] for each in ids}
         for key, run in runs.items():
+            keys[run["cell"]].append(key)
             self.runs.setdefault(key, run)
             if run["generator_key"] is not None:
                 self.generator_cells.setdefault(run["generator_key"], run["cell"])
+        for each in study.comparisons:
+            of_cell, of_reference = ids[each.cell], ids[each.reference]
+            row = (name, of_cell, of_reference, each.change, (*keys[of_cell], *keys[of_reference]))
+            self.comparisons.append(dict(zip(COMPARISON_COLUMNS, row, strict=True)))
         self.first_keys |= {run.key: run.first_key for run in study.runs if run.first_key is not None}
         if apart := {run.key for run in study.runs if run.is_apart}:
             self.apart |= apart

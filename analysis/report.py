@@ -65,10 +65,10 @@ def write_report(
     if "://" in str(out_dir):
         raise ValueError(f"--out must be a directory of this machine, got {str(out_dir)!r}")
     out = Path(out_dir).expanduser().resolve()
-    store = results.store.directory
-    if store is not None and out.is_relative_to(store.resolve()):
+    store = results.store.location
+    if "://" not in store and out.is_relative_to(Path(store).resolve()):
         raise ValueError(
-            f"--out {out} is in the store {store}, which only sweeps write; name another directory"
+            f"--out {out} is in the store {store}, which sweeps or publish write; name another directory"
         )
     searches = read_searches(results.store)
     frames = compute_frames(results)

@@ -207,7 +207,7 @@ def chapter_texts(
     contrasts: pd.DataFrame,
     *,
     has_comparisons: bool,
-    confirmatory: Sequence[str],
+    confirmatory: Mapping[str, Sequence[str]],
 ) -> Mapping[str, str]:
     """Return the introduction of each chapter, by name of the chapter; empty if there is none.
 
@@ -250,18 +250,27 @@ def chapter_texts(
     }
 
 
-def describe_registered(confirmatory: Sequence[str]) -> str:
-    """Say which hypotheses, families of contrasts and differences were registered, if any were."""
-    if not confirmatory:
-        return ""
+def describe_registered(confirmatory: Mapping[str, Sequence[str]]) -> str:
+    """Say which hypotheses, families of contrasts and differences were registered, if any were.
+
+    Args:
+        confirmatory: by study, of all studies. Where there are several, they are named.
+    """
+    said = [
+        f"Before the first run{f' of {study}' if len(confirmatory) > 1 else ''}: {_list_registered(names)}."
+        for study, names in confirmatory.items()
+        if names
+    ]
+    rest = "Everything else is exploratory, and so is every test with a q."
+    return join([*said, rest]) if said else ""
+
+
+def _list_registered(confirmatory: Sequence[str]) -> str:
     named = {family.name: f"the contrasts of “{family.name}”" for family in load_families()}
     named[DIFFERENCES] = f"the differences between methods in {DIFFERENCES}"
     families = [named[name] for name in confirmatory if name in named]
     hypotheses = [name for name in confirmatory if name not in named]
-    registered = listed([*families, *hypotheses])
-    return (
-        f"Before the first run: {registered}. Everything else is exploratory, and so is every test with a q."
-    )
+    return listed([*families, *hypotheses])
 
 
 def describe_replication(runs: pd.DataFrame) -> str:

@@ -27,6 +27,13 @@ NUM_PERMUTATIONS = 9_999
 FLIP_SEED = 20_261_124
 
 
+def say_p(value: float, form: str = "f", level: float = 0.05) -> str:
+    """Return a p value with three digits, and more where these would move it to the level or across it."""
+    side = 0.0 if abs(value - level) < TOLERANCE else np.sign(value - level)
+    texts = (f"{value:.{digits}{form}}" for digits in itertools.count(3))
+    return next(text for text in texts if side == 0 or np.sign(float(text) - level) == side)
+
+
 def sign_flip_p(differences: Values) -> float:
     """Return the two-sided p value of the sign-flip test on the mean.
 
@@ -148,9 +155,11 @@ def rope_probabilities(differences: Values, margin: float) -> RopeProbabilities:
     """Return the probabilities that the mean difference is below -margin, inside ±margin, above margin.
 
     The posterior under a flat prior: Student t at the mean with scale s / sqrt(n) and n - 1 degrees of
-    freedom.
+    freedom. Without variance all of it is at the mean: inside if the mean is, and otherwise nan.
     """
     sd = sample_sd(differences)
+    if sd == 0 and abs(np.mean(differences)) < margin - TOLERANCE:
+        return RopeProbabilities(0.0, 1.0, 0.0)
     if not sd > 0:
         return RopeProbabilities(math.nan, math.nan, math.nan)
     mean, error, degrees = float(np.mean(differences)), sd / math.sqrt(len(differences)), len(differences) - 1
@@ -176,6 +185,11 @@ def fisher_p(num_events: int, n: int, num_events_other: int, n_other: int) -> fl
     return float(stats.fisher_exact(table).pvalue)
 
 
+def least_fisher_p(n: int, n_other: int | None = None) -> float:
+    """Return the smallest p value of `fisher_p` for these n: all of the one against none of the other."""
+    return fisher_p(n, n, 0, n if n_other is None else n_other)
+
+
 def binomial_p(num_events: int, n: int, rate: float, alternative: str = "two-sided") -> float:
     """Return the p value of the exact binomial test against a rate."""
     return float(stats.binomtest(num_events, n, rate, alternative).pvalue) if n else math.nan
@@ -189,6 +203,11 @@ def welch_p(first: Values, second: Values) -> float:
     means = float(np.mean(first)), float(np.mean(second))
     sides = means[0], sds[0], len(first), means[1], sds[1], len(second)
     return float(stats.ttest_ind_from_stats(*sides, equal_var=False).pvalue)
+
+
+def least_welch_p(n: int) -> float:
+    """Return the smallest p value of `welch_p` for n values of the smaller side: from two on, any."""
+    return 0.0 if n >= 2 else math.nan
 
 
 class Association(NamedTuple):
@@ -221,6 +240,19 @@ def association(first_SF: NDArray[np.float64], second_SF: NDArray[np.float64]) -
     hits = int((np.abs(permuted) >= abs(found) - TOLERANCE).sum())
     is_exact = n <= MAX_PERMUTED
     return Association(found, hits / len(permuted) if is_exact else (hits + 1) / (len(permuted) + 1))
+
+
+def least_association_p(n: int, num_columns: int = 2) -> float:
+    """Return the smallest p value of `association` for n seeds; nan where it has none.
+
+    One column has its correlation again, with the other sign, under the permutation that reverses it. Several
+    columns may have none in common that reverses them all.
+    """
+    if n < 3 or num_columns == 0:
+        return math.nan
+    if n > MAX_PERMUTED:
+        return 1 / (NUM_PERMUTATIONS + 1)
+    return (2 if num_columns == 1 else 1) / math.factorial(n)
 
 
 def _standard_ranks(values_SF: NDArray[np.float64]) -> NDArray[np.float64]:

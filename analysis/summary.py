@@ -57,17 +57,28 @@ def describe_limits(results: Results, frames: Frames) -> list[str]:
 
 def _describe_test_images(results: Results, frames: Frames) -> str:
     text = "Intervals cover the choice of seed on one test set, not the choice of test images or data set."
-    means = frames.estimates.query("metric == 'accuracy' and subset == 'all'")["mean"].dropna()
+    estimates = frames.estimates.query("metric == 'accuracy' and subset == 'all'")
+    means = estimates.set_index("dataset")["mean"].dropna()
     if means.empty:
         return text
-    num_images = min(confusion.num_images for confusion in results.confusions.values())
-    middle = float(means.median())
-    noise = spread(accuracy_sd(middle, num_images))
+    changes = [
+        _say_change(float(of_set.median()), str(dataset) if means.index.nunique() > 1 else "", results)
+        for dataset, of_set in means.groupby(level=0, sort=False)
+    ]
     return (
-        f"{text} A new draw of {num_images:,} test images alone would change an accuracy of {middle:.3f} by "
-        f"{noise} points (binomial standard deviation). A difference between methods on the same images "
-        "changes less, the fewer images they disagree on."
+        f"{text} A new draw of {'; of '.join(changes)} (binomial standard deviation). A difference between "
+        "methods on the same images changes less, the fewer images they disagree on."
     )
+
+
+def _say_change(accuracy: float, dataset: str, results: Results) -> str:
+    """Say what a new draw of test images would do; of one data set if it is named."""
+    runs = results.planned
+    keys = runs.loc[runs["dataset"] == dataset, "key"] if dataset else runs["key"]
+    num_images = min(results.confusions[key].num_images for key in keys if key in results.confusions)
+    images = f"{num_images:,} test images{f' of {dataset}' if dataset else ''}"
+    noise = spread(accuracy_sd(accuracy, num_images))
+    return f"{images} alone would change an accuracy of {accuracy:.3f} by {noise} points"
 
 
 def describe_versions() -> str:

@@ -3,7 +3,7 @@
 On a CPU our trainings run as in a sweep: one thread each, concurrently on all cores, measured by their total
 throughput. The plain pipeline (benchmarks/plain.py) gets all cores to itself. The work is the same: a number
 of training images and all 10,000 test images, or a number of steps of a CGAN. On a GPU one training runs
-alone. Everything is a ratio of medians, measured in turn in one run.
+alone. Times are medians, and ratios are medians of the ratios within one turn, all measured in one run.
 """
 
 import argparse

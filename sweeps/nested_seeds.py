@@ -26,7 +26,7 @@ SOURCES = ("subsets", "cgans", "classifiers")
 
 def make_nested_parser() -> argparse.ArgumentParser:
     """Return the parser: the axes, and the seeds of each source."""
-    parser = make_axes_parser(__doc__, PRESETS)
+    parser = make_axes_parser(__doc__, PRESETS, takes_seeds=False)
     for source in SOURCES:
         parser.add_argument(f"--{source}", type=repeats, metavar="N", help=f"how many {source}")
     return parser

@@ -157,7 +157,7 @@ def test_commands_that_are_not_run_here_are_ones_that_are_taken(
         elif name == "analysis":
             analysis.__main__.make_parser().parse_args(rest)
         elif name.startswith("sweeps/"):
-            _check_sweep(name, rest)
+            _check_sweep(name, [each.replace("studies/NAME/", "studies/replication/") for each in rest])
         elif name.endswith(".py"):
             assert (ROOT / name).exists()
         elif name.startswith("benchmarks."):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.compare import MARGIN
+from analysis.compare import MARGIN, runs_of
 from analysis.estimates import mean_interval
 from analysis.figures.differences import pair_runs
 from analysis.figures.style import (
@@ -69,13 +69,14 @@ def draw_changes(runs: pd.DataFrame, comparisons: pd.DataFrame) -> Iterator[Draw
     named = runs.drop_duplicates("cell").set_index("cell")
     number = 0
     for study, rows in comparisons.groupby("study", sort=False):
-        pairs = _label_pairs(runs, named, rows)
+        of_study = runs_of(runs, rows)
+        pairs = _label_pairs(of_study, named, rows)
         if not pairs:
             continue
         number += 1
         height = 0.9 + sum(0.25 + 0.17 * (label.count("\n") + 1) for label, _ in pairs)
         figure, ((axes,),) = make_figure(1, 1, 8.5, height)
-        leading = {leading_of(runs[runs["cell"] == cell]): None for cell in rows["cell"]}
+        leading = {leading_of(of_study[of_study["cell"] == cell]): None for cell in rows["cell"]}
         plot_changes(axes, pairs, name_metrics(leading))
         yield Drawn(
             name=f"f9-changes-{number}",
@@ -87,7 +88,7 @@ def draw_changes(runs: pd.DataFrame, comparisons: pd.DataFrame) -> Iterator[Draw
                     f"Black: mean with 95 % Student t interval, from two pairs on. Grey: ±{100 * MARGIN:g} "
                     "points, practically equivalent. Red crosses: pairs in which a run has a dead class.",
                     describe_left_out(
-                        runs[runs["cell"].isin([*rows["cell"], *rows["reference"]])], "every pair"
+                        of_study[of_study["cell"].isin([*rows["cell"], *rows["reference"]])], "every pair"
                     ),
                     f"Data set: {', '.join(dict.fromkeys(named.loc[rows['cell'], 'dataset']))}.",
                 ]

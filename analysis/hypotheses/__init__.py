@@ -56,7 +56,8 @@ def judge_hypotheses(results: Results) -> pd.DataFrame:
     """Return one row for each hypothesis and setting in which it was tested, or one that says it was not.
 
     Columns: `hypothesis`, `claim`, `source`, `comparison`, `test`, `where`, `verdict` (supported,
-    contradicted, undecided, not tested), `n`, `evidence`, `limits`.
+    contradicted, undecided, not tested), `n`, `evidence`, `limits`; and if a study registered any hypothesis,
+    `registration` (registered, exploratory): whether a study that has some of the row's cells registered it.
     """
     evidence = Evidence(results)
     rows = []
@@ -76,8 +77,19 @@ def judge_hypotheses(results: Results) -> pd.DataFrame:
                     "evidence": finding.evidence,
                     "limits": hypothesis.limits,
                 }
+                | _registration(results, hypothesis.name, finding)
             )
     return pd.DataFrame(rows)
+
+
+def _registration(results: Results, hypothesis: str, finding: Finding) -> dict[str, str]:
+    if not any(results.confirmatory.values()):
+        return {}
+    is_registered = any(
+        hypothesis in names and (not finding.cells or finding.cells & results.study_cells[study])
+        for study, names in results.confirmatory.items()
+    )
+    return {"registration": "registered" if is_registered else "exploratory"}
 
 
 _DECLARED = "Holm over the declared family of 24"
@@ -254,6 +266,7 @@ HYPOTHESES = (
             ["oversample"],
             non_inferiority(MARGIN),
             f"+ {100 * MARGIN:g} points minus",
+            Evidence.imbalanced,
         ),
     ),
     Hypothesis(
@@ -265,7 +278,9 @@ HYPOTHESES = (
         test=_PAIRED,
         limits=_STEPS,
         needs=f"oversample and one of {', '.join(LOGIT_METHODS)} at the same C",
-        judge=lambda evidence: judge_leads(evidence, LOGIT_METHODS, ["oversample"]),
+        judge=lambda evidence: judge_leads(
+            evidence, LOGIT_METHODS, ["oversample"], places=Evidence.imbalanced
+        ),
     ),
     Hypothesis(
         name="H15",

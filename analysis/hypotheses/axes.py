@@ -8,15 +8,12 @@ import pandas as pd
 from analysis.hypotheses.directed import rising_trend, shrinking_gap, wider_spread
 from analysis.hypotheses.evidence import Evidence, Finding, MatchedPair, Part, conclude
 from analysis.naming import cell_with_method
-from analysis.power import first_significant_count
-from analysis.significance import fisher_p
+from analysis.significance import fisher_p, least_fisher_p
 from lt_rebalance.ground.imbalance import say_data
 
 DOUBLE_SOFTMAX, CROSS_ENTROPY = "double_softmax", "cross_entropy"
 FILL = "method.fill_fraction"
 """absent where it is 1"""
-FEWEST_RATES = next(n for n in range(1, 10) if first_significant_count(n) is not None)
-"""runs per side below which Fisher's exact test cannot distinguish none from all of them"""
 
 
 def loss_pairs(evidence: Evidence) -> dict[tuple[str, bool], list[MatchedPair]]:
@@ -52,7 +49,9 @@ def judge_dead_classes(evidence: Evidence) -> Iterator[Finding]:
     """
     for (where, is_confounded), pairs in loss_pairs(evidence).items():
         parts = [_rate_part(evidence, pair) for pair in pairs]
-        yield from conclude(where, parts, fewest=FEWEST_RATES, is_of_some=True, is_confounded=is_confounded)
+        yield from conclude(
+            where, parts, least_p=least_fisher_p, is_of_some=True, is_confounded=is_confounded
+        )
 
 
 def _rate_part(evidence: Evidence, pair: MatchedPair) -> Part:
@@ -64,10 +63,12 @@ def _rate_part(evidence: Evidence, pair: MatchedPair) -> Part:
         name=f"{say_data(pair.data)}, {pair.method}",
         effect=k / n - k_other / n_other if n and n_other else np.nan,
         p_value=fisher_p(k, n, k_other, n_other),
+        least_p=least_fisher_p(n, n_other),
         n=min(n, n_other),
         num_planned=min(side.num_planned for side in sides),
         num_lost=sum(side.num_lost for side in sides),
         finding=f"{k}/{n} against {k_other}/{n_other} collapsed",
+        cells=(pair.first, pair.second),
     )
 
 

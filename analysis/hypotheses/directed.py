@@ -1,8 +1,9 @@
 """Tests of claims that have a direction, fixed before results are read.
 
 Each takes one row per seed and one column per cell, and returns an outcome: an effect, positive in the
-direction of the claim, and its two-sided p value. Verdicts for and against a claim are the two sides of one
-test, so together they are wrong with probability `ALPHA` at most.
+direction of the claim, its two-sided p value, and the smallest p value that this number of seeds can give.
+Verdicts for and against a claim are the two sides of one test, so together they are wrong with probability
+`ALPHA` at most.
 
 Shape suffixes: S seeds, M cells.
 """
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.power import smallest_exact_p
 from analysis.significance import sign_flip_p
 
 FloatArray = NDArray[np.float64]
@@ -25,6 +27,8 @@ class Outcome(NamedTuple):
     """positive in the direction of the claim"""
     p_value: float
     """two-sided"""
+    least_p: float
+    """the smallest p value that the test can give at this n, corrected as the p value is"""
 
 
 Test = Callable[[FloatArray], Outcome]
@@ -32,7 +36,7 @@ Test = Callable[[FloatArray], Outcome]
 
 def positive_mean(values_S: FloatArray) -> Outcome:
     """Test that the mean over seeds is positive: exact sign-flip test."""
-    return Outcome(float(values_S.mean()), sign_flip_p(values_S))
+    return Outcome(float(values_S.mean()), sign_flip_p(values_S), smallest_exact_p(len(values_S)))
 
 
 def lead(values_SM: FloatArray) -> Outcome:
@@ -60,7 +64,7 @@ def equivalence(margin: float) -> Test:
         differences_S = values_SM[:, 0] - values_SM[:, 1]
         low, high = positive_mean(margin + differences_S), positive_mean(margin - differences_S)
         nearer = min(low, high)
-        return nearer if nearer.effect < 0 else Outcome(nearer.effect, max(low.p_value, high.p_value))
+        return nearer if nearer.effect < 0 else nearer._replace(p_value=max(low.p_value, high.p_value))
 
     return test
 
@@ -88,7 +92,7 @@ def shrinking_gap(values_SM: FloatArray) -> Outcome:
     first_S, second_S = values_SM[:, 0] - values_SM[:, 1], values_SM[:, 2] - values_SM[:, 3]
     gap = positive_mean(first_S)
     change = positive_mean(np.sign(gap.effect) * (first_S - second_S))
-    return Outcome(change.effect, max(gap.p_value, change.p_value))
+    return change._replace(p_value=max(gap.p_value, change.p_value))
 
 
 def wider_spread(values_SM: FloatArray) -> Outcome:

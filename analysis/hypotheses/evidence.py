@@ -7,14 +7,16 @@ Only `conclude` gives verdicts, by these rules:
 - A claim of several parts, say one for each C, is supported when every part is significant in its direction
   (an intersection-union test, which needs no further correction), and contradicted when any part is
   significant the other way after Holm's correction over the parts. Neither: undecided.
-- A part of too few seeds to reach `ALPHA` decides nothing; where all are, the claim is not tested.
+- A claim is not tested where even the smallest p values that its tests can give at these numbers of seeds
+  would leave it undecided. Each test has its own.
 - A part that lost seeds for a reason that depends on the outcome, such as divergence, decides nothing either.
 - Cells that differ in more than what is claimed give no verdict.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -24,15 +26,17 @@ from analysis.collect import Results
 from analysis.compare import ALPHA, Family, load_families
 from analysis.hypotheses.directed import FloatArray, Outcome, Test, lead
 from analysis.naming import compared_data, matched_cells
-from analysis.power import fewest_seeds
-from analysis.significance import holm
-from lt_rebalance.ground.imbalance import ORIGINAL, data_rank
+from analysis.power import smallest_exact_p
+from analysis.significance import holm, say_p
+from lt_rebalance.ground.imbalance import ORIGINAL, data_rank, say_data
 from lt_rebalance.ground.paper import PAPER_CS
 
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = "supported", "contradicted", "undecided", "not tested"
 VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED)
-FEWEST = fewest_seeds()
-"""seeds below which no two-sided sign-flip test can reach `ALPHA`"""
+NOT_RUN = "not run"
+DECIDE_NOTHING = "the remaining seeds decide nothing"
+CONFOUNDED = "no verdict, because the configurations differ in more than the claim"
+"""words of the evidence that name a reason of an undecided claim"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,8 @@ class Part:
     """positive where it points as the claim says; in the unit of the comparison"""
     p_value: float = np.nan
     """two-sided, or of the one direction that a claim can be tested in"""
+    least_p: float = np.nan
+    """the smallest p value that the test can give at this n; nan if it gives none"""
     n: int = 0
     """seeds, or runs of the smaller side"""
     num_planned: int = 0
@@ -53,6 +59,8 @@ class Part:
     """that reason"""
     finding: str = ""
     """the effect in words, where it is not a number in a unit"""
+    cells: tuple[str, ...] = ()
+    """those that are compared"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +74,8 @@ class Finding:
     """smallest n of its parts"""
     evidence: str
     """a sentence with the numbers"""
+    cells: frozenset[str] = frozenset()
+    """those of its parts"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,34 +254,41 @@ class Evidence:
         """
         known = [cell for cell in cells if cell is not None]
         if len(known) < len(cells):
-            return Part(name=name)
+            return Part(name=name, cells=tuple(known))
         found = self.replicates(known, values)
         n = len(found.values_SM)
-        outcome = test(found.values_SM) if n else Outcome(np.nan, np.nan)
+        outcome = test(found.values_SM) if n else Outcome(np.nan, np.nan, np.nan)
         return Part(
             name=name,
             effect=outcome.effect,
             p_value=outcome.p_value,
+            least_p=outcome.least_p,
             n=n,
             num_planned=found.num_planned,
             num_lost=found.num_lost,
             lost_because=lost_because,
+            cells=tuple(known),
         )
 
-    def declared_p(self, family: Family, setting: str) -> dict[tuple[str, str, str], float]:
-        """Return p values of a declared family by C, method and comparator, with its Holm correction."""
-        contrasts = [
-            (data, method, comparator)
+    def declared_parts(self, family: Family, setting: str) -> dict[tuple[str, str, str], Part]:
+        """Return the contrasts of a family by C, method and comparator, after its Holm correction."""
+        parts = {
+            (data, method, comparator): self.part(
+                f"{say_data(data)}, {method} minus {comparator}",
+                [self.cell(setting, data, name) for name in (method, comparator)],
+            )
             for data in family.data
             for method in family.methods
             for comparator in family.comparators
-            if self.cell(setting, data, method) and self.cell(setting, data, comparator)
-        ]
-        found = [
-            self.part("", [self.cell(setting, data, method), self.cell(setting, data, comparator)]).p_value
-            for data, method, comparator in contrasts
-        ]
-        return dict(zip(contrasts, holm(found, family.size), strict=True))
+        }
+        p_values, least_p = (
+            holm([getattr(part, name) for part in parts.values()], family.size)
+            for name in ("p_value", "least_p")
+        )
+        return {
+            contrast: replace(part, p_value=float(p_value), least_p=float(least))
+            for (contrast, part), p_value, least in zip(parts.items(), p_values, least_p, strict=True)
+        }
 
 
 def declared_family(hypothesis: str) -> Family:
@@ -284,18 +301,20 @@ def conclude(
     parts: Sequence[Part],
     unit: str = "points",
     *,
-    fewest: int = FEWEST,
+    least_p: Callable[[int], float] = smallest_exact_p,
     is_corrected: bool = False,
     is_of_some: bool = False,
+    is_only_refuted: bool = False,
     is_confounded: bool = False,
 ) -> list[Finding]:
     """Return the finding that all parts together give; none without parts.
 
     Args:
-        fewest: n below which a part decides nothing.
+        least_p: the smallest p value of a part at n seeds, to say how many a verdict takes.
         is_corrected: the p values have been corrected for a family that holds the parts.
         is_of_some: the claim is that some part is so and none the other way, rather than that every part is;
             p values count after Holm's correction over the parts.
+        is_only_refuted: the test can contradict the claim and not support it.
         is_confounded: the cells differ in more than the claim is about, so that there is no verdict.
     """
     at_hand = [part for part in parts if part.num_planned]
@@ -303,29 +322,44 @@ def conclude(
         return []
     evidence = "; ".join(_describe(part, unit, "corrected p" if is_corrected else "p") for part in parts)
     if lost := sorted({part.lost_because for part in at_hand if part.num_lost}):
-        evidence += f"; where some seeds {' or '.join(lost)}, the remaining seeds decide nothing"
-    verdict = _verdict(parts, fewest, is_corrected=is_corrected, is_of_some=is_of_some)
-    if verdict == NOT_TESTED:
+        evidence += f"; where some seeds {' or '.join(lost)}, {DECIDE_NOTHING}"
+    is_at_hand = np.array([part.num_planned > 0 for part in parts])
+    judge = partial(_judge, is_at_hand=is_at_hand, is_corrected=is_corrected, is_of_some=is_of_some)
+    signs = (-1.0,) if is_only_refuted else (1.0, -1.0)
+
+    def can_decide(p_values: Sequence[float]) -> bool:
+        return any(judge([sign] * len(parts), p_values) != UNDECIDED for sign in signs)
+
+    verdict = judge([part.effect for part in parts], [_deciding_p(part) for part in parts])
+    if not can_decide([part.least_p for part in parts]):
+        at_equal_n = ([least_p(n) if is_run else np.nan for is_run in is_at_hand] for n in itertools.count(1))
+        fewest = next(n for n, p_values in enumerate(at_equal_n, start=1) if can_decide(p_values))
         is_short = all(part.num_planned < fewest for part in at_hand)
         reason = f"cannot reach p < {ALPHA:g}" if is_short else "have what this needs"
-        evidence = f"fewer than {fewest} seeds {reason}: {evidence}"
+        verdict, evidence = NOT_TESTED, f"fewer than {fewest} seeds {reason}: {evidence}"
     elif is_confounded:
         verdict = UNDECIDED
-        evidence += "; no verdict, because the configurations differ in more than the claim"
-    return [Finding(where=where, verdict=verdict, n=min(part.n for part in at_hand), evidence=evidence)]
+        evidence += f"; {CONFOUNDED}"
+    cells = frozenset(cell for part in parts for cell in part.cells)
+    n = min(part.n for part in at_hand)
+    return [Finding(where=where, verdict=verdict, n=n, evidence=evidence, cells=cells)]
 
 
-def _verdict(parts: Sequence[Part], fewest: int, *, is_corrected: bool, is_of_some: bool) -> str:
-    if all(part.n < fewest for part in parts):
-        return NOT_TESTED
-    p_values = np.array([_deciding_p(part, fewest) for part in parts])
-    is_for = np.array([part.effect > 0 for part in parts])
-    is_at_hand = np.array([part.num_planned > 0 for part in parts])
-    in_favour, against = np.where(is_for, p_values, 1.0), np.where(is_for, 1.0, p_values)
+def _judge(
+    effects: Sequence[float],
+    p_values: Sequence[float],
+    *,
+    is_at_hand: NDArray[np.bool_],
+    is_corrected: bool,
+    is_of_some: bool,
+) -> str:
+    """Return the verdict on parts of these effects and p values, nan where a part decides nothing."""
+    is_for, known = np.asarray(effects) > 0, np.nan_to_num(p_values, nan=1.0)
+    in_favour, against = np.where(is_for, known, 1.0), np.where(is_for, 1.0, known)
     if not is_corrected:
         against[is_at_hand] = holm(against[is_at_hand])
     if is_of_some:
-        corrected = holm(p_values[is_at_hand])
+        corrected = holm(known[is_at_hand])
         in_favour, against = (np.where(is_for[is_at_hand] == side, corrected, 1.0) for side in (True, False))
     if (against < ALPHA).any():
         return CONTRADICTED
@@ -333,15 +367,15 @@ def _verdict(parts: Sequence[Part], fewest: int, *, is_corrected: bool, is_of_so
     return SUPPORTED if is_supported else UNDECIDED
 
 
-def _deciding_p(part: Part, fewest: int) -> float:
-    """Return the p value with which a part counts; 1 if it decides nothing."""
-    is_decisive = part.n >= fewest and part.num_lost == 0 and part.effect != 0
-    return part.p_value if is_decisive and not np.isnan([part.effect, part.p_value]).any() else 1.0
+def _deciding_p(part: Part) -> float:
+    """Return the p value with which a part counts; nan if it decides nothing."""
+    is_decisive = part.num_lost == 0 and part.effect != 0 and not np.isnan(part.effect)
+    return part.p_value if is_decisive else np.nan
 
 
 def _describe(part: Part, unit: str, label: str) -> str:
     if not part.num_planned:
-        return f"{part.name}: not run"
+        return f"{part.name}: {NOT_RUN}"
     n = f"n = {part.n}"
     if part.n < part.num_planned:
         n += f" of {part.num_planned} planned"
@@ -350,7 +384,7 @@ def _describe(part: Part, unit: str, label: str) -> str:
     if np.isnan(part.effect):
         return f"{part.name}: not estimable, {n}"
     effect = f"{100 * part.effect:+.2f} points" if unit == "points" else f"{part.effect:+.3g} {unit}"
-    p_value = "p not estimable" if np.isnan(part.p_value) else f"{label} = {part.p_value:.3g}"
+    p_value = "p not estimable" if np.isnan(part.p_value) else f"{label} = {say_p(part.p_value, 'g')}"
     return f"{part.name}: {part.finding or effect}, {p_value}, {n}"
 
 

@@ -1,24 +1,32 @@
 """Judge claims on methods within a setting: leads, equivalence, trends, and changes along C."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from analysis.hypotheses.directed import FloatArray, Test, equivalence, lead, rising_trend
 from analysis.hypotheses.evidence import Evidence, Finding, Part, conclude, declared_family
-from analysis.power import fewest_seeds
-from analysis.significance import welch_p
+from analysis.power import smallest_exact_p
+from analysis.significance import least_welch_p, welch_p
 from lt_rebalance.ground.imbalance import is_c, is_one_scale, say_data
 
 
 def judge_leads(
-    evidence: Evidence, leaders: Sequence[str], others: Sequence[str], test: Test = lead, label: str = "minus"
+    evidence: Evidence,
+    leaders: Sequence[str],
+    others: Sequence[str],
+    test: Test = lead,
+    label: str = "minus",
+    places: Callable[[Evidence, str], list[str]] = Evidence.claimed,
 ) -> Iterator[Finding]:
     """Judge that every leader has more accuracy than every other method, at every C of a setting.
 
     Unit: seed, at which both are paired. Test: exact sign-flip test on differences, or `test`. Correction:
     none for support, as every part must hold; Holm over the parts against it.
+
+    Args:
+        places: the Cs that the claim is about: those of the paper and of the setting, or the latter alone.
     """
     for setting in evidence.settings:
         parts = [
@@ -27,7 +35,7 @@ def judge_leads(
                 [evidence.cell(setting, data, leader), evidence.cell(setting, data, other)],
                 test,
             )
-            for data in evidence.claimed(setting)
+            for data in places(evidence, setting)
             for leader in leaders
             for other in others
         ]
@@ -42,25 +50,12 @@ def judge_declared(evidence: Evidence, hypothesis: str, comparator: str) -> Iter
     family does not name are exploratory and decide nothing.
     """
     family = declared_family(hypothesis)
-    fewest = fewest_seeds(family_size=family.size)
     for setting in evidence.settings:
-        p_values = evidence.declared_p(family, setting)
-        parts = []
-        for data in family.data:
-            for method in family.methods:
-                cells = [evidence.cell(setting, data, name) for name in (method, comparator)]
-                p_value = p_values.get((data, method, comparator), np.nan)
-                parts.append(
-                    evidence.part(
-                        f"{say_data(data)}, {method} minus {comparator}", cells, _with_p(lead, p_value)
-                    )
-                )
-        yield from conclude(setting, parts, fewest=fewest, is_corrected=True)
-
-
-def _with_p(test: Test, p_value: float) -> Test:
-    """Return a test with its p value as a family corrects it."""
-    return lambda values_SM: test(values_SM)._replace(p_value=p_value)
+        contrasts = evidence.declared_parts(family, setting)
+        parts = [part for (_, _, other), part in contrasts.items() if other == comparator]
+        yield from conclude(
+            setting, parts, least_p=lambda n: family.size * smallest_exact_p(n), is_corrected=True
+        )
 
 
 def judge_equivalence(
@@ -163,7 +158,7 @@ def judge_datasets(
             part = _gain_part(evidence, f"{say_data(data)}, mean lead of {', '.join(names[1:])}", *sides)
             parts.setdefault(where, []).append(part)
     for where, found in parts.items():
-        yield from conclude(where, found)
+        yield from conclude(where, found, least_p=least_welch_p)
 
 
 def _gain_part(evidence: Evidence, name: str, first: Sequence[str], second: Sequence[str]) -> Part:
@@ -174,9 +169,11 @@ def _gain_part(evidence: Evidence, name: str, first: Sequence[str], second: Sequ
         name=name,
         effect=float(gains[0].mean() - gains[1].mean()) if n else np.nan,
         p_value=welch_p(*gains),
+        least_p=least_welch_p(n),
         n=n,
         num_planned=min(side.num_planned for side in sides),
         num_lost=sum(side.num_lost for side in sides),
+        cells=(*first, *second),
     )
 
 

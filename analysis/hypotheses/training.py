@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.estimates import sample_sd
 from analysis.hypotheses.directed import FloatArray
 from analysis.hypotheses.evidence import Evidence, Finding, Part, conclude
-from analysis.significance import association, binomial_p
+from analysis.significance import association, binomial_p, least_association_p
 
 LAST_ROUNDS = 10
 JUMP = 0.05
@@ -54,7 +54,13 @@ def judge_convergence(evidence: Evidence) -> Iterator[Finding]:
         rounds[rounds["cell"].isin(long["cell"]) & (rounds["round"] <= PAPER_EPOCHS)], _jumps_late
     )
     for setting, cells in long.groupby("setting", sort=False):
-        yield from conclude(str(setting), [_jump_part(evidence, cell, jumps) for cell in cells["cell"]])
+        parts = [_jump_part(evidence, cell, jumps) for cell in cells["cell"]]
+        yield from conclude(str(setting), parts, least_p=_least_jump_p, is_only_refuted=True)
+
+
+def _least_jump_p(n: int) -> float:
+    """Return the p value of n runs that all jump."""
+    return binomial_p(n, n, JUMP_RATE, "greater")
 
 
 def _jumps_late(accuracy: FloatArray) -> float:
@@ -72,10 +78,12 @@ def _jump_part(evidence: Evidence, cell: str, jumps: pd.DataFrame) -> Part:
         name=f"C = {names['data']}, {names['method']}",
         effect=JUMP_RATE - k / n if n else np.nan,
         p_value=binomial_p(k, n, JUMP_RATE, "greater"),
+        least_p=_least_jump_p(n),
         n=n,
         num_planned=found.num_planned,
         num_lost=found.num_lost,
         finding=f"{k}/{n} jump",
+        cells=(cell,),
     )
 
 
@@ -96,7 +104,8 @@ def judge_generator_collapse(evidence: Evidence) -> Iterator[Finding]:
             cells = _filled_cells(classes, setting, data)
             if none is not None and cells:
                 parts.append(_diversity_part(evidence, f"C = {data}", none, cells))
-        yield from conclude(setting, parts, "mean rank correlation within a class")
+        unit = "mean rank correlation within a class"
+        yield from conclude(setting, parts, unit, least_p=least_association_p)
 
 
 def _filled_cells(classes: pd.DataFrame, setting: str, data: str) -> list[str]:
@@ -116,9 +125,11 @@ def _diversity_part(evidence: Evidence, name: str, none: str, cells: Sequence[st
         name=name,
         effect=correlation,
         p_value=p_value,
+        least_p=least_association_p(len(gains_SF), gains_SF.shape[1]),
         n=len(gains_SF),
         num_planned=found.num_planned,
         num_lost=found.num_lost,
+        cells=(none, *cells),
     )
 
 

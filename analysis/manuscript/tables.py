@@ -46,7 +46,6 @@ def main_table(choice: Choice, estimates: pd.DataFrame) -> Table:
             row |= {f"data_{index}": data}
             row |= {f"{name}_{index}": cell.get(name, math.nan) for name in ("mean", "mean_low", "mean_high")}
             row |= {f"n_{index}": int(cell.get("n", 0))}
-        row["n"] = max(int(str(row[f"n_{index}"])) for index in range(len(choice.data)))
         rows.append(row)
     label = METRICS[metric].label
     return Table(
@@ -68,6 +67,7 @@ def main_table(choice: Choice, estimates: pd.DataFrame) -> Table:
             ),
         ),
         meaning=f"Setting: {choice.setting}; data set {choice.dataset}.",
+        sizes=tuple(f"n_{index}" for index in range(len(choice.data))),
     )
 
 
@@ -82,11 +82,10 @@ def difference_table(choice: Choice, contrasts: pd.DataFrame) -> Table:
     rows = []
     for data in choice.compared if len(found) else ():
         for method in choice.best(data):
-            row: dict[str, object] = {"data": data, "method": method, "n_pairs": 0}
+            row: dict[str, object] = {"data": data, "method": method}
             for reference in references:
                 row |= _difference(found[found["data"] == data], method, reference)
-                row["n_pairs"] = max(int(str(row["n_pairs"])), int(str(row[f"n_{reference}"])))
-            if row["n_pairs"]:
+            if any(row[f"n_{reference}"] for reference in references):
                 rows.append(row)
     columns: list[Column] = [DATA_COLUMN, _METHOD_COLUMN]
     for reference in references:
@@ -104,10 +103,11 @@ def difference_table(choice: Choice, contrasts: pd.DataFrame) -> Table:
     return Table(
         name="table2-differences",
         title=f"Paired differences of {METRICS[choice.metric].label} from {' and from '.join(references)}",
-        frame=pd.DataFrame(rows, columns=None if rows else ["data", "method", "n_pairs"]),
+        frame=pd.DataFrame(rows, columns=None if rows else ["data", "method"]),
         columns=tuple(columns),
         meaning="Differences of runs of one seed, in points of 0.01. " + say_correction(choice, contrasts),
         sample=("n_pairs", "pair"),
+        sizes=tuple(f"n_{reference}" for reference in references),
     )
 
 
@@ -136,6 +136,7 @@ def _difference(contrasts: pd.DataFrame, method: str, reference: str) -> dict[st
     if row["method"] == reference:
         minus, low, high = -minus, -high, -low
     p = row["bh_q"] if row["family"] == EXPLORATORY else row["holm_p"]
+    p = p if row["n_pairs"] > 1 else math.nan  # that of one pair is 1, whatever the difference
     values = {"minus": minus, "low": low, "high": high, "p": float(p), "n": int(row["n_pairs"])}
     return {f"{name}_{reference}": value for name, value in values.items()}
 

@@ -110,7 +110,7 @@ def build_tables(results: Results, frames: Frames) -> dict[str, Table]:
         sources(frames.sources),
         ablation_table(frames.ablations),
         power(frames.contrasts),
-        hypothesis_table(frames.judged, results.confirmatory),
+        hypothesis_table(frames.judged),
         all_pairs_table(frames.contrasts),
         collapse_comparison(frames.compared_collapse),
         *cost_tables(results.planned, results.generators),

@@ -1,25 +1,23 @@
 """The table of hypotheses: each claim, its place and its verdict."""
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from analysis.compare import ALPHA
-from analysis.hypotheses.evidence import VERDICTS
-from analysis.tables.formats import ABSENT, listed, number_column, text_column, whole
+from analysis.hypotheses.evidence import CONFOUNDED, DECIDE_NOTHING, NOT_RUN, UNDECIDED, VERDICTS
+from analysis.sentences import join
+from analysis.tables.formats import ABSENT, count, listed, number_column, text_column, whole
 from analysis.tables.table import Column, Row, Table, more
 
+_REASONS = {
+    "parts of the claim that were not run": f": {NOT_RUN}",
+    "seeds that were lost": DECIDE_NOTHING,
+    "configurations that differ in more than the claim": CONFOUNDED,
+}
+"""of undecided verdicts, and the words of the evidence that tell them"""
 
-def hypothesis_table(judged: pd.DataFrame, confirmatory: Sequence[str]) -> Table:
-    """Return one row for each hypothesis and place.
 
-    Args:
-        judged: as `judge_hypotheses` returns it.
-        confirmatory: of `Results`. If any are registered, the others are marked as exploratory.
-    """
-    if confirmatory:
-        is_registered = judged["hypothesis"].isin(list(confirmatory))
-        judged = judged.assign(registration=is_registered.map({True: "registered", False: "exploratory"}))
+def hypothesis_table(judged: pd.DataFrame) -> Table:
+    """Return one row for each hypothesis and place; `judged` as `judge_hypotheses` returns it."""
     return Table(
         name="hypotheses",
         title="Hypotheses H1 to H18",
@@ -67,8 +65,24 @@ def count_verdicts(judged: pd.DataFrame) -> dict[str, int]:
 def _meaning(judged: pd.DataFrame) -> str:
     counts = {verdict: number for verdict, number in count_verdicts(judged).items() if number}
     said = listed([f"{number} {verdict}" for verdict, number in counts.items()])
+    return join(
+        [
+            f"{judged['hypothesis'].nunique()} hypotheses, {len(judged)} verdicts: {said}.",
+            _explain_undecided(judged.loc[judged["verdict"] == UNDECIDED, "evidence"]),
+            "Supported applies to this data set and setting only.",
+        ]
+    )
+
+
+def _explain_undecided(evidence: pd.Series) -> str:
+    """Say what undecided means, by the evidence of the undecided claims."""
+    rest = "n is too small for the effect, or that there is no effect; the data do not show which."
+    found = {reason: evidence.str.contains(words, regex=False) for reason, words in _REASONS.items()}
+    counts = [f"{reason} ({int(has_it.sum())})" for reason, has_it in found.items() if has_it.any()]
+    if not counts:
+        return f"Undecided means that {rest}"
+    number = int(pd.DataFrame(found).any(axis=1).sum())
     return (
-        f"{judged['hypothesis'].nunique()} hypotheses, {len(judged)} verdicts: {said}. Undecided means that "
-        "n is too small for the effect, or that there is no effect; the data do not show which. Supported "
-        "applies to this data set and setting only."
+        f"In {number} of {count(len(evidence), 'undecided verdict')} the evidence names another reason: "
+        f"{listed(counts)}. Otherwise undecided means that {rest}"
     )

@@ -265,10 +265,16 @@ def _component_meaning(frame: pd.DataFrame) -> str:
     if frame.empty:
         return "The components need two seeds at which two methods are complete; there are none yet."
     shared = int((frame["seed_sd"] > frame["residual_sd"]).sum())
+    left_out = [
+        f"{methods} of {named_data(data)}"
+        for data, methods in zip(frame["data"], frame.get("left_out", [""] * len(frame)), strict=True)
+        if methods
+    ]
+    but = f" Left out, with other seeds than the rest: {'; '.join(left_out)}." if left_out else ""
     return (
         f"In {shared} of {count(len(frame), 'row')} the spread shared by all methods of a seed is larger "
         "than the spread specific to each run. The larger the shared part, the more pairing by seed helps. "
-        f"Every estimate uses at least {count(int(frame['n_seeds'].min()), 'seed')}."
+        f"Every estimate uses at least {count(int(frame['n_seeds'].min()), 'seed')}.{but}"
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from analysis.naming import method_rank
+from analysis.significance import say_p
 from analysis.tables.table import Column
 from lt_rebalance.ground.imbalance import data_rank, say_data
 from lt_rebalance.ground.statements import count_used
@@ -52,7 +53,7 @@ def p_value(value: float) -> str:
     """Return a p value."""
     if math.isnan(value):
         return NOT_ESTIMABLE
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "< 0.001" if value < 0.001 else say_p(value)
 
 
 def whole(value: float) -> str:

@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from analysis.tables.formats import ABSENT
 from analysis.tables.table import Block, Cell, Column, Table
 
@@ -305,9 +303,10 @@ def _caption(table: Table, block: Block, columns: Sequence[_Shown]) -> str:
     place, title = match.groups() if (match := _PLACE.fullmatch(table.title)) else ("", table.title)
     sentences = [f"{title} ({place} of the report)" if place else title]
     sentences += [f"Setting: {block.setting}"] if block.setting else []
-    counts = block.frame[table.sample[0]].dropna() if table.sample[0] in block.frame else pd.Series()
-    if len(counts):
-        low, high = int(counts.min()), int(counts.max())
+    names = [name for name in (table.sizes or table.sample[:1]) if name in block.frame]
+    counts = [number for name in names for number in block.frame[name].dropna() if number or not table.sizes]
+    if counts:
+        low, high = int(min(counts)), int(max(counts))
         number = f"{low}" if low == high else f"{low} to {high}"
         sentences.append(f"n = {number} {table.sample[1]}{'' if high == 1 else 's'} per row")
     shown = [column for column in table.columns if not column.is_more]

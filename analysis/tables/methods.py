@@ -7,6 +7,7 @@ import pandas as pd
 from analysis.compare import ALPHA, MARGIN, MIN_PAIRS
 from analysis.methods import DIFFERENCES, MATCHED, RANKED, REFERENCES, STANDINGS, TESTED, name_difference
 from analysis.power import fewest_seeds, smallest_exact_p
+from analysis.ranking import MAX_JOINT
 from analysis.sentences import describe_pairs_left_out, join
 from analysis.tables.formats import (
     ABSENT,
@@ -100,12 +101,13 @@ def _ranking(frame: pd.DataFrame) -> Table:
         meaning=_ranking_meaning(frame),
         notes=(
             "Families are ordered by their best method. Ranks are by mean over seeds. All pairs of methods "
-            "are tested jointly by flipping the signs of all differences of a seed together (exact; each "
-            "pair is compared with the largest standardised sum of any pair). A false difference among all "
-            f"pairs is found in at most {100 * ALPHA:g} % of studies. A rank interval excludes the ranks "
-            "that contradict a significant difference; all intervals hold jointly. Means: Student t "
-            "intervals with Bonferroni's correction. Methods share seeds, so ranks can separate methods "
-            "whose intervals of means overlap.",
+            "are tested jointly by flipping the signs of all differences of a seed together (exact up to "
+            f"{MAX_JOINT} seeds, random signs above; each pair is compared with the largest standardised sum "
+            "of any pair). The probability of any false difference among the pairs of a training set is at "
+            f"most {100 * ALPHA:g} %. A rank interval excludes the ranks that contradict a significant "
+            "difference; all intervals of a training set hold jointly. Means: Student t intervals with "
+            "Bonferroni's correction. Methods share seeds, so ranks can separate methods whose intervals of "
+            "means overlap.",
         )
         if len(frame)
         else (),
@@ -134,13 +136,15 @@ def _describe_ranks(block: pd.DataFrame) -> str:
     if len(ranked):
         firsts = list(ranked.loc[ranked["rank_low"] == 1, "method"])
         first = ranked.iloc[0]
+        standing = (
+            "the tests rule out all others as the best."
+            if len(firsts) == 1
+            else f"{count(len(firsts), 'method')} of {len(ranked)} may be the best: {_some(firsts)}."
+        )
         sentences.append(
-            f"{first['method']} has the highest mean ({share(first['mean'])}); "
-            + (
-                "the tests rule out all others as the best."
-                if len(firsts) == 1
-                else f"{count(len(firsts), 'method')} of {len(ranked)} may be the best: {_some(firsts)}."
-            )
+            f"{first['method']} has the highest mean ({share(first['mean'])}); {standing}"
+            if len(ranked) > 1
+            else f"Only {first['method']} has a complete run (mean {share(first['mean'])})."
         )
         num_seeds = int(ranked["n"].max())
         if num_seeds < MIN_PAIRS:

@@ -75,6 +75,8 @@ class Table:
     """rows of the frame that readers see; all if None"""
     sample: tuple[str, str] = ("n", "run")
     """column of the frame with the sample size of a row, and the noun of what it counts"""
+    sizes: tuple[str, ...] = ()
+    """columns with the sample sizes of a row whose numbers have one each, 0 for a number that is absent"""
 
     @property
     def heads(self) -> list[str]:

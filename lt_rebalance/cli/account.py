@@ -26,8 +26,9 @@ class Account:
 
     plan: StudyPlan
     status: Status
-    is_partial: bool
-    """whether its report may have gaps"""
+    num_seeds: int
+    num_whole: int
+    """seeds at which every run has a result"""
     sessions: Sequence[Session]
     attempts: Mapping[str, Attempts]
     """by key, of the stages that have a log"""
@@ -63,9 +64,9 @@ def describe(account: Account) -> str:
         plan=account.plan,
         archive=format_bytes(account.archive_bytes),
         source=account.source,
-        is_partial=account.is_partial,
-        example=keys[-1][:_DIGITS],
-        num_seeds=status.runs["planned"] // len(account.plan.cells),
+        example=account.records[-1].key[:_DIGITS],
+        num_seeds=account.num_seeds,
+        num_whole=account.num_whole,
         runs={state: status.runs[state] for state in ("planned", *RUN_STATES)},
         stages=status.stages,
         keys=keys,

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.ground.interrupts import InterruptWatch
@@ -43,7 +44,8 @@ class Job:
     """the question of the sweep, in one line"""
     confirmatory: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
-    """as in `StudyDocument`, as is the one before"""
+    registered: Mapping[str, Any] | None = None
+    """as in `StudyDocument`, as are the two before"""
     ledger: Ledger
     store: Store | None
     """None if there is none, and only a plan is requested"""
@@ -64,6 +66,7 @@ def describe_study(job: Job) -> StudyDocument:
         describe_plan(plan, job.question, flop),
         confirmatory=job.confirmatory,
         changes=job.changes,
+        registered=job.registered,
         num_slots=job.resources.num_slots,
         devices_per_slot=job.resources.num_devices,
     )

@@ -24,6 +24,7 @@ import argparse
 import datetime
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,9 +32,12 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from lt_rebalance.files.filesystem import LocalFilesystem
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, Parser
 from lt_rebalance.ground.values import fields, label, list_of, mapping_of, name, text, whole
 from lt_rebalance.stages.installation import import_beside
+from lt_rebalance.store import Store, StoreError
+from lt_rebalance.store.documents import search_path
 from lt_rebalance.store.place import PLAN
 from lt_rebalance.store.study_document import StudyCell, StudyDocument
 from lt_rebalance.studies.overrides import read_toml
@@ -43,6 +47,8 @@ from lt_rebalance.studies.study import Study
 NUM_DIGITS = 12
 _NAMED = 5
 _OPTION = "--plan-file"
+_EXECUTION = ("device", "precision", "threads")
+"""options that change results without being part of a cell"""
 _CELLS = mapping_of(label)
 _CHANGEABLE = {
     "arguments": list_of(label),
@@ -82,6 +88,8 @@ class StudyPlan:
     cells: Cells
     """empty if none are registered yet"""
     changes: tuple[Mapping[str, Any], ...]
+    registered: Mapping[str, Any]
+    """the file as plain values: what was registered first, and "changes", a list"""
 
     def say_changes(self) -> tuple[str, ...]:
         """Return each change in one sentence or a few."""
@@ -120,17 +128,28 @@ class StudyPlan:
             )
 
     def require_kept(self, document: StudyDocument) -> None:
-        """Raise a ValueError if the study was run with something else as confirmatory, or other changes."""
-        if document.confirmatory not in ((), self.confirmatory):  # older documents have none
-            before, now = (f"[{', '.join(each)}]" for each in (document.confirmatory, self.confirmatory))
+        """Raise a ValueError unless the study was run with this plan, as it is or before its last changes."""
+        found, before = f"{self.name}/{PLAN}", document.registered
+        if document.confirmatory != self.confirmatory:
+            ran, now = (f"[{', '.join(each)}]" for each in (document.confirmatory, self.confirmatory))
             raise ValueError(
-                f"study {self.name} was run with confirmatory = {before}, and {self.name}/{PLAN} has {now}; "
-                "what is confirmatory is fixed before the first run, so restore it"
+                f"study {self.name} was run with confirmatory = {ran}, and {found} has {now}; what is "
+                "confirmatory is fixed before the first run, so restore it"
             )
-        if self.say_changes()[: len(document.changes)] != document.changes:
+        if before is None:  # older documents have the changes alone, in words
+            listed, kept = list(self.say_changes()), list(document.changes)
+        else:
+            listed, kept = self.registered["changes"], before["changes"]
+            names = sorted({*before, *self.registered} - {"changes"})
+            if altered := [each for each in names if before.get(each) != self.registered.get(each)]:
+                raise ValueError(
+                    f"{found} has another {altered[0]} than when its study was run; restore it, and append "
+                    "what is to change as [[changes]]"
+                )
+        if listed[: len(kept)] != kept:
             raise ValueError(
-                f"study {self.name} was run with changes that {self.name}/{PLAN} does not list in this form "
-                f"and order: {' '.join(document.changes)} Restore them, and append what is new"
+                f"study {self.name} was run with changes that {found} does not list in this form and order: "
+                f"{' '.join(document.changes)} Restore them, and append what is new"
             )
 
     def require_seeds(self, num_seeds: int, *, least: int = 1) -> None:
@@ -153,7 +172,8 @@ def read_plan(path: str, option: str = _OPTION) -> StudyPlan:
         ValueError: it is unreadable, not a plan, or inconsistent.
     """
     values = read_toml(Path(path), option)
-    for change in values.get("changes", ()):
+    listed = values.get("changes")
+    for change in listed if isinstance(listed, list) else ():
         if isinstance(change, dict) and isinstance(change.get("date"), datetime.date):
             change["date"] = change["date"].isoformat()
     try:
@@ -165,7 +185,7 @@ def read_plan(path: str, option: str = _OPTION) -> StudyPlan:
             raise ValueError(
                 f"least_seeds must be at most seeds, got {plan['least_seeds']} and {plan['seeds']}"
             )
-        name(study := Path(path).absolute().parent.name)
+        name(study := Path(os.path.abspath(path)).parent.name)
     except ValueError as error:
         raise ValueError(f"{option} {path} is not the plan of a study: {error}") from None
     return StudyPlan(
@@ -179,6 +199,7 @@ def read_plan(path: str, option: str = _OPTION) -> StudyPlan:
         confirmatory=tuple(plan.get("confirmatory", ())),
         cells=plan["cells"],
         changes=tuple(plan.get("changes", ())),
+        registered=values | {"changes": values.get("changes", [])},
     )
 
 
@@ -229,19 +250,82 @@ def require_registered(plan: StudyPlan, document: StudyDocument, *, is_partial: 
         is_partial: whether fewer seeds than the stopping rule asks for are allowed.
     """
     plan.require_cells(register_cells(document.cells))
-    seeds = {(run.seed, run.subset_seed, run.generator_seed or 0) for run in document.runs}
     num_seeds, odd = divmod(len(document.runs), len(document.cells))
     plan.require_seeds(num_seeds, least=1 if is_partial else plan.least_seeds)
-    if odd or num_seeds > len(seeds):
+    if odd or num_seeds != len(list_keys_by_seed(document)):
         raise ValueError(f"study {plan.name} does not have every cell at every seed; run its sweep again")
     plan.require_kept(document)
+
+
+def require_searches(document: StudyDocument, store: Store) -> None:
+    """Raise a ValueError unless a store has the searches from which a study has values."""
+    if absent := {each["search"] for each in document.tunings} - set(store.list_searches()):
+        raise ValueError(
+            f"{store.location} lacks search {min(absent)}, from which study {document.name} has values; copy "
+            f"{search_path(min(absent))} from the store that --tuned named"
+        )
+
+
+def list_keys_by_seed(document: StudyDocument) -> dict[tuple[int, int, int], list[str]]:
+    """Return the keys of the runs of each seed, by the seeds of classifier, subset and generator."""
+    keys: dict[tuple[int, int, int], list[str]] = {}
+    for run in document.runs:
+        generator_seed = run.seed if run.generator_seed is None else run.generator_seed
+        keys.setdefault((run.seed, run.subset_seed, generator_seed), []).append(run.key)
+    return keys
 
 
 # Of sweeps
 
 
+def require_continued(plan: StudyPlan | None, study: Study, store: Store) -> None:
+    """Raise a ValueError if a sweep would replace what was registered, or leave out a complete seed.
+
+    Args:
+        plan: the registered one, if the sweep has one.
+    """
+    try:
+        document = store.load_study(study.name)
+    except StoreError:  # none yet, or unreadable: there is nothing to keep
+        return
+    if plan is None:
+        if document.confirmatory or document.registered is not None:
+            raise ValueError(
+                f"study {study.name} of {store.location} is preregistered, and runs with {_OPTION} alone; "
+                "give other runs another --name"
+            )
+        return
+    plan.require_kept(document)
+    planned = {
+        (each, each, each) if isinstance(each, int) else (each.classifier, each.subset, each.generator)
+        for each in study.seeds
+    }
+    keys = list_keys_by_seed(document)
+    for seed in sorted(keys.keys() - planned):
+        if all(store.read_outcome(key) is not None for key in keys[seed]):
+            raise ValueError(
+                f"seed {seed[0]} of study {study.name} is complete, and {len(study.seeds)} seeds would leave "
+                "it out; every complete seed counts, so run at least as many as before"
+            )
+
+
+def _require_execution(plan: StudyPlan, options: argparse.Namespace) -> None:
+    """Raise a ValueError if a plan says how to compute, and the options say something else."""
+    finder = Parser(add_help=False, allow_abbrev=False)
+    for option in _EXECUTION:
+        finder.add_argument(f"--{option}")
+    for option, value in vars(finder.parse_known_args(plan.arguments)[0]).items():
+        if value is not None and str(asked := getattr(options, option)) != value:
+            raise ValueError(
+                f"{plan.name}/{PLAN} registers --{option} {value}, got {asked}; leave it out, or run --name "
+                "OTHER without the plan"
+            )
+
+
 class PlannedParser(Parser):
     """Inserts the options of a study's plan before those of the command line."""
+
+    takes_seeds = True
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # Any: as in argparse
         given = sys.argv[1:] if args is None else list(args)
@@ -256,8 +340,19 @@ class PlannedParser(Parser):
         plan = read_plan(path)
         if plan.sweep != self.prog:
             raise ValueError(f"{_OPTION} {path} is of {plan.sweep}, and this is {self.prog}; run that sweep")
-        has_seeds = "--seeds" in self._option_string_actions
-        return [*plan.arguments, "--name", plan.name, *(["--seeds", str(plan.seeds)] if has_seeds else [])]
+        seeds = ["--seeds", str(plan.seeds)] if self.takes_seeds else []
+        planned = [*plan.arguments, "--name", plan.name, *seeds]
+        try:
+            super().parse_args(planned)
+        except ValueError as error:
+            raise ValueError(f"arguments of {path}: {error}") from None
+        return planned
+
+
+class UnseededParser(PlannedParser):
+    """The same for a sweep in which other options than --seeds say how many."""
+
+    takes_seeds = False
 
 
 def add_plan_file(parser: argparse.ArgumentParser) -> None:
@@ -294,7 +389,10 @@ def check_registration(study: Study, options: argparse.Namespace) -> Callable[[]
     cells = register_cells(map(describe_cell, study.cells))
     plan.require_seeds(len(study.seeds))
     plan.require_declared()
+    _require_execution(plan, options)
     if options.register:
+        if options.plan:
+            raise ValueError("--register writes the cells, and --plan only shows; leave out one")
         return lambda: _register(plan, cells, Path(options.plan_file))
     plan.require_cells(cells)
     return None
@@ -312,9 +410,10 @@ def _register(plan: StudyPlan, cells: Cells, path: Path) -> int:
     Returns:
         The exit code: 1 if the plan has others.
     """
-    if not plan.cells:
-        with path.open("a", encoding="utf-8") as file:
-            file.write("\n[cells]\n" + "".join(f"{_quote(each)} = {_quote(cells[each])}\n" for each in cells))
+    if "cells" not in plan.registered and not plan.changes:
+        lines = "".join(f"{_quote(each)} = {_quote(cells[each])}\n" for each in cells)
+        text = f"{path.read_text(encoding='utf-8')}\n[cells]\n{lines}"
+        LocalFilesystem(path.parent).replace(path.name, text.encode())
         print(f"{path}: {len(cells)} cells are registered; commit it before anything is run")
         return 0
     difference = describe_difference(plan.cells, cells)

@@ -23,9 +23,11 @@ from lt_rebalance.commands.own_images import (
 )
 from lt_rebalance.commands.study_plan import (
     PlannedParser,
+    UnseededParser,
     add_plan_file,
     check_registration,
     registered_plan,
+    require_continued,
 )
 from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import are_embedded, get_dataset_spec
@@ -145,14 +147,17 @@ def make_parser(question: str, parser_class: type[Parser] = Parser) -> argparse.
     return parser
 
 
-def make_axes_parser(question: str | None, presets: Mapping[str, Preset]) -> argparse.ArgumentParser:
+def make_axes_parser(
+    question: str | None, presets: Mapping[str, Preset], *, takes_seeds: bool = True
+) -> argparse.ArgumentParser:
     """Return the parser of a sweep over axes, as `options.read_axes` reads them.
 
     Args:
         question: the docstring of the sweep.
         presets: by name; the first is the default.
+        takes_seeds: whether --seeds says how many; if not, other options do, also of a registered plan.
     """
-    parser = make_parser(question or "", PlannedParser)
+    parser = make_parser(question or "", PlannedParser if takes_seeds else UnseededParser)
     add_plan_file(parser)
     add_axes(parser, presets)
     own = parser.add_argument_group("images of your own, with --dataset PATH")
@@ -251,8 +256,8 @@ def _prepare(
     note_short(study)
     read_data(sorted({cell.data.dataset for cell in study.cells}), options)
     store, registered = open_results(options), registered_plan(options)
-    if store is not None and registered is not None and study.name in store.list_studies():
-        registered.require_kept(store.load_study(study.name))
+    if store is not None:
+        require_continued(registered, study, store)
     ledger, lease = Ledger(plan, store), None
     if store is not None and not options.plan and (ledger.pending() or options.retry_failed):
         lease = stack.enter_context(Lease(store.files, store.location, study.name))
@@ -272,6 +277,7 @@ def _prepare(
         question=question if registered is None else registered.question,
         confirmatory=() if registered is None else registered.confirmatory,
         changes=() if registered is None else registered.say_changes(),
+        registered=None if registered is None else registered.registered,
         answer=answer,
         ledger=ledger,
         store=store,

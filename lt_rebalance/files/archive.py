@@ -7,6 +7,7 @@ Equal files give equal bytes of the archive wherever zlib is the same. Nothing i
 never more than the archive declares.
 """
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -20,8 +21,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from lt_rebalance.files.filesystem import LocalFilesystem, check_path
+from lt_rebalance.files.trees import walk_files
 from lt_rebalance.ground.errors import NotAFileError
 from lt_rebalance.ground.names import is_foreign
+from lt_rebalance.ground.text import format_bytes
 
 ARCHIVE = "store.zip"
 CHECKSUMS = "SHA256SUMS"
@@ -54,7 +57,9 @@ def write_archive(contents: Mapping[str, bytes]) -> bytes:
 
 
 def write_checksums(contents: Mapping[str, bytes]) -> bytes:
-    """Return one line per file with its sha256 and its name."""
+    """Return one line per file with its sha256 and its name; a ValueError for a name that breaks lines."""
+    if unfit := [name for name in contents if not name.isprintable()]:
+        raise ValueError(f"{CHECKSUMS} cannot have the name {unfit[0]!r}; rename that file")
     lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()]
     return "".join(sorted(lines, key=lambda line: line[64:])).encode()
 
@@ -62,6 +67,68 @@ def write_checksums(contents: Mapping[str, bytes]) -> bytes:
 def is_published(root: Path) -> bool:
     """Whether a directory is that of a published study, and not a store itself."""
     return (root / ARCHIVE).exists() and not (root / "store.json").exists()
+
+
+def write_all_checksums(made: Path, folder: Path) -> int:
+    """Write the checksums of all files of a folder, and return their total bytes.
+
+    Args:
+        made: a directory with the new files of the folder, to which the checksums are added.
+
+    Raises:
+        ValueError: more than a repository should hold.
+    """
+    kept = {path.name: path for path in folder.iterdir() if path.is_file() and not is_foreign(path.name)}
+    new = {path.relative_to(made).as_posix(): path for path in walk_files(made)}
+    paths = {name: path for name, path in (kept | new).items() if name.rpartition("/")[2] != CHECKSUMS}
+    contents: dict[str, bytes] = {name: path.read_bytes() for name, path in paths.items()}
+    checksums = write_checksums(contents)
+    num_bytes = sum(map(len, contents.values())) + len(checksums)
+    if num_bytes > MOST_BYTES:
+        raise ValueError(
+            f"{folder} would have {format_bytes(num_bytes)}, and a published study has at most "
+            f"{format_bytes(MOST_BYTES)}; publish it as several studies"
+        )
+    (made / CHECKSUMS).write_bytes(checksums)
+    return num_bytes
+
+
+def require_replaceable(folder: Path, names: Collection[str]) -> None:
+    """Raise a ValueError if a file of these names, or in such a directory, is not as it was published."""
+    stated: dict[str, str] = {}
+    with contextlib.suppress(FileNotFoundError):
+        stated = _read_checksums((folder / CHECKSUMS).read_bytes())
+    for name in names:
+        for path in [folder / name] if (folder / name).is_file() else walk_files(folder / name):
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+            if found != stated.get(path.relative_to(folder).as_posix()) and not is_foreign(path.name):
+                raise ValueError(
+                    f"{path} is not as it was published, and would be replaced; restore it, or move it away"
+                )
+
+
+def replace_published(made: Path, folder: Path, names: Sequence[str]) -> None:
+    """Move files and directories into a folder; if that fails, the folder is as it was before.
+
+    Args:
+        made: a directory on the same disk, which has them and can be deleted afterwards.
+        names: in this order. Checksums are away meanwhile and come last, so that nobody reads a mixture.
+    """
+    old, every = made / "replaced", (*names, CHECKSUMS)
+    old.mkdir()
+    try:
+        for name in reversed(every):
+            if os.path.lexists(folder / name):
+                os.rename(folder / name, old / name)
+        for name in every:
+            os.rename(made / name, folder / name)
+    except BaseException:
+        for name in every:
+            if not os.path.lexists(made / name):
+                os.rename(folder / name, made / name)
+            if os.path.lexists(old / name):
+                os.rename(old / name, folder / name)
+        raise
 
 
 def read_published(root: Path) -> "ArchiveFiles":
@@ -143,6 +210,10 @@ class ArchiveFiles:
         if len(content) != entry.file_size:
             raise NotAFileError(f"{path} cannot be unpacked: it ends too early")
         return content
+
+    def has_role(self, role: str) -> bool:
+        """Whether it has an artefact of a role."""
+        return any(path.rpartition("/")[2].startswith(f"{role}-") for path in self._entries)
 
     def read_each(self, read: Callable[[ItemT], ResultT], items: Iterable[ItemT]) -> Iterator[ResultT]:
         return map(read, items)

@@ -6,6 +6,7 @@ A view, like logs: no result depends on it. A killed process leaves no end.
 """
 
 import contextlib
+import dataclasses
 import json
 import re
 import socket
@@ -20,6 +21,7 @@ from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.ground.names import check_name
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.ground.values import LARGEST_S, fields, label, number, optional, parse_json, whole
+from lt_rebalance.store.records import Failure
 
 DIRECTORY = "sessions"
 ESTIMATED_AT = (0.1, 0.5, 0.9)
@@ -30,12 +32,19 @@ _BEGIN = fields({**_ID, "command": label, "host": label, "num_stages": whole(1)}
 _TOLD = fields({**_ID, "num_done": whole(), "left_s": optional(_SECONDS)})
 _END = fields({**_ID, "end": label})
 DONE = "done"
-_DIRECTORIES = re.compile(rb"(?<=')/[^']*/|(?<![\w.:/~])/(?:[^\s/\"'=\\]+/)+")
+_DIRECTORIES = re.compile(rb"(?<=')/[^'\n]*/|(?<![\w.:/~])/(?:[^\s/\"'=\\]+/)+")
 
 
 def hide_directories(log: bytes) -> bytes:
     """Return a log, of sessions or of a stage, whose absolute paths are file names: it can be published."""
     return _DIRECTORIES.sub(b"", log)
+
+
+def hide_directories_of(failure: bytes) -> bytes:
+    """Return the JSON of a `Failure` without the directories that its error and traceback name."""
+    found = Failure.from_json(failure)
+    error, traceback = (hide_directories(each.encode()).decode() for each in (found.error, found.traceback))
+    return dataclasses.replace(found, error=error, traceback=traceback).to_json()
 
 
 def sessions_path(study: str) -> str:

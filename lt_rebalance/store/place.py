@@ -23,6 +23,8 @@ PLAN = "plan.toml"
 UNPUBLISHED = ("weights",)
 """roles of artefacts that are left out of published studies: large, and reproduced when a stage is run
 again"""
+WITH_IMAGES = ("samples",)
+"""roles that contain real images: left out, too, where these are a user's own"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ class Place:
             if PLAN in others:
                 raise StoreError(
                     f"{self.location} holds the plan of a study, and no {ARCHIVE}: it has not been published "
-                    "yet"
+                    "yet; name the --storage of its sweep"
                 ) from None
             if others:
                 raise StoreError(
@@ -131,14 +133,15 @@ def find_place(location: str) -> Place:
     root = Path(location).expanduser().absolute()
     if is_published(root):
         try:
-            published = ReadOnlyFilesystem(read_published(root))
+            archive = read_published(root)
         except (ValueError, OSError) as error:
             reason = getattr(error, "strerror", None) or error
             raise StoreError(
                 f"{root} cannot be read as a published study: {reason}; restore its files, or publish it "
                 "again"
             ) from None
-        return Place(location=str(root), files=published, directory=None, left_out=UNPUBLISHED)
+        absent = tuple(role for role in (*UNPUBLISHED, *WITH_IMAGES) if not archive.has_role(role))
+        return Place(location=str(root), files=ReadOnlyFilesystem(archive), directory=None, left_out=absent)
     return Place(location=str(root), files=LocalFilesystem(root), directory=root)
 
 

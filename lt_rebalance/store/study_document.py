@@ -71,6 +71,7 @@ _STUDY = fields(
     {
         "confirmatory": list_of(label),
         "changes": list_of(text),
+        "registered": fields({"changes": list_of(anything)}, others=anything),
         "results_version": whole(),
         "overrides": mapping_of(anything),
         "comparisons": list_of(fields({"cell": whole(), "reference": whole(), "change": label})),
@@ -181,6 +182,8 @@ class StudyDocument:
     """hypotheses and families of contrasts registered before the first run; all others are exploratory"""
     changes: tuple[str, ...] = ()
     """of what was registered, in words"""
+    registered: Mapping[str, Any] | None = None
+    """its plan as plain values, when it was last run; None without a plan, and in older documents"""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """fields of all cells that were replaced, by section"""
     results_version: int | None
@@ -286,8 +289,10 @@ class StudyDocument:
             "comparisons": [dict(vars(each)) for each in self.comparisons],
             "runs": [_describe_run(run) for run in self.runs],
         }
-        if self.confirmatory:
+        if self.confirmatory or self.changes:
             values |= {"confirmatory": list(self.confirmatory), "changes": list(self.changes)}
+        if self.registered is not None:
+            values["registered"] = dict(self.registered)
         if self.tunings:
             values["tunings"] = list(self.tunings)
         if self.results_version is None:
@@ -329,6 +334,7 @@ def parse_study(values: Any, of_file: str) -> StudyDocument:  # Any: a JSON valu
         question=values["question"],
         confirmatory=tuple(values.get("confirmatory", ())),
         changes=tuple(values.get("changes", ())),
+        registered=values.get("registered"),
         overrides=values.get("overrides", {}),
         results_version=values.get("results_version"),
         execution=values["execution"],

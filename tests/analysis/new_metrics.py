@@ -83,7 +83,7 @@ def list_verdicts(results: Results, metric: str) -> dict[str, str]:
     names = contrasts["method"] + " - " + contrasts["comparator"]
     cells = results.cells.set_index("method")["cell"]
     pair = {"study": "synthetic", "cell": cells["undersample"], "reference": cells["none"], "change": "less"}
-    results.comparisons.loc[0] = pair
+    results.comparisons.loc[0] = pair | {"keys": tuple(results.runs["key"])}
     ablations = compare_with_references(results.runs, results.comparisons, metric)
     verdicts = dict(zip(names, contrasts["verdict"], strict=True))
     return verdicts | {"ablation": ablations["verdict"].iloc[0]}

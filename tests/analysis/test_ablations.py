@@ -71,6 +71,32 @@ def test_differences_from_the_reference_are_paired_by_seed(ablated: Results) -> 
     assert loss["study"] == "asked" and loss["data"] == "1/2" and loss["method"] == "none"
 
 
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Study `few` has three seeds and one comparison; `many` has twelve, and this and another comparison."""
+    none = make_cell(get_protocol("sound"), dataset="fashion_mnist", c="1/2", method="none", generator=None)
+    root = tmp_path_factory.mktemp("joint") / "store"
+    truth = Truth(accuracy=lambda run: 0.8 - 0.1 * (run.cell.classifier.beta1 == 0.99))
+    make_store(root, plan_of(ablate([none], CHANGES).study("many", range(12))), truth)
+    return read_results(
+        make_store(root, plan_of(ablate([none], CHANGES[1:]).study("few", range(3))), truth).location
+    )
+
+
+def test_a_study_is_compared_by_its_own_runs_also_where_others_have_more(joint: Results) -> None:
+    frame = compare_with_references(joint.runs, joint.comparisons)
+    few = frame[frame["study"] == "few"].to_dict("records")
+    assert [(row["n_pairs"], row["n_expected"], row["cell_n"], row["verdict"]) for row in few] == [
+        (3, 3, 3, "undecided")
+    ]
+    assert few[0]["holm_p"] == 0.25
+    many = frame[frame["study"] == "many"]
+    assert list(many["n_pairs"]) == [12, 12] and list(many["verdict"])[1] == "worse"
+    for drawn in draw_changes(joint.runs, joint.comparisons):
+        num_pairs = 3 if drawn.title.endswith(": few") else 12
+        assert f"(n = {num_pairs} pairs per row)" in drawn.caption
+
+
 def test_dead_classes_are_counted_on_either_side(ablated: Results) -> None:
     loss, _ = compare_with_references(ablated.runs, ablated.comparisons).to_dict("records")
     assert (loss["reference_collapsed"], loss["reference_n"]) == (1, 3)

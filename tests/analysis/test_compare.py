@@ -154,6 +154,16 @@ def test_planted_differences_are_recovered(contrasts: pd.DataFrame) -> None:
     assert same["verdict"] in ("equivalent", "undecided")
 
 
+def test_equal_numbers_are_equivalent_from_six_pairs_on(grid_results: Results) -> None:
+    runs = grid_results.runs.assign(accuracy=0.8 + grid_results.runs["seed"] / 100)
+    for num_seeds, verdict in ((10, "equivalent"), (5, "undecided"), (1, "undecided")):
+        found = compare(runs[runs["seed"] < num_seeds])
+        assert set(found["verdict"]) == {verdict}
+    apart = runs.assign(accuracy=runs["accuracy"] + MARGIN * (runs["method"] == "oversample"))
+    found = compare(apart).query("method == 'oversample' and comparator == 'none'")
+    assert set(found["verdict"]) <= {"better", "undecided"}  # by the margin, and so not within it
+
+
 def test_describe_difference_equals_scipy_by_hand() -> None:
     first = np.array([0.9, 0.8, 0.85, 0.7, 0.95, 0.75, 0.8])
     second = np.array([0.85, 0.7, 0.86, 0.6, 0.9, 0.7, 0.72])

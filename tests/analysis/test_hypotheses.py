@@ -24,9 +24,11 @@ from analysis.hypotheses.evidence import (
     conclude,
     declared_family,
 )
+from analysis.sentences import describe_registered
+from analysis.significance import least_fisher_p
 from lt_rebalance.commands.sweep import make_axes_parser
 from lt_rebalance.ground.paper import PAPER_GENERATORS
-from lt_rebalance.studies.plan import PlannedRun, compile_study
+from lt_rebalance.studies.plan import PlannedRun, compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, get_protocol, grid
 from lt_rebalance.studies.study import Study
 from sweeps import ablate_beta1, ablate_cgan_training_set, ablate_class_order, ablate_fill, ablate_loss
@@ -256,11 +258,92 @@ def test_conclude_needs_every_part_for_a_claim_and_one_against_it(
     effects: list[float], p_values: list[float], verdict: str
 ) -> None:
     parts = [
-        Part(name=str(index), effect=effect, p_value=p_value, n=10, num_planned=10)
+        Part(name=str(index), effect=effect, p_value=p_value, least_p=0.002, n=10, num_planned=10)
         for index, (effect, p_value) in enumerate(zip(effects, p_values, strict=True))
     ]
     (finding,) = conclude("here", parts)
     assert finding.verdict == verdict and finding.n == 10
+
+
+def part_of(least_p: float, n: int, num_planned: int | None = None) -> Part:
+    """Return a part whose outcome is the most extreme that its test can give, for the claim."""
+    planned = n if num_planned is None else num_planned
+    return Part(name="x", effect=0.1, p_value=least_p, least_p=least_p, n=n, num_planned=planned)
+
+
+@pytest.mark.parametrize(
+    ("parts", "rules", "verdict", "said"),
+    [
+        # Two of six seeds: 2 / 2^6 = .031, which is enough for each part of a claim.
+        ([part_of(2 / 2**6, 6)] * 2, {}, SUPPORTED, "x: +10.00"),
+        ([part_of(2 / 2**5, 5)] * 2, {}, NOT_TESTED, "fewer than 6 seeds cannot reach p < 0.05: x"),
+        # A part that was not run leaves what contradicts: .031 after Holm over two parts, but 2 / 2^7 does.
+        (
+            [part_of(2 / 2**6, 6)] * 2 + [Part(name="y")],
+            {},
+            NOT_TESTED,
+            "fewer than 7 seeds cannot reach p < 0.05: x",
+        ),
+        ([part_of(2 / 2**7, 7)] * 2 + [Part(name="y")], {}, UNDECIDED, "x: +10.00"),
+        # Fisher's exact test of 4 against 4: 2 / 70, too much for seven parts; of 6 against 6: 2 / 924.
+        (
+            [part_of(2 / 70, 4)] * 7,
+            {"is_of_some": True, "least_p": least_fisher_p},
+            NOT_TESTED,
+            "fewer than 6 seeds cannot reach p < 0.05: x",
+        ),
+        ([part_of(2 / 924, 6)] * 7, {"is_of_some": True, "least_p": least_fisher_p}, SUPPORTED, "x: +10"),
+        # A test that can only refute does not count as one that supports: .05^2 after Holm over 20 is .05.
+        (
+            [part_of(0.05**2, 2)] * 20,
+            {"is_only_refuted": True, "least_p": lambda n: 0.05**n},
+            NOT_TESTED,
+            "fewer than 3 seeds cannot reach p < 0.05: x",
+        ),
+        ([part_of(2 / 2**5, 5, 9)], {}, NOT_TESTED, "fewer than 6 seeds have what this needs: x"),
+    ],
+)
+def test_a_claim_is_not_tested_where_no_result_could_decide_it(
+    parts: list[Part], rules: dict[str, Any], verdict: str, said: str
+) -> None:
+    (finding,) = conclude("here", parts, **rules)
+    assert finding.verdict == verdict and finding.evidence.startswith(said)
+
+
+def test_two_seeds_can_contradict_h9_and_one_cannot(tmp_path: Path) -> None:
+    """Two jumps in two runs of one of 15 cells: .05^2 = .0025, and .0375 after Holm; one in one run: .05."""
+    plan = plan_study(protocols=("paper",), num_seeds=2)
+    results = read_results(make_store(tmp_path, plan, Truth(num_rounds=30)).location)
+    rounds = results.rounds
+    is_late = (rounds["method"] == "none") & (rounds["data"] == "7/9") & (rounds["round"] > 20)
+    jumping = dataclasses.replace(results, rounds=rounds.assign(test_accuracy=0.7 + 0.2 * is_late))
+    (row,) = judge(jumping, "H9")
+    assert row["verdict"] == CONTRADICTED and row["n"] == 2
+    assert "C = 7/9, none: 2/2 jump, p = 0.0025, n = 2" in row["evidence"]
+    (row,) = judge(dataclasses.replace(jumping, runs=results.runs.query("seed == 0")), "H9")
+    assert row["verdict"] == NOT_TESTED
+    assert row["evidence"].startswith(
+        "fewer than 2 seeds cannot reach p < 0.05: C = original, none: 0/1 jump"
+    )
+
+
+def test_h13_is_tested_from_the_seeds_at_which_permutations_can_decide(grid_results: Results) -> None:
+    """Of 5! = 120 orders of five seeds, one or two have the largest correlation; of 3! = 6, too many."""
+    classes = grid_results.classes.copy()
+    classes["recall"] = classes["diversity"].fillna(0.5)
+    for num_seeds, verdict in ((3, NOT_TESTED), (5, SUPPORTED)):
+        runs = grid_results.runs.query(f"seed < {num_seeds}")
+        found = dataclasses.replace(grid_results, classes=classes, runs=runs)
+        assert verdicts_of(found, "H13") == [verdict]
+
+
+def test_unequal_numbers_of_runs_can_decide_h10() -> None:
+    """3 of 3 against 0 of 12: 1 / C(15, 3) = 1 / 455, .033 after Holm over 15 parts."""
+    assert least_fisher_p(3, 12) == pytest.approx(1 / 455) and least_fisher_p(12, 3) == pytest.approx(1 / 455)
+    assert least_fisher_p(3) == pytest.approx(2 / 20)
+    part = Part(name="x", effect=1.0, p_value=1 / 455, least_p=least_fisher_p(3, 12), n=3, num_planned=3)
+    (finding,) = conclude("here", [part] * 15, least_p=least_fisher_p, is_of_some=True)
+    assert finding.verdict == SUPPORTED
 
 
 @pytest.mark.slow
@@ -363,6 +446,68 @@ def test_methods_that_fall_short_by_less_than_the_margin_match(grid_results: Res
         assert (verdicts_of(named, "H14"), verdicts_of(named, "H14b")) == ([matches], [beats])
 
 
+def test_h14_is_about_the_training_sets_of_the_setting_alone(tmp_path: Path) -> None:
+    """A new claim does not wait for the other C of the paper; H4, which is the paper's, does."""
+    cells = grid(
+        [get_protocol("sound")],
+        dataset="fashion_mnist",
+        cs=["1/2"],
+        methods=["none", "undersample", "oversample", *LOGIT_METHODS],
+        generators=[],
+    )
+    plan = compile_study(
+        Study(name="one", cells=cells, seeds=tuple(range(8))), plan_study(num_seeds=1).execution
+    )
+    truth = Truth(accuracy=lambda run: 0.8 - 0.1 * (run.cell.method_label in ("none", "oversample")))
+    results = read_results(make_store(tmp_path, plan, truth).location)
+    for name in ("H14", "H14b"):
+        (row,) = judge(results, name)
+        assert row["verdict"] == SUPPORTED
+        assert row["evidence"].count("n = 8") == 3 and "not run" not in row["evidence"]
+    (row,) = judge(results, "H4")
+    assert row["verdict"] == UNDECIDED and "C = 7/9, undersample minus none: not run" in row["evidence"]
+
+
+def test_a_hypothesis_is_registered_where_the_study_that_registers_it_has_cells(tmp_path: Path) -> None:
+    """H7 by `second` alone; H10, which compares cells of both, too; H4 by `first`."""
+    for name, protocol, confirmatory in (("first", "sound", ("H4",)), ("second", "paper", ("H7", "H10"))):
+        plan = plan_study(
+            name=name,
+            protocols=(protocol,),
+            cs=("7/9", "1/2"),
+            methods=("none", "undersample"),
+            generators=(),
+            num_seeds=1,
+        )
+        document = dataclasses.replace(
+            describe_plan(plan), confirmatory=confirmatory, changes=("2026-11-30: x.",)
+        )
+        store = make_store(tmp_path, plan)
+        store.write_study(document)
+    results = read_results(store.location)
+    judged = judge_hypotheses(results)
+    is_first = judged["where"].str.startswith("sound")
+    found = {
+        name: list(of_one["registration"])
+        for name, of_one in judged[judged["where"] != ""].groupby("hypothesis")
+    }
+    assert list(judged.loc[is_first & (judged["hypothesis"] == "H7"), "registration"]) == ["exploratory"]
+    assert sorted(found["H7"]) == sorted(found["H4"]) == ["exploratory", "registered"]
+    assert list(judged.loc[is_first & (judged["hypothesis"] == "H4"), "registration"]) == ["registered"]
+    assert found["H10"] == ["registered"] and set(judged.query("hypothesis == 'H5'")["registration"]) == {
+        "exploratory"
+    }
+    assert describe_registered(results.confirmatory) == (
+        "Before the first run of first: H4. Before the first run of second: H7 and H10. Everything else is "
+        "exploratory, and so is every test with a q."
+    )
+    assert results.changes == ("first: 2026-11-30: x.", "second: 2026-11-30: x.")
+    alone = read_results(store.location, studies=["second"])
+    assert set(judge_hypotheses(alone).query("hypothesis == 'H7'")["registration"]) == {"registered"}
+    assert describe_registered(alone.confirmatory).startswith("Before the first run: H7 and H10. Everything")
+    assert alone.changes == ("2026-11-30: x.",)
+
+
 def test_cells_that_differ_in_more_than_the_loss_contradict_nothing_either(tmp_path: Path) -> None:
     truth = Truth(collapse_rate=lambda run: float(run.cell.protocol == "sound"))
     results = results_of(tmp_path, truth, (get_protocol("paper"), get_protocol("sound")))
@@ -392,7 +537,10 @@ def test_permuted_classes_cannot_stand_for_one_class_in_h13(grid_results: Result
 
 def test_declared_p_values_are_those_of_the_contrasts(grid_results: Results) -> None:
     contrasts = compare(grid_results.runs).query("holm_p.notna()")
-    found = Evidence(grid_results).declared_p(declared_family("H2"), grid_results.cells["setting"].iloc[0])
+    parts = Evidence(grid_results).declared_parts(
+        declared_family("H2"), grid_results.cells["setting"].iloc[0]
+    )
+    found = {contrast: part.p_value for contrast, part in parts.items()}
     keys = contrasts[["data", "method", "comparator"]].itertuples(index=False, name=None)
     assert dict(zip(keys, contrasts["holm_p"], strict=True)) == pytest.approx(found) and len(found) == 24
 

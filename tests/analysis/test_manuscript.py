@@ -1,6 +1,7 @@
 """`--paper`: three tables, three figures and a text, with the numbers of the runs; and they compile."""
 
 import csv
+import dataclasses
 import io
 import re
 from pathlib import Path
@@ -159,6 +160,22 @@ def test_one_seed_gives_means_and_says_that_intervals_are_left_out(tmp_path: Pat
     assert "±" not in files["paper/table1-main.tex"].decode().partition("midrule")[2]
     assert "- intervals and p values: there is one seed" in files["paper/numbers.txt"].decode()
     assert b"worst_class_recall" in files["paper/table3-classes.csv"]
+    rows = read_csv(files["paper/table2-differences.csv"])
+    assert rows and all(row["p_none"] == row["p_oversample"] == "" for row in rows)
+    assert "1.000" not in files["paper/table2-differences.tex"].decode()
+
+
+def test_caption_has_all_numbers_of_seeds(tmp_path: Path) -> None:
+    """A second seed of none and oversample at C = 1/2 alone: no row of table 1 has one n."""
+    results = make_results(tmp_path, cs=("7/9", "1/2"), num_seeds=2, **METHODS)
+    runs = results.runs
+    is_left = (runs["seed"] == 0) | ((runs["data"] == "1/2") & (runs["method"] != "undersample"))
+    results = dataclasses.replace(results, runs=runs[is_left])
+    files = make_manuscript(results, compute_frames(results), choose(results), "two", "command")
+    assert "n = 1 to 2 runs per row" in files["paper/table1-main.tex"].decode()
+    assert "n = 1 to 2 pairs per row" in files["paper/table2-differences.tex"].decode()
+    by_place = {(row["data"], row["method"]): row for row in read_csv(files["paper/table2-differences.csv"])}
+    assert by_place["1/2", "oversample"]["p_none"] == "1.0" and by_place["7/9", "oversample"]["p_none"] == ""
 
 
 def test_one_method_has_no_differences_and_says_so(tmp_path: Path) -> None:

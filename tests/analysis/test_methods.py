@@ -109,6 +109,25 @@ def frame(results: Results) -> pd.DataFrame:
     )
 
 
+def test_each_study_is_ranked_and_compared_by_its_own_runs(tmp_path: Path) -> None:
+    few, many = plan_methods("focal", seeds=3), plan_methods("focal", "mixup", seeds=6)
+    truth = Truth(accuracy=lambda run: 0.8 + 0.1 * (run.cell.method_label == "focal"))
+    for name, plan in (("few", few), ("many", many)):
+        named = compile_study(dataclasses.replace(plan.study, name=name), plan.execution)
+        store = make_store(tmp_path, named, truth)
+    results = read_results(store.location)
+    frame = methods_frame(results.runs, results.cells, results.comparisons, results.tunings)
+    by_study = {name: of_study.set_index("method") for name, of_study in frame.groupby("study")}
+    assert set(by_study["few"]["n"]) == {3} and set(by_study["many"]["n"]) == {6}
+    assert set(by_study["few"]["family_size"]) == {3} and set(by_study["many"]["family_size"]) == {5}
+    pairs = name_difference("accuracy", "none", "n_pairs")
+    assert by_study["few"].loc["focal", pairs] == 3 and by_study["many"].loc["focal", pairs] == 6
+    assert by_study["few"].loc["focal", "standing"] == "undecided"
+    alone = read_results(store.location, studies=["few"])
+    expected = methods_frame(alone.runs, alone.cells, alone.comparisons, alone.tunings).set_index("method")
+    pd.testing.assert_frame_equal(by_study["few"], expected, check_dtype=False)
+
+
 # Ranks
 
 
@@ -249,8 +268,20 @@ def test_three_seeds_rank_and_decide_nothing_and_say_what_it_takes(tmp_path: Pat
     assert (frame["rank_high"] - frame["rank_low"] == 2).all()
     assert set(frame["standing"]) == {"", "undecided"}
     ranking, none, *_ = methods_tables(frame)
+    assert "(exact up to 14 seeds, random signs above;" in ranking.notes[0]
+    assert "among the pairs of a training set is at most 5 %." in ranking.notes[0]
     assert "With 3 seeds no two methods can be distinguished; that takes 6." in ranking.meaning
     assert "can be significant after Holm's correction over 3 differences; that takes 7 pairs" in none.meaning
+
+
+def test_only_method_with_a_run_is_not_called_the_best(tmp_path: Path) -> None:
+    plan = plan_methods("balanced_softmax", seeds=6)
+    store = make_store(tmp_path / "store", plan, Truth(accuracy=lambda run: 0.8, seed_sd=0, residual_sd=0))
+    for run in (run for run in plan.runs if run.cell.method_label != "none"):
+        (Path(store.location) / "stages" / run.key / "result.json").unlink()
+    found = read_results(store.location, allow=["gaps"])
+    ranking, *_ = methods_tables(methods_frame(found.runs, found.cells, found.comparisons, found.tunings))
+    assert ranking.meaning == "Only none has a complete run (mean 0.800)."
 
 
 @pytest.mark.slow

@@ -16,7 +16,9 @@ from statsmodels.stats.multitest import multipletests
 from analysis.estimates import NOT_ESTIMABLE, mean_interval, rate_interval
 from analysis.significance import (
     MAX_EXACT,
+    MAX_PERMUTED,
     NUM_FLIPS,
+    NUM_PERMUTATIONS,
     association,
     benjamini_hochberg,
     better_share,
@@ -26,6 +28,9 @@ from analysis.significance import (
     fisher_p,
     hedges_g_av,
     holm,
+    least_association_p,
+    least_fisher_p,
+    least_welch_p,
     paired_t_p,
     rope_probabilities,
     sign_flip_p,
@@ -425,15 +430,49 @@ def test_better_share_is_nan_where_values_are_missing() -> None:
 def test_nothing_is_divided_by_a_spread_of_zero(values: list[float]) -> None:
     for test in (paired_t_p, d_z):
         assert math.isnan(test(values))
-    assert all(map(math.isnan, rope_probabilities(values, 1))) and math.isnan(tost_p(values, 1))
+    assert all(map(math.isnan, rope_probabilities(values, 0))) and math.isnan(tost_p(values, 0))
     assert math.isnan(hedges_g_av(values, [2 * value for value in values]))
     assert math.isnan(correlation(values, list(range(len(values)))))
+
+
+def test_equal_differences_are_equivalent_inside_the_margin_alone() -> None:
+    """The limit of ever smaller spreads around 0.2: within 0.3, and not within 0.2 or less."""
+    for sd in (1e-3, 1e-6, 0.0):
+        values = 0.2 + sd * np.array([-1.0, 1, -1, 1, -1, 1])
+        assert tost_p(values, 0.3) == pytest.approx(0, abs=1e-9)
+        assert rope_probabilities(values, 0.3) == pytest.approx((0, 1, 0), abs=1e-9)
+        assert tost_p(-values, 0.3) == pytest.approx(0, abs=1e-9)
+    for margin in (0.2, 0.1):
+        assert math.isnan(tost_p([0.2] * 6, margin))
+    assert math.isnan(tost_p([0.2], 0.3))
 
 
 def test_exact_tests_of_equal_differences() -> None:
     assert sign_flip_p([0.1] * 10) == wilcoxon_p([0.1] * 10) == 2 / 1024
     assert sign_flip_p([0.0] * 10) == 1 and math.isnan(wilcoxon_p([0.0] * 10))
     assert sign_flip_p([0.4]) == wilcoxon_p([0.4]) == 1
+
+
+@pytest.mark.parametrize(("n", "n_other"), [(3, 3), (3, 12), (12, 3), (5, 2)])
+def test_least_p_of_two_rates_is_that_of_no_other_table(n: int, n_other: int) -> None:
+    tables = [(k, k_other) for k in range(n + 1) for k_other in range(n_other + 1)]
+    smallest = min(fisher_p(k, n, k_other, n_other) for k, k_other in tables)
+    assert least_fisher_p(n, n_other) == pytest.approx(smallest)
+
+
+def test_least_p_of_an_association_is_that_of_equal_columns() -> None:
+    """The reversed order of four seeds counts with the order itself, unless another column has another."""
+    one = np.array([[0.0], [1], [2], [3]])
+    assert association(one, one).p_value == least_association_p(4, 1) == 2 / 24
+    two = np.hstack([one, one[[1, 0, 2, 3]]])
+    assert association(two, two).p_value == least_association_p(4, 2) == 1 / 24
+    assert math.isnan(least_association_p(2, 2)) and math.isnan(least_association_p(4, 0))
+    assert least_association_p(MAX_PERMUTED + 1) == 1 / (NUM_PERMUTATIONS + 1)
+
+
+def test_welchs_test_has_no_least_p_from_two_values_on() -> None:
+    assert math.isnan(least_welch_p(1)) and math.isnan(welch_p([0.0], [1.0, 1.1]))
+    assert least_welch_p(2) == 0 and welch_p([0, 1e-9], [1, 1 + 1e-9]) < 1e-9
 
 
 def test_rates_without_runs_are_nan() -> None:

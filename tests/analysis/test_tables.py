@@ -10,7 +10,10 @@ import pandas as pd
 import pytest
 
 from analysis.collect import Results, read_results
+from analysis.significance import say_p
+from analysis.summary import describe_limits
 from analysis.tables import Cell, Table, build_tables, compute_frames, to_csv, to_latex, to_markdown
+from analysis.tables.claims import hypothesis_table
 from analysis.tables.cost import describe_cost, share_costs
 from analysis.tables.formats import (
     DATA_COLUMN,
@@ -258,6 +261,75 @@ def test_a_study_of_one_method_has_no_contrasts_and_says_so(tmp_path: Path) -> N
     assert "No setting has none or oversample" in to_markdown(tables["t2-differences"])
 
 
+def test_sources_are_separated_over_the_methods_that_share_two_seeds(tmp_path: Path) -> None:
+    """Seeds 0 to 2 of two methods: .70, .74, .78 and .75, .80, .82; the third has seed 0 alone."""
+    accuracies = ACCURACIES | {"undersample": (0.6, NAN, NAN)}
+    results = make_results(tmp_path / "three", accuracies)
+    tables = tables_of(results)
+    (row,) = tables["t4-components"].frame.to_dict("records")
+    assert (row["n_seeds"], row["num_methods"], row["left_out"]) == (3, 2, "undersample")
+    assert tables["t4-components"].meaning.endswith(
+        " Left out, with other seeds than the rest: undersample of C = 1/2."
+    )
+    alone = tables_of(make_results(tmp_path / "two"))["t4-components"]
+    assert alone.frame.loc[0, "seed_sd"] == row["seed_sd"] and "left_out" not in alone.frame
+    assert "T4a separates" in " ".join(describe_limits(results, compute_frames(results)))
+    few = make_results(tmp_path / "few", ACCURACIES | {"none": (0.7, NAN, NAN)})
+    assert tables_of(few)["t4-components"].is_empty
+    assert "T4a separates" not in " ".join(describe_limits(few, compute_frames(few)))
+
+
+def test_noise_of_test_images_is_told_for_each_data_set(tmp_path: Path) -> None:
+    """sqrt(.8 * .2 / 10,000) = .0040, and sqrt(.5 * .5 / 1,000) = .0158."""
+    small = Truth(accuracy=lambda run: 0.5, seed_sd=0, residual_sd=0, test_counts_K=(100,) * 10)
+    large = Truth(accuracy=lambda run: 0.8, seed_sd=0, residual_sd=0)
+    for dataset, truth in (("mnist", small), ("fashion_mnist", large)):
+        plan = plan_study(
+            name=dataset, dataset=dataset, methods=("none",), generators=(), cs=("1/2",), num_seeds=1
+        )
+        store = make_store(tmp_path, plan, truth)
+    results = read_results(store.location)
+    said = describe_limits(results, compute_frames(results))[0]
+    assert (
+        "10,000 test images of fashion_mnist alone would change an accuracy of 0.800 by 0.40 points" in said
+    )
+    assert "1,000 test images of mnist alone would change an accuracy of 0.500 by 1.58 points" in said
+    one = read_results(store.location, studies=["mnist"])
+    assert describe_limits(one, compute_frames(one))[0] == (
+        "Intervals cover the choice of seed on one test set, not the choice of test images or data set. A "
+        "new draw of 1,000 test images alone would change an accuracy of 0.500 by 1.58 points (binomial "
+        "standard deviation). A difference between methods on the same images changes less, the fewer images "
+        "they disagree on."
+    )
+
+
+def judged_of(*undecided: str) -> pd.DataFrame:
+    """Return hypotheses with these evidences of undecided verdicts, and one that is supported."""
+    verdicts = ["undecided"] * len(undecided) + ["supported"]
+    frame = pd.DataFrame({"verdict": verdicts, "evidence": [*undecided, "C = 7/9, a minus b: not run"]})
+    return frame.assign(hypothesis="H1")
+
+
+def test_undecided_is_explained_by_the_reasons_that_the_evidence_gives() -> None:
+    few = "a minus b: +1.00 points, p = 0.2, n = 6"
+    usual = "n is too small for the effect, or that there is no effect; the data do not show which."
+    said = hypothesis_table(judged_of(few)).meaning
+    assert f"1 undecided. Undecided means that {usual} Supported applies" in said
+    said = hypothesis_table(
+        judged_of(
+            few,
+            "a minus b: not run",
+            "a minus b: not run; where some seeds diverged, the remaining seeds decide nothing",
+            f"{few}; no verdict, because the configurations differ in more than the claim",
+        )
+    ).meaning
+    assert (
+        "In 3 of 4 undecided verdicts the evidence names another reason: parts of the claim that were not "
+        "run (2), seeds that were lost (1) and configurations that differ in more than the claim (1). "
+        f"Otherwise undecided means that {usual}"
+    ) in said
+
+
 # Formats
 
 
@@ -275,6 +347,16 @@ def test_a_study_of_one_method_has_no_contrasts_and_says_so(tmp_path: Path) -> N
         (p_value(0.0019531), "0.002"),
         (p_value(0.0002), "< 0.001"),
         (p_value(NAN), "not estimable"),
+        # Three digits never put a number on the level of 0.05, or on its other side.
+        (p_value(0.0498), "0.0498"),
+        (p_value(0.05029), "0.0503"),
+        (p_value(0.04949), "0.049"),
+        (p_value(0.0506), "0.051"),
+        (p_value(0.049996), "0.049996"),
+        (p_value(0.05), "0.050"),
+        (p_value(0.0125 * 4), "0.050"),
+        (say_p(0.04996, "g"), "0.04996"),
+        (say_p(0.000244140625, "g"), "0.000244"),
         (estimate(0.8, 0.7, 0.9, share), "0.800 (0.700 to 0.900)"),
         (estimate(0.8, NAN, NAN, share), "0.800 (interval not estimable)"),
         (estimate(NAN, NAN, NAN, share), "not estimable"),

@@ -1,5 +1,6 @@
 """A study that was run is published so that everybody can check it, or not at all."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -7,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +19,10 @@ from analysis.__main__ import main as analyse
 from lt_rebalance.cli import publish as command
 from lt_rebalance.cli.main import main
 from lt_rebalance.commands.study_plan import register_cells
+from lt_rebalance.files import archive
 from lt_rebalance.monitoring.sessions import SessionLog, sessions_path
 from lt_rebalance.store import Store, open_store
+from lt_rebalance.store.records import Failure
 from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
@@ -40,6 +44,14 @@ stopping = "after four seeds"
 confirmatory = ["H2", "claims of the paper"]
 """
 
+
+def save_zeros(*shape: int) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.zeros(shape, dtype=np.uint8))
+    return file.getvalue()
+
+
+ARRAYS = {"predictions": save_zeros(1000), "samples": save_zeros(3, 10, 10, 1, 28, 28)}
 Publish = Callable[..., tuple[int, str, str]]
 
 
@@ -54,13 +66,13 @@ def store(tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution) ->
         make_cell(small_protocol, method="cgan", generator="small_mlp_cgan_leaky", **common),
     )
     plan = compile_study(Study(name=NAME, cells=cells, seeds=(0, 1, 2)), cpu_execution)
-    opened.write_study(describe_plan(plan))
-    predictions = io.BytesIO()
-    np.save(predictions, np.zeros(1000, dtype=np.uint8))
+    opened.write_study(dataclasses.replace(describe_plan(plan), confirmatory=("H2", "claims of the paper")))
     for key, stage in plan.stages.items():
-        role = ("weights", ".safetensors") if stage.kind == "generator" else ("predictions", ".npy")
-        artifact = opened.write_artifact(key, *role, predictions.getvalue())
-        opened.commit(make_up(stage, artifacts={role[0]: artifact}))
+        contents = {"predictions": ARRAYS["predictions"]}
+        if stage.kind == "generator":
+            contents = {"weights": b"weights", "samples": ARRAYS["samples"]}
+        artifacts = {role: opened.write_artifact(key, role, ".npy", each) for role, each in contents.items()}
+        opened.commit(make_up(stage, artifacts=artifacts))
     key = plan.runs[0].key
     log = [f"t INFO x: classifier 1/2 none seed 0: {said}" for said in ("begins", "round 1/2, 3600.0 s: a")]
     log += [
@@ -119,7 +131,6 @@ def test_folder_holds_everything_and_is_published_again_alike(
     }
     listed = dict(reversed(line.split("  ", 1)) for line in first.pop("SHA256SUMS").decode().splitlines())
     assert listed == {name: hashlib.sha256(content).hexdigest() for name, content in first.items()}
-    (folder / "report" / "left.txt").write_text("of an earlier report")
     assert json.loads(publish("--json")[1])["records"] == 9
     assert {name: content for name, content in read_files(folder).items() if name != "SHA256SUMS"} == first
     published = open_store(str(folder), None, create=False, is_read_only=True)
@@ -156,7 +167,8 @@ def test_readme_tells_runs_keys_attempts_and_cost(publish: Publish, folder: Path
         "2 cells at 3 seeds: planned 6, complete 6, failed 0, diverged 0, missing 0.",
         f"`{keys}`",
         "Confirmatory: H2, claims of the paper; everything else is exploratory.",
-        "1 attempts began a training, 1 resumed from a\ncheckpoint, and 0 began at a stage",
+        "1 of 9 stages have logs; one that another study trained has none. By them 1 attempts began",
+        "round, 1 more at a checkpoint, and 0 at a stage whose training had ended.",
         "saved 1.00 h of training",
         "| 15 | none: killed |  | python sweep.py --storage=store --data-dir 'x' 7/9 |",
         f"verify studies/{NAME} ",
@@ -228,10 +240,10 @@ def test_what_is_not_whole_or_not_planned_is_not_published(
     if harm in (remove_record, ask_for_more_seeds):
         assert publish("--partial")[0] == 0
         text = (folder / "README.md").read_text()
-        assert "--partial\n" in text and "plan.toml --seeds 3 --storage again" in text
-        assert ("**Interim.** The stopping rule asks for at least 4 seeds" in text) == (
-            harm is ask_for_more_seeds
-        )
+        has_gap = harm is remove_record
+        assert ("--partial\n" in text) == has_gap and "plan.toml --seeds 3 --storage again" in text
+        says = "3 seeds, and this has 2 that are complete, of 3." if has_gap else "4 seeds, and this has 3."
+        assert f"**Interim.** The stopping rule asks for at least {says}" in text
 
 
 @pytest.mark.parametrize(
@@ -273,9 +285,91 @@ def test_study_that_a_repository_should_not_hold_is_refused(
 ) -> None:
     for most, words in ((1000, "the archive alone"), (60_000, f"{NAME} would have")):
         monkeypatch.setattr(command, "MOST_BYTES", most)
+        monkeypatch.setattr(archive, "MOST_BYTES", most)
         code, _, err = publish()
         assert code == 2 and words in err and "publish it as several studies" in err
     assert list(folder.iterdir()) == [folder / "plan.toml"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unprinted_figures")
+def test_real_images_of_ones_own_are_not_published(
+    publish: Publish, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def list_roles() -> set[str]:
+        published = open_store(str(folder), None, create=False, is_read_only=True)
+        assert published is not None
+        held = {path.split("/")[2].partition("-")[0] for path in list_names(folder) if path.count("/") == 2}
+        assert held.isdisjoint(published.left_out)
+        return held
+
+    assert publish()[0] == 0 and "samples" in list_roles()
+    assert list(folder.glob("report/figures/f8-[ns]*"))
+    monkeypatch.setattr(command, "is_own_name", lambda name: True)
+    assert publish()[0] == 0 and "samples" not in list_roles()
+    assert not list(folder.glob("report/figures/f8-[ns]*"))
+    assert main(["show", str(folder)]) == 0 and analyse([str(folder), "--out", str(folder.parent / "x")]) == 0
+
+
+def list_names(folder: Path) -> list[str]:
+    with zipfile.ZipFile(folder / "store.zip") as file:
+        return file.namelist()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unprinted_figures")
+def test_published_failure_names_no_directory(publish: Publish, folder: Path, store: Store) -> None:
+    key = store.load_study(NAME).runs[0].key
+    record = store.read_record(key)
+    assert record is not None
+    told = {
+        "error": "no /home/me/z",
+        "traceback": 'Traceback:\n  File "/home/me/x.py", line 1\n    it\'s at /home/me/y',
+    }
+    store.note_error(Failure(key=key, kind=record.kind, stage=record.stage, provenance={}, **told))
+    assert publish()[0] == 0
+    (name,) = [each for each in list_names(folder) if "/errors/" in each]
+    with zipfile.ZipFile(folder / "store.zip") as file:
+        failure = Failure.from_json(file.read(name))
+    assert failure.error == "no z"
+    assert failure.traceback == 'Traceback:\n  File "x.py", line 1\n    it\'s at y'
+
+
+def test_search_that_only_another_store_has_is_named(publish: Publish, store: Store) -> None:
+    document = store.load_study(NAME)
+    values: dict[str, object] = {"learning_rate": 0.001}
+    tuning = {"cell": 0, "search": "tuned", "method": "none", "num_trials": 2, "num_seeds": 1}
+    told = {"tunings": (tuning | {"values": values, "untuned": values},)}
+    store.write_study(dataclasses.replace(document, **told))
+    code, _, err = publish()
+    assert code == 2 and "lacks search tuned" in err and "copy searches/tuned from" in err
+
+
+@pytest.mark.parametrize("name", ["README.md", "report/notes.txt", "store.zip"])
+def test_what_was_not_published_is_not_replaced(name: str, publish: Publish, folder: Path) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("mine")
+    before = read_files(folder)
+    code, _, err = publish()
+    assert code == 2 and f"{name} is not as it was published" in err and "move it away" in err
+    assert read_files(folder) == before
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unprinted_figures")
+def test_reading_commands_write_nothing_into_a_published_study(
+    publish: Publish, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert publish()[0] == 0
+    before = read_files(folder)
+    monkeypatch.chdir(folder)
+    for call in (
+        lambda: analyse(["."]),
+        lambda: analyse([str(folder), "--out", str(folder / "report")]),
+        lambda: main(["export", str(folder), "--to", "csv", "--out", str(folder)]),
+    ):
+        assert call() == 2 and capsys.readouterr().err.count("\n") == 1
+    assert read_files(folder) == before
 
 
 @pytest.mark.slow

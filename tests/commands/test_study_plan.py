@@ -16,7 +16,7 @@ from lt_rebalance.commands.study_plan import (
     register_cells,
     require_registered,
 )
-from lt_rebalance.store import open_store
+from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.study_document import StudyDocument
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from tests.commands.test_option_contract import load_sweep
@@ -108,6 +108,17 @@ def test_plan_of_another_sweep_and_register_without_a_plan_are_refused(path: Pat
     assert load_sweep("full_grid")[1](["--register"]) == 2
 
 
+def test_sweep_whose_seeds_are_counted_by_source_is_planned(path: Path, run: Run) -> None:
+    counts = '"--subsets", "2", "--cgans", "2", "--classifiers", "2"'
+    text = PLAN.replace("full_grid", "nested_seeds").replace("seeds = 4", "seeds = 8")
+    path.write_text(text.replace('"--methods", "none", "undersample"', counts))
+    assert run("--register", sweep="nested_seeds")[0] == 0
+    code, out, _ = run("--plan", sweep="nested_seeds")
+    assert code == 0 and out.startswith("pilot: planned=8 ")
+    code, _, err = run("--plan", "--subsets", "3", sweep="nested_seeds")
+    assert code == 2 and "has 12 seeds, and pilot/plan.toml registers 1 to 8" in err
+
+
 def test_register_shows_the_change_that_has_to_be_listed(path: Path, run: Run) -> None:
     run("--register")
     before = path.read_text()
@@ -139,6 +150,8 @@ def test_change_counts_over_what_was_planned(path: Path, run: Run) -> None:
         ("least_seeds = 2", "least_seeds = 5", "least_seeds must be at most seeds, got 5 and 4"),
         ("question", "asks", "'question'"),
         ("stopping =", "stopping =\n", "is not a TOML file"),
+        ("seeds = 4", "seeds = 4\nchanges = 1", "changes must be a list"),
+        ('"100"]', '"100", "--stepz", "3"]', "plan.toml: unrecognized arguments: --stepz 3"),
         ('"H4"', '"H4", "R2", "H99"', "unknown confirmatory 'H99'; known: claims of the paper, H1, "),
         ('confirmatory = ["H4"]', CHANGE, "drops 'fashion_mnist_mini sound 1/2 undersample', which is not"),
         ('confirmatory = ["H4"]', CHANGE.replace("why", "reason"), "changes.0 must be an object with 'why'"),
@@ -162,6 +175,7 @@ def make_plan(document: StudyDocument, **changes: object) -> StudyPlan:
         "name": document.name,
         **dict.fromkeys(("question", "sweep", "stopping"), "x"),
         **dict.fromkeys(("arguments", "confirmatory", "changes"), ()),
+        "registered": {"changes": []},
         "seeds": 3,
         "least_seeds": 2,
         "cells": register_cells(document.cells),
@@ -191,13 +205,12 @@ def test_what_a_store_holds_is_held_against_the_plan() -> None:
     ("now", "words"),
     [
         ({"confirmatory": ("H4",)}, r"run with confirmatory = \[H1, H4\], and pilot/plan.toml has \[H4\]"),
+        ({"confirmatory": ()}, r"pilot/plan.toml has \[\]"),
         ({"changes": ()}, "changes that pilot/plan.toml does not list"),
         ({"changes": (LATER, EARLIER)}, "Restore them, and append what is new"),
     ],
 )
-def test_what_is_judged_and_what_was_changed_stay_as_the_study_was_run(
-    now: dict[str, object], words: str
-) -> None:
+def test_older_documents_keep_what_is_judged_and_what_was_changed(now: dict[str, object], words: str) -> None:
     plan = make_plan(make_study("pilot"), confirmatory=("H1", "H4"), changes=(EARLIER,))
     document = dataclasses.replace(
         make_study("pilot"), confirmatory=plan.confirmatory, changes=plan.say_changes()
@@ -205,20 +218,96 @@ def test_what_is_judged_and_what_was_changed_stay_as_the_study_was_run(
     require_registered(dataclasses.replace(plan, changes=(EARLIER, LATER)), document)
     with pytest.raises(ValueError, match=words):
         require_registered(dataclasses.replace(plan, **now), document)
+    with pytest.raises(ValueError, match=r"run with confirmatory = \[\], and"):  # nobody registered it
+        require_registered(plan, dataclasses.replace(document, confirmatory=()))
 
 
-def test_sweep_goes_on_only_with_what_it_began_to_confirm(path: Path, run: Run) -> None:
+@pytest.fixture
+def began(path: Path, run: Run) -> Store:
+    """Return the store of the registered study, which one sweep began: no run is finished."""
     run("--register")
+    path.write_text(path.read_text() + STEPS)
     store = open_store("results", RESULTS_VERSION, create=True)
     assert store is not None
-    document = dataclasses.replace(make_study("pilot"), confirmatory=("H4",))
-    store.write_study(document)
+    plan = read_plan(str(path))
+    told = {"confirmatory": plan.confirmatory, "changes": plan.say_changes(), "registered": plan.registered}
+    store.write_study(dataclasses.replace(make_study("pilot"), **told))
+    return store
+
+
+STEPS = """
+[[changes]]
+date = 2026-12-02
+what = "no more than planned"
+why = "it is"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"H4"', '"H4", "R2"', "run with confirmatory = [H4], and pilot/plan.toml has [H4, R2]"),
+        ("least_seeds = 2", "least_seeds = 1", "another least_seeds than when its study was run"),
+        ("after four", "after some", "another stopping than when"),
+        ("seeds = 4\nleast_seeds = 2\n", "seeds = 4\n", "another least_seeds than when"),
+        ("no more than", "as", "changes that pilot/plan.toml does not list"),
+        (STEPS, "", "changes that pilot/plan.toml does not list"),
+        ('why = "it is"', 'why = "it is"\nleast_seeds = 1', "changes that pilot/plan.toml does not list"),
+        ('why = "it is"', 'why = "it is"' + STEPS + 'confirmatory = ["H1"]', "has [H1]; what is"),
+    ],
+)
+def test_plan_stays_as_it_was_when_its_study_began(
+    old: str, new: str, words: str, began: Store, path: Path, run: Run
+) -> None:
     assert run("--plan")[0] == 0
-    path.write_text(path.read_text().replace('"H4"', '"H4", "R2"'))
+    before = began.load_study("pilot")
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
     for options in (["--plan"], []):
         code, _, err = run(*options)
-        assert code == 2 and "run with confirmatory = [H4], and pilot/plan.toml has [H4, R2]" in err
-    assert store.load_study("pilot") == document
+        assert code == 2 and words in err and err.count("\n") == 1
+    assert began.load_study("pilot") == before
+
+
+def test_plan_of_a_study_that_began_takes_further_changes(began: Store, path: Path, run: Run) -> None:
+    path.write_text(path.read_text() + STEPS + "seeds = 3\n")
+    assert run("--plan")[1].startswith("pilot: planned=6 ")
+
+
+def test_registered_study_is_not_replaced_by_a_sweep_without_its_plan(
+    began: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = load_sweep("full_grid")[1]
+    given = ["--c", "1/2", "--methods", "none", "--steps", "100", "--plan", "--name"]
+    assert sweep([*given, "pilot"]) == 2
+    assert "is preregistered, and runs with --plan-file alone" in capsys.readouterr().err
+    assert sweep([*given, "another"]) == 0
+
+
+def test_complete_seed_is_not_left_out(began: Store, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = [each.seed for each in began.load_study("pilot").runs]
+    assert seeds == [0, 1] and run("--plan", "--seeds", "1")[0] == 0  # neither has a result
+    monkeypatch.setattr(Store, "read_outcome", lambda self, key: key)
+    code, _, err = run("--plan", "--seeds", "1")
+    assert code == 2 and "seed 1 of study pilot is complete, and 1 seeds would leave it out" in err
+    assert run("--plan", "--seeds", "2")[0] == 0
+
+
+def test_what_the_plan_says_of_the_device_is_kept(path: Path, run: Run) -> None:
+    path.write_text(PLAN.replace('"100"]', '"100", "--precision", "float32", "--threads=1"]'))
+    assert run("--register", "--precision", "float32")[0] == 0
+    for given in (["--precision", "bfloat16"], ["--threads", "2"]):
+        code, _, err = run("--plan", *given)
+        assert code == 2 and f"pilot/plan.toml registers {given[0]} " in err and "leave it out" in err
+    assert run("--plan", "--device", "cpu")[0] == 0  # of which the plan says nothing
+
+
+def test_register_writes_nothing_where_it_only_shows_and_into_no_second_table(path: Path, run: Run) -> None:
+    assert run("--register", "--plan")[0] == 2 and path.read_text() == PLAN
+    path.write_text(PLAN + "\n[cells]\n")
+    code, out, _ = run("--register")
+    assert code == 1 and "registers other cells" in out and path.read_text() == PLAN + "\n[cells]\n"
 
 
 def test_difference_names_some_of_many_cells() -> None:

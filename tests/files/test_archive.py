@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import struct
 import tracemalloc
 import warnings
@@ -16,10 +17,13 @@ from lt_rebalance.files.archive import (
     ArchiveFiles,
     is_published,
     read_published,
+    replace_published,
+    require_replaceable,
     write_archive,
     write_checksums,
 )
 from lt_rebalance.ground.errors import NotAFileError
+from tests.published import read_files
 
 CONTENTS = {
     "store.json": b"{}",
@@ -172,3 +176,58 @@ def test_file_that_ends_early_or_is_damaged_cannot_be_read() -> None:
     content[60] ^= 1
     with pytest.raises(NotAFileError, match="cannot be unpacked"):
         ArchiveFiles(bytes(content)).read("a")
+
+
+NEW = {"report/a": b"new", "README.md": b"new", CHECKSUMS: b"new"}
+OLD = {"report/b": b"old", "README.md": b"old"}
+NAMES = ("report", "README.md")
+
+
+def write_files(folder: Path, contents: dict[str, bytes]) -> Path:
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize("old", [OLD, {"plan.toml": b"p"}, OLD | {CHECKSUMS: b"old"}])
+def test_files_are_replaced_together_or_not_at_all(
+    old: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_files(tmp_path / "study", old)
+    rename, num_moves = os.rename, 0
+
+    def fail(source: Path, target: Path) -> None:
+        nonlocal num_moves
+        num_moves += 1
+        if num_moves == fails_at:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail)
+    num_steps = 3 + len({name.partition("/")[0] for name in old} & {*NAMES, CHECKSUMS})
+    for fails_at in range(1, num_steps + 1):
+        made, num_moves = write_files(tmp_path / f"made{fails_at}", NEW), 0
+        with pytest.raises(KeyboardInterrupt):
+            replace_published(made, folder, NAMES)
+        assert read_files(folder) == old, fails_at
+    fails_at = 0
+    replace_published(write_files(tmp_path / "made", NEW), folder, NAMES)
+    kept = {name: content for name, content in old.items() if name == "plan.toml"}
+    assert read_files(folder) == NEW | kept
+
+
+def test_only_what_was_published_is_replaced(tmp_path: Path) -> None:
+    folder = write_files(tmp_path, OLD | {"notes.md": b"mine"})
+    with pytest.raises(ValueError, match="report/b is not as it was published"):
+        require_replaceable(folder, NAMES)
+    (folder / CHECKSUMS).write_bytes(write_checksums(OLD))
+    require_replaceable(folder, NAMES)
+    (folder / "README.md").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=r"README\.md is not as it was published"):
+        require_replaceable(folder, NAMES)
+
+
+def test_name_that_breaks_the_checksums_is_refused() -> None:
+    with pytest.raises(ValueError, match="rename that file"):
+        write_checksums({"a\nb": b""})

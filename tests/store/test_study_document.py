@@ -33,6 +33,7 @@ def make_document() -> StudyDocument:
         document,
         confirmatory=("H1",),
         changes=("2026-12-01: fewer seeds. Why: time.",),
+        registered={"seeds": 2, "arguments": ["--c", "1/2"], "changes": [{"date": "2026-12-01", "seeds": 1}]},
         num_slots=2,
         devices_per_slot=0.5,
         expected_s=expected_s,
@@ -47,10 +48,18 @@ def test_study_is_read_as_it_was_written() -> None:
     document = make_document()
     assert reread(document.to_plain()) == document
     planned = dataclasses.replace(
-        document, confirmatory=(), changes=(), num_slots=None, devices_per_slot=1.0, expected_s=None
+        document,
+        confirmatory=(),
+        changes=(),
+        registered=None,
+        num_slots=None,
+        devices_per_slot=1.0,
+        expected_s=None,
     )
     assert reread(planned.to_plain()) == planned
-    assert not {"confirmatory", "num_slots", "devices_per_slot", "expected_s"} & planned.to_plain().keys()
+    later = {"confirmatory", "changes", "registered", "num_slots", "devices_per_slot", "expected_s"}
+    assert not later & planned.to_plain().keys()
+    assert reread(dataclasses.replace(document, confirmatory=()).to_plain()).changes == document.changes
 
 
 def test_study_from_before_names_the_seed_of_everything_and_what_it_does_not_say() -> None:
@@ -60,6 +69,7 @@ def test_study_from_before_names_the_seed_of_everything_and_what_it_does_not_say
         "results_version",
         "confirmatory",
         "changes",
+        "registered",
         "overrides",
         "comparisons",
         "num_slots",
@@ -77,7 +87,7 @@ def test_study_from_before_names_the_seed_of_everything_and_what_it_does_not_say
     assert {run.flop for run in before.runs} == {None} and not any(run.is_apart for run in before.runs)
     assert (before.results_version, before.num_slots, before.devices_per_slot) == (None, None, 1.0)
     assert (before.overrides, before.comparisons, before.expected_s) == ({}, (), None)
-    assert before.confirmatory == before.changes == ()
+    assert before.confirmatory == before.changes == () and before.registered is None
 
 
 def test_every_stage_is_found_once_after_those_that_it_builds_on() -> None:
