@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from lt_rebalance.ground.imbalance import is_balanced
 from lt_rebalance.ground.metrics import leading_metric, metric_names
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.store import Store
+from lt_rebalance.store.study_document import StudyDocument
 
 _COST_COLUMNS = ("num_rounds", "num_steps", "wall_s", "train_s", "device_s", "num_errors")
 _PROVENANCE_COLUMNS = (
@@ -59,8 +61,11 @@ class Results:
     """by study: hypotheses and families of contrasts that it registered before its first run"""
     changes: tuple[str, ...]
     """of what they registered, in words; with the study where there are several"""
-    study_cells: Mapping[str, frozenset[str]]
-    """by study: its cells"""
+    study_keys: Mapping[str, Mapping[str, tuple[str, ...]]]
+    """by study and cell: the keys of the runs that the study plans"""
+    registered_seeds: Mapping[str, tuple[int, int, int]]
+    """by study that registered its seeds: how many have the results of all runs, how many its plan registers,
+    and the fewest of its stopping rule"""
     cells: pd.DataFrame
     """one row per cell, in the order of the paper: names, and the configuration in dotted columns"""
     tunings: pd.DataFrame
@@ -136,6 +141,26 @@ def read_results(location: str, *, studies: Sequence[str] = (), allow: Collectio
     return _assemble(reader)
 
 
+def _count_whole_seeds(reader: StoreReader, study: StudyDocument) -> int:
+    """Return at how many seeds of a study every run has a result."""
+    is_whole: dict[tuple[int, int, int], bool] = {}
+    for run in study.runs:
+        seeds = run.seed, run.subset_seed, run.seed if run.generator_seed is None else run.generator_seed
+        row = reader.rows[run.key]
+        has_result = row["state"] not in ("missing", "failed") or bool(row.get("is_not_applicable"))
+        is_whole[seeds] = is_whole.get(seeds, True) and has_result
+    return sum(is_whole.values())
+
+
+def _count_registered(plan: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many seeds a plan registers, and the fewest, after its changes."""
+    seeds, fewest = plan["seeds"], plan.get("least_seeds", plan["seeds"])
+    for change in plan["changes"]:
+        seeds = change.get("seeds", seeds)
+        fewest = change.get("least_seeds", min(fewest, seeds))
+    return seeds, fewest
+
+
 def _assemble(reader: StoreReader) -> Results:
     cells = describe_cells(reader.cells, reader.tunings)
     rank = {cell: index for index, cell in enumerate(cells["cell"])}
@@ -177,7 +202,15 @@ def _assemble(reader: StoreReader) -> Results:
             for name, study in reader.studies.items()
             for each in study.changes
         ),
-        study_cells={name: frozenset(keys) for name, keys in reader.planned_keys.items()},
+        study_keys={
+            name: {cell: tuple(keys) for cell, keys in by_cell.items()}
+            for name, by_cell in reader.planned_keys.items()
+        },
+        registered_seeds={
+            name: (_count_whole_seeds(reader, study), *_count_registered(study.registered))
+            for name, study in reader.studies.items()
+            if study.registered is not None
+        },
         cells=cells,
         tunings=pd.DataFrame(
             [each | {"cell": cell} for cell, each in reader.tunings.items()],

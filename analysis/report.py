@@ -21,7 +21,9 @@ from analysis.sentences import (
     describe_registered,
     describe_search_choice,
     describe_seeds,
+    describe_seeds_registered,
     describe_settings,
+    join,
 )
 from analysis.summary import describe_design, describe_limits, describe_versions
 from analysis.tables import (
@@ -193,7 +195,12 @@ def render(
                 has_comparisons=len(results.comparisons) > 0,
                 confirmatory=results.confirmatory,
             ),
-            registered=describe_registered(results.confirmatory),
+            registered=join(
+                [
+                    describe_registered(results.confirmatory),
+                    describe_seeds_registered(results.registered_seeds),
+                ]
+            ),
             changes=results.changes,
             pairs=describe_pairs(results.cells),
             seeds=describe_seeds(results.cells),

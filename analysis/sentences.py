@@ -265,6 +265,22 @@ def describe_registered(confirmatory: Mapping[str, Sequence[str]]) -> str:
     return join([*said, rest]) if said else ""
 
 
+def describe_seeds_registered(seeds: Mapping[str, tuple[int, int, int]]) -> str:
+    """Say how many registered seeds are complete, where some are not.
+
+    Args:
+        seeds: `Results.registered_seeds`.
+    """
+    sentences = []
+    for study, (num_whole, planned, fewest) in seeds.items():
+        if num_whole < planned:
+            text = f"{num_whole} of {planned} seeds {'of its plan' if len(seeds) == 1 else f'of {study}'}"
+            text += f" {'is' if num_whole == 1 else 'are'} complete"
+            short = f"; the stopping rule asks for at least {fewest}, so this is an interim state"
+            sentences.append(f"{text}{short if num_whole < fewest else ''}.")
+    return join(sentences)
+
+
 def _list_registered(confirmatory: Sequence[str]) -> str:
     named = {family.name: f"the contrasts of “{family.name}”" for family in load_families()}
     named[DIFFERENCES] = f"the differences between methods in {DIFFERENCES}"

@@ -57,7 +57,8 @@ def judge_hypotheses(results: Results) -> pd.DataFrame:
 
     Columns: `hypothesis`, `claim`, `source`, `comparison`, `test`, `where`, `verdict` (supported,
     contradicted, undecided, not tested), `n`, `evidence`, `limits`; and if a study registered any hypothesis,
-    `registration` (registered, exploratory): whether a study that has some of the row's cells registered it.
+    `registration` (registered, exploratory): whether a study that has some of the row's cells registered it,
+    and every run of these cells is one that a study with a registered plan names.
     """
     evidence = Evidence(results)
     rows = []
@@ -85,10 +86,14 @@ def judge_hypotheses(results: Results) -> pd.DataFrame:
 def _registration(results: Results, hypothesis: str, finding: Finding) -> dict[str, str]:
     if not any(results.confirmatory.values()):
         return {}
+    planned = {study: results.study_keys[study] for study, names in results.confirmatory.items() if names}
     is_registered = any(
-        hypothesis in names and (not finding.cells or finding.cells & results.study_cells[study])
-        for study, names in results.confirmatory.items()
+        hypothesis in results.confirmatory[study] and (not finding.cells or finding.cells & of_study.keys())
+        for study, of_study in planned.items()
     )
+    if is_registered and finding.cells:
+        named = {key for of_study in planned.values() for keys in of_study.values() for key in keys}
+        is_registered = set(results.runs.loc[results.runs["cell"].isin(finding.cells), "key"]) <= named
     return {"registration": "registered" if is_registered else "exploratory"}
 
 

@@ -1,6 +1,7 @@
 """Judge claims on training: convergence, late spread, and collapse of generators."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -98,14 +99,17 @@ def judge_generator_collapse(evidence: Evidence) -> Iterator[Finding]:
     """
     classes = evidence.results.classes
     for setting in evidence.settings:
-        parts = []
+        parts, widths = [], []
         for data in evidence.imbalanced(setting):
             none = evidence.cell(setting, data, "none")
             cells = _filled_cells(classes, setting, data)
             if none is not None and cells:
-                parts.append(_diversity_part(evidence, f"C = {data}", none, cells))
+                part, num_columns = _diversity_part(evidence, f"C = {data}", none, cells)
+                parts.append(part)
+                widths.append(num_columns)
         unit = "mean rank correlation within a class"
-        yield from conclude(setting, parts, unit, least_p=least_association_p)
+        least_p = partial(least_association_p, num_columns=min(widths, default=0))
+        yield from conclude(setting, parts, unit, least_p=least_p)
 
 
 def _filled_cells(classes: pd.DataFrame, setting: str, data: str) -> list[str]:
@@ -115,13 +119,14 @@ def _filled_cells(classes: pd.DataFrame, setting: str, data: str) -> list[str]:
     return [str(cell) for cell in dict.fromkeys(of_block["cell"])]
 
 
-def _diversity_part(evidence: Evidence, name: str, none: str, cells: Sequence[str]) -> Part:
+def _diversity_part(evidence: Evidence, name: str, none: str, cells: Sequence[str]) -> tuple[Part, int]:
+    """Return the part of a C, and how many classes of generators it correlates."""
     found = evidence.replicates([none, *cells])
     gains_SF, diversities_SF = _gains_and_diversities(evidence.results.classes, none, cells, found.seeds)
     if gains_SF.shape[1] == 0:
-        return Part(name=name)
+        return Part(name=name), 2
     correlation, p_value = association(diversities_SF, gains_SF)
-    return Part(
+    part = Part(
         name=name,
         effect=correlation,
         p_value=p_value,
@@ -131,6 +136,7 @@ def _diversity_part(evidence: Evidence, name: str, none: str, cells: Sequence[st
         num_lost=found.num_lost,
         cells=(none, *cells),
     )
+    return part, gains_SF.shape[1]
 
 
 def _gains_and_diversities(

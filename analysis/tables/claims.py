@@ -75,7 +75,9 @@ def _meaning(judged: pd.DataFrame) -> str:
 
 
 def _explain_undecided(evidence: pd.Series) -> str:
-    """Say what undecided means, by the evidence of the undecided claims."""
+    """Say what undecided means, by the evidence of the undecided claims; nothing if there are none."""
+    if evidence.empty:
+        return ""
     rest = "n is too small for the effect, or that there is no effect; the data do not show which."
     found = {reason: evidence.str.contains(words, regex=False) for reason, words in _REASONS.items()}
     counts = [f"{reason} ({int(has_it.sum())})" for reason, has_it in found.items() if has_it.any()]

@@ -263,8 +263,8 @@ def _describe_reach(rows: pd.DataFrame, metric: str, reference: str) -> str:
 def _difference_notes() -> tuple[str, ...]:
     tested = listed([LABELS[metric] for metric in TESTED])
     return (
-        f"Method minus reference, paired by seed; one point is 0.01. Each of {tested} is a declared family: "
-        "all differences from both references that the plan of the study names, with exact two-sided "
+        f"Method minus reference, paired by seed; one point is 0.01. Each of {tested} is one family: "
+        "all differences from both references that the study names, with exact two-sided "
         "sign-flip tests and Holm's correction. Tail: the rarest 30 % of the classes. Equivalent: two "
         f"one-sided t tests (TOST) within ±{100 * MARGIN:g} points, uncorrected. Below {MIN_PAIRS} pairs "
         "there is no verdict. The CSV file is that of R1.",

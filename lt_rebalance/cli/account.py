@@ -9,12 +9,12 @@ from typing import Any
 
 import jinja2
 
-from lt_rebalance.commands.study_plan import StudyPlan
 from lt_rebalance.ground.text import format_bytes, format_duration, one_line
 from lt_rebalance.monitoring.facts import RUN_STATES
 from lt_rebalance.monitoring.sessions import ESTIMATED_AT, Session
 from lt_rebalance.monitoring.stage_log import Attempts
 from lt_rebalance.monitoring.status import Status
+from lt_rebalance.registration.study_plan import StudyPlan
 from lt_rebalance.store.records import Record
 
 _DIGITS = 12
@@ -29,6 +29,8 @@ class Account:
     num_seeds: int
     num_whole: int
     """seeds at which every run has a result"""
+    has_samples: bool
+    """whether the archive has images that generators drew, beside real ones"""
     sessions: Sequence[Session]
     attempts: Mapping[str, Attempts]
     """by key, of the stages that have a log"""
@@ -67,6 +69,7 @@ def describe(account: Account) -> str:
         example=account.records[-1].key[:_DIGITS],
         num_seeds=account.num_seeds,
         num_whole=account.num_whole,
+        has_samples=account.has_samples,
         runs={state: status.runs[state] for state in ("planned", *RUN_STATES)},
         stages=status.stages,
         keys=keys,

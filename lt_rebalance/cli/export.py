@@ -89,7 +89,8 @@ def _choose_form(options: argparse.Namespace) -> str:
 
 def _make_folder(folder: str) -> None:
     """Create a missing folder; a ValueError if it must not or cannot be written."""
-    if Path(folder, "store.json").exists() or is_published(Path(folder)):
+    here = Path(folder).absolute()
+    if (here / "store.json").exists() or any(map(is_published, (here, *here.parents))):
         raise ValueError(f"--out {folder} is a store, in which only sweeps write; name another folder")
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)

@@ -10,13 +10,6 @@ from lt_rebalance.cli.account import Account, describe
 from lt_rebalance.cli.parser import DEFAULT_STORE
 from lt_rebalance.cli.stores import open_existing, print_json
 from lt_rebalance.commands.own_images import bring_images_again, note_needless
-from lt_rebalance.commands.study_plan import (
-    StudyPlan,
-    list_keys_by_seed,
-    read_plan,
-    require_registered,
-    require_searches,
-)
 from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.files.archive import (
     ARCHIVE,
@@ -37,11 +30,19 @@ from lt_rebalance.monitoring.sessions import (
 )
 from lt_rebalance.monitoring.stage_log import Attempts, log_path, read_attempts
 from lt_rebalance.monitoring.status import read_status
+from lt_rebalance.registration.study_plan import (
+    StudyPlan,
+    list_keys_by_seed,
+    list_whole_seeds,
+    read_plan,
+    require_registered,
+    require_searches,
+)
 from lt_rebalance.stages.provenance import driver_source
 from lt_rebalance.store import Store
 from lt_rebalance.store.documents import search_path
 from lt_rebalance.store.place import PLAN, UNPUBLISHED, WITH_IMAGES
-from lt_rebalance.store.records import NOT_APPLICABLE, Record
+from lt_rebalance.store.records import Record
 from lt_rebalance.store.study_document import StudyDocument
 from lt_rebalance.studies.plan import Plan, plan_from_description
 
@@ -69,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
     note_needless(options, document.class_names)
     plan = plan_from_description(document)  # so that keys are those of the registered cells
     contents = dict(_collect(store, document))
+    if not any(path.endswith("/result.json") for path in contents):
+        raise ValueError(f"{store.location} has no result of study {document.name} yet; run its sweep first")
     try:
         with tempfile.TemporaryDirectory(
             prefix=".publishing-", dir=folder, ignore_cleanup_errors=True
@@ -127,9 +130,10 @@ def _collect_stage(store: Store, key: str, left_out: Sequence[str]) -> Iterable[
             if role not in left_out:
                 yield f"{directory}/{artifact.file}", store.read_artifact(record, role)
     elif store.read_failure(key) is not None:
-        yield (path := f"{directory}/failed.json"), hide_directories_of(store.files.read(path))
+        yield (path := f"{directory}/failed.json"), hide_directories_of(store.files.read(path), path)
     for name in store.files.list(f"{directory}/errors"):
-        yield (path := f"{directory}/errors/{name}"), hide_directories_of(store.files.read(path))
+        path = f"{directory}/errors/{name}"
+        yield path, hide_directories_of(store.files.read(path), path)
 
 
 def _write_archive(made: Path, contents: Mapping[str, bytes]) -> None:
@@ -156,7 +160,6 @@ def _read_archive(made: Path, study: str, *, is_partial: bool) -> Any:  # Any: p
 def _give_account(made: Path, registered: StudyPlan, document: StudyDocument, plan: Plan) -> Account:
     """Return the account of the archive."""
     store = open_existing(str(made))
-    keys = list_keys_by_seed(document)
     attempts: dict[str, Attempts] = {}
     records: list[Record] = []
     for key, stage in plan.stages.items():
@@ -170,8 +173,9 @@ def _give_account(made: Path, registered: StudyPlan, document: StudyDocument, pl
     return Account(
         plan=registered,
         status=read_status(store, document.name, 0.0),
-        num_seeds=len(keys),
-        num_whole=sum(all(_has_ended(store, key) for key in each) for each in keys.values()),
+        num_seeds=len(list_keys_by_seed(document)),
+        num_whole=len(list_whole_seeds(document, store)),
+        has_samples=any(set(WITH_IMAGES) & each.artifacts.keys() - {*store.left_out} for each in records),
         sessions=read_sessions(store.files, document.name),
         attempts=attempts,
         records=records,
@@ -180,9 +184,3 @@ def _give_account(made: Path, registered: StudyPlan, document: StudyDocument, pl
         archive_bytes=(made / ARCHIVE).stat().st_size,
         source=driver_source(),
     )
-
-
-def _has_ended(store: Store, key: str) -> bool:
-    """Whether a run has a result, or is not applicable, which is one."""
-    outcome = store.read_outcome(key)
-    return isinstance(outcome, Record) or (outcome is not None and outcome.cause == NOT_APPLICABLE)

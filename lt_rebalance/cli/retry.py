@@ -65,24 +65,24 @@ def _show(plan: Plan, store: Store, options: argparse.Namespace) -> int:
     """Print which runs have a result now, and return the exit code."""
     ledger = Ledger(plan, store)
     titles = [str(planned) for planned in plan.runs]
-    failed = {str(each): ledger.reason(each.key) for each in plan.runs if ledger.state(each.key) == "failed"}
+    states = {str(each): ledger.state(each.key) for each in plan.runs}
+    failed = {str(each): ledger.reason(each.key) for each in plan.runs if states[str(each)] == "failed"}
+    failed |= {title: "it has not been run" for title in titles if states[title] == "missing"}
     if options.json:
         print_json({"is_dry_run": options.dry_run, "runs": titles, "failed": failed})
     else:
         for title in titles:
-            print(
-                one_line(
-                    f"{'failed' if title in failed else 'done'}: {title}: "
-                    + failed.get(title, "has a result now")
-                )
-            )
+            state = states[title] if title in failed else "done"
+            print(one_line(f"{state}: {title}: {failed.get(title, 'has a result now')}"))
         print(f"failed runs: {len(titles)}; still without a result: {len(failed)}")
     return EXIT_INCOMPLETE if failed and not options.dry_run else 0
 
 
 def keep_failed(plan: Plan, store: Store) -> Plan:
-    """Return the part of a plan that failed."""
+    """Return the part of a plan that failed; print a note if other runs are missing."""
     ledger = Ledger(plan, store)
+    if missing := ledger.count_runs()["missing"]:
+        note(f"{missing} runs of study {plan.study.name} have neither a result nor a failure: run its sweep")
     failed = tuple(planned for planned in plan.runs if ledger.state(planned.key) == "failed")
     return dataclasses.replace(plan, runs=failed)
 
@@ -113,8 +113,6 @@ def _prepare_again(
 
     def again() -> None:
         ledger = Ledger(plan, store)
-        for key in list(ledger.failures):
-            store.clear_failure(key)
         ledger.forget_failures()
         job = Job(question="", ledger=ledger, store=store, resources=resources)
         console = make_console(sys.stderr if options.json else None)

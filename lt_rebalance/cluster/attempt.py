@@ -64,8 +64,8 @@ class Attempt:
     | any other OSError | the same | infrastructure |
     | anything else, SystemExit too | the same; "failed" immediately if it cannot be recorded | code |
 
-    "blocked" and "unwritable" are faults of the store and do not count against a trial. "Retried" means that
-    an AttemptError is raised, so that Tune starts another attempt.
+    "blocked" and "unwritable" are faults of the store, or of a node unless recorded, and do not count against
+    a trial. "Retried" means that an AttemptError is raised, so that Tune starts another attempt.
     """
 
     def __init__(self) -> None:
@@ -128,7 +128,7 @@ class Attempt:
         if not is_final:
             keeper.note(error)
         if is_blocked:
-            return _stop("blocked", str(error))
+            return _stop("blocked", str(error)) | {"is_of_stage": True}
         if is_final or keeper.count() >= MAX_ERRORS:
             keeper.settle(error)
             return _fail(error)

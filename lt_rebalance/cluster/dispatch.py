@@ -1,7 +1,6 @@
 """Run a plan on Ray Tune: the searcher of one Tuner releases a stage when the stages it needs are done.
 
-Tune only schedules. The store holds the truth, so Tune's own files are temporary and a run is resumed by
-scanning the store.
+Tune only schedules: the store holds the truth, and a run is resumed by scanning it.
 """
 
 import math
@@ -10,15 +9,13 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from lt_rebalance.cluster.faults import (
-    StoreFaults,
-    describe_lost_worker,
-)
+from lt_rebalance.cluster.attempt import MAX_ERRORS
+from lt_rebalance.cluster.faults import StoreFaults, describe_lost_worker
 from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.cluster.stateless import Stateless
 from lt_rebalance.cluster.trainable import StageTrainable, trial_config
 from lt_rebalance.cluster.tuner import run_searcher
-from lt_rebalance.ground.errors import attempt
+from lt_rebalance.ground.errors import StorageError, attempt
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.monitoring.tensorboard.writer import RunEvents
 from lt_rebalance.stages.arithmetic import stage_flop
@@ -53,6 +50,7 @@ class StageSearcher(Stateless, Searcher):
         self._progress = progress
         self._watch = watch
         self._running: dict[str, list[AnyStage]] = {}
+        self._num_blocked = 0
         self.faults = StoreFaults(store.location)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -89,18 +87,30 @@ class StageSearcher(Stateless, Searcher):
         """Record the end of the stages of a trial, after its last retry."""
         self._progress.show_round(self._running[trial_id], result or {})
         self.faults.note(self._running[trial_id][0], result or {})
+        with self.faults.kept():
+            self._note_blocked(result or {})
         for stage in self._running.pop(trial_id):
             with self.faults.kept():
                 self._settle(stage, result or {}, error=error)
 
+    def _note_blocked(self, result: Mapping[str, Any]) -> None:
+        """Raise a StorageError at the third trial in a row that its node could not run: all would end so."""
+        is_blocked = result.get("outcome") == "blocked" and "is_of_stage" not in result
+        self._num_blocked = self._num_blocked + 1 if is_blocked else 0
+        if self._num_blocked >= MAX_ERRORS:
+            raise StorageError(
+                f"{self._num_blocked} trials in a row could not be run, the last on {result.get('hostname')} "
+                f"({result.get('node_ip')}): {result['reason']}; fix that node, or take it out of the cluster"
+            )
+
     def _settle(self, stage: AnyStage, result: Mapping[str, Any], *, error: bool) -> None:
         self._ledger.refresh(stage.key)
         has_failed = error or result.get("outcome") == "failed"
-        if (
-            has_failed and self._ledger.state(stage.key) == "missing"
-        ):  # the worker could not record the reason
-            self._store.mark_failed(_describe_failure(stage, {} if error else result))
-            self._ledger.refresh(stage.key)
+        if has_failed and stage.key not in self._ledger.records:
+            failure, found = _describe_failure(stage, {} if error else result), self._ledger.failures
+            if stage.key not in found or found[stage.key].error != failure.error:  # an earlier one, or none
+                self._store.mark_failed(failure)
+                self._ledger.refresh(stage.key)
         if self._ledger.state(stage.key) == "failed":
             attempt(lambda: RunEvents(self._store, stage.kind, self._watch.runs[stage.key]).fail())
         is_complete = self._ledger.state(stage.key) == "complete"

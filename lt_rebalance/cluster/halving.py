@@ -4,7 +4,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
@@ -25,8 +25,8 @@ Show = Callable[[Trial], None]
 class TrialSearcher(Stateless, OptunaSearch):
     """Asks Optuna for trials and records the end of each: complete, pruned, diverged or failed.
 
-    Trials that were running when the search was last stopped come first. They resume from the store, and
-    their recorded results are given to the scheduler first, so that it decides as before.
+    Trials that were running when the search was last stopped come first. They resume from the store; the
+    scheduler knows their recorded rungs, which they have passed, and does not judge them there again.
     """
 
     def __init__(
@@ -35,6 +35,8 @@ class TrialSearcher(Stateless, OptunaSearch):
         store: Store,
         data_dir: str | None,
         budget: SearchBudget,
+        resources: Resources,
+        scheduler: AsyncHyperBandScheduler | None,
         show: Show,
     ) -> None:
         objectives = list(journal.search.objectives)
@@ -50,8 +52,9 @@ class TrialSearcher(Stateless, OptunaSearch):
         self._journal = journal
         self._search = journal.search
         self._store = store
-        self._data_dir = data_dir
+        self._where = store.location, data_dir, resources.num_devices
         self._budget = budget
+        self._scheduler = scheduler
         self._show = show
         self._in_flight = journal.in_flight()
         self._running: dict[str, tuple[int, tuple[Rung, ...]]] = {}
@@ -63,6 +66,10 @@ class TrialSearcher(Stateless, OptunaSearch):
         if self._in_flight:
             self._ot_trials[trial_id] = self._in_flight.pop(0)
             number = self._ot_trials[trial_id].number
+            # Tune has another name for it now than the number by which the scheduler knows its rungs.
+            for _, shown in self._scheduler._brackets[0]._rungs if self._scheduler else ():
+                if number in shown:
+                    shown[trial_id] = shown.pop(number)
         elif not self._journal.has_more(self._budget):
             finished: Any = Searcher.FINISHED  # a string, which Ray's own signature leaves out
             return finished  # type: ignore[no-any-return]
@@ -70,11 +77,10 @@ class TrialSearcher(Stateless, OptunaSearch):
         study.sampler = self._journal.make_sampler(number)
         values: Any = super().suggest(trial_id)
         ladder = self._search.ladder(values)
-        number = self._ot_trials[trial_id].number
         self._running[trial_id] = (number, ladder)
         if not (trial := self._journal.trials()[number]).rungs:
             self._show(trial)
-        return rung_trial_config(ladder, self._search.objectives, self._store.location, self._data_dir)
+        return rung_trial_config(ladder, self._search.objectives, *self._where)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Record the result of a trial at a rung."""
@@ -99,12 +105,11 @@ class TrialSearcher(Stateless, OptunaSearch):
             self._settle(number, ladder, result, error=error)
 
     def _settle(self, number: int, ladder: tuple[Rung, ...], result: dict[str, Any], *, error: bool) -> None:
-        if "round" in result:
-            self._journal.note_rung(number, rung_result(result, self._search.objectives))
+        rung = rung_result(result, self._search.objectives) if "round" in result else None
         outcome = "failed" if error else result.get("outcome", "failed")
         state = {"finished": "complete", "running": "pruned", "diverged": "diverged"}.get(outcome, "failed")
         reason = result.get("reason") or last_error(ladder, self._store) if state == "failed" else ""
-        self._journal.settle(number, state, reason)
+        self._journal.settle(number, state, reason, rung)
         for stage in (stage for rung in ladder for group in rung.groups for stage in group):
             self._store.discard_checkpoints(stage.key)
         self._show(self._journal.trials()[number])
@@ -127,29 +132,27 @@ def last_error(ladder: tuple[Rung, ...], store: Store) -> str:
     return describe_lost_worker() if failure is None else failure.error
 
 
-def make_scheduler(search: Search, ended: list[Trial]) -> TrialScheduler | None:
-    """Return the scheduler that stops trials early, with the results of ended ones; or None."""
+def make_scheduler(search: Search, trials: list[Trial]) -> AsyncHyperBandScheduler | None:
+    """Return the scheduler that stops trials early, with the rungs of these under their numbers; or None."""
     if search.scheduler == "none":
         return None
     (objective,) = search.objectives
-    first, last = search.rung_rounds[0], search.rung_rounds[-1]
     scheduler = AsyncHyperBandScheduler(
         time_attr="round",
         metric=objective,
         mode="max",
-        grace_period=first,
-        max_t=last,
+        grace_period=search.rung_rounds[0],
+        max_t=search.rung_rounds[-1],
         reduction_factor=search.reduction,
     )
     # This scheduler reads nothing of controller and trial but the trial's name.
     controller: Any = None
-    for trial in ended:
-        earlier: Any = SimpleNamespace(trial_id=f"earlier-{trial.number}")
+    for trial in trials:
+        earlier: Any = SimpleNamespace(trial_id=trial.number)
         scheduler.on_trial_add(controller, earlier)
         for rung in trial.rungs:
-            scheduler.on_trial_result(
-                controller, earlier, {"round": rung.round, objective: rung.mean(objective)}
-            )
+            result = {"round": rung.round, objective: rung.mean(objective)}
+            scheduler.on_trial_result(controller, earlier, result)
     return scheduler
 
 
@@ -166,8 +169,7 @@ def run_search(
 
     `check_interrupt` is called several times a second; its error ends the search immediately.
     """
-    searcher = TrialSearcher(journal, store, data_dir, budget, show)
-    ended = [trial for trial in journal.trials() if trial.state != "running"]
-    scheduler = make_scheduler(journal.search, ended)
+    scheduler = make_scheduler(journal.search, journal.trials())
+    searcher = TrialSearcher(journal, store, data_dir, budget, resources, scheduler, show)
     run_searcher(RungTrainable, searcher, resources, searcher.faults.before(check_interrupt), scheduler)
     searcher.faults.check()

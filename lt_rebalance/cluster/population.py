@@ -13,12 +13,7 @@ from ray.tune.schedulers import PopulationBasedTraining
 
 from lt_rebalance.cluster.faults import StoreFaults, describe_lost_worker
 from lt_rebalance.cluster.resources import Resources
-from lt_rebalance.cluster.rungs import (
-    PopulationTrainable,
-    member_trial_config,
-    rung_result,
-    unpack_member,
-)
+from lt_rebalance.cluster.rungs import PopulationTrainable, member_trial_config, rung_result, unpack_member
 from lt_rebalance.cluster.stateless import Stateless
 from lt_rebalance.cluster.trainable import TrialConfig
 from lt_rebalance.cluster.tuner import run_trials
@@ -57,7 +52,7 @@ def run_population(
     faults = StoreFaults(location)
 
     def configure(member: int, values: Values) -> TrialConfig:
-        return member_trial_config(search, member, values, location, data_dir)
+        return member_trial_config(search, member, values, location, data_dir, resources.num_devices)
 
     running = [trial for trial in journal.trials() if trial.state == "running"]
     kept = {trial.number: _last_result(trial.number, search, store) for trial in running}

@@ -25,7 +25,7 @@ _OVERLOOKED_STEPS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """differences between the two records, each as "path: stored X, now Y"."""
+    """What one trial of a run holds, and how many trials run at the same time."""
 
     num_cpus: int
     num_gpus: float

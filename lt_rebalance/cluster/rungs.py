@@ -15,12 +15,12 @@ from safetensors import SafetensorError
 from lt_rebalance.cluster.attempt import DONE, StageErrors, StageValues, count_own, describe_failure
 from lt_rebalance.cluster.trainable import StageTrainable, TrialConfig, open_existing_store, trial_config
 from lt_rebalance.data import at_hand
+from lt_rebalance.files.private_directory import find_parent
 from lt_rebalance.ground.disk import describe_disk
 from lt_rebalance.ground.own_file import hand_on, take_in
 from lt_rebalance.ground.values import LARGEST_S, anything, fields, mapping_of, number, parse_json, whole
 from lt_rebalance.search.account import RungResult
 from lt_rebalance.search.search import Rung, Search, Values, score
-from lt_rebalance.stages.provenance import driver_source
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.checkpoints import Checkpoint
 from lt_rebalance.store.records import Record
@@ -34,21 +34,22 @@ MEMBER = fields(
 
 
 def rung_trial_config(
-    ladder: Sequence[Rung], objectives: Sequence[str], storage: str, data_dir: str | None
+    ladder: Sequence[Rung],
+    objectives: Sequence[str],
+    storage: str,
+    data_dir: str | None,
+    num_devices: float = 1.0,
 ) -> TrialConfig:
-    """Return the Tune configuration of a trial of a search; `storage` and `data_dir` as in `trial_config`."""
+    """Return the Tune configuration of a trial of a search; other arguments as in `trial_config`."""
     rungs: list[dict[str, Any]] = [
         {"round": rung.round, "groups": [[stage.to_dict() for stage in group] for group in rung.groups]}
         for rung in ladder
     ]
-    return {
+    return trial_config(ladder[0].groups[0], storage, data_dir, num_devices=num_devices) | {
         "rungs": rungs,
         "own_files": hand_on(rungs),
         "own_data": at_hand.hand_on(chain.from_iterable(group for rung in rungs for group in rung["groups"])),
         "objectives": list(objectives),
-        "storage": storage,
-        "data_dir": data_dir,
-        "driver": driver_source(),
     }
 
 
@@ -92,9 +93,9 @@ class RungTrainable(StageTrainable):
         is_last = self._next == len(self._rungs)
         records: list[Record] = []
         for group in rung.groups:
+            is_handed_on = group is rung.groups[0] and not is_last
+            self._longer = self._rungs[self._next].groups[0] if is_handed_on else ()
             self._finish(group)
-            if group is rung.groups[0] and not is_last:
-                self._hand_on(self._rungs[self._next].groups[0])
             records += [self._record(stage) for stage in group]
             if any(record.state == "diverged" for record in records):
                 scores = {name: [0.0] * len(group) for name in self._objectives}
@@ -108,18 +109,21 @@ class RungTrainable(StageTrainable):
         self._keep_errors_with([stage.to_dict() for stage in group])
         self._run = None
         if missing := [stage for stage in group if self._store.load_record(stage.key) is None]:
-            location, data_dir = self._store.location, self._config["data_dir"]
-            self._take_on(trial_config(missing, location, data_dir, driver=self._driver))
+            self._take_on(self._config | {"stages": [stage.to_dict() for stage in missing]})
             while not self._train_round()[DONE]:
                 pass
             self.cleanup()
 
-    def _hand_on(self, next_group: Sequence[AnyStage]) -> None:
-        """Give the longer trainings of the next rung the final state of those of this rung."""
-        if self._run is not None:
-            lanes = enumerate(self._run.lanes)
-            self._lanes = {lane.seed: self._run.checkpoint_lane(index) for index, lane in lanes}
-            self._start_from_lanes(next_group)
+    def _follow(self, run: Any) -> None:
+        super()._follow(run)
+        run.before_commit = self._hand_on
+
+    def _hand_on(self, index: int) -> None:
+        """Give the longer training of the next rung the final state of a lane, before that is committed."""
+        if self._longer and self._run is not None:
+            seed = self._run.lanes[index].seed
+            self._lanes[seed] = self._run.checkpoint_lane(index)
+            self._start_from_lanes([stage for stage in self._longer if stage.seed == seed])
 
     def _start_from_lanes(self, group: Sequence[AnyStage]) -> None:
         rounds_done = self._rungs[self._next - 1].round
@@ -176,7 +180,7 @@ class PopulationTrainable(RungTrainable):
         self._is_taken_up = False
         self._handed_over: bytes | None = None
         self._repeated: dict[str, Any] = {}
-        self._scratch = tempfile.TemporaryDirectory(prefix="lt_rebalance-member-")
+        self._scratch = tempfile.TemporaryDirectory(prefix="lt_rebalance-member-", dir=find_parent())
         open_store(self._scratch.name, RESULTS_VERSION, create=True)
         super()._begin(config | {"storage": self._scratch.name})
 
@@ -230,9 +234,8 @@ class PopulationTrainable(RungTrainable):
         self._next, self._measuring_steps, self._measuring_s = state["next"], state["steps"], state["s"]
         if self._next:
             group = self._rungs[self._next].groups[0]
-            for (
-                stage
-            ) in group:  # this member's own checkpoints are at the same round, and must not be used instead
+            # This member's own checkpoints are at the same round, and must not be used instead.
+            for stage in group:
                 self._store.discard_checkpoints(stage.key)
             self._start_from_lanes(group)
         result: dict[str, Any] = state["result"]
@@ -259,10 +262,10 @@ class MemberErrors:
 
 
 def member_trial_config(
-    search: Search, member: int, values: Values, storage: str, data_dir: str | None
+    search: Search, member: int, values: Values, storage: str, data_dir: str | None, num_devices: float = 1.0
 ) -> TrialConfig:
     """Return the Tune configuration of a member of a population with these values."""
-    rungs = rung_trial_config(search.ladder(values), search.objectives, storage, data_dir)
+    rungs = rung_trial_config(search.ladder(values), search.objectives, storage, data_dir, num_devices)
     return rungs | {"search": search.name, "member": member, "values": dict(values)}
 
 

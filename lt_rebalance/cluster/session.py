@@ -64,7 +64,7 @@ class RaySession:
         """Start Ray on this machine unless an address names one, to which this is connected already.
 
         Args:
-            lease: on the store; None if nothing will be run.
+            lease: on the store; None if nothing will be run or written.
 
         Raises:
             ValueError: something will be run, and Ray cannot be started here.
@@ -72,7 +72,7 @@ class RaySession:
         if address is None and lease is not None:
             check_machine()
         self._address = address
-        self._lease = lease
+        self.lease = lease
         self._stack = contextlib.ExitStack()
         self._interrupts: InterruptWatch | None = None
 
@@ -91,8 +91,8 @@ class RaySession:
             if self._address is None:
                 self._stack.enter_context(ray_cluster(None))
             interrupts.install()  # Ray has put its own handlers in place
-            if RayWatch.active is not None and self._lease is not None:
-                RayWatch.active.guard(self._lease.release)
+            if RayWatch.active is not None and self.lease is not None:
+                RayWatch.active.guard(self.lease.release)
             self._interrupts = interrupts
 
     def check(self) -> None:
@@ -103,8 +103,8 @@ class RaySession:
         """
         if self._interrupts is not None:
             self._interrupts.check()
-        if self._lease is not None:
-            self._lease.check()
+        if self.lease is not None:
+            self.lease.check()
         check_ray()
 
 
@@ -154,7 +154,8 @@ def _connection(address: str) -> Iterator[None]:
         with _import_path():
             ray.init(address=address, **_QUIET)
     except Exception as error:  # Ray raises many types, including the plain base class
-        raise ValueError(f"no Ray cluster could be reached at {address} ({_in_one_line(error)})") from None
+        said = " ".join(str(error).split())
+        raise ValueError(f"no Ray cluster could be reached at {address} ({said})") from None
     finally:
         waiting.cancel()
     with _watched(is_local=False):
@@ -270,7 +271,7 @@ def _start(directory: Path) -> None:
         try:
             _try_to_start(**place, **size)
         except Exception as error:  # Ray raises many types, including the plain base class
-            said = _in_one_line(error)
+            said = " ".join(str(error).split())
         else:
             return
         if attempt == 1:
@@ -358,10 +359,6 @@ class _StartedProcesses:
             kind == ray_constants.PROCESS_TYPE_RAYLET and process.poll() is None
             for kind, process in self._started
         )
-
-
-def _in_one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 @contextlib.contextmanager

@@ -12,15 +12,11 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from lt_rebalance.cluster.faults import (
-    MAX_LOST_WORKERS,
-    WorkerFaults,
-    lost_ray_told,
-    name_trial,
-)
+from lt_rebalance.cluster.faults import MAX_LOST_WORKERS, WorkerFaults, lost_ray_told, name_trial
 from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.cluster.session import describe_room, replaced
 from lt_rebalance.cluster.stateless import Stateless
+from lt_rebalance.files.private_directory import private_directory
 from lt_rebalance.monitoring.waiting import Waiting
 
 
@@ -41,8 +37,8 @@ def run_trials(
     Args:
         num_pending: maximum number of trials that wait for a start.
         checkpoints: checkpoints that Tune keeps for a scheduler; None for none.
-        scratch_parent: a directory that all nodes see, in which trials pass checkpoints; None for the
-            temporary directory of this machine.
+        scratch_parent: a directory that all nodes see, in which trials pass checkpoints; None for a private
+            one of this machine.
 
     Raises:
         ClusterError: Ray was lost, or workers cannot start.
@@ -54,7 +50,10 @@ def run_trials(
         workers.check()
         check_interrupt()
 
-    with tempfile.TemporaryDirectory(prefix="lt_rebalance-tune-", dir=scratch_parent) as scratch_dir:
+    with (
+        private_directory() as own,
+        tempfile.TemporaryDirectory(prefix="lt_rebalance-tune-", dir=scratch_parent or own) as scratch_dir,
+    ):
         tuner = tune.Tuner(
             tune.with_resources(trainable, tune.PlacementGroupFactory([resources.bundle()])),
             param_space=param_space,
@@ -63,7 +62,7 @@ def run_trials(
                 name="study",
                 storage_path=scratch_dir,
                 verbose=0,
-                callbacks=[_StepCallback(check), workers, WaitCallback(resources), *callbacks],
+                callbacks=[workers, StepCallback(resources, check), *callbacks],
                 failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),
                 # By default Tune saves every trial at its end, and fails if nodes share no disk.
                 checkpoint_config=checkpoints or tune.CheckpointConfig(checkpoint_at_end=False),
@@ -94,13 +93,15 @@ def run_searcher(
     )
 
 
-class WaitCallback(Stateless, tune.Callback):
-    """Reports what a run waits for when no trial has reported for a while."""
+class StepCallback(Stateless, tune.Callback):
+    """Checks in every iteration of Tune's loop, outside of Ray's native code, whether a run has to end.
 
-    def __init__(self, resources: Resources, waiting: Waiting | None = None) -> None:
+    Reports what a run waits for when no trial has reported for a while.
+    """
+
+    def __init__(self, resources: Resources, check: Callable[[], None]) -> None:
         """Begin to wait for trials that need these resources."""
-        self._resources = resources
-        self._waiting = waiting or Waiting()
+        self._resources, self._check, self._waiting = resources, check, Waiting()
         for name in ("on_trial_start", "on_trial_result", "on_trial_complete", "on_trial_recover"):
             setattr(self, name, self._note_event)
 
@@ -108,6 +109,7 @@ class WaitCallback(Stateless, tune.Callback):
         self._waiting.note_event()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._check()
         self._waiting.look(lambda: self._describe(trials))
 
     def _describe(self, trials: Sequence[Trial]) -> str:
@@ -115,16 +117,6 @@ class WaitCallback(Stateless, tune.Callback):
             others = f" and {len(running) - 1} more" if len(running) > 1 else ""
             return f"for a report of {name_trial(running[0])}{others}, in training"
         return f"for free resources for a trial, which needs {self._resources}; {describe_room()}"
-
-
-class _StepCallback(Stateless, tune.Callback):
-    """Calls a function in every iteration of Tune's loop, outside of Ray's native code."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call = call
-
-    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        self._call()
 
 
 def _trial_name(trial: Trial) -> str:

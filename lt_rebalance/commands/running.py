@@ -2,18 +2,13 @@
 
 import argparse
 import dataclasses
+import json
 
 from rich.console import Console
 
 from lt_rebalance.cluster.dispatch import run_plan
 from lt_rebalance.cluster.session import RaySession
-from lt_rebalance.commands.forecast import (
-    Job,
-    describe_study,
-    expect,
-    learn_throughput,
-    measure_unknown,
-)
+from lt_rebalance.commands.forecast import Job, describe_study, expect, learn_throughput, measure_unknown
 from lt_rebalance.data.places import locate_data_dir
 from lt_rebalance.ground.errors import ClusterError, StorageError, attempt
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, this_command
@@ -49,19 +44,26 @@ def run_job(job: Job, options: argparse.Namespace, session: RaySession) -> int:
     if options.address is None:
         measure_unknown(throughput, pending)
     study = dataclasses.replace(describe_study(job), expected_s=expect(throughput, pending))
-    store.write_study(study)
+    if session.lease is not None:
+        store.write_study(study)
     if pending:
         if verbosity > QUIET:
             console.print(
                 f"{ledger.summary()}: {len(pending)} stages to run, {job.resources.num_slots} at a time"
             )
-        if options.retry_failed:
-            for key in pending:
-                store.clear_failure(key)
         attempt(lambda: write_overview(store, study))
         run_pending(job, store, options.data_dir, session, console, throughput, verbosity)
         attempt(lambda: refresh_events(store, study))
     return _show_results(job, store, console)
+
+
+def is_described(job: Job, store: Store) -> bool:
+    """Whether a store has the document of a job's study, whatever its slots and speeds."""
+    if (name := job.ledger.plan.study.name) not in store.list_studies():
+        return False
+    described = json.loads(json.dumps(describe_study(job).to_plain()))
+    others = dict.fromkeys(("num_slots", "devices_per_slot", "expected_s"))
+    return bool(store.load_study(name).to_plain() | others == described | others)
 
 
 def _note_replaced_runs(ledger: Ledger, store: Store, console: Console) -> None:

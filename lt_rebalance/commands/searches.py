@@ -66,7 +66,7 @@ def main(
             from lt_rebalance.commands.searching import SearchCommand
             from lt_rebalance.search.journal import open_journal
 
-            exit_codes = []
+            exit_codes, num_chosen = [], 0
             for number, search in enumerate(searches, start=1):
                 print(f"search {number} of {len(searches)}: {search.name}, {search.base}")
                 with open_journal(search, place) as journal:
@@ -82,10 +82,11 @@ def main(
                         console=make_console(),
                     )
                     exit_codes.append(command.run(None))
-            num_without = sum(code != 0 for code in exit_codes)
-            print(f"searches={len(searches)} chosen={len(searches) - num_without} without={num_without}")
+                    num_chosen += command.best is not None
+            num_searches = len(searches)
+            print(f"searches={num_searches} chosen={num_chosen} without={num_searches - num_chosen}")
             print(say_next(options, place, sys.argv[1:] if arguments is None else arguments))
-            return EXIT_INCOMPLETE if num_without else 0
+            return EXIT_INCOMPLETE if any(exit_codes) else 0
 
         return run
 

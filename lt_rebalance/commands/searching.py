@@ -51,6 +51,11 @@ class SearchCommand:
         """The objective that decides."""
         return self.search.objectives[0]
 
+    @property
+    def best(self) -> Trial | None:
+        """The choice among the trials so far; None if none is complete."""
+        return choose(self.journal.trials(), self.objective)
+
     def run(self, compare: Comparison | None) -> int:
         """Search until the budget is spent, choose, confirm the choice and return the exit code.
 
@@ -61,8 +66,7 @@ class SearchCommand:
         self._write_account()
         if self.journal.in_flight() or self.journal.has_more(self.budget):
             self._search()
-        trials = self.journal.trials()
-        best = choose(trials, self.objective)
+        trials, best = self.journal.trials(), self.best
         print(summary(trials))
         causes = {self._find_cause(trial) for trial in trials if trial.state == "failed"}
         if causes - {NOT_APPLICABLE}:

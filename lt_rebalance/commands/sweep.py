@@ -21,7 +21,7 @@ from lt_rebalance.commands.own_images import (
     require_running,
     share_images,
 )
-from lt_rebalance.commands.study_plan import (
+from lt_rebalance.commands.planned_sweep import (
     PlannedParser,
     UnseededParser,
     add_plan_file,
@@ -247,7 +247,7 @@ def _prepare(
     """Check everything that can be wrong before anything is trained; raises ValueError.
 
     Returns:
-        The work, and the lease on the store; None if nothing is left to run.
+        The work, and the lease on the store; None if nothing is left to run or to write.
     """
     execution, resources = prepare_machine(options, stack)
     if (num_runs := len(study.cells) * len(study.seeds)) >= MANY_RUNS:
@@ -257,22 +257,8 @@ def _prepare(
     read_data(sorted({cell.data.dataset for cell in study.cells}), options)
     store, registered = open_results(options), registered_plan(options)
     if store is not None:
-        require_continued(registered, study, store)
+        require_continued(registered, plan, store)
     ledger, lease = Ledger(plan, store), None
-    if store is not None and not options.plan and (ledger.pending() or options.retry_failed):
-        lease = stack.enter_context(Lease(store.files, store.location, study.name))
-        ledger.look_again()  # the previous holder may have finished them just now
-    if options.retry_failed:
-        ledger.forget_failures()
-    if store is not None and lease is not None:
-        from lt_rebalance.stages.memory import check_memory
-        from lt_rebalance.stages.size import check_space
-
-        check_space(store.location, ledger.pending(), resources.num_slots * resources.max_lanes)
-        if options.address is None:  # the memory of another machine is unknown
-            check_memory(ledger.pending(), resources.num_slots, resources.max_lanes)
-    if store is not None and not options.plan:
-        share_images([cell.data.dataset for cell in study.cells], store, options)
     job = Job(
         question=question if registered is None else registered.question,
         confirmatory=() if registered is None else registered.confirmatory,
@@ -284,6 +270,26 @@ def _prepare(
         resources=resources,
         most_seeds=math.inf if registered is None else registered.seeds,
     )
+    if store is not None and not options.plan:
+        if not (is_needed := bool(ledger.pending() or options.retry_failed)):
+            from lt_rebalance.commands.running import is_described
+
+            is_needed = not is_described(job, store)
+        if is_needed:
+            lease = stack.enter_context(Lease(store.files, store.location, study.name))
+            require_continued(registered, plan, store)
+            ledger.look_again()  # until now other processes may have changed the store
+    if options.retry_failed:
+        ledger.forget_failures()
+    if store is not None and lease is not None:
+        from lt_rebalance.stages.memory import check_memory
+        from lt_rebalance.stages.size import check_space
+
+        check_space(store.location, ledger.pending(), resources.num_slots * resources.max_lanes)
+        if options.address is None:  # the memory of another machine is unknown
+            check_memory(ledger.pending(), resources.num_slots, resources.max_lanes)
+    if store is not None and not options.plan:
+        share_images([cell.data.dataset for cell in study.cells], store, options)
     return job, lease
 
 

@@ -30,7 +30,8 @@ CLASS_ORDERS = ("label", "permuted")
 OWN_SPLIT = "own"
 VALIDATION_PER_CLASS = 500
 VALIDATION_SHARE = 12
-"""a search sets aside at most one image in this number of the smallest class, at most 500 of each class"""
+"""a search sets aside at most one image in this number of the smallest class, at most 500 of each class; of a
+set with groups, one group if that is more"""
 GROUP_SIZES = {"gtsrb": 30, "gtsrb_online": 30}
 """images of a group, in sets of the catalogue with groups; a few groups have less"""
 RATIO_TOLERANCE = 0.05
@@ -286,7 +287,10 @@ def _choose_groups(
 
 
 def choose_validation(dataset: str) -> int:
-    """Return how many images per class a search sets aside: a twelfth of the smallest class, at most 500."""
+    """Return how many images per class a search sets aside: a twelfth of the smallest class, at most 500.
+
+    Of a set of the catalogue with groups it is a whole number of groups, at least one: 30 of 210 in gtsrb.
+    """
     smallest = min(get_dataset_spec(dataset).train_counts_K)
     number = min(VALIDATION_PER_CLASS, smallest // VALIDATION_SHARE)
     size = GROUP_SIZES.get(dataset, 1)
@@ -388,6 +392,19 @@ class DataConfig:
                 f'validation "{OWN_SPLIT}" sets nothing aside, so validation_per_class must be 0, got '
                 f"{self.validation_per_class}"
             )
+
+    def draw(self, labels_N: IndexArray, groups_N: IndexArray | None, seed: int) -> Subset:
+        """Draw the subset of a training split with these labels and groups; errors as `draw_subset`."""
+        return draw_subset(
+            labels_N,
+            get_dataset_spec(self.dataset).num_classes,
+            cut=self.cut,
+            subset_draw=self.subset_draw,
+            class_order=self.class_order,
+            validation_per_class=self.validation_per_class,
+            seed=seed,
+            groups_N=groups_N,
+        )
 
     @property
     def has_validation(self) -> bool:

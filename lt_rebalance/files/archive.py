@@ -1,6 +1,6 @@
 """A published study: all files of a store in one read-only zip archive.
 
-    SHA256SUMS      sha256 and name of every other file of the folder, in the format of `sha256sum -c`
+    SHA256SUMS      sha256 and name of the folder's other files and of the report's, for `sha256sum -c`
     store.zip       the files of a store under the paths that they have there
 
 Equal files give equal bytes of the archive wherever zlib is the same. Nothing is ever unpacked to a disk, and
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lt_rebalance.files.filesystem import LocalFilesystem, check_path
-from lt_rebalance.files.trees import walk_files
+from lt_rebalance.files.trees import delete_tree, walk_files
 from lt_rebalance.ground.errors import NotAFileError
 from lt_rebalance.ground.names import is_foreign
 from lt_rebalance.ground.text import format_bytes
@@ -110,11 +110,13 @@ def require_replaceable(folder: Path, names: Collection[str]) -> None:
 def replace_published(made: Path, folder: Path, names: Sequence[str]) -> None:
     """Move files and directories into a folder; if that fails, the folder is as it was before.
 
+    A kill meanwhile leaves the old ones in a directory beside them, whose name ends in "-replaced".
+
     Args:
         made: a directory on the same disk, which has them and can be deleted afterwards.
         names: in this order. Checksums are away meanwhile and come last, so that nobody reads a mixture.
     """
-    old, every = made / "replaced", (*names, CHECKSUMS)
+    old, every = folder / f"{made.name}-replaced", (*names, CHECKSUMS)
     old.mkdir()
     try:
         for name in reversed(every):
@@ -128,7 +130,10 @@ def replace_published(made: Path, folder: Path, names: Sequence[str]) -> None:
                 os.rename(folder / name, made / name)
             if os.path.lexists(old / name):
                 os.rename(old / name, folder / name)
+        old.rmdir()
         raise
+    with contextlib.suppress(OSError):  # something in it cannot be deleted; the new files are in place
+        delete_tree(folder, old.name)
 
 
 def read_published(root: Path) -> "ArchiveFiles":
@@ -155,9 +160,9 @@ def read_published(root: Path) -> "ArchiveFiles":
 
 
 def _read_checksums(content: bytes) -> dict[str, str]:
-    lines = [_LINE.fullmatch(line) for line in content.decode().splitlines()]
+    lines = [_LINE.fullmatch(line) for line in content.decode(errors="replace").splitlines()]
     if None in lines:
-        raise ValueError(f"{CHECKSUMS} is damaged: a line is not a sha256, two spaces and a name")
+        raise ValueError(f"{CHECKSUMS} is damaged: a line is not a sha256, two spaces and a name; restore it")
     return {line.group(2): line.group(1) for line in lines if line is not None}
 
 

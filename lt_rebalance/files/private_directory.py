@@ -13,12 +13,14 @@ from pathlib import Path
 PREFIX = "lt_rebalance-"
 _NAME = re.compile(re.escape(PREFIX) + "[a-z0-9_]{8}")  # names as `tempfile.mkdtemp` makes them
 _NAME_BYTES = len(PREFIX) + 8
+LONGEST = 4096
+"""bytes of a path"""
 MARK = ".private-directory"
 """only directories with this file are removed: a user may give a directory of results such a name"""
 
 
 @contextlib.contextmanager
-def private_directory(max_bytes: int) -> Iterator[Path]:
+def private_directory(max_bytes: int = LONGEST) -> Iterator[Path]:
     """Make a directory of mode 0700 under a new name, yield its path, and remove it with its content.
 
     Its owner holds a lock on it, so that the next process recognises and removes those of killed processes.
@@ -37,7 +39,7 @@ def private_directory(max_bytes: int) -> Iterator[Path]:
         os.close(lock)
 
 
-def find_parent(max_bytes: int) -> Path:
+def find_parent(max_bytes: int = LONGEST) -> Path:
     """Return the first suitable directory for temporary files.
 
     Args:

@@ -3,7 +3,9 @@
 Shape suffixes: N images, H rows, W columns, C channels.
 """
 
+import lzma
 import math
+import tokenize
 import zipfile
 import zlib
 from collections import Counter
@@ -30,7 +32,11 @@ _PARTS = ("images", "labels", "groups")
 CLASS_NAMES = "class_names"
 LAYOUT = "train_images, train_labels, test_images and test_labels, as MedMNIST has them"
 _PIECE = 2**22
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError),
+    *(ValueError, RuntimeError, SyntaxError, tokenize.TokenError, TypeError),
+)
+"""what damaged bytes raise: in the archive, in a packed member, in the header of an array"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +62,12 @@ def read_archive(path: Path, options: OwnOptions) -> Pool:
     except DataError:
         raise
     except _DAMAGED as error:
-        raise DataError(
-            f"{path} must be a whole npz, got a damaged one ({one_line(error)}); make it again"
-        ) from None
+        raise DataError(say_damaged(path, one_line(error))) from None
+
+
+def say_damaged(path: Path, reason: str) -> str:
+    """Return the error of an npz that cannot be read."""
+    return f"{path} must be a whole npz, got a damaged one ({reason}); make it again"
 
 
 class _Reader:
@@ -73,7 +82,8 @@ class _Reader:
         splits = [split for split, prefix in _PREFIXES.items() if f"{prefix}_images" in self._headers]
         for split in splits:
             self._check_images(f"{_PREFIXES[split]}_images")
-        require_room(sum(header.num_bytes for header in self._headers.values()), str(self._path))
+        num_bytes = sum(header.num_bytes for header in self._headers.values())
+        require_room(num_bytes, str(self._path), "save them smaller, or fewer of them")
         found = {split: self._read_labels(_PREFIXES[split]) for split in splits}
         names = self._read_texts(CLASS_NAMES) if CLASS_NAMES in self._headers else None
         labels, class_names = settle_labels(found, names, may_renumber=self._options.relabel)
@@ -152,7 +162,13 @@ class _Reader:
                 f"{name} must be a row of texts or whole numbers, got {found.dtype} of shape {found.shape}; "
                 "save it as such"
             )
-        return np.char.decode(found, "utf-8") if found.dtype.kind == "S" else found.astype(np.str_)
+        try:
+            return np.char.decode(found, "utf-8") if found.dtype.kind == "S" else found.astype(np.str_)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{name} must be text, got bytes that are not UTF-8 ({one_line(error)}); save it as text, of "
+                "dtype U"
+            ) from None
 
     def _check_images(self, name: str) -> None:
         header = self._headers[name]
@@ -176,10 +192,15 @@ class _Reader:
             )
         others = {self._headers[each].shape[1:] for each in self._headers if each.endswith("_images")}
         sizes = {each if len(each) == 3 else (*each, 1) for each in others}
-        if len(sizes) > 1 and (self._options.image_size is None or not self._options.grey):
+        remedies = []
+        if len({each[:2] for each in sizes}) > 1 and self._options.image_size is None:
+            remedies.append("--image-size N")
+        if len({each[2] for each in sizes}) > 1 and not self._options.grey:
+            remedies.append("--grey")
+        if remedies:
             raise DataError(
                 f"images of all splits must have one shape, got {' and '.join(map(str, sorted(sizes)))} in "
-                f"{self._path}; give --image-size N and --grey, or save them alike"
+                f"{self._path}; give {' and '.join(remedies)}, or save them alike"
             )
 
     def _read_split(self, prefix: str, labels_N: NDArray[np.int64]) -> RawSplit:

@@ -16,7 +16,9 @@ from lt_rebalance.images.pool import RawSplit
 
 FEW_IMAGES = 10
 MOST_LEAKED = 0.001
-"""largest share of test images that are also training images; it bounds their effect on accuracy"""
+"""largest share of the images of a split that another split has, too; it bounds their effect on accuracy"""
+RULES = 2
+"""raised if a set that was accepted may be refused: prepared sets are then checked again"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,26 +52,25 @@ def check_counts(
         found.errors.append(
             f"a set may have up to {MOST_CLASSES:,} classes, got {len(class_names):,}; merge the rarest"
         )
-    if "test" in counts:
-        names = _name(counts["test"] == 0, class_names)
-        if names:
-            found.errors.append(
-                f"every class must have test images, got none of {_some(names)}; add some, or leave it out"
-            )
     for split in ("train", "test"):
         counts_K = counts.get(split, np.empty(0))
+        if names := _name(counts_K == 0, class_names):
+            found.errors.append(
+                f"every class must have {split} images, got none of {_some(names)}; add some, in further "
+                "groups if a split is drawn, or leave the class out"
+            )
         if names := _name((counts_K > 0) & (counts_K < FEW_IMAGES), class_names):
             found.warnings.append(f"fewer than {FEW_IMAGES} {split} images of {_some(names)}")
 
 
 def check_range(splits: Mapping[str, RawSplit], found: Findings) -> None:
-    """Check the range of pixels."""
-    largest = max(int(split.images_NHWC.max()) for split in splits.values() if split.images_NHWC is not None)
-    if largest <= 1:
-        found.errors.append(
-            f"pixels must run from 0 to 255, got {largest} as the largest; multiply them by 255 before they "
-            "become uint8"
-        )
+    """Check the range of pixels in each split."""
+    for name, split in splits.items():
+        if split.images_NHWC is not None and (largest := int(split.images_NHWC.max())) <= 1:
+            found.errors.append(
+                f"pixels must run from 0 to 255, got {largest} as the largest of all {name} images; multiply "
+                "them by 255 before they become uint8"
+            )
 
 
 def check_duplicates(
@@ -97,8 +98,8 @@ def check_duplicates(
                 f"{len(leaked):,} of {len(ranks[split]):,} {split} images ({share:.2%}) that are also in "
                 f"{other}, such as {splits[split].name_of(place)}, which equals {splits[other].name_of(twin)}"
             )
-            if split == "test" and other == "train" and share > MOST_LEAKED:
-                rule = f"at most {MOST_LEAKED:.1%} of the test images may be learned from"
+            if share > MOST_LEAKED:
+                rule = f"at most {MOST_LEAKED:.1%} of the {split} images may be in {other}, too"
                 found.errors.append(f"{rule}, got {got}; remove one of each two")
             else:
                 found.warnings.append(got)

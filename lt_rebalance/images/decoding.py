@@ -39,7 +39,9 @@ def decode_folder(folder: Folder, options: OwnOptions) -> Pool:
     width, height = (side, side) if side is not None else _first_size(folder, options)
     require_sides(width, height, folder.pictures[0].name)
     num_channels = 1 if options.grey else 3
-    require_room(len(folder.pictures) * num_channels * width * height, folder.root)
+    num_bytes = len(folder.pictures) * num_channels * width * height
+    remedy = "make them smaller with --image-size, grey with --grey, or take fewer"
+    require_room(num_bytes, folder.root, remedy)
     images_NHWC = np.empty((len(folder.pictures), height, width, num_channels), np.uint8)
     sizes: Counter[tuple[int, int]] = Counter()
     faults: defaultdict[str, list[str]] = defaultdict(list)

@@ -17,6 +17,11 @@ from lt_rebalance.images.pictures import ENDINGS
 from lt_rebalance.images.pool import sum_up
 
 _SPLIT_FOLDERS = {"train": "train", "val": "validation", "test": "test"}
+_MEANT = {
+    **{"train": "train", "training": "train", "test": "test", "testing": "test"},
+    **{"val": "val", "valid": "val", "validation": "val"},
+}
+"""the folder of a split that a name means, by that name in small letters"""
 _OTHER_PICTURES = (
     *(".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm"),
     *(".jfif", ".jpe", ".svg", ".ico", ".tga", ".dcm"),
@@ -73,17 +78,19 @@ class _Lister:
         top = {entry.name: entry for entry in self._scan(self._root)}
         folders = {name: entry for name, entry in top.items() if entry.is_dir()}
         self._left_out += [name for name in top if name not in folders]
-        classes = {}
+        self._require_names_of_splits(folders)
+        classes, warnings = {}, []
         if not folders.keys() & _SPLIT_FOLDERS.keys():
             classes["train"] = self._list_split("train", folders)
         else:
-            self._left_out += [f"{name}/" for name in folders if name not in _SPLIT_FOLDERS]
+            if others := [f"{name}/" for name in folders if name not in _SPLIT_FOLDERS]:
+                shown = ", ".join(map(repr, others[:3]))
+                warnings.append(f"{len(others):,} folders left out that are not splits: {shown}")
             for name, split in _SPLIT_FOLDERS.items():
                 if name in folders:
                     inner = {entry.name: entry for entry in self._scan(folders[name].path)}
                     classes[split] = self._list_split(split, inner)
         self._check(classes)
-        warnings = []
         if self._left_out:
             names = ", ".join(map(repr, self._left_out[:3]))
             warnings.append(f"{len(self._left_out):,} left out that are not pictures: {names}")
@@ -93,6 +100,23 @@ class _Lister:
             class_names=tuple(classes["train"]),
             warnings=tuple(warnings),
         )
+
+    def _require_names_of_splits(self, folders: Mapping[str, os.DirEntry[str]]) -> None:
+        """Refuse a folder of folders whose name means a split but is another one."""
+        others = [name for name in folders if name not in _SPLIT_FOLDERS and name.lower() in _MEANT]
+        wrong = {name: _MEANT[name.lower()] for name in others if self._has_folders(folders[name])}
+        if wrong:
+            remedies = [
+                f"merge {name} into {split}" if split in folders else f"rename {name} to {split}"
+                for name, split in wrong.items()
+            ]
+            raise DataError(
+                f"folders of splits must be named {', '.join(_SPLIT_FOLDERS)}, got {', '.join(wrong)}; "
+                f"{' and '.join(remedies)}; a class of such a name must be in train"
+            )
+
+    def _has_folders(self, folder: os.DirEntry[str]) -> bool:
+        return any(entry.is_dir() for entry in self._scan(folder.path))
 
     def _check(self, classes: Mapping[str, Mapping[str, int]]) -> None:
         if self._foreign_pictures:

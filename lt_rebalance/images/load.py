@@ -24,7 +24,7 @@ from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import Dataset, DatasetSpec
 from lt_rebalance.ground.errors import DataError
 from lt_rebalance.ground.text import one_line
-from lt_rebalance.images.archive import read_archive
+from lt_rebalance.images.archive import read_archive, say_damaged
 from lt_rebalance.images.arrangement import (
     FORMAT,
     ArrangedSplit,
@@ -36,7 +36,14 @@ from lt_rebalance.images.arrangement import (
     rank_digests,
 )
 from lt_rebalance.images.cache import Cache
-from lt_rebalance.images.checks import Findings, check_counts, check_duplicates, check_groups, check_range
+from lt_rebalance.images.checks import (
+    RULES,
+    Findings,
+    check_counts,
+    check_duplicates,
+    check_groups,
+    check_range,
+)
 from lt_rebalance.images.decoding import decode_folder
 from lt_rebalance.images.folder import LAYOUT, Folder, list_folder
 from lt_rebalance.images.options import OwnOptions
@@ -226,7 +233,7 @@ class _Source:
         else:
             found = self.path.stat()
             state = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}".encode()
-        return hashlib.sha256(f"{FORMAT}\n".encode() + state).hexdigest()
+        return hashlib.sha256(f"{FORMAT} {RULES}\n".encode() + state).hexdigest()
 
     def read(self) -> Pool:
         if self.folder is not None:
@@ -246,6 +253,8 @@ def _open(location: str, options: OwnOptions) -> _Source:
             return _Source(path=path, options=options, folder=list_folder(path))
         if path.is_file() and zipfile.is_zipfile(path):
             return _Source(path=path, options=options, folder=None)
+        if path.is_file() and (path.suffix.lower() == ".npz" or _begins_as_zip(path)):
+            raise DataError(say_damaged(path, "its end is missing"))
     except (OSError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -255,6 +264,11 @@ def _open(location: str, options: OwnOptions) -> _Source:
         f"images of your own are a folder with {LAYOUT}, or an npz in MedMNIST's layout, got {got} at "
         f"{one_line(location)!r}; name one of these"
     )
+
+
+def _begins_as_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def _read_known(cache: Cache, source: _Source) -> Look | None:

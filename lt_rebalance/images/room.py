@@ -17,10 +17,6 @@ def require_sides(width: int, height: int, name: str) -> None:
         )
 
 
-def require_room(num_bytes: int, name: str) -> None:
+def require_room(num_bytes: int, name: str, remedy: str) -> None:
     """Raise a DataError unless images of `num_bytes` bytes can be prepared in the free memory."""
-    require_memory(
-        _COPIES * num_bytes,
-        f"{name}, which, while it is prepared, takes",
-        "make them smaller with --image-size, grey with --grey, or take fewer",
-    )
+    require_memory(_COPIES * num_bytes, f"{name}, which, while it is prepared, takes", remedy)

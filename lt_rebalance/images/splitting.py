@@ -1,6 +1,6 @@
 """Draw a missing split of a set: a share of every class, in whole groups.
 
-Shape suffix: N images.
+Shape suffixes: N images, K classes, P pairs of a group and a class in it.
 """
 
 import numpy as np
@@ -20,27 +20,33 @@ def draw_split(
 
     Classes choose in turn, the smallest first, so a group with images of several classes goes to the class
     with the fewest choices. A class takes groups in random order, at least one, as long as each brings its
-    share closer to the fraction, and leaves at least one for training. A class of a single group gives none.
+    share closer to the fraction. The last group that a class has left stays for training, whichever class
+    would take it; so a class of a single group gives none.
     """
     rng = numpy_stream(SEED, STREAMS[name])
     counts_K = np.bincount(labels_N)
     num_groups = int(groups_N.max()) + 1
     is_drawn = np.zeros(num_groups, bool)
     is_kept = np.zeros(num_groups, bool)
+    # Every class of every group once, by group; and how many groups of each class are not drawn.
+    groups_P, classes_P = np.divmod(np.unique(groups_N * len(counts_K) + labels_N), len(counts_K))
+    starts = np.searchsorted(groups_P, np.arange(num_groups + 1))
+    left_K = np.bincount(classes_P)
     for label in np.lexsort((np.arange(len(counts_K)), counts_K)):
         groups, sizes = np.unique(groups_N[labels_N == label], return_counts=True)
         target = fraction * counts_K[label]
         num_drawn = int(sizes[is_drawn[groups]].sum())
-        num_left = int((~is_drawn[groups]).sum())
         for place in rng.permutation(len(groups)):
             group, size = groups[place], int(sizes[place])
-            if num_left == 1 or num_drawn >= target:
+            if left_K[label] == 1 or num_drawn >= target:
                 break
             is_closer = abs(num_drawn + size - target) < abs(num_drawn - target)
-            if not is_drawn[group] and not is_kept[group] and (is_closer or num_drawn == 0):
+            classes = classes_P[starts[group] : starts[group + 1]]
+            is_free = not is_drawn[group] and not is_kept[group] and left_K[classes].min() > 1
+            if is_free and (is_closer or num_drawn == 0):
                 is_drawn[group] = True
                 num_drawn += size
-                num_left -= 1
+                left_K[classes] -= 1
         # One group that was left to learn from stays so, whatever later classes choose.
         is_kept[groups[~is_drawn[groups]][:1]] = True
     return is_drawn[groups_N]

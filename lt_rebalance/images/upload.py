@@ -99,7 +99,8 @@ def download(store: Store, spec: DatasetSpec) -> dict[str, ArrangedSplit]:
         if {name: each["num_images"] for name, each in index["splits"].items()} != sizes:
             raise ValueError("it is of other splits")
         # The numbers of images are those that the main process sent, so no index can make a worker read more.
-        require_room(sum(sizes.values()) * math.prod(spec.image_shape), f"{store.location}/{directory}")
+        num_bytes = sum(sizes.values()) * math.prod(spec.image_shape)
+        require_room(num_bytes, f"{store.location}/{directory}", "train where there is more of it")
         with Progress(f"taking images from {store.location}", sum(sizes.values())) as progress:
             splits = {}
             for name in (name for name in SPLITS if name in sizes):

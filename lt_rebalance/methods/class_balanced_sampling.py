@@ -3,7 +3,8 @@
 Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis 2020, Decoupling Representation and Classifier for
 Long-Tailed Recognition, arXiv 1910.09217, equation 1 with q = 0. Deferred, it is DRS (Cao et al. 2019, arXiv
 1906.07413): until then items are equally likely. Deviations: items are drawn with replacement, also while it
-is deferred, and it begins with the first pass that starts after that share of the budget.
+is deferred, and it begins with the first pass that starts at or after that share of the budget; a training
+without such a pass is refused. A pass is as many draws as there are training items.
 
 Shape suffix: K classes.
 """

@@ -3,8 +3,9 @@
 Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis 2020, Decoupling Representation and Classifier for
 Long-Tailed Recognition, arXiv 1910.09217, section 4.2, by cosine or by Euclidean distance. Features are the
 inputs of the last linear layer; means are over the training set, in evaluation mode and without augmentation.
-Deviation: distances become logits by a scale, which changes no prediction; the probabilities, and so the
-measured loss, depend on that scale.
+Deviations: Euclidean distances are of features and means as they are, while theirs are of means at length 1
+and, in their code, of features that are centred and at length 1; distances become logits by a scale, which
+changes no prediction; the probabilities, and so the measured loss, depend on that scale.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Progressively balanced sampling: from equally likely items to equally likely classes.
 
 Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis 2020, Decoupling Representation and Classifier for
-Long-Tailed Recognition, arXiv 1910.09217, equation 2: p_c(t) = (1 - t) n_c / N + t / K, with t the used share
-of the budget. Deviations: t rises from pass to pass, as in their code, also for budgets in steps; items are
-drawn with replacement.
+Long-Tailed Recognition, arXiv 1910.09217, "progressively-balanced sampling" in section 3: p_c(t) = (1 - t)
+n_c / N + t / K, with t the used share of the budget. Deviations: t rises from pass to pass, as in their code,
+also for budgets in steps, so in P passes it ends at 1 - 1 / P or, if the last pass is cut, nearer to 1, and a
+single pass is refused; items are drawn with replacement.
 
 Shape suffix: K classes.
 """

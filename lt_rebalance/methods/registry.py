@@ -275,6 +275,32 @@ class MethodConfig:
         """Whether another training comes first: the first of two, or that of the filter's network."""
         return self.filter != "none" or (is_at_hand(self.name) and get_method(self.name).then is not None)
 
+    def require_acting_order(self, num_classes: int, num_steps: int, steps_per_pass: int) -> None:
+        """Raise a ValueError if sampling changes during a training, but in none of its passes.
+
+        The chances of classes are set when a pass begins: few passes may not show a change.
+        """
+        order = get_method(self.name).order if is_at_hand(self.name) else None
+        if order is None or not num_steps:
+            return
+        counts_K, options = np.arange(num_classes, 0, -1), self.options
+
+        def is_changed(step: int) -> bool:
+            first_K, chances_K = (order(counts_K, each / num_steps, options) for each in (0, step))
+            return not np.array_equal(first_K / first_K.sum(), chances_K / chances_K.sum())
+
+        starts = range(0, num_steps, steps_per_pass)
+        tried = [*range(0, num_steps, max(1, num_steps // 1000)), num_steps - 1]
+        if any(map(is_changed, reversed(starts))) or not any(map(is_changed, tried)):
+            return
+        last = starts[-1] / num_steps
+        earlier = f"set deferred to at most {int(1000 * last) / 1000:g}, " * hasattr(options, "deferred")
+        raise ValueError(
+            "sampling that changes during a training must have changed when its last pass begins, got "
+            f"{self.label} for {num_steps:,} steps in passes of {steps_per_pass:,}, the last from "
+            f"{last:.3g} of the budget on; {earlier}take more steps or larger batches, or leave it out"
+        )
+
     @property
     def label(self) -> str:
         """Its name in tables, which is also how a user writes it."""

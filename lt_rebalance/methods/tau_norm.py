@@ -1,8 +1,8 @@
 """Tau-normalisation: after training, make the lengths of the classes' weights in the last layer more equal.
 
 Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis 2020, Decoupling Representation and Classifier for
-Long-Tailed Recognition, arXiv 1910.09217, equation 2: w_c / |w_c|^tau, without a bias. Deviation: tau is 1
-unless set; they choose it on a validation set.
+Long-Tailed Recognition, arXiv 1910.09217, paragraph "tau-normalized classifier" of section 4: w_c /
+|w_c|^tau, without a bias. Deviation: tau is 1 unless set; they choose it on a validation set.
 
 Shape suffix: K classes.
 """

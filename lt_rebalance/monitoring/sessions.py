@@ -40,9 +40,16 @@ def hide_directories(log: bytes) -> bytes:
     return _DIRECTORIES.sub(b"", log)
 
 
-def hide_directories_of(failure: bytes) -> bytes:
-    """Return the JSON of a `Failure` without the directories that its error and traceback name."""
-    found = Failure.from_json(failure)
+def hide_directories_of(failure: bytes, path: str) -> bytes:
+    """Return the JSON of a `Failure` without the directories that its error and traceback name.
+
+    Raises:
+        ValueError: it is damaged; `path` is where.
+    """
+    try:
+        found = Failure.from_json(failure)
+    except ValueError as damage:
+        raise ValueError(f"{path} is damaged ({damage}); move it away") from None
     error, traceback = (hide_directories(each.encode()).decode() for each in (found.error, found.traceback))
     return dataclasses.replace(found, error=error, traceback=traceback).to_json()
 

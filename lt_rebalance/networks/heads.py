@@ -49,7 +49,8 @@ class CosineLinear(nn.Module):
 class NearestMean(nn.Module):
     """`features_NF -> logits_NK`: minus the squared distance to the mean of each class, times half a scale.
 
-    Always in float32, because distances of near means are small differences of large numbers.
+    Always in float32, because distances of near means are small differences of large numbers. Features and
+    means keep their lengths, unless `at_length_1`.
     """
 
     def __init__(self, means_KF: Tensor, scale: float, *, at_length_1: bool) -> None:

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,32 @@ class SearchJournal:
         self.suggest(trial)
         return trial.number
 
+    def complete_suggestions(self) -> None:
+        """Give each trial that was interrupted while it chose its values those that it lacks.
+
+        All its values are drawn again in memory, as its sampler did, so they are those of an undisturbed
+        search.
+        """
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            missing = [name for name in self.search.space if name not in trial.params]
+            if missing:
+                drawn = self._draw_again(trial)
+                for name in missing:
+                    distribution = drawn.distributions[name]
+                    value = distribution.to_internal_repr(drawn.params[name])
+                    self.storage.set_trial_param(trial._trial_id, name, value, distribution)
+
+    def _draw_again(self, trial: FrozenTrial) -> optuna.trial.Trial:
+        """Return a copy of a trial, outside of the storage, that chooses all its values."""
+        sampler = self.make_sampler(trial.number)
+        memory = optuna.create_study(directions=self.study.directions, sampler=sampler)
+        memory.add_trials(self.study.get_trials(deepcopy=False)[: trial.number])
+        queued = optuna.trial.create_trial(state=TrialState.WAITING, system_attrs=trial.system_attrs)
+        memory.add_trial(queued)  # with the values that were queued for it, if any
+        copy = memory.ask()
+        self.suggest(copy)
+        return copy
+
     def in_flight(self) -> list[optuna.trial.Trial]:
         """Return the trials that have begun and have not ended."""
         frozen = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -111,11 +137,29 @@ class SearchJournal:
         if is_single and rung.round not in trial.intermediate_values:
             handle.report(rung.mean(self.search.objectives[0]), rung.round)
 
-    def settle(self, number: int, state: str, reason: str = "") -> None:
-        """End a trial in one of `TRIAL_STATES`."""
+    def settle(self, number: int, state: str, reason: str = "", rung: RungResult | None = None) -> None:
+        """End a trial in one of `TRIAL_STATES`, with its last rung unless that is recorded.
+
+        The whole end is written in one operation first: if it is interrupted after that, opening the journal
+        completes it, and before that, the trial has not ended and this rung is not recorded.
+        """
+        end = {"state": state, "reason": reason, "rung": None if rung is None else rung.to_plain()}
+        self._handle(self._find(number)).set_user_attr("end", end)
+        self._end(number, end)
+
+    def complete_ends(self) -> None:
+        """End the trials whose end was interrupted."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if end := trial.user_attrs.get("end"):
+                self._end(trial.number, end)
+
+    def _end(self, number: int, end: Mapping[str, Any]) -> None:
+        state: str = end["state"]
+        if end["rung"] is not None:
+            self.note_rung(number, RungResult.from_plain(end["rung"]))
         trial = self._find(number)
         handle = self._handle(trial)
-        handle.set_user_attr("reason", reason)
+        handle.set_user_attr("reason", end["reason"])
         handle.set_user_attr("state", state)
         values: Sequence[float] | None = None
         if state == "complete":
@@ -147,7 +191,7 @@ class SearchJournal:
 
 @contextlib.contextmanager
 def open_journal(search: Search, store: Store) -> Iterator[SearchJournal]:
-    """Open the journal of a search in a store, as the only process.
+    """Open the journal of a search in a store, as the only process; every trial in it has all its values.
 
     Raises:
         ValueError: another process has it.
@@ -169,6 +213,8 @@ def _replay(search: Search, backend: BaseJournalBackend, place: str) -> SearchJo
         journal = SearchJournal(search, optuna.storages.JournalStorage(backend))
         for trial in journal.trials():
             _check_trial(trial)
+        journal.complete_ends()
+        journal.complete_suggestions()
         return journal
     except (StorageError, StoreError):
         raise

@@ -8,7 +8,7 @@ import io
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -93,6 +93,8 @@ class StageRun(ABC, Generic[StageT, LaneT]):
         self._num_devices = num_devices
         self._driver = driver
         self._kept = kept
+        self.before_commit: Callable[[int], None] = lambda index: None
+        """called with the index of each finished lane, whose result is not yet committed"""
         self._device = prepare_torch(first.execution)
         if self._device.type == "cuda":
             require_device_memory(stages, torch.cuda.get_device_properties(self._device).total_memory)
@@ -162,6 +164,7 @@ class StageRun(ABC, Generic[StageT, LaneT]):
                 continue
             if lane.is_finished:
                 record = self._make_record(index)
+                self.before_commit(index)
                 for each in (*self._come_along(index, record), record):
                     self._store.commit(each)
             else:

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.files import load_dataset
-from lt_rebalance.data.long_tail import OWN_SPLIT, Subset, draw_subset
+from lt_rebalance.data.long_tail import OWN_SPLIT, Subset
 from lt_rebalance.data.spec import Dataset, DatasetSpec
 from lt_rebalance.generation.filtering import draw_filtered
 from lt_rebalance.generation.images import sample_images
 from lt_rebalance.ground.seeding import numpy_stream, torch_stream
+from lt_rebalance.images.apart import require_apart
 from lt_rebalance.images.load import load_at_hand
 from lt_rebalance.methods.checking import synthesize_checked
 from lt_rebalance.methods.contract import RebalancePlan
@@ -83,17 +84,11 @@ class InputReader:
 
         Raises:
             StoreError: a stage that it builds on has no usable result.
+            DataError: images that are set aside equal some to learn from.
         """
-        subset = draw_subset(
-            self._dataset.train_labels_N,
-            self.spec.num_classes,
-            cut=stage.data.cut,
-            subset_draw=stage.data.subset_draw,
-            class_order=stage.data.class_order,
-            validation_per_class=stage.data.validation_per_class,
-            seed=stage.data_seed,
-            groups_N=self._dataset.train_groups_N,
-        )
+        dataset = self._dataset
+        subset = stage.data.draw(dataset.train_labels_N, dataset.train_groups_N, stage.data_seed)
+        require_apart(stage.data.dataset, subset, dataset.train_images_NCHW)
         method = stage.training_method
         rng = numpy_stream(stage.seed, "resampling")
         plan = plan_rebalancing(

@@ -32,11 +32,10 @@ BEAT_S = 10.0
 """seconds between heartbeats of a holder"""
 STALE_S = 60.0
 """a holder counts as dead after this many seconds without a heartbeat"""
+RELEASE_S = 5.0
+"""limit for the last write; a lease whose place does not answer is found stale instead"""
 DIRECTORY = "lease"
 _POLL_S = 0.2
-_LOOKS = 10
-"""attempts at reading files that vanish, before one counts as unreadable"""
-_NAME = re.compile(r"[0-9]{6,12}\.json")
 
 _log = logging.getLogger(__name__)
 
@@ -129,10 +128,8 @@ class Lease:
     def release(self) -> None:
         """Release the lease; also from another thread, before the process is ended."""
         self._stop.set()
-        self._thread.join()
-        if not self._lost.is_set():
-            with contextlib.suppress(OSError):  # it will be found stale instead
-                self._write(is_released=True)
+        with contextlib.suppress(KeyboardInterrupt):  # a second one ends the wait
+            self._thread.join(RELEASE_S)
 
     def check(self) -> None:
         """Raise a LeaseLostError if another process has taken over."""
@@ -164,6 +161,9 @@ class Lease:
                 self.beat()
             except Exception as error:  # whatever the error, the next one may succeed
                 _log.warning("no heartbeat could be given: %s", error)
+        if not self._lost.is_set():
+            with contextlib.suppress(OSError):  # it will be found stale instead
+                self._write(is_released=True)
 
     def _write(self, *, is_released: bool) -> None:
         self._holder = dataclasses.replace(

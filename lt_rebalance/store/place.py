@@ -49,9 +49,11 @@ class Place:
             StoreError: this is not a store, or one that is damaged or of another version.
         """
         try:
-            content = self.files.read("store.json")
+            found = as_object(parse_json(self.files.read("store.json")))
         except FileNotFoundError:
             others = [name for name in self.files.list("") if not is_foreign(name)]
+            if "store.json" in others:  # another process has just created it
+                return self.read_version(wanted)
             if PLAN in others:
                 raise StoreError(
                     f"{self.location} holds the plan of a study, and no {ARCHIVE}: it has not been published "
@@ -67,8 +69,6 @@ class Place:
             raise StoreError(
                 f"{self.location}/store.json cannot be read ({error}); restore it or use another --storage"
             ) from None
-        try:
-            found = as_object(parse_json(content))
         except ValueError:
             raise StoreError(
                 f"{self.location}/store.json is damaged; restore it or use another --storage"
@@ -91,8 +91,10 @@ class Place:
     def write_version(self, version: int, *, is_new: bool) -> None:
         """Write what `read_version` reads, and so find out whether the place can be written."""
         content = json.dumps({"format": STORE_FORMAT, "results_version": version}).encode()
-        write = self.files.create if is_new else self.files.replace
-        write("store.json", content)
+        if not is_new:
+            self.files.replace("store.json", content)
+        elif not self.files.create("store.json", content):  # another process was faster
+            self.read_version(version)
         if isinstance(self.files, S3Filesystem):
             self.files.check_access()
         elif not is_new:  # the first file of a new store has just tested this

@@ -359,10 +359,6 @@ class Store(StoreDocuments):
             raise _DamageError(key, name, f"it names the key {failure.key}")
         return failure
 
-    def clear_failure(self, key: str) -> None:
-        """Allow a retry of a failed stage."""
-        self._files.remove(_stage_path(key, "failed.json"))
-
     # Checkpoints
 
     def save_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:

@@ -27,13 +27,13 @@ class Ledger:
         self.look_again()
 
     def look_again(self) -> None:
-        """Look up every stage that has no record in this ledger."""
+        """Look up every stage again; what is known of it may be gone."""
         if (store := self._store) is None:
             return
-        self.failures.clear()
-        keys = [key for key in self.plan.stages if key not in self.records]
-        outcomes = dict(store.scan(_read_outcome, keys))
-        for key in keys:
+        for known in (self.records, self.failures, self._intact_weights):
+            known.clear()
+        outcomes = dict(store.scan(_read_outcome, self.plan.stages))
+        for key in self.plan.stages:
             found = outcomes.get(key)
             if isinstance(found, Record):
                 self.records[key] = found
@@ -140,8 +140,7 @@ class Ledger:
     def _check_weights(self, upstream_keys: set[str]) -> None:
         """Forget records whose stored weights are unusable; the store quarantines them."""
         keys = sorted(self.records.keys() & upstream_keys - self._intact_weights)
-        store = self._store
-        if store is None:
+        if (store := self._store) is None:
             return
         records = [self.records[key] for key in keys]
         has_weights = partial(store.has_artifact, role="weights")

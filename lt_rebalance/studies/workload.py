@@ -10,6 +10,7 @@ from lt_rebalance.ground.arrays import MAX_CLASSES
 from lt_rebalance.ground.imbalance import say_data
 from lt_rebalance.ground.own_file import find_place, is_at_hand, is_own
 from lt_rebalance.ground.seeding import numpy_stream
+from lt_rebalance.images.apart import require_set_aside_apart
 from lt_rebalance.methods.registry import MethodConfig, plan_rebalancing
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
 from lt_rebalance.networks.generators.registry import GENERATORS
@@ -43,9 +44,8 @@ def describe_short(data: DataConfig, seeds: Iterable[int]) -> str:
     spec = get_dataset_spec(data.dataset)
     available_K = [count - data.validation_per_class for count in spec.train_counts_K]
     needed = seeds if data.class_order == "permuted" else [0]
-    num_short = max(
-        (count_short(available_K, data.cut, data.class_order, seed) for seed in needed), default=0
-    )
+    counts = (count_short(available_K, data.cut, data.class_order, seed) for seed in needed)
+    num_short = max(counts, default=0)
     if num_short == 0:
         return ""
     return (
@@ -86,9 +86,12 @@ def require_workable(stage: AnyStage) -> None:
     for upstream in stage.upstreams:
         require_workable(upstream)
     try:
-        _require_countable(get_dataset_spec(stage.data.dataset))
+        spec = get_dataset_spec(stage.data.dataset)
+        _require_countable(spec)
         _require_own_method(stage)
-        stage_batching(stage)
+        num_steps, steps_per_pass = stage_round_ends(stage)[-1], stage_batching(stage).steps_per_pass
+        stage.training_method.require_acting_order(spec.num_classes, num_steps, steps_per_pass)
+        require_set_aside_apart(stage.data, stage.data_seed)
         if isinstance(stage, ClassifierStage) and stage.classifier.evaluation_mode == "batch_statistics":
             _require_testable(stage)
     except ValueError as error:
@@ -100,9 +103,7 @@ def require_workable(stage: AnyStage) -> None:
 def _require_own_method(stage: AnyStage) -> None:
     """Try a user's method; registered methods are tried by their tests."""
     name = stage.training_method.name
-    if not is_own(name) or not is_at_hand(
-        name
-    ):  # a method that is not loaded can be described, but not trained
+    if not (is_own(name) and is_at_hand(name)):  # one that is not loaded can be described, but not trained
         return
     from lt_rebalance.studies.trying import require_method
 

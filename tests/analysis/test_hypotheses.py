@@ -508,6 +508,26 @@ def test_a_hypothesis_is_registered_where_the_study_that_registers_it_has_cells(
     assert alone.changes == ("2026-11-30: x.",)
 
 
+def test_verdict_with_seeds_that_nobody_registered_is_exploratory(tmp_path: Path) -> None:
+    """The registered study has four seeds of its plan's six, and another study adds two."""
+    for name, num_seeds in (("planned", 4), ("more", 6)):
+        plan = plan_study(
+            name=name, cs=("1/2",), methods=("none", "undersample"), generators=(), num_seeds=num_seeds
+        )
+        store = make_store(tmp_path, plan)
+        document = describe_plan(plan)
+        if name == "planned":
+            changes = [{"seeds": 6, "least_seeds": 5}, {"what": "nothing"}]
+            registered = {"seeds": 8, "changes": changes}
+            document = dataclasses.replace(document, confirmatory=("H4",), registered=registered)
+        store.write_study(document)
+    for studies, said in ((["planned"], "registered"), (["planned", "more"], "exploratory")):
+        results = read_results(store.location, studies=studies)
+        judged = judge_hypotheses(results)
+        assert list(judged.query("hypothesis == 'H4'")["registration"]) == [said]
+        assert results.registered_seeds == {"planned": (4, 6, 5)}
+
+
 def test_cells_that_differ_in_more_than_the_loss_contradict_nothing_either(tmp_path: Path) -> None:
     truth = Truth(collapse_rate=lambda run: float(run.cell.protocol == "sound"))
     results = results_of(tmp_path, truth, (get_protocol("paper"), get_protocol("sound")))

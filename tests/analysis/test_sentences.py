@@ -183,6 +183,20 @@ CASES: list[tuple[str, Sentence, str, Any, Any]] = [
         {"one": [], "two": []},
     ),
     (
+        "interim",
+        sentences.describe_seeds_registered,
+        "1 of 10 seeds of its plan is complete; the stopping rule asks for at least 3, so this is an interim",
+        {"pilot": (1, 10, 3)},
+        {"pilot": (4, 10, 3)},
+    ),
+    (
+        "not all seeds",
+        sentences.describe_seeds_registered,
+        "4 of 10 seeds of its plan are complete.",
+        {"pilot": (4, 10, 3)},
+        {"pilot": (10, 10, 3)},
+    ),
+    (
         "registered differences",
         sentences.describe_registered,
         "Before the first run: the differences between methods in R2 and H1. Everything else",

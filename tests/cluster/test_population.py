@@ -58,6 +58,8 @@ def test_population_that_was_stopped_goes_on_to_its_end_with_settings_that_chang
             )
             for _ in range(rounds_done):
                 journal.note_rung(number, rung_result(member.train(), population.objectives))
+        journal.study.ask()  # a member that is interrupted before it has any value
+    with open_journal(population, store) as journal:
         budget = SearchBudget(trials=NUM_MEMBERS)
         run_population(journal, store, None, budget, RESOURCES, shown.append, lambda: None, None)
         members = journal.trials()

@@ -11,6 +11,7 @@ from lt_rebalance.search.search import Search
 from lt_rebalance.stages.inputs import InputReader
 from lt_rebalance.stages.kinds import open_run, run_stage
 from lt_rebalance.store import Store, open_store
+from lt_rebalance.store.records import Record
 from lt_rebalance.studies.stage import RESULTS_VERSION
 
 
@@ -80,6 +81,29 @@ def test_killed_trial_trains_nothing_again_and_reports_all_its_rungs(
     assert [result["total_steps"] for result in again] == [r["total_steps"] for r in expected]
     assert len(results) == 8
     assert results.items() <= find_results(tmp_path / "killed").items()
+
+
+def test_trial_that_is_killed_when_a_rung_is_committed_does_not_train_that_rung_again(
+    small_cgan_search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is killed after the first of two seeds."""
+    store = open_at(tmp_path)
+    first, second, _ = small_cgan_search.ladder(small_cgan_search.untuned)
+    commit = Store.commit
+
+    def commit_and_die(store: Store, record: Record) -> None:
+        commit(store, record)
+        raise KeyboardInterrupt
+
+    trial = make_trial(small_cgan_search, store)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "commit", commit_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            trial.train()
+    assert [store.load_record(stage.key) is not None for stage in first.groups[0]] == [True, False]
+    make_trial(small_cgan_search, store).train()
+    run = open_run(second.groups[0], store, None)
+    assert [lane.round for lane in run.lanes] == [1, 1]
 
 
 def test_seed_whose_stage_is_committed_is_not_trained_again(small_search: Search, tmp_path: Path) -> None:

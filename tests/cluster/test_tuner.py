@@ -2,11 +2,15 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from lt_rebalance.cluster.faults import name_trial
 from lt_rebalance.cluster.halving import TrialSearcher, make_scheduler, run_search
 from lt_rebalance.cluster.resources import Resources
+from lt_rebalance.cluster.rungs import RungTrainable
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.search.account import RungResult, SearchBudget, Trial
 from lt_rebalance.search.journal import SearchJournal, open_journal
@@ -124,7 +128,7 @@ def test_trial_that_a_fault_of_the_store_ended_goes_on_when_the_search_is_run_ag
     store, budget = open_at(tmp_path), SearchBudget(trials=1)
     with open_journal(small_search, store) as journal:
         journal.enqueue(small_search.untuned)
-        searcher = TrialSearcher(journal, store, None, budget, lambda trial: None)
+        searcher = TrialSearcher(journal, store, None, budget, ONE_SLOT, None, lambda trial: None)
         config = searcher.suggest("first")
         key = small_search.ladder(small_search.untuned)[0].groups[0][0].key
         store.save_checkpoint(key, Checkpoint(round=1, content=b"state"))
@@ -134,12 +138,93 @@ def test_trial_that_a_fault_of_the_store_ended_goes_on_when_the_search_is_run_ag
         with pytest.raises(StorageError, match="made up"):
             searcher.faults.check()
     with open_journal(small_search, store) as journal:
-        again = TrialSearcher(journal, store, None, budget, lambda trial: None)
+        again = TrialSearcher(journal, store, None, budget, ONE_SLOT, None, lambda trial: None)
         assert config is not None and again.suggest("second") == config
         again.faults.check()
         again.on_trial_complete("second", {"outcome": "failed", "reason": "ValueError: no", "done": True})
         assert [(trial.state, trial.reason) for trial in journal.trials()] == [("failed", "ValueError: no")]
         assert store.load_checkpoint(key) is None
+
+
+def test_trial_is_named_by_its_stages_which_are_charged_with_all_devices_that_it_holds(
+    small_search: Search, tmp_path: Path
+) -> None:
+    store, budget = open_at(tmp_path), SearchBudget(trials=1)
+    resources = dataclasses.replace(ONE_SLOT, num_cpus=8)
+    with open_journal(small_search, store) as journal:
+        config = TrialSearcher(journal, store, None, budget, resources, None, lambda trial: None).suggest("1")
+    assert config is not None
+    trial: Any = SimpleNamespace(config=config, trial_id="1")
+    assert name_trial(trial) == str(small_search.ladder(journal.trials()[0].values)[0].groups[0][0])
+    RungTrainable(config).train()
+    timings = [record.timing for key in store.list_keys() if (record := store.load_record(key)) is not None]
+    assert len(timings) == 2
+    # The two seeds share the time.
+    assert sum(timing.device_s or 0 for timing in timings) > 2 * sum(timing.wall_s for timing in timings)
+
+
+class Halving:
+    """Passes results to searcher and scheduler, as Tune does."""
+
+    def __init__(self, journal: SearchJournal, store: Store) -> None:
+        scheduler = make_scheduler(journal.search, journal.trials())
+        assert scheduler is not None
+        self._scheduler: Any = scheduler
+        budget = SearchBudget(trials=4)
+        self._searcher = TrialSearcher(journal, store, None, budget, ONE_SLOT, scheduler, lambda trial: None)
+
+    def begin(self, name: str) -> None:
+        self._searcher.suggest(name)
+        self._scheduler.on_trial_add(None, SimpleNamespace(trial_id=name))
+
+    def report(self, name: str, round_index: int, score: float) -> str:
+        """Return the decision on a trial that shows a score at a rung."""
+        outcome = "finished" if round_index == 4 else "running"
+        scores = {"macro_f1": score, "macro_f1_by_seed": [score, score], "outcome": outcome}
+        result = {"round": round_index, "num_steps": 1, "total_steps": 2, "train_s": 1.0} | scores
+        trial = SimpleNamespace(trial_id=name)
+        decision: str = self._scheduler.on_trial_result(None, trial, result)
+        if decision == "STOP":
+            self._searcher.on_trial_complete(name, result)
+            self._scheduler.on_trial_complete(None, trial, result)
+        else:
+            self._searcher.on_trial_result(name, result)
+        return decision
+
+    def shown(self) -> dict[int, list[float]]:
+        """Return the scores at the rungs where trials are compared."""
+        (bracket,) = self._scheduler._brackets
+        return {round_index: sorted(scores.values()) for round_index, scores in bracket._rungs[1:]}
+
+
+def test_running_trial_is_not_judged_again_after_a_restart_at_rungs_that_it_has_passed(
+    small_search: Search, tmp_path: Path
+) -> None:
+    store = open_at(tmp_path)
+    with open_journal(small_search, store) as journal:
+        before = Halving(journal, store)
+        before.begin("early")
+        assert before.report("early", 1, 0.4) == "CONTINUE"
+        before.begin("better")
+        assert [before.report("better", *told) for told in ((1, 0.6), (2, 0.7))] == ["CONTINUE"] * 2
+        before.report("better", 4, 0.7)
+        before.begin("waiting")
+        assert before.report("waiting", 1, 0.8) == "CONTINUE"
+        assert before.shown() == {2: [0.7], 1: [0.4, 0.6, 0.8]}
+    with open_journal(small_search, store) as journal:
+        after = Halving(journal, store)
+        assert after.shown() == before.shown()
+        after.begin("again")
+        assert after.report("again", 1, 0.4) == "CONTINUE"  # as before, although two others are better now
+        assert after.shown() == before.shown()
+        assert after.report("again", 2, 0.5) == "STOP"
+        assert after.shown() == {2: [0.5, 0.7], 1: [0.4, 0.6, 0.8]}
+        after.begin("waited")
+        assert after.report("waited", 1, 0.8) == "CONTINUE"
+        after.begin("new")
+        assert after.report("new", 1, 0.5) == "STOP"
+        assert after.shown() == {2: [0.5, 0.7], 1: [0.4, 0.5, 0.6, 0.8]}
+        assert [trial.state for trial in journal.trials()] == ["pruned", "complete", "running", "pruned"]
 
 
 def test_scheduler_knows_what_ended_trials_have_shown(small_search: Search) -> None:

@@ -299,7 +299,7 @@ def test_zip_bomb_is_refused_before_it_is_unpacked(
     monkeypatch.setattr(memory, "available_bytes", lambda: 10**6)
     write_bomb(tmp_path / "bomb.npz", (10_000, 32, 32), 10_240_000)
     assert_refused(
-        call(main, ["data", str(tmp_path / "bomb.npz")]), "fit into memory", "20 MB", "--image-size"
+        call(main, ["data", str(tmp_path / "bomb.npz")]), "fit into memory", "20 MB", "save them smaller"
     )
     write_bomb(tmp_path / "liar.npz", (3, 16, 16), 10_240_000)
     assert_refused(call(main, ["data", str(tmp_path / "liar.npz")]), "as long as its header says")

@@ -13,8 +13,11 @@ import pytest
 import ray
 import torch
 
+from lt_rebalance.cluster.session import RaySession
 from lt_rebalance.commands.sweep import main
 from lt_rebalance.data import places
+from lt_rebalance.ground.errors import ClusterError
+from lt_rebalance.store.lease import Lease
 from lt_rebalance.store.place import STORE_FORMAT, open_store
 from lt_rebalance.store.records import Failure, Timing
 from lt_rebalance.store.store import Store
@@ -589,6 +592,41 @@ def test_finished_study_is_shown_again_without_running_anything(call: Call, fini
     assert [run.key for run in study.runs] == [run.key for run in finished.plan.runs]
     assert study.results_version == RESULTS_VERSION
     assert study.question == (full_grid.__doc__ or "").splitlines()[0]
+
+
+def test_finished_study_is_written_only_by_the_holder_of_the_lease_and_shown_without(
+    call: Call, finished: Finished
+) -> None:
+    for stage in finished.stages:
+        finished.commit(stage)
+    path, fewer = "studies/full_grid-quick.json", [*finished.arguments, "--seeds", "1"]
+    with Lease(finished.store.files, finished.store.location, "other", beat_s=0.05):
+        assert_is_refused(call(finished.arguments), "in use: other")
+        assert finished.store.list_studies() == []
+    assert call(finished.arguments).code == 0
+    written = finished.store.files.read(path)
+    with Lease(finished.store.files, finished.store.location, "other", beat_s=0.05):
+        answer = call([*finished.arguments, "--max-concurrent", "1"])
+        assert (answer.code, answer.err) == (0, "")
+        assert_is_refused(call(fewer), "in use: other")
+        assert finished.store.files.read(path) == written
+    assert call(fewer).code == 0
+    assert len(finished.store.load_study("full_grid-quick").runs) == 2
+
+
+def test_failures_outlive_a_retry_whose_ray_does_not_start(
+    call: Call, finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(session: RaySession) -> None:
+        raise ClusterError("Ray did not start")
+
+    for stage in finished.stages[:3]:
+        finished.commit(stage)
+    finished.fail(finished.stages[3], "OSError: disk full")
+    monkeypatch.setattr(RaySession, "start", refuse)
+    assert call([*finished.arguments, "--retry-failed"]).code == 2
+    assert finished.store.read_failure(finished.stages[3].key) is not None
+    assert call([*finished.arguments, "--retry-failed"]).code == 2
 
 
 @pytest.mark.slow

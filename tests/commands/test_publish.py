@@ -18,9 +18,9 @@ import pytest
 from analysis.__main__ import main as analyse
 from lt_rebalance.cli import publish as command
 from lt_rebalance.cli.main import main
-from lt_rebalance.commands.study_plan import register_cells
 from lt_rebalance.files import archive
 from lt_rebalance.monitoring.sessions import SessionLog, sessions_path
+from lt_rebalance.registration.cells import register_cells
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import Failure
 from lt_rebalance.studies.plan import compile_study, describe_plan
@@ -242,8 +242,9 @@ def test_what_is_not_whole_or_not_planned_is_not_published(
         text = (folder / "README.md").read_text()
         has_gap = harm is remove_record
         assert ("--partial\n" in text) == has_gap and "plan.toml --seeds 3 --storage again" in text
-        says = "3 seeds, and this has 2 that are complete, of 3." if has_gap else "4 seeds, and this has 3."
+        says = "3 seeds, and this has 2." if has_gap else "4 seeds, and this has 3."
         assert f"**Interim.** The stopping rule asks for at least {says}" in text
+        assert ("**Incomplete.** 2 of 3 seeds have the results" in text) == has_gap
 
 
 @pytest.mark.parametrize(
@@ -335,6 +336,20 @@ def test_published_failure_names_no_directory(publish: Publish, folder: Path, st
     assert failure.traceback == 'Traceback:\n  File "x.py", line 1\n    it\'s at y'
 
 
+def test_study_without_any_result_is_not_published(publish: Publish, folder: Path, store: Store) -> None:
+    for record in Path(store.location).glob("stages/*/result.json"):
+        record.unlink()
+    code, _, err = publish("--partial")
+    assert code == 2 and "has no result of study pilot yet; run its sweep first" in err
+
+
+def test_damaged_error_is_named(publish: Publish, store: Store) -> None:
+    path = f"stages/{store.load_study(NAME).runs[0].key}/errors/a.json"
+    store.files.replace(path, b'{"x"')
+    code, _, err = publish()
+    assert code == 2 and f"{path} is damaged" in err and "move it away" in err
+
+
 def test_search_that_only_another_store_has_is_named(publish: Publish, store: Store) -> None:
     document = store.load_study(NAME)
     values: dict[str, object] = {"learning_rate": 0.001}
@@ -358,7 +373,11 @@ def test_what_was_not_published_is_not_replaced(name: str, publish: Publish, fol
 @pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_reading_commands_write_nothing_into_a_published_study(
-    publish: Publish, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    publish: Publish,
+    folder: Path,
+    store: Store,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert publish()[0] == 0
     before = read_files(folder)
@@ -366,7 +385,10 @@ def test_reading_commands_write_nothing_into_a_published_study(
     for call in (
         lambda: analyse(["."]),
         lambda: analyse([str(folder), "--out", str(folder / "report")]),
+        lambda: analyse([store.location, "--out", str(folder / "report")]),
+        lambda: analyse([store.location, "--out", str(folder / "new" / "x")]),
         lambda: main(["export", str(folder), "--to", "csv", "--out", str(folder)]),
+        lambda: main(["export", store.location, "--to", "csv", "--out", str(folder / "new")]),
     ):
         assert call() == 2 and capsys.readouterr().err.count("\n") == 1
     assert read_files(folder) == before

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from lt_rebalance.cli.main import main
+from lt_rebalance.cluster.session import RaySession
+from lt_rebalance.commands import running
+from lt_rebalance.ground.errors import ClusterError
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.monitoring.tensorboard.writer import read_end
 from lt_rebalance.store import Store, open_store
@@ -20,6 +23,7 @@ from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
 from tests.analysis.synthetic import plan_nested
+from tests.made_up import make_up
 from tests.store.test_store import make_failure
 from tests.tiny import TINY
 
@@ -97,6 +101,39 @@ def test_study_that_takes_seeds_apart_is_tried_again(
     assert main(["retry", opened.location, "--failed", "--dry-run", "--json"]) == 0
     built_on_it = [str(run) for run in plan.runs if run.stage.generator_stage == generator_stage]
     assert json.loads(capsys.readouterr().out)["runs"] == built_on_it and len(built_on_it) == 2
+
+
+def test_retry_that_is_stopped_before_its_first_result_can_be_called_again(
+    plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(session: RaySession) -> None:
+        raise ClusterError("Ray did not start")
+
+    monkeypatch.setattr(RaySession, "start", refuse)
+    for _ in range(2):
+        assert main(["retry", store.location, "--failed", "--max-concurrent", "1"]) == 2
+    capsys.readouterr()
+    assert main(["retry", store.location, "--failed", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"] == [str(plan.runs[0]), str(plan.runs[3])]
+
+
+def test_retry_counts_a_run_that_is_missing_at_its_end_as_unfinished(
+    plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator_stage = plan.runs[3].stage.generator_stage
+    assert generator_stage is not None
+
+    def finish_generator(*_: Any) -> None:
+        assert store.commit(make_up(generator_stage))
+
+    monkeypatch.setattr(running, "run_pending", finish_generator)
+    assert main(["retry", store.location, "--failed", "--max-concurrent", "1"]) == 1
+    first, second, last = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"failed: {plan.runs[0]}: ")
+    assert second == f"missing: {plan.runs[3]}: it has not been run"
+    assert last == "failed runs: 2; still without a result: 2"
+    assert main(["retry", store.location, "--failed", "--dry-run"]) == 0
+    assert "note: 3 runs of study study have neither a result nor a failure" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -9,18 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from lt_rebalance.commands.study_plan import (
+from lt_rebalance.registration.cells import describe_difference, register_cells
+from lt_rebalance.registration.study_plan import (
     StudyPlan,
-    describe_difference,
     read_plan,
-    register_cells,
     require_registered,
 )
 from lt_rebalance.store import Store, open_store
+from lt_rebalance.store.records import Failure
 from lt_rebalance.store.study_document import StudyDocument
+from lt_rebalance.studies.plan import compile_study, describe_plan
+from lt_rebalance.studies.protocols import get_protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
+from lt_rebalance.studies.study import Study
+from lt_rebalance.training.configs import Execution
+from lt_rebalance.training.device import torch_version
 from tests.commands.test_option_contract import load_sweep
-from tests.made_up import make_study
+from tests.made_up import make_study, make_up
 
 ROOT = Path(__file__).parents[2]
 PLAN = """
@@ -109,14 +114,16 @@ def test_plan_of_another_sweep_and_register_without_a_plan_are_refused(path: Pat
 
 
 def test_sweep_whose_seeds_are_counted_by_source_is_planned(path: Path, run: Run) -> None:
-    counts = '"--subsets", "2", "--cgans", "2", "--classifiers", "2"'
-    text = PLAN.replace("full_grid", "nested_seeds").replace("seeds = 4", "seeds = 8")
+    counts = '"--subsets", "3", "--cgans", "2", "--classifiers", "2"'
+    text = PLAN.replace("full_grid", "nested_seeds").replace("seeds = 4", "seeds = 12")
     path.write_text(text.replace('"--methods", "none", "undersample"', counts))
     assert run("--register", sweep="nested_seeds")[0] == 0
     code, out, _ = run("--plan", sweep="nested_seeds")
-    assert code == 0 and out.startswith("pilot: planned=8 ")
-    code, _, err = run("--plan", "--subsets", "3", sweep="nested_seeds")
-    assert code == 2 and "has 12 seeds, and pilot/plan.toml registers 1 to 8" in err
+    assert code == 0 and out.startswith("pilot: planned=12 ")
+    code, _, err = run("--plan", "--subsets", "4", sweep="nested_seeds")
+    assert code == 2 and "has 16 seeds, and pilot/plan.toml registers 1 to 12" in err
+    code, _, err = run("--plan", "--subsets", "2", "--cgans", "3", sweep="nested_seeds")
+    assert code == 2 and "pilot/plan.toml registers --subsets 3, got 2; leave it out" in err
 
 
 def test_register_shows_the_change_that_has_to_be_listed(path: Path, run: Run) -> None:
@@ -204,10 +211,9 @@ def test_what_a_store_holds_is_held_against_the_plan() -> None:
 @pytest.mark.parametrize(
     ("now", "words"),
     [
-        ({"confirmatory": ("H4",)}, r"run with confirmatory = \[H1, H4\], and pilot/plan.toml has \[H4\]"),
-        ({"confirmatory": ()}, r"pilot/plan.toml has \[\]"),
-        ({"changes": ()}, "changes that pilot/plan.toml does not list"),
-        ({"changes": (LATER, EARLIER)}, "Restore them, and append what is new"),
+        ({"confirmatory": ("H1", "H9")}, r"confirmatory = \[H1, H4\], and pilot/plan.toml has \[H1, H9\]"),
+        ({"changes": ()}, "number 1 is altered or gone in pilot/plan.toml"),
+        ({"changes": (LATER, EARLIER)}, "restore it, and append what is new"),
     ],
 )
 def test_older_documents_keep_what_is_judged_and_what_was_changed(now: dict[str, object], words: str) -> None:
@@ -247,13 +253,17 @@ why = "it is"
     ("old", "new", "words"),
     [
         ('"H4"', '"H4", "R2"', "run with confirmatory = [H4], and pilot/plan.toml has [H4, R2]"),
-        ("least_seeds = 2", "least_seeds = 1", "another least_seeds than when its study was run"),
-        ("after four", "after some", "another stopping than when"),
-        ("seeds = 4\nleast_seeds = 2\n", "seeds = 4\n", "another least_seeds than when"),
-        ("no more than", "as", "changes that pilot/plan.toml does not list"),
-        (STEPS, "", "changes that pilot/plan.toml does not list"),
-        ('why = "it is"', 'why = "it is"\nleast_seeds = 1', "changes that pilot/plan.toml does not list"),
-        ('why = "it is"', 'why = "it is"' + STEPS + 'confirmatory = ["H1"]', "has [H1]; what is"),
+        ("least_seeds = 2", "least_seeds = 1", "differs in least_seeds from the plan with which"),
+        ("after four", "after some", "differs in stopping from the plan"),
+        ("seeds = 4\nleast_seeds = 2\n", "seeds = 4\n", "differs in least_seeds from"),
+        ("no more than", "as", "number 1 is altered or gone in pilot/plan.toml"),
+        (STEPS, "", "number 1 is altered or gone in pilot/plan.toml"),
+        ('why = "it is"', 'why = "it is"\nleast_seeds = 1', "number 1 is altered or gone in pilot/plan.toml"),
+        (
+            'why = "it is"',
+            'why = "it is"' + STEPS + 'confirmatory = ["H1"]',
+            "has [H1]; what is confirmatory can only",
+        ),
     ],
 )
 def test_plan_stays_as_it_was_when_its_study_began(
@@ -285,13 +295,32 @@ def test_registered_study_is_not_replaced_by_a_sweep_without_its_plan(
     assert sweep([*given, "another"]) == 0
 
 
-def test_complete_seed_is_not_left_out(began: Store, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    seeds = [each.seed for each in began.load_study("pilot").runs]
-    assert seeds == [0, 1] and run("--plan", "--seeds", "1")[0] == 0  # neither has a result
-    monkeypatch.setattr(Store, "read_outcome", lambda self, key: key)
-    code, _, err = run("--plan", "--seeds", "1")
+def test_less_can_be_confirmatory_after_the_first_run(began: Store, path: Path, run: Run) -> None:
+    path.write_text(path.read_text() + STEPS + "confirmatory = []\n")
+    assert run("--plan")[0] == 0
+
+
+def test_whole_seed_is_neither_left_out_nor_repeated(began: Store, run: Run) -> None:
+    cell = make_cell(
+        get_protocol("sound"), dataset="fashion_mnist_mini", c="1/2", method="none", generator=None
+    )
+    execution = Execution(device="cpu", precision="float32", num_threads=1, torch_version=torch_version())
+    plan = compile_study(Study(name="pilot", cells=(cell,), seeds=(0, 1)), execution)
+    told = began.load_study("pilot")
+    kept = {each: getattr(told, each) for each in ("confirmatory", "changes", "registered")}
+    began.write_study(dataclasses.replace(describe_plan(plan), **kept))
+    first, second = (each.stage for each in plan.runs)
+    began.commit(make_up(first))
+    failure = {"key": second.key, "kind": "classifier", "stage": second.to_dict(), "error": "x"}
+    began.mark_failed(Failure(**failure, traceback="", provenance={}))  # it failed
+    how = ["--plan", "--device", "cpu", "--precision"]
+    assert run(*how, "float32", "--seeds", "1")[0] == 0
+    code, _, err = run(*how, "bfloat16")
+    assert code == 2 and "seed 0 of study pilot is complete, with precision float32, now bfloat16" in err
+    began.commit(make_up(second))
+    code, _, err = run(*how, "float32", "--seeds", "1")
     assert code == 2 and "seed 1 of study pilot is complete, and 1 seeds would leave it out" in err
-    assert run("--plan", "--seeds", "2")[0] == 0
+    assert run(*how, "float32", "--seeds", "2")[0] == 0
 
 
 def test_what_the_plan_says_of_the_device_is_kept(path: Path, run: Run) -> None:

@@ -23,9 +23,11 @@ import ray
 from lt_rebalance.commands import search as search_command
 from lt_rebalance.commands import searches as searches_command
 from lt_rebalance.commands import sweep as sweep_command
+from lt_rebalance.search.account import RungResult
 from lt_rebalance.search.journal import open_journal
 from lt_rebalance.search.search import Search
 from lt_rebalance.store import open_store
+from lt_rebalance.store.records import NOT_APPLICABLE
 from lt_rebalance.studies.overrides import change_study, read_overrides
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.training.configs import Budget
@@ -375,6 +377,36 @@ def test_failures_of_a_file_of_ones_own_are_not_tried_again_as_they_are(
     assert call(tune_cgan, [*CPU, "--storage", store.location, *asked]) == 1
     out = capsys.readouterr().out
     assert re.search(rf"first fix the [^\n]* that raised[^\n]*{said}", out), out
+
+
+def test_search_of_a_method_that_cannot_be_applied_counts_as_one_without_a_choice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three searches have spent their budget; the method of one was not applicable: the command succeeds."""
+    arguments = [*CPU, "--trials", "1", "--methods", "undersample", "--storage", str(tmp_path / "store")]
+    parser, build = tune_methods.make_methods_parser(), tune_methods.build_searches
+    execution = resolve_execution("cpu", "float32", 1, has_cuda=False)
+    searches = build(parser.parse_args(arguments), execution)
+    store = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
+    assert store is not None and len(searches) == 3
+    for search in searches:
+        with open_journal(search, store) as journal:
+            journal.enqueue(search.untuned)
+            number = journal.begin()
+            if search is searches[-1]:
+                journal.settle(number, "failed", "NotApplicableError: no")
+                stage = search.ladder(search.untuned)[0].groups[0][0]
+            else:
+                scores = {"macro_f1": (0.5, 0.5)}
+                result = RungResult(round=1, num_steps=4, scores=scores, total_steps=8, train_s=1)
+                journal.note_rung(number, result)
+                journal.settle(number, "complete")
+    failure = make_failure(stage.key)
+    store.mark_failed(dataclasses.replace(failure, stage=stage.to_dict(), cause=NOT_APPLICABLE))
+    assert searches_command.main(parser, build, tune_methods.say_next, arguments) == 0
+    out = capsys.readouterr().out
+    assert "no trial was completed, so there is nothing to choose" in out
+    assert "searches=3 chosen=2 without=1" in out
 
 
 @pytest.mark.slow

@@ -5,13 +5,24 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from ray import tune
 
+from lt_rebalance.cluster.resources import Resources
+from lt_rebalance.cluster.rungs import PopulationTrainable, member_trial_config
 from lt_rebalance.cluster.session import MAX_DIRECTORY_BYTES
+from lt_rebalance.cluster.trainable import StageTrainable
+from lt_rebalance.cluster.tuner import run_trials
 from lt_rebalance.files.private_directory import MARK, PREFIX, find_parent, private_directory
+from lt_rebalance.search.search import Search
+from lt_rebalance.store import open_store
+from lt_rebalance.studies.stage import RESULTS_VERSION
 from tests.other_user import OTHER, needs_root, try_as_other
 
 OWNER = """
@@ -126,6 +137,41 @@ def test_place_in_which_others_can_replace_directories_is_passed_over(parent: Pa
     assert find_parent(107) != parent
     parent.chmod(mode | 0o1000)
     assert find_parent(107) == parent
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o755])
+def test_files_of_tune_are_in_a_directory_that_no_other_user_can_replace(
+    parent: Path, mode: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent.chmod(mode)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    places: list[Path] = []
+
+    def tuner(*_: Any, run_config: tune.RunConfig, **__: Any) -> Any:
+        place = Path(str(run_config.storage_path))
+        assert place.is_relative_to(parent) is (mode == 0o755)
+        assert (place.parent / MARK).exists(), "the next process would leave it there after a kill"
+        places.append(place.parent)
+        return SimpleNamespace(fit=lambda: None)
+
+    monkeypatch.setattr(tune, "Tuner", tuner)
+    resources = Resources(num_cpus=1, num_gpus=0, num_slots=1, max_lanes=1)
+    run_trials(StageTrainable, resources, lambda: None, num_pending=1)
+    assert [place.exists() for place in places] == [False]
+
+
+def test_files_of_a_member_are_in_a_directory_that_no_other_user_can_replace(
+    parent: Path, small_cgan_search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True) is not None
+    values, storage = small_cgan_search.untuned, str(tmp_path / "store")
+    for mode in (0o755, 0o777):
+        parent.chmod(mode)
+        member = PopulationTrainable(member_trial_config(small_cgan_search, 0, values, storage, None))
+        member._begin_once()
+        assert Path(member._scratch.name).is_relative_to(parent) is (mode == 0o755)
+        member._scratch.cleanup()
 
 
 @needs_root

@@ -77,8 +77,11 @@ def test_search_refuses(changes: dict[str, Any], message: str, small_search: Sea
 
 
 def with_method(search: Search, label: str) -> Search:
+    """Return the search of a method, of several passes: sampling changes between passes alone."""
     cell = make_cell(get_protocol("sound"), dataset=TINY, c="1/2", method=label, generator=None)
-    return dataclasses.replace(search, base=dataclasses.replace(search.base, method=cell.method))
+    classifier = dataclasses.replace(search.base.classifier, budget=Budget(steps=40, rounds=4))
+    base = dataclasses.replace(search.base, method=cell.method, classifier=classifier)
+    return dataclasses.replace(search, base=base)
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,61 @@ def test_reopened_search_suggests_what_it_would_have_and_learns(
         assert run_trials(journal, 3) != undisturbed[:3]
 
 
+@pytest.mark.parametrize("kind", ["sampled", "learned", "queued"])
+@pytest.mark.parametrize("space", ["small_search", "small_cgan_search"])
+def test_trial_that_was_interrupted_while_it_chose_its_values_has_those_of_an_undisturbed_search(
+    kind: str, space: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    search: Search = request.getfixturevalue(space)
+    path = search_directory(tmp_path, search) / JOURNAL_FILE
+    with open_journal(search, open_at(str(tmp_path))) as journal:
+        if kind == "learned":
+            run_trials(journal, 12)  # Optuna draws the first ten at random, and considers those that run
+            journal.begin()
+        if kind == "queued":
+            journal.enqueue(search.untuned)
+            journal.enqueue({**search.untuned, "beta1": 0.6})
+        before = len(path.read_bytes().splitlines())
+        number = journal.begin()
+        expected = journal.trials()[number].values
+        assert set(expected) == set(search.space) and (kind == "queued") == (expected == search.untuned)
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) > before + len(search.space)
+    for end in range(before + 1, len(lines)):
+        path.write_bytes(b"".join(lines[:end]))
+        with open_journal(search, open_at(str(tmp_path))) as journal:
+            assert list(journal.trials()[number].values.items()) == list(expected.items())
+            assert journal.in_flight()[-1].params == expected
+        params = [json.loads(line).get("param_name") for line in path.read_bytes().splitlines()]
+        assert all(params.count(name) == number + 1 for name in search.space)
+
+
+@pytest.mark.parametrize("state", ["complete", "pruned", "diverged", "failed"])
+def test_end_of_a_trial_that_was_interrupted_is_complete_or_has_not_begun(
+    state: str, small_search: Search, tmp_path: Path
+) -> None:
+    path = search_directory(tmp_path, small_search) / JOURNAL_FILE
+    with open_journal(small_search, open_at(str(tmp_path))) as journal:
+        number = journal.begin()
+        journal.note_rung(number, rung(1, 0.5, 0.5))
+        running = journal.trials()
+        before = len(path.read_bytes().splitlines())
+        journal.settle(number, state, "why", None if state == "failed" else rung(2, 0.25, 0.5))
+        ended = journal.trials()
+        frozen = journal.study.get_trials()
+    lines = path.read_bytes().splitlines(keepends=True)
+    found = []
+    for end in range(before, len(lines) + 1):
+        path.write_bytes(b"".join(lines[:end]))
+        with open_journal(small_search, open_at(str(tmp_path))) as journal:
+            found.append(journal.trials())
+            if found[-1] == ended:
+                (trial,) = journal.study.get_trials()
+                told = (trial.state, trial.values, trial.intermediate_values)
+                assert told == (frozen[0].state, frozen[0].values, frozen[0].intermediate_values)
+    assert found == [running] + [ended] * (len(lines) - before)
+
+
 def test_importance_names_the_setting_that_matters(journal: SearchJournal) -> None:
     assert journal.importance() == {}
     run_trials(journal, 20)

@@ -12,6 +12,7 @@ import pytest
 
 from lt_rebalance.files.filesystem import LocalFilesystem
 from lt_rebalance.ground.errors import LeaseError, LeaseLostError
+from lt_rebalance.store import lease
 from lt_rebalance.store.lease import DIRECTORY, Holder, Lease
 from lt_rebalance.store.presence import Process, process_space
 
@@ -172,6 +173,51 @@ def test_storage_that_fails_for_a_while_costs_no_lease(root: Path) -> None:
         after = Holder.from_json((root / DIRECTORY / "000001.json").read_bytes())
         lease.check()
     assert before is not None and after is not None and after.beats > before.beats
+
+
+class SilentFilesystem(LocalFilesystem):
+    """A place that can stop to answer, as a bucket does."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.answers, self.is_asked = threading.Event(), threading.Event()
+        self.answers.set()
+
+    def replace(self, path: str, content: bytes) -> None:
+        self.is_asked.set()
+        self.answers.wait(20)
+        super().replace(path, content)
+
+
+@pytest.mark.parametrize("beat_s", [0.01, 1e9])
+def test_lease_on_a_place_that_does_not_answer_is_left_as_it_is(
+    root: Path, beat_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RELEASE_S", 0.2)
+    files = SilentFilesystem(root)
+    with Lease(files, "the store", "grid", beat_s=beat_s):
+        files.answers.clear()
+        files.is_asked.clear()
+        if beat_s < 1:
+            assert files.is_asked.wait(20)
+        start = time.monotonic()
+    assert time.monotonic() - start < 10
+    left = Holder.from_json((root / DIRECTORY / "000001.json").read_bytes())
+    assert left is not None and not left.is_released
+    files.answers.set()
+
+
+def test_second_interrupt_ends_the_wait_for_a_place_that_does_not_answer(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(thread: threading.Thread, timeout: float | None = None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        with monkeypatch.context() as patch, make_lease(root):
+            patch.setattr(threading.Thread, "join", interrupt)
+    except KeyboardInterrupt:
+        pytest.fail("it came out of the release of a lease")
 
 
 def test_lease_of_the_living_is_kept_however_the_clocks_of_the_day_jump(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lt_rebalance.files.filesystem import LocalFilesystem
 from lt_rebalance.store.checkpoints import KEPT_CHECKPOINTS, Checkpoint
 from lt_rebalance.store.place import STORE_FORMAT, open_store
 from lt_rebalance.store.records import Artifact, Failure, Record, Timing
@@ -276,14 +277,12 @@ def test_load_artifact_of_damaged_content_raises_and_sends_the_record_to_quarant
 # Failures
 
 
-def test_failure_marked_is_loaded_again_until_cleared(store: Store) -> None:
+def test_failure_marked_is_loaded_again(store: Store) -> None:
     assert store.load_failure(KEY) is None
     store.mark_failed(make_failure())
     assert store.load_failure(KEY) == make_failure()
     store.mark_failed(make_failure(error="the last"))
     assert store.load_failure(KEY) == make_failure(error="the last")
-    store.clear_failure(KEY)
-    assert store.load_failure(KEY) is None
 
 
 def test_failure_is_cleared_by_a_result(store: Store) -> None:
@@ -620,6 +619,38 @@ def test_open_store_at_another_address_is_refused(
     with pytest.raises(StoreError, match="--storage must be a directory or s3://BUCKET/PREFIX, got "):
         open_store(location, 1, create=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def create_just_before(name: str, version: int, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let another process make a store between a look at a place and the next call of a method."""
+    real, content = getattr(LocalFilesystem, name), {"format": STORE_FORMAT, "results_version": version}
+
+    def call(files: LocalFilesystem, *arguments: Any) -> Any:
+        monkeypatch.setattr(LocalFilesystem, name, real)
+        root.mkdir()
+        (root / "store.json").write_text(json.dumps(content))
+        (root / "stages").mkdir()
+        return real(files, *arguments)
+
+    monkeypatch.setattr(LocalFilesystem, name, call)
+
+
+@pytest.mark.parametrize("name", ["list", "create"])
+def test_open_store_of_a_place_that_another_process_has_just_made_a_store_opens_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_just_before(name, 1, tmp_path / "store", monkeypatch)
+    opened = open_store(str(tmp_path / "store"), 1, create=True)
+    assert opened is not None and opened.results_version == 1
+
+
+@pytest.mark.parametrize("name", ["list", "create"])
+def test_open_store_of_a_place_that_other_code_has_just_made_a_store_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_just_before(name, 2, tmp_path / "store", monkeypatch)
+    with pytest.raises(StoreError, match=r"holds results of version .*2.*, this code takes .*1"):
+        open_store(str(tmp_path / "store"), 1, create=True)
 
 
 # Nothing is executed

@@ -248,18 +248,21 @@ def test_pending_asks_a_bucket_for_the_checksum_of_weights_and_reads_only_what_i
     assert (path in place.read_all()) is not is_altered
 
 
-def test_look_again_finds_what_others_have_finished_and_keeps_what_is_done(plan: Plan, store: Store) -> None:
+def test_look_again_finds_what_others_have_finished_and_what_they_have_deleted(
+    plan: Plan, store: Store
+) -> None:
     first, none, second = plan.runs
     commit(store, first.stage)
     fail(store, second.stage, "OSError: disk full")
     ledger = Ledger(plan, store)
     assert states(ledger) == ["complete", "missing", "failed"]
-    kept = ledger.records[first.key]
     commit(store, none.stage)
-    store.clear_failure(second.key)
+    store.files.remove(f"stages/{second.key}/failed.json")
     ledger.look_again()
     assert states(ledger) == ["complete", "complete", "missing"]
-    assert ledger.records[first.key] is kept
+    store.files.remove(f"stages/{first.key}/result.json")
+    ledger.look_again()
+    assert states(ledger) == ["missing", "complete", "missing"]
 
 
 @pytest.mark.parametrize("has_record", [False, True])
@@ -287,7 +290,7 @@ def test_forget_failures_counts_failed_stages_as_missing_but_not_in_the_store(st
     assert list(ledger.pending()) == list(plan.stages)
     assert states(Ledger(plan, store)) == ["failed", "missing", "failed", "missing", "failed", "missing"]
     for stage in (generator_of(plan.runs[0]), plan.runs[4].stage):
-        store.clear_failure(stage.key)
+        store.files.remove(f"stages/{stage.key}/failed.json")
     assert states(Ledger(plan, store)) == ["missing"] * 6
     assert store.load_failure(other.key) is not None
 

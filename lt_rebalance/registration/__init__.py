@@ -1,0 +1,1 @@
+"""Preregistered studies: their plans, and what was run held against them."""
