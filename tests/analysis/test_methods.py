@@ -255,7 +255,7 @@ def test_answer_is_ranking_differences_and_costs_and_one_row_a_method(results: R
         "balanced_softmax has the highest mean" in words
         and "the tests rule out all others as the best" in words
     )
-    assert "plus the full cost of the generator" in words and "is a declared family" in words
+    assert "plus the full cost of the generator" in words and "is one family" in words
     assert max(map(len, text.splitlines())) <= 180
     rows = list(csv.DictReader(io.StringIO(table)))
     assert len(rows) == 7 and {"rank_low", "device_s", "macro_f1_minus_none_holm_p"} <= set(rows[0])

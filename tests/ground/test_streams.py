@@ -108,19 +108,18 @@ def test_sweep_whose_reader_leaves_still_shows_and_writes_all_of_its_work(tmp_pa
     for stage in finished.stages:
         finished.commit(stage)
     sweep = f"{sys.executable} {ROOT}/sweeps/full_grid.py {' '.join(finished.arguments)}"
-    first, second = (
-        subprocess.Popen(
+    first, second = (  # one after the other: each takes the lease to write its study
+        subprocess.run(
             ["bash", "-o", "pipefail", "-c", line],
             env=os.environ | {"PYTHONIOENCODING": "ascii"},
             cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
+            check=False,
         )
         for line in (sweep, f"{sweep} --name other | head -0")
     )
-    out, err = first.communicate()
-    assert (first.returncode, err) == (0, b"")
-    assert b"mean +- standard deviation" in out
-    assert out.endswith(b"planned=4 complete=4 failed=0 diverged=0 missing=0\n")
-    assert second.communicate() == (b"", b"") and second.returncode == 0
+    assert (first.returncode, first.stderr) == (0, b"")
+    assert b"mean +- standard deviation" in first.stdout
+    assert first.stdout.endswith(b"planned=4 complete=4 failed=0 diverged=0 missing=0\n")
+    assert (second.returncode, second.stdout, second.stderr) == (0, b"", b"")
     assert (tmp_path / "results" / "tables" / "other" / "cells.csv").exists()
