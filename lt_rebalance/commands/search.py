@@ -33,6 +33,7 @@ from lt_rebalance.search.search import FIRST_SEARCH_SEED, Search
 from lt_rebalance.store import Store
 from lt_rebalance.store.lease import Lease
 from lt_rebalance.studies.overrides import Overrides, change_cell, read_overrides
+from lt_rebalance.studies.workload import describe_batches
 from lt_rebalance.training.configs import Execution
 
 SearchBuilder = Callable[[argparse.Namespace, Execution], Search]
@@ -66,6 +67,8 @@ def main(
             )
         if search.base.data.validation is not None:
             note("the set has its own validation split, which is used; no training images are set aside")
+        if said := describe_batches(search.base.data, search.base.classifier):
+            note(said)
         read_data([search.base.data.dataset], options)
         store = open_results(options)
         if store is not None:

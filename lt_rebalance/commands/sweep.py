@@ -47,7 +47,7 @@ from lt_rebalance.studies.overrides import change_study, read_overrides
 from lt_rebalance.studies.plan import compile_study
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
-from lt_rebalance.studies.workload import describe_short
+from lt_rebalance.studies.workload import describe_batches, describe_short
 from lt_rebalance.training.configs import DEVICES, PRECISIONS, Execution
 from lt_rebalance.training.device import AUTO, count_gpus, resolve_execution
 
@@ -254,6 +254,9 @@ def _prepare(
         note(f"planning {num_runs:,} runs, which takes a while")
     plan = compile_study(study, execution)
     note_short(study)
+    for said in dict.fromkeys(describe_batches(cell.data, cell.classifier) for cell in study.cells):
+        if said:
+            note(said)
     read_data(sorted({cell.data.dataset for cell in study.cells}), options)
     store, registered = open_results(options), registered_plan(options)
     if store is not None:

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterable
 
+from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.long_tail import DataConfig, count_short, kept_counts
 from lt_rebalance.data.spec import DatasetSpec
@@ -51,6 +52,21 @@ def describe_short(data: DataConfig, seeds: Iterable[int]) -> str:
     return (
         f"{data.dataset}: {num_short} of {spec.num_classes} classes have fewer images than "
         f"{say_data(data.label)} requires, and keep all of theirs"
+    )
+
+
+def describe_batches(data: DataConfig, classifier: ClassifierConfig) -> str:
+    """Say if scores depend on the order in which images are stored; empty if they do not.
+
+    Validation sets and a user's splits are stored class by class, so that a batch of them has one class.
+    """
+    is_by_class = data.has_validation or is_own_name(data.dataset)
+    if classifier.evaluation_mode != "batch_statistics" or not is_by_class:
+        return ""
+    return (
+        f"{data.dataset}: its test or validation images are stored by class, and batches are tested with "
+        "their own statistics, as the paper's code does, so that scores depend on the order; --set "
+        "classifier.evaluation_mode=running_statistics or --protocol sound avoids it"
     )
 
 

@@ -11,6 +11,7 @@ from lt_rebalance.studies.plan import Plan, Schedule, compile_study, describe_pl
 from lt_rebalance.studies.protocols import get_protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, ClassifierStage, GeneratorStage
 from lt_rebalance.studies.study import Cell, Study
+from lt_rebalance.studies.workload import describe_batches
 from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import torch_version
 from sweeps import full_grid
@@ -363,3 +364,22 @@ def test_representation_comes_from_no_training_whose_tests_change_it(
     classifier = dataclasses.replace(cell.classifier, evaluation_mode=mode)
     stage = dataclasses.replace(cell, classifier=classifier).stage(0, cpu_execution)
     assert (stage.as_representation() is not None) == has_twin
+
+
+@pytest.mark.parametrize(
+    ("protocol", "validation_per_class", "dataset", "said"),
+    [
+        ("paper", 0, "fashion_mnist", False),  # its test file is mixed
+        ("paper", 10, "fashion_mnist", True),
+        ("paper", 0, "images@0123abcd", True),
+        ("sound", 10, "images@0123abcd", False),
+    ],
+)
+def test_scores_that_depend_on_the_order_of_images_are_told(
+    protocol: str, validation_per_class: int, dataset: str, said: bool
+) -> None:
+    cell = make_cell(get_protocol(protocol), dataset="fashion_mnist", c="1/2", method="none", generator=None)
+    data = dataclasses.replace(cell.data, validation_per_class=validation_per_class)
+    object.__setattr__(data, "dataset", dataset)  # a user's set need not be available for this
+    told = describe_batches(data, cell.classifier)
+    assert told.startswith(f"{dataset}: its test") == said and bool(told) == said
