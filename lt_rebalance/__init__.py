@@ -7,8 +7,8 @@ from typing import Any
 
 HANDED_ON = {
     **{name: "lt_rebalance.trainables.trainables" for name in ("CGANTrainable", "CNNTrainable")},
-    "CGANSampler": "lt_rebalance.sampling.cgan",
-    "CVAESampler": "lt_rebalance.sampling.cvae",
+    "CGANSampler": "lt_rebalance.generation.samplers.cgan",
+    "CVAESampler": "lt_rebalance.generation.samplers.cvae",
 }
 """the package's own names, and the module that is imported on access"""
 

@@ -12,9 +12,9 @@ from imblearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils._param_validation import InvalidParameterError
 
 import lt_rebalance
-from lt_rebalance.sampling.cgan import CGANSampler
-from lt_rebalance.sampling.cvae import CVAESampler
-from lt_rebalance.sampling.generator import GeneratorSampler
+from lt_rebalance.generation.samplers.cgan import CGANSampler
+from lt_rebalance.generation.samplers.cvae import CVAESampler
+from lt_rebalance.generation.samplers.generator import GeneratorSampler
 
 ROOT = Path(__file__).parents[2]
 LABELS = np.repeat(["a", "b", "c"], [20, 9, 3])

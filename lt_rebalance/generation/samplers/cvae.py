@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from sklearn.utils._param_validation import Interval
 
-from lt_rebalance.sampling.generator import GeneratorSampler
+from lt_rebalance.generation.samplers.generator import GeneratorSampler
 from lt_rebalance.training.configs import GeneratorConfig
 
 

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from lt_rebalance.generation.samplers.generator import GeneratorSampler
 from lt_rebalance.networks.generators.registry import GENERATORS, find_trained
-from lt_rebalance.sampling.generator import GeneratorSampler
 from lt_rebalance.training.configs import GeneratorConfig
 
 
