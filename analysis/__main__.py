@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _require_unpublished(out: Path) -> None:
     """Raise a ValueError for a place in the folder of a published study."""
-    if places := [folder for folder in (out, *out.parents) if (folder / "store.zip").exists()]:
+    files = "store.zip", "SHA256SUMS"
+    if places := [each for each in (out, *out.parents) if all((each / file).exists() for file in files)]:
         raise ValueError(
             f"--out {out} is in {places[0]}, a published study, which publish alone writes; name another "
             "directory"

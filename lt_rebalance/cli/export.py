@@ -9,7 +9,7 @@ from typing import Any
 from lt_rebalance.cli.parser import FRAMES
 from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
 from lt_rebalance.cli.tracked import Tracker, read_tracked, require_extra
-from lt_rebalance.files.archive import is_published
+from lt_rebalance.files.archive import is_inside_published
 from lt_rebalance.ground.exits import Work, note
 from lt_rebalance.ground.text import one_line, to_csv
 from lt_rebalance.stages.installation import import_beside
@@ -89,8 +89,7 @@ def _choose_form(options: argparse.Namespace) -> str:
 
 def _make_folder(folder: str) -> None:
     """Create a missing folder; a ValueError if it must not or cannot be written."""
-    here = Path(folder).absolute()
-    if (here / "store.json").exists() or any(map(is_published, (here, *here.parents))):
+    if Path(folder, "store.json").exists() or is_inside_published(Path(folder)):
         raise ValueError(f"--out {folder} is a store, in which only sweeps write; name another folder")
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)

@@ -69,6 +69,12 @@ def is_published(root: Path) -> bool:
     return (root / ARCHIVE).exists() and not (root / "store.json").exists()
 
 
+def is_inside_published(path: Path) -> bool:
+    """Whether a path is in the folder of a published study, or is it; a lone archive above it makes none."""
+    here = path.absolute()
+    return any(is_published(each) and (each / CHECKSUMS).exists() for each in (here, *here.parents))
+
+
 def write_all_checksums(made: Path, folder: Path) -> int:
     """Write the checksums of all files of a folder, and return their total bytes.
 

@@ -155,12 +155,8 @@ class ClassifierStage(Stage):
         )
 
     def as_representation(self) -> "RepresentationStage | None":
-        """Return the same training as a representation for others; None unless its method is "none".
-
-        Also None if its tests change the network: with statistics of batches, test images would enter it.
-        """
-        is_changed = self.classifier.evaluation_mode == "batch_statistics"
-        if self.kind != ClassifierStage.kind or self.method.name != "none" or is_changed:
+        """Return the same training as a representation for others; None unless its method is "none"."""
+        if self.kind != ClassifierStage.kind or self.method.name != "none":
             return None
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         classifier = dataclasses.replace(self.classifier, selection="last")

@@ -392,6 +392,11 @@ def test_reading_commands_write_nothing_into_a_published_study(
     ):
         assert call() == 2 and capsys.readouterr().err.count("\n") == 1
     assert read_files(folder) == before
+    elsewhere = folder.parent / "mine" / "x"
+    elsewhere.mkdir(parents=True)
+    (elsewhere.parent / "store.zip").write_bytes(b"somebody's own archive")
+    assert main(["export", store.location, "--to", "csv", "--out", str(elsewhere / "csv")]) == 0
+    assert analyse([store.location, "--out", str(elsewhere / "report")]) == 0
 
 
 @pytest.mark.slow

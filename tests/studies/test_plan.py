@@ -355,17 +355,6 @@ def test_schedule_hands_out_seeds_of_one_stage_together_up_to_the_limit() -> Non
     assert schedule.is_exhausted
 
 
-@pytest.mark.parametrize(("mode", "has_twin"), [("running_statistics", True), ("batch_statistics", False)])
-def test_representation_comes_from_no_training_whose_tests_change_it(
-    mode: str, has_twin: bool, cpu_execution: Execution
-) -> None:
-    """With statistics of batches the running ones are those of test images after a test."""
-    cell = make_cell(get_protocol("sound"), dataset="mnist", c="1/2", method="none", generator=None)
-    classifier = dataclasses.replace(cell.classifier, evaluation_mode=mode)
-    stage = dataclasses.replace(cell, classifier=classifier).stage(0, cpu_execution)
-    assert (stage.as_representation() is not None) == has_twin
-
-
 @pytest.mark.parametrize(
     ("protocol", "validation_per_class", "dataset", "said"),
     [
