@@ -180,8 +180,7 @@ class StageTrainable(tune.Trainable):
         return {"outcome": "running", DONE: False}
 
     def _train(self) -> dict[str, Any]:
-        unfinished = self._list_unfinished()
-        if not unfinished:
+        if not (unfinished := self._list_unfinished()):
             return {"outcome": "finished", DONE: True}
         run = self._open_run(unfinished)
         run.run_round()
@@ -192,18 +191,21 @@ class StageTrainable(tune.Trainable):
     def _save(self, directory: Path) -> None:
         if self._run is not None:
             for index, stage in enumerate(self._run.stages):
-                self._lane_path(directory, stage).write_bytes(self._run.checkpoint_lane(index))
+                (directory / f"{stage.key}.safetensors").write_bytes(self._run.checkpoint_lane(index))
 
     def _load(self, directory: Path) -> None:
         self._begin_once()
-        run = self._open_run(self._list_unfinished())
-        for index, stage in enumerate(run.stages):
-            path = self._lane_path(directory, stage)
-            if path.exists():
-                run.restore_lane(index, path.read_bytes())
-
-    def _lane_path(self, directory: Path, stage: AnyStage) -> Path:
-        return directory / f"lane-{self._stages.index(stage)}.safetensors"
+        paths = {path.stem: path for path in directory.glob("*.safetensors")}
+        if foreign := paths.keys() - {stage.key for stage in self._stages}:
+            raise ValueError(
+                f"a trial resumes from its own checkpoint, got one of stage {min(foreign)[:8]}; use a "
+                "scheduler that does not copy trials, unlike population-based training"
+            )
+        if unfinished := self._list_unfinished():
+            run = self._open_run(unfinished)
+            for index, stage in enumerate(run.stages):
+                if stage.key in paths:
+                    run.restore_lane(index, paths[stage.key].read_bytes())
 
     def _list_unfinished(self) -> list[AnyStage]:
         return [stage for stage in self._stages if self._store.load_record(stage.key) is None]
@@ -226,10 +228,8 @@ class StageTrainable(tune.Trainable):
 
     def _halve_lanes(self) -> bool:
         """Resume from the last checkpoints with half the lanes per program; False if there is only one."""
-        if self._run is not None:
-            num_lanes = self._run.fusion.max_lanes
-        else:  # not even the inputs of all lanes fit
-            num_lanes = self._max_lanes or len(self._stages)
+        # Without a run not even the inputs of all lanes have fitted.
+        num_lanes = self._run.fusion.max_lanes if self._run else self._max_lanes or len(self._stages)
         if num_lanes == 1:
             return False
         _log.warning("%s: out of memory with %d lanes, continuing with half", self._stages[0], num_lanes)

@@ -3,8 +3,7 @@
 import argparse
 from collections.abc import Collection, Iterable
 
-from lt_rebalance.commands.flips import allow_flips
-from lt_rebalance.data.at_hand import is_own_name
+from lt_rebalance.data.at_hand import allow_flips, is_own_name
 from lt_rebalance.data.catalog import is_location
 from lt_rebalance.ground.exits import note
 from lt_rebalance.ground.option_types import finite, whole

@@ -84,6 +84,12 @@ def get_own_data(name: str) -> OwnData:
     return _AT_HAND[name]
 
 
+def allow_flips(name: str) -> None:
+    """Let recipes and methods flip a user's images, as long as they are loaded unchanged."""
+    own = get_own_data(name)
+    keep(dataclasses.replace(own, spec=dataclasses.replace(own.spec, may_flip=True)))
+
+
 def note_upload(name: str, location: str) -> None:
     """Note that a store has the arrays of a loaded set."""
     _AT_HAND[name] = dataclasses.replace(get_own_data(name), uploaded_to=location)

@@ -2,7 +2,7 @@
 
 Source: Zhao et al. 2020, arXiv 2006.10738, and its code (DiffAugment_pytorch.py): colour, translation and
 cutout in this order, with a separate draw per image, in the updates of discriminator and generator; gradients
-pass. Deviation: colour is omitted for grey images, for which only brightness would change.
+pass. Deviation: colour is omitted for grey images; of it only brightness and contrast would change them.
 
 Shape suffixes: L lanes, B images of a batch, N images of all lanes, C H W image, U draws of an image.
 """

@@ -250,6 +250,11 @@ class Method:
                 "synthetic images of a method come from a generator or from its synthesize, got both; leave "
                 "out needs_generator or synthesize"
             )
+        if self.makes_images and self.plan is plan_all:
+            raise ValueError(
+                "a method that makes images has a plan that asks for some, got none; give plan=fill_up, of "
+                "lt_rebalance.methods.filling, or one of your own"
+            )
         if not isinstance(self.draws, tuple) or not all(isinstance(each, str) for each in self.draws):
             raise ValueError(f"draws of a method must be a tuple of words, got {self.draws!r}")
 

@@ -104,7 +104,12 @@ def _advise(
     if "neighbors" not in str(error) or not options:
         return ""
     smallest = min(counts_K[label] for label in targets)
-    return f"; the smallest class to fill has {smallest} images, so give it a smaller {' or '.join(options)}"
+    if smallest == 1:
+        return "; a class to fill has a single image, and there is nothing between one: use oversample there"
+    return (
+        f"; the smallest class to fill has {smallest} images, so set {' or '.join(options)} to at most "
+        f"{smallest - 1}"
+    )
 
 
 def _pick(

@@ -275,11 +275,17 @@ class MethodConfig:
         """Whether another training comes first: the first of two, or that of the filter's network."""
         return self.filter != "none" or (is_at_hand(self.name) and get_method(self.name).then is not None)
 
-    def require_acting_order(self, num_classes: int, num_steps: int, steps_per_pass: int) -> None:
-        """Raise a ValueError if sampling changes during a training, but in none of its passes.
+    def require_acting(self, num_classes: int, num_steps: int, steps_per_pass: int) -> None:
+        """Raise a ValueError if a method is deferred beyond a training, or its sampling changes in no pass.
 
         The chances of classes are set when a pass begins: few passes may not show a change.
         """
+        deferred = getattr(self.options, "deferred", 0)
+        if num_steps and deferred > (latest := (num_steps - 1) / num_steps):
+            raise ValueError(
+                f"{self.label} begins after the last of {num_steps:,} steps; set deferred to at most "
+                f"{int(1000 * latest) / 1000:g}, or leave it out"
+            )
         order = get_method(self.name).order if is_at_hand(self.name) else None
         if order is None or not num_steps:
             return

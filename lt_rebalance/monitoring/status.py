@@ -106,6 +106,8 @@ class Status:
     """generators that draw almost the same image for a class"""
     num_slots: int | None
     """concurrent trials; None if the study was written without"""
+    num_devices: float | None
+    """devices that they occupy together"""
     eta_s: float | None
     cells: tuple[CellStatus, ...]
     spending: Spending
@@ -132,7 +134,14 @@ class Status:
             saved = format_duration(self.saved_s)
             yield f"  saved by runs that share a generator or a first training: {saved}"
         if self.more_s:
-            yield f"  {NUM_MORE} more seeds: about {format_duration(self.more_s)}"
+            yield f"  {NUM_MORE} more seeds: about {format_duration(self.more_s)}{self._describe_wait()}"
+
+    def _describe_wait(self) -> str:
+        """Return how long further seeds take where several trials run at the same time."""
+        if not (self.more_s and self.num_devices and self.num_slots and self.num_slots > 1):
+            return ""
+        wait = format_duration(self.more_s / self.num_devices)
+        return f" of device time, {wait} with {self.num_slots} at a time"
 
     def to_dict(self, hourly_rate: float | None = None) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -178,6 +187,7 @@ def describe_status(
     pending = list_pending(facts)
     is_open = {fact.key for fact in pending}
     num_slots, per_slot = study.num_slots, study.devices_per_slot
+    num_devices = num_slots * per_slot if num_slots else None
     estimator = Estimator(facts.values(), study.expected_s, per_slot)
     drivers = [note for note in notes if not note.keys and not note.is_lost(now_s, ())]
     names = {note.name for note in drivers}
@@ -201,7 +211,8 @@ def describe_status(
         unreadable=tuple(_give_reason(fact) for fact in facts.values() if _is_unreadable(fact)),
         collapsed_generators=tuple(_give_reason(fact) for fact in facts.values() if _is_collapsed(fact)),
         num_slots=num_slots,
-        eta_s=estimate_left(pending, estimator, num_slots * per_slot, done_shares) if num_slots else None,
+        num_devices=num_devices,
+        eta_s=estimate_left(pending, estimator, num_devices, done_shares) if num_devices else None,
         cells=_describe_cells(
             study, facts, by_cell, typical_by_cell(len(study.cells), runs, spent_s, left_s)
         ),

@@ -177,6 +177,7 @@ def _require_untouched(moment: str, function: object, touched: list[str]) -> Non
         raise WrongReturnError(
             function,
             f"{moment} must not draw from or set the global random stream of {' and '.join(touched)}: the "
-            "results of a seed would depend on other runs; draw from the stream argument of plan, mix.draw "
-            "and then.prepare, and use Dropout of networks/dropout.py for nn.Dropout",
+            "results of a seed would depend on other runs; draw from the stream argument of plan, "
+            "synthesize, mix.draw and then.prepare, start a head from the weights of the layer that it "
+            "replaces, and use Dropout of networks/dropout.py for nn.Dropout",
         )

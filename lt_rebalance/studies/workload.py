@@ -106,7 +106,7 @@ def require_workable(stage: AnyStage) -> None:
         _require_countable(spec)
         _require_own_method(stage)
         num_steps, steps_per_pass = stage_round_ends(stage)[-1], stage_batching(stage).steps_per_pass
-        stage.training_method.require_acting_order(spec.num_classes, num_steps, steps_per_pass)
+        stage.training_method.require_acting(spec.num_classes, num_steps, steps_per_pass)
         require_set_aside_apart(stage.data, stage.data_seed)
         if isinstance(stage, ClassifierStage) and stage.classifier.evaluation_mode == "batch_statistics":
             _require_testable(stage)

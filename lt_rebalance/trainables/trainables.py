@@ -1,7 +1,7 @@
 """`CGANTrainable` and `CNNTrainable`, for a user's Tuner.
 
-Their configuration is flat hyperparameters (`hyperparameters.DEFAULTS` and the fields of a configuration), or
-that of `cluster.trainable.trial_config`.
+Their configuration is flat hyperparameters (the defaults in `hyperparameters` and the fields of a
+configuration), or that of `cluster.trainable.trial_config`.
 """
 
 import os
@@ -27,6 +27,9 @@ class _OwnTrainable(StageTrainable):
     nor is a generator that several stages build on. Without `storage` each trial has its own store next to
     its other files. The first step also trains what the stage builds on. Relative paths start where Ray was
     started: on a cluster in each node's own directory, so give absolute paths there.
+
+    A scheduler may stop, pause and resume trials. A trial that is given another's checkpoint, as in
+    population-based training, fails: such a training is the result of no stage.
     """
 
     @staticmethod

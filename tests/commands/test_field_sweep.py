@@ -99,6 +99,7 @@ FLIPS: list[tuple[list[str], int, str, str]] = [
     ),
     (["--dataset", "mnist", "--flip"], 2, "", "--flip are for images of your own, with --dataset PATH"),
     (["--dataset", "mnist", "--set", "classifier.augmentation=flip"], 2, "", "mnist does not allow flip"),
+    (["--dataset", "mnist", "--methods", "augmentation:flip=true"], 2, "", "mnist does not allow flip"),
     (["--dataset", "NPZ"], 0, "crop", "does not allow; --flip allows it\n"),
     (["--dataset", "NPZ", "--flip"], 0, "crop+flip", ""),
     (["--dataset", "NPZ", "--set", "classifier.augmentation=flip"], 2, "", "or allow it by --flip"),
@@ -119,7 +120,7 @@ def test_images_are_flipped_where_their_set_allows_it_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked = [npz if each == "NPZ" else each for each in arguments]
-    assert plan(*asked, *FEW, "--ratio", "3") == code
+    assert plan(*FEW, "--ratio", "3", *asked) == code
     if augmentation:
         assert {cell.classifier.augmentation for cell in built[-1].cells} == {augmentation}
     printed = capsys.readouterr().err

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from imblearn.utils.estimator_checks import parametrize_with_checks
+from scipy.sparse import csc_array, csc_matrix, csr_array, csr_matrix
 from sklearn.utils._param_validation import InvalidParameterError
 
 import lt_rebalance
@@ -45,6 +46,22 @@ def test_classes_are_filled_behind_the_rows_that_are_given(sampler: type[Generat
     found, labels = sampler(steps=2, random_state=0).fit_resample(rows, LABELS)
     assert np.array_equal(found[:32], rows) and labels[:32].tolist() == LABELS.tolist()
     assert labels[32:].tolist() == ["b"] * 11 + ["c"] * 17
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("kind", [csr_matrix, csc_matrix, csr_array, csc_array])
+def test_sparse_rows_come_back_as_their_class(sampler: type[GeneratorSampler], kind: type) -> None:
+    """A matrix multiplies as matrices do, an array element by element."""
+    found, _ = sampler(steps=2, random_state=0).fit_resample(kind(make_rows()), LABELS)
+    assert type(found) is kind and found.shape == (60, 16)
+
+
+@pytest.mark.parametrize("shape", [(1.0, 4.0, 4.0), ("1", "4", "4"), (-1, -4, 4), (4, 4), (1, 4, 5)])
+def test_shape_that_is_none_of_images_is_refused(shape: tuple[Any, ...]) -> None:
+    with pytest.raises(
+        ValueError, match=r"image_shape must be whole numbers \(C, H, W\) with a product of 16"
+    ):
+        CGANSampler(steps=2, image_shape=shape).fit_resample(make_rows(), LABELS)
 
 
 def test_asked_for_counts_are_met() -> None:
@@ -139,7 +156,7 @@ def test_beta1_may_be_a_whole_number() -> None:
     ("changes", "error", "said"),
     [
         ({"image_shape": (1, 4, 5)}, ValueError, r"product of 16, the features of a row, got \(1, 4, 5\)"),
-        ({"image_shape": (16,)}, ValueError, r"image_shape must be \(C, H, W\)"),
+        ({"image_shape": (16,)}, ValueError, r"image_shape must be whole numbers \(C, H, W\)"),
         ({"steps": 0}, InvalidParameterError, "'steps' parameter"),
         ({"learning_rate": 0.0}, InvalidParameterError, "'learning_rate' parameter"),
         ({"architecture": "vae"}, InvalidParameterError, "'architecture' parameter"),

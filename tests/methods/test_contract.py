@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import torch
 
 from lt_rebalance.ground.plain import config_from_dict, to_plain
 from lt_rebalance.methods.contract import Method, RebalancePlan, without_synthesis
+from lt_rebalance.methods.filling import fill_up
 from lt_rebalance.methods.registry import METHODS, MethodConfig, plan_rebalancing
 from lt_rebalance.stages.inputs import InputReader
 from lt_rebalance.store import open_store
@@ -45,6 +47,15 @@ PERMUTED = [COUNTS, (3, 12, 1, 6), (1, 3, 6, 12)]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize(
+    "how", [{"needs_generator": True}, {"synthesize": lambda images, num_synthetic_K, rng, options: None}]
+)
+def test_method_that_makes_images_needs_a_plan_that_asks_for_some(how: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="a plan that asks for some, got none; give plan=fill_up"):
+        Method(description="makes images that nobody asks for", **how)
+    assert Method(description="fills up", plan=fill_up, **how).family == "made images"
 
 
 def test_registry_is_had_without_torch() -> None:

@@ -60,7 +60,7 @@ def test_deferred_sampling_that_acts_in_the_last_pass_is_accepted(
     deferred: float, num_steps: int, steps_per_pass: int
 ) -> None:
     method = configure("class_balanced_sampling", deferred=deferred)
-    method.require_acting_order(3, num_steps, steps_per_pass)
+    method.require_acting(3, num_steps, steps_per_pass)
 
 
 @pytest.mark.parametrize(
@@ -73,22 +73,36 @@ def test_deferred_sampling_that_acts_in_no_pass_is_refused(
     """In 10 steps, passes of 4 begin at 0, 0.4 and 0.8 of the budget."""
     method = configure("class_balanced_sampling", deferred=deferred)
     with pytest.raises(ValueError, match=rf"got {method.label} .* deferred to at most {last}, take more"):
-        method.require_acting_order(3, num_steps, steps_per_pass)
+        method.require_acting(3, num_steps, steps_per_pass)
     sooner = configure("class_balanced_sampling", deferred=float(last))
-    sooner.require_acting_order(3, num_steps, steps_per_pass)
+    sooner.require_acting(3, num_steps, steps_per_pass)
 
 
 def test_progressive_sampling_of_a_single_pass_is_refused() -> None:
     method = configure("progressive_sampling")
-    method.require_acting_order(3, 10, 9)
+    method.require_acting(3, 10, 9)
     for steps_per_pass in (10, 11):
         with pytest.raises(ValueError, match="from 0 of the budget on; take more steps"):
-            method.require_acting_order(3, 10, steps_per_pass)
+            method.require_acting(3, 10, steps_per_pass)
+
+
+@pytest.mark.parametrize(
+    "name", ["weighted_cross_entropy", "ldam_drw", "mixup_drw", "class_balanced_sampling"]
+)
+def test_method_that_is_deferred_beyond_its_training_is_refused(name: str) -> None:
+    """The last of 10 steps begins at 0.9 of the budget."""
+    configure(name, deferred=0.9).require_acting(3, 10, 1)
+    for deferred in (0.91, 1.0):
+        method = configure(name, deferred=deferred)
+        with pytest.raises(
+            ValueError, match=f"{method.label} begins after the last of 10 steps; .* most 0.9,"
+        ):
+            method.require_acting(3, 10, 1)
 
 
 @pytest.mark.parametrize("name", ["none", "sqrt_sampling", "crt"])
 def test_sampling_that_stays_as_it_is_may_be_of_a_single_pass(name: str) -> None:
-    configure(name).require_acting_order(3, 10, 11)
+    configure(name).require_acting(3, 10, 11)
 
 
 def test_plan_is_refused_if_its_sampling_never_acts(cpu_execution: Execution) -> None:

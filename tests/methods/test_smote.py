@@ -106,10 +106,16 @@ def test_class_with_too_few_images_is_told_and_fewer_neighbours_serve_it() -> No
     with pytest.raises(
         ValueError,
         match=r"SMOTE is not applicable to classes of 4 to 20 images: .*n_neighbors.*; the smallest class to "
-        r"fill has 4 images, so give it a smaller k_neighbors$",
+        r"fill has 4 images, so set k_neighbors to at most 3$",
     ):
         make("smote", [20, 4])
     assert len(make("smote", [20, 4], k_neighbors=3)) == 16
+
+
+@pytest.mark.parametrize("name", ["smote", "deep_smote"])
+def test_class_of_one_image_is_told_that_nothing_lies_between(name: str) -> None:
+    with pytest.raises(ValueError, match=r"a single image, .* use oversample there$"):
+        make(name, [20, 1], k_neighbors=1)
 
 
 def test_class_that_has_no_others_near_is_told() -> None:

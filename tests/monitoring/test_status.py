@@ -195,7 +195,7 @@ def test_cost_of_ten_more_seeds_is_that_of_all_planned_ones_in_proportion() -> N
         "device time: 14 s spent, 14 s left",
         "  classifier stages: 10 s spent, 10 s left",
         "  generator stages: 4 s spent, 4 s left",
-        "  10 more seeds: about 2 min",
+        "  10 more seeds: about 2 min of device time, 2 min with 2 at a time",
     ]
     assert status_of([]).more_s is None
     # Medians: one run of three that took long, on a busy machine, is not taken for typical.

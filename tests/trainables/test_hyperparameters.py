@@ -14,7 +14,13 @@ from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage, GeneratorStage, ValidationStage
-from lt_rebalance.trainables.hyperparameters import build_classifier_stage, build_generator_stage
+from lt_rebalance.trainables.hyperparameters import (
+    CLASSIFIER_DEFAULTS,
+    GENERATOR_DEFAULTS,
+    PLACES,
+    build_classifier_stage,
+    build_generator_stage,
+)
 from lt_rebalance.trainables.trainables import CGANTrainable, CNNTrainable
 from lt_rebalance.training.configs import Budget
 from tests.tiny import TINY
@@ -88,11 +94,72 @@ def test_generator_of_a_classifier_is_reached_by_its_prefix() -> None:
         ({"steps": 3, "epochs": 3}, "a budget is in epochs or in steps"),
         ({"validation_per_class": 0}, "a validation stage needs validation_per_class above 0"),
         ({"c": "3"}, "C must"),
+        ({"c": 3}, "c must be a number from 0 to 1, got 3"),
+        ({"seed": 1.0}, "seed must be a whole number .* got 1.0"),
+        ({"seed": None}, "seed must be a whole number .* got None"),
+        ({"method": None}, "method must be a text, got None"),
+        ({"dataset": 5}, "dataset must be a text, got 5"),
+        ({"generator": 5}, "generator must be a text, got 5"),
+        ({"threads": 1.5}, "threads must be a whole number .* got 1.5"),
+        ({"validation_per_class": 2.5}, "validation_per_class must be a whole number .* got 2.5"),
+        ({"storage": 5}, "storage must be a path or a URL, got 5"),
+        ({"grey": 1}, "grey must be true or false, got 1"),
+        (
+            {"image_size": 32, "grey": True},
+            f"image_size, grey are for images of your own, got dataset '{TINY}'",
+        ),
+        ({"augmentation": "crop+flip", "dataset": "mnist"}, "mnist does not allow flip"),
+        ({"method": "augmentation:flip=true", "dataset": "mnist"}, "mnist does not allow flip"),
     ],
 )
 def test_wrong_values_are_refused_with_the_rule(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         build_classifier_stage(SMALL | {"steps": 4} | changes)
+
+
+@pytest.mark.parametrize("name", sorted(CLASSIFIER_DEFAULTS.keys() | GENERATOR_DEFAULTS.keys() | set(PLACES)))
+def test_every_name_refuses_a_value_of_another_type(name: str) -> None:
+    for build, defaults in (
+        (build_classifier_stage, CLASSIFIER_DEFAULTS),
+        (build_generator_stage, GENERATOR_DEFAULTS),
+    ):
+        if name in defaults or name in PLACES:
+            with pytest.raises(ValueError, match=f"^{name} must be "):
+                build({"dataset": TINY, "device": "cpu", name: ["a"]})
+
+
+@pytest.mark.parametrize("name", ["measured_on", "fill_fraction"])
+def test_generator_refuses_what_only_a_classifier_has(name: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown hyperparameter '{name}'"):
+        build_generator_stage(SMALL | {name: CLASSIFIER_DEFAULTS[name]})
+
+
+def test_generator_sets_images_aside_if_it_is_told_to() -> None:
+    for given, expected in (({}, 0), ({"validation_per_class": 2}, 2)):
+        assert build_generator_stage(SMALL | given).data.validation_per_class == expected
+
+
+def test_ratio_may_be_a_number() -> None:
+    as_number, as_text = (build_classifier_stage(SMALL | {"c": c}) for c in (0.5, "0.5"))
+    assert as_number == as_text and as_number.data.c is not None
+
+
+def test_trial_refuses_the_checkpoint_of_another(tmp_path: Path) -> None:
+    """As population-based training would hand it on: no stage trains so, and its record would be false."""
+    values = SMALL | {"steps": 200, "measured_on": "test", "storage": str(tmp_path / "store")}
+    donor = CNNTrainable(values | {"learning_rate": 0.01})
+    donor.train()
+    (tmp_path / "checkpoint").mkdir()
+    donor.save_checkpoint(str(tmp_path / "checkpoint"))
+    taker = CNNTrainable(values | {"learning_rate": 0.001})
+    taker.load_checkpoint(str(tmp_path / "checkpoint"))
+    with pytest.raises(RuntimeError, match="resumes from its own checkpoint, got one of stage"):
+        taker.train()
+    again = CNNTrainable(values | {"learning_rate": 0.01})
+    again.load_checkpoint(str(tmp_path / "checkpoint"))
+    assert [result["round"] for result in run_out(again)] == [2]
+    stage = build_classifier_stage(values | {"learning_rate": 0.001})
+    assert open_at(tmp_path / "store").load_record(stage.key) is None
 
 
 @pytest.mark.slow

@@ -78,8 +78,10 @@ class GeneratorSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-lea
         is_whole = rows_NF.dtype.kind in "iub" or (self._whole_F if len(self._whole_F) else False)
         made_SF = np.where(is_whole, np.rint(made_SF), made_SF)
         made_SF = made_SF.astype(rows_NF.dtype)
-        made = sparse.csr_array(made_SF).asformat(X.format) if sparse.issparse(X) else made_SF
-        stacked = sparse.vstack([X, made], format=X.format) if sparse.issparse(X) else np.vstack([X, made])
+        if sparse.issparse(X):  # of the class of X: matrices and arrays multiply differently
+            stacked = sparse.vstack([X, type(X)(made_SF)], format=X.format)
+        else:
+            stacked = np.vstack([X, made_SF])
         return stacked, np.concatenate([y, classes[made_labels_S]])
 
     def _make(
@@ -91,10 +93,11 @@ class GeneratorSampler(BaseOverSampler):  # type: ignore[misc]  # imbalanced-lea
     ) -> NDArray[np.float64]:
         """Return rows of these classes."""
         shape = (1, 1, rows_NF.shape[1]) if self.image_shape is None else tuple(self.image_shape)
-        if len(shape) != 3 or math.prod(shape) != rows_NF.shape[1]:
+        are_sides = all(isinstance(side, int | np.integer) and side >= 1 for side in shape)
+        if len(shape) != 3 or not are_sides or math.prod(shape) != rows_NF.shape[1]:
             raise ValueError(
-                f"image_shape must be (C, H, W) with a product of {rows_NF.shape[1]}, the features of a row, "
-                f"got {self.image_shape}"
+                f"image_shape must be whole numbers (C, H, W) with a product of {rows_NF.shape[1]}, the "
+                f"features of a row, got {self.image_shape}"
             )
         axis = 0 if self.image_shape is None else None
         low, high = rows_NF.min(axis=axis), rows_NF.max(axis=axis)
