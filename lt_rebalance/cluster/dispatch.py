@@ -50,12 +50,13 @@ class StageSearcher(Stateless, Searcher):
         self._progress = progress
         self._watch = watch
         self._running: dict[str, list[AnyStage]] = {}
+        self._halves: list[list[AnyStage]] = []
         self._num_blocked = 0
         self.faults = StoreFaults(store.location)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next ready stages, as lanes of one trial; None if all wait; FINISHED at the end."""
-        stages = self._schedule.next_ready(self._count_lanes())
+        stages = self._halves.pop() if self._halves else self._schedule.next_ready(self._count_lanes())
         if not stages:
             finished: Any = Searcher.FINISHED  # a string, which Ray's own signature leaves out
             return finished if self._schedule.is_exhausted else None
@@ -89,9 +90,22 @@ class StageSearcher(Stateless, Searcher):
         self.faults.note(self._running[trial_id][0], result or {})
         with self.faults.kept():
             self._note_blocked(result or {})
-        for stage in self._running.pop(trial_id):
+        stages = self._running.pop(trial_id)
+        has_failed = error or (result or {}).get("outcome") == "failed"
+        with self.faults.kept():
+            if has_failed and len(unfinished := self._list_unfinished(stages)) > 1:
+                # One lane may have failed all, so that each half is tried again.
+                middle = len(unfinished) // 2
+                self._halves += [unfinished[middle:], unfinished[:middle]]
+                stages = [stage for stage in stages if stage not in unfinished]
+        for stage in stages:
             with self.faults.kept():
                 self._settle(stage, result or {}, error=error)
+
+    def _list_unfinished(self, stages: list[AnyStage]) -> list[AnyStage]:
+        for stage in stages:
+            self._ledger.refresh(stage.key)
+        return [stage for stage in stages if stage.key not in self._ledger.records]
 
     def _note_blocked(self, result: Mapping[str, Any]) -> None:
         """Raise a StorageError at the third trial in a row that its node could not run: all would end so."""

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from lt_rebalance.cluster.attempt import DONE, StageErrors, StageValues, count_own, describe_failure
+from lt_rebalance.cluster.attempt import DONE
 from lt_rebalance.cluster.trainable import StageTrainable, TrialConfig, open_existing_store, trial_config
 from lt_rebalance.data import at_hand
 from lt_rebalance.files.private_directory import find_parent
@@ -21,6 +21,7 @@ from lt_rebalance.ground.own_file import hand_on, take_in
 from lt_rebalance.ground.values import LARGEST_S, anything, fields, mapping_of, number, parse_json, whole
 from lt_rebalance.search.account import RungResult
 from lt_rebalance.search.search import Rung, Search, Values, score
+from lt_rebalance.stages.stage_errors import StageErrors, StageValues, count_own, describe_failure
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.checkpoints import Checkpoint
 from lt_rebalance.store.records import Record

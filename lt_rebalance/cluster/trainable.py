@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ray import tune
 
-from lt_rebalance.cluster.attempt import DONE, Attempt, StageErrors, UnfitWorkerError
+from lt_rebalance.cluster.attempt import DONE, Attempt, UnfitWorkerError
 from lt_rebalance.data import at_hand
 from lt_rebalance.ground.own_file import hand_on, take_in
 from lt_rebalance.stages.kinds import open_run
 from lt_rebalance.stages.provenance import driver_source, find_mismatch
+from lt_rebalance.stages.stage_errors import StageErrors
 from lt_rebalance.stages.watch import Watch
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.studies.stage import (

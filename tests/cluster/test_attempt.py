@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from lt_rebalance.cluster.attempt import MAX_ERRORS, AttemptError, describe_error
+from lt_rebalance.cluster.attempt import MAX_ERRORS, AttemptError
 from lt_rebalance.cluster.rungs import (
     PopulationTrainable,
     RungTrainable,
@@ -21,6 +21,7 @@ from lt_rebalance.cluster.trainable import StageTrainable, trial_config
 from lt_rebalance.generation.cgan import CGANTraining
 from lt_rebalance.ground.errors import NotApplicableError, StorageError
 from lt_rebalance.search.search import Search
+from lt_rebalance.stages.stage_errors import describe_error
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
 from lt_rebalance.training.classifier import ClassifierTraining

@@ -19,7 +19,7 @@ from lt_rebalance.store import Store, open_store
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import Plan, Schedule, compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
-from lt_rebalance.studies.stage import RESULTS_VERSION
+from lt_rebalance.studies.stage import RESULTS_VERSION, stage_from_dict
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
 from tests.made_up import make_up
@@ -49,11 +49,11 @@ def plan(small_protocol: Protocol, cpu_execution: Execution) -> Plan:
     return compile_study(Study(name="study", cells=(cell,), seeds=tuple(range(10))), cpu_execution)
 
 
-def make_searcher(plan: Plan, store: Store) -> StageSearcher:
+def make_searcher(plan: Plan, store: Store, max_lanes: int = 1) -> StageSearcher:
     """Return the searcher of a plan, whose earlier failures are to be tried again."""
     ledger = Ledger(plan, store)
     ledger.forget_failures()
-    resources = Resources(num_cpus=1, num_gpus=0, num_slots=1, max_lanes=1)
+    resources = Resources(num_cpus=1, num_gpus=0, num_slots=1, max_lanes=max_lanes)
     progress = Progress(ledger, Throughput(), 1, Console(file=io.StringIO()))
     watch = Watch(driver="", runs=name_runs(describe_plan(plan)))
     schedule = Schedule(ledger.pending(), stage_flop)
@@ -107,3 +107,25 @@ def test_failure_of_an_earlier_call_is_kept_until_there_is_another_end(
     assert failure is not None and failure.error == expected
     assert store.commit(make_up(stage))
     assert store.read_failure(stage.key) is None
+
+
+@pytest.mark.parametrize("result", [{"outcome": "failed", "reason": "ValueError: no"}, None])
+def test_lane_that_fails_its_trial_is_found_and_takes_no_other_with_it(
+    result: dict[str, Any] | None, plan: Plan, store: Store
+) -> None:
+    """Seed 6 of ten lanes fails whatever trial it is in, and seed 1 has a result before the first does."""
+    searcher = make_searcher(plan, store, max_lanes=10)
+    seeds, number = [], 0
+    while isinstance(config := searcher.suggest(str(number)), dict):
+        stages = [stage_from_dict(values) for values in config["stages"]]
+        seeds.append([stage.seed for stage in stages])
+        fails = 6 in seeds[-1]
+        for stage in stages:
+            if not fails or stage.seed == 1:
+                assert store.commit(make_up(stage))
+        searcher.on_trial_complete(str(number), result if fails else {"outcome": "finished"}, error=fails)
+        number += 1
+    assert seeds == [[*range(10)], [0, 2, 3, 4], [5, 6, 7, 8, 9], [5, 6], [5], [6], [7, 8, 9]]
+    searcher.faults.check()
+    states = {run.stage.seed: Ledger(plan, store).state(run.key) for run in plan.runs}
+    assert states == {seed: "failed" if seed == 6 else "complete" for seed in range(10)}

@@ -205,6 +205,24 @@ def test_stage_that_fails_or_diverges_takes_only_its_dependants_with_it(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("shared_ray")
+@pytest.mark.parametrize("max_lanes", [1, 4])
+def test_seed_that_a_method_does_not_apply_to_fails_alone(
+    max_lanes: int, small_protocol: Protocol, cpu_execution: Execution, tmp_path: Path
+) -> None:
+    """With one neighbour ADASYN finds none of another class at seed 3."""
+    asked: dict[str, Any] = {"dataset": "fashion_mnist_mini", "c": "1/2", "generator": None}
+    cell = make_cell(small_protocol, method="adasyn:n_neighbors=1", **asked)
+    plan = compile_study(Study(name="study", cells=(cell,), seeds=(0, 1, 2, 3)), cpu_execution)
+    store = open_at(tmp_path / "store")
+    ledger = Ledger(plan, store)
+    run_on_ray(ledger, store, resources=dataclasses.replace(RESOURCES, num_slots=1, max_lanes=max_lanes))
+    states = {run.stage.seed: ledger.state(run.key) for run in plan.runs}
+    assert states == {0: "complete", 1: "complete", 2: "complete", 3: "failed"}
+    assert "ADASYN is not applicable" in ledger.failures[plan.runs[3].key].error
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_ray")
 def test_stage_that_workers_do_not_know_is_told_and_final_on_ray(
     small_protocol: Protocol,
     cpu_execution: Execution,
