@@ -14,6 +14,7 @@ import sys
 from analysis.answers import answer_differences
 from lt_rebalance.commands.options import read_axes
 from lt_rebalance.commands.sweep import main, make_axes_parser
+from lt_rebalance.methods.registry import list_options, name_holders, split_options
 from lt_rebalance.studies.ablation import Ablation, beside, combine
 from lt_rebalance.studies.axes import Axes, make_presets
 from lt_rebalance.studies.overrides import change_cell, make_overrides
@@ -26,6 +27,9 @@ SHARES = (0.25, 0.5)
 def build_study(options: argparse.Namespace) -> Study:
     """Return none and every share, at each C."""
     axes = read_axes("ablate_fill", options, PRESETS)
+    for method in axes.methods:
+        if "fill_fraction" not in list_options(split_options(method)[0]):
+            raise ValueError(f"method {method!r} makes no images to fill with{name_holders('fill_fraction')}")
     return combine(map(_fill, axes.points())).study(axes.name, axes.seeds)
 
 

@@ -21,7 +21,7 @@ from lt_rebalance.commands.options import read_axes
 from lt_rebalance.commands.sweep import main, make_axes_parser
 from lt_rebalance.ground.exits import note
 from lt_rebalance.ground.option_types import place
-from lt_rebalance.methods.registry import METHODS
+from lt_rebalance.methods.registry import METHODS, resolve_method
 from lt_rebalance.search.chosen import tune_study
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.ablation import Ablation, ablate, beside, combine
@@ -80,7 +80,8 @@ def build_study(options: argparse.Namespace) -> Study:
     axes = read_axes(f"compare_methods{'' if options.tuned is None else '-tuned'}", options, PRESETS)
     points = [point for point in axes.points() if point.cs != (None,)]
     ceilings = [beside(cell, {}) for point in axes.points() if point.cs == (None,) for cell in point.cells()]
-    orders = [ablate(point.cells(methods=options.permuted), PERMUTED) for point in points if options.permuted]
+    permuted = [resolve_method(method) for method in options.permuted or ()]
+    orders = [ablate(point.cells(methods=permuted), PERMUTED) for point in points if permuted]
     pairs = [_stand_beside(point, name) for name in REFERENCES for point in points]
     if options.untuned:
         note("--untuned changes nothing: methods have the settings of their protocol unless --tuned is given")

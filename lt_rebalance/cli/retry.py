@@ -9,7 +9,7 @@ from collections.abc import Callable
 from lt_rebalance.cli.stores import choose_study, print_json
 from lt_rebalance.commands.forecast import Job, learn_throughput
 from lt_rebalance.commands.own_images import bring_images_again, note_needless, require_running, share_images
-from lt_rebalance.commands.sweep import find_size, fit_trials
+from lt_rebalance.commands.sweep import find_size, fit_trials, require_room
 from lt_rebalance.data.catalog import are_embedded
 from lt_rebalance.ground.errors import attempt
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, Work, note
@@ -109,11 +109,12 @@ def _prepare_again(
 
     lease = stack.enter_context(Lease(store.files, store.location, plan.study.name))
     share_images([stage.data.dataset for stage in plan.stages.values()], store, options)
+    ledger = Ledger(plan, store)
+    ledger.forget_failures()
+    require_room(ledger, store, resources, options.address)
     session = stack.enter_context(RaySession(options.address, lease))
 
     def again() -> None:
-        ledger = Ledger(plan, store)
-        ledger.forget_failures()
         job = Job(question="", ledger=ledger, store=store, resources=resources)
         console = make_console(sys.stderr if options.json else None)
         run_pending(job, store, options.data_dir, session, console, learn_throughput(ledger))

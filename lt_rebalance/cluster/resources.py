@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lt_rebalance.ground.exits import note
 from lt_rebalance.ground.plain import require_positive
 from lt_rebalance.training.configs import Execution
 
@@ -81,10 +82,12 @@ def plan_resources(
             f"and none has more than {largest['CPU']:g} and {largest['GPU']:g} now; {remedy}"
             + (", or name --max-concurrent for a cluster that grows" if may_grow else "")
         )
+    if num_slots is not None and num_slots > fitting and not may_grow:
+        note(f"--max-concurrent {num_slots} is {fitting} here: this machine holds no more trials at a time")
     return Resources(
         num_cpus=execution.num_threads,
         num_gpus=num_gpus,
-        num_slots=fitting if num_slots is None else num_slots,
+        num_slots=fitting if num_slots is None else num_slots if may_grow else min(num_slots, fitting),
         max_lanes=max_lanes or DEFAULT_LANES[execution.device],
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lt_rebalance.ground.plain import to_plain
+from lt_rebalance.methods.knobs import KNOBS
 from lt_rebalance.methods.registry import split_options
 from lt_rebalance.studies.overrides import Overrides
 from lt_rebalance.studies.study import Cell
@@ -33,7 +34,10 @@ def list_asked(options: argparse.Namespace) -> Asked:
         if getattr(options, option, None) is not None:
             asked |= dict.fromkeys(fields, f"--{option.replace('_', '-')}")
     for method in getattr(options, "methods", None) or ():
-        asked |= {f"method.options.{name}": "--methods" for name in split_options(method)[1]}
+        named = split_options(method)[1]
+        asked |= {
+            f"method.{name}" if name in KNOBS else f"method.options.{name}": "--methods" for name in named
+        }
     return asked
 
 

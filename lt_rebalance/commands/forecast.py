@@ -143,7 +143,7 @@ def show_plan(job: Job, hourly_rate: float | None, *, as_json: bool) -> int:
         "num_slots": resources.num_slots,
         "max_lanes": resources.max_lanes,
         "flop": sum(flop for _, flop in remaining.works.values()),
-        "device_hours": None if eta_s is None else total_s / 3600,
+        "device_hours": None if eta_s is None else total_s * num_devices / 3600,
         "eta_s": eta_s,
         "costs": {
             axis: {name: each.to_dict(hourly_rate) for name, each in of_axis.items()}

@@ -120,7 +120,8 @@ def read_axes(sweep: str, options: argparse.Namespace, presets: Mapping[str, Pre
     if num_seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {num_seeds}")
     methods = [resolve_method(method) for method in options.methods or preset.methods]
-    needs_generator = [get_method(split_options(method)[0]).needs_generator for method in methods]
+    also = [resolve_method(method) for method in getattr(options, "permuted", None) or ()]
+    needs_generator = [get_method(split_options(method)[0]).needs_generator for method in (*methods, *also)]
     is_original = set(options.c or ()) == {ORIGINAL}
     if options.methods and is_original and set(methods) - {"none"}:
         raise ValueError(

@@ -285,15 +285,24 @@ def _prepare(
     if options.retry_failed:
         ledger.forget_failures()
     if store is not None and lease is not None:
-        from lt_rebalance.stages.memory import check_memory
-        from lt_rebalance.stages.size import check_space
-
-        check_space(store.location, ledger.pending(), resources.num_slots * resources.max_lanes)
-        if options.address is None:  # the memory of another machine is unknown
-            check_memory(ledger.pending(), resources.num_slots, resources.max_lanes)
+        require_room(ledger, store, resources, options.address)
     if store is not None and not options.plan:
         share_images([cell.data.dataset for cell in study.cells], store, options)
     return job, lease
+
+
+def require_room(ledger: Ledger, store: Store, resources: Resources, address: str | None) -> None:
+    """Raise a ValueError if pending stages need more memory or disk than there is.
+
+    The memory of another machine is unknown.
+    """
+    from lt_rebalance.stages.memory import check_memory
+    from lt_rebalance.stages.size import check_space
+
+    pending = ledger.pending()
+    check_space(store.location, pending, resources.num_slots * resources.max_lanes)
+    if address is None:
+        check_memory(pending, resources.num_slots, resources.max_lanes)
 
 
 def note_short(study: Study) -> None:

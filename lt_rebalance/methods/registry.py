@@ -128,6 +128,8 @@ def fill_in_options(name: str, options: Any) -> Any:  # Any: a dataclass of the 
             not isinstance(value, accepted) or isinstance(value, bool) > (kind is bool)
         ):
             raise ValueError(f"method.options.{each} must be a value of type {kind.__name__}, got {value!r}")
+        if kind is float and isinstance(value, int):  # so that it has one name
+            given = {**given, each: float(value)}
     filled: Any = config_from_dict(declared, given)
     require_numbers(filled)
     return filled

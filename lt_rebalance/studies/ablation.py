@@ -47,13 +47,20 @@ def ablate(references: Iterable[Cell], changes: Sequence[Change]) -> Ablation:
     """Pair each reference with each of its changed cells; changes without effect are left out.
 
     Raises:
-        ValueError: an unknown field, a value of another type or values that do not go together.
+        ValueError: an unknown field, a value of another type, values that do not go together, or no effect.
     """
-    overrides = [make_overrides(change) for change in changes]
-    return combine(
+    overrides, references = [make_overrides(change) for change in changes], list(references)
+    ablation = combine(
         beside(reference, {each.label: change_cell(reference, each) for each in overrides})
         for reference in references
     )
+    if references and overrides and not ablation.comparisons:
+        labels, others = ", ".join(each.label for each in overrides), len(references) - 1
+        raise ValueError(
+            f"{labels} changes nothing in {references[0]}{f' and {others} other cells' * bool(others)}: "
+            "there is nothing to compare; choose cells that it changes"
+        )
+    return ablation
 
 
 def nested_seeds(num_subsets: int, num_generators: int, num_classifiers: int) -> tuple[Seeds, ...]:

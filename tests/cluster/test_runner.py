@@ -357,6 +357,8 @@ def test_plan_resources_counts_slots(cpu_execution: Execution) -> None:
     assert plan_resources(cuda, 1, None, None, cluster).num_slots == 2
     assert plan_resources(cuda, 0.25, None, None, cluster).num_slots == 8
     assert plan_resources(cuda, 0.25, 3, None, {}).num_slots == 3
+    assert plan_resources(cpu_execution, 1, 50, None, cluster).num_slots == 50  # more nodes may join
+    assert plan_resources(cpu_execution, 1, 50, None, cluster, may_grow=False).num_slots == 9
     assert plan_resources(cuda, 0.25, None, None, cluster).bundle() == {"CPU": 1.0, "GPU": 0.25}
     assert plan_resources(cpu_execution, 1, None, None, cluster).bundle() == {"CPU": 1.0}
 

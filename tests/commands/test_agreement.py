@@ -56,6 +56,12 @@ AGAINST: list[tuple[Run, str, str, str]] = [
     (run_grid, "--profile exp --ratio 10", "data.ratio=20", "--ratio chooses data.ratio, which is 10"),
     (run_grid, ONE, "method.name=none", "--methods chooses method.name, which is oversample"),
     (run_grid, "--methods focal:gamma=1 --c 1/2", "method.options.gamma=2", "--methods chooses method.opt"),
+    (
+        run_grid,
+        f"{CGAN} --methods cgan:fill_fraction=0.5",
+        "method.fill_fraction=1",
+        "--methods chooses meth",
+    ),
     (run_grid, CGAN, "generator.architecture=mlp_cgan_leaky", "--generators chooses generator.architecture"),
     (
         run_grid,

@@ -475,9 +475,13 @@ def test_plan_counts_stages_in_words_and_creates_nothing(call: Call, tmp_path: P
     assert list_tree(tmp_path) == {"cwd": None}
 
 
-def test_plan_prices_device_time_by_stage_method_and_cell(call: Call, tmp_path: Path) -> None:
-    answer = call([*CPU, "--plan", "--json", "--rate", "3", "--storage", str(tmp_path / "results")])
-    plan = json.loads(answer.out)
+@pytest.mark.parametrize("num_threads", ["1", "2"])
+def test_plan_prices_device_time_by_stage_method_and_cell(
+    num_threads: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lt_rebalance.commands.sweep.count_cpus", lambda: 2)
+    asked = ["--threads", num_threads, "--storage", str(tmp_path / "results")]
+    plan = json.loads(call([*CPU, "--plan", "--json", "--rate", "3", *asked]).out)
     assert len(plan["costs"]["cell"]) == 8 and set(plan["costs"]["stage"]) == {"generator", "classifier"}
     for axis in ("stage", "cell", "method", "in"):
         left_h = sum(each["device_hours_left"] for each in plan["costs"][axis].values())

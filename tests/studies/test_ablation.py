@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 from collections import Counter
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -243,6 +244,42 @@ def test_fill_takes_none_for_nothing_and_the_plain_cgan_for_all() -> None:
     ]
 
 
+@pytest.mark.parametrize("methods", [["oversample"], ["cgan", "balanced_softmax"]])
+def test_fill_refuses_methods_without_images_to_fill_with(methods: list[str]) -> None:
+    with pytest.raises(ValueError, match=f"method '{methods[-1]}' makes no images .*option of cgan, smote"):
+        build(ablate_fill, "--c", "1/2", "--methods", *methods)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "arguments"),
+    [
+        (ablate_cgan_training_set, ["--methods", "none", "--c", "1/2"]),
+        (ablate_loss, ["--protocol", "paper"]),
+        (ablate_budget, ["--preset", "full", "--protocol", "paper"]),
+    ],
+)
+def test_ablation_whose_change_has_no_effect_is_refused(sweep: ModuleType, arguments: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"changes nothing in .*; choose cells that it changes"):
+        build(sweep, *arguments)
+
+
+def test_methods_that_run_with_another_class_order_may_be_ones_own_or_need_a_generator(
+    tmp_path: Path,
+) -> None:
+    own = tmp_path / "mine.py"
+    own.write_text(
+        "from lt_rebalance.methods.contract import Method\nplain = Method(description='as none')\n"
+    )
+    permuted = [f"{own}:plain", "cgan"]
+    study = build(
+        *(compare_methods, "--preset", "full", "--methods", "none"),
+        *("--permuted", *permuted, "--generator-steps", "5"),
+    )
+    shuffled = [cell for cell in study.cells if cell.data.class_order == "permuted"]
+    assert [cell.method.name.partition(":")[0] for cell in shuffled] == ["mine.py", "cgan"]
+    assert [cell.generator.budget.steps for cell in shuffled if cell.generator] == [5]
+
+
 def test_beta1_is_a_full_factorial_for_cells_with_a_generator() -> None:
     study = build(ablate_beta1, "--c", "1/2")
     betas = [(cell.classifier.beta1, cell.generator.beta1) for cell in study.cells if cell.generator]
@@ -290,7 +327,7 @@ def test_axes_of_one_point_are_one_protocol_at_one_c() -> None:
 def test_methods_stand_beside_none_and_beside_oversample() -> None:
     study = build(compare_methods, "--c", "1/2", "--methods", "none", "crt", "focal:gamma=1")
     labels = [cell.method_label for cell in study.cells]
-    assert labels == ["none", "oversample", "crt", "focal:gamma=1"]
+    assert labels == ["none", "oversample", "crt", "focal:gamma=1.0"]
     compared = [(labels[each.cell], labels[each.reference]) for each in study.comparisons]
     assert sorted(compared) == [
         ("crt", "none"),
