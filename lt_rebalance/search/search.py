@@ -17,9 +17,9 @@ from lt_rebalance.ground.names import check_name
 from lt_rebalance.ground.own_file import is_at_hand
 from lt_rebalance.ground.plain import require_known, require_positive, to_plain
 from lt_rebalance.methods.domains import Value
+from lt_rebalance.search.length import find_dependence
 from lt_rebalance.search.spaces import METHOD, OPTIONS, SEARCH_SPACES, SearchSpace, method_space
 from lt_rebalance.store.records import Record
-from lt_rebalance.studies.length import find_dependence
 from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.studies.study import Cell
 from lt_rebalance.studies.workload import require_workable
