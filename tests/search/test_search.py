@@ -88,7 +88,7 @@ def with_method(search: Search, label: str) -> Search:
     "label",
     [
         *("ldam_drw", "mixup_drw", "cutmix_drw", "remix_drw", "progressive_sampling"),
-        *("weighted_cross_entropy:deferred=0.99", "class_balanced_sampling:deferred=0.01"),
+        *("weighted_cross_entropy:deferred=0.95", "class_balanced_sampling:deferred=0.01"),
         *("focal:deferred=0.5", "logit_adjusted_loss:deferred=0.8"),
     ],
 )
