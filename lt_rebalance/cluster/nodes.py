@@ -1,8 +1,8 @@
-"""Ask every node of a Ray cluster whether it can run trials and sees the store, before a run."""
+"""Ask every node of a Ray cluster before a run: can it run trials, see the store, and read the data?"""
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from lt_rebalance.cluster.ray_watch import check_ray
 from lt_rebalance.cluster.rungs import PopulationTrainable, RungTrainable
 from lt_rebalance.cluster.trainable import StageTrainable
-from lt_rebalance.ground.errors import ClusterError
+from lt_rebalance.data.files import load_dataset
+from lt_rebalance.ground.errors import ClusterError, DataError
 from lt_rebalance.monitoring.waiting import Waiting
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.place import find_place
@@ -34,48 +35,74 @@ def require_store_on_all_nodes(store: Store) -> None:
         ClusterError: some cannot import a module that trials need, or do not answer; it names them.
         StoreError: some do not see the store; it names them and what they see.
     """
-    nodes = _list_alive()
     path, token = f"running/seen-{uuid.uuid4().hex}", uuid.uuid4().bytes
     store.files.replace(path, token)
     try:
-        # Any: Ray's decorator hides what it decorates.
-        remote: Any = ray.remote(num_cpus=0, max_retries=0)(_find_fault)
-        asked = {}
-        for node_id in nodes:
-            strategy = NodeAffinitySchedulingStrategy(node_id, soft=False)
-            task = remote.options(scheduling_strategy=strategy).remote(store.location, path, token)
-            asked[task] = _name(nodes[node_id])
-        unable, unseen = _collect(asked)
+        unseen = _ask(_list_alive(), _find_fault, store.location, path, token)
     finally:
         store.files.remove(path)
-    alive = {_name(node) for node in _list_alive().values()}  # a dead node is not an error
+    _raise_for_unseen(store, unseen)
+
+
+def require_data_on_all_nodes(datasets: Sequence[str], data_dir: str) -> None:
+    """Check that every live node with CPUs for trials has the files of data sets in a directory.
+
+    Raises:
+        ClusterError: as `require_store_on_all_nodes`.
+        DataError: some have not; it names them and what they lack.
+    """
+    nodes = {name: node for name, node in _list_alive().items() if node["Resources"].get("CPU", 0) > 0}
+    if faults := _ask(nodes, _find_missing, datasets, data_dir):
+        raise DataError(
+            f"not all nodes of the cluster have the data ({_list(faults)}); every node needs it, under the "
+            "--data-dir of this command"
+        )
+
+
+def _ask(
+    nodes: Mapping[str, Mapping[str, Any]], find_fault: Callable[..., str], *arguments: object
+) -> dict[str, str]:
+    """Return what a function returns on each live node where that is not empty; a dead node is not an error.
+
+    Raises:
+        ClusterError: as `require_store_on_all_nodes`.
+    """
+    remote: Any = ray.remote(num_cpus=0, max_retries=0)(
+        find_fault
+    )  # Any: the decorator hides what it decorates
+    asked = {}
+    for node_id, node in nodes.items():
+        strategy = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        asked[remote.options(scheduling_strategy=strategy).remote(*arguments)] = _name(node)
+    unable, faults = _collect(asked)
+    alive = {_name(node) for node in _list_alive().values()}
     _raise_for_unable({name: fault for name, fault in unable.items() if name in alive})
-    _raise_for_unseen(store, {name: fault for name, fault in unseen.items() if name in alive})
+    return {name: fault for name, fault in faults.items() if name in alive}
 
 
 def _collect(asked: Mapping[Any, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return, by node, why it cannot run the task, and why it does not see the store.
+    """Return, by node, why it cannot run the task, and what the task has found wrong.
 
     Args:
         asked: by task, the name of its node.
     """
-    unable, unseen = {}, {}
+    unable, faults = {}, {}
     left, waiting, deadline_s = list(asked), Waiting(), time.monotonic() + ANSWER_S
     while left and time.monotonic() < deadline_s:
         answered, left = ray.wait(left, num_returns=1, timeout=_LOOK_EVERY_S)
         for task in answered:
             try:
                 if fault := ray.get(task):
-                    unseen[asked[task]] = fault
+                    faults[asked[task]] = fault
             except ray.exceptions.RayError as error:
                 unable[asked[task]] = _last_line(error)
         check_ray()
         waiting.look(partial(_name_waited_for, [asked[task] for task in left]))
-    return unable | {asked[task]: f"did not answer for {ANSWER_S:g} s" for task in left}, unseen
+    return unable | {asked[task]: f"did not answer for {ANSWER_S:g} s" for task in left}, faults
 
 
 def _name_waited_for(nodes: Sequence[str]) -> str:
-    return f"for nodes to check that they see the store: {', '.join(sorted(nodes))}"
+    return f"for nodes to check the store and the data: {', '.join(sorted(nodes))}"
 
 
 def _last_line(error: Exception) -> str:
@@ -113,6 +140,16 @@ def _list(faults: Mapping[str, str]) -> str:
 
 def _name(node: Mapping[str, Any]) -> str:
     return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:8]})"
+
+
+def _find_missing(datasets: Sequence[str], data_dir: str) -> str:
+    """Return what this node lacks of some data sets; empty if it has all."""
+    try:
+        for name in datasets:
+            load_dataset(name, data_dir)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def _find_fault(location: str, path: str, token: bytes) -> str:

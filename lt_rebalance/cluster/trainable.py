@@ -26,6 +26,8 @@ from lt_rebalance.studies.stage import (
     GeneratorStage,
     stage_from_dict,
 )
+from lt_rebalance.training.configs import Execution
+from lt_rebalance.training.device import count_gpus, torch_version
 
 if TYPE_CHECKING:
     from lt_rebalance.stages.base import StageRun
@@ -161,6 +163,7 @@ class StageTrainable(tune.Trainable):
             if not isinstance(stage, self.stage_types):
                 known = " and ".join(stage_type.kind for stage_type in self.stage_types)
                 raise ValueError(f"{type(self).__name__} runs {known} stages, got a {stage.kind} stage")
+        _require_fit(self._stages[0].execution)
         from lt_rebalance.stages.observer import TrialObserver
 
         self._data_dir: str | None = config["data_dir"]
@@ -240,6 +243,20 @@ class StageTrainable(tune.Trainable):
 
         torch.cuda.empty_cache()
         return True
+
+
+def _require_fit(execution: Execution) -> None:
+    """Raise an UnfitWorkerError unless this worker has the torch and the device of a planned execution."""
+    if execution.torch_version != torch_version():
+        raise UnfitWorkerError(
+            f"this run was planned for torch {execution.torch_version}, this worker has {torch_version()}; "
+            "install the same version on every node"
+        )
+    if execution.device == "cuda" and not count_gpus():
+        raise UnfitWorkerError(
+            "this run needs a GPU that torch can use, and this worker has none; "
+            "see torch.cuda.is_available() there"
+        )
 
 
 def open_existing_store(location: str) -> Store:

@@ -33,6 +33,7 @@ from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import are_embedded, get_dataset_spec
 from lt_rebalance.data.counting import look_in
 from lt_rebalance.data.files import load_dataset
+from lt_rebalance.data.places import locate_data_dir
 from lt_rebalance.data.spec import DATA_DIR_VARIABLE
 from lt_rebalance.ground.exits import Parser, note, run_command
 from lt_rebalance.ground.option_types import finite, place, price, whole
@@ -366,7 +367,7 @@ def read_data(datasets: Collection[str], options: argparse.Namespace) -> None:
     """Load and verify data sets, unless only a plan is requested; print notes on options without effect.
 
     Raises:
-        DataError: one is missing or damaged.
+        DataError: one is missing or damaged, here or on a node of the cluster.
         StoreError: the place of the results cannot be used.
     """
     asked = [f"--{name.replace('_', '-')}" for name in ("data_dir", "download") if getattr(options, name)]
@@ -378,8 +379,13 @@ def read_data(datasets: Collection[str], options: argparse.Namespace) -> None:
         return
     # Data sets take long to unpack: first check that the place for results is a store or free.
     open_store(options.storage, RESULTS_VERSION, create=False, is_read_only=True)
-    for name in filterfalse(is_own_name, datasets):
+    by_name = list(filterfalse(is_own_name, datasets))
+    for name in by_name:
         load_dataset(name, options.data_dir, download=options.download)
+    if options.address is not None and not are_embedded(by_name):
+        from lt_rebalance.cluster.nodes import require_data_on_all_nodes
+
+        require_data_on_all_nodes(by_name, str(locate_data_dir(options.data_dir)))
 
 
 def open_results(options: argparse.Namespace) -> Store | None:

@@ -19,7 +19,7 @@ from lt_rebalance.cluster.rungs import (
 )
 from lt_rebalance.cluster.trainable import StageTrainable, trial_config
 from lt_rebalance.generation.cgan import CGANTraining
-from lt_rebalance.ground.errors import NotApplicableError, StorageError
+from lt_rebalance.ground.errors import DataError, NotApplicableError, StorageError
 from lt_rebalance.search.search import Search
 from lt_rebalance.stages.stage_errors import describe_error
 from lt_rebalance.store import Store, StoreError, open_store
@@ -53,6 +53,7 @@ ERRORS: dict[str, tuple[Callable[[], BaseException], str, str]] = {
     "connection": (lambda: ConnectionError("made up"), AGAIN, "infrastructure"),
     "full": (lambda: OSError(errno.ENOSPC, "made up"), "unwritable", ""),
     "storage": (lambda: StorageError("made up"), "blocked", ""),
+    "data": (lambda: DataError("made up"), "blocked", ""),
     "store": (lambda: StoreError("made up"), "blocked", "infrastructure"),
 }
 PLACES = {

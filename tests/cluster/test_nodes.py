@@ -8,9 +8,9 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from lt_rebalance.cluster.nodes import require_store_on_all_nodes
+from lt_rebalance.cluster.nodes import require_data_on_all_nodes, require_store_on_all_nodes
 from lt_rebalance.commands.sweep import main
-from lt_rebalance.ground.errors import ClusterError
+from lt_rebalance.ground.errors import ClusterError, DataError
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from sweeps import full_grid
@@ -51,6 +51,17 @@ def open_at(location: str) -> Store:
 def test_store_that_all_nodes_see_passes_and_nothing_is_left(tmp_path: Path) -> None:
     require_store_on_all_nodes(open_at(str(tmp_path)))
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["store.json"]
+
+
+def test_data_that_some_node_lacks_is_refused_with_its_name(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path leads to another directory on each node, and the set is in none."""
+    require_data_on_all_nodes(["fashion_mnist_mini"], "/proc/self/cwd/data")
+    with pytest.raises(DataError, match="not all nodes of the cluster have the data") as error:
+        require_data_on_all_nodes(["mnist"], "/proc/self/cwd/data")
+    for node in cluster.list_all_nodes():
+        assert f"{node.node_id[:8]}): mnist: " in str(error.value)
 
 
 @pytest.mark.usefixtures("cluster", "s3")

@@ -22,6 +22,7 @@ from lt_rebalance.cluster.attempt import MAX_ERRORS
 from lt_rebalance.cluster.dispatch import run_plan
 from lt_rebalance.cluster.resources import Resources, plan_resources
 from lt_rebalance.ground.interrupts import Interrupted
+from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.methods.registry import METHODS
 from lt_rebalance.monitoring.stage_log import log_path
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
@@ -41,6 +42,37 @@ from lt_rebalance.training.configs import Budget, Execution
 from tests.tiny import TINY
 
 RESOURCES = Resources(num_cpus=1, num_gpus=0, num_slots=2, max_lanes=1)
+
+
+BROKEN_IN_WORKERS = """\
+import math
+import sys
+
+from torch import nn
+
+from lt_rebalance.methods.contract import Method, plan_all
+from lt_rebalance.networks.generators.generator import LABEL_DIM, NOISE_DIM
+
+
+def require_main_process():
+    if sys.argv[0].endswith("default_worker.py"):
+        raise ValueError("not in a worker")
+
+
+def plan(counts_K, draw, rng, options):
+    require_main_process()
+    return plan_all(counts_K, draw, rng, options)
+
+
+def generator(image_shape):
+    require_main_process()
+    return nn.Sequential(
+        nn.Linear(NOISE_DIM + LABEL_DIM, math.prod(image_shape)), nn.Unflatten(1, image_shape)
+    )
+
+
+method = Method(description="raises in workers", plan=plan)
+"""
 
 
 def no_interrupt() -> None:
@@ -176,22 +208,23 @@ def test_stage_that_fails_or_diverges_takes_only_its_dependants_with_it(
     explosive = dataclasses.replace(small_protocol, name="explosive", classifier_learning_rate=1e30)
     explosive_cgan = dataclasses.replace(small_protocol, name="explosive", generator_learning_rate=1e30)
     mini = {"dataset": TINY, "c": "1/2"}
+    (own := tmp_path / "mine.py").write_text(BROKEN_IN_WORKERS)
+    method, generator = (resolve(f"{own}:{name}") for name in ("method", "generator"))
     cells = (
         make_cell(small_protocol, method="none", generator=None, **mini),
         make_cell(explosive, method="none", generator=None, **mini),
         make_cell(explosive_cgan, method="cgan", generator="small_mlp_cgan_leaky", **mini),
-        # The full data set is not in the empty directory that the workers are given.
-        make_cell(small_protocol, dataset="mnist", c="1/2", method="none", generator=None),
-        make_cell(small_protocol, dataset="mnist", c="1/2", method="cgan", generator="small_mlp_cgan_leaky"),
+        make_cell(small_protocol, method=method, generator=None, **mini),
+        make_cell(small_protocol, method="cgan", generator=generator, **mini),
     )
     store = open_at(tmp_path / "store")
     ledger = Ledger(compile_study(Study(name="study", cells=cells, seeds=(0,)), cpu_execution), store)
-    run_on_ray(ledger, store, data_dir=str(tmp_path))
+    run_on_ray(ledger, store)
     states = [ledger.state(run.key) for run in ledger.plan.runs]
     assert states == ["complete", "diverged", "diverged", "failed", "failed"]
     assert ledger.summary() == "planned=5 complete=1 failed=2 diverged=2 missing=0"
     reason = ledger.reason(ledger.plan.runs[4].key)
-    assert reason.startswith("its generator failed, DataError")
+    assert reason.startswith("its generator failed, ") and "ValueError: not in a worker" in reason
     event_runs = name_runs(describe_plan(ledger.plan))
     ends = [read_end(store, event_runs[run.key]) for run in ledger.plan.runs]
     assert ends == ["complete", "diverged", None, "failed", None]

@@ -1,6 +1,7 @@
 """The trainables by themselves, as Tune drives them but without a cluster, and in a user's own Tuner."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import lt_rebalance
 from lt_rebalance.cluster.attempt import AttemptError
 from lt_rebalance.cluster.session import ray_cluster
 from lt_rebalance.cluster.trainable import StageTrainable, trial_config
+from lt_rebalance.data import places
 from lt_rebalance.files.bucket import PATIENCE_VARIABLE
 from lt_rebalance.stages.base import StageRun
 from lt_rebalance.stages.kinds import run_stage
@@ -275,18 +277,45 @@ def test_store_that_is_gone_blocks_the_trial_and_charges_nothing(
 
 
 def test_error_that_a_retry_cannot_mend_is_recorded_at_once(
-    classifier_stage: ClassifierStage, tmp_path: Path
+    classifier_stage: ClassifierStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def fail(run: StageRun[Any, Any]) -> None:
+        raise ValueError("made up")
+
     store = open_at(tmp_path)
-    stage = dataclasses.replace(
-        classifier_stage, execution=dataclasses.replace(classifier_stage.execution, torch_version="1.0")
-    )
-    result = CNNTrainable(trial_config([stage], store.location, None)).train()
+    monkeypatch.setattr(StageRun, "run_round", fail)
+    result = CNNTrainable(trial_config([classifier_stage], store.location, None)).train()
     assert (result["done"], result["outcome"]) == (True, "failed")
-    failure = store.load_failure(stage.key)
+    failure = store.load_failure(classifier_stage.key)
     assert failure is not None
-    assert "planned for torch 1.0" in failure.error and result["reason"] == failure.error
-    assert "Traceback" in failure.traceback
+    assert failure.error == result["reason"] == "ValueError: made up" and "Traceback" in failure.traceback
+
+
+UNFIT = {
+    "torch": ({"torch_version": "1.0"}, "planned for torch 1.0, this worker has"),
+    "GPU": ({"device": "cuda"}, "needs a GPU that torch can use, and this worker has none"),
+    "data": ({}, "fashion_mnist: .* missing in"),
+}
+
+
+@pytest.mark.parametrize("lack", UNFIT)
+def test_worker_that_lacks_what_a_stage_needs_is_blocked_and_fails_nothing(
+    lack: str, classifier_stage: ClassifierStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another node may have it; the main process has read the data."""
+    monkeypatch.setattr("lt_rebalance.cluster.trainable.count_gpus", lambda: 0)
+    monkeypatch.setattr(places, "DEBIAN_DIR", tmp_path / "no-package")
+    changes, said = UNFIT[lack]
+    stage = dataclasses.replace(
+        classifier_stage, execution=dataclasses.replace(classifier_stage.execution, **changes)
+    )
+    if lack == "data":
+        stage = dataclasses.replace(stage, data=dataclasses.replace(stage.data, dataset="fashion_mnist"))
+    store = open_at(tmp_path)
+    result = StageTrainable(trial_config([stage], store.location, str(tmp_path / "nothing"))).train()
+    assert (result["done"], result["outcome"]) == (True, "blocked") and "is_of_stage" not in result
+    assert re.search(said, result["reason"])
+    assert store.load_failure(stage.key) is None and store.count_errors(stage.key) == 0
 
 
 def test_other_error_is_noted_and_raised_for_tune_to_retry(
