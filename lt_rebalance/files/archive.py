@@ -66,7 +66,8 @@ def write_checksums(contents: Mapping[str, bytes]) -> bytes:
 
 def is_published(root: Path) -> bool:
     """Whether a directory is that of a published study, and not a store itself."""
-    return (root / ARCHIVE).exists() and not (root / "store.json").exists()
+    # Unlike Path.exists, this is false, and no error, where a directory on the way cannot be entered.
+    return os.path.exists(root / ARCHIVE) and not os.path.exists(root / "store.json")
 
 
 def is_inside_published(path: Path) -> bool:

@@ -57,6 +57,10 @@ _HINTS = {
 _WRONG_REGION = (
     "set AWS_DEFAULT_REGION to the region of the bucket, and AWS_ENDPOINT_URL, if set, to its endpoint"
 )
+_WRONG_ENDPOINT = "set AWS_ENDPOINT_URL to an S3 service, or unset it for AWS's own"
+_NO_CREDENTIALS = (
+    "give boto3 credentials, in ~/.aws/credentials or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+)
 
 Answer = Any
 """return values of boto3, which has no types"""
@@ -119,6 +123,9 @@ class Bucket:
             except _EndlessRedirectError:
                 reason = f"S3 redirects requests without end; {_WRONG_REGION}"
                 raise StorageError(f"{SCHEME}{self.name} cannot be used: {reason}") from None
+            except _credential_errors() as error:
+                reason = f"{_one_line(error)}; {_NO_CREDENTIALS}"
+                raise StorageError(f"{SCHEME}{self.name} cannot be used: {reason}") from None
             except Exception as error:  # of boto3, its libraries, or the system below them
                 raise StorageError(f"{SCHEME}{self.name} cannot be used: {_one_line(error)}") from None
             else:
@@ -161,7 +168,9 @@ class Bucket:
         """Return why a request failed that may be retried; raise if a retry is useless."""
         answer, status = error.response.get("Error", {}), error.response["ResponseMetadata"]["HTTPStatusCode"]
         code = answer.get("Code", "")
-        reason = f"{code}: {answer.get('Message')}"
+        reason = (
+            f"{code}: {answer.get('Message')}" if code else f"HTTP status {status}, and not an answer of S3"
+        )
         if status in _WORTH_WAITING or code in _PASSING:
             return reason
         if status >= 500 and status not in _NEVER_SERVED:
@@ -172,7 +181,7 @@ class Bucket:
             raise FileNotFoundError(name) from None
         if status == _UNMET_CONDITION:
             raise FileExistsError(name) from None
-        hint = _HINTS.get(code, "")
+        hint = _HINTS.get(code, "") if code else _WRONG_ENDPOINT
         if not hint and status in _FORBIDDEN:
             hint = "use valid credentials that may get, put, delete and list objects there"
         elif status in _ELSEWHERE or code in _OTHER_REGION:
@@ -285,7 +294,7 @@ def _make_client() -> Any:  # Any: boto3 has no types
         import botocore.config
     except ImportError:
         raise StorageError(
-            "s3:// needs boto3, which is not installed; in the checkout: pip install '.[s3]'"
+            "s3:// needs boto3, which is not installed; in the checkout: pip install -e '.[s3]'"
         ) from None
     # Only this module retries: it must know which requests were repeated, and report waiting.
     config = botocore.config.Config(
@@ -330,6 +339,16 @@ def _transient_errors() -> tuple[type[Exception], ...]:
         botocore.exceptions.FlexibleChecksumError,
         ConnectionError,
         TimeoutError,
+    )
+
+
+def _credential_errors() -> tuple[type[Exception], ...]:
+    import botocore.exceptions
+
+    return (
+        botocore.exceptions.NoCredentialsError,
+        botocore.exceptions.PartialCredentialsError,
+        botocore.exceptions.CredentialRetrievalError,
     )
 
 

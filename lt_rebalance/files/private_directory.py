@@ -67,6 +67,14 @@ def _find_fault(parent: Path, max_bytes: int) -> str:
     """Return why a directory cannot contain a private one; empty if it can."""
     if len(os.fsencode(parent)) + 1 + _NAME_BYTES > max_bytes:
         return "is too long for sockets"
+    try:
+        return _find_danger(parent)
+    except OSError as error:  # a directory of another user on the way
+        return f"cannot be entered ({error.strerror})"
+
+
+def _find_danger(parent: Path) -> str:
+    """Return why a private directory would not stay private in a directory; empty if it would."""
     if not parent.is_dir():
         return "is not a directory"
     if not os.access(parent, os.W_OK | os.X_OK):

@@ -6,7 +6,7 @@ MAX_NAME_BYTES = 200
 """limit of file systems, less the suffixes that are added to a name"""
 _RULE = (
     f"a plain file name: 1 to {MAX_NAME_BYTES} bytes of printable characters, without slashes, a leading dot "
-    "or spaces at its ends"
+    "or spaces at its ends, that no desktop or editor uses (Thumbs.db, name~)"
 )
 
 
@@ -16,7 +16,7 @@ def check_name(what: str, name: object) -> str:
     Raises:
         ValueError: it is not; the message begins with `what` it names.
     """
-    if is_name(name):
+    if is_name(name) and not is_foreign(name):
         return name
     raise ValueError(f"{what} must be {_RULE}; got {name!r:.120}")
 

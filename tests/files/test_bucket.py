@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import boto3
@@ -361,7 +362,29 @@ def test_credentials_that_nobody_knows_are_refused_at_once(monkeypatch: pytest.M
 def test_missing_credentials_are_refused_at_once(place: BucketPlace, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    assert_refused_at_once(place.location, "cannot be used", "credentials")
+    assert_refused_at_once(place.location, "cannot be used", "credentials", "AWS_ACCESS_KEY_ID")
+
+
+@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.usefixtures("s3")
+def test_address_of_something_else_than_s3_is_refused_with_the_setting(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        do_PUT = do_HEAD = do_GET
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        said = (f"HTTP status {status}, not an answer of S3", "set AWS_ENDPOINT_URL to an S3 service")
+        assert_refused_at_once("s3://shared/store", *said)
+        server.shutdown()
 
 
 @pytest.mark.usefixtures("s3")
@@ -388,7 +411,7 @@ def test_missing_boto3_is_named_with_its_extra(tmp_path: Path) -> None:
         "    print(error)\n"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "pip install '.[s3]'" in result.stdout
+    assert "pip install -e '.[s3]'" in result.stdout
 
 
 # Addresses

@@ -21,7 +21,7 @@ from lt_rebalance.cluster.trainable import StageTrainable
 from lt_rebalance.cluster.tuner import run_trials
 from lt_rebalance.files.private_directory import MARK, PREFIX, find_parent, private_directory
 from lt_rebalance.search.search import Search
-from lt_rebalance.store import open_store
+from lt_rebalance.store import StoreError, open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from tests.other_user import OTHER, needs_root, try_as_other
 
@@ -245,3 +245,35 @@ def test_many_that_start_at_once_remove_nothing_of_each_other(parent: Path) -> N
     processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(4)]
     assert [process.wait(timeout=60) for process in processes] == [0, 0, 0, 0]
     assert os.listdir(parent) == []
+
+
+@needs_root
+def test_directory_below_one_that_cannot_be_entered_is_passed_over(parent: Path, tmp_path: Path) -> None:
+    """As TMPDIR is after `su`: that of the user before."""
+    (below := parent / "closed" / "below").mkdir(parents=True)
+    (parent / "closed").chmod(0o700)
+
+    def find() -> None:
+        os.environ["TMPDIR"] = str(below)
+        if find_parent() == below:
+            raise FileExistsError
+
+    assert try_as_other({"enter": lambda: os.listdir(below), "find": find}) == {
+        "enter": "PermissionError",
+        "find": "done",
+    }
+
+
+@needs_root
+def test_store_below_a_directory_that_cannot_be_entered_is_refused_by_its_location(parent: Path) -> None:
+    (parent / "closed" / "store").mkdir(parents=True)
+    (parent / "closed").chmod(0o700)
+    location = str(parent / "closed" / "store")
+
+    def refuse() -> None:
+        with pytest.raises(
+            StoreError, match=f"^{location} cannot be used as a store: Permission denied; name"
+        ):
+            open_store(location, None, create=False)
+
+    assert try_as_other({"refuse": refuse}) == {"refuse": "done"}
