@@ -168,9 +168,7 @@ class Bucket:
         """Return why a request failed that may be retried; raise if a retry is useless."""
         answer, status = error.response.get("Error", {}), error.response["ResponseMetadata"]["HTTPStatusCode"]
         code = answer.get("Code", "")
-        reason = (
-            f"{code}: {answer.get('Message')}" if code else f"HTTP status {status}, and not an answer of S3"
-        )
+        reason = f"{code}: {answer.get('Message')}" if code else f"HTTP status {status}, not an answer of S3"
         if status in _WORTH_WAITING or code in _PASSING:
             return reason
         if status >= 500 and status not in _NEVER_SERVED:

@@ -42,8 +42,23 @@ def stage(small_protocol: Protocol, cpu_execution: Execution) -> ClassifierStage
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", ".x", "a/b", "../x", "a\\b", "a\0b", "a\nb", "\x1b[31m", "a\u202eb", "x" * 201, 5, None]
-    + ["mine~", "lost+found", "Thumbs.db", "desktop.ini"],
+    [
+        *("mine~", "lost+found", "Thumbs.db", "desktop.ini"),
+        "",
+        ".",
+        "..",
+        ".x",
+        "a/b",
+        "../x",
+        "a\\b",
+        "a\0b",
+        "a\nb",
+        "\x1b[31m",
+        "a\u202eb",
+        "x" * 201,
+        5,
+        None,
+    ],
 )
 def test_name_that_could_lead_elsewhere_or_be_shown_otherwise_is_refused(name: object) -> None:
     with pytest.raises(ValueError, match="a study's name must be a plain file name"):
