@@ -168,7 +168,11 @@ class Bucket:
         """Return why a request failed that may be retried; raise if a retry is useless."""
         answer, status = error.response.get("Error", {}), error.response["ResponseMetadata"]["HTTPStatusCode"]
         code = answer.get("Code", "")
-        reason = f"{code}: {answer.get('Message')}" if code else f"HTTP status {status}, not an answer of S3"
+        # boto3 fills in the status where an answer has no code. One of S3 has one, unless it has no body.
+        is_s3 = code.strip("0123456789") or error.operation_name.startswith("Head")
+        reason = (
+            f"{code}: {answer.get('Message')}" if is_s3 else f"HTTP status {status}, without a code of S3"
+        )
         if status in _WORTH_WAITING or code in _PASSING:
             return reason
         if status >= 500 and status not in _NEVER_SERVED:
@@ -179,11 +183,13 @@ class Bucket:
             raise FileNotFoundError(name) from None
         if status == _UNMET_CONDITION:
             raise FileExistsError(name) from None
-        hint = _HINTS.get(code, "") if code else _WRONG_ENDPOINT
+        hint = _HINTS.get(code, "")
         if not hint and status in _FORBIDDEN:
             hint = "use valid credentials that may get, put, delete and list objects there"
         elif status in _ELSEWHERE or code in _OTHER_REGION:
             hint = _WRONG_REGION
+        if not is_s3:
+            hint = " or ".join(filter(None, (hint, _WRONG_ENDPOINT)))
         words = f"{name}: S3 refuses {error.operation_name} ({' '.join(reason.split())})"
         raise StorageError("; ".join(filter(None, (words, hint)))) from None
 

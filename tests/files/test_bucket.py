@@ -382,7 +382,7 @@ def test_address_of_something_else_than_s3_is_refused_with_the_setting(
     with HTTPServer(("127.0.0.1", 0), Page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-        said = (f"HTTP status {status}, not an answer of S3", "set AWS_ENDPOINT_URL to an S3 service")
+        said = (f"HTTP status {status}, without a code of S3", "set AWS_ENDPOINT_URL to an S3 service")
         assert_refused_at_once("s3://shared/store", *said)
         server.shutdown()
 
