@@ -11,6 +11,7 @@ from itertools import filterfalse
 
 from lt_rebalance.cluster.resources import ClusterSize, Resources, count_cpus, plan_resources
 from lt_rebalance.commands.agreement import list_asked, require_agreement
+from lt_rebalance.commands.continuing import as_begun
 from lt_rebalance.commands.flips import add_flip, check_flips, note_left_out
 from lt_rebalance.commands.forecast import Answer, Job, show_plan
 from lt_rebalance.commands.options import add_axes
@@ -250,7 +251,7 @@ def _prepare(
     Returns:
         The work, and the lease on the store; None if nothing is left to run or to write.
     """
-    execution, resources = prepare_machine(options, stack)
+    execution, resources = prepare_machine(as_begun(options, study.name), stack)
     if (num_runs := len(study.cells) * len(study.seeds)) >= MANY_RUNS:
         note(f"planning {num_runs:,} runs, which takes a while")
     plan = compile_study(study, execution)

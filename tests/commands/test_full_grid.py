@@ -1,6 +1,7 @@
 """Checks of the full grid's command line, in process: its studies, its plan, its answers to wrong input."""
 
 import argparse
+import dataclasses
 import json
 import re
 from collections import Counter
@@ -24,6 +25,7 @@ from lt_rebalance.store.store import Store
 from lt_rebalance.studies.plan import Plan, compile_study
 from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage
 from lt_rebalance.studies.study import Study
+from lt_rebalance.training import device
 from lt_rebalance.training.configs import Budget
 from lt_rebalance.training.device import resolve_execution
 from sweeps import full_grid
@@ -550,6 +552,40 @@ def test_plan_of_a_started_study_goes_by_what_its_stages_took(
     assert plan["eta_s"] == pytest.approx(6 * of_1_2 / of_7_9)
     assert plan["device_hours"] == pytest.approx(plan["eta_s"] / 3600)
     assert list_tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("asked", [[], ["--device", "cpu"]])
+def test_study_goes_on_in_the_precision_that_it_was_begun_in(
+    asked: list[str], call: Call, finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine that would choose another, all finished runs would be trained again."""
+    for stage in finished.stages:
+        finished.commit(stage)
+    assert call(finished.arguments).code == 0  # which writes the study
+    monkeypatch.setattr(device, "cpu_computes_bfloat16", lambda: True)
+    monkeypatch.setattr(device, "may_have_gpu", lambda: False)
+    answer = call([*finished.arguments[len(CPU) :], *asked, "--plan", "--json"])
+    assert json.loads(answer.out)["runs"]["complete"] == 4
+    assert "goes on as it was begun, on cpu in float32; on cpu in bfloat16, this machine's" in answer.err
+    other = call([*finished.arguments[len(CPU) :], "--precision", "bfloat16", "--plan", "--json"])
+    assert (json.loads(other.out)["runs"]["complete"], other.err) == (0, "")
+
+
+def test_study_that_was_begun_on_a_gpu_is_not_trained_again_on_a_cpu_unasked(
+    call: Call, finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stage in finished.stages:
+        finished.commit(stage)
+    assert call(finished.arguments).code == 0
+    study = finished.store.load_study("full_grid-quick")
+    execution = {**study.execution, "device": "cuda", "precision": "bfloat16"}
+    finished.store.write_study(dataclasses.replace(study, execution=execution))
+    monkeypatch.setattr(device, "may_have_gpu", lambda: False)
+    refused = call([*finished.arguments[len(CPU) :], "--plan"])
+    assert (
+        refused.code == 2 and "was begun on a GPU, and found none here; run it where there is" in refused.err
+    )
+    assert call([*finished.arguments, "--plan"]).code == 0
 
 
 def test_plan_of_a_finished_study_has_nothing_left(call: Call, finished: Finished) -> None:

@@ -153,7 +153,7 @@ VALUES: dict[str, list[str]] = {
     "--threads": ["2"],
     "--gpus-per-trial": ["0.5"],
     "--lanes": ["3"],
-    "--max-concurrent": ["77"],
+    "--max-concurrent": ["1"],
     "--config": ["FILE"],
     "--set": ["classifier.learning_rate=0.002"],
     "--rate": ["2"],

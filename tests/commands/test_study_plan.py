@@ -275,7 +275,7 @@ def test_plan_stays_as_it_was_when_its_study_began(
     assert text.count(old) == 1
     path.write_text(text.replace(old, new))
     for options in (["--plan"], []):
-        code, _, err = run(*options)
+        code, _, err = run(*options, "--device", "cpu", "--precision", "float32")
         assert code == 2 and words in err and err.count("\n") == 1
     assert began.load_study("pilot") == before
 
