@@ -11,7 +11,7 @@ from lt_rebalance.training.device import AUTO, count_gpus, resolve_execution
 def as_begun(options: argparse.Namespace, study: str) -> argparse.Namespace:
     """Return options whose device and precision, if "auto", are those of the study in the store.
 
-    Both are part of every key: chosen anew on another machine, they would train its finished runs again.
+    Both are part of every key: chosen again on another machine, they would train its finished runs again.
 
     Raises:
         ValueError: the study was begun on a GPU, and this machine has none.
