@@ -47,8 +47,9 @@ def main(
 ) -> int:
     """Run a search's command line and return its exit code.
 
-    0: a choice exists and is confirmed. 1: no trial was completed, or runs of the confirmation failed or are
-    missing. Others: as `run_command`.
+    0: a choice exists and is confirmed, or the method is not applicable. 1: no trial was completed, the
+    search ended before its budget was spent, or runs of the confirmation failed or are missing. Others: as
+    `run_command`.
     """
 
     def prepare(options: argparse.Namespace, stack: contextlib.ExitStack) -> Callable[[], int]:

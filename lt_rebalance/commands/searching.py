@@ -19,7 +19,7 @@ from lt_rebalance.ground.exits import EXIT_INCOMPLETE, this_command
 from lt_rebalance.ground.text import rich
 from lt_rebalance.monitoring.concerns import advise_on
 from lt_rebalance.monitoring.verbosity import DETAILED, NORMAL, QUIET
-from lt_rebalance.search.account import SearchBudget, Trial, choose, summary
+from lt_rebalance.search.account import MAX_FAILED, SearchBudget, Trial, choose, summary
 from lt_rebalance.search.files import best_toml, confirmation_name, make_account
 from lt_rebalance.search.journal import SearchJournal
 from lt_rebalance.search.search import Search
@@ -71,10 +71,15 @@ class SearchCommand:
         causes = {self._find_cause(trial) for trial in trials if trial.state == "failed"}
         if causes - {NOT_APPLICABLE}:
             print(advise_on(causes, this_command(), " --name ANOTHER"))
+        is_cut_short = self.budget.is_out_of_reach(trials)
+        if is_cut_short:
+            print(f"ended before {self.budget} were spent: the last {MAX_FAILED} trials have all failed")
         if best is None:
             print("no trial was completed, so there is nothing to choose")
             return 0 if causes == {NOT_APPLICABLE} else EXIT_INCOMPLETE
         self._show_choice(trials, best)
+        if is_cut_short:
+            return EXIT_INCOMPLETE
         return 0 if compare is None else self._confirm(best, compare)
 
     def _enqueue_known(self) -> None:

@@ -10,6 +10,9 @@ from typing import Any
 
 from lt_rebalance.store.account_values import TRIAL_STATES
 
+MAX_FAILED = 10
+"""trials in a row without any rung that end a search which has no limit in trials: they spend nothing"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RungResult:
@@ -108,14 +111,20 @@ class SearchBudget:
         return " or ".join(f"{limit:,} {name}" for name, limit in limits.items())
 
     def is_spent(self, trials: Sequence[Trial]) -> bool:
-        """Whether these trials reach any of the limits."""
+        """Whether these trials reach any of the limits, or would never reach one."""
         spent = {
             "trials": sum(trial.retry_of is None for trial in trials),
             "steps": sum(trial.total_steps for trial in trials),
             "minutes": sum(trial.train_s for trial in trials) / 60,
         }
         limits = dataclasses.asdict(self)
-        return any(limit is not None and spent[name] >= limit for name, limit in limits.items())
+        is_reached = any(limit is not None and spent[name] >= limit for name, limit in limits.items())
+        return is_reached or self.is_out_of_reach(trials)
+
+    def is_out_of_reach(self, trials: Sequence[Trial]) -> bool:
+        """Whether trials are not limited in number, and the last `MAX_FAILED` have spent nothing."""
+        last = [trial for trial in trials if trial.state != "running"][-MAX_FAILED:]
+        return self.trials is None and len(last) == MAX_FAILED and not any(trial.rungs for trial in last)
 
 
 def choose(trials: Sequence[Trial], objective: str) -> Trial | None:

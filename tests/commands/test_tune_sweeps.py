@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
+from optuna.trial import TrialState
 
 from lt_rebalance.commands import search as search_command
 from lt_rebalance.commands import searches as searches_command
 from lt_rebalance.commands import sweep as sweep_command
-from lt_rebalance.search.account import RungResult
+from lt_rebalance.search.account import MAX_FAILED, RungResult, SearchBudget
 from lt_rebalance.search.journal import open_journal
 from lt_rebalance.search.search import Search
 from lt_rebalance.store import open_store
@@ -377,6 +378,36 @@ def test_failures_of_a_file_of_ones_own_are_not_tried_again_as_they_are(
     assert call(tune_cgan, [*CPU, "--storage", store.location, *asked]) == 1
     out = capsys.readouterr().out
     assert re.search(rf"first fix the [^\n]* that raised[^\n]*{said}", out), out
+
+
+@pytest.mark.parametrize("num_complete", [0, 1])
+def test_search_without_a_limit_in_trials_ends_when_all_fail_and_stays_at_its_end(
+    num_complete: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ray, "init", lambda **options: pytest.fail("Ray was started"))
+    search = build(tune_classifier, "--max-steps", "1000")
+    store = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
+    assert store is not None
+    with open_journal(search, store) as journal:
+        for number in range(num_complete + MAX_FAILED):
+            assert journal.has_more(SearchBudget(steps=1000))
+            assert journal.begin() == number
+            rung = RungResult(round=9, num_steps=9, scores={"macro_f1": (0.5,)}, total_steps=9, train_s=1)
+            complete = number < num_complete
+            journal.settle(number, "complete" if complete else "failed", "no", rung if complete else None)
+        assert not journal.has_more(SearchBudget(steps=1000))
+        assert journal.has_more(SearchBudget(trials=20))
+        journal.enqueue_failed()
+        assert journal.has_more(SearchBudget(steps=1000)), "--retry-failed"
+        for trial in journal.study.get_trials(states=(TrialState.WAITING,)):
+            number = journal.begin()
+            assert number == trial.number
+            journal.settle(number, "failed", "no")
+    for _ in range(2):
+        assert call(tune_classifier, [*CPU, "--storage", store.location, "--max-steps", "1000"]) == 1
+        out = capsys.readouterr().out
+        assert "ended before 1,000 steps were spent: the last 10 trials have all failed" in out
+        assert ("best, trial 0" in out) == bool(num_complete) and "--retry-failed" in out
 
 
 def test_search_of_a_method_that_cannot_be_applied_counts_as_one_without_a_choice(

@@ -7,6 +7,7 @@ import pytest
 
 from lt_rebalance.ground.metrics import METRICS, is_higher_better
 from lt_rebalance.search.account import (
+    MAX_FAILED,
     RungResult,
     SearchBudget,
     Trial,
@@ -286,6 +287,17 @@ def test_summary_tells_every_end_apart() -> None:
 def test_budget_is_spent_at_the_first_limit_that_is_reached(limits: dict[str, Any], is_spent: bool) -> None:
     trials = [trial(0, "complete", 0.5), trial(1, "running", 0.5)]
     assert SearchBudget(**limits).is_spent(trials) is is_spent
+
+
+def test_budget_that_trials_never_reach_is_spent_when_many_in_a_row_have_failed() -> None:
+    budget = SearchBudget(steps=1000, minutes=9)
+    failed = [trial(number, "failed") for number in range(MAX_FAILED)]
+    assert budget.is_out_of_reach(failed) and budget.is_spent(failed)
+    assert budget.is_spent([trial(0, "complete", 0.5), *failed, trial(99, "running")])
+    assert not budget.is_spent([*failed[1:], trial(99, "running")])
+    assert not budget.is_spent([*failed, trial(99, "complete", 0.5)])
+    assert not budget.is_spent([trial(0, "failed", 0.5), *failed[1:]]), "whose steps are counted"
+    assert not SearchBudget(trials=MAX_FAILED + 1, steps=1000).is_spent(failed)
 
 
 def test_budget_is_told_in_words() -> None:
