@@ -134,7 +134,7 @@ def make_searches(
     searches = [change_base(search, overrides) for search in searches]
     check_flips([search.base for search in searches], options)
     for search in searches:
-        search.ladder(search.untuned)  # a ValueError if no trial is possible
+        search.require_possible()
     return searches, resources
 
 

@@ -46,7 +46,7 @@ def _find_definition(function: Any) -> tuple[str, int]:  # Any: as above
     code = getattr(function, "__code__", None) or getattr(
         getattr(function, "__init__" if isinstance(function, type) else "__call__", None), "__code__", None
     )
-    if code is not None:
+    if code is not None and code.co_filename != "<string>":  # as what a dataclass makes
         return code.co_filename, code.co_firstlineno
     for file in _AT_HAND.values():
         if file.sha256 in getattr(function, "__module__", ""):

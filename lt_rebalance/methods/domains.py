@@ -4,16 +4,20 @@ A method declares them next to its options: `tau: float = searched(1.0, Range(lo
 unit="power"))`. Other options keep their defaults.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from lt_rebalance.ground.own_file import WrongReturnError
+from lt_rebalance.ground.plain import field_types
 
 Value = float | int | str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """A number between two others, both included."""
+    """A number between two others, both included; for options of type float."""
 
     low: float
     high: float
@@ -22,8 +26,8 @@ class Range:
     unit: str
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"a range needs low below high, got {self.low} and {self.high}")
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ValueError(f"a range needs low below high, both finite, got {self.low} and {self.high}")
         if self.is_log and not self.low > 0:
             raise ValueError(f"a range on a log scale must begin above 0, got {self.low}")
 
@@ -65,7 +69,24 @@ def searched(default: Value, domain: Domain) -> Any:  # Any: what dataclasses ma
 
 
 def domains_of(options: type | None) -> Mapping[str, Domain]:
-    """Return the domains of the options of a method that have one, by name."""
+    """Return the domains of the options of a method that have one, by name.
+
+    Raises:
+        ValueError: a range for an option of another type than float.
+    """
     declared: Any = options
     named = {} if options is None else {each.name: each.metadata.get(_DOMAIN) for each in fields(declared)}
-    return {name: domain for name, domain in named.items() if isinstance(domain, Range | Choice)}
+    domains = {name: domain for name, domain in named.items() if isinstance(domain, Range | Choice)}
+    for name, domain in domains.items():
+        if isinstance(domain, Range) and (kind := field_types(declared)[name]) is not float:
+            raise WrongReturnError(
+                options,
+                f"a Range is for options of type float, got {declared.__name__}.{name} of type "
+                f"{kind.__name__}; declare a Choice of the values to try",
+            )
+    return domains
+
+
+def list_ends(domain: Domain) -> tuple[Value, ...]:
+    """Return the values of a choice, or the ends of a range."""
+    return domain.values if isinstance(domain, Choice) else (float(domain.low), float(domain.high))

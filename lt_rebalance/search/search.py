@@ -14,9 +14,10 @@ from functools import cached_property
 from typing import Any
 
 from lt_rebalance.ground.names import check_name
-from lt_rebalance.ground.own_file import is_at_hand
+from lt_rebalance.ground.own_file import WrongReturnError, is_at_hand
 from lt_rebalance.ground.plain import require_known, require_positive, to_plain
-from lt_rebalance.methods.domains import Value
+from lt_rebalance.methods.domains import Value, list_ends
+from lt_rebalance.methods.registry import get_method
 from lt_rebalance.search.length import find_dependence
 from lt_rebalance.search.spaces import METHOD, OPTIONS, SEARCH_SPACES, SearchSpace, method_space
 from lt_rebalance.store.records import Record
@@ -119,11 +120,25 @@ class Search:
         steps, rounds = self.budget.steps, self.budget.rounds
         if steps is None or rounds is None or steps % rounds:
             raise ValueError(f"a search needs a budget in steps that its rounds divide, got {self.budget!r}")
+
+    def require_possible(self) -> None:
+        """Raise a ValueError unless the base can be trained, and the space has only values that it takes.
+
+        A search that is only described, such as that of a method whose file is not loaded, needs neither.
+        """
         for seed in self.seeds:
             try:
                 require_workable(self.base.stage(seed, self.execution))
             except ValueError as error:
                 raise ValueError(f"cell {self.base}: {error}") from None
+        self.ladder(self.untuned)
+        for name, domain in self.space.items():
+            for value in list_ends(domain):
+                try:
+                    self.ladder({**self.untuned, name: value})
+                except ValueError as error:
+                    words = f"a trial may set {name} to {value!r}, which is refused: {error}; cut its domain"
+                    raise WrongReturnError(get_method(self.base.method.name).options, words) from error
 
     def _fields(self) -> tuple[dataclasses.Field[object], ...]:
         return dataclasses.fields(self.tuned(self.base))

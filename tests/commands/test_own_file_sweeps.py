@@ -32,6 +32,7 @@ from lt_rebalance.search.search import Search
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import Failure
+from lt_rebalance.studies import workload
 from lt_rebalance.studies.overrides import change_study, make_overrides
 from lt_rebalance.studies.plan import Plan, compile_study, describe_plan, plan_from_description
 from lt_rebalance.studies.protocols import Protocol, make_cell
@@ -140,6 +141,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> Forget:
 
     def forget_() -> None:
         monkeypatch.setattr(own_file, "_AT_HAND", {})
+        workload._count_items.cache_clear()
 
     forget_()
     return forget_
@@ -232,6 +234,12 @@ def test_trial_of_a_search_is_handed_the_file_too(
 def with_method(search: Search, path: Path) -> Search:
     method = MethodConfig(name=resolve(f"{path}:five"), draw=None)
     return dataclasses.replace(search, base=dataclasses.replace(search.base, method=method))
+
+
+def with_generator(search: Search, path: Path) -> Search:
+    assert search.base.generator is not None
+    generator = dataclasses.replace(search.base.generator, architecture=resolve(f"{path}:build_generator"))
+    return dataclasses.replace(search, base=dataclasses.replace(search.base, generator=generator))
 
 
 def test_file_of_the_documentation_works(path: Path, small_protocol: Protocol) -> None:
@@ -505,10 +513,18 @@ def test_what_failed_runs_again_in_workers_with_the_file_that_is_given(
     assert look(arguments) == 0 and "failed runs: 0" in capsys.readouterr().out
 
 
-def test_search_of_a_method_of_ones_own_keeps_its_stages_though_the_file_is_gone(
-    path: Path, small_search: Search, store: Store, forget: Forget
+@pytest.mark.parametrize("part", ["method", "generator"])
+def test_search_of_code_of_ones_own_keeps_its_stages_though_the_file_is_gone(
+    part: str,
+    path: Path,
+    small_search: Search,
+    small_cgan_search: Search,
+    store: Store,
+    forget: Forget,
 ) -> None:
-    search = with_method(small_search, path)
+    of_part = {"method": (with_method, small_search), "generator": (with_generator, small_cgan_search)}
+    change, unchanged = of_part[part]
+    search = change(unchanged, path)
     store.write_search(search.name, make_account(search, "?", SearchBudget(trials=1), [], {}))
     with open_journal(search, store) as journal:
         journal.enqueue(search.untuned)
