@@ -32,7 +32,7 @@ from lt_rebalance.search.files import describe_search
 from lt_rebalance.search.search import FIRST_SEARCH_SEED, Search
 from lt_rebalance.store import Store
 from lt_rebalance.store.lease import Lease
-from lt_rebalance.studies.overrides import Overrides, change_cell, read_overrides
+from lt_rebalance.studies.overrides import Overrides, change_cell, read_overrides, require_effect
 from lt_rebalance.studies.workload import describe_batches
 from lt_rebalance.training.configs import Execution
 
@@ -132,6 +132,7 @@ def make_searches(
     searches = build_searches(options, execution)
     require_agreement(asked, overrides, [search.base for search in searches])
     searches = [change_base(search, overrides) for search in searches]
+    require_effect([search.base for search in searches], overrides)
     check_flips([search.base for search in searches], options)
     for search in searches:
         search.require_possible()
@@ -171,9 +172,8 @@ def change_base(search: Search, overrides: Overrides) -> Search:
     """
     if not overrides.tables:
         return search
-    if "generator" in overrides.tables and search.base.generator is None:
-        raise ValueError(f"{overrides.label}: the method {search.base.method.name!r} has no generator")
-    if "budget" in overrides.tables.get(search.component, {}):
+    tuned = "generator" if search.component == "generator" else "classifier"
+    if "budget" in overrides.tables.get(tuned, {}):
         raise ValueError(f"{overrides.label}: the length of a trial is set by --steps")
     return dataclasses.replace(search, base=change_cell(search.base, overrides))
 

@@ -262,10 +262,8 @@ def change_study(study: Study, overrides: Overrides) -> Study:
     """
     if not overrides.tables:
         return study
-    if "generator" in overrides.tables and all(cell.generator is None for cell in study.cells):
-        raise ValueError(f"{overrides.label}: no cell of study {study.name!r} has a generator")
     cells = tuple(change_cell(cell, overrides) for cell in study.cells)
-    _require_options(cells, overrides)
+    require_effect(cells, overrides)
     if _count_configurations(cells) < _count_configurations(study.cells):
         raise ValueError(
             f"{overrides.label} replaces what study {study.name!r} compares: some of its cells would be equal"
@@ -273,8 +271,10 @@ def change_study(study: Study, overrides: Overrides) -> Study:
     return dataclasses.replace(study, cells=cells, overrides=overrides.tables)
 
 
-def _require_options(cells: Sequence[Cell], overrides: Overrides) -> None:
-    """Raise a ValueError unless every method option that is set belongs to the method of some cell."""
+def require_effect(cells: Sequence[Cell], overrides: Overrides) -> None:
+    """Raise a ValueError unless every option of a method or field of a generator acts in some cell."""
+    if "generator" in overrides.tables and all(cell.generator is None for cell in cells):
+        raise ValueError(f"{overrides.label}: none of the methods has a generator")
     methods = [get_method(cell.method.name) for cell in cells]
     own = {name for each in methods if each.options is not None for name in field_types(each.options)}
     knobs = {name for each in methods for name in list_knobs(each)}
@@ -283,12 +283,11 @@ def _require_options(cells: Sequence[Cell], overrides: Overrides) -> None:
         if name not in own:
             hint = f"; it is set as method.{name}" if name in knobs else name_holders(name)
             raise ValueError(
-                f"no method of this study has an option {name!r}; known: {', '.join(sorted(own)) or 'none'}"
-                f"{hint}"
+                f"none of the methods has an option {name!r}; known: {', '.join(sorted(own)) or 'none'}{hint}"
             )
     for name in table:
         if name in KNOBS and name not in knobs:
-            raise ValueError(f"no method of this study has {name}{name_holders(name)}")
+            raise ValueError(f"none of the methods has {name}{name_holders(name)}")
 
 
 def _count_configurations(cells: Sequence[Cell]) -> int:

@@ -294,7 +294,7 @@ WRONG_INPUT: dict[str, tuple[list[str], list[str]]] = {
     "file of fields that is missing": (["--config", "no.toml"], ["--config no.toml cannot be read"]),
     "generator field without cgan": (
         ["--set", "generator.beta1=0.5", "--methods", "none"],
-        ["no cell of study 'full_grid-quick' has a generator"],
+        ["none of the methods has a generator"],
     ),
     "generator budget without cgan": (["--generator-steps", "9", "--methods", "none"], ["--generator-steps"]),
 }

@@ -149,7 +149,12 @@ WRONG_INPUT: dict[str, tuple[ModuleType, list[str], str]] = {
         "which reads the test",
     ),
     "budget in a field": (tune_classifier, ["--set", "classifier.budget.steps=9"], "is set by --steps"),
-    "no generator": (tune_classifier, ["--set", "generator.beta1=0.5"], "has no generator"),
+    "option that the method lacks": (
+        tune_classifier,
+        ["--set", "method.options.nonsense=2"],
+        "none of the methods has an option 'nonsense'; known: none",
+    ),
+    "no generator": (tune_classifier, ["--set", "generator.beta1=0.5"], "of the methods has a generator"),
     "untuned outside the space": (
         tune_classifier,
         ["--set", "classifier.beta1=0.1"],

@@ -105,7 +105,7 @@ def test_setting_a_knob_passes_by_methods_that_do_not_have_it() -> None:
     changed = change_study(study, read_overrides(None, ["method.filter=classifier_agrees"]))
     assert [cell.method.filter for cell in changed.cells] == ["none", "none", "classifier_agrees"]
     others = dataclasses.replace(study, cells=cells[:2])
-    with pytest.raises(ValueError, match="no method of this study has filter; filter is an option of cgan"):
+    with pytest.raises(ValueError, match="none of the methods has filter; filter is an option of cgan"):
         change_study(others, read_overrides(None, ["method.filter=classifier_agrees"]))
     with pytest.raises(ValueError, match=r"has an option 'fill_fraction'; .*it is set as method\.fill_fr"):
         change_study(study, read_overrides(None, ["method.options.fill_fraction=0.5"]))

@@ -30,9 +30,7 @@ def study_of(*cells: Cell) -> Study:
 
 
 def test_option_of_another_method_is_refused_with_the_methods_that_have_it() -> None:
-    with pytest.raises(
-        ValueError, match=r"no method of this study has an option 'alpha'; known: none; alpha"
-    ):
+    with pytest.raises(ValueError, match=r"none of the methods has an option 'alpha'; known: none; alpha"):
         change_study(study_of(NONE), read_overrides(None, ["method.options.alpha=0.5"]))
     with pytest.raises(ValueError, match=r"alpha is an option of .*mixup"):
         MethodConfig(name="focal", draw=None, options={"alpha": 0.5})
@@ -233,7 +231,7 @@ def test_value_that_a_cell_cannot_hold_is_refused_and_names_the_cell(
 
 
 def test_generator_fields_without_any_generator_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"generator.beta1=0.5: no cell of study 'asked' has a generator"):
+    with pytest.raises(ValueError, match=r"generator.beta1=0.5: none of the methods has a generator"):
         change_study(study_of(NONE), read_overrides(None, ["generator.beta1=0.5"]))
 
 
