@@ -71,6 +71,9 @@ def make_methods_parser() -> argparse.ArgumentParser:
         metavar="STORE",
         help="with the values that sweeps/tune_methods.py chose in this store",
     )
+    parser.add_argument(
+        "--tuned-name", metavar="NAME", help="the --name of the searches to take, if that store has several"
+    )
     tuning.add_argument("--untuned", action="store_true", help="with the protocol's settings (default)")
     return parser
 
@@ -94,12 +97,14 @@ def take_tuned(study: Study, options: argparse.Namespace) -> Study:
     Raises:
         ValueError: a method has no search with the same other settings, or an unfinished one.
     """
+    if options.tuned is None and options.tuned_name is not None:
+        raise ValueError("--tuned-name chooses among the searches of --tuned STORE, which is not given")
     if options.tuned is None:
         return study
     store = open_store(options.tuned, None, create=False, is_read_only=True)
     if store is None:
         raise ValueError(f"--tuned {options.tuned}: there is no store; name the --storage of tune_methods.py")
-    return tune_study(study, store)
+    return tune_study(study, store, options.tuned_name)
 
 
 def _stand_beside(point: Axes, name: str) -> Ablation:

@@ -14,7 +14,6 @@ Trials are kept in --storage: the same command resumes where it was stopped, and
 """
 
 import argparse
-import re
 import shlex
 import sys
 from collections import Counter
@@ -33,6 +32,7 @@ from lt_rebalance.ground.exits import say_command, this_command
 from lt_rebalance.ground.option_types import whole
 from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.methods.registry import METHODS, get_method, resolve_method, split_options
+from lt_rebalance.search.chosen import name_search
 from lt_rebalance.search.search import Search
 from lt_rebalance.search.spaces import METHOD
 from lt_rebalance.store import Store
@@ -95,12 +95,12 @@ def build_searches(options: argparse.Namespace, execution: Execution) -> Sequenc
         for method in dict.fromkeys([*compare_methods.REFERENCES, *asked])
         for generator in (generators if get_method(split_options(method)[0]).needs_generator else [None])
     ]
-    names = [re.sub(r"[^A-Za-z0-9_.=-]+", "-", cell.method_label) for cell in cells]
+    names = [name_search(options.name, cell.method_label) for cell in cells]
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise ValueError(f"several methods would have the search name {repeated[0]}; choose one of them")
     return [
         Search(
-            name=f"{options.name}-{name}",
+            name=name,
             component=METHOD,
             base=cell,
             objectives=("macro_f1",),
@@ -128,7 +128,8 @@ def say_next(options: argparse.Namespace, store: Store, arguments: Sequence[str]
             is_kept = word.partition("=")[0] not in OF_SEARCHES
         if is_kept:
             kept.append(word)
-    command = [*start, *kept, "--steps", str(options.steps), "--tuned", store.location]
+    taken = ["--steps", str(options.steps), "--tuned", store.location, "--tuned-name", options.name]
+    command = [*start, *kept, *taken]
     return f"to compare all of them on fresh seeds: {shlex.join(command)}"
 
 

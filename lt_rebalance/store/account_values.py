@@ -57,11 +57,13 @@ _SEARCH: Mapping[str, Shape] = {
     "scheduler": label,
     "seeds": list_of(SEED),
     "objectives": list_of(name),
+    "base": mapping_of(anything),
 }
 _ACCOUNT = fields(
     {
         "search": fields(_SEARCH, others=anything),
         "question": text,
+        "budget": fields({"trials": optional(whole())}, others=optional(number())),
         "objectives": mapping_of(label, name),
         "space": mapping_of(either(_RANGE, _CHOICE), name),
         "untuned": _SETTINGS,

@@ -194,6 +194,7 @@ VALUES: dict[str, list[str]] = {
     "--max-minutes": ["3"],
     "--confirm-seeds": ["5"],
     "--tuned": ["DIRECTORY"],
+    "--tuned-name": ["second"],
     "--untuned": [],
     "--permuted": ["none"],
     "--plan-file": ["FILE"],
@@ -298,6 +299,7 @@ def test_plan_with_retry_failed_plans_what_would_be_run_again(name: str, call: C
         trial = {"values": planned["untuned"], "reason": "", "rungs": []}
         account |= {
             "question": "",
+            "budget": {"trials": 2, "steps": None, "minutes": None},
             "trials": [trial | {"number": 0, "state": "failed"}, trial | {"number": 1, "state": "running"}],
             "importance": {},
             "best": None,

@@ -2,10 +2,12 @@
 
 import argparse
 import dataclasses
+import json
+import re
 import runpy
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from analysis.collect import read_results
 from analysis.methods import methods_frame
 from analysis.tables.methods import methods_tables
+from lt_rebalance.commands import searches as searches_command
 from lt_rebalance.commands import sweep
 from lt_rebalance.commands.search import change_base
 from lt_rebalance.ground.own_file import resolve
@@ -22,7 +25,7 @@ from lt_rebalance.methods.registry import METHODS, get_method
 from lt_rebalance.search.account import RungResult, SearchBudget, Trial
 from lt_rebalance.search.files import best_toml, make_account
 from lt_rebalance.search.search import Search, set_values
-from lt_rebalance.store import Store, open_store
+from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.studies.overrides import change_cell, change_study, read_overrides
 from lt_rebalance.studies.plan import compile_study
 from lt_rebalance.studies.protocols import get_protocol, make_cell
@@ -54,6 +57,12 @@ heated = Method(description="heat", options=Options, loss=loss)
 def build(execution: Execution, *arguments: str) -> dict[str, Search]:
     options = tune_methods.make_methods_parser().parse_args(arguments)
     return {each.base.method_label: each for each in tune_methods.build_searches(options, execution)}
+
+
+def run(*arguments: str) -> int:
+    parser, build_all = tune_methods.make_methods_parser(), tune_methods.build_searches
+    cpu = ["--device", "cpu", "--precision", "float32"]
+    return searches_command.main(parser, build_all, tune_methods.say_next, [*cpu, *arguments])
 
 
 def ask(*arguments: str) -> argparse.Namespace:
@@ -101,6 +110,72 @@ def test_option_that_a_users_own_method_declares_is_tuned(tmp_path: Path, cpu_ex
     assert set(search.space) == {"classifier.learning_rate", "method.options.heat"}
     cell = search.cell({"classifier.learning_rate": 1e-3, "method.options.heat": 0.7})
     assert (cell.method.options.heat, cell.method.options.kept) == (0.7, 3)
+
+
+DOMAIN = 'heat: float = searched(1.0, Range(low=0.5, high=2.0, unit="factor"))'
+
+
+@pytest.mark.parametrize(
+    ("domain", "said"),
+    [
+        (
+            'heat: int = searched(1, Range(low=1, high=8, unit="x"))',
+            "mine.py:7: a Range is for options of type float, got Options.heat of type int; declare a Choice",
+        ),
+        (
+            'heat: float = searched(1.0, Choice(values=("a", 1.0), unit="x"))',
+            "mine.py:7: a trial may set method.options.heat to 'a', which is refused: method.options.heat "
+            "must be a value of type float, got 'a'; cut its domain",
+        ),
+        (
+            'heat: float = searched(1.0, Range(low=0, high=9, unit="x"))',
+            "mine.py:7: a trial may set method.options.heat to 0.0, which is refused: it must be above 0; ",
+        ),
+        (
+            'heat: float = searched(1.0, Range(low=0.0, high=float("inf"), unit="x"))',
+            "mine.py:8: ValueError: a range needs low below high, both finite, got 0.0 and inf",
+        ),
+    ],
+)
+def test_domain_with_values_that_a_method_refuses_is_refused_before_any_work(
+    domain: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imports = OWN.replace("import Range,", "import Choice, Range,").replace(
+        "    kept",
+        "    def __post_init__(self):\n        if self.heat <= 0:\n            "
+        "raise ValueError('it must be above 0')\n    kept",
+    )
+    (tmp_path / "mine.py").write_text(imports.replace(DOMAIN, domain))
+    assert run("--methods", f"{tmp_path}/mine.py:heated", "--plan") == 2
+    shown = capsys.readouterr()
+    assert (shown.out, said in shown.err, len(shown.err.splitlines())) == ("", True, 1), shown.err
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_value_of_the_space_of_a_method_is_possible(method: str, cpu_execution: Execution) -> None:
+    for search in build(cpu_execution, "--steps", "400", "--methods", method).values():
+        search.require_possible()
+
+
+# Fields that are set
+
+
+def test_options_and_generators_are_set_where_some_method_has_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plan = ["--plan", "--json", "--methods", "cgan", "focal"]
+    given = ["--set", "generator.beta1=0.4", "--set", "method.options.gamma=1.0"]
+    assert run(*plan, *given) == 0
+    bases = [each["search"]["base"] for each in json.loads(capsys.readouterr().out)["searches"]]
+    assert [base["generator"] and base["generator"]["beta1"] for base in bases] == [None, None, 0.4, None]
+    assert bases[-1]["method"]["options"]["gamma"] == 1.0
+    assert run(*plan, "--set", "method.options.nonsense=1") == 2
+    assert "none of the methods has an option 'nonsense'; known: deferred, gamma" in capsys.readouterr().err
+
+
+def test_length_of_trials_of_methods_is_set_by_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--plan", "--set", "classifier.budget.steps=60") == 2
+    assert "budget.steps=60: the length of a trial is set by --steps" in capsys.readouterr().err
 
 
 # Trials
@@ -360,6 +435,62 @@ def test_store_that_does_not_hold_all_searches_finished_with_one_budget_is_refus
             compare(tuned, *arguments)
     with pytest.raises(ValueError, match="seed 1000 was used by the searches"):
         compare(tuned, "--seeds", "1001")
+
+
+def test_one_of_several_series_of_searches_is_chosen_by_name(tuned: Store, cpu_execution: Execution) -> None:
+    every = {}
+    for number, series in enumerate(("first", "first-2", "second"), start=1):
+        every[series] = list(build(cpu_execution, *ASKED, "--name", series).values())
+        write(tuned, every[series], count=number, budget=number, rate=1e-4 * number)
+    with pytest.raises(
+        ValueError, match=r"several searches of sound 1/2 none: first-2-none, first-none, second-none; give"
+    ):
+        compare(tuned)
+    for number, series in enumerate(every, start=1):
+        study = compare(tuned, "--tuned-name", series)
+        assert [each["search"] for each in study.tunings] == [each.name for each in every[series]]
+        assert {each["num_trials"] for each in study.tunings} == {number}
+    with pytest.raises(ValueError, match="--tuned-name third contains no search of sound 1/2 none; run"):
+        compare(tuned, "--tuned-name", "third")
+    options = ask(*ASKED, "--tuned-name", "first")
+    with pytest.raises(ValueError, match="--tuned-name chooses among the searches of --tuned STORE, which"):
+        compare_methods.take_tuned(compare_methods.build_study(options), options)
+
+
+Spoil = Callable[[dict[str, Any]], object]
+DAMAGE: dict[str, tuple[Spoil, str]] = {
+    "no budget": (lambda account: account.pop("budget"), "an object with 'budget'"),
+    "words": (lambda account: account["budget"].update(trials="many"), "budget.trials must be"),
+    "no base": (lambda account: account["search"].pop("base"), "an object with 'base'"),
+    "a list": (lambda account: account["search"].update(base=[]), "search.base must be"),
+    "another version": (lambda account: account.update(results_version=1), "is of results version 1, this"),
+    "no version": (lambda account: account.pop("results_version"), "is of results version None, this"),
+    "unknown values": (
+        lambda account: account["trials"][-1].update(values={"classifier.nonsense": 1}),
+        "none has chosen {'classifier.nonsense': 1}, which sound 1/2 none does not take",
+    ),
+    "values of no section": (
+        lambda account: account["trials"][-1].update(values={"nonsense": 1}),
+        "which sound 1/2 none does not take",
+    ),
+    "values of another type": (
+        lambda account: account["trials"][-1].update(values={"classifier.learning_rate": "x"}),
+        "which sound 1/2 none does not take",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "said"), DAMAGE.values(), ids=DAMAGE)
+def test_account_that_is_damaged_or_of_another_version_is_refused(
+    spoil: Spoil, said: str, tuned: Store, searches: dict[str, Search]
+) -> None:
+    write(tuned, list(searches.values()))
+    path = Path(tuned.location, "searches", searches["none"].name, "account.json")
+    account = json.loads(path.read_text())
+    spoil(account)
+    path.write_text(json.dumps(account))
+    with pytest.raises(StoreError, match=re.escape(said)):
+        compare(tuned)
 
 
 def test_options_that_would_make_budgets_unequal_are_refused(cpu_execution: Execution) -> None:
