@@ -332,8 +332,8 @@ def test_methods_stand_beside_none_and_beside_oversample() -> None:
     assert sorted(compared) == [
         ("crt", "none"),
         ("crt", "oversample"),
-        ("focal:gamma=1", "none"),
-        ("focal:gamma=1", "oversample"),
+        ("focal:gamma=1.0", "none"),
+        ("focal:gamma=1.0", "oversample"),
         ("oversample", "none"),
     ]
 
