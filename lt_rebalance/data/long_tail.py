@@ -30,8 +30,8 @@ CLASS_ORDERS = ("label", "permuted")
 OWN_SPLIT = "own"
 VALIDATION_PER_CLASS = 500
 VALIDATION_SHARE = 12
-"""a search sets aside at most one image in this number of the smallest class, at most 500 of each class; of a
-set with groups, one group if that is more"""
+"""a search sets aside one image in this number of the smallest class, at least one and at most 500 of each
+class; of a set with groups, one group if that is more"""
 GROUP_SIZES = {"gtsrb": 30, "gtsrb_online": 30}
 """images of a group, in sets of the catalogue with groups; a few groups have less"""
 RATIO_TOLERANCE = 0.05
@@ -287,12 +287,23 @@ def _choose_groups(
 
 
 def choose_validation(dataset: str) -> int:
-    """Return how many images per class a search sets aside: a twelfth of the smallest class, at most 500.
+    """Return how many images per class a search sets aside: a twelfth of the smallest class, 1 to 500.
 
     Of a set of the catalogue with groups it is a whole number of groups, at least one: 30 of 210 in gtsrb.
+    Nothing is set aside of a set that brings a validation split, whatever the number.
+
+    Raises:
+        ValueError: the set brings no such split, and a class has too few images to set one aside.
     """
-    smallest = min(get_dataset_spec(dataset).train_counts_K)
-    number = min(VALIDATION_PER_CLASS, smallest // VALIDATION_SHARE)
+    spec = get_dataset_spec(dataset)
+    smallest = min(spec.train_counts_K)
+    if smallest < 2 and not brings_validation(dataset):
+        name = spec.class_names[spec.train_counts_K.index(smallest)]
+        raise ValueError(
+            f"a search sets images of every class aside and learns from the others, got {smallest} training "
+            f"image of {name!r}; add some, or a val split with images of every class"
+        )
+    number = max(1, min(VALIDATION_PER_CLASS, smallest // VALIDATION_SHARE))
     size = GROUP_SIZES.get(dataset, 1)
     return number if size == 1 else max(1, number // size) * size
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lt_rebalance.data import at_hand
-from lt_rebalance.data.long_tail import DataConfig
+from lt_rebalance.data.long_tail import DataConfig, choose_validation
 from lt_rebalance.images.cache import CACHE_DIR_VARIABLE
 from lt_rebalance.images.load import bring
 from lt_rebalance.images.options import OwnOptions
@@ -19,7 +19,10 @@ from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
+from lt_rebalance.trainables.hyperparameters import build_classifier_stage
 from lt_rebalance.training.configs import Budget, Execution
+from lt_rebalance.training.device import resolve_execution
+from sweeps.tune_classifier import build_search, make_classifier_parser
 from tests.own_images import COUNTS, draw_images, to_arrays, write_folder, write_npz
 
 WITH_SPLIT = COUNTS | {"val": (3, 1, 2)}
@@ -97,3 +100,36 @@ def test_protocol_without_validation_leaves_the_split_alone(
     )
     with pytest.raises(ValueError, match="validation_per_class must be 0"):
         dataclasses.replace(data, validation_per_class=1, validation="own")
+
+
+SEARCHED = {
+    "twelve images": (12, None, (1, None)),
+    "eleven images": (11, None, (1, None)),
+    "two images": (2, None, (1, None)),
+    "two twelfths": (24, None, (2, None)),
+    "twelve images and a split": (12, (3, 1, 2), (0, "own")),
+    "eleven images and a split": (11, (3, 1, 2), (0, "own")),
+    "one image and a split": (1, (3, 1, 2), (0, "own")),
+    "eleven images and a split without one class": (11, (3, 0, 2), (1, None)),
+}
+
+
+@pytest.mark.parametrize(("smallest", "split", "chosen"), SEARCHED.values(), ids=SEARCHED)
+def test_search_takes_the_split_of_a_set_or_at_least_one_image_of_each_class(
+    tmp_path: Path, smallest: int, split: tuple[int, ...] | None, chosen: tuple[int, str | None]
+) -> None:
+    counts = {"train": (40, 30, smallest), "test": (1, 1, 1)} | ({} if split is None else {"val": split})
+    name, _ = bring(str(write_npz(tmp_path / "a.npz", to_arrays(draw_images(counts=counts)))), OwnOptions())
+    arguments = ["--dataset", name, "--profile", "natural", "--device", "cpu"]
+    options = make_classifier_parser().parse_args(arguments)
+    data = build_search(options, resolve_execution("cpu", "float32", 1, has_cuda=False)).base.data
+    assert (data.validation_per_class, data.validation) == chosen
+    stage = build_classifier_stage({"dataset": name, "c": "natural", "device": "cpu"})
+    assert (stage.data.validation_per_class, stage.data.validation) == chosen
+
+
+def test_search_refuses_a_class_of_one_image_in_a_set_without_a_split(tmp_path: Path) -> None:
+    counts = {"train": (40, 30, 1), "test": (1, 1, 1)}
+    name, _ = bring(str(write_npz(tmp_path / "a.npz", to_arrays(draw_images(counts=counts)))), OwnOptions())
+    with pytest.raises(ValueError, match="got 1 training image of 'eel'; add some, or a val split"):
+        choose_validation(name)
