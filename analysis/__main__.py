@@ -84,7 +84,7 @@ def _report(options: argparse.Namespace, stack: contextlib.ExitStack) -> int:
         from analysis.report import write_report
         from analysis.tables import account
 
-        _require_unpublished(Path(options.out).expanduser().absolute())
+        _require_unpublished(Path(options.out).expanduser().resolve())
         results = read_results(options.store, studies=options.study, allow=allow)
         choice = choose(results) if options.paper else None
         manuscript = None if choice is None else (choice, options.paper, this_command())

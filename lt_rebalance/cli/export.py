@@ -9,7 +9,7 @@ from typing import Any
 from lt_rebalance.cli.parser import FRAMES
 from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
 from lt_rebalance.cli.tracked import Tracker, read_tracked, require_extra
-from lt_rebalance.files.archive import is_inside_published
+from lt_rebalance.files.archive import require_outside
 from lt_rebalance.ground.exits import Work, note
 from lt_rebalance.ground.text import one_line, to_csv
 from lt_rebalance.stages.installation import import_beside
@@ -38,6 +38,8 @@ def _export_frames(options: argparse.Namespace) -> int:
     names = FRAMES if is_folder and options.frame is None else (options.frame or FRAMES[0],)
     if is_folder:
         _make_folder(options.out)
+    elif options.out is not None:
+        require_outside("--out", options.out)
     results = _read_results(options)
     frames = {name: getattr(results, name) for name in names}
     if options.out is None:
@@ -89,8 +91,7 @@ def _choose_form(options: argparse.Namespace) -> str:
 
 def _make_folder(folder: str) -> None:
     """Create a missing folder; a ValueError if it must not or cannot be written."""
-    if Path(folder, "store.json").exists() or is_inside_published(Path(folder)):
-        raise ValueError(f"--out {folder} is a store, in which only sweeps write; name another folder")
+    require_outside("--out", folder)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:

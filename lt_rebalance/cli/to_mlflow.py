@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from lt_rebalance.cli.tracked import KEY_TAG, PREFIX, TrackedRun, environment
+from lt_rebalance.files.archive import require_outside
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.store.study_document import StudyDocument
@@ -42,6 +43,7 @@ def check_uri(uri: str) -> str:
         folder = Path(uri.removeprefix(_SQLITE)).parent
         if not folder.is_dir():
             raise ValueError(f"{uri}: there is no folder {str(folder)!r}; make it first")
+        require_outside("--out", uri.removeprefix(_SQLITE))
         return uri
     try:
         parts = urlsplit(uri)

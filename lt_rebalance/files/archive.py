@@ -70,10 +70,20 @@ def is_published(root: Path) -> bool:
     return os.path.exists(root / ARCHIVE) and not os.path.exists(root / "store.json")
 
 
-def is_inside_published(path: Path) -> bool:
-    """Whether a path is in the folder of a published study, or is it; a lone archive above it makes none."""
-    here = path.absolute()
-    return any(is_published(each) and (each / CHECKSUMS).exists() for each in (here, *here.parents))
+def require_outside(option: str, path: str) -> None:
+    """Raise a ValueError for a file or folder in a store or in a published study, or one of these itself.
+
+    Args:
+        option: its name, for the error.
+    """
+    here = Path(path).resolve()
+    for each in (here, *here.parents):
+        held = [name for name in ("store.json", ARCHIVE, CHECKSUMS) if os.path.exists(each / name)]
+        if "store.json" in held or held == [ARCHIVE, CHECKSUMS]:  # a lone archive makes no published study
+            raise ValueError(
+                f"{option} {path} is in {each}, a store or a published study, which sweeps and publish alone "
+                "write; name another place"
+            )
 
 
 def write_all_checksums(made: Path, folder: Path) -> int:

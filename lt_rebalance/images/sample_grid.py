@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, PngImagePlugin
 
 from lt_rebalance.data.spec import Dataset
+from lt_rebalance.files.archive import require_outside
 from lt_rebalance.ground.text import one_line
 
 _MARK = ("Software", "lt-rebalance data")
@@ -27,6 +28,7 @@ def require_free(path: str) -> None:
         raise ValueError(f"--samples {path} is there and was not made by this command; name another file")
     if not Path(path).absolute().parent.is_dir():
         raise ValueError(f"--samples {path} cannot be written: there is no such directory; make it")
+    require_outside("--samples", path)
 
 
 def write_grid(path: str, dataset: Dataset, class_names: Sequence[str], labels: Sequence[int]) -> None:

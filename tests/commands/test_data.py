@@ -525,3 +525,16 @@ def test_samples_are_drawn_and_overwrite_only_what_this_has_made(
             call(main, ["data", str(pets), "--samples", str(path)]), "was not made by this command"
         )
         assert path.lstat() == before
+
+
+def test_samples_are_not_drawn_into_a_store_or_a_published_study(
+    pets: Path, call: Call, tmp_path: Path
+) -> None:
+    for folder, names in (("store", ["store.json"]), ("published", ["store.zip", "SHA256SUMS"])):
+        (tmp_path / folder / "report").mkdir(parents=True)
+        for name in names:
+            (tmp_path / folder / name).touch()
+        for path in (tmp_path / folder / "x.png", tmp_path / folder / "report" / "x.png"):
+            answer = call(main, ["data", str(pets), "--samples", str(path)])
+            assert_refused(answer, f"--samples {path} is in {tmp_path / folder}, a store or")
+            assert answer.out == "" and not path.exists()

@@ -140,7 +140,14 @@ def test_tracked_runs_leave_out_what_is_present_and_what_has_no_result(store: St
         (["--out", "folder"], "a folder goes with --to"),
         (["--to", "csv", "--out", "runs.parquet"], "two kinds of files"),
         (["--to", "parquet"], "--to parquet needs --out"),
-        (["--to", "parquet", "--out", "STORE"], "is a store"),
+        (["--to", "parquet", "--out", "STORE"], ", a store or a published study, which"),
+        (["--to", "parquet", "--out", "STORE/frames"], ", a store or a published study, which"),
+        (["--out", "STORE/frames.csv"], ", a store or a published study, which"),
+        (["--out", "way/../STORE/frames.csv"], ", a store or a published study, which"),
+        (["--out", "linked/frames.csv"], ", a store or a published study, which"),
+        (["--out", "studies/sample/frames.csv"], ", a store or a published study, which"),
+        (["--out", "studies/sample/report/tables/cells.csv"], ", a store or a published study, which"),
+        (["--to", "mlflow", "--out", "sqlite:///STORE/runs.db"], ", a store or a published study, which"),
         (["--to", "parquet", "--out", "s3://one/runs"], "a file of this machine"),
         (["--to", "mlflow"], "the variable MLFLOW_TRACKING_URI"),
         (["--to", "mlflow", "--out", "mlruns"], "got 'mlruns'"),
@@ -152,7 +159,7 @@ def test_tracked_runs_leave_out_what_is_present_and_what_has_no_result(store: St
         (["--to", "mlflow", "--out", "http://host", "--frame", "runs"], "--frame is for frames"),
         (["--to", "wandb-offline"], "--to wandb-offline needs --out, a folder"),
         (["--to", "wandb-offline", "--out", "https://api.wandb.ai"], "a folder of this machine"),
-        (["--to", "wandb-offline", "--out", "STORE"], "is a store"),
+        (["--to", "wandb-offline", "--out", "STORE/runs"], ", a store or a published study, which"),
         (["--to", "wandb-offline", "--out", "file/runs"], "must be a folder that can be written"),
         (["--to", "wandb-offline", "--out", "runs", "--allow", "versions"], "--allow is for frames"),
         (["--to", "neptune"], "invalid choice: 'neptune'"),
@@ -169,8 +176,14 @@ def test_wrong_export_is_refused_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "file").touch()
+    (tmp_path / "way").mkdir()
+    (tmp_path / "linked").symlink_to(Path(store.location, "studies"))
+    published = tmp_path / "studies" / "sample"
+    (published / "report" / "tables").mkdir(parents=True)
+    for name in ("store.zip", "SHA256SUMS", "report/tables/cells.csv"):
+        (published / name).touch()
     before = list_tree(tmp_path)
-    asked = [store.location if each == "STORE" else each for each in arguments]
+    asked = [each.replace("STORE", Path(store.location).name) for each in arguments]
     assert main(["export", store.location, *asked]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1

@@ -75,6 +75,18 @@ def test_what_would_change_it_is_refused(
     assert read(golden) == before
 
 
+@pytest.mark.parametrize("out", ["report", "report/more", "link", "link/more"])
+def test_report_does_not_go_into_its_folder_by_whatever_way(
+    out: str, golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (golden / "report").mkdir()
+    place = (tmp_path if out.startswith("link") else golden) / out
+    (tmp_path / "link").symlink_to(golden / "report")
+    assert analyse([str(golden), "--out", str(place)]) == 2
+    assert f"is in {golden}, a published study, which publish alone writes" in capsys.readouterr().err
+    assert not list((golden / "report").iterdir())
+
+
 def test_copy_that_the_refusal_names_is_a_store(golden: Path, tmp_path: Path) -> None:
     shutil.unpack_archive(golden / ARCHIVE, tmp_path / "copy")
     assert main(["gc", str(tmp_path / "copy")]) == 0
