@@ -17,8 +17,8 @@ from lt_rebalance.images.pool import RawSplit
 FEW_IMAGES = 10
 MOST_LEAKED = 0.001
 """largest share of the images of a split that another split has, too; it bounds their effect on accuracy"""
-RULES = 2
-"""raised if a set that was accepted may be refused: prepared sets are then checked again"""
+RULES = 3
+"""raised if a set that was accepted may be refused or its warnings change: prepared sets are checked again"""
 
 
 @dataclass(frozen=True, kw_only=True)

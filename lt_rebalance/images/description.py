@@ -65,7 +65,8 @@ def describe(what: str, look: Look) -> Iterator[str]:
     for name, labels in rank_groups(counts_K).items():
         share = sum(counts_K[label] for label in labels) / max(sum(counts_K), 1)
         yield f"{name:7} {len(labels):,} classes with {share:.1%} of the images"
-    for kind, found in {"warning": look.warnings, "error": look.errors}.items():
+    # The error with which the command ends is the first.
+    for kind, found in {"warning": look.warnings, "error": look.errors[1:]}.items():
         yield from (f"{kind}: {text}" for text in found)
 
 

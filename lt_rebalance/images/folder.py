@@ -6,7 +6,8 @@ is drawn.
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,28 +73,30 @@ class _Lister:
         self._root = root.removesuffix("/")  # of the root of all files, too
         self._pictures: list[Listed] = []
         self._left_out: list[str] = []
-        self._foreign_pictures: list[str] = []
+        self._misplaced: list[str] = []
+        self._foreign: list[str] = []
 
     def list(self) -> Folder:
         top = {entry.name: entry for entry in self._scan(self._root)}
         folders = {name: entry for name, entry in top.items() if entry.is_dir()}
-        self._left_out += [name for name in top if name not in folders]
+        others = [name for name in top if name not in folders]
+        loose = [name for name in others if _is_picture(name)]
+        self._left_out += [name for name in others if not _is_picture(name)]
         self._require_names_of_splits(folders)
         classes, warnings = {}, []
         if not folders.keys() & _SPLIT_FOLDERS.keys():
             classes["train"] = self._list_split("train", folders)
         else:
-            if others := [f"{name}/" for name in folders if name not in _SPLIT_FOLDERS]:
-                shown = ", ".join(map(repr, others[:3]))
-                warnings.append(f"{len(others):,} folders left out that are not splits: {shown}")
+            if unknown := [f"{name}/" for name in folders if name not in _SPLIT_FOLDERS]:
+                warnings.append(f"{len(unknown):,} folders left out that are not splits: {_some(unknown)}")
             for name, split in _SPLIT_FOLDERS.items():
                 if name in folders:
                     inner = {entry.name: entry for entry in self._scan(folders[name].path)}
                     classes[split] = self._list_split(split, inner)
         self._check(classes)
-        if self._left_out:
-            names = ", ".join(map(repr, self._left_out[:3]))
-            warnings.append(f"{len(self._left_out):,} left out that are not pictures: {names}")
+        for names, what in ((self._left_out, "not pictures"), (loose, "pictures outside a class folder")):
+            if names:
+                warnings.append(f"{len(names):,} left out that are {what}: {_some(names)}")
         return Folder(
             root=self._root,
             pictures=tuple(self._pictures),
@@ -119,19 +122,24 @@ class _Lister:
         return any(entry.is_dir() for entry in self._scan(folder.path))
 
     def _check(self, classes: Mapping[str, Mapping[str, int]]) -> None:
-        if self._foreign_pictures:
-            faults = [
-                f"a picture must be png, jpg or webp, got {one_line(name)}; convert or remove it"
-                for name in self._foreign_pictures
-            ]
+        faults = [
+            f"a picture must be in the folder of its class, got {one_line(name)}; move it into one, or out "
+            f"of {os.path.dirname(name)}"
+            for name in self._misplaced
+        ] or [
+            f"a picture must be png, jpg or webp, got {one_line(name)}; convert or remove it"
+            for name in self._foreign
+        ]
+        if faults:
             raise DataError(sum_up(faults))
         if not self._pictures:
-            raise DataError(f"{self._root} holds no pictures; lay them out as {LAYOUT}")
+            raise DataError(f"{self._root} has no class folders with pictures; lay them out as {LAYOUT}")
         if "train" not in classes:
             raise DataError(f"{self._root} has no folder train; lay it out as {LAYOUT}")
         for split, counts in classes.items():
             unknown = [name for name in counts if name not in classes["train"]]
             if unknown and any(counts[name] for name in unknown):
+                self._require_one_spelling(split, unknown, classes["train"])
                 raise DataError(
                     f"every class must be in train, got {len(unknown)} in {split} alone, such as "
                     f"{unknown[0]!r}; add pictures of it to train, or remove it"
@@ -142,12 +150,23 @@ class _Lister:
                 "remove its folder"
             )
 
+    def _require_one_spelling(self, split: str, unknown: Sequence[str], known: Iterable[str]) -> None:
+        """Refuse a class whose name differs from one in train in its Unicode form alone, as on macOS."""
+        by_form = {unicodedata.normalize("NFC", name): name for name in known}
+        for name in unknown:
+            if twin := by_form.get(unicodedata.normalize("NFC", name)):
+                raise DataError(
+                    f"a class must have one name in all splits, got {name!r} spelled with other Unicode "
+                    f"characters in {split} ({name!a}) than in train ({twin!a}); rename one, as with "
+                    "`convmv --nfc`"
+                )
+
     def _list_split(self, split: str, entries: Mapping[str, os.DirEntry[str]]) -> dict[str, int]:
         """Add the classes of a split; return how many pictures each has."""
         counts = {}
         for name, entry in entries.items():
             if not entry.is_dir():
-                self._note(entry)
+                (self._misplaced if _is_picture(name) else self._left_out).append(self._below(entry))
                 continue
             before = len(self._pictures)
             self._list_class(split, name, entry.path)
@@ -176,7 +195,8 @@ class _Lister:
 
     def _take(self, entry: os.DirEntry[str], split: str, class_name: str, group: str | None) -> bool:
         if not entry.name.lower().endswith(ENDINGS) or not entry.is_file():
-            self._note(entry)
+            is_foreign_picture = entry.name.lower().endswith(_OTHER_PICTURES)
+            (self._foreign if is_foreign_picture else self._left_out).append(self._below(entry))
             return False
         found = os.stat(entry.path)
         state = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
@@ -184,10 +204,6 @@ class _Lister:
             Listed(name=self._below(entry), split=split, class_name=class_name, group=group, state=state)
         )
         return True
-
-    def _note(self, entry: os.DirEntry[str]) -> None:
-        is_picture = entry.name.lower().endswith(_OTHER_PICTURES)
-        (self._foreign_pictures if is_picture else self._left_out).append(self._below(entry))
 
     def _scan(self, path: str) -> Iterator[os.DirEntry[str]]:
         """Yield the entries of a folder, sorted by name, without files of desktops and editors."""
@@ -218,3 +234,11 @@ class _Lister:
 
     def _below(self, entry: os.DirEntry[str]) -> str:
         return entry.path[len(self._root) + 1 :]
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith((*ENDINGS, *_OTHER_PICTURES))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:3]))

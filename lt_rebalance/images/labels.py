@@ -29,6 +29,11 @@ def read_labels(name: str, found: NDArray[Any], num_images: int) -> NDArray[np.i
         raise DataError(
             f"{name} must have one label per image, got {found.shape} for {num_images} images; correct it"
         )
+    if found.dtype.kind in "US":
+        raise DataError(
+            f"{name} must be whole numbers, got texts ({found.dtype}); save class_names, train_labels = "
+            "np.unique(train_labels, return_inverse=True), and np.searchsorted(class_names, labels) of others"
+        )
     if found.dtype.kind not in "iu":
         raise DataError(f"{name} must be whole numbers, got {found.dtype}; save labels.astype('int64')")
     return found.reshape(-1).astype(np.int64)

@@ -399,9 +399,9 @@ def _arrange(pool: Pool, options: OwnOptions, found: Findings) -> dict[str, Arra
 
 
 def _say_drawn(name: str, parts: Mapping[str, RawSplit], options: OwnOptions) -> str:
-    # The test split is drawn first, of all images; the validation split of those that it leaves.
-    others = [name, "train", "validation"] if name == "test" else [name, "train"]
-    num_before = sum(len(parts[each].labels_N) for each in dict.fromkeys(others) if each in parts)
+    # The test split is drawn first, of all training images; the validation split of those that it leaves.
+    others = ["train", *(_shares(options) if name == "test" else [name])]
+    num_before = sum(len(parts[each].labels_N) for each in others)
     whole = "equal images" if parts["train"].groups_N is None else "groups"
     return (
         f"the {name} split was drawn: {len(parts[name].labels_N):,} of {num_before:,} images, "

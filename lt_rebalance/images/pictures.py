@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from lt_rebalance.images.options import OwnOptions
 
@@ -79,6 +79,8 @@ def decode(
         raise
     except Image.DecompressionBombError:
         raise _too_large("more") from None
+    except UnidentifiedImageError:
+        raise _unreadable("content that is not PNG, JPEG or WebP") from None
     except OSError as error:
         raise _unreadable(error.strerror or str(error) or type(error).__name__) from None
     except Exception as error:  # of damaged files Pillow raises SyntaxError, struct.error and others

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import struct
 import zipfile
 from collections.abc import Callable
@@ -152,7 +153,10 @@ FOLDERS: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "truncated": (cut, ["readable to its end", "train/cat/0.png", "repair or remove"]),
     "empty file": (lambda root: (root / PICTURE).write_bytes(b""), ["no content", "train/cat/0.png"]),
-    "no picture": (lambda root: (root / PICTURE).write_bytes(b"hello"), ["readable", "train/cat/0.png"]),
+    "no picture": (
+        lambda root: (root / PICTURE).write_bytes(b"hello"),
+        ["not PNG, JPEG or WebP", "train/cat/0.png"],
+    ),
     "link that leads out": (link_out, ["link must stay in the folder", "train/cat/0.png", "secret.png"]),
     "folder that leads out": (link_folder_out, ["link must stay in the folder", "train/cat"]),
     "link to nowhere": (
@@ -186,6 +190,29 @@ FOLDERS: dict[str, tuple[Spoil, list[str]]] = {
         ],
         ["got both in train/cat"],
     ),
+    "flat test": (
+        lambda root: [
+            shutil.rmtree(root / "test"),
+            (root / "test").mkdir(),
+            *((root / "test" / f"{number}.png").write_bytes(b"") for number in range(2)),
+        ],
+        ["in the folder of its class, got test/0.png", "out of test", "(and 1 more like it)"],
+    ),
+    "loose in train": (
+        lambda root: (root / "train" / "loose.PNG").write_bytes(b""),
+        ["in the folder of its class, got train/loose.PNG", "out of train"],
+    ),
+    "loose of another kind": (
+        lambda root: (root / "test" / "loose.bmp").write_bytes(b""),
+        ["in the folder of its class, got test/loose.bmp"],
+    ),
+    "class of another Unicode form": (
+        lambda root: [
+            (root / "train" / "cat").rename(root / "train" / "caf\u00e9"),
+            (root / "test" / "cat").rename(root / "test" / "cafe\u0301"),
+        ],
+        ["one name in all splits", r"in test ('cafe\u0301')", r"in train ('caf\xe9')", "convmv --nfc"],
+    ),
     "deep": (lambda root: (root / "train" / "cat" / "a" / "b").mkdir(parents=True), ["train/cat/a/b"]),
 }
 
@@ -203,7 +230,17 @@ def test_faults_of_one_kind_are_counted(pets: Path, call: Call) -> None:
         (pets / "train" / "cat" / f"{number}.png").write_bytes(b"hello")
     answer = call(main, ["data", str(pets)])
     assert_refused(answer, "train/cat/0.png", "(and 2 more like it)")
-    assert "error: " in answer.out and "cat" in answer.out  # what is known is shown in spite of the errors
+    assert "cat" in answer.out  # what is known is shown in spite of the errors
+
+
+def test_every_fault_is_printed_in_one_place(pets: Path, call: Call) -> None:
+    (pets / PICTURE).write_bytes(b"hello")
+    answer = call(main, ["data", str(pets)])
+    assert "error: " not in answer.out and "more, which" not in answer.err
+    shutil.rmtree(pets / "test")
+    answer = call(main, ["data", str(pets)])
+    assert_refused(answer, "readable to its end", "(and 1 more, which `lt-rebalance data` lists)")
+    assert answer.out.count("error: ") == 1 and "error: a set needs test images" in answer.out
 
 
 def test_picture_of_too_many_pixels_is_not_decoded(
@@ -250,6 +287,11 @@ ARCHIVES: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], list[str]]
     "labels below 0": (with_labels(lambda each: each - 1), ["start at 0, got -1", "--relabel"]),
     "labels with holes": (with_labels(lambda each: 2 * each), ["none of class 1", "--relabel"]),
     "labels of fractions": (with_labels(lambda each: each.astype("f8")), ["whole numbers, got float64"]),
+    "labels of text": (
+        with_labels(lambda each: np.array(CLASSES)[each]),
+        ["whole numbers, got texts (<U3)", "class_names, train_labels = np.unique(train_labels, ret"],
+    ),
+    "labels of bytes": (with_labels(lambda each: np.array(CLASSES, "S")[each]), ["got texts (|S3)"]),
     "several labels": (with_labels(lambda each: np.eye(3, dtype=int)[each]), ["one class, got 3 columns"]),
     "too few labels": (with_labels(lambda each: each[1:]), ["one label per image", "12"]),
     "class in test alone": (put(test_labels=np.array([0, 0, 1, 1, 1, 3])), ["label 3 in test alone"]),
@@ -279,6 +321,20 @@ def test_bad_npz_is_one_line_that_says_the_remedy(
 ) -> None:
     path = write_npz(tmp_path / "pets.npz", change(to_arrays(draw_images())))
     assert_refused(call(main, ["data", str(path)]), *parts)
+
+
+@pytest.mark.parametrize("kind", ["U", "S"])
+def test_remedy_for_labels_of_text_gives_a_set_that_loads(tmp_path: Path, call: Call, kind: str) -> None:
+    arrays = to_arrays(draw_images(counts={"train": (6, 4, 3), "val": (1, 0, 2), "test": (2, 3, 1)}))
+    names = {split: np.array(CLASSES, kind)[arrays[f"{split}_labels"]] for split in ("train", "val", "test")}
+    class_names, train_labels = np.unique(names["train"], return_inverse=True)
+    others = {f"{split}_labels": np.searchsorted(class_names, names[split]) for split in ("val", "test")}
+    mended = {**arrays, "class_names": class_names, "train_labels": train_labels, **others}
+    answer = call(main, ["data", str(write_npz(tmp_path / "pets.npz", mended)), "--json"])
+    assert answer.code == 0
+    found = json.loads(answer.out)
+    assert found["class_names"] == list(CLASSES)
+    assert found["counts"] == {"train": [6, 4, 3], "validation": [1, 0, 2], "test": [2, 3, 1]}
 
 
 def write_bomb(path: Path, shape: tuple[int, ...], length: int) -> None:
@@ -320,12 +376,21 @@ def test_damaged_npz_is_named(tmp_path: Path, call: Call) -> None:
     assert_refused(call(main, ["data", str(path)]), "pets.npz must be a whole npz")
 
 
+def draw_flat(folder: Path) -> Path:
+    """Return a folder of pictures without folders of classes."""
+    folder.mkdir()
+    for number in range(3):
+        RGB.save(folder / f"{number}.png")
+    return folder
+
+
 PLACES = {
     "nothing": (lambda root: root / "nowhere", ["nothing at"]),
-    "empty folder": (lambda root: (root / "empty").mkdir() or root / "empty", ["holds no pictures"]),
+    "empty folder": (lambda root: (root / "empty").mkdir() or root / "empty", ["no class folders with"]),
+    "flat folder": (lambda root: draw_flat(root / "flat"), ["no class folders with pictures", "CLASS/*.png"]),
     "folder of folders": (
         lambda root: (root / "e" / "train" / "cat").mkdir(parents=True) or root / "e",
-        ["holds no pictures"],
+        ["no class folders with pictures"],
     ),
     "text": (lambda root: Path(__file__), ["something else at"]),
     "pipe": (lambda root: os.mkfifo(root / "pipe") or root / "pipe", ["something else at"]),
@@ -487,6 +552,14 @@ def test_other_files_are_left_out_and_those_of_desktops_passed_over(pets: Path, 
     (pets / "train" / "cat" / "Thumbs.db").write_text("")
     answer = call(main, ["data", str(pets)])
     assert answer.code == 0 and "1 left out that are not pictures: 'train/cat/notes.txt'" in answer.out
+
+
+def test_picture_beside_the_folders_is_left_out_by_its_name(pets: Path, call: Call) -> None:
+    for name in ("preview.png", "preview.bmp", "notes.txt"):
+        (pets / name).write_bytes(b"")
+    answer = call(main, ["data", str(pets)])
+    assert answer.code == 0 and "1 left out that are not pictures: 'notes.txt'" in answer.out
+    assert "2 left out that are pictures outside a class folder: 'preview.bmp', 'preview.png'" in answer.out
 
 
 def test_grey_pictures_among_colour_ones_are_taken_and_told(pets: Path, call: Call) -> None:

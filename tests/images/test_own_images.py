@@ -17,7 +17,7 @@ from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.errors import DataError
 from lt_rebalance.images import archive, decoding, load
 from lt_rebalance.images.cache import CACHE_DIR_VARIABLE
-from lt_rebalance.images.load import OwnSet, find_prepared, load_own, look_at
+from lt_rebalance.images.load import DRAWN, OwnSet, find_prepared, load_own, look_at
 from lt_rebalance.images.options import OwnOptions
 from lt_rebalance.images.splitting import draw_split
 from tests.own_images import CLASSES, COUNTS, SIDE, draw_images, to_arrays, write_folder, write_npz
@@ -198,6 +198,28 @@ def test_validation_split_is_drawn_by_group_of_what_is_not_tested_on(tmp_path: P
     chosen = {image.tobytes() for image in own.dataset.validation_images_NCHW}
     left = {image.tobytes() for image in own.dataset.train_images_NCHW}
     assert not chosen & left and chosen | left == before
+
+
+@pytest.mark.parametrize(
+    ("brought", "fractions", "said"),
+    [
+        ({"val": (5, 5, 5)}, {"test_fraction": 0.25}, ["test split was drawn: 12 of 48 images, 0.25 of"]),
+        (
+            {},
+            {"test_fraction": 0.25, "validation_fraction": 0.25},
+            ["test split was drawn: 12 of 48 images, 0.25 of", "validation split was drawn: 9 of 36 images"],
+        ),
+        ({"test": (5, 5, 5)}, {"validation_fraction": 0.25}, ["validation split was drawn: 12 of 48 images"]),
+    ],
+)
+def test_note_on_a_drawn_split_counts_the_images_that_it_was_drawn_from(
+    brought: dict[str, tuple[int, ...]], fractions: dict[str, float], said: list[str], tmp_path: Path
+) -> None:
+    images = draw_images(counts={"train": (20, 16, 12), **brought})
+    _, warnings = load_own(str(write_folder(tmp_path / "pets", images)), OwnOptions(**fractions))
+    drawn = [each for each in warnings if each.startswith(DRAWN)]
+    assert len(drawn) == len(said)
+    assert all(part in note for part, note in zip(said, drawn, strict=True))
 
 
 def test_class_of_a_single_group_is_named_where_a_validation_split_is_drawn(tmp_path: Path) -> None:
