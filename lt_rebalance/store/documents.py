@@ -19,6 +19,8 @@ from lt_rebalance.store.study_document import StudyDocument, parse_study
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 _OF_THE_FILE = (*_IN_THE_WAY, errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENXIO)
 """errors of a single file; the place as a whole may still be usable"""
+REPUBLISH = "restore its files, or publish it again"
+"""remedy for a published study, on which no sweep works"""
 _REMEDY = "restore it, or move it away and repeat the command that wrote it"
 
 
@@ -29,7 +31,7 @@ class StoreDocuments:
         self._files = filesystem
         self.location = location
         self.directory = directory
-        """the store's path in this machine's file system; None if it has none"""
+        """the store's path in this machine's file system; None in a bucket, and for a published study"""
 
     @property
     def files(self) -> Filesystem:
@@ -96,7 +98,12 @@ class StoreDocuments:
         raise StoreError(f"{self.location}: no study {name!r}; known: {known}")
 
     def _is_damaged(self, path: str, error: ValueError) -> StoreError:
-        return StoreError(f"{self.location}: {path} is damaged: {error}; {_REMEDY}")
+        return StoreError(f"{self.location}: {path} is damaged: {error}; {self._mend(_REMEDY)}")
+
+    def _mend(self, remedy: str) -> str:
+        """Return the remedy for a damaged file of a store, or that for one of a published study."""
+        is_published = self.directory is None and "://" not in self.location
+        return REPUBLISH if is_published else remedy
 
     def write_table(self, study: str, name: str, text: str) -> str:
         """Write a table of a study as CSV, replacing an earlier one, and return its path."""

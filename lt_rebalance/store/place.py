@@ -15,6 +15,7 @@ from lt_rebalance.files.filesystem import Filesystem, LocalFilesystem, ReadOnlyF
 from lt_rebalance.ground.errors import NotAFileError, StorageError, StoreError
 from lt_rebalance.ground.names import is_foreign
 from lt_rebalance.ground.values import as_object, parse_json
+from lt_rebalance.store.documents import REPUBLISH
 from lt_rebalance.store.store import Store
 
 STORE_FORMAT = 1
@@ -138,10 +139,7 @@ def find_place(location: str) -> Place:
             archive = read_published(root)
         except (ValueError, OSError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise StoreError(
-                f"{root} cannot be read as a published study: {reason}; restore its files, or publish it "
-                "again"
-            ) from None
+            raise StoreError(f"{root} cannot be read as a published study: {reason}; {REPUBLISH}") from None
         absent = tuple(role for role in (*UNPUBLISHED, *WITH_IMAGES) if not archive.has_role(role))
         return Place(location=str(root), files=ReadOnlyFilesystem(archive), directory=None, left_out=absent)
     return Place(location=str(root), files=LocalFilesystem(root), directory=root)

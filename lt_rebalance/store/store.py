@@ -57,6 +57,7 @@ __all__ = ["Store", "StoreError"]
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _RUN_AGAIN = "run the sweep again: it puts the file into quarantine and remakes what it needs"
+_MOVE_AWAY = "restore it, or move stages/{} away and run the sweep again"
 
 ResultT = TypeVar("ResultT")
 
@@ -69,11 +70,6 @@ class _DamageError(Exception):
     def __init__(self, key: str, name: str, reason: str) -> None:
         super().__init__(key, name, reason)
         self.key, self.name, self.reason = key, name, reason
-
-    def to_store_error(self, location: str, remedy: str) -> StoreError:
-        return StoreError(
-            f"{location}: stages/{self.key}/{self.name} cannot be used: {one_line(self.reason)}; {remedy}"
-        )
 
 
 class Store(StoreDocuments):
@@ -132,7 +128,7 @@ class Store(StoreDocuments):
         try:
             return self._parse_record(key)
         except _DamageError as damage:
-            raise damage.to_store_error(self.location, _RUN_AGAIN) from None
+            raise self._refuse(damage, _RUN_AGAIN) from None
 
     def read_outcome(self, key: str) -> Record | Failure | None:
         """Return the record of a stage, or its final failure, or None; nothing is moved.
@@ -152,7 +148,7 @@ class Store(StoreDocuments):
         try:
             return self._parse_result(key, Summary.from_json)
         except _DamageError as damage:
-            raise damage.to_store_error(self.location, _RUN_AGAIN) from None
+            raise self._refuse(damage, _RUN_AGAIN) from None
 
     def load_record(self, key: str) -> Record | None:
         """Return the record of a stage, or None if it has no usable result.
@@ -189,7 +185,7 @@ class Store(StoreDocuments):
         try:
             return self._verify_artifact(record, role)
         except _DamageError as damage:
-            raise self._refuse_artifact(damage) from None
+            raise self._refuse(damage, _MOVE_AWAY.format(damage.key)) from None
 
     def read_array(self, record: Record, role: str) -> NDArray[Any]:
         """Return an artefact that is an array, with the axes and dtype of its role; nothing is moved.
@@ -204,11 +200,7 @@ class Store(StoreDocuments):
             except ValueError as error:
                 raise _DamageError(record.key, record.artifacts[role].file, str(error)) from None
         except _DamageError as damage:
-            raise self._refuse_artifact(damage) from None
-
-    def _refuse_artifact(self, damage: _DamageError) -> StoreError:
-        remedy = f"restore it, or move stages/{damage.key} away and run the sweep again"
-        return damage.to_store_error(self.location, remedy)
+            raise self._refuse(damage, _MOVE_AWAY.format(damage.key)) from None
 
     def has_artifact(self, record: Record, role: str) -> bool:
         """Whether an artefact of a record exists and is intact, by the cheapest check of its place.
@@ -249,7 +241,7 @@ class Store(StoreDocuments):
         self._quarantine(damage)
         if damage.name != "result.json":
             self._quarantine(_DamageError(damage.key, "result.json", damage.reason))
-        return damage.to_store_error(self.location, "run the sweep again to remake it")
+        return self._refuse(damage, "run the sweep again to remake it")
 
     def _verify_artifact(self, record: Record, role: str) -> bytes:
         artifact = record.artifacts.get(role)
@@ -338,7 +330,7 @@ class Store(StoreDocuments):
         try:
             return self._parse_failure(key, "failed.json")
         except _DamageError as damage:
-            raise damage.to_store_error(self.location, _RUN_AGAIN) from None
+            raise self._refuse(damage, _RUN_AGAIN) from None
 
     def load_failure(self, key: str) -> Failure | None:
         """Return the final failure of a stage, or None; a damaged one is quarantined."""
@@ -406,6 +398,10 @@ class Store(StoreDocuments):
         return list(filter(CHECKPOINT_NAME.fullmatch, self._files.list(_stage_path(key, "checkpoints"))))
 
     # Damage
+
+    def _refuse(self, damage: _DamageError, remedy: str) -> StoreError:
+        path, reason = _stage_path(damage.key, damage.name), one_line(damage.reason)
+        return StoreError(f"{self.location}: {path} cannot be used: {reason}; {self._mend(remedy)}")
 
     def list_quarantine(self) -> list[str]:
         """Return the names of the quarantined files' directories."""

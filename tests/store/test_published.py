@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from lt_rebalance.cli.main import main
 from lt_rebalance.files.archive import ARCHIVE, CHECKSUMS, write_archive, write_checksums
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import Store, StoreError, open_store
+from lt_rebalance.store.records import Record
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
 from lt_rebalance.training.configs import Execution
@@ -73,6 +75,33 @@ def test_what_would_change_it_is_refused(
     with pytest.raises(StoreError, match="published study"):
         open_store(str(golden), RESULTS_VERSION, create=True)
     assert read(golden) == before
+
+
+@pytest.mark.parametrize(
+    ("damaged", "read"),
+    [
+        ("result.json", lambda store, key, record: store.read_record(key)),
+        ("result.json", lambda store, key, record: store.read_summary(key)),
+        ("predictions-", lambda store, key, record: store.read_artifact(record, "predictions")),
+        ("predictions-", lambda store, key, record: store.read_array(record, "predictions")),
+        ("predictions-", lambda store, key, record: store.load_artifact(record, "predictions")),
+        ("studies/", lambda store, key, record: store.load_study(store.list_studies()[0])),
+    ],
+)
+def test_remedy_for_a_damaged_file_is_not_a_sweep(
+    damaged: str, read: Callable[[Store, str, Record | None], object], tmp_path: Path
+) -> None:
+    key, whole = next((GOLDEN / "stages").iterdir()).name, open_store(str(GOLDEN), None, create=False)
+    shutil.copytree(GOLDEN, tmp_path / "store")
+    for path in (tmp_path / "store").rglob("*"):
+        if damaged in str(path.relative_to(tmp_path / "store")) and path.is_file():
+            path.write_text("damaged")
+    folder = publish(tmp_path / "store", tmp_path / "damaged")
+    store = open_store(str(folder), None, create=False, is_read_only=True)
+    assert store is not None and whole is not None
+    with pytest.raises(StoreError, match=r"; restore its files, or publish it again$") as error:
+        read(store, key, whole.read_record(key))
+    assert "sweep" not in str(error.value) and "move" not in str(error.value)
 
 
 @pytest.mark.parametrize("out", ["report", "report/more", "link", "link/more"])
