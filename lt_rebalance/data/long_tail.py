@@ -360,7 +360,10 @@ class DataConfig:
         self._check_validation()
         if self.cut is None:
             if self.subset_draw is not None or self.class_order is not None:
-                raise ValueError("the original set has neither a subset draw nor a class order")
+                raise ValueError(
+                    "the original set has neither a subset draw nor a class order; leave them out, or cut it "
+                    "with a C or a profile"
+                )
         else:
             self.cut.require_images(max(counts_K) - self.validation_per_class, len(counts_K))
             require_known("subset draw", str(self.subset_draw), SUBSET_DRAWS)

@@ -127,10 +127,8 @@ def _open_at_once(path: str, flags: int) -> int:
 
 def _nest(name: str, value: Any) -> dict[str, Any]:
     """Return "a.b.c" and a value as nested tables."""
-    for part in reversed(name.split(".")):
-        value = {part: value}
-    nested: dict[str, Any] = value
-    return nested
+    first, _, rest = name.partition(".")
+    return {first: _nest(rest, value) if rest else value}
 
 
 def _merge(tables: Tables, changes: Tables) -> dict[str, Any]:
@@ -164,8 +162,10 @@ def _check(annotation: Any, value: Any, name: str) -> Any:
     members = typing.get_args(annotation) if is_union else (annotation,)
     if value in (None, NULL) and types.NoneType in members:
         return None
-    if annotation is Any:
-        return _check_options(value, name)
+    if annotation is Any:  # options of a method, which are checked later with the method
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{name} is a table of a method's options; got {value!r}")
+        return value
     (kind,) = (member for member in members if member is not types.NoneType)
     if dataclasses.is_dataclass(kind):
         return _check_table(typing.cast(type, kind), value, name)
@@ -186,13 +186,6 @@ def _check_table(config: type, value: Any, name: str) -> Tables:
     for key in value:
         require_known(f"field of {name}", key, tuple(known))
     return {key: _check(known[key], each, f"{name}.{key}") for key, each in value.items()}
-
-
-def _check_options(value: Any, name: str) -> Tables:
-    """Return options of a method, which are checked later with the method."""
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{name} is a table of a method's options; got {value!r}")
-    return value
 
 
 def _for_method(cell: Cell, table: Tables) -> tuple[dict[str, Any], Tables]:
@@ -262,13 +255,24 @@ def change_study(study: Study, overrides: Overrides) -> Study:
     """
     if not overrides.tables:
         return study
-    cells = tuple(change_cell(cell, overrides) for cell in study.cells)
+    is_cut = [cell.data.cut is not None for cell in study.cells]
+    of_uncut = _without_cut(overrides) if any(is_cut) else overrides
+    cells = tuple(map(change_cell, study.cells, [overrides if each else of_uncut for each in is_cut]))
     require_effect(cells, overrides)
-    if _count_configurations(cells) < _count_configurations(study.cells):
+    if len({cell.unnamed() for cell in cells}) < len({cell.unnamed() for cell in study.cells}):
         raise ValueError(
             f"{overrides.label} replaces what study {study.name!r} compares: some of its cells would be equal"
         )
     return dataclasses.replace(study, cells=cells, overrides=overrides.tables)
+
+
+def _without_cut(overrides: Overrides) -> Overrides:
+    """Return overrides of cells that are not cut: without fields of cuts, unless they make one."""
+    data = overrides.tables.get("data", {})
+    if not data.keys().isdisjoint(("c", "profile")):
+        return overrides
+    kept = {name: value for name, value in data.items() if name not in ("subset_draw", "class_order")}
+    return dataclasses.replace(overrides, tables={**overrides.tables, "data": kept})
 
 
 def require_effect(cells: Sequence[Cell], overrides: Overrides) -> None:
@@ -288,10 +292,6 @@ def require_effect(cells: Sequence[Cell], overrides: Overrides) -> None:
     for name in table:
         if name in KNOBS and name not in knobs:
             raise ValueError(f"none of the methods has {name}{name_holders(name)}")
-
-
-def _count_configurations(cells: Sequence[Cell]) -> int:
-    return len({cell.unnamed() for cell in cells})
 
 
 NAMES_OF_CODE = (

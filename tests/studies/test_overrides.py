@@ -18,6 +18,7 @@ from sweeps import full_grid
 MINI = {"dataset": "fashion_mnist_mini", "c": "1/2"}
 SOUND = get_protocol("sound")
 NONE = make_cell(SOUND, method="none", generator=None, **MINI)
+ORIGINAL = make_cell(SOUND, dataset="fashion_mnist_mini", c=None, method="none", generator=None)
 CGAN = make_cell(SOUND, method="cgan", generator="mlp_cgan_relu", **MINI)
 
 
@@ -157,6 +158,25 @@ def test_generator_fields_pass_by_cells_without_a_generator() -> None:
     none, cgan = changed.cells
     assert none.generator is None and none.classifier == NONE.classifier
     assert cgan.generator is not None and cgan.generator.beta1 == 0.5
+
+
+def test_fields_of_cuts_pass_by_cells_that_are_not_cut() -> None:
+    settings = ["data.class_order=permuted", "data.subset_draw=paper"]
+    changed = change_study(study_of(ORIGINAL, NONE), read_overrides(None, settings))
+    original, cut = (cell.data for cell in changed.cells)
+    assert original == ORIGINAL.data
+    assert cut == dataclasses.replace(NONE.data, class_order="permuted", subset_draw="paper")
+    assert {cell.protocol for cell in changed.cells} == {f"sound+{'+'.join(settings)}"}
+    assert changed.overrides == {"data": {"class_order": "permuted", "subset_draw": "paper"}}
+    label = {"class_order": "label", "subset_draw": "per_seed"}
+    asked = ["data.c=7/9", *(f"data.{name}={value}" for name, value in label.items())]
+    (made,) = change_study(study_of(ORIGINAL), read_overrides(None, asked)).cells
+    assert made.data == dataclasses.replace(ORIGINAL.data, c="7/9", **label)
+
+
+def test_fields_of_cuts_are_refused_if_nothing_is_cut() -> None:
+    with pytest.raises(ValueError, match="neither a subset draw nor a class order; leave them out, or cut"):
+        change_study(study_of(ORIGINAL), read_overrides(None, ["data.class_order=permuted"]))
 
 
 def test_study_without_overrides_stays_as_it_is() -> None:
