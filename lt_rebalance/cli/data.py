@@ -3,7 +3,7 @@
 import argparse
 
 from lt_rebalance.cli.stores import print_json
-from lt_rebalance.data.catalog import DATASETS
+from lt_rebalance.data.catalog import DATASETS, require_set
 from lt_rebalance.ground.exits import note
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.images.description import choose_classes, describe, to_dict
@@ -34,6 +34,7 @@ def run(options: argparse.Namespace) -> int:
 def _look(options: argparse.Namespace) -> Look:
     own = OwnOptions(**{field: getattr(options, field) for field in OWN_FIELDS})
     if options.what not in DATASETS:
+        require_set(options.what)
         if options.data_dir is not None:
             raise ValueError(f"--data-dir is for sets of the catalogue ({', '.join(DATASETS)}); leave it out")
         return look_at(options.what, own)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Collection, Iterable
 
 from lt_rebalance.data.at_hand import allow_flips, is_own_name
-from lt_rebalance.data.catalog import is_location
+from lt_rebalance.data.catalog import is_location, require_set
 from lt_rebalance.ground.exits import note
 from lt_rebalance.ground.option_types import finite, whole
 from lt_rebalance.images.options import OWN_FIELDS, OWN_FLAGS, OwnOptions
@@ -16,8 +16,10 @@ def bring_images(options: argparse.Namespace) -> None:
 
     Raises:
         DataError: they cannot be used for training.
-        ValueError: options for own images with a data set by name.
+        ValueError: neither a name nor a location, or options for own images with a data set by name.
     """
+    if options.dataset is not None:
+        require_set(options.dataset)
     asked = OwnOptions(**{field: getattr(options, field) for field in OWN_FIELDS})
     if not is_location(options.dataset):
         others = [name for name in ("upload_data", "flip") if hasattr(options, name)]
@@ -46,6 +48,7 @@ def bring_images_again(options: argparse.Namespace) -> None:
         ValueError: as there, or --dataset gives no location.
     """
     if options.dataset is not None and not is_location(options.dataset):
+        require_set(options.dataset)
         raise ValueError(
             f"--dataset is the path of images of your own that stages learned from, got {options.dataset!r}; "
             "sets by name do not need it"

@@ -37,6 +37,14 @@ def is_location(dataset: str | None) -> bool:
     return "/" in dataset or dataset.endswith(".npz") or os.path.exists(dataset)
 
 
+def require_set(dataset: str) -> None:
+    """Raise a ValueError unless a data set is given by its name or by a location."""
+    if not (dataset in DATASETS or is_own_name(dataset) or is_location(dataset)):
+        raise ValueError(
+            f"unknown data set {dataset!r}, and nothing is at that path; known: {', '.join(DATASETS)}"
+        )
+
+
 def are_embedded(names: Collection[str]) -> bool:
     """Whether all data sets come with the package, so that no data directory is read."""
     return all(get_dataset_spec(name).is_embedded for name in names)

@@ -112,7 +112,7 @@ def _describe_remedies(spec: DatasetSpec, root: Path) -> str:
     remedies = [f"place {what} in {root / spec.folder} or set {DATA_DIR_VARIABLE} to a directory {has}"]
     if spec.debian_package:
         remedies.append(f"apt install {spec.debian_package}")
-    return ", or ".join([*remedies, "pass --download"] if spec.can_download else remedies)
+    return ", or ".join([*remedies, "give a sweep --download"] if spec.can_download else remedies)
 
 
 def describe_mending(spec: DatasetSpec, root: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lt_rebalance.data.at_hand import allow_flips
-from lt_rebalance.data.catalog import is_location
+from lt_rebalance.data.catalog import is_location, require_set
 from lt_rebalance.data.long_tail import choose_validation
 from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.ground.plain import require_known
@@ -173,6 +173,7 @@ def _in_budget(field: str) -> str:
 def _bring(values: Hyperparameters) -> str:
     """Return the name of the data set, after loading a user's images."""
     dataset: str = values["dataset"]
+    require_set(dataset)
     if not is_location(dataset):
         if given := [name for name, default in _OWN_IMAGES.items() if values[name] != default]:
             raise ValueError(

@@ -426,6 +426,21 @@ def test_options_that_do_not_go_with_a_folder_are_one_line(
     assert_refused(call(main, ["data", str(pets), *options]), part)
 
 
+def test_name_of_nothing_is_answered_with_the_known_names(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = call(main, ["data", "fashion_mnits", "--grey"])
+    assert_refused(
+        answer, "unknown data set 'fashion_mnits', and nothing is at that path; known: fashion_mni"
+    )
+
+
+def test_files_that_are_missing_are_fetched_by_a_sweep(call: Call, tmp_path: Path) -> None:
+    answer = call(main, ["data", "mnist", "--data-dir", str(tmp_path)])
+    assert_refused(answer, "train-images-idx3-ubyte", "or give a sweep --download")
+
+
 def test_options_for_own_images_do_not_go_with_the_catalogue(call: Call) -> None:
     assert_refused(call(main, ["data", "fashion_mnist_mini", "--grey"]), "./fashion_mnist_mini")
 

@@ -240,6 +240,10 @@ WRONG_INPUT: dict[str, tuple[list[str], list[str]]] = {
     "generator": (["--generators", "mpl_cgan"], ["unknown generator 'mpl_cgan'", "known: small_mlp_cgan"]),
     "protocol": (["--protocol", "fair"], ["unknown protocol 'fair'", "known: paper, sound"]),
     "dataset": (["--dataset", "cifar"], ["unknown data set 'cifar'", "known: fashion_mnist, mnist"]),
+    "dataset that is nowhere": (
+        ["--dataset", "picturs", "--image-size", "32"],
+        ["unknown data set 'picturs', and nothing is at that path; known: fashion_mnist"],
+    ),
     "device": (["--device", "tpu"], ["unknown device 'tpu'", "known: cpu, cuda, auto"]),
     "precision": (["--precision", "float16"], ["unknown precision 'float16'", "float32, bfloat16, auto"]),
     "c above 1": (["--c", "1.5"], ["C must be strictly between 0 and 1", "1.5"]),

@@ -88,6 +88,7 @@ def test_stages_of_own_images_are_read_without_and_run_again_with_them(
             (["--dataset", path], f"{path} holds images@"),  # in another size
             (["--dataset", "mnist"], "--dataset is the path of images of your own"),
             (["--dataset", str(tmp_path / "none.npz")], "got nothing at"),
+            (["--dataset", "picturs", "--grey"], "unknown data set 'picturs', and nothing is at that path"),
             (["--image-size", "20"], "with --dataset PATH; leave them out"),
             (["--dataset", path, "--data-dir", place], "--data-dir and --download are for sets by name"),
         ):

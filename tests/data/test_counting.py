@@ -138,7 +138,7 @@ def test_missing_archive_is_told_before_any_configuration(name: str, tmp_path: P
         natural(name)
     said = str(error.value)
     assert "\n" not in said
-    for part in (name, str(tmp_path / "EMNIST" / "raw"), *DATASETS[name].urls, "pass --download"):
+    for part in (name, str(tmp_path / "EMNIST" / "raw"), *DATASETS[name].urls, "give a sweep --download"):
         assert part in said
 
 

@@ -352,7 +352,7 @@ def test_load_missing_directory_names_files_place_and_remedies(tiny: DatasetSpec
         "missing",
         f"place the files in {tmp_path}/nowhere/FashionMNIST/raw or set {DATA_DIR_VARIABLE}",
         "apt install dataset-fashion-mnist",
-        "pass --download",
+        "give a sweep --download",
     )
 
 
@@ -400,7 +400,7 @@ def test_load_damaged_file_names_file_and_remedies(
     path.write_bytes(gzip.compress(content) if is_gzip else content)
     with pytest.raises(DataError) as error:
         load_dataset("tiny", tmp_path / "home")
-    remedies = (DATA_DIR_VARIABLE, "apt install dataset-fashion-mnist", "pass --download")
+    remedies = (DATA_DIR_VARIABLE, "apt install dataset-fashion-mnist", "give a sweep --download")
     assert_one_line(error, f"{path}: ", reason, "remove it", *remedies)
     if reason == "bytes instead of":
         assert f"{len(content)} bytes instead of {len(TINY_FILES[IDX_NAMES[index]])}" in str(error.value)
@@ -439,7 +439,7 @@ def test_load_corrupt_gzip_names_file_and_remedies(
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match=r"corrupt gzip|0 bytes instead of") as error:
         load_dataset("tiny", tmp_path / "home")
-    remedies = (DATA_DIR_VARIABLE, "apt install dataset-fashion-mnist", "pass --download")
+    remedies = (DATA_DIR_VARIABLE, "apt install dataset-fashion-mnist", "give a sweep --download")
     assert_one_line(error, f"{path}: ", "remove it", *remedies)
 
 
@@ -472,7 +472,7 @@ def test_remedies_of_a_set_that_torchvision_lacks_can_work(
     with pytest.raises(DataError) as error:
         load_dataset("tiny", tmp_path, download="download" in case)
     assert_one_line(error, f"place the files in {tmp_path / 'Tiny' / 'raw'}")
-    assert "pass --download" not in str(error.value) and "remove it" not in str(error.value)
+    assert "give a sweep --download" not in str(error.value) and "remove it" not in str(error.value)
     assert "attribute" not in str(error.value)
     assert ("correct the entry of tiny" in str(error.value)) == (case == "another checksum")
 
@@ -488,7 +488,7 @@ def test_gzip_hashed_set_is_verified_by_its_gzip(tiny_gzip_hashed: Path) -> None
     path.write_bytes(gzip.compress(TINY_FILES[IDX_NAMES[1]], mtime=1))
     with pytest.raises(DataError) as error:
         load_dataset("tiny", tiny_gzip_hashed)
-    assert_one_line(error, f"{path}: sha256 differs", "pass --download")
+    assert_one_line(error, f"{path}: sha256 differs", "give a sweep --download")
 
 
 def test_gzip_hashed_set_refuses_unpacked_files_alone(tiny_gzip_hashed: Path) -> None:

@@ -258,7 +258,7 @@ def test_missing_files_are_told_with_where_they_come_from(name: str, tmp_path: P
         load(name, tmp_path)
     spec = DATASETS[name]
     said = str(error.value)
-    assert "\n" not in said and "pass --download" in said
+    assert "\n" not in said and "give a sweep --download" in said
     for part in (*spec.md5_by_file, *spec.urls, str(tmp_path / spec.folder)):
         assert part in said
 

@@ -108,6 +108,7 @@ def test_generator_of_a_classifier_is_reached_by_its_prefix() -> None:
             {"image_size": 32, "grey": True},
             f"image_size, grey are for images of your own, got dataset '{TINY}'",
         ),
+        ({"image_size": 32, "dataset": "picturs"}, "unknown data set 'picturs', and nothing is at that path"),
         ({"augmentation": "crop+flip", "dataset": "mnist"}, "mnist does not allow flip"),
         ({"method": "augmentation:flip=true", "dataset": "mnist"}, "mnist does not allow flip"),
     ],
