@@ -102,8 +102,7 @@ class StoreDocuments:
 
     def _mend(self, remedy: str) -> str:
         """Return the remedy for a damaged file of a store, or that for one of a published study."""
-        is_published = self.directory is None and "://" not in self.location
-        return REPUBLISH if is_published else remedy
+        return REPUBLISH if self.directory is None and "://" not in self.location else remedy
 
     def write_table(self, study: str, name: str, text: str) -> str:
         """Write a table of a study as CSV, replacing an earlier one, and return its path."""
