@@ -1,4 +1,4 @@
-"""The kinds of stages; only this module distinguishes them."""
+"""The kinds of stages: what runs each, and what it counts."""
 
 import importlib
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -64,7 +64,7 @@ def step_bytes(stage: AnyStage) -> int:
 
 
 def _count_trained(stage: AnyStage) -> int:
-    # Not by `kinds`, which tells of what runs a stage, and that asks here.
+    # Not by `kinds`: it imports `base`, which imports this module.
     return count_generator_training(stage) if isinstance(stage, GeneratorStage) else count_classifier(stage)
 
 
