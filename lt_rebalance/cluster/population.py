@@ -5,6 +5,7 @@ copied, their settings perturbed, whenever all members have trained for the same
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -35,7 +36,7 @@ def run_population(
     resources: Resources,
     show: Callable[[Trial], None],
     check_interrupt: Callable[[], None],
-    scratch_parent: str | None,
+    scratch_parent: Path | None,
 ) -> None:
     """Train a population on the Ray that this process is connected to, until every member has ended.
 

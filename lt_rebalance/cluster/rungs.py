@@ -2,7 +2,6 @@
 
 import json
 import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -15,7 +14,7 @@ from safetensors import SafetensorError
 from lt_rebalance.cluster.attempt import DONE
 from lt_rebalance.cluster.trainable import StageTrainable, TrialConfig, open_existing_store, trial_config
 from lt_rebalance.data import at_hand
-from lt_rebalance.files.private_directory import find_parent
+from lt_rebalance.files.private_directory import private_directory
 from lt_rebalance.ground.disk import describe_disk
 from lt_rebalance.ground.own_file import hand_on, take_in
 from lt_rebalance.ground.values import LARGEST_S, anything, fields, mapping_of, number, parse_json, whole
@@ -168,7 +167,7 @@ class PopulationTrainable(RungTrainable):
         """Resume the member."""
         result = super().step()
         if result["outcome"] == "unwritable" and self._has_begun:  # of two stores, which may be on two disks
-            result = result | {"reason": f"{result['reason']}; {describe_disk(self._scratch.name)}"}
+            result = result | {"reason": f"{result['reason']}; {describe_disk(self._scratch)}"}
         return result
 
     def _begin(self, config: TrialConfig) -> None:
@@ -181,9 +180,10 @@ class PopulationTrainable(RungTrainable):
         self._is_taken_up = False
         self._handed_over: bytes | None = None
         self._repeated: dict[str, Any] = {}
-        self._scratch = tempfile.TemporaryDirectory(prefix="lt_rebalance-member-", dir=find_parent())
-        open_store(self._scratch.name, RESULTS_VERSION, create=True)
-        super()._begin(config | {"storage": self._scratch.name})
+        self._owner = private_directory()  # removed with this object, or if it is killed by the next one
+        self._scratch = str(self._owner.__enter__() / "store")
+        open_store(self._scratch, RESULTS_VERSION, create=True)
+        super()._begin(config | {"storage": self._scratch})
 
     def _keep_errors_with(self, stages: Sequence[StageValues]) -> None:
         """Record all errors with the member: its stages are temporary."""

@@ -2,8 +2,8 @@
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -29,7 +29,7 @@ def run_trials(
     param_space: Any = None,  # Any: arguments of Tune
     callbacks: Sequence[tune.Callback] = (),
     checkpoints: tune.CheckpointConfig | None = None,
-    scratch_parent: str | None = None,
+    scratch_parent: Path | None = None,
     **tune_options: Any,  # Any: fields of TuneConfig
 ) -> None:
     """Run one Tuner to its end and keep none of Tune's own files.
@@ -50,17 +50,14 @@ def run_trials(
         workers.check()
         check_interrupt()
 
-    with (
-        private_directory() as own,
-        tempfile.TemporaryDirectory(prefix="lt_rebalance-tune-", dir=scratch_parent or own) as scratch_dir,
-    ):
+    with private_directory(parent=scratch_parent) as scratch_dir:
         tuner = tune.Tuner(
             tune.with_resources(trainable, tune.PlacementGroupFactory([resources.bundle()])),
             param_space=param_space,
             tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=_trial_name, **tune_options),
             run_config=tune.RunConfig(
                 name="study",
-                storage_path=scratch_dir,
+                storage_path=str(scratch_dir),
                 verbose=0,
                 callbacks=[workers, StepCallback(resources, check), *callbacks],
                 failure_config=tune.FailureConfig(max_failures=MAX_LOST_WORKERS),

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from lt_rebalance.cluster.resources import Resources
 from lt_rebalance.commands.agreement import list_asked, require_agreement
@@ -24,6 +25,7 @@ from lt_rebalance.commands.sweep import (
 )
 from lt_rebalance.data.counting import look_in
 from lt_rebalance.files.bucket import SCHEME
+from lt_rebalance.files.private_directory import require_private
 from lt_rebalance.ground.exits import note, run_command
 from lt_rebalance.ground.plain import require_positive
 from lt_rebalance.ground.text import make_console
@@ -190,3 +192,6 @@ def _require_population(options: argparse.Namespace) -> None:
             "the members of a population pass checkpoints through a directory that all nodes share: name "
             f"one as --storage, got {options.storage!r}, or leave out --address to stay on this machine"
         )
+    if options.address is not None and not options.plan:
+        place = Path(options.storage).expanduser().absolute()
+        require_private(next(each for each in (place, *place.parents) if each.is_dir()))

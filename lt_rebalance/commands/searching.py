@@ -101,7 +101,7 @@ class SearchCommand:
         if self.search.scheduler == "pbt":
             # Members pass checkpoints; nodes of a cluster do so through a shared directory.
             directory = self.store.search_directory(self.search.name)
-            shared = None if self.options.address is None or directory is None else str(directory)
+            shared = None if self.options.address is None else directory
             run_population(self.journal, self.store, data_dir, self.budget, *common, shared)
         else:
             run_search(self.journal, self.store, data_dir, self.budget, *common)

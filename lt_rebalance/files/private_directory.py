@@ -20,16 +20,19 @@ MARK = ".private-directory"
 
 
 @contextlib.contextmanager
-def private_directory(max_bytes: int = LONGEST) -> Iterator[Path]:
+def private_directory(max_bytes: int = LONGEST, parent: Path | None = None) -> Iterator[Path]:
     """Make a directory of mode 0700 under a new name, yield its path, and remove it with its content.
 
     Its owner holds a lock on it, so that the next process recognises and removes those of killed processes.
+
+    Args:
+        max_bytes: as for `find_parent`, which chooses the parent where none is given.
 
     Raises:
         ValueError: there is no place for it; see `find_parent`.
         OSError: it cannot be made there.
     """
-    parent = find_parent(max_bytes)
+    parent = find_parent(max_bytes) if parent is None else require_private(parent, max_bytes)
     remove_left_overs(parent)
     path, lock = _make(parent)
     try:
@@ -61,6 +64,13 @@ def find_parent(max_bytes: int = LONGEST) -> Path:
         f"no directory is suitable for the files of Ray ({'; '.join(faults)}); set TMPDIR to a directory of "
         f"yours with a path of at most {max_bytes - _NAME_BYTES - 1} bytes"
     )
+
+
+def require_private(parent: Path, max_bytes: int = LONGEST) -> Path:
+    """Return a directory without links; a ValueError unless a private one can be made in it."""
+    if fault := _find_fault(path := Path(os.path.realpath(parent)), max_bytes):
+        raise ValueError(f"what Ray reads and runs is kept in a private directory, got {path}, which {fault}")
+    return path
 
 
 def _find_fault(parent: Path, max_bytes: int) -> str:

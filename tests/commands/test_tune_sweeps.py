@@ -169,6 +169,19 @@ WRONG_INPUT: dict[str, tuple[ModuleType, list[str], str]] = {
 }
 
 
+def test_store_of_a_population_on_a_cluster_is_one_that_nobody_else_can_replace(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    for name in ("closed", "open"):
+        asked = ["--scheduler", "pbt", "--address", "auto", "--storage", str(tmp_path / name / "store")]
+        options = tune_cgan.make_cgan_parser().parse_args(asked)
+        if name == "closed":
+            search_command._require_population(options)
+            continue
+        with pytest.raises(ValueError, match="open, which can be replaced by other users"):
+            search_command._require_population(options)
+
+
 @pytest.mark.parametrize(("module", "arguments", "message"), WRONG_INPUT.values(), ids=WRONG_INPUT)
 def test_wrong_input_is_one_line_and_starts_nothing(
     module: ModuleType,

@@ -150,8 +150,8 @@ def test_files_of_tune_are_in_a_directory_that_no_other_user_can_replace(
     def tuner(*_: Any, run_config: tune.RunConfig, **__: Any) -> Any:
         place = Path(str(run_config.storage_path))
         assert place.is_relative_to(parent) is (mode == 0o755)
-        assert (place.parent / MARK).exists(), "the next process would leave it there after a kill"
-        places.append(place.parent)
+        assert (place / MARK).exists(), "the next process would leave it there after a kill"
+        places.append(place)
         return SimpleNamespace(fit=lambda: None)
 
     monkeypatch.setattr(tune, "Tuner", tuner)
@@ -170,8 +170,28 @@ def test_files_of_a_member_are_in_a_directory_that_no_other_user_can_replace(
         parent.chmod(mode)
         member = PopulationTrainable(member_trial_config(small_cgan_search, 0, values, storage, None))
         member._begin_once()
-        assert Path(member._scratch.name).is_relative_to(parent) is (mode == 0o755)
-        member._scratch.cleanup()
+        scratch = Path(member._scratch)
+        assert scratch.is_relative_to(parent) is (mode == 0o755)
+        assert (scratch.parent / MARK).exists(), "the next process would leave it there after a kill"
+        member._begin(member._config)
+        assert not scratch.exists() and Path(member._scratch).exists()
+
+
+def test_directory_that_nodes_share_is_private_too_and_is_refused_where_others_can_replace_it(
+    tmp_path: Path,
+) -> None:
+    with private_directory(parent=tmp_path) as path:
+        assert path.parent == tmp_path and path.stat().st_mode & 0o777 == 0o700
+    assert not path.exists()
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    with (
+        pytest.raises(
+            ValueError, match=r"in a private directory, got .*open, which can be replaced by other"
+        ),
+        private_directory(parent=tmp_path / "open"),
+    ):
+        pass
 
 
 @needs_root
