@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from analysis.reader import UNKNOWN_CODE, StoreReader, digest
+from lt_rebalance.ground.text import count
 from lt_rebalance.store.records import NOT_APPLICABLE
 
 ALLOWANCES = ("gaps", "duplicates", "versions")
@@ -24,7 +25,7 @@ def check_completeness(reader: StoreReader, allow: Collection[str]) -> None:
     """Raise an IncompleteError for what is not allowed, of `ALLOWANCES`."""
     if "versions" not in allow and len(reader.versions) > 1:
         counts = ", ".join(
-            f"{count} of version {version}" for version, count in sorted(reader.versions.items())
+            f"{number} of version {version}" for version, number in sorted(reader.versions.items())
         )
         raise IncompleteError(
             f"{reader.store.location}: results of different versions ({counts}) cannot be compared; analyse "
@@ -32,8 +33,9 @@ def check_completeness(reader: StoreReader, allow: Collection[str]) -> None:
         )
     if "duplicates" not in allow and (doubles := _find_duplicates(reader)):
         raise IncompleteError(
-            f"{reader.store.location}: {len(doubles)} runs have several results that differ in device, "
-            f'precision, threads or torch: {_some(doubles)}; name the studies to read, or allow "duplicates"'
+            f"{reader.store.location}: {count(len(doubles), 'run')} with several results that differ in "
+            f"device, precision, threads or torch: {_some(doubles)}; name the studies to read, or allow "
+            '"duplicates"'
         )
     if "gaps" not in allow and (gaps := _find_gaps(reader)):
         raise IncompleteError(
@@ -103,9 +105,9 @@ def describe_oddities(reader: StoreReader) -> tuple[str, ...]:
         notes.append(f"the results come from {len(reader.versions)} versions of the code")
     known = {*reader.runs, *reader.generator_cells, *reader.first_keys.values()}
     if others := len(set(reader.store.list_keys()) - known):
-        notes.append(f"{others} stages in the store belong to none of these studies and were not read")
+        notes.append(f"not read: {count(others, 'stage')} in the store of none of these studies")
     if quarantined := len(reader.store.list_quarantine()):
-        notes.append(f"{quarantined} damaged files are in quarantine")
+        notes.append(f"in quarantine: {count(quarantined, 'damaged file')}")
     notes += _describe_mixtures(reader)
     return tuple(notes)
 

@@ -9,7 +9,6 @@ import pandas as pd
 from analysis.compare import EXPLORATORY, MARGIN, MIN_PAIRS
 from analysis.sentences import ORACLE, describe_choice, describe_left_out, join
 from analysis.tables.formats import (
-    count,
     count_between,
     estimate,
     interval,
@@ -22,6 +21,7 @@ from analysis.tables.formats import (
 )
 from lt_rebalance.ground.imbalance import is_c
 from lt_rebalance.ground.metrics import METRICS
+from lt_rebalance.ground.text import count
 
 _REFERENCES = {"none": "no rebalancing (none)", "oversample": "oversampling (oversample)"}
 _MOST_NAMED = 4
@@ -264,10 +264,12 @@ def _say_verdict(contrast: Row, *, includes_0: bool) -> str:
 
 
 def _describe_differences(block: pd.DataFrame, planned: set[str], contrasts: Sequence[Row]) -> Iterator[str]:
-    """Yield the lead over each reference; if the leader is a reference, over the next method."""
+    """Yield the lead over each reference; if the leader is one, over the next that is none."""
     first, second = block.iloc[0], block.iloc[1]
     for reference, words in _REFERENCES.items():
         if reference == first["method"]:
+            if second["method"] in _REFERENCES:
+                continue  # the other turn says this difference
             lead = _say_difference(second, reference, contrasts, is_reference_ahead=True)
             yield f"Against the next method, {second['method']}: {lead}."
         elif reference in planned:
@@ -299,7 +301,7 @@ def _describe_unequal(planned: pd.DataFrame) -> str:
     """Say that methods have no run, or different numbers of runs."""
     known = planned[planned["rank"].notna()]
     without = len(planned) - len(known)
-    said = f"{without} of {len(planned)} methods have no complete run. " if without else ""
+    said = f"Without a complete run: {without} of {len(planned)} methods. " if without else ""
     fewest, most = int(known["n"].min()), int(known["n"].max())
     unequal = f"Means are over {count_between(fewest, most, 'seed')}." if fewest < most else ""
     return (said + unequal).strip()

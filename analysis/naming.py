@@ -7,6 +7,7 @@ import pandas as pd
 
 from lt_rebalance.ground.imbalance import ORIGINAL, data_rank
 from lt_rebalance.ground.paper import TABLE_1, find_departures, flatten, say_departures
+from lt_rebalance.ground.text import count
 from lt_rebalance.store.study_document import StudyCell
 
 CELL_COLUMNS = (
@@ -75,7 +76,7 @@ def describe_cells(
 
 def _budget(config: Mapping[str, Any], prefix: str) -> str:
     epochs = config[f"{prefix}.epochs"]
-    return f"{epochs} epochs" if epochs is not None else f"{config[f'{prefix}.steps']} steps"
+    return count(epochs, "epoch") if epochs is not None else count(config[f"{prefix}.steps"], "step")
 
 
 def _name_settings(frame: pd.DataFrame) -> pd.Series:

@@ -14,6 +14,7 @@ from lt_rebalance.ground.confusion import MAX_SHOWN, NUM_WORST
 from lt_rebalance.ground.imbalance import ORIGINAL, is_c
 from lt_rebalance.ground.paper import explain_absence
 from lt_rebalance.ground.statements import describe_diverged
+from lt_rebalance.ground.text import count
 
 ORACLE = "oracle_best_test"
 _SELECTIONS = {
@@ -302,15 +303,15 @@ def describe_families(contrasts: pd.DataFrame) -> str:
     """Say how methods are compared and which contrasts are declared, if there are any."""
     if contrasts.empty:
         return ""
-    declared = contrasts["family"] != EXPLORATORY
-    if not declared.any():
+    num_declared = int((contrasts["family"] != EXPLORATORY).sum())
+    if num_declared == 0:
         which = "No contrast belongs to a family declared in analysis/families.toml; all are exploratory."
-    elif declared.all():
+    elif num_declared == len(contrasts):
         which = "All contrasts belong to a family declared in analysis/families.toml."
     else:
         which = (
-            f"{int(declared.sum())} of {len(contrasts)} contrasts belong to a family declared in "
-            "analysis/families.toml; the others are exploratory and marked so."
+            f"{num_declared} of {len(contrasts)} contrasts belong{'s' * (num_declared == 1)} to a family "
+            "declared in analysis/families.toml; the others are exploratory and marked so."
         )
     return f"Methods are compared in pairs of runs of the same seed. {which}"
 
@@ -337,10 +338,9 @@ def describe_assumptions(runs: pd.DataFrame) -> str:
     num_mixed = int(((collapsed["sum"] > 0) & (collapsed["sum"] < collapsed["size"])).sum())
     if num_mixed == 0:
         return text
-    cells = "1 configuration" if num_mixed == 1 else f"{num_mixed} configurations"
     return (
-        f"{text} In {cells} some runs collapse and others do not. There the assumption fails, and an "
-        "interval may cover far less than its nominal level; read T3 with T1."
+        f"{text} In {count(num_mixed, 'configuration')} some runs collapse and others do not. There the "
+        "assumption fails, and an interval may cover far less than its nominal level; read T3 with T1."
     )
 
 
@@ -409,10 +409,9 @@ def describe_trials(num_trials: int, ends: str, num_seeds: int) -> str:
         if num_seeds > 1
         else "from a single seed, so its spread is unknown,"
     )
-    trials = "1 trial" if num_trials == 1 else f"{num_trials:,} trials"
     return (
-        f"{trials}: {ends}. Every value is {over} at the last rung that the trial reached. Values at "
-        "different rungs are not comparable."
+        f"{count(num_trials, 'trial')}: {ends}. Every value is {over} at the last rung that the trial "
+        "reached. Values at different rungs are not comparable."
     )
 
 

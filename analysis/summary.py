@@ -14,7 +14,8 @@ from analysis.sentences import (
     join,
 )
 from analysis.tables import Frames
-from analysis.tables.formats import count, count_between, listed, named_data, spread
+from analysis.tables.formats import count_between, listed, named_data, spread
+from lt_rebalance.ground.text import count
 
 ANALYSIS_PACKAGES = ("numpy", "pandas", "scipy", "statsmodels", "scikit-posthocs", "matplotlib")
 

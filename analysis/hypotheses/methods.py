@@ -71,7 +71,8 @@ def judge_equivalence(
         parts = []
         for data in evidence.claimed(setting):
             one, other, third = (evidence.cell(setting, data, name) for name in (first, second, both_above))
-            name = f"{say_data(data)}, {first} and {second} within {100 * margin:g} points (room left)"
+            width = f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
+            name = f"{say_data(data)}, {first} and {second} within {width} (room left)"
             parts.append(evidence.part(name, [one, other], equivalence(margin)))
             parts += [
                 evidence.part(f"{say_data(data)}, {name} minus {both_above}", [cell, third])

@@ -10,9 +10,10 @@ from analysis.collect import Results
 from analysis.leading import leading_of
 from analysis.methods import REFERENCES
 from analysis.naming import compared_data, in_order
-from analysis.tables.formats import count, listed
+from analysis.tables.formats import listed
 from lt_rebalance.ground.imbalance import data_rank, say_data
 from lt_rebalance.ground.metrics import is_higher_better
+from lt_rebalance.ground.text import count
 
 MOST_DATA = 5
 """training sets of one table"""

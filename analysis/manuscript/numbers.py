@@ -18,6 +18,7 @@ from analysis.tables import Frames, Table, account
 from analysis.tables.formats import count_between, listed
 from lt_rebalance.ground.imbalance import say_data
 from lt_rebalance.ground.metrics import METRICS
+from lt_rebalance.ground.text import count
 
 _WIDTH = 110
 _KEY_DIGITS = 12
@@ -84,7 +85,8 @@ def _describe_runs(results: Results, choice: Choice) -> list[str]:
     sizes_of_tests = sorted({results.confusions[str(key)].num_images for key in complete["key"]})
     images = " or ".join(f"{number:,}" for number in sizes_of_tests)
     return [
-        f"Planned in this setting: {len(runs)} runs, of which {counts}. Only complete runs give numbers.",
+        f"Planned in this setting: {count(len(runs), 'run')}, of which {counts}. Only complete runs give "
+        "numbers.",
         f"n is the number of complete runs (one per seed) of one method on one training set: here "
         f"{count_between(int(sizes.min()), int(sizes.max()), 'seed')}.",
         f"Each run is tested once on {images} test images, with the network "

@@ -8,7 +8,6 @@ from analysis.power import smallest_exact_p
 from analysis.sentences import describe_pairs_left_out, join
 from analysis.tables.formats import (
     DATA_COLUMN,
-    count,
     decimals,
     estimate_column,
     listed,
@@ -21,6 +20,7 @@ from analysis.tables.formats import (
     text_column,
 )
 from analysis.tables.table import Column, Row, Table, more
+from lt_rebalance.ground.text import count
 
 
 def ablation_table(compared: pd.DataFrame) -> Table:

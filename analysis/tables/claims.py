@@ -5,8 +5,9 @@ import pandas as pd
 from analysis.compare import ALPHA
 from analysis.hypotheses.evidence import CONFOUNDED, DECIDE_NOTHING, NOT_RUN, UNDECIDED, VERDICTS
 from analysis.sentences import join
-from analysis.tables.formats import ABSENT, count, listed, number_column, text_column, whole
+from analysis.tables.formats import ABSENT, listed, number_column, text_column, whole
 from analysis.tables.table import Column, Row, Table, more
+from lt_rebalance.ground.text import count
 
 _REASONS = {
     "parts of the claim that were not run": f": {NOT_RUN}",

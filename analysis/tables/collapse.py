@@ -13,7 +13,6 @@ from analysis.tables.formats import (
     ABSENT,
     DATA_COLUMN,
     METHOD_COLUMN,
-    count,
     decimals,
     listed,
     n_column,
@@ -32,6 +31,7 @@ from analysis.tables.table import Column, Row, Table, more
 from lt_rebalance.ground.metrics import COLLAPSED_BELOW
 from lt_rebalance.ground.paper import TABLE_1
 from lt_rebalance.ground.statements import describe_diverged
+from lt_rebalance.ground.text import count
 
 _MOST_NAMED, _LONGEST_CLASSES = 4, 60
 """rows in a sentence, and characters of the names of classes in it"""

@@ -12,7 +12,6 @@ from analysis.sentences import join
 from analysis.tables.formats import (
     DATA_COLUMN,
     METHOD_COLUMN,
-    count,
     decimals,
     listed,
     number_column,
@@ -21,6 +20,7 @@ from analysis.tables.formats import (
 )
 from analysis.tables.table import Table, more
 from lt_rebalance.ground.statements import describe_diverged
+from lt_rebalance.ground.text import count
 
 STATES = ("complete", "failed", "diverged", "missing")
 PROVENANCE = {

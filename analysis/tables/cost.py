@@ -3,17 +3,18 @@
 import pandas as pd
 
 from analysis.naming import CELL_COLUMNS, method_rank
-from analysis.tables.formats import DATA_COLUMN, METHOD_COLUMN, count, decimals, number_column, text_column
+from analysis.tables.formats import DATA_COLUMN, METHOD_COLUMN, decimals, number_column, text_column
 from analysis.tables.table import Column, Table
 from lt_rebalance.ground.statements import NUM_MORE
-from lt_rebalance.ground.text import format_duration
+from lt_rebalance.ground.text import count, format_duration
 
 _S_PER_MIN = 60
 _ROUNDING = 1e-9
 _NOTES = (
     "Device time is time on a GPU or, without one, on a CPU core, from the first read to the commit. "
     "Trainings that share a device split its time evenly; runs that share a generator split its cost "
-    "evenly. Records without device time count with their wall time.",
+    "evenly, and so do runs that share a first training, unless a run of none has trained it as well: then "
+    "it is charged to none. Records without device time count with their wall time.",
 )
 
 
@@ -34,8 +35,8 @@ def _say_saved(runs: pd.DataFrame, costs: pd.DataFrame) -> str:
     if alone <= spent * (1 + _ROUNDING):
         return ""
     return (
-        f" Without shared generators and first trainings it would be {alone / 3600:.2f}: sharing saved "
-        f"{(alone - spent) / 3600:.2f} hours."
+        f" Without shared generators and first trainings it would be {format_duration(alone)}: sharing "
+        f"saved {format_duration(alone - spent)}."
     )
 
 
@@ -65,11 +66,12 @@ def cost_tables(runs: pd.DataFrame, generators: pd.DataFrame) -> tuple[Table, Ta
     by_method = _sum(costs, ["method"]).sort_values("method", key=lambda names: names.map(method_rank))
     total = by_method.drop(columns="method").sum()
     by_method = pd.concat([by_method, pd.DataFrame([{"method": "all together", **total}])], ignore_index=True)
-    hours = f"{total['total_min'] / 60:.2f}"
+    whole, classifiers, generating = (
+        format_duration(_S_PER_MIN * total[name]) for name in ("total_min", "classifier_min", "generator_min")
+    )
     meaning = (
-        f"All finished stages together took {hours} hours of device time: classifiers "
-        f"{total['classifier_min'] / 60:.2f}, generators "
-        f"{total['generator_min'] / 60:.2f}.{_say_saved(runs, costs)} {describe_cost(runs, generators)}"
+        f"All finished stages together took {whole} of device time: classifiers {classifiers}, generators "
+        f"{generating}.{_say_saved(runs, costs)} {describe_cost(runs, generators)}"
     ).strip()
     return (
         Table(

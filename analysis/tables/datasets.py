@@ -6,7 +6,6 @@ from analysis.compare import MIN_PAIRS
 from analysis.datasets import FEWEST
 from analysis.methods import RANKED
 from analysis.tables.formats import (
-    count,
     decimals,
     number_column,
     p_value,
@@ -17,6 +16,7 @@ from analysis.tables.formats import (
 )
 from analysis.tables.table import Column, Table
 from lt_rebalance.ground.metrics import METRICS
+from lt_rebalance.ground.text import count
 
 
 def datasets_table(frame: pd.DataFrame) -> Table:

@@ -24,7 +24,6 @@ from analysis.tables.formats import (
     ABSENT,
     CONTRAST_COLUMN,
     DATA_COLUMN,
-    count,
     decimals,
     estimate_column,
     listed,
@@ -41,6 +40,7 @@ from analysis.tables.formats import (
 )
 from analysis.tables.table import Column, Row, Table, more
 from analysis.variance import MIN_RESAMPLED
+from lt_rebalance.ground.text import count
 
 REFERENCES = ("none", "undersample", "oversample")
 _PAIRS = ("n_pairs", "pair")

@@ -9,6 +9,7 @@ from analysis.significance import say_p
 from analysis.tables.table import Column
 from lt_rebalance.ground.imbalance import data_rank, say_data
 from lt_rebalance.ground.statements import count_used
+from lt_rebalance.ground.text import count
 
 ABSENT = "–"
 NOT_ESTIMABLE = "not estimable"
@@ -79,11 +80,6 @@ def rate(num_events: int, n: int, low: float, high: float) -> str:
     if n == 0:
         return NOT_ESTIMABLE
     return f"{num_events}/{n} = {estimate(num_events / n, low, high, percent)}"
-
-
-def count(number: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"
 
 
 def count_between(fewest: int, most: int, noun: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from analysis.tables.formats import ABSENT
 from analysis.tables.table import Block, Cell, Column, Table
+from lt_rebalance.ground.text import count
 
 MOST_COLUMNS = 6
 _LATEX = {
@@ -307,8 +308,8 @@ def _caption(table: Table, block: Block, columns: Sequence[_Shown]) -> str:
     counts = [number for name in names for number in block.frame[name].dropna() if number or not table.sizes]
     if counts:
         low, high = int(min(counts)), int(max(counts))
-        number = f"{low}" if low == high else f"{low} to {high}"
-        sentences.append(f"n = {number} {table.sample[1]}{'' if high == 1 else 's'} per row")
+        fewest = "" if low == high else f"{low} to "
+        sentences.append(f"n = {fewest}{count(high, table.sample[1])} per row")
     shown = [column for column in table.columns if not column.is_more]
     intervals: dict[str, list[str]] = {}
     for column in shown:

@@ -12,7 +12,6 @@ from analysis.sentences import describe_pairs_left_out, join
 from analysis.tables.formats import (
     ABSENT,
     DATA_COLUMN,
-    count,
     decimals,
     estimate,
     estimate_column,
@@ -30,12 +29,14 @@ from analysis.tables.formats import (
 from analysis.tables.table import Column, Row, Table, more
 from lt_rebalance.ground.metrics import METRICS
 from lt_rebalance.ground.statements import count_used
+from lt_rebalance.ground.text import count
 
 LABELS = {"recall_tail": "tail recall"} | {name: metric.label for name, metric in METRICS.items()}
 _RANKED = LABELS[RANKED]
 _MOST_DIFFERENCES = 3
 """metrics of R2 that a page shows by default"""
 MINUS_MARGIN = points(-MARGIN)
+_PLURALS = {"beats": "beat", "matches": "match", "falls short": "fall short"}
 _NOTHING = f"No study compares methods with {listed(list(REFERENCES)).replace(' and ', ' or ')}."
 _FAMILY_COLUMN = text_column("family", "family", is_row_head=True)
 _METHOD_COLUMN = Column(
@@ -154,7 +155,8 @@ def _describe_ranks(block: pd.DataFrame) -> str:
             )
     for row in block[block["reason"] != ""].to_dict("records"):
         sentences.append(
-            f"{row['method']} is not applicable in {row['num_not_applicable']} of {row['n_expected']} runs: "
+            f"{row['method']} is not applicable in {row['num_not_applicable']} of "
+            f"{count(row['n_expected'], 'run')}: "
             f"{row['reason']}."
         )
     return join(sentences)
@@ -256,7 +258,7 @@ def _describe_reach(rows: pd.DataFrame, metric: str, reference: str) -> str:
         return ""
     return (
         f"With at most {count(num_pairs, 'pair')}, no difference of any size can be significant after Holm's "
-        f"correction over {size} differences; that takes {fewest_seeds(family_size=size)} pairs."
+        f"correction over {count(size, 'difference')}; that takes {fewest_seeds(family_size=size)} pairs."
     )
 
 
@@ -316,7 +318,7 @@ def _tuning_meaning(frame: pd.DataFrame, shown: pd.DataFrame) -> str:
     )
     is_equal = "Budgets were equal" if len(budgets) == 1 else "Budgets were not equal"
     num_kept = int((shown["chosen"] == shown["untuned"]).sum())
-    rest = "" if len(shown) == len(frame) else f" {len(frame) - len(shown)} methods were not tuned."
+    rest = "" if len(shown) == len(frame) else f" Not tuned: {count(len(frame) - len(shown), 'method')}."
     return (
         f"{is_equal}: {said} for each of {count(len(shown), 'method')}. For {num_kept} of them no trial was "
         f"better than the untuned configuration.{rest}"
@@ -368,7 +370,8 @@ def _costs(frame: pd.DataFrame) -> Table:
         meaning=_cost_meaning(frame),
         notes=(
             "Device time of a run is its own training plus the full cost of the generator or first training "
-            "that it builds on, even where other runs use it too (T6c splits this cost). The cost of "
+            "that it builds on, even where other runs use it too. T6c splits the cost of what runs share, "
+            "but charges a first training to none if a run of none has trained it as well. The cost of "
             "hyperparameter search is not included. Times vary where machines do other work. On the Pareto "
             "front: no other method has a mean as high in less time, or a higher mean in no more time.",
             f"H14 for every method: “matches” is non-inferiority, a difference from {MATCHED} above "
@@ -399,5 +402,5 @@ def _describe_costs(block: pd.DataFrame) -> str:
     if compared.empty:
         return text
     counts = compared["standing"].value_counts()
-    said = [f"{counts[name]} {name}" for name in STANDINGS if name in counts]
+    said = [count(counts[name], name, _PLURALS.get(name, name)) for name in STANDINGS if name in counts]
     return join([text, f"Compared with {MATCHED}, of {count(len(compared), 'method')}: {listed(said)}."])

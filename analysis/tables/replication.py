@@ -23,7 +23,6 @@ from analysis.tables.formats import (
     ABSENT,
     DATA_COLUMN,
     METHOD_COLUMN,
-    count,
     decimals,
     estimate_column,
     interval,
@@ -36,6 +35,7 @@ from analysis.tables.formats import (
 from analysis.tables.table import Column, Row, Table, more
 from lt_rebalance.ground.metrics import FURTHER, METRICS, Metric, metric_names, shown_metrics
 from lt_rebalance.ground.paper import MIN_COMPARED
+from lt_rebalance.ground.text import count
 from lt_rebalance.ground.values import LARGEST
 
 PREDICTION_CONFIDENCE = 0.95
@@ -140,7 +140,7 @@ def _columns(frame: pd.DataFrame, shown: Sequence[str]) -> tuple[Column, ...]:
     return (
         *columns,
         rate_column(
-            "collapsed runs (95% Clopper-Pearson interval)",
+            "runs with a dead class (95% Clopper-Pearson interval)",
             "num_collapsed",
             "n_complete",
             "rate_low",

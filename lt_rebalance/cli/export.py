@@ -11,7 +11,7 @@ from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
 from lt_rebalance.cli.tracked import Tracker, read_tracked, require_extra
 from lt_rebalance.files.archive import require_outside
 from lt_rebalance.ground.exits import Work, note
-from lt_rebalance.ground.text import one_line, to_csv
+from lt_rebalance.ground.text import count, one_line, to_csv
 from lt_rebalance.stages.installation import import_beside
 
 CSV, PARQUET = FILES = ("csv", "parquet")
@@ -56,7 +56,7 @@ def _export_frames(options: argparse.Namespace) -> int:
             raise ValueError(f"--out {options.out} cannot be written ({error})") from None
         told.append({"file": str(path), "rows": len(frame), "columns": list(frame.columns)})
         if not options.json:
-            print(f"{path}: {len(frame)} rows")
+            print(f"{path}: {count(len(frame), 'row')}")
     if options.json:
         print_json(told if is_folder else told[0])
     return 0
@@ -133,7 +133,7 @@ def _prepare_tracker(options: argparse.Namespace, stack: contextlib.ExitStack) -
             counts = {"exported": num_exported, "there_before": len(there), "without_result": num_left}
             told.append({"study": study.name, **counts})
             if not options.json:
-                words = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items())
+                words = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in counts.items())
                 print(one_line(f"{study.name}: runs: {words}"))
         if options.json:
             print_json({"to": options.to, "place": tracker.place, "studies": told})

@@ -21,7 +21,7 @@ from lt_rebalance.files.archive import (
     write_archive,
     write_checksums,
 )
-from lt_rebalance.ground.text import format_bytes
+from lt_rebalance.ground.text import count, format_bytes
 from lt_rebalance.monitoring.sessions import (
     hide_directories,
     hide_directories_of,
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     for note in results.notes:
         print(f"note: {note}")
-    size = f"{len(account.records)} records, {format_bytes(num_bytes)} in all"
+    size = f"{count(len(account.records), 'record')}, {format_bytes(num_bytes)} in all"
     print(f"{folder}: {size}; read its {README}, and commit it")
     return 0
 

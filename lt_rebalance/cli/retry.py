@@ -14,7 +14,7 @@ from lt_rebalance.data.catalog import are_embedded
 from lt_rebalance.ground.errors import attempt
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, Work, note
 from lt_rebalance.ground.own_file import bring, list_needed, require_at_hand
-from lt_rebalance.ground.text import make_console, one_line
+from lt_rebalance.ground.text import count, make_console, one_line
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.store.lease import Lease
 from lt_rebalance.studies.ledger import Ledger
@@ -82,7 +82,8 @@ def keep_failed(plan: Plan, store: Store) -> Plan:
     """Return the part of a plan that failed; print a note if other runs are missing."""
     ledger = Ledger(plan, store)
     if missing := ledger.count_runs()["missing"]:
-        note(f"{missing} runs of study {plan.study.name} have neither a result nor a failure: run its sweep")
+        runs = count(missing, "run")
+        note(f"neither a result nor a failure: {runs} of study {plan.study.name}; run its sweep")
     failed = tuple(planned for planned in plan.runs if ledger.state(planned.key) == "failed")
     return dataclasses.replace(plan, runs=failed)
 

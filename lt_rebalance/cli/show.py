@@ -24,7 +24,7 @@ from lt_rebalance.ground.imbalance import (
     say_data,
 )
 from lt_rebalance.ground.metrics import METRICS
-from lt_rebalance.ground.text import format_duration, lines, make_console, rich
+from lt_rebalance.ground.text import count, format_duration, lines, make_console, rich
 from lt_rebalance.monitoring.concerns import find_concerns
 from lt_rebalance.monitoring.facts import list_stages
 from lt_rebalance.monitoring.stage_log import log_path
@@ -102,7 +102,7 @@ def _render(store: Store, key: str, record: Record | None, failure: Failure | No
     if failure is not None:
         told = [f"{failure.kind} {key}", "state: failed", f"error: {failure.error}"]
         return Group(*map(rich, told), Text(lines(failure.traceback, indent="  ")))
-    return Text(f"stage {key} is not finished; {store.count_errors(key)} attempts have raised")
+    return Text(f"stage {key} is not finished; {count(store.count_errors(key), 'attempt')} ended in an error")
 
 
 def _describe(record: Record, dataset: str, class_names: list[str]) -> list[str]:
@@ -179,7 +179,7 @@ def _describe_groups(record: Record) -> Iterator[RenderableType]:
         images = sum(record.class_counts[label] for label in labels)
         recall = "" if recall_K is None else f", mean recall {recall_K[labels].mean():.3f}"
         label = {**RANK_GROUPS, **COUNT_GROUPS}[name].partition(" classes")[0]
-        size = "1 class" if len(labels) == 1 else f"{len(labels):,} classes"
+        size = count(len(labels), "class", "classes")
         yield rich(f"{label}: {size} with {images:,} real images{recall}")
 
 

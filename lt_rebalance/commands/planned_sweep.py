@@ -11,6 +11,7 @@ from typing import Any
 from lt_rebalance.files.filesystem import LocalFilesystem
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, Parser
 from lt_rebalance.ground.plain import to_plain
+from lt_rebalance.ground.text import count
 from lt_rebalance.registration.cells import Cells, describe_difference, register_cells
 from lt_rebalance.registration.study_plan import StudyPlan, list_keys_by_seed, list_whole_seeds, read_plan
 from lt_rebalance.store import Store
@@ -167,11 +168,11 @@ def _register(plan: StudyPlan, cells: Cells, path: Path) -> int:
         lines = "".join(f"{_quote(each)} = {_quote(cells[each])}\n" for each in cells)
         text = f"{path.read_text(encoding='utf-8')}\n[cells]\n{lines}"
         LocalFilesystem(path.parent).replace(path.name, text.encode())
-        print(f"{path}: {len(cells)} cells are registered; commit it before anything is run")
+        print(f"{path}: registered: {count(len(cells), 'cell')}; commit it before anything is run")
         return 0
     difference = describe_difference(plan.cells, cells)
     if not difference:
-        print(f"{path}: {len(cells)} cells are registered, as this code plans them")
+        print(f"{path}: registered: {count(len(cells), 'cell')}, as this code plans them")
         return 0
     dropped = [each for each in plan.cells if each not in cells]
     added = [each for each in cells if plan.cells.get(each) != cells[each]]

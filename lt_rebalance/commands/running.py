@@ -13,7 +13,7 @@ from lt_rebalance.data.places import locate_data_dir
 from lt_rebalance.ground.errors import ClusterError, StorageError, attempt
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, this_command
 from lt_rebalance.ground.interrupts import Interrupted
-from lt_rebalance.ground.text import make_console, rich, to_csv
+from lt_rebalance.ground.text import count, make_console, rich, to_csv
 from lt_rebalance.monitoring.concerns import advise_on
 from lt_rebalance.monitoring.sessions import log_session
 from lt_rebalance.monitoring.status import report_command
@@ -49,7 +49,8 @@ def run_job(job: Job, options: argparse.Namespace, session: RaySession) -> int:
     if pending:
         if verbosity > QUIET:
             console.print(
-                f"{ledger.summary()}: {len(pending)} stages to run, {job.resources.num_slots} at a time"
+                f"{ledger.summary()}: {count(len(pending), 'stage')} to run, "
+                f"{job.resources.num_slots} at a time"
             )
         attempt(lambda: write_overview(store, study))
         run_pending(job, store, options.data_dir, session, console, throughput, verbosity)
@@ -151,12 +152,13 @@ def _show_results(job: Job, store: Store, console: Console) -> int:
     print(f"records: {store.location}")
     counts = ledger.count_runs()
     if quarantined := len(store.list_quarantine()):
-        print(f"quarantine: {quarantined} damaged files were set aside in {store.location}/quarantine")
+        print(f"quarantine: set aside: {count(quarantined, 'damaged file')} in {store.location}/quarantine")
     causes = ledger.count_causes()
     num_not_applicable = causes.pop(NOT_APPLICABLE, 0)  # which is a result
     if num_not_applicable:
         print(
-            f"not applicable: {num_not_applicable} runs of a method that does not apply to their training set"
+            f"not applicable: {count(num_not_applicable, 'run')} of a method that does not apply to the "
+            "training set"
         )
     if causes:
         print("failed runs by cause: " + ", ".join(f"{name} {num}" for name, num in sorted(causes.items())))

@@ -25,11 +25,7 @@ def one_line(text: object) -> str:
     given = str(text)
     if given.isprintable():
         return given
-    return "".join(each if each.isprintable() else _spell(each) for each in given)
-
-
-def _spell(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in given)
 
 
 def lines(text: str, indent: str = "") -> str:
@@ -65,13 +61,17 @@ def to_csv(frame: Any) -> str:  # Any: a DataFrame, which is not imported here
     return text
 
 
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return "1 run" or "6,000 runs"; with a plural, "2 classes"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def format_bytes(num_bytes: float) -> str:
     """Return "12 MB" or "3.4 GB"."""
     return f"{num_bytes / 1e6:.0f} MB" if num_bytes < 1e9 else f"{num_bytes / 1e9:.1f} GB"
 
 
 PLAIN_WIDTH = 140
-
 NARROWEST = 40
 
 

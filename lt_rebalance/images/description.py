@@ -10,7 +10,7 @@ import numpy as np
 from rich.cells import cell_len, set_cell_size
 
 from lt_rebalance.ground.imbalance import rank_groups
-from lt_rebalance.ground.text import one_line
+from lt_rebalance.ground.text import count, one_line
 from lt_rebalance.images.load import Look
 from lt_rebalance.images.pool import SPLITS
 
@@ -47,7 +47,7 @@ def _ratio(counts_K: Sequence[int]) -> float | None:
 def describe(what: str, look: Look) -> Iterator[str]:
     """Yield the content of a location, line by line."""
     counts_K = look.counts["train"]
-    yield f"{what}: {len(counts_K):,} classes"
+    yield f"{what}: {count(len(counts_K), 'class', 'classes')}"
     if look.own is not None:
         yield f"name:   {look.own.spec.name}"
     yield "images: " + ", ".join(
@@ -64,7 +64,7 @@ def describe(what: str, look: Look) -> Iterator[str]:
     yield ""
     for name, labels in rank_groups(counts_K).items():
         share = sum(counts_K[label] for label in labels) / max(sum(counts_K), 1)
-        yield f"{name:7} {len(labels):,} classes with {share:.1%} of the images"
+        yield f"{name:7} {count(len(labels), 'class', 'classes')} with {share:.1%} of the images"
     # The error with which the command ends is the first.
     for kind, found in {"warning": look.warnings, "error": look.errors[1:]}.items():
         yield from (f"{kind}: {text}" for text in found)
@@ -72,7 +72,7 @@ def describe(what: str, look: Look) -> Iterator[str]:
 
 def _describe_sizes(sizes: Counter[tuple[int, int]]) -> str:
     common = sizes.most_common(_NUM_SIZES)
-    shown = [f"{width} x {height} ({count:,})" for (width, height), count in common]
+    shown = [f"{width} x {height} ({number:,})" for (width, height), number in common]
     return (
         ", ".join(shown + [f"{len(sizes) - len(common):,} more"] * (len(sizes) > len(common))) or "none known"
     )
@@ -115,7 +115,8 @@ def _draw_histogram(look: Look) -> Iterator[str]:
 def _describe_between(counts_K: Sequence[int]) -> str:
     half = MOST_ROWS // 2
     between = np.array(counts_K)[_order(counts_K)[half:-half]]
-    return f"... {len(between):,} classes between, of {between.max():,} to {between.min():,} images ..."
+    classes = count(len(between), "class", "classes")
+    return f"... {classes} between, of {between.max():,} to {between.min():,} images ..."
 
 
 def _block() -> str:

@@ -23,7 +23,7 @@ from lt_rebalance.data.catalog import NAMED_CLASSES, get_dataset_spec
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.spec import Dataset, DatasetSpec
 from lt_rebalance.ground.errors import DataError
-from lt_rebalance.ground.text import one_line
+from lt_rebalance.ground.text import count, one_line
 from lt_rebalance.images.archive import read_archive, say_damaged
 from lt_rebalance.images.arrangement import (
     FORMAT,
@@ -416,8 +416,8 @@ def _say_left_out(name: str, parts: Mapping[str, RawSplit], class_names: Sequenc
     left_out = [class_names[label] for label in np.flatnonzero(counts_K == 0).tolist()]
     if name != "test" and left_out:
         yield (
-            f"{len(left_out):,} classes have no {name} image, such as {left_out[0]!r}, because they are a "
-            "single group or image; a search cannot choose by such a split"
+            f"without {name} images: {count(len(left_out), 'class', 'classes')}, such as {left_out[0]!r}, "
+            "each a single group or image; a search cannot choose by such a split"
         )
 
 

@@ -177,7 +177,8 @@ def _bring(values: Hyperparameters) -> str:
     if not is_location(dataset):
         if given := [name for name, default in _OWN_IMAGES.items() if values[name] != default]:
             raise ValueError(
-                f"{', '.join(given)} are for images of your own, got dataset {dataset!r}; leave them out"
+                f"only images of your own take {', '.join(given)}, got dataset {dataset!r}; leave out "
+                f"{', '.join(given)}"
             )
         return dataset
     from lt_rebalance.images.load import bring

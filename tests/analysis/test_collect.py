@@ -305,14 +305,14 @@ def test_results_of_two_executions_are_duplicates_unless_allowed(tmp_path: Path)
         for run in plan.runs
     )
     write_again(store, dataclasses.replace(plan, execution=execution, runs=runs), "two_threads")
-    with pytest.raises(IncompleteError, match=r"4 runs have several results .* sound 1/2 none seed 0"):
+    with pytest.raises(IncompleteError, match=r"4 runs with several results .* sound 1/2 none seed 0"):
         collect(store.location)
     assert len(collect(store.location, studies=["two_threads"])) == 4
     both = read_results(store.location, allow=["duplicates"])
     assert len(both.runs) == 8
     assert list(dict.fromkeys(both.cells["setting"])) == [
-        "sound, cross entropy, 18000 steps, num_threads 1",
-        "sound, cross entropy, 18000 steps, num_threads 2",
+        "sound, cross entropy, 18,000 steps, num_threads 1",
+        "sound, cross entropy, 18,000 steps, num_threads 2",
     ]
 
 
@@ -363,7 +363,7 @@ def test_stages_of_no_study_are_counted_and_not_read(tmp_path: Path) -> None:
     foreign.mkdir()
     (foreign / "result.json").write_bytes(b"garbage")
     results = read_results(store.location)
-    assert "1 stages in the store belong to none of these studies and were not read" in results.notes
+    assert "not read: 1 stage in the store of none of these studies" in results.notes
 
 
 def test_a_crafted_pickle_is_never_opened(tmp_path: Path) -> None:

@@ -224,6 +224,9 @@ def test_methods_beat_match_or_fall_short(frame: pd.DataFrame) -> None:
         "none": "falls short",
         "undersample": "falls short",
     }
+    assert "match and 2 fall short." in methods_tables(frame.reset_index())[-2].meaning
+    few = frame.reset_index()[lambda rows: rows["method"].isin(["oversample", "none", "balanced_softmax"])]
+    assert "of 2 methods: 1 beats and 1 falls short." in methods_tables(few)[-2].meaning
 
 
 def test_a_lead_is_held_against_minus_the_margin_and_against_nothing(

@@ -24,7 +24,7 @@ def read_protocols(root: Path, *protocols: Protocol, cs: tuple[str | None, ...] 
 
 def test_a_setting_holds_all_cs_and_methods_of_a_protocol(tmp_path: Path) -> None:
     results = read_protocols(tmp_path, get_protocol("sound"), get_protocol("paper"))
-    settings = ["sound, cross entropy, 18000 steps", "paper, double softmax, 30 epochs"]
+    settings = ["sound, cross entropy, 18,000 steps", "paper, double softmax, 30 epochs"]
     assert list(dict.fromkeys(results.cells["setting"])) == settings
     assert (results.cells.groupby("setting").size() == 3).all()
 
@@ -35,8 +35,8 @@ def test_settings_are_told_apart_by_what_differs(tmp_path: Path) -> None:
     permuted = dataclasses.replace(sound, name="permuted", class_order="permuted")
     results = read_protocols(tmp_path / "a", sound, permuted)
     assert list(dict.fromkeys(results.cells["setting"])) == [
-        "sound, cross entropy, 18000 steps",
-        "permuted, cross entropy, 18000 steps",
+        "sound, cross entropy, 18,000 steps",
+        "permuted, cross entropy, 18,000 steps",
     ]
     with pytest.raises(ValueError, match="different cells that tables would both name"):
         read_protocols(tmp_path / "b", sound, slower)
@@ -52,8 +52,8 @@ def test_a_change_that_the_name_tells_in_words_is_not_told_again(tmp_path: Path)
     )
     results = read_protocols(tmp_path, sound, changed)
     assert list(dict.fromkeys(results.cells["setting"])) == [
-        "sound, cross entropy, 18000 steps",
-        "sound+classifier.learning_rate=0.01, double softmax, 18000 steps",
+        "sound, cross entropy, 18,000 steps",
+        "sound+classifier.learning_rate=0.01, double softmax, 18,000 steps",
     ]
 
 
@@ -66,8 +66,8 @@ def test_two_studies_under_one_protocol_name_have_different_settings(tmp_path: P
         plan = compile_study(Study(name=name, cells=cells, seeds=(0,)), plan_study(num_seeds=1).execution)
         store = make_store(tmp_path / "store", plan)
     assert list(read_results(store.location).cells["setting"]) == [
-        "sound, cross entropy, 1200 steps, learning_rate 0.0005",
-        "sound, cross entropy, 1200 steps, learning_rate 0.0001",
+        "sound, cross entropy, 1,200 steps, learning_rate 0.0005",
+        "sound, cross entropy, 1,200 steps, learning_rate 0.0001",
     ]
 
 

@@ -143,7 +143,7 @@ CASES: list[tuple[str, Sentence, str, Any, Any]] = [
     (
         "declared contrasts",
         sentences.describe_families,
-        "1 of 2 contrasts belong to a family",
+        "1 of 2 contrasts belongs to a family",
         pd.DataFrame({"family": ["claims", EXPLORATORY]}),
         pd.DataFrame({"family": [EXPLORATORY] * 2}),
     ),

@@ -86,7 +86,7 @@ def test_replication_states_mean_t_interval_and_sd(tmp_path: Path) -> None:
     # prediction: 4.3027 * 0.04 * sqrt(4 / 3) = 0.1987
     assert cells["95% prediction interval of accuracy"].text == "0.541 to 0.939"
     assert not [head for head in cells if "paper" in head or head == "z"]
-    assert cells["collapsed runs (95% Clopper-Pearson interval)"].text == "0/3 = 0% (0% to 71%)"
+    assert cells["runs with a dead class (95% Clopper-Pearson interval)"].text == "0/3 = 0% (0% to 71%)"
 
 
 def test_replication_counts_rows_outside_beside_what_chance_gives(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_cost_adds_up_by_cell_method_and_stage(grid_tables: dict[str, Table], gr
     assert [total[head].text for head in by_method.heads[1:]] == ["30.00", "16.00", "46.00"]
     assert by_cell.frame["total_min"].sum() == pytest.approx(46)
     assert by_cell.meaning == (
-        "All finished stages together took 0.77 hours of device time: classifiers 0.50, generators 0.27. "
+        "All finished stages together took 46 min of device time: classifiers 30 min, generators 16 min. "
         "All runs took 46 min of device time, on a GPU or else a CPU core. 10 more seeds of each "
         "configuration would take about 46 min, at its median run."
     )
@@ -405,4 +405,4 @@ def test_tables_are_the_same_at_every_run(tmp_path: Path) -> None:
         for write in (to_csv, to_markdown, to_latex):
             assert write(first[name]) == write(second[name])
     settings = [block.setting for block in first["t2-differences"].blocks()]
-    assert settings == ["paper, double softmax, 30 epochs", "sound, cross entropy, 18000 steps"]
+    assert settings == ["paper, double softmax, 30 epochs", "sound, cross entropy, 18,000 steps"]

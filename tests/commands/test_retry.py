@@ -133,7 +133,7 @@ def test_retry_counts_a_run_that_is_missing_at_its_end_as_unfinished(
     assert second == f"missing: {plan.runs[3]}: it has not been run"
     assert last == "failed runs: 2; still without a result: 2"
     assert main(["retry", store.location, "--failed", "--dry-run"]) == 0
-    assert "note: 3 runs of study study have neither a result nor a failure" in capsys.readouterr().err
+    assert "note: neither a result nor a failure: 3 runs of study study" in capsys.readouterr().err
 
 
 @pytest.mark.slow

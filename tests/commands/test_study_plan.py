@@ -369,4 +369,4 @@ def test_code_still_plans_what_the_studies_of_this_repository_register(
             pytest.skip(f"{images[0]} is not here")
     run = load_sweep(registered.sweep.removesuffix(".py"))[1]
     assert run(["--plan-file", str(plan), "--register"]) == 0
-    assert "cells are registered, as this code plans them" in capsys.readouterr().out
+    assert "cells, as this code plans them" in capsys.readouterr().out

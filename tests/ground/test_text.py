@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from lt_rebalance.ground.text import csv_cell, lines, one_line, rich, to_csv
+from lt_rebalance.ground.text import count, csv_cell, lines, one_line, rich, to_csv
 
 HOSTILE = {
     "\x1b[31mred\x1b[0m": "\\x1b[31mred\\x1b[0m",
@@ -27,6 +27,20 @@ def test_line_of_a_terminal_holds_printable_characters_alone(text: str) -> None:
     assert one_line(text) == HOSTILE[text]
     assert one_line(ValueError(text)) == HOSTILE[text]
     assert one_line(text).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "plural", "said"),
+    [
+        (1, "run", "", "1 run"),
+        (0, "run", "", "0 runs"),
+        (6000, "image", "", "6,000 images"),
+        (1, "class", "classes", "1 class"),
+        (2, "class", "classes", "2 classes"),
+    ],
+)
+def test_number_has_the_form_of_its_noun(number: int, noun: str, plural: str, said: str) -> None:
+    assert count(number, noun, plural) == said
 
 
 def test_several_lines_are_told_from_ours_by_their_indent() -> None:

@@ -229,7 +229,7 @@ def test_class_of_a_single_group_is_named_where_a_validation_split_is_drawn(tmp_
         OwnOptions(validation_fraction=0.25),
     )
     assert look.counts["validation"] == (3, 3, 0)
-    assert any("1 classes have no validation image, such as " in each for each in look.warnings)
+    assert any("without validation images: 1 class, such as " in each for each in look.warnings)
 
 
 def test_drawn_test_split_tears_no_group_and_no_equal_images_apart(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_generator_of_a_classifier_is_reached_by_its_prefix() -> None:
         ({"grey": 1}, "grey must be true or false, got 1"),
         (
             {"image_size": 32, "grey": True},
-            f"image_size, grey are for images of your own, got dataset '{TINY}'",
+            f"only images of your own take image_size, grey, got dataset '{TINY}'; leave out ",
         ),
         ({"image_size": 32, "dataset": "picturs"}, "unknown data set 'picturs', and nothing is at that path"),
         ({"augmentation": "crop+flip", "dataset": "mnist"}, "mnist does not allow flip"),
