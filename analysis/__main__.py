@@ -19,6 +19,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     parser = Parser(
         prog="python -m analysis",
+        usage="%(prog)s STORE [options]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -80,6 +81,7 @@ def _report(options: argparse.Namespace, stack: contextlib.ExitStack) -> int:
         stack.enter_context(own_metrics(options.metric))
         # Imported here, so that a wrong store is refused before pandas, scipy and matplotlib are loaded.
         from analysis.collect import read_results
+        from analysis.figures.style import describe_missing_letters
         from analysis.manuscript import FOLDER, choose
         from analysis.report import write_report
         from analysis.tables import account
@@ -93,7 +95,8 @@ def _report(options: argparse.Namespace, stack: contextlib.ExitStack) -> int:
         raise ValueError(
             f"{describe_os_error(error)}; name a STORE that can be read and an --out that can be written"
         ) from error
-    for note in results.notes:
+    names = [name for of_set in results.class_names.values() for name in of_set]
+    for note in filter(None, (*results.notes, describe_missing_letters(names))):
         print(f"note: {note}")
     print(f"report: {page}")
     if choice is not None:

@@ -80,6 +80,8 @@ class Results:
     those with one seed for everything, because its rows are independent"""
     rounds: pd.DataFrame
     """one row per run and round: step and metrics"""
+    first_trainings: Mapping[str, tuple[int, int]]
+    """by key of a run that starts from a first training: its rounds and steps, which `rounds` leaves out"""
     classes: pd.DataFrame
     """one row a complete run and class: counts, recall, precision, F1, quality of its generator"""
     confusions: Mapping[str, Confusion]
@@ -220,6 +222,7 @@ def _assemble(reader: StoreReader) -> Results:
         runs=runs,
         nested_runs=nested.merge(planned, on="key", how="left"),
         rounds=_long_rounds(runs, reader, ROUND_METRICS),
+        first_trainings=reader.measure_first_trainings(),
         classes=_long_classes(runs, reader, (*COUNT_COLUMNS, *OUTCOME_COLUMNS, *QUALITY_MEASURES)),
         confusions=reader.confusions,
         generators=generators,

@@ -29,12 +29,12 @@ class Picture:
 
 def embed(drawn: Drawn) -> tuple[Picture, dict[str, bytes]]:
     """Return a figure as the page embeds it, and its files."""
-    svg, png = to_svg(drawn), to_png(drawn)
+    svg, png, label = to_svg(drawn), to_png(drawn), f"{drawn.title}. {drawn.caption}"
     if len(svg) <= MAX_SVG_BYTES:
-        content = inline(svg.decode(), drawn.name, drawn.caption)
+        content = inline(svg.decode(), drawn.name, label)
     else:
         source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-        content = markupsafe.Markup('<img src="{}" alt="{}">').format(source, drawn.caption)
+        content = markupsafe.Markup('<img src="{}" alt="{}">').format(source, label)
     picture = Picture(
         name=drawn.name,
         title=drawn.title,

@@ -106,6 +106,13 @@ class StoreReader:
         self._add_up_costs()
         self._share_first_trainings()
 
+    def measure_first_trainings(self) -> dict[str, tuple[int, int]]:
+        """Return the rounds and steps of the first training of each run that starts from one, by its key."""
+        firsts = {key: self.rows[first_key] for key, first_key in self.first_keys.items()}
+        return {
+            key: (row["num_rounds"], row["num_steps"]) for key, row in firsts.items() if "num_rounds" in row
+        }
+
     def _add_up_costs(self) -> None:
         """Add the cost of each run alone: its own device time plus that of everything it builds on.
 
@@ -123,7 +130,10 @@ class StoreReader:
             self.rows[key]["whole_s"] = sum(costs)
 
     def _share_first_trainings(self) -> None:
-        """Add to each run its share of the first training that it starts from."""
+        """Add to each run its share of the first training that it starts from.
+
+        One that a run of none has trained as well has a cost of 0: all of it is in the run of none.
+        """
         users = Counter(self.first_keys.values())
         for key, first_key in self.first_keys.items():
             if "device_s" in self.rows[key]:
@@ -168,7 +178,7 @@ class StoreReader:
         record, key = outcome, outcome.key
         self.versions[record.stage["results_version"]] += 1
         if record.kind == "representation":
-            return {"state": record.state} | _cost(record)
+            return {"state": record.state, "num_rounds": len(record.curves)} | _cost(record)
         is_classifier = record.kind == "classifier"
         self.rounds[key] = _round_table(record, ROUND_METRICS if is_classifier else GENERATOR_ROUND_METRICS)
         row = {"state": record.state, "seed": record.stage["seed"], "num_rounds": len(record.curves)}

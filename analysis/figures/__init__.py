@@ -31,7 +31,7 @@ def draw_figures(results: Results, contrasts: pd.DataFrame, methods: pd.DataFram
     yield from draw_differences(results.runs)
     yield from draw_wins(contrasts)
     yield from draw_ranks(results.runs)
-    yield from draw_curves(results.rounds, results.runs)
+    yield from draw_curves(results.rounds, results.runs, results.first_trainings)
     yield from draw_recalls(results.classes, results.runs)
     yield from draw_confusions(results.runs, results.confusions, results.class_names)
     yield from draw_grids(results)

@@ -84,9 +84,10 @@ def draw_changes(runs: pd.DataFrame, comparisons: pd.DataFrame) -> Iterator[Draw
             caption=join(
                 [
                     f"Changed minus reference configuration in {name_metrics(leading)}, by seed "
-                    f"({describe_n(len(paired) for _, paired in pairs)} pairs per row), in points of 0.01. "
-                    f"Black: mean with 95 % Student t interval, from two pairs on. Grey: ±{100 * MARGIN:g} "
-                    "points, practically equivalent. Red crosses: pairs in which a run has a dead class.",
+                    f"({describe_n((len(paired) for _, paired in pairs), 'pair')} per row), in points of "
+                    f"0.01. Black: mean with 95 % Student t interval, from two pairs on. Grey: "
+                    f"±{100 * MARGIN:g} points, practically equivalent. Red crosses: pairs in which a run "
+                    "has a dead class.",
                     describe_left_out(
                         of_study[of_study["cell"].isin([*rows["cell"], *rows["reference"]])], "every pair"
                     ),

@@ -14,12 +14,14 @@ from analysis.figures.style import (
     describe_n,
     label_methods,
     make_figure,
+    shorten,
     title_of,
 )
 from analysis.naming import in_order
 from analysis.sentences import describe_left_out, describe_shown, join
 from lt_rebalance.ground.confusion import MAX_SHOWN, Confusion
 from lt_rebalance.ground.imbalance import data_rank
+from lt_rebalance.ground.text import count
 
 PAIR_COLOUR = "#08519C"
 SHOWN_FROM = 0.05
@@ -35,7 +37,7 @@ def plot_recalls(
         methods: the rows from the top; in the paper's order if None. small: points of the smallest text.
     """
     methods = in_order(classes["method"]) if methods is None else methods
-    names = classes.drop_duplicates("class").sort_values("class")["class_name"].astype(str).tolist()
+    names = shorten(classes.drop_duplicates("class").sort_values("class")["class_name"].astype(str).tolist())
     table = classes.pivot_table(index="method", columns="class", values="recall", observed=True).loc[methods]
     axes.imshow(table.to_numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(table.to_numpy()):
@@ -111,6 +113,7 @@ def draw_recalls(classes: pd.DataFrame, all_runs: pd.DataFrame) -> Iterator[Draw
 
 def plot_confusion(axes: Axes, confusions: Sequence[Confusion], names: Sequence[str]) -> Axes:
     """Draw the mean of confusion matrices, as shares of each true class."""
+    names = shorten(names)
     totals = [np.maximum(confusion.true_K[:, None], 1) for confusion in confusions]
     matrices = [confusion.to_matrix() for confusion in confusions]
     shares = np.mean([matrix / total for matrix, total in zip(matrices, totals, strict=True)], axis=0)
@@ -156,17 +159,19 @@ def draw_confusions(
         figure, rows = make_figure(1, len(kinds), 4.3 * len(kinds), 4.4)
         for axes, (kind, of_kind) in zip(rows[0], kinds.items(), strict=True):
             plot_confusion(axes, [confusions[key] for key in of_kind["key"]], names)
-            axes.set_title(f"{kind}, n = {len(of_kind)} runs")
+            axes.set_title(f"{kind}, n = {count(len(of_kind), 'run')}")
         rows[0][0].set_ylabel("true class")
         yield Drawn(
             name=f"f7-confusion-{number}",
             title=f"F7. Confusion matrices of collapsed runs: {setting}, {title_of(str(data))}",
             caption=join(
                 [
-                    f"Mean confusion matrices as shares of each true class, over n = {is_collapsed.sum()} "
-                    f"runs with a dead class and n = {len(healthy)} healthy runs of the same methods "
+                    f"Mean confusion matrices as shares of each true class, over n = "
+                    f"{count(int(is_collapsed.sum()), 'run')} with a dead class and n = "
+                    f"{count(len(healthy), 'healthy run')} of the same methods "
                     f"({_count_collapsed(block)}). Shares below {SHOWN_FROM} are not printed; no interval is "
-                    "drawn. An empty column is a class that is never predicted.",
+                    f"drawn. In a column without numbers no share reaches {SHOWN_FROM}: the class is seldom "
+                    "or never predicted.",
                     describe_left_out(_block_of(runs, setting, data)),
                     describe_dataset(block),
                 ]
@@ -177,6 +182,7 @@ def draw_confusions(
 
 def plot_pairs(axes: Axes, pairs: Sequence[tuple[int, int, float]], names: Sequence[str]) -> Axes:
     """Draw one bar per pair of classes, as `confused_pairs` returns them."""
+    names = shorten(names)
     labels = [f"{names[true]}, taken for {names[predicted]}" for true, predicted, _ in pairs]
     axes.barh(range(len(pairs)), [share for *_, share in pairs], color=PAIR_COLOUR)
     for place, (*_, share) in enumerate(pairs):
@@ -203,8 +209,8 @@ def _draw_pairs(
         caption=join(
             [
                 f"The {len(pairs)} pairs of {len(names):,} classes that are confused most, as the mean share "
-                f"of the true class over n = {len(block)} complete runs of all methods, without interval. "
-                "All other pairs are left out.",
+                f"of the true class over n = {count(len(block), 'complete run')} of all methods, without "
+                "interval. All other pairs are left out.",
                 left_out,
                 describe_dataset(block),
             ]

@@ -108,9 +108,9 @@ def draw_differences(runs: pd.DataFrame) -> Iterator[Drawn]:
             caption=join(
                 [
                     f"Left of each pair of panels: {label} of both methods, joined by a line for each seed "
-                    f"({describe_n(map(len, pairs.values()))} pairs); black: the means. Right: method minus "
-                    f"{comparator} in points of 0.01; black: mean with 95 % Student t interval, from two "
-                    f"pairs on; grey: ±{100 * MARGIN:g} points, practically equivalent. Red lines and "
+                    f"({describe_n(map(len, pairs.values()), 'pair')}); black: the means. Right: method "
+                    f"minus {comparator} in points of 0.01; black: mean with 95 % Student t interval, from "
+                    f"two pairs on; grey: ±{100 * MARGIN:g} points, practically equivalent. Red lines and "
                     "crosses: pairs in which a run has a dead class.",
                     describe_left_out(block, "every pair"),
                     describe_dataset(block),

@@ -27,7 +27,9 @@ from analysis.figures.style import (
     describe_n,
     make_figure,
     marker_of,
+    shorten,
     title_of,
+    use_log_scale,
 )
 from analysis.naming import in_order
 from lt_rebalance.ground.confusion import MAX_SHOWN
@@ -165,7 +167,7 @@ def grid_figure(grids: Mapping[str, Grid], names: Sequence[str]) -> Figure:
     """Return a panel of real images and one of each architecture, two a row."""
     first = next(iter(grids.values()))
     chosen = sampled_classes(first.quality["class_count"].tolist())
-    names = [names[label] for label in chosen]
+    names = shorten([names[label] for label in chosen])
     grids = {method: grid.take(chosen) for method, grid in grids.items()}
     num_rows = -(-(len(grids) + 1) // 2)
     figure, rows = make_figure(num_rows, 2, 9.2, max(3.0, 0.3 * len(names)) * num_rows)
@@ -202,7 +204,7 @@ def nearest_figure(grids: Mapping[str, Grid], names: Sequence[str]) -> Figure:
         diversity = grid.diversity_K[label]
         pair = grid.images_3KJCHW[[_GENERATED, _NEAREST], label]
         plot_grid(axes, pair, ["generated", "nearest real"], [bool(diversity < COLLAPSED_BELOW), False])
-        title = f"{method}, seed {grid.seed}: {names[label]}, diversity {_number(diversity)}"
+        title = f"{method}, seed {grid.seed}: {shorten(names)[label]}, diversity {_number(diversity)}"
         axes.set_title(title, fontsize=9, loc="left")
     return figure
 
@@ -226,7 +228,7 @@ def plot_diversity(axes: Axes, classes: pd.DataFrame) -> Axes:
         medians = of_method.groupby("class_count")["diversity"].median()
         axes.plot(medians.index * aside, medians, color=colour, linewidth=1.2)
     axes.axhline(COLLAPSED_BELOW, color=COLLAPSED_COLOUR, linewidth=1, linestyle="--")
-    axes.set_xscale("log")
+    use_log_scale(axes)
     counts = sorted(set(classes["class_count"]))
     if len(counts) <= MAX_TICKS:
         axes.set_xticks(counts, [f"{count:,}" for count in counts])
@@ -255,7 +257,7 @@ def draw_diversity(results: Results) -> Iterator[Drawn]:
             name=f"f8-diversity-{index}",
             title=f"F8. Diversity of every class of every generator: {setting}",
             caption=(
-                f"Each mark is one class of one generator ({describe_n(per_kind)} generators per "
+                f"Each mark is one class of one generator ({describe_n(per_kind, 'generator')} per "
                 "architecture); architectures are slightly offset. Lines join medians; no interval is "
                 f"drawn. Below the dashed line ({COLLAPSED_BELOW}) a class is nearly one image; 1 is as "
                 f"diverse as the real images. {describe_dataset(of_setting)}"

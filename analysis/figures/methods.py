@@ -221,9 +221,9 @@ def draw_wins(contrasts: pd.DataFrame) -> Iterator[Drawn]:
             caption=join(
                 [
                     f"Share of seeds at which the row's {name_leading(of_setting)} is higher than the "
-                    f"column's; ties count half ({describe_n(of_setting['n_pairs'])} pairs). Orange: the row "
-                    "is better more often; purple: less often. Nothing is tested and no interval is drawn; "
-                    "T2 has a 95 % Clopper-Pearson interval for each share.",
+                    f"column's; ties count half ({describe_n(of_setting['n_pairs'], 'pair')}). Orange: the "
+                    "row is better more often; purple: less often. Nothing is tested and no interval is "
+                    "drawn; T2 has a 95 % Clopper-Pearson interval for each share.",
                     describe_pairs_left_out(of_setting),
                     describe_dataset(of_setting),
                 ]

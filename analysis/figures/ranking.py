@@ -14,6 +14,7 @@ from analysis.figures.style import (
     label_methods,
     make_figure,
     title_of,
+    use_log_scale,
 )
 from analysis.methods import MATCHED, RANKED
 from lt_rebalance.ground.metrics import METRICS
@@ -81,7 +82,7 @@ def _say_rank(method: Mapping[str, float]) -> str:
 def plot_pareto(axes: Axes, block: pd.DataFrame, looks: Mapping[str, tuple[str, str]]) -> Axes:
     """Draw means of one setting and C against device time, the Pareto front, and the margin of `MATCHED`."""
     known = block[block["mean"].notna() & (block["device_s"] > 0)]
-    axes.set_xscale("log")
+    use_log_scale(axes)
     matched = known[known["method"] == MATCHED]
     for mean in matched["mean"]:
         axes.axhspan(mean - MARGIN, mean + MARGIN, color="0.9", linewidth=0, gid="margin")

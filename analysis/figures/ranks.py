@@ -59,7 +59,7 @@ def _describe_blocks(runs: pd.DataFrame, num_blocks: int, num_seeds: int) -> str
     said = f"Each value is a seed's mean over {_list_data(data)}. " if len(data) > 1 else ""
     if num_blocks < num_seeds:
         said += (
-            f"{num_seeds - num_blocks} of {num_seeds} seeds are left out because some of their runs are "
+            f"Left out: {num_seeds - num_blocks} of {num_seeds} seeds, because some of their runs are "
             "missing, failed or diverged; divergence depends on the outcome. "
         )
     return said

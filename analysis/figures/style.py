@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +16,13 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter
 
 from lt_rebalance.ground.imbalance import say_data
+from lt_rebalance.ground.text import count
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish. No marker is a cross (collapsed run) or
 # an open diamond (the paper).
@@ -50,10 +55,14 @@ _STYLE: dict[Any, Any] = {  # Any: matplotlib types the names of its settings on
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
+    "text.parse_math": False,
     "svg.hashsalt": "lt_rebalance",
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
+LONGEST_NAME = 20
+"""characters of a name of a class that a figure shows"""
+_FONT = "DejaVu Sans"
 _CANVASES = {"png": FigureCanvasAgg, "svg": FigureCanvasSVG, "pdf": FigureCanvasPdf}
 
 
@@ -102,15 +111,45 @@ def title_of(data: str) -> str:
     return say_data(data).removeprefix("the ")
 
 
-def describe_n(counts: Iterable[float]) -> str:
-    """Return "n = 10", or "n = 8 to 10" where counts differ."""
-    values = sorted({int(count) for count in counts}) or [0]
-    return f"n = {values[0]}" if len(values) == 1 else f"n = {values[0]} to {values[-1]}"
+def describe_n(counts: Iterable[float], noun: str = "") -> str:
+    """Return "n = 10", or "n = 8 to 10" where counts differ; with a noun, "n = 1 run"."""
+    values = sorted({int(each) for each in counts}) or [0]
+    fewest = "" if len(values) == 1 else f"{values[0]:,} to "
+    return f"n = {fewest}{count(values[-1], noun) if noun else f'{values[-1]:,}'}"
 
 
 def describe_dataset(frame: pd.DataFrame) -> str:
     """Return the end of a caption: the data sets of a frame."""
     return f"Data set: {', '.join(dict.fromkeys(frame['dataset']))}."
+
+
+def shorten(names: Sequence[str]) -> list[str]:
+    """Return names of classes for a figure, long ones cut; where they would be equal, with positions."""
+    cut = [_cut(name) for name in names]
+    return [
+        short if short == name or cut.count(short) == 1 else _cut(name, f"… {position}")
+        for position, (name, short) in enumerate(zip(names, cut, strict=True))
+    ]
+
+
+def _cut(name: str, end: str = "…") -> str:
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - len(end)].rstrip() + end
+
+
+def describe_missing_letters(names: Iterable[str]) -> str:
+    """Say which letters of names are boxes in figures; empty if none are."""
+    known = get_font(findfont(_FONT)).get_charmap()
+    missing = dict.fromkeys(letter for name in names for letter in name if ord(letter) not in known)
+    if not missing:
+        return ""
+    return f"figures have boxes for letters that their font lacks: {' '.join(missing)}; tables have the names"
+
+
+def use_log_scale(axes: Axes) -> None:
+    """Give the x axis a log scale whose labels are numbers; matplotlib's own are formulas."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(LogFormatter())
+    axes.xaxis.set_minor_formatter(LogFormatter())
 
 
 def label_methods(axes: Axes, methods: Sequence[str]) -> None:
@@ -152,9 +191,15 @@ def to_pdf(drawn: Drawn) -> bytes:
 
 
 def _save(drawn: Drawn, kind: str, **options: Any) -> bytes:
-    """Print a figure whose layout is done; `savefig` would draw it again for the layout."""
+    """Print a figure whose layout is done; `savefig` would draw it again for the layout.
+
+    Names are shown as they are: "$" begins no formula; of letters that are boxes, `describe_missing_letters`.
+    """
     file, figure = io.BytesIO(), drawn.figure
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        for text in figure.findobj(Text):
+            text.set_parse_math(False)
         _settle(figure)
         figure.set_dpi(_DPI)
         canvas = _CANVASES[kind](figure)
@@ -163,14 +208,16 @@ def _save(drawn: Drawn, kind: str, **options: Any) -> bytes:
 
 
 def _settle(figure: Figure) -> None:
-    """Compute the layout of a figure once, and round the positions of its axes.
+    """Compute the layout of a figure, and round the positions of its axes.
 
     The layout solver may differ in the last bits between calls, and names of clip paths in an SVG are hashes
     of all bits.
     """
     if not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
         return
-    figure.draw_without_rendering()
+    # Axes that keep their aspect move within the first layout: their labels may be cut off.
+    for _ in range(2 if any(axes.get_aspect() != "auto" for axes in figure.axes) else 1):
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.axes:
         axes.set_position(tuple(round(each, 6) for each in axes.get_position(original=True).bounds))

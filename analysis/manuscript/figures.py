@@ -27,8 +27,7 @@ _CHARACTER_INCHES = 0.05
 _CELL_INCHES = 0.19
 """of a recall that can be read"""
 _STYLE: dict[Any, Any] = {  # Any: as in analysis.figures.style
-    "font.family": "STIXGeneral",
-    "mathtext.fontset": "stix",
+    "font.family": ["STIXGeneral", "DejaVu Sans"],  # the second has more letters
     "font.size": 7,
     "axes.titlesize": 8,
     "axes.labelsize": 7,
@@ -118,7 +117,7 @@ def _draw_differences(choice: Choice, column: float, text: float) -> Drawn | Non
         name="figure2-differences",
         title=f"Differences from {reference} in {label}",
         caption=(
-            f"Small marks: differences of two runs of one seed ({describe_n(counts)} pairs per method), in "
+            f"Small marks: differences of two runs of one seed ({describe_n(counts, 'pair')} per method), in "
             "points of 0.01; crosses: pairs in which a run never recognises a class. Large marks: means with "
             f"95 % t intervals. Grey: ±{100 * MARGIN:g} points, practically equivalent. Setting: "
             f"{choice.setting}; data set {choice.dataset}."

@@ -1,7 +1,11 @@
 """Figures show what the tables hold: positions, counts and captions are read back from the axes."""
 
 import dataclasses
+import html
+import itertools
 import re
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -17,10 +21,11 @@ from scipy import stats
 from analysis.collect import Results, read_results
 from analysis.compare import compare
 from analysis.figures import Drawn, draw_figures, to_png, to_svg
-from analysis.figures.classes import draw_confusions, plot_confusion, plot_recalls
+from analysis.figures.classes import draw_confusions, draw_recalls, plot_confusion, plot_recalls
 from analysis.figures.differences import draw_differences, pair_runs, plot_differences
 from analysis.figures.generators import (
     GAP,
+    draw_grids,
     grid_figure,
     nearest_figure,
     plot_diversity,
@@ -29,8 +34,18 @@ from analysis.figures.generators import (
 )
 from analysis.figures.methods import draw_replicates, plot_replicates, plot_wins
 from analysis.figures.ranks import draw_ranks, fewest_blocks, plot_ranks, rank_p_values, rank_table
-from analysis.figures.style import colour_of, marker_of
-from analysis.figures.training import MAX_COLLAPSED_LINES, draw_curves, plot_curves
+from analysis.figures.style import (
+    LONGEST_NAME,
+    colour_of,
+    describe_missing_letters,
+    describe_n,
+    make_figure,
+    marker_of,
+    shorten,
+    to_pdf,
+    use_log_scale,
+)
+from analysis.figures.training import MAX_COLLAPSED_LINES, draw_curves, place_after_first, plot_curves
 from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.paper import TABLE_1
 from tests.analysis.conftest import ACCURACY
@@ -212,9 +227,9 @@ def test_ranks_say_which_seeds_are_left_out(grid_results: Results) -> None:
     runs = grid_results.runs.query("method in ['none', 'undersample', 'oversample']").copy()
     runs.loc[runs.index[(runs["seed"] == 3) & (runs["data"] == "1/2")][:1], "state"] = "diverged"
     (drawn,) = draw_ranks(runs)
-    assert "n = 9 blocks" in drawn.caption and "1 of 10 seeds are left out" in drawn.caption
+    assert "n = 9 blocks" in drawn.caption and "Left out: 1 of 10 seeds" in drawn.caption
     (drawn,) = draw_ranks(runs[runs["state"] == "complete"].query("seed != 3"))
-    assert "left out" not in drawn.caption
+    assert "eft out" not in drawn.caption
 
 
 @pytest.mark.slow
@@ -272,10 +287,101 @@ def test_lines_of_collapsed_runs_are_capped(grid_results: Results) -> None:
 
 def test_curves_run_over_epochs_where_budgets_are_epochs(grid_results: Results) -> None:
     labels = [
-        next(draw_curves(grid_results.rounds.assign(budget=budget), grid_results.runs)).figure.get_supxlabel()
-        for budget in ("30 epochs", "18000 steps")
+        next(
+            draw_curves(grid_results.rounds.assign(budget=budget), grid_results.runs, {})
+        ).figure.get_supxlabel()
+        for budget in ("30 epochs", "1 epoch", "18,000 steps")
     ]
-    assert labels == ["epoch", "step"]
+    assert labels == ["epoch", "epoch", "step"]
+
+
+def test_trainings_that_follow_a_first_one_begin_at_its_end() -> None:
+    """A second training of two rounds, a method that changes the trained network, and a training alone."""
+    rounds = pd.DataFrame(
+        {
+            "key": ["second", "second", "after", "alone", "alone"],
+            "round": [1, 2, 1, 1, 2],
+            "step": [100, 200, 0, 100, 200],
+        }
+    )
+    placed = place_after_first(rounds, {"second": (4, 400), "after": (4, 400)})
+    assert placed["round"].tolist() == [5, 6, 4, 1, 2]
+    assert placed["step"].tolist() == [500, 600, 400, 100, 200]
+    pd.testing.assert_frame_equal(place_after_first(rounds, {}), rounds)
+
+
+def test_curves_after_a_first_training_say_so_and_a_single_round_is_a_dot(grid_results: Results) -> None:
+    rounds = grid_results.rounds.query("data == '1/2' and method == 'none' and round == 1").assign(step=0)
+    runs = grid_results.runs.query("data == '1/2' and method == 'none'")
+    first = dict.fromkeys(runs["key"], (12, 7200))
+    (drawn,) = draw_curves(rounds, runs, first)
+    assert "begins where its first training ended" in drawn.caption
+    (axes,) = drawn.figure.axes
+    num_collapsed = int(runs["is_collapsed"].sum())
+    assert len(axes.lines) == 1 + num_collapsed > 1
+    assert {(line.get_marker(), *line.get_xdata()) for line in axes.lines} == {("o", 7200)}
+    (drawn,) = draw_curves(rounds, runs, {})
+    assert "first training" not in drawn.caption
+
+
+FORMULAS = ("$x^2$", "$1$ and $2$", r"$\frac{", "5 $", r"a\$b$", "$_$", "%", "{", "_", "&")
+
+
+@pytest.mark.parametrize("save", [to_svg, to_png, to_pdf])
+def test_names_of_classes_are_no_formulas(grid_results: Results, save: Callable[[Drawn], bytes]) -> None:
+    classes = grid_results.classes.query("data == '1/2' and seed == 0").copy()
+    classes["class_name"] = [FORMULAS[label] for label in classes["class"]]
+    (drawn,) = draw_recalls(classes, grid_results.runs)
+    file = save(drawn)
+    if save is to_svg:
+        texts = re.findall("<text[^>]*>([^<]*)</text>", file.decode())
+        assert set(FORMULAS) <= {html.unescape(text) for text in texts}
+
+
+def test_labels_of_log_axes_are_numbers() -> None:
+    figure, ((axes,),) = make_figure(1, 1, 4, 3)
+    axes.plot([2, 5000], [0, 1])
+    use_log_scale(axes)
+    svg = to_svg(Drawn(name="", title="", caption="", figure=figure)).decode()
+    assert {"10", "100", "1000"} <= set(re.findall("<text[^>]*>([^<]*)</text>", svg)) and "$" not in svg
+
+
+def test_long_names_are_cut_and_stay_different() -> None:
+    names = ["melanoma", "actinic keratoses and intraepithelial carcinoma", "x" * 21, "x" * 22, "y" * 20]
+    shown = shorten(names)
+    assert shown == ["melanoma", "actinic keratoses a…", "x" * 17 + "… 2", "x" * 17 + "… 3", "y" * 20]
+    assert max(map(len, shown)) == LONGEST_NAME
+
+
+@pytest.mark.filterwarnings("error")
+def test_figures_of_long_and_of_foreign_names_are_whole_and_without_a_warning(grid_results: Results) -> None:
+    names = [f"{label} actinic keratoses and intraepithelial carcinoma 猫" for label in range(9)] + ["猫"]
+    results = dataclasses.replace(grid_results, class_names=dict.fromkeys(grid_results.class_names, names))
+    classes = grid_results.classes.assign(
+        class_name=[names[label] for label in grid_results.classes["class"]]
+    )
+    drawn = [
+        next(draw_recalls(classes, results.runs)),
+        next(draw_confusions(results.runs, results.confusions, results.class_names)),
+        *itertools.islice(draw_grids(results), 2),
+    ]
+    for each in drawn:
+        to_png(each)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph")
+            box = each.figure.get_tightbbox()
+        assert box.x0 >= 0 and box.x1 <= each.figure.get_figwidth(), each.name
+
+
+def test_letters_that_figures_cannot_show_are_named_once() -> None:
+    assert describe_missing_letters(["Ünïcode", "дом", "…"]) == ""
+    said = describe_missing_letters(["猫犬", "猫"])
+    assert said == "figures have boxes for letters that their font lacks: 猫 犬; tables have the names"
+
+
+def test_counts_in_captions_have_the_form_of_their_noun() -> None:
+    assert describe_n([1, 1], "run") == "n = 1 run" and describe_n([], "pair") == "n = 0 pairs"
+    assert describe_n([1, 1000], "run") == "n = 1 to 1,000 runs" and describe_n([10]) == "n = 10"
 
 
 def test_recalls_are_means_over_runs(grid_results: Results) -> None:

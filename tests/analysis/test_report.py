@@ -119,11 +119,12 @@ def test_no_two_elements_have_one_id_and_every_anchor_is_there(report_dir: Path)
     assert {"t0-leaders", "results"} <= {name for pair in pointed for name in pair}
 
 
-def test_every_figure_has_its_caption_as_alternative_text(report_dir: Path) -> None:
+def test_every_figure_has_its_title_and_caption_as_alternative_text(report_dir: Path) -> None:
     page = (report_dir / "index.html").read_text(encoding="utf-8")
     alternatives = re.findall(r'<(?:img [^>]*alt|svg role="img" aria-label)="([^"]*)"', page)
-    captions = re.findall(r"<figcaption><strong>.*?</strong>(.*?)<span>", page, re.DOTALL)
-    assert alternatives and [text.strip() for text in captions] == alternatives
+    said = re.findall(r"<figcaption><strong>(.*?)</strong>(.*?)<span>", page, re.DOTALL)
+    assert alternatives == [f"{title.strip().removesuffix('.')}. {text.strip()}" for title, text in said]
+    assert len(set(alternatives)) == len(alternatives) > 1
 
 
 def test_page_has_no_chapter_of_methods_where_no_study_compares_them(report_dir: Path) -> None:
