@@ -63,7 +63,8 @@ def judge_hypotheses(results: Results) -> pd.DataFrame:
     evidence = Evidence(results)
     rows = []
     for hypothesis in HYPOTHESES:
-        missing = Finding(where="", verdict=NOT_TESTED, n=0, evidence=f"needs {hypothesis.needs}")
+        needs = f"needs {hypothesis.needs}"
+        missing = Finding(where="", verdict=NOT_TESTED, n=0, evidence=needs)
         for finding in list(hypothesis.judge(evidence)) or [missing]:
             rows.append(
                 {
@@ -75,7 +76,7 @@ def judge_hypotheses(results: Results) -> pd.DataFrame:
                     "where": finding.where,
                     "verdict": finding.verdict,
                     "n": finding.n,
-                    "evidence": finding.evidence,
+                    "evidence": (f"{needs}: " if finding.is_without_values else "") + finding.evidence,
                     "limits": hypothesis.limits,
                 }
                 | _registration(results, hypothesis.name, finding)

@@ -76,6 +76,8 @@ class Finding:
     """a sentence with the numbers"""
     cells: frozenset[str] = frozenset()
     """those of its parts"""
+    is_without_values: bool = False
+    """no seed has what a part compares"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,19 +332,29 @@ def conclude(
     def can_decide(p_values: Sequence[float]) -> bool:
         return any(judge([sign] * len(parts), p_values) != UNDECIDED for sign in signs)
 
+    is_without_values = not any(part.n or part.num_lost for part in at_hand)
     verdict = judge([part.effect for part in parts], [_deciding_p(part) for part in parts])
     if not can_decide([part.least_p for part in parts]):
         at_equal_n = ([least_p(n) if is_run else np.nan for is_run in is_at_hand] for n in itertools.count(1))
         fewest = next(n for n, p_values in enumerate(at_equal_n, start=1) if can_decide(p_values))
         is_short = all(part.num_planned < fewest for part in at_hand)
         reason = f"cannot reach p < {ALPHA:g}" if is_short else "have what this needs"
-        verdict, evidence = NOT_TESTED, f"fewer than {fewest} seeds {reason}: {evidence}"
+        verdict = NOT_TESTED
+        evidence = evidence if is_without_values else f"fewer than {fewest} seeds {reason}: {evidence}"
     elif is_confounded:
         verdict = UNDECIDED
         evidence += f"; {CONFOUNDED}"
     cells = frozenset(cell for part in parts for cell in part.cells)
-    n = min(part.n for part in at_hand)
-    return [Finding(where=where, verdict=verdict, n=n, evidence=evidence, cells=cells)]
+    return [
+        Finding(
+            where=where,
+            verdict=verdict,
+            n=min(part.n for part in at_hand),
+            evidence=evidence,
+            cells=cells,
+            is_without_values=is_without_values,
+        )
+    ]
 
 
 def _judge(
