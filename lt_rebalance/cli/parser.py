@@ -27,7 +27,7 @@ A sweep starts with python sweeps/full_grid.py, and the same command resumes it.
 python -m analysis results, whose tables are LaTeX too; with --paper, a paper's.
 
 exit codes: 0 done; 1 failed: verify found a difference, retry left failures, or an error
-ended the work; 2 refused: wrong input, or a store that cannot be used; 130 Ctrl-C"""
+ended the work; 2 refused: wrong input, or a store that cannot be used; 130 Ctrl-C; 143 SIGTERM"""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -62,15 +62,18 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:  # type: ignore[typ
         usage="lt-rebalance plan SWEEP.py [ITS OPTIONS] [--rate PRICE] [--json]\n"
         "       lt-rebalance plan STORE [--study NAME ...] [--rate PRICE] [--json]",
     )
+    of_store = make_store_plan_parser(has_help=False).format_help().partition("options:")[2]
+    parser.epilog = f"options of a store:{of_store}"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "what", type=place, metavar="SWEEP.py | STORE", help="a sweep, with its own options, or a store"
     )
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
-def make_store_plan_parser() -> argparse.ArgumentParser:
+def make_store_plan_parser(*, has_help: bool = True) -> argparse.ArgumentParser:
     """Return the parser of the arguments after the store of the command `plan`."""
-    parser = Parser(prog="lt-rebalance plan STORE", allow_abbrev=False)
+    parser = Parser(prog="lt-rebalance plan STORE", add_help=has_help, allow_abbrev=False)
     _add_studies(parser)
     _add_rate(parser)
     _add_json(parser)
@@ -253,6 +256,7 @@ def _add(
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s [STORE] [options]"  # an option with several values would take a STORE after it
     parser.add_argument(
         "store",
         type=place,
@@ -264,6 +268,7 @@ def _add_store(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_record(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s [STORE] RECORD [options]"
     parser.add_argument(
         "store", type=place, nargs="?", metavar="STORE", help="the store, or the folder of a published study"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lt_rebalance.cli.parser import make_store_plan_parser
 from lt_rebalance.cli.stores import choose_studies, open_existing, print_json
-from lt_rebalance.ground.text import format_duration, one_line
+from lt_rebalance.ground.text import count, one_line
 from lt_rebalance.monitoring.status import Status, read_status
 
 SHOWN = (
@@ -32,7 +32,10 @@ def _plan_sweep(sweep: str, arguments: list[str]) -> int:
 
 
 def _plan_store(location: str, arguments: list[str]) -> int:
-    options = make_store_plan_parser().parse_args(arguments)
+    try:
+        options = make_store_plan_parser().parse_args(arguments)
+    except ValueError as error:
+        raise ValueError(f"{error}; options of a sweep need its file: lt-rebalance plan SWEEP.py") from None
     store = open_existing(location)
     statuses = [read_status(store, study, time.time()) for study in choose_studies(store, options.study)]
     if options.json:
@@ -48,12 +51,15 @@ def _print_plan(status: Status, hourly_rate: float | None) -> None:
     runs = status.runs
     print(
         one_line(
-            f"{status.study}: {runs['planned']} runs, {runs['complete']} complete, {runs['missing']} to run"
+            f"{status.study}: {count(runs['planned'], 'run')}, {runs['complete']} complete, "
+            f"{runs['missing']} to run"
         )
     )
-    for kind, count in status.stages.items():
+    for kind, stages in status.stages.items():
         spending = status.spending_by_kind[kind].describe(hourly_rate)
-        print(one_line(f"  {kind} stages: {count['planned']} planned, {count['to_run']} to run; {spending}"))
+        print(
+            one_line(f"  {kind} stages: {stages['planned']} planned, {stages['to_run']} to run; {spending}")
+        )
     for method, each in status.spending_by_method.items():
         print(one_line(f"  method {method}: {each.describe(hourly_rate)}"))
     for cell in status.cells:
@@ -63,5 +69,4 @@ def _print_plan(status: Status, hourly_rate: float | None) -> None:
             )
         )
     print(one_line(f"  in all: {status.spending.describe(hourly_rate)}"))
-    if status.eta_s is not None:
-        print(one_line(f"  about {format_duration(status.eta_s)} on {status.num_slots} at a time"))
+    print(f"  {status.describe_time_left()}")

@@ -65,7 +65,7 @@ def _watch(store: Store, studies: list[str], options: argparse.Namespace) -> Non
         _watch_plainly(store, studies, every_s, console)
         return
     with Live(render(statuses, options.rate), console=console, auto_refresh=False, screen=False) as live:
-        while not all(map(is_over, statuses)):
+        while not all(status.is_over for status in statuses):
             time.sleep(every_s)
             statuses = _read(store, studies)
             live.update(render(statuses, options.rate), refresh=True)
@@ -77,18 +77,13 @@ def _watch_plainly(store: Store, studies: list[str], every_s: float, console: Co
     while True:
         statuses = _read(store, studies)
         for status in statuses:
-            line = f"{status.study}: {_account(status)}; {_time_left(status)}"
+            line = f"{status.study}: {_account(status)}; {status.describe_time_left()}"
             if shown.get(status.study) != line:
                 shown[status.study] = line
                 console.print(rich(line), soft_wrap=True)
-        if all(map(is_over, statuses)):
+        if all(status.is_over for status in statuses):
             return
         time.sleep(every_s)
-
-
-def is_over(status: Status) -> bool:
-    """Whether nothing is left to run."""
-    return status.runs["missing"] == 0
 
 
 def render(statuses: list[Status], hourly_rate: float | None) -> RenderableType:
@@ -101,11 +96,11 @@ def _render_study(status: Status, hourly_rate: float | None) -> RenderableType:
     stages = ", ".join(
         f"{kind} {count['done']} of {count['planned']}" for kind, count in status.stages.items()
     )
-    lines.append(f"stages done: {stages}; {_time_left(status)}")
+    lines.append(f"stages done: {stages}; {status.describe_time_left()}")
     lines += status.describe_spending(hourly_rate)
     for note in status.drivers:
         lines.append(f"sweep at work: process {note.pid} on {note.host}{_describe_clock(note)}")
-    if not status.drivers and not is_over(status):
+    if not status.drivers and not status.is_over:
         lines.append("no sweep is at work: run the same command again to resume")
     lines += [f"running: {_describe_trial(trial)}" for trial in status.running]
     lines += [f"straggler: {_describe_straggler(trial)}" for trial in status.running if trial.is_straggler]
@@ -134,14 +129,6 @@ def _account(status: Status) -> str:
     return f"planned={status.runs['planned']} " + " ".join(
         f"{state}={status.runs[state]}" for state in RUN_STATES
     )
-
-
-def _time_left(status: Status) -> str:
-    if is_over(status):
-        return "nothing is left to run"
-    if status.eta_s is None:
-        return "time left is unknown before a stage is done"
-    return f"about {format_duration(status.eta_s)} left, {status.num_slots} at a time"
 
 
 def _describe_trial(trial: Running) -> str:

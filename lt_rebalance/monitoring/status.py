@@ -122,6 +122,19 @@ class Status:
         known = [cell.typical_s for cell in self.cells if cell.typical_s is not None]
         return NUM_MORE * sum(known) if len(known) == len(self.cells) else None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to run."""
+        return self.runs["missing"] == 0
+
+    def describe_time_left(self) -> str:
+        """Return the time left, in words."""
+        if self.is_over:
+            return "nothing is left to run"
+        if self.eta_s is None:
+            return "time left is unknown before a stage is done"
+        return f"about {format_duration(self.eta_s)} left, {self.num_slots} at a time"
+
     def describe_spending(self, hourly_rate: float | None = None) -> Iterator[str]:
         """Yield lines on the device time, spent and to come, by kind of stage and by method."""
         yield f"device time: {self.spending.describe(hourly_rate)}"

@@ -194,6 +194,15 @@ def test_plan_of_a_store_tells_cost_by_stage_method_and_cell(call: Call, store: 
         assert f"  {name}" in text
 
 
+def test_plan_of_a_finished_store_says_so_and_its_options_are_explained(call: Call, store: Store) -> None:
+    assert "  nothing is left to run\n" in call("plan", store.location).out
+    said = list_commands(make_parser())["plan"].format_help()
+    assert "--rate PRICE" in said and "price of a device-hour" in said and "answer in JSON" in said
+    refused = call("plan", store.location, "--preset", "paper")
+    assert refused.code == 2
+    assert "unrecognized arguments: --preset paper; options of a sweep need its file" in refused.err
+
+
 @pytest.mark.slow
 def test_plan_of_a_sweep_passes_its_options_on(tmp_path: Path) -> None:
     options = ["--preset", "quick", "--seeds", "1", "--json", "--storage", str(tmp_path / "store")]
@@ -264,7 +273,9 @@ def test_show_finds_a_record_by_its_first_letters_or_its_path(call: Call, store:
 def test_show_of_a_failure_gives_its_traceback_and_the_log(call: Call, store: Store) -> None:
     key = list_runs(store)[0].key
     take_result(store, key)
-    assert "is not finished; 0 attempts have raised" in call("show", key, "--storage", store.location).out
+    assert (
+        "is not finished; 0 attempts ended in an error" in call("show", key, "--storage", store.location).out
+    )
     store.mark_failed(make_failure(key, "RuntimeError: broken"))
     assert "error: RuntimeError: broken" in call("show", key, "--storage", store.location).out
     assert call("show", key, "--storage", store.location, "--json").json["state"] == "failed"

@@ -440,6 +440,18 @@ def plant_new(tmp_path: Path, protocol: Protocol, execution: Execution) -> tuple
     return store.location, f"{store.location}/stages/{finished.key}"
 
 
+@pytest.mark.parametrize(
+    "parser",
+    [*list_commands(make_parser()).values(), analysis.__main__.make_parser()],
+    ids=lambda it: it.prog,
+)
+def test_usage_has_places_before_options_that_would_take_them(parser: argparse.ArgumentParser) -> None:
+    if any(action.option_strings and action.nargs == "+" for action in parser._actions):
+        names = [str(action.metavar) for action in parser._actions if not action.option_strings]
+        usage = parser.format_usage().removeprefix(f"usage: {parser.prog} ")
+        assert names and usage.startswith((f"[{names[0]}]", names[0])), usage
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(list_commands(make_parser())))
 def test_every_option_of_every_command_that_looks_acts_or_is_refused(
