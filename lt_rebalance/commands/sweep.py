@@ -6,8 +6,10 @@ Until something is run, neither torch nor Ray is imported: wrong input is refuse
 import argparse
 import contextlib
 import math
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import filterfalse
+from pathlib import Path
 
 from lt_rebalance.cluster.resources import ClusterSize, Resources, count_cpus, plan_resources
 from lt_rebalance.commands.agreement import list_asked, require_agreement
@@ -36,6 +38,7 @@ from lt_rebalance.data.counting import look_in
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.places import locate_data_dir
 from lt_rebalance.data.spec import DATA_DIR_VARIABLE
+from lt_rebalance.files.archive import require_outside
 from lt_rebalance.ground.exits import Parser, note, run_command
 from lt_rebalance.ground.option_types import finite, place, price, whole
 from lt_rebalance.monitoring.verbosity import DETAILED, LEVELS, NORMAL, QUIET, quieten
@@ -394,7 +397,11 @@ def open_results(options: argparse.Namespace) -> Store | None:
 
     Raises:
         StoreError: it cannot be used; errors as `open_store` and `require_store_on_all_nodes`.
+        ValueError: a new store would be inside of another, or of a published study.
     """
+    root = Path(options.storage).expanduser().absolute()
+    if not (options.plan or "://" in options.storage or os.path.exists(root / "store.json")):
+        require_outside("--storage", str(root.parent))
     store = open_store(options.storage, RESULTS_VERSION, create=not options.plan, is_read_only=options.plan)
     if store is not None and options.address is not None and not options.plan:
         from lt_rebalance.cluster.nodes import require_store_on_all_nodes

@@ -558,6 +558,15 @@ def test_plan_of_a_started_study_goes_by_what_its_stages_took(
     assert list_tree(tmp_path) == before
 
 
+def test_new_store_inside_of_another_is_refused(call: Call, finished: Finished) -> None:
+    for stage in finished.stages:
+        finished.commit(stage)
+    assert call(finished.arguments).code == 0
+    inside = call([*finished.arguments[:-1], "results/studies/new"])
+    assert inside.code == 2 and "results, a store or a published study" in inside.err
+    assert not Path("results/studies/new").exists()
+
+
 @pytest.mark.parametrize("asked", [[], ["--device", "cpu"]])
 def test_study_goes_on_in_the_precision_that_it_was_begun_in(
     asked: list[str], call: Call, finished: Finished, monkeypatch: pytest.MonkeyPatch
