@@ -206,7 +206,7 @@ def test_sweep_with_failures_exits_1_with_a_summary_by_cause_and_the_number_in_q
     assert run_sweep("--storage", str(tmp_path)) == 1
     shown = capsys.readouterr().out
     assert "failed runs by cause: infrastructure 1, memory 1" in shown
-    assert f"quarantine: 1 damaged files were set aside in {tmp_path}/quarantine" in shown
+    assert f"quarantine: set aside: 1 damaged file in {tmp_path}/quarantine" in shown
     assert shown.splitlines()[-1] == "planned=2 complete=0 failed=2 diverged=0 missing=0"
 
 

@@ -13,6 +13,7 @@ from lt_rebalance.stages.kinds import open_run, run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.stage import RESULTS_VERSION
+from lt_rebalance.training.classifier import ClassifierTraining
 
 
 def open_at(directory: Path) -> Store:
@@ -128,10 +129,14 @@ def test_trial_of_which_a_seed_diverges_ends_with_the_worst_score(
         assert result["macro_f1_by_seed"] == [0.0, 0.0]
 
 
-def test_trial_whose_stage_fails_for_good_says_so(small_search: Search, tmp_path: Path) -> None:
-    execution = dataclasses.replace(small_search.execution, torch_version="1.0")
-    search = dataclasses.replace(small_search, execution=execution)
-    result = make_trial(search, open_at(tmp_path)).train()
+def test_trial_whose_stage_fails_for_good_says_so(
+    small_search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("made up")
+
+    monkeypatch.setattr(ClassifierTraining, "_train_round", fail)
+    result = make_trial(small_search, open_at(tmp_path)).train()
     assert (result["outcome"], result["done"]) == ("failed", True)
     assert "macro_f1" not in result
 

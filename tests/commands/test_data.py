@@ -463,7 +463,7 @@ def test_set_is_shown_within_80_columns(pets: Path, call: Call) -> None:
         "13 train, 6 test",
         "16 x 16 (19)",
         "ratio:  2",
-        "head    1 classes with 46.2%",
+        "head    1 class with 46.2%",
     ):
         assert part in answer.out
     assert "warning: fewer than 10 train images of 'cat', 'dog', 'eel'" in answer.out
