@@ -120,9 +120,10 @@ def _describe_mixtures(reader: StoreReader) -> Iterator[str]:
         is_told_by_commit = all(", source " not in code and code != UNKNOWN_CODE for code in codes)
         yield f"results come from {len(codes)} {'commits' if is_told_by_commit else 'states'} of the code"
     if untold := codes[UNKNOWN_CODE]:
+        verb = "records" if untold == 1 else "record"
         yield (
-            f"{untold} results record neither a commit nor a hash of their code, so results of different "
-            "code cannot be distinguished"
+            f"{count(untold, 'result')} {verb} neither a commit nor a hash of their code, so results of "
+            "different code cannot be distinguished"
         )
     for name, meaning in {
         "device": "kinds of device",
@@ -131,4 +132,5 @@ def _describe_mixtures(reader: StoreReader) -> Iterator[str]:
         if len(values := Counter(row[name] for row in finished)) > 1:
             yield f"results come from {len(values)} {meaning}"
     if dirty := sum(row["is_dirty"] is True for row in finished):
-        yield f"{dirty} results were made with uncommitted changes to tracked files"
+        verb = "was" if dirty == 1 else "were"
+        yield f"{count(dirty, 'result')} {verb} made with uncommitted changes to tracked files"

@@ -146,7 +146,9 @@ def test_error_has_its_outcome_and_cause_wherever_it_is_raised(
         failures = [failure for key in store.list_keys() if (failure := store.load_failure(key)) is not None]
         assert {(failure.error, failure.cause) for failure in failures} <= {(words, cause)}
         assert failures or kind != "stages"
-        assert kept == ({cause} if outcome == AGAIN else set())
+        # A final error is kept with the unfinished seeds of a rung, of which one alone may have failed.
+        is_kept = outcome == AGAIN or (kind == "rungs" and place != "measuring")
+        assert kept == ({cause} if is_kept else set())
     else:
         assert "made up" in result["reason"]
         assert kept == ({cause} if cause else set())
