@@ -255,12 +255,12 @@ def test_results_of_published_studies_are_those_of_their_reports() -> None:
         for cell in read_table("sample", "t1-replication-all")
     ]
     of_cifar = [describe_result(cell) for cell in read_table("cifar10_lt", "t1-replication-all")]
-    measures = [f"{each}_{of}" for each in ("accuracy", "macro_f1", "loss") for of in ("mean", "paper")]
+    measures = ("accuracy", "macro_f1", "loss")
     of_replication = [
         [
             "original set" if cell["data"] == "original" else f"C = {cell['data']}",
             cell["method"],
-            *(f"{float(cell[measure]):.3f}" for measure in measures),
+            *(describe_measure(cell, measure, of) for measure in measures for of in ("mean", "paper")),
             cell["num_collapsed"],
         ]
         for cell in read_table("replication", "t1-replication-all")
@@ -273,13 +273,21 @@ def test_results_of_published_studies_are_those_of_their_reports() -> None:
         lines = [line for line in read_section(heading).splitlines() if line.startswith("| ")]
         rows = [[each.strip() for each in line.split("|")[1:-1]] for line in lines]
         assert rows[1:] == expected and len(expected) >= 5
-    # "Ten rows are within 3.5 points of the paper's", and in three others our run loses classes.
-    cells = read_table("replication", "t1-replication-all")
-    gaps = [abs(float(cell["accuracy_mean"]) - float(cell["accuracy_paper"])) for cell in cells]
-    far = [cell["num_collapsed"] for cell, gap in zip(cells, gaps, strict=True) if gap > 0.035]
-    assert len(cells) == 15 and sorted(far) == ["0", "0", "1", "1", "1"]
+    # "The mean accuracies of twelve rows are within 3.8 points", and what the other three are.
+    far = {
+        (cell["data"], cell["method"])
+        for cell in read_table("replication", "t1-replication-all")
+        if abs(float(cell["accuracy_mean"]) - float(cell["accuracy_paper"])) > 0.038
+    }
+    assert far == {("7/9", "none"), ("1/2", "none"), ("7/9", "mlp_cgan_leaky")}
     picture = (ROOT / "docs" / "assets" / "accuracy-sample.png").read_bytes()
     assert picture == (ROOT / "studies/sample/report/figures/f1-replicates-2.png").read_bytes()
+
+
+def describe_measure(cell: dict[str, str], measure: str, of: str) -> str:
+    """Return a mean with its standard deviation, or the paper's single number."""
+    value = f"{float(cell[f'{measure}_{of}']):.3f}"
+    return f"{value} ± {float(cell[f'{measure}_sd']):.3f}" if of == "mean" else value
 
 
 def read_table(study: str, name: str) -> list[dict[str, str]]:
