@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from lt_rebalance.ground.disk import cannot_be_written
-from lt_rebalance.ground.errors import DataError, StorageError
+from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.stages.stage_errors import describe_error, describe_way, find_cause
 from lt_rebalance.store import StoreError
 
@@ -47,7 +47,7 @@ class Attempt:
     | what is raised | outcome | cause |
     |---|---|---|
     | an OSError of a full or read-only disk | "unwritable" | |
-    | UnfitWorkerError; DataError, as the main process has read the data | "blocked" | |
+    | UnfitWorkerError | "blocked" | |
     | StorageError; before the store is open, StoreError and any OSError | "blocked" | |
     | StoreError | "blocked", and recorded | infrastructure |
     | NotApplicableError | "failed" immediately | not applicable |
@@ -99,7 +99,7 @@ class Attempt:
     def _end(self, error: BaseException) -> Result:
         if cannot_be_written(error):
             return _stop("unwritable", str(error))
-        if isinstance(error, StorageError | UnfitWorkerError | DataError):
+        if isinstance(error, StorageError | UnfitWorkerError):
             return _stop("blocked", str(error))
         if self._keeper is None:
             return _stop("blocked", str(error)) if isinstance(error, StoreError | OSError) else _fail(error)

@@ -67,9 +67,8 @@ def _ask(
     Raises:
         ClusterError: as `require_store_on_all_nodes`.
     """
-    remote: Any = ray.remote(num_cpus=0, max_retries=0)(
-        find_fault
-    )  # Any: the decorator hides what it decorates
+    # Any: Ray's decorator hides what it decorates.
+    remote: Any = ray.remote(num_cpus=0, max_retries=0)(find_fault)
     asked = {}
     for node_id, node in nodes.items():
         strategy = NodeAffinitySchedulingStrategy(node_id, soft=False)

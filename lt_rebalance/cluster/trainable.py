@@ -13,6 +13,7 @@ from ray import tune
 
 from lt_rebalance.cluster.attempt import DONE, Attempt, UnfitWorkerError
 from lt_rebalance.data import at_hand
+from lt_rebalance.ground.errors import DataError
 from lt_rebalance.ground.own_file import hand_on, take_in
 from lt_rebalance.stages.kinds import open_run
 from lt_rebalance.stages.provenance import driver_source, find_mismatch
@@ -222,9 +223,19 @@ class StageTrainable(tune.Trainable):
                 "driver": self._driver,
                 "kept": self._config.get("kept", ()),
             }
+            self._require_data(stages[0].data.dataset)
             self._run = open_run(stages, self._store, self._data_dir, **options)
             self._follow(self._run)
         return self._run
+
+    def _require_data(self, dataset: str) -> None:
+        """Raise an UnfitWorkerError if this worker cannot read a data set, as the main process could."""
+        from lt_rebalance.stages.inputs import load_dataset_once
+
+        try:
+            load_dataset_once(dataset, self._data_dir)
+        except DataError as error:
+            raise UnfitWorkerError(str(error)) from error
 
     def _follow(self, run: "StageRun[Any, Any]") -> None:
         assert self._observer is not None

@@ -1,11 +1,12 @@
 """Continue a study on the device and in the precision that it began with, where the user names neither."""
 
 import argparse
+from typing import Any
 
 from lt_rebalance.ground.exits import note
 from lt_rebalance.store import StoreError, open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION
-from lt_rebalance.training.device import AUTO, count_gpus, resolve_execution
+from lt_rebalance.training.device import AUTO, count_gpus, resolve_execution, torch_version
 
 
 def as_begun(options: argparse.Namespace, study: str) -> argparse.Namespace:
@@ -17,8 +18,8 @@ def as_begun(options: argparse.Namespace, study: str) -> argparse.Namespace:
         ValueError: the study was begun on a GPU, and this machine has none.
     """
     begun = _read_execution(options, study) if AUTO in (options.device, options.precision) else {}
-    if not begun:
-        return options
+    if (begun.get("torch_version"), begun.get("num_threads")) != (torch_version(), options.threads):
+        return options  # no study, or one whose runs have other keys in any case
     chosen = argparse.Namespace(**vars(options))
     if options.device == AUTO:
         chosen.device = begun["device"]
@@ -42,7 +43,7 @@ def as_begun(options: argparse.Namespace, study: str) -> argparse.Namespace:
     return chosen
 
 
-def _read_execution(options: argparse.Namespace, study: str) -> dict[str, str]:
+def _read_execution(options: argparse.Namespace, study: str) -> dict[str, Any]:
     """Return how a study in the store computes; empty if there is none that can be read."""
     try:
         store = open_store(options.storage, RESULTS_VERSION, create=False, is_read_only=True)

@@ -37,7 +37,8 @@ from lt_rebalance.training.lane import TrainingSet, to_floats
 
 
 @functools.lru_cache(maxsize=2)
-def _load_dataset_once(name: str, data_dir: str | None) -> Dataset:
+def load_dataset_once(name: str, data_dir: str | None) -> Dataset:
+    """Load a data set, once per process; a DataError if it is missing or damaged here."""
     return load_at_hand(name) if is_own_name(name) else load_dataset(name, data_dir)
 
 
@@ -66,7 +67,7 @@ class InputReader:
             DataError: the data set is missing or damaged.
         """
         self.spec: DatasetSpec = get_dataset_spec(dataset)
-        self._dataset = _load_dataset_once(dataset, data_dir)
+        self._dataset = load_dataset_once(dataset, data_dir)
         self._store = store
         self._device = device
 

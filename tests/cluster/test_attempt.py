@@ -53,7 +53,7 @@ ERRORS: dict[str, tuple[Callable[[], BaseException], str, str]] = {
     "connection": (lambda: ConnectionError("made up"), AGAIN, "infrastructure"),
     "full": (lambda: OSError(errno.ENOSPC, "made up"), "unwritable", ""),
     "storage": (lambda: StorageError("made up"), "blocked", ""),
-    "data": (lambda: DataError("made up"), "blocked", ""),
+    "data, once it is loaded": (lambda: DataError("made up"), "failed", "input"),
     "store": (lambda: StoreError("made up"), "blocked", "infrastructure"),
 }
 PLACES = {

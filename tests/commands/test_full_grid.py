@@ -582,6 +582,8 @@ def test_study_goes_on_in_the_precision_that_it_was_begun_in(
     assert "goes on as it was begun, on cpu in float32; on cpu in bfloat16, this machine's" in answer.err
     other = call([*finished.arguments[len(CPU) :], "--precision", "bfloat16", "--plan", "--json"])
     assert (json.loads(other.out)["runs"]["complete"], other.err) == (0, "")
+    more = call([*finished.arguments[len(CPU) :], "--threads", "2", "--plan", "--json"])
+    assert (json.loads(more.out)["runs"]["complete"], more.err) == (0, "")  # other keys in any case
 
 
 def test_study_that_was_begun_on_a_gpu_is_not_trained_again_on_a_cpu_unasked(

@@ -18,7 +18,7 @@ from lt_rebalance.search.account import SearchBudget
 from lt_rebalance.search.files import make_account
 from lt_rebalance.search.owners import list_owned
 from lt_rebalance.search.search import Search
-from lt_rebalance.stages.inputs import _load_dataset_once
+from lt_rebalance.stages.inputs import load_dataset_once
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
@@ -43,9 +43,9 @@ def pets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a folder of tiny colour pictures, of which nothing is known."""
     monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(at_hand, "_AT_HAND", {})
-    _load_dataset_once.cache_clear()
+    load_dataset_once.cache_clear()
     yield write_folder(tmp_path / "pets", draw_images())
-    _load_dataset_once.cache_clear()
+    load_dataset_once.cache_clear()
 
 
 @pytest.fixture

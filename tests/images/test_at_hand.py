@@ -17,7 +17,7 @@ from lt_rebalance.ground.errors import DataError
 from lt_rebalance.images.cache import CACHE_DIR_VARIABLE
 from lt_rebalance.images.load import bring, load_at_hand
 from lt_rebalance.images.options import OwnOptions
-from lt_rebalance.stages.inputs import _load_dataset_once
+from lt_rebalance.stages.inputs import load_dataset_once
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.protocols import Protocol, make_cell
@@ -30,9 +30,9 @@ from tests.own_images import COUNTS, draw_images, write_folder
 def _nothing_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(at_hand, "_AT_HAND", {})
-    _load_dataset_once.cache_clear()
+    load_dataset_once.cache_clear()
     yield
-    _load_dataset_once.cache_clear()
+    load_dataset_once.cache_clear()
 
 
 @pytest.fixture

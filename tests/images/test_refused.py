@@ -19,7 +19,7 @@ from lt_rebalance.images.cache import CACHE_DIR_VARIABLE
 from lt_rebalance.images.load import Look, bring, load_own, look_at
 from lt_rebalance.images.options import OwnOptions
 from lt_rebalance.images.splitting import draw_split
-from lt_rebalance.stages.inputs import InputReader, _load_dataset_once
+from lt_rebalance.stages.inputs import InputReader, load_dataset_once
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
@@ -32,10 +32,10 @@ from tests.own_images import COUNTS, SIDE, draw_images, to_arrays, write_folder,
 def _nothing_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(at_hand, "_AT_HAND", {})
-    _load_dataset_once.cache_clear()
+    load_dataset_once.cache_clear()
     require_set_aside_apart.cache_clear()
     yield
-    _load_dataset_once.cache_clear()
+    load_dataset_once.cache_clear()
     require_set_aside_apart.cache_clear()
 
 

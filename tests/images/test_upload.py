@@ -19,7 +19,7 @@ from lt_rebalance.images import upload as upload_module
 from lt_rebalance.images.cache import CACHE_DIR_VARIABLE
 from lt_rebalance.images.load import bring, load_at_hand, note_uploaded, upload_own
 from lt_rebalance.images.options import OwnOptions
-from lt_rebalance.stages.inputs import _load_dataset_once
+from lt_rebalance.stages.inputs import load_dataset_once
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.studies.plan import compile_study, describe_plan
@@ -37,9 +37,9 @@ def _nothing_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(at_hand, "_AT_HAND", {})
     monkeypatch.setattr(upload_module, "PIECE_BYTES", 2000)  # of 768 bytes an image: two a piece
-    _load_dataset_once.cache_clear()
+    load_dataset_once.cache_clear()
     yield
-    _load_dataset_once.cache_clear()
+    load_dataset_once.cache_clear()
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_damaged_upload_is_never_learned_from_and_is_mended_by_another(
         pieces_of["labels"] = pieces_of["groups"]
         store.files.replace(index, json.dumps(plain).encode())
     shutil.rmtree(tmp_path / "cache")
-    _load_dataset_once.cache_clear()
+    load_dataset_once.cache_clear()
     with pytest.raises(DataError, match=r"as they were put there, got a damaged set.*--upload-data"):
         load_at_hand(name)
     assert not list((tmp_path / "cache" / "lt_rebalance" / "sets").iterdir())

@@ -14,7 +14,7 @@ from lt_rebalance.data.long_tail import DataConfig, choose_validation
 from lt_rebalance.images.cache import CACHE_DIR_VARIABLE
 from lt_rebalance.images.load import bring
 from lt_rebalance.images.options import OwnOptions
-from lt_rebalance.stages.inputs import InputReader, _load_dataset_once
+from lt_rebalance.stages.inputs import InputReader, load_dataset_once
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.protocols import Protocol, make_cell
@@ -32,9 +32,9 @@ WITH_SPLIT = COUNTS | {"val": (3, 1, 2)}
 def _nothing_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(at_hand, "_AT_HAND", {})
-    _load_dataset_once.cache_clear()
+    load_dataset_once.cache_clear()
     yield
-    _load_dataset_once.cache_clear()
+    load_dataset_once.cache_clear()
 
 
 def make_stage(name: str, protocol: Protocol, execution: Execution, validation: int) -> ClassifierStage:
