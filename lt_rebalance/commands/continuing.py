@@ -30,15 +30,14 @@ def as_begun(options: argparse.Namespace, study: str) -> argparse.Namespace:
     num_gpus = 0 if options.device == "cpu" else count_gpus()
     if options.device == AUTO and chosen.device == "cuda" and not num_gpus:
         raise ValueError(
-            f"study {study} in {options.storage} was begun on a GPU, and found none here; run it where there "
-            "is one, or give --device cpu, which trains all its runs again"
+            f"study {study} in {options.storage} was begun on a GPU, and this machine has none; run it where "
+            "there is one, or give --device cpu, which trains all its runs again"
         )
     new = resolve_execution(options.device, options.precision, 1, has_cuda=bool(num_gpus))
     if (chosen.device, chosen.precision) != (new.device, new.precision):
-        here = f"on {new.device} in {new.precision}"
         note(
-            f"study {study} goes on as it was begun, on {chosen.device} in {chosen.precision}; {here}, this "
-            "machine's choice, all its runs would be trained again"
+            f"study {study} goes on as it was begun, on {chosen.device} in {chosen.precision}; this machine "
+            f"would choose {new.device} and {new.precision}, which trains all its runs again"
         )
     return chosen
 

@@ -105,7 +105,9 @@ def _advise(
         return ""
     smallest = min(counts_K[label] for label in targets)
     if smallest == 1:
-        return "; a class to fill has a single image, and there is nothing between one: use oversample there"
+        return (
+            "; a class to fill has a single image, and interpolation needs two: take oversample or a higher C"
+        )
     return (
         f"; the smallest class to fill has {smallest} images, so set {' or '.join(options)} to at most "
         f"{smallest - 1}"

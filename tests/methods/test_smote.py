@@ -114,7 +114,7 @@ def test_class_with_too_few_images_is_told_and_fewer_neighbours_serve_it() -> No
 
 @pytest.mark.parametrize("name", ["smote", "deep_smote"])
 def test_class_of_one_image_is_told_that_nothing_lies_between(name: str) -> None:
-    with pytest.raises(ValueError, match=r"a single image, .* use oversample there$"):
+    with pytest.raises(ValueError, match=r"a single image, and interpolation needs two: take oversample"):
         make(name, [20, 1], k_neighbors=1)
 
 
