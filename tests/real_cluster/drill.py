@@ -243,6 +243,8 @@ def try_disk_of_head(story: Story, token: str) -> None:
 def break_hosts(story: Story, hosts: Mapping[str, Host], nodes: Nodes, work: Work) -> None:
     """Kill the Ray of one host. When it is back, cut the link of another host, and restore it later."""
     killed, cut = hosts["h1"], hosts["h2"]
+    for host in (killed, cut):
+        host.hold()
     story.wait("h1 and h2 are in the midst of a stage", lambda: all(map(work.list_midway, (killed, cut))))
     lost = work.list_midway(killed)
     at_s = story.tell("h1: every process of Ray is killed")
@@ -258,6 +260,8 @@ def break_hosts(story: Story, hosts: Mapping[str, Host], nodes: Nodes, work: Wor
     lost = work.list_midway(cut)
     at_s = story.tell("h2: its link is cut")
     cut.cut()
+    for host in (killed, cut):
+        host.release()
     facts = story.facts["cut"] = {"stages": lost, "at_s": at_s}
     facts["death_found_s"] = story.wait("h2 is found dead", lambda: not nodes.has(cut))
     done = len(work.done)

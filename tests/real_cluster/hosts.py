@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from patient_network import HOLD
 from sandbox import ENTER, HOME, LAB, PATH, ROOT, list_exposed
 
 HERE = Path(__file__).parent
@@ -83,6 +84,18 @@ class Host:
     def mend(self) -> None:
         """Bring its network link up again."""
         _ip("link", "set", f"v-{self.name}", "up")
+
+    def hold(self) -> None:
+        """Let no stage of the patient network end there, until `release`."""
+        self._hold.touch()
+
+    def release(self) -> None:
+        """Let its stages go on."""
+        self._hold.unlink()
+
+    @property
+    def _hold(self) -> Path:
+        return self.directory / HOLD.relative_to("/")
 
     def _list_pids(self) -> Iterator[int]:
         for line in _ip("netns", "pids", self.name).splitlines():

@@ -1,6 +1,7 @@
 """A classifier that takes time and no processor: its stages last while hosts break, beside other tests."""
 
 import time
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -8,14 +9,25 @@ from torch import nn
 NAME = "tests/real_cluster/patient_network.py:patient"
 """from the root of the checkout"""
 STEP_S = 0.04
+HOLD = Path("/tmp/patient_hold")
+"""While a host has this file, no stage ends there: so it is broken in the midst of one, on any machine."""
+STEPS_BEFORE_HOLD = 150
+"""of one process: past the first round of 100 steps, and so past a checkpoint"""
 
 
 class _Pause(nn.Module):
     """Waits in each step of a training."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_steps = 0
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if self.training:
             time.sleep(STEP_S)
+            self.num_steps += 1
+            while self.num_steps > STEPS_BEFORE_HOLD and HOLD.exists():
+                time.sleep(STEP_S)
         return images
 
 
