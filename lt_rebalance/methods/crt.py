@@ -4,7 +4,8 @@ Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis 2020, Decoupling Repre
 Long-Tailed Recognition, arXiv 1910.09217, section 4.1 (classifier re-training), sampling by equation 1 with q
 = 0: all classes are equally likely. Deviations: the second training has the learning rate of the first and
 comes on top of it, as long as the first unless set (10 epochs after 90 in the paper, at a far higher learning
-rate: a new layer needs more steps); items of a class are drawn with replacement.
+rate: a new layer needs more steps); items of a class are drawn with replacement; a network with dropout is
+retrained without it, except where tests use the statistics of their batches.
 
 Shape suffix: K classes.
 """

@@ -4,7 +4,7 @@ Source: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis 2020, Decoupling Repre
 Long-Tailed Recognition, arXiv 1910.09217, section 4.1 (learnable weight scaling, equation 6), sampling by
 equation 1 with q = 0. Deviations: the bias is scaled with the weights; the second training has the learning
 rate of the first and comes on top of it, as long as the first unless set; items of a class are drawn with
-replacement.
+replacement; dropout is off as in cRT.
 
 Shape suffix: K classes.
 """

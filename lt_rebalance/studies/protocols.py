@@ -228,8 +228,9 @@ PROTOCOLS = {
     # 2019 (arXiv 1906.07413, github.com/kaidic/LDAM-DRW, commit 65e2597): no Nesterov, 1/100 of the rate
     # after 160 of 200 epochs and 1/10,000 after 180. Deviations: the rate rises by step, where theirs rises
     # by epoch over the same 5; images are not standardised by channel; initial weights are torch's own; the
-    # last epoch is reported, where theirs prints the best on the test set. `--set
-    # classifier.weight_decay=5e-4` is the other weight decay in use.
+    # last epoch is reported, where theirs prints the best on the test set; a weighted loss is not divided by
+    # the weights of its batch (docs/settings.md). `--set classifier.weight_decay=5e-4` is the other weight
+    # decay in use.
     "cifar_lt": dataclasses.replace(
         _SOUND,
         name="cifar_lt",

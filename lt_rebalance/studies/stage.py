@@ -155,12 +155,16 @@ class ClassifierStage(Stage):
         )
 
     def as_representation(self) -> "RepresentationStage | None":
-        """Return the same training as a representation for others; None unless its method is "none"."""
+        """Return the same training as a representation for others.
+
+        None unless its method is "none" and its tests leave no statistics of their images in the network.
+        """
         if self.kind != ClassifierStage.kind or self.method.name != "none":
             return None
+        if self.classifier.uses_batch_statistics:
+            return None
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        classifier = dataclasses.replace(self.classifier, selection="last")
-        return RepresentationStage(**values | {"classifier": classifier})
+        return RepresentationStage(**values | {"classifier": self.classifier.unmeasured()})
 
     def on_validation(self) -> "ValidationStage":
         """Return the same training, measured only on its validation set."""

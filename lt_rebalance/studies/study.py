@@ -122,13 +122,14 @@ class Cell:
         }
         first_stage, classifier = None, self.classifier
         method = get_method(self.method.name) if is_at_hand(self.method.name) else METHODS["none"]
-        measures_first = shares_first and method.acts_after_training_alone
+        # The first training is measured at its end: what selects a round trains a network of its own.
+        measures_first = shares_first and method.acts_after_training_alone and classifier.selection == "last"
         if self.method.needs_first or measures_first:
             first_stage = RepresentationStage(
                 **common,
                 method=MethodConfig(name="none", draw=None),
                 generator_stage=None,
-                classifier=dataclasses.replace(classifier, selection="last"),
+                classifier=classifier.unmeasured(),
             )
         if method.then is not None or measures_first:
             classifier = dataclasses.replace(classifier, budget=self._second_budget(method.then))

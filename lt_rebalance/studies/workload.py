@@ -61,7 +61,7 @@ def describe_batches(data: DataConfig, classifier: ClassifierConfig) -> str:
     Validation sets and a user's splits are stored class by class, so that a batch of them has one class.
     """
     is_by_class = data.has_validation or is_own_name(data.dataset)
-    if classifier.evaluation_mode != "batch_statistics" or not is_by_class:
+    if not classifier.uses_batch_statistics or not is_by_class:
         return ""
     return (
         f"{data.dataset}: its test or validation images are stored by class, and batches are tested with "
@@ -108,7 +108,7 @@ def require_workable(stage: AnyStage) -> None:
         num_steps, steps_per_pass = stage_round_ends(stage)[-1], stage_batching(stage).steps_per_pass
         stage.training_method.require_acting(spec.num_classes, num_steps, steps_per_pass)
         require_set_aside_apart(stage.data, stage.data_seed)
-        if isinstance(stage, ClassifierStage) and stage.classifier.evaluation_mode == "batch_statistics":
+        if isinstance(stage, ClassifierStage) and stage.classifier.uses_batch_statistics:
             _require_testable(stage)
     except ValueError as error:
         if find_place(error) is not None:

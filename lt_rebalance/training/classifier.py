@@ -183,10 +183,6 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
             counts_K=counts_K,
         )
 
-    @property
-    def _uses_batch_statistics(self) -> bool:
-        return self._config.evaluation_mode == "batch_statistics"
-
     def _build_program(self, lanes: Sequence[ClassifierLane]) -> _Program:
         networks = self.stack([lane.network for lane in lanes], [lane.optimizer for lane in lanes])
         counts_LK = stack_counts(lanes)
@@ -218,7 +214,7 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
     def _train_round(self, lanes: Sequence[ClassifierLane], program: _Program, steps: range) -> None:
         # What a second training keeps stays as it is, batch statistics included, unless they are recomputed
         # for every batch that is tested.
-        program.networks.train(not self._method.starts_again or self._uses_batch_statistics)
+        program.networks.train(not self._method.starts_again or self._config.uses_batch_statistics)
         sums_L = torch.zeros(len(lanes), device=self._device)
         own, extras = self._read_own(lanes, steps), self._method.read_extras(lanes, steps)
         for batch, *more in zip(read_batches(lanes, steps), own, extras, strict=True):
@@ -314,8 +310,8 @@ class ClassifierTraining(Training[ClassifierLane, _Program]):
     def _predict(
         self, networks: LaneStack, lanes: Sequence[ClassifierLane], sets: Sequence[EvaluationSet]
     ) -> Tensor:
-        """Return `logits_LNK` in double precision."""
-        uses_batch_statistics = self._uses_batch_statistics
+        """Return `logits_LNK`, computed in the precision of the training and returned in double precision."""
+        uses_batch_statistics = self._config.uses_batch_statistics
         networks.train(uses_batch_statistics)
         batching = Batching(
             num_items=len(sets[0].labels_N),

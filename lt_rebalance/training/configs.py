@@ -1,5 +1,6 @@
 """Typed, frozen configuration of data, methods, trainings and execution, checked on creation."""
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from lt_rebalance.ground.option_types import MOST_REPEATS
@@ -136,6 +137,15 @@ class ClassifierConfig(Recipe):
         require_known("selection", self.selection, SELECTIONS)
         _check_optimization(self.batch_size, self.learning_rate, self.beta1, self.beta2)
 
+    @property
+    def uses_batch_statistics(self) -> bool:
+        """Whether a test normalises by the images of its batches, and so leaves their statistics behind."""
+        return self.evaluation_mode == "batch_statistics"
+
+    def unmeasured(self) -> "ClassifierConfig":
+        """Return the same training of a network that is not measured: its end, as it was trained."""
+        return dataclasses.replace(self, selection="last", evaluation_mode="running_statistics")
+
 
 def _check_training_method(name: str) -> None:
     if not is_at_hand(name):
@@ -164,7 +174,8 @@ class Execution:
     device: str
     """"cpu" or "cuda\""""
     precision: str
-    """of products in forward and backward passes; weights are always float32"""
+    """of products in forward and backward passes and of what layers return, logits of a test included;
+    weights are always float32"""
     num_threads: int
     """CPU threads of one training"""
     torch_version: str

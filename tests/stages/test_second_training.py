@@ -14,7 +14,7 @@ from lt_rebalance.stages.size import KEPT_BYTES, kept_bytes
 from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.overrides import change_cell, read_overrides
-from lt_rebalance.studies.plan import Plan, Schedule, compile_study, describe_plan
+from lt_rebalance.studies.plan import Plan, Schedule, compile_study, describe_plan, list_twins
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, STAGE_TYPES, ClassifierStage, stage_from_dict
 from lt_rebalance.studies.study import Cell, Study
@@ -119,6 +119,71 @@ def test_rows_after_training_measure_the_network_of_none_which_is_trained_once(
     predictions = [store.load_artifact(record, "predictions") for record in (records[0], *measured)]
     assert predictions[1] == predictions[0] != predictions[3]
     assert all(verify_stage(store, row.key, None).is_equal for row in rows)
+
+
+@pytest.mark.parametrize("selection", ["best_validation", "oracle_best_test"])
+def test_method_that_acts_after_training_measures_a_network_of_its_own_where_rounds_are_selected(
+    small_protocol: Protocol, cpu_execution: Execution, store: Store, selection: str
+) -> None:
+    """Then none is reported by its best round, and the network that others start from is of the last."""
+    changes = [f"classifier.selection={selection}", "data.validation_per_class=2"]
+    made = (
+        make_cell(small_protocol, dataset=TINY, c="1/2", method=name, generator=None)
+        for name in ("none", "logit_adjustment")
+    )
+    none, after = (change_cell(cell, read_overrides(None, changes)) for cell in made)
+    after = change_cell(after, read_overrides(None, ["method.options.tau=0"]))
+    stages = [cell.stage(0, cpu_execution) for cell in (none, after)]
+    assert stages[1].first_stage is None and stages[1].classifier == stages[0].classifier
+    records = [run_stage(stage, store) for stage in stages]
+    assert records[0].metrics == records[1].metrics and len(records[1].curves) > 1
+
+
+@pytest.mark.parametrize("method", ["crt", "tau_norm", "nearest_class_mean"])
+def test_first_training_is_its_own_where_tests_leave_their_statistics_in_the_network(
+    small_protocol: Protocol, cpu_execution: Execution, method: str
+) -> None:
+    """By protocol paper a test moves the running statistics, which a class mean and a filter read."""
+    make = functools.partial(make_cell, small_protocol, dataset=TINY, c="1/2", generator=None)
+    for mode, is_shared in (("running_statistics", True), ("batch_statistics", False)):
+        changes = read_overrides(None, [f"classifier.evaluation_mode={mode}"])
+        none, after = (change_cell(make(method=name), changes) for name in ("none", method))
+        stage = after.stage(0, cpu_execution)
+        first = stage.first_stage
+        assert first is not None and stage.classifier.evaluation_mode == mode
+        assert (none.stage(0, cpu_execution).as_representation() == first) == is_shared
+        # Whoever is never tested is one training under both.
+        assert first.classifier.evaluation_mode == "running_statistics"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["running_statistics", "batch_statistics"])
+def test_first_training_is_the_same_alone_and_beside_none(
+    small_protocol: Protocol, cpu_execution: Execution, tmp_path: Path, mode: str
+) -> None:
+    """One key, one result: what else a plan has moves no method."""
+    changes = read_overrides(None, [f"classifier.evaluation_mode={mode}"])
+    none, after = (
+        change_cell(make_cell(small_protocol, dataset=TINY, c="1/2", method=name, generator=None), changes)
+        for name in ("none", "nearest_class_mean")
+    )
+    found = []
+    for name, cells in {"alone": (after,), "beside": (none, after)}.items():
+        store = open_store(str(tmp_path / name), RESULTS_VERSION, create=True)
+        assert store is not None
+        plan = compile_study(Study(name=name, cells=cells, seeds=(0,)), cpu_execution)
+        twins = list_twins(plan.stages)
+        for key, stage in plan.stages.items():
+            if key in twins:
+                continue
+            run = open_run([stage], store, None, kept=[twin for twin, by in twins.items() if by == key])
+            while not run.is_finished:
+                run.run_round()
+        stage = after.stage(0, cpu_execution)
+        found.append([store.load_record(each.key) for each in (*stage.upstreams, stage)])
+    for alone, beside in zip(*found, strict=True):
+        assert alone is not None and beside is not None
+        assert (alone.metrics, alone.artifacts) == (beside.metrics, beside.artifacts)
 
 
 def test_representation_is_trained_by_itself_where_its_twin_has_not_kept_it(
