@@ -25,7 +25,10 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "store", type=place, metavar="STORE", help=("the location that a sweep got as --storage")
+        "store",
+        type=place,
+        metavar="STORE",
+        help="the location that a sweep got as --storage, or the folder of a published study",
     )
     parser.add_argument(
         "--out", type=place, default="report", metavar="DIR", help="where the report goes (default: report)"
@@ -39,7 +42,9 @@ def make_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         choices=("duplicates", "versions"),
-        help="accept results of several executions, or of several versions of the code, in one report",
+        help="what is mixed. duplicates: results of one cell and seed from several devices, precisions, "
+        "numbers of threads or versions of torch, each shown as a cell of its own; versions: results of "
+        "several versions of the code",
     )
     parser.add_argument(
         "--metric",

@@ -27,12 +27,14 @@ from lt_rebalance.studies.study import Study
 PRESETS = {
     "quick": dataclasses.replace(
         QUICK,
+        cs=(),
         protocols=("cifar_lt",),
         methods=("oversample", "balanced_softmax"),
         overrides={"classifier_budget": step_budget(60), "classifier_batch_size": 32},
     ),
     "full": dataclasses.replace(
         FULL,
+        cs=(),
         dataset="cifar10",
         protocols=("cifar_lt",),
         methods=tuple(name for name, each in METHODS.items() if not each.needs_generator),
@@ -45,9 +47,7 @@ RATIOS = {"quick": (10,), "full": (10, 50, 100)}
 
 def make_field_parser() -> argparse.ArgumentParser:
     """Return the parser: the axes."""
-    parser = make_axes_parser(__doc__, PRESETS)
-    parser.set_defaults(preset=None)
-    return parser
+    return make_axes_parser(__doc__, PRESETS, with_dataset="full")
 
 
 def build_study(options: argparse.Namespace) -> Study:

@@ -69,7 +69,8 @@ def make_methods_parser() -> argparse.ArgumentParser:
         "--tuned",
         type=place,
         metavar="STORE",
-        help="with the values that sweeps/tune_methods.py chose in this store",
+        help="with the values that sweeps/tune_methods.py chose in this store (default --name: "
+        "compare_methods-tuned-PRESET)",
     )
     parser.add_argument(
         "--tuned-name", metavar="NAME", help="the --name of the searches to take, if that store has several"

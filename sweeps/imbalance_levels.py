@@ -22,7 +22,7 @@ from lt_rebalance.studies.ablation import Ablation, beside, combine
 from lt_rebalance.studies.axes import Axes, make_presets
 from lt_rebalance.studies.study import Study
 
-PRESETS = make_presets(methods=("oversample", "cgan"), generators=("mlp_cgan_relu",))
+PRESETS = make_presets(cs=(), methods=("oversample", "cgan"), generators=("mlp_cgan_relu",))
 RATIOS = {"quick": (2, 10), "full": (2, 5, 10, 20, 50, 100, 200, 500)}
 
 

@@ -12,7 +12,7 @@ import argparse
 import sys
 
 from analysis.answers import answer_sources
-from lt_rebalance.commands.options import read_axes
+from lt_rebalance.commands.options import read_axes, say_defaults
 from lt_rebalance.commands.sweep import main, make_axes_parser
 from lt_rebalance.ground.option_types import repeats
 from lt_rebalance.studies.ablation import nested_seeds
@@ -27,8 +27,9 @@ SOURCES = ("subsets", "cgans", "classifiers")
 def make_nested_parser() -> argparse.ArgumentParser:
     """Return the parser: the axes, and the seeds of each source."""
     parser = make_axes_parser(__doc__, PRESETS, takes_seeds=False)
-    for source in SOURCES:
-        parser.add_argument(f"--{source}", type=repeats, metavar="N", help=f"how many {source}")
+    for index, source in enumerate(SOURCES):
+        defaults = say_defaults({preset: str(shape[index]) for preset, shape in SHAPES.items()})
+        parser.add_argument(f"--{source}", type=repeats, metavar="N", help=f"how many {source} {defaults}")
     return parser
 
 

@@ -18,6 +18,7 @@ import argparse
 import sys
 
 from analysis.answers import answer_search
+from lt_rebalance.commands.options import say_defaults
 from lt_rebalance.commands.search import main
 from lt_rebalance.commands.search_options import (
     SearchPreset,
@@ -32,7 +33,7 @@ from lt_rebalance.commands.search_options import (
 from lt_rebalance.ground.option_types import whole
 from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.networks.generators.registry import GENERATORS
-from lt_rebalance.search.search import OBJECTIVES, Search
+from lt_rebalance.search.search import OBJECTIVES, SCHEDULERS, Search
 from lt_rebalance.studies.protocols import make_cell
 from lt_rebalance.training.configs import Budget, Execution
 
@@ -49,16 +50,22 @@ PRESETS = {
 
 def make_cgan_parser() -> argparse.ArgumentParser:
     """Return the parser: the tuned parts and objectives, and the options of every search."""
-    parser = make_search_parser(__doc__ or "", PRESETS)
+    parser = make_search_parser(__doc__ or "", PRESETS, schedulers=SCHEDULERS)
     parser.add_argument(
         "--generator",
         help=f"of {', '.join(GENERATORS)}, or PATH.py:NAME (default: mlp_cgan_leaky)",
     )
     parser.add_argument(
-        "--objective", default="macro_f1", help=f"of {', '.join(OBJECTIVES)}, {BOTH} (default: macro_f1)"
+        "--objective",
+        default="macro_f1",
+        help=f"of {', '.join(OBJECTIVES)}, {BOTH} (default: macro_f1); with {BOTH} no trial is stopped early",
     )
+    steps = say_defaults({name: f"{preset.classifier_steps:,}" for name, preset in PRESETS.items()})
     parser.add_argument(
-        "--classifier-steps", type=whole, metavar="N", help="steps of the classifier that measures a CGAN"
+        "--classifier-steps",
+        type=whole,
+        metavar="N",
+        help=f"steps of the classifier that measures a CGAN {steps}",
     )
     return parser
 

@@ -15,6 +15,7 @@ import argparse
 import sys
 
 from analysis.answers import answer_search
+from lt_rebalance.commands.options import say_methods
 from lt_rebalance.commands.search import main
 from lt_rebalance.commands.search_options import (
     SearchPreset,
@@ -42,7 +43,7 @@ def make_classifier_parser() -> argparse.ArgumentParser:
     """Return the parser: the tuned parts, and the options of every search."""
     parser = make_search_parser(__doc__ or "", PRESETS)
     known = [name for name, each in METHODS.items() if not each.needs_generator and each.then is None]
-    parser.add_argument("--method", help=f"of {', '.join(known)} (default: oversample), or PATH.py:NAME")
+    parser.add_argument("--method", help=f"{say_methods(known)} (default: oversample)")
     return parser
 
 

@@ -19,6 +19,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
+from lt_rebalance.commands.options import say_budgets, say_methods
 from lt_rebalance.commands.search_options import (
     SearchPreset,
     fill_in,
@@ -31,7 +32,7 @@ from lt_rebalance.commands.searches import main
 from lt_rebalance.ground.exits import say_command, this_command
 from lt_rebalance.ground.option_types import whole
 from lt_rebalance.ground.own_file import resolve
-from lt_rebalance.methods.registry import METHODS, get_method, resolve_method, split_options
+from lt_rebalance.methods.registry import get_method, resolve_method, split_options
 from lt_rebalance.search.chosen import name_search
 from lt_rebalance.search.search import Search
 from lt_rebalance.search.spaces import METHOD
@@ -52,12 +53,12 @@ OF_SEARCHES = ("--name", "--plan", "--seeds", "--search-seed", "--steps", "--tri
 
 def make_methods_parser() -> argparse.ArgumentParser:
     """Return the parser: which methods, and the options of every search that leave budgets equal."""
-    parser = make_search_parser(__doc__ or "", PRESETS)
-    parser.add_argument(
-        "--methods", nargs="+", metavar="NAME", help=f"of {', '.join(METHODS)}, or PATH.py:NAME; with options"
-    )
-    parser.add_argument("--generators", nargs="+", metavar="NAME", help="architectures of method cgan")
-    parser.add_argument("--generator-steps", type=whole, metavar="N", help="steps of every CGAN")
+    parser = make_search_parser(__doc__ or "", PRESETS, refused=FIXED)
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help=f"{say_methods()}; with options")
+    generators = f"architectures of method cgan (default: {' '.join(compare_methods.GENERATORS)})"
+    parser.add_argument("--generators", nargs="+", metavar="NAME", help=generators)
+    steps = f"steps of every CGAN {say_budgets('generator', compare_methods.PRESETS)}"
+    parser.add_argument("--generator-steps", type=whole, metavar="N", help=steps)
     return parser
 
 

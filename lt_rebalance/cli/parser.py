@@ -3,11 +3,13 @@
 import argparse
 
 from lt_rebalance.commands.own_images import add_own_images, add_upload
+from lt_rebalance.commands.shared_options import add_address, add_data_dir, add_resources
 from lt_rebalance.ground.exits import Parser
 from lt_rebalance.ground.option_types import finite, place, price, whole
 from lt_rebalance.monitoring.tensorboard.server import DEFAULT_PORT, LOOPBACK
 
 DEFAULT_STORE = "results"
+SHORTEST_PREFIX = 4
 FRAMES = ("runs", "rounds", "classes", "generators", "generator_rounds", "generator_classes")
 EXAMPLES = """\
 examples:
@@ -115,7 +117,7 @@ def _add_verify(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
         commands, "verify", "run a finished stage again in a temporary store and compare, bit by bit"
     )
     _add_record(parser)
-    _add_data_dir(parser)
+    add_data_dir(parser)
     _add_own_file(parser)
     _add_dataset(parser)
     _add_json(parser)
@@ -124,18 +126,17 @@ def _add_verify(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
 def _add_retry(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     parser = _add(commands, "retry", "rerun failed runs")
     _add_store(parser)
+    parser.usage = "%(prog)s [STORE] --failed [options]"
     parser.add_argument(
-        "--failed", action="store_true", required=True, help="confirm that failed runs are meant"
+        "--failed", action="store_true", required=True, help="required: says that failed runs are meant"
     )
     parser.add_argument("--study", metavar="NAME", help="the study (needed where there are several)")
-    _add_data_dir(parser)
+    add_data_dir(parser)
     _add_own_file(parser)
     _add_dataset(parser)
     add_upload(parser)
-    parser.add_argument("--address", help='a running Ray cluster, "auto" on its head (default: this machine)')
-    parser.add_argument("--gpus-per-trial", type=finite, metavar="X", help="share of a GPU (1)")
-    parser.add_argument("--max-concurrent", type=whole, metavar="N", help="concurrent trials")
-    parser.add_argument("--lanes", type=whole, metavar="N", help="maximum number of seeds per trial")
+    add_address(parser)
+    add_resources(parser)
     parser.add_argument("--dry-run", action="store_true", help="list them, run nothing")
     _add_json(parser)
 
@@ -176,7 +177,9 @@ def _add_export(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
         nargs="+",
         default=[],
         choices=("duplicates", "versions"),
-        help="accept results of several executions, or of several versions of the code, together",
+        help="what is mixed. duplicates: results of one cell and seed from several devices, precisions, "
+        "numbers of threads or versions of torch, each shown as a cell of its own; versions: results of "
+        "several versions of the code",
     )
     parser.add_argument(
         "--out",
@@ -230,7 +233,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:  # type: ignore[typ
     )
     add_own_images(parser)
     parser.add_argument("--samples", type=place, metavar="FILE.png", help="draw some images of each class")
-    _add_data_dir(parser)
+    add_data_dir(parser)
     _add_json(parser)
 
 
@@ -276,7 +279,7 @@ def _add_record(parser: argparse.ArgumentParser) -> None:
         "record",
         type=place,
         metavar="RECORD",
-        help="the key of a stage, its first letters, or the path of its directory",
+        help=f"at least {SHORTEST_PREFIX} first letters of the key of a stage, or the path of its directory",
     )
     parser.add_argument(
         "--storage", type=place, metavar="STORE", help=f"the same as STORE (default: {DEFAULT_STORE})"
@@ -289,12 +292,6 @@ def _add_studies(parser: argparse.ArgumentParser) -> None:
 
 def _add_rate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=price, metavar="PRICE", help="price of a device-hour, to show prices")
-
-
-def _add_data_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data-dir", type=place, metavar="DIR", help="directory with FashionMNIST/raw and others"
-    )
 
 
 def _add_own_file(parser: argparse.ArgumentParser) -> None:

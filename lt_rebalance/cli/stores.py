@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lt_rebalance.cli.parser import DEFAULT_STORE
+from lt_rebalance.cli.parser import DEFAULT_STORE, SHORTEST_PREFIX
 from lt_rebalance.files.archive import ARCHIVE
 from lt_rebalance.files.bucket import SCHEME
 from lt_rebalance.store import Store, StoreError, open_store
 
-SHORTEST_PREFIX = 4
 _NAMED = 5
 
 

@@ -121,8 +121,8 @@ def require_extra(module: str, extra: str) -> None:
     """Raise a ValueError unless the package of an extra is installed; does not import it."""
     if importlib.util.find_spec(module) is None:
         raise ValueError(
-            f"--to {extra} needs the package {module}, which is not installed: "
-            f"pip install 'lt_rebalance[{module}]'"
+            f"--to {extra} needs the package {module}, which is not installed; in the checkout: "
+            f"pip install -e '.[{module}]'"
         )
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lt_rebalance.data.long_tail import parse_c, parse_ratio
 from lt_rebalance.ground.imbalance import CUT_PROFILES, ORIGINAL
@@ -16,20 +16,50 @@ from lt_rebalance.studies.protocols import NATURAL, PROTOCOLS, get_protocol, ste
 from lt_rebalance.training.configs import Budget
 
 
-def add_axes(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> None:
-    """Add the options of the axes and their presets to a parser; the first preset is the default."""
+def say_defaults(by_preset: Mapping[str, str]) -> str:
+    """Return "(default: A; full: B)": an option's values by preset, of which the first is the default."""
+    default, *_ = by_preset.values()
+    others: dict[str, list[str]] = {}
+    for preset, value in by_preset.items():
+        if value != default:
+            others.setdefault(value, []).append(preset)
+    said = [f"{', '.join(presets)}: {value}" for value, presets in others.items()]
+    return f"({'; '.join([f'default: {default}', *said])})"
+
+
+def say_budgets(kind: str, presets: Mapping[str, Preset]) -> str:
+    """Return the default steps of all trainings of a kind, "classifier" or "generator", in each preset."""
+    budgets = {name: preset.overrides.get(f"{kind}_budget") for name, preset in presets.items()}
+    return say_defaults({name: f"{each.steps:,}" if each else "protocol's" for name, each in budgets.items()})
+
+
+def say_methods(names: Iterable[str] = METHODS) -> str:
+    """Return which methods an option takes."""
+    return f"of {', '.join(names)}; imblearn.over_sampling.NAME; or of a file of your own, as PATH.py:NAME"
+
+
+def add_axes(
+    parser: argparse.ArgumentParser,
+    presets: Mapping[str, Preset],
+    *,
+    takes_seeds: bool = True,
+    with_dataset: str | None = None,
+) -> None:
+    """Add the options of the axes and their presets to a parser; as `sweep.make_axes_parser`."""
     default = next(iter(presets))
+    chosen, also = (default, "") if with_dataset is None else (None, f"; with --dataset: {with_dataset}")
     axes = parser.add_argument_group("what to run")
-    axes.add_argument("--preset", default=default, help=f"{', '.join(presets)} (default: {default})")
+    axes.add_argument("--preset", default=chosen, help=f"{', '.join(presets)} (default: {default}{also})")
     axes.add_argument("--dataset", metavar="NAME", help="a data set by name, or the path of your own images")
-    axes.add_argument("--c", nargs="+", metavar="C", help=f"7/9, 1/2, any 0 < C < 1, or {ORIGINAL}")
+    cs = {name: " ".join(preset.cs) for name, preset in presets.items()}
+    defaults = f" {say_defaults(cs)}" if any(cs.values()) else ""
+    axes.add_argument("--c", nargs="+", metavar="C", help=f"7/9, 1/2, any 0 < C < 1, or {ORIGINAL}{defaults}")
     add_profile(axes)
     axes.add_argument(
         "--methods",
         nargs="+",
         metavar="NAME",
-        help=f"of {', '.join(METHODS)}, or of a file of your own, as PATH.py:NAME; "
-        "with options: ldam:max_margin=0.3,scale=20",
+        help=f"{say_methods()}; with options: ldam:max_margin=0.3,scale=20",
     )
     axes.add_argument(
         "--generators",
@@ -37,24 +67,25 @@ def add_axes(parser: argparse.ArgumentParser, presets: Mapping[str, Preset]) -> 
         metavar="NAME",
         help=f"of {', '.join(GENERATORS)}, or of a file of your own, as PATH.py:NAME",
     )
+    protocols = say_defaults({name: " ".join(preset.protocols) for name, preset in presets.items()})
+    paper, sound, cifar_lt = (PROTOCOLS[name].classifier_budget for name in ("paper", "sound", "cifar_lt"))
     axes.add_argument(
         "--protocol",
         nargs="+",
         metavar="NAME",
-        help=f"of {', '.join(PROTOCOLS)}. paper: as its code, with double softmax; sound: good practice, "
-        "cross-entropy and equal steps",
+        help=f"paper: as its code, with double softmax, {paper}; sound: good practice, cross-entropy and "
+        f"equal steps, {sound}; cifar_lt: ResNet-32 by SGD, {cifar_lt} {protocols}",
     )
     axes.add_argument("--name", help="name of the study in the store (default: SWEEP-PRESET)")
-    axes.add_argument(
-        "--seeds",
-        type=repeats,
-        metavar="N",
-        help="run seeds 0 to N - 1 of every cell; complete ones are kept",
-    )
+    seeds = say_defaults({name: str(preset.num_seeds) for name, preset in presets.items()})
+    said = f"run seeds 0 to N - 1 of every cell; complete ones are kept {seeds}"
+    axes.add_argument("--seeds", type=repeats, metavar="N", help=said if takes_seeds else argparse.SUPPRESS)
     budgets = parser.add_argument_group("budgets, instead of the protocol's")
-    budgets.add_argument("--steps", type=whole, metavar="N", help="optimizer steps of every classifier")
+    steps = f"optimizer steps of every classifier {say_budgets('classifier', presets)}"
+    budgets.add_argument("--steps", type=whole, metavar="N", help=steps)
     budgets.add_argument("--epochs", type=repeats, metavar="N", help="epochs of every classifier")
-    budgets.add_argument("--generator-steps", type=whole, metavar="N", help="steps of every CGAN")
+    steps = f"steps of every CGAN {say_budgets('generator', presets)}"
+    budgets.add_argument("--generator-steps", type=whole, metavar="N", help=steps)
     budgets.add_argument("--generator-epochs", type=repeats, metavar="N", help="epochs of every CGAN")
 
 

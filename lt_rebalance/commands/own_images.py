@@ -7,7 +7,7 @@ from lt_rebalance.data.at_hand import allow_flips, is_own_name
 from lt_rebalance.data.catalog import is_location, require_set
 from lt_rebalance.ground.exits import note
 from lt_rebalance.ground.option_types import finite, whole
-from lt_rebalance.images.options import OWN_FIELDS, OWN_FLAGS, OwnOptions
+from lt_rebalance.images.options import LARGEST_SIDE, OWN_FIELDS, OWN_FLAGS, SMALLEST_SIDE, OwnOptions
 from lt_rebalance.store import Store
 
 
@@ -97,16 +97,24 @@ def note_needless(options: argparse.Namespace, datasets: Collection[str]) -> Non
 
 def add_own_images(group: argparse._ActionsContainer) -> None:
     """Add the options for preparing own images."""
-    group.add_argument("--image-size", type=whole, metavar="N", help="resize to N x N pixels, antialiased")
+    group.add_argument(
+        "--image-size",
+        type=whole,
+        metavar="N",
+        help=f"resize to N x N pixels, {SMALLEST_SIDE} to {LARGEST_SIDE}, antialiased",
+    )
     group.add_argument("--grey", action="store_true", help="make colour grey")
     group.add_argument(
-        "--test-fraction", type=finite, metavar="F", help="draw this share of each class for testing"
+        "--test-fraction",
+        type=finite,
+        metavar="F",
+        help="share of each class, above 0 and below 1, to test on, of a set that has no test split",
     )
     group.add_argument(
         "--validation-fraction",
         type=finite,
         metavar="F",
-        help="draw this share of the rest for validation",
+        help="share of the rest, above 0 and below 1, for validation, of a set that has no such split",
     )
     group.add_argument(
         "--relabel", action="store_true", help="renumber the labels of an npz from 0 without gaps"

@@ -2,18 +2,18 @@
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lt_rebalance.commands.flips import add_flip
-from lt_rebalance.commands.options import add_profile, read_levels
+from lt_rebalance.commands.options import add_profile, read_levels, say_defaults
 from lt_rebalance.commands.own_images import add_own_images, add_upload
 from lt_rebalance.commands.sweep import make_parser
 from lt_rebalance.data.long_tail import choose_validation
 from lt_rebalance.ground.option_types import finite, repeats, whole
 from lt_rebalance.ground.plain import require_known, require_positive
-from lt_rebalance.search.search import FIRST_SEARCH_SEED, SCHEDULERS
+from lt_rebalance.search.search import FIRST_SEARCH_SEED
 from lt_rebalance.studies.protocols import ADAM_PROTOCOLS, Protocol
 from lt_rebalance.training.configs import Budget
 
@@ -36,40 +36,67 @@ class SearchPreset:
     classifier_steps: int | None = None
 
 
-def make_search_parser(question: str, presets: Mapping[str, SearchPreset]) -> argparse.ArgumentParser:
+def make_search_parser(
+    question: str,
+    presets: Mapping[str, SearchPreset],
+    *,
+    schedulers: Sequence[str] = ("asha", "none"),
+    refused: Collection[str] = (),
+) -> argparse.ArgumentParser:
     """Return the parser of a search with the options that all searches share.
 
     Args:
         question: the docstring of the search; shown by --help.
         presets: by name; the first one is the default.
+        schedulers: those that the search takes.
+        refused: options that the search always refuses, with its reason; --help leaves them out.
     """
+
+    def say(name: str) -> str:
+        values = {preset: getattr(each, name) for preset, each in presets.items()}
+        return say_defaults({preset: f"{value:,}" for preset, value in values.items()})
+
     parser = make_parser(question)
     what = parser.add_argument_group("what to tune")
-    what.add_argument(
-        "--preset", default=next(iter(presets)), help=f"{', '.join(presets)} (default: the first)"
-    )
+    default = next(iter(presets))
+    what.add_argument("--preset", default=default, help=f"{', '.join(presets)} (default: {default})")
     what.add_argument("--dataset", metavar="NAME", help="a data set by name, or the path of your own images")
     what.add_argument("--c", metavar="C", help=f"7/9, 1/2 or any 0 < C < 1 (default: {DEFAULT_C})")
     add_profile(what)
     what.add_argument("--protocol", default="sound", help=f"of {', '.join(ADAM_PROTOCOLS)} (default: sound)")
-    what.add_argument(
-        "--steps", type=whole, metavar="N", help="optimizer steps of a trial that runs to its end"
-    )
-    what.add_argument("--seeds", type=repeats, metavar="N", help="seeds that every trial is averaged over")
-    what.add_argument("--name", help="name of the search in the store")
+    steps = f"optimizer steps of a trial that runs to its end {say('steps')}"
+    if "reduction" not in refused:
+        steps += f", a multiple of {DEFAULT_REDUCTION ** (NUM_RUNGS - 1)}, with --reduction N of N x N"
+    if "pbt" in schedulers:
+        steps += f", with pbt of {NUM_INTERVALS}"
+    what.add_argument("--steps", type=whole, metavar="N", help=steps)
+    seeds = f"seeds that every trial is averaged over {say('seeds')}"
+    what.add_argument("--seeds", type=repeats, metavar="N", help=seeds)
+    what.add_argument("--name", help="name of the search in the store (default: SEARCH-PRESET)")
     how = parser.add_argument_group("how to search")
-    how.add_argument("--scheduler", help=f"of {', '.join(SCHEDULERS)} (default: asha, with one objective)")
-    how.add_argument("--reduction", type=whole, metavar="N", help="asha keeps one in N (default: 3)")
-    how.add_argument("--search-seed", type=whole, default=0, metavar="N", help="seed of the suggestions")
+    how.add_argument("--scheduler", help=f"of {', '.join(schedulers)} (default: asha)")
+    how.add_argument(
+        "--reduction", type=whole, metavar="N", help=f"asha keeps one in N (default: {DEFAULT_REDUCTION})"
+    )
+    how.add_argument(
+        "--search-seed", type=whole, default=0, metavar="N", help="seed of the suggestions (default: 0)"
+    )
     budget = parser.add_argument_group("when to stop; earlier calls count as well")
-    budget.add_argument("--trials", type=whole, metavar="N", help="trials in all")
+    trials = f"trials of each search {say('trials')}"
+    if "max_steps" not in refused:
+        trials += ", any number with --max-steps or --max-minutes"
+    budget.add_argument("--trials", type=whole, metavar="N", help=trials)
     budget.add_argument("--max-steps", type=whole, metavar="N", help="optimizer steps of all trials together")
     budget.add_argument("--max-minutes", type=finite, metavar="X", help="minutes of training of all trials")
-    budget.add_argument("--confirm-seeds", type=repeats, metavar="N", help="fresh seeds of the confirmation")
+    confirm = f"fresh seeds of the confirmation {say('confirm_seeds')}"
+    budget.add_argument("--confirm-seeds", type=repeats, metavar="N", help=confirm)
     own = parser.add_argument_group("images of your own, with --dataset PATH")
     add_own_images(own)
     add_flip(own)
     add_upload(own)
+    for action in parser._actions:
+        if action.dest in refused:
+            action.help = argparse.SUPPRESS
     return parser
 
 

@@ -32,15 +32,15 @@ from lt_rebalance.commands.planned_sweep import (
     registered_plan,
     require_continued,
 )
+from lt_rebalance.commands.shared_options import add_address, add_data_dir, add_resources
 from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import are_embedded, get_dataset_spec
 from lt_rebalance.data.counting import look_in
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.places import locate_data_dir
-from lt_rebalance.data.spec import DATA_DIR_VARIABLE
 from lt_rebalance.files.archive import require_outside
 from lt_rebalance.ground.exits import Parser, note, run_command
-from lt_rebalance.ground.option_types import finite, place, price, whole
+from lt_rebalance.ground.option_types import place, price, whole
 from lt_rebalance.monitoring.verbosity import DETAILED, LEVELS, NORMAL, QUIET, quieten
 from lt_rebalance.stages.installation import require_one_copy
 from lt_rebalance.stages.provenance import driver_source
@@ -80,45 +80,18 @@ def make_parser(question: str, parser_class: type[Parser] = Parser) -> argparse.
         metavar="PLACE",
         help="the store of all results: a directory, or s3://BUCKET/PREFIX (default: results)",
     )
-    where.add_argument(
-        "--data-dir",
-        type=place,
-        metavar="DIR",
-        help=(
-            f"directory with FashionMNIST/raw and others (default: the variable {DATA_DIR_VARIABLE}, else "
-            "data)"
-        ),
-    )
+    add_data_dir(where)
     where.add_argument(
         "--download", action="store_true", help="fetch a missing data set into the data directory"
     )
-    where.add_argument(
-        "--address", help='a running Ray cluster, "auto" on its head (default: start Ray on this machine)'
-    )
+    add_address(where)
     how = parser.add_argument_group("how")
     how.add_argument("--device", default=AUTO, help=f"{', '.join(DEVICES)} or auto (default)")
     how.add_argument("--precision", default=AUTO, help=f"{', '.join(PRECISIONS)} or auto (default)")
     how.add_argument(
         "--threads", type=whole, default=1, metavar="N", help="CPU threads of one trial (default: 1)"
     )
-    how.add_argument(
-        "--gpus-per-trial",
-        type=finite,
-        metavar="X",
-        help="share of a GPU for one trial (default: 1)",
-    )
-    how.add_argument(
-        "--lanes",
-        type=whole,
-        metavar="N",
-        help="maximum number of seeds per trial, trained as one program (default: 64 on a GPU, 1 on a CPU)",
-    )
-    how.add_argument(
-        "--max-concurrent",
-        type=whole,
-        metavar="N",
-        help="concurrent trials (default: as many as fit the cluster)",
-    )
+    add_resources(how)
     how.add_argument("--retry-failed", action="store_true", help="rerun what failed in earlier calls")
     how.add_argument(
         "--verbosity",
@@ -153,7 +126,11 @@ def make_parser(question: str, parser_class: type[Parser] = Parser) -> argparse.
 
 
 def make_axes_parser(
-    question: str | None, presets: Mapping[str, Preset], *, takes_seeds: bool = True
+    question: str | None,
+    presets: Mapping[str, Preset],
+    *,
+    takes_seeds: bool = True,
+    with_dataset: str | None = None,
 ) -> argparse.ArgumentParser:
     """Return the parser of a sweep over axes, as `options.read_axes` reads them.
 
@@ -161,10 +138,11 @@ def make_axes_parser(
         question: the docstring of the sweep.
         presets: by name; the first is the default.
         takes_seeds: whether --seeds says how many; if not, other options do, also of a registered plan.
+        with_dataset: the default preset beside --dataset, if it is another; then the sweep chooses.
     """
     parser = make_parser(question or "", PlannedParser if takes_seeds else UnseededParser)
     add_plan_file(parser)
-    add_axes(parser, presets)
+    add_axes(parser, presets, takes_seeds=takes_seeds, with_dataset=with_dataset)
     own = parser.add_argument_group("images of your own, with --dataset PATH")
     add_own_images(own)
     add_flip(own)

@@ -205,7 +205,7 @@ def test_extra_that_is_not_installed_is_named_with_its_remedy(
     assert main(["export", store.location, "--to", to, "--out", place]) == 2
     error = capsys.readouterr().err
     assert f"--to {to} needs the package {module}, which is not installed" in error
-    assert f"pip install 'lt_rebalance[{module}]'" in error
+    assert f"in the checkout: pip install -e '.[{module}]'" in error
     assert not list(tmp_path.glob("x*"))
 
 
