@@ -1,5 +1,6 @@
 """Checks of generators as samplers of imbalanced-learn: its own contract, pixels, features, and pipelines."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import lt_rebalance
 from lt_rebalance.generation.samplers.cgan import CGANSampler
 from lt_rebalance.generation.samplers.cvae import CVAESampler
 from lt_rebalance.generation.samplers.generator import GeneratorSampler
+from lt_rebalance.networks.generators.registry import GENERATORS
 
 ROOT = Path(__file__).parents[2]
 LABELS = np.repeat(["a", "b", "c"], [20, 9, 3])
@@ -62,6 +64,19 @@ def test_shape_that_is_none_of_images_is_refused(shape: tuple[Any, ...]) -> None
         ValueError, match=r"image_shape must be whole numbers \(C, H, W\) with a product of 16"
     ):
         CGANSampler(steps=2, image_shape=shape).fit_resample(make_rows(), LABELS)
+
+
+def test_docstring_says_which_generators_need_images() -> None:
+    text = (CGANSampler.__doc__ or "").partition("architecture: ")[2].partition("steps: ")[0]
+    without_discriminator, needs_images = (re.findall(r'"(\w+)"', part) for part in text.split(";"))
+    refused = {}
+    for name in GENERATORS:
+        try:
+            CGANSampler(architecture=name, steps=1, random_state=0).fit_resample(make_rows(), LABELS)
+        except ValueError as error:
+            refused[name] = str(error)
+    assert sorted(refused) == sorted([*without_discriminator, *needs_images])
+    assert all("at least 2 x 2" in refused[name] for name in needs_images)
 
 
 def test_asked_for_counts_are_met() -> None:

@@ -21,7 +21,8 @@ class CGANSampler(GeneratorSampler):
         sampling_strategy: which classes to fill and to what size, as for all samplers of imbalanced-learn.
         random_state: seed of all random numbers.
         image_shape: (C, H, W) of the image that a row is; None for feature vectors.
-        architecture: of the generator, a name in GENERATORS; "dccgan_leaky" is for images.
+        architecture: a generator with a discriminator, so any name in GENERATORS but "cvae"; "cdcgan",
+            "projection_gan" and "acgan" need an `image_shape` of at least 2 x 2 pixels.
         steps: optimizer steps of each network.
         batch_size: real rows per step.
         learning_rate: Adam's, for both networks.
