@@ -182,15 +182,7 @@ def _spread(runs: pd.DataFrame, cells: Sequence[str], metric: str) -> pd.DataFra
 def describe_difference(
     paired: pd.DataFrame, metric: str = "accuracy", margin: float = MARGIN
 ) -> dict[str, float]:
-    """Return the statistics of one contrast in T2, without corrections and verdict.
-
-    `mean_difference` with its Student t interval at 95 % (`difference_low`, `difference_high`) and its
-    standard deviation `difference_sd`; `g_av` (Hedges) and `d_z`; `r`, the correlation of the pairs; p values
-    `sign_flip_p` (exact, primary), `t_p` and `wilcoxon_p`; `better_share` of pairs won, ties half, with a
-    Clopper-Pearson interval; `p_below`, `p_inside` and `p_above` the margin (Student t posterior); `tost_p`
-    of equivalence
-    within it.
-    """
+    """Return the statistics of one contrast, named as in `compare`, without corrections and verdict."""
     first, second, differences = (paired[name].to_numpy() for name in ("first", "second", "difference"))
     interval = mean_interval(differences)
     share, share_interval = _better_share(differences if is_higher_better(metric) else -differences)
@@ -234,11 +226,18 @@ def compare(
 ) -> pd.DataFrame:
     """Return every contrast of two methods within a setting and C, one row each.
 
-    Columns: `BLOCK_COLUMNS`; `method`, `comparator` (the difference is method minus comparator, the one that
-    the paper lists later minus the earlier); `n_expected` planned pairs, `n_diverged` of them without a
-    difference because a run of theirs diverged; those of `describe_difference`; `family`, the declared
-    family or "exploratory"; `holm_p` within a family (contrasts of it that were not run count as p = 1),
-    `bh_q` over the exploratory contrasts of the setting, never both; and the `verdict` of `decide`.
+    Columns: those of the setting and its training data (`setting`, `protocol`, `dataset`, `data`); `method`,
+    `comparator` (the difference is method minus comparator, the one that the paper lists later minus the
+    earlier) and `metric`; `n_expected` planned pairs, `n_diverged` of them without a difference because a run
+    of theirs diverged, `n_pairs` with one; `mean_difference` with its Student t interval at 95 %
+    (`difference_low`, `difference_high`) and its standard deviation `difference_sd`; `g_av` (Hedges) and
+    `d_z`; `r`, the correlation of the pairs; p values `sign_flip_p` (exact, primary), `t_p` and
+    `wilcoxon_p`; `better_share` of pairs won, ties half, with a Clopper-Pearson interval
+    (`better_share_low`, `better_share_high`); `p_below`, `p_inside` and `p_above` the margin (Student t
+    posterior); `tost_p` of equivalence within it; `family`, the declared family or "exploratory"; `holm_p`
+    within a family (contrasts of it that were not run count as p = 1), `bh_q` over the exploratory contrasts
+    of the setting, never both; `verdict`: "better" or "worse" if the corrected p value is below 0.05, else
+    "equivalent" if `tost_p` is, else "undecided"; always "undecided" below 6 pairs.
 
     Args:
         metric: the one that leads in each setting by default.
