@@ -16,7 +16,7 @@ from analysis.estimates import (
     z_score,
 )
 from analysis.leading import require_metric
-from analysis.naming import CELL_COLUMNS
+from analysis.naming import BLOCK_COLUMNS, CELL_COLUMNS, split
 from lt_rebalance.ground.imbalance import COUNT_GROUPS, RANK_GROUPS
 from lt_rebalance.ground.metrics import COLLAPSED_BELOW, HEADLINE, METRICS, shown_metrics
 from lt_rebalance.ground.paper import MIN_COMPARED, PaperRow, find_row
@@ -189,19 +189,18 @@ def is_saturated(loss: pd.Series, accuracy: pd.Series) -> pd.Series:
 def generator_table(generators: pd.DataFrame, generator_classes: pd.DataFrame) -> pd.DataFrame:
     """Return one row for each kind of generator: how often it produces one image for a whole class.
 
-    Columns: setting, dataset, data, method; `n_expected`, `n_diverged`, `n`; `num_collapsed` generators
+    Columns: `BLOCK_COLUMNS`, method; `n_expected`, `n_diverged`, `n`; `num_collapsed` generators
     with at least one
     class of diversity below `COLLAPSED_BELOW`, with rate and Clopper-Pearson interval as in `collapse_table`;
     `mean_diversity` over classes and generators, `collapsed_classes` with counts, and
     `mean_distinct_nearest`, over classes, of 200 samples each.
     """
-    keys = ["setting", "protocol", "dataset", "data", "method"]
     rows = []
-    for names, of_kind in generators.groupby(keys, sort=False, observed=True):
+    for names, of_kind in split(generators, (*BLOCK_COLUMNS, "method")):
         complete = of_kind[of_kind["state"] == "complete"]
         classes = generator_classes[generator_classes["key"].isin(complete["key"])]
         rows.append(
-            dict(zip(keys, names, strict=True))
+            names
             | {"n_expected": len(of_kind), "n_diverged": count_diverged(of_kind)}
             | _rate(int((complete["num_collapsed_classes"] > 0).sum()), len(complete))
             | {

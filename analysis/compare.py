@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.estimates import Interval, mean_interval, sd_interval
 from analysis.leading import leading_of, require_metric
-from analysis.naming import in_order, method_rank
+from analysis.naming import BLOCK_COLUMNS, in_order, method_rank, split
 from analysis.power import fewest_seeds, find_seeds, sign_flip_effect
 from analysis.significance import (
     Share,
@@ -45,7 +45,6 @@ MAX_SPAN = 10
 sd counts as known; below 8 pairs it is exceeded"""
 EXPLORATORY = "exploratory"
 """value of the column `family` for contrasts of no family"""
-BLOCK_COLUMNS = ["setting", "protocol", "dataset", "data"]
 
 
 def margin_of(metric: str) -> float:
@@ -256,7 +255,7 @@ def compare(
         | count_pairs(block, cell, comparator_cell)
         | describe_difference(_pair(table, cell, comparator_cell), of_block, margin)
         | {"family": _family_name(families, names["data"], method, comparator, of_block)}
-        for names, block in _blocks(runs)
+        for names, block in split(runs)
         for of_block in [metric or leading_of(block)]
         for table in [_spread(block, list(block["cell"].unique()), of_block)]
         for method, cell, comparator, comparator_cell in _contrasts(block)
@@ -269,11 +268,6 @@ def compare(
         decide(row, p_value, row["metric"]) for row, p_value in zip(_dicts(contrasts), corrected, strict=True)
     ]
     return contrasts
-
-
-def _blocks(runs: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
-    for names, block in runs.groupby(BLOCK_COLUMNS, sort=False, observed=True):
-        yield dict(zip(BLOCK_COLUMNS, names, strict=True)), block
 
 
 def _contrasts(block: pd.DataFrame) -> Iterator[tuple[str, str, str, str]]:
@@ -341,7 +335,7 @@ def compare_collapse(runs: pd.DataFrame) -> pd.DataFrame:
     Exploratory: `bh_q` corrects over all rows of a setting.
     """
     rows = []
-    for names, block in _blocks(runs):
+    for names, block in split(runs):
         complete = block[block["state"] == "complete"]
         counts = {
             method: (int(same["is_collapsed"].sum()), len(same))
@@ -419,7 +413,7 @@ def components_table(runs: pd.DataFrame, metric: str | None = None) -> pd.DataFr
     if metric is not None:
         require_metric(metric, runs)
     rows = []
-    for names, block in _blocks(runs):
+    for names, block in split(runs):
         of_block = metric or leading_of(block)
         complete = block[block["state"] == "complete"]
         wide = complete.pivot_table(index="seed", columns="method", values=of_block, observed=True)

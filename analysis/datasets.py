@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from analysis.estimates import TOLERANCE
 from analysis.methods import RANKED
-from analysis.naming import compared_data, in_order
+from analysis.naming import compared_data, in_order, without_told
 from analysis.ranking import rank_methods
 from analysis.significance import FLIP_SEED
 from lt_rebalance.ground.metrics import is_higher_better
@@ -17,7 +17,6 @@ from lt_rebalance.ground.metrics import is_higher_better
 NUM_PERMUTATIONS = 9_999
 FEWEST = 5
 """with fewer data sets, ranks are described and not tested"""
-_SHARED = ["protocol", "loss_function", "budget"]
 
 
 def datasets_frame(runs: pd.DataFrame) -> pd.DataFrame:
@@ -31,7 +30,8 @@ def datasets_frame(runs: pd.DataFrame) -> pd.DataFrame:
     (`rank_methods`, data sets as blocks); `friedman_p`, the same in every row, absent below `FEWEST`.
     """
     frames = []
-    for names, of_setting in runs.groupby(_SHARED, sort=False, observed=True):
+    shared = [runs["protocol"].map(without_told), "loss_function", "budget"]
+    for names, of_setting in runs.groupby(shared, sort=False, observed=True):
         if of_setting["dataset"].nunique() > 1:
             frames.append(_rank(", ".join(str(name).replace("_", " ") for name in names), of_setting))
     frames = [frame for frame in frames if len(frame)]

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.compare import BLOCK_COLUMNS
 from analysis.leading import leading_of
 from analysis.methods import REFERENCES
-from analysis.naming import in_order
+from analysis.naming import in_order, split
 from analysis.ranking import rank_methods, simultaneous_intervals
 from lt_rebalance.ground.metrics import is_higher_better
 
@@ -32,8 +31,7 @@ def leaders_frame(runs: pd.DataFrame) -> pd.DataFrame:
         runs: rows of `Results.runs`.
     """
     rows = []
-    for names, block in runs.groupby(BLOCK_COLUMNS, sort=False, observed=True):
-        place = dict(zip(BLOCK_COLUMNS, names, strict=True))
+    for place, block in split(runs):
         found = [place | row for row in _describe_place(block)]
         rows += sorted(found, key=lambda row: (np.isnan(row["rank"]), row["rank"]))
     return pd.DataFrame(rows)

@@ -1,6 +1,6 @@
 """Name and order cells: by the settings that they share, and in the order of the paper."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,6 +22,8 @@ CELL_COLUMNS = (
     "cell",
 )
 """the columns that name a cell in every frame; `cell` is a hash of its whole configuration"""
+BLOCK_COLUMNS = ("setting", "protocol", "dataset", "data")
+"""the columns that name a block: the cells that are compared, of one setting and its training data"""
 _PAPER_METHODS = list(dict.fromkeys(method for _, method in TABLE_1))
 _METHOD_FIELDS = ("method.", "generator.")
 _TOLD = ("data.dataset", "classifier.loss", "classifier.budget.epochs", "classifier.budget.steps")
@@ -88,7 +90,7 @@ def _name_settings(frame: pd.DataFrame) -> pd.Series:
         if "." in name and not name.startswith(_METHOD_FIELDS) and name not in _DATA_FIELDS
     ]
     names = (
-        frame["protocol"].map(_without_told)
+        frame["protocol"].map(without_told)
         + ", "
         + frame["loss_function"].str.replace("_", " ")
         + ", "
@@ -105,7 +107,7 @@ def _name_settings(frame: pd.DataFrame) -> pd.Series:
     return names
 
 
-def _without_told(protocol: str) -> str:
+def without_told(protocol: str) -> str:
     """Return "sound+classifier.beta1=0.99" without changes that the setting names in words."""
     first, *changes = protocol.split("+")
     return "+".join([first, *(each for each in changes if each.partition("=")[0] not in _TOLD)])
@@ -138,6 +140,21 @@ def _rank(row: pd.Series, frame: pd.DataFrame) -> tuple[int, float, int, int]:
         method_rank(row["method"]),
         int(str(row.name)),
     )
+
+
+def split(
+    frame: pd.DataFrame, columns: Sequence[str] = BLOCK_COLUMNS
+) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:  # Any: names
+    """Yield the rows that are equal in all these columns but the protocol, with the values of the columns.
+
+    A protocol describes and does not divide: a setting may have several names of it, such as "sound" and
+    "sound+classifier.budget.epochs=30", for cells that differ in nothing.
+    """
+    dividing = [name for name in columns if name != "protocol"]
+    for values, rows in frame.groupby(dividing, sort=False, observed=True):
+        shared = dict(zip(dividing, values, strict=True))
+        shared["protocol"] = " or ".join(dict.fromkeys(map(str, rows["protocol"])))
+        yield {name: shared[name] for name in columns}, rows
 
 
 def compared_data(frame: pd.DataFrame) -> list[str]:

@@ -221,5 +221,8 @@ def test_collapse_table_counts_runs_and_classes(grid_results: Results) -> None:
 def test_generator_table_counts_collapsed_generators(grid_results: Results) -> None:
     table = generator_table(grid_results.generators, grid_results.generator_classes)
     assert len(table) == 8 and (table["n"] == 10).all()
+    other = grid_results.generators["protocol"].where(grid_results.generators["seed"] < 5, "another name")
+    renamed = grid_results.generators.assign(protocol=other)
+    assert len(generator_table(renamed, grid_results.generator_classes)) == 8
     counted = (grid_results.generators["num_collapsed_classes"] > 0).sum()
     assert table["num_collapsed"].sum() == counted and 0 < counted < 80

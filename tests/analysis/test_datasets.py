@@ -59,6 +59,14 @@ def test_method_that_lacks_a_run_anywhere_is_left_out_and_counted() -> None:
         make_runs(6).query("not (method == 'none' and dataset == 'set0' and data == '1/2')")
     )
     assert list(some["method"]) == ["focal", "oversample"]
+def test_names_of_the_protocol_do_not_divide_data_sets() -> None:
+    runs = make_runs(4)
+    runs.loc[runs["dataset"] == "set1", "protocol"] = "sound+classifier.budget.steps=100"
+    assert set(datasets_frame(runs)["num_datasets"]) == {4}
+    runs.loc[runs["dataset"] == "set1", "protocol"] = "sound+classifier.beta1=0.99"
+    assert set(datasets_frame(runs)["num_datasets"]) == {3}
+
+
 
 
 def test_friedmans_p_is_near_the_chi_square_of_many_data_sets_and_rare_under_the_null() -> None:

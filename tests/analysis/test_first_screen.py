@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from analysis.aggregate import collapse_table
-from analysis.compare import compare
+from analysis.compare import compare, compare_collapse
 from analysis.first_screen import FirstScreen, describe_data, make_first_screen
 from analysis.leaders import leaders_frame
 from analysis.tables.differences import difference_table
@@ -115,6 +115,16 @@ def test_a_difference_of_two_references_is_said_once(leader: str) -> None:
     (answer,) = screen_of(runs_of({other: NONE, leader: above(NONE, *[0.10, 0.12] * 3)})).answers
     assert answer.leader == leader
     assert sum("+11.00 points" in line for line in answer.lines) == 1
+
+
+def test_names_of_the_protocol_do_not_divide_a_setting() -> None:
+    """One setting by two studies, of which one names the budget as a change."""
+    runs = runs_of({"none": NONE, "oversample": above(NONE, *(0.10, 0.12, 0.14) * 2)})
+    other = runs_of({"undersample": above(NONE, *(-0.30, -0.32, -0.31) * 2)})
+    runs = pd.concat([runs, other.assign(protocol="p+classifier.budget.epochs=30")], ignore_index=True)
+    assert screen_of(runs).headline == "oversample has the best accuracy of 3 methods on C = 1/2."
+    assert set(leaders_frame(runs)["protocol"]) == {"p or p+classifier.budget.epochs=30"}
+    assert len(compare(runs)) == 3 and len(compare_collapse(runs)) == 2
 
 
 def test_a_lead_that_chance_may_have_made_names_the_methods_that_may_be_best() -> None:
