@@ -17,7 +17,9 @@ from analysis.tables.formats import (
     p_value,
     percent,
     points,
+    say_lead,
     share,
+    some,
 )
 from lt_rebalance.ground.imbalance import is_c
 from lt_rebalance.ground.metrics import METRICS
@@ -135,29 +137,31 @@ def _describe_leads(compared: list[pd.DataFrame], *, is_one_setting: bool, has_r
         return "No two methods can be compared." if has_runs else "No run is complete yet."
     if len(compared) == 1:
         return _describe_lead(compared[0])
-    places: dict[str, list[str]] = {}
+    places: dict[tuple[str, ...], list[str]] = {}
     for block in compared:
-        places.setdefault(block["method"].iloc[0], []).append(named_data(block["data"].iloc[0]))
+        places.setdefault(tuple(_leading(block)), []).append(named_data(block["data"].iloc[0]))
     labels = list(dict.fromkeys(_label(block.iloc[0]) for block in compared))
     what = f"highest mean {' or '.join(labels)}"
     if is_one_setting and len(compared) <= _MOST_NAMED:
-        first, *others = [f"{method} has the {what} on {listed(found)}" for method, found in places.items()]
-        said = [first, *(other.replace(f" has the {what}", "", 1) for other in others)]
-        return f"{'; '.join(said)}."
+        first, *others = places
+        said = [say_lead([*first], what), *(some([*methods], _MOST_NAMED) for methods in others)]
+        on = [f"{each} on {listed(found)}" for each, found in zip(said, places.values(), strict=True)]
+        return f"{'; '.join(on)}."
     num_settings = len({block["setting"].iloc[0] for block in compared})
     scope = f"{len(compared)} comparisons ({count(num_settings, 'setting')})"
     if len(places) == 1:
-        return f"{next(iter(places))} has the {what} in all {scope}."
+        return f"{say_lead([*next(iter(places))], what)} in all {scope}."
     if len(compared) <= _MOST_NAMED:
         leads = f"{what[0].upper()}{what[1:]} {'; '.join(_list_leads(compared))}."
         num_sure = sum(len(_may_be_best(block)) == 1 for block in compared)
         return f"{leads} In {num_sure} of these {len(compared)} the tests rule out all other methods."
-    most, *others = sorted(places, key=lambda method: -len(places[method]))
-    named = [f"{each} in {len(places[each])}" for each in others[: _MOST_NAMED - 1]]
+    most, *others = sorted(places, key=lambda methods: -len(places[methods]))
+    named = [f"{some([*each], _MOST_NAMED)} in {len(places[each])}" for each in others[: _MOST_NAMED - 1]]
     rest = ["other methods in the rest"] if len(others) > len(named) else []
+    is_everywhere = set.intersection(*map(set, places))
     return (
-        f"No method leads everywhere. {most} has the {what} in {len(places[most])} of {scope}, "
-        f"{listed([*named, *rest])}."
+        f"{'' if is_everywhere else 'No method leads everywhere. '}{say_lead([*most], what)} in "
+        f"{len(places[most])} of {scope}, {listed([*named, *rest])}."
     )
 
 
@@ -167,10 +171,10 @@ def _list_leads(compared: list[pd.DataFrame]) -> Iterator[str]:
     for block in compared:
         row = block.iloc[0]
         of_setting = leads.setdefault(row["setting"], {})
-        of_setting.setdefault(row["method"], []).append(named_data(row["data"]))
+        of_setting.setdefault(some(_leading(block), _MOST_NAMED), []).append(named_data(row["data"]))
     names = _name_by_difference(leads)
     for setting, places in leads.items():
-        said = [f"{method} on {listed(data)}" for method, data in places.items()]
+        said = [f"{methods} on {listed(data)}" for methods, data in places.items()]
         yield f"with {names[setting]}: {', '.join(said)}"
 
 
@@ -183,14 +187,20 @@ def _name_by_difference(settings: Iterable[str]) -> dict[str, str]:
 
 
 def _describe_lead(block: pd.DataFrame) -> str:
-    row, firsts = block.iloc[0], _may_be_best(block)
+    row, firsts, leading = block.iloc[0], _may_be_best(block), _leading(block)
     place, num_seeds = named_data(row["data"]), int(block["n"].max())
-    highest = f"{row['method']} has the highest mean {_label(row)} on {place}"
+    highest = f"{say_lead(leading, f'highest mean {_label(row)}')} on {place}"
     if num_seeds < MIN_PAIRS:
         return f"{highest}; {count(num_seeds, 'seed')} cannot show whether this is significant."
     if len(firsts) == 1:
         return f"{row['method']} has the best {_label(row)} of {len(block)} methods on {place}."
-    return f"{highest}, but {len(firsts)} of {len(block)} methods may be the best."
+    but = ";" if leading == firsts else ", but"
+    return f"{highest}{but} {len(firsts)} of {len(block)} methods may be the best."
+
+
+def _leading(block: pd.DataFrame) -> list[str]:
+    """Return the methods with the highest mean of a place."""
+    return list(block.loc[block["rank"] == 1, "method"])
 
 
 def _may_be_best(block: pd.DataFrame) -> list[str]:
@@ -203,11 +213,12 @@ def _may_be_best(block: pd.DataFrame) -> list[str]:
 def _answer(
     block: pd.DataFrame, planned: pd.DataFrame, contrasts: Sequence[Row], *, is_one_setting: bool
 ) -> Answer:
-    first = block.iloc[0]
+    first, leading = block.iloc[0], _leading(block)
+    mean = _say_mean(first) if len(leading) == 1 else f"{share(first['mean'])} each, intervals in T0"
     return Answer(
         place=_name_place(first, is_one_setting=is_one_setting),
-        leader=first["method"],
-        reached=f"mean {_label(first)} {_say_mean(first)}",
+        leader=some(leading, _MOST_NAMED),
+        reached=f"mean {_label(first)} {mean}",
         lines=tuple(
             line
             for line in (
@@ -266,19 +277,21 @@ def _say_verdict(contrast: Row, *, includes_0: bool) -> str:
 def _describe_differences(block: pd.DataFrame, planned: set[str], contrasts: Sequence[Row]) -> Iterator[str]:
     """Yield the lead over each reference; if the leader is one, over the next that is none."""
     first, second = block.iloc[0], block.iloc[1]
+    is_shared = len(_leading(block)) > 1
+    against = f"{first['method']} against" if is_shared else "Against"
     for reference, words in _REFERENCES.items():
         if reference == first["method"]:
             if second["method"] in _REFERENCES:
                 continue  # the other turn says this difference
             lead = _say_difference(second, reference, contrasts, is_reference_ahead=True)
-            yield f"Against the next method, {second['method']}: {lead}."
+            yield f"{against} {'' if is_shared else 'the next method, '}{second['method']}: {lead}."
         elif reference in planned:
-            yield f"Against {words}: {_say_difference(first, reference, contrasts)}."
+            yield f"{against} {words}: {_say_difference(first, reference, contrasts)}."
     absent = [name for name in _REFERENCES if name not in planned]
     if absent:
         yield f"Not in this comparison: {listed(absent)}."
     if len(absent) == len(_REFERENCES):
-        yield f"Next, {second['method']}: {_say_mean(second)}."
+        yield f"{'' if is_shared else 'Next, '}{second['method']}: {_say_mean(second)}."
 
 
 def _describe_certainty(block: pd.DataFrame) -> str:
@@ -291,10 +304,7 @@ def _describe_certainty(block: pd.DataFrame) -> str:
     if len(firsts) == 1:
         others = "the other method" if len(block) == 2 else f"the other {len(block) - 1} methods"
         return f"The tests rule out {others} as the best."
-    named = firsts[:_MOST_NAMED] + (
-        [f"{len(firsts) - _MOST_NAMED} more"] if len(firsts) > _MOST_NAMED else []
-    )
-    return f"{len(firsts)} of {len(block)} methods may be the best: {listed(named)}."
+    return f"{len(firsts)} of {len(block)} methods may be the best: {some(firsts, _MOST_NAMED)}."
 
 
 def _describe_unequal(planned: pd.DataFrame) -> str:

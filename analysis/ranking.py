@@ -84,16 +84,17 @@ def rank_methods(values_SM: FloatArray, *, is_higher_better: bool = True) -> lis
 
     A method ranks below those that `all_pairs_p` finds better and above those that it finds worse; its order
     relative to the others is undecided, and so is its rank (as Al Mohamad et al. 2017, arXiv 1708.02729, use
-    Tukey's test). Of equal means the earlier column ranks first. None for a column without a value.
+    Tukey's test). Equal means have one rank, the highest of their places. None for a column without a value.
     """
     signed_SM = values_SM if is_higher_better else -values_SM
     known = np.flatnonzero(~np.isnan(signed_SM).all(axis=0))
     known_SM = signed_SM[:, known]
     is_told_MM = all_pairs_p(known_SM) < ALPHA
     lead_MM = np.array([[_mean_lead(first, second) for second in known_SM.T] for first in known_SM.T])
-    order = np.argsort(-np.nanmean(known_SM, axis=0), kind="stable") if len(known) else known
+    means = [float(np.nanmean(column_S)) for column_S in known_SM.T]
     ranks: list[Rank | None] = [None] * values_SM.shape[1]
-    for place, index in enumerate(order, start=1):
+    for index, mean in enumerate(means):
+        place = 1 + sum(other > mean + TOLERANCE * max(1.0, abs(mean)) for other in means)
         num_worse = int((is_told_MM[index] & (lead_MM[index] > 0)).sum())
         num_better = int((is_told_MM[index] & (lead_MM[index] < 0)).sum())
         # Over unequal blocks a mean may stand out of the order of the pairs.

@@ -10,6 +10,7 @@ from analysis.tables.formats import (
     number_column,
     p_value,
     per_setting,
+    say_lead,
     share,
     text_column,
     whole,
@@ -58,9 +59,8 @@ def datasets_table(frame: pd.DataFrame) -> Table:
 
 def _describe(rows: pd.DataFrame) -> str:
     first, num_datasets = rows.iloc[0], int(rows["num_datasets"].iloc[0])
-    text = (
-        f"Over {count(num_datasets, 'data set')} ({first['datasets']}) {first['method']} has the best mean."
-    )
+    lead = say_lead(list(rows.loc[rows["rank"] == 1, "method"]), "best mean")
+    text = f"Over {count(num_datasets, 'data set')} ({first['datasets']}) {lead}."
     if first["num_left_out"]:
         text += f" Left out for incomplete runs: {count(int(first['num_left_out']), 'method')}."
     if num_datasets < FEWEST:

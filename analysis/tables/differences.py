@@ -323,10 +323,13 @@ def _sources_meaning(frame: pd.DataFrame) -> str:
         return "No study has separate seeds for subset, generator and classifier, or none has enough of them."
     sentences = []
     for row in known.to_dict("records"):
-        largest = max(SOURCES, key=lambda source: row[f"{source}_sd"])
+        sds = {source: sd for source in SOURCES if not math.isnan(sd := row[f"{source}_sd"])}
+        most = max(sds.values())
+        largest = [f"the {source}" for source, sd in sds.items() if sd == most]
+        what = "largest source is" if len(largest) == 1 else "largest sources are"
         sentences.append(
-            f"{named_data(row['data'])}, {row['method']}: the largest source is the {largest} "
-            f"({spread(row[f'{largest}_sd'])} points), over {count(int(row['n_subsets']), 'subset')}."
+            f"{named_data(row['data'])}, {row['method']}: the {what} {listed(largest)} ({spread(most)} "
+            f"points), over {count(int(row['n_subsets']), 'subset')}."
         )
     return " ".join(sentences) + " Overlapping intervals leave the order of the sources open."
 

@@ -97,6 +97,17 @@ def listed(names: list[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
+def some(names: list[str], num_named: int) -> str:
+    """Return names as a list in a sentence; of more than `num_named` the number of the rest."""
+    more = [f"{len(names) - num_named} more"] if len(names) > num_named else []
+    return listed([*names[:num_named], *more])
+
+
+def say_lead(methods: list[str], what: str, num_named: int = 4) -> str:
+    """Return "oversample has the highest mean", or of several that they share it."""
+    return f"{some(methods, num_named)} {'has' if len(methods) == 1 else 'share'} the {what}"
+
+
 # Columns
 
 

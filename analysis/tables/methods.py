@@ -22,7 +22,9 @@ from analysis.tables.formats import (
     p_value,
     per_setting,
     points,
+    say_lead,
     share,
+    some,
     text_column,
     whole,
 )
@@ -132,18 +134,18 @@ def _name_place(frame: pd.DataFrame, block: pd.DataFrame) -> str:
 
 
 def _describe_ranks(block: pd.DataFrame) -> str:
-    ranked = block[block["rank"].notna()].sort_values("rank")
+    ranked = block[block["rank"].notna()].sort_values("rank", kind="stable")
     sentences = []
     if len(ranked):
         firsts = list(ranked.loc[ranked["rank_low"] == 1, "method"])
-        first = ranked.iloc[0]
+        leading, first = list(ranked.loc[ranked["rank"] == 1, "method"]), ranked.iloc[0]
         standing = (
             "the tests rule out all others as the best."
             if len(firsts) == 1
-            else f"{count(len(firsts), 'method')} of {len(ranked)} may be the best: {_some(firsts)}."
+            else f"{count(len(firsts), 'method')} of {len(ranked)} may be the best: {some(firsts, 5)}."
         )
         sentences.append(
-            f"{first['method']} has the highest mean ({share(first['mean'])}); {standing}"
+            f"{say_lead(leading, 'highest mean')} ({share(first['mean'])}); {standing}"
             if len(ranked) > 1
             else f"Only {first['method']} has a complete run (mean {share(first['mean'])})."
         )
@@ -160,11 +162,6 @@ def _describe_ranks(block: pd.DataFrame) -> str:
             f"{row['reason']}."
         )
     return join(sentences)
-
-
-def _some(names: list[str], num_named: int = 5) -> str:
-    more = f" and {len(names) - num_named} more" if len(names) > num_named else ""
-    return (", ".join(names[:num_named]) + more) if more else listed(names)
 
 
 # R2
@@ -397,7 +394,7 @@ def _cost_meaning(frame: pd.DataFrame) -> str:
 
 def _describe_costs(block: pd.DataFrame) -> str:
     front = block[block["is_on_front"]].sort_values("device_s")
-    text = f"On the Pareto front, cheapest first: {_some(list(front['method']), 8)}." if len(front) else ""
+    text = f"On the Pareto front, cheapest first: {some(list(front['method']), 8)}." if len(front) else ""
     compared = block[block["standing"] != ""]
     if compared.empty:
         return text

@@ -67,6 +67,9 @@ def test_names_of_the_protocol_do_not_divide_data_sets() -> None:
     assert set(datasets_frame(runs)["num_datasets"]) == {3}
 
 
+def test_methods_with_one_mean_share_the_lead() -> None:
+    runs = make_runs(4).assign(macro_f1=0.5)
+    assert "none, oversample and focal share the best mean." in datasets_table(datasets_frame(runs)).meaning
 
 
 def test_friedmans_p_is_near_the_chi_square_of_many_data_sets_and_rare_under_the_null() -> None:

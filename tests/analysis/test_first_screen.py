@@ -127,6 +127,35 @@ def test_names_of_the_protocol_do_not_divide_a_setting() -> None:
     assert len(compare(runs)) == 3 and len(compare_collapse(runs)) == 2
 
 
+def test_methods_with_one_mean_share_the_lead() -> None:
+    better = above(NONE, 0.10, 0.12, 0.14, 0.10, 0.12, 0.14)
+    values = {"none": NONE, "undersample": better, "oversample": better}
+    screen = screen_of(runs_of(values))
+    (answer,) = screen.answers
+    assert screen.headline == (
+        "undersample and oversample share the highest mean accuracy on C = 1/2; 2 of 3 methods may be the "
+        "best."
+    )
+    assert (answer.leader, answer.reached) == (
+        "undersample and oversample",
+        "mean accuracy 0.730 each, intervals in T0",
+    )
+    assert answer.lines[1].startswith("undersample against oversampling (oversample): +0.00 points")
+    alone = {"none": NONE, "mine": better}
+    assert screen_of(runs_of(values, data="7/9"), runs_of(alone)).headline == (
+        "undersample and oversample share the highest mean accuracy on C = 7/9; mine on C = 1/2."
+    )
+    five = [runs_of(values, setting=f"s{index}") for index in range(5)]
+    assert screen_of(*five).headline == (
+        "undersample and oversample share the highest mean accuracy in all 5 comparisons (5 settings)."
+    )
+    shared = runs_of({"none": NONE, "undersample": better, "oversample": NONE}, setting="other")
+    assert screen_of(*five, shared).headline == (
+        "undersample and oversample share the highest mean accuracy in 5 of 6 comparisons (6 settings), "
+        "undersample in 1."
+    )
+
+
 def test_a_lead_that_chance_may_have_made_names_the_methods_that_may_be_best() -> None:
     near = above(NONE, *[0.02, -0.01] * 3)
     screen = screen_of(runs_of({"none": NONE, "oversample": (0.4,) * 6, "mine": near}))

@@ -227,6 +227,11 @@ def test_methods_beat_match_or_fall_short(frame: pd.DataFrame) -> None:
     assert "match and 2 fall short." in methods_tables(frame.reset_index())[-2].meaning
     few = frame.reset_index()[lambda rows: rows["method"].isin(["oversample", "none", "balanced_softmax"])]
     assert "of 2 methods: 1 beats and 1 falls short." in methods_tables(few)[-2].meaning
+def test_methods_with_one_mean_share_the_lead_of_r1(frame: pd.DataFrame) -> None:
+    tied = frame.reset_index()
+    tied.loc[tied["rank"] == 2, ["rank", "mean", "rank_low"]] = 1, tied["mean"].max(), 1
+    names = list(tied.loc[tied["rank"] == 1, "method"])
+    assert f"{names[0]} and {names[1]} share the highest mean" in methods_tables(tied)[0].meaning
 
 
 def test_a_lead_is_held_against_minus_the_margin_and_against_nothing(

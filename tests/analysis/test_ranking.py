@@ -84,7 +84,10 @@ def test_five_seeds_tell_no_ranks() -> None:
 
 def test_columns_that_are_equal_are_not_told_apart() -> None:
     values_SM = np.repeat(np.random.default_rng(7).normal(size=(8, 1)), 3, axis=1)
-    assert rank_methods(values_SM) == [Rank(1, 1, 3), Rank(2, 1, 3), Rank(3, 1, 3)]
+    assert rank_methods(values_SM) == [Rank(1, 1, 3)] * 3
+    worse_SM = np.hstack([values_SM[:, :2], values_SM[:, :1] - 1.0])
+    assert rank_methods(worse_SM) == [Rank(1, 1, 2), Rank(1, 1, 2), Rank(3, 3, 3)]
+    assert [rank.value for rank in rank_methods(worse_SM, is_higher_better=False) if rank] == [2, 2, 1]
 
 
 def test_method_without_a_value_has_no_rank_and_pairs_use_the_seeds_that_both_have() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from analysis.collect import Results, read_results
 from analysis.significance import say_p
+from analysis.sources import SOURCES
 from analysis.summary import describe_limits
 from analysis.tables import Cell, Table, build_tables, compute_frames, to_csv, to_latex, to_markdown
 from analysis.tables.claims import hypothesis_table
@@ -219,6 +220,17 @@ def test_cost_of_a_generator_is_shared_by_the_runs_that_use_it(grid_results: Res
     generators = pd.DataFrame({"key": ["g"], "device_s": [8.0]})
     costs = share_costs(runs, generators)
     assert costs["classifier_s"].tolist() == [3, 0, 5] and costs["generator_s"].tolist() == [4, 4, 0]
+
+
+def test_equal_sources_of_variance_are_all_named() -> None:
+    ends = {f"{source}_{end}": NAN for source in SOURCES for end in ("low", "high")}
+    row = {"data": "1/2", "method": "none", "n_subsets": 2, "n_expected": 2, "setting": "s"}
+    row |= {"num_generators": 2, "num_classifiers": 2, "metric": "accuracy"} | ends
+    sds = {"subset_sd": 0.0, "generator_sd": 0.01, "classifier_sd": 0.01, "residual_sd": 0.0}
+    assert sources(pd.DataFrame([row | sds])).meaning.startswith(
+        "C = 1/2, none: the largest sources are the generator and the classifier (1.00 points), over 2 "
+        "subsets."
+    )
 
 
 def test_every_table_has_a_title_a_meaning_and_rows_as_long_as_its_head(
