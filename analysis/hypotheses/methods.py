@@ -9,7 +9,7 @@ from analysis.hypotheses.directed import FloatArray, Test, equivalence, lead, ri
 from analysis.hypotheses.evidence import Evidence, Finding, Part, conclude, declared_family
 from analysis.power import smallest_exact_p
 from analysis.significance import least_welch_p, welch_p
-from lt_rebalance.ground.imbalance import is_c, is_one_scale, say_data
+from lt_rebalance.ground.imbalance import ORIGINAL, is_c, say_data, scale_of
 
 
 def judge_leads(
@@ -110,28 +110,34 @@ def judge_across_c(
 ) -> Iterator[Finding]:
     """Judge that a value rises, or falls, from the mildest to the strongest C, for every method of a setting.
 
-    Unit: seed, whose runs at both Cs are a pair. Test: exact sign-flip test on differences. Correction: none
+    Each profile is a scale of its own, as the Cs are; the original set has no place on any.
+
+    Unit: seed, whose runs at both Cs are a pair. Test: sign-flip test on differences. Correction: none
     for support, as every part must hold; Holm over the parts against it.
 
     Args:
         values: seeds as rows, cells as columns. lost_because: why seeds are lost that have no finite value.
     """
     for setting in evidence.settings:
-        levels = evidence.imbalanced(setting)
-        if len(levels) < 2 or not is_one_scale(levels):
-            continue
-        ends = (levels[-1], levels[0]) if rises else (levels[0], levels[-1])
-        parts = [
-            evidence.part(
-                f"{method}, {_say_ends(ends)}",
-                [evidence.cell(setting, data, method) for data in ends],
-                values=values,
-                lost_because=lost_because,
-            )
-            for method in evidence.methods(setting)
-            if any(evidence.cell(setting, data, method) for data in ends)
-        ]
-        yield from conclude(setting, parts, unit)
+        scales: dict[str, list[str]] = {}
+        for data in evidence.imbalanced(setting):
+            if data != ORIGINAL:
+                scales.setdefault(scale_of(data), []).append(data)
+        for scale, levels in scales.items():
+            if len(levels) < 2:
+                continue
+            ends = (levels[-1], levels[0]) if rises else (levels[0], levels[-1])
+            parts = [
+                evidence.part(
+                    f"{method}, {_say_ends(ends)}",
+                    [evidence.cell(setting, data, method) for data in ends],
+                    values=values,
+                    lost_because=lost_because,
+                )
+                for method in evidence.methods(setting)
+                if any(evidence.cell(setting, data, method) for data in ends)
+            ]
+            yield from conclude(setting if len(scales) == 1 else f"{setting}, {scale}", parts, unit)
 
 
 def _say_ends(ends: tuple[str, str]) -> str:

@@ -53,9 +53,9 @@ def data_rank(data: str) -> float:
     return place * _ABOVE_RATIOS + float(Fraction(ratio))
 
 
-def is_one_scale(data: Sequence[str]) -> bool:
-    """Whether all training data has one profile, so that it can be ordered from mild to strong imbalance."""
-    return len({each.partition(" ")[0] if not is_c(each) else "" for each in data}) <= 1
+def scale_of(data: str) -> str:
+    """Return on what scale training data can be ordered from mild to strong imbalance: C, or its profile."""
+    return "C" if is_c(data) else data.partition(" ")[0]
 
 
 def rank_groups(counts_K: Sequence[int]) -> dict[str, list[int]]:

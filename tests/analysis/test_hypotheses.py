@@ -29,7 +29,7 @@ from analysis.significance import least_fisher_p
 from lt_rebalance.commands.sweep import make_axes_parser
 from lt_rebalance.ground.paper import PAPER_GENERATORS
 from lt_rebalance.studies.plan import PlannedRun, compile_study, describe_plan
-from lt_rebalance.studies.protocols import Protocol, get_protocol, grid
+from lt_rebalance.studies.protocols import NATURAL, Protocol, get_protocol, grid
 from lt_rebalance.studies.study import Study
 from sweeps import ablate_beta1, ablate_cgan_training_set, ablate_class_order, ablate_fill, ablate_loss
 from tests.analysis.synthetic import Truth, make_store, plan_study
@@ -151,6 +151,19 @@ def test_loss_that_rises_with_imbalance_contradicts_h7(tmp_path: Path) -> None:
     assert verdicts_of(results_of(tmp_path / "a", truth), "H7") == [CONTRADICTED]
     truth = Truth(accuracy=lambda run: 0.7 if run.cell.data.label == "7/9" else 0.9)
     assert verdicts_of(results_of(tmp_path / "b", truth), "H7") == [SUPPORTED]
+
+
+def test_each_scale_of_imbalance_is_judged_without_the_original_set(tmp_path: Path) -> None:
+    """The original set of svhn is uneven, and has no place among the Cs or the ratios of a profile."""
+    cs = [NATURAL, "7/9", "1/2", "exp 10", "exp 100"]
+    plan = plan_study(cs=cs, methods=["none", "oversample"], dataset="svhn", num_seeds=8)
+    milder = Truth(accuracy=lambda run: 0.7 if run.cell.data.label in ("7/9", "exp 10") else 0.9)
+    results = read_results(make_store(tmp_path, plan, milder).location)
+    assert "original" in Evidence(results).unbalanced
+    of_c, of_exp = judge(results, "H7")
+    assert (of_c["verdict"], of_exp["verdict"]) == (SUPPORTED, SUPPORTED)
+    assert of_c["where"].endswith(", C") and "none, C = 7/9 minus 1/2" in of_c["evidence"]
+    assert of_exp["where"].endswith(", exp") and "none, exp 10 minus exp 100" in of_exp["evidence"]
 
 
 def test_late_spread_is_judged_on_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

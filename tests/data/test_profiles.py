@@ -21,9 +21,9 @@ from lt_rebalance.data.long_tail import (
 from lt_rebalance.ground.imbalance import (
     count_groups,
     data_rank,
-    is_one_scale,
     rank_groups,
     say_data,
+    scale_of,
 )
 from lt_rebalance.ground.plain import config_from_dict, to_plain
 from lt_rebalance.methods.registry import METHODS, plan_rebalancing
@@ -227,8 +227,7 @@ def test_names_go_from_the_original_set_over_each_profile_from_mild_to_strong() 
         "exp 100",
         "the original set",
     ]
-    assert is_one_scale(["7/9", "1/2"]) and is_one_scale(["exp 10", "exp 100"])
-    assert not is_one_scale(["1/2", "exp 100"])
+    assert [scale_of(each) for each in ("7/9", "1/2", "exp 10", "step 2")] == ["C", "C", "exp", "step"]
 
 
 # Methods
