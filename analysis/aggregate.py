@@ -1,5 +1,6 @@
 """Summarise cells over seeds: estimates with intervals, the paper's number, collapse rates."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,7 +33,6 @@ HEADLINE_METRICS = shown_metrics(HEADLINE)
 BOOTSTRAPPED_METRICS = ("accuracy", "macro_f1")
 PAPER_METRICS = {"accuracy": "accuracy", "weighted_f1": "f1", "macro_f1": "f1", "loss": "loss"}
 PAPER_LOSS = "double_softmax"
-SATURATION_SUM = 2.4612
 SATURATION_TOLERANCE = 0.003
 MAX_NAMED = 20
 """largest number of classes named in a table cell"""
@@ -138,12 +138,12 @@ def collapse_table(runs: pd.DataFrame, classes: pd.DataFrame) -> pd.DataFrame:
     `num_constant` runs that predict one class for all images; `num_saturated` runs of a double softmax whose
     loss and accuracy sum to that loss's ceiling (`is_saturated`); `dead_classes`, their names with counts.
     """
-    died = classes[classes["recall"] == 0]
     rows = []
     for names, of_cell in runs.groupby(list(CELL_COLUMNS), sort=False, observed=True):
         complete = of_cell[of_cell["state"] == "complete"]
         cell = dict(zip(CELL_COLUMNS, names, strict=True))
-        saturated = is_saturated(complete["loss"], complete["accuracy"]) & (
+        of_runs = classes[classes["cell"] == cell["cell"]]
+        saturated = is_saturated(complete["loss"], complete["accuracy"], of_runs["class"].nunique()) & (
             cell["loss_function"] == PAPER_LOSS
         )
         rows.append(
@@ -154,7 +154,7 @@ def collapse_table(runs: pd.DataFrame, classes: pd.DataFrame) -> pd.DataFrame:
                 "mean_dead_classes": complete["num_dead_classes"].mean(),
                 "num_constant": int(complete["is_constant"].sum()),
                 "num_saturated": int(saturated.sum()),
-                "dead_classes": _count_classes(died[died["cell"] == cell["cell"]]),
+                "dead_classes": _count_classes(of_runs[of_runs["recall"] == 0]),
             }
         )
     return pd.DataFrame(rows)
@@ -177,13 +177,20 @@ def _count_classes(classes: pd.DataFrame) -> str:
     return f"{named} and {len(counts) - MAX_NAMED:,} more classes" if len(counts) > MAX_NAMED else named
 
 
-def is_saturated(loss: pd.Series, accuracy: pd.Series) -> pd.Series:
+def saturation_sum(num_classes: int) -> float:
+    """Return what a saturated double softmax costs where it is wrong, to four digits: log(e + K - 1).
+
+    The softmax of a one-hot vector over K classes costs that, and 1 less where it is right.
+    """
+    return round(math.log(math.e + num_classes - 1), 4)
+
+
+def is_saturated(loss: pd.Series, accuracy: pd.Series, num_classes: int = 10) -> pd.Series:
     """Whether a double softmax has saturated: loss = 2.4612 - accuracy, so the loss adds no information.
 
-    The softmax of a one-hot vector over ten classes costs 1.4612 where it is right and 2.4612 where it is
-    wrong.
+    That is the `saturation_sum` of ten classes.
     """
-    return (loss + accuracy - SATURATION_SUM).abs() <= SATURATION_TOLERANCE
+    return (loss + accuracy - saturation_sum(num_classes)).abs() <= SATURATION_TOLERANCE
 
 
 def generator_table(generators: pd.DataFrame, generator_classes: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.aggregate import SATURATION_SUM, SATURATION_TOLERANCE, is_saturated
+from analysis.aggregate import SATURATION_TOLERANCE, is_saturated, saturation_sum
 from analysis.compare import ALPHA
 from analysis.estimates import rate_interval
 from analysis.power import first_significant_count
@@ -72,9 +72,9 @@ def collapsed_runs(collapse: pd.DataFrame) -> Table:
         notes=(
             "A class is dead if none of its test images is recognised. Where collapsed and other runs both "
             "occur, the means in T1 describe neither. Overlapping intervals do not rank methods.",
-            f"Saturated: under double softmax, loss and accuracy sum to {SATURATION_SUM} within "
-            f"{SATURATION_TOLERANCE}, so the loss adds nothing to the accuracy. This holds in "
-            f"{_count_saturated_rows()} of the paper's {len(TABLE_1)} rows.",
+            "Saturated: under double softmax over K classes, loss and accuracy sum to log(e + K − 1), "
+            f"{saturation_sum(10)} for ten, within {SATURATION_TOLERANCE}, so the loss adds nothing to the "
+            f"accuracy. This holds in {_count_saturated_rows()} of the paper's {len(TABLE_1)} rows.",
         ),
     )
 

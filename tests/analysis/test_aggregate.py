@@ -207,6 +207,19 @@ def test_every_row_of_table_1_is_a_saturated_double_softmax() -> None:
     assert not is_saturated(rows["loss"] + 0.01, rows["accuracy"]).any()
 
 
+def test_saturated_double_softmax_costs_what_its_number_of_classes_says(grid_results: Results) -> None:
+    """A wrong image of 43 classes costs log(e + 42) = 3.8004, a right one 2.8004."""
+    loss, accuracy = pd.Series([3.8004 - 0.7, 2.4612 - 0.7]), pd.Series([0.7, 0.7])
+    assert list(is_saturated(loss, accuracy, 43)) == [True, False]
+    assert list(is_saturated(loss, accuracy)) == [False, True]
+    double = {"loss_function": "double_softmax"}
+    runs = grid_results.runs.assign(**double, loss=3.8004 - grid_results.runs["accuracy"])
+    many = pd.concat([grid_results.classes, grid_results.classes.assign(**{"class": 42})])
+    many = pd.concat([many.assign(**{"class": label}) for label in range(43)])
+    assert (collapse_table(runs, many)["num_saturated"] == 10).all()
+    assert (collapse_table(runs, grid_results.classes)["num_saturated"] == 0).all()
+
+
 def test_collapse_table_counts_runs_and_classes(grid_results: Results) -> None:
     table = collapse_table(grid_results.runs, grid_results.classes)
     none = row_of(table, data="1/2", method="none")

@@ -17,7 +17,7 @@ from analysis.tables.leaders import leaders_table
 
 NAN = float("nan")
 NONE = (0.60, 0.61, 0.62, 0.60, 0.61, 0.62)
-NO_CLASSES = pd.DataFrame({"cell": [], "class_name": [], "recall": []})
+NO_CLASSES = pd.DataFrame({"cell": [], "class": [], "class_name": [], "recall": []})
 
 
 def runs_of(
