@@ -130,14 +130,14 @@ class StoreReader:
             self.rows[key]["whole_s"] = sum(costs)
 
     def _share_first_trainings(self) -> None:
-        """Add to each run its share of the first training that it starts from.
+        """Add to each finished run its share of the first training that it starts from.
 
         One that a run of none has trained as well has a cost of 0: all of it is in the run of none.
         """
-        users = Counter(self.first_keys.values())
-        for key, first_key in self.first_keys.items():
-            if "device_s" in self.rows[key]:
-                self.rows[key]["device_s"] += self.rows[first_key].get("device_s", 0.0) / users[first_key]
+        finished = {key: first for key, first in self.first_keys.items() if "device_s" in self.rows[key]}
+        users = Counter(finished.values())
+        for key, first_key in finished.items():
+            self.rows[key]["device_s"] += self.rows[first_key].get("device_s", 0.0) / users[first_key]
 
     def _read_study(self, name: str, study: StudyDocument) -> None:
         for dataset, names in study.class_names.items():

@@ -10,21 +10,28 @@ from lt_rebalance.ground.text import count, format_duration
 
 _S_PER_MIN = 60
 _ROUNDING = 1e-9
+_FINISHED = ("complete", "diverged")
 _NOTES = (
     "Device time is time on a GPU or, without one, on a CPU core, from the first read to the commit. "
-    "Trainings that share a device split its time evenly; runs that share a generator split its cost "
-    "evenly, and so do runs that share a first training, unless a run of none has trained it as well: then "
-    "it is charged to none. Records without device time count with their wall time.",
+    "Trainings that share a device split its time evenly; finished runs that share a generator split its "
+    "cost evenly, and so do those that share a first training, unless a run of none has trained it as well: "
+    "then it is charged to none. Records without device time count with their wall time.",
 )
 
 
 def share_costs(runs: pd.DataFrame, generators: pd.DataFrame) -> pd.DataFrame:
-    """Return the cell of each run with the device seconds `classifier_s`, and `generator_s` as its share."""
+    """Return the cell of each run with the device seconds `classifier_s`, and `generator_s` as its share.
+
+    The users of a generator that are finished share its cost; until one is, all that are planned do.
+    """
     costs = runs[list(CELL_COLUMNS)].copy()
     costs["classifier_s"] = runs["device_s"].fillna(0.0)
-    users = runs["generator_key"].map(runs["generator_key"].value_counts())
+    is_finished = runs["state"].isin(_FINISHED)
+    keys = runs["generator_key"].where(
+        is_finished | ~runs["generator_key"].isin(runs.loc[is_finished, "generator_key"])
+    )
     cost = runs["generator_key"].map(generators.set_index("key")["device_s"])
-    costs["generator_s"] = (cost / users).astype(float).fillna(0.0)
+    costs["generator_s"] = (cost / keys.map(keys.value_counts())).astype(float).fillna(0.0)
     return costs
 
 
@@ -44,7 +51,7 @@ def describe_cost(runs: pd.DataFrame, generators: pd.DataFrame) -> str:
     """Say what all runs took, and what `NUM_MORE` further seeds of each cell would take at its median."""
     costs = share_costs(runs, generators)
     costs["total_s"] = costs["classifier_s"] + costs["generator_s"]
-    known = costs[runs["state"].isin(["complete", "diverged"])]
+    known = costs[runs["state"].isin(_FINISHED)]
     if not known["total_s"].sum() > 0:
         return ""
     more_s = NUM_MORE * known.groupby("cell", observed=True)["total_s"].median().sum()

@@ -209,6 +209,24 @@ def test_device_time_of_a_run_holds_all_of_its_generator(frame: pd.DataFrame) ->
     assert frame.loc["mlp_cgan_relu", "device_ratio"] == 12
 
 
+def test_a_first_training_is_charged_to_its_finished_runs(tmp_path: Path) -> None:
+    """crt and lws start from one training of 20 s, and have 20 s each; a missing run has no share."""
+    plan = plan_methods("crt", "lws", seeds=1)
+    store = make_store(tmp_path / "store", plan)
+    put_times(store.location, plan)
+    (first,) = (stage for stage in plan.stages.values() if isinstance(stage, RepresentationStage))
+    runs = {run.cell.method_label: run for run in plan.runs}
+    record = store.read_record(runs["crt"].key)
+    assert record is not None
+    put_representation(
+        store.location, first, record, Timing(wall_s=700.0, train_s=1.0, num_errors=0, device_s=20.0)
+    )
+    shared = read_results(store.location).runs.set_index("method")["device_s"]
+    assert (shared["crt"], shared["lws"]) == (30, 30)
+    (Path(store.location) / "stages" / runs["lws"].key / "result.json").unlink()
+    assert read_results(store.location, allow=["gaps"]).runs.set_index("method").loc["crt", "device_s"] == 40
+
+
 def test_front_is_what_nothing_betters_in_score_and_time(frame: pd.DataFrame) -> None:
     # focal is better than none in the same time, and balanced softmax better than all in hardly more.
     assert set(frame.index[frame["is_on_front"]]) - {"logit_adjustment"} == {"focal", "balanced_softmax"}

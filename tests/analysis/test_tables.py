@@ -15,7 +15,8 @@ from analysis.sources import SOURCES
 from analysis.summary import describe_limits
 from analysis.tables import Cell, Table, build_tables, compute_frames, to_csv, to_latex, to_markdown
 from analysis.tables.claims import hypothesis_table
-from analysis.tables.cost import describe_cost, share_costs
+from analysis.tables.cost import cost_tables, describe_cost, share_costs
+from analysis.tables.differences import sources
 from analysis.tables.formats import (
     DATA_COLUMN,
     estimate,
@@ -220,6 +221,21 @@ def test_cost_of_a_generator_is_shared_by_the_runs_that_use_it(grid_results: Res
     generators = pd.DataFrame({"key": ["g"], "device_s": [8.0]})
     costs = share_costs(runs, generators)
     assert costs["classifier_s"].tolist() == [3, 0, 5] and costs["generator_s"].tolist() == [4, 4, 0]
+
+
+def test_cost_of_a_generator_is_that_of_its_finished_runs(grid_results: Results) -> None:
+    """Two runs share a generator of 8 s, and one of them is missing: sharing has saved nothing."""
+    runs = grid_results.runs.iloc[:3].copy()
+    runs["generator_key"] = ["g", "g", None]
+    runs["state"], runs["device_s"] = ["complete", "missing", "complete"], [3.0, np.nan, 5.0]
+    runs["whole_s"] = [11.0, np.nan, 5.0]
+    generators = pd.DataFrame({"key": ["g"], "device_s": [8.0]})
+    assert share_costs(runs, generators)["generator_s"].tolist() == [8, 0, 0]
+    meaning = cost_tables(runs, generators)[0].meaning
+    assert "16 s of device time: classifiers 8 s, generators 8 s. All runs took 16 s" in meaning
+    assert "saved" not in meaning
+    none = runs.assign(state="missing", device_s=np.nan, whole_s=np.nan)
+    assert share_costs(none, generators)["generator_s"].tolist() == [4, 4, 0]
 
 
 def test_equal_sources_of_variance_are_all_named() -> None:
