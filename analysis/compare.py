@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.estimates import Interval, mean_interval, sd_interval
+from analysis.estimates import Interval, mean_interval, sample_sd, sd_interval
 from analysis.leading import leading_of, require_metric
 from analysis.naming import BLOCK_COLUMNS, in_order, method_rank, split
 from analysis.power import fewest_seeds, find_seeds, sign_flip_effect
@@ -192,7 +192,7 @@ def describe_difference(
         "mean_difference": float(differences.mean()) if n else np.nan,
         "difference_low": interval.low,
         "difference_high": interval.high,
-        "difference_sd": float(differences.std(ddof=1)) if n > 1 else np.nan,
+        "difference_sd": sample_sd(differences),
         "g_av": hedges_g_av(first, second),
         "d_z": d_z(differences),
         "r": correlation(first, second),

@@ -359,6 +359,8 @@ def power(contrasts: pd.DataFrame) -> Table:
 
 
 def _not_known(row: Row) -> str:
+    if row["difference_sd"] == 0:
+        return "unknown: no variation"
     return f"unknown from n = {row['n_pairs']}"
 
 
@@ -417,8 +419,8 @@ _POWER_COLUMNS = (
 def _power_meaning(shown: pd.DataFrame) -> str:
     if shown.empty or shown["n_pairs"].max() < 2:
         return "Power needs two pairs of complete runs; there are none yet."
-    known = shown[shown["is_sd_known"]]
-    unknown = len(shown) - len(known)
+    known, is_flat = shown[shown["is_sd_known"]], shown["difference_sd"] == 0
+    few = shown[~shown["is_sd_known"] & ~is_flat]
     parts = []
     for suffix, kind, rows, how in (
         ("_in_family", "declared", known[known["family"] != EXPLORATORY], "after Holm's correction"),
@@ -426,15 +428,15 @@ def _power_meaning(shown: pd.DataFrame) -> str:
     ):
         if len(rows):
             parts.append(_describe_power(rows, suffix, f"{kind} contrast", how))
-    if unknown:
-        fewest, most = (
-            int(value) for value in shown.loc[~shown["is_sd_known"], "n_pairs"].agg(["min", "max"])
-        )
-        ns = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-        parts.append(
-            f"For {unknown} of {count(len(shown), 'contrast')} the number of seeds is unknown: n = {ns} "
-            "pairs are too few to estimate the standard deviation."
-        )
+    fewest, most = few["n_pairs"].min(), few["n_pairs"].max()
+    ns = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    for rows, reason in (
+        (few, f"n = {ns} pairs are too few to estimate the standard deviation"),
+        (shown[is_flat], "the differences do not vary"),
+    ):
+        if len(rows):
+            of = f"{len(rows)} of {count(len(shown), 'contrast')}"
+            parts.append(f"For {of} the number of seeds is unknown: {reason}.")
     return join([*parts, "A smaller difference may be real and remain undetected."])
 
 

@@ -298,6 +298,9 @@ def test_differences_that_do_not_vary_tell_nothing_of_power(grid_results: Result
     runs = grid_results.runs.assign(accuracy=0.8)
     table = power_table(compare(runs[runs["data"] == "7/9"]))
     assert not table["is_sd_known"].any() and table[["detectable", "seeds"]].isna().all(axis=None)
+    values = np.array([0.1, 0.2, 0.3, 0.7, 0.9, 0.6])
+    shifted = pd.DataFrame({"first": values + 0.1, "second": values, "difference": values + 0.1 - values})
+    assert describe_difference(shifted)["difference_sd"] == 0  # rounding errors are not a spread
 
 
 # The null, through all that is shipped

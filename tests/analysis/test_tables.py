@@ -238,6 +238,21 @@ def test_cost_of_a_generator_is_that_of_its_finished_runs(grid_results: Results)
     assert share_costs(none, generators)["generator_s"].tolist() == [4, 4, 0]
 
 
+def test_power_says_where_differences_do_not_vary(tmp_path: Path) -> None:
+    values = (0.70, 0.74, 0.78, 0.72, 0.71, 0.75)
+    other = tuple(round(value + 0.01 * (-1) ** index, 2) for index, value in enumerate(values))
+    table = tables_of(make_results(tmp_path, {"none": other, "undersample": values, "oversample": values}))[
+        "t5-power"
+    ]
+    assert (
+        "For 2 of 3 contrasts the number of seeds is unknown: n = 6 pairs are too few to estimate the "
+        "standard deviation. For 1 of 3 contrasts the number of seeds is unknown: the differences do not "
+        "vary." in table.meaning
+    )
+    cells = cells_of(table, difference="oversample − undersample")
+    assert cells["detectable difference in points"].text == "unknown: no variation"
+
+
 def test_equal_sources_of_variance_are_all_named() -> None:
     ends = {f"{source}_{end}": NAN for source in SOURCES for end in ("low", "high")}
     row = {"data": "1/2", "method": "none", "n_subsets": 2, "n_expected": 2, "setting": "s"}
