@@ -20,6 +20,8 @@ MAX_EXACT = 20
 """pairs up to which all sign vectors are enumerated"""
 NUM_FLIPS = 99_999
 """random sign vectors above that"""
+EXACT = f"exact up to {MAX_EXACT} pairs, random signs above"
+"""how exact the sign-flip test is, in words"""
 MAX_PERMUTED = 7
 """seeds up to which all permutations are enumerated"""
 NUM_PERMUTATIONS = 9_999

@@ -75,7 +75,7 @@ def _rate_part(evidence: Evidence, pair: MatchedPair) -> Part:
 def judge_interaction(evidence: Evidence) -> Iterator[Finding]:
     """Judge that the gap between oversampling and none shrinks or reverses under cross-entropy, at every C.
 
-    Unit: seed, at which all four cells are paired. Test: exact sign-flip test on differences of differences,
+    Unit: seed, at which all four cells are paired. Test: sign-flip test on differences of differences,
     in the direction of the gap under double softmax, which has to be significant itself. Correction: none for
     support, as every part must hold; Holm over the parts against it.
     """
@@ -116,7 +116,7 @@ def _by_where(pairs: list[MatchedPair]) -> dict[str, list[MatchedPair]]:
 def judge_class_order(evidence: Evidence) -> Iterator[Finding]:
     """Judge that oversampling's lead over none varies more over permuted class orders than under one.
 
-    Unit: seed, at which all four cells are paired. Test: exact sign-flip test on deviations from the median.
+    Unit: seed, at which all four cells are paired. Test: sign-flip test on deviations from the median.
     Correction: none for support, as every part must hold; Holm over the parts against it.
     """
     for where, pairs in _by_where(evidence.matched_pairs("data.class_order", "permuted", "label")).items():
@@ -136,7 +136,7 @@ def judge_class_order(evidence: Evidence) -> Iterator[Finding]:
 def judge_axis(evidence: Evidence, column: str, high: object, low: object) -> Iterator[Finding]:
     """Judge that cells with one value of a configuration column do better than matched cells with another.
 
-    Unit: seed, at which both are paired. Test: exact sign-flip test on differences of accuracy. Correction:
+    Unit: seed, at which both are paired. Test: sign-flip test on differences of accuracy. Correction:
     none for support, as every C and method must hold; Holm over the parts against it.
     """
     for where, pairs in _by_where(evidence.matched_pairs(column, high, low)).items():
@@ -154,7 +154,7 @@ def judge_fill(evidence: Evidence) -> Iterator[Finding]:
 
     Over cells that differ in the share alone, and method none, which is a share of 0.
 
-    Unit: seed, at which all shares are paired. Test: exact sign-flip test on the slope of each seed.
+    Unit: seed, at which all shares are paired. Test: sign-flip test on the slope of each seed.
     Correction: none for support, as every C and generator must hold; Holm over the parts against it.
     """
     parts: dict[str, list[Part]] = {}

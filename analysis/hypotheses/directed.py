@@ -35,7 +35,7 @@ Test = Callable[[FloatArray], Outcome]
 
 
 def positive_mean(values_S: FloatArray) -> Outcome:
-    """Test that the mean over seeds is positive: exact sign-flip test."""
+    """Test that the mean over seeds is positive: sign-flip test."""
     return Outcome(float(values_S.mean()), sign_flip_p(values_S), smallest_exact_p(len(values_S)))
 
 

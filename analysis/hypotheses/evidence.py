@@ -36,6 +36,7 @@ VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED)
 NOT_RUN = "not run"
 DECIDE_NOTHING = "the remaining seeds decide nothing"
 CONFOUNDED = "no verdict, because the configurations differ in more than the claim"
+ONLY_REFUTED = "the test can refute the claim and cannot support it"
 """words of the evidence that name a reason of an undecided claim"""
 
 
@@ -344,6 +345,8 @@ def conclude(
     elif is_confounded:
         verdict = UNDECIDED
         evidence += f"; {CONFOUNDED}"
+    elif is_only_refuted and verdict == UNDECIDED:
+        evidence += f"; {ONLY_REFUTED}"
     cells = frozenset(cell for part in parts for cell in part.cells)
     return [
         Finding(

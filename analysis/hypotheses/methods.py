@@ -22,7 +22,7 @@ def judge_leads(
 ) -> Iterator[Finding]:
     """Judge that every leader has more accuracy than every other method, at every C of a setting.
 
-    Unit: seed, at which both are paired. Test: exact sign-flip test on differences, or `test`. Correction:
+    Unit: seed, at which both are paired. Test: sign-flip test on differences, or `test`. Correction:
     none for support, as every part must hold; Holm over the parts against it.
 
     Args:
@@ -45,7 +45,7 @@ def judge_leads(
 def judge_declared(evidence: Evidence, hypothesis: str, comparator: str) -> Iterator[Finding]:
     """Judge that every method of a hypothesis' declared family has more accuracy than a comparator of it.
 
-    Unit: seed, at which both are paired. Test: exact sign-flip test on differences. Correction: Holm over the
+    Unit: seed, at which both are paired. Test: sign-flip test on differences. Correction: Holm over the
     whole family, for support and against it, so that n has to reach ALPHA at its first step. Cs that the
     family does not name are exploratory and decide nothing.
     """
@@ -63,7 +63,7 @@ def judge_equivalence(
 ) -> Iterator[Finding]:
     """Judge that two methods are equivalent within a margin and both better than a third, at every C.
 
-    Unit: seed, at which all are paired. Test: exact sign-flip tests, against both ends of the margin and on
+    Unit: seed, at which all are paired. Test: sign-flip tests, against both ends of the margin and on
     differences. Correction: none for support, as every part must hold; Holm over the parts against it. Each
     architecture has one generator per seed, so seeds are also the replicates of generators.
     """
@@ -84,7 +84,7 @@ def judge_equivalence(
 def judge_trend(evidence: Evidence, methods: Sequence[str]) -> Iterator[Finding]:
     """Judge that accuracy rises along `methods` at every C.
 
-    Unit: seed, at which all are paired. Test: exact sign-flip test on the slope of each seed. Correction:
+    Unit: seed, at which all are paired. Test: sign-flip test on the slope of each seed. Correction:
     none for support, as every part must hold; Holm over the parts against it.
     """
     test = rising_trend(range(len(methods)))

@@ -3,8 +3,17 @@
 import pandas as pd
 
 from analysis.compare import ALPHA
-from analysis.hypotheses.evidence import CONFOUNDED, DECIDE_NOTHING, NOT_RUN, UNDECIDED, VERDICTS
+from analysis.hypotheses.evidence import (
+    CONFOUNDED,
+    DECIDE_NOTHING,
+    NOT_RUN,
+    ONLY_REFUTED,
+    UNDECIDED,
+    VERDICTS,
+)
+from analysis.leading import ACCURACY, name_metrics
 from analysis.sentences import join
+from analysis.significance import EXACT
 from analysis.tables.formats import ABSENT, listed, number_column, text_column, whole
 from analysis.tables.table import Column, Row, Table, more
 from lt_rebalance.ground.text import count
@@ -13,6 +22,7 @@ _REASONS = {
     "parts of the claim that were not run": f": {NOT_RUN}",
     "seeds that were lost": DECIDE_NOTHING,
     "configurations that differ in more than the claim": CONFOUNDED,
+    "a test that can only refute": ONLY_REFUTED,
 }
 """of undecided verdicts, and the words of the evidence that tell them"""
 
@@ -39,8 +49,12 @@ def hypothesis_table(judged: pd.DataFrame) -> Table:
             Column(head="verdict", text=_say_verdict, value=lambda row: str(row["verdict"])),
             number_column("n", "n", lambda n: whole(n) if n else ABSENT),
             text_column("where", "where", is_long=True),
-            *more(text_column("test and correction", "test", is_long=True)),
+            *more(
+                text_column("comparison", "comparison", is_long=True),
+                text_column("test and correction", "test", is_long=True),
+            ),
             text_column("evidence", "evidence", is_long=True),
+            *more(text_column("limits", "limits", is_long=True)),
         ),
         meaning=_meaning(judged),
         notes=(
@@ -48,7 +62,9 @@ def hypothesis_table(judged: pd.DataFrame) -> Table:
             "the test and correction named (H10: some part, and none in the other direction). Contradicted: "
             "some part is significant in the other direction, after that correction. Undecided: neither. "
             "Not tested: no configurations for it, or too few seeds to reach that p. n is that of the "
-            "smallest part. Effects are positive in the claimed direction, which was fixed beforehand.",
+            "smallest part. Effects are positive in the claimed direction, which was fixed beforehand. They "
+            f"are in {name_metrics([ACCURACY])} unless the comparison names another measure, whichever "
+            f"metric leads the other tables. Sign-flip tests: {EXACT}.",
         ),
     )
 

@@ -185,7 +185,9 @@ def test_late_jumps_contradict_h9(tmp_path: Path) -> None:
     steep = Truth(accuracy=lambda run: 0.9, num_rounds=16)
     assert verdicts_of(results_of(tmp_path / "a", steep, paper), "H9") == [CONTRADICTED]
     even = Truth(accuracy=lambda run: 0.9, num_rounds=30)
-    assert verdicts_of(results_of(tmp_path / "b", even, paper), "H9") == [UNDECIDED]
+    (row,) = judge(results_of(tmp_path / "b", even, paper), "H9")
+    assert row["verdict"] == UNDECIDED and row["evidence"].startswith("C = 7/9, none: ")
+    assert row["evidence"].endswith("; the test can refute the claim and cannot support it")
     assert verdicts_of(results_of(tmp_path / "c", even), "H9") == [NOT_TESTED]  # a budget in steps
 
 

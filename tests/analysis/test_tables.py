@@ -364,12 +364,13 @@ def test_undecided_is_explained_by_the_reasons_that_the_evidence_gives() -> None
             "a minus b: not run",
             "a minus b: not run; where some seeds diverged, the remaining seeds decide nothing",
             f"{few}; no verdict, because the configurations differ in more than the claim",
+            f"{few}; the test can refute the claim and cannot support it",
         )
     ).meaning
     assert (
-        "In 3 of 4 undecided verdicts the evidence names another reason: parts of the claim that were not "
-        "run (2), seeds that were lost (1) and configurations that differ in more than the claim (1). "
-        f"Otherwise undecided means that {usual}"
+        "In 4 of 5 undecided verdicts the evidence names another reason: parts of the claim that were not "
+        "run (2), seeds that were lost (1), configurations that differ in more than the claim (1) and a test "
+        f"that can only refute (1). Otherwise undecided means that {usual}"
     ) in said
 
 
