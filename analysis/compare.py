@@ -230,7 +230,7 @@ def compare(
     earlier) and `metric`; `n_expected` planned pairs, `n_diverged` of them without a difference because a run
     of theirs diverged, `n_pairs` with one; `mean_difference` with its Student t interval at 95 %
     (`difference_low`, `difference_high`) and its standard deviation `difference_sd`; `g_av` (Hedges) and
-    `d_z`; `r`, the correlation of the pairs; p values `sign_flip_p` (exact, primary), `t_p` and
+    `d_z`; `r`, the correlation of the pairs; p values `sign_flip_p` (primary), `t_p` and
     `wilcoxon_p`; `better_share` of pairs won, ties half, with a Clopper-Pearson interval
     (`better_share_low`, `better_share_high`); `p_below`, `p_inside` and `p_above` the margin (Student t
     posterior); `tost_p` of equivalence within it; `family`, the declared family or "exploratory"; `holm_p`

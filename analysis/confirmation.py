@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.compare import ALPHA, MIN_PAIRS, decide, describe_difference
 from analysis.estimates import Interval, mean_interval, sample_sd
-from analysis.significance import say_p, sign_flip_p
+from analysis.significance import MAX_EXACT, say_p, sign_flip_p
 from lt_rebalance.ground.metrics import METRICS, SELECTION_METRIC, reported_round
 from lt_rebalance.ground.statements import count_used, describe_diverged
 from lt_rebalance.store import Store, StoreError, open_store
@@ -50,7 +50,7 @@ class PairedDifference:
 
     @property
     def p_value(self) -> float:
-        """The p value of the exact sign-flip test; nan for a metric that is shown and not tested."""
+        """The p value of the sign-flip test; nan for a metric that is shown and not tested."""
         return sign_flip_p(self.differences) if self.decides else math.nan
 
     @property
@@ -66,7 +66,11 @@ class PairedDifference:
         n = f"n={count_used(len(self.seeds), self.num_planned, self.num_diverged)} pairs"
         if not self.seeds:
             return f"{self.metric}: no seed at which both are complete, {n}"
-        said = f"{self.verdict} ({_say_test(self.p_value)})" if self.decides else "shown, not tested"
+        said = (
+            f"{self.verdict} ({_say_test(self.p_value, len(self.seeds))})"
+            if self.decides
+            else "shown, not tested"
+        )
         return (
             f"{self.metric}: untuned {_mean_sd(self.untuned)}, tuned {_mean_sd(self.tuned)}; difference "
             f"{np.mean(self.differences):+.4f}, 95 % t interval {_say_interval(self.interval, '+')}, {n}: "
@@ -74,8 +78,9 @@ class PairedDifference:
         )
 
 
-def _say_test(p_value: float) -> str:
-    return f"exact sign-flip test, p = {say_p(p_value, 'g')}"
+def _say_test(p_value: float, num_pairs: int) -> str:
+    exact = "exact " if num_pairs <= MAX_EXACT else ""
+    return f"{exact}sign-flip test, p = {say_p(p_value, 'g')}"
 
 
 def _say_interval(interval: Interval, sign: str = "") -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from analysis.compare import EXPLORATORY, load_families
+from analysis.leading import name_leading, name_metrics
 from analysis.methods import DIFFERENCES
 from lt_rebalance.ground.confusion import MAX_SHOWN, NUM_WORST
 from lt_rebalance.ground.imbalance import ORIGINAL, is_c
@@ -304,7 +305,13 @@ def describe_families(contrasts: pd.DataFrame) -> str:
     if contrasts.empty:
         return ""
     num_declared = int((contrasts["family"] != EXPLORATORY).sum())
-    if num_declared == 0:
+    declared, leading = name_metrics(family.metric for family in load_families()), name_leading(contrasts)
+    if num_declared == 0 and leading != declared:
+        which = (
+            f"The families declared in analysis/families.toml are in {declared}, these contrasts in "
+            f"{leading}; none belongs to one, so all are exploratory."
+        )
+    elif num_declared == 0:
         which = "No contrast belongs to a family declared in analysis/families.toml; all are exploratory."
     elif num_declared == len(contrasts):
         which = "All contrasts belong to a family declared in analysis/families.toml."

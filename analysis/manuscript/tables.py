@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.compare import EXPLORATORY
 from analysis.manuscript.choice import Choice
 from analysis.methods import REFERENCES
+from analysis.significance import MAX_EXACT
 from analysis.tables.formats import (
     ABSENT,
     DATA_COLUMN,
@@ -120,7 +121,8 @@ def say_correction(choice: Choice, contrasts: pd.DataFrame) -> str:
         by = "Holm over the declared family"
     elif is_declared.any():
         by = f"Holm over the declared family, or else {by}"
-    return f"p: exact two-sided sign-flip test, corrected by {by}."
+    exact = "exact " if not len(found) or found["n_pairs"].max() <= MAX_EXACT else ""
+    return f"p: {exact}two-sided sign-flip test, corrected by {by}."
 
 
 def _difference(contrasts: pd.DataFrame, method: str, reference: str) -> dict[str, object]:

@@ -6,6 +6,7 @@ from analysis.compare import ALPHA, MARGIN, MIN_PAIRS
 from analysis.leading import name_leading
 from analysis.power import smallest_exact_p
 from analysis.sentences import describe_pairs_left_out, join
+from analysis.significance import EXACT
 from analysis.tables.formats import (
     DATA_COLUMN,
     decimals,
@@ -89,11 +90,11 @@ def _notes(metric: str) -> tuple[str, ...]:
     return (
         "Changed minus reference configuration, paired by seed: both share the subset and the classifier's "
         f"initial weights unless the change concerns these. One point is 0.01 of {metric}. Mean with "
-        "Student's t interval over pairs. The p value is that of the exact two-sided sign-flip test, with "
-        "Holm's correction over all comparisons of the study. Equivalent: two one-sided t tests (TOST) "
-        f"within ±{100 * MARGIN:g} points, uncorrected. Below {MIN_PAIRS} pairs there is no verdict. A class "
-        "is dead if none of its test images is recognised. Rates of runs with dead classes are compared by "
-        "Fisher's exact test, uncorrected.",
+        "Student's t interval over pairs. The p value is that of the two-sided sign-flip test "
+        f"({EXACT}), with Holm's correction over all comparisons of the study. Equivalent: two one-sided "
+        f"t tests (TOST) within ±{100 * MARGIN:g} points, uncorrected. Below {MIN_PAIRS} pairs there is no "
+        "verdict. A class is dead if none of its test images is recognised. Rates of runs with dead classes "
+        "are compared by Fisher's exact test, uncorrected.",
     )
 
 
@@ -118,7 +119,7 @@ def _describe_study(rows: pd.DataFrame) -> str:
     if smallest >= ALPHA:
         corrected = f", corrected over {len(rows)} changes" if len(rows) > 1 else ""
         text += (
-            f" With at most {count(num_pairs, 'pair')} the exact test{corrected} cannot give p below "
+            f" With at most {count(num_pairs, 'pair')} the sign-flip test{corrected} cannot give p below "
             f"{min(1.0, smallest):.3g}, whatever the difference."
         )
     return text

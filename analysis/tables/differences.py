@@ -19,6 +19,7 @@ from analysis.compare import (
 from analysis.leading import name_leading
 from analysis.power import POWER, smallest_exact_p
 from analysis.sentences import describe_pairs_left_out, join, name_what_seeds_change
+from analysis.significance import EXACT
 from analysis.sources import SOURCES
 from analysis.tables.formats import (
     ABSENT,
@@ -40,6 +41,7 @@ from analysis.tables.formats import (
 )
 from analysis.tables.table import Column, Row, Table, more
 from analysis.variance import MIN_RESAMPLED
+from lt_rebalance.ground.metrics import METRICS
 from lt_rebalance.ground.text import count
 
 REFERENCES = ("none", "undersample", "oversample")
@@ -202,7 +204,11 @@ def _describe_reach(rows: pd.DataFrame) -> str:
 
 def _difference_notes(families: Sequence[Family], metric: str) -> tuple[str, ...]:
     declared = listed(
-        [f"“{family.name}” ({family.size} contrasts in each setting, run or not)" for family in families]
+        [
+            f"“{family.name}” ({family.size} contrasts of {METRICS[family.metric].label} in each setting, "
+            "run or not)"
+            for family in families
+        ]
     )
     return (
         "First method minus second, paired by seed: both share the subset and the classifier's initial "
@@ -211,8 +217,8 @@ def _difference_notes(families: Sequence[Family], metric: str) -> tuple[str, ...
         "P(better): share of pairs in which the first method is better; ties count half. P(within): "
         "posterior probability (Student t, flat prior) that the mean difference lies within "
         f"±{100 * MARGIN:g} points, from {MIN_PAIRS} pairs on.",
-        f"The p value is that of the exact two-sided sign-flip test. Holm's correction runs over {declared}, "
-        "as declared in analysis/families.toml; members that were not run count as p = 1. "
+        f"The p value is that of the two-sided sign-flip test ({EXACT}). Holm's correction runs over "
+        f"{declared}, as declared in analysis/families.toml; members that were not run count as p = 1. "
         "Benjamini-Hochberg runs over all other contrasts of the setting. No contrast has both. Equivalent: "
         f"two one-sided t tests (TOST) within ±{100 * MARGIN:g} points, each at {ALPHA:g} and uncorrected. "
         f"Below {MIN_PAIRS} pairs there is no verdict. The CSV file adds the paired t and Wilcoxon tests, "
@@ -347,13 +353,13 @@ def power(contrasts: pd.DataFrame) -> Table:
         meaning=_power_meaning(shown),
         sample=_PAIRS,
         notes=(
-            f"For the exact sign-flip test at {ALPHA:g} with power {POWER:.0%}, assuming normal differences. "
-            "In brackets: the values at both ends of the 95% chi-square interval of the standard deviation, "
-            "which is estimated from these pairs. Under Holm: at the first step of the declared family's "
-            "correction. Exploratory contrasts have no such value, because their correction depends on how "
-            "many others are significant. Not possible: with so few pairs the test cannot reach the level, "
-            "or the difference would exceed 100 points. Unknown: the two ends of the interval differ more "
-            f"than {MAX_SPAN}-fold in seeds, or the differences do not vary.",
+            f"For the sign-flip test ({EXACT}) at {ALPHA:g} with power {POWER:.0%}, assuming normal "
+            "differences. In brackets: the values at both ends of the 95% chi-square interval of the "
+            "standard deviation, which is estimated from these pairs. Under Holm: at the first step of the "
+            "declared family's correction. Exploratory contrasts have no such value, because their "
+            "correction depends on how many others are significant. Not possible: with so few pairs the test "
+            "cannot reach the level, or the difference would exceed 100 points. Unknown: the two ends of the "
+            f"interval differ more than {MAX_SPAN}-fold in seeds, or the differences do not vary.",
         ),
     )
 

@@ -9,6 +9,7 @@ from analysis.methods import DIFFERENCES, MATCHED, RANKED, REFERENCES, STANDINGS
 from analysis.power import fewest_seeds, smallest_exact_p
 from analysis.ranking import MAX_JOINT
 from analysis.sentences import describe_pairs_left_out, join
+from analysis.significance import EXACT
 from analysis.tables.formats import (
     ABSENT,
     DATA_COLUMN,
@@ -263,8 +264,8 @@ def _difference_notes() -> tuple[str, ...]:
     tested = listed([LABELS[metric] for metric in TESTED])
     return (
         f"Method minus reference, paired by seed; one point is 0.01. Each of {tested} is one family: "
-        "all differences from both references that the study names, with exact two-sided "
-        "sign-flip tests and Holm's correction. Tail: the rarest 30 % of the classes. Equivalent: two "
+        "all differences from both references that the study names, with two-sided sign-flip tests "
+        f"({EXACT}) and Holm's correction. Tail: the rarest 30 % of the classes. Equivalent: two "
         f"one-sided t tests (TOST) within ±{100 * MARGIN:g} points, uncorrected. Below {MIN_PAIRS} pairs "
         "there is no verdict. The CSV file is that of R1.",
     )
@@ -371,11 +372,13 @@ def _costs(frame: pd.DataFrame) -> Table:
             "but charges a first training to none if a run of none has trained it as well. The cost of "
             "hyperparameter search is not included. Times vary where machines do other work. On the Pareto "
             "front: no other method has a mean as high in less time, or a higher mean in no more time.",
-            f"H14 for every method: “matches” is non-inferiority, a difference from {MATCHED} above "
-            f"{MINUS_MARGIN} points; “beats” is that and superiority, a difference above 0; “falls short” is "
-            f"a difference below {MINUS_MARGIN}. Exact sign-flip tests, paired by seed, each with Holm's "
-            "correction over the methods on the same training data. A method is tested for superiority only "
-            f"if it matches, which needs no further correction. Below {MIN_PAIRS} pairs there is no verdict.",
+            f"As H14, in {_RANKED} and for every method: “matches” is non-inferiority, a difference from "
+            f"{MATCHED} above {MINUS_MARGIN} points; “beats” is that and superiority, a difference above 0; "
+            f"“falls short” is a difference below {MINUS_MARGIN}. Sign-flip tests ({EXACT}), paired by seed, "
+            "each with Holm's correction over the methods on the same training data. A method is tested for "
+            "superiority only if it matches. The probability of any false “matches” or “beats” on a training "
+            f"set is at most {100 * ALPHA:g} %, {50 * ALPHA:g} % for the upper side of each test; “falls "
+            f"short” is not counted in it. Below {MIN_PAIRS} pairs there is no verdict.",
         )
         if len(frame)
         else (),

@@ -4,6 +4,7 @@ import pandas as pd
 
 from analysis.compare import ALPHA, MARGIN, compare, margin_of
 from analysis.sentences import UNCUT
+from analysis.significance import EXACT
 from analysis.tables.formats import (
     CONTRAST_COLUMN,
     DATA_COLUMN,
@@ -41,10 +42,11 @@ def own_table(contrasts: pd.DataFrame) -> Table:
         notes=(
             "First method minus second, paired by seed, in the unit of the metric; mean with Student's t "
             f"interval over pairs. {UNCUT} P(better): share of pairs in which the first method is better, in "
-            "the direction of the metric; ties count half. The p value is that of the exact two-sided "
-            "sign-flip test, with Benjamini-Hochberg's correction over all contrasts of a metric in a "
-            f"setting, at {ALPHA:g}. Equivalent: TOST within {100 * MARGIN:g}% of the metric's range, never "
-            "for a metric without a range. All are exploratory: no declared family contains such a metric.",
+            "the direction of the metric; ties count half. The p value is that of the two-sided "
+            f"sign-flip test ({EXACT}), with Benjamini-Hochberg's correction over all contrasts of a metric "
+            f"in a setting, at {ALPHA:g}. Equivalent: TOST within {100 * MARGIN:g}% of the metric's range, "
+            "never for a metric without a range. All are exploratory: no declared family contains such a "
+            "metric.",
         ),
     )
 

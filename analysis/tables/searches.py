@@ -16,6 +16,7 @@ from analysis.sentences import (
     describe_trials,
     join,
 )
+from analysis.significance import EXACT
 from analysis.tables.formats import (
     ABSENT,
     estimate_column,
@@ -135,8 +136,8 @@ def confirmation_table(search: SearchResults) -> Table:
         meaning=_confirmation_meaning(search, frame, is_untuned=bool(is_untuned)),
         notes=(
             "Differences are tuned minus untuned, paired by seed, with Student's t interval at 95 %. The "
-            f"verdict uses {DECISIVE} only, by the rule of T2: better or worse if the exact two-sided "
-            f"sign-flip test has p < {ALPHA:g}, equivalent if two one-sided t tests (TOST) within "
+            f"verdict uses {DECISIVE} only, by the rule of T2: better or worse if the two-sided "
+            f"sign-flip test ({EXACT}) has p < {ALPHA:g}, equivalent if two one-sided t tests (TOST) within "
             f"±{100 * MARGIN:g} points do, none below {MIN_PAIRS} pairs. The other metrics are shown, not "
             "tested.",
         )

@@ -93,6 +93,11 @@ def test_few_pairs_are_said_in_words_and_never_as_nan(n: int) -> None:
         assert ("no seed at which both are complete" in line) == (n == 0)
 
 
+def test_test_of_many_pairs_is_not_called_exact() -> None:
+    said = [str(confirmed(np.linspace(0.10, 0.12, n))) for n in (20, 21)]
+    assert "(exact sign-flip test, p" in said[0] and "(sign-flip test, p" in said[1]
+
+
 # Runs that diverged
 
 

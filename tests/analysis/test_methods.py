@@ -245,6 +245,15 @@ def test_methods_beat_match_or_fall_short(frame: pd.DataFrame) -> None:
     assert "match and 2 fall short." in methods_tables(frame.reset_index())[-2].meaning
     few = frame.reset_index()[lambda rows: rows["method"].isin(["oversample", "none", "balanced_softmax"])]
     assert "of 2 methods: 1 beats and 1 falls short." in methods_tables(few)[-2].meaning
+    note = methods_tables(frame.reset_index())[-2].notes[1]
+    assert note.startswith("As H14, in macro F1 and for every method: “matches” is non-inferiority")
+    assert "Sign-flip tests (exact up to 20 pairs, random signs above)" in note
+    assert (
+        "any false “matches” or “beats” on a training set is at most 5 %, 2.5 % for the upper side of each "
+        "test; “falls short” is not counted in it." in note
+    )
+
+
 def test_methods_with_one_mean_share_the_lead_of_r1(frame: pd.DataFrame) -> None:
     tied = frame.reset_index()
     tied.loc[tied["rank"] == 2, ["rank", "mean", "rank_low"]] = 1, tied["mean"].max(), 1

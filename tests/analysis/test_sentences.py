@@ -155,6 +155,13 @@ CASES: list[tuple[str, Sentence, str, Any, Any]] = [
         pd.DataFrame({"family": ["claims"] * 2}),
     ),
     (
+        "contrasts in another metric than the families",
+        sentences.describe_families,
+        "are in accuracy, these contrasts in macro F1; none belongs to one, so all are exploratory.",
+        pd.DataFrame({"family": [EXPLORATORY], "metric": "macro_f1"}),
+        pd.DataFrame({"family": [EXPLORATORY], "metric": "accuracy"}),
+    ),
+    (
         "exploratory others",
         sentences.describe_families,
         "the others are exploratory",

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis.collect import Results, read_results
+from analysis.compare import load_families
 from analysis.significance import say_p
 from analysis.sources import SOURCES
 from analysis.summary import describe_limits
@@ -372,6 +373,20 @@ def test_undecided_is_explained_by_the_reasons_that_the_evidence_gives() -> None
         "run (2), seeds that were lost (1), configurations that differ in more than the claim (1) and a test "
         f"that can only refute (1). Otherwise undecided means that {usual}"
     ) in said
+
+
+def test_hypotheses_name_comparison_metric_and_limits(grid_tables: dict[str, Table]) -> None:
+    table = grid_tables["hypotheses"]
+    assert sum(not column.is_more for column in table.columns) == 6
+    row = cells_of(table, hypothesis="H2")
+    assert row["comparison"].text == "each CGAN - undersample, per C"
+    assert row["limits"].text.startswith("in a budget of epochs")
+    assert row["test and correction"].text.startswith("sign-flip test in accuracy, paired by seed; Holm")
+    assert "They are in accuracy unless the comparison names another measure" in table.notes[0]
+    assert "exact up to 20 pairs, random signs above" in table.notes[0]
+    (family,) = load_families()
+    notes = grid_tables["t2-differences"].notes[1]
+    assert f"“{family.name}” (24 contrasts of accuracy in each setting, run or not)" in notes
 
 
 # Formats
