@@ -10,6 +10,7 @@ from analysis.estimates import sample_sd
 from analysis.hypotheses.directed import FloatArray
 from analysis.hypotheses.evidence import Evidence, Finding, Part, conclude
 from analysis.significance import association, binomial_p, least_association_p
+from lt_rebalance.ground.imbalance import say_data
 
 LAST_ROUNDS = 10
 JUMP = 0.05
@@ -76,7 +77,7 @@ def _jump_part(evidence: Evidence, cell: str, jumps: pd.DataFrame) -> Part:
     k, n = int(found.values_SM.sum()), len(found.values_SM)
     names = evidence.by_id[cell]
     return Part(
-        name=f"C = {names['data']}, {names['method']}",
+        name=f"{say_data(names['data'])}, {names['method']}",
         effect=JUMP_RATE - k / n if n else np.nan,
         p_value=binomial_p(k, n, JUMP_RATE, "greater"),
         least_p=_least_jump_p(n),
@@ -104,7 +105,7 @@ def judge_generator_collapse(evidence: Evidence) -> Iterator[Finding]:
             none = evidence.cell(setting, data, "none")
             cells = _filled_cells(classes, setting, data)
             if none is not None and cells:
-                part, num_columns = _diversity_part(evidence, f"C = {data}", none, cells)
+                part, num_columns = _diversity_part(evidence, say_data(data), none, cells)
                 parts.append(part)
                 widths.append(num_columns)
         unit = "mean rank correlation within a class"

@@ -100,7 +100,9 @@ def _describe_runs(results: Results, choice: Choice) -> list[str]:
 def _describe_made_with(runs: pd.DataFrame) -> str:
     said = []
     for name, label in _MADE_WITH.items():
-        values = dict.fromkeys(str(value) for value in runs[name].dropna())
+        values = dict.fromkeys(
+            f"{value:g}" if isinstance(value, float) else str(value) for value in runs[name].dropna()
+        )
         if values:
             said.append(f"{label} {' or '.join(values)}")
     return "; ".join(said)

@@ -245,8 +245,20 @@ def test_leads_that_vary_with_class_order_support_h12(tmp_path: Path) -> None:
 def test_recall_that_follows_diversity_supports_h13(grid_results: Results) -> None:
     classes = grid_results.classes.copy()
     classes["recall"] = classes["diversity"].fillna(0.5)
-    (verdict,) = verdicts_of(dataclasses.replace(grid_results, classes=classes), "H13")
-    assert verdict == SUPPORTED
+    (row,) = judge(dataclasses.replace(grid_results, classes=classes), "H13")
+    assert row["verdict"] == SUPPORTED and row["evidence"].startswith("C = 7/9: ")
+
+
+def test_parts_are_named_by_their_training_data(tmp_path: Path) -> None:
+    axes = {"methods": ["none", "cgan"], "generators": ["mlp_cgan_relu"], "num_seeds": 4}
+    plan = plan_study(protocols=["cifar_lt"], dataset="cifar10", cs=[None, "exp 100"], **axes)
+    truth = Truth(accuracy=lambda run: 0.9, num_rounds=30)
+    results = read_results(make_store(tmp_path, plan, truth).location)
+    cells = results.cells.assign(**{"classifier.budget.epochs": 30})
+    (row,) = judge(dataclasses.replace(results, cells=cells), "H9")
+    assert "the original set, none: " in row["evidence"] and "; exp 100, none: " in row["evidence"]
+    (row,) = judge(results, "H13")
+    assert "exp 100: " in row["evidence"] and "C = " not in row["evidence"]
 
 
 @pytest.mark.slow
@@ -342,7 +354,7 @@ def test_two_seeds_can_contradict_h9_and_one_cannot(tmp_path: Path) -> None:
     (row,) = judge(dataclasses.replace(jumping, runs=results.runs.query("seed == 0")), "H9")
     assert row["verdict"] == NOT_TESTED
     assert row["evidence"].startswith(
-        "fewer than 2 seeds cannot reach p < 0.05: C = original, none: 0/1 jump"
+        "fewer than 2 seeds cannot reach p < 0.05: the original set, none: 0/1 jump"
     )
 
 

@@ -144,6 +144,17 @@ def test_numbers_text_names_every_record_and_how_it_was_made(
     assert "Nothing is left out." in text and max(map(len, text.splitlines())) <= 110
 
 
+def test_threads_are_whole_and_many_pairs_are_not_called_exact(two_cs: Results, frames: Frames) -> None:
+    """Runs without a result make a float of the column."""
+    runs = two_cs.runs.assign(num_threads=two_cs.runs["num_threads"].astype(float))
+    results = dataclasses.replace(two_cs, runs=runs)
+    many = dataclasses.replace(frames, contrasts=frames.contrasts.assign(n_pairs=21))
+    files = make_manuscript(results, many, choose(results), "two", "command")
+    words = " ".join(files["paper/numbers.txt"].decode().split())
+    assert "threads per run 1." in words and "threads per run 1.0" not in words
+    assert "p: two-sided sign-flip test" in words and "p: exact" not in words
+
+
 # What is left out
 
 
