@@ -62,7 +62,8 @@ def _describe(rows: pd.DataFrame) -> str:
     lead = say_lead(list(rows.loc[rows["rank"] == 1, "method"]), "best mean")
     text = f"Over {count(num_datasets, 'data set')} ({first['datasets']}) {lead}."
     if first["num_left_out"]:
-        text += f" Left out for incomplete runs: {count(int(first['num_left_out']), 'method')}."
+        num_left_out = count(int(first["num_left_out"]), "method")
+        text += f" Left out, because not complete on every data set: {num_left_out}."
     if num_datasets < FEWEST:
         return f"{text} Fewer than {FEWEST} data sets are described, not tested."
     text += f" Friedman's test of equal methods: p {p_value(first['friedman_p'])}."

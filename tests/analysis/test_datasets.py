@@ -54,11 +54,16 @@ def test_method_that_lacks_a_run_anywhere_is_left_out_and_counted() -> None:
     runs.loc[runs.index[-1], "state"] = "failed"
     frame = datasets_frame(runs)
     assert list(frame["method"]) == ["oversample", "none"] and set(frame["num_left_out"]) == {1}
-    assert "Left out for incomplete runs: 1 method" in datasets_table(frame).meaning
+    said = "Left out, because not complete on every data set: 1 method."
+    assert said in datasets_table(frame).meaning
     some = datasets_frame(
         make_runs(6).query("not (method == 'none' and dataset == 'set0' and data == '1/2')")
     )
     assert list(some["method"]) == ["focal", "oversample"]
+    planned = make_runs(6).query("not (method == 'none' and dataset == 'set0')")
+    assert said in datasets_table(datasets_frame(planned)).meaning
+
+
 def test_names_of_the_protocol_do_not_divide_data_sets() -> None:
     runs = make_runs(4)
     runs.loc[runs["dataset"] == "set1", "protocol"] = "sound+classifier.budget.steps=100"
