@@ -4,12 +4,12 @@ import argparse
 
 from lt_rebalance.cli.stores import print_json
 from lt_rebalance.data.catalog import DATASETS, require_set
+from lt_rebalance.data.sample_grid import require_free, write_grid
 from lt_rebalance.ground.exits import note
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.images.description import choose_classes, describe, to_dict
 from lt_rebalance.images.load import Look, look_at, look_at_known, require_faultless
 from lt_rebalance.images.options import OWN_FIELDS, OWN_FLAGS, OwnOptions
-from lt_rebalance.images.sample_grid import require_free, write_grid
 
 
 def run(options: argparse.Namespace) -> int:
