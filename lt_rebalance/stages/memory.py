@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import get_dataset_spec
+from lt_rebalance.data.long_tail import OWN_SPLIT, DataConfig
 from lt_rebalance.ground.errors import DataError
 from lt_rebalance.ground.memory import available_bytes, require_memory
 from lt_rebalance.ground.text import format_bytes
@@ -30,10 +31,11 @@ _CHECKPOINT_VALUES = 2 * 3
 """of a parameter and its two moments, as tensors and as the bytes that are written"""
 
 
-def pool_bytes(dataset: str) -> int:
-    """Return the bytes of the images of a data set, one per value, with labels; lanes share them."""
-    spec = get_dataset_spec(dataset)
-    num_images = sum(spec.train_counts_K) + sum(spec.test_counts_K)
+def pool_bytes(data: DataConfig) -> int:
+    """Return the bytes of the images that a stage reads, one per value, with labels; lanes share them."""
+    spec = get_dataset_spec(data.dataset)
+    own_K = (spec.validation_counts_K or ()) if data.validation == OWN_SPLIT else ()
+    num_images = sum(spec.train_counts_K) + sum(spec.test_counts_K) + sum(own_K)
     return num_images * (math.prod(spec.image_shape) + _LABEL_BYTES)
 
 
@@ -89,8 +91,10 @@ def check_memory(pending: Mapping[str, AnyStage], num_slots: int, max_lanes: int
         trials += [_host_bytes(stage, num_lanes)] * math.ceil(count / num_lanes)
     trials = sorted(trials, key=sum, reverse=True)[:num_slots]
     # A user's set is mapped from one file, which all processes share.
-    own_sets = {stage.data.dataset for stage in counts if is_own_name(stage.data.dataset)}
-    mapped = sum(map(pool_bytes, own_sets))
+    own_sets: dict[str, int] = {}
+    for data in (stage.data for stage in counts if is_own_name(stage.data.dataset)):
+        own_sets[data.dataset] = max(own_sets.get(data.dataset, 0), pool_bytes(data))
+    mapped = sum(own_sets.values())
     images, rest = (sum(column) for column in zip(*trials, strict=True))
     single = mapped + max(sum(_host_bytes(stage, 1)) for stage in counts)
     num_fitting = sum(mapped + total <= left for total in itertools.accumulate(map(sum, trials)))
@@ -110,7 +114,7 @@ def check_memory(pending: Mapping[str, AnyStage], num_slots: int, max_lanes: int
 
 def _host_bytes(stage: AnyStage, num_lanes: int) -> tuple[int, int]:
     """Return the bytes of a trial in the host's memory: of images, and of lanes, steps and checkpoints."""
-    images = 0 if is_own_name(stage.data.dataset) else pool_bytes(stage.data.dataset)
+    images = 0 if is_own_name(stage.data.dataset) else pool_bytes(stage.data)
     lanes = 0
     if stage.execution.device == "cpu":
         lanes = num_lanes * lane_bytes(stage) + step_bytes(stage)
@@ -127,7 +131,7 @@ def require_device_memory(stages: Sequence[AnyStage], total: int) -> None:
         DataError: they do not fit; the message says how much is needed, and how many lanes would fit.
     """
     first = stages[0]
-    pool, lane = pool_bytes(first.data.dataset), lane_bytes(first)
+    pool, lane = pool_bytes(first.data), lane_bytes(first)
     if pool + len(stages) * lane <= total:
         return
     num_fitting = max(0, (total - pool) // lane)

@@ -14,8 +14,10 @@ from lt_rebalance.data.long_tail import DataConfig, choose_validation
 from lt_rebalance.images.cache import CACHE_DIR_VARIABLE
 from lt_rebalance.images.load import bring
 from lt_rebalance.images.options import OwnOptions
+from lt_rebalance.stages import memory as reckoning
 from lt_rebalance.stages.inputs import InputReader, load_dataset_once
 from lt_rebalance.stages.kinds import run_stage
+from lt_rebalance.stages.memory import check_memory, checkpoint_memory, lane_bytes, pool_bytes, step_bytes
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
@@ -66,6 +68,24 @@ def test_split_that_a_set_brings_is_what_chooses_and_nothing_is_set_aside(
     assert store.read_record(tested.key) == tested
 
 
+def test_such_a_split_counts_as_memory_of_the_stages_that_read_it(
+    tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, _ = bring(str(write_folder(tmp_path / "pets", draw_images(counts=WITH_SPLIT))), OwnOptions())
+    chosen = make_stage(name, small_protocol, cpu_execution, validation=2)
+    other = make_stage(name, small_protocol, cpu_execution, validation=0)
+    an_image = 3 * 16 * 16 + 8
+    assert pool_bytes(other.data) == (13 + 6) * an_image
+    assert pool_bytes(chosen.data) == (13 + 6 + 6) * an_image
+    asked: list[int] = []
+    monkeypatch.setattr(reckoning, "available_bytes", lambda: 0)
+    monkeypatch.setattr(reckoning, "require_memory", lambda num_bytes, *_: asked.append(num_bytes))
+    lanes = max(lane_bytes(each) + step_bytes(each) + checkpoint_memory(each) for each in (chosen, other))
+    check_memory({"a": other, "b": chosen}, 1, 1)
+    check_memory({"a": chosen, "b": other}, 1, 1)
+    assert asked == [25 * an_image + lanes] * 2  # one mapped set, with the split
+
+
 def test_without_such_a_split_images_are_set_aside_as_before(
     tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution
 ) -> None:
@@ -85,7 +105,7 @@ def test_groups_are_not_torn_apart_but_drawn_whole_where_that_is_asked(
     with pytest.raises(ValueError, match=r"split the groups of images@\w+, got 2; .*fraction 0.1"):
         make_stage(name, small_protocol, cpu_execution, validation=2)
     drawn, (note, *_) = bring(path, OwnOptions(validation_fraction=0.25))
-    assert note.startswith("the validation split was drawn: 9 of 36 images, 0.25 of each class")
+    assert note.startswith("the validation split was drawn: 9 of 36 images, about 0.25 of each class")
     data = make_stage(drawn, small_protocol, cpu_execution, validation=2).data
     assert (data.validation, data.validation_per_class) == ("own", 0)
 

@@ -54,7 +54,7 @@ def with_left(left: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_memory_of_images_is_counted_by_hand() -> None:
-    assert pool_bytes("fashion_mnist") == POOL
+    assert pool_bytes(make_stage().data) == POOL
     # 6,000 halved nine times and rounded up, beside what a CGAN fills up to 6,000 each.
     num_real = sum(-(-6_000 // 2**rank) for rank in range(10))
     assert own_image_bytes(make_stage()) == 8 * num_real
@@ -137,9 +137,10 @@ def test_own_set_counts_once_however_many_processes_map_it(monkeypatch: pytest.M
     assert is_own_name(TINY)
     stages = {str(seed): make_stage(seed=seed, dataset=TINY) for seed in range(4)}
     one = lane_bytes(stages["0"]) + checkpoint_memory(stages["0"]) + step_bytes(stages["0"])
-    with_left(pool_bytes(TINY) + 4 * one, monkeypatch)
+    images = pool_bytes(stages["0"].data)
+    with_left(images + 4 * one, monkeypatch)
     check_memory(stages, 4, 1)
-    with_left(pool_bytes(TINY) + 4 * one - 1, monkeypatch)
+    with_left(images + 4 * one - 1, monkeypatch)
     with pytest.raises(DataError, match="3 at a time"):
         check_memory(stages, 4, 1)
 
