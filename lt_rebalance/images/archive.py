@@ -82,8 +82,12 @@ class _Reader:
         splits = [split for split, prefix in _PREFIXES.items() if f"{prefix}_images" in self._headers]
         for split in splits:
             self._check_images(f"{_PREFIXES[split]}_images")
-        num_bytes = sum(header.num_bytes for header in self._headers.values())
-        require_room(num_bytes, str(self._path), "save them smaller, or fewer of them")
+        found_bytes = sum(header.num_bytes for header in self._headers.values())
+        kept_bytes = sum(self._count_kept(f"{_PREFIXES[split]}_images") for split in splits)
+        remedy = "save them smaller, or fewer of them"
+        if kept_bytes > found_bytes:
+            remedy = "give a smaller --image-size, or save fewer of them"
+        require_room(max(found_bytes, kept_bytes), str(self._path), remedy)
         found = {split: self._read_labels(_PREFIXES[split]) for split in splits}
         names = self._read_texts(CLASS_NAMES) if CLASS_NAMES in self._headers else None
         labels, class_names = settle_labels(found, names, may_renumber=self._options.relabel)
@@ -202,6 +206,13 @@ class _Reader:
                 f"images of all splits must have one shape, got {' and '.join(map(str, sorted(sizes)))} in "
                 f"{self._path}; give {' and '.join(remedies)}, or save them alike"
             )
+
+    def _count_kept(self, name: str) -> int:
+        """Return the bytes of images that are made grey and resized as requested."""
+        num_images, height, width, channels = (*self._headers[name].shape, 1)[:4]
+        side = self._options.image_size
+        num_pixels = height * width if side is None else side**2
+        return int(num_images * num_pixels * (1 if self._options.grey else channels))
 
     def _read_split(self, prefix: str, labels_N: NDArray[np.int64]) -> RawSplit:
         name = f"{prefix}_groups"

@@ -34,6 +34,12 @@ class ArrangedSplit:
     groups_N: NDArray[np.int64] | None
     """numbered from 0 on, over all splits; None if there are no groups"""
 
+    def parts(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays by the names under which they are stored."""
+        parts: dict[str, NDArray[Any] | None]
+        parts = {"images": self.images_NCHW, "labels": self.labels_N, "groups": self.groups_N}
+        return {name: array for name, array in parts.items() if array is not None}
+
 
 def digest_images(images_NCHW: NDArray[np.uint8]) -> Digests:
     """Return the sha256 of the pixels of each image, (N, D)."""
@@ -53,10 +59,32 @@ def rank_digests(digests: Digests) -> Positions:
     return ranks
 
 
-def order_images(labels_N: NDArray[np.int64], ranks_N: Positions) -> Positions:
-    """Return the positions of images class by class and, within a class, by digest."""
+def order_images(
+    labels_N: NDArray[np.int64], ranks_N: Positions, names_N: NDArray[np.generic] | None
+) -> Positions:
+    """Return the positions of images class by class, by digest, and where these are equal by group.
+
+    Args:
+        names_N: groups; they come in the order of their images, whatever their names and files.
+    """
     order: Positions = np.lexsort((ranks_N, labels_N))
+    if names_N is None:
+        return order
+    groups_N = number_groups(names_N)
+    by_group = order[np.argsort(groups_N[order], kind="stable")]
+    content = np.stack([labels_N, ranks_N], axis=1)[by_group].astype(">i8")
+    keys = [each.tobytes() for each in np.split(content, np.cumsum(np.bincount(groups_N))[:-1])]
+    places = np.argsort(sorted(range(len(keys)), key=keys.__getitem__))
+    order = np.lexsort((places[groups_N], ranks_N, labels_N))
     return order
+
+
+def take_images(images_NCHW: NDArray[np.uint8], order: Positions) -> NDArray[np.uint8]:
+    """Return images in an order, in the layout in which they are stored: no further copy is made."""
+    taken_NCHW = np.empty((len(order), *images_NCHW.shape[1:]), np.uint8)
+    for place, position in enumerate(order):
+        taken_NCHW[place] = images_NCHW[position]
+    return taken_NCHW
 
 
 def number_groups(names: NDArray[np.generic]) -> NDArray[np.int64]:
@@ -65,6 +93,19 @@ def number_groups(names: NDArray[np.generic]) -> NDArray[np.int64]:
     numbers = np.empty(len(first), np.int64)
     numbers[np.argsort(first)] = np.arange(len(first))
     return numbers[inverse]
+
+
+def join_groups(names_N: NDArray[np.generic], ranks_N: Positions) -> NDArray[np.int64]:
+    """Return groups as numbers; those with an equal image are one, and so are those that others link."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    groups_N = number_groups(names_N)
+    num_groups, num_nodes = groups_N.max() + 1, groups_N.max() + ranks_N.max() + 2
+    links = (np.ones(len(ranks_N)), (groups_N, num_groups + ranks_N))
+    _, joined = connected_components(coo_array(links, shape=(num_nodes, num_nodes)), directed=False)
+    numbers: NDArray[np.int64] = joined[groups_N]
+    return numbers
 
 
 def identify(splits: Mapping[str, ArrangedSplit]) -> str:

@@ -114,7 +114,7 @@ class Cache:
         try:
             temporary.mkdir(mode=0o700)
             for split, arranged in splits.items():
-                for part, array in _parts(arranged).items():
+                for part, array in arranged.parts().items():
                     _write_array(temporary / f"{split}_{part}.npy", array)
             self._name_set(temporary, sets / identity)
         except OSError as error:
@@ -188,11 +188,6 @@ def _cannot_be_written(root: Path, error: OSError) -> DataError:
 
 def _seal(content: Any) -> str:  # Any: a JSON value
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _parts(split: ArrangedSplit) -> dict[str, NDArray[Any]]:
-    parts: dict[str, NDArray[Any]] = {"images": split.images_NCHW, "labels": split.labels_N}
-    return parts if split.groups_N is None else {**parts, "groups": split.groups_N}
 
 
 def _read_split(folder: Path, split: str) -> ArrangedSplit:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_rebalance.ground.text import count
 from lt_rebalance.images.arrangement import Positions
 from lt_rebalance.images.options import MOST_CLASSES
 from lt_rebalance.images.pool import RawSplit
@@ -17,7 +18,7 @@ from lt_rebalance.images.pool import RawSplit
 FEW_IMAGES = 10
 MOST_LEAKED = 0.001
 """largest share of the images of a split that another split has, too; it bounds their effect on accuracy"""
-RULES = 3
+RULES = 4
 """raised if a set that was accepted may be refused or its warnings change: prepared sets are checked again"""
 
 
@@ -37,8 +38,8 @@ def check_counts(
     Args:
         counts: (K,) by split.
     """
-    for name, count in Counter(class_names).items():
-        if count > 1 or not (name.strip() and name.isprintable()):
+    for name, uses in Counter(class_names).items():
+        if uses > 1 or not (name.strip() and name.isprintable()):
             found.errors.append(
                 "names of classes must differ and be of letters that can be printed, got "
                 f"{name!r:.80}; rename it"
@@ -57,7 +58,7 @@ def check_counts(
         if names := _name(counts_K == 0, class_names):
             found.errors.append(
                 f"every class must have {split} images, got none of {_some(names)}; add some, in further "
-                "groups if a split is drawn, or leave the class out"
+                "groups if a split is drawn, with no image of another, or leave the class out"
             )
         if names := _name((counts_K > 0) & (counts_K < FEW_IMAGES), class_names):
             found.warnings.append(f"fewer than {FEW_IMAGES} {split} images of {_some(names)}")
@@ -112,11 +113,11 @@ def check_duplicates(
         two = int(places[labels_N[places] != labels_N[one]][0])
         name_of = splits["train"].name_of
         found.warnings.append(
-            f"{conflicting.size:,} train images have several labels, such as {name_of(one)} "
+            f"several labels for {count(conflicting.size, 'train image')}, such as {name_of(one)} "
             f"({class_names[labels_N[one]]}), which equals {name_of(two)} ({class_names[labels_N[two]]})"
         )
     if num_repeated := len(ranks_N) - len(np.unique(ranks_N)):
-        found.warnings.append(f"{num_repeated:,} train images repeat another one")
+        found.warnings.append(f"among the train images: {count(num_repeated, 'copy', 'copies')} of others")
 
 
 def check_groups(splits: Mapping[str, RawSplit], found: Findings) -> None:
@@ -128,8 +129,8 @@ def check_groups(splits: Mapping[str, RawSplit], found: Findings) -> None:
                 continue
             if len(shared := np.intersect1d(groups[other], groups[split])):
                 found.warnings.append(
-                    f"{len(shared):,} groups are in {other} and in {split}, such as {str(shared[0])!r}; if "
-                    f"the name means one thing in both, scores on {split} are too high"
+                    f"{other} and {split} have {count(len(shared), 'group')} in common, such as "
+                    f"{str(shared[0])!r}; if the name means one thing in both, scores on {split} are too high"
                 )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_rebalance.ground.errors import DataError
+from lt_rebalance.ground.text import count
 from lt_rebalance.images.folder import Folder, Listed
 from lt_rebalance.images.options import OwnOptions
 from lt_rebalance.images.pictures import PictureError, decode, quiet_pillow
@@ -35,9 +36,11 @@ def decode_folder(folder: Folder, options: OwnOptions) -> Pool:
     Raises:
         DataError: their size cannot be used, or they do not fit into memory.
     """
-    side = options.image_size
-    width, height = (side, side) if side is not None else _first_size(folder, options)
-    require_sides(width, height, folder.pictures[0].name)
+    if (side := options.image_size) is None:
+        first, (width, height) = _find_first(folder, options)
+        require_sides(width, height, first)
+    else:
+        width = height = side
     num_channels = 1 if options.grey else 3
     num_bytes = len(folder.pictures) * num_channels * width * height
     remedy = "make them smaller with --image-size, grey with --grey, or take fewer"
@@ -58,12 +61,12 @@ def decode_folder(folder: Folder, options: OwnOptions) -> Pool:
         else:
             num_grey += pixels.ndim == 2
             images_NHWC[place] = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
-    warnings = list(folder.warnings)
+    warnings = []
     if num_grey == len(folder.pictures):
         images_NHWC = images_NHWC[..., :1]
     elif num_grey and not options.grey:
         warnings.append(
-            f"{num_grey:,} grey pictures are taken as colour, as others are; --grey makes all grey"
+            f"{count(num_grey, 'grey picture')} taken as colour, as others are; --grey makes all grey"
         )
     return Pool(
         class_names=folder.class_names,
@@ -74,13 +77,13 @@ def decode_folder(folder: Folder, options: OwnOptions) -> Pool:
     )
 
 
-def _first_size(folder: Folder, options: OwnOptions) -> tuple[int, int]:
-    """Return the width and height of the first readable picture; DataError if there is none."""
+def _find_first(folder: Folder, options: OwnOptions) -> tuple[str, tuple[int, int]]:
+    """Return the first readable picture, its width and height; DataError if there is none."""
     faults = []
     for listed in folder.pictures:
         try:
             with quiet_pillow():
-                return decode(os.path.join(folder.root, listed.name), options, (0, 0))[0]
+                return listed.name, decode(os.path.join(folder.root, listed.name), options, (0, 0))[0]
         except PictureError as error:
             faults.append(error.say(listed.name))
     raise DataError(sum_up(faults))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lt_rebalance.ground.errors import DataError
 from lt_rebalance.ground.names import is_foreign
-from lt_rebalance.ground.text import one_line
+from lt_rebalance.ground.text import count, one_line
 from lt_rebalance.images.pictures import ENDINGS
 from lt_rebalance.images.pool import sum_up
 
@@ -28,6 +28,7 @@ _OTHER_PICTURES = (
     *(".jfif", ".jpe", ".svg", ".ico", ".tga", ".dcm"),
 )
 """suffixes of pictures that must not be left out silently"""
+_BY_DESKTOPS = ("._", ".thumb", ".Trash", ".Spotlight-V100", ".fseventsd", ".TemporaryItems")
 LAYOUT = "train/CLASS/*.png (or jpg, webp) with test/CLASS and, if you like, val/CLASS"
 
 
@@ -75,6 +76,8 @@ class _Lister:
         self._left_out: list[str] = []
         self._misplaced: list[str] = []
         self._foreign: list[str] = []
+        self._hidden: set[str] = set()
+        self._unknown: list[str] = []
 
     def list(self) -> Folder:
         top = {entry.name: entry for entry in self._scan(self._root)}
@@ -83,25 +86,31 @@ class _Lister:
         loose = [name for name in others if _is_picture(name)]
         self._left_out += [name for name in others if not _is_picture(name)]
         self._require_names_of_splits(folders)
-        classes, warnings = {}, []
+        classes = {}
         if not folders.keys() & _SPLIT_FOLDERS.keys():
             classes["train"] = self._list_split("train", folders)
         else:
-            if unknown := [f"{name}/" for name in folders if name not in _SPLIT_FOLDERS]:
-                warnings.append(f"{len(unknown):,} folders left out that are not splits: {_some(unknown)}")
+            self._unknown = [f"{name}/" for name in folders if name not in _SPLIT_FOLDERS]
             for name, split in _SPLIT_FOLDERS.items():
                 if name in folders:
                     inner = {entry.name: entry for entry in self._scan(folders[name].path)}
                     classes[split] = self._list_split(split, inner)
         self._check(classes)
-        for names, what in ((self._left_out, "not pictures"), (loose, "pictures outside a class folder")):
-            if names:
-                warnings.append(f"{len(names):,} left out that are {what}: {_some(names)}")
+        left_out = (
+            (self._unknown, "folder", "folders", "not train, val or test"),
+            (self._left_out, "file", "files", "not png, jpg or webp"),
+            (loose, "picture", "pictures", "outside a class folder"),
+            (sorted(self._hidden), "folder or picture", "folders or pictures", "hidden by ~ or a dot"),
+        )
         return Folder(
             root=self._root,
             pictures=tuple(self._pictures),
             class_names=tuple(classes["train"]),
-            warnings=tuple(warnings),
+            warnings=tuple(
+                f"{count(len(names), one, several)} left out, {why}: {_some(names)}"
+                for names, one, several, why in left_out
+                if names
+            ),
         )
 
     def _require_names_of_splits(self, folders: Mapping[str, os.DirEntry[str]]) -> None:
@@ -122,9 +131,10 @@ class _Lister:
         return any(entry.is_dir() for entry in self._scan(folder.path))
 
     def _check(self, classes: Mapping[str, Mapping[str, int]]) -> None:
+        aside = f"; if that is a class, put it and {self._unknown[0]} into train" if self._unknown else ""
         faults = [
             f"a picture must be in the folder of its class, got {one_line(name)}; move it into one, or out "
-            f"of {os.path.dirname(name)}"
+            f"of {os.path.dirname(name)}{aside}"
             for name in self._misplaced
         ] or [
             f"a picture must be png, jpg or webp, got {one_line(name)}; convert or remove it"
@@ -214,6 +224,8 @@ class _Lister:
             raise DataError(f"{one_line(path)} cannot be read ({error.strerror})") from None
         for entry in found:
             if is_foreign(entry.name):
+                if _may_be_meant(entry):
+                    self._hidden.add(self._below(entry))
                 continue
             name = self._below(entry)
             if not name.isprintable():
@@ -238,6 +250,13 @@ class _Lister:
 
 def _is_picture(name: str) -> bool:
     return name.lower().endswith((*ENDINGS, *_OTHER_PICTURES))
+
+
+def _may_be_meant(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry with a dot or ~ in its name may be a class or a picture, and no thumbnail of macOS."""
+    name = entry.name.removesuffix("~")
+    is_named_by_user = entry.name != name or (name.startswith(".") and not name.startswith(_BY_DESKTOPS))
+    return is_named_by_user and (entry.is_dir() or _is_picture(name))
 
 
 def _some(names: Sequence[str]) -> str:

@@ -31,9 +31,11 @@ from lt_rebalance.images.arrangement import (
     Positions,
     digest_images,
     identify,
+    join_groups,
     number_groups,
     order_images,
     rank_digests,
+    take_images,
 )
 from lt_rebalance.images.cache import Cache
 from lt_rebalance.images.checks import (
@@ -227,13 +229,18 @@ class _Source:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A value that is the same as long as no file is changed."""
+        """A value that is the same as long as no file that is used is changed."""
         if self.folder is not None:
             state = self.folder.fingerprint()
         else:
             found = self.path.stat()
             state = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}".encode()
         return hashlib.sha256(f"{FORMAT} {RULES}\n".encode() + state).hexdigest()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the listing says of files that are not used; it is made again each time."""
+        return [] if self.folder is None else list(self.folder.warnings)
 
     def read(self) -> Pool:
         if self.folder is not None:
@@ -284,7 +291,7 @@ def _read_known(cache: Cache, source: _Source) -> Look | None:
         counts=_count(splits, spec.num_classes),
         sizes=Counter({(width, height): count for width, height, count in known["sizes"]}),
         errors=(),
-        warnings=said + known["warnings"],
+        warnings=said + source.warnings + known["warnings"],
         own=OwnSet(spec=spec, dataset=_to_dataset(splits)),
     )
 
@@ -300,9 +307,7 @@ def _prepare(cache: Cache, source: _Source) -> Look:
     counts = _count_raw(pool.splits, len(pool.class_names))
     if all(split.images_NHWC is not None for split in pool.splits.values()):
         splits = _arrange(pool, source.options, found)
-        counts = {
-            name: np.bincount(each.labels_N, minlength=len(pool.class_names)) for name, each in splits.items()
-        }
+        counts = _count_raw(splits, len(pool.class_names))
     check_counts(counts, class_names, found)
     own = None
     if splits is not None and not found.errors:
@@ -325,7 +330,7 @@ def _prepare(cache: Cache, source: _Source) -> Look:
         counts={name: tuple(counts_K.tolist()) for name, counts_K in counts.items()},
         sizes=pool.sizes,
         errors=found.errors,
-        warnings=said + found.warnings,
+        warnings=said + source.warnings + found.warnings,
         own=own,
     )
 
@@ -369,9 +374,9 @@ def _arrange(pool: Pool, options: OwnOptions, found: Findings) -> dict[str, Arra
     check_range(raw, found)
     images = {name: np.moveaxis(_images(split), 3, 1) for name, split in raw.items()}
     joint = rank_digests(np.concatenate([digest_images(each) for each in images.values()]))
-    starts = np.cumsum([0, *(len(split.labels_N) for split in raw.values())])
-    ranks = {name: joint[starts[place] : starts[place + 1]] for place, name in enumerate(raw)}
-    orders = {name: order_images(split.labels_N, ranks[name]) for name, split in raw.items()}
+    ends = np.cumsum([len(split.labels_N) for split in raw.values()])
+    ranks = dict(zip(raw, np.split(joint, ends[:-1]), strict=True))
+    orders = {name: order_images(raw[name].labels_N, ranks[name], raw[name].groups_N) for name in raw}
     come_from = {name: name for name in raw}
     for name, share in _shares(options).items():
         if name not in raw:
@@ -386,11 +391,10 @@ def _arrange(pool: Pool, options: OwnOptions, found: Findings) -> dict[str, Arra
     groups = _number_groups(parts)
     for name in _shares(options):
         if name not in raw:
-            found.warnings.append(_say_drawn(name, parts, options))
-            found.warnings.extend(_say_left_out(name, parts, pool.class_names))
+            found.warnings.extend(_say_drawn(name, parts, options, pool.class_names))
     return {
         name: ArrangedSplit(
-            images_NCHW=images[come_from[name]][orders[name]],
+            images_NCHW=take_images(images[come_from[name]], orders[name]),
             labels_N=parts[name].labels_N,
             groups_N=groups.get(name),
         )
@@ -398,26 +402,34 @@ def _arrange(pool: Pool, options: OwnOptions, found: Findings) -> dict[str, Arra
     }
 
 
-def _say_drawn(name: str, parts: Mapping[str, RawSplit], options: OwnOptions) -> str:
+def _say_drawn(
+    name: str, parts: Mapping[str, RawSplit], options: OwnOptions, class_names: Sequence[str]
+) -> Iterator[str]:
+    """Say how a split was drawn, and which classes have none of it or another share than others."""
     # The test split is drawn first, of all training images; the validation split of those that it leaves.
     others = ["train", *(_shares(options) if name == "test" else [name])]
-    num_before = sum(len(parts[each].labels_N) for each in others)
-    whole = "equal images" if parts["train"].groups_N is None else "groups"
-    return (
-        f"the {name} split was drawn: {len(parts[name].labels_N):,} of {num_before:,} images, "
-        f"{_shares(options)[name]:g} of each class as nearly as can be, {whole} together, by the stream "
-        f"{STREAMS[name]} of seed {SEED}"
+    share = _shares(options)[name]
+    counts = _count_raw(parts, len(class_names))
+    drawn_K, before_K = counts[name], np.sum([counts[each] for each in others], axis=0)
+    whole = "equal images" if parts["train"].groups_N is None else "groups and equal images"
+    yield (
+        f"the {name} split was drawn: {drawn_K.sum():,} of {before_K.sum():,} images, about {share:g} of "
+        f"each class, {whole} together, by the stream {STREAMS[name]} of seed {SEED}"
     )
-
-
-def _say_left_out(name: str, parts: Mapping[str, RawSplit], class_names: Sequence[str]) -> Iterator[str]:
-    """List the classes without an image in a drawn split; another check refuses them in the test split."""
-    counts_K = np.bincount(parts[name].labels_N, minlength=len(class_names))
-    left_out = [class_names[label] for label in np.flatnonzero(counts_K == 0).tolist()]
-    if name != "test" and left_out:
+    left_out = np.flatnonzero(drawn_K == 0)
+    if name != "test" and left_out.size:  # in the test split another check refuses them
         yield (
-            f"without {name} images: {count(len(left_out), 'class', 'classes')}, such as {left_out[0]!r}, "
-            "each a single group or image; a search cannot choose by such a split"
+            f"without {name} images: {count(left_out.size, 'class', 'classes')}, such as "
+            f"{class_names[left_out[0]]!r}, each a single group or image; a search cannot choose by such a "
+            "split"
+        )
+    miss_K = np.abs(drawn_K - share * before_K) * (drawn_K > 0)
+    if (far := np.flatnonzero(miss_K > np.maximum(1, share / 2 * before_K))).size:
+        worst = far[np.argmax(miss_K[far] / before_K[far])]
+        more = f", and too large or small a share of {count(far.size - 1, 'other class', 'other classes')}"
+        yield (
+            f"the {name} split has {drawn_K[worst]:,} of {before_K[worst]:,} images of "
+            f"{class_names[worst]!r}, and not {share:g} of them{more * (far.size > 1)}: {whole} stay together"
         )
 
 
@@ -429,9 +441,11 @@ def _images(split: RawSplit) -> NDArray[np.uint8]:
 def _draw(
     name: str, split: RawSplit, order: Positions, ranks_N: Positions, fraction: float
 ) -> NDArray[np.bool_]:
-    """Return which images, in their order, become the named split; equal images stay together."""
-    names = ranks_N if split.groups_N is None else split.groups_N
-    return draw_split(name, split.labels_N[order], number_groups(names[order]), fraction)
+    """Return which images, in their order, become the named split; equal images and groups stay together."""
+    has_groups = split.groups_N is not None
+    whole_N = ranks_N if split.groups_N is None else join_groups(split.groups_N, ranks_N)
+    groups_N = number_groups(whole_N[order])
+    return draw_split(name, split.labels_N[order], groups_N, fraction, takes_first=not has_groups)
 
 
 def _take(split: RawSplit, order: Positions) -> RawSplit:
@@ -453,13 +467,12 @@ def _number_groups(parts: Mapping[str, RawSplit]) -> dict[str, NDArray[np.int64]
 
 
 def _count(splits: Mapping[str, ArrangedSplit], num_classes: int) -> dict[str, tuple[int, ...]]:
-    return {
-        name: tuple(np.bincount(split.labels_N, minlength=num_classes).tolist())
-        for name, split in splits.items()
-    }
+    return {name: tuple(counts_K.tolist()) for name, counts_K in _count_raw(splits, num_classes).items()}
 
 
-def _count_raw(splits: Mapping[str, RawSplit], num_classes: int) -> dict[str, NDArray[np.int64]]:
+def _count_raw(
+    splits: Mapping[str, RawSplit] | Mapping[str, ArrangedSplit], num_classes: int
+) -> dict[str, NDArray[np.int64]]:
     return {name: np.bincount(split.labels_N, minlength=num_classes) for name, split in splits.items()}
 
 

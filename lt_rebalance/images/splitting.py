@@ -14,14 +14,23 @@ SEED = 0
 
 
 def draw_split(
-    name: str, labels_N: NDArray[np.int64], groups_N: NDArray[np.int64], fraction: float
+    name: str,
+    labels_N: NDArray[np.int64],
+    groups_N: NDArray[np.int64],
+    fraction: float,
+    *,
+    takes_first: bool = False,
 ) -> NDArray[np.bool_]:
     """Return which images form the named split; the order of images must not depend on their files.
 
     Classes choose in turn, the smallest first, so a group with images of several classes goes to the class
-    with the fewest choices. A class takes groups in random order, at least one, as long as each brings its
-    share closer to the fraction. The last group that a class has left stays for training, whichever class
-    would take it; so a class of a single group gives none.
+    with the fewest choices. A class takes groups in random order if they bring its share closer to the
+    fraction. If none does, it takes the one that comes nearest. The last group that a class has left stays
+    for training, whichever class would take it; so a class of a single group gives none.
+
+    Args:
+        takes_first: a class takes its first group whatever its size; sets without groups are drawn so, and
+            their identity follows from it.
     """
     rng = numpy_stream(SEED, STREAMS[name])
     counts_K = np.bincount(labels_N)
@@ -36,14 +45,17 @@ def draw_split(
         groups, sizes = np.unique(groups_N[labels_N == label], return_counts=True)
         target = fraction * counts_K[label]
         num_drawn = int(sizes[is_drawn[groups]].sum())
-        for place in rng.permutation(len(groups)):
+        order = rng.permutation(len(groups))
+        nearest = order[np.argsort(np.abs(sizes[order] - target), kind="stable")]
+        tries = [*((place, takes_first) for place in order), *((place, True) for place in nearest)]
+        for place, takes_any in tries:
             group, size = groups[place], int(sizes[place])
             if left_K[label] == 1 or num_drawn >= target:
                 break
             is_closer = abs(num_drawn + size - target) < abs(num_drawn - target)
             classes = classes_P[starts[group] : starts[group + 1]]
             is_free = not is_drawn[group] and not is_kept[group] and left_K[classes].min() > 1
-            if is_free and (is_closer or num_drawn == 0):
+            if is_free and (is_closer or (takes_any and num_drawn == 0)):
                 is_drawn[group] = True
                 num_drawn += size
                 left_K[classes] -= 1

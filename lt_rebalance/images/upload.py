@@ -56,11 +56,11 @@ def upload(store: Store, identity: str, splits: Mapping[str, ArrangedSplit], sai
     directory = f"{DIRECTORY}/{identity}"
     index: dict[str, Any] = {"format": _FORMAT, "splits": {}, "said": list(said)}
     num_put = 0
-    num_bytes = sum(each.nbytes for split in splits.values() for each in _parts(split).values())
+    num_bytes = sum(each.nbytes for split in splits.values() for each in split.parts().values())
     with Progress(f"putting images into {store.location}", num_bytes) as progress:
         for name, split in splits.items():
             pieces: dict[str, list[dict[str, Any]]] = {}
-            for part, array in _parts(split).items():
+            for part, array in split.parts().items():
                 pieces[part] = []
                 for number, content in enumerate(_cut(array)):
                     digest = hashlib.sha256(content).hexdigest()
@@ -132,11 +132,6 @@ def _counts(spec: DatasetSpec) -> dict[str, tuple[int, ...]]:
     if spec.validation_counts_K is not None:
         counts["validation"] = spec.validation_counts_K
     return counts
-
-
-def _parts(split: ArrangedSplit) -> dict[str, NDArray[Any]]:
-    parts: dict[str, NDArray[Any]] = {"images": split.images_NCHW, "labels": split.labels_N}
-    return parts if split.groups_N is None else {**parts, "groups": split.groups_N}
 
 
 def _cut(array: NDArray[Any]) -> Iterator[bytes]:

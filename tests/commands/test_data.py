@@ -524,7 +524,7 @@ def test_names_come_from_the_catalogue_where_the_file_is_called_after_a_set(
         ({"ids": np.arange(13)}, "left out of pets.npz: ids"),
         (
             {"train_groups": np.arange(13), "test_groups": np.arange(12, 18)},
-            "1 groups are in train and in test",
+            "train and test have 1 group in common, such as ",
         ),
     ],
 )
@@ -542,8 +542,8 @@ def test_equal_images_in_train_are_a_warning(pets: Path, call: Call) -> None:
     (pets / "train" / "cat" / "1.png").write_bytes(content)
     (pets / "train" / "dog" / "0.png").write_bytes(content)
     answer = call(main, ["data", str(pets)])
-    assert answer.code == 0 and "2 train images repeat another one" in answer.out
-    assert "1 train images have several labels, such as train/cat/" in answer.out
+    assert answer.code == 0 and "among the train images: 2 copies of others" in answer.out
+    assert "several labels for 1 train image, such as train/cat/" in answer.out
 
 
 def test_few_leaked_images_of_many_are_a_warning(tmp_path: Path, call: Call) -> None:
@@ -566,22 +566,22 @@ def test_other_files_are_left_out_and_those_of_desktops_passed_over(pets: Path, 
     (pets / "train" / "cat" / ".DS_Store").write_text("")
     (pets / "train" / "cat" / "Thumbs.db").write_text("")
     answer = call(main, ["data", str(pets)])
-    assert answer.code == 0 and "1 left out that are not pictures: 'train/cat/notes.txt'" in answer.out
+    assert answer.code == 0 and "1 file left out, not png, jpg or webp: 'train/cat/notes.txt'" in answer.out
 
 
 def test_picture_beside_the_folders_is_left_out_by_its_name(pets: Path, call: Call) -> None:
     for name in ("preview.png", "preview.bmp", "notes.txt"):
         (pets / name).write_bytes(b"")
     answer = call(main, ["data", str(pets)])
-    assert answer.code == 0 and "1 left out that are not pictures: 'notes.txt'" in answer.out
-    assert "2 left out that are pictures outside a class folder: 'preview.bmp', 'preview.png'" in answer.out
+    assert answer.code == 0 and "1 file left out, not png, jpg or webp: 'notes.txt'" in answer.out
+    assert "2 pictures left out, outside a class folder: 'preview.bmp', 'preview.png'" in answer.out
 
 
 def test_grey_pictures_among_colour_ones_are_taken_and_told(pets: Path, call: Call) -> None:
     Image.fromarray(COLOURS[..., 0]).save(pets / PICTURE)
     answer = call(main, ["data", str(pets), "--json"])
     found = json.loads(answer.out)
-    assert found["image_shape"] == [3, SIDE, SIDE] and "1 grey pictures" in found["warnings"][0]
+    assert found["image_shape"] == [3, SIDE, SIDE] and "1 grey picture taken" in found["warnings"][0]
     grey = json.loads(call(main, ["data", str(pets), "--json", "--grey"]).out)
     assert grey["image_shape"] == [1, SIDE, SIDE] and "grey pictures" not in str(grey["warnings"])
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.errors import DataError
-from lt_rebalance.images import archive, decoding, load
+from lt_rebalance.images import archive, arrangement, decoding, load
 from lt_rebalance.images.cache import CACHE_DIR_VARIABLE
 from lt_rebalance.images.load import DRAWN, OwnSet, find_prepared, load_own, look_at
 from lt_rebalance.images.options import OwnOptions
@@ -203,11 +204,18 @@ def test_validation_split_is_drawn_by_group_of_what_is_not_tested_on(tmp_path: P
 @pytest.mark.parametrize(
     ("brought", "fractions", "said"),
     [
-        ({"val": (5, 5, 5)}, {"test_fraction": 0.25}, ["test split was drawn: 12 of 48 images, 0.25 of"]),
+        (
+            {"val": (5, 5, 5)},
+            {"test_fraction": 0.25},
+            ["test split was drawn: 12 of 48 images, about 0.25"],
+        ),
         (
             {},
             {"test_fraction": 0.25, "validation_fraction": 0.25},
-            ["test split was drawn: 12 of 48 images, 0.25 of", "validation split was drawn: 9 of 36 images"],
+            [
+                "test split was drawn: 12 of 48 images, about 0.25",
+                "validation split was drawn: 9 of 36 images",
+            ],
         ),
         ({"test": (5, 5, 5)}, {"validation_fraction": 0.25}, ["validation split was drawn: 12 of 48 images"]),
     ],
@@ -258,6 +266,102 @@ def test_group_of_several_classes_serves_the_smallest_first() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "fraction", "drawn"),
+    [((60, 10, 10, 10, 10), 0.2, 20), ((100, 5), 0.1, 5), ((30, 40, 30), 0.1, 30), ((9, 11), 0.01, 9)],
+)
+def test_class_takes_no_group_that_is_too_large_where_another_comes_nearer(
+    sizes: tuple[int, ...], fraction: float, drawn: int
+) -> None:
+    num_classes = 10
+    labels_N = np.repeat(np.arange(num_classes), sum(sizes))
+    groups_N = np.repeat(np.arange(num_classes * len(sizes)), sizes * num_classes)
+    is_drawn = draw_split("test", labels_N, groups_N, fraction)
+    assert np.bincount(labels_N[is_drawn]).tolist() == [drawn] * num_classes
+    others = groups_N[is_drawn] % len(sizes)
+    assert len(sizes) < 5 or len(set(others.tolist())) == 4  # which of equal ones is drawn by chance
+
+
+def test_class_whose_share_of_a_drawn_split_is_far_off_is_named(tmp_path: Path) -> None:
+    arrays = to_arrays(draw_images(counts={"train": (20, 40, 20)}))
+    groups = np.repeat(np.arange(12), [10, 10, *[4] * 10])
+    path = write_npz(
+        tmp_path / "a.npz", {**arrays, "train_groups": np.concatenate([groups, groups[:20] + 99])}
+    )
+    own, warnings = load_own(str(path), OwnOptions(test_fraction=0.1))
+    assert own.spec.test_counts_K == (10, 4, 10)
+    (far,) = [each for each in warnings if each.startswith("the test split has ")]
+    assert "10 of 20 images of 'cat', and not 0.1 of them, and too large or small a share of 1 other" in far
+    assert "groups and equal images together" in next(each for each in warnings if each.startswith(DRAWN))
+
+
+@pytest.mark.parametrize(
+    ("copies", "identity_before"),
+    [
+        ({}, "436b51b0"),
+        ({place: place - 1 for place in range(1, 35, 2)}, "9e96f9f0"),
+        ({place: 20 for place in range(21, 29)}, "37c6ddbc"),
+    ],
+)
+def test_drawn_split_without_groups_stays_as_it_was(
+    tmp_path: Path, copies: dict[int, int], identity_before: str
+) -> None:
+    """Results name a set by its identity: another draw would orphan them."""
+    arrays = to_arrays(draw_images(counts={"train": (20, 10, 5)}))
+    for place, other in copies.items():
+        arrays["train_images"][place] = arrays["train_images"][other]
+    assert identity(write_npz(tmp_path / "a.npz", arrays), test_fraction=0.1).startswith(identity_before)
+
+
+# Groups that share images
+
+
+def make_linked_groups() -> dict[str, Any]:
+    """Return 24 groups of 4; groups 0, 1 and 2 are linked by images that two share, 6 and 7 have the same."""
+    arrays = to_arrays(draw_images(counts={"train": (40, 40, 16), "test": (3, 3, 3)}))
+    images = arrays["train_images"]
+    images[4], images[8] = images[0], images[5]
+    images[28:32] = images[24:28]
+    return {**arrays, "train_groups": np.array([f"p{place // 4:02d}" for place in range(96)])}
+
+
+@pytest.mark.parametrize("fractions", [{}, {"validation_fraction": 0.25}])
+def test_identity_follows_from_groups_and_not_from_their_names_or_order(
+    tmp_path: Path, fractions: dict[str, float]
+) -> None:
+    arrays = make_linked_groups()
+    first = identity(write_npz(tmp_path / "a.npz", arrays), **fractions)
+    names, groups = np.unique(arrays["train_groups"], return_inverse=True)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(96)
+        other = {part: arrays[part][order] for part in ("train_images", "train_labels")}
+        other["train_groups"] = rng.permutation(names)[groups][order]
+        assert identity(write_npz(tmp_path / "b.npz", {**arrays, **other}), **fractions) == first
+    moved = arrays["train_groups"].copy()
+    moved[4], moved[0] = moved[0], moved[4]  # equal images, so the groups have what they had
+    assert identity(write_npz(tmp_path / "b.npz", {**arrays, "train_groups": moved}), **fractions) == first
+    moved[4], moved[20] = moved[20], moved[4]
+    assert identity(write_npz(tmp_path / "b.npz", {**arrays, "train_groups": moved}), **fractions) != first
+
+
+def test_groups_that_share_an_image_are_drawn_together_also_through_others(tmp_path: Path) -> None:
+    arrays = make_linked_groups()
+    del arrays["test_images"], arrays["test_labels"]
+    ranks_N = np.unique(arrays["train_images"].reshape(96, -1), axis=0, return_inverse=True)[1].reshape(-1)
+    joined_N = arrangement.join_groups(arrays["train_groups"], ranks_N)
+    assert len(set(joined_N[:12].tolist())) == 1 and len(set(joined_N[24:32].tolist())) == 1
+    assert len(set(joined_N.tolist())) == 24 - 3
+    for number, fraction in enumerate(np.linspace(0.1, 0.9, 9)):
+        path = write_npz(tmp_path / f"{number}.npz", arrays)
+        own = get(path, test_fraction=fraction)
+        train, test = (
+            {each.tobytes() for each in images}
+            for images in (own.dataset.train_images_NCHW, own.dataset.test_images_NCHW)
+        )
+        assert not train & test
+
+
 # The cache
 
 
@@ -277,6 +381,17 @@ def test_second_load_decodes_nothing(tmp_path: Path, reads: list[str], form: str
     assert first.own is not None and second.own is not None and second.own.spec == first.own.spec
     assert second.warnings == first.warnings and second.counts == first.counts and second.sizes == first.sizes
     assert np.array_equal(second.own.dataset.test_images_NCHW, first.own.dataset.test_images_NCHW)
+
+
+def test_warnings_on_files_that_are_not_used_are_those_of_today(tmp_path: Path, reads: list[str]) -> None:
+    root = write_folder(tmp_path / "pets", draw_images())
+    assert not any("left out" in each for each in look_at(str(root), OwnOptions()).warnings)
+    reads.clear()
+    (root / "notes.txt").write_text("")
+    assert "1 file left out, not png, jpg or webp: 'notes.txt'" in look_at(str(root), OwnOptions()).warnings
+    (root / "notes.txt").unlink()
+    assert not any("left out" in each for each in look_at(str(root), OwnOptions()).warnings)
+    assert reads == []
 
 
 def test_changed_pixel_is_seen_though_size_and_time_are_as_they_were(tmp_path: Path) -> None:

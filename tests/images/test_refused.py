@@ -1,6 +1,7 @@
 """Users' images that would give wrong results, or that cannot be read, are refused with a remedy."""
 
 import dataclasses
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lt_rebalance.data import at_hand
 from lt_rebalance.ground import memory
 from lt_rebalance.ground.errors import DataError
-from lt_rebalance.images import load
+from lt_rebalance.images import archive, load, room
 from lt_rebalance.images.apart import require_set_aside_apart
 from lt_rebalance.images.cache import CACHE_DIR_VARIABLE
 from lt_rebalance.images.load import Look, bring, load_own, look_at
@@ -162,7 +164,42 @@ def test_class_may_have_the_name_of_a_split(tmp_path: Path) -> None:
 def test_other_folder_beside_splits_is_left_out_as_a_folder(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "pets", draw_images())
     (root / "extra" / "cat").mkdir(parents=True)
-    assert "1 folders left out that are not splits: 'extra/'" in look(root).warnings
+    assert "1 folder left out, not train, val or test: 'extra/'" in look(root).warnings
+
+
+def test_folders_and_pictures_that_their_names_hide_are_named(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "pets", draw_images())
+    (root / "train" / "fox~").mkdir()
+    (root / "train" / ".gnu").mkdir()
+    for name in (".5.png", "5.png~", "._0.png", ".DS_Store", "Thumbs.db", "notes~"):
+        (root / "train" / "cat" / name).write_bytes(b"")
+    (root / "__MACOSX" / "train").mkdir(parents=True)
+    (root / "training").mkdir()  # a folder that is looked into before
+    (root / "training" / ".0.png").write_bytes(b"")
+    for _ in range(2):
+        hidden = [each for each in look(root).warnings if "hidden" in each]
+        assert hidden == [
+            "5 folders or pictures left out, hidden by ~ or a dot: "
+            "'train/.gnu', 'train/cat/.5.png', 'train/cat/5.png~'"
+        ]
+
+
+def test_class_called_train_beside_others_is_to_be_put_into_a_folder_train(tmp_path: Path) -> None:
+    images = draw_images()["train"]
+    named = dict(zip(("car", "plane", "train"), images.values(), strict=True))
+    root = write_folder(tmp_path, {"vehicles": named}) / "vehicles"
+    with pytest.raises(DataError, match=r"got train/0.png; .*if that is a class, put it and car/ into train"):
+        look(root, test_fraction=0.2)
+
+
+def test_size_that_cannot_be_used_is_of_the_picture_that_is_named(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "pets", draw_images())
+    for split in COUNTS:
+        for path in (root / split).rglob("*.png"):
+            Image.new("RGB", (300, 300)).save(path)
+    (root / "train" / "cat" / "0.png").write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"got 300 x 300 in train/cat/1.png; resize"):
+        look(root)
 
 
 # Damaged files
@@ -231,6 +268,44 @@ def test_remedy_for_a_large_npz_is_one_that_helps(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(memory, "available_bytes", lambda: 10_000)
     with pytest.raises(DataError, match=r"; save them smaller, or fewer of them$"):
         look(path, grey=True)
+
+
+@pytest.mark.parametrize("form", ["folder", "npz"])
+@pytest.mark.parametrize("options", [{}, {"image_size": 64}])
+def test_preparing_takes_no_more_memory_than_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, options: dict[str, int]
+) -> None:
+    rng = np.random.default_rng(0)
+    images = {name: [rng.integers(0, 256, (48, 48, 3), np.uint8)] * 200 for name in ("cat", "dog", "eel")}
+    tested = {name: [rng.integers(0, 256, (48, 48, 3), np.uint8) for _ in range(30)] for name in images}
+    splits = {"train": images, "test": tested}
+    path = (
+        write_folder(tmp_path / "pets", splits)
+        if form == "folder"
+        else write_npz(tmp_path / "pets.npz", to_arrays(splits))
+    )
+    asked = []
+    monkeypatch.setattr(archive, "_PIECE", 2**16)
+    monkeypatch.setattr(room, "require_memory", lambda num_bytes, *_: asked.append(num_bytes))
+    look(path, grey=True)  # what is imported and made once
+    tracemalloc.start()
+    try:
+        asked.clear()
+        assert look(path, **options).own is not None
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    side = options.get("image_size", 48)
+    assert 2 * 690 * 3 * side**2 <= asked[0] and peak < 1.15 * asked[0]
+
+
+def test_remedy_for_images_that_a_resize_makes_too_large_is_a_smaller_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_npz(tmp_path / "a.npz", make_arrays(**COUNTS))
+    monkeypatch.setattr(memory, "available_bytes", lambda: 100_000)
+    with pytest.raises(DataError, match=r"; give a smaller --image-size, or save fewer of them$"):
+        look(path, image_size=224)
 
 
 @pytest.mark.parametrize(
