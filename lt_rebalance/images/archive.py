@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lt_rebalance.ground.errors import DataError
-from lt_rebalance.ground.text import one_line
+from lt_rebalance.ground.text import count, one_line
 from lt_rebalance.images.labels import read_labels, settle_labels
 from lt_rebalance.images.options import OwnOptions
 from lt_rebalance.images.pictures import MOST_PIXELS, fit
@@ -109,7 +109,7 @@ class _Reader:
                 others = ", ".join(map(one_line, names[:6])) or "nothing"
                 raise DataError(f"{self._path} must hold {LAYOUT}, got {others}; add {' and '.join(missing)}")
         known = {f"{prefix}_{part}" for prefix in _PREFIXES.values() for part in _PARTS} | {CLASS_NAMES}
-        if twice := [name for name, count in Counter(names).items() if count > 1 and name in known]:
+        if twice := [name for name, uses in Counter(names).items() if uses > 1 and name in known]:
             raise DataError(f"{self._path} must hold every array once, got {twice[0]} twice; make it again")
         if left_out := [one_line(name) for name in names if name not in known]:
             self._warnings.append(f"left out of {self._path.name}: {', '.join(left_out[:5])}")
@@ -219,7 +219,8 @@ class _Reader:
         groups_N = self._read_texts(name) if name in self._headers else None
         if groups_N is not None and len(groups_N) != len(labels_N):
             raise DataError(
-                f"{name} must have one entry per image, got {len(groups_N)} for {len(labels_N)} images"
+                f"{name} must have one entry per image, got {len(groups_N)} for "
+                f"{count(len(labels_N), 'image')}"
             )
         images = self._read(f"{prefix}_images")
         self._sizes[images.shape[2], images.shape[1]] += len(images)

@@ -131,10 +131,10 @@ class _Lister:
         return any(entry.is_dir() for entry in self._scan(folder.path))
 
     def _check(self, classes: Mapping[str, Mapping[str, int]]) -> None:
-        aside = f"; if that is a class, put it and {self._unknown[0]} into train" if self._unknown else ""
+        aside = "; if {} is a class like {}, put both into a folder train" if self._unknown else ""
         faults = [
             f"a picture must be in the folder of its class, got {one_line(name)}; move it into one, or out "
-            f"of {os.path.dirname(name)}{aside}"
+            f"of {os.path.dirname(name)}{aside.format(os.path.dirname(name), *self._unknown[:1])}"
             for name in self._misplaced
         ] or [
             f"a picture must be png, jpg or webp, got {one_line(name)}; convert or remove it"

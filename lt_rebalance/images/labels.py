@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_rebalance.ground.errors import DataError
+from lt_rebalance.ground.text import count
 
 _RENUMBER = "renumber them with --relabel"
 
@@ -27,7 +28,8 @@ def read_labels(name: str, found: NDArray[Any], num_images: int) -> NDArray[np.i
         )
     if found.shape not in ((num_images,), (num_images, 1)):
         raise DataError(
-            f"{name} must have one label per image, got {found.shape} for {num_images} images; correct it"
+            f"{name} must have one label per image, got {found.shape} for {count(num_images, 'image')}; "
+            "correct it"
         )
     if found.dtype.kind in "US":
         raise DataError(

@@ -188,7 +188,9 @@ def test_class_called_train_beside_others_is_to_be_put_into_a_folder_train(tmp_p
     images = draw_images()["train"]
     named = dict(zip(("car", "plane", "train"), images.values(), strict=True))
     root = write_folder(tmp_path, {"vehicles": named}) / "vehicles"
-    with pytest.raises(DataError, match=r"got train/0.png; .*if that is a class, put it and car/ into train"):
+    with pytest.raises(
+        DataError, match=r"got train/0.png; .*if train is a class like car/, put both into a folder"
+    ):
         look(root, test_fraction=0.2)
 
 
