@@ -309,7 +309,7 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
         "--dataset",
         type=place,
         metavar="PATH",
-        help="images of your own that the stages learned from, with the options of their sweep:",
+        help="images of your own that the stages learned from, with the options of their sweep but --flip:",
     )
     add_own_images(parser)
 

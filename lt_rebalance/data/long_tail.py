@@ -52,9 +52,7 @@ def parse_c(text: str) -> Fraction:
     """
     c = _parse_fraction(text, "C must be a fraction such as 7/9 or a number such as 0.5")
     if not 0 < c < 1:
-        raise ValueError(
-            f"C must be strictly between 0 and 1, got {text}; the balanced set is named 'original'"
-        )
+        raise ValueError(f"C must be strictly between 0 and 1, got {text}; the whole set is named 'original'")
     return c
 
 

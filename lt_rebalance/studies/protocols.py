@@ -163,8 +163,8 @@ def grid(
 ) -> tuple[Cell, ...]:
     """Return the cells of the product of the axes, without duplicates and meaningless combinations.
 
-    Generators multiply only the methods that need one. None among `cs` is the original set as a reference,
-    the balanced ceiling, under the method "none" alone; NATURAL is the same set under every method.
+    Generators multiply only the methods that need one. None among `cs` is the whole set as a reference,
+    on a balanced set the ceiling, under the method "none" alone; NATURAL is the same set under every method.
 
     Raises:
         ValueError: unknown names, values out of range, or a method without the generator that it needs.
