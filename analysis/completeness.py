@@ -9,6 +9,7 @@ from lt_rebalance.store.records import NOT_APPLICABLE
 
 ALLOWANCES = ("gaps", "duplicates", "versions")
 _NAMED = 10
+_SINGULAR = {"are": "is", "have": "has", "their": "its", "(their": "(its"}
 _STATE_NOTES = {
     "missing": "are missing",
     "failed": "failed",
@@ -39,8 +40,9 @@ def check_completeness(reader: StoreReader, allow: Collection[str]) -> None:
         )
     if "gaps" not in allow and (gaps := _find_gaps(reader)):
         raise IncompleteError(
-            f"{reader.store.location}: {len(gaps)} of {len(reader.runs)} planned runs have no result: "
-            f'{_some(gaps)}; run the sweep again, or allow "gaps" (--partial) for a partial analysis'
+            f"{reader.store.location}: {len(gaps)} of {len(reader.runs)} planned runs "
+            f"{_agree('have', len(gaps))} no result: {_some(gaps)}; run the sweep again, or "
+            'allow "gaps" (--partial) for a partial analysis'
         )
 
 
@@ -88,6 +90,11 @@ def _say(reader: StoreReader, key: str) -> str:
     return f"{_name(reader, key)} ({reason})" if reason else _name(reader, key)
 
 
+def _agree(verb: str, number: int) -> str:
+    """Return what some runs do, or, if it is one, what it does."""
+    return verb if number > 1 else " ".join(_SINGULAR.get(word, word) for word in verb.split(" "))
+
+
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
@@ -100,7 +107,8 @@ def describe_oddities(reader: StoreReader) -> tuple[str, ...]:
     for state, meaning in _STATE_NOTES.items():
         if counts[state]:
             named = [_say(reader, key) for key in reader.runs if _state(reader, key) == state]
-            notes.append(f"{counts[state]} of {len(reader.runs)} planned runs {meaning}: {_some(named)}")
+            what = f"{counts[state]} of {len(reader.runs)} planned runs {_agree(meaning, counts[state])}"
+            notes.append(f"{what}: {_some(named)}")
     if len(reader.versions) > 1:
         notes.append(f"the results come from {len(reader.versions)} versions of the code")
     known = {*reader.runs, *reader.generator_cells, *reader.first_keys.values()}

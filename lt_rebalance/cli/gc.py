@@ -8,7 +8,7 @@ from lt_rebalance.cli.cleanup import Garbage, find_garbage, remove_garbage
 from lt_rebalance.cli.stores import open_existing, print_json
 from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, note
-from lt_rebalance.ground.text import one_line
+from lt_rebalance.ground.text import count, one_line
 from lt_rebalance.images.upload import list_uploads
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.lease import Lease, find_holder
@@ -80,7 +80,8 @@ def _show(found: Sequence[Garbage], options: argparse.Namespace) -> int:
         print(one_line(f"{each.path}: {each.reason}, {each.num_bytes} bytes"))
     for each in left:
         print(one_line(f"left: {each.path}: {each.reason}, but {each.hindrance}"))
-    print(f"{'would delete' if options.dry_run else 'deleted'}: {len(garbage)} things, {num_bytes} bytes")
+    done = "would delete" if options.dry_run else "deleted"
+    print(f"{done}: {count(len(garbage), 'thing')}, {num_bytes} bytes")
     return code
 
 

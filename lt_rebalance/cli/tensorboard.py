@@ -7,6 +7,7 @@ import sys
 
 from lt_rebalance.cli.stores import choose_study, open_existing, print_json
 from lt_rebalance.ground.errors import StorageError
+from lt_rebalance.ground.text import count
 from lt_rebalance.monitoring.tensorboard.naming import study_directory
 from lt_rebalance.monitoring.tensorboard.server import LOOPBACK, server_command
 from lt_rebalance.store import Store, StoreError
@@ -33,14 +34,14 @@ def run(options: argparse.Namespace) -> int:
     study = choose_study(store, options.study)
     from lt_rebalance.monitoring.tensorboard.means import DIRECTORY as MEANS
 
-    count = _refresh(store, study)
+    num_made = _refresh(store, study)
     logdir = f"{store.location}/{study_directory(study)}"
     reload_s = RELOAD_FROM_BUCKET_S if store.directory is None else RELOAD_S
     command = server_command(logdir, host=options.host, port=options.port, reload_s=reload_s)
     if options.json:
-        print_json({"study": study, "logdir": logdir, "runs_made": count, "command": command})
+        print_json({"study": study, "logdir": logdir, "runs_made": num_made, "command": command})
     else:
-        made = f"made the events of {count} finished runs" if count else "events are up to date"
+        made = f"made events of {count(num_made, 'finished run')}" if num_made else "events are up to date"
         print(f"{study}: {made}; {logdir}")
         if options.no_server:
             print(f"to start the server: {shlex.join(command)}")

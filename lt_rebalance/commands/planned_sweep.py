@@ -54,7 +54,7 @@ def require_continued(registered: StudyPlan | None, plan: Plan, store: Store) ->
     }
     lost = [seed for seed in list_keys_by_seed(document) if changed or seed not in planned]
     if lost and (whole := set(lost).intersection(list_whole_seeds(document, store))):
-        why = f"and {len(study.seeds)} seeds would leave it out"
+        why = f"and {count(len(study.seeds), 'seed')} would leave it out"
         if changed:
             why = f"with {', '.join(changed)}"
         raise ValueError(

@@ -15,7 +15,7 @@ from lt_rebalance.commands.search import check_memory_of, make_searches, require
 from lt_rebalance.commands.search_forecast import SearchForecast
 from lt_rebalance.commands.sweep import first_line, open_results, read_data
 from lt_rebalance.ground.exits import EXIT_INCOMPLETE, run_command
-from lt_rebalance.ground.text import format_duration, make_console
+from lt_rebalance.ground.text import count, format_duration, make_console
 from lt_rebalance.search.account import SearchBudget
 from lt_rebalance.search.search import Search
 from lt_rebalance.store import Store
@@ -119,14 +119,14 @@ def _show_plan(
         print(json.dumps({"searches": answers, "device_hours_at_most": total}, indent=2))
         return 0
     for search, answer in zip(searches, answers, strict=True):
-        states = " ".join(f"{state}={count}" for state, count in answer["trials"].items())
+        states = " ".join(f"{state}={number}" for state, number in answer["trials"].items())
         print(f"{search.name}: {search.base}; {states}")
         for name, domain in search.space.items():
             print(f"  {name}: {domain}; untuned {search.untuned[name]}")
     first = searches[0]
     print(
         f"each: {budget} of {first.budget.steps} steps at seeds {', '.join(map(str, first.seeds))}; "
-        f"{len(searches)} searches, {resources.num_slots} trials at a time"
+        f"{count(len(searches), 'search', 'searches')}, {count(resources.num_slots, 'trial')} at a time"
     )
     if total is not None:
         price = "" if options.rate is None else f"; price {total * options.rate:.2f}"

@@ -9,6 +9,7 @@ from typing import Any
 from lt_rebalance.ground.exits import note
 from lt_rebalance.ground.paper import flatten
 from lt_rebalance.ground.plain import to_plain
+from lt_rebalance.ground.text import count
 from lt_rebalance.search.search import set_values
 from lt_rebalance.search.spaces import METHOD
 from lt_rebalance.store import Store, StoreError
@@ -138,7 +139,7 @@ def _require_equal(accounts: Sequence[Mapping[str, Any]], store: Store) -> None:
         budgets.setdefault((num_ended, tuple(account["search"]["seeds"])), name)
     if len(budgets) > 1:
         said = "; ".join(
-            f"{name} {num_trials} trials of {len(seeds)} seeds"
+            f"{name} {count(num_trials, 'trial')} of {count(len(seeds), 'seed')}"
             for (num_trials, seeds), name in budgets.items()
         )
         raise ValueError(

@@ -15,7 +15,7 @@ from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.long_tail import OWN_SPLIT, DataConfig
 from lt_rebalance.ground.errors import DataError
 from lt_rebalance.ground.memory import available_bytes, require_memory
-from lt_rebalance.ground.text import format_bytes
+from lt_rebalance.ground.text import count, format_bytes
 from lt_rebalance.stages.work import count_classifier, count_generator_training, kept_bytes
 from lt_rebalance.studies.stage import AnyStage, GeneratorStage
 from lt_rebalance.studies.workload import count_items, count_synthetic, training_config
@@ -86,9 +86,9 @@ def check_memory(pending: Mapping[str, AnyStage], num_slots: int, max_lanes: int
     if left is None or not counts:
         return
     trials: list[tuple[int, int]] = []
-    for stage, count in counts.items():
-        num_lanes = min(count, max_lanes)
-        trials += [_host_bytes(stage, num_lanes)] * math.ceil(count / num_lanes)
+    for stage, number in counts.items():
+        num_lanes = min(number, max_lanes)
+        trials += [_host_bytes(stage, num_lanes)] * math.ceil(number / num_lanes)
     trials = sorted(trials, key=sum, reverse=True)[:num_slots]
     # A user's set is mapped from one file, which all processes share.
     own_sets: dict[str, int] = {}
@@ -106,7 +106,7 @@ def check_memory(pending: Mapping[str, AnyStage], num_slots: int, max_lanes: int
         remedy = f"even one of one seed takes {format_bytes(single)}: take fewer or smaller images"
     require_memory(
         mapped + images + rest,
-        f"{len(trials)} trials at a time, which take {format_bytes(mapped + images)} for images, and with "
+        f"{count(len(trials), 'trial')} at a time, with {format_bytes(mapped + images)} for images, and with "
         "lanes, steps and checkpoints",
         remedy,
     )
@@ -138,5 +138,5 @@ def require_device_memory(stages: Sequence[AnyStage], total: int) -> None:
     remedy = f"{num_fitting} would fit: --lanes {num_fitting}" if num_fitting else "take smaller images"
     raise DataError(
         f"images and lanes of a trial must fit into the memory of its GPU, {format_bytes(total)}, got "
-        f"{format_bytes(pool)} of images and {len(stages)} lanes of {format_bytes(lane)}; {remedy}"
+        f"{format_bytes(pool)} of images and {count(len(stages), 'lane')} of {format_bytes(lane)}; {remedy}"
     )

@@ -11,6 +11,7 @@ from lt_rebalance.ground.arrays import MAX_CLASSES
 from lt_rebalance.ground.imbalance import say_data
 from lt_rebalance.ground.own_file import find_place, is_at_hand, is_own
 from lt_rebalance.ground.seeding import numpy_stream
+from lt_rebalance.ground.text import count
 from lt_rebalance.images.apart import require_set_aside_apart
 from lt_rebalance.methods.registry import MethodConfig, plan_rebalancing
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS
@@ -43,15 +44,15 @@ def count_synthetic(stage: AnyStage) -> int:
 def describe_short(data: DataConfig, seeds: Iterable[int]) -> str:
     """Return in words how many classes have fewer images than the cut requires; empty for none."""
     spec = get_dataset_spec(data.dataset)
-    available_K = [count - data.validation_per_class for count in spec.train_counts_K]
+    available_K = [number - data.validation_per_class for number in spec.train_counts_K]
     needed = seeds if data.class_order == "permuted" else [0]
     counts = (count_short(available_K, data.cut, data.class_order, seed) for seed in needed)
     num_short = max(counts, default=0)
     if num_short == 0:
         return ""
     return (
-        f"{data.dataset}: {num_short} of {spec.num_classes} classes have fewer images than "
-        f"{say_data(data.label)} requires, and keep all of theirs"
+        f"{data.dataset}: {num_short} of {spec.num_classes} classes with fewer images than "
+        f"{say_data(data.label)} requires, all of which are kept"
     )
 
 
@@ -90,7 +91,7 @@ def stage_batching(stage: AnyStage) -> Batching:
     if min(num_items, config.batch_size) < smallest:
         raise ValueError(
             f"{config.architecture} normalises over a batch and cannot learn from fewer than {smallest} "
-            f"items in a batch, got {num_items} items in batches of {config.batch_size}; set "
+            f"items in a batch, got {count(num_items, 'item')} in batches of {config.batch_size}; set "
             f"{section}.batch_size to {smallest} or more and learn from at least {smallest} images, or take "
             f"another {section}"
         )
@@ -179,7 +180,7 @@ def _count_items(data: DataConfig, method: MethodConfig, seed: int) -> tuple[int
             f"data.validation_per_class must be below the smallest class of {data.dataset} ({smallest_class} "
             f"images), so that some are left for training, got {data.validation_per_class}"
         )
-    available_K = [count - data.validation_per_class for count in spec.train_counts_K]
+    available_K = [number - data.validation_per_class for number in spec.train_counts_K]
     counts_K = kept_counts(available_K, data.cut, data.class_order, seed)
     rng = numpy_stream(seed, "resampling")
     plan = plan_rebalancing(method.name, method.draw, counts_K, rng, method.fill_fraction, method.options)

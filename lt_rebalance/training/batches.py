@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from lt_rebalance.ground.text import count
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batching:
@@ -15,8 +17,8 @@ class Batching:
     def __post_init__(self) -> None:
         if min(self.num_items, self.batch_size) < self.smallest:
             raise ValueError(
-                f"a batch needs at least {self.smallest} items, got {self.num_items} items in batches of "
-                f"{self.batch_size}"
+                f"a batch needs at least {self.smallest} items, got {count(self.num_items, 'item')} in "
+                f"batches of {self.batch_size}"
             )
 
     @property

@@ -137,7 +137,7 @@ def test_a_removed_record_lowers_n_and_is_reported_where_gaps_are_allowed(tmp_pa
     result_path(store, plan.runs[0].key).unlink()
     results = read_results(store.location, allow=["gaps"])
     assert len(results.runs) == 4 and (results.runs["state"] == "complete").sum() == 3
-    assert "1 of 4 planned runs are missing: sound 1/2 none seed 0" in results.notes
+    assert "1 of 4 planned runs is missing: sound 1/2 none seed 0" in results.notes
 
 
 def test_a_failed_generator_fails_the_runs_that_build_on_it(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_run_that_is_not_applicable_is_an_outcome_with_its_reason(tmp_path: Pa
     assert list(results.runs["is_not_applicable"]).count(True) == 1
     (row,) = results.runs[results.runs["is_not_applicable"]].to_dict("records")
     assert (row["state"], row["reason"]) == ("failed", "4 images are too few")
-    (note,) = [each for each in results.notes if "1 of 4 planned runs are not applicable" in each]
+    (note,) = [each for each in results.notes if "1 of 4 planned runs is not applicable" in each]
     assert note.endswith("(4 images are too few)")
     assert not any("runs failed" in each for each in results.notes)
     assert count_gaps(results.planned) == 0

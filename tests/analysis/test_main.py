@@ -62,7 +62,7 @@ def test_gaps_are_refused_and_reported_where_asked_for(
     assert main([store.location, "--out", str(out)]) == 2
     error = capsys.readouterr().err
     assert (
-        error.startswith("error: ") and "1 of 4 planned runs have no result" in error and "--partial" in error
+        error.startswith("error: ") and "1 of 4 planned runs has no result" in error and "--partial" in error
     )
     assert not out.exists()
     assert main([store.location, "--out", str(out), "--partial"]) == 0

@@ -177,7 +177,7 @@ def test_completeness_adds_up_where_runs_are_missing(tmp_path: Path) -> None:
     states = {name: cells[name].text for name in ("planned", "complete", "failed", "diverged", "missing")}
     assert states == {"planned": "3", "complete": "2", "failed": "0", "diverged": "0", "missing": "1"}
     assert table["t6-completeness"].meaning.startswith("Of 6 planned runs: 5 complete")
-    assert any("1 of 6 planned runs are missing" in note for note in table["t6-completeness"].notes)
+    assert any("1 of 6 planned runs is missing" in note for note in table["t6-completeness"].notes)
     assert cells_of(table["t1-replication-all"], method="none")["n of planned"].text == "2 of 3"
     assert cells_of(table["t2-differences"])["pairs of planned"].text == "2 of 3"
 

@@ -106,7 +106,7 @@ def test_class_that_is_too_small_is_told_once(capsys: pytest.CaptureFixture[str]
     answer = capsys.readouterr()
     assert json.loads(answer.out)
     assert answer.err == (
-        "note: mnist: 4 of 10 classes have fewer images than step 10 requires, and keep all of theirs\n"
+        "note: mnist: 4 of 10 classes with fewer images than step 10 requires, all of which are kept\n"
     )
 
 

@@ -218,7 +218,7 @@ def forget_the_study(store: Store, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (remove_record, "1 of 6 planned runs have no result"),
+        (remove_record, "1 of 6 planned runs has no result"),
         (alter_predictions, "does not have the sha256 that its record states"),
         (register_another, "configured otherwise: fashion_mnist_mini small 1/2 none"),
         (plan_fewer_seeds, "has 3 seeds, and pilot/plan.toml registers 2 to 2"),

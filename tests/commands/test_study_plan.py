@@ -319,7 +319,7 @@ def test_whole_seed_is_neither_left_out_nor_repeated(began: Store, run: Run) -> 
     assert code == 2 and "seed 0 of study pilot is complete, with precision float32, now bfloat16" in err
     began.commit(make_up(second))
     code, _, err = run(*how, "float32", "--seeds", "1")
-    assert code == 2 and "seed 1 of study pilot is complete, and 1 seeds would leave it out" in err
+    assert code == 2 and "seed 1 of study pilot is complete, and 1 seed would leave it out" in err
     assert run(*how, "float32", "--seeds", "2")[0] == 0
 
 

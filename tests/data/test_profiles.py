@@ -106,7 +106,7 @@ def test_class_with_fewer_images_keeps_what_it_has() -> None:
 def test_shortage_is_told_once_with_the_number_of_classes() -> None:
     data = make_cell(get_protocol("sound"), dataset="mnist", c="exp 100", method="none", generator=None).data
     assert describe_short(data, [0, 1]) == (
-        "mnist: 1 of 10 classes have fewer images than exp 100 requires, and keep all of theirs"
+        "mnist: 1 of 10 classes with fewer images than exp 100 requires, all of which are kept"
     )
     assert describe_short(make_data(), [0]) == ""
 

@@ -115,7 +115,7 @@ def test_plan_that_does_not_fit_is_refused_with_numbers_and_with_what_would_fit(
     with pytest.raises(DataError) as caught:
         check_memory(stages, 4, 2)
     assert f"has {3 * trial / 1e6:.0f} MB free" in str(caught.value)
-    assert f"take {4 * POOL / 1e6:.0f} MB for images" in str(caught.value)
+    assert f"trials at a time, with {4 * POOL / 1e6:.0f} MB for images" in str(caught.value)
     assert f"checkpoints {4 * trial / 1e6:.0f} MB; 3 at a time would fit: --max-concurrent 3" in str(
         caught.value
     )

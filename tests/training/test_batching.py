@@ -280,7 +280,7 @@ def test_command_plans_a_last_batch_of_one_and_refuses_what_is_nothing_else(
     capsys.readouterr()
     assert plan_ablation("--c", "1/10", "--set", "generator.batch_size=1", *storage) == 2
     refusal = capsys.readouterr().err
-    assert re.search(r"error: cell sound\S* 1/10 big_mlp_cgan_leaky: .*6\d+ items in batches of 1;", refusal)
+    assert re.search(r"error: cell sound\S* 1/10 big_mlp_cgan_leaky: .*6,\d+ items in batches of 1;", refusal)
     assert "generator.batch_size to 2" in refusal
     assert plan_ablation("--c", "1/10", "--set", "data.validation_per_class=600", *storage) == 2
     assert "and below the smallest class" in capsys.readouterr().err
@@ -297,5 +297,5 @@ def test_set_of_one_item_in_all_is_refused_with_its_number(
         method="cgan",
         generator="big_mlp_cgan_leaky",
     )
-    with pytest.raises(ValueError, match=rf"cell {cell}: .*got 1 items in batches of 256"):
+    with pytest.raises(ValueError, match=rf"cell {cell}: .*got 1 item in batches of 256"):
         compile_study(Study(name="s", cells=(cell,), seeds=(0,)), cpu_execution)
