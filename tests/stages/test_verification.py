@@ -8,16 +8,18 @@ from typing import Any
 import pytest
 
 from lt_rebalance.cli.main import main
-from lt_rebalance.commands.verification import list_differences
+from lt_rebalance.commands.verification import list_differences, verify_stage
 from lt_rebalance.stages.kinds import run_stage
+from lt_rebalance.stages.machine import describe_machine
 from lt_rebalance.store import Store, open_store
-from lt_rebalance.store.records import stage_key
+from lt_rebalance.store.records import Record, stage_key
 from lt_rebalance.studies.protocols import Protocol, make_cell
-from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage
+from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage, stage_from_dict
 from lt_rebalance.training.configs import Execution
 from tests.made_up import forge
 from tests.tiny import TINY
 
+PUBLISHED = Path(__file__).parents[2] / "studies" / "sample"
 Verify = Callable[[str], tuple[int, dict[str, Any]]]
 
 
@@ -47,6 +49,52 @@ def verify(store: Store, capsys: pytest.CaptureFixture[str]) -> Verify:
         return code, json.loads(capsys.readouterr().out)
 
     return verify_
+
+
+def require_same_machine(record: Record) -> None:
+    """Skip where other bits are to be expected: with another processor, another torch or another numpy."""
+    here = describe_machine(stage_from_dict(record.stage).execution)
+    made, own = (
+        {"processor": each["device"], "torch": each["torch_build"], "numpy": each["versions"]["numpy"]}
+        for each in (record.provenance, here)
+    )
+    if differing := [f"{name} {made[name]}, here {own[name]}" for name in made if made[name] != own[name]]:
+        pytest.skip(f"the published study was made with {'; '.join(differing)}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "architecture"),
+    [
+        ("none", None),
+        ("oversample", None),
+        ("undersample", None),
+        ("logit_adjustment", None),
+        ("cgan", "small_mlp_cgan_leaky"),
+    ],
+)
+def test_published_records_are_those_that_this_code_makes(method: str, architecture: str | None) -> None:
+    """What fails here may change a result: RESULTS_VERSION then has to be raised."""
+    store = open_store(str(PUBLISHED), RESULTS_VERSION, create=False, is_read_only=True)
+    assert store is not None
+    record = find_record(store, method, architecture)
+    require_same_machine(record)
+    found = verify_stage(store, record.key, None)
+    assert (found.faults, found.differences) == ((), ())
+
+
+def find_record(store: Store, method: str, architecture: str | None) -> Record:
+    """Return the record of a classifier on a set of C = 1/2, which is the first one by its key."""
+    for key in store.list_keys():
+        record = store.read_record(key)
+        if record is not None and record.kind == "classifier":
+            stage = stage_from_dict(record.stage)
+            assert isinstance(stage, ClassifierStage)
+            generator = stage.generator_stage
+            made_by = None if generator is None else generator.generator.architecture
+            if (stage.data.label, stage.method.name, made_by) == ("1/2", method, architecture):
+                return record
+    pytest.fail(f"the published study has no {method}")
 
 
 def list_tree(store: Store) -> dict[Path, bytes]:
