@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -32,8 +32,23 @@ import ray
 from lt_rebalance.cluster.session import ray_cluster
 with ray_cluster(None):
     ray.get(ray.remote(lambda: 0).remote())
-    print(json.dumps(os.environ["RAY_TMPDIR"]), flush=True)
+    raylet = f"127.0.0.1:{ray.nodes()[0]['NodeManagerPort']}"
+    told = os.environ["RAY_TMPDIR"], ray.get_runtime_context().gcs_address, raylet
+    print(json.dumps(told), flush=True)
     sys.stdin.read()
+"""
+# Asks both as their own processes do, with the token of its environment.
+ASKING = """
+import sys
+from grpc import RpcError
+from ray._private.grpc_utils import init_grpc_channel
+methods = "NodeInfoGcsService/GetAllNodeInfo", "NodeManagerService/GetNodeStats"
+for address, method in zip(sys.argv[1:], methods, strict=True):
+    try:
+        init_grpc_channel(address).unary_unary(f"/ray.rpc.{method}")(b"", timeout=120)
+        print("OK")
+    except RpcError as error:
+        print(error.code().name)
 """
 # Keeps what Ray, Tune and the sweep would remove.
 KEEPING = """
@@ -112,7 +127,8 @@ def test_local_ray_is_closed_to_the_network_and_to_other_users_and_leaves_nothin
         os.umask(umask)
     with driver:
         assert driver.stdin is not None and driver.stdout is not None
-        directory = Path(json.loads(driver.stdout.readline()))
+        place, *addresses = json.loads(driver.stdout.readline())
+        directory = Path(place)
         children = psutil.Process(driver.pid).children(recursive=True)
         listening = {
             (process.name(), connection.laddr.ip)
@@ -136,6 +152,11 @@ def test_local_ray_is_closed_to_the_network_and_to_other_users_and_leaves_nothin
             | {f"connect to {path.name}": connecting(path) for path in sockets}
         )
         token = (directory / "token").read_text()
+        answers = [
+            ask(addresses, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token),
+            ask(addresses, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64),
+            ask(addresses, RAY_AUTH_MODE="disabled"),
+        ]
         driver.stdin.close()
         driver.wait(timeout=300)
     assert driver.returncode == 0
@@ -145,7 +166,28 @@ def test_local_ray_is_closed_to_the_network_and_to_other_users_and_leaves_nothin
     assert [entry for entry in listening if entry[1] not in LOOPBACKS] == []
     assert len(sockets) >= 2 and len(token) == 64
     assert set(refused.values()) == {"PermissionError"}, refused
+    assert answers == [["OK"] * 2, ["UNAUTHENTICATED"] * 2, ["UNAUTHENTICATED"] * 2]
     assert not directory.exists() and list(long.iterdir()) == []
+
+
+def ask(addresses: Sequence[str], **environment: str) -> list[str]:
+    """Return what the GCS and the raylet at these addresses say to a process with this environment."""
+    command = [sys.executable, "-c", ASKING, *addresses]
+    return subprocess.check_output(command, env=os.environ | environment, text=True).split()
+
+
+def test_every_ray_has_a_token_of_its_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = []
+
+    def start(_: Path) -> None:
+        tokens.append(Path(os.environ["RAY_AUTH_TOKEN_PATH"]).read_text())
+        raise ClusterError("made up")
+
+    monkeypatch.setattr(cluster, "_start", start)
+    for _ in range(3):
+        with pytest.raises(ClusterError, match="made up"), ray_cluster(None):
+            pytest.fail("it has started")
+    assert len(set(tokens)) == 3 and {len(token) for token in tokens} == {64}
 
 
 def connecting(path: Path) -> Callable[[], None]:
