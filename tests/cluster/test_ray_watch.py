@@ -15,8 +15,11 @@ import pytest
 
 from lt_rebalance.cluster.faults import WorkerFaults
 from lt_rebalance.cluster.ray_watch import RayWatch
-from lt_rebalance.ground.errors import ClusterError
+from lt_rebalance.cluster.session import RaySession
+from lt_rebalance.files.filesystem import LocalFilesystem
+from lt_rebalance.ground.errors import ClusterError, LeaseLostError
 from lt_rebalance.monitoring.waiting import Waiting
+from lt_rebalance.store.lease import DIRECTORY, Lease
 from tests.ray_faults import BROKEN_WORKER
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +45,16 @@ def test_watch_tells_which_place_does_not_answer_any_more() -> None:
             error = wait_for_error(watch)
     assert (str(error), error.was_lost) == ("Ray was lost: the raylet no longer answers", True)
     assert RayWatch.active is None
+
+
+def test_command_whose_lease_was_taken_over_stops_at_its_next_look(tmp_path: Path) -> None:
+    files = LocalFilesystem(tmp_path)
+    with Lease(files, "the store", "grid", beat_s=1e9) as lease, RaySession(None, lease) as session:
+        session.check()
+        files.replace(f"{DIRECTORY}/000002.json", b"{}")
+        lease.beat()
+        with pytest.raises(LeaseLostError, match="the store was taken over by another process"):
+            session.check()
 
 
 def test_watch_over_places_that_answer_tells_nothing() -> None:

@@ -1,6 +1,7 @@
 """What a plan registers is what is run: a sweep takes its options from it, and refuses other cells."""
 
 import dataclasses
+import functools
 import os
 import re
 import tomllib
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lt_rebalance.commands import running
 from lt_rebalance.registration.cells import describe_difference, register_cells
 from lt_rebalance.registration.study_plan import (
     StudyPlan,
@@ -16,6 +18,7 @@ from lt_rebalance.registration.study_plan import (
     require_registered,
 )
 from lt_rebalance.store import Store, open_store
+from lt_rebalance.store.lease import Lease
 from lt_rebalance.store.records import Failure
 from lt_rebalance.store.study_document import StudyDocument
 from lt_rebalance.studies.plan import compile_study, describe_plan
@@ -293,6 +296,57 @@ def test_registered_study_is_not_replaced_by_a_sweep_without_its_plan(
     assert sweep([*given, "pilot"]) == 2
     assert "is preregistered, and runs with --plan-file alone" in capsys.readouterr().err
     assert sweep([*given, "another"]) == 0
+
+
+# Another sweep that is faster to the lease
+
+Sweep = Callable[[], int]
+
+
+@pytest.fixture
+def sweep_after(without_ray: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[Sweep, Sweep], int]:
+    """Return what runs a sweep that has read the store, and gets the lease when another sweep has ended."""
+    enter = Lease.__enter__
+
+    def sweep_after_(first: Sweep, second: Sweep) -> int:
+        def wait(lease: Lease) -> Lease:
+            patch.undo()
+            assert first() == 0
+            monkeypatch.setattr(running, "run_plan", lambda *_: pytest.fail("it trains"))
+            return enter(lease)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Lease, "__enter__", wait)
+            return second()
+
+    return sweep_after_
+
+
+UNPLANNED = ["--c", "1/2", "--methods", "none", "--seeds", "1", "--steps", "2", "--name", "pilot"]
+
+
+def test_sweep_does_not_run_what_another_has_finished_before_it_got_the_lease(
+    sweep_after: Callable[[Sweep, Sweep], int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep = functools.partial(load_sweep("full_grid")[1], UNPLANNED)
+    assert sweep_after(sweep, sweep) == 0
+    assert capsys.readouterr().out.count("planned=1 complete=1 failed=0 diverged=0 missing=0") == 2
+
+
+def test_study_that_another_sweep_has_registered_before_the_lease_was_taken_is_not_replaced(
+    sweep_after: Callable[[Sweep, Sweep], int], path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.write_text(PLAN.replace('"100"', '"2"').replace('"none", "undersample"', '"none"'))
+    run("--register")
+    sweep = functools.partial(load_sweep("full_grid")[1], [*UNPLANNED[:-3], "3", "--name", "pilot"])
+    assert sweep_after(lambda: run("--seeds", "1")[0], sweep) == 2
+    assert "is preregistered, and runs with --plan-file alone" in capsys.readouterr().err
+    store = open_store("results", RESULTS_VERSION, create=False)
+    assert store is not None and store.load_study("pilot").confirmatory == ("H4",)
 
 
 def test_less_can_be_confirmatory_after_the_first_run(began: Store, path: Path, run: Run) -> None:
