@@ -161,18 +161,44 @@ def test_of_8_that_find_a_stale_lease_at_once_one_gets_it(root: Path) -> None:
     assert answers == ["refused"] * 7 + ["taken"]
 
 
+class FailingFilesystem(LocalFilesystem):
+    """A place that can refuse every write, and counts them."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.fails, self.num_writes = False, 0
+
+    def replace(self, path: str, content: bytes) -> None:
+        self.num_writes += 1
+        if self.fails:
+            raise OSError("no answer")
+        super().replace(path, content)
+
+    def wait_for_writes(self, num_more: int) -> None:
+        until, deadline = self.num_writes + num_more, time.monotonic() + 60
+        while self.num_writes < until:
+            assert time.monotonic() < deadline, "the holder gives no heartbeat"
+            time.sleep(0.01)
+
+
 def test_storage_that_fails_for_a_while_costs_no_lease(root: Path) -> None:
-    with make_lease(root, beat_s=0.02) as lease:
-        (root / DIRECTORY).rename(root / "gone")
-        (root / DIRECTORY).touch()  # a file where the directory was: every write fails
-        time.sleep(0.2)
-        (root / DIRECTORY).unlink()
-        (root / "gone").rename(root / DIRECTORY)
-        before = Holder.from_json((root / DIRECTORY / "000001.json").read_bytes())
-        time.sleep(0.5)
-        after = Holder.from_json((root / DIRECTORY / "000001.json").read_bytes())
+    def read() -> Holder:
+        holder = Holder.from_json((root / DIRECTORY / "000001.json").read_bytes())
+        assert holder is not None
+        return holder
+
+    files = FailingFilesystem(root)
+    with Lease(files, "the store", "grid", beat_s=0.02) as lease:
+        files.fails = True
+        files.wait_for_writes(3)
+        before = read()
+        files.wait_for_writes(3)
+        assert read() == before
+        files.fails = False
+        files.wait_for_writes(3)
+        after = read()
         lease.check()
-    assert before is not None and after is not None and after.beats > before.beats
+    assert after.beats > before.beats
 
 
 class SilentFilesystem(LocalFilesystem):
