@@ -143,14 +143,3 @@ def z_score(x: float, values: Values) -> float:
 def accuracy_sd(accuracy: float, num_images: int) -> float:
     """Return the binomial standard deviation of an accuracy from the draw of its test images."""
     return math.sqrt(accuracy * (1 - accuracy) / num_images) if num_images else math.nan
-
-
-def accuracy_difference_sd(disagreement: float, num_images: int) -> float:
-    """Return the standard deviation of a difference of two accuracies from the draw of their test images.
-
-    It assumes nearly equal accuracies; exactly, the squared difference is subtracted from the disagreement.
-
-    Args:
-        disagreement: share of images on which exactly one of the two is right.
-    """
-    return math.sqrt(disagreement / num_images) if num_images else math.nan

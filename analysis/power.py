@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy import optimize, stats
-from statsmodels.stats.power import TTestIndPower, TTestPower
+from statsmodels.stats.power import TTestPower
 
 from analysis.significance import MAX_EXACT, NUM_FLIPS, fisher_p
 
@@ -45,10 +45,6 @@ def _paired_power(effect: float, n: int, alpha: float) -> float:
     return _or_one(TTestPower().power(effect, n, alpha / 2, alternative="larger"))
 
 
-def _unpaired_power(effect: float, n: int, alpha: float) -> float:
-    return _or_one(TTestIndPower().power(effect, n, alpha / 2, alternative="larger"))
-
-
 def _or_one(power: float) -> float:
     """Return the power on the side of the effect, where nan stands for 1 to machine precision.
 
@@ -68,11 +64,6 @@ def seeds_needed(
     return _first_enough(
         lambda effect, n: _paired_power(effect, n, alpha / family_size) >= power, difference, sd
     )
-
-
-def unpaired_seeds_needed(difference: float, sd: float, alpha: float = ALPHA, power: float = POWER) -> float:
-    """Return the runs of each of two independent arms, of standard deviation sd, for the same question."""
-    return _first_enough(lambda effect, n: _unpaired_power(effect, n, alpha) >= power, difference, sd)
 
 
 def _first_enough(is_enough: Callable[[float, int], bool], difference: float, sd: float) -> float:
@@ -162,18 +153,6 @@ def tost_power(n: int, margin: float, sd: float, alpha: float = ALPHA) -> float:
 def first_significant_count(n: int, alpha: float = ALPHA) -> int | None:
     """Return the smallest k at which 0 of n and k of n differ by Fisher's exact test; None if none does."""
     return next((k for k in range(1, n + 1) if fisher_p(0, n, k, n) < alpha), None)
-
-
-def noether_n(probability_better: float, alpha: float = ALPHA, beta: float = ALPHA) -> float:
-    """Return the runs of each of two independent arms at which P(A > B) is found to exceed one half.
-
-    By a one-sided Mann-Whitney test at alpha with power 1 - beta. Noether 1987, "Sample size determination
-    for some common nonparametric tests"; infinite where the probability is one half or less.
-    """
-    if probability_better <= 0.5:
-        return math.inf
-    quantiles = float(stats.norm.isf(alpha) + stats.norm.isf(beta))
-    return quantiles**2 / (6 * (probability_better - 0.5) ** 2)
 
 
 def fewest_seeds(alpha: float = ALPHA, family_size: int = 1) -> int:

@@ -214,6 +214,40 @@ def test_no_code_reads_a_pickle() -> None:
             assert check_loads(path.read_text(encoding="utf-8")) == allowed, path
 
 
+def list_used(source: str) -> set[str]:
+    """Return the names that a source uses, and those that a word of it names, as registries name classes."""
+    used = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name):
+            used.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            used.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value:
+            used |= set(re.findall(r"\w+", node.value))
+    return used
+
+
+def test_no_function_is_kept_for_tests_alone() -> None:
+    """Whatever is neither used nor documented for users is dead, and its own tests would hide that."""
+    used = set()
+    for folder in (PACKAGE, *BELOW_THE_PACKAGE - {"tests"}, "examples"):
+        for path in list_files(folder):
+            used |= list_used(path.read_text(encoding="utf-8"))
+    pages = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.md")]
+    for path in [*pages, *(ROOT / "analysis" / "notebooks").glob("*.ipynb")]:
+        used |= set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    dead = [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for folder in (PACKAGE, "analysis")
+        for path in list_files(folder)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and not node.name.startswith("__")
+        and node.name not in used
+    ]
+    assert dead == []
+
+
 # The checks can fail
 
 

@@ -13,6 +13,7 @@ from analysis.answers import answer_differences, answer_sources
 from analysis.collect import Results, read_results
 from analysis.completeness import IncompleteError
 from analysis.figures.ablations import draw_changes
+from analysis.report import write_report
 from analysis.sources import SOURCES, sources_table
 from analysis.tables import account, build_tables, compute_frames
 from lt_rebalance.store import Store
@@ -213,6 +214,14 @@ def test_only_runs_of_one_seed_stand_beside_other_runs(nested: tuple[Store, Plan
     (row,) = next(iter(tables["t1-replication-all"].blocks())).rows
     assert row[tables["t1-replication-all"].heads.index("n of planned")].text == "2 of 2"
     assert "the largest source is the subset" in tables["t4-sources"].meaning
+
+
+def test_page_says_which_tables_have_the_runs_with_separate_seeds(
+    nested: tuple[Store, Plan], tmp_path: Path, unprinted_figures: None
+) -> None:
+    page = write_report(read_results(nested[0].location), tmp_path / "report").read_text(encoding="utf-8")
+    assert "6 of these runs have separate seeds for subset, generator and classifier" in page
+    assert "T4b analyses these runs and T6 counts them; all other tables and figures leave them out." in page
 
 
 def test_subset_with_a_gap_is_left_out_and_counted(nested: tuple[Store, Plan]) -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-from statsmodels.stats.power import TTestIndPower, TTestPower
+from statsmodels.stats.power import TTestPower
 
 from analysis.estimates import mean_half_width, prediction_half_width, rate_interval
 from analysis.power import (
@@ -15,12 +15,10 @@ from analysis.power import (
     first_significant_count,
     largest_holm_family,
     minimum_detectable_difference,
-    noether_n,
     seeds_needed,
     sign_flip_effect,
     smallest_exact_p,
     tost_power,
-    unpaired_seeds_needed,
 )
 from analysis.significance import MAX_EXACT, fisher_p, paired_t_p, sign_flip_p, tost_p
 from tests.analysis.simulation import is_share_of
@@ -36,11 +34,6 @@ NUM_SETS = 2000
 def test_seeds_for_half_a_point(sd: float, alone: int, in_family_of_6: int) -> None:
     assert seeds_needed(0.5, sd) == seeds_needed(-0.5, sd) == alone
     assert seeds_needed(0.5, sd, family_size=6) == in_family_of_6
-
-
-@pytest.mark.parametrize(("sd", "seeds"), [(0.5, 17), (1.0, 64)])
-def test_unpaired_seeds_for_half_a_point(sd: float, seeds: int) -> None:
-    assert unpaired_seeds_needed(0.5, sd) == seeds
 
 
 def test_pairing_pays_through_correlation_alone() -> None:
@@ -114,26 +107,10 @@ def test_first_significant_count_of_few_runs_is_absent() -> None:
     assert first_significant_count(3) is None and first_significant_count(0) is None
 
 
-def test_noether_n_of_three_quarters() -> None:
-    assert noether_n(0.75) == pytest.approx(28.86, abs=0.005)
-
-
-def test_noether_n_gives_its_power_to_the_mann_whitney_test() -> None:
-    shift = math.sqrt(2) * stats.norm.ppf(0.75)  # of two normal arms with P(A > B) = .75
-    rng = np.random.default_rng(0)
-    better, worse = rng.normal(shift, 1, size=(NUM_SETS, 29)), rng.normal(0, 1, size=(NUM_SETS, 29))
-    p_values = stats.mannwhitneyu(better, worse, alternative="greater", method="asymptotic", axis=1).pvalue
-    assert 0.95 < np.mean(p_values < 0.05) < 0.98
-    critical = stats.binom.isf(0.05, 29, 0.5) + 1
-    assert stats.binom.sf(critical - 1, 29, 0.75) < 0.9  # a sign test of 29 pairs falls short
-
-
 def test_seeds_agree_with_statsmodels_two_sided() -> None:
     for effect in (0.4, 0.9, 1.7):
         needed = TTestPower().solve_power(effect, power=0.8, alpha=0.01)
         assert seeds_needed(effect, 1, alpha=0.01) == math.ceil(needed)
-        needed = TTestIndPower().solve_power(effect, power=0.9, alpha=0.05)
-        assert unpaired_seeds_needed(effect, 1, power=0.9) == math.ceil(needed)
 
 
 def test_detectable_difference_inverts_seeds_needed() -> None:
@@ -204,18 +181,17 @@ def test_plans_that_cannot_be_made_are_nan() -> None:
     for n, sd in ((0, 1.0), (1, 1.0), (10, math.nan), (10, -1.0)):
         assert math.isnan(minimum_detectable_difference(n, sd)) and math.isnan(tost_power(n, 1, sd))
     for difference, sd in ((0.5, math.nan), (math.nan, 0.5), (0.5, -1.0)):
-        assert math.isnan(seeds_needed(difference, sd)) and math.isnan(unpaired_seeds_needed(difference, sd))
+        assert math.isnan(seeds_needed(difference, sd))
     assert math.isnan(smallest_exact_p(0)) and largest_holm_family(0) == 0
 
 
 def test_without_spread_two_seeds_are_enough() -> None:
-    assert seeds_needed(0.5, 0) == unpaired_seeds_needed(0.5, 0) == seeds_needed(5, 1e-9) == 2
+    assert seeds_needed(0.5, 0) == seeds_needed(5, 1e-9) == 2
     assert minimum_detectable_difference(10, 0) == 0 and tost_power(10, 0.5, 0) == 1
 
 
 def test_no_number_of_seeds_finds_nothing() -> None:
-    assert seeds_needed(0, 1) == unpaired_seeds_needed(0, 1) == seeds_needed(0, 0) == math.inf
-    assert seeds_needed(1e-6, 1) == math.inf and noether_n(0.5) == math.inf
+    assert seeds_needed(0, 1) == seeds_needed(0, 0) == seeds_needed(1e-6, 1) == math.inf
     assert MAX_SEEDS / 2 < seeds_needed(0.01, 1.08) <= MAX_SEEDS
 
 
