@@ -25,7 +25,7 @@ ANALYSIS_MAY_IMPORT = {"ground", "store"}
 NEVER_REACH_TORCH = ["files", "store", "monitoring", "analysis"]
 HEAVY = {"torch", "torchvision", "ray"}
 BELOW_THE_PACKAGE = {"sweeps", "analysis", "benchmarks", "tests"}
-PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "shelve"}
+PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "shelve", "joblib"}
 RANK = {wing: rank for rank, wing in enumerate([*WINGS, "__main__"])}
 
 
@@ -101,19 +101,30 @@ def reach(imports: dict[str, set[str]]) -> dict[str, set[str]]:
     return reached
 
 
-def check_loads(source: str) -> list[str]:
-    """Find what could run code from a file: pickles, torch.load without weights_only, allow_pickle."""
+def list_calls(source: str) -> list[tuple[ast.Call, str, dict[str | None, str]]]:
+    """Return the calls of a source: each with the full dotted name of what is called, and its keywords."""
     tree = ast.parse(source)
-    imports = list_imports(source)
-    errors = [f"imports {name[0]}" for name in imports if name[0] in PICKLES]
-    errors += ["imports torch.load by name" for name in imports if name == ("torch", "load")]
-    aliases = [alias for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    torch_names = {alias.asname or alias.name for alias in aliases if alias.name == "torch"}
+    full: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            full |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            full |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    found = []
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        first, dot, rest = ast.unparse(call.func).partition(".")
         keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-        name = ast.unparse(call.func)
-        if name in {f"{torch}.load" for torch in torch_names} and keywords.get("weights_only") != "True":
-            errors.append(f"line {call.lineno}: torch.load without weights_only=True")
+        found.append((call, full.get(first, first) + dot + rest, keywords))
+    return found
+
+
+def check_loads(source: str) -> list[str]:
+    """Find what could run code from a file: pickles, a load of torch without weights_only, allow_pickle."""
+    errors = [f"imports {part}" for name in list_imports(source) for part in name if part in PICKLES]
+    for call, name, keywords in list_calls(source):
+        is_of_torch = name.startswith("torch.") and name.endswith(".load")
+        if is_of_torch and keywords.get("weights_only") != "True":
+            errors.append(f"line {call.lineno}: {name} without weights_only=True")
         if keywords.get("allow_pickle", "False") != "False":
             errors.append(f"line {call.lineno}: allow_pickle")
         if name.endswith(".read_pickle"):
@@ -121,20 +132,22 @@ def check_loads(source: str) -> list[str]:
     return errors
 
 
-DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "uniform_", "normal_", "bernoulli_"}
+DRAWS = {"rand", "randn", "randint", "rand_like", "randn_like", "randint_like", "randperm", "normal"}
+DRAWS |= {"bernoulli", "binomial", "multinomial", "poisson", "dropout"}
+DRAWS_IN_PLACE = {f"{name}_" for name in ("bernoulli", "cauchy", "exponential", "geometric", "log_normal")}
+DRAWS_IN_PLACE |= {"normal_", "random_", "uniform_", "trunc_normal_", "orthogonal_", "sparse_"}
+DRAWS_IN_PLACE |= {f"{scheme}_{draw}_" for scheme in ("kaiming", "xavier") for draw in ("normal", "uniform")}
 
 
 def check_draws(source: str) -> list[str]:
     """Find what draws from torch's global stream: what a seed sees would depend on what runs beside it."""
-    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    return [
-        f"line {call.lineno}: {ast.unparse(call.func)} without generator="
-        for call in calls
-        if isinstance(call.func, ast.Attribute)
-        and call.func.attr in DRAWS
-        and (call.func.attr.endswith("_") or ast.unparse(call.func.value) == "torch")
-        and "generator" not in {keyword.arg for keyword in call.keywords}
-    ]
+    found = []
+    for call, name, keywords in list_calls(source):
+        last = name.rpartition(".")[2]
+        is_draw = last in DRAWS_IN_PLACE or (name.startswith("torch.") and last in DRAWS)
+        if is_draw and "generator" not in keywords:
+            found.append(f"line {call.lineno}: {ast.unparse(call.func)} without generator=")
+    return found
 
 
 # The files
@@ -150,10 +163,12 @@ def test_module_imports_only_from_wings_before_its_own(path: Path) -> None:
 
 
 def test_every_draw_of_torch_is_from_a_stream_of_its_own() -> None:
-    assert check_draws("torch.rand(3); x.normal_(); rng.normal(0, 1); torch.randn(2, generator=g)") == [
-        "line 1: torch.rand without generator=",
-        "line 1: x.normal_ without generator=",
-    ]
+    draws = ["torch.rand(3)", "x.normal_()", "torch.rand_like(x)", "torch.multinomial(p, 2)", "x.random_()"]
+    draws += ["x.exponential_()", "nn.init.kaiming_uniform_(w)", "normal(0, 1)", "t.poisson(x)"]
+    names = [draw.partition("(")[0] for draw in draws]
+    imports = "import torch as t\nfrom torch import nn, normal\n"
+    assert check_draws(imports + "; ".join(draws)) == [f"line 3: {name} without generator=" for name in names]
+    assert check_draws("rng.normal(0, 1); rng.multinomial(2, p); torch.randn(2, generator=g)") == []
     found = {path: check_draws(path.read_text(encoding="utf-8")) for path in list_files(PACKAGE)}
     assert {path: each for path, each in found.items() if each} == {}
 
@@ -305,11 +320,17 @@ def test_reach_follows_any_way_round() -> None:
         "import pickle",
         "from pickle import loads",
         "import cloudpickle as c",
+        "from ray import cloudpickle",
+        "import ray.cloudpickle as c",
+        "import joblib",
         "import torch\ntorch.load(path)",
         "import torch as t\nt.load(path, weights_only=False)",
-        "from torch import load",
+        "from torch import load\nload(path)",
+        "import torch\ntorch.serialization.load(path)",
+        "from torch import serialization as s\ns.load(path)",
         "import numpy as np\nnp.load(path, allow_pickle=True)",
         "import pandas\npandas.read_pickle(path)",
+        "from pandas import read_pickle\nread_pickle(path)",
     ],
 )
 def test_check_loads_reports(source: str) -> None:
@@ -318,4 +339,4 @@ def test_check_loads_reports(source: str) -> None:
 
 def test_check_loads_accepts_safe_loads() -> None:
     safe = "import torch\ntorch.load(p, weights_only=True)\nnp.load(p, allow_pickle=False)\njson.load(f)"
-    assert check_loads(safe) == []
+    assert check_loads(f"{safe}\nsafetensors.torch.load(content)") == []
