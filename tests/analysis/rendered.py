@@ -3,9 +3,11 @@
 python tests/analysis/rendered.py    # runs all on the published study `sample`, and keeps what they show
 """
 
+import argparse
 import copy
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,8 @@ import nbclient
 import nbformat
 from nbformat.v4 import new_code_cell
 
-import analysis
-
-FOLDER = Path(analysis.__file__).parent / "notebooks"
+FOLDER = Path(__file__).parents[2] / "analysis" / "notebooks"
+"""of this checkout, whichever is installed"""
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 STUDY = FOLDER.parents[1] / "studies" / "sample"
 """the study that notebooks read by default"""
@@ -57,6 +58,14 @@ def write_notebook(path: Path, ran: Cells) -> None:
     path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run all notebooks and keep what they show; there is nothing to choose."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args(arguments)
     for path in NOTEBOOKS:
         write_notebook(path, *run_notebook(path))
+
+
+if __name__ == "__main__":
+    main()

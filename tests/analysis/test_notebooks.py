@@ -11,6 +11,7 @@ import pytest
 from analysis.collect import read_results
 from analysis.tables import compute_frames
 from lt_rebalance.ground.paper import TABLE_1
+from tests.analysis import rendered
 from tests.analysis.rendered import NOTEBOOKS, Cells, read_cells, run_notebook
 from tests.analysis.synthetic import make_store, plan_study
 
@@ -30,6 +31,18 @@ def store_location(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_there_are_five_notebooks() -> None:
     assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+
+
+def test_help_of_the_script_that_writes_notebooks_writes_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rendered, "run_notebook", lambda *_: pytest.fail("it runs a notebook"))
+    for arguments, code in ((["--help"], 0), (["01"], 2)):
+        with pytest.raises(SystemExit) as end:
+            rendered.main(arguments)
+        assert end.value.code == code
+    assert "runs all on the published study" in capsys.readouterr().out
+    assert Path(__file__).parents[2] / "analysis" / "notebooks" == rendered.FOLDER
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
