@@ -18,6 +18,7 @@ from typing import Any
 
 from analysis.reader import StoreReader
 from benchmarks.orchestration import make_plan, make_store
+from lt_rebalance.cli.tracked import environment
 from lt_rebalance.monitoring.status import read_status
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.studies.ledger import Ledger
@@ -97,9 +98,10 @@ def _serve(root: Path, delay_s: float) -> Iterator[None]:
         try:
             assert server.stdout is not None
             port = server.stdout.readline().strip()
-            os.environ |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
-            os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
-            os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
-            yield
+            leading = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
+            leading |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+            leading |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+            with environment(leading, without="AWS_"):
+                yield
         finally:
             server.terminate()

@@ -63,6 +63,7 @@ import pandas as pd
 from ray.cluster_utils import Cluster
 
 from benchmarks.measure import describe, report
+from lt_rebalance.cli.tracked import environment
 from lt_rebalance.files.private_directory import private_directory
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.store import Store, open_store
@@ -366,8 +367,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_own_parser().parse_args(arguments)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     print(f"seed of the kills: {seed}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="lt_rebalance-chaos-") as folder, private_directory(40) as closed:
-        os.environ["RAY_TMPDIR"] = str(closed)  # Ray makes its own directories readable to all
+    with (
+        tempfile.TemporaryDirectory(prefix="lt_rebalance-chaos-") as folder,
+        private_directory(40) as closed,
+        environment({"RAY_TMPDIR": str(closed)}),  # Ray makes its own directories readable to all
+    ):
         account = run_chaos(
             options.kills,
             seed,

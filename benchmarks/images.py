@@ -4,6 +4,7 @@ It times `load_own` in a separate process, with an empty and with a full cache. 
 embedded sample, shifted by some pixels.
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -52,11 +53,16 @@ def time_load(root: Path, cache: Path) -> float:
     return float(done.stdout)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write."""
+def make_own_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
     parser = make_parser(__doc__ or "")
     parser.add_argument("--images", type=int, default=50_000, metavar="N")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write."""
+    options = make_own_parser().parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "pictures")
         write_pictures(root, options.images)

@@ -6,6 +6,7 @@ memory of a round in addition to that of the prepared training. Work on images b
 and so is the first training of a method that has two.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -70,12 +71,17 @@ def measure_memory(name: str, execution: "Execution", steps: int) -> float:
     return (peak_bytes() - before) / 1e6
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Train in turn, print and write."""
+def make_own_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
     parser = make_parser(__doc__ or "")
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="default: all that act during training")
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="of a round (default: 20)")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train in turn, print and write."""
+    options = make_own_parser().parse_args(arguments)
 
     from lt_rebalance.methods.registry import METHODS
     from lt_rebalance.training.device import resolve_execution

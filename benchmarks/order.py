@@ -5,6 +5,7 @@ number of slots it prints the end of the first run, as a share of the whole time
 to the least possible one, in which all operations are spread evenly over the slots.
 """
 
+import argparse
 import heapq
 import sys
 from collections.abc import Sequence
@@ -36,11 +37,16 @@ def play(plan: Plan, num_slots: int) -> tuple[float, float]:
     return first, now
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Play, print and write."""
+def make_own_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
     parser = make_parser(__doc__ or "")
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 4, 8], metavar="N")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play, print and write."""
+    options = make_own_parser().parse_args(arguments)
     execution = resolve_execution("cpu", "float32", 1, has_cuda=False)
     rows: list[dict[str, Any]] = []
     for name, asked in STUDIES.items():

@@ -4,6 +4,7 @@ It shows wall-clock seconds and CPU seconds, which other work on the machine aff
 a study with one finished run, so that its speed is known; that run is done first.
 """
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -67,9 +68,14 @@ def measure(repetitions: int) -> list[dict[str, Any]]:
     return [{"what": name, "s": wall_s, "cpu_s": cpu_s} for name, (wall_s, cpu_s) in medians.items()]
 
 
+def make_own_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    return make_parser(__doc__ or "")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
-    options = make_parser(__doc__ or "").parse_args(arguments)
+    options = make_own_parser().parse_args(arguments)
     execution = resolve_execution("cpu", "float32", 1, has_cuda=False)
     report("startup", measure(options.repetitions), describe(execution), options.json)
     return 0

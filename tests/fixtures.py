@@ -46,6 +46,20 @@ def _closed_ray() -> Iterator[None]:
         yield
 
 
+def _list_leading() -> dict[str, str]:
+    """Return the variables that say where files and buckets are."""
+    names = ("HOME", "TMPDIR", "RAY_TMPDIR", "AWS_")
+    return {name: value for name, value in os.environ.items() if name.startswith(names)}
+
+
+@pytest.fixture(autouse=True)
+def _equal_environment() -> Iterator[None]:
+    """Let no test lead the next one to a directory or a bucket of its own, which is gone by then."""
+    before = _list_leading()
+    yield
+    assert _list_leading() == before, "restore the environment"
+
+
 @pytest.fixture(autouse=True)
 def _equal_start() -> None:
     """Let every test draw the same numbers, whichever ran before it in its process."""

@@ -1,6 +1,8 @@
 """The plain pipeline is the paper's, benchmarks measure in turn, and their commands work."""
 
+import contextlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,7 +10,22 @@ import numpy as np
 import pytest
 from torch import nn
 
-from benchmarks import lanes, methods, orchestration, order, status, tensorboard
+from benchmarks import (
+    bucket_scan,
+    chaos,
+    images,
+    lanes,
+    lean,
+    methods,
+    orchestration,
+    order,
+    precision,
+    report,
+    startup,
+    status,
+    tensorboard,
+    wide,
+)
 from benchmarks.measure import alternate, median
 from benchmarks.plain import (
     PlainClassifier,
@@ -49,18 +66,57 @@ def test_work_is_measured_in_turn() -> None:
     assert median([3.0, 1.0, 2.0]) == 2.0
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_chaos_leaves_neither_its_directory_nor_its_variable(
+    fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+
+    def run(*_: object) -> chaos.Account:
+        used.append(Path(os.environ["RAY_TMPDIR"]))
+        assert used[0].is_dir()
+        if fails:
+            raise KeyboardInterrupt
+        return chaos.Account()
+
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr(chaos, "run_chaos", run)
+    with pytest.raises(KeyboardInterrupt) if fails else contextlib.nullcontext():
+        assert chaos.main(["--kills", "0"]) == 0
+    assert os.environ["RAY_TMPDIR"] == str(tmp_path) and not used[0].exists()
+
+
+def test_bucket_of_a_benchmark_is_the_only_one_and_only_while_it_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "the user's")
+    before = dict(os.environ)
+    with bucket_scan._serve(tmp_path, 0.0):
+        assert os.environ["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
+        assert "AWS_PROFILE" not in os.environ
+    assert dict(os.environ) == before
+
+
+SMALLEST: list[tuple[Callable[[Sequence[str]], int], list[str], int]] = [
+    (lanes.main, ["--device", "cpu", "--lanes", "2", "--images", "256", "--kinds", "cgan"], 4),
+    (methods.main, ["--methods", "focal", "mixup", "--steps", "1", "--repetitions", "1"], 2),
+    (status.main, ["--records", "10"], 1),
+    (tensorboard.main, ["--runs", "10"], 1),
+    (orchestration.main, ["--bucket", "--records", "101"], 7),
+    (order.main, ["--slots", "2"], 2),
+    (wide.main, ["--classes", "10"], 1),
+    (images.main, ["--images", "100"], 2),
+    (lean.main, ["--kinds", "classifier", "--images", "100"], 1),
+    (report.main, ["--classes", "3"], 1),
+    (startup.main, [], 10),
+    (precision.main, ["--seeds", "2", "--steps", "2"], 1),
+]
+"""of benchmarks that take seconds there: the rest of its command, and the number of rows that it writes"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("main", "arguments", "num_rows"),
-    [
-        (lanes.main, ["--device", "cpu", "--lanes", "2", "--images", "256", "--kinds", "cgan"], 4),
-        (methods.main, ["--methods", "focal", "mixup", "--steps", "1", "--repetitions", "1"], 2),
-        (status.main, ["--records", "10"], 1),
-        (tensorboard.main, ["--runs", "10"], 1),
-        (orchestration.main, ["--bucket", "--records", "101"], 7),
-        (order.main, ["--slots", "2"], 2),
-    ],
-    ids=["lanes", "methods", "status", "tensorboard", "bucket", "order"],
+    ("main", "arguments", "num_rows"), SMALLEST, ids=[main.__module__ for main, _, _ in SMALLEST]
 )
 def test_benchmark_measures_at_its_smallest_size(
     main: Callable[[Sequence[str]], int], arguments: list[str], num_rows: int, tmp_path: Path

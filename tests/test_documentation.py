@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import importlib
 import json
 import os
 import re
@@ -168,7 +169,16 @@ def test_commands_that_are_not_run_here_are_ones_that_are_taken(
         elif name.endswith(".py"):
             assert (ROOT / name).exists()
         elif name.startswith("benchmarks."):
-            assert (ROOT / f"{name.replace('.', '/')}.py").exists()
+            importlib.import_module(name).make_own_parser().parse_args(rest)
+
+
+def test_benchmarks_that_a_sentence_names_take_the_options_it_gives() -> None:
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    found = [each for text in texts for each in re.findall(r"`[^`\n]*python -m (benchmarks\.[^`]*)`", text)]
+    assert len(found) > 10
+    for line in found:
+        name, *rest = shlex.split(line)
+        importlib.import_module(name).make_own_parser().parse_args(rest)
 
 
 def _name(words: list[str]) -> tuple[str, list[str]]:
