@@ -514,27 +514,32 @@ def test_glossary_is_in_order_and_defines_each_word_once() -> None:
 # The site
 
 
-@pytest.mark.slow
-def test_site_builds_strictly_and_needs_no_network(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the site, strictly."""
     pytest.importorskip("material", reason="mkdocs is not installed: uv sync --group docs")
     pytest.importorskip("mkdocstrings", reason="mkdocstrings is not installed: uv sync --group docs")
-    site = tmp_path / "site"
+    site = tmp_path_factory.mktemp("documentation") / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return site
+
+
+@pytest.mark.slow
+def test_site_builds_strictly_and_needs_no_network(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         asked = re.findall(LOADED, text)
         assert [each for pair in asked for each in pair if "//" in each and each[:5] != "data:"] == [], page
     assert "CGANSampler" in (site / "python.html").read_text(encoding="utf-8")
-    _search_from_disk(site)
 
 
-def _search_from_disk(site: Path) -> None:
-    """Search the site on this disk, in a real browser if there is one."""
+@pytest.mark.slow
+def test_site_is_searched_from_a_disk(site: Path) -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
-        return
+        pytest.skip("no browser is installed: chromium or google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page, asked = browser.new_page(), []
