@@ -1,5 +1,6 @@
 """A finished stage is run again and compared: equal bits, or the difference where something was changed."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from tests.made_up import forge
 from tests.tiny import TINY
 
 PUBLISHED = Path(__file__).parents[2] / "studies" / "sample"
+GENERATION = ("6", "207")
+"""family and model of the processor that made it; virtual machines call several generations by one name"""
 Verify = Callable[[str], tuple[int, dict[str, Any]]]
 
 
@@ -51,6 +54,15 @@ def verify(store: Store, capsys: pytest.CaptureFixture[str]) -> Verify:
     return verify_
 
 
+def read_generation() -> tuple[str, ...]:
+    """Return family and model of this processor; empty where the system does not tell."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        values = dict(tuple(map(str.strip, line.split(":", 1))) for line in lines if ":" in line)
+        return tuple(values.get(name, "") for name in ("cpu family", "model"))
+    return ()
+
+
 def require_same_machine(record: Record) -> None:
     """Skip where other bits are to be expected: with another processor, another torch or another numpy."""
     here = describe_machine(stage_from_dict(record.stage).execution)
@@ -58,6 +70,7 @@ def require_same_machine(record: Record) -> None:
         {"processor": each["device"], "torch": each["torch_build"], "numpy": each["versions"]["numpy"]}
         for each in (record.provenance, here)
     )
+    made, own = made | {"family and model": GENERATION}, own | {"family and model": read_generation()}
     if differing := [f"{name} {made[name]}, here {own[name]}" for name in made if made[name] != own[name]]:
         pytest.skip(f"the published study was made with {'; '.join(differing)}")
 
