@@ -150,7 +150,7 @@ def _read_cells(store: Store, study: str) -> list[dict[int, Record | None]]:
     plan = store.load_study(study)
     cells: list[dict[int, Record | None]] = [{} for _ in plan.cells]
     for run in plan.runs:
-        cells[run.cell][run.seed] = store.read_record(run.key)
+        cells[run.cell][run.seed] = store.read_record(run.key, plan)
     return cells
 
 

@@ -176,6 +176,9 @@ class StoreReader:
             reason = reason.partition(": ")[2] if is_not_applicable else reason
             return {"state": "failed", "reason": reason, "is_not_applicable": is_not_applicable}
         record, key = outcome, outcome.key
+        for study in self.studies.values():
+            if key in study.stages:
+                self.store.require_planned(study, key, record.stage)
         self.versions[record.stage["results_version"]] += 1
         if record.kind == "representation":
             return {"state": record.state, "num_rounds": len(record.curves)} | _cost(record)

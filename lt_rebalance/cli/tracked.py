@@ -5,6 +5,7 @@ import importlib.util
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from lt_rebalance.ground.imbalance import count_groups, is_balanced, rank_groups
@@ -64,7 +65,7 @@ def read_tracked(store: Store, study: StudyDocument, present: Collection[str]) -
         StoreError: a record cannot be read; it names the file.
     """
     runs = {run.key: run for run in study.runs if run.key not in present}
-    for key, record in store.scan(Store.read_record, runs):
+    for key, record in store.scan(partial(Store.read_record, study=study), runs):
         if record is not None:
             yield _track(study, runs[key], record)
 

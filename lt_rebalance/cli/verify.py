@@ -46,6 +46,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _print(found: "Verification") -> None:
     print(one_line(f"{found.title}: {found.key}"))
+    for run in found.runs:
+        print(one_line(f"run: {run}"))
     for fault in found.faults:
         print(one_line(f"fault: {fault}"))
     for difference in found.differences[:SHOWN]:

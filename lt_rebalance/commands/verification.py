@@ -22,6 +22,8 @@ class Verification:
 
     key: str
     title: str
+    runs: tuple[str, ...]
+    """of which studies of the store it is a stage, and of which run"""
     faults: tuple[str, ...]
     """contradictions within the store, found without training"""
     differences: tuple[str, ...]
@@ -50,7 +52,8 @@ def verify_stage(store: Store, key: str, data_dir: str | None) -> Verification:
     """
     record = _read(store, key)
     require_at_hand(record.stage)
-    faults = tuple(_find_faults(store, record))
+    runs, faults = _find_runs(store, record)
+    faults += _find_faults(store, record)
     if (version := record.stage["results_version"]) != RESULTS_VERSION:
         raise ValueError(
             f"stage {key[:12]} is of results version {version}, this code makes version {RESULTS_VERSION}; "
@@ -75,7 +78,8 @@ def verify_stage(store: Store, key: str, data_dir: str | None) -> Verification:
     return Verification(
         key=key,
         title=str(stage),
-        faults=faults,
+        runs=tuple(runs),
+        faults=tuple(faults),
         differences=(*differences, *list_differences(record.deterministic(), again.deterministic())),
         is_same_device=_is_same_device(record, stage),
         is_same_source=_is_same_source(record, again),
@@ -96,6 +100,21 @@ def _copy(record: Record, store: Store, elsewhere: Store) -> None:
         suffix = artifact.file[artifact.file.rindex(".") :]
         elsewhere.write_artifact(record.key, role, suffix, store.read_artifact(record, role))
     elsewhere.commit(record)
+
+
+def _find_runs(store: Store, record: Record) -> tuple[list[str], list[str]]:
+    """Return the runs that studies of the store say a record is of, and what contradicts that."""
+    runs, faults = [], []
+    for name in store.list_studies():
+        try:
+            study = store.load_study(name)
+            if (stage := study.stages.get(record.key)) is not None:
+                cell = study.cells[stage.cell]
+                runs.append(f"study {name}, {cell.protocol} {cell.data} {cell.method}, {stage.replicate}")
+                store.require_planned(study, record.key, record.stage)
+        except StoreError as error:
+            faults.append(str(error))
+    return runs, faults
 
 
 def _find_faults(store: Store, record: Record) -> Iterator[str]:

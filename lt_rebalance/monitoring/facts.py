@@ -7,9 +7,11 @@ from typing import Any
 
 from lt_rebalance.monitoring.concerns import find_concerns
 from lt_rebalance.store.store import Store, StoreError
-from lt_rebalance.store.study_document import StudyDocument, StudyStage
+from lt_rebalance.store.study_document import StudyDocument, StudyRun, StudyStage
 
 RUN_STATES = ("complete", "failed", "diverged", "missing")
+_NAMED_IF_SEVERAL = ("dataset", "protocol")
+"""of a cell: named in titles if a study has several"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,27 +36,36 @@ class StageFacts(StudyStage):
 def read_facts(store: Store | None, study: StudyDocument) -> dict[str, StageFacts]:
     """Return every stage of a study once, by key, after the stages that it needs.
 
-    None stands for an empty store. A record that cannot be read counts as missing, with the reason; nothing
-    is moved.
+    None stands for an empty store. A record that cannot be read, or is of another stage than the study says,
+    counts as missing, with the reason; nothing is moved.
     """
     outcomes: dict[str, dict[str, Any]] = {}
     if store is not None:
         outcomes.update(store.scan(functools.partial(_read_outcome, study), study.stages))
+    several = {name: len({getattr(each, name) for each in study.cells}) > 1 for name in _NAMED_IF_SEVERAL}
     return {
-        key: StageFacts(**vars(stage), title=_name_stage(study, stage), **outcomes.get(key, {}))
+        key: StageFacts(**vars(stage), title=_name_stage(study, stage, several), **outcomes.get(key, {}))
         for key, stage in study.stages.items()
     }
 
 
-def _name_stage(study: StudyDocument, stage: StudyStage) -> str:
+def _name_stage(study: StudyDocument, stage: StudyStage, several: Mapping[str, bool]) -> str:
     cell = study.cells[stage.cell]
-    has_protocol = stage.kind == "classifier" or study.num_protocols > 1
+    has_protocol = stage.kind == "classifier" or several["protocol"]
     words = [
         *([] if stage.kind == "classifier" else [stage.kind]),
-        *([study.say_dataset(cell.dataset)] if study.num_datasets > 1 else []),
+        *([study.say_dataset(cell.dataset)] if several["dataset"] else []),
         *([cell.protocol] if has_protocol else []),
     ]
     return " ".join([*words, cell.data, stage.trains, stage.replicate])
+
+
+def list_runs_by_cell(study: StudyDocument) -> list[list[StudyRun]]:
+    """Return the runs of each cell of a study."""
+    runs: list[list[StudyRun]] = [[] for _ in study.cells]
+    for run in study.runs:
+        runs[run.cell].append(run)
+    return runs
 
 
 def _read_outcome(study: StudyDocument, store: Store, key: str) -> dict[str, Any]:
@@ -63,6 +74,7 @@ def _read_outcome(study: StudyDocument, store: Store, key: str) -> dict[str, Any
         if summary is None:
             failure = store.read_failure(key)
             return {} if failure is None else {"state": "failed", "reason": failure.error}
+        store.require_planned(study, key, summary.stage)
         concerns = []
         if summary.metrics.get("num_collapsed_classes") and (record := store.read_record(key)) is not None:
             concerns = find_concerns(record, study.class_names[study.cells[study.stages[key].cell].dataset])

@@ -22,7 +22,14 @@ from lt_rebalance.monitoring.estimates import (
     sum_spending,
     typical_by_cell,
 )
-from lt_rebalance.monitoring.facts import RUN_STATES, StageFacts, list_pending, read_facts, run_state
+from lt_rebalance.monitoring.facts import (
+    RUN_STATES,
+    StageFacts,
+    list_pending,
+    list_runs_by_cell,
+    read_facts,
+    run_state,
+)
 from lt_rebalance.store import Store
 from lt_rebalance.store.presence import Note, read_notes
 from lt_rebalance.store.study_document import StudyDocument
@@ -293,7 +300,7 @@ def _describe_cells(
 ) -> tuple[CellStatus, ...]:
     cells = []
     for cell, runs, spending, of_run_s in zip(
-        study.cells, study.runs_by_cell(), spendings, typical_s, strict=True
+        study.cells, list_runs_by_cell(study), spendings, typical_s, strict=True
     ):
         repeats = [facts[run.key] for run in runs]
         complete = [fact.metrics for fact in repeats if fact.state == "complete"]

@@ -52,8 +52,7 @@ _TRIAL = fields(
 _RANGE = fields({"kind": one_of("range"), "low": number(), "high": number()}, {"is_log": flag, "unit": label})
 _CHOICE = fields({"kind": one_of("choice"), "values": list_of(scalar)}, {"unit": label})
 _SEARCH: Mapping[str, Shape] = {
-    "name": name,
-    "component": name,
+    **dict.fromkeys(("name", "component"), name),
     "scheduler": label,
     "seeds": list_of(SEED),
     "objectives": list_of(name),

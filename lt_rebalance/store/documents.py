@@ -11,7 +11,7 @@ from typing import Any
 from lt_rebalance.files.filesystem import Filesystem, ReadOnlyFilesystem
 from lt_rebalance.ground.errors import NoDirectoryError, NotAFileError, StoreError, UnreadableError
 from lt_rebalance.ground.names import check_name, is_foreign, is_name
-from lt_rebalance.ground.values import parse_json
+from lt_rebalance.ground.values import MisfitError, parse_json
 from lt_rebalance.store.account_values import check_account
 from lt_rebalance.store.records import Failure
 from lt_rebalance.store.study_document import StudyDocument, parse_study
@@ -97,7 +97,15 @@ class StoreDocuments:
         known = ", ".join(self.list_studies()) or "none"
         raise StoreError(f"{self.location}: no study {name!r}; known: {known}")
 
-    def _is_damaged(self, path: str, error: ValueError) -> StoreError:
+    def require_planned(self, study: StudyDocument, key: str, stage: Mapping[str, Any]) -> None:
+        """Raise a StoreError unless the stage of the record under a key is the one that a study describes."""
+        try:
+            study.stages[key].require(stage)
+        except MisfitError as error:
+            words = f"stages/{key}/result.json is of another run, whose {error}"
+            raise self._is_damaged(f"studies/{study.name}.json", words) from None
+
+    def _is_damaged(self, path: str, error: object) -> StoreError:
         return StoreError(f"{self.location}: {path} is damaged: {error}; {self._mend(_REMEDY)}")
 
     def _mend(self, remedy: str) -> str:

@@ -26,12 +26,8 @@ from lt_rebalance.files.filesystem import Filesystem
 from lt_rebalance.ground.errors import LeaseError, LeaseLostError, NotAFileError
 from lt_rebalance.ground.text import format_duration
 from lt_rebalance.ground.values import LARGEST_S, fields, flag, number, parse_json, text, whole
-from lt_rebalance.store.presence import PROCESS, Process
+from lt_rebalance.store.presence import BEAT_S, PROCESS, STALE_S, Process
 
-BEAT_S = 10.0
-"""seconds between heartbeats of a holder"""
-STALE_S = 60.0
-"""a holder counts as dead after this many seconds without a heartbeat"""
 RELEASE_S = 5.0
 """limit for the last write; a lease whose place does not answer is found stale instead"""
 DIRECTORY = "lease"

@@ -12,7 +12,7 @@ from lt_rebalance.files.archive import ARCHIVE, is_published, read_published
 from lt_rebalance.files.bucket import SCHEME, Bucket, parse_address
 from lt_rebalance.files.bucket_files import S3Filesystem
 from lt_rebalance.files.filesystem import Filesystem, LocalFilesystem, ReadOnlyFilesystem
-from lt_rebalance.ground.errors import NotAFileError, StorageError, StoreError
+from lt_rebalance.ground.errors import StorageError, StoreError
 from lt_rebalance.ground.names import is_foreign
 from lt_rebalance.ground.values import as_object, parse_json
 from lt_rebalance.store.documents import REPUBLISH
@@ -66,13 +66,9 @@ class Place:
                     "name another directory"
                 ) from None
             return None
-        except NotAFileError as error:
+        except ValueError as error:
             raise StoreError(
-                f"{self.location}/store.json cannot be read ({error}); restore it or use another --storage"
-            ) from None
-        except ValueError:
-            raise StoreError(
-                f"{self.location}/store.json is damaged; restore it or use another --storage"
+                f"{self.location}/store.json is damaged ({error}); restore it or use another --storage"
             ) from None
         return self._check_version(found, wanted)
 
@@ -98,14 +94,10 @@ class Place:
             self.read_version(version)
         if isinstance(self.files, S3Filesystem):
             self.files.check_access()
-        elif not is_new:  # the first file of a new store has just tested this
-            self._check_exclusive()
-
-    def _check_exclusive(self) -> None:
-        """Check before any training that results can be committed here."""
-        path = f"running/access-{uuid.uuid4().hex}"
-        self.files.create(path, b"")
-        self.files.remove(path)
+        elif not is_new:  # whether results can be committed; the first file of a new store has tested this
+            path = f"running/access-{uuid.uuid4().hex}"
+            self.files.create(path, b"")
+            self.files.remove(path)
 
     def explain(self, error: OSError) -> StoreError:
         """Return in words why the place cannot be used."""

@@ -22,6 +22,7 @@ from lt_rebalance.ground.values import (
     anything,
     as_object,
     digest,
+    either,
     fields,
     flag,
     inside,
@@ -66,12 +67,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 _RANGES |= {f"{split}_{each}": bounds for each, bounds in _RANGES.items() for split in _SPLITS.values()}
 _ANY = (-LARGEST, LARGEST)
-
-
-def _plain_object(value: Any) -> None:
-    anything(as_object(value))
-
-
+_STAGE = either(GENERATOR_STAGE, CLASSIFIER_STAGE)
 _WORDS = optional(label)
 PROVENANCE = fields(
     {},
@@ -126,7 +122,7 @@ FAILURE = fields(
     {
         "key": digest,
         "kind": one_of(*KINDS),
-        "stage": _plain_object,
+        "stage": mapping_of(anything),
         "error": text,
         "traceback": text,
         "provenance": PROVENANCE,
@@ -155,9 +151,10 @@ def check_record(values: Any) -> None:  # Any: a JSON value
             require(not values[each], each, "empty if training diverged", values[each])
 
 
-def check_outcome(state: Any, metrics: Any) -> None:  # Any: JSON values
-    """Raise a ValueError unless these are valid as state and metrics of a record."""
+def check_outcome(state: Any, stage: Any, metrics: Any) -> None:  # Any: JSON values
+    """Raise a ValueError unless these are valid as state, stage and metrics of a record."""
     one_of(*STATES)(state)
+    _STAGE(stage)
     mapping_of(number())(metrics)
     is_full = any(set(needed) <= metrics.keys() for needed in _NEEDED.values())
     require(is_full == (state == "complete"), "metrics", f"those of a {state} training", sorted(metrics))
@@ -232,10 +229,6 @@ def _check_rounds(steps: Sequence[Any], budget: Mapping[str, Any], values: Mappi
         require(num_steps >= last_step, "num_steps", f"at least {last_step}", num_steps)
 
 
-def _is_within(value: Any, low: float, high: float) -> bool:
-    return type(value) in (float, int) and low <= value <= high
-
-
 def _check_artifacts(values: Mapping[str, Any]) -> None:
     for role, artifact in values["artifacts"].items():
         file = artifact["file"]
@@ -248,7 +241,8 @@ def _check_complete(values: Mapping[str, Any]) -> None:
     for each, value in metrics.items():
         label(each)
         low, high = _RANGES.get(each, _ANY)
-        require(_is_within(value, low, high), f"metrics.{each}", f"from {low:g} to {high:g}", value)
+        is_within = type(value) in (float, int) and low <= value <= high
+        require(is_within, f"metrics.{each}", f"from {low:g} to {high:g}", value)
     for each in _NEEDED[values["kind"]]:
         require(each in metrics, "metrics", f"a mapping that has {each}", sorted(metrics))
     if values["kind"] == "generator":

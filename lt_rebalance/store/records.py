@@ -127,12 +127,6 @@ class Record:
     provenance: Mapping[str, Any]
     """commit, versions, device, host"""
 
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"unknown kind of record {self.kind!r}; known: {', '.join(KINDS)}")
-        if self.state not in STATES:
-            raise ValueError(f"unknown state of a record {self.state!r}; known: {', '.join(STATES)}")
-
     def read_confusion(self) -> Confusion:
         """Return the confusion matrix of a complete classifier."""
         return Confusion.from_rows(self.confusion)
@@ -205,6 +199,7 @@ class Summary:
     """The fields that a glance at a record shows."""
 
     state: str
+    stage: Mapping[str, Any]
     metrics: Mapping[str, float]
     timing: Timing
 
@@ -224,15 +219,15 @@ class Summary:
             with contextlib.suppress(ValueError, TypeError, RecursionError):
                 return cls._glance(content.decode())
         record = Record.from_json(content)
-        return cls(state=record.state, metrics=record.metrics, timing=record.timing)
+        return cls(**{each.name: getattr(record, each.name) for each in dataclasses.fields(cls)})
 
     @classmethod
     def _glance(cls, text: str) -> "Summary":
         # Fields are sorted by name, so the last occurrence of each of these is the field.
-        state, metrics, timing = (_cut_field(text, name) for name in ("state", "metrics", "timing"))
-        check_outcome(state, metrics)
-        TIMING(timing)
-        return cls(state=state, metrics=metrics, timing=Timing(**timing))
+        found = {each.name: _cut_field(text, each.name) for each in dataclasses.fields(cls)}
+        check_outcome(found["state"], found["stage"], found["metrics"])
+        TIMING(found["timing"])
+        return cls(**found | {"timing": Timing(**found["timing"])})
 
 
 def _cut_field(text: str, name: str) -> Any:  # Any: a JSON value

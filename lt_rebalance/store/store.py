@@ -52,6 +52,7 @@ from lt_rebalance.ground.text import one_line
 from lt_rebalance.store.checkpoints import CHECKPOINT_NAME, KEPT_CHECKPOINTS, Checkpoint, round_of
 from lt_rebalance.store.documents import StoreDocuments, telling_unreadable
 from lt_rebalance.store.records import Artifact, Failure, Record, Summary
+from lt_rebalance.store.study_document import StudyDocument
 
 __all__ = ["Store", "StoreError"]
 
@@ -119,16 +120,19 @@ class Store(StoreDocuments):
         """Let later scans read the present records with fewer requests; for the owner of the lease."""
         self._files.gather("stages", "result.json")
 
-    def read_record(self, key: str) -> Record | None:
+    def read_record(self, key: str, study: StudyDocument | None = None) -> Record | None:
         """Return the record of a stage, or None if it has none; nothing is moved.
 
         Raises:
-            StoreError: the record cannot be read; it names the file.
+            StoreError: it cannot be read, or is of another stage than the study says; it names the file.
         """
         try:
-            return self._parse_record(key)
+            record = self._parse_record(key)
         except _DamageError as damage:
             raise self._refuse(damage, _RUN_AGAIN) from None
+        if study is not None and record is not None:
+            self.require_planned(study, key, record.stage)
+        return record
 
     def read_outcome(self, key: str) -> Record | Failure | None:
         """Return the record of a stage, or its final failure, or None; nothing is moved.
@@ -193,13 +197,11 @@ class Store(StoreDocuments):
         Raises:
             StoreError: the artefact is missing, altered, or another array; it names the file.
         """
+        content = self.read_artifact(record, role)
         try:
-            content = self._verify_artifact(record, role)
-            try:
-                return parse_array(content, role, len(record.class_counts))
-            except ValueError as error:
-                raise _DamageError(record.key, record.artifacts[role].file, str(error)) from None
-        except _DamageError as damage:
+            return parse_array(content, role, len(record.class_counts))
+        except ValueError as error:
+            damage = _DamageError(record.key, record.artifacts[role].file, str(error))
             raise self._refuse(damage, _MOVE_AWAY.format(damage.key)) from None
 
     def has_artifact(self, record: Record, role: str) -> bool:
@@ -274,7 +276,7 @@ class Store(StoreDocuments):
         created = self._publish(record)
         if created:
             self._files.remove(_stage_path(record.key, "failed.json"))
-        self._remove_checkpoints(record.key, keep=0)
+        self.discard_checkpoints(record.key)
         return created
 
     def _publish(self, record: Record) -> bool:
@@ -356,7 +358,7 @@ class Store(StoreDocuments):
     def save_checkpoint(self, key: str, checkpoint: Checkpoint) -> None:
         """Store the state of a training; only the newest `KEPT_CHECKPOINTS` remain."""
         self._replace(_stage_path(key, f"checkpoints/{checkpoint.name}"), checkpoint.content)
-        self._remove_checkpoints(key, keep=KEPT_CHECKPOINTS)
+        self.discard_checkpoints(key, keep=KEPT_CHECKPOINTS)
 
     def reject_checkpoint(self, key: str, checkpoint: Checkpoint, reason: str) -> None:
         """Move an intact but unusable checkpoint to quarantine."""
@@ -384,11 +386,8 @@ class Store(StoreDocuments):
             self._quarantine(_DamageError(key, f"checkpoints/{name}", reason))
         return None
 
-    def discard_checkpoints(self, key: str) -> None:
-        """Remove the checkpoints of a training that will not be resumed."""
-        self._remove_checkpoints(key, keep=0)
-
-    def _remove_checkpoints(self, key: str, keep: int) -> None:
+    def discard_checkpoints(self, key: str, *, keep: int = 0) -> None:
+        """Remove the checkpoints of a training, except for the newest ones to keep."""
         names = self._list_checkpoints(key)
         for name in names[: len(names) - keep]:
             self._files.remove(_stage_path(key, f"checkpoints/{name}"))

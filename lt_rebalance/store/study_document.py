@@ -157,6 +157,26 @@ class StudyStage:
     """keys of the stages that it needs, which may need others"""
     flop: float | None
     """floating-point operations; None if the study was written without"""
+    stated: Mapping[str, Any]
+    """what the study says of the stage of its record: seeds and configuration"""
+
+    def require(self, stage: Mapping[str, Any]) -> None:
+        """Raise a MisfitError unless the stage of a record is the one that the study describes."""
+        found = {"subset_seed": stage["seed"], **stage}
+        if (upstream := stage.get("generator_stage")) is not None:
+            found |= {"generator": upstream["generator"], "generator_seed": upstream["seed"]}
+        if (first := stage.get("first_stage")) is not None:  # whose budget is the cell's
+            found["classifier"] = {**stage["classifier"], "budget": first["classifier"]["budget"]}
+        for where, stated in self.stated.items():
+            _require_equal(where, stated, found.get(where))
+
+
+def _require_equal(where: str, stated: Any, found: Any) -> None:  # Any: JSON values
+    """Raise a MisfitError that names the first different value of two."""
+    if stated != found and isinstance(stated, Mapping) and isinstance(found, Mapping):
+        for each in (*stated, *found):
+            _require_equal(f"{where}.{each}", stated.get(each), found.get(each))
+    require(stated == found, where, f"{stated!r:.80}, as the study says", found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,34 +237,44 @@ class StudyDocument:
         stages: dict[str, StudyStage] = {}
         for run in self.runs:
             for stage in self._stages_of(run):
-                stages.setdefault(stage.key, stage)
+                first = stages.setdefault(stage.key, stage)
+                require(first.stated == stage.stated, "runs", "of one stage under each key", stage.key)
         return stages
 
     def _stages_of(self, run: StudyRun) -> Iterator[StudyStage]:
         cell = self.cells[run.cell]
+        generator, classifier = cell.config["generator"], cell.config["classifier"]
         replicate = name_seeds(run.seed, run.subset_seed, run.generator_seed)
+        stated: dict[str, Any] = {"seed": run.seed, "subset_seed": run.subset_seed}
+        stated |= {"data": cell.config["data"], "execution": self.execution}
+        if self.results_version is not None:
+            stated["results_version"] = self.results_version
         if run.generator_key is not None:
+            seed = run.seed if run.generator_seed is None else run.generator_seed
             yield StudyStage(
                 key=run.generator_key,
                 kind="generator",
                 cell=run.cell,
-                trains=cell.config["generator"]["architecture"],
-                replicate=name_seeds(
-                    run.seed if run.generator_seed is None else run.generator_seed, run.subset_seed
-                ),
+                trains=generator["architecture"],
+                replicate=name_seeds(seed, run.subset_seed),
                 upstreams=(),
                 flop=run.generator_flop,
+                stated=stated | {"kind": "generator", "seed": seed, "generator": generator},
             )
         if run.first_key is not None:
+            first = {**classifier, "selection": "last"}
             yield StudyStage(
                 key=run.first_key,
                 kind="representation",
                 cell=run.cell,
-                trains=cell.config["classifier"]["architecture"],
+                trains=classifier["architecture"],
                 replicate=replicate,
                 upstreams=(),
                 flop=run.first_flop,
+                stated=stated | {"kind": "representation", "classifier": first},
             )
+        stated |= {"method": cell.config["method"], "classifier": classifier}
+        stated |= {"generator": generator, "generator_seed": run.generator_seed}
         yield StudyStage(
             key=run.key,
             kind="classifier",
@@ -253,28 +283,12 @@ class StudyDocument:
             replicate=replicate,
             upstreams=run.keys[:-1],
             flop=run.flop,
+            stated=stated | {"kind": "classifier"},
         )
-
-    @cached_property
-    def num_datasets(self) -> int:
-        """The number of data sets of its cells."""
-        return len({cell.dataset for cell in self.cells})
-
-    @cached_property
-    def num_protocols(self) -> int:
-        """The number of protocols of its cells."""
-        return len({cell.protocol for cell in self.cells})
 
     def say_dataset(self, dataset: str) -> str:
         """Return the name of a data set for readers: "pets (images@75d61863)", or its name."""
         return entitle(dataset, self.titles.get(dataset, ""))
-
-    def runs_by_cell(self) -> list[list[StudyRun]]:
-        """Return the runs of each cell."""
-        runs: list[list[StudyRun]] = [[] for _ in self.cells]
-        for run in self.runs:
-            runs[run.cell].append(run)
-        return runs
 
     def to_plain(self) -> dict[str, Any]:
         """Return the plain JSON values that `parse_study` reads."""
@@ -329,7 +343,8 @@ def parse_study(values: Any, of_file: str) -> StudyDocument:  # Any: a JSON valu
         ValueError: they are not those of the study of this name.
     """
     _check_study(values, of_file)
-    return StudyDocument(
+    datasets = values["datasets"]
+    study = StudyDocument(
         name=values["study"],
         question=values["question"],
         confirmatory=tuple(values.get("confirmatory", ())),
@@ -338,14 +353,12 @@ def parse_study(values: Any, of_file: str) -> StudyDocument:  # Any: a JSON valu
         overrides=values.get("overrides", {}),
         results_version=values.get("results_version"),
         execution=values["execution"],
-        class_names={each: tuple(found["class_names"]) for each, found in values["datasets"].items()},
-        unbalanced=tuple(
-            each for each, found in values["datasets"].items() if not found.get("is_test_balanced", True)
-        ),
-        titles={each: found["title"] for each, found in values["datasets"].items() if "title" in found},
+        class_names={each: tuple(found["class_names"]) for each, found in datasets.items()},
+        unbalanced=tuple(each for each, found in datasets.items() if not found.get("is_test_balanced", True)),
+        titles={each: found["title"] for each, found in datasets.items() if "title" in found},
         counts={
             each: {split: tuple(counts) for split, counts in found["counts"].items()}
-            for each, found in values["datasets"].items()
+            for each, found in datasets.items()
             if "counts" in found
         },
         cells=tuple(StudyCell(**cell) for cell in values["cells"]),
@@ -356,6 +369,8 @@ def parse_study(values: Any, of_file: str) -> StudyDocument:  # Any: a JSON valu
         devices_per_slot=values.get("devices_per_slot", 1.0),
         expected_s=values.get("expected_s"),
     )
+    assert study.stages  # which refuses runs that contradict each other
+    return study
 
 
 def _parse_run(values: Mapping[str, Any]) -> StudyRun:

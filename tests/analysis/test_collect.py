@@ -272,7 +272,8 @@ def test_a_record_whose_metrics_contradict_its_confusion_matrix_is_refused(tmp_p
 
 def write_again(store: Store, plan: Plan, name: str) -> None:
     """Plan the same cells under another name and make them."""
-    store.write_study(dataclasses.replace(describe_plan(plan), name=name))
+    version = plan.runs[0].stage.results_version
+    store.write_study(dataclasses.replace(describe_plan(plan), name=name, results_version=version))
     for record in invent_records(store, plan, Truth(), rng_seed=1):
         store.commit(record)
 

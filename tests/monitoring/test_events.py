@@ -171,15 +171,16 @@ def test_run_that_failed_begins_anew_when_it_is_tried_again(record: Record, stor
 
 
 def test_events_that_were_deleted_are_made_again_from_the_records(records: Store) -> None:
-    runs = name_runs(describe_plan(PLAN))
-    assert fill_in(records, runs) == len(PLAN.stages) == 6
-    assert fill_in(records, runs) == 0
+    study = describe_plan(PLAN)
+    runs = name_runs(study)
+    assert fill_in(records, study) == len(PLAN.stages) == 6
+    assert fill_in(records, study) == 0
     run = runs[PLAN.runs[1].stage.generator_stage.key]  # type: ignore[union-attr]  # the second cell has one
     expected = read_scalars(records, run)
     assert {"samples", "diversity/0 T-shirt/top", "generator/generator_loss"} <= set(expected)
     for name in ["ended", *list_event_files(records.files, run.directory)]:
         records.files.remove(f"{run.directory}/{name}")
-    assert fill_in(records, runs) == 1
+    assert fill_in(records, study) == 1
     assert read_scalars(records, run) == expected
 
 
@@ -253,7 +254,7 @@ def test_every_run_with_seeds_apart_is_a_session_of_its_own(tmp_path: Path) -> N
     plan = plan_nested()
     runs = name_runs(describe_plan(plan))
     store = make_store(tmp_path / "store", plan, Truth(num_rounds=NUM_ROUNDS))
-    assert fill_in(store, runs) == len(plan.stages) == 12
+    assert fill_in(store, describe_plan(plan)) == len(plan.stages) == 12
     for planned in plan.runs:
         accuracy = store.read_record(planned.key).curves[-1]["test_accuracy"]  # type: ignore[union-attr]  # it has one
         scalars = read_scalars(store, runs[planned.key])

@@ -1,6 +1,7 @@
 """A finished stage is run again and compared: equal bits, or the difference where something was changed."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,10 @@ from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.stages.machine import describe_machine
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import Record, stage_key
+from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage, stage_from_dict
+from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
 from tests.made_up import forge
 from tests.tiny import TINY
@@ -157,6 +160,22 @@ def test_altered_artefact_is_a_fault(store: Store, stage: ClassifierStage, verif
     (fault,) = found["faults"]
     assert "does not have the sha256" in fault
     assert found["differences"] == []
+
+
+def test_result_that_a_study_gives_to_another_run_is_a_fault(
+    store: Store, stage: ClassifierStage, small_protocol: Protocol, verify: Verify
+) -> None:
+    cell = make_cell(small_protocol, dataset=TINY, c="1/2", method="cgan", generator="small_mlp_cgan_leaky")
+    study = describe_plan(compile_study(Study(name="study", cells=(cell,), seeds=(0,)), stage.execution))
+    store.write_study(study)
+    assert (found := verify(stage.key))[0] == 0
+    assert found[1]["runs"] == ["study study, small 1/2 small_mlp_cgan_leaky, seed 0"]
+    (run,) = study.runs
+    store.write_study(dataclasses.replace(study, runs=(dataclasses.replace(run, seed=1, subset_seed=1),)))
+    code, answer = verify(stage.key)
+    (fault,) = answer["faults"]
+    assert code == 1 and "studies/study.json is damaged" in fault and "seed must be 1" in fault
+    assert answer["runs"] == ["study study, small 1/2 small_mlp_cgan_leaky, seed 1 with generator 0"]
 
 
 def test_stage_that_cannot_be_run_here_is_refused(

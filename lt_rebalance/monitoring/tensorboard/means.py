@@ -2,9 +2,11 @@
 
 import statistics
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from lt_rebalance.ground.imbalance import ORIGINAL
 from lt_rebalance.ground.metrics import FURTHER, HEADLINE, METRICS, SELECTION_METRIC, shown_metrics
+from lt_rebalance.monitoring.facts import list_runs_by_cell
 from lt_rebalance.monitoring.tensorboard.content import is_shown, planned_rounds, tells
 from lt_rebalance.monitoring.tensorboard.log import EventLog
 from lt_rebalance.monitoring.tensorboard.naming import (
@@ -47,8 +49,8 @@ def write_means(store: Store, study: StudyDocument) -> None:
     for name in store.files.list(root):
         remove_events(store, f"{root}/{name}")
     logs: dict[str, EventLog] = {}
-    for cell, runs in zip(study.cells, study.runs_by_cell(), strict=True):
-        records = store.files.read_each(store.read_record, [run.key for run in runs])
+    for cell, runs in zip(study.cells, list_runs_by_cell(study), strict=True):
+        records = store.files.read_each(partial(store.read_record, study=study), [run.key for run in runs])
         if complete := [record for record in records if record is not None and record.state == "complete"]:
             # The original set, as the ceiling, appears once with the methods of every C.
             stands_alone = cell.data == ORIGINAL and is_ceiling(study)

@@ -15,7 +15,6 @@ from lt_rebalance.monitoring.tensorboard.naming import (
     flatten_cell,
     is_ceiling,
     name_data,
-    name_runs,
     study_directory,
 )
 from lt_rebalance.monitoring.tensorboard.protos import Chart, HParam, experiment, layout
@@ -120,7 +119,7 @@ def refresh_events(store: Store, study: StudyDocument) -> int:
         StoreError: a record or an artefact cannot be read, or the events cannot be written.
     """
     try:
-        count = fill_in(store, name_runs(study))
+        count = fill_in(store, study)
         write_overview(store, study)
         write_means(store, study)
     except StorageError:

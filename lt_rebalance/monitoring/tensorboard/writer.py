@@ -16,10 +16,11 @@ from lt_rebalance.monitoring.tensorboard.content import (
     show_round,
 )
 from lt_rebalance.monitoring.tensorboard.log import EventLog, list_event_files
-from lt_rebalance.monitoring.tensorboard.naming import EventRun
+from lt_rebalance.monitoring.tensorboard.naming import EventRun, name_runs
 from lt_rebalance.monitoring.tensorboard.protos import SESSION_STATUS, session_end, session_start
 from lt_rebalance.store import Store
 from lt_rebalance.store.records import Record
+from lt_rebalance.store.study_document import StudyDocument
 
 ENDED = "ended"
 """file beside the events of a run that has ended; contains the state"""
@@ -94,13 +95,13 @@ def remove_events(store: Store, directory: str) -> None:
         store.files.remove(f"{directory}/{name}")
 
 
-def fill_in(store: Store, runs: Mapping[str, EventRun]) -> int:
-    """Write missing events of finished stages; return how many stages lacked some."""
-    count = 0
+def fill_in(store: Store, study: StudyDocument) -> int:
+    """Write missing events of the finished stages of a study; return how many stages lacked some."""
+    runs, count = name_runs(study), 0
     keys = sorted(set(runs).intersection(store.list_keys()))
     ends = store.files.read_each(lambda key: read_end(store, runs[key]), keys)
     for key in [key for key, end in zip(keys, ends, strict=True) if end not in SESSION_STATUS]:
-        if (record := store.read_record(key)) is not None:
+        if (record := store.read_record(key, study)) is not None:
             RunEvents(store, record.kind, runs[key]).finish(record)
             count += 1
     return count
