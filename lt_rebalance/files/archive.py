@@ -33,6 +33,8 @@ MOST_BYTES = 60_000_000
 _MOST_BYTES_OF_A_FILE = 2**28
 _MOST_UNPACKED_BYTES = 2**31
 _MOST_FILES = 500_000
+_MOST_PARTS = 10
+"""of a path; those of a store have up to 8"""
 _MOST_CHECKSUM_BYTES = 10_000_000
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -190,8 +192,8 @@ class ArchiveFiles:
         """Read the archive's list of files.
 
         Raises:
-            ValueError: not a zip archive, or not one of a store: a name leads out of it or occurs twice, or
-                it is too large.
+            ValueError: not a zip archive, or not one of a store: a name leads out of it, occurs twice or
+                is too deep, or it is too large.
         """
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(content))
@@ -205,6 +207,8 @@ class ArchiveFiles:
         if len(self._entries) < len(entries):
             raise ValueError("it holds a file twice")
         for path, each in self._entries.items():
+            if path.count("/") >= _MOST_PARTS:  # before its directories are listed
+                raise ValueError(f"{path:.40}... in it has more than {_MOST_PARTS} names, one in another")
             if each.flag_bits & _ENCRYPTED or each.compress_type not in _COMPRESSIONS:
                 raise ValueError(f"{path} in it is encrypted, or compressed by a method other than deflate")
             if each.file_size > _MOST_BYTES_OF_A_FILE:

@@ -149,6 +149,20 @@ def say_size(content: bytes, num_bytes: int) -> bytes:
     return content[:place] + struct.pack("<I", num_bytes) + content[place + 4 :]
 
 
+def test_path_of_many_names_is_refused_before_it_takes_memory() -> None:
+    with pytest.raises(ValueError, match="has more than 10 names"):
+        ArchiveFiles(zip_of(["/".join("a" * 11)]))
+    assert ArchiveFiles(zip_of(["/".join("a" * 10)])).list("a/a") == ["a"]
+    content = zip_of(["/".join("a" * 30_000)])
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"^a/a/a.*\.\.\. in it has more than 10 names"):
+            ArchiveFiles(content)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_file_that_says_to_be_huge_is_refused_before_it_is_unpacked() -> None:
     content = zip_of(["a"])
     with pytest.raises(ValueError, match="a in it would have 268,435,457 bytes"):
