@@ -5,7 +5,8 @@ values are never numbers, and texts never stand for numbers.
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from lt_rebalance.ground.names import is_name
@@ -60,8 +61,8 @@ def _refuse_constant(name: str) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
+        numbers = Counter(name for name, _ in pairs)
+        repeated = next(name for name, number_of in numbers.items() if number_of > 1)
         raise ValueError(f"an object that has {repeated!r} more than once")
     return found
 
@@ -220,11 +221,11 @@ def fields(
     def check(value: Any) -> None:
         found = as_object(value)
         if missing := [each for each in required if each not in found]:
-            raise MisfitError(f"an object with {', '.join(map(repr, missing))}", _names(found))
+            raise MisfitError(f"an object with {', '.join(map(repr, missing))}", sorted(found))
         for each, inner in found.items():
             shape = known.get(each, others)
             if shape is None:
-                raise MisfitError(f"an object of {', '.join(known)}", _names(found))
+                raise MisfitError(f"an object of {', '.join(known)}", sorted(found))
             inside(each, shape, inner)
 
     return check
@@ -235,10 +236,6 @@ def as_object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MisfitError("an object", value)
     return value
-
-
-def _names(value: Mapping[str, Any]) -> Sequence[str]:
-    return sorted(value)
 
 
 def require(is_so: object, where: str, rule: str, value: Any) -> None:
