@@ -22,7 +22,7 @@ from lt_rebalance.ground.errors import ClusterError, LeaseLostError, StorageErro
 from lt_rebalance.ground.interrupts import Interrupted
 from lt_rebalance.ground.own_file import describe_own
 from lt_rebalance.ground.streams import output_failure, settle_streams
-from lt_rebalance.ground.text import one_line
+from lt_rebalance.ground.text import lines, one_line
 
 EXIT_INCOMPLETE = 1
 """the work failed or could not be completed; the same command resumes it"""
@@ -80,7 +80,9 @@ def run_command(
         The exit code of the work, or that of `explain`.
     """
     settle_streams()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Plain())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # torch makes a directory for compiled code among temporary files, under a name that another user may have
     # taken. Nothing is compiled here, so any existing trusted directory will do.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", sys.prefix)
@@ -93,6 +95,16 @@ def run_command(
         print(f"error: standard output could not be written ({failure.strerror})", file=sys.stderr)
         return code or EXIT_INCOMPLETE
     return code
+
+
+class _Plain(logging.Formatter):
+    """Writes a message as one line; nothing in it or in a traceback acts on a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # a name of logging
+        return one_line(record.message)
+
+    def formatException(self, ei: Any) -> str:  # Any: as in logging
+        return lines(super().formatException(ei))
 
 
 def _run(
@@ -186,7 +198,7 @@ def _report(error: BaseException, *, has_begun: bool) -> int:
     """Print how a command ends and return its exit code."""
     ending = explain(error, has_begun=has_begun)
     if ending.cause == "code":
-        traceback.print_exception(error)
+        print(lines("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     for line in filter(None, (ending.words, ending.go_on)):
         print(one_line(line), file=sys.stderr)
     return ending.exit_code

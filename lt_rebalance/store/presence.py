@@ -37,8 +37,6 @@ BEAT_S = 10.0
 STALE_S = 60.0
 """a main process on another machine counts as lost when its last heartbeat is this old"""
 DIRECTORY = "running"
-
-
 PROCESS: dict[str, Shape] = {"host": text, "pid": whole(1, 2**31 - 1), "pid_space": text}
 """shape of the description of a process in a file"""
 

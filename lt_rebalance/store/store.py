@@ -417,7 +417,7 @@ class Store(StoreDocuments):
         except FileNotFoundError:
             return
         self._files.replace(f"{directory}/reason.txt", damage.reason.encode())
-        _log.warning("stage %s: %s moved to %s: %s", key, name, directory, one_line(damage.reason))
+        _log.warning("stage %s: %s moved to %s: %s", key, name, directory, damage.reason)
 
 
 def _stage_path(key: str, name: str) -> str:

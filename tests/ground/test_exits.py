@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import errno
 import getpass
+import logging
 import os
 import shutil
 import signal
@@ -14,7 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from lt_rebalance.ground.errors import ClusterError, LeaseError, LeaseLostError, StorageError, StoreError
+from lt_rebalance.ground.errors import (
+    ClusterError,
+    LeaseError,
+    LeaseLostError,
+    StorageError,
+    StoreError,
+    attempt,
+)
 from lt_rebalance.ground.exits import Parser, Work, explain, run_command, this_command
 from lt_rebalance.ground.interrupts import Interrupted
 
@@ -122,6 +130,24 @@ def test_command_tells_its_end_in_one_line_or_two_and_lets_go_of_all_it_holds(
 def test_words_of_an_error_are_one_line_that_does_nothing_to_a_terminal(ends: Ends) -> None:
     _, _, shown = ends(StoreError("red \x1b[31m\nplanned=1 complete=1\u202e"))
     assert shown.splitlines()[0] == "error: red \\x1b[31m\\nplanned=1 complete=1\\u202e"
+
+
+def test_log_is_lines_that_do_nothing_to_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+
+    def prepare(_: argparse.Namespace, stack: contextlib.ExitStack) -> int:
+        log = logging.getLogger("lt_rebalance.x")
+        log.warning("held by %s", "red \x1b[31m\nplanned=1")
+        attempt(lambda: int("\x1b[31mred"))
+        raise KeyError("\x9b31m")
+
+    assert run_command(Parser(), prepare, []) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("held by red \\x1b[31m\\nplanned=1\ncould not be shown\nTraceback (most recent")
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert "\nKeyError: '\\x9b31m'\nerror: a bug" in shown
 
 
 def test_command_that_is_to_go_on_is_the_one_that_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 OWNER = f"""
 import os, subprocess, sys
-from lt_rebalance.ground.left_processes import ended_with_this_process
+from lt_rebalance.files.left_processes import ended_with_this_process
 with ended_with_this_process("LEFT_BY", sys.argv[1]):
     for value in (sys.argv[1], sys.argv[1] + "0"):
         child = subprocess.Popen({SLEEP!r}, env=os.environ | {{"LEFT_BY": value}}, start_new_session=True)
@@ -80,7 +80,7 @@ def test_marked_processes_end_with_their_owner_and_no_others(
 def test_block_that_ends_waits_until_nothing_is_left() -> None:
     source = f"""
 import os, subprocess, sys
-from lt_rebalance.ground.left_processes import ended_with_this_process
+from lt_rebalance.files.left_processes import ended_with_this_process
 with ended_with_this_process("LEFT_BY", sys.argv[1]):
     child = subprocess.Popen({SLEEP!r}, env=os.environ | {{"LEFT_BY": sys.argv[1]}})
 print(child.wait(timeout=60))
