@@ -57,34 +57,15 @@ def choose_study(store: Store, name: str | None) -> str:
 def find_stage(options: argparse.Namespace) -> tuple[Store, str]:
     """Return the store and the key of the stage that the options `store`, `record` and `storage` name.
 
+    The record is a key, its first letters, or the path or address of a stage's directory or result.json. The
+    latter names the store, too; without a store it is the default one.
+
     Raises:
-        StoreError: as `_find_stage`, or two stores are named.
+        StoreError: no store, two stores, or not exactly one such stage.
     """
     if None not in (options.store, options.storage):
         raise StoreError(f"{options.store!r} and --storage {options.storage} both name the store; give one")
-    return _find_stage(options.record, options.storage if options.store is None else options.store)
-
-
-def is_store(place: str) -> bool:
-    """Whether a text names a store, and not a stage in one."""
-    if place.startswith(SCHEME):
-        return "/stages/" not in place
-    with contextlib.suppress(OSError):  # a name that is too long
-        return any((Path(place) / name).is_file() for name in ("store.json", ARCHIVE))
-    return False
-
-
-def _find_stage(record: str, location: str | None) -> tuple[Store, str]:
-    """Return the store and the key of a stage.
-
-    Args:
-        record: a key, the first letters of one, or the path or address of a stage's directory or of its
-            result.json.
-        location: the store, unless the record is a path; None for the default one.
-
-    Raises:
-        StoreError: no store, or not exactly one such stage.
-    """
+    record, location = options.record, options.storage if options.store is None else options.store
     scheme = SCHEME if record.startswith(SCHEME) else ""
     path = Path(record.removeprefix(scheme))
     if len(path.parts) > 1:
@@ -111,6 +92,15 @@ def _find_stage(record: str, location: str | None) -> tuple[Store, str]:
             f"{store.location}: {len(keys)} keys begin with {record!r}: {some}; give more letters"
         )
     return store, keys[0]
+
+
+def is_store(place: str) -> bool:
+    """Whether a text names a store, and not a stage in one."""
+    if place.startswith(SCHEME):
+        return "/stages/" not in place
+    with contextlib.suppress(OSError):  # a name that is too long
+        return any((Path(place) / name).is_file() for name in ("store.json", ARCHIVE))
+    return False
 
 
 def print_json(value: Any) -> None:

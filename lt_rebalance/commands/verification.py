@@ -1,19 +1,27 @@
 """Run a finished stage again in a temporary store, and compare its record with the new one."""
 
+import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from lt_rebalance.files.filesystem import LocalFilesystem
+from lt_rebalance.ground.disk import cannot_be_written
+from lt_rebalance.ground.errors import StorageError
 from lt_rebalance.ground.own_file import require_at_hand
+from lt_rebalance.stages.inputs import load_dataset_once
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.stages.machine import describe_machine
-from lt_rebalance.store import Store, StoreError, open_store
+from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.plan import chain_of
 from lt_rebalance.studies.stage import RESULTS_VERSION, AnyStage, stage_from_dict
+from lt_rebalance.training.device import prepare_torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,21 +47,19 @@ class Verification:
         return not self.faults and not self.differences
 
 
-def verify_stage(store: Store, key: str, data_dir: str | None) -> Verification:
-    """Run a finished stage again in a temporary store and compare.
+def prepare_verification(store: Store, key: str, data_dir: str | None) -> Callable[[], Verification]:
+    """Check that a finished stage can be run again here; return what does so in a temporary store.
 
     A classifier learns again from its stored generator and its stored first training, which are separate
     stages. If the store leaves out their weights, they are run again and compared, too.
 
     Raises:
         StoreError: the stage, or one that it needs, has no usable record.
-        ValueError: this machine cannot run the stage as it was run, or a user's file or images that it needs
-            are not loaded.
+        ValueError: this machine cannot run the stage as it was run, or its data set, or a user's file or
+            images that it needs are missing here.
     """
     record = _read(store, key)
     require_at_hand(record.stage)
-    runs, faults = _find_runs(store, record)
-    faults += _find_faults(store, record)
     if (version := record.stage["results_version"]) != RESULTS_VERSION:
         raise ValueError(
             f"stage {key[:12]} is of results version {version}, this code makes version {RESULTS_VERSION}; "
@@ -62,12 +68,20 @@ def verify_stage(store: Store, key: str, data_dir: str | None) -> Verification:
     stage = stage_from_dict(record.stage)
     if stage.execution.device == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"stage {key[:12]} was run on a GPU, and this machine has none")
-    with tempfile.TemporaryDirectory(prefix="lt_rebalance-verify-") as folder:
-        elsewhere = open_store(folder, RESULTS_VERSION, create=True)
-        assert elsewhere is not None
-        differences: list[str] = []
-        for upstream in chain_of(stage)[:-1]:
-            kept = _read(store, upstream.key)
+    prepare_torch(stage.execution)
+    needed = {upstream: _read(store, upstream.key) for upstream in chain_of(stage)[:-1]}
+    load_dataset_once(stage.data.dataset, data_dir)
+    return partial(_verify, store, record, stage, needed, data_dir)
+
+
+def _verify(
+    store: Store, record: Record, stage: AnyStage, needed: Mapping[AnyStage, Record], data_dir: str | None
+) -> Verification:
+    runs, faults = _find_runs(store, record)
+    faults += _find_faults(store, record)
+    differences: list[str] = []
+    with _temporary_store() as elsewhere:
+        for upstream, kept in needed.items():
             if kept.artifacts.keys() & set(store.left_out):
                 made = run_stage(upstream, elsewhere, data_dir)
                 found = list_differences(kept.deterministic(), made.deterministic())
@@ -76,7 +90,7 @@ def verify_stage(store: Store, key: str, data_dir: str | None) -> Verification:
                 _copy(kept, store, elsewhere)
         again = run_stage(stage, elsewhere, data_dir)
     return Verification(
-        key=key,
+        key=record.key,
         title=str(stage),
         runs=tuple(runs),
         faults=tuple(faults),
@@ -84,6 +98,21 @@ def verify_stage(store: Store, key: str, data_dir: str | None) -> Verification:
         is_same_device=_is_same_device(record, stage),
         is_same_source=_is_same_source(record, again),
     )
+
+
+@contextlib.contextmanager
+def _temporary_store() -> Iterator[Store]:
+    """Open a new store for the length of a block; StorageError if the disk of temporary files is full."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="lt_rebalance-verify-") as folder:
+            yield Store(LocalFilesystem(Path(folder)), folder, RESULTS_VERSION, Path(folder))
+    except OSError as error:
+        if not cannot_be_written(error):
+            raise
+        raise StorageError(
+            f"temporary files cannot be written in {tempfile.gettempdir()} ({error.strerror}); free space "
+            "there, or name another directory in TMPDIR"
+        ) from None
 
 
 def _read(store: Store, key: str) -> Record:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from lt_rebalance.ground.disk import cannot_be_written
-from lt_rebalance.ground.errors import ClusterError, LeaseLostError, StorageError, StoreError
+from lt_rebalance.ground.errors import ClusterError, DataError, LeaseLostError, StorageError, StoreError
 from lt_rebalance.ground.interrupts import Interrupted
 from lt_rebalance.ground.own_file import describe_own
 from lt_rebalance.ground.streams import output_failure, settle_streams
@@ -177,7 +177,7 @@ def _name_cause(error: BaseException, *, has_begun: bool) -> tuple[str, str]:
         return "memory", (
             "this machine has no memory left; stop other processes, or run fewer trials at a time"
         )
-    if isinstance(error, ValueError) and not has_begun:
+    if isinstance(error, DataError) or (isinstance(error, ValueError) and not has_begun):
         return "input", words
     return "code", f"a bug in this program ({type(error).__name__}), shown above; please report it"
 

@@ -17,7 +17,7 @@ from lt_rebalance.cluster.attempt import AttemptError
 from lt_rebalance.cluster.rungs import RungTrainable, rung_trial_config
 from lt_rebalance.cluster.trainable import trial_config
 from lt_rebalance.commands.sweep import main
-from lt_rebalance.commands.verification import verify_stage
+from lt_rebalance.commands.verification import prepare_verification
 from lt_rebalance.ground import own_file
 from lt_rebalance.ground.own_file import resolve
 from lt_rebalance.methods.registry import MethodConfig, get_method, plan_rebalancing
@@ -487,7 +487,7 @@ def test_no_code_is_run_by_reading_and_the_same_file_is_asked_for_to_run_a_stage
     Path("elsewhere/mine.py").write_text(SOURCE)
     assert look([*again["verify"], "--own-file", "elsewhere/mine.py"]) == 0
     assert "equal, bit for bit" in capsys.readouterr().out
-    assert verify_stage(store, done.key, None).is_equal
+    assert prepare_verification(store, done.key, None)().is_equal
     assert not Path("ran").exists()
 
 
@@ -509,7 +509,7 @@ def test_what_failed_runs_again_in_workers_with_the_file_that_is_given(
     assert record is not None and record.stage == failed.to_dict()
     assert record.training_counts == tuple(min(5, count) for count in record.class_counts)
     assert store.read_failure(failed.key) is None and store.read_record(done.key) == before
-    assert verify_stage(store, failed.key, None).is_equal
+    assert prepare_verification(store, failed.key, None)().is_equal
     assert look(arguments) == 0 and "failed runs: 0" in capsys.readouterr().out
 
 

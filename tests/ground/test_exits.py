@@ -17,6 +17,7 @@ import pytest
 
 from lt_rebalance.ground.errors import (
     ClusterError,
+    DataError,
     LeaseError,
     LeaseLostError,
     StorageError,
@@ -42,6 +43,7 @@ ENDINGS: list[tuple[BaseException, bool, tuple[str, int, str, bool]]] = [
     (StoreError("gone"), True, ("storage", 1, "error: gone", True)),
     (StorageError("silent"), False, ("storage", 2, "error: silent", False)),
     (StorageError("silent"), True, ("storage", 1, "error: silent", True)),
+    (DataError("no images"), True, ("input", 1, "error: no images", True)),
     (FULL, False, ("storage", 2, "free space, or give another --storage", False)),
     (FULL, True, ("storage", 1, "No space left on device", True)),
     (TOO_MANY_FILES, False, ("system", 2, "error: Too many open files: /store/y", False)),

@@ -7,7 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from lt_rebalance.commands.verification import verify_stage
+from lt_rebalance.commands.verification import prepare_verification
 from lt_rebalance.generation.filtering import draw_filtered
 from lt_rebalance.generation.images import sample_images
 from lt_rebalance.ground.seeding import torch_stream
@@ -152,7 +152,7 @@ def test_filter_keeps_what_its_network_agrees_with(plan: Plan, store: Store) -> 
     accepted_S = networks[1](unfiltered_SCHW).argmax(dim=1) == labels_S
     assert torch.equal(made_SCHW[accepted_S], unfiltered_SCHW[accepted_S])
 
-    assert verify_stage(store, filtered.key, None).is_equal
+    assert prepare_verification(store, filtered.key, None)().is_equal
     names = [f"class {label}" for label in range(10)]
     assert [each.kind for each in find_concerns(plain, names)] == ["dead classes"]
     assert "rejected images" in [each.kind for each in find_concerns(record, names)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lt_rebalance.commands.verification import verify_stage
+from lt_rebalance.commands.verification import prepare_verification
 from lt_rebalance.monitoring.facts import list_pending, read_facts
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
 from lt_rebalance.search.owners import list_owned
@@ -80,7 +80,7 @@ def test_second_training_runs_on_the_weights_of_the_first(plan: Plan, store: Sto
     assert kept_bytes(stage) == KEPT_BYTES + 150 * 10 + 12 * 100  # by class, and by image that is tested
     tested = run_stage(stage, store)
     assert tested.num_steps == 6
-    assert verify_stage(store, stage.key, None).is_equal
+    assert prepare_verification(store, stage.key, None)().is_equal
     ledger = Ledger(plan, store)
     assert list(ledger.pending()) == [plan.runs[1].key]
 
@@ -110,15 +110,15 @@ def test_rows_after_training_measure_the_network_of_none_which_is_trained_once(
         run.run_round()
     records = [store.load_record(key) for key in (none.key, first.key)]
     assert all(record is not None and record.num_steps == 6 for record in records)
-    assert verify_stage(store, first.key, None).is_equal
-    assert verify_stage(store, none.key, None).is_equal
+    assert prepare_verification(store, first.key, None)().is_equal
+    assert prepare_verification(store, none.key, None)().is_equal
     schedule.finish(none.key, releases=True, came_along=True)
     assert [schedule.next_ready()[0] for _ in rows] == rows and schedule.next_ready() == []
     measured = [run_stage(row, store) for row in rows]
     assert [(record.num_steps, len(record.curves)) for record in measured] == [(0, 1)] * 3
     predictions = [store.load_artifact(record, "predictions") for record in (records[0], *measured)]
     assert predictions[1] == predictions[0] != predictions[3]
-    assert all(verify_stage(store, row.key, None).is_equal for row in rows)
+    assert all(prepare_verification(store, row.key, None)().is_equal for row in rows)
 
 
 @pytest.mark.parametrize("selection", ["best_validation", "oracle_best_test"])

@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 import pytest
 
 from lt_rebalance.cli.main import main
-from lt_rebalance.commands.verification import list_differences, verify_stage
+from lt_rebalance.commands.verification import list_differences, prepare_verification
+from lt_rebalance.files.filesystem import LocalFilesystem
 from lt_rebalance.stages.kinds import run_stage
 from lt_rebalance.stages.machine import describe_machine
 from lt_rebalance.store import Store, open_store
@@ -95,7 +98,7 @@ def test_published_records_are_those_that_this_code_makes(method: str, architect
     assert store is not None
     record = find_record(store, method, architecture)
     require_same_machine(record)
-    found = verify_stage(store, record.key, None)
+    found = prepare_verification(store, record.key, None)()
     assert (found.faults, found.differences) == ((), ())
 
 
@@ -194,6 +197,25 @@ def test_stage_that_cannot_be_run_here_is_refused(
         assert main(["verify", key, "--storage", store.location]) == 2
         assert message in capsys.readouterr().err
     assert main(["verify", stage.with_seed(1).key, "--storage", store.location]) == 2
+
+
+def test_full_disk_of_temporary_files_ends_what_has_begun_by_its_name(
+    store: Store,
+    stage: ClassifierStage,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "x")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(LocalFilesystem, "replace", refuse)
+    assert main(["verify", stage.key, "--storage", store.location]) == 1
+    shown = capsys.readouterr().err
+    assert f"temporary files cannot be written in {tmp_path} (No space left on device); free space" in shown
+    assert "in TMPDIR" in shown and "--storage" not in shown.partition("\n")[0]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_differences_are_named_by_their_path() -> None:

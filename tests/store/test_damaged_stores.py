@@ -260,6 +260,7 @@ Cases = list[tuple[str, str | None]]
 
 def fuzz(cases: Cases, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification, "run_stage", lambda stage, store, data_dir: read(whole, stage.key))
+    monkeypatch.setattr(verification, "load_dataset_once", lambda name, data_dir: None)
     monkeypatch.setenv("COLUMNS", "400")
     rng = random.Random(12)
     faults: list[str] = []
