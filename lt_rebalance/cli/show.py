@@ -14,6 +14,7 @@ from rich.text import Text
 
 from lt_rebalance.cli.stores import find_stage, is_store, open_existing, print_json
 from lt_rebalance.ground.confusion import MAX_SHOWN, NUM_WORST
+from lt_rebalance.ground.errors import NotAFileError
 from lt_rebalance.ground.exits import say_command
 from lt_rebalance.ground.imbalance import (
     COUNT_GROUPS,
@@ -81,8 +82,8 @@ def read_log(store: Store, key: str) -> str:
         return store.files.read_appended(log_path(key)).decode(errors="replace")
     except FileNotFoundError:
         raise StoreError(f"{store.location}: stage {key} has no log") from None
-    except IsADirectoryError as error:
-        raise StoreError(f"{store.location}: {log_path(key)} cannot be read: {error.strerror}") from None
+    except NotAFileError as error:
+        raise StoreError(f"{store.location}: {log_path(key)} cannot be read: {error}; move it away") from None
 
 
 def _to_dict(store: Store, key: str, record: Record | None, failure: Failure | None) -> dict[str, Any]:

@@ -270,6 +270,14 @@ def test_show_finds_a_record_by_its_first_letters_or_its_path(call: Call, store:
     assert shown["record"] == json.loads(record.to_json())
 
 
+def test_show_names_a_log_that_is_a_directory(call: Call, store: Store) -> None:
+    key = list_runs(store)[0].key
+    (Path(store.location) / "logs" / f"{key}.log").mkdir(parents=True)
+    answer = call("show", key, "--storage", store.location, "--log")
+    assert answer.code == 2 and f": logs/{key}.log cannot be read: " in answer.err
+    assert "is not a file; move it away" in answer.err
+
+
 def test_show_of_a_failure_gives_its_traceback_and_the_log(call: Call, store: Store) -> None:
     key = list_runs(store)[0].key
     take_result(store, key)
