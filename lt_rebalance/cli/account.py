@@ -38,6 +38,8 @@ class Account:
     keys: Sequence[str]
     """of all planned stages, each after those that it needs"""
     execution: Mapping[str, Any]
+    images: Sequence[str]
+    """the user's sets of images, by name"""
     archive_bytes: int
     source: Mapping[str, Any]
     """of the code that published it, as `driver_source` returns it"""
@@ -75,6 +77,7 @@ def describe(account: Account) -> str:
         keys=keys,
         keys_sha256=hashlib.sha256("".join(f"{key}\n" for key in sorted(keys)).encode()).hexdigest(),
         execution=account.execution,
+        images=account.images,
         made=dict(sorted(Counter(map(_describe_origin, account.records)).items())),
         num_logs=len(account.attempts),
         attempts=_add_up(account.attempts),

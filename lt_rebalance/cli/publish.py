@@ -14,9 +14,11 @@ from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.files.archive import (
     ARCHIVE,
     CHECKSUMS,
+    MAKING,
     MOST_BYTES,
     replace_published,
     require_replaceable,
+    restore_published,
     write_all_checksums,
     write_archive,
     write_checksums,
@@ -65,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
     document = store.load_study(registered.name)
     require_registered(registered, document, is_partial=options.partial)
     require_searches(document, store)
+    restore_published(folder, _WRITTEN)
     require_replaceable(folder, _WRITTEN)
     bring_images_again(options)
     note_needless(options, document.class_names)
@@ -73,9 +76,7 @@ def run(options: argparse.Namespace) -> int:
     if not any(path.endswith("/result.json") for path in contents):
         raise ValueError(f"{store.location} has no result of study {document.name} yet; run its sweep first")
     try:
-        with tempfile.TemporaryDirectory(
-            prefix=".publishing-", dir=folder, ignore_cleanup_errors=True
-        ) as name:
+        with tempfile.TemporaryDirectory(prefix=MAKING, dir=folder, ignore_cleanup_errors=True) as name:
             made = Path(name)
             (at_hand := made / "store").mkdir()
             _write_archive(at_hand, contents)
@@ -181,6 +182,7 @@ def _give_account(made: Path, registered: StudyPlan, document: StudyDocument, pl
         records=records,
         keys=tuple(plan.stages),
         execution=document.execution,
+        images=[document.say_dataset(each) for each in document.class_names if is_own_name(each)],
         archive_bytes=(made / ARCHIVE).stat().st_size,
         source=driver_source(),
     )

@@ -36,6 +36,10 @@ _MOST_FILES = 500_000
 _MOST_PARTS = 10
 """of a path; those of a store have up to 8"""
 _MOST_CHECKSUM_BYTES = 10_000_000
+MAKING = ".publishing-"
+"""beginning of the name of a directory in which the new files of a folder are made"""
+_REPLACED = "-replaced"
+_LEFT = re.compile(rf"{re.escape(MAKING)}[a-z0-9_]{{8}}({_REPLACED})?")
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """the earliest time in a zip archive: times of files are not part of the content"""
@@ -129,13 +133,13 @@ def require_replaceable(folder: Path, names: Collection[str]) -> None:
 def replace_published(made: Path, folder: Path, names: Sequence[str]) -> None:
     """Move files and directories into a folder; if that fails, the folder is as it was before.
 
-    A kill meanwhile leaves the old ones in a directory beside them, whose name ends in "-replaced".
+    A kill meanwhile leaves the old ones in a directory beside them; `restore_published` undoes the rest.
 
     Args:
-        made: a directory on the same disk, which has them and can be deleted afterwards.
+        made: a directory in the folder, which has them and can be deleted afterwards.
         names: in this order. Checksums are away meanwhile and come last, so that nobody reads a mixture.
     """
-    old, every = folder / f"{made.name}-replaced", (*names, CHECKSUMS)
+    old, every = folder / f"{made.name}{_REPLACED}", (*names, CHECKSUMS)
     old.mkdir()
     try:
         for name in reversed(every):
@@ -144,15 +148,36 @@ def replace_published(made: Path, folder: Path, names: Sequence[str]) -> None:
         for name in every:
             os.rename(made / name, folder / name)
     except BaseException:
-        for name in every:
-            if not os.path.lexists(made / name):
-                os.rename(folder / name, made / name)
-            if os.path.lexists(old / name):
-                os.rename(old / name, folder / name)
-        old.rmdir()
+        _put_back(made, folder, every)
         raise
     with contextlib.suppress(OSError):  # something in it cannot be deleted; the new files are in place
         delete_tree(folder, old.name)
+
+
+def _put_back(made: Path, folder: Path, names: Sequence[str]) -> None:
+    old = folder / f"{made.name}{_REPLACED}"
+    for name in names:
+        if not os.path.lexists(made / name):
+            os.rename(folder / name, made / name)
+        if os.path.lexists(old / name):
+            os.rename(old / name, folder / name)
+    old.rmdir()
+
+
+def restore_published(folder: Path, names: Sequence[str]) -> None:
+    """Undo a replacement that was killed, and delete what killed commands have left in a folder.
+
+    Args:
+        names: as `replace_published` got them.
+    """
+    left = [path for path in folder.iterdir() if _LEFT.fullmatch(path.name) and not path.is_symlink()]
+    for made in left:
+        is_begun = folder / f"{made.name}{_REPLACED}" in left
+        if is_begun and os.path.lexists(made / CHECKSUMS):  # they are moved last
+            _put_back(made, folder, (*names, CHECKSUMS))
+    for path in left:
+        if not path.name.endswith(_REPLACED) or os.path.lexists(folder / CHECKSUMS):
+            delete_tree(folder, path.name)
 
 
 def read_published(root: Path) -> "ArchiveFiles":

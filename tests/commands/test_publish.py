@@ -306,8 +306,11 @@ def test_real_images_of_ones_own_are_not_published(
 
     assert publish()[0] == 0 and "samples" in list_roles()
     assert list(folder.glob("report/figures/f8-[ns]*"))
+    assert "--dataset" not in (folder / "README.md").read_text()
     monkeypatch.setattr(command, "is_own_name", lambda name: True)
     assert publish()[0] == 0 and "samples" not in list_roles()
+    readme = (folder / "README.md").read_text()
+    assert " --dataset PATH" in readme and "\nThe images, fashion\\_mnist\\_mini, are not part of" in readme
     assert not list(folder.glob("report/figures/f8-[ns]*"))
     assert main(["show", str(folder)]) == 0 and analyse([str(folder), "--out", str(folder.parent / "x")]) == 0
 

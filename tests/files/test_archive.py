@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import shutil
 import struct
 import tracemalloc
 import warnings
@@ -14,11 +15,13 @@ import pytest
 from lt_rebalance.files.archive import (
     ARCHIVE,
     CHECKSUMS,
+    MAKING,
     ArchiveFiles,
     is_published,
     read_published,
     replace_published,
     require_replaceable,
+    restore_published,
     write_archive,
     write_checksums,
 )
@@ -229,6 +232,47 @@ def test_files_are_replaced_together_or_not_at_all(
     replace_published(write_files(tmp_path / "made", NEW), folder, NAMES)
     kept = {name: content for name, content in old.items() if name == "plan.toml"}
     assert read_files(folder) == NEW | kept
+
+
+@pytest.mark.parametrize("old", [OLD, {"plan.toml": b"p"}, OLD | {CHECKSUMS: b"old"}])
+def test_folder_of_a_killed_replacement_is_restored(
+    old: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill after each move is a copy of the folder after it."""
+    folder = write_files(tmp_path / "study", old)
+    made, rename, num_moves = write_files(folder / f"{MAKING}a1b2c3_4", NEW), os.rename, 0
+
+    def copy(source: Path, target: Path) -> None:
+        nonlocal num_moves
+        shutil.copytree(folder, tmp_path / f"after{num_moves}")
+        rename(source, target)
+        num_moves += 1
+
+    monkeypatch.setattr(os, "rename", copy)
+    replace_published(made, folder, NAMES)
+    monkeypatch.setattr(os, "rename", rename)
+    shutil.copytree(folder, tmp_path / f"after{num_moves}")
+    kept = {name: content for name, content in old.items() if name == "plan.toml"}
+    for number in range(num_moves + 1):
+        copied = tmp_path / f"after{number}"
+        restore_published(copied, NAMES)
+        assert read_files(copied) == (old if number < num_moves else NEW | kept), number
+
+
+def test_nothing_but_what_killed_commands_left_is_deleted(tmp_path: Path) -> None:
+    mine = {f"{MAKING}notes/a": b"mine", f"{MAKING}a1b2c3_4-replaced/README.md": b"old", "README.md": b"new"}
+    folder = write_files(tmp_path, mine)
+    (folder / f"{MAKING}12345678").symlink_to(tmp_path / f"{MAKING}notes")
+    restore_published(folder, NAMES)
+    assert read_files(folder).keys() >= mine.keys()
+    (folder / CHECKSUMS).write_bytes(b"new")
+    restore_published(folder, NAMES)
+    assert [path.name for path in sorted(folder.iterdir())] == [
+        f"{MAKING}12345678",
+        f"{MAKING}notes",
+        "README.md",
+        CHECKSUMS,
+    ]
 
 
 def test_only_what_was_published_is_replaced(tmp_path: Path) -> None:
