@@ -8,6 +8,7 @@ A view, like logs: no result depends on it. A killed process leaves no end.
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import socket
 import time
@@ -32,12 +33,23 @@ _BEGIN = fields({**_ID, "command": label, "host": label, "num_stages": whole(1)}
 _TOLD = fields({**_ID, "num_done": whole(), "left_s": optional(_SECONDS)})
 _END = fields({**_ID, "end": label})
 DONE = "done"
-_DIRECTORIES = re.compile(rb"(?<=')/[^'\n]*/|(?<![\w.:/~])/(?:[^\s/\"'=\\]+/)+")
+_BEGINS = r"(?<![\w.:/~])"
+_QUOTED = re.compile(r"""(?P<before>(?P<quote>['"])(--[\w-]+=)?)/((?!(?P=quote))[^\n])*/""")
+_BARE = re.compile(rf"""{_BEGINS}/((\\u[0-9a-f]{{4}}|[^\s/"'=\\])+/)+""")
 
 
 def hide_directories(log: bytes) -> bytes:
-    """Return a log, of sessions or of a stage, whose absolute paths are file names: it can be published."""
-    return _DIRECTORIES.sub(b"", log)
+    """Return a log, of sessions or of a stage, whose absolute paths are file names: it can be published.
+
+    A path without quotes ends at a space, except in the user's home and in the current directory.
+    """
+    text = log.decode(errors="surrogateescape")
+    for place in (os.getcwd(), os.path.expanduser("~")):
+        for written in (place, json.dumps(place)[1:-1]):
+            if place not in ("/", "~"):
+                text = re.sub(f"{_BEGINS}{re.escape(written)}/", "/here/", text)
+    text = _BARE.sub("", _QUOTED.sub(r"\g<before>", text))
+    return text.encode(errors="surrogateescape")
 
 
 def hide_directories_of(failure: bytes, path: str) -> bytes:

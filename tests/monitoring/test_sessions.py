@@ -1,12 +1,19 @@
 """The session of a sweep is logged, and its forecasts of the time left are compared with the time it took."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from lt_rebalance.files.filesystem import Filesystem, LocalFilesystem
 from lt_rebalance.ground.errors import StorageError
-from lt_rebalance.monitoring.sessions import SessionLog, log_session, read_sessions, sessions_path
+from lt_rebalance.monitoring.sessions import (
+    SessionLog,
+    hide_directories,
+    log_session,
+    read_sessions,
+    sessions_path,
+)
 from lt_rebalance.store.place import find_place
 from tests.places import Place
 
@@ -69,6 +76,32 @@ def test_lines_that_are_none_are_passed_over(files: Filesystem, clock: Clock) ->
     assert [session.end for session in read_sessions(files, "study")] == ["done"]
     with pytest.raises(ValueError, match="a study"):
         sessions_path("../other")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('File "/mnt/c/Users/Jane Doe/My Drive/proj/m.py", line 1', 'File "m.py", line 1'),
+        ("--data-dir '/data of/me/x' 7/9 --c 1/2", "--data-dir 'x' 7/9 --c 1/2"),
+        ("'--dataset=/mnt/c/Users/Jane Doe/pics/cats' --grey", "'--dataset=cats' --grey"),
+        ('"--dataset=/mnt/c/Jane Doe/cats"', '"--dataset=cats"'),
+        ("--dataset=/home/jos\u00e9/pics a/b", "--dataset=pics a/b"),
+        ("no /home/me/z, it's at /home/me/y", "no z, it's at y"),
+        ("données/x/y.py and http://host/a/b and s3://bucket/here/x", None),
+        ("no file: /home/Jane Doe/My Drive/x.csv", "no file: My Drive/x.csv"),
+        ("no file: /mnt/of Jané Doe/proj/x.csv", "no file: x.csv"),
+    ],
+)
+def test_directories_of_the_machine_are_hidden(
+    text: str, shown: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/Jane Doe")
+    monkeypatch.setattr("os.getcwd", lambda: "/mnt/of Jané Doe/proj")
+    expected = text if shown is None else shown
+    assert hide_directories(text.encode()).decode() == expected
+    in_json = json.dumps(f"python {text}").encode()
+    assert json.loads(hide_directories(in_json)) == f"python {expected}"
+    assert hide_directories(b"/home/\xff/x \xff") == b"x \xff"
 
 
 def test_disk_that_takes_nothing_ends_no_session_and_a_lost_store_does(
