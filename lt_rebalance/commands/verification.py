@@ -65,7 +65,11 @@ def prepare_verification(store: Store, key: str, data_dir: str | None) -> Callab
             f"stage {key[:12]} is of results version {version}, this code makes version {RESULTS_VERSION}; "
             "verify it with the code that made it"
         )
-    stage = stage_from_dict(record.stage)
+    try:
+        stage = stage_from_dict(record.stage)
+    except ValueError as error:
+        place = f"{store.location}: stages/{key}/result.json"
+        raise ValueError(f"{place} cannot be run again here: {error}") from None
     if stage.execution.device == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"stage {key[:12]} was run on a GPU, and this machine has none")
     prepare_torch(stage.execution)

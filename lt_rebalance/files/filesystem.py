@@ -16,13 +16,24 @@ from typing import Protocol, TypeVar
 
 from lt_rebalance.files.exclusive import NoExclusiveNameError, name_exclusively
 from lt_rebalance.files.trees import count_tree_bytes, delete_tree, is_behind_link, walk_files
-from lt_rebalance.ground.errors import NoDirectoryError, NotAFileError, ReadOnlyError, StorageError
+from lt_rebalance.ground.errors import (
+    NoDirectoryError,
+    NotAFileError,
+    ReadOnlyError,
+    StorageError,
+    UnreadableError,
+)
 from lt_rebalance.ground.names import is_foreign
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """errors of disks that cannot sync a directory"""
+_OF_THE_FILE = (
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENXIO),
+)
+"""errors of a single file; the place as a whole may still be usable"""
 
 
 def check_path(path: str) -> str:
@@ -34,6 +45,27 @@ def check_path(path: str) -> str:
     if any(part in ("", ".", "..") or "\0" in part for part in path.split("/")):
         raise ValueError(f"{path!r} is not a path in a store: each part must be a name other than '..'")
     return path
+
+
+@contextlib.contextmanager
+def telling_unreadable() -> Iterator[None]:
+    """Distinguish errors of one file from errors of the whole place.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        UnreadableError: the path is a directory, a broken link or a device, or it is locked.
+        OSError: nothing in the place can be read.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except NotAFileError as error:
+        raise UnreadableError(f"it cannot be read: {error}") from None
+    except OSError as error:
+        if error.errno not in _OF_THE_FILE:
+            raise
+        raise UnreadableError(f"it cannot be read: {error.strerror}") from None
 
 
 class ReadableFilesystem(Protocol):

@@ -231,8 +231,9 @@ def check_sha256(name: str, stated: str | None) -> str | None:
 def list_needed(values: Any) -> Iterator[tuple[str, str]]:  # Any: walks down JSON values
     """Yield name and sha256 of every reference to a user's file in a description of a stage."""
     if isinstance(values, Mapping):
-        if "file_sha256" in values:
-            yield values.get("name") or values["architecture"], values["file_sha256"]
+        name = str(values.get("name") or values.get("architecture"))
+        if "file_sha256" in values and is_own(name):
+            yield name, values["file_sha256"]
         for inner in values.values():
             yield from list_needed(inner)
     elif isinstance(values, list | tuple):

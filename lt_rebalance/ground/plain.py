@@ -76,7 +76,8 @@ def config_from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     """Return the configuration dataclass `cls` from plain values.
 
     Raises:
-        ValueError: unknown or missing keys, or not a mapping, here or in a nested configuration.
+        ValueError: unknown or missing keys, a value of another type, or not a mapping, here or in a nested
+            configuration.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{cls.__name__} needs a mapping of its fields, got {values!r}")
@@ -92,14 +93,21 @@ def config_from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     if missing:
         raise ValueError(f"{cls.__name__} needs {', '.join(missing)}")
     types_of = field_types(typing.cast(Hashable, cls))
-    return cls(**{name: _from_plain(types_of[name], value) for name, value in values.items()})
+    where = cls.__name__
+    return cls(
+        **{name: _from_plain(types_of[name], value, f"{where}.{name}") for name, value in values.items()}
+    )
 
 
-def _from_plain(annotation: Any, value: Any) -> Any:  # Any: follows the annotations of configurations
+def _from_plain(annotation: Any, value: Any, where: str) -> Any:  # Any: as configurations are annotated
     if isinstance(annotation, types.UnionType):
         if value is None:
             return None
         annotation = next(member for member in typing.get_args(annotation) if member is not types.NoneType)
     if dataclasses.is_dataclass(annotation):
         return config_from_dict(typing.cast(type, annotation), value)
+    if annotation in (str, bool, int, float):
+        accepted = (int, float) if annotation is float else annotation
+        if not isinstance(value, accepted) or isinstance(value, bool) > (annotation is bool):
+            raise ValueError(f"{where} must be of type {annotation.__name__}, got {value!r:.80}")
     return value

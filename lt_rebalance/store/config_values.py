@@ -49,7 +49,7 @@ _OPTIMIZATION: dict[str, Shape] = {
     "beta1": number(0, 1),
     "beta2": number(0, 1),
 }
-DATA = fields(
+_DATA = fields(
     {
         "dataset": name,
         "c": optional(fraction),
@@ -60,6 +60,16 @@ DATA = fields(
     {"profile": label, "ratio": fraction},
     scalar,
 )
+
+
+def data(value: Any) -> None:
+    """Fit training data, whose profile and ratio name it together."""
+    _DATA(value)
+    profile = value.get("profile", "")
+    if " " in profile or (profile == "") != ("ratio" not in value):
+        raise MisfitError("of a profile, without spaces, with a ratio, or of neither", value)
+
+
 METHOD = fields(
     {"name": name, "draw": optional(label)},
     {
@@ -80,7 +90,7 @@ EXECUTION = fields(
 )
 _STAGE: dict[str, Shape] = {
     "seed": SEED,
-    "data": DATA,
+    "data": data,
     "dataset_identity": digest,
     "execution": EXECUTION,
     "results_version": whole(),

@@ -1,15 +1,14 @@
 """Named documents of a store, replaced by each write: plans, tables, files of searches."""
 
-import contextlib
 import errno
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lt_rebalance.files.filesystem import Filesystem, ReadOnlyFilesystem
-from lt_rebalance.ground.errors import NoDirectoryError, NotAFileError, StoreError, UnreadableError
+from lt_rebalance.files.filesystem import Filesystem, ReadOnlyFilesystem, telling_unreadable
+from lt_rebalance.ground.errors import NoDirectoryError, StoreError, UnreadableError
 from lt_rebalance.ground.names import check_name, is_foreign, is_name
 from lt_rebalance.ground.values import MisfitError, parse_json
 from lt_rebalance.store.account_values import check_account
@@ -17,8 +16,6 @@ from lt_rebalance.store.records import Failure
 from lt_rebalance.store.study_document import StudyDocument, parse_study
 
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-_OF_THE_FILE = (*_IN_THE_WAY, errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENXIO)
-"""errors of a single file; the place as a whole may still be usable"""
 REPUBLISH = "restore its files, or publish it again"
 """remedy for a published study, on which no sweep works"""
 _REMEDY = "restore it, or move it away and repeat the command that wrote it"
@@ -208,27 +205,6 @@ class StoreDocuments:
         path = f"{search_path(name)}/best.toml"
         self._replace(path, text.encode())
         return f"{self.location}/{path}"
-
-
-@contextlib.contextmanager
-def telling_unreadable() -> Iterator[None]:
-    """Distinguish errors of one file from errors of the whole place.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        UnreadableError: the path is a directory, a broken link or a device, or it is locked.
-        OSError: nothing in the place can be read.
-    """
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except NotAFileError as error:
-        raise UnreadableError(f"it cannot be read: {error}") from None
-    except OSError as error:
-        if error.errno not in _OF_THE_FILE:
-            raise
-        raise UnreadableError(f"it cannot be read: {error.strerror}") from None
 
 
 def search_path(name: str) -> str:

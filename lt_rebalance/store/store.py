@@ -44,13 +44,13 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from lt_rebalance.files.filesystem import FilesAtHand, Filesystem
+from lt_rebalance.files.filesystem import FilesAtHand, Filesystem, telling_unreadable
 from lt_rebalance.ground.arrays import parse_array
 from lt_rebalance.ground.errors import StoreError, UnreadableError
 from lt_rebalance.ground.names import is_foreign
 from lt_rebalance.ground.text import one_line
 from lt_rebalance.store.checkpoints import CHECKPOINT_NAME, KEPT_CHECKPOINTS, Checkpoint, round_of
-from lt_rebalance.store.documents import StoreDocuments, telling_unreadable
+from lt_rebalance.store.documents import StoreDocuments
 from lt_rebalance.store.records import Artifact, Failure, Record, Summary
 from lt_rebalance.store.study_document import StudyDocument
 

@@ -25,16 +25,17 @@ from lt_rebalance.ground.values import (
     text,
     whole,
 )
-from lt_rebalance.store.config_values import CLASSIFIER, DATA, EXECUTION, GENERATOR, METHOD, SEED
+from lt_rebalance.store.config_values import CLASSIFIER, EXECUTION, GENERATOR, METHOD, SEED, data
 from lt_rebalance.store.records import name_seeds
 
 _FLOP = optional(number(0, LARGEST))
+_SEEDS = dict.fromkeys(("seeds", "least_seeds"), whole(1))
 _CELL = fields(
     {
         **dict.fromkeys(("protocol", "dataset", "method"), name),
         "data": label,
         "config": fields(
-            {"data": DATA, "method": METHOD, "generator": optional(GENERATOR), "classifier": CLASSIFIER},
+            {"data": data, "method": METHOD, "generator": optional(GENERATOR), "classifier": CLASSIFIER},
             others=anything,
         ),
     },
@@ -71,7 +72,9 @@ _STUDY = fields(
     {
         "confirmatory": list_of(label),
         "changes": list_of(text),
-        "registered": fields({"changes": list_of(anything)}, others=anything),
+        "registered": fields(
+            {"seeds": whole(1), "changes": list_of(fields({}, _SEEDS, anything))}, _SEEDS, anything
+        ),
         "results_version": whole(),
         "overrides": mapping_of(anything),
         "comparisons": list_of(fields({"cell": whole(), "reference": whole(), "change": label})),
@@ -89,7 +92,7 @@ _STUDY = fields(
         ),
         "num_slots": optional(whole(1)),
         "devices_per_slot": number(0, 1e6),
-        "expected_s": optional(mapping_of(number(0, LARGEST_S))),
+        "expected_s": optional(mapping_of(number(1e-30, LARGEST_S))),
     },
     anything,
 )

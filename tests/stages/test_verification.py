@@ -199,6 +199,35 @@ def test_stage_that_cannot_be_run_here_is_refused(
     assert main(["verify", stage.with_seed(1).key, "--storage", store.location]) == 2
 
 
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("classifier", {"weight_decay": "x"}, "ClassifierConfig.weight_decay must be of type float, got 'x'"),
+        ("classifier", {"num_operations": "2"}, "num_operations must be of type int, got '2'"),
+        ("classifier", {"file_sha256": "0" * 64}, "file_sha256 goes with a file of your own"),
+        ("", {"file_sha256": "x"}, "unknown key of ClassifierStage 'file_sha256'"),
+    ],
+)
+def test_stage_that_no_code_could_have_made_is_named(
+    section: str,
+    changes: dict[str, Any],
+    message: str,
+    store: Store,
+    stage: ClassifierStage,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stages = Path(store.location) / "stages"
+    values = json.loads((stages / stage.key / "result.json").read_bytes())
+    (values["stage"][section] if section else values["stage"]).update(changes)
+    key = values["key"] = stage_key(values["stage"])
+    (stages / key).mkdir()
+    (stages / key / "result.json").write_bytes(forge(values))
+    assert main(["verify", key, "--storage", store.location]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {store.location}: stages/{key}/result.json cannot be run again here: ")
+    assert message in shown
+
+
 def test_full_disk_of_temporary_files_ends_what_has_begun_by_its_name(
     store: Store,
     stage: ClassifierStage,

@@ -137,3 +137,33 @@ def test_run_that_does_not_go_with_its_study_is_refused(place: str, value: Any, 
     plain["runs"][0][place] = value
     with pytest.raises(MisfitError, match=words):
         reread(plain)
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "words"),
+    [
+        ("registered", {"changes": []}, "registered must be an object with 'seeds'"),
+        ("registered", {"seeds": 2, "changes": [1]}, r"registered\.changes\.0 must be an object, got 1"),
+        (
+            "registered",
+            {"seeds": 2, "changes": [{"seeds": "x"}]},
+            r"changes\.0\.seeds must be a whole number",
+        ),
+        ("expected_s", {"classifier": 0}, r"expected_s\.classifier must be a number from 1e-30"),
+    ],
+)
+def test_what_readers_rely_on_is_checked(section: str, value: Any, words: str) -> None:
+    with pytest.raises(MisfitError, match=words):
+        reread(make_document().to_plain() | {section: value})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"profile": "exp"}, {"ratio": "2"}, {"profile": "a b", "ratio": "2"}, {"profile": "", "ratio": "2"}],
+)
+def test_profile_goes_with_a_ratio_and_is_one_word(changes: dict[str, str]) -> None:
+    plain = json.loads(json.dumps(make_document().to_plain()))
+    plain["cells"][1]["config"]["data"] |= changes
+    words = r"cells\.1\.config\.data must be of a profile, without spaces, with a ratio, or of neither"
+    with pytest.raises(MisfitError, match=words):
+        reread(plain)
