@@ -7,12 +7,12 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from analysis.reader import find_studies
 from lt_rebalance.ground.exits import Parser, describe_os_error, run_command, this_command
 from lt_rebalance.ground.metrics import own_metrics
 from lt_rebalance.ground.option_types import place
+from lt_rebalance.store import require_outside
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -69,16 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(make_parser(), _report, arguments)
 
 
-def _require_unpublished(out: Path) -> None:
-    """Raise a ValueError for a place in the folder of a published study."""
-    files = "store.zip", "SHA256SUMS"
-    if places := [each for each in (out, *out.parents) if all((each / file).exists() for file in files)]:
-        raise ValueError(
-            f"--out {out} is in {places[0]}, a published study, which publish alone writes; name another "
-            "directory"
-        )
-
-
 def _report(options: argparse.Namespace, stack: contextlib.ExitStack) -> int:
     allow = [*options.allow, *(["gaps"] if options.partial else [])]
     try:
@@ -91,7 +81,7 @@ def _report(options: argparse.Namespace, stack: contextlib.ExitStack) -> int:
         from analysis.report import write_report
         from analysis.tables import account
 
-        _require_unpublished(Path(options.out).expanduser().resolve())
+        require_outside("--out", options.out)
         results = read_results(options.store, studies=options.study, allow=allow)
         choice = choose(results) if options.paper else None
         manuscript = None if choice is None else (choice, options.paper, this_command())

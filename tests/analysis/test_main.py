@@ -82,7 +82,7 @@ def test_wrong_input_is_named_with_exit_code_2(
         "there is no store": [str(tmp_path / "nowhere")],
         "not a store": [str(tmp_path / "foreign")],
         "no study 'other'; known: synthetic": [store.location, "--study", "other"],
-        "is in the store": [store.location, "--out", str(Path(store.location) / "stages")],
+        f"is in {store.location}, a store": [store.location, "--out", str(Path(store.location) / "stages")],
     }
     for message, arguments in wrong.items():
         assert main(["--out", str(out), *arguments]) == 2

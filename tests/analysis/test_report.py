@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analysis.__main__ import main
 from analysis.collect import Results, read_results
 from analysis.report import write_report
-from lt_rebalance.store import Store, StoreError
+from lt_rebalance.store import Store, StoreError, open_store
 from lt_rebalance.studies.plan import Plan
+from lt_rebalance.studies.stage import RESULTS_VERSION
 from tests.analysis.synthetic import confusion_of, make_record, make_store, plan_study
 
 TOUCH = b"cbuiltins\nopen\n(V%s\nVw\ntR."
@@ -255,12 +257,17 @@ def test_hostile_names_are_shown_not_run(tmp_path: Path, store: Store) -> None:
 # What is never opened or written
 
 
-def test_report_in_the_store_is_refused(store: Store) -> None:
-    before = files_below(Path(store.location))
-    for place in ("", "report", f"stages/{store.list_keys()[0]}", "../store/tables"):
-        with pytest.raises(ValueError, match="is in the store"):
-            write_report(read_results(store.location), Path(store.location) / place)
-    assert files_below(Path(store.location)) == before
+def test_report_in_a_store_is_refused(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = open_store(str(tmp_path / "other"), RESULTS_VERSION, create=True)
+    assert other is not None
+    for place in (store.location, other.location):
+        before = files_below(Path(place))
+        for inner in ("", "report", f"stages/{store.list_keys()[0]}", f"../{Path(place).name}/tables"):
+            assert main([store.location, "--out", str(Path(place) / inner)]) == 2
+            assert f"is in {place}, a store or a published study" in capsys.readouterr().err
+        assert files_below(Path(place)) == before
 
 
 @pytest.fixture

@@ -112,7 +112,10 @@ def test_report_does_not_go_into_its_folder_by_whatever_way(
     place = (tmp_path if out.startswith("link") else golden) / out
     (tmp_path / "link").symlink_to(golden / "report")
     assert analyse([str(golden), "--out", str(place)]) == 2
-    assert f"is in {golden}, a published study, which publish alone writes" in capsys.readouterr().err
+    assert (
+        f"is in {golden}, a store or a published study, which sweeps and publish alone"
+        in capsys.readouterr().err
+    )
     assert not list((golden / "report").iterdir())
 
 
