@@ -370,7 +370,7 @@ def test_all_that_trains_a_classifier_is_of_one_speed() -> None:
 
 
 def test_representation_that_a_pending_run_of_none_trains_as_well_costs_nothing() -> None:
-    none = make_classifier_stage()
+    none = make_classifier_stage(evaluation_mode="running_statistics")
     twin = none.as_representation()
     assert twin is not None
     both = Remaining({stage.key: stage for stage in (none, twin)})

@@ -61,7 +61,7 @@ def verify(store: Store, capsys: pytest.CaptureFixture[str]) -> Verify:
 
 
 def read_generation() -> tuple[str, ...]:
-    """Return family and model of this processor; empty where the system does not tell."""
+    """Return family and model of this processor; () if the system does not tell."""
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         values = dict(tuple(map(str.strip, line.split(":", 1))) for line in lines if ":" in line)
