@@ -379,7 +379,7 @@ def test_hypotheses_name_comparison_metric_and_limits(grid_tables: dict[str, Tab
     table = grid_tables["hypotheses"]
     assert sum(not column.is_more for column in table.columns) == 6
     row = cells_of(table, hypothesis="H2")
-    assert row["comparison"].text == "each CGAN - undersample, per C"
+    assert row["comparison"].text == "each CGAN minus undersample, at each C"
     assert row["limits"].text.startswith("in a budget of epochs")
     assert row["test and correction"].text.startswith("sign-flip test in accuracy, paired by seed; Holm")
     assert "They are in accuracy unless the comparison names another measure" in table.notes[0]
