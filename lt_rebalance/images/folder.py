@@ -4,6 +4,7 @@ Folders inside a class are groups: pictures in folders of one name, in any class
 is drawn.
 """
 
+import glob
 import json
 import os
 import unicodedata
@@ -253,10 +254,14 @@ def _is_picture(name: str) -> bool:
 
 
 def _may_be_meant(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry with a dot or ~ in its name may be a class or a picture, and no thumbnail of macOS."""
+    """Whether an entry with a dot or ~ in its name is a picture, or holds some as a split or a class does."""
     name = entry.name.removesuffix("~")
-    is_named_by_user = entry.name != name or (name.startswith(".") and not name.startswith(_BY_DESKTOPS))
-    return is_named_by_user and (entry.is_dir() or _is_picture(name))
+    if entry.name == name and (not name.startswith(".") or name.startswith(_BY_DESKTOPS)):
+        return False
+    if not entry.is_dir(follow_symlinks=False):
+        return _is_picture(name)
+    inside = (each for pattern in ("*", "*/*") for each in glob.iglob(pattern, root_dir=entry.path))
+    return any(map(_is_picture, inside))
 
 
 def _some(names: Sequence[str]) -> str:

@@ -169,8 +169,11 @@ def test_other_folder_beside_splits_is_left_out_as_a_folder(tmp_path: Path) -> N
 
 def test_folders_and_pictures_that_their_names_hide_are_named(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "pets", draw_images())
-    (root / "train" / "fox~").mkdir()
-    (root / "train" / ".gnu").mkdir()
+    for name in ("fox~", ".gnu/group", ".git/objects/00", ".cache", ".ipynb_checkpoints", "~"):
+        (root / "train" / name).mkdir(parents=True)
+    for name in ("fox~", ".gnu/group"):
+        (root / "train" / name / "0.png").write_bytes(b"")
+    (root / "train" / ".cache" / "index").write_bytes(b"")
     for name in (".5.png", "5.png~", "._0.png", ".DS_Store", "Thumbs.db", "notes~"):
         (root / "train" / "cat" / name).write_bytes(b"")
     (root / "__MACOSX" / "train").mkdir(parents=True)
@@ -182,6 +185,14 @@ def test_folders_and_pictures_that_their_names_hide_are_named(tmp_path: Path) ->
             "5 folders or pictures left out, hidden by ~ or a dot: "
             "'train/.gnu', 'train/cat/.5.png', 'train/cat/5.png~'"
         ]
+
+
+def test_hidden_links_are_left_out_wherever_they_lead(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "pets", draw_images())
+    before = look(root).warnings
+    for name, target in ((".loop", ".loop"), ("loop~", "loop~"), (".out", str(tmp_path)), (".gone", "gone")):
+        (root / "train" / "cat" / name).symlink_to(target)
+    assert look(root).warnings == before
 
 
 def test_class_called_train_beside_others_is_to_be_put_into_a_folder_train(tmp_path: Path) -> None:
