@@ -24,13 +24,13 @@ def draw_split(
     """Return which images form the named split; the order of images must not depend on their files.
 
     Classes choose in turn, the smallest first, so a group with images of several classes goes to the class
-    with the fewest choices. A class takes groups in random order if they bring its share closer to the
-    fraction. If none does, it takes the one that comes nearest. The last group that a class has left stays
-    for training, whichever class would take it; so a class of a single group gives none.
+    with the fewest choices. A class takes groups in random order that fit into its share, then the smallest
+    other one if that comes closer to the share, or if it has none. The last group that a class has left
+    stays for training, whichever class would take it; so a class of a single group gives none.
 
     Args:
-        takes_first: a class takes its first group whatever its size; sets without groups are drawn so, and
-            their identity follows from it.
+        takes_first: a class takes its first group whatever its size, and then any that comes closer; sets
+            without groups are drawn so, and their identity follows from it.
     """
     rng = numpy_stream(SEED, STREAMS[name])
     counts_K = np.bincount(labels_N)
@@ -46,16 +46,16 @@ def draw_split(
         target = fraction * counts_K[label]
         num_drawn = int(sizes[is_drawn[groups]].sum())
         order = rng.permutation(len(groups))
-        nearest = order[np.argsort(np.abs(sizes[order] - target), kind="stable")]
-        tries = [*((place, takes_first) for place in order), *((place, True) for place in nearest)]
-        for place, takes_any in tries:
+        smallest_first = order[np.argsort(sizes[order], kind="stable")]
+        for number, place in enumerate([*order, *smallest_first]):
             group, size = groups[place], int(sizes[place])
             if left_K[label] == 1 or num_drawn >= target:
                 break
             is_closer = abs(num_drawn + size - target) < abs(num_drawn - target)
+            may_exceed = (takes_first or number >= len(order)) and (is_closer or num_drawn == 0)
             classes = classes_P[starts[group] : starts[group + 1]]
             is_free = not is_drawn[group] and not is_kept[group] and left_K[classes].min() > 1
-            if is_free and (is_closer or (takes_any and num_drawn == 0)):
+            if is_free and (may_exceed or num_drawn + size <= target):
                 is_drawn[group] = True
                 num_drawn += size
                 left_K[classes] -= 1

@@ -268,7 +268,10 @@ def test_group_of_several_classes_serves_the_smallest_first() -> None:
 
 @pytest.mark.parametrize(
     ("sizes", "fraction", "drawn"),
-    [((60, 10, 10, 10, 10), 0.2, 20), ((100, 5), 0.1, 5), ((30, 40, 30), 0.1, 30), ((9, 11), 0.01, 9)],
+    [
+        *(((60, 10, 10, 10, 10), 0.2, 20), ((39, 20, 20, 21), 0.2, 20), ((18, 10, 10, 62), 0.1, 10)),
+        *(((100, 5), 0.1, 5), ((30, 40, 30), 0.1, 30), ((9, 11), 0.01, 9), ((15, 7, 78), 0.2, 22)),
+    ],
 )
 def test_class_takes_no_group_that_is_too_large_where_another_comes_nearer(
     sizes: tuple[int, ...], fraction: float, drawn: int
