@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_rebalance.images.pool import RawSplit
 from lt_rebalance.images.progress import count_threads
 
 FORMAT = 1
-"""part of every identity; raised if the same files would give other arrays"""
+"""part of every identity; raised if the same images, labels, splits and groups would be stored otherwise"""
 _DIGEST_BYTES = 32
 _CHUNK = 1024
 
@@ -59,24 +60,25 @@ def rank_digests(digests: Digests) -> Positions:
     return ranks
 
 
-def order_images(
-    labels_N: NDArray[np.int64], ranks_N: Positions, names_N: NDArray[np.generic] | None
-) -> Positions:
-    """Return the positions of images class by class, by digest, and where these are equal by group.
+def order_images(splits: Mapping[str, RawSplit], ranks: Mapping[str, Positions]) -> dict[str, Positions]:
+    """Return the positions of each split's images by class, by digest, and where these are equal by group.
 
-    Args:
-        names_N: groups; they come in the order of their images, whatever their names and files.
+    Groups come in the order of their images in all splits, whatever their names and files.
     """
-    order: Positions = np.lexsort((ranks_N, labels_N))
-    if names_N is None:
-        return order
-    groups_N = number_groups(names_N)
-    by_group = order[np.argsort(groups_N[order], kind="stable")]
-    content = np.stack([labels_N, ranks_N], axis=1)[by_group].astype(">i8")
-    keys = [each.tobytes() for each in np.split(content, np.cumsum(np.bincount(groups_N))[:-1])]
-    places = np.argsort(sorted(range(len(keys)), key=keys.__getitem__))
-    order = np.lexsort((places[groups_N], ranks_N, labels_N))
-    return order
+    places = groups = number_groups_of(splits)
+    if groups:
+        rows = [
+            np.stack([groups_N, np.full(len(groups_N), number), splits[name].labels_N, ranks[name]], axis=1)
+            for number, (name, groups_N) in enumerate(groups.items())
+        ]
+        content = np.concatenate(rows)
+        content = content[np.lexsort(content.T[::-1])]
+        ends = np.cumsum(np.bincount(content[:, 0]))
+        keys = [each.tobytes() for each in np.split(content[:, 1:].astype(">i8"), ends[:-1])]
+        by_content = np.argsort(sorted(range(len(keys)), key=keys.__getitem__))
+        places = {name: by_content[groups_N] for name, groups_N in groups.items()}
+    ranks_and_places = {name: (places.get(name, ranks_N), ranks_N) for name, ranks_N in ranks.items()}
+    return {name: np.lexsort((*ranks_and_places[name], splits[name].labels_N)) for name in splits}
 
 
 def take_images(images_NCHW: NDArray[np.uint8], order: Positions) -> NDArray[np.uint8]:
@@ -93,6 +95,16 @@ def number_groups(names: NDArray[np.generic]) -> NDArray[np.int64]:
     numbers = np.empty(len(first), np.int64)
     numbers[np.argsort(first)] = np.arange(len(first))
     return numbers[inverse]
+
+
+def number_groups_of(splits: Mapping[str, RawSplit]) -> dict[str, NDArray[np.int64]]:
+    """Return the groups of the splits that have some, numbered over all of them."""
+    grouped = {name: split.groups_N for name, split in splits.items() if split.groups_N is not None}
+    if not grouped:
+        return {}
+    numbers = number_groups(np.concatenate(list(grouped.values())))
+    ends = np.cumsum([len(groups_N) for groups_N in grouped.values()])
+    return dict(zip(grouped, np.split(numbers, ends[:-1]), strict=True))
 
 
 def join_groups(names_N: NDArray[np.generic], ranks_N: Positions) -> NDArray[np.int64]:

@@ -18,8 +18,8 @@ from lt_rebalance.images.pool import RawSplit
 FEW_IMAGES = 10
 MOST_LEAKED = 0.001
 """largest share of the images of a split that another split has, too; it bounds their effect on accuracy"""
-RULES = 4
-"""raised if a set that was accepted may be refused or its warnings change: prepared sets are checked again"""
+RULES = 5
+"""raised if a set may be refused, warned of or drawn in another way: prepared sets are checked again"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,8 @@ class Findings:
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+    """groups that share images, where a class may have no test images because of them"""
 
 
 def check_counts(
@@ -57,8 +59,9 @@ def check_counts(
         counts_K = counts.get(split, np.empty(0))
         if names := _name(counts_K == 0, class_names):
             found.errors.append(
-                f"every class must have {split} images, got none of {_some(names)}; add some, in further "
-                "groups if a split is drawn, with no image of another, or leave the class out"
+                f"every class must have {split} images, got none of {_some(names)}"
+                f"{''.join(found.links)}; add some, in further groups if a split is drawn, with no image of "
+                "another, or leave the class out"
             )
         if names := _name((counts_K > 0) & (counts_K < FEW_IMAGES), class_names):
             found.warnings.append(f"fewer than {FEW_IMAGES} {split} images of {_some(names)}")

@@ -33,6 +33,7 @@ from lt_rebalance.images.arrangement import (
     identify,
     join_groups,
     number_groups,
+    number_groups_of,
     order_images,
     rank_digests,
     take_images,
@@ -372,26 +373,32 @@ def _arrange(pool: Pool, options: OwnOptions, found: Findings) -> dict[str, Arra
     """Return the splits in their final order, including the drawn ones."""
     raw = {name: pool.splits[name] for name in SPLITS if name in pool.splits}
     check_range(raw, found)
-    images = {name: np.moveaxis(_images(split), 3, 1) for name, split in raw.items()}
+    found_NHWC = {name: split.images_NHWC for name, split in raw.items()}
+    images = {name: np.moveaxis(each, 3, 1) for name, each in found_NHWC.items() if each is not None}
     joint = rank_digests(np.concatenate([digest_images(each) for each in images.values()]))
     ends = np.cumsum([len(split.labels_N) for split in raw.values()])
     ranks = dict(zip(raw, np.split(joint, ends[:-1]), strict=True))
-    orders = {name: order_images(raw[name].labels_N, ranks[name], raw[name].groups_N) for name in raw}
+    orders = order_images(raw, ranks)
     come_from = {name: name for name in raw}
-    for name, share in _shares(options).items():
-        if name not in raw:
-            left = orders["train"]
-            is_drawn = _draw(name, raw["train"], left, ranks["train"], share)
-            orders = {**orders, "train": left[~is_drawn], name: left[is_drawn]}
-            come_from[name] = "train"
+    drawn = {name: share for name, share in _shares(options).items() if name not in raw}
+    train = raw["train"]
+    whole_N, whole, linked = _keep_together(train, ranks["train"])
+    for name, share in drawn.items():
+        left = orders["train"]
+        numbers_N, takes_first = number_groups(whole_N[left]), train.groups_N is None
+        is_drawn = draw_split(name, train.labels_N[left], numbers_N, share, takes_first=takes_first)
+        orders = {**orders, "train": left[~is_drawn], name: left[is_drawn]}
+        come_from[name] = "train"
     parts = {name: _take(raw[come_from[name]], orders[name]) for name in SPLITS if name in orders}
     ranks = {name: ranks[come_from[name]][orders[name]] for name in parts}
     check_duplicates(parts, ranks, pool.class_names, found)
     check_groups(parts, found)
-    groups = _number_groups(parts)
-    for name in _shares(options):
-        if name not in raw:
-            found.warnings.extend(_say_drawn(name, parts, options, pool.class_names))
+    groups = number_groups_of(parts)
+    for name in drawn:
+        found.warnings.extend(_say_drawn(name, parts, options, pool.class_names, whole))
+    if drawn and linked:
+        found.warnings.append(linked)
+        found.links.extend([f", where {linked}"] * ("test" in drawn))
     return {
         name: ArrangedSplit(
             images_NCHW=take_images(images[come_from[name]], orders[name]),
@@ -403,7 +410,7 @@ def _arrange(pool: Pool, options: OwnOptions, found: Findings) -> dict[str, Arra
 
 
 def _say_drawn(
-    name: str, parts: Mapping[str, RawSplit], options: OwnOptions, class_names: Sequence[str]
+    name: str, parts: Mapping[str, RawSplit], options: OwnOptions, class_names: Sequence[str], whole: str
 ) -> Iterator[str]:
     """Say how a split was drawn, and which classes have none of it or another share than others."""
     # The test split is drawn first, of all training images; the validation split of those that it leaves.
@@ -411,7 +418,6 @@ def _say_drawn(
     share = _shares(options)[name]
     counts = _count_raw(parts, len(class_names))
     drawn_K, before_K = counts[name], np.sum([counts[each] for each in others], axis=0)
-    whole = "equal images" if parts["train"].groups_N is None else "groups and equal images"
     yield (
         f"the {name} split was drawn: {drawn_K.sum():,} of {before_K.sum():,} images, about {share:g} of "
         f"each class, {whole} together, by the stream {STREAMS[name]} of seed {SEED}"
@@ -420,8 +426,8 @@ def _say_drawn(
     if name != "test" and left_out.size:  # in the test split another check refuses them
         yield (
             f"without {name} images: {count(left_out.size, 'class', 'classes')}, such as "
-            f"{class_names[left_out[0]]!r}, each a single group or image; a search cannot choose by such a "
-            "split"
+            f"{class_names[left_out[0]]!r}, which cannot be divided if {whole} stay together; a search "
+            "cannot choose by such a split"
         )
     miss_K = np.abs(drawn_K - share * before_K) * (drawn_K > 0)
     if (far := np.flatnonzero(miss_K > np.maximum(1, share / 2 * before_K))).size:
@@ -433,19 +439,28 @@ def _say_drawn(
         )
 
 
-def _images(split: RawSplit) -> NDArray[np.uint8]:
-    assert split.images_NHWC is not None
-    return split.images_NHWC
-
-
-def _draw(
-    name: str, split: RawSplit, order: Positions, ranks_N: Positions, fraction: float
-) -> NDArray[np.bool_]:
-    """Return which images, in their order, become the named split; equal images and groups stay together."""
-    has_groups = split.groups_N is not None
-    whole_N = ranks_N if split.groups_N is None else join_groups(split.groups_N, ranks_N)
-    groups_N = number_groups(whole_N[order])
-    return draw_split(name, split.labels_N[order], groups_N, fraction, takes_first=not has_groups)
+def _keep_together(split: RawSplit, ranks_N: Positions) -> tuple[NDArray[np.int64], str, str]:
+    """Return what a draw keeps together: as numbers, as words, and a note on groups that share images."""
+    if split.groups_N is None:
+        return ranks_N, "equal images", ""
+    groups_N = number_groups(split.groups_N)
+    ranks_P, groups_P = np.unique(np.stack([ranks_N, groups_N]), axis=1)
+    uses = np.bincount(ranks_P)
+    if uses.max() == 1:
+        return groups_N, "groups and equal images", ""
+    places = np.flatnonzero(ranks_N == uses.argmax())
+    one, two = places[0], places[groups_N[places] != groups_N[places[0]]][0]
+    linked = (
+        f"{count(len(np.unique(groups_P[uses[ranks_P] > 1])), 'group')} share images with others, such as "
+        f"{split.name_of(int(one))}, which equals {split.name_of(int(two))}, and "
+    )
+    joined_N = join_groups(groups_N, ranks_N)
+    before_K, joined_K = (
+        np.bincount(np.unique(np.stack([split.labels_N, each]), axis=1)[0]) for each in (groups_N, joined_N)
+    )
+    if (joined_K[before_K > 1] == 1).any():
+        return groups_N, "groups", f"{linked}are drawn apart from them, or a class would be a single group"
+    return joined_N, "groups and equal images", f"{linked}count as one with them"
 
 
 def _take(split: RawSplit, order: Positions) -> RawSplit:
@@ -455,15 +470,6 @@ def _take(split: RawSplit, order: Positions) -> RawSplit:
         groups_N=None if split.groups_N is None else split.groups_N[order],
         name_of=lambda place: split.name_of(int(order[place])),
     )
-
-
-def _number_groups(parts: Mapping[str, RawSplit]) -> dict[str, NDArray[np.int64]]:
-    grouped = {name: split.groups_N for name, split in parts.items() if split.groups_N is not None}
-    if not grouped:
-        return {}
-    numbers = number_groups(np.concatenate(list(grouped.values())))
-    ends = np.cumsum([len(groups_N) for groups_N in grouped.values()])
-    return dict(zip(grouped, np.split(numbers, ends[:-1]), strict=True))
 
 
 def _count(splits: Mapping[str, ArrangedSplit], num_classes: int) -> dict[str, tuple[int, ...]]:

@@ -237,7 +237,8 @@ def test_class_of_a_single_group_is_named_where_a_validation_split_is_drawn(tmp_
         OwnOptions(validation_fraction=0.25),
     )
     assert look.counts["validation"] == (3, 3, 0)
-    assert any("without validation images: 1 class, such as " in each for each in look.warnings)
+    (said,) = [each for each in look.warnings if "without validation images: 1 class, such as " in each]
+    assert "which cannot be divided if groups and equal images stay together; a search cannot" in said
 
 
 def test_drawn_test_split_tears_no_group_and_no_equal_images_apart(tmp_path: Path) -> None:
@@ -346,6 +347,65 @@ def test_identity_follows_from_groups_and_not_from_their_names_or_order(
     assert identity(write_npz(tmp_path / "b.npz", {**arrays, "train_groups": moved}), **fractions) == first
     moved[4], moved[20] = moved[20], moved[4]
     assert identity(write_npz(tmp_path / "b.npz", {**arrays, "train_groups": moved}), **fractions) != first
+
+
+def test_identity_follows_from_groups_that_several_splits_have(tmp_path: Path) -> None:
+    """Groups 6 and 7 have the same images in one split, so that only the other tells them from each other."""
+    arrays = make_linked_groups()
+    arrays["test_images"][1] = arrays["test_images"][0]
+    arrays["test_groups"] = np.array([f"p{number:02d}" for number in (7, 6, 7, 3, 3, 90, 91, 91, 6)])
+    first = identity(write_npz(tmp_path / "a.npz", arrays))
+    everywhere = np.concatenate([arrays["train_groups"], arrays["test_groups"]])
+    names, groups = np.unique(everywhere, return_inverse=True)
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        renamed = np.split(rng.permutation(names)[groups], [96])
+        other = dict(arrays)
+        for split, groups_N in zip(("train", "test"), renamed, strict=True):
+            order = rng.permutation(len(groups_N))
+            other |= {f"{split}_{part}": arrays[f"{split}_{part}"][order] for part in ("images", "labels")}
+            other[f"{split}_groups"] = groups_N[order]
+        assert identity(write_npz(tmp_path / "b.npz", other)) == first
+    moved = arrays["test_groups"].copy()
+    moved[0] = "p05"
+    assert identity(write_npz(tmp_path / "b.npz", {**arrays, "test_groups": moved})) != first
+
+
+def make_blanks(num_images: int) -> dict[str, Any]:
+    """Return three classes of 8 groups; the first image of every group is the same one."""
+    arrays = to_arrays(draw_images(counts={"train": (num_images,) * 3}))
+    arrays["train_groups"] = np.arange(3 * num_images) // (num_images // 8)
+    arrays["train_images"][:: num_images // 8] = arrays["train_images"][0]
+    return arrays
+
+
+@pytest.mark.parametrize("num_images", [40, 9600])
+def test_image_that_all_groups_share_does_not_keep_a_class_from_a_split(
+    tmp_path: Path, num_images: int
+) -> None:
+    path = write_npz(tmp_path / "a.npz", make_blanks(num_images))
+    look = look_at(str(path), OwnOptions(test_fraction=0.25))
+    assert look.counts["test"] == (num_images // 4,) * 3
+    (note,) = [each for each in look.warnings if "share images with others" in each]
+    twin = num_images // 8
+    assert "24 groups share images with others, such as train_images[0], which equals " in note
+    assert f"train_images[{twin}], and are drawn apart from them" in note
+    drawn = next(each for each in look.warnings if each.startswith(DRAWN))
+    assert "of each class, groups together" in drawn
+    leaks = [each for each in (*look.errors, *look.warnings) if "that are also in train, such as" in each]
+    assert len(leaks) == 1 and (leaks == look.errors) == (num_images == 40)
+
+
+def test_error_on_a_class_without_test_images_names_the_groups_that_share_images(tmp_path: Path) -> None:
+    """Every class is in two of the three groups that are left when those with an equal image count as one."""
+    arrays = to_arrays(draw_images(counts={"train": (40, 40, 40)}))
+    groups = np.concatenate([np.repeat(pair, 20) for pair in ([0, 1], [0, 2], [1, 3])])
+    arrays["train_images"][60] = arrays["train_images"][119]
+    path = write_npz(tmp_path / "a.npz", {**arrays, "train_groups": groups})
+    (error,) = look_at(str(path), OwnOptions(test_fraction=0.2)).errors
+    assert error.startswith("every class must have test images, got none of ")
+    assert ", where 2 groups share images with others, such as train_images[60], which equals " in error
+    assert "train_images[119], and count as one with them; add some, in further groups" in error
 
 
 def test_groups_that_share_an_image_are_drawn_together_also_through_others(tmp_path: Path) -> None:
