@@ -74,9 +74,14 @@ def find(name: str) -> OwnData | None:
 def get_own_data(name: str) -> OwnData:
     """Return a loaded set; ValueError if it is not loaded."""
     if name not in _AT_HAND:
-        others = "".join(
-            f"; {own.location} holds {own.spec.name}" for own in _AT_HAND.values() if own.spec.is_own
+        others = "; ".join(
+            f"{own.location} holds {own.spec.name}" for own in _AT_HAND.values() if own.spec.is_own
         )
+        if others:
+            others = (
+                f"; {others}; if files and options are those of the sweep, another version of lt_rebalance "
+                "prepared them: use the version that began the study"
+            )
         raise ValueError(
             f"{name} are a user's images that are not loaded, and no store records their path; give them "
             f"with --dataset PATH, and --image-size and similar options as their sweep did{others}"

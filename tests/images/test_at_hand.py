@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,13 @@ def test_key_follows_from_content_alone(
     assert "pets" not in json.dumps(first.to_dict())
 
 
+def test_version_that_began_the_study_is_a_remedy_where_another_set_was_given(pets: Path) -> None:
+    name, _ = bring(str(pets), OwnOptions())
+    said = f"; {pets} holds {name}; if files and options are those of the sweep, another version of "
+    with pytest.raises(ValueError, match=f"{re.escape(said)}.* use the version that began the study$"):
+        get_dataset_spec("images@00000000")
+
+
 def test_classifier_learns_from_colour_images_of_the_users_own(
     pets: Path, tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution
 ) -> None:
@@ -85,7 +93,7 @@ def test_worker_that_knows_nothing_is_handed_the_set_and_reads_it_where_it_lies(
     config = json.loads(json.dumps(trial_config([stage], "nowhere", None, driver={})))
     planned = get_dataset_spec(stage.data.dataset)
     at_hand._AT_HAND.clear()
-    with pytest.raises(ValueError, match="not loaded"):
+    with pytest.raises(ValueError, match=r"not loaded, .* similar options as their sweep did$"):
         get_dataset_spec(stage.data.dataset)
     shutil.rmtree(tmp_path / "cache")
     at_hand.take_in(config["own_data"])
