@@ -145,10 +145,16 @@ class InputReader:
             synthetic_SCHW=synthetic_SCHW,
         )
 
-    def _validation_set(self, stage: AnyStage, subset: Subset) -> EvaluationSet | None:
+    @functools.cached_property
+    def _own_validation_set(self) -> EvaluationSet | None:
         images, labels = self._dataset.validation_images_NCHW, self._dataset.validation_labels_N
-        if stage.data.validation == OWN_SPLIT and images is not None and labels is not None:
-            return EvaluationSet(images_PCHW=self._send(images), labels_N=self._send(labels))
+        if images is None or labels is None:
+            return None
+        return EvaluationSet(images_PCHW=self._send(images), labels_N=self._send(labels))
+
+    def _validation_set(self, stage: AnyStage, subset: Subset) -> EvaluationSet | None:
+        if stage.data.validation == OWN_SPLIT and self._own_validation_set is not None:
+            return self._own_validation_set
         indices = subset.validation_indices
         if len(indices) == 0:
             return None

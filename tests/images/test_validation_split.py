@@ -56,7 +56,9 @@ def test_split_that_a_set_brings_is_what_chooses_and_nothing_is_set_aside(
     stage = make_stage(name, small_protocol, cpu_execution, validation=2)
     store = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
     assert store is not None and stage.data.validation == "own" and stage.data.validation_per_class == 0
-    inputs = InputReader(name, None, store, torch.device("cpu")).read(stage)
+    reader = InputReader(name, None, store, torch.device("cpu"))
+    inputs = reader.read(stage)
+    assert reader.read(stage.with_seed(1)).validation_set is inputs.validation_set  # which lanes share
     assert inputs.subset.counts_K == list(COUNTS["train"])
     assert inputs.validation_set is not None
     assert inputs.validation_set.labels_N.tolist() == [0, 0, 0, 1, 2, 2]
