@@ -86,7 +86,7 @@ class Host:
         _ip("link", "set", f"v-{self.name}", "up")
 
     def hold(self) -> None:
-        """Let no stage of the patient network end there, until `release`."""
+        """Let no stage of the patient network with more than 150 steps to go end there, until `release`."""
         self._hold.touch()
 
     def release(self) -> None:

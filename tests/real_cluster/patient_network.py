@@ -10,7 +10,8 @@ NAME = "tests/real_cluster/patient_network.py:patient"
 """from the root of the checkout"""
 STEP_S = 0.04
 HOLD = Path("/tmp/patient_hold")
-"""While a host has this file, no stage ends there: so it is broken in the midst of one, on any machine."""
+"""While a host has this file, its processes wait in a stage of which they have trained `STEPS_BEFORE_HOLD`
+steps: so a host is broken in the midst of one, on any machine. A stage with fewer steps to go ends there."""
 STEPS_BEFORE_HOLD = 150
 """of one process: past the first round of 100 steps, and so past a checkpoint"""
 
