@@ -101,52 +101,65 @@ def reach(imports: dict[str, set[str]]) -> dict[str, set[str]]:
     return reached
 
 
-def list_calls(source: str) -> list[tuple[ast.Call, str, dict[str | None, str]]]:
-    """Return the calls of a source: each with the full dotted name of what is called, and its keywords."""
+def list_mentions(source: str) -> list[tuple[ast.expr, str, dict[str | None, str]]]:
+    """Return the names that a source uses: each in full, with its keywords if it is called there."""
     tree = ast.parse(source)
     full: dict[str, str] = {}
+    called: dict[ast.expr, dict[str | None, str]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             full |= {alias.asname: alias.name for alias in node.names if alias.asname}
         elif isinstance(node, ast.ImportFrom) and node.module:
             full |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call):
+            called[node.func] = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
     found = []
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-        first, dot, rest = ast.unparse(call.func).partition(".")
-        keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-        found.append((call, full.get(first, first) + dot + rest, keywords))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute):
+            first, dot, rest = ast.unparse(node).partition(".")
+            found.append((node, full.get(first, first) + dot + rest, called.get(node, {})))
     return found
 
 
 def check_loads(source: str) -> list[str]:
     """Find what could run code from a file: pickles, a load of torch without weights_only, allow_pickle."""
     errors = [f"imports {part}" for name in list_imports(source) for part in name if part in PICKLES]
-    for call, name, keywords in list_calls(source):
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.keyword)
+            and node.arg == "allow_pickle"
+            and ast.unparse(node.value) != "False"
+        ):
+            errors.append(f"line {node.lineno}: allow_pickle")
+    for node, name, keywords in list_mentions(source):
         is_of_torch = name.startswith("torch.") and name.endswith(".load")
         if is_of_torch and keywords.get("weights_only") != "True":
-            errors.append(f"line {call.lineno}: {name} without weights_only=True")
-        if keywords.get("allow_pickle", "False") != "False":
-            errors.append(f"line {call.lineno}: allow_pickle")
+            errors.append(f"line {node.lineno}: {name} without weights_only=True")
         if name.endswith(".read_pickle"):
-            errors.append(f"line {call.lineno}: read_pickle")
+            errors.append(f"line {node.lineno}: read_pickle")
     return errors
 
 
 DRAWS = {"rand", "randn", "randint", "rand_like", "randn_like", "randint_like", "randperm", "normal"}
-DRAWS |= {"bernoulli", "binomial", "multinomial", "poisson", "dropout"}
-DRAWS_IN_PLACE = {f"{name}_" for name in ("bernoulli", "cauchy", "exponential", "geometric", "log_normal")}
-DRAWS_IN_PLACE |= {"normal_", "random_", "uniform_", "trunc_normal_", "orthogonal_", "sparse_"}
-DRAWS_IN_PLACE |= {f"{scheme}_{draw}_" for scheme in ("kaiming", "xavier") for draw in ("normal", "uniform")}
+DRAWS |= {"binomial", "poisson"}
+TENSORS_DRAW = {f"{name}_" for name in ("bernoulli", "cauchy", "exponential", "geometric", "log_normal")}
+TENSORS_DRAW |= {"normal_", "random_", "uniform_", "trunc_normal_", "orthogonal_", "sparse_"}
+TENSORS_DRAW |= {f"{scheme}_{draw}_" for scheme in ("kaiming", "xavier") for draw in ("normal", "uniform")}
+TENSORS_DRAW |= {"bernoulli", "multinomial"}
+WITHOUT_GENERATOR = re.compile(
+    r"torch\.(distributions\.\w+|[\w.]*(dropout|rrelu|gumbel|fractional_?max)\w*)", re.IGNORECASE
+)
 
 
 def check_draws(source: str) -> list[str]:
     """Find what draws from torch's global stream: what a seed sees would depend on what runs beside it."""
     found = []
-    for call, name, keywords in list_calls(source):
-        last = name.rpartition(".")[2]
-        is_draw = last in DRAWS_IN_PLACE or (name.startswith("torch.") and last in DRAWS)
-        if is_draw and "generator" not in keywords:
-            found.append(f"line {call.lineno}: {ast.unparse(call.func)} without generator=")
+    for node, name, keywords in list_mentions(source):
+        owner, _, last = name.rpartition(".")
+        is_of_numpy = owner.endswith("rng")  # as all of its generators are named
+        is_draw = last in TENSORS_DRAW or (name.startswith("torch.") and last in DRAWS)
+        if (is_draw and not is_of_numpy and "generator" not in keywords) or WITHOUT_GENERATOR.fullmatch(name):
+            found.append(f"line {node.lineno}: {ast.unparse(node)} without generator=")
     return found
 
 
@@ -165,10 +178,15 @@ def test_module_imports_only_from_wings_before_its_own(path: Path) -> None:
 def test_every_draw_of_torch_is_from_a_stream_of_its_own() -> None:
     draws = ["torch.rand(3)", "x.normal_()", "torch.rand_like(x)", "torch.multinomial(p, 2)", "x.random_()"]
     draws += ["x.exponential_()", "nn.init.kaiming_uniform_(w)", "normal(0, 1)", "t.poisson(x)"]
+    draws += ["p.multinomial(2)", "p.bernoulli()", "t.rrelu(x)", "nn.Dropout(0.5)", "nn.Dropout2d()"]
+    draws += [f"nn.functional.{name}(x)" for name in ("dropout2d", "alpha_dropout", "gumbel_softmax")]
+    draws += ["t.distributions.Normal(0, 1).sample()", "t.randn"]
     names = [draw.partition("(")[0] for draw in draws]
     imports = "import torch as t\nfrom torch import nn, normal\n"
-    assert check_draws(imports + "; ".join(draws)) == [f"line 3: {name} without generator=" for name in names]
-    assert check_draws("rng.normal(0, 1); rng.multinomial(2, p); torch.randn(2, generator=g)") == []
+    found_here = sorted(check_draws(imports + "; ".join(draws)))
+    assert found_here == sorted(f"line 3: {name} without generator=" for name in names)
+    safe = "from lt_rebalance.networks.dropout import Dropout\nDropout(0.5); p.multinomial(2, generator=g)\n"
+    assert check_draws(f"{safe}rng.normal(0, 1); rng.multinomial(2, p); torch.randn(2, generator=g)") == []
     found = {path: check_draws(path.read_text(encoding="utf-8")) for path in list_files(PACKAGE)}
     assert {path: each for path, each in found.items() if each} == {}
 
@@ -328,7 +346,11 @@ def test_reach_follows_any_way_round() -> None:
         "from torch import load\nload(path)",
         "import torch\ntorch.serialization.load(path)",
         "from torch import serialization as s\ns.load(path)",
+        "from torch import load\nlist(map(load, paths))",
+        "import torch\nf = torch.load\nf(path)",
+        "import torch\nloads = {'weights': torch.load}",
         "import numpy as np\nnp.load(path, allow_pickle=True)",
+        "import numpy as np\nlist(map(partial(np.load, allow_pickle=True), paths))",
         "import pandas\npandas.read_pickle(path)",
         "from pandas import read_pickle\nread_pickle(path)",
     ],
