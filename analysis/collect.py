@@ -82,6 +82,8 @@ class Results:
     """one row per run and round: step and metrics"""
     first_trainings: Mapping[str, tuple[int, int]]
     """by key of a run that starts from a first training: its rounds and steps, which `rounds` leaves out"""
+    generator_costs: Mapping[str, float]
+    """by key of a planned run: its share of the device time of its generator, in seconds"""
     classes: pd.DataFrame
     """one row a complete run and class: counts, recall, precision, F1, quality of its generator"""
     confusions: Mapping[str, Confusion]
@@ -223,6 +225,7 @@ def _assemble(reader: StoreReader) -> Results:
         nested_runs=nested.merge(planned, on="key", how="left"),
         rounds=_long_rounds(runs, reader, ROUND_METRICS),
         first_trainings=reader.measure_first_trainings(),
+        generator_costs=reader.generator_costs,
         classes=_long_classes(runs, reader, (*COUNT_COLUMNS, *OUTCOME_COLUMNS, *QUALITY_MEASURES)),
         confusions=reader.confusions,
         generators=generators,

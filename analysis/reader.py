@@ -84,6 +84,8 @@ class StoreReader:
         """by key of a generator: the first cell that uses it"""
         self.first_keys: dict[str, str] = {}
         """by key of a run with a second training: the first training that it starts from"""
+        self.generator_costs: dict[str, float] = {}
+        """by key of a run: its share of the device time of its generator"""
         self.rows: dict[str, dict[str, Any]] = {}
         self.rounds: dict[str, NDArray[np.float64]] = {}
         self.class_rows: dict[str, dict[str, Any]] = {}
@@ -104,7 +106,7 @@ class StoreReader:
             self._inherit_state(self.rows[key], run["generator_key"], "generator")
             self._inherit_state(self.rows[key], self.first_keys.get(key), "first training")
         self._add_up_costs()
-        self._share_first_trainings()
+        self._share_costs()
 
     def measure_first_trainings(self) -> dict[str, tuple[int, int]]:
         """Return the rounds and steps of the first training of each run that starts from one, by its key."""
@@ -129,15 +131,28 @@ class StoreReader:
                     costs[place] = charged.get(times, times[0])
             self.rows[key]["whole_s"] = sum(costs)
 
-    def _share_first_trainings(self) -> None:
-        """Add to each finished run its share of the first training that it starts from.
+    def _share_costs(self) -> None:
+        """Add to each run its share of its first training, and keep its share of its generator.
 
-        One that a run of none has trained as well has a cost of 0: all of it is in the run of none.
+        A first training that a run of none has trained as well has a cost of 0: all of it is in the run of
+        none.
         """
-        finished = {key: first for key, first in self.first_keys.items() if "device_s" in self.rows[key]}
-        users = Counter(finished.values())
-        for key, first_key in finished.items():
-            self.rows[key]["device_s"] += self.rows[first_key].get("device_s", 0.0) / users[first_key]
+        generator_keys = {key: run["generator_key"] for key, run in self.runs.items() if run["generator_key"]}
+        firsts, self.generator_costs = map(self._shares_of, (self.first_keys, generator_keys))
+        for key, share_s in firsts.items():
+            self.rows[key]["device_s"] = self.rows[key].get("device_s", 0.0) + share_s
+
+    def _shares_of(self, upstream_keys: Mapping[str, str]) -> dict[str, float]:
+        """Return the share of each run in the device time of what it builds on, by its key.
+
+        The runs that are finished share it evenly; until one is, all that are planned do.
+        """
+        finished = {key: each for key, each in upstream_keys.items() if "device_s" in self.rows[key]}
+        used = set(finished.values())
+        users = {key: each for key, each in upstream_keys.items() if key in finished or each not in used}
+        num_users = Counter(users.values())
+        known = {key: each for key, each in users.items() if "device_s" in self.rows[each]}
+        return {key: self.rows[each]["device_s"] / num_users[each] for key, each in known.items()}
 
     def _read_study(self, name: str, study: StudyDocument) -> None:
         for dataset, names in study.class_names.items():

@@ -157,7 +157,7 @@ def render(
         {
             "Generators": describe_generators(frames.generators),
             "Data": describe_data(results.classes),
-            "Cost": describe_cost(results.planned, results.generators),
+            "Cost": describe_cost(results.planned, results.generator_costs),
         },
     )
     return (

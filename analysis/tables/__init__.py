@@ -113,7 +113,7 @@ def build_tables(results: Results, frames: Frames) -> dict[str, Table]:
         hypothesis_table(frames.judged),
         all_pairs_table(frames.contrasts),
         collapse_comparison(frames.compared_collapse),
-        *cost_tables(results.planned, results.generators),
+        *cost_tables(results.planned, results.generator_costs),
         completeness_table(results.planned, results.notes),
         provenance_table(results.planned),
     ]

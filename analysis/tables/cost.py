@@ -1,5 +1,8 @@
 """T6c and T6d: device time of the study, by cell, and by method and kind of stage."""
 
+from collections.abc import Mapping
+
+import numpy as np
 import pandas as pd
 
 from analysis.naming import CELL_COLUMNS, method_rank
@@ -19,19 +22,11 @@ _NOTES = (
 )
 
 
-def share_costs(runs: pd.DataFrame, generators: pd.DataFrame) -> pd.DataFrame:
-    """Return the cell of each run with the device seconds `classifier_s`, and `generator_s` as its share.
-
-    The users of a generator that are finished share its cost; until one is, all that are planned do.
-    """
+def split_costs(runs: pd.DataFrame, generator_costs: Mapping[str, float]) -> pd.DataFrame:
+    """Return the cell of each run with the device seconds `classifier_s`, and `generator_s` as its share."""
     costs = runs[list(CELL_COLUMNS)].copy()
     costs["classifier_s"] = runs["device_s"].fillna(0.0)
-    is_finished = runs["state"].isin(_FINISHED)
-    keys = runs["generator_key"].where(
-        is_finished | ~runs["generator_key"].isin(runs.loc[is_finished, "generator_key"])
-    )
-    cost = runs["generator_key"].map(generators.set_index("key")["device_s"])
-    costs["generator_s"] = (cost / keys.map(keys.value_counts())).astype(float).fillna(0.0)
+    costs["generator_s"] = runs["key"].map(generator_costs).astype(np.float64).fillna(0.0)
     return costs
 
 
@@ -47,9 +42,9 @@ def _say_saved(runs: pd.DataFrame, costs: pd.DataFrame) -> str:
     )
 
 
-def describe_cost(runs: pd.DataFrame, generators: pd.DataFrame) -> str:
+def describe_cost(runs: pd.DataFrame, generator_costs: Mapping[str, float]) -> str:
     """Say what all runs took, and what `NUM_MORE` further seeds of each cell would take at its median."""
-    costs = share_costs(runs, generators)
+    costs = split_costs(runs, generator_costs)
     costs["total_s"] = costs["classifier_s"] + costs["generator_s"]
     known = costs[runs["state"].isin(_FINISHED)]
     if not known["total_s"].sum() > 0:
@@ -66,9 +61,9 @@ def describe_cost(runs: pd.DataFrame, generators: pd.DataFrame) -> str:
     )
 
 
-def cost_tables(runs: pd.DataFrame, generators: pd.DataFrame) -> tuple[Table, Table]:
+def cost_tables(runs: pd.DataFrame, generator_costs: Mapping[str, float]) -> tuple[Table, Table]:
     """Return the cost of each cell, and that of each method with the total."""
-    costs = share_costs(runs, generators)
+    costs = split_costs(runs, generator_costs)
     by_cell = _sum(costs, list(CELL_COLUMNS))
     by_method = _sum(costs, ["method"]).sort_values("method", key=lambda names: names.map(method_rank))
     total = by_method.drop(columns="method").sum()
@@ -78,7 +73,7 @@ def cost_tables(runs: pd.DataFrame, generators: pd.DataFrame) -> tuple[Table, Ta
     )
     meaning = (
         f"All finished stages together took {whole} of device time: classifiers {classifiers}, generators "
-        f"{generating}.{_say_saved(runs, costs)} {describe_cost(runs, generators)}"
+        f"{generating}.{_say_saved(runs, costs)} {describe_cost(runs, generator_costs)}"
     ).strip()
     return (
         Table(

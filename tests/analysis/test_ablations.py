@@ -214,6 +214,11 @@ def test_only_runs_of_one_seed_stand_beside_other_runs(nested: tuple[Store, Plan
     (row,) = next(iter(tables["t1-replication-all"].blocks())).rows
     assert row[tables["t1-replication-all"].heads.index("n of planned")].text == "2 of 2"
     assert "the largest source is the subset" in tables["t4-sources"].meaning
+    num_stages = len(nested[1].stages)  # 8 classifiers and 4 generators, of 12 s each
+    for name in ("t6-cost", "t6-cost-methods"):
+        assert tables[name].frame["total_min"].iloc[-1] == pytest.approx(num_stages * 12 / 60)
+        assert "took 2 min of device time: classifiers 2 min, generators 48 s." in tables[name].meaning
+        assert "sharing saved 48 s" in tables[name].meaning
 
 
 def test_page_says_which_tables_have_the_runs_with_separate_seeds(

@@ -19,6 +19,7 @@ from analysis.methods import TESTED, methods_frame, name_difference
 from analysis.report import write_report
 from analysis.significance import holm, sign_flip_p
 from analysis.tables import build_tables, compute_frames
+from analysis.tables.cost import cost_tables
 from analysis.tables.methods import methods_tables
 from lt_rebalance.store.records import Artifact, Failure, Record, Timing
 from lt_rebalance.studies.plan import Plan, compile_study
@@ -210,7 +211,10 @@ def test_device_time_of_a_run_holds_all_of_its_generator(frame: pd.DataFrame) ->
 
 
 def test_a_first_training_is_charged_to_its_finished_runs(tmp_path: Path) -> None:
-    """crt and lws start from one training of 20 s, and have 20 s each; a missing run has no share."""
+    """crt and lws start from one training of 20 s, and have 20 s each; a missing run has none of it.
+
+    Until one is finished, the planned runs share what it took.
+    """
     plan = plan_methods("crt", "lws", seeds=1)
     store = make_store(tmp_path / "store", plan)
     put_times(store.location, plan)
@@ -223,8 +227,15 @@ def test_a_first_training_is_charged_to_its_finished_runs(tmp_path: Path) -> Non
     )
     shared = read_results(store.location).runs.set_index("method")["device_s"]
     assert (shared["crt"], shared["lws"]) == (30, 30)
-    (Path(store.location) / "stages" / runs["lws"].key / "result.json").unlink()
-    assert read_results(store.location, allow=["gaps"]).runs.set_index("method").loc["crt", "device_s"] == 40
+    all_s = {run.key: record.timing.charged_s for run in plan.runs if (record := store.read_record(run.key))}
+    for name, expected in (("lws", (40, None)), ("crt", (10, 10))):
+        (Path(store.location) / "stages" / runs[name].key / "result.json").unlink()
+        found = read_results(store.location, allow=["gaps"])
+        shared = found.runs.set_index("method")["device_s"]
+        assert tuple(shared[["crt", "lws"]].replace(np.nan, None)) == expected
+        del all_s[runs[name].key]
+        total = cost_tables(found.planned)[1].frame["total_min"].iloc[-1]
+        assert total == pytest.approx((20 + sum(all_s.values())) / 60)
 
 
 def test_front_is_what_nothing_betters_in_score_and_time(frame: pd.DataFrame) -> None:

@@ -1,6 +1,7 @@
 """Tables: numbers by hand, words for what cannot be estimated, and writers that escape what they write."""
 
 import csv
+import dataclasses
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from analysis.sources import SOURCES
 from analysis.summary import describe_limits
 from analysis.tables import Cell, Table, build_tables, compute_frames, to_csv, to_latex, to_markdown
 from analysis.tables.claims import hypothesis_table
-from analysis.tables.cost import cost_tables, describe_cost, share_costs
+from analysis.tables.cost import cost_tables, describe_cost
 from analysis.tables.differences import sources
 from analysis.tables.formats import (
     DATA_COLUMN,
@@ -31,7 +32,7 @@ from analysis.tables.formats import (
 )
 from lt_rebalance.ground.imbalance import ORIGINAL
 from lt_rebalance.store import Store
-from lt_rebalance.studies.plan import Plan
+from lt_rebalance.studies.plan import Plan, compile_study
 from tests.analysis.synthetic import Truth, collapse, confusion_of, make_record, make_store, plan_study
 
 NAN = float("nan")
@@ -206,37 +207,39 @@ def test_cost_adds_up_by_cell_method_and_stage(grid_tables: dict[str, Table], gr
     )
     runs = grid_results.planned.copy()
     runs.loc[runs["seed"] >= 2, "state"] = "missing"  # 2 of 10 seeds: 3 min of classifiers each
-    runs.loc[runs["seed"] >= 2, ["device_s", "generator_key"]] = [np.nan, None]
+    runs.loc[runs["seed"] >= 2, "device_s"] = np.nan
     runs.loc[runs["data"] == ORIGINAL, "state"] = "missing"  # 1 of 15 cells
     # A generator's 12 s belong to the runs that use it: 2 seeds of 8 cells.
-    assert describe_cost(runs, grid_results.generators) == (
+    assert describe_cost(runs, grid_results.generator_costs) == (
         "All runs took 9 min of device time, on a GPU or else a CPU core. 10 more seeds of the 14 "
         "configurations with a finished run would take about 44 min, at its median run."
     )
-    assert describe_cost(runs.assign(state="missing"), grid_results.generators) == ""
+    assert describe_cost(runs.assign(state="missing"), grid_results.generator_costs) == ""
 
 
-def test_cost_of_a_generator_is_shared_by_the_runs_that_use_it(grid_results: Results) -> None:
-    runs = grid_results.runs.iloc[:3].copy()
-    runs["device_s"], runs["generator_key"] = [3.0, np.nan, 5.0], ["g", "g", None]
-    generators = pd.DataFrame({"key": ["g"], "device_s": [8.0]})
-    costs = share_costs(runs, generators)
-    assert costs["classifier_s"].tolist() == [3, 0, 5] and costs["generator_s"].tolist() == [4, 4, 0]
-
-
-def test_cost_of_a_generator_is_that_of_its_finished_runs(grid_results: Results) -> None:
-    """Two runs share a generator of 8 s, and one of them is missing: sharing has saved nothing."""
-    runs = grid_results.runs.iloc[:3].copy()
-    runs["generator_key"] = ["g", "g", None]
-    runs["state"], runs["device_s"] = ["complete", "missing", "complete"], [3.0, np.nan, 5.0]
-    runs["whole_s"] = [11.0, np.nan, 5.0]
-    generators = pd.DataFrame({"key": ["g"], "device_s": [8.0]})
-    assert share_costs(runs, generators)["generator_s"].tolist() == [8, 0, 0]
-    meaning = cost_tables(runs, generators)[0].meaning
-    assert "16 s of device time: classifiers 8 s, generators 8 s. All runs took 16 s" in meaning
-    assert "saved" not in meaning
-    none = runs.assign(state="missing", device_s=np.nan, whole_s=np.nan)
-    assert share_costs(none, generators)["generator_s"].tolist() == [4, 4, 0]
+def test_cost_of_a_generator_is_shared_by_its_finished_runs_or_else_by_all(tmp_path: Path) -> None:
+    """Two classifiers use a generator of 12 s; with one of them missing, sharing has saved nothing."""
+    plan = plan_study(cs=["1/2"], methods=["cgan"], generators=["mlp_cgan_relu"], num_seeds=1)
+    (cell,) = plan.study.cells
+    other = dataclasses.replace(cell.classifier, loss="double_softmax")
+    cells = cell, dataclasses.replace(cell, protocol="double", classifier=other)
+    plan = compile_study(dataclasses.replace(plan.study, cells=cells), plan.execution)
+    store = make_store(tmp_path, plan)
+    shares = []
+    for each in (*plan.runs, None):
+        results = read_results(store.location, allow=["gaps"])
+        shares.append([results.generator_costs.get(run.key) for run in plan.runs])
+        meaning = cost_tables(results.planned, results.generator_costs)[0].meaning
+        num_classifiers = len(plan.runs) + 1 - len(shares)
+        assert meaning.startswith(
+            f"All finished stages together took {12 * (num_classifiers + 1)} s of device time: classifiers "
+            f"{12 * num_classifiers} s, generators 12 s."
+        )
+        assert ("sharing saved 12 s" in meaning) == (num_classifiers == 2)
+        if each is not None:
+            (Path(store.location) / "stages" / each.key / "result.json").unlink()
+    first, second, third = shares
+    assert first == third == [6, 6] and second == [None, 12]
 
 
 def test_power_says_where_differences_do_not_vary(tmp_path: Path) -> None:
