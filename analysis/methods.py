@@ -28,7 +28,7 @@ from analysis.compare import (
     pair,
     runs_of,
 )
-from analysis.naming import in_order
+from analysis.naming import in_order, without_tuned
 from analysis.ranking import rank_methods, simultaneous_intervals
 from analysis.significance import holm, sign_flip_p
 from lt_rebalance.ground.metrics import SELECTION_METRIC, is_higher_better
@@ -53,7 +53,8 @@ def methods_frame(
 ) -> pd.DataFrame:
     """Return one row for each method of each study, setting and C where methods are compared.
 
-    Over the runs that this study plans, not those of other studies of the same cells.
+    Over the runs that this study plans, not those of other studies of the same cells; methods have the names
+    that they have in this study alone, tuned or not.
 
     Rows of a C are ordered by family, the family with the best method first, and by rank within. Columns:
     `study`, `setting` (the study, and where it has several its setting), `data`, `family`, `method`, `cell`;
@@ -70,6 +71,7 @@ def methods_frame(
     Args:
         runs: rows of `Results.runs`; cells, comparisons and tunings, those of `Results`.
     """
+    runs, cells = (each.assign(method=each["method"].map(without_tuned)) for each in (runs, cells))
     frames = [
         _describe_study(of_study, cells[cells["cell"].isin(of_study["cell"])], asked)
         for _, asked in comparisons.groupby("study", sort=False)

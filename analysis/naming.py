@@ -28,6 +28,8 @@ _PAPER_METHODS = list(dict.fromkeys(method for _, method in TABLE_1))
 _METHOD_FIELDS = ("method.", "generator.")
 _TOLD = ("data.dataset", "classifier.loss", "classifier.budget.epochs", "classifier.budget.steps")
 """fields that the name of a setting shows in words"""
+_TUNED = ", tuned"
+"""what follows the name of a method with settings from a search, beside methods without"""
 _DATA_FIELDS = ("data.c", "data.profile", "data.ratio", "data.class_order", "data.subset_draw")
 
 
@@ -45,7 +47,7 @@ def describe_cells(
     Args:
         cells: by id; "execution" is a section of their configurations.
         tunings: by id, as `StudyDocument.tunings`. Tuned values belong to the method; its setting is that of
-            the untuned cell.
+            the untuned cell, and so is its name, unless the frame has both.
     """
     rows, untuned = [], []
     for cell_id, cell in cells.items():
@@ -71,7 +73,7 @@ def describe_cells(
     shared = pd.DataFrame(untuned).reindex(columns=[name for name in frame if "." in name])
     names = [name for name in frame.columns if "." not in name]
     frame.insert(0, "setting", _name_settings(pd.concat([frame[names], shared], axis=1)))
-    frame["method"] = _name_methods(frame)
+    frame["method"] = _name_methods(frame, tunings or {})
     frame = frame.iloc[sorted(range(len(frame)), key=lambda row: _rank(frame.iloc[row], frame))]
     return frame.reset_index(drop=True)
 
@@ -113,15 +115,30 @@ def without_told(protocol: str) -> str:
     return "+".join([first, *(each for each in changes if each.partition("=")[0] not in _TOLD)])
 
 
-def _name_methods(frame: pd.DataFrame) -> pd.Series:
-    """Name each cell's method, and how it differs from others of that name in its setting and C."""
+def _name_methods(frame: pd.DataFrame, tunings: Mapping[str, Mapping[str, Any]]) -> pd.Series:
+    """Name each cell's method, and how it differs from others of that name in its setting and C.
+
+    If a tuned cell and another share a name, all tuned cells are named so: a name has one meaning in a frame.
+    """
+    tuned = {cell: tuning["untuned"] for cell, tuning in tunings.items() if tuning["untuned"]}
+    is_tuned = frame["cell"].isin(list(tuned))
+    place = ["setting", "data", "method"]
     names = frame["method"].copy()
-    fields = [name for name in frame.columns if name.startswith(_METHOD_FIELDS)]
-    for _, same in frame.groupby(["setting", "data", "method"], sort=False):
-        for name in fields if len(same) > 1 else ():
-            if _num_values(same[name]) > 1:
-                names[same.index] += ", " + name.removeprefix("generator.") + " " + same[name].map(_say)
+    if (frame.duplicated(place, keep=False) & is_tuned).any():
+        names[is_tuned] += _TUNED
+    of_method = [name for name in frame.columns if name.startswith(_METHOD_FIELDS)]
+    of_search = dict.fromkeys(name for fields in tuned.values() for name in fields)
+    for fields in of_method, [name for name in of_search if name in frame and name not in of_method]:
+        for _, same in frame.assign(method=names).groupby(place, sort=False):
+            for name in fields if len(same) > 1 else ():
+                if _num_values(same[name]) > 1:
+                    names[same.index] += ", " + name.removeprefix("generator.") + " " + same[name].map(_say)
     return names
+
+
+def without_tuned(method: str) -> str:
+    """Return the name of a method without the mark of a tuned one."""
+    return method.partition(_TUNED)[0]
 
 
 def _say(value: object) -> str:
@@ -160,10 +177,14 @@ def split(
 def compared_data(frame: pd.DataFrame) -> list[str]:
     """Return the training data on which methods are compared, in the order of a frame with data and method.
 
-    The original set is left out if only method none was run on it, as the ceiling.
+    The original set is left out if only method none was run on it, tuned or not, as the ceiling.
     """
     methods = frame.groupby("data", sort=False, observed=True)["method"].agg(set)
-    return [str(data) for data, found in methods.items() if data != ORIGINAL or found != {"none"}]
+    return [
+        str(data)
+        for data, found in methods.items()
+        if data != ORIGINAL or {*map(without_tuned, found)} != {"none"}
+    ]
 
 
 def method_rank(method: str) -> int:

@@ -16,11 +16,13 @@ from analysis.collect import Results, read_results
 from analysis.compare import MARGIN
 from analysis.figures.ranking import draw_ranking
 from analysis.methods import TESTED, methods_frame, name_difference
+from analysis.naming import compared_data, in_order
 from analysis.report import write_report
 from analysis.significance import holm, sign_flip_p
 from analysis.tables import build_tables, compute_frames
 from analysis.tables.cost import cost_tables
 from analysis.tables.methods import methods_tables
+from lt_rebalance.ground.imbalance import ORIGINAL
 from lt_rebalance.store.records import Artifact, Failure, Record, Timing
 from lt_rebalance.studies.plan import Plan, compile_study
 from lt_rebalance.studies.stage import ClassifierStage, RepresentationStage
@@ -53,6 +55,30 @@ def plan_methods(*methods: str, seeds: int = 12) -> Plan:
     parser = compare_methods.make_methods_parser()
     study = compare_methods.build_study(parser.parse_args(asked))
     return compile_study(study, plan_study(num_seeds=1).execution)
+
+
+def tune(plan: Plan, name: str, protocol: str, rate: float) -> Plan:
+    """Return the plan of a study whose cells have a learning rate from a search."""
+    cells = [
+        dataclasses.replace(
+            cell, protocol=protocol, classifier=dataclasses.replace(cell.classifier, learning_rate=rate)
+        )
+        for cell in plan.study.cells
+    ]
+    tunings = [
+        {
+            "cell": index,
+            "search": f"{name}-{cell.method_label}",
+            "method": cell.method_label,
+            "num_trials": 2,
+            "num_seeds": 1,
+            "values": {"classifier.learning_rate": rate},
+            "untuned": {"classifier.learning_rate": cell.classifier.learning_rate},
+        }
+        for index, cell in enumerate(plan.study.cells)
+    ]
+    study = dataclasses.replace(plan.study, name=name, cells=tuple(cells), tunings=tuple(tunings))
+    return compile_study(study, plan.execution)
 
 
 def put_times(location: str, plan: Plan) -> None:
@@ -127,6 +153,42 @@ def test_each_study_is_ranked_and_compared_by_its_own_runs(tmp_path: Path) -> No
     alone = read_results(store.location, studies=["few"])
     expected = methods_frame(alone.runs, alone.cells, alone.comparisons, alone.tunings).set_index("method")
     pd.testing.assert_frame_equal(by_study["few"], expected, check_dtype=False)
+
+
+@pytest.mark.parametrize("protocol", ["sound", "sound+classifier.budget.steps=18000"])
+def test_tuned_methods_stand_beside_untuned_ones(protocol: str, tmp_path: Path) -> None:
+    """Studies of the same seeds, two of them with learning rates of searches."""
+    untuned = plan_methods("focal", "cgan", seeds=6)
+    plans = [untuned, tune(untuned, "tuned", protocol, 1e-3), tune(untuned, "again", protocol, 2e-3)]
+    for plan in plans:
+        store = make_store(tmp_path, plan)
+    plain = ["none", "oversample", "mlp_cgan_relu", "focal"]
+    for plan in plans:
+        alone = read_results(store.location, studies=[plan.study.name])
+        assert in_order(alone.cells["method"]) == in_order(plain)
+    both = read_results(store.location, studies=[untuned.study.name, "tuned"])
+    assert both.cells["setting"].nunique() == 1
+    assert set(both.cells["method"]) == {*plain, *(f"{name}, tuned" for name in plain)}
+    frames = compute_frames(both)
+    tables = build_tables(both, frames)
+    for name in ("t0-leaders", "t1-replication-all"):
+        assert set(tables[name].frame["method"]) == set(both.cells["method"])
+    pairs = {frozenset(pair) for pair in frames.contrasts[["method", "comparator"]].to_numpy().tolist()}
+    assert len(pairs) == 28 and {"focal", "focal, tuned"} in pairs
+    assert "none, tuned" in set(tables["t2-differences"].frame["method"])
+    assert set(frames.methods["setting"]) == {untuned.study.name, "tuned"}
+    for _, of_study in frames.methods.groupby("study"):
+        assert sorted(of_study["method"]) == sorted(plain)
+        assert of_study[name_difference("accuracy", "none", "n_pairs")].sum() == 3 * 6
+    every = read_results(store.location).cells["method"]
+    rates = {f"focal, tuned, classifier.learning_rate {rate}" for rate in (0.001, 0.002)}
+    assert every.is_unique and rates < set(every)
+
+
+def test_original_set_is_no_place_of_comparison_where_none_is_tuned() -> None:
+    of_none = pd.DataFrame({"data": ORIGINAL, "method": ["none", "none, tuned"]})
+    assert compared_data(of_none) == []
+    assert compared_data(of_none.replace("none, tuned", "focal, tuned")) == [ORIGINAL]
 
 
 # Ranks
@@ -234,7 +296,7 @@ def test_a_first_training_is_charged_to_its_finished_runs(tmp_path: Path) -> Non
         shared = found.runs.set_index("method")["device_s"]
         assert tuple(shared[["crt", "lws"]].replace(np.nan, None)) == expected
         del all_s[runs[name].key]
-        total = cost_tables(found.planned)[1].frame["total_min"].iloc[-1]
+        total = cost_tables(found.planned, found.generator_costs)[1].frame["total_min"].iloc[-1]
         assert total == pytest.approx((20 + sum(all_s.values())) / 60)
 
 
