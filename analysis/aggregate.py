@@ -33,7 +33,8 @@ HEADLINE_METRICS = shown_metrics(HEADLINE)
 BOOTSTRAPPED_METRICS = ("accuracy", "macro_f1")
 PAPER_METRICS = {"accuracy": "accuracy", "weighted_f1": "f1", "macro_f1": "f1", "loss": "loss"}
 PAPER_LOSS = "double_softmax"
-SATURATION_TOLERANCE = 0.003
+SATURATION_TOLERANCE = 0.03
+"""divided by the number of classes, as what a uniform network is away from saturation"""
 MAX_NAMED = 20
 """largest number of classes named in a table cell"""
 _BOOTSTRAP_SEED = 0
@@ -178,11 +179,12 @@ def _count_classes(classes: pd.DataFrame) -> str:
 
 
 def saturation_sum(num_classes: int) -> float:
-    """Return what a saturated double softmax costs where it is wrong, to four digits: log(e + K - 1).
+    """Return what a saturated double softmax costs where it is wrong: log(e + K - 1).
 
+    To four digits for ten classes, and one more for each ten times as many, because the tolerance is finer.
     The softmax of a one-hot vector over K classes costs that, and 1 less where it is right.
     """
-    return round(math.log(math.e + num_classes - 1), 4)
+    return round(math.log(math.e + num_classes - 1), max(4, 2 + len(str(num_classes))))
 
 
 def is_saturated(loss: pd.Series, accuracy: pd.Series, num_classes: int = 10) -> pd.Series:
@@ -190,7 +192,7 @@ def is_saturated(loss: pd.Series, accuracy: pd.Series, num_classes: int = 10) ->
 
     That is the `saturation_sum` of ten classes.
     """
-    return (loss + accuracy - saturation_sum(num_classes)).abs() <= SATURATION_TOLERANCE
+    return (loss + accuracy - saturation_sum(num_classes)).abs() * num_classes <= SATURATION_TOLERANCE
 
 
 def generator_table(generators: pd.DataFrame, generator_classes: pd.DataFrame) -> pd.DataFrame:

@@ -73,8 +73,8 @@ def collapsed_runs(collapse: pd.DataFrame) -> Table:
             "A class is dead if none of its test images is recognised. Where collapsed and other runs both "
             "occur, the means in T1 describe neither. Overlapping intervals do not rank methods.",
             "Saturated: under double softmax over K classes, loss and accuracy sum to log(e + K − 1), "
-            f"{saturation_sum(10)} for ten, within {SATURATION_TOLERANCE}, so the loss adds nothing to the "
-            f"accuracy. This holds in {_count_saturated_rows()} of the paper's {len(TABLE_1)} rows.",
+            f"{saturation_sum(10)} for ten, within {SATURATION_TOLERANCE} / K, so the loss adds nothing "
+            f"to the accuracy. This holds in {_count_saturated_rows()} of the paper's {len(TABLE_1)} rows.",
         ),
     )
 

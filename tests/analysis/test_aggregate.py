@@ -1,6 +1,7 @@
 """Summaries of cells: hand-computed estimates, the paper's number, collapse, completeness."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -214,10 +215,16 @@ def test_saturated_double_softmax_costs_what_its_number_of_classes_says(grid_res
     assert list(is_saturated(loss, accuracy)) == [False, True]
     double = {"loss_function": "double_softmax"}
     runs = grid_results.runs.assign(**double, loss=3.8004 - grid_results.runs["accuracy"])
-    many = pd.concat([grid_results.classes, grid_results.classes.assign(**{"class": 42})])
-    many = pd.concat([many.assign(**{"class": label}) for label in range(43)])
+    many = pd.concat([grid_results.classes.assign(**{"class": label}) for label in range(43)])
     assert (collapse_table(runs, many)["num_saturated"] == 10).all()
     assert (collapse_table(runs, grid_results.classes)["num_saturated"] == 0).all()
+
+
+@pytest.mark.parametrize("num_classes", [10, 240, 1000])
+def test_uniform_network_is_not_saturated(num_classes: int) -> None:
+    uniform = pd.Series([math.log(num_classes)]), pd.Series([1 / num_classes])
+    saturated = pd.Series([math.log(math.e + num_classes - 1) - 0.4]), pd.Series([0.4])
+    assert not is_saturated(*uniform, num_classes).any() and is_saturated(*saturated, num_classes).all()
 
 
 def test_collapse_table_counts_runs_and_classes(grid_results: Results) -> None:
