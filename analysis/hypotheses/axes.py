@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.hypotheses.directed import rising_trend, shrinking_gap, wider_spread
 from analysis.hypotheses.evidence import Evidence, Finding, MatchedPair, Part, conclude
-from analysis.naming import cell_with_method
+from analysis.naming import cell_with_method, without_told
 from analysis.significance import fisher_p, least_fisher_p
 from lt_rebalance.ground.imbalance import say_data
 
@@ -25,7 +25,7 @@ def loss_pairs(evidence: Evidence) -> dict[tuple[str, bool], list[MatchedPair]]:
     pairs = evidence.matched_pairs("classifier.loss", DOUBLE_SOFTMAX, CROSS_ENTROPY)
     is_confounded = not pairs
     if is_confounded:
-        frame = evidence.cells[evidence.cells["protocol"].isin(["paper", "sound"])]
+        frame = evidence.cells[evidence.cells["protocol"].map(without_told).isin(["paper", "sound"])]
         for _, same in frame.groupby(["dataset", "data", "method"], sort=False):
             of_loss = {name: list(cells["cell"]) for name, cells in same.groupby("loss_function")}
             pairs += [

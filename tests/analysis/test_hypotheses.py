@@ -207,9 +207,12 @@ def test_dead_classes_under_double_softmax_alone_support_h10(tmp_path: Path) -> 
     assert verdicts_of(results_of(tmp_path / "c", never, (sound, double)), "H10") == [UNDECIDED]
 
 
-def test_protocols_that_differ_in_more_than_the_loss_are_named_so(tmp_path: Path) -> None:
-    truth = Truth(collapse_rate=lambda run: float(run.cell.protocol == "paper"))
-    results = results_of(tmp_path, truth, (get_protocol("paper"), get_protocol("sound")))
+@pytest.mark.parametrize("change", ["", "+classifier.budget.epochs=30"])
+def test_protocols_that_differ_in_more_than_the_loss_are_named_so(change: str, tmp_path: Path) -> None:
+    """Whether or not their names say what the setting says too."""
+    paper = dataclasses.replace(get_protocol("paper"), name=f"paper{change}")
+    truth = Truth(collapse_rate=lambda run: float(run.cell.protocol == paper.name))
+    results = results_of(tmp_path, truth, (paper, get_protocol("sound")))
     (row,) = judge(results, "H10")
     assert row["verdict"] == UNDECIDED and "differ in more than the loss" in row["where"]
     assert "paper, double softmax, 30 epochs against sound, cross entropy, 18,000 steps" in row["where"]
