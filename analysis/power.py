@@ -80,7 +80,7 @@ def _first_enough(is_enough: Callable[[float, int], bool], difference: float, sd
 
 @functools.lru_cache(maxsize=256)
 def sign_flip_effect(n: int, family_size: int = 1, alpha: float = ALPHA, power: float = POWER) -> float:
-    """Return the true mean difference, in sds, that the exact sign-flip test finds with this power.
+    """Return the true mean difference, in sds, that the sign-flip test finds with this power.
 
     Of n normal differences, at Holm's first step in a family: at alpha / family_size. Infinite where so few
     pairs cannot reach that level at all, nan below two pairs.

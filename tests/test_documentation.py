@@ -27,6 +27,7 @@ from analysis.chapters import CHAPTERS
 from analysis.collect import read_results
 from analysis.compare import ALPHA, BLOCK_COLUMNS, MARGIN, MIN_PAIRS, compare, decide
 from analysis.hypotheses import HYPOTHESES, LOGIT_METHODS
+from analysis.significance import EXACT
 from lt_rebalance.cli.parser import make_parser
 from lt_rebalance.commands.sweep import make_axes_parser
 from lt_rebalance.data.catalog import DATASETS, is_location
@@ -445,6 +446,7 @@ def test_verdicts_are_those_of_the_code() -> None:
     assert found == set(known)
     assert f"±{100 * MARGIN:g} points" in rows[1][2] and f"below {ALPHA:g}" in rows[0][2]
     assert f"needs {MIN_PAIRS} pairs" in read_page("report")
+    assert f"of the sign-flip test ({EXACT}):" in " ".join(read_page("report").split())
 
 
 def test_every_hypothesis_is_listed_with_its_claim() -> None:

@@ -101,6 +101,8 @@ def _explain_undecided(evidence: pd.Series) -> str:
     if not counts:
         return f"Undecided means that {rest}"
     number = int(pd.DataFrame(found).any(axis=1).sum())
+    if number == len(evidence):
+        return f"The evidence names the reason of each undecided verdict: {listed(counts)}."
     return (
         f"In {number} of {count(len(evidence), 'undecided verdict')} the evidence names another reason: "
         f"{listed(counts)}. Otherwise undecided means that {rest}"

@@ -333,11 +333,12 @@ def _sources_meaning(frame: pd.DataFrame) -> str:
         most = max(sds.values())
         largest = [f"the {source}" for source, sd in sds.items() if sd == most]
         what = "largest source is" if len(largest) == 1 else "largest sources are"
-        sentences.append(
-            f"{named_data(row['data'])}, {row['method']}: the {what} {listed(largest)} ({spread(most)} "
-            f"points), over {count(int(row['n_subsets']), 'subset')}."
-        )
-    return " ".join(sentences) + " Overlapping intervals leave the order of the sources open."
+        found = f"the {what} {listed(largest)} ({spread(most)} points)" if most else "no source varies"
+        over = count(int(row["n_subsets"]), "subset")
+        sentences.append(f"{named_data(row['data'])}, {row['method']}: {found}, over {over}.")
+    if (known[[f"{source}_sd" for source in SOURCES]] > 0).any(axis=None):
+        sentences.append("Overlapping intervals leave the order of the sources open.")
+    return " ".join(sentences)
 
 
 def power(contrasts: pd.DataFrame) -> Table:

@@ -268,6 +268,13 @@ def test_equal_sources_of_variance_are_all_named() -> None:
     )
 
 
+def test_no_source_is_the_largest_where_none_varies() -> None:
+    row = {"data": "1/2", "method": "none", "n_subsets": 2, "n_expected": 2, "setting": "s"}
+    row |= {"num_generators": 2, "num_classifiers": 2, "metric": "accuracy"}
+    row |= {f"{source}_{end}": 0.0 for source in SOURCES for end in ("sd", "low", "high")}
+    assert sources(pd.DataFrame([row])).meaning == "C = 1/2, none: no source varies, over 2 subsets."
+
+
 def test_every_table_has_a_title_a_meaning_and_rows_as_long_as_its_head(
     grid_tables: dict[str, Table],
 ) -> None:
@@ -376,6 +383,11 @@ def test_undecided_is_explained_by_the_reasons_that_the_evidence_gives() -> None
         "run (2), seeds that were lost (1), configurations that differ in more than the claim (1) and a test "
         f"that can only refute (1). Otherwise undecided means that {usual}"
     ) in said
+    said = hypothesis_table(judged_of("a minus b: not run")).meaning
+    assert said.endswith(
+        "1 supported and 1 undecided. The evidence names the reason of each undecided verdict: parts of the "
+        "claim that were not run (1). Supported applies to this data set and setting only."
+    )
 
 
 def test_hypotheses_name_comparison_metric_and_limits(grid_tables: dict[str, Table]) -> None:
