@@ -170,6 +170,8 @@ class StudyStage:
             found |= {"generator": upstream["generator"], "generator_seed": upstream["seed"]}
         if (first := stage.get("first_stage")) is not None:  # whose budget is the cell's
             found["classifier"] = {**stage["classifier"], "budget": first["classifier"]["budget"]}
+        if self.kind == "representation":  # nothing measures it, though its record says how
+            found["classifier"] = {**stage.get("classifier", {}), "evaluation_mode": None}
         for where, stated in self.stated.items():
             _require_equal(where, stated, found.get(where))
 
@@ -265,7 +267,7 @@ class StudyDocument:
                 stated=stated | {"kind": "generator", "seed": seed, "generator": generator},
             )
         if run.first_key is not None:
-            first = {**classifier, "selection": "last"}
+            first = {**classifier, "selection": "last", "evaluation_mode": None}
             yield StudyStage(
                 key=run.first_key,
                 kind="representation",

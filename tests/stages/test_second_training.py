@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from analysis.collect import read_results
+from lt_rebalance.cli.main import main
 from lt_rebalance.commands.verification import prepare_verification
 from lt_rebalance.monitoring.facts import list_pending, read_facts
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
+from lt_rebalance.monitoring.tensorboard.overview import refresh_events
 from lt_rebalance.search.owners import list_owned
 from lt_rebalance.stages.kinds import KINDS, open_run, run_stage
 from lt_rebalance.stages.size import KEPT_BYTES, kept_bytes
@@ -184,6 +187,27 @@ def test_first_training_is_the_same_alone_and_beside_none(
     for alone, beside in zip(*found, strict=True):
         assert alone is not None and beside is not None
         assert (alone.metrics, alone.artifacts) == (beside.metrics, beside.artifacts)
+
+
+@pytest.mark.parametrize("mode", ["running_statistics", "batch_statistics"])
+def test_study_with_a_first_training_is_read_whatever_measures_it(
+    small_protocol: Protocol, cpu_execution: Execution, store: Store, mode: str
+) -> None:
+    changes = read_overrides(None, [f"classifier.evaluation_mode={mode}"])
+    cells = tuple(
+        change_cell(make_cell(small_protocol, dataset=TINY, c="1/2", method=name, generator=None), changes)
+        for name in ("none", "nearest_class_mean")
+    )
+    plan = compile_study(Study(name="after", cells=cells, seeds=(0,)), cpu_execution)
+    store.write_study(describe_plan(plan))
+    study = store.load_study("after")
+    for stage in plan.stages.values():
+        run_stage(stage, store)
+    assert {fact.state for fact in read_facts(store, study).values()} == {"complete"}
+    assert len(read_results(store.location).runs) == 2
+    refresh_events(store, study)
+    for key in plan.stages:
+        assert main(["verify", key, "--storage", store.location]) == 0
 
 
 def test_representation_is_trained_by_itself_where_its_twin_has_not_kept_it(

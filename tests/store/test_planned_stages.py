@@ -25,7 +25,14 @@ from tests.analysis.synthetic import make_store, plan_study
 EXECUTION = Execution(device="cpu", precision="float32", num_threads=1, torch_version="2.15.0")
 ROOT = Path(__file__).parents[2]
 GAN = "small_mlp_cgan_leaky"
-METHODS = [("cgan", GAN), ("smote", None), ("crt", None), ("logit_adjustment", None), ("none", None)]
+METHODS = [
+    ("cgan", GAN),
+    ("smote", None),
+    ("crt", None),
+    ("logit_adjustment", None),
+    ("none", None),
+    ("nearest_class_mean", None),
+]
 
 
 def make_plan(*seeds: Seed) -> Plan:
@@ -37,6 +44,8 @@ def make_plan(*seeds: Seed) -> Plan:
         for protocol in (
             sound,
             dataclasses.replace(sound, name="chosen", validation_per_class=5, selection="best_validation"),
+            dataclasses.replace(sound, name="by_batch", evaluation_mode="batch_statistics"),
+            get_protocol("paper"),
         )
         for method, generator in methods
     ]
@@ -51,6 +60,22 @@ def test_every_stage_of_a_plan_is_the_one_that_its_study_says(seeds: tuple[Seed,
     for key, stage in plan.stages.items():
         for each in (study, older):
             each.stages[key].require(json.loads(json.dumps(stage.to_dict())))
+
+
+@pytest.mark.parametrize("mode", ["running_statistics", "batch_statistics"])
+def test_first_training_is_the_same_however_its_record_says_to_measure_it(mode: str) -> None:
+    plan = make_plan(0)
+    study = describe_plan(plan)
+    for key, stage in plan.stages.items():
+        if stage.kind == "representation":
+            stated = stage.to_dict()
+            study.stages[key].require(
+                stated | {"classifier": stated["classifier"] | {"evaluation_mode": mode}}
+            )
+            with pytest.raises(MisfitError, match="kind must be 'representation', as"):
+                study.stages[key].require(
+                    {each: stated[each] for each in stated if each != "classifier"} | {"kind": "generator"}
+                )
 
 
 @pytest.mark.parametrize("folder", ["tests/golden/store", "studies/sample", "studies/cifar10_lt"])
