@@ -1,7 +1,6 @@
 """`lt-rebalance publish`: write a finished study to its folder, so that everybody can check it."""
 
 import argparse
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,9 @@ from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.files.archive import (
     ARCHIVE,
     CHECKSUMS,
-    MAKING,
     MOST_BYTES,
+    open_to_publish,
     replace_published,
-    require_replaceable,
-    restore_published,
     write_all_checksums,
     write_archive,
     write_checksums,
@@ -53,7 +50,7 @@ _WRITTEN = (REPORT, README, ARCHIVE)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Publish a study; its folder changes only if everything is right."""
+    """Publish a study; its folder changes only if everything is right, but for what a killed publish left."""
     folder = Path(options.folder)
     if not folder.is_dir():
         raise ValueError(
@@ -67,8 +64,6 @@ def run(options: argparse.Namespace) -> int:
     document = store.load_study(registered.name)
     require_registered(registered, document, is_partial=options.partial)
     require_searches(document, store)
-    restore_published(folder, _WRITTEN)
-    require_replaceable(folder, _WRITTEN)
     bring_images_again(options)
     note_needless(options, document.class_names)
     plan = plan_from_description(document)  # so that keys are those of the registered cells
@@ -76,8 +71,7 @@ def run(options: argparse.Namespace) -> int:
     if not any(path.endswith("/result.json") for path in contents):
         raise ValueError(f"{store.location} has no result of study {document.name} yet; run its sweep first")
     try:
-        with tempfile.TemporaryDirectory(prefix=MAKING, dir=folder, ignore_cleanup_errors=True) as name:
-            made = Path(name)
+        with open_to_publish(folder, _WRITTEN) as made:
             (at_hand := made / "store").mkdir()
             _write_archive(at_hand, contents)
             results = _read_archive(at_hand, registered.name, is_partial=options.partial)

@@ -9,11 +9,13 @@ never more than the archive declares.
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import io
 import os
 import re
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -116,18 +118,62 @@ def write_all_checksums(made: Path, folder: Path) -> int:
     return num_bytes
 
 
-def require_replaceable(folder: Path, names: Collection[str]) -> None:
+@contextlib.contextmanager
+def open_to_publish(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Open a new directory in a folder, for its new files; meanwhile no other process can do so.
+
+    What a killed process left in the folder is put back or deleted first.
+
+    Args:
+        names: of the files and directories that are to be replaced.
+
+    Raises:
+        ValueError: another process is at work there, or what would be replaced is not as it was published.
+    """
+    holder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _hold(holder, folder)
+        restore_published(folder, names)
+        require_replaceable(folder, names)
+        with tempfile.TemporaryDirectory(prefix=MAKING, dir=folder, ignore_cleanup_errors=True) as made:
+            yield Path(made)
+    finally:
+        os.close(holder)
+
+
+def _hold(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(f"another process publishes to {folder}; wait for its end") from None
+    except OSError:  # file systems of a network may have no locks of directories
+        pass
+
+
+def require_replaceable(folder: Path, names: Iterable[str]) -> None:
     """Raise a ValueError if a file of these names, or in such a directory, is not as it was published."""
-    stated: dict[str, str] = {}
+    stated = _read_checksums_of(folder)
+    for path in _list_files(folder, names):
+        if not _is_as_stated(path, folder, stated):
+            raise ValueError(
+                f"{path} is not as it was published, and would be replaced; restore it, or move it away"
+            )
+
+
+def _read_checksums_of(folder: Path) -> dict[str, str]:
     with contextlib.suppress(FileNotFoundError):
-        stated = _read_checksums((folder / CHECKSUMS).read_bytes())
+        return _read_checksums((folder / CHECKSUMS).read_bytes())
+    return {}
+
+
+def _list_files(folder: Path, names: Iterable[str]) -> Iterator[Path]:
     for name in names:
-        for path in [folder / name] if (folder / name).is_file() else walk_files(folder / name):
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
-            if found != stated.get(path.relative_to(folder).as_posix()) and not is_foreign(path.name):
-                raise ValueError(
-                    f"{path} is not as it was published, and would be replaced; restore it, or move it away"
-                )
+        found = [folder / name] if (folder / name).is_file() else walk_files(folder / name)
+        yield from (path for path in found if not is_foreign(path.name))
+
+
+def _is_as_stated(path: Path, folder: Path, stated: Mapping[str, str]) -> bool:
+    return hashlib.sha256(path.read_bytes()).hexdigest() == stated.get(path.relative_to(folder).as_posix())
 
 
 def replace_published(made: Path, folder: Path, names: Sequence[str]) -> None:
@@ -157,7 +203,7 @@ def replace_published(made: Path, folder: Path, names: Sequence[str]) -> None:
 def _put_back(made: Path, folder: Path, names: Sequence[str]) -> None:
     old = folder / f"{made.name}{_REPLACED}"
     for name in names:
-        if not os.path.lexists(made / name):
+        if os.path.lexists(folder / name) and not os.path.lexists(made / name):
             os.rename(folder / name, made / name)
         if os.path.lexists(old / name):
             os.rename(old / name, folder / name)
@@ -169,15 +215,52 @@ def restore_published(folder: Path, names: Sequence[str]) -> None:
 
     Args:
         names: as `replace_published` got them.
+
+    Raises:
+        ValueError: something was put into the folder since, or changed there.
     """
     left = [path for path in folder.iterdir() if _LEFT.fullmatch(path.name) and not path.is_symlink()]
     for made in left:
-        is_begun = folder / f"{made.name}{_REPLACED}" in left
-        if is_begun and os.path.lexists(made / CHECKSUMS):  # they are moved last
+        old = folder / f"{made.name}{_REPLACED}"
+        is_undone = os.path.lexists(made / CHECKSUMS) and not os.path.lexists(folder / CHECKSUMS)
+        if old in left and is_undone:  # checksums are moved last
+            _require_untouched(made, old, folder, names)
             _put_back(made, folder, (*names, CHECKSUMS))
     for path in left:
-        if not path.name.endswith(_REPLACED) or os.path.lexists(folder / CHECKSUMS):
-            delete_tree(folder, path.name)
+        if path.name.endswith(_REPLACED) and path.exists() and any(path.iterdir()):
+            if not os.path.lexists(folder / CHECKSUMS):
+                continue
+            _require_whole(folder, names, path)
+        delete_tree(folder, path.name)
+
+
+def _require_untouched(made: Path, old: Path, folder: Path, names: Sequence[str]) -> None:
+    """Raise a ValueError if there is something in a folder that a killed replacement did not leave there."""
+    waiting = [name for name in names if os.path.lexists(made / name)]
+    came = [folder / name for name in waiting if os.path.lexists(old / name)]
+    stated = _read_checksums_of(made)
+    came += [
+        path
+        for path in _list_files(folder, {*names}.difference(waiting))
+        if not _is_as_stated(path, folder, stated)
+    ]
+    if found := [path for path in came if os.path.lexists(path)]:
+        raise ValueError(
+            f"{found[0]} came there after a publish that was killed, and {old} has what was there before; "
+            "move the first away"
+        )
+
+
+def _require_whole(folder: Path, names: Sequence[str], old: Path) -> None:
+    """Raise a ValueError unless files of these names are as they were published, and all there."""
+    stated = _read_checksums_of(folder)
+    listed = {folder / name for name in stated if name.partition("/")[0] in names}
+    for path in sorted(listed.union(_list_files(folder, names))):
+        if not path.is_file() or not _is_as_stated(path, folder, stated):
+            raise ValueError(
+                f"{path} is not as it was published, and {old} has what a publish that was killed replaced; "
+                "restore the first, or move both away"
+            )
 
 
 def read_published(root: Path) -> "ArchiveFiles":
@@ -233,7 +316,8 @@ class ArchiveFiles:
             raise ValueError("it holds a file twice")
         for path, each in self._entries.items():
             if path.count("/") >= _MOST_PARTS:  # before its directories are listed
-                raise ValueError(f"{path:.40}... in it has more than {_MOST_PARTS} names, one in another")
+                start = path if len(path) <= 40 else f"{path[:40]}..."
+                raise ValueError(f"{start} in it has more than {_MOST_PARTS} names, one in another")
             if each.flag_bits & _ENCRYPTED or each.compress_type not in _COMPRESSIONS:
                 raise ValueError(f"{path} in it is encrypted, or compressed by a method other than deflate")
             if each.file_size > _MOST_BYTES_OF_A_FILE:

@@ -18,6 +18,7 @@ from lt_rebalance.files.archive import (
     MAKING,
     ArchiveFiles,
     is_published,
+    open_to_publish,
     read_published,
     replace_published,
     require_replaceable,
@@ -195,7 +196,11 @@ def test_file_that_ends_early_or_is_damaged_cannot_be_read() -> None:
         ArchiveFiles(bytes(content)).read("a")
 
 
-NEW = {"report/a": b"new", "README.md": b"new", CHECKSUMS: b"new"}
+def seal(files: dict[str, bytes]) -> dict[str, bytes]:
+    return files | {CHECKSUMS: write_checksums(files)}
+
+
+NEW = seal({"report/a": b"new", "README.md": b"new"})
 OLD = {"report/b": b"old", "README.md": b"old"}
 NAMES = ("report", "README.md")
 
@@ -207,7 +212,7 @@ def write_files(folder: Path, contents: dict[str, bytes]) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("old", [OLD, {"plan.toml": b"p"}, OLD | {CHECKSUMS: b"old"}])
+@pytest.mark.parametrize("old", [OLD, {"plan.toml": b"p"}, seal(OLD)])
 def test_files_are_replaced_together_or_not_at_all(
     old: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,29 +239,84 @@ def test_files_are_replaced_together_or_not_at_all(
     assert read_files(folder) == NEW | kept
 
 
-@pytest.mark.parametrize("old", [OLD, {"plan.toml": b"p"}, OLD | {CHECKSUMS: b"old"}])
+def kill_after_each_move(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return a copy of the folder before the first move of a replacement, and after each."""
+    made, rename = write_files(folder / f"{MAKING}a1b2c3_4", NEW), os.rename
+    copies: list[Path] = []
+
+    def copy() -> None:
+        copies.append(folder.parent / f"after{len(copies)}")
+        shutil.copytree(folder, copies[-1])
+
+    def move(source: Path, target: Path) -> None:
+        copy()
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", move)
+        replace_published(made, folder, NAMES)
+    copy()
+    return copies
+
+
+@pytest.mark.parametrize("old", [OLD, {"plan.toml": b"p"}, seal(OLD)])
 def test_folder_of_a_killed_replacement_is_restored(
     old: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kill after each move is a copy of the folder after it."""
-    folder = write_files(tmp_path / "study", old)
-    made, rename, num_moves = write_files(folder / f"{MAKING}a1b2c3_4", NEW), os.rename, 0
-
-    def copy(source: Path, target: Path) -> None:
-        nonlocal num_moves
-        shutil.copytree(folder, tmp_path / f"after{num_moves}")
-        rename(source, target)
-        num_moves += 1
-
-    monkeypatch.setattr(os, "rename", copy)
-    replace_published(made, folder, NAMES)
-    monkeypatch.setattr(os, "rename", rename)
-    shutil.copytree(folder, tmp_path / f"after{num_moves}")
+    copies = kill_after_each_move(write_files(tmp_path / "study", old), monkeypatch)
     kept = {name: content for name, content in old.items() if name == "plan.toml"}
-    for number in range(num_moves + 1):
-        copied = tmp_path / f"after{number}"
+    for copied in copies:
         restore_published(copied, NAMES)
-        assert read_files(copied) == (old if number < num_moves else NEW | kept), number
+        assert read_files(copied) == (NEW | kept if copied is copies[-1] else old), copied
+
+
+def test_folder_that_was_restored_by_hand_after_a_kill_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for copied in kill_after_each_move(write_files(tmp_path / "study", seal(OLD)), monkeypatch):
+        write_files(copied, seal(OLD))
+        is_there = (copied / "report" / "a").exists()
+        if is_there and any(path.name.endswith("-replaced") for path in copied.iterdir()):
+            words = r"report/a is not as it was published, and .*-replaced has what a publish that was killed"
+            with pytest.raises(ValueError, match=words):
+                restore_published(copied, NAMES)
+        (copied / "report" / "a").unlink(missing_ok=True)
+        restore_published(copied, NAMES)
+        assert read_files(copied) == seal(OLD), copied
+
+
+@pytest.mark.parametrize("name", ["report/mine", "README.md"])
+def test_what_came_into_a_folder_after_a_kill_is_not_replaced(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    midway = kill_after_each_move(write_files(tmp_path / "study", seal(OLD)), monkeypatch)[3:-1]
+    assert len(midway) == 3  # when all is away, when the report has come, and the README
+    for copied in midway:
+        write_files(copied, {name: b"mine"})
+        before = read_files(copied)
+        words = rf"{name.partition('/')[0]}.* came there after .*-replaced has what was there before; move"
+        with pytest.raises(ValueError, match=words):
+            restore_published(copied, NAMES)
+        assert read_files(copied) == before
+        shutil.rmtree(copied / "report", ignore_errors=True)
+        (copied / "README.md").unlink(missing_ok=True)
+        restore_published(copied, NAMES)
+        assert read_files(copied) == seal(OLD)
+
+
+def test_second_process_is_refused_while_one_is_at_work_in_a_folder(tmp_path: Path) -> None:
+    folder = write_files(tmp_path / "study", seal(OLD))
+    with open_to_publish(folder, NAMES) as made:
+        write_files(made, NEW)
+        with (
+            pytest.raises(ValueError, match=r"another process publishes to .*study; wait for its end"),
+            open_to_publish(folder, NAMES),
+        ):
+            pass
+        replace_published(made, folder, NAMES)
+    assert read_files(folder) == NEW
+    with open_to_publish(folder, NAMES):
+        pass
 
 
 def test_nothing_but_what_killed_commands_left_is_deleted(tmp_path: Path) -> None:
@@ -265,7 +325,7 @@ def test_nothing_but_what_killed_commands_left_is_deleted(tmp_path: Path) -> Non
     (folder / f"{MAKING}12345678").symlink_to(tmp_path / f"{MAKING}notes")
     restore_published(folder, NAMES)
     assert read_files(folder).keys() >= mine.keys()
-    (folder / CHECKSUMS).write_bytes(b"new")
+    write_files(folder, seal({"README.md": b"new"}))
     restore_published(folder, NAMES)
     assert [path.name for path in sorted(folder.iterdir())] == [
         f"{MAKING}12345678",
