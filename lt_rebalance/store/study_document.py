@@ -374,7 +374,7 @@ def parse_study(values: Any, of_file: str) -> StudyDocument:  # Any: a JSON valu
         devices_per_slot=values.get("devices_per_slot", 1.0),
         expected_s=values.get("expected_s"),
     )
-    assert study.stages  # which refuses runs that contradict each other
+    require(study.stages, "runs", "a list of at least one", [])  # which refuses runs that contradict others
     return study
 
 

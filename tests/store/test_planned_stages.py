@@ -126,6 +126,11 @@ def test_runs_that_contradict_each_other_under_one_key_are_refused() -> None:
         parse_study(plain, "study")
 
 
+def test_study_without_runs_is_refused() -> None:
+    with pytest.raises(MisfitError, match="runs must be a list of at least one, got \\[\\]"):
+        parse_study(describe_plan(make_plan(0)).to_plain() | {"runs": []}, "study")
+
+
 # Readers
 
 
