@@ -13,6 +13,7 @@ import torch
 from lt_rebalance.files.filesystem import LocalFilesystem
 from lt_rebalance.ground.disk import cannot_be_written
 from lt_rebalance.ground.errors import StorageError
+from lt_rebalance.ground.exits import note
 from lt_rebalance.ground.own_file import require_at_hand
 from lt_rebalance.stages.inputs import load_dataset_once
 from lt_rebalance.stages.kinds import run_stage
@@ -54,7 +55,8 @@ def prepare_verification(store: Store, key: str, data_dir: str | None) -> Callab
     stages. If the store leaves out their weights, they are run again and compared, too.
 
     Raises:
-        StoreError: the stage, or one that it needs, has no usable record.
+        StoreError: the stage, or one that it needs, has no usable record, or the latter no usable files.
+        StorageError: temporary files cannot be written.
         ValueError: this machine cannot run the stage as it was run, or its data set, or a user's file or
             images that it needs are missing here.
     """
@@ -74,6 +76,11 @@ def prepare_verification(store: Store, key: str, data_dir: str | None) -> Callab
         raise ValueError(f"stage {key[:12]} was run on a GPU, and this machine has none")
     prepare_torch(stage.execution)
     needed = {upstream: _read(store, upstream.key) for upstream in chain_of(stage)[:-1]}
+    with _temporary_store() as trial:  # what is to be copied is intact, and there is room
+        trial.files.replace("trial", b"")
+        for kept in needed.values():
+            if _has_all(store, kept):
+                _copy(kept, store, trial)
     load_dataset_once(stage.data.dataset, data_dir)
     return partial(_verify, store, record, stage, needed, data_dir)
 
@@ -86,12 +93,12 @@ def _verify(
     differences: list[str] = []
     with _temporary_store() as elsewhere:
         for upstream, kept in needed.items():
-            if kept.artifacts.keys() & set(store.left_out):
+            if _has_all(store, kept):
+                _copy(kept, store, elsewhere)
+            else:
                 made = run_stage(upstream, elsewhere, data_dir)
                 found = list_differences(kept.deterministic(), made.deterministic())
                 differences += [f"{upstream.kind} {upstream.key[:12]}, {each}" for each in found]
-            else:
-                _copy(kept, store, elsewhere)
         again = run_stage(stage, elsewhere, data_dir)
     return Verification(
         key=record.key,
@@ -128,6 +135,10 @@ def _read(store: Store, key: str) -> Record:
     return record
 
 
+def _has_all(store: Store, record: Record) -> bool:
+    return not record.artifacts.keys() & set(store.left_out)
+
+
 def _copy(record: Record, store: Store, elsewhere: Store) -> None:
     for role, artifact in record.artifacts.items():
         suffix = artifact.file[artifact.file.rindex(".") :]
@@ -141,12 +152,16 @@ def _find_runs(store: Store, record: Record) -> tuple[list[str], list[str]]:
     for name in store.list_studies():
         try:
             study = store.load_study(name)
-            if (stage := study.stages.get(record.key)) is not None:
-                cell = study.cells[stage.cell]
-                runs.append(f"study {name}, {cell.protocol} {cell.data} {cell.method}, {stage.replicate}")
-                store.require_planned(study, record.key, record.stage)
         except StoreError as error:
-            faults.append(str(error))
+            note(f"whether this is a stage of study {name} is not known: {error}")
+            continue
+        if (stage := study.stages.get(record.key)) is not None:
+            cell = study.cells[stage.cell]
+            runs.append(f"study {name}, {cell.protocol} {cell.data} {cell.method}, {stage.replicate}")
+            try:
+                store.require_planned(study, record.key, record.stage)
+            except StoreError as error:
+                faults.append(str(error))
     return runs, faults
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lt_rebalance.cli.main import main
+from lt_rebalance.commands import verification
 from lt_rebalance.commands.verification import list_differences, prepare_verification
 from lt_rebalance.files.filesystem import LocalFilesystem
 from lt_rebalance.stages.kinds import run_stage
@@ -179,6 +180,39 @@ def test_result_that_a_study_gives_to_another_run_is_a_fault(
     (fault,) = answer["faults"]
     assert code == 1 and "studies/study.json is damaged" in fault and "seed must be 1" in fault
     assert answer["runs"] == ["study study, small 1/2 small_mlp_cgan_leaky, seed 1 with generator 0"]
+    (Path(store.location) / "studies" / "study.json").unlink()
+
+
+def test_study_that_cannot_be_read_is_a_note_and_no_fault(
+    store: Store, stage: ClassifierStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(store.location) / "studies" / "other.json"
+    other.parent.mkdir(exist_ok=True)
+    other.write_bytes(b"{")
+    try:
+        code = main(["verify", stage.key, "--storage", store.location])
+    finally:
+        other.unlink()
+    out, err = capsys.readouterr()
+    assert code == 0 and "fault" not in out
+    assert "note: whether this is a stage of study other is not known: " in err
+
+
+def test_damaged_files_of_a_stage_that_it_needs_are_refused_before_any_training(
+    store: Store, stage: ClassifierStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stage.generator_stage is not None
+    generator = store.read_record(stage.generator_stage.key)
+    assert generator is not None
+    weights = Path(store.location) / "stages" / generator.key / generator.artifacts["weights"].file
+    content = weights.read_bytes()
+    try:
+        weights.write_bytes(b"other weights")
+        assert main(["verify", stage.key, "--storage", store.location]) == 2
+    finally:
+        weights.write_bytes(content)
+    shown = capsys.readouterr().err
+    assert "does not have the sha256" in shown and "To resume" not in shown
 
 
 def test_stage_that_cannot_be_run_here_is_refused(
@@ -228,7 +262,9 @@ def test_stage_that_no_code_could_have_made_is_named(
     assert message in shown
 
 
-def test_full_disk_of_temporary_files_ends_what_has_begun_by_its_name(
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_full_disk_of_temporary_files_is_named(
+    has_begun: bool,
     store: Store,
     stage: ClassifierStage,
     tmp_path: Path,
@@ -239,8 +275,11 @@ def test_full_disk_of_temporary_files_ends_what_has_begun_by_its_name(
         raise OSError(errno.ENOSPC, "No space left on device", "x")
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(LocalFilesystem, "replace", refuse)
-    assert main(["verify", stage.key, "--storage", store.location]) == 1
+    if has_begun:
+        monkeypatch.setattr(verification, "run_stage", refuse)
+    else:
+        monkeypatch.setattr(LocalFilesystem, "replace", refuse)
+    assert main(["verify", stage.key, "--storage", store.location]) == (1 if has_begun else 2)
     shown = capsys.readouterr().err
     assert f"temporary files cannot be written in {tmp_path} (No space left on device); free space" in shown
     assert "in TMPDIR" in shown and "--storage" not in shown.partition("\n")[0]
