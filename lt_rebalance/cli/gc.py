@@ -11,7 +11,7 @@ from lt_rebalance.ground.exits import EXIT_INCOMPLETE, note
 from lt_rebalance.ground.text import count, one_line
 from lt_rebalance.images.upload import list_uploads
 from lt_rebalance.store import Store, StoreError
-from lt_rebalance.store.lease import WAIT, Lease, find_holder
+from lt_rebalance.store.lease import Lease, find_holder
 from lt_rebalance.store.presence import read_notes
 
 TITLE = "lt-rebalance gc"
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
         return _show(_find(store, options, is_held=holder is not None), options)
     try:
         # No process may begin to need a file during its deletion, so this process takes the lease.
-        with Lease(store.files, store.location, TITLE, remedy=WAIT) as lease:
+        with Lease(store.files, store.location, TITLE) as lease:
             garbage = _find(store, options, is_held=False)
             return _show(remove_garbage(store, garbage, lease.confirm), options)
     except StorageError:

@@ -16,7 +16,7 @@ from lt_rebalance.ground.exits import EXIT_INCOMPLETE, Work, note
 from lt_rebalance.ground.own_file import bring, list_needed, require_at_hand
 from lt_rebalance.ground.text import count, make_console, one_line
 from lt_rebalance.store import Store, StoreError, open_store
-from lt_rebalance.store.lease import WAIT, Lease
+from lt_rebalance.store.lease import Lease
 from lt_rebalance.studies.ledger import Ledger
 from lt_rebalance.studies.plan import Plan, plan_from_description
 from lt_rebalance.studies.stage import RESULTS_VERSION
@@ -108,7 +108,7 @@ def _prepare_again(
     from lt_rebalance.cluster.session import RaySession
     from lt_rebalance.commands.running import run_pending
 
-    lease = stack.enter_context(Lease(store.files, store.location, plan.study.name, remedy=WAIT))
+    lease = stack.enter_context(Lease(store.files, store.location, plan.study.name))
     share_images([stage.data.dataset for stage in plan.stages.values()], store, options)
     ledger = Ledger(plan, store)
     ledger.forget_failures()

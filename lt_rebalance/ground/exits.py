@@ -168,7 +168,7 @@ def _name_cause(error: BaseException, *, has_begun: bool) -> tuple[str, str]:
     if isinstance(error, StoreError | StorageError):
         return "storage", words
     if cannot_be_written(error):
-        return "storage", f"{words}; free space, or give another --storage"
+        return "storage", f"{words}; free space, or give another store"
     if (own := describe_own(error)) is not None:
         return "own file", own
     if isinstance(error, OSError) and error.errno is not None:

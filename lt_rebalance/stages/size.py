@@ -54,7 +54,7 @@ def check_space(location: str, pending: Mapping[str, AnyStage], num_at_once: int
     if free < working + KEPT_BYTES:
         raise ValueError(
             f"the disk of {location} has {format_bytes(free)} left, and the checkpoints of what trains at a "
-            f"time take {format_bytes(working)}; make room, or name another --storage"
+            f"time take {format_bytes(working)}; make room, or name another store"
         )
     if free < needed:
         _log.warning(

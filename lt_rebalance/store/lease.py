@@ -31,7 +31,6 @@ from lt_rebalance.store.presence import BEAT_S, PROCESS, STALE_S, Process
 RELEASE_S = 5.0
 """limit for the last write; a lease whose place does not answer is found stale instead"""
 DIRECTORY = "lease"
-WAIT = "wait for its end"
 _POLL_S = 0.2
 
 _log = logging.getLogger(__name__)
@@ -83,7 +82,6 @@ class Lease:
         location: str,
         title: str,
         *,
-        remedy: str = f"{WAIT}, or name another --storage",
         beat_s: float = BEAT_S,
         stale_s: float = STALE_S,
         clock: Callable[[], float] = time.monotonic,
@@ -93,7 +91,6 @@ class Lease:
         Args:
             location: of the store, for messages.
             title: the study or search that uses the store.
-            remedy: what helps while another process has the lease.
             beat_s: seconds between heartbeats, the same for all processes of this store.
             stale_s: a holder counts as dead after this many seconds without a heartbeat.
             clock: monotonic seconds, never compared with other clocks.
@@ -101,7 +98,6 @@ class Lease:
         self._files = files
         self._location = location
         self._holder = Holder(title=title)
-        self._remedy = remedy
         self._beat_s = beat_s
         self._stale_s = stale_s
         self._clock = clock
@@ -185,7 +181,8 @@ class Lease:
             if newest != seen:
                 if seen is not None and not is_free:
                     raise LeaseError(
-                        f"{self._location} is in use: {holder or 'by an unreadable lease'}; {self._remedy}"
+                        f"{self._location} is in use: {holder or 'by an unreadable lease'}; "
+                        "wait for its end, or name another store"
                     )
                 if not is_free:
                     _log.warning(

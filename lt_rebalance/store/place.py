@@ -68,7 +68,7 @@ class Place:
             return None
         except ValueError as error:
             raise StoreError(
-                f"{self.location}/store.json is damaged ({error}); restore it or use another --storage"
+                f"{self.location}/store.json is damaged ({error}); restore it or use another store"
             ) from None
         return self._check_version(found, wanted)
 
@@ -80,7 +80,7 @@ class Place:
             takes = {"format": STORE_FORMAT, "results_version": "any" if wanted is None else version}
             raise StoreError(
                 f"{self.location} holds results of version {found}, this code takes {takes}; "
-                "use another --storage, or the code that made it"
+                "use another store, or the code that made it"
             )
         assert isinstance(version, int)
         return version

@@ -367,14 +367,14 @@ def test_storage_that_holds_something_else_is_refused_and_untouched(
     [
         (
             json.dumps({"format": STORE_FORMAT, "results_version": RESULTS_VERSION + 1}),
-            ["results of version", f"'results_version': {RESULTS_VERSION + 1}", "use another --storage"],
+            ["results of version", f"'results_version': {RESULTS_VERSION + 1}", "use another store"],
         ),
         (
             json.dumps({"format": STORE_FORMAT + 1, "results_version": RESULTS_VERSION}),
-            [f"'format': {STORE_FORMAT + 1}", "use another --storage"],
+            [f"'format': {STORE_FORMAT + 1}", "use another store"],
         ),
-        ("[]", ["use another --storage"]),
-        ("{", ["store.json is damaged", "use another --storage"]),
+        ("[]", ["use another store"]),
+        ("{", ["store.json is damaged", "use another store"]),
     ],
     ids=["results version", "format", "no version", "damaged"],
 )

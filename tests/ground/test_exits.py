@@ -44,7 +44,7 @@ ENDINGS: list[tuple[BaseException, bool, tuple[str, int, str, bool]]] = [
     (StorageError("silent"), False, ("storage", 2, "error: silent", False)),
     (StorageError("silent"), True, ("storage", 1, "error: silent", True)),
     (DataError("no images"), True, ("input", 1, "error: no images", True)),
-    (FULL, False, ("storage", 2, "free space, or give another --storage", False)),
+    (FULL, False, ("storage", 2, "free space, or give another store", False)),
     (FULL, True, ("storage", 1, "No space left on device", True)),
     (TOO_MANY_FILES, False, ("system", 2, "error: Too many open files: /store/y", False)),
     (TOO_MANY_FILES, True, ("system", 1, "error: Too many open files: /store/y", True)),

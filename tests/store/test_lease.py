@@ -69,7 +69,7 @@ def test_second_driver_is_refused_with_the_name_of_the_first(root: Path) -> None
     with make_lease(root, "first"), pytest.raises(LeaseError) as error, make_lease(root, "second"):
         pass
     process = Process()
-    for part in ("the store is in use: first, process", str(process.pid), process.host, "--storage"):
+    for part in ("the store is in use: first, process", str(process.pid), process.host, "name another store"):
         assert part in str(error.value)
 
 
