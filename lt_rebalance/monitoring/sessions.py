@@ -33,15 +33,18 @@ _BEGIN = fields({**_ID, "command": label, "host": label, "num_stages": whole(1)}
 _TOLD = fields({**_ID, "num_done": whole(), "left_s": optional(_SECONDS)})
 _END = fields({**_ID, "end": label})
 DONE = "done"
-_BEGINS = r"(?<![\w.:/~])"
-_QUOTED = re.compile(r"""(?P<before>(?P<quote>['"])(--[\w-]+=)?)/((?!(?P=quote))[^\n])*/""")
+_BEGINS = r"(?:(?<![\w.:/~])|(?<=:)(?!//)|(?<=file://)|(?<=sqlite:///))"
+"""not in a URL, but in one of a file"""
+_QUOTED = re.compile(
+    r"""(?P<before>(?P<quote>['"])(--[\w-]+=)?(file://|sqlite:///)?)/((?!(?P=quote))[^\n])*/"""
+)
 _BARE = re.compile(rf"""{_BEGINS}/((\\u[0-9a-f]{{4}}|[^\s/"'=\\])+/)+""")
 
 
 def hide_directories(log: bytes) -> bytes:
     """Return a log, of sessions or of a stage, whose absolute paths are file names: it can be published.
 
-    A path without quotes ends at a space, except in the user's home and in the current directory.
+    A path without quotes ends at a space, except in the home of who publishes and in the current directory.
     """
     text = log.decode(errors="surrogateescape")
     for place in (os.getcwd(), os.path.expanduser("~")):
