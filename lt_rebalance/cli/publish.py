@@ -50,7 +50,7 @@ _WRITTEN = (REPORT, README, ARCHIVE)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Publish a study; its folder changes only if everything is right, but for what a killed publish left."""
+    """Publish a study; its folder changes only if all is right, except what a killed publish left."""
     folder = Path(options.folder)
     if not folder.is_dir():
         raise ValueError(

@@ -19,10 +19,10 @@ from lt_rebalance.ground.values import (
     LARGEST,
     LARGEST_S,
     MisfitError,
+    Shape,
     anything,
     as_object,
     digest,
-    either,
     fields,
     flag,
     inside,
@@ -67,7 +67,6 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 _RANGES |= {f"{split}_{each}": bounds for each, bounds in _RANGES.items() for split in _SPLITS.values()}
 _ANY = (-LARGEST, LARGEST)
-_STAGE = either(GENERATOR_STAGE, CLASSIFIER_STAGE)
 _WORDS = optional(label)
 PROVENANCE = fields(
     {},
@@ -154,15 +153,19 @@ def check_record(values: Any) -> None:  # Any: a JSON value
 def check_outcome(state: Any, stage: Any, metrics: Any) -> None:  # Any: JSON values
     """Raise a ValueError unless these are valid as state, stage and metrics of a record."""
     one_of(*STATES)(state)
-    _STAGE(stage)
+    _shape_of(as_object(stage).get("kind"))(stage)
     mapping_of(number())(metrics)
     is_full = any(set(needed) <= metrics.keys() for needed in _NEEDED.values())
     require(is_full == (state == "complete"), "metrics", f"those of a {state} training", sorted(metrics))
 
 
+def _shape_of(kind: object) -> Shape:
+    return GENERATOR_STAGE if kind == "generator" else CLASSIFIER_STAGE
+
+
 def _check_stage(values: Mapping[str, Any]) -> None:
     kind, stage = values["kind"], values["stage"]
-    inside("stage", GENERATOR_STAGE if kind == "generator" else CLASSIFIER_STAGE, stage)
+    inside("stage", _shape_of(kind), stage)
     require(stage["kind"] == kind, "stage.kind", f"{kind!r} equal to the record's kind", stage["kind"])
     what = "the sha256 of the stage that it states; the record is foreign"
     require(stage_key(stage) == values["key"], "key", what, values["key"])
