@@ -222,7 +222,9 @@ def test_gc_beside_a_search_in_another_space_of_processes_deletes_nothing(
     before = snapshot(Path(directory.location), without="lease")
     assert main(["gc", directory.location, *options]) == 2
     refusal = capsys.readouterr().err
-    assert "is in use: small, process 1 on" in refusal and refusal.endswith("; wait for its end\n")
+    assert "is in use: small, process 1 on" in refusal and refusal.endswith(
+        "; wait for its end, or name another store\n"
+    )
     assert main(["gc", "--dry-run", directory.location]) == 0
     assert "; gc would be refused while it is at work" in capsys.readouterr().err
     assert snapshot(Path(directory.location), without="lease") == before
