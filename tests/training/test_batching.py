@@ -229,7 +229,7 @@ def test_every_c_and_batch_size_is_planned_without_a_batch_of_one_or_refused(
             cell = make_cell(protocol, dataset="fashion_mnist_mini", c=c, method="cgan", generator=generator)
             study = Study(name="s", cells=(cell,), seeds=(0,))
             if batch_size == 1 and generator in NEEDS_TWO:
-                with pytest.raises(ValueError, match=rf"cell {cell}: .* got \d+ items in batches of 1"):
+                with pytest.raises(ValueError, match=rf"cell {cell}: .* got [\d,]+ items in batches of 1"):
                     compile_study(study, cpu_execution)
                 continue
             stage = compile_study(study, cpu_execution).runs[0].stage.generator_stage
