@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lt_rebalance.images.load import OwnSet, load_own
+from lt_rebalance.images.options import OwnOptions
+
 CLASSES = ("cat", "dog", "eel")
 COUNTS = {"train": (6, 4, 3), "test": (2, 3, 1)}
 SIDE = 16
@@ -54,3 +57,13 @@ def write_npz(path: Path, arrays: Mapping[str, Any]) -> Path:
     """Write arrays; return the path."""
     np.savez_compressed(path, **arrays)
     return path
+
+
+def get(path: Path, **options: object) -> OwnSet:
+    """Read a set with these options."""
+    return load_own(str(path), OwnOptions(**options))[0]  # type: ignore[arg-type]
+
+
+def identity(path: Path, **options: object) -> str:
+    """Return the name under which the images of a set are known."""
+    return get(path, **options).spec.identity
