@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from playwright.sync_api import sync_playwright
 
 import analysis.__main__
@@ -35,6 +36,7 @@ from lt_rebalance.data.long_tail import VALIDATION_PER_CLASS, choose_validation
 from lt_rebalance.ground.metrics import COLLAPSED_BELOW
 from lt_rebalance.ground.plain import parse_value
 from lt_rebalance.methods.registry import METHODS
+from lt_rebalance.methods.weighing import effective_number, inverse_frequency
 from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.studies.overrides import change_study, read_overrides
 from lt_rebalance.studies.protocols import PROTOCOLS, step_budget
@@ -300,6 +302,16 @@ def test_results_of_published_studies_are_those_of_their_reports() -> None:
     assert far == {("7/9", "none"), ("1/2", "none"), ("7/9", "mlp_cgan_leaky")}
     picture = (ROOT / "docs" / "assets" / "accuracy-sample.png").read_bytes()
     assert picture == (ROOT / "studies/sample/report/figures/f1-replicates-2.png").read_bytes()
+
+
+def test_mean_weights_that_the_settings_state_are_those_of_the_methods() -> None:
+    counts_LK = torch.tensor([[int(5_000 * 0.01 ** (place / 9)) for place in range(10)]])
+    text = " ".join((ROOT / "docs" / "settings.md").read_text(encoding="utf-8").split())
+    for weights_LK, stated in (
+        (effective_number(counts_LK, 0.9999), "has a mean weight of {:.2f} by `class_balanced`"),
+        (inverse_frequency(counts_LK, 1.0), "and {:.2f} by `weighted_cross_entropy`"),
+    ):
+        assert stated.format(float((weights_LK * counts_LK).sum() / counts_LK.sum())) in text
 
 
 def describe_measure(cell: dict[str, str], measure: str, of: str) -> str:
