@@ -41,7 +41,7 @@ KNOWN_COSTS: dict[tuple[str, int, ImageShape], NetworkCost] = {
         (CLASSIFIERS["resnet20"], 61_642_496, True, 269_434, 1_157_440),
         (CLASSIFIERS["resnet20_group_norm"], 61_642_496, False, 269_434, 1_158_656),
         (CLASSIFIERS["resnet32"], 104_994_560, True, 463_866, 1_859_904),
-        (PAPER_GAN.partner, 2_937_344, False, 1_470_565, 19_312),
+        (PAPER_GAN.partner, 2_937_344, False, 1_470_565, 24_688),
         (GENERATORS["small_mlp_cgan_leaky"], 1_121_280, False, 562_292, 9_728),
         (GENERATORS["mlp_cgan_relu"], 2_972_672, False, 1_489_012, 10_752),
         (GENERATORS["mlp_cgan_leaky"], 2_972_672, False, 1_489_012, 17_920),
