@@ -29,6 +29,8 @@ class Account:
     num_seeds: int
     num_whole: int
     """seeds at which every run has a result"""
+    unfinished: Mapping[int, tuple[int, int]]
+    """by seed that is not counted yet: how many of its runs have ended, of how many"""
     has_samples: bool
     """whether the archive has images that generators drew, beside real ones"""
     sessions: Sequence[Session]
@@ -71,6 +73,7 @@ def describe(account: Account) -> str:
         example=account.records[-1].key[:_DIGITS],
         num_seeds=account.num_seeds,
         num_whole=account.num_whole,
+        unfinished=account.unfinished,
         has_samples=account.has_samples,
         runs={state: status.runs[state] for state in ("planned", *RUN_STATES)},
         stages=status.stages,

@@ -13,7 +13,8 @@ from lt_rebalance.ground.exits import EXIT_INCOMPLETE, Parser
 from lt_rebalance.ground.plain import to_plain
 from lt_rebalance.ground.text import count
 from lt_rebalance.registration.cells import Cells, describe_difference, register_cells
-from lt_rebalance.registration.study_plan import StudyPlan, list_keys_by_seed, list_whole_seeds, read_plan
+from lt_rebalance.registration.seeds import list_keys_by_seed, list_whole_seeds
+from lt_rebalance.registration.study_plan import StudyPlan, read_plan
 from lt_rebalance.store import Store
 from lt_rebalance.store.place import PLAN
 from lt_rebalance.studies.plan import Plan, describe_cell

@@ -28,13 +28,14 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from lt_rebalance.ground.text import count
 from lt_rebalance.ground.values import fields, label, list_of, mapping_of, name, text, whole
 from lt_rebalance.registration.cells import Cells, describe_difference, register_cells
+from lt_rebalance.registration.seeds import list_keys_by_seed
 from lt_rebalance.stages.installation import import_beside
 from lt_rebalance.store import Store
 from lt_rebalance.store.documents import search_path
 from lt_rebalance.store.place import PLAN
-from lt_rebalance.store.records import NOT_APPLICABLE, Record
 from lt_rebalance.store.study_document import StudyDocument
 from lt_rebalance.studies.overrides import read_toml
 
@@ -140,11 +141,11 @@ class StudyPlan:
                 f"or gone in {found}; restore it, and append what is new"
             )
 
-    def require_seeds(self, num_seeds: int, *, least: int = 1) -> None:
-        """Raise a ValueError unless this number of seeds is planned."""
+    def require_seeds(self, num_seeds: int, *, least: int = 1, what: str = "seed") -> None:
+        """Raise a ValueError unless this number of seeds is planned; `what` names one of them."""
         if not least <= num_seeds <= self.seeds:
             raise ValueError(
-                f"study {self.name} has {num_seeds} seed{'s' * (num_seeds != 1)}, and {self.name}/{PLAN} "
+                f"study {self.name} has {count(num_seeds, what)}, and {self.name}/{PLAN} "
                 f"registers {least} to {self.seeds}; run that many, or list the change at the end of the plan"
                 + ("; publish --partial publishes fewer as an interim state" if num_seeds < least else "")
             )
@@ -211,9 +212,9 @@ def require_registered(plan: StudyPlan, document: StudyDocument, *, is_partial: 
         is_partial: whether fewer seeds than the stopping rule asks for are allowed.
     """
     plan.require_cells(register_cells(document.cells))
-    num_seeds, odd = divmod(len(document.runs), len(document.cells))
+    num_seeds = len(list_keys_by_seed(document))
     plan.require_seeds(num_seeds, least=1 if is_partial else plan.least_seeds)
-    if odd or num_seeds != len(list_keys_by_seed(document)):
+    if len(document.runs) != num_seeds * len(document.cells):
         raise ValueError(f"study {plan.name} does not have every cell at every seed; run its sweep again")
     plan.require_kept(document)
 
@@ -225,24 +226,3 @@ def require_searches(document: StudyDocument, store: Store) -> None:
             f"{store.location} lacks search {min(absent)}, from which study {document.name} has values; copy "
             f"{search_path(min(absent))} from the store that --tuned named"
         )
-
-
-def list_keys_by_seed(document: StudyDocument) -> dict[tuple[int, int, int], list[str]]:
-    """Return the keys of the runs of each seed, by the seeds of classifier, subset and generator."""
-    keys: dict[tuple[int, int, int], list[str]] = {}
-    for run in document.runs:
-        generator_seed = run.seed if run.generator_seed is None else run.generator_seed
-        keys.setdefault((run.seed, run.subset_seed, generator_seed), []).append(run.key)
-    return keys
-
-
-def list_whole_seeds(document: StudyDocument, store: Store) -> list[tuple[int, int, int]]:
-    """Return the seeds at which every run has a result."""
-    by_seed = list_keys_by_seed(document)
-    return [seed for seed, keys in by_seed.items() if all(_has_result(store, key) for key in keys)]
-
-
-def _has_result(store: Store, key: str) -> bool:
-    """Whether a run has a result, or is not applicable, which is one."""
-    outcome = store.read_outcome(key)
-    return isinstance(outcome, Record) or (outcome is not None and outcome.cause == NOT_APPLICABLE)

@@ -20,9 +20,12 @@ from lt_rebalance.cli import publish as command
 from lt_rebalance.cli.main import main
 from lt_rebalance.files import archive
 from lt_rebalance.monitoring.sessions import SessionLog, sessions_path
+from lt_rebalance.registration import contents
 from lt_rebalance.registration.cells import register_cells
+from lt_rebalance.registration.seeds import leave_out_unfinished
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import Failure
+from lt_rebalance.store.study_document import StudyDocument
 from lt_rebalance.studies.plan import compile_study, describe_plan
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
@@ -307,7 +310,8 @@ def test_real_images_of_ones_own_are_not_published(
     assert publish()[0] == 0 and "samples" in list_roles()
     assert list(folder.glob("report/figures/f8-[ns]*"))
     assert "--dataset" not in (folder / "README.md").read_text()
-    monkeypatch.setattr(command, "is_own_name", lambda name: True)
+    for module in (command, contents):
+        monkeypatch.setattr(module, "is_own_name", lambda name: True)
     assert publish()[0] == 0 and "samples" not in list_roles()
     readme = (folder / "README.md").read_text()
     assert " --dataset PATH" in readme and "\nThe images, fashion\\_mnist\\_mini, are not part of" in readme
@@ -337,6 +341,87 @@ def test_published_failure_names_no_directory(publish: Publish, folder: Path, st
         failure = Failure.from_json(file.read(name))
     assert failure.error == "no z"
     assert failure.traceback == 'Traceback:\n  File "x.py", line 1\n    it\'s at y'
+
+
+def lose_runs(store: Store, *places: int) -> None:
+    """Remove results of runs of `store`: two cells at seed 0, two at seed 1, two at seed 2."""
+    runs = sorted(store.load_study(NAME).runs, key=lambda run: (run.seed, run.cell))
+    for place in places:
+        Path(store.location, "stages", runs[place].key, "result.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("lost", "kept", "unfinished"),
+    [
+        ([], [0, 1, 2], {}),
+        ([4], [0, 1], {2: (1, 2)}),
+        ([4, 5], [0, 1], {2: (0, 2)}),
+        ([3, 5], [0], {1: (1, 2), 2: (1, 2)}),
+        ([1, 2, 3, 4], [0], {1: (0, 2), 2: (1, 2)}),
+        ([0, 3], [0, 1, 2], {}),  # seed 2 is whole, so that seed 1 has a gap
+    ],
+)
+def test_last_seeds_without_all_runs_are_unfinished(
+    lost: list[int], kept: list[int], unfinished: dict[int, tuple[int, int]], store: Store
+) -> None:
+    lose_runs(store, *lost)
+    document = store.load_study(NAME)
+    counted, found = leave_out_unfinished(document, store)
+    assert found == unfinished and sorted({run.seed for run in counted.runs}) == kept
+    assert counted.cells == document.cells and len(counted.runs) == 2 * len(kept)
+
+
+def test_seeds_that_belong_together_are_left_together(store: Store) -> None:
+    document = store.load_study(NAME)
+    runs = tuple(dataclasses.replace(run, subset_seed=7) for run in document.runs)
+    lose_runs(store, 4)
+    apart = dataclasses.replace(document, runs=runs)
+    assert leave_out_unfinished(apart, store) == (apart, {})
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unprinted_figures")
+def test_unfinished_seed_is_kept_and_not_counted(
+    publish: Publish, folder: Path, store: Store, tmp_path: Path
+) -> None:
+    plan = folder / "plan.toml"
+    plan.write_text(plan.read_text().replace("least_seeds = 3", "least_seeds = 2"))
+    document = store.load_study(NAME)
+    store.write_study(leave_out_seed(document, 2))
+    assert publish()[0] == 0
+    before = read_files(folder / "report")
+
+    store.write_study(document)
+    lose_runs(store, 5)
+    code, out, _ = publish()
+    assert code == 0 and "note: seed 2 is not finished (1 of 2 runs), and is not counted" in out
+    text = (folder / "README.md").read_text()
+    assert "**Seed 2 is not finished.** 1 of its 2 runs have ended." in text and "**Interim.**" not in text
+    assert "2 cells at 2 seeds: planned 4, complete 4, failed 0" in text and "Incomplete" not in text
+    after = read_files(folder / "report")
+    tables = {name for name in before if name.endswith(".csv")}
+    assert len(tables) > 5 and {name: after[name] for name in tables} == {
+        name: before[name] for name in tables
+    }
+
+    with zipfile.ZipFile(folder / "store.zip") as file:
+        file.extractall(tmp_path / "more")
+    more = open_store(str(tmp_path / "more"), RESULTS_VERSION, create=False)
+    assert more is not None and {run.seed for run in more.load_study(NAME).runs} == {0, 1}
+    ended = {run.key for run in document.runs if more.read_record(run.key) is not None}
+    assert len(ended) == 5 and {run.key for run in document.runs if run.seed < 2} < ended
+
+
+def leave_out_seed(document: StudyDocument, seed: int) -> StudyDocument:
+    return dataclasses.replace(document, runs=tuple(run for run in document.runs if run.seed != seed))
+
+
+def test_too_few_finished_seeds_are_refused(publish: Publish, folder: Path, store: Store) -> None:
+    lose_runs(store, 5)
+    code, _, err = publish()
+    assert code == 2 and "study pilot has 2 finished seeds, and pilot/plan.toml registers 3 to 4" in err
+    assert "publish --partial publishes fewer as an interim state" in err
+    assert list(folder.iterdir()) == [folder / "plan.toml"]
 
 
 def test_study_without_any_result_is_not_published(publish: Publish, folder: Path, store: Store) -> None:
