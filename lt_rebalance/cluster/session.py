@@ -40,7 +40,7 @@ _KV_OF_DASHBOARD = ray_constants.KV_NAMESPACE_DASHBOARD
 
 # On a busy machine Ray's own limits are too short. A process reads them once, for every Ray that it starts,
 # so they never change.
-_RAYS_OWN_LIMITS = {
+RAYS_OWN_LIMITS = {
     "RAY_gcs_server_port_wait_time_s": f"{START_S:.0f}",
     "RAY_gcs_rpc_server_connect_timeout_s": f"{START_S:.0f}",
     "RAY_worker_register_timeout_seconds": f"{START_S:.0f}",
@@ -252,7 +252,7 @@ def _local_ray() -> Iterator[None]:
                 RAY_TMPDIR=str(directory),
                 RAY_AUTH_TOKEN=None,
                 RAY_AUTH_TOKEN_PATH=str(token),
-                **_RAYS_OWN_LIMITS,
+                **RAYS_OWN_LIMITS,
             )
         )
         stack.callback(AuthenticationTokenLoader.instance().reset_cache)

@@ -189,6 +189,7 @@ def test_an_empty_table_is_a_comment() -> None:
 # pdflatex
 
 
+@pytest.mark.slow
 def test_hostile_names_and_long_words_compile(tmp_path: Path) -> None:
     word = "w" * 200
     table = make_table(

@@ -212,6 +212,7 @@ def test_tables_name_every_end_and_the_choice(search: SearchResults) -> None:
     assert any("learning_rate: 5e-05 to 0.01, on a log scale" in note for note in trials.notes)
 
 
+@pytest.mark.slow
 def test_tables_in_latex_have_six_columns_with_the_objectives_and_compile(
     search: SearchResults, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from lt_rebalance.studies.stage import RESULTS_VERSION
 from sweeps import full_grid
 from tests.places import BucketPlace
 from tests.ray_faults import BROKEN_WORKER
+from tests.ray_nodes import started_head
 from tests.s3_server import S3Server, environment
 
 pytestmark = pytest.mark.slow
@@ -31,14 +32,13 @@ def cluster(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> It
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", str(here))
         patch.chdir(tmp_path_factory.mktemp("head"))
-        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        patch.chdir(tmp_path_factory.mktemp("worker"))
-        started.add_node(num_cpus=1)
-        patch.chdir(here)
-        ray.init(address=started.address, log_to_driver=False)
-        yield started
-        ray.shutdown()
-        started.shutdown()
+        with started_head() as started:
+            patch.chdir(tmp_path_factory.mktemp("worker"))
+            started.add_node(num_cpus=1)
+            patch.chdir(here)
+            ray.init(address=started.address, log_to_driver=False)
+            yield started
+            ray.shutdown()
 
 
 def open_at(location: str) -> Store:

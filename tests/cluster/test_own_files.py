@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import ray
-from ray.cluster_utils import Cluster
 
 from lt_rebalance.cli.main import main as look
 from lt_rebalance.commands.sweep import main
 from lt_rebalance.store import open_store
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from sweeps import full_grid
+from tests.ray_nodes import started_head
 
 pytestmark = pytest.mark.slow
 
@@ -71,13 +71,12 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name in ("head", "worker", "here"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "head")
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    monkeypatch.chdir(tmp_path / "worker")
-    started.add_node(num_cpus=1)
-    monkeypatch.chdir(tmp_path / "here")
-    yield started.address
-    ray.shutdown()
-    started.shutdown()
+    with started_head() as started:
+        monkeypatch.chdir(tmp_path / "worker")
+        started.add_node(num_cpus=1)
+        monkeypatch.chdir(tmp_path / "here")
+        yield started.address
+        ray.shutdown()
 
 
 def test_methods_and_networks_of_ones_own_run_on_nodes_that_have_no_such_file_and_their_errors_are_told(

@@ -309,7 +309,7 @@ def test_limits_that_ray_reads_once_a_process_do_not_follow_our_own(
     seen = []
 
     def start(_: Path) -> None:
-        seen.append({os.environ[name] for name in cluster._RAYS_OWN_LIMITS})
+        seen.append({os.environ[name] for name in cluster.RAYS_OWN_LIMITS})
         raise ClusterError("made up")
 
     monkeypatch.setattr(cluster, "_start", start)

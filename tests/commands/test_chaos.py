@@ -24,6 +24,7 @@ from lt_rebalance.training.configs import Budget, Execution
 from tests import linear_network
 from tests.cluster.test_runner import run_on_ray
 from tests.commands.test_resume import AXES, BUDGETS, EXECUTION, NUM_STAGES, ROOT, find_results, start_command
+from tests.ray_nodes import started_head
 from tests.store.test_full_disk import mounted, open_at
 from tests.tiny import TINY
 
@@ -61,15 +62,12 @@ def test_node_that_dies_gives_its_work_to_the_other(
     ledger = Ledger(
         compile_study(Study(name="study", cells=(long_cell,), seeds=(0, 1)), cpu_execution), store
     )
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
+    with started_head() as cluster:
         kill_node = KillNode(cluster, tmp_path / "store")
         with ray_cluster(cluster.address):
             run_on_ray(ledger, store, check=kill_node)
         assert kill_node.is_done
         assert ledger.summary() == "planned=2 complete=2 failed=0 diverged=0 missing=0"
-    finally:
-        cluster.shutdown()
     for run in ledger.plan.runs:
         assert ledger.records[run.key].deterministic() == run_stage(run.stage, plain).deterministic()
         assert ledger.records[run.key].timing.num_errors == 0
