@@ -22,6 +22,7 @@ from analysis.reader import (
     StoreReader,
     find_studies,
 )
+from analysis.unfinished import Unfinished, leave_out_unfinished
 from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.imbalance import is_balanced
 from lt_rebalance.ground.metrics import leading_metric, metric_names
@@ -66,6 +67,8 @@ class Results:
     registered_seeds: Mapping[str, tuple[int, int, int]]
     """by study that registered its seeds: how many have the results of all runs, how many its plan registers,
     and the fewest of its stopping rule"""
+    unfinished: Mapping[str, Unfinished]
+    """by registered study that has some: its last seeds at which runs are missing; nothing counts them"""
     cells: pd.DataFrame
     """one row per cell, in the order of the paper: names, and the configuration in dotted columns"""
     tunings: pd.DataFrame
@@ -121,7 +124,7 @@ def collect(location: str, *, studies: Sequence[str] = (), allow: Collection[str
 
 
 def read_results(location: str, *, studies: Sequence[str] = (), allow: Collection[str] = ()) -> Results:
-    """Read a store.
+    """Read a store. The last seeds of a registered study are left out while they lack runs.
 
     Args:
         location: directory of the store.
@@ -139,10 +142,26 @@ def read_results(location: str, *, studies: Sequence[str] = (), allow: Collectio
     if unknown := sorted(set(allow) - set(ALLOWANCES)):
         raise ValueError(f"unknown allowance {unknown[0]!r}; known: {', '.join(ALLOWANCES)}")
     store, names = find_studies(location, studies)
-    reader = StoreReader(store, {name: store.load_study(name) for name in names})
-    reader.read()
+    reader = _read_counted(store, {name: store.load_study(name) for name in names})
     check_completeness(reader, allow)
     return _assemble(reader)
+
+
+def _read_counted(store: Store, studies: Mapping[str, StudyDocument]) -> StoreReader:
+    """Read studies, registered ones without their unfinished seeds."""
+    reader = StoreReader(store, studies)
+    reader.read()
+    states = {key: reader.rows[key]["state"] for key in reader.runs}
+    pairs = {name: leave_out_unfinished(study, states) for name, study in studies.items()}
+    unfinished = {name: seeds for name, (_, seeds) in pairs.items() if seeds}
+    if not unfinished:
+        return reader
+    counted = {name: study for name, (study, _) in pairs.items()}
+    keys = {key for study in studies.values() for key in study.stages}
+    not_counted = keys.difference(*(study.stages for study in counted.values()))
+    reader = StoreReader(store, counted, unfinished, not_counted)
+    reader.read()
+    return reader
 
 
 def _count_whole_seeds(reader: StoreReader, study: StudyDocument) -> int:
@@ -215,6 +234,7 @@ def _assemble(reader: StoreReader) -> Results:
             for name, study in reader.studies.items()
             if study.registered is not None
         },
+        unfinished=reader.unfinished,
         cells=cells,
         tunings=pd.DataFrame(
             [each | {"cell": cell} for cell, each in reader.tunings.items()],

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from analysis.reader import UNKNOWN_CODE, StoreReader, digest
+from analysis.unfinished import describe_unfinished
 from lt_rebalance.ground.text import count
 from lt_rebalance.store.records import NOT_APPLICABLE
 
@@ -111,7 +112,10 @@ def describe_oddities(reader: StoreReader) -> tuple[str, ...]:
             notes.append(f"{what}: {_some(named)}")
     if len(reader.versions) > 1:
         notes.append(f"the results come from {len(reader.versions)} versions of the code")
-    known = {*reader.runs, *reader.generator_cells, *reader.first_keys.values()}
+    for study, seeds in reader.unfinished.items():
+        of_study = f" of study {study}" if len(reader.studies) > 1 else ""
+        notes.append(f"not counted while runs are missing{of_study}: {describe_unfinished(seeds)}")
+    known = {*reader.runs, *reader.generator_cells, *reader.first_keys.values(), *reader.not_counted}
     if others := len(set(reader.store.list_keys()) - known):
         notes.append(f"not read: {count(others, 'stage')} in the store of none of these studies")
     if quarantined := len(reader.store.list_quarantine()):

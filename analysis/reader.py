@@ -7,12 +7,13 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.unfinished import Unfinished
 from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.imbalance import count_groups, is_balanced, rank_groups
 from lt_rebalance.ground.metrics import METRICS, confusion_metrics, metric_names
@@ -60,9 +61,22 @@ def find_studies(location: str, studies: Sequence[str]) -> tuple[Store, Sequence
 class StoreReader:
     """Reads studies and records, each file once, and keeps what the frames need."""
 
-    def __init__(self, store: Store, studies: Mapping[str, StudyDocument]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        studies: Mapping[str, StudyDocument],
+        unfinished: Mapping[str, Unfinished] | None = None,
+        not_counted: Collection[str] = (),
+    ) -> None:
+        """Set what to read.
+
+        Args:
+            unfinished: by study: the seeds that were left out of it, and `not_counted`, their stages.
+        """
         self.store = store
         self.studies = studies
+        self.unfinished = unfinished or {}
+        self.not_counted = not_counted
         self._shown_datasets: dict[str, str] = {}
         """the name of each data set in all frames"""
         self.class_names: dict[str, tuple[str, ...]] = {}

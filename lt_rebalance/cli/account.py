@@ -29,8 +29,8 @@ class Account:
     num_seeds: int
     num_whole: int
     """seeds at which every run has a result"""
-    unfinished: Mapping[int, tuple[int, int]]
-    """by seed that is not counted yet: how many of its runs have ended, of how many"""
+    unfinished: Sequence[int]
+    """the last seeds, which the report leaves out"""
     has_samples: bool
     """whether the archive has images that generators drew, beside real ones"""
     sessions: Sequence[Session]

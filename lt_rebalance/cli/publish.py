@@ -1,7 +1,7 @@
 """`lt-rebalance publish`: write a finished study to its folder, so that everybody can check it."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,26 @@ from lt_rebalance.files.archive import (
     write_checksums,
 )
 from lt_rebalance.ground.text import count, format_bytes
-from lt_rebalance.monitoring.sessions import read_sessions
+from lt_rebalance.monitoring.sessions import (
+    hide_directories,
+    hide_directories_of,
+    read_sessions,
+    sessions_path,
+)
 from lt_rebalance.monitoring.stage_log import Attempts, log_path, read_attempts
 from lt_rebalance.monitoring.status import read_status
-from lt_rebalance.registration.contents import collect_contents
-from lt_rebalance.registration.seeds import leave_out_unfinished, list_keys_by_seed, list_whole_seeds
 from lt_rebalance.registration.study_plan import (
     StudyPlan,
+    list_runs_by_seed,
+    list_whole_seeds,
     read_plan,
     require_registered,
     require_searches,
 )
 from lt_rebalance.stages.provenance import driver_source
-from lt_rebalance.store.place import PLAN, WITH_IMAGES
+from lt_rebalance.store import Store
+from lt_rebalance.store.documents import search_path
+from lt_rebalance.store.place import PLAN, UNPUBLISHED, WITH_IMAGES
 from lt_rebalance.store.records import Record
 from lt_rebalance.store.study_document import StudyDocument
 from lt_rebalance.studies.plan import Plan, plan_from_description
@@ -55,16 +62,12 @@ def run(options: argparse.Namespace) -> int:
 
     store = open_existing(DEFAULT_STORE if options.storage is None else options.storage)
     document = store.load_study(registered.name)
-    counted, unfinished = leave_out_unfinished(document, store)
     require_registered(registered, document, is_partial=options.partial)
-    if not options.partial:
-        num_counted = len(list_keys_by_seed(counted))
-        registered.require_seeds(num_counted, least=registered.least_seeds, what="finished seed")
     require_searches(document, store)
     bring_images_again(options)
     note_needless(options, document.class_names)
-    plan = plan_from_description(counted)  # so that keys are those of the registered cells
-    contents = dict(collect_contents(store, document, counted))
+    plan = plan_from_description(document)  # so that keys are those of the registered cells
+    contents = dict(_collect(store, document))
     if not any(path.endswith("/result.json") for path in contents):
         raise ValueError(f"{store.location} has no result of study {document.name} yet; run its sweep first")
     try:
@@ -72,26 +75,64 @@ def run(options: argparse.Namespace) -> int:
             (at_hand := made / "store").mkdir()
             _write_archive(at_hand, contents)
             results = _read_archive(at_hand, registered.name, is_partial=options.partial)
+            unfinished = [*results.unfinished.get(document.name, ())]
+            if unfinished and not options.partial:
+                num_counted = len(list_runs_by_seed(document)) - len(unfinished)
+                registered.require_seeds(num_counted, least=registered.least_seeds, what="finished seed")
             write_report(results, made / REPORT)
-            account = _give_account(at_hand, registered, counted, plan, unfinished)
+            account = _give_account(at_hand, registered, document, plan, unfinished)
             (made / README).write_text(describe(account), encoding="utf-8")
             (at_hand / ARCHIVE).rename(made / ARCHIVE)
             num_bytes = write_all_checksums(made, folder)
             replace_published(made, folder, _WRITTEN)
     except OSError as error:
         raise ValueError(f"{folder} cannot be written ({error.strerror or error})") from None
-    notes = [*results.notes]
-    for seed, (num_ended, num_runs) in unfinished.items():
-        notes.append(f"seed {seed} is not finished ({num_ended} of {num_runs} runs), and is not counted")
+    told = {"folder": str(folder), "records": len(account.records), "bytes": num_bytes}
     if options.json:
-        told = {"folder": str(folder), "records": len(account.records), "bytes": num_bytes}
-        print_json(told | {"notes": notes})
+        print_json(told | {"unfinished_seeds": unfinished, "notes": list(results.notes)})
         return 0
-    for note in notes:
+    for note in results.notes:
         print(f"note: {note}")
     size = f"{count(len(account.records), 'record')}, {format_bytes(num_bytes)} in all"
     print(f"{folder}: {size}; read its {README}, and commit it")
     return 0
+
+
+def _collect(store: Store, document: StudyDocument) -> Iterable[tuple[str, bytes]]:
+    """Yield the files of a study, each checked; without weights, checkpoints and views of results.
+
+    Raises:
+        StoreError: a record or an artefact cannot be read.
+    """
+    files = store.files
+    yield "store.json", files.read("store.json")
+    yield (path := f"studies/{document.name}.json"), files.read(path)
+    for search in sorted({each["search"] for each in document.tunings}):
+        yield (path := f"{search_path(search)}/account.json"), files.read(path)
+    is_own = any(map(is_own_name, document.class_names))
+    keys, left_out = list(document.stages), (*UNPUBLISHED, *(WITH_IMAGES if is_own else ()))
+    for found in files.read_each(lambda key: dict(_collect_stage(store, key, left_out)), keys):
+        yield from found.items()
+    for path in (*map(log_path, keys), sessions_path(document.name)):
+        try:
+            yield path, hide_directories(files.read_appended(path))
+        except FileNotFoundError:
+            continue
+
+
+def _collect_stage(store: Store, key: str, left_out: Sequence[str]) -> Iterable[tuple[str, bytes]]:
+    directory = f"stages/{key}"
+    record = store.read_record(key)
+    if record is not None:
+        yield f"{directory}/result.json", store.files.read(f"{directory}/result.json")
+        for role, artifact in record.artifacts.items():
+            if role not in left_out:
+                yield f"{directory}/{artifact.file}", store.read_artifact(record, role)
+    elif store.read_failure(key) is not None:
+        yield (path := f"{directory}/failed.json"), hide_directories_of(store.files.read(path), path)
+    for name in store.files.list(f"{directory}/errors"):
+        path = f"{directory}/errors/{name}"
+        yield path, hide_directories_of(store.files.read(path), path)
 
 
 def _write_archive(made: Path, contents: Mapping[str, bytes]) -> None:
@@ -116,11 +157,7 @@ def _read_archive(made: Path, study: str, *, is_partial: bool) -> Any:  # Any: p
 
 
 def _give_account(
-    made: Path,
-    registered: StudyPlan,
-    document: StudyDocument,
-    plan: Plan,
-    unfinished: Mapping[int, tuple[int, int]],
+    made: Path, registered: StudyPlan, document: StudyDocument, plan: Plan, unfinished: Sequence[int]
 ) -> Account:
     """Return the account of the archive."""
     store = open_existing(str(made))
@@ -137,7 +174,7 @@ def _give_account(
     return Account(
         plan=registered,
         status=read_status(store, document.name, 0.0),
-        num_seeds=len(list_keys_by_seed(document)),
+        num_seeds=len(list_runs_by_seed(document)),
         num_whole=len(list_whole_seeds(document, store)),
         unfinished=unfinished,
         has_samples=any(set(WITH_IMAGES) & each.artifacts.keys() - {*store.left_out} for each in records),

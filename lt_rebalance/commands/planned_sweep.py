@@ -13,8 +13,7 @@ from lt_rebalance.ground.exits import EXIT_INCOMPLETE, Parser
 from lt_rebalance.ground.plain import to_plain
 from lt_rebalance.ground.text import count
 from lt_rebalance.registration.cells import Cells, describe_difference, register_cells
-from lt_rebalance.registration.seeds import list_keys_by_seed, list_whole_seeds
-from lt_rebalance.registration.study_plan import StudyPlan, read_plan
+from lt_rebalance.registration.study_plan import StudyPlan, list_runs_by_seed, list_whole_seeds, read_plan
 from lt_rebalance.store import Store
 from lt_rebalance.store.place import PLAN
 from lt_rebalance.studies.plan import Plan, describe_cell
@@ -53,7 +52,7 @@ def require_continued(registered: StudyPlan | None, plan: Plan, store: Store) ->
         (each, each, each) if isinstance(each, int) else (each.classifier, each.subset, each.generator)
         for each in study.seeds
     }
-    lost = [seed for seed in list_keys_by_seed(document) if changed or seed not in planned]
+    lost = [seed for seed in list_runs_by_seed(document) if changed or seed not in planned]
     if lost and (whole := set(lost).intersection(list_whole_seeds(document, store))):
         why = f"and {count(len(study.seeds), 'seed')} would leave it out"
         if changed:

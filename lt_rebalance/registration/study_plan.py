@@ -30,13 +30,14 @@ from typing import Any
 
 from lt_rebalance.ground.text import count
 from lt_rebalance.ground.values import fields, label, list_of, mapping_of, name, text, whole
+from lt_rebalance.monitoring.facts import read_facts, run_state
 from lt_rebalance.registration.cells import Cells, describe_difference, register_cells
-from lt_rebalance.registration.seeds import list_keys_by_seed
 from lt_rebalance.stages.installation import import_beside
 from lt_rebalance.store import Store
 from lt_rebalance.store.documents import search_path
 from lt_rebalance.store.place import PLAN
-from lt_rebalance.store.study_document import StudyDocument
+from lt_rebalance.store.records import NOT_APPLICABLE
+from lt_rebalance.store.study_document import StudyDocument, StudyRun
 from lt_rebalance.studies.overrides import read_toml
 
 _OPTION = "--plan-file"
@@ -212,9 +213,9 @@ def require_registered(plan: StudyPlan, document: StudyDocument, *, is_partial: 
         is_partial: whether fewer seeds than the stopping rule asks for are allowed.
     """
     plan.require_cells(register_cells(document.cells))
-    num_seeds = len(list_keys_by_seed(document))
+    num_seeds, odd = divmod(len(document.runs), len(document.cells))
     plan.require_seeds(num_seeds, least=1 if is_partial else plan.least_seeds)
-    if len(document.runs) != num_seeds * len(document.cells):
+    if odd or num_seeds != len(list_runs_by_seed(document)):
         raise ValueError(f"study {plan.name} does not have every cell at every seed; run its sweep again")
     plan.require_kept(document)
 
@@ -226,3 +227,28 @@ def require_searches(document: StudyDocument, store: Store) -> None:
             f"{store.location} lacks search {min(absent)}, from which study {document.name} has values; copy "
             f"{search_path(min(absent))} from the store that --tuned named"
         )
+
+
+def list_runs_by_seed(document: StudyDocument) -> dict[tuple[int, int, int], list[StudyRun]]:
+    """Return the runs of each seed, by the seeds of classifier, subset and generator."""
+    runs: dict[tuple[int, int, int], list[StudyRun]] = {}
+    for run in document.runs:
+        generator_seed = run.seed if run.generator_seed is None else run.generator_seed
+        runs.setdefault((run.seed, run.subset_seed, generator_seed), []).append(run)
+    return runs
+
+
+def list_whole_seeds(document: StudyDocument, store: Store) -> list[tuple[int, int, int]]:
+    """Return the seeds at which every run has a result: that it diverged or does not apply is one."""
+    facts = read_facts(store, document)
+
+    def has_result(run: StudyRun) -> bool:
+        state = run_state(facts, run.key)
+        return state in ("complete", "diverged") or (state == "failed" and _is_not_applicable(store, run))
+
+    return [seed for seed, runs in list_runs_by_seed(document).items() if all(map(has_result, runs))]
+
+
+def _is_not_applicable(store: Store, run: StudyRun) -> bool:
+    failures = [failure for key in run.keys if (failure := store.read_failure(key)) is not None]
+    return any(failure.cause == NOT_APPLICABLE for failure in failures)

@@ -69,7 +69,8 @@ class StoreDocuments:
     def write_study(self, study: StudyDocument) -> None:
         """Write the plan of a study, replacing an earlier one of the same name."""
         check_name("a study's name", study.name)
-        self._replace(f"studies/{study.name}.json", study.to_json())
+        content = json.dumps(study.to_plain(), indent=1, allow_nan=False).encode()
+        self._replace(f"studies/{study.name}.json", content)
 
     def list_studies(self) -> list[str]:
         """Return the names of the studies planned in this store."""

@@ -1,6 +1,5 @@
 """The plan of a study in a store, as a value; names every run, with or without result."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -295,10 +294,6 @@ class StudyDocument:
     def say_dataset(self, dataset: str) -> str:
         """Return the name of a data set for readers: "pets (images@75d61863)", or its name."""
         return entitle(dataset, self.titles.get(dataset, ""))
-
-    def to_json(self) -> bytes:
-        """Return the content of its file."""
-        return json.dumps(self.to_plain(), indent=1, allow_nan=False).encode()
 
     def to_plain(self) -> dict[str, Any]:
         """Return the plain JSON values that `parse_study` reads."""

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,13 @@ from lt_rebalance.cli import publish as command
 from lt_rebalance.cli.main import main
 from lt_rebalance.files import archive
 from lt_rebalance.monitoring.sessions import SessionLog, sessions_path
-from lt_rebalance.registration import contents
 from lt_rebalance.registration.cells import register_cells
-from lt_rebalance.registration.seeds import leave_out_unfinished
+from lt_rebalance.registration.study_plan import read_plan
 from lt_rebalance.store import Store, open_store
-from lt_rebalance.store.records import Failure
+from lt_rebalance.store.records import NOT_APPLICABLE, Failure
 from lt_rebalance.store.study_document import StudyDocument
-from lt_rebalance.studies.plan import compile_study, describe_plan
+from lt_rebalance.studies.ledger import Ledger
+from lt_rebalance.studies.plan import compile_study, describe_plan, plan_from_description
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
@@ -310,8 +310,7 @@ def test_real_images_of_ones_own_are_not_published(
     assert publish()[0] == 0 and "samples" in list_roles()
     assert list(folder.glob("report/figures/f8-[ns]*"))
     assert "--dataset" not in (folder / "README.md").read_text()
-    for module in (command, contents):
-        monkeypatch.setattr(module, "is_own_name", lambda name: True)
+    monkeypatch.setattr(command, "is_own_name", lambda name: True)
     assert publish()[0] == 0 and "samples" not in list_roles()
     readme = (folder / "README.md").read_text()
     assert " --dataset PATH" in readme and "\nThe images, fashion\\_mnist\\_mini, are not part of" in readme
@@ -343,81 +342,117 @@ def test_published_failure_names_no_directory(publish: Publish, folder: Path, st
     assert failure.traceback == 'Traceback:\n  File "x.py", line 1\n    it\'s at y'
 
 
-def lose_runs(store: Store, *places: int) -> None:
-    """Remove results of runs of `store`: two cells at seed 0, two at seed 1, two at seed 2."""
-    runs = sorted(store.load_study(NAME).runs, key=lambda run: (run.seed, run.cell))
-    for place in places:
-        Path(store.location, "stages", runs[place].key, "result.json").unlink()
+def register(store: Store, folder: Path, *, least_seeds: int) -> StudyDocument:
+    """Let the store hold the plan of its study, as a sweep does, with another minimum of seeds."""
+    plan = folder / "plan.toml"
+    plan.write_text(plan.read_text().replace("least_seeds = 3", f"least_seeds = {least_seeds}"))
+    registered = read_plan(str(plan)).registered
+    store.write_study(dataclasses.replace(store.load_study(NAME), registered=registered))
+    return store.load_study(NAME)
 
 
-@pytest.mark.parametrize(
-    ("lost", "kept", "unfinished"),
-    [
-        ([], [0, 1, 2], {}),
-        ([4], [0, 1], {2: (1, 2)}),
-        ([4, 5], [0, 1], {2: (0, 2)}),
-        ([3, 5], [0], {1: (1, 2), 2: (1, 2)}),
-        ([1, 2, 3, 4], [0], {1: (0, 2), 2: (1, 2)}),
-        ([0, 3], [0, 1, 2], {}),  # seed 2 is whole, so that seed 1 has a gap
-    ],
-)
-def test_last_seeds_without_all_runs_are_unfinished(
-    lost: list[int], kept: list[int], unfinished: dict[int, tuple[int, int]], store: Store
-) -> None:
-    lose_runs(store, *lost)
-    document = store.load_study(NAME)
-    counted, found = leave_out_unfinished(document, store)
-    assert found == unfinished and sorted({run.seed for run in counted.runs}) == kept
-    assert counted.cells == document.cells and len(counted.runs) == 2 * len(kept)
-
-
-def test_seeds_that_belong_together_are_left_together(store: Store) -> None:
-    document = store.load_study(NAME)
-    runs = tuple(dataclasses.replace(run, subset_seed=7) for run in document.runs)
-    lose_runs(store, 4)
-    apart = dataclasses.replace(document, runs=runs)
-    assert leave_out_unfinished(apart, store) == (apart, {})
+def lose(store: Store, *, seeds: Iterable[int]) -> None:
+    """Remove the results of runs with a generator at some seeds, and of their generators."""
+    for run in store.load_study(NAME).runs:
+        if run.seed in seeds and run.generator_key is not None:
+            for key in run.keys:
+                (Path(store.location) / "stages" / key / "result.json").unlink(missing_ok=True)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("unprinted_figures")
 def test_unfinished_seed_is_kept_and_not_counted(
-    publish: Publish, folder: Path, store: Store, tmp_path: Path
+    publish: Publish, folder: Path, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = folder / "plan.toml"
-    plan.write_text(plan.read_text().replace("least_seeds = 3", "least_seeds = 2"))
-    document = store.load_study(NAME)
-    store.write_study(leave_out_seed(document, 2))
+    document = register(store, folder, least_seeds=2)
+    two = tuple(run for run in document.runs if run.seed < 2)
+    store.write_study(dataclasses.replace(document, runs=two))
     assert publish()[0] == 0
     before = read_files(folder / "report")
 
     store.write_study(document)
-    lose_runs(store, 5)
+    lose(store, seeds=[2])
     code, out, _ = publish()
-    assert code == 0 and "note: seed 2 is not finished (1 of 2 runs), and is not counted" in out
+    told = "ot counted while runs are missing: seed 2 (1 of 2 runs have ended)"
+    assert code == 0 and f"note: n{told}" in out and "not read" not in out
+    assert json.loads(publish("--json")[1])["unfinished_seeds"] == [2]
     text = (folder / "README.md").read_text()
-    assert "**Seed 2 is not finished.** 1 of its 2 runs have ended." in text and "**Interim.**" not in text
-    assert "2 cells at 2 seeds: planned 4, complete 4, failed 0" in text and "Incomplete" not in text
+    assert "**Not counted: seed 2**, until all" in text and "Interim" not in text and "Incomplete" not in text
+    assert "2 cells at 3 seeds: planned 6, complete 5, failed 0, diverged 0, missing 1" in text
+    assert "--partial" not in text and "plan.toml --seeds 2 --storage again" in text
     after = read_files(folder / "report")
-    tables = {name for name in before if name.endswith(".csv")}
-    assert len(tables) > 5 and {name: after[name] for name in tables} == {
-        name: before[name] for name in tables
-    }
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert changed == {"index.html", "tables/t6-completeness.md", "tables/t6-completeness.tex"}
+    assert told in after["index.html"].decode()
+    assert analyse([str(folder), "--out", str(tmp_path / "again")]) == 0
+    assert read_files(tmp_path / "again") == after
 
     with zipfile.ZipFile(folder / "store.zip") as file:
-        file.extractall(tmp_path / "more")
-    more = open_store(str(tmp_path / "more"), RESULTS_VERSION, create=False)
-    assert more is not None and {run.seed for run in more.load_study(NAME).runs} == {0, 1}
-    ended = {run.key for run in document.runs if more.read_record(run.key) is not None}
-    assert len(ended) == 5 and {run.key for run in document.runs if run.seed < 2} < ended
+        file.extractall(tmp_path / "copy")
+    copy = open_store(str(tmp_path / "copy"), RESULTS_VERSION, create=False)
+    assert copy is not None and copy.load_study(NAME) == document
+    cgan_2 = document.runs[-1]
+    assert cgan_2.seed == 2 and cgan_2.generator_key is not None
+    ledger = Ledger(plan_from_description(copy.load_study(NAME)), copy)
+    assert {*ledger.pending()} == {cgan_2.key, cgan_2.generator_key}
+    capsys.readouterr()
+    assert main(["gc", str(tmp_path / "copy"), "--orphans", "--dry-run"]) == 0
+    assert "nothing owns" not in capsys.readouterr().out
 
 
-def leave_out_seed(document: StudyDocument, seed: int) -> StudyDocument:
-    return dataclasses.replace(document, runs=tuple(run for run in document.runs if run.seed != seed))
+def end_generator(store: Store, *, seed: int, failure: str = "") -> None:
+    """Let the generator of a seed have diverged, or failed for a cause, and so its classifier never run."""
+    lose(store, seeds=[seed])
+    document = store.load_study(NAME)
+    plan = plan_from_description(document)
+    (key,) = {run.generator_key for run in document.runs if run.seed == seed} - {None}
+    assert key is not None
+    if not failure:
+        store.commit(make_up(plan.stages[key], state="diverged"))
+        return
+    stage = plan.stages[key]
+    told = {"error": "ended", "traceback": "", "cause": failure}
+    store.mark_failed(Failure(key=key, kind=stage.kind, stage=stage.to_dict(), provenance={}, **told))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unprinted_figures")
+@pytest.mark.parametrize("failure", ["", NOT_APPLICABLE])
+def test_run_whose_generator_has_no_result_has_ended(
+    failure: str, publish: Publish, folder: Path, store: Store
+) -> None:
+    register(store, folder, least_seeds=3)
+    end_generator(store, seed=2, failure=failure)
+    code, out, err = publish()
+    assert code == 0, err
+    text = (folder / "README.md").read_text()
+    assert "not counted" not in out and "Not counted" not in text and "Interim" not in text
+    assert "Incomplete" not in text and "--partial" not in text
+
+
+def test_failed_generator_of_the_last_seed_is_a_gap(publish: Publish, folder: Path, store: Store) -> None:
+    register(store, folder, least_seeds=2)
+    end_generator(store, seed=2, failure="unknown")
+    code, _, err = publish()
+    assert code == 2 and "1 of 6 planned runs has no result: " in err and "seed 2 (failed)" in err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unprinted_figures")
+def test_without_a_whole_first_seed_all_are_counted(publish: Publish, folder: Path, store: Store) -> None:
+    register(store, folder, least_seeds=2)
+    lose(store, seeds=[0, 1, 2])
+    code, _, err = publish()
+    assert code == 2 and "3 of 6 planned runs have no result" in err
+    assert publish("--partial")[0] == 0
+    text = (folder / "README.md").read_text()
+    assert "planned 6, complete 3, failed 0, diverged 0, missing 3" in text and "Not counted" not in text
+    assert "**Incomplete.** 0 of 3 seeds have the results" in text
 
 
 def test_too_few_finished_seeds_are_refused(publish: Publish, folder: Path, store: Store) -> None:
-    lose_runs(store, 5)
+    register(store, folder, least_seeds=3)
+    lose(store, seeds=[2])
     code, _, err = publish()
     assert code == 2 and "study pilot has 2 finished seeds, and pilot/plan.toml registers 3 to 4" in err
     assert "publish --partial publishes fewer as an interim state" in err
