@@ -70,7 +70,7 @@ def describe(account: Account) -> str:
         plan=account.plan,
         archive=format_bytes(account.archive_bytes),
         source=account.source,
-        example=account.records[-1].key[:_DIGITS],
+        example=[r.key for r in account.records if r.stage["seed"] not in account.unfinished][-1][:_DIGITS],
         num_seeds=account.num_seeds,
         num_whole=account.num_whole,
         unfinished=account.unfinished,

@@ -377,7 +377,10 @@ def test_unfinished_seed_is_kept_and_not_counted(
     assert code == 0 and f"note: n{told}" in out and "not read" not in out
     assert json.loads(publish("--json")[1])["unfinished_seeds"] == [2]
     text = (folder / "README.md").read_text()
-    assert "**Not counted: seed 2**, until all" in text and "Interim" not in text and "Incomplete" not in text
+    assert "**Not counted: seed 2.** The report" in text
+    assert "Interim" not in text and "Incomplete" not in text
+    example = re.findall(r"verify studies/pilot (\w+)", text)[0]
+    assert example in {key[:12] for run in two for key in run.keys}
     assert "2 cells at 3 seeds: planned 6, complete 5, failed 0, diverged 0, missing 1" in text
     assert "--partial" not in text and "plan.toml --seeds 2 --storage again" in text
     after = read_files(folder / "report")
