@@ -239,12 +239,15 @@ def list_runs_by_seed(document: StudyDocument) -> dict[tuple[int, int, int], lis
 
 
 def list_whole_seeds(document: StudyDocument, store: Store) -> list[tuple[int, int, int]]:
-    """Return the seeds at which every run has a result: that it diverged or does not apply is one."""
+    """Return the seeds at which every run has a result: complete, diverged, not applicable, or damaged."""
     facts = read_facts(store, document)
 
     def has_result(run: StudyRun) -> bool:
         state = run_state(facts, run.key)
-        return state in ("complete", "diverged") or (state == "failed" and _is_not_applicable(store, run))
+        is_damaged = state == "missing" and bool(facts[run.key].reason)
+        if state == "failed":
+            return _is_not_applicable(store, run)
+        return is_damaged or state in ("complete", "diverged")
 
     return [seed for seed, runs in list_runs_by_seed(document).items() if all(map(has_result, runs))]
 

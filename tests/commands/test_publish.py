@@ -21,7 +21,7 @@ from lt_rebalance.cli.main import main
 from lt_rebalance.files import archive
 from lt_rebalance.monitoring.sessions import SessionLog, sessions_path
 from lt_rebalance.registration.cells import register_cells
-from lt_rebalance.registration.study_plan import read_plan
+from lt_rebalance.registration.study_plan import list_whole_seeds, read_plan
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import NOT_APPLICABLE, Failure
 from lt_rebalance.store.study_document import StudyDocument
@@ -451,6 +451,14 @@ def test_without_a_whole_first_seed_all_are_counted(publish: Publish, folder: Pa
     text = (folder / "README.md").read_text()
     assert "planned 6, complete 3, failed 0, diverged 0, missing 3" in text and "Not counted" not in text
     assert "**Incomplete.** 0 of 3 seeds have the results" in text
+
+
+def test_seed_with_a_damaged_record_is_protected_as_whole(store: Store) -> None:
+    document = store.load_study(NAME)
+    lose(store, seeds=[1])
+    store.files.replace(f"stages/{document.runs[0].key}/result.json", b"{")
+    assert document.runs[0].seed == 0
+    assert list_whole_seeds(document, store) == [(0, 0, 0), (2, 2, 2)]
 
 
 def test_too_few_finished_seeds_are_refused(publish: Publish, folder: Path, store: Store) -> None:
