@@ -40,6 +40,7 @@ from analysis.tables import (
 )
 from analysis.tables.collapse import describe_generators
 from analysis.tables.cost import describe_cost
+from analysis.tables.differences import describe_sources
 from lt_rebalance.ground.text import to_csv as to_raw_csv
 
 ON_TOP = "f1"
@@ -156,6 +157,7 @@ def render(
         frames.ablations,
         {
             "Generators": describe_generators(frames.generators),
+            "Spread (T4b)": describe_sources(frames.sources),
             "Data": describe_data(results.classes),
             "Cost": describe_cost(results.planned, results.generator_costs),
         },

@@ -310,7 +310,8 @@ def sources(frame: pd.DataFrame) -> Table:
         title="T4b. Sources of variance, from separate seeds",
         frame=frame,
         columns=columns,
-        meaning=_sources_meaning(frame),
+        meaning=describe_sources(frame)
+        or "No study has separate seeds for subset, generator and classifier, or none has enough of them.",
         sample=("n_subsets", "subset"),
         notes=(
             "Within each subset every classifier uses every generator. Each value is the standard deviation "
@@ -323,10 +324,11 @@ def sources(frame: pd.DataFrame) -> Table:
     )
 
 
-def _sources_meaning(frame: pd.DataFrame) -> str:
+def describe_sources(frame: pd.DataFrame) -> str:
+    """Say the largest source of variance of each cell, as in T4b; empty if none can be estimated."""
     known = frame.dropna(subset=["subset_sd"]) if len(frame) else frame
     if known.empty:
-        return "No study has separate seeds for subset, generator and classifier, or none has enough of them."
+        return ""
     sentences = []
     for row in known.to_dict("records"):
         sds = {source: sd for source in SOURCES if not math.isnan(sd := row[f"{source}_sd"])}

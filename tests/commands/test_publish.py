@@ -177,6 +177,10 @@ def test_readme_tells_runs_keys_attempts_and_cost(publish: Publish, folder: Path
         f"verify studies/{NAME} ",
     ):
         assert said in text, said
+    plan = folder / "plan.toml"
+    plan.write_text(re.sub(r"confirmatory = .*", "confirmatory = []", plan.read_text()))
+    publish()
+    assert "reproduces them. Everything in it is exploratory.\n" in (folder / "README.md").read_text()
 
 
 def remove_record(store: Store, folder: Path) -> None:
