@@ -333,14 +333,26 @@ def describe_sources(frame: pd.DataFrame) -> str:
     for row in known.to_dict("records"):
         sds = {source: sd for source in SOURCES if not math.isnan(sd := row[f"{source}_sd"])}
         most = max(sds.values())
-        largest = [f"the {source}" for source, sd in sds.items() if sd == most]
+        largest = [source for source, sd in sds.items() if sd == most]
         what = "largest source is" if len(largest) == 1 else "largest sources are"
-        found = f"the {what} {listed(largest)} ({spread(most)} points)" if most else "no source varies"
+        named = listed([f"the {source}" for source in largest])
+        found = f"the {what} {named} ({spread(most)} points)" if most else "no source varies"
         over = count(int(row["n_subsets"]), "subset")
-        sentences.append(f"{named_data(row['data'])}, {row['method']}: {found}, over {over}.")
-    if (known[[f"{source}_sd" for source in SOURCES]] > 0).any(axis=None):
-        sentences.append("Overlapping intervals leave the order of the sources open.")
+        rank = f"; {_say_overlaps(row, largest[0])}" if len(largest) == 1 else ""
+        sentences.append(f"{named_data(row['data'])}, {row['method']}: {found}, over {over}{rank}.")
     return " ".join(sentences)
+
+
+def _say_overlaps(row: Row, largest: str) -> str:
+    """Say which intervals overlap that of the largest source."""
+    low, highs = row[f"{largest}_low"], {each: row[f"{each}_high"] for each in SOURCES if each != largest}
+    if any(map(math.isnan, (low, *highs.values()))):
+        return "they are too few to rank the sources"
+    overlapping = [f"the {source}" for source, high in highs.items() if high >= low]
+    if not overlapping:
+        return "no other interval overlaps its own"
+    intervals = "intervals of {} overlap" if len(overlapping) > 1 else "interval of {} overlaps"
+    return f"the {intervals.format(listed(overlapping))} its own"
 
 
 def power(contrasts: pd.DataFrame) -> Table:

@@ -262,9 +262,36 @@ def test_equal_sources_of_variance_are_all_named() -> None:
     row = {"data": "1/2", "method": "none", "n_subsets": 2, "n_expected": 2, "setting": "s"}
     row |= {"num_generators": 2, "num_classifiers": 2, "metric": "accuracy"} | ends
     sds = {"subset_sd": 0.0, "generator_sd": 0.01, "classifier_sd": 0.01, "residual_sd": 0.0}
-    assert sources(pd.DataFrame([row | sds])).meaning.startswith(
+    assert sources(pd.DataFrame([row | sds])).meaning == (
         "C = 1/2, none: the largest sources are the generator and the classifier (1.00 points), over 2 "
         "subsets."
+    )
+
+
+@pytest.mark.parametrize(
+    ("intervals", "said"),
+    [
+        ({"subset": (0.05, 0.1), "residual": (0.04, 0.049)}, "no other interval overlaps its own"),
+        ({"subset": (0.05, 0.1), "residual": (0.01, 0.05)}, "the interval of the residual overlaps its own"),
+        (
+            {"subset": (0.02, 0.1), "generator": (0.01, 0.03), "classifier": (0.0, 0.02)},
+            "the intervals of the generator and the classifier overlap its own",
+        ),
+        ({"subset": (NAN, NAN)}, "they are too few to rank the sources"),
+        ({"generator": (NAN, NAN)}, "they are too few to rank the sources"),
+    ],
+)
+def test_overlapping_intervals_leave_the_order_of_sources_open(
+    intervals: dict[str, tuple[float, float]], said: str
+) -> None:
+    row = {"data": "1/2", "method": "none", "n_subsets": 7, "n_expected": 7, "setting": "s"}
+    row |= {"num_generators": 2, "num_classifiers": 2, "metric": "accuracy"}
+    for source in SOURCES:
+        low, high = intervals.get(source, (0.0, 0.001))
+        row |= {f"{source}_sd": 0.07 if source == "subset" else 0.0005}
+        row |= {f"{source}_low": low, f"{source}_high": high}
+    assert sources(pd.DataFrame([row])).meaning == (
+        f"C = 1/2, none: the largest source is the subset (7.00 points), over 7 subsets; {said}."
     )
 
 
