@@ -62,14 +62,15 @@ def make_first_screen(
     contrasts: pd.DataFrame,
     collapse: pd.DataFrame,
     ablations: pd.DataFrame,
+    sources: str = "",
     facts: Mapping[str, str] | None = None,
 ) -> FirstScreen:
-    """Return the first screen; all its numbers are also in T0, T2, T3, T6, T7 or A1.
+    """Return the first screen; all its numbers are also in T0, T2, T3, T4b, T6, T7 or A1.
 
     Args:
         cells, runs: of `Results`. leaders: as `leaders_frame` returns them. contrasts: as `compare` does.
-            collapse: as `collapse_table` does. ablations: as `compare_with_references` does. facts: further
-            ones, by a heading.
+            collapse: as `collapse_table` does. ablations: as `compare_with_references` does. sources: of
+            the variance, as `describe_sources` says it. facts: further ones, by a heading.
     """
     ranked = leaders[leaders["rank"].notna()]
     blocks = [block for _, block in ranked.groupby(["setting", "data"], sort=False, observed=True)]
@@ -77,6 +78,7 @@ def make_first_screen(
     compared = [block for block in blocks if len(block) > 1]
     alone = [block.iloc[0] for block in blocks if len(block) == 1]
     lines = [
+        f"The spread between runs (T4b): {sources}" if sources else "",
         describe_choice(cells) if (cells["classifier.selection"] == ORACLE).any() else "",
         *_describe_changes(ablations, leaders),
         join(_describe_alone(row, is_one_setting=is_one_setting) for row in alone[:_MOST_NAMED]),

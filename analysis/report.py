@@ -155,9 +155,9 @@ def render(
         frames.contrasts,
         frames.collapse,
         frames.ablations,
+        describe_sources(frames.sources),
         {
             "Generators": describe_generators(frames.generators),
-            "Spread (T4b)": describe_sources(frames.sources),
             "Data": describe_data(results.classes),
             "Cost": describe_cost(results.planned, results.generator_costs),
         },

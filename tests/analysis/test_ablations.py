@@ -228,7 +228,7 @@ def test_page_says_which_tables_have_the_runs_with_separate_seeds(
     assert "6 of these runs have separate seeds for subset, generator and classifier" in page
     assert "T4b analyses these runs and T6 counts them; all other tables and figures leave them out." in page
     spread = "C = 1/2, mlp_cgan_relu: the largest source is the subset"
-    assert f"<dt>Spread (T4b)</dt><dd>{spread}" in page
+    assert f"<p>The spread between runs (T4b): {spread}" in page
 
 
 def test_subset_with_a_gap_is_left_out_and_counted(nested: tuple[Store, Plan]) -> None:
