@@ -1,6 +1,6 @@
-"""Write the report of a store: `python -m analysis STORE`.
+"""Write the report of a store, or of several in one: `python -m analysis STORE [STORE ...]`.
 
-The store is read, never written. A store with failed or missing runs is refused unless --partial is given.
+Stores are read, never written. A store with failed or missing runs is refused unless --partial is given.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     parser = Parser(
         prog="python -m analysis",
-        usage="%(prog)s STORE [options]",
+        usage="%(prog)s STORE [STORE ...] [options]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -27,8 +27,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "store",
         type=place,
+        nargs="+",
         metavar="STORE",
-        help="the location that a sweep got as --storage, or the folder of a published study",
+        help="the location that a sweep got as --storage, or the folder of a published study; several are "
+        "read as one",
     )
     parser.add_argument(
         "--out", type=place, default="report", metavar="DIR", help="where the report goes (default: report)"

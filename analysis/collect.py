@@ -118,16 +118,21 @@ class Results:
         return samples
 
 
-def collect(location: str, *, studies: Sequence[str] = (), allow: Collection[str] = ()) -> pd.DataFrame:
+def collect(
+    location: str | Sequence[str], *, studies: Sequence[str] = (), allow: Collection[str] = ()
+) -> pd.DataFrame:
     """Return one row for each planned cell and seed; arguments and errors as `read_results`."""
     return read_results(location, studies=studies, allow=allow).runs
 
 
-def read_results(location: str, *, studies: Sequence[str] = (), allow: Collection[str] = ()) -> Results:
+def read_results(
+    location: str | Sequence[str], *, studies: Sequence[str] = (), allow: Collection[str] = ()
+) -> Results:
     """Read a store. The last seeds of a registered study are left out while they lack runs.
 
     Args:
-        location: directory of the store.
+        location: of a store or a published study, or of several, which are read as one store. A stage that
+            several of them have is read from the first.
         studies: names of the studies to read; all of them when empty. A run that two of them plan is one row.
         allow: of `ALLOWANCES`. "gaps": planned runs may have failed or be missing, and keep their rows
             without metrics; so do, always, those that ended as not applicable. "duplicates": a cell and seed
@@ -137,7 +142,8 @@ def read_results(location: str, *, studies: Sequence[str] = (), allow: Collectio
 
     Raises:
         IncompleteError: gaps, duplicates or versions that were not allowed; it names them.
-        StoreError: no store, no such study, or a damaged or foreign file; it names the file.
+        StoreError: no store, no such study, different studies of one name in several stores, or a damaged
+            or foreign file; it names the file.
     """
     if unknown := sorted(set(allow) - set(ALLOWANCES)):
         raise ValueError(f"unknown allowance {unknown[0]!r}; known: {', '.join(ALLOWANCES)}")

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from analysis.reader import UNKNOWN_CODE, StoreReader, digest
 from analysis.unfinished import describe_unfinished
 from lt_rebalance.ground.text import count
+from lt_rebalance.store import JoinedFiles, Store
 from lt_rebalance.store.records import NOT_APPLICABLE
 
 ALLOWANCES = ("gaps", "duplicates", "versions")
@@ -116,12 +117,19 @@ def describe_oddities(reader: StoreReader) -> tuple[str, ...]:
         of_study = f" of study {study}" if len(reader.studies) > 1 else ""
         notes.append(f"not counted while runs are missing{of_study}: {describe_unfinished(seeds)}")
     known = {*reader.runs, *reader.generator_cells, *reader.first_keys.values(), *reader.not_counted}
+    if shared := len(known.intersection(_list_shared(reader.store))):
+        notes.append(f"in several of these stores, and read from the first of them: {count(shared, 'stage')}")
     if others := len(set(reader.store.list_keys()) - known):
         notes.append(f"not read: {count(others, 'stage')} in the store of none of these studies")
     if quarantined := len(reader.store.list_quarantine()):
         notes.append(f"in quarantine: {count(quarantined, 'damaged file')}")
     notes += _describe_mixtures(reader)
     return tuple(notes)
+
+
+def _list_shared(store: Store) -> list[str]:
+    """Return the names of the stages that several of the joined stores have."""
+    return store.files.list_shared("stages") if isinstance(store.files, JoinedFiles) else []
 
 
 def _describe_mixtures(reader: StoreReader) -> Iterator[str]:

@@ -18,7 +18,7 @@ from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.imbalance import count_groups, is_balanced, rank_groups
 from lt_rebalance.ground.metrics import METRICS, confusion_metrics, metric_names
 from lt_rebalance.ground.text import one_line
-from lt_rebalance.store import Store, StoreError, open_store
+from lt_rebalance.store import Store, StoreError, join_stores, open_store
 from lt_rebalance.store.records import NOT_APPLICABLE, Failure, Record
 from lt_rebalance.store.study_document import StudyCell, StudyDocument, StudyRun
 
@@ -40,22 +40,47 @@ UNKNOWN_CODE = "unknown"
 """used for an unknown commit"""
 
 
-def find_studies(location: str, studies: Sequence[str]) -> tuple[Store, Sequence[str]]:
+def find_studies(location: str | Sequence[str], studies: Sequence[str]) -> tuple[Store, Sequence[str]]:
     """Return a store and the names of the studies to read of it, all of them where none are given.
 
+    Args:
+        location: of a store, or of several, which are then read as one.
+
     Raises:
-        StoreError: no store, no study, or none of that name.
+        StoreError: no store, no study, none of that name, or different ones of one name.
     """
-    store = open_store(location, None, create=False, is_read_only=True) if location else None
-    if store is None:
-        asked = location or "an empty name"
-        raise StoreError(f"{asked}: there is no store; name the directory given to a sweep as --storage")
+    stores = [_open(each) for each in ([location] if isinstance(location, str) else location)]
+    store = stores[0] if len(stores) == 1 else join_stores(stores)
     known = store.list_studies()
     if not known and not studies:
         raise StoreError(f"{store.location}: no study has been started here; run a sweep first")
     for name in set(studies) - set(known):
         store.load_study(name)  # it says which ones there are
-    return store, tuple(studies) or tuple(known)
+    names = tuple(studies) or tuple(known)
+    if len(stores) > 1:
+        for name in names:
+            holders = [each for each in stores if name in each.list_studies()]
+            _require_equal(f"studies {name}", {each.location: each.load_study(name) for each in holders})
+        for name in store.list_searches():
+            holders = [each for each in stores if name in each.list_searches()]
+            _require_equal(f"searches {name}", {each.location: each.load_search(name) for each in holders})
+    return store, names
+
+
+def _open(location: str) -> Store:
+    store = open_store(location, None, create=False, is_read_only=True) if location else None
+    if store is None:
+        asked = location or "an empty name"
+        raise StoreError(f"{asked}: there is no store; name the directory given to a sweep as --storage")
+    return store
+
+
+def _require_equal(what: str, found: Mapping[str, Any]) -> None:
+    """Raise a StoreError if stores, by their locations, have different things of one name."""
+    first, *others = found
+    for other in others:
+        if found[other] != found[first]:
+            raise StoreError(f"{first} and {other} have different {what}; leave out one of these stores")
 
 
 class StoreReader:

@@ -326,6 +326,31 @@ def describe_measure(cell: dict[str, str], measure: str, of: str) -> str:
     return f"{value} ± {float(cell[f'{measure}_sd']):.3f}" if of == "mean" else value
 
 
+def describe_contrasts(cell: dict[str, str]) -> list[str]:
+    """Return a row of R1 and R2: means, differences in macro F1, bold if significant, and dead classes."""
+    differences = [describe_difference(cell, reference) for reference in ("none", "oversample")]
+    return [
+        f"`{cell['method']}`",
+        f"{float(cell['mean']):.3f}",
+        f"{float(cell['accuracy']):.3f}",
+        *differences,
+        cell["num_collapsed"],
+    ]
+
+
+def describe_difference(cell: dict[str, str], reference: str) -> str:
+    """Return a difference in macro F1 in points with its interval; empty if there is none."""
+    name = f"macro_f1_minus_{reference}"
+    if not cell[f"{name}_n_pairs"]:
+        return ""
+    ends = (
+        100 * float(cell[f"{name}_{end}"]) for end in ("mean_difference", "difference_low", "difference_high")
+    )
+    mean, low, high = (f"{end:+.1f}".replace("-", "−") for end in ends)
+    mark = "**" if cell[f"{name}_verdict"] in ("better", "worse") else ""
+    return f"{mark}{mean}{mark} ({low} to {high})"
+
+
 def describe_source(cell: dict[str, str], source: str) -> str:
     """Return the standard deviation that a source makes, in points, with its interval."""
     sd, low, high = (100 * float(cell[f"{source}_{each}"]) for each in ("sd", "low", "high"))
