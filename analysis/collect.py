@@ -112,7 +112,9 @@ class Results:
     def read_samples(self, key: str) -> NDArray[np.uint8] | None:
         """Return a generator's samples (3, K, 10, C, H, W): generated, nearest real, real; or None."""
         record = self.store.read_record(key)
-        if record is None or "samples" not in record.artifacts.keys() - {*self.store.left_out}:
+        if record is None or "samples" not in record.artifacts:
+            return None
+        if "samples" in self.store.left_out and not self.store.has_artifact(record, "samples"):
             return None
         samples: NDArray[np.uint8] = self.store.read_array(record, "samples")
         return samples

@@ -7,11 +7,22 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.collect import read_results
+from lt_rebalance.files.archive import ARCHIVE, CHECKSUMS, write_archive, write_checksums
 from lt_rebalance.store import Store
 from lt_rebalance.studies.plan import Plan, compile_study, describe_plan
 from tests.analysis.synthetic import make_store, plan_study
 
 FRAMES = ("cells", "runs", "rounds", "classes", "generators", "generator_classes")
+
+
+def publish(store: Path, folder: Path, *, without: str) -> Path:
+    """Put the files of a store into the folder of a published study, without those of a role."""
+    paths = [path for path in store.rglob("*") if path.is_file() and not path.name.startswith(without)]
+    content = write_archive({path.relative_to(store).as_posix(): path.read_bytes() for path in paths})
+    folder.mkdir()
+    (folder / ARCHIVE).write_bytes(content)
+    (folder / CHECKSUMS).write_bytes(write_checksums({ARCHIVE: content}))
+    return folder
 
 
 def plan_methods(name: str, *methods: str, dataset: str = "fashion_mnist") -> Plan:
@@ -88,6 +99,19 @@ def test_studies_of_one_name_must_be_equal(
         f"error: {first.location} and {copy.location} have different studies first; leave out one of these "
         "stores\n"
     )
+
+
+def test_samples_of_one_store_are_shown_beside_a_published_study_without_any(
+    stores: tuple[Store, Store], tmp_path: Path
+) -> None:
+    other = make_store(tmp_path / "c", plan_methods("third", "cgan", dataset="mnist"))
+    published = publish(Path(other.location), tmp_path / "published", without="samples-")
+    joined = read_results([str(published), stores[1].location])
+    has_samples = {
+        (generator.dataset, joined.read_samples(generator.key) is not None)
+        for generator in joined.generators.itertuples()
+    }
+    assert has_samples == {("mnist", False), ("fashion_mnist", True)}
 
 
 def test_missing_store_among_several_is_named(
