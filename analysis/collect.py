@@ -22,12 +22,12 @@ from analysis.reader import (
     StoreReader,
     find_studies,
 )
+from analysis.stores import Stores
 from analysis.unfinished import Unfinished, leave_out_unfinished
 from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.imbalance import is_balanced
 from lt_rebalance.ground.metrics import leading_metric, metric_names
 from lt_rebalance.ground.text import one_line
-from lt_rebalance.store import Store
 from lt_rebalance.store.study_document import StudyDocument
 
 _COST_COLUMNS = ("num_rounds", "num_steps", "wall_s", "train_s", "device_s", "num_errors")
@@ -54,7 +54,7 @@ class Results:
     """All that the studies of a store planned and found."""
 
     location: str
-    store: Store = field(repr=False)
+    stores: Stores = field(repr=False)
     studies: tuple[str, ...]
     questions: tuple[str, ...]
     """the questions of the studies that have one"""
@@ -111,13 +111,7 @@ class Results:
 
     def read_samples(self, key: str) -> NDArray[np.uint8] | None:
         """Return a generator's samples (3, K, 10, C, H, W): generated, nearest real, real; or None."""
-        record = self.store.read_record(key)
-        if record is None or "samples" not in record.artifacts:
-            return None
-        if "samples" in self.store.left_out and not self.store.has_artifact(record, "samples"):
-            return None
-        samples: NDArray[np.uint8] = self.store.read_array(record, "samples")
-        return samples
+        return self.stores.read_samples(key)
 
 
 def collect(
@@ -149,15 +143,15 @@ def read_results(
     """
     if unknown := sorted(set(allow) - set(ALLOWANCES)):
         raise ValueError(f"unknown allowance {unknown[0]!r}; known: {', '.join(ALLOWANCES)}")
-    store, names = find_studies(location, studies)
-    reader = _read_counted(store, {name: store.load_study(name) for name in names})
+    stores, names = find_studies(location, studies)
+    reader = _read_counted(stores, {name: stores.load_study(name) for name in names})
     check_completeness(reader, allow)
     return _assemble(reader)
 
 
-def _read_counted(store: Store, studies: Mapping[str, StudyDocument]) -> StoreReader:
+def _read_counted(stores: Stores, studies: Mapping[str, StudyDocument]) -> StoreReader:
     """Read studies, registered ones without their unfinished seeds."""
-    reader = StoreReader(store, studies)
+    reader = StoreReader(stores, studies)
     reader.read()
     states = {key: reader.rows[key]["state"] for key in reader.runs}
     pairs = {name: leave_out_unfinished(study, states) for name, study in studies.items()}
@@ -167,7 +161,7 @@ def _read_counted(store: Store, studies: Mapping[str, StudyDocument]) -> StoreRe
     counted = {name: study for name, (study, _) in pairs.items()}
     keys = {key for study in studies.values() for key in study.stages}
     not_counted = keys.difference(*(study.stages for study in counted.values()))
-    reader = StoreReader(store, counted, unfinished, not_counted)
+    reader = StoreReader(stores, counted, unfinished, not_counted)
     reader.read()
     return reader
 
@@ -221,8 +215,8 @@ def _assemble(reader: StoreReader) -> Results:
     )
     generators = _beside_cells(generators, cells)
     return Results(
-        location=reader.store.location,
-        store=reader.store,
+        location=reader.stores.location,
+        stores=reader.stores,
         studies=tuple(reader.studies),
         questions=tuple(
             dict.fromkeys(one_line(study.question) for study in reader.studies.values() if study.question)

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Sequence
 from analysis.reader import UNKNOWN_CODE, StoreReader, digest
 from analysis.unfinished import describe_unfinished
 from lt_rebalance.ground.text import count
-from lt_rebalance.store import JoinedFiles, Store
 from lt_rebalance.store.records import NOT_APPLICABLE
 
 ALLOWANCES = ("gaps", "duplicates", "versions")
@@ -31,18 +30,18 @@ def check_completeness(reader: StoreReader, allow: Collection[str]) -> None:
             f"{number} of version {version}" for version, number in sorted(reader.versions.items())
         )
         raise IncompleteError(
-            f"{reader.store.location}: results of different versions ({counts}) cannot be compared; analyse "
+            f"{reader.stores.location}: results of different versions ({counts}) cannot be compared; analyse "
             'one study at a time, or allow "versions"'
         )
     if "duplicates" not in allow and (doubles := _find_duplicates(reader)):
         raise IncompleteError(
-            f"{reader.store.location}: {count(len(doubles), 'run')} with several results that differ in "
+            f"{reader.stores.location}: {count(len(doubles), 'run')} with several results that differ in "
             f"device, precision, threads or torch: {_some(doubles)}; name the studies to read, or allow "
             '"duplicates"'
         )
     if "gaps" not in allow and (gaps := _find_gaps(reader)):
         raise IncompleteError(
-            f"{reader.store.location}: {len(gaps)} of {len(reader.runs)} planned runs "
+            f"{reader.stores.location}: {len(gaps)} of {len(reader.runs)} planned runs "
             f"{_agree('have', len(gaps))} no result: {_some(gaps)}; run the sweep again, or "
             'allow "gaps" (--partial) for a partial analysis'
         )
@@ -117,19 +116,18 @@ def describe_oddities(reader: StoreReader) -> tuple[str, ...]:
         of_study = f" of study {study}" if len(reader.studies) > 1 else ""
         notes.append(f"not counted while runs are missing{of_study}: {describe_unfinished(seeds)}")
     known = {*reader.runs, *reader.generator_cells, *reader.first_keys.values(), *reader.not_counted}
-    if shared := len(known.intersection(_list_shared(reader.store))):
-        notes.append(f"in several of these stores, and read from the first of them: {count(shared, 'stage')}")
-    if others := len(set(reader.store.list_keys()) - known):
+    if shared := reader.stores.shared:
+        differ = sum(shared.values())
+        notes.append(
+            f"results of {count(len(shared), 'stage')} are in several of these stores, and those of the "
+            f"first are read; {f'those of {differ} differ' if differ else 'all are equal'}"
+        )
+    if others := len(reader.stores.list_keys() - known):
         notes.append(f"not read: {count(others, 'stage')} in the store of none of these studies")
-    if quarantined := len(reader.store.list_quarantine()):
+    if quarantined := reader.stores.count_quarantined():
         notes.append(f"in quarantine: {count(quarantined, 'damaged file')}")
     notes += _describe_mixtures(reader)
     return tuple(notes)
-
-
-def _list_shared(store: Store) -> list[str]:
-    """Return the names of the stages that several of the joined stores have."""
-    return store.files.list_shared("stages") if isinstance(store.files, JoinedFiles) else []
 
 
 def _describe_mixtures(reader: StoreReader) -> Iterator[str]:

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.stores import Stores
 from analysis.unfinished import Unfinished
 from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.imbalance import count_groups, is_balanced, rank_groups
 from lt_rebalance.ground.metrics import METRICS, confusion_metrics, metric_names
 from lt_rebalance.ground.text import one_line
-from lt_rebalance.store import Store, StoreError, join_stores, open_store
+from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.records import NOT_APPLICABLE, Failure, Record
 from lt_rebalance.store.study_document import StudyCell, StudyDocument, StudyRun
 
@@ -40,47 +41,23 @@ UNKNOWN_CODE = "unknown"
 """used for an unknown commit"""
 
 
-def find_studies(location: str | Sequence[str], studies: Sequence[str]) -> tuple[Store, Sequence[str]]:
-    """Return a store and the names of the studies to read of it, all of them where none are given.
+def find_studies(location: str | Sequence[str], studies: Sequence[str]) -> tuple[Stores, Sequence[str]]:
+    """Return the stores, and the names of the studies to read of them, all where none are given.
 
     Args:
-        location: of a store, or of several, which are then read as one.
+        location: of a store, or of several, which are read as one.
 
     Raises:
-        StoreError: no store, no study, none of that name, or different ones of one name.
+        StoreError: no store, no study, none of that name, or different searches of one name.
     """
-    stores = [_open(each) for each in ([location] if isinstance(location, str) else location)]
-    store = stores[0] if len(stores) == 1 else join_stores(stores)
-    known = store.list_studies()
+    stores = Stores([location] if isinstance(location, str) else location)
+    known = stores.list_studies()
     if not known and not studies:
-        raise StoreError(f"{store.location}: no study has been started here; run a sweep first")
+        raise StoreError(f"{stores.location}: no study has been started here; run a sweep first")
     for name in set(studies) - set(known):
-        store.load_study(name)  # it says which ones there are
-    names = tuple(studies) or tuple(known)
-    if len(stores) > 1:
-        for name in names:
-            holders = [each for each in stores if name in each.list_studies()]
-            _require_equal(f"studies {name}", {each.location: each.load_study(name) for each in holders})
-        for name in store.list_searches():
-            holders = [each for each in stores if name in each.list_searches()]
-            _require_equal(f"searches {name}", {each.location: each.load_search(name) for each in holders})
-    return store, names
-
-
-def _open(location: str) -> Store:
-    store = open_store(location, None, create=False, is_read_only=True) if location else None
-    if store is None:
-        asked = location or "an empty name"
-        raise StoreError(f"{asked}: there is no store; name the directory given to a sweep as --storage")
-    return store
-
-
-def _require_equal(what: str, found: Mapping[str, Any]) -> None:
-    """Raise a StoreError if stores, by their locations, have different things of one name."""
-    first, *others = found
-    for other in others:
-        if found[other] != found[first]:
-            raise StoreError(f"{first} and {other} have different {what}; leave out one of these stores")
+        stores.load_study(name)  # it says which ones there are
+    stores.require_equal_searches()
+    return stores, tuple(studies) or tuple(known)
 
 
 class StoreReader:
@@ -88,7 +65,7 @@ class StoreReader:
 
     def __init__(
         self,
-        store: Store,
+        stores: Stores,
         studies: Mapping[str, StudyDocument],
         unfinished: Mapping[str, Unfinished] | None = None,
         not_counted: Collection[str] = (),
@@ -98,7 +75,7 @@ class StoreReader:
         Args:
             unfinished: by study: the seeds that were left out of it, and `not_counted`, their stages.
         """
-        self.store = store
+        self.stores = stores
         self.studies = studies
         self.unfinished = unfinished or {}
         self.not_counted = not_counted
@@ -138,9 +115,8 @@ class StoreReader:
             key: {"state": "missing"}
             for key in (*self.generator_cells, *self.runs, *self.first_keys.values())
         }
-        for key, outcome in self.store.scan(Store.read_outcome, self.rows):
-            if outcome is not None:
-                self.rows[key] = self._describe(outcome)
+        for store, key, outcome in self.stores.scan(self.rows):
+            self.rows[key] = self._describe(store, outcome)
         for key, run in self.runs.items():
             self._inherit_state(self.rows[key], run["generator_key"], "generator")
             self._inherit_state(self.rows[key], self.first_keys.get(key), "first training")
@@ -222,7 +198,7 @@ class StoreReader:
             self.apart |= apart
             self.nested_runs += [{"study": name, "key": key} for key in runs]
 
-    def _describe(self, outcome: Record | Failure) -> dict[str, Any]:
+    def _describe(self, store: Store, outcome: Record | Failure) -> dict[str, Any]:
         if isinstance(outcome, Failure):
             is_not_applicable = outcome.cause == NOT_APPLICABLE
             reason = one_line(outcome.error)
@@ -232,7 +208,7 @@ class StoreReader:
         record, key = outcome, outcome.key
         for study in self.studies.values():
             if key in study.stages:
-                self.store.require_planned(study, key, record.stage)
+                store.require_planned(study, key, record.stage)
         self.versions[record.stage["results_version"]] += 1
         if record.kind == "representation":
             return {"state": record.state, "num_rounds": len(record.curves)} | _cost(record)
@@ -241,21 +217,21 @@ class StoreReader:
         row = {"state": record.state, "seed": record.stage["seed"], "num_rounds": len(record.curves)}
         row |= _cost(record) | _provenance(record)
         if record.state == "complete":
-            self._require_names(record)
+            self._require_names(store, record)
             if is_classifier:
                 self.confusions[key] = record.read_confusion()
             self.class_rows[key] = self._class_columns(record)
             row |= self._classifier_values(record) if is_classifier else dict(record.metrics)
         return row
 
-    def _require_names(self, record: Record) -> None:
+    def _require_names(self, store: Store, record: Record) -> None:
         """Raise a StoreError if a study does not name every class of a record."""
         dataset, num_classes = record.stage["data"]["dataset"], len(record.class_counts)
         for name, study in self.studies.items():
             found = study.class_names.get(dataset)
             if found is not None and (num_names := len(found)) != num_classes:
                 raise StoreError(
-                    f"{self.store.location}: studies/{name}.json names {num_names} classes of {dataset}, and "
+                    f"{store.location}: studies/{name}.json names {num_names} classes of {dataset}, and "
                     f"stages/{record.key}/result.json has {num_classes}; restore the altered file, or move "
                     "it away and run the command that made it again"
                 )

@@ -68,7 +68,7 @@ def write_report(
     if "://" in str(out_dir):
         raise ValueError(f"--out must be a directory of this machine, got {str(out_dir)!r}")
     out = Path(out_dir).expanduser().resolve()
-    searches = read_searches(results.store)
+    searches = read_searches(*results.stores)
     frames = compute_frames(results)
     tables = build_tables(results, frames)
     files: dict[str, bytes] = {}
@@ -155,7 +155,7 @@ def render(
         frames.contrasts,
         frames.collapse,
         frames.ablations,
-        describe_sources(frames.sources),
+        describe_sources(frames.sources, most=4),
         {
             "Generators": describe_generators(frames.generators),
             "Data": describe_data(results.classes),

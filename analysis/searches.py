@@ -45,18 +45,17 @@ class SearchResults:
         return next(iter(self.objectives))
 
 
-def read_searches(store: Store) -> list[SearchResults]:
-    """Return every search that has begun at least one trial.
+def read_searches(*stores: Store) -> list[SearchResults]:
+    """Return every search that has begun at least one trial; one that several stores have, once.
 
     Raises:
         StoreError: an account that is damaged or not what a search writes; it names the file.
     """
-    searches = []
-    for name in store.list_searches():
-        account = store.load_search(name)
-        if account["trials"]:
-            searches.append(_read_search(store, account))
-    return searches
+    holders: dict[str, Store] = {}
+    for store in stores:
+        holders |= {name: store for name in store.list_searches() if name not in holders}
+    accounts = [(holders[name], holders[name].load_search(name)) for name in sorted(holders)]
+    return [_read_search(store, account) for store, account in accounts if account["trials"]]
 
 
 def _read_search(store: Store, account: Mapping[str, Any]) -> SearchResults:

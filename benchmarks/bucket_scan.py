@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.reader import StoreReader
+from analysis.stores import Stores
 from benchmarks.orchestration import make_plan, make_store
 from lt_rebalance.cli.tracked import environment
 from lt_rebalance.monitoring.status import read_status
@@ -58,7 +59,7 @@ def _list_work(store: Store, plan: Plan) -> dict[str, Callable[[], object]]:
         assert not ledger.pending() and ledger.count_runs()["complete"] == len(plan.runs)
 
     def analyse() -> None:
-        reader = StoreReader(store, {"noop": store.load_study("noop")})
+        reader = StoreReader(Stores([store.location]), {"noop": store.load_study("noop")})
         reader.read()
         assert {row["state"] for row in reader.rows.values()} == {"complete"}
 

@@ -284,6 +284,9 @@ def _component_meaning(frame: pd.DataFrame) -> str:
     )
 
 
+_SAID = {each: f"the {each}" for each in SOURCES} | {"residual": "the pair of generator and classifier"}
+
+
 def sources(frame: pd.DataFrame) -> Table:
     """Return T4b; `frame` as `sources_table` returns it."""
     columns = (
@@ -324,35 +327,45 @@ def sources(frame: pd.DataFrame) -> Table:
     )
 
 
-def describe_sources(frame: pd.DataFrame) -> str:
-    """Say the largest source of variance of each cell, as in T4b; empty if none can be estimated."""
+def describe_sources(frame: pd.DataFrame, most: int | None = None) -> str:
+    """Say the largest source of variance of each cell, as in T4b; empty if none can be estimated.
+
+    Args:
+        most: the largest number of cells that are named; None for all.
+    """
     known = frame.dropna(subset=["subset_sd"]) if len(frame) else frame
     if known.empty:
         return ""
-    sentences = []
-    for row in known.to_dict("records"):
-        sds = {source: sd for source in SOURCES if not math.isnan(sd := row[f"{source}_sd"])}
-        most = max(sds.values())
-        largest = [source for source, sd in sds.items() if sd == most]
-        what = "largest source is" if len(largest) == 1 else "largest sources are"
-        named = listed([f"the {source}" for source in largest])
-        found = f"the {what} {named} ({spread(most)} points)" if most else "no source varies"
-        over = count(int(row["n_subsets"]), "subset")
-        rank = f"; {_say_overlaps(row, largest[0])}" if len(largest) == 1 else ""
-        sentences.append(f"{named_data(row['data'])}, {row['method']}: {found}, over {over}{rank}.")
-    return " ".join(sentences)
+    is_one_set = known["dataset"].nunique() == 1
+    said: dict[str, list[str]] = {}
+    for row in known.head(len(known) if most is None else most).to_dict("records"):
+        place = named_data(row["data"]) if is_one_set else f"{row['dataset']}, {named_data(row['data'])}"
+        said.setdefault(row["setting"], []).append(f"{place}, {row['method']}: {_say_largest(row)}.")
+    more = "" if most is None or len(known) <= most else f" {len(known) - most} more in T4b."
+    return per_setting({setting: " ".join(sentences) for setting, sentences in said.items()}) + more
 
 
-def _say_overlaps(row: Row, largest: str) -> str:
-    """Say which intervals overlap that of the largest source."""
-    low, highs = row[f"{largest}_low"], {each: row[f"{each}_high"] for each in SOURCES if each != largest}
+def _say_largest(row: Row) -> str:
+    """Say which source has the largest estimate, and whether its interval overlaps others."""
+    sds = {source: sd for source in SOURCES if not math.isnan(sd := row[f"{source}_sd"])}
+    most, subsets = max(sds.values()), count(int(row["n_subsets"]), "subset")
+    if not most:
+        return f"no source varies, over {subsets}"
+    largest = [source for source, sd in sds.items() if sd == most]
+    named, points_of = listed([_SAID[source] for source in largest]), METRICS[row["metric"]].label
+    has = "has" if len(largest) == 1 else "have"
+    found = f"{named} {has} the largest estimate ({spread(most)} points of {points_of}, {subsets})"
+    if len(largest) > 1:
+        return found
+    low = row[f"{largest[0]}_low"]
+    highs = {source: row[f"{source}_high"] for source in SOURCES if source != largest[0]}
     if any(map(math.isnan, (low, *highs.values()))):
-        return "they are too few to rank the sources"
-    overlapping = [f"the {source}" for source, high in highs.items() if high >= low]
+        return f"{found}; too few subsets to rank the sources"
+    overlapping = [_SAID[source] for source, high in highs.items() if high >= low]
     if not overlapping:
-        return "no other interval overlaps its own"
-    intervals = "intervals of {} overlap" if len(overlapping) > 1 else "interval of {} overlaps"
-    return f"the {intervals.format(listed(overlapping))} its own"
+        return f"{found}; its 90% interval overlaps no other"
+    whose = "that" if len(overlapping) == 1 else "those"
+    return f"{found}; its 90% interval overlaps {whose} of {listed(overlapping)}, so their order is open"
 
 
 def power(contrasts: pd.DataFrame) -> Table:

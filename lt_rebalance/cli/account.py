@@ -27,6 +27,8 @@ class Account:
     plan: StudyPlan
     status: Status
     num_seeds: int
+    num_subsets: int | None
+    """whose seeds are combined with others; None if a seed sets everything"""
     num_whole: int
     """seeds at which every run has a result"""
     unfinished: Sequence[int]
@@ -67,28 +69,24 @@ def describe(account: Account) -> str:
         "since": lambda end_s, began_s: "" if end_s is None else format_duration(end_s - began_s),
     }
     return environment.get_template("study.md.jinja").render(
-        plan=account.plan,
-        archive=format_bytes(account.archive_bytes),
-        source=account.source,
-        example=[r.key for r in account.records if r.stage["seed"] not in account.unfinished][-1][:_DIGITS],
-        num_seeds=account.num_seeds,
-        num_whole=account.num_whole,
-        unfinished=account.unfinished,
-        has_samples=account.has_samples,
-        runs={state: status.runs[state] for state in ("planned", *RUN_STATES)},
-        stages=status.stages,
-        keys=keys,
-        keys_sha256=hashlib.sha256("".join(f"{key}\n" for key in sorted(keys)).encode()).hexdigest(),
-        execution=account.execution,
-        images=account.images,
-        made=dict(sorted(Counter(map(_describe_origin, account.records)).items())),
-        num_logs=len(account.attempts),
-        attempts=_add_up(account.attempts),
-        sessions=account.sessions,
-        costs=[("all", status.spending.spent_s), *((name, each.spent_s) for name, each in spendings.items())],
-        saved_s=status.saved_s,
-        forecasts=[session for session in account.sessions if session.forecasts],
-        shares=ESTIMATED_AT,
+        **vars(account)
+        | {
+            "archive": format_bytes(account.archive_bytes),
+            "example": [
+                record.key for record in account.records if record.stage["seed"] not in account.unfinished
+            ][-1][:_DIGITS],
+            "runs": {state: status.runs[state] for state in ("planned", *RUN_STATES)},
+            "stages": status.stages,
+            "keys_sha256": hashlib.sha256("".join(f"{key}\n" for key in sorted(keys)).encode()).hexdigest(),
+            "made": dict(sorted(Counter(map(_describe_origin, account.records)).items())),
+            "num_logs": len(account.attempts),
+            "attempts": _add_up(account.attempts),
+            "costs": [("all", status.spending.spent_s)]
+            + [(name, each.spent_s) for name, each in spendings.items()],
+            "saved_s": status.saved_s,
+            "forecasts": [session for session in account.sessions if session.forecasts],
+            "shares": ESTIMATED_AT,
+        }
     )
 
 

@@ -160,7 +160,7 @@ def _give_account(
     made: Path, registered: StudyPlan, document: StudyDocument, plan: Plan, unfinished: Sequence[int]
 ) -> Account:
     """Return the account of the archive."""
-    store = open_existing(str(made))
+    store, is_nested = open_existing(str(made)), any(run.is_apart for run in document.runs)
     attempts: dict[str, Attempts] = {}
     records: list[Record] = []
     for key, stage in plan.stages.items():
@@ -175,6 +175,7 @@ def _give_account(
         plan=registered,
         status=read_status(store, document.name, 0.0),
         num_seeds=len(list_runs_by_seed(document)),
+        num_subsets=len({run.subset_seed for run in document.runs}) if is_nested else None,
         num_whole=len(list_whole_seeds(document, store)),
         unfinished=unfinished,
         has_samples=any(set(WITH_IMAGES) & each.artifacts.keys() - {*store.left_out} for each in records),

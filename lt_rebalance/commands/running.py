@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 
 from rich.console import Console
 
@@ -62,9 +61,7 @@ def is_described(job: Job, store: Store) -> bool:
     """Whether a store has the document of a job's study, whatever its slots and speeds."""
     if (name := job.ledger.plan.study.name) not in store.list_studies():
         return False
-    described = json.loads(json.dumps(describe_study(job).to_plain()))
-    others = dict.fromkeys(("num_slots", "devices_per_slot", "expected_s"))
-    return bool(store.load_study(name).to_plain() | others == described | others)
+    return store.load_study(name).plans_as(describe_study(job))
 
 
 def _note_replaced_runs(ledger: Ledger, store: Store, console: Console) -> None:

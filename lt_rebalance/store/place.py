@@ -3,9 +3,8 @@
 import errno
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from lt_rebalance.files.archive import ARCHIVE, is_published, read_published
 from lt_rebalance.files.bucket import SCHEME, Bucket, parse_address
 from lt_rebalance.files.bucket_files import S3Filesystem
 from lt_rebalance.files.filesystem import Filesystem, LocalFilesystem, ReadOnlyFilesystem
-from lt_rebalance.files.joined import JoinedFiles
 from lt_rebalance.ground.errors import StorageError, StoreError
 from lt_rebalance.ground.names import is_foreign
 from lt_rebalance.ground.values import as_object, parse_json
@@ -156,7 +154,8 @@ def open_store(
     Raises:
         StoreError: not a store, of another version, not writable, or not reachable.
     """
-    assert not create or (results_version is not None and not is_read_only)
+    assert results_version is not None or not create
+    assert not (create and is_read_only)
     place = find_place(location)
     if isinstance(place.files, ReadOnlyFilesystem) and not is_read_only:
         raise StoreError(
@@ -175,10 +174,3 @@ def open_store(
         raise place.explain(error) from None
     files = ReadOnlyFilesystem(place.files) if is_read_only else place.files
     return Store(files, place.location, version, place.directory, place.left_out)
-
-
-def join_stores(stores: Sequence[Store]) -> Store:
-    """Return several stores as one to read; if several have a file, it is that of the first."""
-    files, left_out = JoinedFiles([each.files for each in stores]), [each.left_out for each in stores]
-    location = " and ".join(each.location for each in stores)
-    return Store(files, location, stores[0].results_version, left_out=tuple(dict.fromkeys(chain(*left_out))))

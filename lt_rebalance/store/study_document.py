@@ -1,5 +1,6 @@
 """The plan of a study in a store, as a value; names every run, with or without result."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -294,6 +295,12 @@ class StudyDocument:
     def say_dataset(self, dataset: str) -> str:
         """Return the name of a data set for readers: "pets (images@75d61863)", or its name."""
         return entitle(dataset, self.titles.get(dataset, ""))
+
+    def plans_as(self, other: "StudyDocument") -> bool:
+        """Whether another document describes the same study, whatever the slots and speeds of the machine."""
+        others = dict.fromkeys(("num_slots", "devices_per_slot", "expected_s"))
+        first, second = (json.loads(json.dumps(each.to_plain() | others)) for each in (self, other))
+        return bool(first == second)
 
     def to_plain(self) -> dict[str, Any]:
         """Return the plain JSON values that `parse_study` reads."""

@@ -213,7 +213,7 @@ def test_only_runs_of_one_seed_stand_beside_other_runs(nested: tuple[Store, Plan
     assert row[tables["t6-completeness"].heads.index("planned")].text == "8"
     (row,) = next(iter(tables["t1-replication-all"].blocks())).rows
     assert row[tables["t1-replication-all"].heads.index("n of planned")].text == "2 of 2"
-    assert "the largest source is the subset" in tables["t4-sources"].meaning
+    assert "the subset has the largest estimate" in tables["t4-sources"].meaning
     num_stages = len(nested[1].stages)  # 8 classifiers and 4 generators, of 12 s each
     for name in ("t6-cost", "t6-cost-methods"):
         assert tables[name].frame["total_min"].iloc[-1] == pytest.approx(num_stages * 12 / 60)
@@ -227,7 +227,7 @@ def test_page_says_which_tables_have_the_runs_with_separate_seeds(
     page = write_report(read_results(nested[0].location), tmp_path / "report").read_text(encoding="utf-8")
     assert "6 of these runs have separate seeds for subset, generator and classifier" in page
     assert "T4b analyses these runs and T6 counts them; all other tables and figures leave them out." in page
-    spread = "C = 1/2, mlp_cgan_relu: the largest source is the subset"
+    spread = "C = 1/2, mlp_cgan_relu: the subset has the largest estimate"
     assert f"<p>The spread between runs (T4b): {spread}" in page
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from analysis.summary import describe_limits
 from analysis.tables import Cell, Table, build_tables, compute_frames, to_csv, to_latex, to_markdown
 from analysis.tables.claims import hypothesis_table
 from analysis.tables.cost import cost_tables, describe_cost
-from analysis.tables.differences import sources
+from analysis.tables.differences import describe_sources, sources
 from analysis.tables.formats import (
     DATA_COLUMN,
     estimate,
@@ -257,49 +258,77 @@ def test_power_says_where_differences_do_not_vary(tmp_path: Path) -> None:
     assert cells["detectable difference in points"].text == "unknown: no variation"
 
 
-def test_equal_sources_of_variance_are_all_named() -> None:
-    ends = {f"{source}_{end}": NAN for source in SOURCES for end in ("low", "high")}
-    row = {"data": "1/2", "method": "none", "n_subsets": 2, "n_expected": 2, "setting": "s"}
-    row |= {"num_generators": 2, "num_classifiers": 2, "metric": "accuracy"} | ends
-    sds = {"subset_sd": 0.0, "generator_sd": 0.01, "classifier_sd": 0.01, "residual_sd": 0.0}
-    assert sources(pd.DataFrame([row | sds])).meaning == (
-        "C = 1/2, none: the largest sources are the generator and the classifier (1.00 points), over 2 "
-        "subsets."
+_ENDS = ("low", "high")
+
+
+def row_of_sources(sds: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+    """Return a row of T4b with these standard deviations and intervals; others are 0, and 0 to 0.001."""
+    row = {"dataset": "mnist", "data": "1/2", "method": "none", "setting": "s", "metric": "accuracy"}
+    sizes = {"n_subsets": 7, "n_expected": 7, "num_generators": 2, "num_classifiers": 2}
+    ends = {each: intervals.get(each, (0.0, 0.001)) for each in SOURCES}
+    estimates = {f"{each}_sd": sds.get(each, 0.0) for each in SOURCES}
+    lows, highs = (
+        {f"{each}_{end}": ends[each][i] for each in SOURCES} for i, end in enumerate(("low", "high"))
     )
+    return row | sizes | estimates | lows | highs
 
 
 @pytest.mark.parametrize(
-    ("intervals", "said"),
+    ("sds", "intervals", "said"),
     [
-        ({"subset": (0.05, 0.1), "residual": (0.04, 0.049)}, "no other interval overlaps its own"),
-        ({"subset": (0.05, 0.1), "residual": (0.01, 0.05)}, "the interval of the residual overlaps its own"),
         (
-            {"subset": (0.02, 0.1), "generator": (0.01, 0.03), "classifier": (0.0, 0.02)},
-            "the intervals of the generator and the classifier overlap its own",
+            {"generator": 0.01, "classifier": 0.01},
+            {},
+            "the generator and the classifier have the largest estimate (1.00 points of accuracy, 7 subsets)",
         ),
-        ({"subset": (NAN, NAN)}, "they are too few to rank the sources"),
-        ({"generator": (NAN, NAN)}, "they are too few to rank the sources"),
+        ({}, {}, "no source varies, over 7 subsets"),
+        (
+            {"subset": 0.07},
+            {"subset": (0.05, 0.1), "residual": (0.04, 0.049)},
+            "the subset has the largest estimate (7.00 points of accuracy, 7 subsets); its 90% interval "
+            "overlaps no other",
+        ),
+        (
+            {"subset": 0.07},
+            {"subset": (0.05, 0.1), "residual": (0.01, 0.05)},
+            "the subset has the largest estimate (7.00 points of accuracy, 7 subsets); its 90% interval "
+            "overlaps that of the pair of generator and classifier, so their order is open",
+        ),
+        (
+            {"subset": 0.07},
+            {"subset": (0.02, 0.1), "generator": (0.01, 0.03), "classifier": (0.0, 0.02)},
+            "the subset has the largest estimate (7.00 points of accuracy, 7 subsets); its 90% interval "
+            "overlaps those of the generator and the classifier, so their order is open",
+        ),
+        *(
+            (
+                {"subset": 0.07},
+                {"subset": (0.02, 0.1), without: (NAN, NAN)},
+                "the subset has the largest estimate (7.00 points of accuracy, 7 subsets); too few subsets "
+                "to rank the sources",
+            )
+            for without in ("subset", "generator")
+        ),
     ],
 )
-def test_overlapping_intervals_leave_the_order_of_sources_open(
-    intervals: dict[str, tuple[float, float]], said: str
+def test_largest_source_is_said_with_the_intervals_that_overlap_its_own(
+    sds: dict[str, float], intervals: dict[str, tuple[float, float]], said: str
 ) -> None:
-    row = {"data": "1/2", "method": "none", "n_subsets": 7, "n_expected": 7, "setting": "s"}
-    row |= {"num_generators": 2, "num_classifiers": 2, "metric": "accuracy"}
-    for source in SOURCES:
-        low, high = intervals.get(source, (0.0, 0.001))
-        row |= {f"{source}_sd": 0.07 if source == "subset" else 0.0005}
-        row |= {f"{source}_low": low, f"{source}_high": high}
-    assert sources(pd.DataFrame([row])).meaning == (
-        f"C = 1/2, none: the largest source is the subset (7.00 points), over 7 subsets; {said}."
+    row = row_of_sources(sds, intervals)
+    assert sources(pd.DataFrame([row])).meaning == f"C = 1/2, none: {said}."
+
+
+def test_sources_of_several_sets_and_settings_are_told_apart_and_no_more_than_asked() -> None:
+    rows = [
+        row_of_sources({}, {}) | {"setting": setting, "dataset": dataset, "n_subsets": 2}
+        for setting in ("s", "t")
+        for dataset in ("mnist", "kmnist")
+    ]
+    varies = "C = 1/2, none: no source varies, over 2 subsets."
+    assert describe_sources(pd.DataFrame(rows), most=3) == (
+        f"s: mnist, {varies} kmnist, {varies} t: mnist, {varies} 1 more in T4b."
     )
-
-
-def test_no_source_is_the_largest_where_none_varies() -> None:
-    row = {"data": "1/2", "method": "none", "n_subsets": 2, "n_expected": 2, "setting": "s"}
-    row |= {"num_generators": 2, "num_classifiers": 2, "metric": "accuracy"}
-    row |= {f"{source}_{end}": 0.0 for source in SOURCES for end in ("sd", "low", "high")}
-    assert sources(pd.DataFrame([row])).meaning == "C = 1/2, none: no source varies, over 2 subsets."
+    assert describe_sources(pd.DataFrame(rows[:1]), most=1) == varies
 
 
 def test_every_table_has_a_title_a_meaning_and_rows_as_long_as_its_head(

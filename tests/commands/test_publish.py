@@ -25,11 +25,12 @@ from lt_rebalance.registration.study_plan import list_whole_seeds, read_plan
 from lt_rebalance.store import Store, open_store
 from lt_rebalance.store.records import NOT_APPLICABLE, Failure
 from lt_rebalance.store.study_document import StudyDocument
+from lt_rebalance.studies.ablation import nested_seeds
 from lt_rebalance.studies.ledger import Ledger
-from lt_rebalance.studies.plan import compile_study, describe_plan, plan_from_description
+from lt_rebalance.studies.plan import Plan, compile_study, describe_plan, plan_from_description
 from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION
-from lt_rebalance.studies.study import Study
+from lt_rebalance.studies.study import Cell, Study
 from lt_rebalance.training.configs import Execution
 from tests.made_up import make_up
 from tests.own_images import draw_images, write_folder
@@ -58,17 +59,10 @@ ARRAYS = {"predictions": save_zeros(1000), "samples": save_zeros(3, 10, 10, 1, 2
 Publish = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def store(tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution) -> Store:
-    """Return a store of made-up results, with the logs of a sweep and of a resumed stage."""
-    opened = open_store(str(tmp_path / "store"), RESULTS_VERSION, create=True)
+def fill_store(root: Path, study: Study, execution: Execution) -> tuple[Store, Plan]:
+    """Return a store of made-up results of every stage of a study, and its plan."""
+    opened, plan = open_store(str(root), RESULTS_VERSION, create=True), compile_study(study, execution)
     assert opened is not None
-    common = {"dataset": "fashion_mnist_mini", "c": "1/2"}
-    cells = (
-        make_cell(small_protocol, method="none", generator=None, **common),
-        make_cell(small_protocol, method="cgan", generator="small_mlp_cgan_leaky", **common),
-    )
-    plan = compile_study(Study(name=NAME, cells=cells, seeds=(0, 1, 2)), cpu_execution)
     opened.write_study(dataclasses.replace(describe_plan(plan), confirmatory=("H2", "claims of the paper")))
     for key, stage in plan.stages.items():
         contents = {"predictions": ARRAYS["predictions"]}
@@ -76,6 +70,23 @@ def store(tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution) ->
             contents = {"weights": b"weights", "samples": ARRAYS["samples"]}
         artifacts = {role: opened.write_artifact(key, role, ".npy", each) for role, each in contents.items()}
         opened.commit(make_up(stage, artifacts=artifacts))
+    return opened, plan
+
+
+@pytest.fixture
+def cells(small_protocol: Protocol) -> tuple[Cell, Cell]:
+    common = {"dataset": "fashion_mnist_mini", "c": "1/2"}
+    return (
+        make_cell(small_protocol, method="none", generator=None, **common),
+        make_cell(small_protocol, method="cgan", generator="small_mlp_cgan_leaky", **common),
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path, cells: tuple[Cell, Cell], cpu_execution: Execution) -> Store:
+    """Return a store of made-up results, with the logs of a sweep and of a resumed stage."""
+    study = Study(name=NAME, cells=cells, seeds=(0, 1, 2))
+    opened, plan = fill_store(tmp_path / "store", study, cpu_execution)
     key = plan.runs[0].key
     log = [f"t INFO x: classifier 1/2 none seed 0: {said}" for said in ("begins", "round 1/2, 3600.0 s: a")]
     log += [
@@ -91,6 +102,10 @@ def store(tmp_path: Path, small_protocol: Protocol, cpu_execution: Execution) ->
 @pytest.fixture
 def folder(store: Store, tmp_path: Path) -> Path:
     """Return the folder of a study with its plan."""
+    return write_plan(store, tmp_path)
+
+
+def write_plan(store: Store, tmp_path: Path) -> Path:
     folder = tmp_path / "studies" / NAME
     folder.mkdir(parents=True)
     cells = register_cells(store.load_study(NAME).cells)
@@ -180,7 +195,21 @@ def test_readme_tells_runs_keys_attempts_and_cost(publish: Publish, folder: Path
     plan = folder / "plan.toml"
     plan.write_text(re.sub(r"confirmatory = .*", "confirmatory = []", plan.read_text()))
     publish()
-    assert "reproduces them. Everything in it is exploratory.\n" in (folder / "README.md").read_text()
+    assert "reproduces them. Everything in this study is exploratory.\n" in (folder / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unprinted_figures")
+def test_readme_counts_combinations_of_separate_seeds_and_their_subsets(
+    tmp_path: Path, cells: tuple[Cell, Cell], cpu_execution: Execution
+) -> None:
+    study = Study(name=NAME, cells=cells[1:], seeds=nested_seeds(3, 2, 2))
+    store, _ = fill_store(tmp_path / "store", study, cpu_execution)
+    folder = write_plan(store, tmp_path)
+    plan = folder / "plan.toml"
+    plan.write_text(re.sub("seeds = [34]", "seeds = 12", plan.read_text()))
+    assert main(["publish", str(folder), "--storage", store.location]) == 0
+    assert "1 cell at 12 combinations of seeds (3 subsets): planned 12," in (folder / "README.md").read_text()
 
 
 def remove_record(store: Store, folder: Path) -> None:

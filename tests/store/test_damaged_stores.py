@@ -205,7 +205,7 @@ def collect(location: str) -> int:
     results = read_results(location, allow=("gaps",))
     for key in results.generators["key"]:
         results.read_samples(key)
-    read_searches(results.store)
+    read_searches(*results.stores)
     return 0
 
 
