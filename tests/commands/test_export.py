@@ -107,8 +107,9 @@ def test_tracked_runs_are_those_of_the_frames(store: Store) -> None:
         results = read_results(location, allow=["gaps"])
         cells, rounds = results.cells.set_index("cell"), results.rounds.set_index("key")
         finished = results.runs[results.runs["state"].isin(["complete", "diverged"])].set_index("key")
-        studies = map(results.store.load_study, results.studies)
-        tracked = {run.key: run for study in studies for run in read_tracked(results.store, study, ())}
+        (read,) = results.stores
+        studies = map(read.load_study, results.studies)
+        tracked = {run.key: run for study in studies for run in read_tracked(read, study, ())}
         assert set(tracked) == set(finished.index)
         for key, row in finished.iterrows():
             run = tracked[str(key)]
