@@ -299,11 +299,11 @@ def test_results_of_published_studies_are_those_of_their_reports() -> None:
         lines = [line for line in read_section(heading).splitlines() if line.startswith("| ")]
         rows = [[each.strip() for each in line.split("|")[1:-1]] for line in lines]
         assert rows[1:] == expected and len(expected) >= 2
-    # "The mean accuracies of twelve rows are within 3.8 points", and what the other three are.
+    # "The mean accuracies of twelve rows are within 4.2 points", and what the other three are.
     far = {
         (cell["data"], cell["method"])
         for cell in read_table("replication", "t1-replication-all")
-        if abs(float(cell["accuracy_mean"]) - float(cell["accuracy_paper"])) > 0.038
+        if abs(float(cell["accuracy_mean"]) - float(cell["accuracy_paper"])) > 0.0421
     }
     assert far == {("7/9", "none"), ("1/2", "none"), ("7/9", "mlp_cgan_leaky")}
     picture = (ROOT / "docs" / "assets" / "accuracy-sample.png").read_bytes()
