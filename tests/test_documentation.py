@@ -290,6 +290,8 @@ def test_results_of_published_studies_are_those_of_their_reports() -> None:
         [f"C = {cell['data']}", *describe_result(cell)]
         for cell in read_table("mnist_5k", "t1-replication-all")
     ]
+    by_rank = sorted(read_table("methods", "r1-ranking"), key=lambda cell: int(cell["rank"]))
+    of_methods = [describe_contrasts(cell) for cell in by_rank]
     of_sources = [
         [cell["method"], *(describe_source(cell, source) for source in SOURCES)]
         for cell in read_table("sources", "t4-sources")
@@ -300,6 +302,7 @@ def test_results_of_published_studies_are_those_of_their_reports() -> None:
         "## The paper's rows at the paper's budget": of_replication,
         "## Where the spread comes from": of_sources,
         "## A sample of MNIST": of_mnist,
+        "## Thirty methods on the sample": of_methods,
     }.items():
         lines = [line for line in read_section(heading).splitlines() if line.startswith("| ")]
         rows = [[each.strip() for each in line.split("|")[1:-1]] for line in lines]
@@ -329,6 +332,31 @@ def describe_measure(cell: dict[str, str], measure: str, of: str) -> str:
     """Return a mean with its standard deviation, or the paper's single number."""
     value = f"{float(cell[f'{measure}_{of}']):.3f}"
     return f"{value} ± {float(cell[f'{measure}_sd']):.3f}" if of == "mean" else value
+
+
+def describe_contrasts(cell: dict[str, str]) -> list[str]:
+    """Return a row of R1 and R2: means, differences in macro F1, bold if significant, and dead classes."""
+    differences = [describe_difference(cell, reference) for reference in ("none", "oversample")]
+    return [
+        f"`{cell['method']}`",
+        f"{float(cell['mean']):.3f}",
+        f"{float(cell['accuracy']):.3f}",
+        *differences,
+        cell["num_collapsed"],
+    ]
+
+
+def describe_difference(cell: dict[str, str], reference: str) -> str:
+    """Return a difference in macro F1 in points with its interval; empty if there is none."""
+    name = f"macro_f1_minus_{reference}"
+    if not cell[f"{name}_n_pairs"]:
+        return ""
+    ends = (
+        100 * float(cell[f"{name}_{end}"]) for end in ("mean_difference", "difference_low", "difference_high")
+    )
+    mean, low, high = (f"{end:+.1f}".replace("-", "−") for end in ends)
+    mark = "**" if cell[f"{name}_verdict"] in ("better", "worse") else ""
+    return f"{mark}{mean}{mark} ({low} to {high})"
 
 
 def describe_source(cell: dict[str, str], source: str) -> str:
