@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.compare import EXPLORATORY, MARGIN, MIN_PAIRS
 from analysis.sentences import ORACLE, describe_choice, describe_left_out, join
+from analysis.tables.differences import describe_sources
 from analysis.tables.formats import (
     count_between,
     estimate,
@@ -62,23 +63,24 @@ def make_first_screen(
     contrasts: pd.DataFrame,
     collapse: pd.DataFrame,
     ablations: pd.DataFrame,
-    sources: str = "",
+    sources: pd.DataFrame,
     facts: Mapping[str, str] | None = None,
 ) -> FirstScreen:
     """Return the first screen; all its numbers are also in T0, T2, T3, T4b, T6, T7 or A1.
 
     Args:
         cells, runs: of `Results`. leaders: as `leaders_frame` returns them. contrasts: as `compare` does.
-            collapse: as `collapse_table` does. ablations: as `compare_with_references` does. sources: of
-            the variance, as `describe_sources` says it. facts: further ones, by a heading.
+            collapse: as `collapse_table` does. ablations: as `compare_with_references` does. sources: as
+            `sources_table` does. facts: further ones, by a heading.
     """
     ranked = leaders[leaders["rank"].notna()]
     blocks = [block for _, block in ranked.groupby(["setting", "data"], sort=False, observed=True)]
     is_one_setting = leaders["setting"].nunique() == 1
     compared = [block for block in blocks if len(block) > 1]
     alone = [block.iloc[0] for block in blocks if len(block) == 1]
+    spread = describe_sources(sources, _MOST_NAMED)
     lines = [
-        f"The spread between runs (T4b): {sources}" if sources else "",
+        f"The spread between runs (T4b): {spread}" if spread else "",
         describe_choice(cells) if (cells["classifier.selection"] == ORACLE).any() else "",
         *_describe_changes(ablations, leaders),
         join(_describe_alone(row, is_one_setting=is_one_setting) for row in alone[:_MOST_NAMED]),

@@ -40,7 +40,6 @@ from analysis.tables import (
 )
 from analysis.tables.collapse import describe_generators
 from analysis.tables.cost import describe_cost
-from analysis.tables.differences import describe_sources
 from lt_rebalance.ground.text import to_csv as to_raw_csv
 
 ON_TOP = "f1"
@@ -155,7 +154,7 @@ def render(
         frames.contrasts,
         frames.collapse,
         frames.ablations,
-        describe_sources(frames.sources, most=4),
+        frames.sources,
         {
             "Generators": describe_generators(frames.generators),
             "Data": describe_data(results.classes),

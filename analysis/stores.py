@@ -51,11 +51,13 @@ class Stores:
         Raises:
             StoreError: no store has it, or several have different ones; or its file is damaged.
         """
+        if len(self._stores) == 1:
+            return self._stores[0].load_study(name)
         holders = [store for store in self if name in store.list_studies()]
-        if not holders and len(self._stores) > 1:
+        if not holders:
             known = ", ".join(self.list_studies()) or "none"
             raise StoreError(f"{self.location}: no study {name!r}; known: {known}")
-        first, *others = holders or self._stores
+        first, *others = holders
         study = first.load_study(name)
         for other in others:
             if not study.plans_as(other.load_study(name)):

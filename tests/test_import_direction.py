@@ -239,6 +239,18 @@ def test_architecture_names_the_wings_in_their_order() -> None:
     assert re.findall(r"^\| `([a-z]+)/` \|", text, flags=re.MULTILINE) == [*WINGS, "analysis"]
 
 
+def test_architecture_names_every_module_of_the_analysis() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    table = text.partition("| module of `analysis` |")[2].partition("\n\n")[0]
+    named = {
+        name
+        for row in re.findall(r"^\| (.+?) \|", table, flags=re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+    modules = {path.stem for path in (ROOT / "analysis").glob("*.py")} - {"__init__", "__main__"}
+    assert len(modules) > 30 and modules - named == set()
+
+
 def test_no_code_reads_a_pickle() -> None:
     for folder in (PACKAGE, "analysis", "sweeps", "benchmarks"):
         for path in list_files(folder):

@@ -52,7 +52,9 @@ def screen_of(*places: pd.DataFrame, ablations: pd.DataFrame | None = None) -> F
     cells = runs.drop_duplicates("cell").assign(**{"classifier.selection": "last"})
     collapse = collapse_table(runs, NO_CLASSES)
     compared = pd.DataFrame() if ablations is None else ablations
-    return make_first_screen(cells, runs, leaders_frame(runs), compare(runs), collapse, compared)
+    return make_first_screen(
+        cells, runs, leaders_frame(runs), compare(runs), collapse, compared, pd.DataFrame()
+    )
 
 
 def above(values: Sequence[float], *differences: float) -> tuple[float, ...]:
