@@ -10,6 +10,7 @@ from analysis.compare import EXPLORATORY, MARGIN, MIN_PAIRS
 from analysis.sentences import ORACLE, describe_choice, describe_left_out, join
 from analysis.tables.differences import describe_sources
 from analysis.tables.formats import (
+    all_of,
     count_between,
     estimate,
     interval,
@@ -152,9 +153,9 @@ def _describe_leads(compared: list[pd.DataFrame], *, is_one_setting: bool, has_r
         on = [f"{each} on {listed(found)}" for each, found in zip(said, places.values(), strict=True)]
         return f"{'; '.join(on)}."
     num_settings = len({block["setting"].iloc[0] for block in compared})
-    scope = f"{len(compared)} comparisons ({count(num_settings, 'setting')})"
+    scope = f"comparisons ({count(num_settings, 'setting')})"
     if len(places) == 1:
-        return f"{say_lead([*next(iter(places))], what)} in all {scope}."
+        return f"{say_lead([*next(iter(places))], what)} in {all_of(len(compared))} {scope}."
     if len(compared) <= _MOST_NAMED:
         leads = f"{what[0].upper()}{what[1:]} {'; '.join(_list_leads(compared))}."
         num_sure = sum(len(_may_be_best(block)) == 1 for block in compared)
@@ -165,7 +166,7 @@ def _describe_leads(compared: list[pd.DataFrame], *, is_one_setting: bool, has_r
     is_everywhere = set.intersection(*map(set, places))
     return (
         f"{'' if is_everywhere else 'No method leads everywhere. '}{say_lead([*most], what)} in "
-        f"{len(places[most])} of {scope}, {listed([*named, *rest])}."
+        f"{len(places[most])} of {len(compared)} {scope}, {listed([*named, *rest])}."
     )
 
 
@@ -336,9 +337,8 @@ def describe_collapse(collapse: pd.DataFrame) -> str:
     if n == 0:
         return ""
     if num_collapsed == 0:
-        return (
-            f"Every class is recognised in {'the' if n == 1 else f'all {n:,}'} complete run{'s' * (n > 1)}."
-        )
+        runs = "the complete run" if n == 1 else f"{all_of(n)} complete runs"
+        return f"Every class is recognised in {runs}."
     worst = collapse[collapse["collapse_rate"] == collapse["collapse_rate"].max()]
     counts = {f"{row.num_collapsed} of {row.n}" for row in worst.itertuples()}
     rate = counts.pop() if len(counts) == 1 else percent(worst["collapse_rate"].iloc[0])

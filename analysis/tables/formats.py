@@ -103,6 +103,11 @@ def some(names: list[str], num_named: int) -> str:
     return listed([*names[:num_named], *more])
 
 
+def all_of(number: int) -> str:
+    """Return "both" for two, else "all" and the number, of which there are at least two."""
+    return "both" if number == 2 else f"all {number:,}"
+
+
 def say_lead(methods: list[str], what: str, num_named: int = 4) -> str:
     """Return "oversample has the highest mean", or of several that they share it."""
     return f"{some(methods, num_named)} {'has' if len(methods) == 1 else 'share'} the {what}"

@@ -151,6 +151,9 @@ def test_methods_with_one_mean_share_the_lead() -> None:
     assert screen_of(*five).headline == (
         "undersample and oversample share the highest mean accuracy in all 5 comparisons (5 settings)."
     )
+    assert screen_of(*five[:2]).headline == (
+        "undersample and oversample share the highest mean accuracy in both comparisons (2 settings)."
+    )
     shared = runs_of({"none": NONE, "undersample": better, "oversample": NONE}, setting="other")
     assert screen_of(*five, shared).headline == (
         "undersample and oversample share the highest mean accuracy in 5 of 6 comparisons (6 settings), "
