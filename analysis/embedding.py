@@ -45,16 +45,22 @@ def embed(drawn: Drawn) -> tuple[Picture, dict[str, bytes]]:
     return picture, {f"figures/{drawn.name}.svg": svg, f"figures/{drawn.name}.png": png}
 
 
+def as_id(name: str) -> str:
+    """Return a name as the id of an element, to which an address can lead; names of a store hold anything."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name)
+
+
 def inline(svg: str, name: str, label: str) -> markupsafe.Markup:
     """Return an SVG as an element of a page: only ids that it uses, colours that the page defines.
 
     Args:
-        svg: as matplotlib writes it, which escapes every text. name: begins all ids. label: what it shows.
+        svg: as matplotlib writes it, which escapes every text. name: begins all ids, as `as_id` writes it.
+        label: what it shows.
     """
     svg = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>", "", svg[svg.index("<svg ") :], flags=re.S)
-    used = {name for found in re.findall(r'xlink:href="#([^"]+)"|url\(#([^)]+)\)', svg) for name in found}
+    used = {each for found in re.findall(r'xlink:href="#([^"]+)"|url\(#([^)]+)\)', svg) for each in found}
     svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
-    svg = re.sub(r'(?<= id=")|(?<=xlink:href="#)|(?<=url\(#)', f"{name}-", svg)
+    svg = re.sub(r'(?<= id=")|(?<=xlink:href="#)|(?<=url\(#)', f"{as_id(name)}-", svg)
     if "<image " not in svg:
         svg = re.sub(r"(?<=: )#([0-9a-f]{6})(?=[;\"])", _name_colour, svg)
     head, body = svg.split(">", 1)

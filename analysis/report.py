@@ -1,7 +1,7 @@
 """Write a report: a self-contained page, a page for each search, and all tables and figures as files."""
 
 import dataclasses
-import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import jinja2
 
 from analysis.chapters import CHAPTERS, Chapter
 from analysis.collect import Results
-from analysis.embedding import Picture, embed
+from analysis.embedding import Picture, as_id, embed
 from analysis.figures import draw_figures, draw_search, own_settings
 from analysis.first_screen import describe_data, make_first_screen
 from analysis.manuscript import Choice, make_manuscript
@@ -81,7 +81,7 @@ def write_report(
         files |= drawn_files
         pictures.append(picture)
     for search in searches:
-        files |= _search_files(search)
+        files |= search_files(search)
     if manuscript is not None:
         files |= make_manuscript(results, frames, *manuscript)
     files["index.html"] = render(results, frames, tables, pictures, searches).encode()
@@ -92,7 +92,7 @@ def write_report(
     return out / "index.html"
 
 
-def _search_files(search: SearchResults) -> dict[str, bytes]:
+def search_files(search: SearchResults) -> dict[str, bytes]:
     """Return the page of a search, its tables and its figures."""
     tables, pictures = search_tables(search), []
     files: dict[str, bytes] = {}
@@ -120,8 +120,9 @@ def _table_files(table: Table) -> dict[str, bytes]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # which nobody can have made a link
     try:
+        temporary.touch(exist_ok=False)
         temporary.write_bytes(content)
         temporary.replace(path)
     finally:
@@ -129,13 +130,15 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["as_id"] = as_id
+    return environment
 
 
 def render(

@@ -47,13 +47,14 @@ from rich.console import Console
 
 from benchmarks.measure import describe, report
 from lt_rebalance.cluster.dispatch import StageSearcher, run_plan
-from lt_rebalance.cluster.resources import count_cpus, plan_resources
+from lt_rebalance.cluster.resources import plan_resources
 from lt_rebalance.cluster.session import ray_cluster
 from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.imbalance import rank_groups
+from lt_rebalance.ground.memory import count_cpus
 from lt_rebalance.ground.metrics import confusion_metrics, metric_names
 from lt_rebalance.monitoring.tensorboard.naming import name_runs
-from lt_rebalance.stages.arithmetic import Throughput, estimate_remaining_s, stage_flop
+from lt_rebalance.stages.arithmetic import Remaining, Throughput, stage_flop
 from lt_rebalance.stages.progress import Progress
 from lt_rebalance.stages.watch import Watch
 from lt_rebalance.store import Store, open_store
@@ -242,7 +243,7 @@ def time_planning(study: Study, execution: Execution) -> dict[str, Any]:
     ledger = Ledger(plan, None)
     pending = ledger.pending()
     describe_plan(plan, flop={key: stage_flop(stage) for key, stage in plan.stages.items()})
-    estimate_remaining_s(pending, Throughput(), NUM_SLOTS, {})
+    Remaining(pending).seconds(Throughput(), NUM_SLOTS, {})
     seconds = time.process_time() - start
     count = len(plan.runs)
     assert len(pending) >= count

@@ -168,7 +168,7 @@ def _place(value: Any, domain: Mapping[str, Any]) -> float:
     if domain["kind"] == "choice":
         return float(list(domain["values"]).index(value)) / (len(domain["values"]) - 1)
     low, high, at = domain["low"], domain["high"], value
-    if domain["is_log"]:
+    if domain.get("is_log"):
         low, high, at = np.log(low), np.log(high), np.log(value)
     return float((at - low) / (high - low))
 

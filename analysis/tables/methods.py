@@ -1,6 +1,7 @@
 """R1 to R4: ranking of methods, differences from none and oversample, device time and tuning."""
 
 import math
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -102,7 +103,7 @@ def _ranking(frame: pd.DataFrame) -> Table:
                 is_higher_better=False,
             ),
         ),
-        meaning=_ranking_meaning(frame),
+        meaning=_meaning(frame, _describe_ranks),
         notes=(
             "Families are ordered by their best method. Ranks are by mean over seeds. All pairs of methods "
             "are tested jointly by flipping the signs of all differences of a seed together (exact up to "
@@ -118,11 +119,12 @@ def _ranking(frame: pd.DataFrame) -> Table:
     )
 
 
-def _ranking_meaning(frame: pd.DataFrame) -> str:
+def _meaning(frame: pd.DataFrame, describe: Callable[[pd.DataFrame], str]) -> str:
+    """Return what is said of the methods of each setting and C."""
     if frame.empty:
         return _NOTHING
     sentences = {
-        _name_place(frame, block): _describe_ranks(block)
+        _name_place(frame, block): describe(block)
         for _, block in frame.groupby(["setting", "data"], sort=False)
     }
     return per_setting(sentences)
@@ -365,7 +367,7 @@ def _costs(frame: pd.DataFrame) -> Table:
             ),
             text_column(f"beside {MATCHED}", "standing"),
         ),
-        meaning=_cost_meaning(frame),
+        meaning=_meaning(frame, _describe_costs),
         notes=(
             "Device time of a run is its own training plus the full cost of the generator or first training "
             "that it builds on, even where other runs use it too. T6c splits the cost of what runs share, "
@@ -383,16 +385,6 @@ def _costs(frame: pd.DataFrame) -> Table:
         if len(frame)
         else (),
     )
-
-
-def _cost_meaning(frame: pd.DataFrame) -> str:
-    if frame.empty:
-        return _NOTHING
-    sentences = {
-        _name_place(frame, block): _describe_costs(block)
-        for _, block in frame.groupby(["setting", "data"], sort=False)
-    }
-    return per_setting(sentences)
 
 
 def _describe_costs(block: pd.DataFrame) -> str:

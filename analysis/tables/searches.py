@@ -190,6 +190,8 @@ def _value(name: str) -> Any:  # Any: a function of a row
 
 def _describe_domain(domain: Any) -> str:  # Any: as the account has it
     if domain["kind"] == "choice":
-        return f"one of {listed([str(value) for value in domain['values']])}; {domain['unit']}"
-    scale = ", on a log scale" if domain["is_log"] else ""
-    return f"{domain['low']:g} to {domain['high']:g}{scale}; {domain['unit']}"
+        values = f"one of {listed([str(value) for value in domain['values']])}"
+    else:
+        scale = ", on a log scale" if domain.get("is_log") else ""
+        values = f"{domain['low']:g} to {domain['high']:g}{scale}"
+    return f"{values}; {domain['unit']}" if domain.get("unit") else values

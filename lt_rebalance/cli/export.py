@@ -41,6 +41,8 @@ def _export_frames(options: argparse.Namespace) -> int:
     elif options.out is not None:
         require_outside("--out", options.out)
     results = _read_results(options)
+    for each in results.notes:
+        note(each)
     frames = {name: getattr(results, name) for name in names}
     if options.out is None:
         (frame,) = frames.values()
@@ -99,7 +101,6 @@ def _make_folder(folder: str) -> None:
 
 
 def _read_results(options: argparse.Namespace) -> Any:  # Any: pandas has no types
-    # The one import of `analysis` in the package: it defines the tidy frames.
     import_beside("analysis")
     from analysis.collect import read_results
 

@@ -28,7 +28,7 @@ def open_existing(location: str, *, is_read_only: bool = True) -> Store:
 
 
 def choose_studies(store: Store, names: Sequence[str]) -> list[str]:
-    """Return the given names, or those of all studies.
+    """Return the given names, each once, or those of all studies.
 
     Raises:
         StoreError: no study at all, or an unknown one.
@@ -39,7 +39,7 @@ def choose_studies(store: Store, names: Sequence[str]) -> list[str]:
     for name in names:
         if name not in known:
             raise StoreError(f"{store.location}: no study {name!r}; known: {', '.join(known)}")
-    return list(names) or known
+    return list(dict.fromkeys(names)) or known
 
 
 def choose_study(store: Store, name: str | None) -> str:

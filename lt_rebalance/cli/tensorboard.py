@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         if options.no_server:
             print(f"to start the server: {shlex.join(command)}")
         elif options.port:
-            url = f"http://{options.host}:{options.port}"
+            url = f"http://{f'[{options.host}]' if ':' in options.host else options.host}:{options.port}"
             print(f"all runs: {url}; methods side by side: {url}/#custom_scalars&regexInput={MEANS}/")
             print(
                 "with more than 40 runs none is selected at first: filter them, for example by C=1-2/.*seed-0"

@@ -1,7 +1,6 @@
 """The resources of one trial, and how many trials fit the nodes; without Ray itself."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -116,8 +115,3 @@ def _count_slots(node: NodeSize, num_cpus: int, num_gpus: float) -> int:
     if 0 < num_gpus < 1:
         return min(slots, devices * (round(1 / GPU_STEP) // round(num_gpus / GPU_STEP)))
     return min(slots, int(devices // num_gpus)) if num_gpus else slots
-
-
-def count_cpus() -> int:
-    """Return the CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

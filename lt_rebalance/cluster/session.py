@@ -23,11 +23,12 @@ from ray.train.constants import RAY_CHDIR_TO_TRIAL_DIR
 from ray.tune.execution import class_cache
 
 from lt_rebalance.cluster.ray_watch import RayWatch, check_ray, watch_ray
-from lt_rebalance.cluster.resources import ClusterSize, count_cpus
+from lt_rebalance.cluster.resources import ClusterSize
 from lt_rebalance.files.left_processes import ended_with_this_process
 from lt_rebalance.files.private_directory import find_parent, private_directory
 from lt_rebalance.ground.errors import ClusterError
 from lt_rebalance.ground.interrupts import InterruptWatch, pause
+from lt_rebalance.ground.memory import count_cpus
 from lt_rebalance.stages.installation import ROOT
 from lt_rebalance.store.lease import Lease
 

@@ -1,9 +1,9 @@
 """Refuse contradictory options: one option chooses a value, and --set or --config replaces it."""
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
+from lt_rebalance.ground.paper import flatten
 from lt_rebalance.ground.plain import to_plain
 from lt_rebalance.methods.knobs import KNOBS
 from lt_rebalance.methods.registry import split_options
@@ -43,9 +43,9 @@ def list_asked(options: argparse.Namespace) -> Asked:
 
 def require_agreement(asked: Asked, overrides: Overrides, cells: Iterable[Cell]) -> None:
     """Raise a ValueError if a field that an option sets would get a value that no cell has."""
-    replaced = dict(_flatten(overrides.tables))
+    replaced = flatten(overrides.tables)
     if not asked.keys().isdisjoint(replaced):
-        chosen = [dict(_flatten(to_plain(cell))) for cell in cells]
+        chosen = [flatten(to_plain(cell)) for cell in cells]
         for field, option in asked.items():
             values = list(dict.fromkeys(each.get(field) for each in chosen))
             if field in replaced and replaced[field] not in values:
@@ -53,12 +53,3 @@ def require_agreement(asked: Asked, overrides: Overrides, cells: Iterable[Cell])
                     f"{option} chooses {field}, which is {', '.join(map(str, values))} by it and "
                     f"{replaced[field]} by --set or --config; give one of the two"
                 )
-
-
-def _flatten(tables: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested tables, by dotted name."""
-    for name, value in tables.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{before}{name}.")
-        else:
-            yield before + name, value

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import filterfalse
 from pathlib import Path
 
-from lt_rebalance.cluster.resources import ClusterSize, Resources, count_cpus, plan_resources
+from lt_rebalance.cluster.resources import ClusterSize, Resources, plan_resources
 from lt_rebalance.commands.agreement import list_asked, require_agreement
 from lt_rebalance.commands.continuing import as_begun
 from lt_rebalance.commands.flips import add_flip, check_flips, note_left_out
@@ -40,6 +40,7 @@ from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.places import locate_data_dir
 from lt_rebalance.files.archive import require_outside
 from lt_rebalance.ground.exits import Parser, note, run_command
+from lt_rebalance.ground.memory import count_cpus
 from lt_rebalance.ground.option_types import place, price, whole
 from lt_rebalance.monitoring.verbosity import DETAILED, LEVELS, NORMAL, QUIET, quieten
 from lt_rebalance.stages.installation import require_one_copy

@@ -108,7 +108,8 @@ def list_names(stages: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def say_dataset(name: str) -> str:
     """Return the readable name of a data set: "pets (images@75d61863)" after its location, or its name."""
-    return entitle(name, call_after(_AT_HAND[name].location) if name in _AT_HAND else "")
+    own = _AT_HAND.get(name)
+    return entitle(name, call_after(own.location) if own and own.spec.is_own else "")
 
 
 def call_after(location: str) -> str:

@@ -356,6 +356,12 @@ class DataConfig:
         counts_K = get_dataset_spec(self.dataset).train_counts_K
         self._check_cut()
         self._check_validation()
+        if not 0 <= self.validation_per_class < min(counts_K):
+            raise ValueError(
+                f"validation_per_class must be at least 0 and below the smallest class of {self.dataset} "
+                f"({min(counts_K)} images), so that some are left for training, got "
+                f"{self.validation_per_class}"
+            )
         if self.cut is None:
             if self.subset_draw is not None or self.class_order is not None:
                 raise ValueError(
@@ -367,12 +373,6 @@ class DataConfig:
             require_known("subset draw", str(self.subset_draw), SUBSET_DRAWS)
             require_known("class order", str(self.class_order), CLASS_ORDERS)
         self._check_groups()
-        if not 0 <= self.validation_per_class < min(counts_K):
-            raise ValueError(
-                f"validation_per_class must be at least 0 and below the smallest class of {self.dataset} "
-                f"({min(counts_K)} images), so that some are left for training, got "
-                f"{self.validation_per_class}"
-            )
 
     def _check_groups(self) -> None:
         if not self.validation_per_class or not get_dataset_spec(self.dataset).has_groups:

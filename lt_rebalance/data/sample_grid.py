@@ -1,6 +1,7 @@
 """A grid of samples of every class as PNG. Shape suffixes: N images, C H W image."""
 
 import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,9 +51,10 @@ def write_grid(path: str, dataset: Dataset, class_names: Sequence[str], labels: 
             grid.paste(_to_cell(images_NCHW[place], side), (_NAME_WIDTH + column * step, row * step))
     information = PngImagePlugin.PngInfo()
     information.add_text(*_MARK)
-    temporary = Path(path).with_name(f".writing-{os.getpid()}-{Path(path).name}")
+    temporary = Path(path).with_name(f".writing-{secrets.token_hex(8)}")  # which nobody can have made a link
     try:
-        grid.save(temporary, format="PNG", pnginfo=information)
+        with temporary.open("xb") as file:
+            grid.save(file, format="PNG", pnginfo=information)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

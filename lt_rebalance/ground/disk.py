@@ -17,7 +17,7 @@ def cannot_be_written(error: BaseException) -> bool:
 def free_bytes(location: str) -> int | None:
     """Return the free space on the disk of a directory, or of the nearest parent that exists.
 
-    None if it is unknown, for example if the path is not a directory.
+    None for an address.
     """
     if "://" in location:
         return None

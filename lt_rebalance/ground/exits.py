@@ -49,8 +49,10 @@ class Parser(argparse.ArgumentParser):
         for name, value in vars(parsed).items():
             for text in value if isinstance(value, list) else [value]:
                 if isinstance(text, str) and not (text.strip() and text.isprintable()):
-                    rule = f"--{name.replace('_', '-')} takes at least one printable character"
-                    raise ValueError(f"{rule}, got {text!r}")
+                    option = f"--{name.replace('_', '-')}"
+                    is_option = any(token.partition("=")[0] == option for token in tokens)
+                    named = option if is_option else name.upper()
+                    raise ValueError(f"{named} takes at least one printable character, got {text!r}")
         return parsed
 
 
@@ -89,7 +91,7 @@ def run_command(
     try:
         with contextlib.ExitStack() as stack:
             code = _run(parser, prepare, arguments, stack)
-    except Exception as error:  # a context could not be closed
+    except (Exception, Interrupted, KeyboardInterrupt) as error:  # while contexts were closed
         code = _report(error, has_begun=True)
     if (failure := output_failure()) is not None:
         print(f"error: standard output could not be written ({failure.strerror})", file=sys.stderr)

@@ -1,5 +1,6 @@
-"""The memory that this process can still allocate, and an error for data that does not fit."""
+"""The memory and the processors that this process may use, and an error for data that does not fit."""
 
+import os
 from pathlib import Path
 
 from lt_rebalance.ground.errors import DataError
@@ -7,6 +8,11 @@ from lt_rebalance.ground.text import format_bytes
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
+
+
+def count_cpus() -> int:
+    """Return the CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_bytes() -> int | None:

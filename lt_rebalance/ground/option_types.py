@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 MOST = 10**9
-"""the largest whole number that any option takes: steps, threads, ports"""
+"""the largest number that any option takes: steps, threads, ports, seconds, prices"""
 MOST_REPEATS = 100_000
 """the largest number of listed items: seeds, epochs"""
 
@@ -21,13 +21,15 @@ def repeats(text: str) -> int:
 
 
 def finite(text: str) -> float:
-    """Return a finite number."""
+    """Return a finite number within sensible bounds."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"must be a finite number, got {text!r}")
+    if abs(value) > MOST:
+        raise argparse.ArgumentTypeError(f"must be at most {MOST:,}, got {_shorten(text)}")
     return value
 
 

@@ -181,14 +181,12 @@ def either(*shapes: Shape) -> Shape:
     return check
 
 
-def list_of(shape: Shape, length: int | None = None) -> Shape:
-    """Return the shape of a list, of a certain length if one is given."""
+def list_of(shape: Shape) -> Shape:
+    """Return the shape of a list."""
 
     def check(value: Any) -> None:
         if not isinstance(value, list):
             raise MisfitError("a list", value)
-        if length is not None and len(value) != length:
-            raise MisfitError(f"a list of {length}", value)
         for index, each in enumerate(value):
             inside(index, shape, each)
 

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lt_rebalance.ground.errors import DataError
+from lt_rebalance.ground.memory import count_cpus
 from lt_rebalance.ground.text import count, one_line
 from lt_rebalance.images.labels import read_labels, settle_labels
 from lt_rebalance.images.options import OwnOptions
 from lt_rebalance.images.pictures import MOST_PIXELS, fit
 from lt_rebalance.images.pool import Pool, RawSplit
-from lt_rebalance.images.progress import Progress, count_threads
+from lt_rebalance.images.progress import Progress
 from lt_rebalance.images.room import require_room, require_sides
 
 _PREFIXES = {"train": "train", "validation": "val", "test": "test"}
@@ -245,7 +246,7 @@ def fit_all(images_NHWC: NDArray[np.uint8], options: OwnOptions) -> NDArray[np.u
         return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
     progress = Progress("resizing images", len(images_NHWC))
-    with ThreadPoolExecutor(count_threads()) as executor, progress:
+    with ThreadPoolExecutor(count_cpus()) as executor, progress:
         first = fit_one(images_NHWC[0])
         fitted = np.empty((len(images_NHWC), *first.shape), np.uint8)
         for place, image in enumerate(executor.map(fit_one, images_NHWC)):

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lt_rebalance.ground.memory import count_cpus
 from lt_rebalance.images.pool import RawSplit
-from lt_rebalance.images.progress import count_threads
 
 FORMAT = 1
 """part of every identity; raised if the same images, labels, splits and groups would be stored otherwise"""
@@ -49,7 +49,7 @@ def digest_images(images_NCHW: NDArray[np.uint8]) -> Digests:
         chunk = images_NCHW[start : start + _CHUNK]
         return b"".join(hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in chunk)
 
-    with ThreadPoolExecutor(count_threads()) as executor:
+    with ThreadPoolExecutor(count_cpus()) as executor:
         found = b"".join(executor.map(digest, range(0, len(images_NCHW), _CHUNK)))
     return np.frombuffer(found, np.uint8).reshape(-1, _DIGEST_BYTES)
 

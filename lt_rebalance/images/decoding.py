@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lt_rebalance.ground.errors import DataError
+from lt_rebalance.ground.memory import count_cpus
 from lt_rebalance.ground.text import count
 from lt_rebalance.images.folder import Folder, Listed
 from lt_rebalance.images.options import OwnOptions
 from lt_rebalance.images.pictures import PictureError, decode, quiet_pillow
 from lt_rebalance.images.pool import SPLITS, Pool, RawSplit, sum_up
-from lt_rebalance.images.progress import Progress, count_threads
+from lt_rebalance.images.progress import Progress
 from lt_rebalance.images.room import require_room, require_sides
 
 _CHUNK = 64
@@ -97,7 +98,7 @@ def _decode_each(folder: Folder, options: OwnOptions, expected: tuple[int, int] 
 
     starts = range(0, len(folder.pictures), _CHUNK)
     progress = Progress("decoding pictures", len(folder.pictures))
-    executor = ThreadPoolExecutor(count_threads())
+    executor = ThreadPoolExecutor(count_cpus())
     with quiet_pillow(), progress:
         try:
             chunks = [folder.pictures[start : start + _CHUNK] for start in starts]

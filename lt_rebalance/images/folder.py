@@ -72,7 +72,7 @@ def list_folder(root: Path) -> Folder:
 
 class _Lister:
     def __init__(self, root: str) -> None:
-        self._root = root.removesuffix("/")  # of the root of all files, too
+        self._root = root.removesuffix("/")  # empty for that of all files
         self._pictures: list[Listed] = []
         self._left_out: list[str] = []
         self._misplaced: list[str] = []
@@ -81,6 +81,8 @@ class _Lister:
         self._unknown: list[str] = []
 
     def list(self) -> Folder:
+        if not self._root:
+            raise DataError(f"/ holds all files; name a folder of pictures, laid out as {LAYOUT}")
         top = {entry.name: entry for entry in self._scan(self._root)}
         folders = {name: entry for name, entry in top.items() if entry.is_dir()}
         others = [name for name in top if name not in folders]

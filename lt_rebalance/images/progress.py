@@ -1,17 +1,11 @@
 """A line of progress on the terminal; silent if standard error is not a terminal."""
 
-import os
 import sys
 import time
 from types import TracebackType
 
 _EVERY_S = 0.2
 _WIDTH = 30
-
-
-def count_threads() -> int:
-    """Return the number of threads that work on images."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Progress:

@@ -95,7 +95,7 @@ def download(store: Store, spec: DatasetSpec) -> dict[str, ArrangedSplit]:
     try:
         index = parse_json(store.files.read(f"{directory}/{INDEX}"))
         _INDEX(index)
-        sizes = {name: sum(counts_K) for name, counts_K in _counts(spec).items()}
+        sizes = {name: sum(counts_K) for name, counts_K in spec.counts.items()}
         if {name: each["num_images"] for name, each in index["splits"].items()} != sizes:
             raise ValueError("it is of other splits")
         # The numbers of images are those that the main process sent, so no index can make a worker read more.
@@ -125,13 +125,6 @@ def download(store: Store, spec: DatasetSpec) -> dict[str, ArrangedSplit]:
 def list_uploads(files: Filesystem) -> list[str]:
     """Return the identities of the sets of which a store has any part."""
     return [name for name in files.list(DIRECTORY) if IDENTITY.fullmatch(name)]
-
-
-def _counts(spec: DatasetSpec) -> dict[str, tuple[int, ...]]:
-    counts = {"train": spec.train_counts_K, "test": spec.test_counts_K}
-    if spec.validation_counts_K is not None:
-        counts["validation"] = spec.validation_counts_K
-    return counts
 
 
 def _cut(array: NDArray[Any]) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lt_rebalance.monitoring.concerns import find_concerns
+from lt_rebalance.store.records import Record
 from lt_rebalance.store.store import Store, StoreError
 from lt_rebalance.store.study_document import StudyDocument, StudyRun, StudyStage
 
@@ -125,9 +126,20 @@ def list_stages(store: Store) -> list[dict[str, str]]:
         for fact in read_facts(store, store.load_study(name)).values()
     ]
     known = {each["key"] for each in listed}
-    for key in store.list_keys():  # those of searches and of trainables are in no study
-        record = store.read_record(key) if key not in known else None
-        if record is not None:
+    others = [key for key in store.list_keys() if key not in known]  # of searches and of trainables
+    for key, record in sorted(store.scan(_read_or_explain, others), key=lambda pair: pair[0]):
+        if isinstance(record, Record):
             title = f"{record.kind} seed {record.stage['seed']}"
             listed.append({"study": "", "key": key, "state": record.state, "title": title, "reason": ""})
+        elif record is not None:
+            unreadable = {"state": "missing", "title": "unreadable", "reason": record}
+            listed.append({"study": "", "key": key, **unreadable})
     return listed
+
+
+def _read_or_explain(store: Store, key: str) -> Record | str | None:
+    """Return a record, why it cannot be read, or None if there is none."""
+    try:
+        return store.read_record(key)
+    except StoreError as error:
+        return str(error)

@@ -83,19 +83,6 @@ OWNERS: Mapping[str, Callable[[Store], Iterator[tuple[str, str]]]] = {
     "searches": _list_of_searches,
 }
 """by directory of a store: yields the key and the owner of every owned stage in it"""
-OWN_NOTHING = (
-    "events",
-    "images",
-    "lease",
-    "logs",
-    "quarantine",
-    "running",
-    "segments",
-    "sessions",
-    "stages",
-    "tables",
-)
-"""the other directories of a store"""
 
 
 def _list_stages(store: Store, name: str, trials: list[Values]) -> list[AnyStage]:

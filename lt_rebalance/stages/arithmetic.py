@@ -191,14 +191,3 @@ class Remaining:
         chains += [chain_s[shape] for shape, number in waiting.items() if number > 0]
         # Never less than the longest chain, however many slots there are.
         return max(total_s / num_slots, max(chains, default=0.0))
-
-
-def estimate_remaining_s(
-    pending: Mapping[str, AnyStage], throughput: Throughput, num_slots: int, done_shares: Mapping[str, float]
-) -> float | None:
-    """Return the time of the pending stages on `num_slots` slots, or None if it is not known.
-
-    Args:
-        done_shares: finished share of each running stage, by key; others have not begun.
-    """
-    return Remaining(pending).seconds(throughput, num_slots, done_shares)

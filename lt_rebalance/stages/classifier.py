@@ -40,7 +40,7 @@ class ClassifierRun(StageRun[ClassifierStage, ClassifierLane]):
         return inputs.validation_set
 
     def _test_set(self) -> EvaluationSet | None:
-        return self._reader.test_set()
+        return self._reader.test_set
 
     def _results(self, stage: ClassifierStage, lane: ClassifierLane, inputs: StageInputs) -> dict[str, Any]:
         dtype = predictions_type(self._reader.spec.num_classes)
@@ -48,7 +48,7 @@ class ClassifierRun(StageRun[ClassifierStage, ClassifierLane]):
         if lane.precision_recall_K2T.size:
             arrays["precision_recall"] = lane.precision_recall_K2T.astype(np.uint32)
         artifacts = {role: self._write_array(stage, role, array) for role, array in arrays.items()}
-        return self._measured(lane, "test", self._reader.test_set()) | {"artifacts": artifacts}
+        return self._measured(lane, "test", self._reader.test_set) | {"artifacts": artifacts}
 
     def _come_along(self, index: int, record: Record) -> Sequence[Record]:
         twin, lane = self.stages[index].as_representation(), self.lanes[index]

@@ -115,12 +115,9 @@ class InputReader:
         images_PCHW, _ = self._pool
         return (to_floats(images_PCHW[self._send(indices)]) for indices in subset.indices_by_class)
 
-    def test_set(self) -> EvaluationSet:
-        """Return the whole test split."""
-        return self._test_set
-
     @functools.cached_property
-    def _test_set(self) -> EvaluationSet:
+    def test_set(self) -> EvaluationSet:
+        """The whole test split."""
         dataset = self._dataset
         return EvaluationSet(
             images_PCHW=self._send(dataset.test_images_NCHW), labels_N=self._send(dataset.test_labels_N)

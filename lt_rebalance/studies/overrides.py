@@ -235,7 +235,7 @@ def _replace(plain: Tables, changes: Tables) -> dict[str, Any]:
         if name == "budget":
             replaced[name] = _replace_budget(plain[name], value)
         else:
-            replaced[name] = _replace(plain[name] or {}, value) if isinstance(value, Mapping) else value
+            replaced[name] = _replace(plain.get(name) or {}, value) if isinstance(value, Mapping) else value
     return replaced
 
 

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import hashlib
 import html
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from tests.analysis.synthetic import confusion_of, make_record, make_store, plan
 
 TOUCH = b"cbuiltins\nopen\n(V%s\nVw\ntR."
 """a pickle that makes a file when it is loaded"""
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +255,24 @@ def test_hostile_names_are_shown_not_run(tmp_path: Path, store: Store) -> None:
     page = write_report(rename(read_results(store.location), name), tmp_path).read_text("utf-8")
     assert name not in page and html.escape(name, quote=False) in page.replace("&#34;", '"')
     assert page.count("<script>") == 1
+
+
+def test_every_link_to_a_file_is_written_as_an_address() -> None:
+    """Names of searches may have letters that end an address."""
+    links = [
+        link
+        for template in (ROOT / "analysis" / "templates").glob("*.jinja")
+        for link in re.findall(r'(?:href|src)="([^"#]*\{\{.*?\}\}[^"]*)"', template.read_text("utf-8"))
+    ]
+    assert len(links) >= 6 and [link for link in links if "| urlencode }}" not in link] == []
+
+
+@pytest.mark.usefixtures("unprinted_figures")
+def test_link_under_a_guessed_name_is_not_followed(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / f".index.html.{os.getpid()}").symlink_to("mine")
+    write_report(read_results(store.location), tmp_path)
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 # What is never opened or written

@@ -1,8 +1,10 @@
 """Searches as a report shows them: read, drawn, tabulated, and their choice on fresh seeds."""
 
 import dataclasses
+import html
 import json
 import re
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from analysis.collect import read_results
 from analysis.confirmation import describe_confirmation, read_confirmation
 from analysis.figures.searches import draw_search, plot_history
 from analysis.figures.style import make_figure
-from analysis.report import write_report
+from analysis.report import search_files, write_report
 from analysis.searches import SearchResults, read_searches
 from analysis.tables.latex import to_latex
 from analysis.tables.searches import search_tables
@@ -249,6 +251,31 @@ def test_report_has_a_page_for_the_search_and_a_link_to_it_and_reads_no_journal(
     for name in ("s1-history", "s2-importance", "s3-parallel", "s4-rungs"):
         assert (index.parent / "figures" / f"{name}-small.svg").exists()
     journal.unlink()
+
+
+@pytest.mark.parametrize("name", ['a"><img src=x onerror=alert(1)>', "my search (2)", "50 % #1?"])
+def test_any_name_of_a_search_is_shown_and_neither_run_nor_a_broken_link(
+    name: str, search: SearchResults
+) -> None:
+    files = search_files(dataclasses.replace(search, name=name))
+    page = files[f"search-{name}.html"].decode()
+    assert "<img src=x" not in page and html.escape(name, quote=False) in page.replace("&#34;", '"')
+    ids = set(re.findall(r' id="([^"]*)"', page))
+    used = {each for pair in re.findall(r'url\(#([^)]*)\)|href="#([^"]*)"', page) for each in pair if each}
+    assert used and used <= ids and all(re.fullmatch(r"[\w-]+", each) for each in ids)
+    links = re.findall(r'href="((?:tables|figures)/[^"]*)"', page)
+    assert links and {urllib.parse.unquote(html.unescape(each)) for each in links} <= files.keys()
+
+
+def test_search_whose_account_lacks_what_it_may_lack_is_shown(search: SearchResults) -> None:
+    """An account need not say the scale or the unit of a value."""
+    space = {
+        name: {key: each[key] for key in each if key not in ("is_log", "unit")}
+        for name, each in search.space.items()
+    }
+    assert any("is_log" in each for each in search.space.values())
+    files = search_files(dataclasses.replace(search, space=space))
+    assert f"search-{search.name}.html" in files
 
 
 def test_account_is_plain_json_with_mean_and_spread_of_every_rung(small_search: Search) -> None:

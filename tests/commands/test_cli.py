@@ -251,6 +251,29 @@ def test_show_of_a_store_lists_every_stage_with_its_key(call: Call, store: Store
     assert "there is no store and no stage at 'no/such'" in call("show", "no/such").err
 
 
+def test_show_of_a_store_lists_a_damaged_record_that_no_study_has(call: Call, store: Store) -> None:
+    (Path(store.location) / "studies" / "full_grid-quick.json").unlink()
+    key = store.list_keys()[0]
+    (Path(store.location) / "stages" / key / "result.json").write_text("{}")
+    answer = call("show", store.location, "--json")
+    assert answer.code == 0
+    (damaged,) = [each for each in answer.json if each["state"] != "complete"]
+    assert (damaged["key"], damaged["title"]) == (key, "unreadable") and "result.json" in damaged["reason"]
+    assert f"  {key[:8]}  missing" in call("show", store.location).out and len(answer.json) == 15
+
+
+def test_study_that_is_named_twice_is_taken_once(call: Call, store: Store) -> None:
+    twice = ["--study", "full_grid-quick", "full_grid-quick"]
+    for command in ("status", "plan"):
+        once = call(command, store.location, *twice[:2])
+        assert once.code == 0 and call(command, store.location, *twice).out == once.out
+
+
+def test_time_between_two_looks_has_an_upper_bound(call: Call, store: Store) -> None:
+    answer = call("status", store.location, "--watch", "--every", "1e300")
+    assert answer.code == 2 and "--every: must be at most 1,000,000,000, got 1e300" in answer.err
+
+
 def test_show_finds_a_record_by_its_first_letters_or_its_path(call: Call, store: Store) -> None:
     run = next(run for run in list_runs(store) if run.generator_key)
     for named in (

@@ -615,6 +615,13 @@ def test_samples_are_drawn_and_overwrite_only_what_this_has_made(
         assert path.lstat() == before
 
 
+def test_samples_follow_no_link_under_a_guessed_name(pets: Path, call: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / f".writing-{os.getpid()}-sheet.png").symlink_to("mine")
+    assert call(main, ["data", str(pets), "--samples", str(tmp_path / "sheet.png")]).code == 0
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_samples_are_not_drawn_into_a_store_or_a_published_study(
     pets: Path, call: Call, tmp_path: Path
 ) -> None:

@@ -102,6 +102,14 @@ def test_csv_folder_holds_the_frame_that_is_named(tmp_path: Path, capsys: pytest
 # What a tracker receives
 
 
+def test_frames_come_with_notes_on_what_they_lack(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = read_results(store.location, allow=["gaps"]).notes
+    assert main(["export", store.location]) == 0
+    captured = capsys.readouterr()
+    assert expected and captured.err.splitlines() == [f"note: {each}" for each in expected]
+    assert captured.out.startswith("setting,")
+
+
 def test_tracked_runs_are_those_of_the_frames(store: Store) -> None:
     for location in (str(GOLDEN), store.location):
         results = read_results(location, allow=["gaps"])

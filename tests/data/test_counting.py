@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lt_rebalance.data import at_hand, counting
-from lt_rebalance.data.at_hand import described, hand_on, take_in
+from lt_rebalance.data.at_hand import described, hand_on, say_dataset, take_in
 from lt_rebalance.data.catalog import DATASETS, get_dataset_spec, know_all_counts
 from lt_rebalance.data.files import load_dataset
 from lt_rebalance.data.long_tail import DataConfig
@@ -112,7 +112,7 @@ def test_class_counts_are_those_of_the_labels(name: str, labels: Labels, archive
     spec = get_dataset_spec(name)
     assert spec.train_counts_K == count(labels[0], spec.num_classes)
     assert spec.test_counts_K == count(labels[1], spec.num_classes)
-    assert spec.identity == DATASETS[name].identity
+    assert spec.identity == DATASETS[name].identity and say_dataset(name) == name
     archive.unlink()  # they are read once
     assert get_dataset_spec(name) is spec
 

@@ -166,6 +166,13 @@ def test_configuration_of_a_profile_is_named_and_kept() -> None:
     assert config_from_dict(DataConfig, to_plain(data)) == data
 
 
+@pytest.mark.parametrize("changes", [{}, {"c": "1/2", "profile": None, "ratio": None}])
+def test_validation_beyond_a_class_is_refused_as_such(changes: dict[str, Any]) -> None:
+    """And not as a ratio that leaves less than no image."""
+    with pytest.raises(ValueError, match="validation_per_class must be at least 0 and below the smallest"):
+        make_data(validation_per_class=100_000, **changes)
+
+
 def test_configuration_of_a_c_has_no_trace_of_profiles() -> None:
     plain = to_plain(make_data(c="1/2", profile=None, ratio=None))
     assert set(plain) == {"dataset", "c", "subset_draw", "class_order", "validation_per_class"}

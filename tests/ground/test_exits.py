@@ -129,6 +129,37 @@ def test_command_tells_its_end_in_one_line_or_two_and_lets_go_of_all_it_holds(
     assert ("Traceback" in shown) == (cause == "code")
 
 
+def test_ctrl_c_while_contexts_close_ends_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    @contextlib.contextmanager
+    def slow_to_close() -> Iterator[None]:
+        yield
+        raise KeyboardInterrupt
+
+    def prepare(_: argparse.Namespace, stack: contextlib.ExitStack) -> Work:
+        stack.enter_context(slow_to_close())
+        return lambda: 0
+
+    assert run_command(Parser(), prepare, []) == 130
+    assert "stopped by SIGINT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([""], "STORE"),
+        (["x", "--out", " "], "--out"),
+        (["x", "--out=\t"], "--out"),
+        (["x", "--ou", ""], "OUT"),
+    ],
+)
+def test_empty_argument_is_named_as_it_was_written(arguments: list[str], named: str) -> None:
+    parser = Parser()
+    parser.add_argument("store")
+    parser.add_argument("--out")
+    with pytest.raises(ValueError, match=f"^{named} takes at least one printable character, got "):
+        parser.parse_args(arguments)
+
+
 def test_words_of_an_error_are_one_line_that_does_nothing_to_a_terminal(ends: Ends) -> None:
     _, _, shown = ends(StoreError("red \x1b[31m\nplanned=1 complete=1\u202e"))
     assert shown.splitlines()[0] == "error: red \\x1b[31m\\nplanned=1 complete=1\\u202e"

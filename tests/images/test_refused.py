@@ -49,6 +49,11 @@ def make_arrays(**counts: tuple[int, ...]) -> dict[str, Any]:
     return to_arrays(draw_images(counts=counts))
 
 
+def test_root_of_all_files_is_no_folder_of_pictures() -> None:
+    with pytest.raises(DataError, match=r"^/ holds all files; name a folder of pictures"):
+        look_at("/", OwnOptions())
+
+
 # Splits that are drawn
 
 

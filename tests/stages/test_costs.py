@@ -16,7 +16,7 @@ from lt_rebalance.generation.images import sample_images
 from lt_rebalance.generation.training import build_generator_training
 from lt_rebalance.networks.classifiers.registry import CLASSIFIERS, build_classifier
 from lt_rebalance.networks.generators.registry import GENERATORS
-from lt_rebalance.stages.arithmetic import Remaining, Throughput, estimate_remaining_s, stage_flop
+from lt_rebalance.stages.arithmetic import Remaining, Throughput, stage_flop
 from lt_rebalance.stages.size import checkpoint_bytes
 from lt_rebalance.store.records import Record, Timing
 from lt_rebalance.studies.protocols import get_protocol, make_cell
@@ -401,11 +401,11 @@ def make_throughput(generator_s: float, classifier_s: float) -> Throughput:
     # 10 + 4 + 4 seconds of work; no number of slots shortens the chain of 10 + 4.
     [(1, 18), (2, 14), (100, 14)],
 )
-def test_estimate_remaining_s_divides_work_by_slots_down_to_the_longest_chain(
+def test_remaining_time_divides_work_by_slots_down_to_the_longest_chain(
     num_slots: int, expected_s: float
 ) -> None:
     pending = {stage.key: stage for stage in make_chain()}
-    assert estimate_remaining_s(pending, make_throughput(10, 4), num_slots, {}) == pytest.approx(expected_s)
+    assert Remaining(pending).seconds(make_throughput(10, 4), num_slots, {}) == pytest.approx(expected_s)
 
 
 @pytest.mark.parametrize(
@@ -413,28 +413,26 @@ def test_estimate_remaining_s_divides_work_by_slots_down_to_the_longest_chain(
     # Half the generator is left: 5 + 4 + 4 of work, a chain of 5 + 4.
     [(1, 0.5, 13), (2, 0.5, 9), (1, 1.0, 8), (2, 1.0, 4)],
 )
-def test_estimate_remaining_s_counts_what_running_stages_have_done(
+def test_remaining_time_counts_what_running_stages_have_done(
     num_slots: int, share: float, expected_s: float
 ) -> None:
     stages = make_chain()
     pending = {stage.key: stage for stage in stages}
-    left = estimate_remaining_s(pending, make_throughput(10, 4), num_slots, {stages[0].key: share})
+    left = Remaining(pending).seconds(make_throughput(10, 4), num_slots, {stages[0].key: share})
     assert left == pytest.approx(expected_s)
 
 
 @pytest.mark.parametrize(("num_slots", "expected_s"), [(1, 8), (2, 4), (4, 4)])
-def test_estimate_remaining_s_does_not_wait_for_a_generator_that_is_done(
-    num_slots: int, expected_s: float
-) -> None:
+def test_remaining_time_does_not_wait_for_a_generator_that_is_done(num_slots: int, expected_s: float) -> None:
     pending = {stage.key: stage for stage in make_chain()[1:]}
-    assert estimate_remaining_s(pending, make_throughput(10, 4), num_slots, {}) == pytest.approx(expected_s)
+    assert Remaining(pending).seconds(make_throughput(10, 4), num_slots, {}) == pytest.approx(expected_s)
 
 
-def test_estimate_remaining_s_of_unknown_speed_is_none() -> None:
+def test_remaining_time_of_unknown_speed_is_none() -> None:
     pending = {stage.key: stage for stage in make_chain()}
-    assert estimate_remaining_s(pending, Throughput(), 2, {}) is None
+    assert Remaining(pending).seconds(Throughput(), 2, {}) is None
 
 
 @pytest.mark.parametrize("throughput", [Throughput(), make_throughput(10, 4)])
-def test_estimate_remaining_s_of_nothing_is_zero(throughput: Throughput) -> None:
-    assert estimate_remaining_s({}, throughput, 2, {}) == 0
+def test_remaining_time_of_nothing_is_zero(throughput: Throughput) -> None:
+    assert Remaining({}).seconds(throughput, 2, {}) == 0

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from lt_rebalance.stages.arithmetic import Median, Remaining, Throughput, estimate_remaining_s
+from lt_rebalance.stages.arithmetic import Median, Remaining, Throughput
 from lt_rebalance.stages.kinds import KINDS
 from lt_rebalance.studies.stage import AnyStage
 from tests.studies.chains import LaterStage, draw_stages, list_behind, make_stage
@@ -64,7 +64,7 @@ def test_remaining_after_any_ends_is_what_is_added_up_anew(seed: int, num_slots:
         expected_s = add_up(pending, throughput, num_slots, shares)
         assert remaining.seconds(throughput, num_slots, shares) == pytest.approx(expected_s)
         by_key = {stage.key: stage for stage in pending}
-        assert estimate_remaining_s(by_key, throughput, num_slots, shares) == pytest.approx(expected_s)
+        assert Remaining(by_key).seconds(throughput, num_slots, shares) == pytest.approx(expected_s)
 
 
 def test_remaining_passes_over_the_end_of_what_was_not_pending() -> None:

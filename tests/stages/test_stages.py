@@ -393,7 +393,7 @@ def test_validation_set_holds_the_images_set_aside_in_order(store: Store, data_d
 
 
 def test_test_set_holds_every_test_image_in_order(store: Store, data_dir: str) -> None:
-    dataset, test_set = load_dataset("toy", data_dir), InputReader("toy", data_dir, store, CPU).test_set()
+    dataset, test_set = load_dataset("toy", data_dir), InputReader("toy", data_dir, store, CPU).test_set
     assert test_set.labels_N.tolist() == dataset.test_labels_N.tolist()
     expected = dataset.test_images_NCHW / np.float64(127.5) - 1
     (images_NCHW,) = test_set.split([len(expected)])

@@ -250,6 +250,12 @@ def test_value_that_a_cell_cannot_hold_is_refused_and_names_the_cell(
         change(NONE, *settings)
 
 
+def test_option_of_a_method_that_has_none_is_refused_in_words_wherever_it_is_set() -> None:
+    for setting in ("generator.training_method.options.k=3", "generator.training_method.options={k=3}"):
+        with pytest.raises(ValueError, match=r"does not go with .*'k'"):
+            change(CGAN, setting)
+
+
 def test_generator_fields_without_any_generator_are_refused() -> None:
     with pytest.raises(ValueError, match=r"generator.beta1=0.5: none of the methods has a generator"):
         change_study(study_of(NONE), read_overrides(None, ["generator.beta1=0.5"]))

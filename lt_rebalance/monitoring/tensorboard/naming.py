@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lt_rebalance.ground.imbalance import ORIGINAL, is_c
 from lt_rebalance.ground.names import check_name
+from lt_rebalance.ground.paper import flatten
 from lt_rebalance.store.study_document import StudyCell, StudyDocument, StudyStage
 
 if TYPE_CHECKING:  # importing names must not load TensorBoard
@@ -81,17 +82,8 @@ def is_ceiling(study: StudyDocument) -> bool:
 
 def flatten_cell(cell: StudyCell) -> "dict[str, HParam]":
     """Return a cell's protocol and configuration in dotted names, without absent fields."""
-    return {"protocol": cell.protocol, **_flatten(cell.config)}
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> "dict[str, HParam]":
-    flat: dict[str, HParam] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        elif value is not None:
-            flat[prefix + name] = value
-    return flat
+    present = {name: value for name, value in flatten(cell.config).items() if value is not None}
+    return {"protocol": cell.protocol, **present}
 
 
 def path_name(name: str) -> str:

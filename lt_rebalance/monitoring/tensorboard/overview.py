@@ -64,20 +64,16 @@ def hparam_domains(study: StudyDocument) -> dict[str, list[HParam]]:
     return domains
 
 
-def _is_test_balanced(study: StudyDocument) -> bool:
-    return not study.unbalanced
-
-
 def _compared(study: StudyDocument) -> dict[str, str]:
     """Return the columns of charts and their titles: balanced accuracy for an unbalanced test set."""
-    hidden = () if not _is_test_balanced(study) else BALANCED
+    hidden = () if study.unbalanced else BALANCED
     return {column: title for column, title in COMPARED.items() if column not in hidden}
 
 
 def _metric_titles(study: StudyDocument) -> dict[str, str]:
     titles = {}
     for selection, meaning in RESULTS.items():
-        for name in result_metrics(is_test_balanced=_is_test_balanced(study)):
+        for name in result_metrics(is_test_balanced=not study.unbalanced):
             titles[result_tag(selection, name)] = f"{METRICS[name].label}, {meaning}"
     return titles
 
