@@ -17,12 +17,11 @@ def compare_with_references(
     Over the runs that the study of the comparison plans, not those of other studies of the same cells.
 
     Columns: `study`, and the cell's `data`, `method` and `change`; `n_expected` planned pairs, `n_diverged`
-    of them
-    without a difference because a run of theirs diverged;
-    `reference_mean` and `cell_mean` over the pairs; those of `describe_difference`, for cell minus reference;
-    `cell_collapsed` of `cell_n` complete runs with a dead class and `cell_dead_classes`, their mean number,
-    the same of the reference, and `fisher_p` between the two rates; `holm_p`, Holm's correction of the
-    sign-flip test over all comparisons of the study; the `verdict` of `decide`.
+    of them without a difference because a run of theirs diverged; `reference_mean` and `cell_mean` over the
+    pairs; those of `describe_difference`, for cell minus reference; `cell_collapsed` of `cell_n` complete
+    runs with a dead class and `cell_dead_classes`, their mean number, the same of the reference, and
+    `fisher_p` between the two rates; `holm_p`, Holm's correction of the sign-flip test over all comparisons
+    of the study; the `verdict` of `decide`.
 
     Raises:
         ValueError: no such metric in these runs.

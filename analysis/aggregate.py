@@ -198,10 +198,9 @@ def is_saturated(loss: pd.Series, accuracy: pd.Series, num_classes: int = 10) ->
 def generator_table(generators: pd.DataFrame, generator_classes: pd.DataFrame) -> pd.DataFrame:
     """Return one row for each kind of generator: how often it produces one image for a whole class.
 
-    Columns: `BLOCK_COLUMNS`, method; `n_expected`, `n_diverged`, `n`; `num_collapsed` generators
-    with at least one
-    class of diversity below `COLLAPSED_BELOW`, with rate and Clopper-Pearson interval as in `collapse_table`;
-    `mean_diversity` over classes and generators, `collapsed_classes` with counts, and
+    Columns: `BLOCK_COLUMNS`, method; `n_expected`, `n_diverged`, `n`; `num_collapsed` generators with at
+    least one class of diversity below `COLLAPSED_BELOW`, with rate and Clopper-Pearson interval as in
+    `collapse_table`; `mean_diversity` over classes and generators, `collapsed_classes` with counts, and
     `mean_distinct_nearest`, over classes, of 200 samples each.
     """
     rows = []

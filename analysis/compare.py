@@ -169,10 +169,10 @@ def complete_table(runs: pd.DataFrame, cells: Sequence[str], metric: str) -> pd.
     require_metric(metric, runs)
     if unknown := sorted(set(cells) - set(runs["cell"].unique())):
         raise ValueError(f"unknown cell {unknown[0]!r}; known are those of the column `cell` of these runs")
-    return _spread(runs[runs["cell"].isin(cells)], cells, metric).dropna()
+    return spread_out(runs[runs["cell"].isin(cells)], cells, metric).dropna()
 
 
-def _spread(runs: pd.DataFrame, cells: Sequence[str], metric: str) -> pd.DataFrame:
+def spread_out(runs: pd.DataFrame, cells: Sequence[str], metric: str) -> pd.DataFrame:
     """Return a metric of complete runs with seeds as rows and cells as columns, nan where there is none."""
     table = runs[runs["state"] == "complete"].pivot(index="seed", columns="cell", values=metric)
     return table.reindex(columns=list(cells)).astype(np.float64).sort_index()
@@ -257,7 +257,7 @@ def compare(
         | {"family": _family_name(families, names["data"], method, comparator, of_block)}
         for names, block in split(runs)
         for of_block in [metric or leading_of(block)]
-        for table in [_spread(block, list(block["cell"].unique()), of_block)]
+        for table in [spread_out(block, list(block["cell"].unique()), of_block)]
         for method, cell, comparator, comparator_cell in _contrasts(block)
     ]
     if not rows:

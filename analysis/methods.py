@@ -27,6 +27,7 @@ from analysis.compare import (
     describe_difference,
     pair,
     runs_of,
+    spread_out,
 )
 from analysis.naming import in_order, without_tuned
 from analysis.ranking import rank_methods, simultaneous_intervals
@@ -125,7 +126,7 @@ def _describe_block(
     methods = in_order(ids.index)
     complete = runs[runs["state"] == "complete"]
     families = cells.set_index("cell")["family"]
-    tables = {metric: _wide(complete, list(ids[methods]), metric) for metric in TESTED if metric in runs}
+    tables = {metric: spread_out(complete, list(ids[methods]), metric) for metric in TESTED if metric in runs}
     ranked_SM = tables[RANKED].to_numpy()
     ranks = rank_methods(ranked_SM, is_higher_better=is_higher_better(RANKED))
     rows = []
@@ -158,11 +159,6 @@ def _describe_block(
     frame["device_ratio"] = frame["device_s"] / (of_none.iloc[0] if len(of_none) else np.nan)
     frame["is_on_front"] = _find_front(frame)
     return _in_families(frame)
-
-
-def _wide(runs: pd.DataFrame, cells: Sequence[str], metric: str) -> pd.DataFrame:
-    """Return a metric with seeds as rows and cells as columns, nan where a run has none."""
-    return runs.pivot(index="seed", columns="cell", values=metric).reindex(columns=cells).astype(np.float64)
 
 
 def _say_reason(runs: pd.DataFrame) -> str:

@@ -5,7 +5,6 @@ Shape suffixes: K classes. Only studies, records, failures and grids of samples 
 
 import dataclasses
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.imbalance import count_groups, is_balanced, rank_groups
 from lt_rebalance.ground.metrics import METRICS, confusion_metrics, metric_names
 from lt_rebalance.ground.text import one_line
+from lt_rebalance.ground.values import canonical
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.records import NOT_APPLICABLE, Failure, Record
 from lt_rebalance.store.study_document import StudyCell, StudyDocument, StudyRun
@@ -309,8 +309,7 @@ def _describe_run(run: StudyRun, cell: str) -> dict[str, Any]:
 
 
 def digest(value: Any) -> str:  # Any: JSON values
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:12]
 
 
 def _round_table(record: Record, names: Sequence[str]) -> NDArray[np.float64]:

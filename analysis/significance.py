@@ -29,13 +29,13 @@ NUM_PERMUTATIONS = 9_999
 FLIP_SEED = 20_261_124
 
 
-def say_p(value: float, form: str = "f", level: float = 0.05) -> str:
-    """Return a p value with three digits, and more where these would move it to the level or across it."""
+def say_p(value: float, form: str = "f") -> str:
+    """Return a p value with three digits, and more where these would move it to 0.05 or across it."""
     if math.isnan(value):
         return "nan"
-    side = 0.0 if abs(value - level) < TOLERANCE else np.sign(value - level)
+    side = 0.0 if abs(value - 0.05) < TOLERANCE else np.sign(value - 0.05)
     texts = (f"{value:.{digits}{form}}" for digits in itertools.count(3))
-    return next(text for text in texts if side == 0 or np.sign(float(text) - level) == side)
+    return next(text for text in texts if side == 0 or np.sign(float(text) - 0.05) == side)
 
 
 def sign_flip_p(differences: Values) -> float:

@@ -108,9 +108,9 @@ def all_of(number: int) -> str:
     return "both" if number == 2 else f"all {number:,}"
 
 
-def say_lead(methods: list[str], what: str, num_named: int = 4) -> str:
+def say_lead(methods: list[str], what: str) -> str:
     """Return "oversample has the highest mean", or of several that they share it."""
-    return f"{some(methods, num_named)} {'has' if len(methods) == 1 else 'share'} the {what}"
+    return f"{some(methods, 4)} {'has' if len(methods) == 1 else 'share'} the {what}"
 
 
 # Columns

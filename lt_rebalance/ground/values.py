@@ -181,6 +181,11 @@ def either(*shapes: Shape) -> Shape:
     return check
 
 
+def canonical(value: Any) -> str:
+    """Return a JSON value as the text of which keys and seals are the sha256."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def list_of(shape: Shape) -> Shape:
     """Return the shape of a list."""
 

@@ -1,10 +1,10 @@
 """The cells of a study in the form in which its plan registers them."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lt_rebalance.ground.values import canonical
 from lt_rebalance.store.study_document import StudyCell
 
 NUM_DIGITS = 12
@@ -22,8 +22,7 @@ def register_cells(cells: Iterable[StudyCell]) -> dict[str, str]:
 
 
 def _digest(config: Mapping[str, Any]) -> str:
-    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:NUM_DIGITS]
+    return hashlib.sha256(canonical(config).encode()).hexdigest()[:NUM_DIGITS]
 
 
 def describe_difference(registered: Cells, found: Cells) -> str:

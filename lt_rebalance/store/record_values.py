@@ -5,7 +5,6 @@ Shape suffixes: K classes.
 
 import hashlib
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from lt_rebalance.ground.values import (
     Shape,
     anything,
     as_object,
+    canonical,
     digest,
     fields,
     flag,
@@ -132,8 +132,7 @@ FAILURE = fields(
 
 def stage_key(stage: Mapping[str, Any]) -> str:
     """Return the address of a stage in a store: the sha256 of its canonical JSON."""
-    canonical = json.dumps(stage, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(canonical(stage).encode()).hexdigest()
 
 
 def check_record(values: Any) -> None:  # Any: a JSON value

@@ -12,7 +12,7 @@ from typing import Any
 from lt_rebalance.ground.confusion import Confusion
 from lt_rebalance.ground.metrics import METRICS, confusion_metrics
 from lt_rebalance.ground.names import check_name
-from lt_rebalance.ground.values import parse_json
+from lt_rebalance.ground.values import canonical, parse_json
 from lt_rebalance.store.record_values import (
     CAUSES,
     FAILURE,
@@ -152,7 +152,7 @@ class Record:
         values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         values["timing"] = dataclasses.asdict(self.timing)
         values["artifacts"] = {role: dataclasses.asdict(given) for role, given in self.artifacts.items()}
-        text = _canonical(values)
+        text = canonical(values)
         check_record(parse_json(text))
         return f'{text[:-1]},"{_SEAL}":"{_digest(text)}"}}'.encode()
 
@@ -167,7 +167,7 @@ class Record:
         is_sealed = isinstance(values, dict) and _SEAL in values
         seal = values.pop(_SEAL) if is_sealed else None
         check_record(values)
-        if is_sealed and not _has_whole_seal(content) and seal != _digest(_canonical(values)):
+        if is_sealed and not _has_whole_seal(content) and seal != _digest(canonical(values)):
             raise ValueError(f"its content does not have the {_SEAL} that it states")
         values["timing"] = Timing(**values["timing"])
         values["artifacts"] = {role: Artifact(**given) for role, given in values["artifacts"].items()}
@@ -184,10 +184,6 @@ def _has_whole_seal(content: bytes) -> bool:
         return False
     body = content[: -len(seal.group())] + b"}"
     return hashlib.sha256(body).hexdigest().encode() == seal.group(1)
-
-
-def _canonical(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _digest(text: str) -> str:

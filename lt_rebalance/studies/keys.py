@@ -4,12 +4,12 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import json
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, get_args
 
 from lt_rebalance.ground.plain import LATER, field_types, to_plain
+from lt_rebalance.ground.values import canonical
 
 SEEDS = ("seed", "subset_seed")
 """fields in which the lanes of a trial differ, of a stage and of those that it needs"""
@@ -121,11 +121,7 @@ def _write(name: str, value: Any, *, has_seeds: bool) -> str:  # Any: the value 
         return _HOLE
     if hasattr(value, "kind"):
         return _write_stage(value, has_kind=False, has_seeds=has_seeds)
-    return _dump(to_plain(value))
-
-
-def _dump(value: Any) -> str:  # Any: a JSON value
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return canonical(to_plain(value))
 
 
 @functools.cache
