@@ -15,6 +15,8 @@ from lt_rebalance.ground.metrics import NUM_THRESHOLDS
 _AXES = {"predictions": "N", "precision_recall": "K2T", "samples": "3KSCHW"}
 """axes of each role; a digit is a fixed length, and so are K and T"""
 _TYPES = {"precision_recall": "uint32", "samples": "uint8"}
+MAX_CLASSES = 2**16
+"""as many as the largest dtype of a prediction can number"""
 
 
 def predictions_type(num_classes: int) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from lt_rebalance.data.at_hand import is_own_name
 from lt_rebalance.data.catalog import get_dataset_spec
 from lt_rebalance.data.long_tail import DataConfig, count_short, kept_counts
+from lt_rebalance.data.spec import DatasetSpec
+from lt_rebalance.ground.arrays import MAX_CLASSES
 from lt_rebalance.ground.imbalance import say_data
 from lt_rebalance.ground.own_file import find_place, is_at_hand, is_own
 from lt_rebalance.ground.seeding import numpy_stream
@@ -102,6 +104,7 @@ def require_workable(stage: AnyStage) -> None:
         require_workable(upstream)
     try:
         spec = get_dataset_spec(stage.data.dataset)
+        _require_countable(spec)
         _require_own_method(stage)
         num_steps, steps_per_pass = stage_round_ends(stage)[-1], stage_batching(stage).steps_per_pass
         stage.training_method.require_acting(spec.num_classes, num_steps, steps_per_pass)
@@ -123,6 +126,14 @@ def _require_own_method(stage: AnyStage) -> None:
 
     architecture = stage.classifier.architecture if isinstance(stage, ClassifierStage) else None
     require_method(stage.training_method, get_dataset_spec(stage.data.dataset), architecture)
+
+
+def _require_countable(spec: DatasetSpec) -> None:
+    if spec.num_classes > MAX_CLASSES:
+        raise ValueError(
+            f"a data set may have up to {MAX_CLASSES:,} classes, as predictions are stored in 16 bits, got "
+            f"{spec.num_classes:,} of {spec.name}; merge its rarest classes, or take another data set"
+        )
 
 
 def _require_testable(stage: ClassifierStage) -> None:
