@@ -259,6 +259,21 @@ def test_no_code_reads_a_pickle() -> None:
             assert check_loads(path.read_text(encoding="utf-8")) == allowed, path
 
 
+def test_no_file_beside_another_has_a_name_that_others_can_guess() -> None:
+    """Another user could put a link in its place, and have what it leads to overwritten."""
+    names = [
+        (path, ast.unparse(node.args[0]))
+        for folder in (PACKAGE, "analysis")
+        for path in list_files(folder)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "with_name"
+    ]
+    assert len(names) >= 4
+    assert [each for each in names if "token_hex" not in each[1] and "uuid4" not in each[1]] == []
+
+
 def list_used(source: str) -> set[str]:
     """Return the names that a source uses, and those that a word of it names, as registries name classes."""
     used = set()

@@ -1,6 +1,7 @@
 """What README and docs/ say of published studies is what their reports have."""
 
 import csv
+import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from analysis.collect import read_results
 from analysis.compare import compare
+from analysis.hypotheses import judge_hypotheses
 from analysis.sources import SOURCES
 
 ROOT = Path(__file__).parents[1]
@@ -175,6 +177,19 @@ def test_intervals_that_the_documentation_has_are_those_of_published_reports() -
         found = INTERVAL.findall(" ".join(text.split()))
         said = {(low.removeprefix("+"), high.removeprefix("+")) for low, high in found}
         assert len(said) >= least and said <= known, said - known
+
+
+@pytest.mark.parametrize("first_seed", [0, 5])
+def test_verdicts_on_double_softmax_are_those_of_all_seeds_and_of_the_unknown_ones(first_seed: int) -> None:
+    results = read_results(str(ROOT / "studies" / "loss"))
+    chosen = dataclasses.replace(results, runs=results.runs[results.runs["seed"] >= first_seed])
+    verdicts = judge_hypotheses(chosen).set_index("hypothesis")
+    assert list(verdicts.loc[["H10", "H11"], "verdict"]) == ["supported"] * 2
+    section = " ".join(read_section("Double softmax kills classes").split())
+    (points,) = re.findall(r"cross-entropy: \+([\d.]+) points", verdicts.loc["H11", "evidence"])
+    assert f"{float(points):.1f} points" in section
+    for k, n, k_other in re.findall(r"(\d+)/(\d+) against (\d+)/", verdicts.loc["H10", "evidence"]):
+        assert re.search(rf"{k} of {n} runs|all {k} runs|{k} of {n} against", section) and k_other == "0"
 
 
 def test_command_that_continues_a_published_study_runs_more_seeds_than_it_has() -> None:

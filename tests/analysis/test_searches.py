@@ -274,8 +274,11 @@ def test_search_whose_account_lacks_what_it_may_lack_is_shown(search: SearchResu
         for name, each in search.space.items()
     }
     assert any("is_log" in each for each in search.space.values())
-    files = search_files(dataclasses.replace(search, space=space))
-    assert f"search-{search.name}.html" in files
+    whole, lacking = (
+        search_files(each)[f"search-{search.name}.html"].decode()
+        for each in (search, dataclasses.replace(search, space=space))
+    )
+    assert ", on a log scale" in whole and ", on a log scale" not in lacking
 
 
 def test_account_is_plain_json_with_mean_and_spread_of_every_rung(small_search: Search) -> None:

@@ -349,6 +349,15 @@ def test_tensorboard_without_a_server_makes_missing_events(call: Call, store: St
     assert len(list((Path(store.location) / "events").rglob("*tfevents*"))) == 15 + 4 + 1
 
 
+def test_address_of_tensorboard_is_one_that_a_browser_opens(
+    call: Call, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "execv", lambda *_: None)
+    for host, address in (("127.0.0.1", "http://127.0.0.1:6006"), ("::1", "http://[::1]:6006")):
+        answer = call("tensorboard", store.location, "--host", host, "--port", "6006")
+        assert f"all runs: {address}; " in answer.out, answer
+
+
 def test_tensorboard_listens_on_this_machine_unless_it_is_agreed_to(call: Call, store: Store) -> None:
     answer = call("tensorboard", store.location, "--host", "0.0.0.0", "--no-server")
     assert answer.code == 2 and "--listen-publicly" in answer.err
