@@ -36,7 +36,7 @@ from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import torch_version
-from tests.stages.test_stages import SHORT
+from tests.stages.toy import SHORT
 
 TRAIN, TEST = (0, 1, 1, 2, 0), (2, 0, 1)
 """labels of the tiny splits, of three classes"""

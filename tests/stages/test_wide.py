@@ -25,7 +25,7 @@ from lt_rebalance.studies.stage import RESULTS_VERSION
 from lt_rebalance.studies.study import Study
 from lt_rebalance.training.configs import Execution
 from lt_rebalance.training.device import torch_version
-from tests.stages.test_stages import SHORT
+from tests.stages.toy import SHORT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NUM_CLASSES = 300
