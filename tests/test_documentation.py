@@ -1,6 +1,7 @@
 """Every block of code in README and docs/ is run or says why not, and the site builds."""
 
 import importlib
+import itertools
 import json
 import os
 import re
@@ -156,6 +157,37 @@ def test_commands_that_are_not_run_here_are_ones_that_are_taken(
             assert (ROOT / name).exists()
         elif name.startswith("benchmarks."):
             importlib.import_module(name).make_own_parser().parse_args(rest)
+
+
+GROWS = {"--seeds", "--trials"}
+"""options with which a command continues what it has begun"""
+
+
+@pytest.mark.parametrize("block", SHELL, ids=str)
+def test_sweeps_of_one_block_have_a_name_each_so_that_none_replaces_or_refuses_another(block: Block) -> None:
+    told: dict[tuple[str, ...], list[str]] = {}
+    for words in block.commands():
+        name, rest = _name(words)
+        if not name.startswith("sweeps/") or "--plan" in rest or "--plan-file" in rest:
+            continue
+        values = dict(itertools.pairwise(rest))
+        study = (name, *(values.get(option, "") for option in ("--preset", "--storage", "--name")))
+        same = [each for before, each in itertools.pairwise(["", *rest]) if not {before, each} & GROWS]
+        assert told.setdefault(study, same) == same, study
+
+
+def test_files_that_pages_name_exist() -> None:
+    named = {
+        (page.name, path)
+        for page in PAGES
+        for path in re.findall(
+            r"`([\w*-]+/[\w*/-]+\.(?:py|toml|ya?ml|md))`", page.read_text(encoding="utf-8")
+        )
+        if not path.startswith("path/") and "NAME" not in path
+    }
+    assert len(named) > 30
+    shown = {("sweeps.md", "sweeps/ablate_batch_size.py")}  # which the page shows how to write
+    assert {(page, path) for page, path in named if not list(ROOT.glob(path))} <= shown
 
 
 def test_benchmarks_that_a_sentence_names_take_the_options_it_gives() -> None:

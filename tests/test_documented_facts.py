@@ -14,10 +14,12 @@ from analysis.hypotheses import HYPOTHESES, LOGIT_METHODS
 from analysis.significance import EXACT
 from lt_rebalance.data.catalog import DATASETS
 from lt_rebalance.data.long_tail import VALIDATION_PER_CLASS, choose_validation
+from lt_rebalance.ground.confusion import MAX_DETAILED
 from lt_rebalance.ground.metrics import COLLAPSED_BELOW
 from lt_rebalance.ground.plain import parse_value
 from lt_rebalance.methods.registry import METHODS
 from lt_rebalance.methods.weighing import effective_number, inverse_frequency
+from lt_rebalance.monitoring.tensorboard.content import MAX_SAMPLED
 from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.studies.protocols import PROTOCOLS, step_budget
 from sweeps import compare_methods
@@ -93,6 +95,12 @@ def test_pages_have_the_fewest_seeds_of_the_full_comparison() -> None:
     text = " ".join(read_page("sweeps").split())
     assert f"has {num_differences} differences; below {num_seeds} seeds none could be significant" in text
     assert f"({num_differences} · 2/2¹¹ = {least_p:.3f})" in text and num_seeds - 1 == 11
+
+
+def test_page_has_the_classes_that_tensorboard_shows() -> None:
+    text = " ".join(read_page("watching").split())
+    assert f"A data set of more than {MAX_DETAILED} classes has no recalls" in text
+    assert f"Samples of a CGAN show the first {MAX_SAMPLED} classes" in text
 
 
 def test_chapters_of_the_report_have_their_tables() -> None:

@@ -18,7 +18,7 @@ def find_last_layer(network: nn.Module) -> tuple[str, nn.Linear]:
     if not layers:
         raise ValueError(
             "a method that acts on the last linear layer needs a classifier that has one, got a "
-            f"{type(network).__name__} without"
+            f"{type(network).__name__} without; end the network with nn.Linear, or take another method"
         )
     return layers[-1]
 

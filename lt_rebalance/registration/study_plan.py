@@ -16,8 +16,8 @@ read it by --plan-file, so that the run cannot differ from the plan.
     "fashion_mnist paper 1/2 none" = "..."   of its configuration, budgets and all
 
     [[changes]]                         date, what and why; and as far as they change: arguments, seeds,
-    date = "2026-12-01"                 least_seeds, dropped (cells), added (cells as above); before the
-                                        first run also confirmatory
+    date = "2026-12-01"                 least_seeds, dropped (cells), added (cells as above), confirmatory;
+                                        after the first run the last may only become shorter
 """
 
 import datetime

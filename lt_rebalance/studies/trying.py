@@ -37,6 +37,21 @@ def require_method(config: MethodConfig, spec: DatasetSpec, architecture: str | 
     _require(get_method(config.name), config, spec, architecture)
 
 
+def require_last_layer(config: MethodConfig, spec: DatasetSpec, architecture: str) -> None:
+    """Raise a ValueError if a registered method acts on a last linear layer that a network does not have."""
+    method = get_method(config.name)
+    if method.head is None and method.after is None and method.then is None:
+        return
+    name, last = find_last_layer(example_classifier(architecture, spec)[0])
+    if last.out_features != spec.num_classes:
+        raise ValueError(
+            f"method {config.name!r} acts on the linear layer that is created last, which must have "
+            f"{spec.num_classes} outputs, got {name!r} with {last.out_features}; create the layer of the "
+            "logits last, or take another method"
+        )
+    require_method(config, spec, architecture)
+
+
 # The method is a separate argument, so that the cache belongs to the method of that name.
 @functools.cache
 def _require(method: Method, config: MethodConfig, spec: DatasetSpec, architecture: str | None) -> None:

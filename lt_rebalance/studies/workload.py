@@ -107,6 +107,7 @@ def require_workable(stage: AnyStage) -> None:
         _require_countable(spec)
         _require_own_method(stage)
         num_steps, steps_per_pass = stage_round_ends(stage)[-1], stage_batching(stage).steps_per_pass
+        _require_own_network(stage)
         stage.training_method.require_acting(spec.num_classes, num_steps, steps_per_pass)
         require_set_aside_apart(stage.data, stage.data_seed)
         if isinstance(stage, ClassifierStage) and stage.classifier.uses_batch_statistics:
@@ -126,6 +127,17 @@ def _require_own_method(stage: AnyStage) -> None:
 
     architecture = stage.classifier.architecture if isinstance(stage, ClassifierStage) else None
     require_method(stage.training_method, get_dataset_spec(stage.data.dataset), architecture)
+
+
+def _require_own_network(stage: AnyStage) -> None:
+    """Try a registered method on a user's network, which `stage_batching` has tried."""
+    if not isinstance(stage, ClassifierStage) or is_own(stage.training_method.name):
+        return
+    architecture = stage.classifier.architecture
+    if is_own(architecture) and is_at_hand(architecture):
+        from lt_rebalance.studies.trying import require_last_layer
+
+        require_last_layer(stage.training_method, get_dataset_spec(stage.data.dataset), architecture)
 
 
 def _require_countable(spec: DatasetSpec) -> None:

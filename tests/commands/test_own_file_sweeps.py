@@ -20,7 +20,7 @@ from lt_rebalance.commands.sweep import main
 from lt_rebalance.commands.verification import prepare_verification
 from lt_rebalance.ground import own_file
 from lt_rebalance.ground.own_file import resolve
-from lt_rebalance.methods.registry import MethodConfig, get_method, plan_rebalancing
+from lt_rebalance.methods.registry import METHODS, MethodConfig, get_method, plan_rebalancing
 from lt_rebalance.networks.classifiers.registry import build_classifier
 from lt_rebalance.networks.generators.generator import NOISE_DIM
 from lt_rebalance.networks.generators.registry import build_generator as make_generator
@@ -96,6 +96,26 @@ def build(num_classes, image_shape):
 
 def build_for_eleven(num_classes, image_shape):
     return build(num_classes + 1, image_shape)
+
+
+def build_without_linear(num_classes, image_shape):
+    channels, *area = image_shape
+    return nn.Sequential(nn.Conv2d(channels, num_classes, area), nn.Flatten())
+
+
+class TwoHeads(nn.Module):
+    def __init__(self, num_classes, image_shape):
+        super().__init__()
+        channels, height, width = image_shape
+        self.logits = nn.Linear(channels * height * width, num_classes)
+        self.unused = nn.Linear(3, 7)
+
+    def forward(self, images_NCHW):
+        return self.logits(images_NCHW.flatten(1))
+
+
+def build_two_heads(num_classes, image_shape):
+    return TwoHeads(num_classes, image_shape)
 
 
 def build_generator(image_shape):
@@ -337,6 +357,9 @@ def test_wrong_return_in_a_worker_is_told_as_theirs(
     assert failure is not None and failure.error.startswith(said)
 
 
+ON_LAST_LAYER = [
+    name for name, each in METHODS.items() if each.head is not None or each.after is not None or each.then
+]
 WRONG = [
     (["--methods", "mine.py:five_"], "mine.py does not define 'five_'"),
     (
@@ -376,6 +399,21 @@ WRONG = [
     ),
     (["--set", "classifier.architecture=mine.py:build_for_eleven"], "must make 10 logits an image"),
     (["--set", "classifier.architecture=mine.py:build_too_small"], "cannot be computed on images of 1x28x28"),
+    *(
+        (
+            ["--methods", method, "--set", "classifier.architecture=mine.py:build_without_linear"],
+            "needs a classifier that has one, got a Sequential without; end the network with nn.Linear",
+        )
+        for method in ON_LAST_LAYER
+    ),
+    *(
+        (
+            ["--methods", method, "--set", "classifier.architecture=mine.py:build_two_heads"],
+            f"method '{method}' acts on the linear layer that is created last, which must have 10 outputs, "
+            "got 'unused' with 7; create the layer of the logits last",
+        )
+        for method in ON_LAST_LAYER
+    ),
     (
         ["--methods", "seeding.py:five"],
         "seeding.py: a file must not draw from or set the global random stream of numpy when it is run",
