@@ -74,11 +74,13 @@ def c_of_ratio(ratio: float, num_classes: int) -> Fraction:
     Raises:
         ValueError: the ratio is not above 1, or above `MAX_RATIO`.
     """
-    if not 1 < ratio <= MAX_RATIO:
-        raise ValueError(f"an imbalance ratio is a number above 1, and at most {MAX_RATIO:g}, got {ratio:g}")
     exponent = num_classes - 1
-    for denominator in itertools.count(2):
-        c = Fraction(round(ratio ** (-1 / exponent) * denominator), denominator)
+    if not 1 < ratio <= MAX_RATIO or (wanted := ratio ** (-1 / exponent)) == 1:  # as closely as a float tells
+        raise ValueError(f"an imbalance ratio is a number above 1, and at most {MAX_RATIO:g}, got {ratio:g}")
+    highest = wanted * (1 - RATIO_TOLERANCE) ** (-1 / exponent)
+    # Of smaller denominators the numerator would be 0, or the fraction too large, or rounded to 1.
+    for denominator in itertools.count(max(2, int(1 / highest), int(0.5 / (1 - wanted)))):
+        c = Fraction(round(wanted * denominator), denominator)
         if 0 < c < 1 and abs(float(c) ** -exponent / ratio - 1) <= RATIO_TOLERANCE:
             return c
     raise AssertionError("unreachable: the count has no end")

@@ -1,6 +1,7 @@
 """Checks of the long-tailed cut: the published counts and draw, seeds, validation, rank groups."""
 
 import hashlib
+import math
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,27 @@ def test_c_of_ratio_depends_on_the_number_of_classes() -> None:
     assert float(c_of_ratio(1.01, 43)) ** -42 == pytest.approx(1.01, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("ratio", "num_classes"),
+    [(1e9, 2), (1e9, 3), (1e9, 10_000), (1.0001, 10_000), (1 + 1e-12, 10_000), (1.000001, 2)],
+)
+def test_c_of_an_extreme_ratio_is_found_at_once(ratio: float, num_classes: int) -> None:
+    """Counted from a denominator of 2, the first would take half a billion steps."""
+    found = c_of_ratio(ratio, num_classes)
+    assert math.log(found.denominator / found.numerator) * (num_classes - 1) == pytest.approx(
+        math.log(ratio), abs=0.052
+    )
+
+
 @pytest.mark.parametrize("ratio", [1.0, 0.5, 0.0, -3.0, float("inf"), float("nan")])
 def test_c_of_no_ratio_is_refused(ratio: float) -> None:
     with pytest.raises(ValueError, match="an imbalance ratio is a number above 1"):
         c_of_ratio(ratio, 10)
+
+
+def test_c_of_a_ratio_that_no_float_tells_from_1_is_refused() -> None:
+    with pytest.raises(ValueError, match="an imbalance ratio is a number above 1"):
+        c_of_ratio(1 + 1e-15, 10_000)
 
 
 @pytest.mark.parametrize(
