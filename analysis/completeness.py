@@ -33,6 +33,11 @@ def check_completeness(reader: StoreReader, allow: Collection[str]) -> None:
             f"{reader.stores.location}: results of different versions ({counts}) cannot be compared; analyse "
             'one study at a time, or allow "versions"'
         )
+    if doubles := _find_duplicates(reader, of_versions=True):
+        raise IncompleteError(
+            f"{reader.stores.location}: {count(len(doubles), 'run')} with results of several versions: "
+            f"{_some(doubles)}; a run counts once, so name the studies to read"
+        )
     if "duplicates" not in allow and (doubles := _find_duplicates(reader)):
         raise IncompleteError(
             f"{reader.stores.location}: {count(len(doubles), 'run')} with several results that differ in "
@@ -47,11 +52,13 @@ def check_completeness(reader: StoreReader, allow: Collection[str]) -> None:
         )
 
 
-def _find_duplicates(reader: StoreReader) -> list[str]:
+def _find_duplicates(reader: StoreReader, *, of_versions: bool = False) -> list[str]:
+    """Return the runs with several results: all, or those that differ in the version of the code alone."""
+    left_out = () if of_versions else ("execution",)
     keys: dict[tuple[str, int, int, int | None], list[str]] = {}
     for key, run in reader.runs.items():
         config = {
-            name: value for name, value in reader.cells[run["cell"]].config.items() if name != "execution"
+            name: value for name, value in reader.cells[run["cell"]].config.items() if name not in left_out
         }
         seeds = (run["seed"], run["subset_seed"], run["generator_seed"])
         keys.setdefault((digest(config), *seeds), []).append(key)
@@ -143,6 +150,17 @@ def _describe_mixtures(reader: StoreReader) -> Iterator[str]:
             f"{count(untold, 'result')} {verb} neither a commit nor a hash of their code, so results of "
             "different code cannot be distinguished"
         )
+    identities: dict[str, set[str]] = {}
+    for key in reader.runs:
+        if "dataset_identity" in (row := reader.rows[key]):
+            shown = reader.cells[reader.runs[key]["cell"]].dataset
+            identities.setdefault(shown, set()).add(row["dataset_identity"])
+    for dataset, found in identities.items():
+        if len(found) > 1:
+            yield (
+                f"results on {dataset} come from {len(found)} different sets of images, so differences "
+                "between them are no effect of a method"
+            )
     for name, meaning in {
         "device": "kinds of device",
         "num_threads": "numbers of threads",

@@ -78,13 +78,16 @@ def make_first_screen(
     blocks = [block for _, block in ranked.groupby(["setting", "data"], sort=False, observed=True)]
     is_one_setting = leaders["setting"].nunique() == 1
     compared = [block for block in blocks if len(block) > 1]
-    alone = [block.iloc[0] for block in blocks if len(block) == 1]
+    alone = [block for block in blocks if len(block) == 1]
     spread = describe_sources(sources, _MOST_NAMED)
     lines = [
         f"The spread between runs (T4b): {spread}" if spread else "",
         describe_choice(cells) if (cells["classifier.selection"] == ORACLE).any() else "",
         *_describe_changes(ablations, leaders),
-        join(_describe_alone(row, is_one_setting=is_one_setting) for row in alone[:_MOST_NAMED]),
+        join(
+            _describe_alone(block.iloc[0], _rows_of(leaders, block), is_one_setting=is_one_setting)
+            for block in alone[:_MOST_NAMED]
+        ),
         f"{len(alone) - _MOST_NAMED} more have one method only (T0)." if len(alone) > _MOST_NAMED else "",
     ]
     told = {"Dead classes": describe_collapse(collapse), "Left out": describe_left_out(runs)}
@@ -322,10 +325,11 @@ def _describe_unequal(planned: pd.DataFrame) -> str:
     return (said + unequal).strip()
 
 
-def _describe_alone(row: Row, *, is_one_setting: bool) -> str:
-    """Say the result of the only method of a place."""
+def _describe_alone(row: Row, of_place: pd.DataFrame, *, is_one_setting: bool) -> str:
+    """Say the result of the only method of a place that has complete runs."""
     place = _name_place(row, is_one_setting=is_one_setting)
-    return f"On {place} only {row['method']} was run: {_label(row)} {_say_mean(row)}."
+    said = "was run" if len(of_place) == 1 else f"of {len(of_place)} methods has complete runs"
+    return f"On {place} only {row['method']} {said}: {_label(row)} {_say_mean(row)}."
 
 
 # All places

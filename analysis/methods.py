@@ -29,7 +29,7 @@ from analysis.compare import (
     runs_of,
     spread_out,
 )
-from analysis.naming import in_order, without_tuned
+from analysis.naming import in_order, name_alone
 from analysis.ranking import rank_methods, simultaneous_intervals
 from analysis.significance import holm, sign_flip_p
 from lt_rebalance.ground.metrics import SELECTION_METRIC, is_higher_better
@@ -72,12 +72,13 @@ def methods_frame(
     Args:
         runs: rows of `Results.runs`; cells, comparisons and tunings, those of `Results`.
     """
-    runs, cells = (each.assign(method=each["method"].map(without_tuned)) for each in (runs, cells))
-    frames = [
-        _describe_study(of_study, cells[cells["cell"].isin(of_study["cell"])], asked)
-        for _, asked in comparisons.groupby("study", sort=False)
-        for of_study in [runs_of(runs, asked)]
-    ]
+    frames = []
+    for _, asked in comparisons.groupby("study", sort=False):
+        of_study = runs_of(runs, asked)
+        of_cells = cells[cells["cell"].isin(of_study["cell"])]
+        names = name_alone(of_cells).set_axis(of_cells["cell"])
+        of_study, of_cells = (each.assign(method=each["cell"].map(names)) for each in (of_study, of_cells))
+        frames.append(_describe_study(of_study, of_cells, asked))
     frames = [frame for frame in frames if len(frame)]
     if not frames:
         return pd.DataFrame()

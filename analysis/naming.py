@@ -141,8 +141,19 @@ def without_tuned(method: str) -> str:
     return method.partition(_TUNED)[0]
 
 
+def name_alone(cells: pd.DataFrame) -> pd.Series:
+    """Return the names of methods as they are among these cells alone, tuned or not.
+
+    In a larger frame, such as of several stores, a name may also tell a cell from those of other studies:
+    "oversample, draw random".
+    """
+    plain = cells["method"].str.partition(", ")[0]
+    is_one = ~cells.assign(method=plain).duplicated(["setting", "data", "method"], keep=False)
+    return plain.where(is_one, cells["method"].map(without_tuned))
+
+
 def _say(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _num_values(values: pd.Series) -> int:

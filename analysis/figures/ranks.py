@@ -34,7 +34,6 @@ def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
         table = rank_table(of_setting)
         if len(table) < fewest_blocks(len(table.columns)):
             continue
-        num_seeds = of_setting.loc[of_setting["data"].isin(compared_data(of_setting)), "seed"].nunique()
         ranks = mean_ranks(table, leading_of(of_setting))
         figure, ((axes,),) = make_figure(1, 1, 8, 1.4 + 0.24 * len(ranks))
         metric = METRICS[leading_of(of_setting)].label
@@ -44,7 +43,7 @@ def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
             title=f"F4. Mean ranks: {setting}",
             caption=(
                 f"Mean rank of {metric} over n = {len(table)} blocks, which are seeds; 1 is best. "
-                f"{_describe_blocks(of_setting, len(table), num_seeds)}A bar joins the methods with a dot on "
+                f"{_describe_blocks(of_setting, table)}A bar joins the methods with a dot on "
                 "it: pairwise Wilcoxon tests with Holm's correction over all pairs find no difference "
                 f"between them at {ALPHA}. No interval is drawn. Seeds of one data set are not independent "
                 f"data sets: the diagram applies to this data set only. {describe_dataset(of_setting)}"
@@ -53,15 +52,19 @@ def draw_ranks(runs: pd.DataFrame) -> Iterator[Drawn]:
         )
 
 
-def _describe_blocks(runs: pd.DataFrame, num_blocks: int, num_seeds: int) -> str:
-    """Describe what a block averages, and which seeds are left out."""
+def _describe_blocks(runs: pd.DataFrame, table: pd.DataFrame) -> str:
+    """Describe what a block of `rank_table` averages, and which seeds are left out."""
     data = compared_data(runs)
     said = f"Each value is a seed's mean over {_list_data(data)}. " if len(data) > 1 else ""
-    if num_blocks < num_seeds:
-        said += (
-            f"Left out: {num_seeds - num_blocks} of {num_seeds} seeds, because some of their runs are "
-            "missing, failed or diverged; divergence depends on the outcome. "
+    among = runs[runs["data"].isin(data) & runs["method"].isin(table.columns)]
+    left_out = among[~among["seed"].isin(table.index)]
+    if len(left_out):
+        reason = (
+            "because some of their runs are missing, failed or diverged; divergence depends on the outcome"
+            if (left_out["state"] != "complete").any()
+            else "at which not every method was planned"
         )
+        said += f"Left out: {left_out['seed'].nunique()} of {among['seed'].nunique()} seeds, {reason}. "
     return said
 
 
@@ -136,6 +139,7 @@ def rank_table(runs: pd.DataFrame) -> pd.DataFrame:
     if not found or len(found) < among["data"].nunique():
         return pd.DataFrame()
     methods = in_order(set.intersection(*map(set, found)))
-    table = complete_table(served, list(cells["cell"]), leading_of(among))
+    ranked = [of_data[method] for of_data in found for method in methods]
+    table = complete_table(served, ranked, leading_of(among))
     summed = sum(table[[of_data[method] for method in methods]].to_numpy() for of_data in found)
     return pd.DataFrame(summed / len(found), index=table.index, columns=pd.Index(methods, name="method"))

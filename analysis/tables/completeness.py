@@ -148,7 +148,8 @@ def _provenance_meaning(finished: pd.DataFrame, said: pd.DataFrame) -> str:
     """Return what the values mean; `said` are those of `PROVENANCE`, as texts."""
     within = [name for name in said if (said[name].groupby(finished["cell"]).nunique() > 1).any()]
     between = [name for name in said if name not in within and said[name].nunique() > 1]
-    if has_data_sets := "dataset_identity" in between:
+    identities = said["dataset_identity"].groupby(finished["dataset"]).nunique()
+    if has_data_sets := "dataset_identity" in between and (identities == 1).all():
         between.remove(
             "dataset_identity"
         )  # every data set has its own, and no spread or difference holds two

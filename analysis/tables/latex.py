@@ -63,6 +63,8 @@ _PAGE_PT = 520.0
 _FEWEST_LINES = 8
 """fewest rows of a page, however long its notes are"""
 _NUMBER = re.compile(r"([<>] )?([+−]?\d[\d,]*(?:\.\d+)?)(.*)", re.DOTALL)
+_RATE = re.compile(r"\d[\d,]*/\d[\d,]*\s=\s([^(]*%)")
+_COUNTS = re.compile(r"(\d+) of (\d+)")
 _ENDS = re.compile(r"\(([^()]*?) to ([^()]*?)\)")
 _INTERVAL = re.compile(r"\s*\(([^()]*\bintervals?\b[^()]*)\)")
 _PLACE = re.compile(r"([A-Z]\d+[a-z]?)\. (.*)", re.DOTALL)
@@ -204,6 +206,16 @@ def _are_numbers(cells: Sequence[Cell]) -> bool:
     )
 
 
+def _compared(text: str) -> str:
+    """Return what is compared of a text: of "1/10 = 10 % (...)" and "1 of 10" the rate, else a number."""
+    if rate := _RATE.match(text):
+        return rate[1]
+    if counts := _COUNTS.fullmatch(text):
+        return f"{int(counts[1]) / int(counts[2])}" if int(counts[2]) else ""
+    number = _NUMBER.match(text)
+    return number[2] if number else ""
+
+
 def _find_best(
     cells: Sequence[Cell], groups: Sequence[Sequence[int]], is_higher_better: bool
 ) -> dict[int, str]:
@@ -215,7 +227,8 @@ def _find_best(
     best: dict[int, str] = {}
     for group in groups:
         values = {row: float(cells[row].value) for row in group if cells[row].value}
-        texts = {row: match[2] for row in values if (match := _NUMBER.match(cells[row].text))}
+        texts = {row: shown for row in values if (shown := _compared(cells[row].text))}
+        values |= {row: float(texts[row]) for row in texts if _COUNTS.fullmatch(cells[row].text)}
         order = sorted(texts, key=lambda row: values[row], reverse=is_higher_better)
         ranked = [list(rows) for _, rows in itertools.groupby(order, texts.__getitem__)]
         if len(ranked) < 2 or 2 * len(ranked[0]) > len(order):
@@ -411,7 +424,9 @@ def _rows(columns: Sequence[_Shown], rows: Sequence[int], groups: Mapping[int, i
 
 
 def _join(texts: Iterator[str] | Sequence[str]) -> str:
-    return " & ".join(texts) + r" \\"
+    row = " & ".join(texts)
+    # The row before ends with a command that would take these for its own.
+    return ("{}" if row.startswith(("[", "*")) else "") + row + r" \\"
 
 
 def _cell(column: _Shown, row: int) -> str:

@@ -239,9 +239,12 @@ def _describe_leading(runs: pd.DataFrame) -> str:
     """Explain the choice of the leading metric."""
     if leading_of(runs) == ACCURACY:
         return "On a balanced test set macro F1 equals weighted F1."
+    by_dataset = runs.groupby("dataset", sort=False)
+    unbalanced = [str(name) for name, rows in by_dataset if leading_of(rows) != ACCURACY]
+    of_which = f" of {listed(unbalanced)}" if len(unbalanced) < by_dataset.ngroups else ""
     return (
-        "The test set is unbalanced, so accuracy mostly reflects its large classes. Macro F1 and balanced "
-        "accuracy, the mean recall over classes, come first."
+        f"The test set{of_which} is unbalanced, so accuracy mostly reflects its large classes. Macro F1 and "
+        "balanced accuracy, the mean recall over classes, come first."
     )
 
 

@@ -131,6 +131,8 @@ def test_what_differs_is_mixed_into_a_spread_only_within_a_cell(tmp_path: Path) 
     two_sets = meaning_of(results, **data_sets)
     assert "libraries and device, and those of one data set the same data." in two_sets
     assert "spread" not in two_sets and "differ" not in two_sets
+    of_one_name = meaning_of(results, dataset_identity=lambda run: run["method"])
+    assert of_one_name.startswith("Between configurations, results differ in: hash of the data.")
 
 
 def test_what_results_do_not_name_is_not_said_to_be_the_same_without_a_word(tmp_path: Path) -> None:

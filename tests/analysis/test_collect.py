@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from analysis.collect import Results, collect, read_results
-from analysis.completeness import IncompleteError
+from analysis.completeness import IncompleteError, describe_oddities
+from analysis.reader import StoreReader, find_studies
 from analysis.tables import build_tables, compute_frames, count_gaps
 from lt_rebalance.store import Store, StoreError
 from lt_rebalance.store.records import Failure, Record
@@ -330,7 +331,31 @@ def test_mixed_results_versions_are_refused_unless_allowed(tmp_path: Path) -> No
     write_again(store, older, "older")
     with pytest.raises(IncompleteError, match=r"different versions \(4 of version 1, 4 of version"):
         collect(store.location)
-    assert len(collect(store.location, allow=["versions", "duplicates"])) == 8
+    for allow in (["versions"], ["versions", "duplicates"]):
+        with pytest.raises(IncompleteError, match=r"4 runs with results of several versions: .* counts once"):
+            collect(store.location, allow=allow)
+    assert len(collect(store.location, studies=["older"])) == 4
+
+
+def test_results_on_other_images_of_one_name_are_told(tmp_path: Path) -> None:
+    stores, names = find_studies(make_store(tmp_path / "store", small_plan()).location, ())
+    reader = StoreReader(stores, {name: stores.load_study(name) for name in names})
+    reader.read()
+    said = "results on fashion_mnist come from 2 different sets of images, so differences between them are"
+    assert not any(said in note for note in describe_oddities(reader))
+    reader.rows[next(iter(reader.runs))]["dataset_identity"] = "f" * 64
+    assert any(said in note for note in describe_oddities(reader))
+
+
+def test_versions_of_different_cells_are_read_together_where_that_is_allowed(tmp_path: Path) -> None:
+    plan, other = small_plan(), small_plan(cs=("7/9",))
+    store = make_store(tmp_path / "store", plan)
+    runs = tuple(
+        dataclasses.replace(run, stage=dataclasses.replace(run.stage, results_version=1))
+        for run in other.runs
+    )
+    write_again(store, dataclasses.replace(other, runs=runs), "older")
+    assert len(collect(store.location, allow=["versions"])) == len(plan.runs) + len(runs)
 
 
 def test_an_unknown_study_and_no_store_and_an_unknown_allowance_are_refused(tmp_path: Path) -> None:

@@ -232,6 +232,16 @@ def test_ranks_say_which_seeds_are_left_out(grid_results: Results) -> None:
     assert "eft out" not in drawn.caption
 
 
+def test_ranks_blame_no_run_for_a_seed_that_was_not_planned(grid_results: Results) -> None:
+    runs = grid_results.runs.query("method in ['none', 'undersample', 'oversample']")
+    later = runs["seed"] > 7
+    (drawn,) = draw_ranks(runs[~(later & (runs["method"] == "undersample"))])
+    assert "Left out: 2 of 10 seeds, at which not every method was planned." in drawn.caption
+    # A method that some C lacks is in no rank, and takes no seed from those that are.
+    some_c = runs[~((runs["method"] == "undersample") & (later | (runs["data"] == "7/9")))]
+    assert len(rank_table(some_c)) == 10 and "undersample" not in rank_table(some_c)
+
+
 @pytest.mark.slow
 def test_ranks_keep_the_family_wise_error_where_the_cs_of_a_seed_share_its_luck(
     grid_results: Results,

@@ -1,5 +1,6 @@
 """Tables in LaTeX: what is marked, what wraps, what a caption says, and that pdflatex sets them."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from analysis.tables.formats import (
     number_column,
     p_value,
     points,
+    rate_column,
     share,
     text_column,
     whole,
@@ -69,6 +71,37 @@ def test_best_is_bold_and_second_underlined_by_the_direction_of_the_metric() -> 
 def test_values_that_look_alike_are_marked_alike() -> None:
     assert marks_of([0.9001, 0.9002, 0.5, 0.4], is_higher_better=True) == ["best", "best", "", ""]
     assert marks_of([0.9, 0.7001, 0.7002, 0.4], is_higher_better=True) == ["best", "second", "second", ""]
+
+
+def test_rates_are_compared_and_not_their_numerators() -> None:
+    """1 of 2 is worse than 1 of 10, and as bad as 5 of 10."""
+    counts = [(1, 10), (1, 2), (5, 10), (6, 10)]
+    column = rate_column("rate", "k", "n", "low", "high", is_higher_better=False)
+    k, n = zip(*counts, strict=True)
+    marked = rows_of(make_table(column, k=[*k], n=[*n], low=[0.0] * 4, high=[1.0] * 4))
+    assert ["bfseries" in row[2] for row in marked] == [True, False, False, False]
+    assert ["runnerup" in row[2] for row in marked] == [False, True, True, False]
+
+
+def test_counts_of_runs_are_compared_as_rates_and_none_of_none_is_not_the_best() -> None:
+    counts = ["1 of 2", "2 of 10", "3 of 10", "0 of 0", "5 of 10"]
+    column = Column(
+        head="x",
+        text=lambda row: row["x"],
+        value=lambda row: int(row["x"].partition(" ")[0]),
+        is_higher_better=False,
+    )
+    rows = rows_of(make_table(column, x=[*counts]))
+    assert ["bfseries" in row[2] for row in rows] == [False, True, False, False, False]
+    assert ["runnerup" in row[2] for row in rows] == [False, False, True, False, False]
+
+
+@pytest.mark.slow
+def test_names_that_begin_as_options_of_latex_are_set(tmp_path: Path) -> None:
+    table = make_table(number_column("x", "x", share), x=[0.5, 0.6, 0.7])
+    named = table.frame.assign(method=["[own] a", "*b", "\u4e2d"])
+    without_data = dataclasses.replace(table, frame=named, columns=table.columns[1:])
+    compile_tables([to_latex(without_data)], tmp_path)
 
 
 def test_nothing_is_marked_where_most_are_alike_nor_a_second_of_two() -> None:

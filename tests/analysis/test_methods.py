@@ -26,6 +26,7 @@ from lt_rebalance.ground.imbalance import ORIGINAL
 from lt_rebalance.store.records import Artifact, Failure, Record, Timing
 from lt_rebalance.studies.plan import Plan, compile_study
 from lt_rebalance.studies.stage import ClassifierStage, RepresentationStage
+from lt_rebalance.studies.study import Study
 from sweeps import compare_methods
 from tests.analysis.synthetic import Truth, make_store, plan_study
 
@@ -153,6 +154,24 @@ def test_each_study_is_ranked_and_compared_by_its_own_runs(tmp_path: Path) -> No
     alone = read_results(store.location, studies=["few"])
     expected = methods_frame(alone.runs, alone.cells, alone.comparisons, alone.tunings).set_index("method")
     pd.testing.assert_frame_equal(by_study["few"], expected, check_dtype=False)
+
+
+def test_another_study_takes_no_reference_from_a_study_by_its_name(tmp_path: Path) -> None:
+    """With another oversample beside it, the one of a study is called "oversample, method.draw random"."""
+    first, other = plan_methods("focal", seeds=6), plan_methods("oversample", seeds=6)
+    store = make_store(tmp_path, first)
+    alone = read_results(store.location)
+    cells = tuple(
+        dataclasses.replace(cell, method=dataclasses.replace(cell.method, draw="cyclic"))
+        for cell in other.study.cells
+        if cell.method.name == "oversample"
+    )
+    study = Study(name="other", cells=cells, seeds=other.study.seeds)
+    make_store(tmp_path, compile_study(study, other.execution))
+    both = read_results(store.location)
+    assert "oversample, method.draw random" in set(both.cells["method"])
+    frames = [methods_frame(each.runs, each.cells, each.comparisons, each.tunings) for each in (alone, both)]
+    pd.testing.assert_frame_equal(*frames)
 
 
 @pytest.mark.parametrize("protocol", ["sound", "sound+classifier.budget.steps=18000"])

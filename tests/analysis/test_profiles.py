@@ -14,6 +14,7 @@ from analysis.leading import leading_of
 from analysis.naming import compared_data
 from analysis.report import write_report
 from analysis.tables import Frames, build_tables, compute_frames
+from analysis.tables.replication import _describe_leading
 from lt_rebalance.ground.confusion import Confusion
 from tests.analysis.synthetic import Truth, confusion_of, make_store, plan_study
 
@@ -64,6 +65,13 @@ def test_original_set_is_compared_on_where_it_has_methods() -> None:
     assert compared_data(cells) == ["exp 10"]
     more = pd.concat([cells, pd.DataFrame({"data": ["original"], "method": ["oversample"]})])
     assert compared_data(more) == ["original", "exp 10"]
+
+
+def test_sets_of_one_table_are_not_all_called_unbalanced(unbalanced: Results, balanced: Results) -> None:
+    both = pd.concat([unbalanced.runs, balanced.runs])
+    (name,) = unbalanced.runs["dataset"].unique()
+    assert _describe_leading(both).startswith(f"The test set of {name} is unbalanced,")
+    assert _describe_leading(unbalanced.runs).startswith("The test set is unbalanced,")
 
 
 @pytest.mark.slow
