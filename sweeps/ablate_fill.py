@@ -28,8 +28,11 @@ def build_study(options: argparse.Namespace) -> Study:
     """Return none and every share, at each C."""
     axes = read_axes("ablate_fill", options, PRESETS)
     for method in axes.methods:
-        if "fill_fraction" not in list_options(split_options(method)[0]):
+        name, given = split_options(method)
+        if "fill_fraction" not in list_options(name):
             raise ValueError(f"method {method!r} makes no images to fill with{name_holders('fill_fraction')}")
+        if "fill_fraction" in given:
+            raise ValueError(f"this sweep sets fill_fraction, got --methods {method}; name it without")
     return combine(map(_fill, axes.points())).study(axes.name, axes.seeds)
 
 

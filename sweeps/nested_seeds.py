@@ -44,5 +44,17 @@ def build_study(options: argparse.Namespace) -> Study:
     return Study(name=axes.name, cells=axes.cells(), seeds=nested_seeds(*shape))
 
 
+def require_drawn(study: Study, options: argparse.Namespace) -> Study:
+    """Return the study; raise a ValueError if all its subsets would be the same images."""
+    for cell in study.cells:
+        is_drawn = cell.data.subset_draw == "per_seed" or cell.data.class_order == "permuted"
+        if not is_drawn and not cell.data.validation_per_class:
+            raise ValueError(
+                f"every subset needs images of its own, got cell {cell}, which has the same at every seed; "
+                "take --protocol sound with a C or a profile that cuts"
+            )
+    return study
+
+
 if __name__ == "__main__":
-    sys.exit(main(make_nested_parser(), build_study, answer=answer_sources))
+    sys.exit(main(make_nested_parser(), build_study, change=require_drawn, answer=answer_sources))

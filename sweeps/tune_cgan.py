@@ -32,6 +32,7 @@ from lt_rebalance.commands.search_options import (
 )
 from lt_rebalance.ground.option_types import whole
 from lt_rebalance.ground.own_file import resolve
+from lt_rebalance.ground.plain import require_known
 from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.search.search import OBJECTIVES, SCHEDULERS, Search
 from lt_rebalance.studies.protocols import make_cell
@@ -77,6 +78,7 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
         ValueError: unknown names, or values out of range.
     """
     fill_in(options, PRESETS)
+    require_known("objective", options.objective, (*OBJECTIVES, BOTH))
     objectives = tuple(OBJECTIVES) if options.objective == BOTH else (options.objective,)
     protocol = search_protocol(
         options,

@@ -28,7 +28,7 @@ from lt_rebalance.commands.search_options import (
     trial_budget,
 )
 from lt_rebalance.ground.own_file import resolve
-from lt_rebalance.methods.registry import METHODS, get_method
+from lt_rebalance.methods.registry import METHODS, get_method, split_options
 from lt_rebalance.search.search import Search
 from lt_rebalance.studies.protocols import make_cell
 from lt_rebalance.training.configs import Execution
@@ -54,7 +54,13 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
         ValueError: unknown names, or values out of range.
     """
     fill_in(options, PRESETS)
-    method = resolve(options.method or "oversample")
+    name, given = split_options(options.method or "oversample")
+    if given:
+        fields = " ".join(f"--set method.options.{option}={value}" for option, value in given.items())
+        raise ValueError(
+            f"--method takes a name without options, got {options.method!r}; write --method {name} {fields}"
+        )
+    method = resolve(name)
     if get_method(method).needs_generator:
         raise ValueError(f"--method {options.method} has a generator; sweeps/tune_cgan.py tunes that")
     protocol = search_protocol(options, classifier_budget=trial_budget(options))

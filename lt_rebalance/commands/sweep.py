@@ -42,6 +42,7 @@ from lt_rebalance.files.archive import require_outside
 from lt_rebalance.ground.exits import Parser, note, run_command
 from lt_rebalance.ground.memory import count_cpus
 from lt_rebalance.ground.option_types import place, price, whole
+from lt_rebalance.methods.idle import describe_idle
 from lt_rebalance.monitoring.verbosity import DETAILED, LEVELS, NORMAL, QUIET, quieten
 from lt_rebalance.stages.installation import require_one_copy
 from lt_rebalance.stages.provenance import driver_source
@@ -238,9 +239,10 @@ def _prepare(
         note(f"planning {num_runs:,} runs, which takes a while")
     plan = compile_study(study, execution)
     note_short(study)
-    for said in dict.fromkeys(describe_batches(cell.data, cell.classifier) for cell in study.cells):
-        if said:
-            note(said)
+    batches = [describe_batches(cell.data, cell.classifier) for cell in study.cells]
+    idle = [describe_idle(cell.method, cell.data, cell.classifier.loss) for cell in study.cells]
+    for said in filter(None, dict.fromkeys(batches + idle)):
+        note(said)
     read_data(sorted({cell.data.dataset for cell in study.cells}), options)
     store, registered = open_results(options), registered_plan(options)
     if store is not None:

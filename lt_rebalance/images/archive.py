@@ -94,6 +94,7 @@ class _Reader:
         labels, class_names = settle_labels(found, names, may_renumber=self._options.relabel)
         return Pool(
             class_names=class_names,
+            are_named=names is not None,
             splits={split: self._read_split(_PREFIXES[split], labels[split]) for split in splits},
             sizes=self._sizes,
             warnings=self._warnings,

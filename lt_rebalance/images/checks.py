@@ -18,7 +18,7 @@ from lt_rebalance.images.pool import RawSplit
 FEW_IMAGES = 10
 MOST_LEAKED = 0.001
 """largest share of the images of a split that another split has, too; it bounds their effect on accuracy"""
-RULES = 5
+RULES = 6
 """raised if a set may be refused, warned of or drawn in another way: prepared sets are checked again"""
 
 
@@ -107,20 +107,22 @@ def check_duplicates(
                 found.errors.append(f"{rule}, got {got}; remove one of each two")
             else:
                 found.warnings.append(got)
-    ranks_N, labels_N = ranks["train"], splits["train"].labels_N
-    pairs = np.unique(np.stack([ranks_N, labels_N]), axis=1)
-    conflicting, counts = np.unique(pairs[0], return_counts=True)
-    if (conflicting := conflicting[counts > 1]).size:
-        places = np.flatnonzero(ranks_N == conflicting[0])
-        one = int(places[0])
-        two = int(places[labels_N[places] != labels_N[one]][0])
-        name_of = splits["train"].name_of
-        found.warnings.append(
-            f"several labels for {count(conflicting.size, 'train image')}, such as {name_of(one)} "
-            f"({class_names[labels_N[one]]}), which equals {name_of(two)} ({class_names[labels_N[two]]})"
-        )
-    if num_repeated := len(ranks_N) - len(np.unique(ranks_N)):
-        found.warnings.append(f"among the train images: {count(num_repeated, 'copy', 'copies')} of others")
+    for split, raw in splits.items():
+        ranks_N, labels_N = ranks[split], raw.labels_N
+        pairs = np.unique(np.stack([ranks_N, labels_N]), axis=1)
+        conflicting, counts = np.unique(pairs[0], return_counts=True)
+        if (conflicting := conflicting[counts > 1]).size:
+            places = np.flatnonzero(ranks_N == conflicting[0])
+            one = int(places[0])
+            two = int(places[labels_N[places] != labels_N[one]][0])
+            found.warnings.append(
+                f"several labels for {count(conflicting.size, f'{split} image')}, such as {raw.name_of(one)} "
+                f"({class_names[labels_N[one]]}), which equals {raw.name_of(two)} "
+                f"({class_names[labels_N[two]]})"
+            )
+        if num_repeated := len(ranks_N) - len(np.unique(ranks_N)):
+            copies = count(num_repeated, "copy", "copies")
+            found.warnings.append(f"among the {split} images: {copies} of others")
 
 
 def check_groups(splits: Mapping[str, RawSplit], found: Findings) -> None:

@@ -71,6 +71,7 @@ def decode_folder(folder: Folder, options: OwnOptions) -> Pool:
         )
     return Pool(
         class_names=folder.class_names,
+        are_named=True,
         splits=_divide(folder, None if faults else images_NHWC),
         sizes=sizes,
         errors=[sum_up(each) for each in faults.values()],

@@ -23,8 +23,8 @@ def read_labels(name: str, found: NDArray[Any], num_images: int) -> NDArray[np.i
     """
     if found.ndim == 2 and found.shape[1] > 1:
         raise DataError(
-            f"{name} must give each image one class, got {found.shape[1]} columns; sets with several labels "
-            "per image cannot be used"
+            f"{name} must give each image one class, got {found.shape[1]} columns; save "
+            "labels.argmax(axis=1) of one-hot labels; several labels per image cannot be used"
         )
     if found.shape not in ((num_images,), (num_images, 1)):
         raise DataError(

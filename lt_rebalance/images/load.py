@@ -285,7 +285,7 @@ def _read_known(cache: Cache, source: _Source) -> Look | None:
     splits = None if known is None else cache.read_set(known["identity"])
     if known is None or splits is None:
         return None
-    class_names, said = _name_classes(known["class_names"], source.path)
+    class_names, said = _name_classes(known["class_names"], known.get("are_named", False), source.path)
     spec = _to_spec(known["identity"], class_names, splits)
     return Look(
         class_names=spec.class_names,
@@ -301,7 +301,7 @@ def _prepare(cache: Cache, source: _Source) -> Look:
     # Before anything is read: what changes while it is read changes the fingerprint.
     fingerprint = source.fingerprint
     pool = source.read()
-    class_names, said = _name_classes(pool.class_names, source.path)
+    class_names, said = _name_classes(pool.class_names, pool.are_named, source.path)
     found = Findings(errors=list(pool.errors), warnings=list(pool.warnings))
     found.errors.extend(_check_splits(source, pool))
     splits = None
@@ -320,6 +320,7 @@ def _prepare(cache: Cache, source: _Source) -> Look:
             "fingerprint": fingerprint,
             "identity": identity,
             "class_names": pool.class_names,
+            "are_named": pool.are_named,
             "sizes": [[*size, count] for size, count in sorted(pool.sizes.items())],
             "warnings": found.warnings,
         }
@@ -336,22 +337,22 @@ def _prepare(cache: Cache, source: _Source) -> Look:
     )
 
 
-def _name_classes(class_names: Sequence[str], path: Path) -> tuple[tuple[str, ...], list[str]]:
+def _name_classes(names: Sequence[str], are_named: bool, path: Path) -> tuple[tuple[str, ...], list[str]]:
     """Return the names of classes, and a note on them.
 
-    A file such as "cifar10_lt.npz" may have numbers only, which mean nothing in tables. The names are then
+    A file such as "cifar10_lt.npz" may name no class, and numbers mean nothing in tables. The names are then
     those of the known set after which the file is named.
     """
-    if tuple(class_names) == tuple(map(str, range(len(class_names)))):
+    if not are_named and tuple(names) == tuple(map(str, range(len(names)))):
         for name in sorted(NAMED_CLASSES, key=len, reverse=True):
             is_named = re.match(rf"{re.escape(name)}(?![a-z0-9])", path.name, re.IGNORECASE)
-            if is_named and len(NAMED_CLASSES[name]) == len(class_names):
+            if is_named and len(NAMED_CLASSES[name]) == len(names):
                 said = (
                     f"the names of the classes are those of {name}, after which the file is named; to give "
                     "others, save an array class_names in it"
                 )
                 return NAMED_CLASSES[name], [said]
-    return tuple(class_names), []
+    return tuple(names), []
 
 
 def _check_splits(source: _Source, pool: Pool) -> Iterator[str]:

@@ -69,6 +69,8 @@ def decode(
             head = file.read(26)
             file.seek(0)
             with Image.open(file, formats=_FORMATS) as image:
+                image.verify()  # the checksums of PNG, which no picture is loaded by
+            with Image.open(file, formats=_FORMATS) as image:
                 target = _check_header(image, head)
                 if expected is not None and image.size != expected:
                     return image.size, None

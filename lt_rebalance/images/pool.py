@@ -32,6 +32,8 @@ class Pool:
     """All splits of a location."""
 
     class_names: tuple[str, ...]
+    are_named: bool
+    """whether somebody has given these names, even if they are numbers"""
     splits: Mapping[str, RawSplit]
     """by a name of SPLITS; without "test" if it is still to be drawn"""
     sizes: Counter[tuple[int, int]]

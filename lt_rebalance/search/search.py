@@ -23,7 +23,7 @@ from lt_rebalance.search.spaces import METHOD, OPTIONS, SEARCH_SPACES, SearchSpa
 from lt_rebalance.store.records import Record
 from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.studies.study import Cell
-from lt_rebalance.studies.workload import require_workable
+from lt_rebalance.studies.workload import count_synthetic, require_workable
 from lt_rebalance.training.configs import Budget, ClassifierConfig, Execution, GeneratorConfig
 
 FIRST_SEARCH_SEED = 1000
@@ -131,6 +131,14 @@ class Search:
                 require_workable(self.base.stage(seed, self.execution))
             except ValueError as error:
                 raise ValueError(f"cell {self.base}: {error}") from None
+        if self.component == "generator" and "macro_f1" in self.objectives:
+            stage = self.base.stage(self.seeds[0], self.execution)
+            if count_synthetic(stage) == 0:
+                raise ValueError(
+                    f"macro F1 needs images that the generator makes, got {self.base.method.label} on "
+                    f"{self.base.data.dataset}, where it makes none; cut the set with --c or --profile, fill "
+                    "more of the gaps, or take --objective diversity"
+                )
         self.ladder(self.untuned)
         for name, domain in self.space.items():
             for value in list_ends(domain):

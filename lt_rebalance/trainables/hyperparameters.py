@@ -24,12 +24,13 @@ from lt_rebalance.ground.values import (
     whole,
 )
 from lt_rebalance.images.options import OWN_FIELDS, OwnOptions
-from lt_rebalance.methods.registry import resolve_method
+from lt_rebalance.methods.registry import get_method, resolve_method, split_options
 from lt_rebalance.studies.flips import require_allowed_flips
 from lt_rebalance.studies.overrides import change_cell, make_overrides
 from lt_rebalance.studies.protocols import Protocol, get_protocol, make_cell
 from lt_rebalance.studies.stage import AnyStage
 from lt_rebalance.studies.study import Cell
+from lt_rebalance.studies.workload import require_workable
 from lt_rebalance.training.configs import ClassifierConfig, GeneratorConfig
 from lt_rebalance.training.device import AUTO, count_gpus, resolve_execution
 
@@ -51,7 +52,7 @@ CLASSIFIER_DEFAULTS: Hyperparameters = {
     **_COMMON,
     "method": "none",
     "generator": None,
-    "fill_fraction": 1.0,
+    "fill_fraction": None,
     "measured_on": "validation",
 }
 """defaults of `CNNTrainable`; fields of a configuration that are left out have those of the protocol
@@ -60,8 +61,8 @@ CLASSIFIER_DEFAULTS: Hyperparameters = {
 `method` as --methods; `seed` sets every random stream. `measured_on` "validation" sets images of each class
 aside before the long-tailed cut, `validation_per_class` of them, and uses no test image; "test" is for the
 chosen hyperparameters, and sets none aside. `image_size`, `grey`, `test_fraction`, `validation_fraction`,
-`relabel` and `flip` are for images of your own. `fill_fraction`, `generator_learning_rate` and the like
-change nothing for methods without made images, so that one search can try both.
+`relabel` and `flip` are for images of your own. `generator`, `fill_fraction`, `generator_learning_rate` and
+the like change nothing for methods without made images, so that one search can try both.
 """
 GENERATOR_DEFAULTS: Hyperparameters = {**_COMMON, "method": "cgan", "generator": "mlp_cgan_relu"}
 """defaults of `CGANTrainable`; a generator sets images aside only if `validation_per_class` says so"""
@@ -85,7 +86,7 @@ _SHAPES: Mapping[str, Shape] = {
     "c": optional(either(text, number(0, 1))),
     "generator": optional(text),
     "seed": whole(),
-    "fill_fraction": number(0, 1),
+    "fill_fraction": optional(number(0, 1)),
     "threads": whole(1),
 }
 _UNITS = ("steps", "epochs")
@@ -108,6 +109,7 @@ def build_classifier_stage(values: Hyperparameters) -> AnyStage:
     is_tested = filled["measured_on"] == "test"
     cell = _make_cell(filled, names, sets_aside=not is_tested)
     stage = cell.stage(filled["seed"], _execution(filled), shares_first=False)
+    require_workable(stage)
     return stage if is_tested else stage.on_validation()
 
 
@@ -119,6 +121,7 @@ def build_generator_stage(values: Hyperparameters) -> AnyStage:
     stage = cell.stage(filled["seed"], _execution(filled)).generator_stage
     if stage is None:
         raise ValueError(f"a generator is trained for a method that needs one, got {filled['method']!r}")
+    require_workable(stage)
     return stage
 
 
@@ -150,15 +153,17 @@ def _make_cell(values: Hyperparameters, names: Mapping[str, str], *, sets_aside:
     protocol = get_protocol(values["protocol"])
     if sets_aside:
         protocol = _set_aside(protocol, dataset, values["validation_per_class"])
+    method = resolve_method(values["method"])
+    takes_generator = values["generator"] is not None and get_method(split_options(method)[0]).needs_generator
     cell = make_cell(
         protocol,
         dataset=dataset,
         c=None if values["c"] is None else str(values["c"]),
-        method=resolve_method(values["method"]),
-        generator=None if values["generator"] is None else resolve(values["generator"]),
+        method=method,
+        generator=resolve(values["generator"]) if takes_generator else None,
     )
     changes = {_in_budget(field): values[name] for name, field in names.items() if name in values}
-    if values.get("fill_fraction", 1) != 1:
+    if values.get("fill_fraction") is not None:
         changes["method.fill_fraction"] = values["fill_fraction"]
     cell = change_cell(cell, make_overrides(changes)) if changes else cell
     require_allowed_flips(cell, allow="set flip to True")

@@ -292,7 +292,10 @@ ARCHIVES: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], list[str]]
         ["whole numbers, got texts (<U3)", "class_names, train_labels = np.unique(train_labels, ret"],
     ),
     "labels of bytes": (with_labels(lambda each: np.array(CLASSES, "S")[each]), ["got texts (|S3)"]),
-    "several labels": (with_labels(lambda each: np.eye(3, dtype=int)[each]), ["one class, got 3 columns"]),
+    "several labels": (
+        with_labels(lambda each: np.eye(3, dtype=int)[each]),
+        ["one class, got 3 columns; save labels.argmax(axis=1)"],
+    ),
     "too few labels": (with_labels(lambda each: each[1:]), ["one label per image", "12"]),
     "class in test alone": (put(test_labels=np.array([0, 0, 1, 1, 1, 3])), ["label 3 in test alone"]),
     "class without a test": (put(test_labels=np.array([0, 0, 1, 1, 1, 1])), ["test images", "'eel'"]),
@@ -518,6 +521,23 @@ def test_names_come_from_the_catalogue_where_the_file_is_called_after_a_set(
     assert found["fashion_mnist-lt"]["identity"] == found["fashion_mnists"]["identity"]
 
 
+def test_names_that_are_numbers_are_kept_where_somebody_gives_them(tmp_path: Path, call: Call) -> None:
+    rng = np.random.default_rng(0)
+    images = {split: rng.integers(0, 256, (20, SIDE, SIDE), np.uint8) for split in ("train", "test")}
+    arrays = {f"{split}_images": each for split, each in images.items()}
+    arrays |= {f"{split}_labels": np.arange(20) % 10 for split in images}
+    path = write_npz(tmp_path / "cifar10.npz", arrays | {"class_names": np.array([*"0123456789"])})
+    for split, each in images.items():
+        for place, image in enumerate(each):
+            folder = tmp_path / "cifar10" / split / str(place % 10)
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{place}.png")
+    for given in (path, path, tmp_path / "cifar10"):  # decoded, from the cache, and a folder
+        found = json.loads(call(main, ["data", str(given), "--json"]).out)
+        assert found["class_names"] == [*"0123456789"]
+        assert not any("the names of the classes" in each for each in found["warnings"])
+
+
 @pytest.mark.parametrize(
     ("arrays", "warning"),
     [
@@ -537,13 +557,14 @@ def test_what_does_no_harm_is_a_warning(
         assert answer.code == 0 and f"warning: {warning}" in answer.out
 
 
-def test_equal_images_in_train_are_a_warning(pets: Path, call: Call) -> None:
-    content = (pets / PICTURE).read_bytes()
-    (pets / "train" / "cat" / "1.png").write_bytes(content)
-    (pets / "train" / "dog" / "0.png").write_bytes(content)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_equal_images_in_a_split_are_a_warning(split: str, pets: Path, call: Call) -> None:
+    content = (pets / split / "cat" / "0.png").read_bytes()
+    (pets / split / "cat" / "1.png").write_bytes(content)
+    (pets / split / "dog" / "0.png").write_bytes(content)
     answer = call(main, ["data", str(pets)])
-    assert answer.code == 0 and "among the train images: 2 copies of others" in answer.out
-    assert "several labels for 1 train image, such as train/cat/" in answer.out
+    assert answer.code == 0 and f"among the {split} images: 2 copies of others" in answer.out
+    assert f"several labels for 1 {split} image, such as {split}/cat/" in answer.out
 
 
 def test_few_leaked_images_of_many_are_a_warning(tmp_path: Path, call: Call) -> None:

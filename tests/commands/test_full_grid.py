@@ -294,7 +294,10 @@ WRONG_INPUT: dict[str, tuple[list[str], list[str]]] = {
         ["--set", "classifier.lr=1"],
         ["unknown field of classifier 'lr'", "known: learning_rate"],
     ),
-    "value of another type": (["--set", "data.c=0.5"], ["data.c must be a value of type str"]),
+    "value of another type": (
+        ["--set", "data.c=0.5"],
+        ["data.c must be a value of type str", "quote it: 'data.c=\"0.5\"'"],
+    ),
     "file of fields that is missing": (["--config", "no.toml"], ["--config no.toml cannot be read"]),
     "generator field without cgan": (
         ["--set", "generator.beta1=0.5", "--methods", "none"],

@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from lt_rebalance.commands.sweep import make_axes_parser
 from lt_rebalance.ground.seeding import numpy_stream
 from lt_rebalance.methods.registry import MethodConfig, plan_rebalancing
 from lt_rebalance.stages.inputs import InputReader
@@ -18,6 +19,7 @@ from lt_rebalance.studies.protocols import Protocol, make_cell
 from lt_rebalance.studies.stage import RESULTS_VERSION, ClassifierStage, stage_from_dict
 from lt_rebalance.studies.study import Cell, Seeds
 from lt_rebalance.training.configs import Budget, Execution
+from sweeps import ablate_fill, nested_seeds
 from tests.tiny import TINY
 
 MINI = {"dataset": TINY, "c": "1/2"}
@@ -92,6 +94,24 @@ def test_fraction_that_is_no_share_is_refused(share: float) -> None:
 def test_share_for_a_method_that_makes_no_images_is_refused() -> None:
     with pytest.raises(ValueError, match="method 'none' makes no images"):
         MethodConfig(name="none", draw=None, fill_fraction=0.5)
+
+
+def test_sweep_that_sets_the_share_takes_none() -> None:
+    options = make_axes_parser(ablate_fill.__doc__, ablate_fill.PRESETS).parse_args(
+        ["--methods", "cgan:fill_fraction=0.5"]
+    )
+    with pytest.raises(ValueError, match="this sweep sets fill_fraction, got --methods cgan:fill_fraction"):
+        ablate_fill.build_study(options)
+
+
+@pytest.mark.parametrize("arguments", [["--protocol", "paper"], ["--profile", "natural"]])
+def test_subsets_that_would_all_be_one_are_refused(arguments: list[str]) -> None:
+    parser = nested_seeds.make_nested_parser()
+    options = parser.parse_args(arguments)
+    with pytest.raises(ValueError, match="every subset needs images of its own, got cell"):
+        nested_seeds.require_drawn(nested_seeds.build_study(options), options)
+    options = parser.parse_args(["--protocol", "sound"])
+    assert nested_seeds.require_drawn(nested_seeds.build_study(options), options).cells
 
 
 def test_share_of_0_gives_the_weights_of_none_bit_for_bit(

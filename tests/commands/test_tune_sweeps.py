@@ -131,7 +131,21 @@ WRONG_INPUT: dict[str, tuple[ModuleType, list[str], str]] = {
     "reduction": (tune_classifier, ["--reduction", "1"], "the reduction must be at least 2, got 1"),
     "scheduler": (tune_classifier, ["--scheduler", "median"], "unknown scheduler 'median'"),
     "populations": (tune_classifier, ["--scheduler", "pbt"], "trains populations of CGANs"),
-    "objective": (tune_cgan, ["--objective", "fid"], "unknown objective 'fid'; known: macro_f1, diversity"),
+    "objective": (
+        tune_cgan,
+        ["--objective", "fid"],
+        "unknown objective 'fid'; known: macro_f1, diversity, both",
+    ),
+    "options of a method": (
+        tune_classifier,
+        ["--method", "focal:gamma=1"],
+        "write --method focal --set method.options.gamma=1",
+    ),
+    "no image made": (
+        tune_cgan,
+        ["--set", "method.fill_fraction=0"],
+        "macro F1 needs images that the generator",
+    ),
     "early stop": (
         tune_cgan,
         ["--objective", "both", "--scheduler", "asha"],

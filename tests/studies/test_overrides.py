@@ -220,7 +220,10 @@ def test_overrides_are_written_into_the_study(cpu_execution: Execution) -> None:
         ("classifier.batch_size=many", "classifier.batch_size must be a value of type int, got 'many'"),
         ("classifier.batch_size=null", "classifier.batch_size must be a value of type int, got 'null'"),
         ("classifier.beta1='0.9'", "classifier.beta1 must be a value of type float, got '0.9'"),
-        ("data.c=0.5", "data.c must be a value of type str, or 'null' for none, got 0.5"),
+        (
+            "data.c=0.5",
+            "data.c must be a value of type str, or 'null' for none, got 0.5; quote it: 'data.c=\"0.5\"'",
+        ),
         ("classifier.loss", "--set takes section.field=value, got 'classifier.loss'"),
         ("classifier.loss=", "--set takes section.field=value"),
         ("=1", "--set takes section.field=value"),

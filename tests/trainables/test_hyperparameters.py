@@ -90,6 +90,7 @@ def test_generator_of_a_classifier_is_reached_by_its_prefix() -> None:
         ({"learning_rate": -1.0}, "learning_rate must be above 0, got -1"),
         ({"method": "no_such"}, "unknown method 'no_such'"),
         ({"method": "cgan"}, "method 'cgan' needs a generator"),
+        ({"method": "ldam_drw:deferred=0.99"}, "deferred"),
         ({"measured_on": "train"}, "unknown measured_on 'train'; known: validation, test"),
         ({"steps": 3, "epochs": 3}, "a budget is in epochs or in steps"),
         ({"validation_per_class": 0}, "a validation stage needs validation_per_class above 0"),
@@ -133,6 +134,19 @@ def test_every_name_refuses_a_value_of_another_type(name: str) -> None:
 def test_generator_refuses_what_only_a_classifier_has(name: str) -> None:
     with pytest.raises(ValueError, match=f"unknown hyperparameter '{name}'"):
         build_generator_stage(SMALL | {name: CLASSIFIER_DEFAULTS[name]})
+
+
+def test_one_space_holds_methods_with_and_without_made_images() -> None:
+    space = SMALL | {"generator": "mlp_cgan_relu", "generator_learning_rate": 0.01, "fill_fraction": 0.5}
+    of_none, of_cgan = (build_classifier_stage(space | {"method": each}) for each in ("none", "cgan"))
+    assert of_none.key == build_classifier_stage(SMALL).key and of_none.upstreams == ()
+    assert of_cgan.training_method.fill_fraction == 0.5 and len(of_cgan.upstreams) == 1
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, 0.5), ({"fill_fraction": 1.0}, 1.0)])
+def test_share_that_is_given_replaces_that_of_the_method(given: dict[str, float], expected: float) -> None:
+    stage = build_classifier_stage(SMALL | {"method": "smote:fill_fraction=0.5"} | given)
+    assert stage.training_method.fill_fraction == expected
 
 
 def test_generator_sets_images_aside_if_it_is_told_to() -> None:
