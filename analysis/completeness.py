@@ -159,7 +159,7 @@ def _describe_mixtures(reader: StoreReader) -> Iterator[str]:
         if len(found) > 1:
             yield (
                 f"results on {dataset} come from {len(found)} different sets of images, so differences "
-                "between them are no effect of a method"
+                "between them are not those of methods alone"
             )
     for name, meaning in {
         "device": "kinds of device",

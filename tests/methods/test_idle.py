@@ -1,4 +1,4 @@
-"""What of a configuration changes nothing is told before it is run."""
+"""What of a configuration changes nothing is reported before it is run."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def config_of(name: str) -> MethodConfig:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_loss_that_a_method_replaces_and_method_without_a_tail_are_told(name: str) -> None:
+def test_loss_that_a_method_replaces_and_method_without_a_tail_are_reported(name: str) -> None:
     has_loss = METHODS[name].loss is not None
     on_double = describe_idle(config_of(name), data_of("1/2"), "double_softmax")
     assert ("has a loss of its own" in on_double) == has_loss
