@@ -23,6 +23,7 @@ from analysis.sentences import (
     describe_seeds,
     describe_seeds_registered,
     describe_settings,
+    describe_unregistered,
     join,
 )
 from analysis.summary import describe_design, describe_limits, describe_versions
@@ -198,6 +199,7 @@ def render(
                 [
                     describe_registered(results.confirmatory),
                     describe_seeds_registered(results.registered_seeds),
+                    describe_unregistered(results.runs, results.confirmatory, results.study_keys),
                 ]
             ),
             changes=results.changes,

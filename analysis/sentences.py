@@ -267,6 +267,29 @@ def describe_registered(confirmatory: Mapping[str, Sequence[str]]) -> str:
     return join([*said, rest]) if said else ""
 
 
+def describe_unregistered(
+    runs: pd.DataFrame,
+    confirmatory: Mapping[str, Sequence[str]],
+    study_keys: Mapping[str, Mapping[str, Sequence[str]]],
+) -> str:
+    """Say how many runs of registered configurations no registered plan has, if there are any.
+
+    Args:
+        runs, confirmatory, study_keys: of `Results`.
+    """
+    planned = [study_keys[study] for study, names in confirmatory.items() if names]
+    named = {key for of_study in planned for keys in of_study.values() for key in keys}
+    others = runs[runs["cell"].isin({cell for of_study in planned for cell in of_study})]
+    num_others = int((~others["key"].isin(named)).sum())
+    if num_others == 0:
+        return ""
+    verb = "is" if num_others == 1 else "are"
+    return (
+        f"{count(num_others, 'run')} of these configurations {verb} in no registered plan. Tables count "
+        "them, so that what they say of these configurations is exploratory, too."
+    )
+
+
 def describe_seeds_registered(seeds: Mapping[str, tuple[int, int, int]]) -> str:
     """Say how many registered seeds are complete, where some are not.
 

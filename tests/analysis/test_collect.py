@@ -341,7 +341,7 @@ def test_results_on_other_images_of_one_name_are_told(tmp_path: Path) -> None:
     stores, names = find_studies(make_store(tmp_path / "store", small_plan()).location, ())
     reader = StoreReader(stores, {name: stores.load_study(name) for name in names})
     reader.read()
-    said = "results on fashion_mnist come from 2 different sets of images, so differences between them are not"
+    said = "results on fashion_mnist come from 2 different sets of images, so differences between"
     assert not any(said in note for note in describe_oddities(reader))
     reader.rows[next(iter(reader.runs))]["dataset_identity"] = "f" * 64
     assert any(said in note for note in describe_oddities(reader))

@@ -24,7 +24,7 @@ from analysis.hypotheses.evidence import (
     conclude,
     declared_family,
 )
-from analysis.sentences import describe_registered
+from analysis.sentences import describe_registered, describe_unregistered
 from analysis.significance import least_fisher_p
 from lt_rebalance.commands.sweep import make_axes_parser
 from lt_rebalance.ground.paper import PAPER_GENERATORS
@@ -560,6 +560,8 @@ def test_verdict_with_seeds_that_nobody_registered_is_exploratory(tmp_path: Path
         judged = judge_hypotheses(results)
         assert list(judged.query("hypothesis == 'H4'")["registration"]) == [said]
         assert results.registered_seeds == {"planned": (4, 6, 5)}
+        said = describe_unregistered(results.runs, results.confirmatory, results.study_keys)
+        assert said.partition(" of these")[0] == ("" if len(studies) == 1 else "4 runs")
 
 
 def test_cells_that_differ_in_more_than_the_loss_contradict_nothing_either(tmp_path: Path) -> None:
