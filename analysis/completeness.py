@@ -35,8 +35,8 @@ def check_completeness(reader: StoreReader, allow: Collection[str]) -> None:
         )
     if doubles := _find_duplicates(reader, of_versions=True):
         raise IncompleteError(
-            f"{reader.stores.location}: {count(len(doubles), 'run')} with results of several versions: "
-            f"{_some(doubles)}; a run counts once, so name the studies to read"
+            f"{reader.stores.location}: {count(len(doubles), 'run')} with several results, of other versions "
+            f"or images: {_some(doubles)}; a run counts once, so name the studies to read"
         )
     if "duplicates" not in allow and (doubles := _find_duplicates(reader)):
         raise IncompleteError(
@@ -53,7 +53,7 @@ def check_completeness(reader: StoreReader, allow: Collection[str]) -> None:
 
 
 def _find_duplicates(reader: StoreReader, *, of_versions: bool = False) -> list[str]:
-    """Return the runs with several results: all, or those that differ in the version of the code alone."""
+    """Return the runs with several results: all, or those of one execution, of other versions or images."""
     left_out = () if of_versions else ("execution",)
     keys: dict[tuple[str, int, int, int | None], list[str]] = {}
     for key, run in reader.runs.items():

@@ -328,8 +328,12 @@ def _describe_unequal(planned: pd.DataFrame) -> str:
 def _describe_alone(row: Row, of_place: pd.DataFrame, *, is_one_setting: bool) -> str:
     """Say the result of the only method of a place that has complete runs."""
     place = _name_place(row, is_one_setting=is_one_setting)
-    said = "was run" if len(of_place) == 1 else f"of {len(of_place)} methods has complete runs"
-    return f"On {place} only {row['method']} {said}: {_label(row)} {_say_mean(row)}."
+    result = f"{_label(row)} {_say_mean(row)}."
+    if len(of_place) == 1:
+        return f"On {place} only {row['method']} was run: {result}"
+    return (
+        f"On {place} the only one of {len(of_place)} methods with complete runs is {row['method']}: {result}"
+    )
 
 
 # All places

@@ -199,7 +199,9 @@ def render(
                 [
                     describe_registered(results.confirmatory),
                     describe_seeds_registered(results.registered_seeds),
-                    describe_unregistered(results.runs, results.confirmatory, results.study_keys),
+                    describe_unregistered(
+                        results.runs, results.confirmatory, results.study_keys, results.registered_seeds
+                    ),
                 ]
             ),
             changes=results.changes,

@@ -4,7 +4,7 @@
 is the empty string.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -271,15 +271,17 @@ def describe_unregistered(
     runs: pd.DataFrame,
     confirmatory: Mapping[str, Sequence[str]],
     study_keys: Mapping[str, Mapping[str, Sequence[str]]],
+    registered: Collection[str],
 ) -> str:
-    """Say how many runs of registered configurations no registered plan has, if there are any.
+    """Say how many runs of configurations with a registered claim no registered plan has, if there are any.
 
     Args:
         runs, confirmatory, study_keys: of `Results`.
+        registered: studies with a registered plan, with or without claims.
     """
-    planned = [study_keys[study] for study, names in confirmatory.items() if names]
-    named = {key for of_study in planned for keys in of_study.values() for key in keys}
-    others = runs[runs["cell"].isin({cell for of_study in planned for cell in of_study})]
+    claimed = {study for study, names in confirmatory.items() if names}
+    named = {key for study in {*claimed, *registered} for keys in study_keys[study].values() for key in keys}
+    others = runs[runs["cell"].isin({cell for study in claimed for cell in study_keys[study]})]
     num_others = int((~others["key"].isin(named)).sum())
     if num_others == 0:
         return ""

@@ -28,6 +28,7 @@ from lt_rebalance.commands.search_options import (
     trial_budget,
 )
 from lt_rebalance.ground.own_file import resolve
+from lt_rebalance.methods.knobs import KNOBS
 from lt_rebalance.methods.registry import METHODS, get_method, split_options
 from lt_rebalance.search.search import Search
 from lt_rebalance.studies.protocols import make_cell
@@ -56,7 +57,8 @@ def build_search(options: argparse.Namespace, execution: Execution) -> Search:
     fill_in(options, PRESETS)
     name, given = split_options(options.method or "oversample")
     if given:
-        fields = " ".join(f"--set method.options.{option}={value}" for option, value in given.items())
+        places = {option: "method" if option in KNOBS else "method.options" for option in given}
+        fields = " ".join(f"--set {places[option]}.{option}={value}" for option, value in given.items())
         raise ValueError(
             f"--method takes a name without options, got {options.method!r}; write --method {name} {fields}"
         )

@@ -58,13 +58,14 @@ def _describe_blocks(runs: pd.DataFrame, table: pd.DataFrame) -> str:
     said = f"Each value is a seed's mean over {_list_data(data)}. " if len(data) > 1 else ""
     among = runs[runs["data"].isin(data) & runs["method"].isin(table.columns)]
     left_out = among[~among["seed"].isin(table.index)]
-    if len(left_out):
-        reason = (
-            "because some of their runs are missing, failed or diverged; divergence depends on the outcome"
-            if (left_out["state"] != "complete").any()
-            else "at which not every method was planned"
-        )
-        said += f"Left out: {left_out['seed'].nunique()} of {among['seed'].nunique()} seeds, {reason}. "
+    num_seeds, num_left_out = among["seed"].nunique(), left_out["seed"].nunique()
+    num_ended = left_out.loc[left_out["state"] != "complete", "seed"].nunique()
+    for number, reason in (
+        (num_ended, "some of their runs are missing, failed or diverged; divergence depends on the outcome"),
+        (num_left_out - num_ended, "not every method was planned at them"),
+    ):
+        if number:
+            said += f"Left out: {number} of {num_seeds} seeds, because {reason}. "
     return said
 
 

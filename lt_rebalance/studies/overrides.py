@@ -172,7 +172,8 @@ def _check(annotation: Any, value: Any, name: str) -> Any:
     accepted = (int, float) if kind is float else (kind,)
     if not isinstance(value, accepted) or isinstance(value, bool) != (kind is bool):
         empty = f", or {NULL!r} for none" if types.NoneType in members else ""
-        quoted = f"; quote it: '{name}=\"{value}\"'" if kind is str and isinstance(value, int | float) else ""
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        quoted = f"; quote it: '{name}=\"{value}\"'" if kind is str and is_number else ""
         raise ValueError(f"{name} must be a value of type {kind.__name__}{empty}, got {value!r}{quoted}")
     try:
         return kind(value)

@@ -10,6 +10,7 @@ import functools
 
 import numpy as np
 import torch
+from torch import nn
 
 from lt_rebalance.data.spec import DatasetSpec
 from lt_rebalance.ground.global_streams import watched_streams
@@ -42,12 +43,18 @@ def require_last_layer(config: MethodConfig, spec: DatasetSpec, architecture: st
     method = get_method(config.name)
     if method.head is None and method.after is None and method.then is None:
         return
-    name, last = find_last_layer(example_classifier(architecture, spec)[0])
-    if last.out_features != spec.num_classes:
+    network, inputs = example_classifier(architecture, spec)
+    name, last = find_last_layer(network)
+    used: list[nn.Module] = []
+    last.register_forward_hook(lambda layer, taken, given: used.append(layer))
+    with torch.no_grad():
+        network.eval()(*inputs)
+    if last.out_features != spec.num_classes or not used:
         raise ValueError(
-            f"method {config.name!r} acts on the linear layer that is created last, which must have "
-            f"{spec.num_classes} outputs, got {name!r} with {last.out_features}; create the layer of the "
-            "logits last, or take another method"
+            f"method {config.name!r} acts on the linear layer that is created last, which must make "
+            f"{spec.num_classes} logits, got {name!r} with {last.out_features} outputs"
+            f"{'' if used else ', which is not used'}; create the layer of the logits last, or take another "
+            "method"
         )
     require_method(config, spec, architecture)
 

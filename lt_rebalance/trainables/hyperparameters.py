@@ -10,7 +10,7 @@ import numpy as np
 from lt_rebalance.data.at_hand import allow_flips
 from lt_rebalance.data.catalog import is_location, require_set
 from lt_rebalance.data.long_tail import choose_validation
-from lt_rebalance.ground.own_file import resolve
+from lt_rebalance.ground.own_file import is_own, resolve
 from lt_rebalance.ground.plain import require_known
 from lt_rebalance.ground.values import (
     MisfitError,
@@ -25,6 +25,7 @@ from lt_rebalance.ground.values import (
 )
 from lt_rebalance.images.options import OWN_FIELDS, OwnOptions
 from lt_rebalance.methods.registry import get_method, resolve_method, split_options
+from lt_rebalance.networks.generators.registry import GENERATORS
 from lt_rebalance.studies.flips import require_allowed_flips
 from lt_rebalance.studies.overrides import change_cell, make_overrides
 from lt_rebalance.studies.protocols import Protocol, get_protocol, make_cell
@@ -154,13 +155,16 @@ def _make_cell(values: Hyperparameters, names: Mapping[str, str], *, sets_aside:
     if sets_aside:
         protocol = _set_aside(protocol, dataset, values["validation_per_class"])
     method = resolve_method(values["method"])
-    takes_generator = values["generator"] is not None and get_method(split_options(method)[0]).needs_generator
+    generator = None if values["generator"] is None else resolve(values["generator"])
+    if generator is not None and not is_own(generator):
+        require_known("generator", generator, tuple(GENERATORS))
+    takes_generator = get_method(split_options(method)[0]).needs_generator
     cell = make_cell(
         protocol,
         dataset=dataset,
         c=None if values["c"] is None else str(values["c"]),
         method=method,
-        generator=resolve(values["generator"]) if takes_generator else None,
+        generator=generator if takes_generator else None,
     )
     changes = {_in_budget(field): values[name] for name, field in names.items() if name in values}
     if values.get("fill_fraction") is not None:

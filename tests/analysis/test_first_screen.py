@@ -233,7 +233,9 @@ def test_one_method_is_compared_with_nothing() -> None:
 
 def test_a_method_whose_others_have_no_complete_run_is_not_said_to_be_the_only_one_that_was_run() -> None:
     screen = screen_of(runs_of({"none": (0.7, 0.8), "oversample": (NAN, NAN)}))
-    assert screen.lines[0].startswith("On C = 1/2 only none of 2 methods has complete runs: accuracy 0.750")
+    assert screen.lines[0].startswith(
+        "On C = 1/2 the only one of 2 methods with complete runs is none: accuracy 0.750"
+    )
 
 
 def test_of_many_places_with_one_method_four_are_named() -> None:

@@ -560,7 +560,9 @@ def test_verdict_with_seeds_that_nobody_registered_is_exploratory(tmp_path: Path
         judged = judge_hypotheses(results)
         assert list(judged.query("hypothesis == 'H4'")["registration"]) == [said]
         assert results.registered_seeds == {"planned": (4, 6, 5)}
-        said = describe_unregistered(results.runs, results.confirmatory, results.study_keys)
+        said = describe_unregistered(
+            results.runs, results.confirmatory, results.study_keys, results.registered_seeds
+        )
         assert said.partition(" of these")[0] == ("" if len(studies) == 1 else "4 runs")
 
 

@@ -246,9 +246,13 @@ def test_every_sentence_has_its_two_stores() -> None:
 def test_runs_that_no_plan_has_are_counted_where_tables_count_them() -> None:
     runs = pd.DataFrame({"cell": ["a", "a", "b"], "key": ["1", "2", "3"]})
     planned: dict[str, dict[str, tuple[str, ...]]] = {"first": {"a": ("1",)}, "other": {"b": ()}}
-    said = sentences.describe_unregistered(runs, {"first": ["H1"], "other": []}, planned)
+    said = sentences.describe_unregistered(runs, {"first": ["H1"], "other": []}, planned, ())
     assert said.startswith("1 run of these configurations is in no registered plan.")
-    assert sentences.describe_unregistered(runs[runs["key"] != "2"], {"first": ["H1"]}, planned) == ""
+    assert sentences.describe_unregistered(runs[runs["key"] != "2"], {"first": ["H1"]}, planned, ()) == ""
+    without_claims = planned | {"other": {"a": ("2",), "b": ()}}
+    assert (
+        sentences.describe_unregistered(runs, {"first": ["H1"], "other": []}, without_claims, ["other"]) == ""
+    )
 
 
 def test_tables_that_take_spread_apart_are_named_only_where_they_do() -> None:

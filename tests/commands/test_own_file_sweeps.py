@@ -104,18 +104,22 @@ def build_without_linear(num_classes, image_shape):
 
 
 class TwoHeads(nn.Module):
-    def __init__(self, num_classes, image_shape):
+    def __init__(self, num_classes, image_shape, num_unused):
         super().__init__()
         channels, height, width = image_shape
         self.logits = nn.Linear(channels * height * width, num_classes)
-        self.unused = nn.Linear(3, 7)
+        self.unused = nn.Linear(3, num_unused)
 
     def forward(self, images_NCHW):
         return self.logits(images_NCHW.flatten(1))
 
 
 def build_two_heads(num_classes, image_shape):
-    return TwoHeads(num_classes, image_shape)
+    return TwoHeads(num_classes, image_shape, 7)
+
+
+def build_equal_heads(num_classes, image_shape):
+    return TwoHeads(num_classes, image_shape, num_classes)
 
 
 def build_generator(image_shape):
@@ -408,10 +412,11 @@ WRONG = [
     ),
     *(
         (
-            ["--methods", method, "--set", "classifier.architecture=mine.py:build_two_heads"],
-            f"method '{method}' acts on the linear layer that is created last, which must have 10 outputs, "
-            "got 'unused' with 7; create the layer of the logits last",
+            ["--methods", method, "--set", f"classifier.architecture=mine.py:build_{heads}"],
+            f"method '{method}' acts on the linear layer that is created last, which must make 10 logits, "
+            f"got 'unused' with {number} outputs, which is not used; create the layer of the logits last",
         )
+        for heads, number in (("two_heads", 7), ("equal_heads", 10))
         for method in ON_LAST_LAYER
     ),
     (

@@ -141,6 +141,11 @@ WRONG_INPUT: dict[str, tuple[ModuleType, list[str], str]] = {
         ["--method", "focal:gamma=1"],
         "write --method focal --set method.options.gamma=1",
     ),
+    "share of a method": (
+        tune_classifier,
+        ["--method", "smote:fill_fraction=0.5"],
+        "write --method smote --set method.fill_fraction=0.5",
+    ),
     "no image made": (
         tune_cgan,
         ["--set", "method.fill_fraction=0"],

@@ -90,6 +90,7 @@ def test_generator_of_a_classifier_is_reached_by_its_prefix() -> None:
         ({"learning_rate": -1.0}, "learning_rate must be above 0, got -1"),
         ({"method": "no_such"}, "unknown method 'no_such'"),
         ({"method": "cgan"}, "method 'cgan' needs a generator"),
+        ({"generator": "mlp_cgan_rleu"}, "unknown generator 'mlp_cgan_rleu'"),
         ({"method": "ldam_drw:deferred=0.99"}, "deferred"),
         ({"measured_on": "train"}, "unknown measured_on 'train'; known: validation, test"),
         ({"steps": 3, "epochs": 3}, "a budget is in epochs or in steps"),
