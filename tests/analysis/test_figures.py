@@ -237,6 +237,11 @@ def test_ranks_blame_no_run_for_a_seed_that_was_not_planned(grid_results: Result
     later = runs["seed"] > 7
     (drawn,) = draw_ranks(runs[~(later & (runs["method"] == "undersample"))])
     assert "Left out: 2 of 10 seeds, because not every method was planned at them." in drawn.caption
+    ended = runs[~(later & (runs["method"] == "undersample"))].copy()
+    ended.loc[ended.index[ended["seed"] == 3][-1:], "state"] = "diverged"
+    (drawn,) = draw_ranks(ended)
+    assert "Left out: 1 of 10 seeds, because some of their runs are missing, failed or div" in drawn.caption
+    assert "Left out: 2 of 10 seeds, because not every method was planned at them." in drawn.caption
     # A method that some C lacks is in no rank, and takes no seed from those that are.
     some_c = runs[~((runs["method"] == "undersample") & (later | (runs["data"] == "7/9")))]
     assert len(rank_table(some_c)) == 10 and "undersample" not in rank_table(some_c)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis import naming
 from analysis.collect import read_results
 from analysis.compare import compare
 from analysis.naming import data_rank, in_order, matched_cells
@@ -112,3 +113,9 @@ def test_matched_cells_differ_in_nothing_else(tmp_path: Path) -> None:
 def test_order_is_the_papers() -> None:
     assert in_order(["dccgan_leaky", "oversample", "none", "none"]) == ["none", "oversample", "dccgan_leaky"]
     assert sorted(["1/2", "7/9", "original"], key=data_rank) == ["original", "7/9", "1/2"]
+
+
+def test_values_that_differ_have_different_names() -> None:
+    """A name of a setting is a key: two of one name would be compared as one."""
+    values = [0.0005, 0.0005000001, 1 / 3, 0.333333, 1234567.0, 1234568.0]
+    assert len({naming._say(value) for value in values}) == len(values) and naming._say(0.0005) == "0.0005"

@@ -219,6 +219,7 @@ def test_overrides_are_written_into_the_study(cpu_execution: Execution) -> None:
         ("classifier.batch_size=true", "classifier.batch_size must be a value of type int, got True"),
         ("classifier.batch_size=many", "classifier.batch_size must be a value of type int, got 'many'"),
         ("classifier.batch_size=null", "classifier.batch_size must be a value of type int, got 'null'"),
+        ("classifier.loss=5", "got 5; quote it: 'classifier.loss=\"5\"'"),
         ("classifier.beta1='0.9'", "classifier.beta1 must be a value of type float, got '0.9'"),
         (
             "data.c=0.5",
