@@ -21,7 +21,9 @@ def answer_differences(location: str, study: str, width: int) -> tuple[str, str]
     from analysis.tables.ablations import ablation_table
 
     results = _read(location, study)
-    return _write(ablation_table(compare_with_references(results.runs, results.comparisons)), width)
+    return _write(
+        results, [ablation_table(compare_with_references(results.runs, results.comparisons))], width
+    )
 
 
 def answer_methods(location: str, study: str, width: int) -> tuple[str, str]:
@@ -31,11 +33,10 @@ def answer_methods(location: str, study: str, width: int) -> tuple[str, str]:
     """
     from analysis.methods import methods_frame
     from analysis.tables.methods import methods_tables
-    from analysis.tables.writers import to_csv
 
     results = _read(location, study)
-    tables = methods_tables(methods_frame(results.runs, results.cells, results.comparisons, results.tunings))
-    return "\n".join(_write(table, width)[0] for table in tables), to_csv(tables[0])
+    methods = methods_frame(results.runs, results.cells, results.comparisons, results.tunings)
+    return _write(results, methods_tables(methods), width)
 
 
 def answer_sources(location: str, study: str, width: int) -> tuple[str, str]:
@@ -43,7 +44,8 @@ def answer_sources(location: str, study: str, width: int) -> tuple[str, str]:
     from analysis.sources import sources_table
     from analysis.tables.differences import sources
 
-    return _write(sources(sources_table(_read(location, study).nested_runs)), width)
+    results = _read(location, study)
+    return _write(results, [sources(sources_table(results.nested_runs))], width)
 
 
 def answer_search(location: str, study: str) -> Sequence[str]:
@@ -59,7 +61,11 @@ def _read(location: str, study: str) -> "Results":
     return read_results(location, studies=[study], allow=["gaps"])
 
 
-def _write(table: "Table", width: int) -> tuple[str, str]:
+def _write(results: "Results", tables: "Sequence[Table]", width: int) -> tuple[str, str]:
+    """Return tables as text, after a warning where a study has too few seeds; and the first as CSV."""
+    from analysis.sentences import describe_interim
     from analysis.tables.writers import to_csv, to_text
 
-    return to_text(table, width), to_csv(table)
+    interim = describe_interim(results.registered_seeds)
+    head = [f"INTERIM: {interim}\n"] if interim else []
+    return "\n".join([*head, *(to_text(table, width) for table in tables)]), to_csv(tables[0])

@@ -102,6 +102,13 @@ class Results:
     """sentences on what is missing, failed, diverged or unusual"""
 
     @property
+    def interim(self) -> frozenset[str]:
+        """The studies with fewer complete seeds than the stopping rule of their plan asks for."""
+        return frozenset(
+            name for name, (num_whole, _, fewest) in self.registered_seeds.items() if num_whole < fewest
+        )
+
+    @property
     def planned(self) -> pd.DataFrame:
         """Every planned run once, including those with separate seeds."""
         others = self.nested_runs[~self.nested_runs["key"].isin(self.runs["key"])].drop_duplicates("key")

@@ -16,6 +16,7 @@ from analysis.manuscript import Choice, make_manuscript
 from analysis.searches import SearchResults, read_searches
 from analysis.sentences import (
     chapter_texts,
+    describe_interim,
     describe_pairs,
     describe_protocols,
     describe_registered,
@@ -173,6 +174,7 @@ def render(
             studies=results.studies,
             questions=results.questions,
             is_partial=count_gaps(results.planned) > 0,
+            interim=describe_interim(results.registered_seeds),
             account=account(results.planned),
             first=first,
             on_top=_select(pictures, (ON_TOP,)),

@@ -293,19 +293,36 @@ def describe_unregistered(
 
 
 def describe_seeds_registered(seeds: Mapping[str, tuple[int, int, int]]) -> str:
-    """Say how many registered seeds are complete, where some are not.
+    """Say how many registered seeds are complete, where some are not and the stopping rule allows that.
 
     Args:
         seeds: `Results.registered_seeds`.
     """
-    sentences = []
-    for study, (num_whole, planned, fewest) in seeds.items():
-        if num_whole < planned:
-            text = f"{num_whole} of {planned} seeds {'of its plan' if len(seeds) == 1 else f'of {study}'}"
-            text += f" {'is' if num_whole == 1 else 'are'} complete"
-            short = f"; the stopping rule asks for at least {fewest}, so this is an interim state"
-            sentences.append(f"{text}{short if num_whole < fewest else ''}.")
-    return join(sentences)
+    return join(
+        f"{_count_seeds(study, num_whole, planned, len(seeds))}."
+        for study, (num_whole, planned, fewest) in seeds.items()
+        if fewest <= num_whole < planned
+    )
+
+
+def describe_interim(seeds: Mapping[str, tuple[int, int, int]]) -> str:
+    """Say which studies have fewer seeds than their stopping rules ask for, if any.
+
+    Args:
+        seeds: `Results.registered_seeds`.
+    """
+    sentences = [
+        f"{_count_seeds(study, num_whole, planned, len(seeds))}, and the stopping rule asks for at least "
+        f"{fewest}."
+        for study, (num_whole, planned, fewest) in seeds.items()
+        if num_whole < fewest
+    ]
+    return join([*sentences, "No verdict can rest on this."] if sentences else [])
+
+
+def _count_seeds(study: str, num_whole: int, planned: int, num_studies: int) -> str:
+    seeds = f"{num_whole} of {planned} seeds {'of its plan' if num_studies == 1 else f'of {study}'}"
+    return f"{seeds} {'is' if num_whole == 1 else 'are'} complete"
 
 
 def _list_registered(confirmatory: Sequence[str]) -> str:

@@ -27,6 +27,8 @@ from analysis.hypotheses.methods import (
 from analysis.hypotheses.training import FLAT, judge_convergence, judge_generator_collapse, late_spread
 from lt_rebalance.ground.paper import PAPER_GENERATORS
 
+INTERIM = "interim"
+"""registration of a verdict on which nothing can rest yet"""
 LOGIT_METHODS = ("balanced_softmax", "logit_adjustment", "crt")
 
 
@@ -56,9 +58,10 @@ def judge_hypotheses(results: Results) -> pd.DataFrame:
     """Return one row for each hypothesis and setting in which it was tested, or one that says it was not.
 
     Columns: `hypothesis`, `claim`, `source`, `comparison`, `test`, `where`, `verdict` (supported,
-    contradicted, undecided, not tested), `n`, `evidence`, `limits`; and if a study registered any hypothesis,
-    `registration` (registered, exploratory): whether a study that has some of the row's cells registered it,
-    and every run of these cells is one that a study with a registered plan names.
+    contradicted, undecided, not tested), `n`, `evidence`, `limits`; and if a study registered anything,
+    `registration`. It is "registered" if a study that has some of the row's cells registered the hypothesis,
+    and every run of these cells is one that a study with a registered plan names; "interim" if such a study
+    has fewer complete seeds than its stopping rule asks for; otherwise "exploratory".
     """
     evidence = Evidence(results)
     rows = []
@@ -88,14 +91,19 @@ def _registration(results: Results, hypothesis: str, finding: Finding) -> dict[s
     if not any(results.confirmatory.values()):
         return {}
     planned = {study: results.study_keys[study] for study, names in results.confirmatory.items() if names}
-    is_registered = any(
-        hypothesis in results.confirmatory[study] and (not finding.cells or finding.cells & of_study.keys())
+    registering = {
+        study
         for study, of_study in planned.items()
-    )
-    if is_registered and finding.cells:
+        if hypothesis in results.confirmatory[study]
+        and (not finding.cells or finding.cells & of_study.keys())
+    }
+    if registering and finding.cells:
         named = {key for of_study in planned.values() for keys in of_study.values() for key in keys}
-        is_registered = set(results.runs.loc[results.runs["cell"].isin(finding.cells), "key"]) <= named
-    return {"registration": "registered" if is_registered else "exploratory"}
+        if not set(results.runs.loc[results.runs["cell"].isin(finding.cells), "key"]) <= named:
+            registering = set()
+    if not registering:
+        return {"registration": "exploratory"}
+    return {"registration": INTERIM if registering & results.interim else "registered"}
 
 
 _DECLARED = "Holm over the declared family of 24"

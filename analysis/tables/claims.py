@@ -3,6 +3,7 @@
 import pandas as pd
 
 from analysis.compare import ALPHA
+from analysis.hypotheses import INTERIM
 from analysis.hypotheses.evidence import (
     CONFOUNDED,
     DECIDE_NOTHING,
@@ -65,12 +66,22 @@ def hypothesis_table(judged: pd.DataFrame) -> Table:
             "smallest part. Effects are positive in the claimed direction, which was fixed beforehand. They "
             f"are in {name_metrics([ACCURACY])} unless the comparison names another measure, whichever "
             f"metric leads the other tables. Sign-flip tests: {EXACT}.",
+            *_explain_interim(judged),
         ),
     )
 
 
 def _say_verdict(row: Row) -> str:
     return f"{row['verdict']} ({row['registration']})" if "registration" in row else str(row["verdict"])
+
+
+def _explain_interim(judged: pd.DataFrame) -> list[str]:
+    if "registration" not in judged or not (judged["registration"] == INTERIM).any():
+        return []
+    return [
+        "Interim: a study that registered the hypothesis has fewer seeds than its stopping rule asks for. "
+        "Nothing can rest on such a verdict."
+    ]
 
 
 def count_verdicts(judged: pd.DataFrame) -> dict[str, int]:

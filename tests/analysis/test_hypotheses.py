@@ -24,11 +24,10 @@ from analysis.hypotheses.evidence import (
     conclude,
     declared_family,
 )
-from analysis.sentences import describe_registered, describe_unregistered
 from analysis.significance import least_fisher_p
 from lt_rebalance.commands.sweep import make_axes_parser
 from lt_rebalance.ground.paper import PAPER_GENERATORS
-from lt_rebalance.studies.plan import PlannedRun, compile_study, describe_plan
+from lt_rebalance.studies.plan import PlannedRun, compile_study
 from lt_rebalance.studies.protocols import NATURAL, Protocol, get_protocol, grid
 from lt_rebalance.studies.study import Study
 from sweeps import ablate_beta1, ablate_cgan_training_set, ablate_class_order, ablate_fill, ablate_loss
@@ -500,70 +499,6 @@ def test_h14_is_about_the_training_sets_of_the_setting_alone(tmp_path: Path) -> 
         assert row["evidence"].count("n = 8") == 3 and "not run" not in row["evidence"]
     (row,) = judge(results, "H4")
     assert row["verdict"] == UNDECIDED and "C = 7/9, undersample minus none: not run" in row["evidence"]
-
-
-def test_a_hypothesis_is_registered_where_the_study_that_registers_it_has_cells(tmp_path: Path) -> None:
-    """H7 by `second` alone; H10, which compares cells of both, too; H4 by `first`."""
-    for name, protocol, confirmatory in (("first", "sound", ("H4",)), ("second", "paper", ("H7", "H10"))):
-        plan = plan_study(
-            name=name,
-            protocols=(protocol,),
-            cs=("7/9", "1/2"),
-            methods=("none", "undersample"),
-            generators=(),
-            num_seeds=1,
-        )
-        document = dataclasses.replace(
-            describe_plan(plan), confirmatory=confirmatory, changes=("2026-11-30: x.",)
-        )
-        store = make_store(tmp_path, plan)
-        store.write_study(document)
-    results = read_results(store.location)
-    judged = judge_hypotheses(results)
-    is_first = judged["where"].str.startswith("sound")
-    found = {
-        name: list(of_one["registration"])
-        for name, of_one in judged[judged["where"] != ""].groupby("hypothesis")
-    }
-    assert list(judged.loc[is_first & (judged["hypothesis"] == "H7"), "registration"]) == ["exploratory"]
-    assert sorted(found["H7"]) == sorted(found["H4"]) == ["exploratory", "registered"]
-    assert list(judged.loc[is_first & (judged["hypothesis"] == "H4"), "registration"]) == ["registered"]
-    assert found["H10"] == ["registered"] and set(judged.query("hypothesis == 'H5'")["registration"]) == {
-        "exploratory"
-    }
-    assert describe_registered(results.confirmatory) == (
-        "Before the first run of first: H4. Before the first run of second: H7 and H10. Everything else is "
-        "exploratory, and so is every test with a q."
-    )
-    assert results.changes == ("first: 2026-11-30: x.", "second: 2026-11-30: x.")
-    alone = read_results(store.location, studies=["second"])
-    assert set(judge_hypotheses(alone).query("hypothesis == 'H7'")["registration"]) == {"registered"}
-    assert describe_registered(alone.confirmatory).startswith("Before the first run: H7 and H10. Everything")
-    assert alone.changes == ("2026-11-30: x.",)
-
-
-def test_verdict_with_seeds_that_nobody_registered_is_exploratory(tmp_path: Path) -> None:
-    """The registered study has four seeds of its plan's six, and another study adds two."""
-    for name, num_seeds in (("planned", 4), ("more", 6)):
-        plan = plan_study(
-            name=name, cs=("1/2",), methods=("none", "undersample"), generators=(), num_seeds=num_seeds
-        )
-        store = make_store(tmp_path, plan)
-        document = describe_plan(plan)
-        if name == "planned":
-            changes = [{"seeds": 6, "least_seeds": 5}, {"what": "nothing"}]
-            registered = {"seeds": 8, "changes": changes}
-            document = dataclasses.replace(document, confirmatory=("H4",), registered=registered)
-        store.write_study(document)
-    for studies, said in ((["planned"], "registered"), (["planned", "more"], "exploratory")):
-        results = read_results(store.location, studies=studies)
-        judged = judge_hypotheses(results)
-        assert list(judged.query("hypothesis == 'H4'")["registration"]) == [said]
-        assert results.registered_seeds == {"planned": (4, 6, 5)}
-        said = describe_unregistered(
-            results.runs, results.confirmatory, results.study_keys, results.registered_seeds
-        )
-        assert said.partition(" of these")[0] == ("" if len(studies) == 1 else "4 runs")
 
 
 def test_cells_that_differ_in_more_than_the_loss_contradict_nothing_either(tmp_path: Path) -> None:

@@ -191,8 +191,8 @@ CASES: list[tuple[str, Sentence, str, Any, Any]] = [
     ),
     (
         "interim",
-        sentences.describe_seeds_registered,
-        "1 of 10 seeds of its plan is complete; the stopping rule asks for at least 3, so this is an interim",
+        sentences.describe_interim,
+        "1 of 10 seeds of its plan is complete, and the stopping rule asks for at least 3. No verdict",
         {"pilot": (1, 10, 3)},
         {"pilot": (4, 10, 3)},
     ),
