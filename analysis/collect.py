@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.completeness import ALLOWANCES, check_completeness, describe_oddities
 from analysis.leading import LEADING
-from analysis.naming import CELL_COLUMNS, describe_cells
+from analysis.naming import CELL_COLUMNS, describe_cells, describe_renamed
 from analysis.reader import (
     COMPARISON_COLUMNS,
     COUNT_COLUMNS,
@@ -261,7 +261,7 @@ def _assemble(reader: StoreReader) -> Results:
         generator_rounds=_long_rounds(generators, reader, GENERATOR_ROUND_METRICS),
         generator_classes=_long_classes(generators, reader, (*COUNT_COLUMNS, *QUALITY_MEASURES)),
         class_names=reader.class_names,
-        notes=describe_oddities(reader),
+        notes=(*describe_oddities(reader), *describe_renamed(cells, reader.planned_keys)),
     )
 
 

@@ -152,6 +152,26 @@ def name_alone(cells: pd.DataFrame) -> pd.Series:
     return plain.where(is_one, cells["method"].map(without_tuned))
 
 
+def describe_renamed(cells: pd.DataFrame, studies: Mapping[str, Iterable[str]]) -> Iterator[str]:
+    """Say which methods are named by their options here, but not in one of the studies alone.
+
+    Args:
+        cells: as `describe_cells` returns them. studies: cells by study.
+    """
+    own = [cells[cells["cell"].isin(list(of_study))] for of_study in studies.values()]
+    renamed = {
+        plain: None
+        for of_study in own
+        for plain, shown in zip(name_alone(of_study), of_study["method"].map(without_tuned), strict=True)
+        if plain != shown
+    }
+    for method in renamed:
+        yield (
+            f"{method} has several configurations in these studies, so its options are part of its name; "
+            f"hypotheses and declared families use only what is named {method} (--study NAME reads one study)"
+        )
+
+
 def _say(value: object) -> str:
     return f"{value:.15g}" if isinstance(value, float) else str(value)
 

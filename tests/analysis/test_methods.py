@@ -170,6 +170,8 @@ def test_another_study_takes_no_reference_from_a_study_by_its_name(tmp_path: Pat
     make_store(tmp_path, compile_study(study, other.execution))
     both = read_results(store.location)
     assert "oversample, method.draw random" in set(both.cells["method"])
+    (note,) = (note for note in both.notes if "several configurations" in note)
+    assert note.startswith("oversample has")
     frames = [methods_frame(each.runs, each.cells, each.comparisons, each.tunings) for each in (alone, both)]
     pd.testing.assert_frame_equal(*frames)
 
